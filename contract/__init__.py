@@ -1,0 +1,35 @@
+"""
+What Odoo MCP servers and the receiver say to each other, and what it means.
+
+No I/O, no clock, no HTTP: classes, rules and two pure functions.
+"""
+
+from contract.codec import dumps, loads, parse, structure, unstructure
+from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
+from contract.merging import merge, register
+from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
+from contract.record import ServerRecord
+from contract.states import DEFAULT_INTERVAL_SECONDS, State, liveness
+
+__all__ = [
+    "DEFAULT_INTERVAL_SECONDS",
+    "FleetError",
+    "Heartbeat",
+    "InvalidMessage",
+    "IpAddresses",
+    "MalformedJSON",
+    "Problem",
+    "Registration",
+    "ServerPayload",
+    "ServerRecord",
+    "State",
+    "WrongServer",
+    "dumps",
+    "liveness",
+    "loads",
+    "merge",
+    "parse",
+    "register",
+    "structure",
+    "unstructure",
+]

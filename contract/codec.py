@@ -1,0 +1,129 @@
+"""
+Between JSON and the classes of the contract, without ever guessing.
+
+The wire form of each type:
+
+    str, int, float     themselves; a number may be written without a fraction
+    datetime            ISO 8601 in UTC with `Z`; any offset is read
+    tuple               a list
+    a class             an object; a field that it does not know is ignored
+    None                in a message: not sent, and null is read as absent
+                        in a record: null
+
+A value of another type is an error, never converted: `"8768"` is no port, `true` is
+no port, `5` is no hostname.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import orjson
+from attrs import has
+from cattrs import BaseValidationError, ClassValidationError, Converter, IterableValidationError
+from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+from cattrs.preconf.orjson import OrjsonConverter, make_converter
+
+from contract.errors import InvalidMessage, MalformedJSON, Problem
+from contract.fields import Moment, Unexpected, format_moment, rule_of
+from contract.record import ServerRecord
+
+__all__ = ["dumps", "loads", "parse", "structure", "unstructure"]
+
+T = TypeVar("T")
+Hook = Callable[[Any, Any], Any]
+
+
+def loads(data: bytes | str, kind: type[T]) -> T:
+    """
+    Read JSON as an object of a class of the contract.
+
+    Raises MalformedJSON for what is no JSON, InvalidMessage for what is no `kind`.
+    """
+    return structure(parse(data), kind)
+
+
+def parse(data: bytes | str) -> object:
+    """Read JSON, as RFC 8259 has it: no NaN, no broken Unicode. Raises MalformedJSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise MalformedJSON(f"not valid JSON: {error}") from error
+
+
+def structure(value: object, kind: type[T]) -> T:
+    """
+    Turn decoded JSON into an object of a class of the contract.
+
+    Raises InvalidMessage with every problem there is.
+    """
+    try:
+        return _converter.structure(value, kind)
+    except (BaseValidationError, Unexpected) as error:
+        raise InvalidMessage(_problems(error, "")) from error
+
+
+def dumps(value: object) -> bytes:
+    """Write an object of the contract as JSON in UTF-8."""
+    return orjson.dumps(unstructure(value))
+
+
+def unstructure(value: object) -> Any:
+    """Turn an object of the contract into what JSON can hold."""
+    return _converter.unstructure(value)
+
+
+def _problems(error: BaseException, path: str) -> Iterator[Problem]:
+    if isinstance(error, ClassValidationError):
+        for inner, note in error.group_exceptions()[0]:
+            yield from _problems(inner, f"{path}.{note.name}" if path else note.name)
+    elif isinstance(error, IterableValidationError):
+        for inner, place in error.group_exceptions()[0]:
+            yield from _problems(inner, f"{path}[{place.index}]")
+    elif isinstance(error, KeyError):
+        yield Problem(path, "is required")
+    else:
+        yield Problem(path, str(error))
+
+
+def _rule_hook(kind: Any) -> Hook:
+    rule = rule_of(kind)
+    assert rule is not None  # the predicate beside this hook saw to it
+    return lambda value, _: rule.read(value)
+
+
+def _class_hook(kind: Any, converter: Converter) -> Hook:
+    return _only(dict, "an object", make_dict_structure_fn(kind, converter))
+
+
+def _tuple_hook(kind: Any, converter: Converter) -> Hook:
+    return _only(list, "a list", homogenous_tuple_structure_factory(kind, converter))
+
+
+def _only(json_type: type, expected: str, hook: Hook) -> Hook:
+    def structure_only(value: Any, kind: Any) -> Any:
+        if not isinstance(value, json_type):
+            raise Unexpected(expected, value)
+        return hook(value, kind)
+
+    return structure_only
+
+
+def _make_converter() -> OrjsonConverter:
+    converter = make_converter(omit_if_default=True)
+    converter.register_structure_hook_factory(has, _class_hook)
+    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    converter.register_structure_hook_factory(lambda kind: rule_of(kind) is not None, _rule_hook)
+    converter.register_unstructure_hook_func(lambda kind: kind is Moment, format_moment)
+    converter.register_unstructure_hook(
+        ServerRecord,
+        make_dict_unstructure_fn(ServerRecord, converter, _cattrs_omit_if_default=False),
+    )
+    return converter
+
+
+def _is_tuple(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is tuple
+
+
+_converter = _make_converter()

@@ -1,0 +1,83 @@
+"""
+The errors of the project.
+
+    FleetError                      the root; everything that is raised on purpose
+    ├── InvalidMessage              a value breaks the contract      invalid_message
+    ├── MalformedJSON               bytes that are no JSON           malformed_json
+    ├── WrongServer                 a message for another record     wrong_server
+    ├── client.ClientError          see client.errors
+    └── receiver.ReceiverError      see receiver.errors
+"""
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+__all__ = ["FleetError", "InvalidMessage", "MalformedJSON", "Problem", "WrongServer"]
+
+
+class FleetError(Exception):
+    """
+    Anything this project raises on purpose.
+
+    Attributes:
+        code: A stable, machine-readable name of the kind of error.
+    """
+
+    code = "fleet_error"
+
+
+@frozen
+class Problem:
+    """
+    One thing that is wrong with a value.
+
+    Attributes:
+        path: Where, such as `ip_addresses.primary` or `capabilities[3]`;
+            empty for the value as a whole.
+        message: What was expected and what was there instead.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class InvalidMessage(FleetError):
+    """
+    A value that breaks the contract.
+
+    Attributes:
+        problems: Everything that is wrong with it, in the order of the fields.
+    """
+
+    code = "invalid_message"
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+class MalformedJSON(FleetError):
+    """Bytes that cannot be read as JSON in UTF-8."""
+
+    code = "malformed_json"
+
+
+class WrongServer(FleetError):
+    """
+    A message was merged into the record of another server.
+
+    Attributes:
+        record_id: The `server_id` of the record.
+        message_id: The `server_id` of the message.
+    """
+
+    code = "wrong_server"
+
+    def __init__(self, *, record_id: str, message_id: str) -> None:
+        self.record_id = record_id
+        self.message_id = message_id
+        super().__init__(f"a message from {message_id!r} cannot change the record of {record_id!r}")

@@ -1,0 +1,265 @@
+"""
+What each kind of field may hold: the one place that says so.
+
+A kind is an ordinary type with a `Rule` attached, as in
+`Port = Annotated[int, Rule(...)]`.
+The constructors, the codec and the JSON schemas all read the same rules, so
+that what Python code may build, what the wire may carry and what the
+documentation promises are the same.
+"""
+
+import ipaddress
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+__all__ = [
+    "Count",
+    "HttpUrl",
+    "Interval",
+    "IpAddress",
+    "Moment",
+    "Port",
+    "Rule",
+    "Seconds",
+    "ServerId",
+    "Text",
+    "Unexpected",
+    "format_moment",
+    "parse_moment",
+    "rule_of",
+    "to_utc",
+]
+
+
+class Unexpected(ValueError):
+    """
+    A value that is not what its place expects; the message says both.
+
+    Attributes:
+        path: Where in the field the value is, such as `[3]`; empty for all of it.
+    """
+
+    path = ""
+
+    def __init__(self, expected: str, value: object) -> None:
+        super().__init__(f"expected {expected}, got {_shown(value)}")
+
+
+@frozen
+class Rule:
+    """
+    What a field may hold.
+
+    Attributes:
+        expected: The rule in words, to follow "expected".
+        schema: The rule as JSON Schema.
+        from_python: Gives back the value, normalised. Raises ValueError,
+            TypeError or OverflowError when it breaks the rule.
+        from_json: The same for what JSON decodes to. By default `from_python`.
+    """
+
+    expected: str
+    schema: Mapping[str, Any] = field(hash=False)
+    from_python: Callable[[Any], Any]
+    from_json: Callable[[Any], Any] = field()
+
+    @from_json.default
+    def _same_as_from_python(self) -> Callable[[Any], Any]:
+        return self.from_python
+
+    def take(self, value: object) -> Any:
+        """Check a Python value. Raises `Unexpected`."""
+        return self._apply(self.from_python, value)
+
+    def read(self, value: object) -> Any:
+        """Check a JSON value and convert it. Raises `Unexpected`."""
+        return self._apply(self.from_json, value)
+
+    def _apply(self, convert: Callable[[Any], Any], value: object) -> Any:
+        try:
+            return convert(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise Unexpected(self.expected, value) from error
+
+
+def rule_of(kind: object) -> Rule | None:
+    """The rule that a type carries, or None."""
+    if get_origin(kind) is not Annotated:
+        return None
+    return next((extra for extra in get_args(kind)[1:] if isinstance(extra, Rule)), None)
+
+
+def parse_moment(text: str) -> datetime:
+    """
+    Read an ISO 8601 time with an offset, such as `2026-01-31T12:00:00Z`.
+
+    Digits beyond microseconds are dropped. The result is in UTC.
+    Raises ValueError for anything else, a time without an offset included.
+    """
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    seconds, fraction, offset = match.groups()
+    # Python 3.10 reads neither a "Z" nor any other number of digits.
+    micros = (fraction or "").ljust(6, "0")[:6]
+    sign = "+00:00" if offset in "Zz" else offset
+    return to_utc(datetime.fromisoformat(f"{seconds}.{micros}{sign}"))
+
+
+def format_moment(moment: datetime) -> str:
+    """Write a moment in UTC as ISO 8601 with `Z`."""
+    return moment.isoformat().removesuffix("+00:00") + "Z"
+
+
+def to_utc(moment: datetime) -> datetime:
+    """The same instant in UTC. Raises ValueError for what is no moment, or has no offset."""
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise ValueError(moment)
+    return moment.astimezone(timezone.utc)
+
+
+def _shown(value: Any) -> str:
+    """A value as a person reads it in an error: short, on one line."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if _whole(value) and abs(value) >= 10**30:
+        return "a number too long to show"
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    text = text.encode(errors="replace").decode()
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _that(holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """A conversion that only checks."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(value)
+        return value
+
+    return check
+
+
+def _text(value: Any) -> bool:
+    # A NUL or half a surrogate pair has no place in UTF-8 or in PostgreSQL.
+    return isinstance(value, str) and _UNSTORABLE.search(value) is None
+
+
+def _server_id(value: Any) -> bool:
+    return _text(value) and 1 <= len(value) <= 255 and _CONTROL.search(value) is None
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return (_whole(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+def _address(value: Any) -> bool:
+    return _text(value) and ipaddress.ip_address(value) is not None
+
+
+def _url(value: Any) -> bool:
+    if not _text(value) or _NOT_IN_URL.search(value):
+        return False
+    parts = urlsplit(value)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+
+
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+
+Text = Annotated[str, Rule("text", {"type": "string", "pattern": r"^[^\u0000]*$"}, _that(_text))]
+
+ServerId = Annotated[
+    str,
+    Rule(
+        "1 to 255 characters, none of them a control character",
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+        },
+        _that(_server_id),
+    ),
+]
+
+IpAddress = Annotated[
+    str,
+    Rule(
+        "an IP address",
+        {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+        _that(_address),
+    ),
+]
+
+Port = Annotated[
+    int,
+    Rule(
+        "a port from 1 to 65535",
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        _that(lambda value: _whole(value) and 1 <= value <= 65535),
+    ),
+]
+
+HttpUrl = Annotated[
+    str,
+    Rule(
+        "an http or https URL",
+        {"type": "string", "format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},
+        _that(_url),
+    ),
+]
+
+Seconds = Annotated[
+    float,
+    Rule(
+        "a number of seconds, 0 or more",
+        {"type": "number", "minimum": 0},
+        _that(lambda value: _number(value) and value >= 0),
+    ),
+]
+
+Interval = Annotated[
+    float,
+    Rule(
+        "a number of seconds above 0",
+        {"type": "number", "exclusiveMinimum": 0},
+        _that(lambda value: _number(value) and value > 0),
+    ),
+]
+
+Count = Annotated[
+    int,
+    Rule(
+        "a whole number, 0 or more",
+        {"type": "integer", "minimum": 0},
+        _that(lambda value: _whole(value) and value >= 0),
+    ),
+]
+
+Moment = Annotated[
+    datetime,
+    Rule(
+        "an ISO 8601 time with an offset",
+        {"type": "string", "format": "date-time"},
+        to_utc,
+        parse_moment,
+    ),
+]
