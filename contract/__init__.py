@@ -9,6 +9,7 @@ from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, 
 from contract.merging import merge, register
 from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord
+from contract.schema import json_schema
 from contract.states import DEFAULT_INTERVAL_SECONDS, State, liveness
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "State",
     "WrongServer",
     "dumps",
+    "json_schema",
     "liveness",
     "loads",
     "merge",

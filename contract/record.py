@@ -18,8 +18,9 @@ class ServerRecord(View):
 
     Attributes:
         started_at: From the latest registration that held it.
-        status: From the latest heartbeat that held it, as are `timestamp` and
-            `uptime_seconds`.
+        status: From the latest heartbeat that held it.
+        timestamp: The sender's clock, from the latest heartbeat that held it.
+        uptime_seconds: From the latest heartbeat that held it.
         first_seen: When the first message was received; never changes.
         registered_at: When the latest registration was received.
         last_seen: When the latest message was received.

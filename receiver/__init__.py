@@ -1,0 +1,1 @@
+"""Hears the fleet: a Starlette app over a SQL store. Start `receiver.app:app` with uvicorn."""

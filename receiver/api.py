@@ -1,0 +1,181 @@
+"""The receiver's HTTP interface for programs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from attrs import asdict
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from contract import (
+    Heartbeat,
+    InvalidMessage,
+    Problem,
+    Registration,
+    ServerRecord,
+    structure,
+)
+from receiver.errors import Refusal
+from receiver.fleet import Fleet
+from receiver.openapi import document
+from receiver.requests import MAX_BATCH_BYTES, json_body, list_query, write_cursor
+
+__all__ = ["MAX_BATCH_SIZE", "routes"]
+
+MAX_BATCH_SIZE = 1000
+
+
+def routes() -> list[Route]:
+    """Each call of the interface."""
+    return [
+        Route("/register", register, methods=["POST"]),
+        Route("/heartbeat", heartbeat, methods=["POST"]),
+        Route("/heartbeats", heartbeats, methods=["POST"]),
+        Route("/servers", list_servers, methods=["GET"]),
+        # A server_id may hold slashes.
+        Route("/servers/{server_id:path}", get_server, methods=["GET"]),
+        Route("/servers/{server_id:path}", delete_server, methods=["DELETE"]),
+        Route("/health", health, methods=["GET"]),
+        Route("/openapi.json", openapi, methods=["GET"]),
+    ]
+
+
+async def register(request: Request) -> Response:
+    """Take in a registration. Answers only after it is committed."""
+    registration = structure(await json_body(request), Registration)
+    applied = await _fleet(request).register(registration)
+
+    return _json(
+        {"status": "registered", "server_id": applied.record.server_id},
+        status=201 if applied.created else 200,
+    )
+
+
+async def heartbeat(request: Request) -> Response:
+    """Take in a heartbeat. Answers only after it is committed."""
+    beat = structure(await json_body(request), Heartbeat)
+    record = await _fleet(request).heartbeat(beat)
+
+    return _json(_counted(record))
+
+
+async def heartbeats(request: Request) -> Response:
+    """
+    Take in the heartbeats of many servers. Answers only after they are committed.
+
+    One that breaks the contract refuses itself only.
+    """
+    items = _batch(await json_body(request, max_bytes=MAX_BATCH_BYTES))
+    read = [_heartbeat_or_error(item) for item in items]
+    records = await _fleet(request).heartbeats([r for r in read if isinstance(r, Heartbeat)])
+    results = _results(read, records)
+
+    return _json(
+        {"accepted": len(records), "rejected": len(read) - len(records), "results": results}
+    )
+
+
+async def list_servers(request: Request) -> Response:
+    """A page of the fleet."""
+    query = list_query(request)
+    page = await _fleet(request).page(after=query.after, limit=query.limit)
+    answer = {
+        "servers": [sighting.to_json() for sighting in page.servers],
+        "count": len(page.servers),
+        "next_cursor": page.next_after and write_cursor(page.next_after),
+    }
+    if query.total:
+        answer["total"] = await _fleet(request).count()
+
+    return _json(answer)
+
+
+async def get_server(request: Request) -> Response:
+    """One server's record."""
+    server_id = request.path_params["server_id"]
+    sighting = await _fleet(request).get(server_id)
+    if sighting is None:
+        raise _no_such_server(server_id)
+
+    return _json(sighting.to_json())
+
+
+async def delete_server(request: Request) -> Response:
+    """Forget a server. Its next message makes it anew."""
+    server_id = request.path_params["server_id"]
+    if not await _fleet(request).delete(server_id):
+        raise _no_such_server(server_id)
+
+    return _json({"status": "deleted", "server_id": server_id})
+
+
+async def health(request: Request) -> Response:
+    """Whether the receiver and its store work."""
+    fleet = _fleet(request)
+    count = await fleet.count()
+
+    return _json(
+        {"status": "healthy", "uptime_seconds": fleet.uptime_seconds(), "server_count": count}
+    )
+
+
+async def openapi(_: Request) -> Response:
+    """This interface, described."""
+    return _json(document())
+
+
+def _fleet(request: Request) -> Fleet:
+    fleet: Fleet = request.app.state.fleet
+    return fleet
+
+
+def _json(content: object, *, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _counted(record: ServerRecord) -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "server_id": record.server_id,
+        "heartbeat_count": record.heartbeat_count,
+    }
+
+
+def _batch(body: object) -> list[object]:
+    if not isinstance(body, list):
+        raise InvalidMessage([Problem("", "expected a list of heartbeats")])
+    if len(body) > MAX_BATCH_SIZE:
+        problem = f"expected at most {MAX_BATCH_SIZE} heartbeats, got {len(body)}"
+        raise InvalidMessage([Problem("", problem)])
+    return body
+
+
+def _heartbeat_or_error(item: object) -> Heartbeat | InvalidMessage:
+    try:
+        return structure(item, Heartbeat)
+    except InvalidMessage as error:
+        return error
+
+
+def _results(
+    read: Sequence[Heartbeat | InvalidMessage], records: Sequence[ServerRecord]
+) -> list[dict[str, Any]]:
+    accepted = iter(records)
+    return [
+        _rejected(each) if isinstance(each, InvalidMessage) else _counted(next(accepted))
+        for each in read
+    ]
+
+
+def _rejected(error: InvalidMessage) -> dict[str, Any]:
+    return {
+        "status": "rejected",
+        "code": error.code,
+        "errors": [asdict(problem) for problem in error.problems],
+    }
+
+
+def _no_such_server(server_id: str) -> Refusal:
+    return Refusal(404, "not_found", f"There is no server {server_id!r}.")

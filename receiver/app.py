@@ -1,0 +1,67 @@
+"""The receiver. `uvicorn receiver.app:app` starts it; this is where it is wired together."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timezone
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contract import FleetError
+from receiver import api, pages
+from receiver.fleet import Fleet
+from receiver.problems import exception_handlers
+from receiver.settings import read_settings
+from receiver.store import SqlStore
+
+__all__ = ["app", "create_app"]
+
+
+def create_app(
+    *,
+    environ: Mapping[str, str] = os.environ,
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> Starlette:
+    """
+    The receiver as an ASGI app.
+
+    Settings are read and the database is opened when it starts, not here.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        store = SqlStore(read_settings(environ).database_url)
+        app.state.fleet = Fleet(store, clock=clock)
+        try:
+            yield
+        finally:
+            store.close()
+
+    return Starlette(
+        routes=[*api.routes(), *pages.routes()],
+        exception_handlers=exception_handlers(),
+        middleware=[Middleware(SayWhyNotStarted)],
+        lifespan=lifespan,
+    )
+
+
+class SayWhyNotStarted:
+    """Middleware that ends a failed start with a sentence where there is one, not a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def say(message: Message) -> None:
+            error = sys.exc_info()[1]
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, FleetError):
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        await self._app(scope, receive, say if scope["type"] == "lifespan" else send)
+
+
+app = create_app()

@@ -1,0 +1,100 @@
+"""What the receiver does, whoever asks: the routes and the pages call this."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from attrs import frozen
+
+from contract import Heartbeat, Registration, ServerRecord, State, liveness, unstructure
+from receiver.store import Applied, Incoming, Store
+
+__all__ = ["Fleet", "Page", "Sighting"]
+
+
+@frozen(kw_only=True)
+class Sighting:
+    """A record, and what it says of its server at one moment."""
+
+    record: ServerRecord
+    state: State
+
+    def to_json(self) -> dict[str, Any]:
+        """The record's wire form, with `state` and `stale`."""
+        return {**unstructure(self.record), "state": self.state.value, "stale": self.state.stale}
+
+
+@frozen(kw_only=True)
+class Page:
+    """
+    Some servers, in the order of their `server_id`.
+
+    Attributes:
+        next_after: Where the next page begins; None on the last one.
+    """
+
+    servers: list[Sighting]
+    next_after: str | None
+
+
+class Fleet:
+    """
+    The fleet, kept in a store.
+
+    A method that writes returns after the commit.
+    Every method raises StoreUnavailable when the store does not answer.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+        self._started_at = clock()
+        self._one_writer = CapacityLimiter(1)
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    def uptime_seconds(self) -> float:
+        return (self._clock() - self._started_at).total_seconds()
+
+    async def register(self, registration: Registration) -> Applied:
+        (applied,) = await self._apply([registration])
+        return applied
+
+    async def heartbeat(self, heartbeat: Heartbeat) -> ServerRecord:
+        (applied,) = await self._apply([heartbeat])
+        return applied.record
+
+    async def heartbeats(self, heartbeats: Sequence[Heartbeat]) -> list[ServerRecord]:
+        """Merge them in their order, and commit them together."""
+        if not heartbeats:
+            return []
+        return [applied.record for applied in await self._apply(heartbeats)]
+
+    async def get(self, server_id: str) -> Sighting | None:
+        record = await to_thread.run_sync(self._store.get, server_id)
+        return None if record is None else self._seen(record)
+
+    async def delete(self, server_id: str) -> bool:
+        return await to_thread.run_sync(self._store.delete, server_id, limiter=self._one_writer)
+
+    async def count(self) -> int:
+        return await to_thread.run_sync(self._store.count)
+
+    async def page(self, *, after: str | None, limit: int) -> Page:
+        """At most `limit` servers, beginning after the one given."""
+        records = await to_thread.run_sync(lambda: self._store.page(after=after, limit=limit + 1))
+        listed = records[:limit]
+        return Page(
+            servers=[self._seen(record) for record in listed],
+            next_after=listed[-1].server_id if len(records) > limit else None,
+        )
+
+    async def _apply(self, messages: Sequence[Registration | Heartbeat]) -> list[Applied]:
+        now = self._clock()
+        incoming = [Incoming(message=message, received_at=now) for message in messages]
+        return await to_thread.run_sync(self._store.apply, incoming, limiter=self._one_writer)
+
+    def _seen(self, record: ServerRecord) -> Sighting:
+        return Sighting(record=record, state=liveness(record, self._clock()))

@@ -1,0 +1,1 @@
+"""The history of the tables. Each start brings the database up to the newest."""

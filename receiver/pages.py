@@ -1,0 +1,70 @@
+"""The receiver's pages for people."""
+
+from datetime import datetime
+from pathlib import Path
+
+import humanize
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from receiver.fleet import Fleet
+from receiver.requests import list_query, write_cursor
+
+__all__ = ["routes"]
+
+_HERE = Path(__file__).parent
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def routes() -> list[BaseRoute]:
+    """Each page, and what it is made of."""
+    return [
+        Route("/", fleet_page, methods=["GET"]),
+        Mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False)),
+    ]
+
+
+async def fleet_page(request: Request) -> Response:
+    """The fleet as a table."""
+    query = list_query(request)
+    fleet: Fleet = request.app.state.fleet
+    page = await fleet.page(after=query.after, limit=query.limit)
+
+    return _TEMPLATES.TemplateResponse(
+        request,
+        "fleet.html",
+        {
+            "servers": page.servers,
+            "total": await fleet.count(),
+            "next_cursor": page.next_after and write_cursor(page.next_after),
+            "first_page": query.after is None,
+            "now": fleet.now(),
+            "base_url": str(request.base_url).rstrip("/"),
+        },
+        headers=_HEADERS,
+    )
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return humanize.naturaltime(now - moment)
+
+
+def _exactly(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _make_templates() -> Jinja2Templates:
+    templates = Jinja2Templates(directory=_HERE / "templates")
+    templates.env.filters.update(ago=_ago, exactly=_exactly)
+    return templates
+
+
+_TEMPLATES = _make_templates()

@@ -1,0 +1,103 @@
+"""Every error as a problem document (RFC 9457) with a stable `code`."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from attrs import asdict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler
+
+from contract import InvalidMessage, MalformedJSON
+from receiver.errors import Refusal, StoreUnavailable
+
+__all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "refusal"]
+
+RETRY_AFTER_SECONDS = 5
+
+_log = logging.getLogger(__name__)
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def exception_handlers() -> dict[Any, ExceptionHandler]:
+    """What the app answers when a handler raises."""
+    return {
+        Refusal: _refused,
+        InvalidMessage: _refused,
+        MalformedJSON: _refused,
+        StoreUnavailable: _refused,
+        HTTPException: _http_exception,
+        ClientDisconnect: _nobody_listens,
+        Exception: _unexpected,
+    }
+
+
+def refusal(error: Exception) -> Refusal:
+    """The answer to a request that made a handler raise."""
+    match error:
+        case Refusal():
+            return error
+        case MalformedJSON():
+            return Refusal(400, error.code, str(error))
+        case InvalidMessage():
+            return Refusal(422, error.code, str(error), errors=error.problems)
+        case StoreUnavailable():
+            return Refusal(
+                503,
+                error.code,
+                "The database does not answer. Nothing was changed; send the request again.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        case _:
+            return Refusal(
+                500, "internal_error", "The receiver failed; its log says why. Nothing was changed."
+            )
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, StoreUnavailable):
+        _log.warning("%s", error)
+    return _document(refusal(error))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    detail = {
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.method} cannot be used at {request.url.path}.",
+    }.get(status, error.detail)
+    return _document(
+        Refusal(status, _CODES.get(status, "http_error"), detail, headers=error.headers)
+    )
+
+
+async def _nobody_listens(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    # Starlette raises the error once more after this answer, and uvicorn logs it.
+    return _document(refusal(error))
+
+
+def _document(error: Refusal) -> Response:
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": str(error),
+        "code": error.code,
+    }
+    if error.errors:
+        content["errors"] = [asdict(problem) for problem in error.errors]
+
+    return Response(
+        orjson.dumps(content),
+        error.status,
+        headers=error.headers,
+        media_type="application/problem+json",
+    )

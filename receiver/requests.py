@@ -1,0 +1,136 @@
+"""What a request holds, read with care."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from attrs import frozen
+from starlette.requests import Request
+
+from contract import Problem, parse
+from receiver.errors import Refusal
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "MAX_BATCH_BYTES",
+    "MAX_BODY_BYTES",
+    "MAX_LIMIT",
+    "ListQuery",
+    "json_body",
+    "list_query",
+    "write_cursor",
+]
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+
+@frozen(kw_only=True)
+class ListQuery:
+    """
+    Which part of a list is asked for.
+
+    Attributes:
+        limit: How many at most, 1 to 1,000.
+        after: The key that the part begins after, from a cursor.
+        total: Whether to count all, which costs a scan.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    after: str | None = None
+    total: bool = False
+
+
+async def json_body(request: Request, *, max_bytes: int = MAX_BODY_BYTES) -> object:
+    """
+    The body, as JSON decodes it.
+
+    Raises Refusal for another media type or too large a body, MalformedJSON.
+    """
+    _expect_json(request)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise Refusal(
+                413,
+                "body_too_large",
+                f"A body may have {max_bytes} bytes at most.",
+                headers={"Connection": "close"},
+            )
+    return parse(bytes(body))
+
+
+def _expect_json(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            f"Send JSON with Content-Type: application/json, not {media_type or 'nothing'}.",
+            headers={"Accept": "application/json"},
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            "Send the body as it is, without Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+def list_query(request: Request) -> ListQuery:
+    """The query parameters of a list. Raises Refusal with everything that is wrong in them."""
+    found: dict[str, Any] = {}
+    problems = []
+    for name, text in request.query_params.multi_items():
+        try:
+            key, read = _PARAMETERS[name]
+            found[key] = read(text)
+        except KeyError:
+            known = ", ".join(_PARAMETERS)
+            problems.append(Problem(name, f"is no parameter here; these are: {known}"))
+        except ValueError as error:
+            problems.append(Problem(name, str(error)))
+    if problems:
+        detail = "; ".join(map(str, problems))
+        raise Refusal(400, "invalid_parameter", detail, errors=problems)
+
+    return ListQuery(**found)
+
+
+def write_cursor(after: str) -> str:
+    """An opaque word that stands for the place after a key."""
+    return base64.urlsafe_b64encode(orjson.dumps([after])).decode()
+
+
+def _cursor(text: str) -> str:
+    try:
+        (after,) = orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
+    except (ValueError, TypeError) as error:
+        raise ValueError("expected the next_cursor of an earlier answer") from error
+    if not isinstance(after, str) or "\x00" in after:
+        raise ValueError("expected the next_cursor of an earlier answer")
+    return after
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+        raise ValueError(f"expected a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _total(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("expected true or false")
+    return text == "true"
+
+
+_PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "limit": ("limit", _limit),
+    "cursor": ("after", _cursor),
+    "total": ("total", _total),
+}

@@ -1,0 +1,46 @@
+"""The settings of the receiver: environment variables that begin with `FLEET_`, read once."""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from starlette.config import Config
+
+from receiver.errors import InvalidSetting
+
+__all__ = ["Settings", "read_settings"]
+
+
+@frozen(kw_only=True)
+class Settings:
+    """
+    How a receiver runs.
+
+    Attributes:
+        database_url: Where the fleet is kept; its password is masked when shown.
+    """
+
+    database_url: URL
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises InvalidSetting with a sentence that names the variable."""
+    config = Config(environ=environ, env_prefix="FLEET_")
+
+    return Settings(
+        database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
+    )
+
+
+def _database_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "sqlite" or not url.database:
+        raise InvalidSetting(
+            "FLEET_DATABASE_URL: expected the address of a database file, "
+            "such as sqlite:///fleet.db or sqlite:////var/lib/fleet/fleet.db"
+        )
+    return url

@@ -1,0 +1,86 @@
+"""The tables, and how the types of the contract are kept in them."""
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+from contract import IpAddresses, structure, unstructure
+
+__all__ = ["metadata", "servers"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An instant, kept as whole microseconds since 1970: exact, sortable, the same everywhere."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _: Dialect) -> int | None:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, _: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Json(TypeDecorator[Any]):
+    """A class of the contract in its wire form; SQL NULL when it is unknown."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+        super().__init__(none_as_null=True)
+
+    def process_bind_param(self, value: Any, _: Dialect) -> Any:
+        return unstructure(value)
+
+    def process_result_value(self, value: Any, _: Dialect) -> Any:
+        return None if value is None else structure(value, self.kind)
+
+
+metadata = MetaData(
+    naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("server_id", Text, primary_key=True),
+    Column("hostname", Text),
+    Column("ip_addresses", Json(IpAddresses)),
+    Column("port", Integer),
+    Column("transport", Text),
+    Column("version", Text),
+    Column("odoo_version", Text),
+    Column("database", Text),
+    Column("capabilities", Json(tuple[str, ...])),
+    Column("odoo_stage", Text),
+    Column("database_uuid", Text),
+    Column("endpoint_url", Text),
+    Column("heartbeat_interval_seconds", Double),
+    Column("started_at", Moment),
+    Column("status", Text),
+    Column("timestamp", Moment),
+    Column("uptime_seconds", Double),
+    Column("first_seen", Moment, nullable=False),
+    Column("registered_at", Moment),
+    Column("last_seen", Moment, nullable=False),
+    Column("heartbeat_count", BigInteger, nullable=False),
+)
+"""One row per server; its columns are the fields of `contract.ServerRecord`."""
