@@ -1,0 +1,190 @@
+"""Every way in for a developer: `nox -l` lists them."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import nox
+
+HERE = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+CONSTRAINTS = "constraints.txt"
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "tests"]
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that needs no Odoo and no browser; the contract and the client on each Python."""
+    install(session, extras=["client", "receiver"], groups=["tests"])
+    measured(session, "tests/contract", "tests/client", "tests/receiver", "tests/project")
+
+    for version in PYTHONS:
+        session.notify(f"portable-{version}", posargs=session.posargs)
+
+
+@nox.session(python=PYTHONS, default=False)
+def portable(session: nox.Session) -> None:
+    """What runs inside Odoo's Python: the bare contract, then the client with it."""
+    install(session)
+    session.run("python", "-I", HERE / "tests/project/bare.py")
+    install(session, extras=["client"], groups=["tests"])
+    session.run("pytest", "tests/contract", "tests/client", *session.posargs)
+
+
+@nox.session
+def odoo(session: nox.Session) -> None:
+    """The addon in a real Odoo 19, and the whole way to a real receiver."""
+    install(session, extras=["client", "receiver"], groups=["odoo"])
+    session.run("pytest", "tests/odoo", "tests/e2e", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, which room may import which, and what OCA asks of an addon."""
+    install(session, extras=["client", "receiver"], groups=["lint"])
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("lint-imports", "--no-cache")
+    session.run(
+        "pylint",
+        "--load-plugins=pylint_odoo",
+        "--disable=all",
+        "--enable=odoolint",
+        "--valid-odoo-versions=19.0",
+        "odoo_addon/mcp_phone_home",
+    )
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """A receiver, and a made-up fleet that phones home, until Ctrl-C."""
+    install(session, extras=["client", "receiver"])
+    with tempfile.TemporaryDirectory() as folder:
+        run_demo(session, Path(folder))
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Write the exact versions that every session installs, from the ranges in pyproject.toml."""
+    session.install("uv")
+    groups = [f"--group={name}" for name in PYPROJECT["dependency-groups"]]
+    session.run(
+        *("uv", "pip", "compile", "pyproject.toml", "--all-extras", *groups),
+        *("--universal", "--python-version=3.10", "--generate-hashes", "--upgrade"),
+        *("--no-emit-index-url", "--no-header", "--no-annotate", "--quiet"),
+        *("--output-file", CONSTRAINTS),
+    )
+
+
+def install(
+    session: nox.Session,
+    *,
+    extras: tuple[str, ...] | list[str] = (),
+    groups: list[str] | None = None,
+) -> None:
+    """Install the built package, never the checkout, and what it needs in the locked versions."""
+    project = PYPROJECT["project"]
+    needed = [*project["dependencies"], *nox.project.dependency_groups(PYPROJECT, *groups or [])]
+    for extra in extras:
+        needed += project["optional-dependencies"][extra]
+
+    session.install("--constraint", CONSTRAINTS, *needed)
+    session.install("--no-deps", "--force-reinstall", build_wheel(session))
+
+
+def build_wheel(session: nox.Session) -> Path:
+    """Build the package as people install it."""
+    folder = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run(
+        *("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder),
+        *("--build-constraint", CONSTRAINTS, "."),
+        silent=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def measured(session: nox.Session, *paths: str) -> None:
+    """Run pytest and hold the branch coverage of the three packages."""
+    for old in HERE.glob(".coverage*"):
+        old.unlink()
+    # By path: `python -m pytest` would import the checkout instead of the package.
+    session.run("coverage", "run", Path(session.bin) / "pytest", *(session.posargs or paths))
+    if not session.posargs:
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
+
+
+def offer_every_python() -> None:
+    """Let pyenv, where it is, offer each Python that it has and not only its default."""
+    if shutil.which("pyenv") is None:
+        return
+    listed = subprocess.run(
+        ["pyenv", "versions", "--bare"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    current = ".".join(map(str, sys.version_info[:3]))
+    offered = [v for v in listed if v.rpartition(".")[0] in PYTHONS]
+    os.environ["PYENV_VERSION"] = ":".join(sorted(offered, key=lambda v: (v != current, v)))
+
+
+def run_demo(session: nox.Session, folder: Path) -> None:
+    """Start both processes, say where to look, and end both on Ctrl-C."""
+    python = Path(session.bin) / "python"
+    port = free_port(preferred=8765)
+    url = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "FLEET_DATABASE_URL": f"sqlite:///{folder / 'fleet.db'}"}
+    receiver = subprocess.Popen(
+        [python, "-m", "uvicorn", "receiver.app:app", f"--port={port}", "--log-level=warning"],
+        cwd=folder,
+        env=environment,
+    )
+    try:
+        wait_until_healthy(url)
+        session.log(f"The fleet: {url}   as JSON: curl {url}/servers   Ctrl-C ends it.")
+        subprocess.run([python, "-m", "client", "--url", url, "--demo"], cwd=folder, check=False)
+    except KeyboardInterrupt:
+        session.log("Ended.")
+    finally:
+        receiver.send_signal(signal.SIGINT)
+        receiver.wait(timeout=10)
+
+
+def free_port(*, preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("port 0 is always free")
+
+
+def wait_until_healthy(url: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            urlopen(f"{url}/health", timeout=1).close()
+        except URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+offer_every_python()

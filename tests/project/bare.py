@@ -1,0 +1,19 @@
+"""Run by a Python that has the bare package and nothing else: it imports, and it merges."""
+
+import sys
+from datetime import datetime, timezone
+
+from contract import Heartbeat, Registration, ServerPayload, merge
+
+assert ServerPayload
+assert Registration
+
+now = datetime.now(timezone.utc)
+record = merge(None, Heartbeat(server_id="acme_web-1", hostname="web-1"), received_at=now)
+record = merge(record, Heartbeat(server_id="acme_web-1"), received_at=now)
+
+assert (record.hostname, record.heartbeat_count) == ("web-1", 2)
+
+others = {"client", "httpx", "psutil", "receiver", "sqlalchemy", "starlette", "tenacity"}
+assert not others & set(sys.modules)
+print(f"Python {sys.version.split()[0]}: the bare contract imports and merges.")  # noqa: T201

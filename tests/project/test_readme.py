@@ -1,0 +1,50 @@
+"""What the README says is true."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from receiver.settings import read_settings
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+class Watched(Mapping[str, str]):
+    """An environment with nothing in it that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_settings_are_all_in_the_table() -> None:
+    environ = Watched()
+    read_settings(environ)
+
+    assert environ.asked == set(re.findall(r"^\| `(FLEET_\w+)` \|", README, re.MULTILINE))
+
+
+def test_default_in_the_table_is_the_default() -> None:
+    (default,) = re.findall(r"^\| `FLEET_DATABASE_URL` \| `(.+?)` \|", README, re.MULTILINE)
+
+    assert default == str(read_settings({}).database_url)
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.+?)```", README, re.DOTALL))
+def test_python_examples_run(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - it is our own

@@ -1,0 +1,184 @@
+"""What was acknowledged is there, whatever happens to the receiver or its database."""
+
+import json
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import messages
+from receiver.app import create_app
+from servers import Clock, Process, receiver_process, serve, wait_until
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Another program holds the database, so that nothing can be written."""
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def counts(url: str) -> dict[str, int]:
+    servers = httpx.get(f"{url}/servers", trust_env=False).json()["servers"]
+    return {server["server_id"]: server["heartbeat_count"] for server in servers}
+
+
+def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
+    acknowledged = {f"s{n}": 0 for n in range(8)}
+
+    def phone_home(server_id: str, url: str) -> None:
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            while True:
+                try:
+                    answer = client.post("/heartbeat", json=messages.slim(server_id=server_id))
+                except httpx.TransportError:
+                    return
+                acknowledged[server_id] += answer.status_code == 200
+                if server_id == "s0" and acknowledged["s0"] == 50:
+                    enough.set()
+
+    enough = threading.Event()
+    with receiver_process(tmp_path) as first:
+        threads = [threading.Thread(target=phone_home, args=(s, first.url)) for s in acknowledged]
+        for thread in threads:
+            thread.start()
+        assert enough.wait(30)
+        first.kill()
+        for thread in threads:
+            thread.join()
+    with receiver_process(tmp_path) as second:
+        kept = counts(second.url)
+
+    # One heartbeat of each may have been committed without its answer getting through.
+    lost = {s: (n, kept[s]) for s, n in acknowledged.items() if not n <= kept[s] <= n + 1}
+    assert lost == {}
+
+
+def test_record_is_whole_after_kill_9(tmp_path: Path) -> None:
+    with receiver_process(tmp_path) as first:
+        httpx.post(f"{first.url}/register", json=messages.registration(), trust_env=False)
+        httpx.post(f"{first.url}/heartbeat", json=messages.heartbeat(), trust_env=False)
+        before = httpx.get(f"{first.url}/servers/acme_web-1", trust_env=False).json()
+        first.kill()
+    with receiver_process(tmp_path) as second:
+        after = httpx.get(f"{second.url}/servers/acme_web-1", trust_env=False).json()
+
+    assert before == after
+
+
+def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
+    content = json.dumps(messages.slim()).encode()
+    head = f"POST /heartbeat HTTP/1.1\r\nHost: fleet\r\nContent-Length: {len(content)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
+
+    with (
+        receiver_process(tmp_path) as first,
+        socket.create_connection(("127.0.0.1", first.port)) as sender,
+    ):
+        with locked(tmp_path / "fleet.db"):
+            sender.sendall(head.encode() + content)
+            assert counts(first.url) == {}  # it has heard the sender, who came first
+            first.terminate()
+            wait_until(lambda: "Shutting down" in first.log.read_text())
+        answer = sender.recv(65536)
+        first.wait()
+    with receiver_process(tmp_path) as second:
+        kept = counts(second.url)
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert kept == {"acme_web-1": 1}
+
+
+def test_receiver_starts_with_nothing_configured(tmp_path: Path) -> None:
+    with receiver_process(tmp_path):
+        assert (tmp_path / "fleet.db").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "sqlite://", "oracle://me:secret@host/db", "sqlite:///no/such/folder/f.db"]
+)
+def test_wrong_database_stops_the_start_with_one_sentence(tmp_path: Path, url: str) -> None:
+    process = Process(tmp_path, FLEET_DATABASE_URL=url)
+
+    status = process.wait()
+
+    log = process.log.read_text()
+    assert status == 3
+    assert "Traceback" not in log
+    assert "secret" not in log
+    assert "FLEET_DATABASE_URL" in log or "unable to open database file" in log
+
+
+def test_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "fleet.db").write_text("not a database, " * 100)
+
+    process = Process(tmp_path)
+
+    assert process.wait() == 3
+    assert "file is not a database" in process.log.read_text()
+
+
+def test_receivers_may_start_on_one_new_database_at_once(tmp_path: Path) -> None:
+    processes = [Process(tmp_path) for _ in range(3)]
+    try:
+        for process in processes:
+            process.wait_until_healthy()
+            httpx.post(f"{process.url}/heartbeat", json=messages.slim(), trust_env=False)
+        assert counts(processes[0].url) == {"acme_web-1": 3}
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_locked_database_is_answered_with_503_and_nothing_changes(
+    receiver: httpx.Client, tmp_path: Path
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    with locked(tmp_path / "fleet.db"):
+        answer = receiver.post("/heartbeat", json=messages.slim(), timeout=30)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert answer.headers["retry-after"] == "5"
+    assert receiver.get("/servers/acme_web-1").json()["heartbeat_count"] == 1
+    assert receiver.post("/heartbeat", json=messages.slim()).status_code == 200
+
+
+def test_torn_database_is_answered_with_503_and_no_detail_leaks(
+    receiver: httpx.Client, tmp_path: Path
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    with sqlite3.connect(tmp_path / "fleet.db") as other:
+        other.execute("ALTER TABLE servers RENAME TO gone")
+    other.close()
+
+    reads = [("GET", path) for path in ("/health", "/servers", "/servers/acme_web-1", "/")]
+    for method, path in [*reads, ("DELETE", "/servers/acme_web-1")]:
+        answer = receiver.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        assert "servers" not in answer.json()["detail"]
+
+
+def test_failure_of_the_receiver_itself_shows_no_traceback(
+    database_url: str, tmp_path: Path
+) -> None:
+    def broken_clock() -> Any:
+        return None
+
+    clock = Clock()
+    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
+    with serve(app) as receiver:
+        app.state.fleet._clock = broken_clock  # noqa: SLF001 - nothing a sender says can do this
+        answer = receiver.post("/heartbeat", json=messages.slim())
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "Traceback" not in answer.text

@@ -1,0 +1,136 @@
+"""Reading the fleet."""
+
+import httpx
+import pytest
+
+import messages
+from servers import Clock
+
+
+def fill(receiver: httpx.Client, *ids: str) -> None:
+    receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in ids])
+
+
+def listed(answer: httpx.Response) -> list[str]:
+    return [server["server_id"] for server in answer.json()["servers"]]
+
+
+def test_empty_fleet_is_an_empty_list(receiver: httpx.Client) -> None:
+    assert receiver.get("/servers").json() == {"servers": [], "count": 0, "next_cursor": None}
+
+
+def test_servers_come_in_the_order_of_their_id(receiver: httpx.Client) -> None:
+    fill(receiver, "b", "Z", "a", "é")
+
+    assert listed(receiver.get("/servers")) == ["Z", "a", "b", "é"]
+
+
+def test_pages_hold_every_server_once(receiver: httpx.Client) -> None:
+    ids = [f"s{n}" for n in range(7)]
+    fill(receiver, *ids)
+
+    seen: list[list[str]] = []
+    cursor = None
+    while cursor or not seen:
+        query = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+        answer = receiver.get("/servers", params=query)
+        seen.append(listed(answer))
+        cursor = answer.json()["next_cursor"]
+
+    assert seen == [["s0", "s1", "s2"], ["s3", "s4", "s5"], ["s6"]]
+
+
+def test_pages_stay_right_while_servers_come_and_go(receiver: httpx.Client) -> None:
+    fill(receiver, "a", "b", "c", "d")
+    cursor = receiver.get("/servers", params={"limit": "2"}).json()["next_cursor"]
+    receiver.delete("/servers/b")
+    fill(receiver, "aa", "cc")
+
+    assert listed(receiver.get("/servers", params={"cursor": cursor})) == ["c", "cc", "d"]
+
+
+def test_a_page_that_ends_the_list_has_no_next(receiver: httpx.Client) -> None:
+    fill(receiver, "a", "b")
+
+    answer = receiver.get("/servers", params={"limit": "2"}).json()
+
+    assert (answer["count"], answer["next_cursor"]) == (2, None)
+
+
+def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
+    fill(receiver, "a", "b", "c")
+
+    answer = receiver.get("/servers", params={"limit": "1", "total": "true"}).json()
+
+    assert (answer["count"], answer["total"]) == (1, 3)
+    assert "total" not in receiver.get("/servers", params={"total": "false"}).json()
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("limit=0", "limit: expected a whole number from 1 to 1000"),
+        ("limit=1001", "limit: expected a whole number from 1 to 1000"),
+        ("limit=%C2%B2", "limit: expected a whole number from 1 to 1000"),
+        ("limit=-1", "limit: expected a whole number from 1 to 1000"),
+        ("total=yes", "total: expected true or false"),
+        ("cursor=!", "cursor: expected the next_cursor of an earlier answer"),
+        ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
+        ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
+        ("colour=red", "colour: is no parameter here; these are: limit, cursor, total"),
+    ],
+)
+def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:
+    answer = receiver.get(f"/servers?{query}")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+    assert message == answer.json()["detail"]
+
+
+@pytest.mark.parametrize("server_id", ["a/b", "ä ö%", "..", "a?b#c", "servers/health"])
+def test_any_server_id_can_be_asked_for_and_deleted(receiver: httpx.Client, server_id: str) -> None:
+    fill(receiver, server_id)
+    path = "/servers/" + "".join(f"%{byte:02X}" for byte in server_id.encode())
+
+    found = receiver.get(path)
+    deleted = receiver.delete(path)
+
+    assert server_id == found.json()["server_id"]
+    assert {"status": "deleted", "server_id": server_id} == deleted.json()
+    assert receiver.get(path).status_code == 404
+
+
+def test_deleted_server_begins_anew(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    receiver.delete("/servers/acme_web-1")
+    clock.advance(60)
+
+    receiver.post("/heartbeat", json=messages.slim())
+
+    after = receiver.get("/servers/acme_web-1").json()
+    assert (after["heartbeat_count"], after["first_seen"]) == (1, "2026-01-31T12:01:00Z")
+    assert after["hostname"] is None
+
+
+def test_state_follows_the_silence(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/register", json=messages.registration())
+    states = []
+    for wait in (0, 121, 120):
+        clock.advance(wait)
+        server = receiver.get("/servers/acme_web-1").json()
+        states.append((server["state"], server["stale"]))
+    receiver.post("/heartbeat", json=messages.slim())
+    states.append((receiver.get("/servers").json()["servers"][0]["state"], False))
+
+    assert states == [("new", False), ("late", True), ("down", True), ("up", False)]
+
+
+def test_health_tells_uptime_and_count(receiver: httpx.Client, clock: Clock) -> None:
+    fill(receiver, "a", "b")
+    clock.advance(5)
+
+    assert receiver.get("/health").json() == {
+        "status": "healthy",
+        "uptime_seconds": 5.0,
+        "server_count": 2,
+    }

@@ -1,0 +1,206 @@
+"""What the specification says that a heartbeat changes, over HTTP."""
+
+from typing import Any
+
+import httpx
+
+import messages
+from servers import Clock
+
+
+def record(receiver: httpx.Client, server_id: str = "acme_web-1") -> dict[str, Any]:
+    answer = receiver.get(f"/servers/{server_id}")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def payload_of(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in messages.PAYLOAD}
+
+
+def test_enriched_heartbeat_updates_the_record(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/register", json=messages.registration(hostname="old-host"))
+    clock.advance(60)
+
+    answer = receiver.post("/heartbeat", json=messages.heartbeat(hostname="new-host"))
+
+    after = record(receiver)
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "server_id": "acme_web-1", "heartbeat_count": 1}
+    assert after["hostname"] == "new-host"
+    assert after["last_seen"] == "2026-01-31T12:01:00Z"
+    assert after["heartbeat_count"] == 1
+
+
+def test_every_enriched_field_is_merged(receiver: httpx.Client) -> None:
+    receiver.post("/register", json=messages.registration())
+    changed = {
+        "hostname": "web-2",
+        "ip_addresses": {"primary": "10.0.0.6", "all": ["10.0.0.6"]},
+        "capabilities": ["other"],
+        "odoo_version": "19.1",
+        "port": 9000,
+        "transport": "http",
+        "odoo_stage": "staging",
+        "version": "2.0.0",
+        "database": "acme2",
+    }
+
+    receiver.post("/heartbeat", json=messages.heartbeat(**changed))
+
+    assert {**messages.PAYLOAD, **changed} == payload_of(record(receiver))
+
+
+def test_slim_heartbeat_keeps_the_hostname(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/register", json=messages.registration(hostname="old-host"))
+    clock.advance(60)
+
+    receiver.post("/heartbeat", json=messages.slim())
+
+    after = record(receiver)
+    assert after["hostname"] == "old-host"
+    assert after["last_seen"] == "2026-01-31T12:01:00Z"
+    assert after["heartbeat_count"] == 1
+
+
+def test_slim_heartbeat_keeps_all_ten_fields(receiver: httpx.Client) -> None:
+    receiver.post("/register", json=messages.registration())
+
+    receiver.post("/heartbeat", json=messages.slim())
+
+    assert payload_of(record(receiver)) == messages.PAYLOAD
+
+
+def test_slim_registration_keeps_all_ten_fields_and_the_count(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    answer = receiver.post("/register", json={"server_id": "acme_web-1"})
+
+    after = record(receiver)
+    assert answer.status_code == 200
+    assert payload_of(after) == messages.PAYLOAD
+    assert after["heartbeat_count"] == 1
+
+
+def test_empty_values_replace_what_was_there(receiver: httpx.Client) -> None:
+    receiver.post("/register", json=messages.registration())
+
+    receiver.post("/heartbeat", json=messages.slim(odoo_stage="", capabilities=[]))
+
+    after = record(receiver)
+    assert after["odoo_stage"] == ""
+    assert after["capabilities"] == []
+
+
+def test_null_erases_nothing(receiver: httpx.Client) -> None:
+    receiver.post("/register", json=messages.registration())
+    nothing = dict.fromkeys(set(messages.PAYLOAD) - {"server_id"})
+
+    answer = receiver.post("/heartbeat", json=messages.slim(**nothing))
+
+    assert answer.status_code == 200
+    assert payload_of(record(receiver)) == messages.PAYLOAD
+
+
+def test_count_and_last_seen_move_with_every_heartbeat(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    seen = []
+    for _ in range(3):
+        clock.advance(60)
+        receiver.post("/heartbeat", json=messages.slim())
+        after = record(receiver)
+        seen.append((after["heartbeat_count"], after["last_seen"]))
+
+    assert seen == [
+        (1, "2026-01-31T12:01:00Z"),
+        (2, "2026-01-31T12:02:00Z"),
+        (3, "2026-01-31T12:03:00Z"),
+    ]
+
+
+def test_unknown_server_is_made_from_an_enriched_heartbeat(receiver: httpx.Client) -> None:
+    answer = receiver.post("/heartbeat", json=messages.heartbeat())
+
+    after = record(receiver)
+    assert answer.status_code == 200
+    assert payload_of(after) == messages.PAYLOAD
+    assert after["heartbeat_count"] == 1
+    assert after["registered_at"] is None
+
+
+def test_unknown_field_is_ignored(receiver: httpx.Client) -> None:
+    answer = receiver.post("/heartbeat", json=messages.heartbeat(from_the_future={"a": 1}))
+
+    assert answer.status_code == 200
+    assert "from_the_future" not in record(receiver)
+
+
+def test_optional_fields_are_kept(receiver: httpx.Client) -> None:
+    optional = {
+        "database_uuid": "5e0f4a36-6f2c-11ef-9bd1-0242ac120002",
+        "endpoint_url": "https://acme.example/mcp",
+        "heartbeat_interval_seconds": 300,
+    }
+    receiver.post("/register", json=messages.registration(**optional))
+    receiver.post("/heartbeat", json=messages.slim())
+
+    after = record(receiver)
+
+    assert optional == {name: after[name] for name in optional}
+
+
+def test_registration_answers_201_once_and_then_200(receiver: httpx.Client, clock: Clock) -> None:
+    first = receiver.post("/register", json=messages.registration())
+    clock.advance(60)
+    second = receiver.post(
+        "/register", json=messages.registration(started_at="2026-01-31T12:00:30Z")
+    )
+
+    after = record(receiver)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert {"status": "registered", "server_id": "acme_web-1"} == first.json() == second.json()
+    assert after["first_seen"] == "2026-01-31T12:00:00Z"
+    assert after["registered_at"] == "2026-01-31T12:01:00Z"
+    assert after["started_at"] == "2026-01-31T12:00:30Z"
+
+
+def test_heartbeats_of_many_servers_come_at_once(receiver: httpx.Client) -> None:
+    batch = [
+        messages.heartbeat(),
+        messages.heartbeat(server_id="b", port=0),
+        messages.slim(),
+        "nonsense",
+        messages.heartbeat(server_id="c"),
+    ]
+
+    answer = receiver.post("/heartbeats", json=batch)
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "accepted": 3,
+        "rejected": 2,
+        "results": [
+            {"status": "ok", "server_id": "acme_web-1", "heartbeat_count": 1},
+            {
+                "status": "rejected",
+                "code": "invalid_message",
+                "errors": [{"path": "port", "message": "expected a port from 1 to 65535, got 0"}],
+            },
+            {"status": "ok", "server_id": "acme_web-1", "heartbeat_count": 2},
+            {
+                "status": "rejected",
+                "code": "invalid_message",
+                "errors": [{"path": "", "message": 'expected an object, got "nonsense"'}],
+            },
+            {"status": "ok", "server_id": "c", "heartbeat_count": 1},
+        ],
+    }
+    assert receiver.get("/servers/b").status_code == 404
+
+
+def test_empty_batch_is_fine(receiver: httpx.Client) -> None:
+    answer = receiver.post("/heartbeats", json=[])
+
+    assert answer.json() == {"accepted": 0, "rejected": 0, "results": []}

@@ -1,0 +1,69 @@
+"""The page for people."""
+
+import html
+
+import httpx
+
+import messages
+from servers import Clock
+
+
+def test_empty_fleet_says_how_to_connect_the_first_odoo(receiver: httpx.Client) -> None:
+    page = receiver.get("/").text
+
+    assert "No server has phoned home yet" in page
+    assert f"python -m client --url {str(receiver.base_url).rstrip('/')}" in page
+
+
+def test_page_lists_the_fleet(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    clock.advance(150)
+
+    page = receiver.get("/").text
+
+    for shown in ("acme", "web-1", "10.0.0.5", "production", "19.0", "sale_order_create", "late"):
+        assert shown in page
+    assert "2 minutes ago" in page
+    assert "1 server ·" in page
+
+
+def test_a_server_of_which_nothing_is_known_is_listed(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json={"server_id": "only-a-name"})
+
+    assert "only-a-name" in receiver.get("/").text
+
+
+def test_hostile_names_show_as_text(receiver: httpx.Client) -> None:
+    hostile = "<script>alert('x')</script>\"&\u202e"
+    receiver.post("/heartbeat", json=messages.heartbeat(hostname=hostile, capabilities=[hostile]))
+
+    page = receiver.get("/").text
+
+    assert "<script" not in page
+    assert hostile in html.unescape(page)
+
+
+def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(3)])
+
+    first = receiver.get("/", params={"limit": "2"}).text
+    cursor = receiver.get("/servers", params={"limit": "2"}).json()["next_cursor"]
+    second = receiver.get("/", params={"cursor": cursor}).text
+    receiver.delete("/servers/s2")
+    gone = receiver.get("/", params={"cursor": cursor}).text
+
+    assert "Next page" in first
+    assert "First page" not in first
+    assert "s2" in second
+    assert "First page" in second
+    assert "No servers here any more" in gone
+
+
+def test_page_asks_for_nothing_from_elsewhere_and_runs_no_script(receiver: httpx.Client) -> None:
+    answer = receiver.get("/")
+
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for file in ("static/fleet.css", "static/fleet.svg"):
+        assert file in answer.text
+        assert receiver.get(f"/{file}").status_code == 200

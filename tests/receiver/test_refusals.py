@@ -1,0 +1,201 @@
+"""Whatever is wrong with a request, the answer says so and the record stays what it was."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+import messages
+
+JSON = {"Content-Type": "application/json"}
+
+
+def body(**changed: Any) -> bytes:
+    return json.dumps(messages.heartbeat(**changed)).encode()
+
+
+def without_server_id() -> bytes:
+    beat = messages.heartbeat()
+    del beat["server_id"]
+    return json.dumps(beat).encode()
+
+
+def of_65_kib() -> bytes:
+    return body().ljust(65 * 1024)
+
+
+WRONG: dict[str, tuple[bytes, dict[str, str], int, str, str | None]] = {
+    "broken JSON": (b'{"server_id": ', JSON, 400, "malformed_json", None),
+    "no JSON at all": (b"", JSON, 400, "malformed_json", None),
+    "NaN": (b'{"server_id": "a", "uptime_seconds": NaN}', JSON, 400, "malformed_json", None),
+    "broken UTF-8": (b'{"server_id": "\xff"}', JSON, 400, "malformed_json", None),
+    "a deep nest": (b"[" * 60_000, JSON, 400, "malformed_json", None),
+    "another content type": (
+        body(),
+        {"Content-Type": "text/plain"},
+        415,
+        "unsupported_media_type",
+        None,
+    ),
+    "no content type": (body(), {}, 415, "unsupported_media_type", None),
+    "a compressed body": (
+        body(),
+        {**JSON, "Content-Encoding": "gzip"},
+        415,
+        "unsupported_media_type",
+        None,
+    ),
+    "a port in quotes": (body(port="8768"), JSON, 422, "invalid_message", "port"),
+    "true as port": (body(port=True), JSON, 422, "invalid_message", "port"),
+    "port 0": (body(port=0), JSON, 422, "invalid_message", "port"),
+    "a number as hostname": (body(hostname=5), JSON, 422, "invalid_message", "hostname"),
+    "a timestamp without offset": (
+        body(timestamp="2026-01-31T12:00:00"),
+        JSON,
+        422,
+        "invalid_message",
+        "timestamp",
+    ),
+    "an address that is none": (
+        body(ip_addresses={"primary": "10.0.0", "all": []}),
+        JSON,
+        422,
+        "invalid_message",
+        "ip_addresses.primary",
+    ),
+    "half a surrogate pair": (
+        b'{"server_id": "acme_web-1", "hostname": "\\ud800"}',
+        JSON,
+        400,
+        "malformed_json",
+        None,
+    ),
+    "a NUL": (body(hostname="\x00"), JSON, 422, "invalid_message", "hostname"),
+    "65 KiB": (of_65_kib(), JSON, 413, "body_too_large", None),
+    "no server_id": (without_server_id(), JSON, 422, "invalid_message", "server_id"),
+    "a list": (b"[]", JSON, 422, "invalid_message", ""),
+}
+
+
+@pytest.mark.parametrize("path", ["/heartbeat", "/register"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_message_is_refused_and_changes_nothing(
+    receiver: httpx.Client, wrong: str, path: str
+) -> None:
+    content, headers, status, code, where = WRONG[wrong]
+    if path == "/register":
+        content = content.replace(b'"timestamp"', b'"started_at"')
+        where = "started_at" if where == "timestamp" else where
+    receiver.post("/register", json=messages.registration())
+    before = receiver.get("/servers").json()
+
+    answer = receiver.post(path, content=content, headers=headers)
+
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (status, code) == (answer.status_code, problem["code"])
+    assert {"type", "title", "status", "detail", "code"} <= set(problem)
+    assert ([] if where is None else [where]) == [e["path"] for e in problem.get("errors", [])]
+    assert before == receiver.get("/servers").json()
+
+
+def test_every_problem_is_listed_with_what_was_expected(receiver: httpx.Client) -> None:
+    answer = receiver.post(
+        "/heartbeat",
+        json=messages.heartbeat(
+            port="8768", ip_addresses={"primary": "10.0.0", "all": ["10.0.0.1", 7]}
+        ),
+    )
+
+    assert answer.json()["errors"] == [
+        {"path": "ip_addresses.primary", "message": 'expected an IP address, got "10.0.0"'},
+        {"path": "ip_addresses.all[1]", "message": "expected an IP address, got 7"},
+        {"path": "port", "message": 'expected a port from 1 to 65535, got "8768"'},
+    ]
+
+
+def test_body_of_64_kib_is_taken(receiver: httpx.Client) -> None:
+    answer = receiver.post("/heartbeat", content=body().ljust(64 * 1024), headers=JSON)
+
+    assert answer.status_code == 200
+
+
+def test_batch_may_have_1_mib_and_no_more(receiver: httpx.Client) -> None:
+    batch = json.dumps([messages.slim()]).encode()
+    mib = 1024 * 1024
+
+    fits = receiver.post("/heartbeats", content=batch.ljust(mib), headers=JSON)
+    too_large = receiver.post("/heartbeats", content=batch.ljust(mib + 1), headers=JSON)
+
+    assert (fits.status_code, too_large.status_code) == (200, 413)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({}, "expected a list of heartbeats"),
+        ([{"server_id": "a"}] * 1001, "expected at most 1000 heartbeats, got 1001"),
+    ],
+)
+def test_batch_that_is_none_is_refused_whole(
+    receiver: httpx.Client, batch: object, message: str
+) -> None:
+    answer = receiver.post("/heartbeats", json=batch)
+
+    assert answer.status_code == 422
+    assert [{"path": "", "message": message}] == answer.json()["errors"]
+    assert receiver.get("/health").json()["server_count"] == 0
+
+
+def test_endless_body_is_cut_off(receiver: httpx.Client) -> None:
+    def endless() -> Any:
+        while True:
+            yield b" " * 4096
+
+    try:
+        answer = receiver.post("/heartbeat", content=endless(), headers=JSON)
+    except httpx.WriteError:
+        return  # the receiver hung up on us, which is as good
+    assert answer.status_code == 413
+
+
+def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+
+    assert receiver.post("/heartbeat", content=body(), headers=headers).status_code == 200
+
+
+def test_unknown_path_is_not_found(receiver: httpx.Client) -> None:
+    answer = receiver.get("/nowhere")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.json()["detail"] == "There is nothing at /nowhere."
+
+
+def test_wrong_method_names_the_right_one(receiver: httpx.Client) -> None:
+    answer = receiver.get("/heartbeat")
+
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("server_id", ["nobody", "a%00b", "a%2Fb", "%FF", ""])
+def test_unknown_server_is_not_found(receiver: httpx.Client, method: str, server_id: str) -> None:
+    answer = receiver.request(method, f"/servers/{server_id}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_hanging_up_in_the_middle_of_a_body_leaves_the_receiver_well(
+    receiver: httpx.Client,
+) -> None:
+    def half() -> Any:
+        yield b'{"server_id":'
+        raise ConnectionAbortedError
+
+    with pytest.raises(ConnectionAbortedError):
+        receiver.post("/heartbeat", content=half(), headers=JSON)
+
+    assert receiver.get("/health").json()["server_count"] == 0

@@ -1,0 +1,110 @@
+"""Real receivers on real sockets, for the tests."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+PATIENCE_SECONDS = 20.0
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@contextmanager
+def serve(app: ASGIApp) -> Iterator[httpx.Client]:
+    """Run an app under uvicorn in this process, and talk to it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive())
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_SECONDS)
+
+
+class Process:
+    """A receiver in a process of its own, as people start it."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "receiver.log"
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "receiver.app:app", f"--port={self.port}"],
+                cwd=folder,
+                env={**os.environ, **environ},
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_until_healthy(self) -> None:
+        wait_until(self._is_healthy)
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end, as a service manager does."""
+        self._process.terminate()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        return self._process.wait(PATIENCE_SECONDS)
+
+    def _is_healthy(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(f"the receiver ended: {self.log.read_text()}")
+        try:
+            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def receiver_process(folder: Path, **environ: str) -> Iterator[Process]:
+    """A receiver in a process of its own that answers."""
+    process = Process(folder, **environ)
+    try:
+        process.wait_until_healthy()
+        yield process
+    finally:
+        process.kill()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Look again and again until it holds; fail when it takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not so within {PATIENCE_SECONDS} seconds")
+        time.sleep(0.02)
