@@ -167,7 +167,8 @@ def _number(value: Any) -> bool:
 
 
 def _address(value: Any) -> bool:
-    return _text(value) and ipaddress.ip_address(value) is not None
+    # A zone, as in fe80::1%eth0, means something on its own host only.
+    return _text(value) and "%" not in value and ipaddress.ip_address(value) is not None
 
 
 def _url(value: Any) -> bool:

@@ -1,0 +1,113 @@
+"""
+Phone home from a machine without Odoo, as itself or as made-up servers.
+
+The token is read from FLEET_TOKEN, so that no list of processes shows it.
+"""
+
+import argparse
+import contextlib
+import functools
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from client.api import PhoneHomeClient
+from client.errors import InvalidSetting
+from client.fleet import Fleet, Member, demo_fleet, this_host
+from client.host import host_facts
+from client.made_up import made_up_fleet
+
+__all__ = ["main"]
+
+_print = functools.partial(print, flush=True)
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = _print,
+) -> int:
+    """
+    Phone home until Ctrl-C, or for `--beats` rounds.
+
+    Gives back the exit status: 1 when there were so many rounds and not one heartbeat
+    was taken in, otherwise 0. Raises SystemExit for arguments that cannot be.
+    """
+    parser = _parser()
+    options = _options(parser, arguments)
+    try:
+        client = PhoneHomeClient(options.url, token=environ.get("FLEET_TOKEN"), attempts=1)
+    except InvalidSetting as error:
+        parser.error(str(error))
+    with client, contextlib.suppress(KeyboardInterrupt):
+        fleet = Fleet(client, _members(options), clock=clock, say=say)
+        accepted = fleet.run(interval_seconds=options.interval, beats=options.beats, sleep=sleep)
+        return 0 if accepted else 1
+    return 0
+
+
+def _members(options: argparse.Namespace) -> list[Member]:
+    interval = options.interval
+    if options.demo:
+        return demo_fleet(options.count, seed=options.seed, interval_seconds=interval)
+    if options.count:
+        payloads = made_up_fleet(options.count, seed=options.seed, interval_seconds=interval)
+    else:
+        payloads = [this_host(host_facts(), interval_seconds=interval)]
+    return [Member(payload=payload) for payload in payloads]
+
+
+def _options(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    options = parser.parse_args(arguments)
+    if options.demo:
+        options.count = options.count or 12
+        if options.count < 3:
+            parser.error("--demo needs a --count of 3 or more.")
+    options.interval = options.interval or (5.0 if options.demo else 60.0)
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m client",
+        description="Phone home from this machine, as itself or as made-up servers.",
+        epilog="A token is read from the environment variable FLEET_TOKEN.",
+    )
+    add = parser.add_argument
+    add("--url", required=True, help="where the receiver is, such as http://127.0.0.1:8000")
+    add("--count", type=_positive, metavar="N", help="be N made-up servers, not this machine")
+    add(
+        "--interval",
+        type=_seconds,
+        metavar="S",
+        help="seconds between heartbeats; 60, or 5 in a demo",
+    )
+    add("--beats", type=_positive, metavar="K", help="end after K rounds of heartbeats")
+    add("--seed", type=int, default=0, help="another number makes up other servers")
+    add("--demo", action="store_true", help="12 made-up servers, and something happens to three")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

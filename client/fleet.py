@@ -1,0 +1,239 @@
+"""Servers without Odoo that phone home: this host as it is, or made-up ones."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from itertools import count
+
+from attrs import evolve, frozen
+
+from client.answers import HeartbeatReceipt
+from client.api import PhoneHomeClient
+from client.errors import CallFailed, Refused
+from client.host import HostFacts
+from client.made_up import made_up_fleet, rebuilt
+from contract import Heartbeat, Registration, ServerPayload
+
+__all__ = ["Fleet", "Member", "Round", "demo_fleet", "this_host"]
+
+
+@frozen(kw_only=True)
+class Member:
+    """
+    A server and what happens to it, by the time since its fleet set off.
+
+    Attributes:
+        payload: The server at first.
+        rebuilt_after_seconds: When it is rebuilt, which gives it another host and
+            another `server_id`; None for never.
+        silent_after_seconds: When it falls silent; None for never.
+        back_after_seconds: When it is heard again after its silence; None for never.
+    """
+
+    payload: ServerPayload
+    rebuilt_after_seconds: float | None = None
+    silent_after_seconds: float | None = None
+    back_after_seconds: float | None = None
+
+    def at(self, seconds: float) -> ServerPayload | None:
+        """The server at that time; None while it is silent."""
+        silent = _has_come(self.silent_after_seconds, seconds)
+        if silent and not _has_come(self.back_after_seconds, seconds):
+            return None
+        is_rebuilt = _has_come(self.rebuilt_after_seconds, seconds)
+        return rebuilt(self.payload) if is_rebuilt else self.payload
+
+
+@frozen(kw_only=True)
+class Round:
+    """
+    What became of one round of heartbeats.
+
+    Attributes:
+        accepted: How many the receiver took in.
+        sent: How many there were.
+        silent: How many members sent none.
+    """
+
+    accepted: int
+    sent: int
+    silent: int
+
+    def __str__(self) -> str:
+        silent = f", {self.silent} silent" if self.silent else ""
+        return f"{self.accepted} of {self.sent} heartbeats accepted{silent}"
+
+
+def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
+    """This host as a server without Odoo and without tools."""
+    database = "no-odoo"
+    return ServerPayload(
+        server_id=f"{database}_{facts.hostname}",
+        hostname=facts.hostname,
+        ip_addresses=facts.ip_addresses,
+        port=8768,
+        transport="http/sse",
+        version="1.0.0",
+        odoo_version="",
+        database=database,
+        capabilities=(),
+        odoo_stage="",
+        heartbeat_interval_seconds=interval_seconds,
+    )
+
+
+def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> list[Member]:
+    """
+    Made-up servers to which something happens; 3 or more.
+
+    After 4 intervals the first is rebuilt. After 6 the second falls silent for good,
+    and the third for 5 intervals, long enough to be taken for down before it is back.
+    """
+    members = [
+        Member(payload=payload)
+        for payload in made_up_fleet(size, seed=seed, interval_seconds=interval_seconds)
+    ]
+    first, second, third, *others = members
+    return [
+        evolve(first, rebuilt_after_seconds=4 * interval_seconds),
+        evolve(second, silent_after_seconds=6 * interval_seconds),
+        evolve(
+            third,
+            silent_after_seconds=6 * interval_seconds,
+            back_after_seconds=11 * interval_seconds,
+        ),
+        *others,
+    ]
+
+
+class Fleet:
+    """
+    Servers that phone home by one client.
+
+    Whatever fails is said in a sentence, and the next round goes on.
+
+    Args:
+        client: Carries the messages. Its `attempts` should be 1: each round is one.
+        members: The servers.
+        clock: The time in seconds since 1970.
+        say: Takes one line for each thing to tell.
+    """
+
+    def __init__(
+        self,
+        client: PhoneHomeClient,
+        members: Iterable[Member],
+        *,
+        clock: Callable[[], float] = time.time,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._client = client
+        self._members = tuple(members)
+        self._clock = clock
+        self._say = say
+        self._set_off = clock()
+        self._latest: list[ServerPayload | None] = [each.payload for each in self._members]
+        self._started: dict[str, float] = {}
+        self._settled: set[str] = set()
+
+    def run(
+        self,
+        *,
+        interval_seconds: float,
+        beats: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> int:
+        """
+        Phone home once each interval, for so many rounds or for ever.
+
+        Gives back how many heartbeats the receiver took in.
+        """
+        due = self._clock()
+        accepted = self.round().accepted
+        for _ in count() if beats is None else range(beats - 1):
+            now = self._clock()
+            # At once when a round took too long; never later when the clock is set back.
+            due = min(max(due + interval_seconds, now), now + interval_seconds)
+            sleep(due - now)
+            accepted += self.round().accepted
+        return accepted
+
+    def round(self) -> Round:
+        """Let each member that is not silent phone home, and tell how it went."""
+        seconds = self._clock() - self._set_off
+        now = [each.at(seconds) for each in self._members]
+        for before, after in zip(self._latest, now, strict=True):
+            self._tell(before, after)
+        self._latest = now
+        payloads = [each for each in now if each is not None]
+        self._register(payloads)
+        outcome = Round(
+            accepted=self._beat(payloads), sent=len(payloads), silent=len(now) - len(payloads)
+        )
+        self._say(str(outcome))
+        return outcome
+
+    def _tell(self, before: ServerPayload | None, after: ServerPayload | None) -> None:
+        if before is not None and after is None:
+            self._say(f"{before.server_id} falls silent")
+        if before is None and after is not None:
+            self._say(f"{after.server_id} is heard again")
+        if before is not None and after is not None and before.server_id != after.server_id:
+            self._say(f"{before.server_id} is rebuilt as {after.server_id}")
+
+    def _register(self, payloads: Iterable[ServerPayload]) -> None:
+        """Register those that are not; the others wait when the receiver is away."""
+        for payload in payloads:
+            if payload.server_id not in self._settled:
+                try:
+                    self._register_one(payload)
+                except CallFailed as error:
+                    self._say(f"{payload.server_id} is not registered: {error}")
+                    if error.temporary:
+                        return
+                self._settled.add(payload.server_id)
+
+    def _register_one(self, payload: ServerPayload) -> None:
+        started_at = _moment(self._start_of(payload))
+        receipt = self._client.register(Registration.from_payload(payload, started_at=started_at))
+        known = "as a new server" if receipt.created else "again"
+        self._say(f"{payload.server_id} is registered {known}")
+
+    def _beat(self, payloads: Sequence[ServerPayload]) -> int:
+        """How many heartbeats of these servers the receiver took in."""
+        try:
+            results = self._send([self._heartbeat(each) for each in payloads])
+        except CallFailed as error:
+            self._say(str(error))
+            return 0
+        refusals = {
+            payload.server_id: result
+            for payload, result in zip(payloads, results, strict=True)
+            if isinstance(result, Refused)
+        }
+        for server_id, refusal in refusals.items():
+            self._say(f"{server_id} is not heard: {refusal}")
+        return len(results) - len(refusals)
+
+    def _send(self, heartbeats: list[Heartbeat]) -> Sequence[HeartbeatReceipt | Refused]:
+        if len(heartbeats) == 1:
+            return [self._client.heartbeat(heartbeats[0])]
+        return self._client.heartbeats(heartbeats)
+
+    def _heartbeat(self, payload: ServerPayload) -> Heartbeat:
+        now = self._clock()
+        uptime_seconds = max(0.0, now - self._start_of(payload))
+        return Heartbeat.from_payload(
+            payload, timestamp=_moment(now), uptime_seconds=uptime_seconds
+        )
+
+    def _start_of(self, payload: ServerPayload) -> float:
+        return self._started.setdefault(payload.server_id, self._clock())
+
+
+def _has_come(when: float | None, seconds: float) -> bool:
+    return when is not None and seconds >= when
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)

@@ -1,0 +1,131 @@
+"""Servers that do not exist, for demonstrations and tests of a receiver."""
+
+import uuid
+from ipaddress import IPv4Address, IPv6Address
+from random import Random
+
+from attrs import evolve
+
+from contract import IpAddresses, ServerPayload
+
+__all__ = ["made_up_fleet", "rebuilt"]
+
+
+def made_up_fleet(
+    count: int, *, seed: int = 0, interval_seconds: float = 60.0
+) -> list[ServerPayload]:
+    """
+    So many servers, no two with the same `server_id`, database or `database_uuid`.
+
+    The same seed makes the same servers, and a larger fleet begins with the smaller.
+    """
+    return [_server(index, seed, interval_seconds) for index in range(count)]
+
+
+def rebuilt(payload: ServerPayload) -> ServerPayload:
+    """
+    The server after a rebuild: another host and other addresses, so another
+    `server_id`, but the same `database_uuid`.
+    """
+    random = _random("rebuilt", payload.server_id)
+    role = payload.hostname.rpartition("-")[0]
+    return _on_host(payload, f"{role}-{_serial(random)}", random)
+
+
+def _server(index: int, seed: int, interval_seconds: float) -> ServerPayload:
+    random = _random(seed, index)
+    stage = _STAGES[index % len(_STAGES)]
+    database = _database(index, stage, random)
+    payload = ServerPayload(
+        server_id=database,
+        hostname="",
+        ip_addresses=IpAddresses(primary="127.0.0.1", all=()),
+        port=8768,
+        transport="http/sse",
+        version=random.choice(_VERSIONS),
+        odoo_version=random.choice(_ODOO_VERSIONS),
+        database=database,
+        capabilities=_tools(random),
+        odoo_stage=stage,
+        database_uuid=str(uuid.UUID(int=random.getrandbits(128), version=4)),
+        heartbeat_interval_seconds=interval_seconds,
+    )
+    role = "odoosh" if stage else f"{database}-odoo"
+    return _on_host(payload, f"{role}-{_serial(random)}", random)
+
+
+def _on_host(payload: ServerPayload, hostname: str, random: Random) -> ServerPayload:
+    ipv4 = str(IPv4Address("10.0.0.0") + random.randrange(1, 2**24 - 1))
+    ipv6 = str(IPv6Address("2001:db8::") + random.getrandbits(64))
+    return evolve(
+        payload,
+        server_id=f"{payload.database}_{hostname}",
+        hostname=hostname,
+        ip_addresses=IpAddresses(primary=ipv4, all=(ipv4, ipv6)),
+        endpoint_url=f"https://{hostname}.example:{payload.port}/sse",
+    )
+
+
+def _database(index: int, stage: str, random: Random) -> str:
+    """Each company once, then each with a number: the names never repeat."""
+    again, which = divmod(index, len(_COMPANIES))
+    company = _COMPANIES[which] + (f"-{again + 1}" if again else "")
+    branch = _BRANCHES[stage]
+    return f"{company}-{branch}-{random.randrange(10**6, 10**7)}" if branch else company
+
+
+def _tools(random: Random) -> tuple[str, ...]:
+    return tuple(sorted(random.sample(_TOOLS, random.randint(3, len(_TOOLS)))))
+
+
+def _serial(random: Random) -> str:
+    return f"{random.getrandbits(32):08x}"
+
+
+def _random(*parts: object) -> Random:
+    return Random("/".join(map(str, parts)))  # noqa: S311 - nothing here is secret
+
+
+_BRANCHES = {"production": "main", "staging": "staging", "dev": "feature", "": ""}
+
+_STAGES = ("production", "staging", "", "dev", "production")
+
+_VERSIONS = ("1.0.0", "1.0.0", "1.0.0", "1.1.0")
+
+_ODOO_VERSIONS = ("19.0", "19.0", "18.0", "17.0")
+
+_COMPANIES = (
+    "acme",
+    "blue-harbor",
+    "cedar-mill",
+    "delta-foods",
+    "evergreen",
+    "fjord-line",
+    "granite",
+    "hopfield",
+    "ironbridge",
+    "juniper",
+    "kestrel",
+    "lakeside",
+    "maplewood",
+    "northwind",
+    "oakridge",
+    "pinecrest",
+)
+
+_TOOLS = (
+    "confirm_sale_order",
+    "create_lead",
+    "create_quotation",
+    "get_stock_levels",
+    "list_invoices",
+    "list_models",
+    "log_timesheet",
+    "post_message",
+    "read_record",
+    "register_payment",
+    "schedule_activity",
+    "search_partners",
+    "search_products",
+    "search_records",
+)

@@ -1,0 +1,82 @@
+"""A receiver as small as can be, on a real socket."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+Heard = dict[str, Any]
+
+
+@pytest.fixture
+def heard() -> list[Heard]:
+    """What the receiver heard: method, path, headers with small names, and body."""
+    return []
+
+
+@pytest.fixture
+def receiver(heard: list[Heard]) -> Iterator[str]:
+    """The URL of a receiver that is content with everything."""
+    with serve(heard) as url:
+        yield url
+
+
+@contextmanager
+def serve(heard: list[Heard]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(heard))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def handler(heard: list[Heard]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self.hear(body)
+            answer(self, *reply(self.path, body))
+
+        def do_GET(self) -> None:
+            self.hear(None)
+            answer(self, 200, {"status": "healthy", "server_count": 1})
+
+        def hear(self, body: Any) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            heard.append(
+                {"method": self.command, "path": self.path, "headers": headers, "body": body}
+            )
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+def reply(path: str, body: Any) -> tuple[int, Any]:
+    if path.endswith("/register"):
+        return 201, {"status": "registered", "server_id": body["server_id"]}
+    if path.endswith("/heartbeats"):
+        return 200, {"accepted": len(body), "rejected": 0, "results": list(map(counted, body))}
+    return 200, counted(body)
+
+
+def counted(beat: Any) -> Any:
+    return {"status": "ok", "server_id": beat["server_id"], "heartbeat_count": 7}
+
+
+def answer(handler: BaseHTTPRequestHandler, status: int, body: Any) -> None:
+    content = json.dumps(body).encode()
+    handler.send_response(status)
+    handler.send_header("content-type", "application/json")
+    handler.send_header("content-length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)

@@ -1,0 +1,131 @@
+"""`python -m client`, as a person runs it."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from client import host_facts
+from client.__main__ import main
+from client.made_up import made_up_fleet
+
+# A test that runs in the background of a shell would hand down that Ctrl-C is ignored.
+RUN_WITH_CTRL_C = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("client", run_name="__main__", alter_sys=True)
+"""
+
+
+def run(
+    *arguments: str, environ: dict[str, str] | None = None, slept: list[float] | None = None
+) -> tuple[int, list[str]]:
+    """The exit status and what was said."""
+    said: list[str] = []
+    sleep = [] if slept is None else slept
+    status = main(arguments, environ=environ or {}, sleep=sleep.append, say=said.append)
+    return status, said
+
+
+def ids(heard: Sequence[dict[str, Any]], path: str) -> list[str]:
+    return [each["body"]["server_id"] for each in heard if each["path"] == path]
+
+
+def test_it_phones_home_as_this_machine(receiver: str, heard: list[dict[str, Any]]) -> None:
+    status, said = run("--url", receiver, "--beats", "2")
+
+    here = f"no-odoo_{host_facts().hostname}"
+    assert status == 0
+    assert ids(heard, "/register") == [here]
+    assert ids(heard, "/heartbeat") == [here, here]
+    assert said[-1] == "1 of 1 heartbeats accepted"
+
+
+def test_it_phones_home_as_made_up_servers(receiver: str, heard: list[dict[str, Any]]) -> None:
+    run("--url", receiver, "--count", "4", "--seed", "7", "--beats", "1", "--interval", "9")
+
+    expected = made_up_fleet(4, seed=7, interval_seconds=9)
+    assert ids(heard, "/register") == [each.server_id for each in expected]
+    assert heard[0]["body"]["heartbeat_interval_seconds"] == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "interval"),
+    [(["--demo"], 12, 5), (["--demo", "--count=3", "--interval=2"], 3, 2), (["--count=2"], 2, 60)],
+)
+def test_demo_is_a_dozen_servers_every_five_seconds(
+    receiver: str, heard: list[dict[str, Any]], arguments: list[str], size: int, interval: float
+) -> None:
+    slept: list[float] = []
+    run("--url", receiver, "--beats", "2", *arguments, slept=slept)
+
+    assert len(ids(heard, "/register")) == size
+    assert 0 <= slept[0] <= interval
+    assert heard[0]["body"]["heartbeat_interval_seconds"] == interval
+
+
+def test_token_comes_from_the_environment(receiver: str, heard: list[dict[str, Any]]) -> None:
+    run("--url", receiver, "--beats", "1", environ={"FLEET_TOKEN": "s3cret"})
+
+    assert {each["headers"]["authorization"] for each in heard} == {"Bearer s3cret"}
+
+
+def test_without_a_receiver_it_fails_in_sentences() -> None:
+    status, said = run("--url", unused_url(), "--beats", "2", "--count", "2")
+
+    assert status == 1
+    assert said[-1] == "0 of 2 heartbeats accepted"
+    assert all("cannot be reached" in line for line in said[:2])
+
+
+def test_ctrl_c_is_a_good_end(receiver: str) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    assert main(["--url", receiver], environ={}, sleep=interrupt, say=lambda _: None) == 0
+
+
+def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
+    command = [sys.executable, "-c", RUN_WITH_CTRL_C, "--url", receiver, "--count", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=20)
+
+    assert lines[-1] == "2 of 2 heartbeats accepted\n"
+    assert (process.returncode, complaints) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "--url"),
+        (["--url=localhost"], "must begin with http"),
+        (["--url=http://host", "--count=0"], "must be 1 or more"),
+        (["--url=http://host", "--beats=x"], "--beats"),
+        (["--url=http://host", "--interval=0"], "must be above 0"),
+        (["--url=http://host", "--interval=nan"], "must be above 0"),
+        (["--url=http://host", "--demo", "--count=2"], "3 or more"),
+        (["--url=http://host", "--token=s3cret"], "unrecognized"),
+    ],
+)
+def test_argument_that_cannot_be_is_told(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+
+    assert caught.value.code == 2
+    assert why in capsys.readouterr().err
+
+
+def unused_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        return f"http://127.0.0.1:{gone.getsockname()[1]}"

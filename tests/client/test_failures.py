@@ -1,0 +1,469 @@
+"""What the client makes of every way to fail; only the network is simulated."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from client import (
+    BadAnswer,
+    CallFailed,
+    ClientError,
+    HeartbeatReceipt,
+    PhoneHomeClient,
+    Refused,
+    RegistrationReceipt,
+    TimedOut,
+    Unreachable,
+)
+from client.errors import InvalidUrl
+from client.exchange import ANSWER_LIMIT_BYTES, wrapped
+from contract import Heartbeat, Problem, Registration
+
+URL = "http://receiver.example/fleet"
+BEAT = Heartbeat(server_id="acme_web-1")
+REGISTRATION = Registration(server_id="acme_web-1")
+
+
+class Network(httpx.BaseTransport):
+    """Gives one reaction to each request: a response, or an error to raise."""
+
+    def __init__(self, *reactions: httpx.Response | Exception) -> None:
+        self._reactions = iter(reactions)
+        self.requests: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        reaction = next(self._reactions)
+        if isinstance(reaction, Exception):
+            raise reaction
+        return reaction
+
+
+def refusal(status: int, **problem: Any) -> httpx.Response:
+    return httpx.Response(status, json=problem)
+
+
+# Registration: tried again when it may help.
+
+
+@pytest.mark.parametrize(
+    "reaction",
+    [
+        httpx.ConnectError("[Errno 111] Connection refused"),
+        httpx.ReadError("[Errno 104] Connection reset by peer"),
+        httpx.ReadTimeout("timed out"),
+        httpx.RemoteProtocolError("Server disconnected without sending a response."),
+        httpx.Response(204),
+        httpx.Response(408),
+        httpx.Response(429),
+        httpx.Response(500),
+        httpx.Response(503),
+    ],
+    ids=repr,
+)
+def test_registration_is_tried_again(reaction: httpx.Response | Exception) -> None:
+    network = Network(reaction, httpx.Response(200))
+    waits: list[float] = []
+    with PhoneHomeClient(URL, transport=network, sleep=waits.append) as client:
+        receipt = client.register(REGISTRATION)
+
+    assert receipt == RegistrationReceipt(server_id="acme_web-1", created=False)
+    assert waits == [2]
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 413, 415, 422])
+def test_registration_is_not_tried_again(status: int) -> None:
+    network = Network(httpx.Response(status))
+    waits: list[float] = []
+    with (
+        PhoneHomeClient(URL, transport=network, sleep=waits.append) as client,
+        pytest.raises(Refused) as caught,
+    ):
+        client.register(REGISTRATION)
+
+    assert (caught.value.status, caught.value.temporary) == (status, False)
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"), [(1, []), (2, [2]), (3, [2, 4]), (5, [2, 4, 8, 16])]
+)
+def test_waits_between_attempts_double(attempts: int, expected: list[float]) -> None:
+    network = Network(*(httpx.ConnectError("down") for _ in range(attempts)))
+    waits: list[float] = []
+    with (
+        PhoneHomeClient(URL, transport=network, attempts=attempts, sleep=waits.append) as client,
+        pytest.raises(Unreachable),
+    ):
+        client.register(REGISTRATION)
+
+    assert waits == expected
+    assert len(network.requests) == attempts
+
+
+def test_last_failure_of_a_registration_is_the_one_raised() -> None:
+    network = Network(httpx.ConnectError("down"), httpx.Response(503), refusal(422, code="no"))
+    with (
+        PhoneHomeClient(URL, transport=network, sleep=lambda _: None) as client,
+        pytest.raises(Refused) as caught,
+    ):
+        client.register(REGISTRATION)
+
+    assert caught.value.code == "no"
+
+
+# A heartbeat: once.
+
+
+@pytest.mark.parametrize(
+    "reaction", [httpx.ConnectError("down"), httpx.ReadTimeout("slow"), httpx.Response(503)]
+)
+def test_heartbeat_is_sent_once(reaction: httpx.Response | Exception) -> None:
+    network = Network(reaction)
+    waits: list[float] = []
+    with (
+        PhoneHomeClient(URL, transport=network, sleep=waits.append) as client,
+        pytest.raises(CallFailed),
+    ):
+        client.heartbeat(BEAT)
+
+    assert waits == []
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"OK", b"<html>", b"\xff\xfe", b"[]", b"{}", b'{"heartbeat_count": true}', b"null"],
+)
+def test_success_is_success_whatever_the_body_holds(status: int, body: bytes) -> None:
+    network = Network(*(httpx.Response(status, content=body) for _ in range(2)))
+    with PhoneHomeClient(URL, transport=network) as client:
+        beaten = client.heartbeat(BEAT)
+        registered = client.register(REGISTRATION)
+
+    assert beaten == HeartbeatReceipt(server_id="acme_web-1", heartbeat_count=None)
+    assert registered == RegistrationReceipt(server_id="acme_web-1", created=status == 201)
+
+
+def test_endless_answer_is_cut_off() -> None:
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 65536
+            yield bytes(65536)
+
+    network = Network(httpx.Response(200, content=endless()))
+    with PhoneHomeClient(URL, transport=network) as client:
+        receipt = client.heartbeat(BEAT)
+
+    assert receipt.heartbeat_count is None
+    assert taken == ANSWER_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("status", [202, 204, 206])
+def test_other_success_is_a_bad_answer(status: int) -> None:
+    with (
+        PhoneHomeClient(URL, transport=Network(httpx.Response(status))) as client,
+        pytest.raises(BadAnswer, match=f"the status is {status}"),
+    ):
+        client.heartbeat(BEAT)
+
+
+# What a refusal says.
+
+
+def test_refusal_carries_the_problem_document() -> None:
+    response = refusal(
+        422,
+        code="invalid_message",
+        detail="The heartbeat breaks the contract.",
+        errors=[{"path": "port", "message": "expected a port"}, "odd", {"path": 5}],
+    )
+    error = failure_of(response)
+
+    assert isinstance(error, Refused)
+    assert (error.status, error.code, error.url) == (422, "invalid_message", URL)
+    assert error.detail == "The heartbeat breaks the contract."
+    assert error.errors == (Problem("port", "expected a port"), Problem("", "odd"), Problem("", ""))
+    assert str(error) == (
+        f"The receiver at {URL} refused with 422 (invalid_message):"
+        " The heartbeat breaks the contract; port: expected a port; odd."
+    )
+
+
+def test_refusal_says_nothing_twice() -> None:
+    response = refusal(
+        422, code="invalid_message", detail="port: no", errors=[{"path": "port", "message": "no"}]
+    )
+
+    assert str(failure_of(response)).endswith("(invalid_message): port: no.")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        httpx.Response(502, text="<html>Bad Gateway</html>"),
+        refusal(502, code=5, detail=None, errors="none"),
+        refusal(502, code=""),
+        httpx.Response(502, json=["code"]),
+    ],
+)
+def test_refusal_without_a_problem_document_has_a_code_too(response: httpx.Response) -> None:
+    error = failure_of(response)
+
+    assert isinstance(error, Refused)
+    assert (error.code, error.detail, error.errors) == ("http_error", "", ())
+    assert str(error) == f"The receiver at {URL} refused with 502 (http_error)."
+
+
+def test_title_stands_in_for_the_detail() -> None:
+    assert str(failure_of(refusal(500, title="Broken"))).endswith("(http_error): Broken.")
+
+
+def test_sentence_stays_on_one_line_of_a_log() -> None:
+    error = failure_of(refusal(400, code="x", detail="one\n2026 CRITICAL two\x1b[31m\u2028three."))
+
+    assert str(error).endswith(": one 2026 CRITICAL two [31m three.")
+
+
+def test_redirect_is_refused_and_told_without_secrets() -> None:
+    place = "https://ann:pass@other.example/login?ticket=s3cret#s3cret"
+    network = Network(httpx.Response(302, headers={"location": place}))
+    error = failure_of(network=network)
+
+    assert len(network.requests) == 1
+    assert str(error) == (
+        f"The receiver at {URL} refused with 302 (http_error): it points to"
+        " https://other.example/login, and a redirect is not followed."
+    )
+
+
+@pytest.mark.parametrize("headers", [{}, {"location": "http://[broken"}])
+def test_redirect_to_nowhere_is_refused(headers: dict[str, str]) -> None:
+    assert "points to nowhere" in str(failure_of(httpx.Response(302, headers=headers)))
+
+
+# A batch.
+
+
+def test_batch_tells_each_item_apart() -> None:
+    rejected = {"status": "rejected", "code": "invalid_message", "errors": [{"path": "port"}]}
+    results = [{"status": "ok", "heartbeat_count": 3}, rejected, {"status": 413, "code": "large"}]
+    network = Network(httpx.Response(200, json={"results": results}))
+    with PhoneHomeClient(URL, transport=network) as client:
+        first, second, third = client.heartbeats([BEAT, BEAT, BEAT])
+
+    assert first == HeartbeatReceipt(server_id="acme_web-1", heartbeat_count=3)
+    assert isinstance(second, Refused)
+    assert (second.status, second.code) == (422, "invalid_message")
+    assert isinstance(third, Refused)
+    assert (third.status, third.code) == (413, "large")
+
+
+@pytest.mark.parametrize("body", [{}, {"results": {}}, {"results": []}, {"results": [1]}, []])
+def test_batch_without_a_result_for_each_is_a_bad_answer(body: Any) -> None:
+    with (
+        PhoneHomeClient(URL, transport=Network(httpx.Response(200, json=body))) as client,
+        pytest.raises(BadAnswer),
+    ):
+        client.heartbeats([BEAT])
+
+
+def test_no_heartbeats_are_no_request() -> None:
+    with PhoneHomeClient(URL, transport=Network()) as client:
+        assert client.heartbeats([]) == []
+
+
+def test_more_than_a_thousand_go_in_several_requests() -> None:
+    sizes = batch_sizes([BEAT] * 2001)
+
+    assert sizes == [1000, 1000, 1]
+
+
+def test_more_than_a_mebibyte_goes_in_several_requests() -> None:
+    # Each is 524,287 bytes in JSON, so that two with comma and brackets just do not fit.
+    padding = "x" * (524_287 - len('{"server_id":"a","hostname":""}'))
+    sizes = batch_sizes([Heartbeat(server_id="a", hostname=padding)] * 3)
+
+    assert sizes == [1, 1, 1]
+
+
+def test_a_mebibyte_to_the_byte_goes_in_one_request() -> None:
+    padding = "x" * (524_286 - len('{"server_id":"a","hostname":""}'))
+    slimmer = Heartbeat(server_id="a", hostname=padding)
+    wider = Heartbeat(server_id="a", hostname=padding + "x")
+
+    assert batch_sizes([slimmer, wider]) == [2]
+
+
+# Health.
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b"[]"])
+def test_health_that_cannot_be_read_is_a_bad_answer(body: bytes) -> None:
+    with (
+        PhoneHomeClient(URL, transport=Network(httpx.Response(200, content=body))) as client,
+        pytest.raises(BadAnswer),
+    ):
+        client.health()
+
+
+def test_receiver_that_is_not_well_says_so() -> None:
+    with (
+        PhoneHomeClient(URL, transport=Network(refusal(503, code="store_unavailable"))) as client,
+        pytest.raises(Refused) as caught,
+    ):
+        client.health()
+
+    assert (caught.value.code, caught.value.temporary) == ("store_unavailable", True)
+
+
+# Secrets.
+
+
+def test_token_that_a_receiver_quotes_is_masked() -> None:
+    network = Network(refusal(401, code="unauthorized", detail="s3cret is not valid"))
+    with (
+        PhoneHomeClient(URL, token="s3cret", transport=network) as client,
+        pytest.raises(Refused) as caught,
+    ):
+        client.heartbeat(BEAT)
+
+    assert caught.value.detail == "*** is not valid"
+
+
+@pytest.mark.parametrize(
+    "reaction", [httpx.ConnectError("down"), httpx.ReadTimeout("slow"), httpx.Response(500)]
+)
+def test_no_error_shows_a_name_a_password_or_the_token(
+    reaction: httpx.Response | Exception,
+) -> None:
+    url = "http://nora:pass@receiver.example"
+    with (
+        PhoneHomeClient(url, token="s3cret", transport=Network(reaction)) as client,
+        pytest.raises(CallFailed) as caught,
+    ):
+        client.heartbeat(BEAT)
+
+    shown = f"{caught.value!s} {caught.value!r} {caught.value.url} {client!r} {client.base_url}"
+    assert not any(secret in shown for secret in ["nora", "pass", "s3cret"])
+
+
+# Foreign errors.
+
+KINDS: dict[type[Exception], type[ClientError]] = {
+    httpx.CloseError: Unreachable,
+    httpx.ConnectError: Unreachable,
+    httpx.ConnectTimeout: TimedOut,
+    httpx.CookieConflict: BadAnswer,
+    httpx.DecodingError: BadAnswer,
+    httpx.HTTPError: Unreachable,
+    httpx.HTTPStatusError: BadAnswer,
+    httpx.InvalidURL: InvalidUrl,
+    httpx.LocalProtocolError: BadAnswer,
+    httpx.NetworkError: Unreachable,
+    httpx.PoolTimeout: TimedOut,
+    httpx.ProtocolError: BadAnswer,
+    httpx.ProxyError: Unreachable,
+    httpx.ReadError: Unreachable,
+    httpx.ReadTimeout: TimedOut,
+    httpx.RemoteProtocolError: BadAnswer,
+    httpx.RequestError: Unreachable,
+    httpx.RequestNotRead: Unreachable,
+    httpx.ResponseNotRead: Unreachable,
+    httpx.StreamClosed: Unreachable,
+    httpx.StreamConsumed: Unreachable,
+    httpx.StreamError: Unreachable,
+    httpx.TimeoutException: TimedOut,
+    httpx.TooManyRedirects: BadAnswer,
+    httpx.TransportError: Unreachable,
+    httpx.UnsupportedProtocol: InvalidUrl,
+    httpx.WriteError: Unreachable,
+    httpx.WriteTimeout: TimedOut,
+}
+
+
+def test_every_error_that_httpx_exports_has_its_place() -> None:
+    exported = (getattr(httpx, name) for name in httpx.__all__)
+    errors = {each for each in exported if isinstance(each, type) and issubclass(each, Exception)}
+
+    assert set(KINDS) == errors
+
+
+@pytest.mark.parametrize("foreign", KINDS, ids=lambda kind: kind.__name__)
+def test_foreign_error_is_wrapped(foreign: type[Exception]) -> None:
+    error = foreign.__new__(foreign)
+    Exception.__init__(error, "why")
+    with (
+        PhoneHomeClient(URL, transport=Network(error)) as client,
+        pytest.raises(ClientError) as caught,
+    ):
+        client.heartbeat(BEAT)
+
+    assert type(caught.value) is KINDS[foreign]
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), UnicodeError("label too long")], ids=repr
+)
+def test_error_of_the_system_is_wrapped(error: Exception) -> None:
+    with (
+        PhoneHomeClient(URL, transport=Network(error)) as client,
+        pytest.raises(Unreachable) as caught,
+    ):
+        client.heartbeat(BEAT)
+
+    assert str(caught.value) == f"The receiver at {URL} cannot be reached: {error}."
+    assert caught.value.__cause__ is error
+
+
+def test_error_without_words_is_named_by_its_kind() -> None:
+    error = wrapped(httpx.ConnectError(""), receiver=URL, timeout_seconds=1)
+
+    assert str(error) == f"The receiver at {URL} cannot be reached: ConnectError."
+
+
+def test_mistake_in_the_client_is_not_dressed_up() -> None:
+    with (
+        PhoneHomeClient(URL, transport=Network(ZeroDivisionError("a bug"))) as client,
+        pytest.raises(ZeroDivisionError),
+    ):
+        client.heartbeat(BEAT)
+
+
+def failure_of(
+    response: httpx.Response | None = None, *, network: Network | None = None
+) -> CallFailed:
+    """The error of a heartbeat that gets this response."""
+    if network is None:
+        assert response is not None
+        network = Network(response)
+    with (
+        PhoneHomeClient(URL, transport=network) as client,
+        pytest.raises(CallFailed) as caught,
+    ):
+        client.heartbeat(BEAT)
+    return caught.value
+
+
+def batch_sizes(beats: list[Heartbeat]) -> list[int]:
+    """How many heartbeats each request holds."""
+    sizes: list[int] = []
+
+    def count(request: httpx.Request) -> httpx.Response:
+        assert len(request.content) <= 1024 * 1024
+        items = json.loads(request.content)
+        sizes.append(len(items))
+        return httpx.Response(200, json={"results": [{"status": "ok"} for _ in items]})
+
+    with PhoneHomeClient(URL, transport=httpx.MockTransport(count)) as client:
+        results = client.heartbeats(beats)
+
+    assert len(results) == len(beats)
+    return sizes

@@ -1,0 +1,269 @@
+"""Servers without Odoo, as a receiver hears them."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from client import HostFacts, PhoneHomeClient
+from client.fleet import Fleet, Member, Round, demo_fleet, this_host
+from client.made_up import made_up_fleet, rebuilt
+from contract import IpAddresses
+
+SET_OFF = 1_769_860_800.0  # 2026-01-31T12:00:00Z
+
+Reaction = Callable[[str, Any], httpx.Response]
+
+
+class Receiver(httpx.BaseTransport):
+    """Keeps what it hears, and answers as a test tells it to."""
+
+    def __init__(self, react: Reaction | None = None) -> None:
+        self.heard: list[tuple[str, Any]] = []
+        self._react = react or content
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.read())
+        self.heard.append((request.url.path, body))
+        return self._react(request.url.path, body)
+
+    def registered(self) -> list[str]:
+        return [body["server_id"] for path, body in self.heard if path == "/register"]
+
+    def beats(self) -> list[Any]:
+        """Every heartbeat that was heard, alone or in a batch."""
+        beats: list[Any] = []
+        for path, body in self.heard:
+            beats += {"/register": [], "/heartbeat": [body]}.get(path, body)
+        return beats
+
+
+class Time:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = SET_OFF
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def content(path: str, body: Any) -> httpx.Response:
+    if path == "/register":
+        return httpx.Response(201)
+    results = [{"status": "ok"} for _ in body]
+    return httpx.Response(200, json={"results": results})
+
+
+def run(
+    receiver: Receiver,
+    members: list[Member],
+    *,
+    beats: int = 1,
+    interval_seconds: float = 5.0,
+    time: Time | None = None,
+) -> tuple[int, list[str]]:
+    """How many heartbeats were accepted, and what was said."""
+    time = time or Time()
+    said: list[str] = []
+    with PhoneHomeClient("http://receiver", transport=receiver, attempts=1) as client:
+        fleet = Fleet(client, members, clock=time.clock, say=said.append)
+        accepted = fleet.run(interval_seconds=interval_seconds, beats=beats, sleep=time.sleep)
+    return accepted, said
+
+
+def members(count: int) -> list[Member]:
+    return [Member(payload=payload) for payload in made_up_fleet(count)]
+
+
+def test_host_without_odoo_is_a_server_without_tools() -> None:
+    here = IpAddresses(primary="10.0.0.5", all=("10.0.0.5",))
+    payload = this_host(HostFacts(hostname="web-1", ip_addresses=here), interval_seconds=30)
+
+    assert payload.server_id == "no-odoo_web-1"
+    assert (payload.hostname, payload.ip_addresses) == ("web-1", here)
+    assert payload.capabilities == ()
+    assert payload.heartbeat_interval_seconds == 30
+
+
+def test_each_server_registers_once_and_beats_each_round() -> None:
+    receiver = Receiver()
+    accepted, said = run(receiver, members(3), beats=4)
+
+    ids = [each.server_id for each in made_up_fleet(3)]
+    assert receiver.registered() == ids
+    assert Counter(beat["server_id"] for beat in receiver.beats()) == dict.fromkeys(ids, 4)
+    assert accepted == 12
+    assert said == [
+        *(f"{each} is registered as a new server" for each in ids),
+        *["3 of 3 heartbeats accepted"] * 4,
+    ]
+
+
+def test_known_server_is_registered_again() -> None:
+    _, said = run(Receiver(lambda *_: httpx.Response(200)), members(1))
+
+    assert said[0].endswith("is registered again")
+
+
+def test_one_server_beats_by_the_call_for_one() -> None:
+    receiver = Receiver()
+    run(receiver, members(1))
+
+    assert [path for path, _ in receiver.heard] == ["/register", "/heartbeat"]
+
+
+def test_heartbeat_tells_the_time_and_the_uptime() -> None:
+    receiver = Receiver()
+    run(receiver, members(1), beats=3, interval_seconds=5)
+
+    (_, registration), *_ = receiver.heard
+    assert registration["started_at"] == "2026-01-31T12:00:00Z"
+    assert [(beat["timestamp"], beat["uptime_seconds"]) for beat in receiver.beats()] == [
+        ("2026-01-31T12:00:00Z", 0),
+        ("2026-01-31T12:00:05Z", 5),
+        ("2026-01-31T12:00:10Z", 10),
+    ]
+
+
+def test_rounds_keep_their_interval_when_a_receiver_is_slow() -> None:
+    time = Time()
+
+    def slow(path: str, body: Any) -> httpx.Response:
+        time.now += 1
+        return content(path, body)
+
+    run(Receiver(slow), members(1), beats=3, interval_seconds=5, time=time)
+
+    # The first round holds a registration too.
+    assert time.slept == [3, 4]
+
+
+def test_round_that_takes_longer_than_the_interval_is_followed_at_once() -> None:
+    time = Time()
+
+    def slow(path: str, body: Any) -> httpx.Response:
+        time.now += 6 if path == "/register" else 1
+        return content(path, body)
+
+    run(Receiver(slow), members(1), beats=3, interval_seconds=5, time=time)
+
+    assert time.slept == [0, 4]
+
+
+def test_clock_that_is_set_back_delays_nothing() -> None:
+    time = Time()
+
+    def set_back(path: str, body: Any) -> httpx.Response:
+        time.now -= 3600
+        return content(path, body)
+
+    receiver = Receiver(set_back)
+    run(receiver, members(1), beats=3, interval_seconds=5, time=time)
+
+    assert time.slept == [5, 5]
+    assert [beat["uptime_seconds"] for beat in receiver.beats()] == [0, 0, 0]
+
+
+def test_receiver_that_is_away_is_told_and_tried_again() -> None:
+    time = Time()
+
+    def away_at_first(path: str, body: Any) -> httpx.Response:
+        if time.now == SET_OFF:
+            raise httpx.ConnectError("[Errno 111] Connection refused")
+        return content(path, body)
+
+    receiver = Receiver(away_at_first)
+    accepted, said = run(receiver, members(3), beats=2, time=time)
+
+    first, second, third = (each.server_id for each in made_up_fleet(3))
+    why = "The receiver at http://receiver cannot be reached: [Errno 111] Connection refused."
+    assert said[:3] == [f"{first} is not registered: {why}", why, "0 of 3 heartbeats accepted"]
+    assert receiver.registered() == [first, first, second, third]
+    assert accepted == 3
+
+
+def test_registration_that_can_never_succeed_is_not_repeated() -> None:
+    def strict(path: str, body: Any) -> httpx.Response:
+        if path == "/register":
+            return httpx.Response(422, json={"code": "invalid_message"})
+        return content(path, body)
+
+    receiver = Receiver(strict)
+    accepted, said = run(receiver, members(2), beats=2)
+
+    assert receiver.registered() == [each.server_id for each in made_up_fleet(2)]
+    assert sum("is not registered" in line for line in said) == 2
+    assert accepted == 4
+
+
+def test_heartbeat_that_is_refused_is_told() -> None:
+    def strict(path: str, body: Any) -> httpx.Response:
+        if path == "/register":
+            return httpx.Response(201)
+        results = [{"status": "ok"}, {"status": "rejected", "code": "invalid_message"}]
+        return httpx.Response(200, json={"results": results})
+
+    accepted, said = run(Receiver(strict), members(2))
+
+    second = made_up_fleet(2)[1].server_id
+    why = "The receiver at http://receiver refused with 422 (invalid_message)."
+    assert said[-2:] == [f"{second} is not heard: {why}", "1 of 2 heartbeats accepted"]
+    assert accepted == 1
+
+
+def test_demo_is_one_rebuild_one_silence_for_good_and_one_recovery() -> None:
+    receiver = Receiver()
+    _, said = run(receiver, demo_fleet(4, interval_seconds=5), beats=14, interval_seconds=5)
+
+    first, second, third, fourth = (each.server_id for each in made_up_fleet(4))
+    again = rebuilt(made_up_fleet(1)[0]).server_id
+    assert receiver.registered() == [first, second, third, fourth, again]
+    assert Counter(beat["server_id"] for beat in receiver.beats()) == {
+        first: 4,
+        again: 10,
+        second: 6,
+        third: 6 + 3,
+        fourth: 14,
+    }
+    assert [line for line in said if "heartbeats" not in line][4:] == [
+        f"{first} is rebuilt as {again}",
+        f"{again} is registered as a new server",
+        f"{second} falls silent",
+        f"{third} falls silent",
+        f"{third} is heard again",
+    ]
+    assert said[-1] == "3 of 3 heartbeats accepted, 1 silent"
+
+
+def test_rebuilt_server_started_when_it_was_rebuilt() -> None:
+    receiver = Receiver()
+    run(receiver, demo_fleet(3, interval_seconds=5), beats=6, interval_seconds=5)
+
+    again = rebuilt(made_up_fleet(1)[0]).server_id
+    beats = [beat for beat in receiver.beats() if beat["server_id"] == again]
+    assert [beat["uptime_seconds"] for beat in beats] == [0, 5]
+
+
+def test_silence_of_everybody_is_a_round_too() -> None:
+    (payload,) = made_up_fleet(1)
+    receiver = Receiver()
+    accepted, said = run(receiver, [Member(payload=payload, silent_after_seconds=0)])
+
+    assert (accepted, receiver.heard) == (0, [])
+    assert said == [f"{payload.server_id} falls silent", "0 of 0 heartbeats accepted, 1 silent"]
+
+
+def test_round_tells_what_became_of_it() -> None:
+    said: list[str] = []
+    with PhoneHomeClient("http://receiver", transport=Receiver()) as client:
+        outcome = Fleet(client, members(2), say=said.append).round()
+
+    assert outcome == Round(accepted=2, sent=2, silent=0)

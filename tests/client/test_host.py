@@ -1,0 +1,128 @@
+"""What a host says about itself, whatever its network is like."""
+
+import json
+import socket
+import subprocess
+import sys
+from typing import NoReturn
+
+import psutil
+import pytest
+
+from client import HostFacts, host_facts
+from client.host import interface_addresses, source_addresses
+from contract import IpAddresses
+
+NO_NETWORK = IpAddresses(primary="127.0.0.1", all=("127.0.0.1",))
+
+
+def addresses(*, sources: list[str], interfaces: list[str]) -> list[str]:
+    facts = host_facts(sources=lambda: sources, interfaces=lambda: interfaces)
+    assert facts.ip_addresses.primary == facts.ip_addresses.all[0]
+    return list(facts.ip_addresses.all)
+
+
+def test_this_host_names_itself_and_what_it_has() -> None:
+    facts = host_facts()
+
+    assert facts.hostname == socket.gethostname()
+    assert facts.ip_addresses.primary in {*source_addresses(), *interface_addresses(), "127.0.0.1"}
+
+
+def test_facts_are_the_same_twice() -> None:
+    assert host_facts() == host_facts()
+
+
+def test_primary_is_the_source_of_the_default_route_and_comes_first() -> None:
+    found = addresses(
+        sources=["10.0.0.5", "fd00::5"],
+        interfaces=["192.168.1.9", "fd00::5", "10.0.0.5", "10.0.0.1"],
+    )
+
+    assert found == ["10.0.0.5", "10.0.0.1", "192.168.1.9", "fd00::5"]
+
+
+def test_primary_is_ipv6_where_there_is_no_other_route() -> None:
+    found = addresses(sources=["fd00::5"], interfaces=["10.0.0.5", "fd00::5"])
+
+    assert found == ["fd00::5", "10.0.0.5"]
+
+
+def test_primary_without_a_route_is_the_first_address() -> None:
+    assert addresses(sources=[], interfaces=["fd00::5", "10.0.0.9", "10.0.0.5"]) == [
+        "10.0.0.5",
+        "10.0.0.9",
+        "fd00::5",
+    ]
+
+
+def test_source_that_no_interface_has_is_told_too() -> None:
+    assert addresses(sources=["10.0.0.5", "fd00::5"], interfaces=[]) == ["10.0.0.5", "fd00::5"]
+
+
+def test_loopback_is_left_out_where_there_is_a_network() -> None:
+    found = addresses(
+        sources=["10.0.0.5"], interfaces=["127.0.0.1", "127.0.1.1", "::1", "10.0.0.5"]
+    )
+
+    assert found == ["10.0.0.5"]
+
+
+def test_link_local_ipv6_is_left_out_and_link_local_ipv4_comes_last() -> None:
+    found = addresses(
+        sources=["fe80::1%eth0"],
+        interfaces=["fe80::1%eth0", "169.254.7.7", "2001:db8::5%eth0", "10.0.0.5"],
+    )
+
+    assert found == ["10.0.0.5", "2001:db8::5", "169.254.7.7"]
+
+
+def test_what_is_no_address_is_left_out() -> None:
+    assert addresses(sources=["", "0.0.0.0"], interfaces=["::", "eth0", "10.0.0.5"]) == ["10.0.0.5"]
+
+
+def test_without_a_network_there_is_loopback() -> None:
+    facts = host_facts(sources=list, interfaces=list)
+
+    assert facts.ip_addresses == NO_NETWORK
+
+
+def test_in_a_namespace_without_a_network_there_is_loopback() -> None:
+    """Where the system allows no namespace, the same with a host that has nothing."""
+    asks = "import json, client; print(json.dumps(client.host_facts().ip_addresses.all))"
+    command = [sys.executable, "-c", asks]
+    alone = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True)
+    if alone.returncode == 0:
+        command = ["unshare", "--net", *command]
+    else:
+        command[-1] = asks.replace("host_facts()", "host_facts(sources=list, interfaces=list)")
+
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert json.loads(printed) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("web-1", "web-1"), ("", "localhost"), ("w\udcffb", "w?b"), ("büro", "büro")],
+)
+def test_odd_name_is_made_one_that_can_be_stored(name: str, expected: str) -> None:
+    assert host_facts(hostname=lambda: name).hostname == expected
+
+
+@pytest.mark.parametrize("error", [OSError("no netlink"), psutil.AccessDenied()])
+def test_system_that_tells_no_interfaces_is_no_error(error: Exception) -> None:
+    def refuse() -> NoReturn:
+        raise error
+
+    assert interface_addresses(refuse) == []
+
+
+def test_only_addresses_of_the_internet_are_interface_addresses() -> None:
+    assert all("." in each or each.count(":") >= 2 for each in interface_addresses())
+
+
+def test_facts_are_a_value() -> None:
+    assert host_facts(hostname=lambda: "web-1", sources=list, interfaces=list) == HostFacts(
+        hostname="web-1", ip_addresses=NO_NETWORK
+    )

@@ -1,0 +1,66 @@
+"""The servers that do not exist."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.made_up import made_up_fleet, rebuilt
+from contract import ServerPayload, structure, unstructure
+
+
+def test_same_seed_makes_the_same_servers() -> None:
+    assert made_up_fleet(20, seed=7) == made_up_fleet(20, seed=7)
+
+
+def test_other_seed_makes_other_servers() -> None:
+    ids = {each.database_uuid for each in made_up_fleet(20, seed=7)}
+
+    assert ids.isdisjoint(each.database_uuid for each in made_up_fleet(20, seed=8))
+
+
+def test_larger_fleet_begins_with_the_smaller() -> None:
+    assert made_up_fleet(40)[:15] == made_up_fleet(15)
+
+
+@given(st.integers(), st.integers(0, 60))
+def test_no_two_are_the_same_server(seed: int, count: int) -> None:
+    fleet = made_up_fleet(count, seed=seed)
+
+    for name in ("server_id", "database", "database_uuid"):
+        assert len({getattr(each, name) for each in fleet}) == count
+
+
+@given(st.integers())
+def test_each_is_what_a_server_can_be(seed: int) -> None:
+    for payload in made_up_fleet(5, seed=seed):
+        assert structure(unstructure(payload), ServerPayload) == payload
+        assert payload.server_id == f"{payload.database}_{payload.hostname}"
+        assert list(payload.capabilities) == sorted(set(payload.capabilities))
+
+
+def test_fleet_is_a_mixed_one() -> None:
+    fleet = made_up_fleet(12)
+
+    assert {each.odoo_stage for each in fleet} == {"production", "staging", "dev", ""}
+    assert len({each.odoo_version for each in fleet}) > 1
+    assert len({each.version for each in fleet}) > 1
+    assert len({each.capabilities for each in fleet}) > 6
+
+
+def test_interval_is_declared() -> None:
+    (payload,) = made_up_fleet(1, interval_seconds=5)
+
+    assert payload.heartbeat_interval_seconds == 5
+
+
+def test_rebuild_changes_where_a_server_is_and_not_what_it_is() -> None:
+    (before,) = made_up_fleet(1)
+    after = rebuilt(before)
+
+    changed = {"server_id", "hostname", "ip_addresses", "endpoint_url"}
+    assert {name for name, was in fields(before).items() if fields(after)[name] != was} == changed
+    assert after.server_id == f"{before.database}_{after.hostname}"
+    assert rebuilt(before) == after
+
+
+def fields(payload: ServerPayload) -> dict[str, object]:
+    return dict(unstructure(payload))

@@ -1,0 +1,137 @@
+"""The ordinary ways of the client, to a receiver on a real socket."""
+
+import base64
+import threading
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from client import HeartbeatReceipt, PhoneHomeClient, RegistrationReceipt
+from client.api import user_agent
+from client.made_up import made_up_fleet
+from contract import Heartbeat, Registration, structure
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+REGISTRATION = Registration.from_payload(made_up_fleet(1)[0], started_at=NOW)
+HEARTBEATS = [
+    Heartbeat.from_payload(payload, timestamp=NOW, uptime_seconds=60.0)
+    for payload in made_up_fleet(3)
+]
+
+
+def test_registration_arrives_whole(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver) as client:
+        receipt = client.register(REGISTRATION)
+
+    (request,) = heard
+    assert receipt == RegistrationReceipt(server_id=REGISTRATION.server_id, created=True)
+    assert (request["method"], request["path"]) == ("POST", "/register")
+    assert request["body"]["started_at"] == "2026-01-31T12:00:00Z"
+    assert structure(request["body"], Registration) == REGISTRATION
+
+
+def test_heartbeat_arrives_whole(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver) as client:
+        receipt = client.heartbeat(HEARTBEATS[0])
+
+    (request,) = heard
+    assert receipt == HeartbeatReceipt(server_id=HEARTBEATS[0].server_id, heartbeat_count=7)
+    assert (request["method"], request["path"]) == ("POST", "/heartbeat")
+    assert structure(request["body"], Heartbeat) == HEARTBEATS[0]
+
+
+def test_batch_arrives_in_one_request(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver) as client:
+        receipts = client.heartbeats(HEARTBEATS)
+
+    (request,) = heard
+    assert request["path"] == "/heartbeats"
+    assert receipts == [
+        HeartbeatReceipt(server_id=beat.server_id, heartbeat_count=7) for beat in HEARTBEATS
+    ]
+
+
+def test_health_is_what_the_receiver_says(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver) as client:
+        health = client.health()
+
+    assert health == {"status": "healthy", "server_count": 1}
+    assert [(each["method"], each["path"]) for each in heard] == [("GET", "/health")]
+
+
+@pytest.mark.parametrize(
+    "end", ["", "/", "/register", "/register/", "/heartbeat", "/heartbeats", "/heartbeats//"]
+)
+def test_path_prefix_is_kept_and_the_name_of_a_call_is_not(
+    receiver: str, heard: list[dict[str, Any]], end: str
+) -> None:
+    with PhoneHomeClient(f"{receiver}/fleet{end}") as client:
+        client.heartbeat(HEARTBEATS[0])
+
+    assert heard[0]["path"] == "/fleet/heartbeat"
+
+
+def test_request_says_what_it_is(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver) as client:
+        client.heartbeat(HEARTBEATS[0])
+
+    headers = heard[0]["headers"]
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"] == user_agent()
+    assert "authorization" not in headers
+
+
+def test_token_is_sent_as_bearer(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver, token="s3cret") as client:
+        client.heartbeat(HEARTBEATS[0])
+
+    assert heard[0]["headers"]["authorization"] == "Bearer s3cret"
+
+
+def test_name_and_password_in_the_url_are_sent_as_basic(
+    receiver: str, heard: list[dict[str, Any]]
+) -> None:
+    url = receiver.replace("//", "//ann:p%40ss@")
+    with PhoneHomeClient(url) as client:
+        client.heartbeat(HEARTBEATS[0])
+
+    expected = "Basic " + base64.b64encode(b"ann:p@ss").decode()
+    assert heard[0]["headers"]["authorization"] == expected
+
+
+def test_token_wins_over_a_password_in_the_url(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver.replace("//", "//ann:pass@"), token="s3cret") as client:
+        client.heartbeat(HEARTBEATS[0])
+
+    assert heard[0]["headers"]["authorization"] == "Bearer s3cret"
+
+
+def test_one_client_serves_many_threads(receiver: str, heard: list[dict[str, Any]]) -> None:
+    with PhoneHomeClient(receiver) as client:
+        threads = [
+            threading.Thread(target=client.heartbeat, args=(HEARTBEATS[0],)) for _ in "12345678"
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(heard) == 8
+
+
+def test_closed_client_calls_nobody(receiver: str, heard: list[dict[str, Any]]) -> None:
+    client = PhoneHomeClient(receiver)
+    client.close()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        client.heartbeat(HEARTBEATS[0])
+    assert heard == []
+
+
+def test_user_agent_names_the_version_of_what_is_installed() -> None:
+    assert user_agent("pytest") == f"pytest/{pytest.__version__}"
+
+
+def test_user_agent_does_without_a_version() -> None:
+    assert user_agent("no-such-distribution") == "no-such-distribution"

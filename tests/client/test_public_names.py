@@ -1,0 +1,58 @@
+"""What others may rely on."""
+
+import subprocess
+import sys
+
+import pytest
+
+import client
+from client import errors
+
+
+def test_public_names_are_these() -> None:
+    assert client.__all__ == [
+        "BadAnswer",
+        "CallFailed",
+        "ClientError",
+        "HeartbeatReceipt",
+        "HostFacts",
+        "InvalidSetting",
+        "InvalidToken",
+        "InvalidUrl",
+        "PhoneHomeClient",
+        "Refused",
+        "RegistrationReceipt",
+        "TimedOut",
+        "Unreachable",
+        "host_facts",
+    ]
+    assert [name for name in client.__all__ if not hasattr(client, name)] == []
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_error_is_in_the_tree_with_its_code(name: str) -> None:
+    error = getattr(errors, name)
+
+    assert issubclass(error, client.ClientError)
+    drawn = [line.split() for line in (errors.__doc__ or "").splitlines() if name in line.split()]
+    assert len(drawn) == 1
+    assert drawn[0][-1] in {error.code, "code,"}
+
+
+def test_importing_opens_no_socket_and_says_nothing() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WATCHED_IMPORT], check=True, capture_output=True, text=True
+    )
+
+    assert (run.stdout, run.stderr) == ("[]\n", "")
+
+
+WATCHED_IMPORT = """
+import sys
+
+events = []
+sys.addaudithook(lambda event, _: events.append(event))
+import client, client.__main__
+
+print([event for event in events if event.startswith("socket.")])
+"""
