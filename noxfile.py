@@ -102,7 +102,7 @@ def install(
         needed += project["optional-dependencies"][extra]
 
     session.install("--constraint", CONSTRAINTS, *needed)
-    session.install("--no-deps", "--force-reinstall", build_wheel(session))
+    session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
 
 
 def build_wheel(session: nox.Session) -> Path:

@@ -3,14 +3,13 @@
 import sys
 from datetime import datetime, timezone
 
-from contract import Heartbeat, Registration, ServerPayload, merge
-
-assert ServerPayload
-assert Registration
+from contract import Heartbeat, Registration, merge, register
 
 now = datetime.now(timezone.utc)
 record = merge(None, Heartbeat(server_id="acme_web-1", hostname="web-1"), received_at=now)
 record = merge(record, Heartbeat(server_id="acme_web-1"), received_at=now)
+
+record = register(record, Registration(server_id="acme_web-1"), received_at=now)
 
 assert (record.hostname, record.heartbeat_count) == ("web-1", 2)
 
