@@ -39,10 +39,10 @@ def test_it_phones_home_as_this_machine(receiver: str, heard: list[dict[str, Any
     status, said = run("--url", receiver, "--beats", "2")
 
     here = f"no-odoo_{host_facts().hostname}"
-    assert status == 0
+    assert 0 == status
     assert ids(heard, "/register") == [here]
     assert ids(heard, "/heartbeat") == [here, here]
-    assert said[-1] == "1 of 1 heartbeats accepted"
+    assert "1 of 1 heartbeats accepted" == said[-1]
 
 
 def test_it_phones_home_as_made_up_servers(receiver: str, heard: list[dict[str, Any]]) -> None:
@@ -50,7 +50,7 @@ def test_it_phones_home_as_made_up_servers(receiver: str, heard: list[dict[str, 
 
     expected = made_up_fleet(4, seed=7, interval_seconds=9)
     assert ids(heard, "/register") == [each.server_id for each in expected]
-    assert heard[0]["body"]["heartbeat_interval_seconds"] == 9
+    assert 9 == heard[0]["body"]["heartbeat_interval_seconds"]
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_demo_is_a_dozen_servers_every_five_seconds(
 def test_token_comes_from_the_environment(receiver: str, heard: list[dict[str, Any]]) -> None:
     run("--url", receiver, "--beats", "1", environ={"FLEET_TOKEN": "s3cret"})
 
-    assert {each["headers"]["authorization"] for each in heard} == {"Bearer s3cret"}
+    assert {"Bearer s3cret"} == {each["headers"]["authorization"] for each in heard}
 
 
 def test_without_a_receiver_it_fails_in_sentences() -> None:
     status, said = run("--url", unused_url(), "--beats", "2", "--count", "2")
 
-    assert status == 1
-    assert said[-1] == "0 of 2 heartbeats accepted"
+    assert 1 == status
+    assert "0 of 2 heartbeats accepted" == said[-1]
     assert all("cannot be reached" in line for line in said[:2])
 
 
@@ -86,7 +86,7 @@ def test_ctrl_c_is_a_good_end(receiver: str) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    assert main(["--url", receiver], environ={}, sleep=interrupt, say=lambda _: None) == 0
+    assert 0 == main(["--url", receiver], environ={}, sleep=interrupt, say=lambda _: None)
 
 
 def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
@@ -99,8 +99,8 @@ def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=20)
 
-    assert lines[-1] == "2 of 2 heartbeats accepted\n"
-    assert (process.returncode, complaints) == (0, "")
+    assert "2 of 2 heartbeats accepted\n" == lines[-1]
+    assert (0, "") == (process.returncode, complaints)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_argument_that_cannot_be_is_told(
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
 
-    assert caught.value.code == 2
+    assert 2 == caught.value.code
     assert why in capsys.readouterr().err
 
 

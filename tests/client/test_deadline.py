@@ -82,8 +82,8 @@ def test_look_up_that_hangs_times_out_and_what_follows_is_cut_off() -> None:
         theirs.settimeout(PATIENCE_SECONDS)
         heard = theirs.recv(1)
 
-    assert error.timeout_seconds == TIMEOUT_SECONDS
-    assert heard == b""
+    assert TIMEOUT_SECONDS == error.timeout_seconds
+    assert b"" == heard
 
 
 def test_answer_over_tls_is_read() -> None:
@@ -94,7 +94,7 @@ def test_answer_over_tls_is_read() -> None:
     ):
         receipt = client.heartbeat(BEAT)
 
-    assert receipt.heartbeat_count == 7
+    assert 7 == receipt.heartbeat_count
 
 
 def test_dripping_over_tls_times_out_and_is_cut_off() -> None:

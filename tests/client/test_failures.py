@@ -71,7 +71,7 @@ def test_registration_is_tried_again(reaction: httpx.Response | Exception) -> No
         receipt = client.register(REGISTRATION)
 
     assert receipt == RegistrationReceipt(server_id="acme_web-1", created=False)
-    assert waits == [2]
+    assert [2] == waits
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 413, 415, 422])
@@ -85,7 +85,7 @@ def test_registration_is_not_tried_again(status: int) -> None:
         client.register(REGISTRATION)
 
     assert (caught.value.status, caught.value.temporary) == (status, False)
-    assert waits == []
+    assert [] == waits
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_last_failure_of_a_registration_is_the_one_raised() -> None:
     ):
         client.register(REGISTRATION)
 
-    assert caught.value.code == "no"
+    assert "no" == caught.value.code
 
 
 # A heartbeat: once.
@@ -130,7 +130,7 @@ def test_heartbeat_is_sent_once(reaction: httpx.Response | Exception) -> None:
     ):
         client.heartbeat(BEAT)
 
-    assert waits == []
+    assert [] == waits
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -162,7 +162,7 @@ def test_endless_answer_is_cut_off() -> None:
         receipt = client.heartbeat(BEAT)
 
     assert receipt.heartbeat_count is None
-    assert taken == ANSWER_LIMIT_BYTES
+    assert ANSWER_LIMIT_BYTES == taken
 
 
 @pytest.mark.parametrize("status", [202, 204, 206])
@@ -187,8 +187,8 @@ def test_refusal_carries_the_problem_document() -> None:
     error = failure_of(response)
 
     assert isinstance(error, Refused)
-    assert (error.status, error.code, error.url) == (422, "invalid_message", URL)
-    assert error.detail == "The heartbeat breaks the contract."
+    assert (422, "invalid_message", URL) == (error.status, error.code, error.url)
+    assert "The heartbeat breaks the contract." == error.detail
     assert error.errors == (Problem("port", "expected a port"), Problem("", "odd"), Problem("", ""))
     assert str(error) == (
         f"The receiver at {URL} refused with 422 (invalid_message):"
@@ -217,7 +217,7 @@ def test_refusal_without_a_problem_document_has_a_code_too(response: httpx.Respo
     error = failure_of(response)
 
     assert isinstance(error, Refused)
-    assert (error.code, error.detail, error.errors) == ("http_error", "", ())
+    assert ("http_error", "", ()) == (error.code, error.detail, error.errors)
     assert str(error) == f"The receiver at {URL} refused with 502 (http_error)."
 
 
@@ -236,7 +236,7 @@ def test_redirect_is_refused_and_told_without_secrets() -> None:
     network = Network(httpx.Response(302, headers={"location": place}))
     error = failure_of(network=network)
 
-    assert len(network.requests) == 1
+    assert 1 == len(network.requests)
     assert str(error) == (
         f"The receiver at {URL} refused with 302 (http_error): it points to"
         " https://other.example/login, and a redirect is not followed."
@@ -260,9 +260,9 @@ def test_batch_tells_each_item_apart() -> None:
 
     assert first == HeartbeatReceipt(server_id="acme_web-1", heartbeat_count=3)
     assert isinstance(second, Refused)
-    assert (second.status, second.code) == (422, "invalid_message")
+    assert (422, "invalid_message") == (second.status, second.code)
     assert isinstance(third, Refused)
-    assert (third.status, third.code) == (413, "large")
+    assert (413, "large") == (third.status, third.code)
 
 
 @pytest.mark.parametrize("body", [{}, {"results": {}}, {"results": []}, {"results": [1]}, []])
@@ -276,13 +276,13 @@ def test_batch_without_a_result_for_each_is_a_bad_answer(body: Any) -> None:
 
 def test_no_heartbeats_are_no_request() -> None:
     with PhoneHomeClient(URL, transport=Network()) as client:
-        assert client.heartbeats([]) == []
+        assert [] == client.heartbeats([])
 
 
 def test_more_than_a_thousand_go_in_several_requests() -> None:
     sizes = batch_sizes([BEAT] * 2001)
 
-    assert sizes == [1000, 1000, 1]
+    assert [1000, 1000, 1] == sizes
 
 
 def test_more_than_a_mebibyte_goes_in_several_requests() -> None:
@@ -290,7 +290,7 @@ def test_more_than_a_mebibyte_goes_in_several_requests() -> None:
     padding = "x" * (524_287 - len('{"server_id":"a","hostname":""}'))
     sizes = batch_sizes([Heartbeat(server_id="a", hostname=padding)] * 3)
 
-    assert sizes == [1, 1, 1]
+    assert [1, 1, 1] == sizes
 
 
 def test_a_mebibyte_to_the_byte_goes_in_one_request() -> None:
@@ -298,7 +298,7 @@ def test_a_mebibyte_to_the_byte_goes_in_one_request() -> None:
     slimmer = Heartbeat(server_id="a", hostname=padding)
     wider = Heartbeat(server_id="a", hostname=padding + "x")
 
-    assert batch_sizes([slimmer, wider]) == [2]
+    assert [2] == batch_sizes([slimmer, wider])
 
 
 # Health.
@@ -320,7 +320,7 @@ def test_receiver_that_is_not_well_says_so() -> None:
     ):
         client.health()
 
-    assert (caught.value.code, caught.value.temporary) == ("store_unavailable", True)
+    assert ("store_unavailable", True) == (caught.value.code, caught.value.temporary)
 
 
 # Secrets.
@@ -334,7 +334,7 @@ def test_token_that_a_receiver_quotes_is_masked() -> None:
     ):
         client.heartbeat(BEAT)
 
-    assert caught.value.detail == "*** is not valid"
+    assert "*** is not valid" == caught.value.detail
 
 
 @pytest.mark.parametrize(

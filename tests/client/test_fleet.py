@@ -87,10 +87,10 @@ def test_host_without_odoo_is_a_server_without_tools() -> None:
     here = IpAddresses(primary="10.0.0.5", all=("10.0.0.5",))
     payload = this_host(HostFacts(hostname="web-1", ip_addresses=here), interval_seconds=30)
 
-    assert payload.server_id == "no-odoo_web-1"
+    assert "no-odoo_web-1" == payload.server_id
     assert (payload.hostname, payload.ip_addresses) == ("web-1", here)
-    assert payload.capabilities == ()
-    assert payload.heartbeat_interval_seconds == 30
+    assert () == payload.capabilities
+    assert 30 == payload.heartbeat_interval_seconds
 
 
 def test_each_server_registers_once_and_beats_each_round() -> None:
@@ -100,7 +100,7 @@ def test_each_server_registers_once_and_beats_each_round() -> None:
     ids = [each.server_id for each in made_up_fleet(3)]
     assert receiver.registered() == ids
     assert Counter(beat["server_id"] for beat in receiver.beats()) == dict.fromkeys(ids, 4)
-    assert accepted == 12
+    assert 12 == accepted
     assert said == [
         *(f"{each} is registered as a new server" for each in ids),
         *["3 of 3 heartbeats accepted"] * 4,
@@ -117,7 +117,7 @@ def test_one_server_beats_by_the_call_for_one() -> None:
     receiver = Receiver()
     run(receiver, members(1))
 
-    assert [path for path, _ in receiver.heard] == ["/register", "/heartbeat"]
+    assert ["/register", "/heartbeat"] == [path for path, _ in receiver.heard]
 
 
 def test_heartbeat_tells_the_time_and_the_uptime() -> None:
@@ -125,12 +125,12 @@ def test_heartbeat_tells_the_time_and_the_uptime() -> None:
     run(receiver, members(1), beats=3, interval_seconds=5)
 
     (_, registration), *_ = receiver.heard
-    assert registration["started_at"] == "2026-01-31T12:00:00Z"
-    assert [(beat["timestamp"], beat["uptime_seconds"]) for beat in receiver.beats()] == [
+    assert "2026-01-31T12:00:00Z" == registration["started_at"]
+    assert [
         ("2026-01-31T12:00:00Z", 0),
         ("2026-01-31T12:00:05Z", 5),
         ("2026-01-31T12:00:10Z", 10),
-    ]
+    ] == [(beat["timestamp"], beat["uptime_seconds"]) for beat in receiver.beats()]
 
 
 def test_rounds_keep_their_interval_when_a_receiver_is_slow() -> None:
@@ -143,7 +143,7 @@ def test_rounds_keep_their_interval_when_a_receiver_is_slow() -> None:
     run(Receiver(slow), members(1), beats=3, interval_seconds=5, time=time)
 
     # The first round holds a registration too.
-    assert time.slept == [3, 4]
+    assert [3, 4] == time.slept
 
 
 def test_round_that_takes_longer_than_the_interval_is_followed_at_once() -> None:
@@ -155,7 +155,7 @@ def test_round_that_takes_longer_than_the_interval_is_followed_at_once() -> None
 
     run(Receiver(slow), members(1), beats=3, interval_seconds=5, time=time)
 
-    assert time.slept == [0, 4]
+    assert [0, 4] == time.slept
 
 
 def test_clock_that_is_set_back_delays_nothing() -> None:
@@ -168,8 +168,8 @@ def test_clock_that_is_set_back_delays_nothing() -> None:
     receiver = Receiver(set_back)
     run(receiver, members(1), beats=3, interval_seconds=5, time=time)
 
-    assert time.slept == [5, 5]
-    assert [beat["uptime_seconds"] for beat in receiver.beats()] == [0, 0, 0]
+    assert [5, 5] == time.slept
+    assert [0, 0, 0] == [beat["uptime_seconds"] for beat in receiver.beats()]
 
 
 def test_receiver_that_is_away_is_told_and_tried_again() -> None:
@@ -187,7 +187,7 @@ def test_receiver_that_is_away_is_told_and_tried_again() -> None:
     why = "The receiver at http://receiver cannot be reached: [Errno 111] Connection refused."
     assert said[:3] == [f"{first} is not registered: {why}", why, "0 of 3 heartbeats accepted"]
     assert receiver.registered() == [first, first, second, third]
-    assert accepted == 3
+    assert 3 == accepted
 
 
 def test_registration_that_can_never_succeed_is_not_repeated() -> None:
@@ -200,8 +200,8 @@ def test_registration_that_can_never_succeed_is_not_repeated() -> None:
     accepted, said = run(receiver, members(2), beats=2)
 
     assert receiver.registered() == [each.server_id for each in made_up_fleet(2)]
-    assert sum("is not registered" in line for line in said) == 2
-    assert accepted == 4
+    assert 2 == sum("is not registered" in line for line in said)
+    assert 4 == accepted
 
 
 def test_heartbeat_that_is_refused_is_told() -> None:
@@ -216,7 +216,7 @@ def test_heartbeat_that_is_refused_is_told() -> None:
     second = made_up_fleet(2)[1].server_id
     why = "The receiver at http://receiver refused with 422 (invalid_message)."
     assert said[-2:] == [f"{second} is not heard: {why}", "1 of 2 heartbeats accepted"]
-    assert accepted == 1
+    assert 1 == accepted
 
 
 def test_demo_is_one_rebuild_one_silence_for_good_and_one_recovery() -> None:
@@ -240,7 +240,7 @@ def test_demo_is_one_rebuild_one_silence_for_good_and_one_recovery() -> None:
         f"{third} falls silent",
         f"{third} is heard again",
     ]
-    assert said[-1] == "3 of 3 heartbeats accepted, 1 silent"
+    assert "3 of 3 heartbeats accepted, 1 silent" == said[-1]
 
 
 def test_rebuilt_server_started_when_it_was_rebuilt() -> None:
@@ -249,7 +249,7 @@ def test_rebuilt_server_started_when_it_was_rebuilt() -> None:
 
     again = rebuilt(made_up_fleet(1)[0]).server_id
     beats = [beat for beat in receiver.beats() if beat["server_id"] == again]
-    assert [beat["uptime_seconds"] for beat in beats] == [0, 5]
+    assert [0, 5] == [beat["uptime_seconds"] for beat in beats]
 
 
 def test_silence_of_everybody_is_a_round_too() -> None:
@@ -257,7 +257,7 @@ def test_silence_of_everybody_is_a_round_too() -> None:
     receiver = Receiver()
     accepted, said = run(receiver, [Member(payload=payload, silent_after_seconds=0)])
 
-    assert (accepted, receiver.heard) == (0, [])
+    assert (0, []) == (accepted, receiver.heard)
     assert said == [f"{payload.server_id} falls silent", "0 of 0 heartbeats accepted, 1 silent"]
 
 

@@ -39,25 +39,25 @@ def test_primary_is_the_source_of_the_default_route_and_comes_first() -> None:
         interfaces=["192.168.1.9", "fd00::5", "10.0.0.5", "10.0.0.1"],
     )
 
-    assert found == ["10.0.0.5", "10.0.0.1", "192.168.1.9", "fd00::5"]
+    assert ["10.0.0.5", "10.0.0.1", "192.168.1.9", "fd00::5"] == found
 
 
 def test_primary_is_ipv6_where_there_is_no_other_route() -> None:
     found = addresses(sources=["fd00::5"], interfaces=["10.0.0.5", "fd00::5"])
 
-    assert found == ["fd00::5", "10.0.0.5"]
+    assert ["fd00::5", "10.0.0.5"] == found
 
 
 def test_primary_without_a_route_is_the_first_address() -> None:
-    assert addresses(sources=[], interfaces=["fd00::5", "10.0.0.9", "10.0.0.5"]) == [
+    assert [
         "10.0.0.5",
         "10.0.0.9",
         "fd00::5",
-    ]
+    ] == addresses(sources=[], interfaces=["fd00::5", "10.0.0.9", "10.0.0.5"])
 
 
 def test_source_that_no_interface_has_is_told_too() -> None:
-    assert addresses(sources=["10.0.0.5", "fd00::5"], interfaces=[]) == ["10.0.0.5", "fd00::5"]
+    assert ["10.0.0.5", "fd00::5"] == addresses(sources=["10.0.0.5", "fd00::5"], interfaces=[])
 
 
 def test_loopback_is_left_out_where_there_is_a_network() -> None:
@@ -65,7 +65,7 @@ def test_loopback_is_left_out_where_there_is_a_network() -> None:
         sources=["10.0.0.5"], interfaces=["127.0.0.1", "127.0.1.1", "::1", "10.0.0.5"]
     )
 
-    assert found == ["10.0.0.5"]
+    assert ["10.0.0.5"] == found
 
 
 def test_link_local_ipv6_is_left_out_and_link_local_ipv4_comes_last() -> None:
@@ -74,17 +74,17 @@ def test_link_local_ipv6_is_left_out_and_link_local_ipv4_comes_last() -> None:
         interfaces=["fe80::1%eth0", "169.254.7.7", "2001:db8::5%eth0", "10.0.0.5"],
     )
 
-    assert found == ["10.0.0.5", "2001:db8::5", "169.254.7.7"]
+    assert ["10.0.0.5", "2001:db8::5", "169.254.7.7"] == found
 
 
 def test_what_is_no_address_is_left_out() -> None:
-    assert addresses(sources=["", "0.0.0.0"], interfaces=["::", "eth0", "10.0.0.5"]) == ["10.0.0.5"]
+    assert ["10.0.0.5"] == addresses(sources=["", "0.0.0.0"], interfaces=["::", "eth0", "10.0.0.5"])
 
 
 def test_without_a_network_there_is_loopback() -> None:
     facts = host_facts(sources=list, interfaces=list)
 
-    assert facts.ip_addresses == NO_NETWORK
+    assert NO_NETWORK == facts.ip_addresses
 
 
 def test_in_a_namespace_without_a_network_there_is_loopback() -> None:
@@ -99,7 +99,7 @@ def test_in_a_namespace_without_a_network_there_is_loopback() -> None:
 
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    assert json.loads(printed) == ["127.0.0.1"]
+    assert ["127.0.0.1"] == json.loads(printed)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_system_that_tells_no_interfaces_is_no_error(error: Exception) -> None:
     def refuse() -> NoReturn:
         raise error
 
-    assert interface_addresses(refuse) == []
+    assert [] == interface_addresses(refuse)
 
 
 def test_only_addresses_of_the_internet_are_interface_addresses() -> None:

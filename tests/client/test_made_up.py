@@ -40,7 +40,7 @@ def test_each_is_what_a_server_can_be(seed: int) -> None:
 def test_fleet_is_a_mixed_one() -> None:
     fleet = made_up_fleet(12)
 
-    assert {each.odoo_stage for each in fleet} == {"production", "staging", "dev", ""}
+    assert {"production", "staging", "dev", ""} == {each.odoo_stage for each in fleet}
     assert len({each.odoo_version for each in fleet}) > 1
     assert len({each.version for each in fleet}) > 1
     assert len({each.capabilities for each in fleet}) > 6
@@ -49,7 +49,7 @@ def test_fleet_is_a_mixed_one() -> None:
 def test_interval_is_declared() -> None:
     (payload,) = made_up_fleet(1, interval_seconds=5)
 
-    assert payload.heartbeat_interval_seconds == 5
+    assert 5 == payload.heartbeat_interval_seconds
 
 
 def test_rebuild_changes_where_a_server_is_and_not_what_it_is() -> None:

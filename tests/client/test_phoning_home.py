@@ -26,9 +26,9 @@ def test_registration_arrives_whole(receiver: str, heard: list[dict[str, Any]]) 
 
     (request,) = heard
     assert receipt == RegistrationReceipt(server_id=REGISTRATION.server_id, created=True)
-    assert (request["method"], request["path"]) == ("POST", "/register")
-    assert request["body"]["started_at"] == "2026-01-31T12:00:00Z"
-    assert structure(request["body"], Registration) == REGISTRATION
+    assert ("POST", "/register") == (request["method"], request["path"])
+    assert "2026-01-31T12:00:00Z" == request["body"]["started_at"]
+    assert REGISTRATION == structure(request["body"], Registration)
 
 
 def test_heartbeat_arrives_whole(receiver: str, heard: list[dict[str, Any]]) -> None:
@@ -37,7 +37,7 @@ def test_heartbeat_arrives_whole(receiver: str, heard: list[dict[str, Any]]) -> 
 
     (request,) = heard
     assert receipt == HeartbeatReceipt(server_id=HEARTBEATS[0].server_id, heartbeat_count=7)
-    assert (request["method"], request["path"]) == ("POST", "/heartbeat")
+    assert ("POST", "/heartbeat") == (request["method"], request["path"])
     assert structure(request["body"], Heartbeat) == HEARTBEATS[0]
 
 
@@ -46,7 +46,7 @@ def test_batch_arrives_in_one_request(receiver: str, heard: list[dict[str, Any]]
         receipts = client.heartbeats(HEARTBEATS)
 
     (request,) = heard
-    assert request["path"] == "/heartbeats"
+    assert "/heartbeats" == request["path"]
     assert receipts == [
         HeartbeatReceipt(server_id=beat.server_id, heartbeat_count=7) for beat in HEARTBEATS
     ]
@@ -56,8 +56,8 @@ def test_health_is_what_the_receiver_says(receiver: str, heard: list[dict[str, A
     with PhoneHomeClient(receiver) as client:
         health = client.health()
 
-    assert health == {"status": "healthy", "server_count": 1}
-    assert [(each["method"], each["path"]) for each in heard] == [("GET", "/health")]
+    assert {"status": "healthy", "server_count": 1} == health
+    assert [("GET", "/health")] == [(each["method"], each["path"]) for each in heard]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_path_prefix_is_kept_and_the_name_of_a_call_is_not(
     with PhoneHomeClient(f"{receiver}/fleet{end}") as client:
         client.heartbeat(HEARTBEATS[0])
 
-    assert heard[0]["path"] == "/fleet/heartbeat"
+    assert "/fleet/heartbeat" == heard[0]["path"]
 
 
 def test_request_says_what_it_is(receiver: str, heard: list[dict[str, Any]]) -> None:
@@ -77,7 +77,7 @@ def test_request_says_what_it_is(receiver: str, heard: list[dict[str, Any]]) -> 
         client.heartbeat(HEARTBEATS[0])
 
     headers = heard[0]["headers"]
-    assert headers["content-type"] == "application/json"
+    assert "application/json" == headers["content-type"]
     assert headers["user-agent"] == user_agent()
     assert "authorization" not in headers
 
@@ -86,7 +86,7 @@ def test_token_is_sent_as_bearer(receiver: str, heard: list[dict[str, Any]]) -> 
     with PhoneHomeClient(receiver, token="s3cret") as client:
         client.heartbeat(HEARTBEATS[0])
 
-    assert heard[0]["headers"]["authorization"] == "Bearer s3cret"
+    assert "Bearer s3cret" == heard[0]["headers"]["authorization"]
 
 
 def test_name_and_password_in_the_url_are_sent_as_basic(
@@ -104,7 +104,7 @@ def test_token_wins_over_a_password_in_the_url(receiver: str, heard: list[dict[s
     with PhoneHomeClient(receiver.replace("//", "//ann:pass@"), token="s3cret") as client:
         client.heartbeat(HEARTBEATS[0])
 
-    assert heard[0]["headers"]["authorization"] == "Bearer s3cret"
+    assert "Bearer s3cret" == heard[0]["headers"]["authorization"]
 
 
 def test_one_client_serves_many_threads(receiver: str, heard: list[dict[str, Any]]) -> None:
@@ -117,7 +117,7 @@ def test_one_client_serves_many_threads(receiver: str, heard: list[dict[str, Any
         for thread in threads:
             thread.join()
 
-    assert len(heard) == 8
+    assert 8 == len(heard)
 
 
 def test_closed_client_calls_nobody(receiver: str, heard: list[dict[str, Any]]) -> None:
@@ -126,7 +126,7 @@ def test_closed_client_calls_nobody(receiver: str, heard: list[dict[str, Any]]) 
 
     with pytest.raises(RuntimeError, match="closed"):
         client.heartbeat(HEARTBEATS[0])
-    assert heard == []
+    assert [] == heard
 
 
 def test_user_agent_names_the_version_of_what_is_installed() -> None:
@@ -134,4 +134,4 @@ def test_user_agent_names_the_version_of_what_is_installed() -> None:
 
 
 def test_user_agent_does_without_a_version() -> None:
-    assert user_agent("no-such-distribution") == "no-such-distribution"
+    assert "no-such-distribution" == user_agent("no-such-distribution")

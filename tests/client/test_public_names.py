@@ -10,7 +10,7 @@ from client import errors
 
 
 def test_public_names_are_these() -> None:
-    assert client.__all__ == [
+    assert [
         "BadAnswer",
         "CallFailed",
         "ClientError",
@@ -25,8 +25,8 @@ def test_public_names_are_these() -> None:
         "TimedOut",
         "Unreachable",
         "host_facts",
-    ]
-    assert [name for name in client.__all__ if not hasattr(client, name)] == []
+    ] == client.__all__
+    assert [] == [name for name in client.__all__ if not hasattr(client, name)]
 
 
 @pytest.mark.parametrize("name", errors.__all__)
@@ -35,7 +35,7 @@ def test_error_is_in_the_tree_with_its_code(name: str) -> None:
 
     assert issubclass(error, client.ClientError)
     drawn = [line.split() for line in (errors.__doc__ or "").splitlines() if name in line.split()]
-    assert len(drawn) == 1
+    assert 1 == len(drawn)
     assert drawn[0][-1] in {error.code, "code,"}
 
 
@@ -44,7 +44,7 @@ def test_importing_opens_no_socket_and_says_nothing() -> None:
         [sys.executable, "-c", WATCHED_IMPORT], check=True, capture_output=True, text=True
     )
 
-    assert (run.stdout, run.stderr) == ("[]\n", "")
+    assert ("[]\n", "") == (run.stdout, run.stderr)
 
 
 WATCHED_IMPORT = """

@@ -51,7 +51,7 @@ def test_url_that_leads_nowhere_is_told(url: str, why: str) -> None:
     with pytest.raises(InvalidUrl, match=why) as caught:
         PhoneHomeClient(url)
 
-    assert caught.value.code == "invalid_url"
+    assert "invalid_url" == caught.value.code
     assert "s3" not in str(caught.value)
 
 
@@ -60,7 +60,7 @@ def test_token_that_no_header_can_carry_is_told_and_not_shown(token: str) -> Non
     with pytest.raises(InvalidToken) as caught:
         PhoneHomeClient("http://host", token=token)
 
-    assert caught.value.code == "invalid_token"
+    assert "invalid_token" == caught.value.code
     assert token not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ record = merge(record, Heartbeat(server_id="acme_web-1"), received_at=now)
 
 record = register(record, Registration(server_id="acme_web-1"), received_at=now)
 
-assert (record.hostname, record.heartbeat_count) == ("web-1", 2)
+assert ("web-1", 2) == (record.hostname, record.heartbeat_count)
 
 others = {"client", "httpx", "psutil", "receiver", "sqlalchemy", "starlette", "tenacity"}
 assert not others & set(sys.modules)

@@ -61,7 +61,7 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
 
     # One heartbeat of each may have been committed without its answer getting through.
     lost = {s: (n, kept[s]) for s, n in acknowledged.items() if not n <= kept[s] <= n + 1}
-    assert lost == {}
+    assert {} == lost
 
 
 def test_record_is_whole_after_kill_9(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
     ):
         with locked(tmp_path / "fleet.db"):
             sender.sendall(head.encode() + content)
-            assert counts(first.url) == {}  # it has heard the sender, who came first
+            assert {} == counts(first.url)  # it has heard the sender, who came first
             first.terminate()
             wait_until(lambda: "Shutting down" in first.log.read_text())
         answer = sender.recv(65536)
@@ -96,7 +96,7 @@ def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
         kept = counts(second.url)
 
     assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert kept == {"acme_web-1": 1}
+    assert {"acme_web-1": 1} == kept
 
 
 def test_receiver_starts_with_nothing_configured(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_wrong_database_stops_the_start_with_one_sentence(tmp_path: Path, url: s
     status = process.wait()
 
     log = process.log.read_text()
-    assert status == 3
+    assert 3 == status
     assert "Traceback" not in log
     assert "secret" not in log
     assert "FLEET_DATABASE_URL" in log or "unable to open database file" in log
@@ -124,7 +124,7 @@ def test_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
 
     process = Process(tmp_path)
 
-    assert process.wait() == 3
+    assert 3 == process.wait()
     assert "file is not a database" in process.log.read_text()
 
 
@@ -134,7 +134,7 @@ def test_receivers_may_start_on_one_new_database_at_once(tmp_path: Path) -> None
         for process in processes:
             process.wait_until_healthy()
             httpx.post(f"{process.url}/heartbeat", json=messages.slim(), trust_env=False)
-        assert counts(processes[0].url) == {"acme_web-1": 3}
+        assert {"acme_web-1": 3} == counts(processes[0].url)
     finally:
         for process in processes:
             process.kill()
@@ -147,10 +147,10 @@ def test_locked_database_is_answered_with_503_and_nothing_changes(
     with locked(tmp_path / "fleet.db"):
         answer = receiver.post("/heartbeat", json=messages.slim(), timeout=30)
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
-    assert answer.headers["retry-after"] == "5"
-    assert receiver.get("/servers/acme_web-1").json()["heartbeat_count"] == 1
-    assert receiver.post("/heartbeat", json=messages.slim()).status_code == 200
+    assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
+    assert "5" == answer.headers["retry-after"]
+    assert 1 == receiver.get("/servers/acme_web-1").json()["heartbeat_count"]
+    assert 200 == receiver.post("/heartbeat", json=messages.slim()).status_code
 
 
 def test_torn_database_is_answered_with_503_and_no_detail_leaks(
@@ -164,7 +164,7 @@ def test_torn_database_is_answered_with_503_and_no_detail_leaks(
     reads = [("GET", path) for path in ("/health", "/servers", "/servers/acme_web-1", "/")]
     for method, path in [*reads, ("DELETE", "/servers/acme_web-1")]:
         answer = receiver.request(method, path)
-        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+        assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
         assert "servers" not in answer.json()["detail"]
 
 
@@ -180,5 +180,5 @@ def test_failure_of_the_receiver_itself_shows_no_traceback(
         app.state.fleet._clock = broken_clock  # noqa: SLF001 - nothing a sender says can do this
         answer = receiver.post("/heartbeat", json=messages.slim())
 
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
     assert "Traceback" not in answer.text

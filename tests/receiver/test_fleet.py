@@ -16,13 +16,13 @@ def listed(answer: httpx.Response) -> list[str]:
 
 
 def test_empty_fleet_is_an_empty_list(receiver: httpx.Client) -> None:
-    assert receiver.get("/servers").json() == {"servers": [], "count": 0, "next_cursor": None}
+    assert {"servers": [], "count": 0, "next_cursor": None} == receiver.get("/servers").json()
 
 
 def test_servers_come_in_the_order_of_their_id(receiver: httpx.Client) -> None:
     fill(receiver, "b", "Z", "a", "é")
 
-    assert listed(receiver.get("/servers")) == ["Z", "a", "b", "é"]
+    assert ["Z", "a", "b", "é"] == listed(receiver.get("/servers"))
 
 
 def test_pages_hold_every_server_once(receiver: httpx.Client) -> None:
@@ -37,7 +37,7 @@ def test_pages_hold_every_server_once(receiver: httpx.Client) -> None:
         seen.append(listed(answer))
         cursor = answer.json()["next_cursor"]
 
-    assert seen == [["s0", "s1", "s2"], ["s3", "s4", "s5"], ["s6"]]
+    assert [["s0", "s1", "s2"], ["s3", "s4", "s5"], ["s6"]] == seen
 
 
 def test_pages_stay_right_while_servers_come_and_go(receiver: httpx.Client) -> None:
@@ -46,7 +46,7 @@ def test_pages_stay_right_while_servers_come_and_go(receiver: httpx.Client) -> N
     receiver.delete("/servers/b")
     fill(receiver, "aa", "cc")
 
-    assert listed(receiver.get("/servers", params={"cursor": cursor})) == ["c", "cc", "d"]
+    assert ["c", "cc", "d"] == listed(receiver.get("/servers", params={"cursor": cursor}))
 
 
 def test_a_page_that_ends_the_list_has_no_next(receiver: httpx.Client) -> None:
@@ -54,7 +54,7 @@ def test_a_page_that_ends_the_list_has_no_next(receiver: httpx.Client) -> None:
 
     answer = receiver.get("/servers", params={"limit": "2"}).json()
 
-    assert (answer["count"], answer["next_cursor"]) == (2, None)
+    assert (2, None) == (answer["count"], answer["next_cursor"])
 
 
 def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
@@ -62,7 +62,7 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
 
     answer = receiver.get("/servers", params={"limit": "1", "total": "true"}).json()
 
-    assert (answer["count"], answer["total"]) == (1, 3)
+    assert (1, 3) == (answer["count"], answer["total"])
     assert "total" not in receiver.get("/servers", params={"total": "false"}).json()
 
 
@@ -83,7 +83,7 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
 def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:
     answer = receiver.get(f"/servers?{query}")
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
+    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
     assert message == answer.json()["detail"]
 
 
@@ -97,7 +97,7 @@ def test_any_server_id_can_be_asked_for_and_deleted(receiver: httpx.Client, serv
 
     assert server_id == found.json()["server_id"]
     assert {"status": "deleted", "server_id": server_id} == deleted.json()
-    assert receiver.get(path).status_code == 404
+    assert 404 == receiver.get(path).status_code
 
 
 def test_deleted_server_begins_anew(receiver: httpx.Client, clock: Clock) -> None:
@@ -108,7 +108,7 @@ def test_deleted_server_begins_anew(receiver: httpx.Client, clock: Clock) -> Non
     receiver.post("/heartbeat", json=messages.slim())
 
     after = receiver.get("/servers/acme_web-1").json()
-    assert (after["heartbeat_count"], after["first_seen"]) == (1, "2026-01-31T12:01:00Z")
+    assert (1, "2026-01-31T12:01:00Z") == (after["heartbeat_count"], after["first_seen"])
     assert after["hostname"] is None
 
 
@@ -122,15 +122,15 @@ def test_state_follows_the_silence(receiver: httpx.Client, clock: Clock) -> None
     receiver.post("/heartbeat", json=messages.slim())
     states.append((receiver.get("/servers").json()["servers"][0]["state"], False))
 
-    assert states == [("new", False), ("late", True), ("down", True), ("up", False)]
+    assert [("new", False), ("late", True), ("down", True), ("up", False)] == states
 
 
 def test_health_tells_uptime_and_count(receiver: httpx.Client, clock: Clock) -> None:
     fill(receiver, "a", "b")
     clock.advance(5)
 
-    assert receiver.get("/health").json() == {
+    assert {
         "status": "healthy",
         "uptime_seconds": 5.0,
         "server_count": 2,
-    }
+    } == receiver.get("/health").json()

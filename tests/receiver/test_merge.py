@@ -10,7 +10,7 @@ from servers import Clock
 
 def record(receiver: httpx.Client, server_id: str = "acme_web-1") -> dict[str, Any]:
     answer = receiver.get(f"/servers/{server_id}")
-    assert answer.status_code == 200
+    assert 200 == answer.status_code
     found: dict[str, Any] = answer.json()
     return found
 
@@ -26,11 +26,11 @@ def test_enriched_heartbeat_updates_the_record(receiver: httpx.Client, clock: Cl
     answer = receiver.post("/heartbeat", json=messages.heartbeat(hostname="new-host"))
 
     after = record(receiver)
-    assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "server_id": "acme_web-1", "heartbeat_count": 1}
-    assert after["hostname"] == "new-host"
-    assert after["last_seen"] == "2026-01-31T12:01:00Z"
-    assert after["heartbeat_count"] == 1
+    assert 200 == answer.status_code
+    assert {"status": "ok", "server_id": "acme_web-1", "heartbeat_count": 1} == answer.json()
+    assert "new-host" == after["hostname"]
+    assert "2026-01-31T12:01:00Z" == after["last_seen"]
+    assert 1 == after["heartbeat_count"]
 
 
 def test_every_enriched_field_is_merged(receiver: httpx.Client) -> None:
@@ -59,9 +59,9 @@ def test_slim_heartbeat_keeps_the_hostname(receiver: httpx.Client, clock: Clock)
     receiver.post("/heartbeat", json=messages.slim())
 
     after = record(receiver)
-    assert after["hostname"] == "old-host"
-    assert after["last_seen"] == "2026-01-31T12:01:00Z"
-    assert after["heartbeat_count"] == 1
+    assert "old-host" == after["hostname"]
+    assert "2026-01-31T12:01:00Z" == after["last_seen"]
+    assert 1 == after["heartbeat_count"]
 
 
 def test_slim_heartbeat_keeps_all_ten_fields(receiver: httpx.Client) -> None:
@@ -69,7 +69,7 @@ def test_slim_heartbeat_keeps_all_ten_fields(receiver: httpx.Client) -> None:
 
     receiver.post("/heartbeat", json=messages.slim())
 
-    assert payload_of(record(receiver)) == messages.PAYLOAD
+    assert messages.PAYLOAD == payload_of(record(receiver))
 
 
 def test_slim_registration_keeps_all_ten_fields_and_the_count(receiver: httpx.Client) -> None:
@@ -78,9 +78,9 @@ def test_slim_registration_keeps_all_ten_fields_and_the_count(receiver: httpx.Cl
     answer = receiver.post("/register", json={"server_id": "acme_web-1"})
 
     after = record(receiver)
-    assert answer.status_code == 200
-    assert payload_of(after) == messages.PAYLOAD
-    assert after["heartbeat_count"] == 1
+    assert 200 == answer.status_code
+    assert messages.PAYLOAD == payload_of(after)
+    assert 1 == after["heartbeat_count"]
 
 
 def test_empty_values_replace_what_was_there(receiver: httpx.Client) -> None:
@@ -89,8 +89,8 @@ def test_empty_values_replace_what_was_there(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(odoo_stage="", capabilities=[]))
 
     after = record(receiver)
-    assert after["odoo_stage"] == ""
-    assert after["capabilities"] == []
+    assert "" == after["odoo_stage"]
+    assert [] == after["capabilities"]
 
 
 def test_null_erases_nothing(receiver: httpx.Client) -> None:
@@ -99,8 +99,8 @@ def test_null_erases_nothing(receiver: httpx.Client) -> None:
 
     answer = receiver.post("/heartbeat", json=messages.slim(**nothing))
 
-    assert answer.status_code == 200
-    assert payload_of(record(receiver)) == messages.PAYLOAD
+    assert 200 == answer.status_code
+    assert messages.PAYLOAD == payload_of(record(receiver))
 
 
 def test_count_and_last_seen_move_with_every_heartbeat(
@@ -113,27 +113,27 @@ def test_count_and_last_seen_move_with_every_heartbeat(
         after = record(receiver)
         seen.append((after["heartbeat_count"], after["last_seen"]))
 
-    assert seen == [
+    assert [
         (1, "2026-01-31T12:01:00Z"),
         (2, "2026-01-31T12:02:00Z"),
         (3, "2026-01-31T12:03:00Z"),
-    ]
+    ] == seen
 
 
 def test_unknown_server_is_made_from_an_enriched_heartbeat(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeat", json=messages.heartbeat())
 
     after = record(receiver)
-    assert answer.status_code == 200
-    assert payload_of(after) == messages.PAYLOAD
-    assert after["heartbeat_count"] == 1
+    assert 200 == answer.status_code
+    assert messages.PAYLOAD == payload_of(after)
+    assert 1 == after["heartbeat_count"]
     assert after["registered_at"] is None
 
 
 def test_unknown_field_is_ignored(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeat", json=messages.heartbeat(from_the_future={"a": 1}))
 
-    assert answer.status_code == 200
+    assert 200 == answer.status_code
     assert "from_the_future" not in record(receiver)
 
 
@@ -159,11 +159,11 @@ def test_registration_answers_201_once_and_then_200(receiver: httpx.Client, cloc
     )
 
     after = record(receiver)
-    assert (first.status_code, second.status_code) == (201, 200)
+    assert (201, 200) == (first.status_code, second.status_code)
     assert {"status": "registered", "server_id": "acme_web-1"} == first.json() == second.json()
-    assert after["first_seen"] == "2026-01-31T12:00:00Z"
-    assert after["registered_at"] == "2026-01-31T12:01:00Z"
-    assert after["started_at"] == "2026-01-31T12:00:30Z"
+    assert "2026-01-31T12:00:00Z" == after["first_seen"]
+    assert "2026-01-31T12:01:00Z" == after["registered_at"]
+    assert "2026-01-31T12:00:30Z" == after["started_at"]
 
 
 def test_heartbeats_of_many_servers_come_at_once(receiver: httpx.Client) -> None:
@@ -177,8 +177,8 @@ def test_heartbeats_of_many_servers_come_at_once(receiver: httpx.Client) -> None
 
     answer = receiver.post("/heartbeats", json=batch)
 
-    assert answer.status_code == 200
-    assert answer.json() == {
+    assert 200 == answer.status_code
+    assert {
         "accepted": 3,
         "rejected": 2,
         "results": [
@@ -196,11 +196,11 @@ def test_heartbeats_of_many_servers_come_at_once(receiver: httpx.Client) -> None
             },
             {"status": "ok", "server_id": "c", "heartbeat_count": 1},
         ],
-    }
-    assert receiver.get("/servers/b").status_code == 404
+    } == answer.json()
+    assert 404 == receiver.get("/servers/b").status_code
 
 
 def test_empty_batch_is_fine(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeats", json=[])
 
-    assert answer.json() == {"accepted": 0, "rejected": 0, "results": []}
+    assert {"accepted": 0, "rejected": 0, "results": []} == answer.json()

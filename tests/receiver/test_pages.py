@@ -63,7 +63,7 @@ def test_page_asks_for_nothing_from_elsewhere_and_runs_no_script(receiver: httpx
     answer = receiver.get("/")
 
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "nosniff" == answer.headers["x-content-type-options"]
     for file in ("static/fleet.css", "static/fleet.svg"):
         assert file in answer.text
-        assert receiver.get(f"/{file}").status_code == 200
+        assert 200 == receiver.get(f"/{file}").status_code

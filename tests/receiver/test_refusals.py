@@ -93,7 +93,7 @@ def test_wrong_message_is_refused_and_changes_nothing(
     answer = receiver.post(path, content=content, headers=headers)
 
     problem = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert "application/problem+json" == answer.headers["content-type"]
     assert (status, code) == (answer.status_code, problem["code"])
     assert {"type", "title", "status", "detail", "code"} <= set(problem)
     assert ([] if where is None else [where]) == [e["path"] for e in problem.get("errors", [])]
@@ -108,17 +108,17 @@ def test_every_problem_is_listed_with_what_was_expected(receiver: httpx.Client) 
         ),
     )
 
-    assert answer.json()["errors"] == [
+    assert [
         {"path": "ip_addresses.primary", "message": 'expected an IP address, got "10.0.0"'},
         {"path": "ip_addresses.all[1]", "message": "expected an IP address, got 7"},
         {"path": "port", "message": 'expected a port from 1 to 65535, got "8768"'},
-    ]
+    ] == answer.json()["errors"]
 
 
 def test_body_of_64_kib_is_taken(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeat", content=body().ljust(64 * 1024), headers=JSON)
 
-    assert answer.status_code == 200
+    assert 200 == answer.status_code
 
 
 def test_batch_may_have_1_mib_and_no_more(receiver: httpx.Client) -> None:
@@ -128,7 +128,7 @@ def test_batch_may_have_1_mib_and_no_more(receiver: httpx.Client) -> None:
     fits = receiver.post("/heartbeats", content=batch.ljust(mib), headers=JSON)
     too_large = receiver.post("/heartbeats", content=batch.ljust(mib + 1), headers=JSON)
 
-    assert (fits.status_code, too_large.status_code) == (200, 413)
+    assert (200, 413) == (fits.status_code, too_large.status_code)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_batch_that_is_none_is_refused_whole(
 ) -> None:
     answer = receiver.post("/heartbeats", json=batch)
 
-    assert answer.status_code == 422
+    assert 422 == answer.status_code
     assert [{"path": "", "message": message}] == answer.json()["errors"]
-    assert receiver.get("/health").json()["server_count"] == 0
+    assert 0 == receiver.get("/health").json()["server_count"]
 
 
 def test_endless_body_is_cut_off(receiver: httpx.Client) -> None:
@@ -157,27 +157,27 @@ def test_endless_body_is_cut_off(receiver: httpx.Client) -> None:
         answer = receiver.post("/heartbeat", content=endless(), headers=JSON)
     except httpx.WriteError:
         return  # the receiver hung up on us, which is as good
-    assert answer.status_code == 413
+    assert 413 == answer.status_code
 
 
 def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
 
-    assert receiver.post("/heartbeat", content=body(), headers=headers).status_code == 200
+    assert 200 == receiver.post("/heartbeat", content=body(), headers=headers).status_code
 
 
 def test_unknown_path_is_not_found(receiver: httpx.Client) -> None:
     answer = receiver.get("/nowhere")
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert answer.json()["detail"] == "There is nothing at /nowhere."
+    assert (404, "not_found") == (answer.status_code, answer.json()["code"])
+    assert "There is nothing at /nowhere." == answer.json()["detail"]
 
 
 def test_wrong_method_names_the_right_one(receiver: httpx.Client) -> None:
     answer = receiver.get("/heartbeat")
 
-    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
+    assert (405, "method_not_allowed") == (answer.status_code, answer.json()["code"])
+    assert "POST" == answer.headers["allow"]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -185,7 +185,7 @@ def test_wrong_method_names_the_right_one(receiver: httpx.Client) -> None:
 def test_unknown_server_is_not_found(receiver: httpx.Client, method: str, server_id: str) -> None:
     answer = receiver.request(method, f"/servers/{server_id}")
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (404, "not_found") == (answer.status_code, answer.json()["code"])
 
 
 def test_hanging_up_in_the_middle_of_a_body_leaves_the_receiver_well(
@@ -198,4 +198,4 @@ def test_hanging_up_in_the_middle_of_a_body_leaves_the_receiver_well(
     with pytest.raises(ConnectionAbortedError):
         receiver.post("/heartbeat", content=half(), headers=JSON)
 
-    assert receiver.get("/health").json()["server_count"] == 0
+    assert 0 == receiver.get("/health").json()["server_count"]

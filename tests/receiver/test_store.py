@@ -34,7 +34,7 @@ def test_migrations_make_the_tables_that_the_code_expects(database_url: str) -> 
         difference = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
 
-    assert difference == []
+    assert [] == difference
 
 
 def test_columns_are_the_fields_of_a_record() -> None:
