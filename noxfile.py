@@ -58,14 +58,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("lint-imports", "--no-cache")
-    session.run(
-        "pylint",
-        "--load-plugins=pylint_odoo",
-        "--disable=all",
-        "--enable=odoolint",
-        "--valid-odoo-versions=19.0",
-        "odoo_addon/mcp_phone_home",
-    )
+    session.run("pylint", "--rcfile=odoo_addon/.pylintrc", "odoo_addon/mcp_phone_home")
 
 
 @nox.session(default=False)

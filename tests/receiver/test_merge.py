@@ -20,6 +20,7 @@ def payload_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_enriched_heartbeat_updates_the_record(receiver: httpx.Client, clock: Clock) -> None:
+    """Proves: Enriched heartbeat updates server record"""
     receiver.post("/register", json=messages.registration(hostname="old-host"))
     clock.advance(60)
 
@@ -34,6 +35,7 @@ def test_enriched_heartbeat_updates_the_record(receiver: httpx.Client, clock: Cl
 
 
 def test_every_enriched_field_is_merged(receiver: httpx.Client) -> None:
+    """Proves: Enriched heartbeat updates server record"""
     receiver.post("/register", json=messages.registration())
     changed = {
         "hostname": "web-2",
@@ -53,6 +55,7 @@ def test_every_enriched_field_is_merged(receiver: httpx.Client) -> None:
 
 
 def test_slim_heartbeat_keeps_the_hostname(receiver: httpx.Client, clock: Clock) -> None:
+    """Proves: Slim heartbeat preserves existing record"""
     receiver.post("/register", json=messages.registration(hostname="old-host"))
     clock.advance(60)
 
@@ -121,6 +124,7 @@ def test_count_and_last_seen_move_with_every_heartbeat(
 
 
 def test_unknown_server_is_made_from_an_enriched_heartbeat(receiver: httpx.Client) -> None:
+    """Proves: Unknown server with enriched heartbeat"""
     answer = receiver.post("/heartbeat", json=messages.heartbeat())
 
     after = record(receiver)

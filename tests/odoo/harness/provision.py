@@ -24,7 +24,7 @@ from pathlib import Path
 
 __all__ = ["Archive", "NoOdoo", "Odoo", "archives", "provide"]
 
-CACHE = Path(__file__).parents[2] / ".cache" / "odoo-19"
+CACHE = Path(__file__).parents[3] / ".cache" / "odoo-19"
 
 # Odoo's web client links to what these install.
 PACKAGES = (
@@ -164,7 +164,7 @@ def _one_line(text: str) -> Iterator[Mapping[str, str]]:
 def _fetch(cache: Path, sources: Iterable[Archive]) -> None:
     """Fill the cache. What is half done is never seen under its name."""
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise NoOdoo(f"{_NEITHER}: it has no apt.")
+        raise _no_odoo("this machine has no apt")
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.parent, prefix=f"{cache.name}-") as folder:
         work = Path(folder)
@@ -175,7 +175,7 @@ def _fetch(cache: Path, sources: Iterable[Archive]) -> None:
 
 def _download(work: Path, sources: Iterable[Archive]) -> list[Path]:
     """The packages, from the first archive that has them."""
-    why = "none of its apt sources is Debian's"
+    why = "none of this machine's apt sources is Debian's"
     for archive in sources:
         options = _own_apt(work, archive)
         try:
@@ -185,7 +185,7 @@ def _download(work: Path, sources: Iterable[Archive]) -> list[Path]:
             why = _last_line(error.stderr) or str(error)
             continue
         return sorted(work.glob("*.deb"))
-    raise NoOdoo(f"{_NEITHER}: {why}.")
+    raise _no_odoo(why)
 
 
 def _own_apt(work: Path, archive: Archive) -> list[str]:
@@ -237,10 +237,11 @@ def _last_line(text: str) -> str:
     return lines[-1].strip().rstrip(".") if lines else ""
 
 
-_NEITHER = (
-    "There is no Odoo 19 to test against: ODOO_BIN names none, and this machine has no Debian "
-    "archive to fetch the package odoo-19 from"
-)
+def _no_odoo(why: str) -> NoOdoo:
+    return NoOdoo(
+        "There is no Odoo 19 to test against: ODOO_BIN names none, and Debian's package odoo-19 "
+        f"cannot be fetched ({why})."
+    )
 
 
 def main() -> None:
@@ -249,7 +250,8 @@ def main() -> None:
         odoo = provide(environ=os.environ)
     except NoOdoo as error:
         sys.exit(str(error))
-    print(" ".join([*(f"{name}={value}" for name, value in odoo.environment.items()), *odoo.command]))
+    environment = [f"{name}={value}" for name, value in odoo.environment.items()]
+    print(*environment, *odoo.command)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,0 +1,13 @@
+{
+    "name": "MCP Phone Home",
+    "summary": "Tells a fleet receiver that this database's MCP server is alive",
+    "version": "19.0.1.0.0",
+    "development_status": "Beta",
+    "category": "Technical",
+    "author": "Odoo MCP Fleet maintainers",
+    "license": "LGPL-3",
+    "depends": ["base"],
+    "external_dependencies": {"python": ["odoo-mcp-fleet[client]"]},
+    "data": ["data/ir_cron.xml"],
+    "post_init_hook": "post_init_hook",
+}

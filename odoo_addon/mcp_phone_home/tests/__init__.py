@@ -1,0 +1,1 @@
+from . import test_cron, test_heartbeat, test_payload, test_registration, test_tools

@@ -1,0 +1,41 @@
+from odoo.addons.mcp_phone_home.services import phone_home
+
+from .common import LOGGER, PhoneHomeCase
+
+
+class TestCron(PhoneHomeCase):
+    def test_scheduled_action_sends_a_heartbeat(self):
+        receiver = self.receiver()
+
+        self.run_action()
+        self.assertEqual(["POST /heartbeat"], [each.call for each in receiver.heard])
+
+    def test_scheduled_action_runs_every_minute(self):
+        cron = self.env.ref("mcp_phone_home.ir_cron_heartbeat")
+
+        self.assertEqual((1, "minutes"), (cron.interval_number, cron.interval_type))
+        self.assertTrue(cron.active)
+
+    def test_scheduled_action_survives_a_receiver_that_is_away(self):
+        self.set_params(phone_home_url=self.closed_port())
+
+        with self.assert_one_warning("cannot be reached"):
+            self.run_action()
+
+    def test_scheduled_action_survives_a_bug(self):
+        self.receiver()
+        self.patch(phone_home, "_build_server_payload", _broken)
+
+        with self.assertLogs(LOGGER, "ERROR"):
+            self.run_action()
+
+    def test_scheduled_action_does_nothing_without_a_url(self):
+        with self.assertNoLogs(LOGGER):
+            self.run_action()
+
+    def run_action(self):
+        self.env.ref("mcp_phone_home.ir_cron_heartbeat").ir_actions_server_id.run()
+
+
+def _broken(env):
+    raise RuntimeError("this is broken")

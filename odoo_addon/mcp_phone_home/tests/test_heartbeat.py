@@ -1,0 +1,228 @@
+import logging
+import time
+from datetime import datetime, timezone
+from unittest.mock import patch
+
+from odoo.tools import config
+
+from odoo.addons.mcp_phone_home.services import phone_home
+from odoo.addons.mcp_phone_home.services.phone_home import (
+    _build_server_payload,
+    send_heartbeat,
+)
+
+from .common import FIELDS, LOGGER, PhoneHomeCase
+from .receiver import CREATED, OK
+
+REFUSAL = (422, b'{"code": "invalid_message", "detail": "The message is not valid"}')
+
+
+class TestHeartbeat(PhoneHomeCase):
+    def sent(self):
+        """Send a heartbeat that arrives; what the receiver heard."""
+        receiver = self.receiver()
+        self.assertIs(True, send_heartbeat(self.env))
+        return receiver.heard[-1].message
+
+    def started(self, *, seconds_ago):
+        self.patch(phone_home, "_server_start_time", time.time() - seconds_ago)
+
+    def test_heartbeat_holds_the_whole_server_and_how_it_is(self):
+        """Proves: Enriched heartbeat contains full server info"""
+        fields = FIELDS | {"status", "timestamp", "uptime_seconds"}
+
+        self.assertLessEqual(fields, set(self.sent()))
+
+    def test_heartbeat_is_the_payload_and_three_fields_more(self):
+        """Proves: Heartbeat payload uses shared builder"""
+        message = self.sent()
+
+        status, timestamp, uptime_seconds = map(
+            message.pop, ("status", "timestamp", "uptime_seconds")
+        )
+        self.assertEqual(_build_server_payload(self.env), message)
+        self.assertEqual("healthy", status)
+        self.assertIsInstance(timestamp, str)
+        self.assertIsInstance(uptime_seconds, float)
+
+    def test_timestamp_is_the_time_in_utc(self):
+        timestamp = self.sent()["timestamp"]
+
+        self.assertTrue(timestamp.endswith("Z"), timestamp)
+        sent_at = datetime.fromisoformat(timestamp.removesuffix("Z") + "+00:00")
+        self.assertLess(abs((datetime.now(timezone.utc) - sent_at).total_seconds()), 10)
+
+    def test_heartbeat_tells_the_stage_of_odoo_sh(self):
+        """Proves: Heartbeat includes odoo_stage from environment"""
+        self.set_environ(ODOO_STAGE="production")
+
+        self.assertEqual("production", self.sent()["odoo_stage"])
+
+    def test_heartbeat_tells_an_empty_stage_elsewhere(self):
+        """Proves: Heartbeat includes odoo_stage empty on self-hosted"""
+        self.set_environ(ODOO_STAGE=None)
+
+        self.assertEqual("", self.sent()["odoo_stage"])
+
+    def test_uptime_counts_from_the_start(self):
+        """Proves: Heartbeat includes uptime"""
+        self.started(seconds_ago=300)
+
+        self.assertAlmostEqual(300, self.sent()["uptime_seconds"], delta=10)
+
+    def test_uptime_grows_by_the_time_between_two_heartbeats(self):
+        """Proves: Uptime increases between heartbeats"""
+        self.started(seconds_ago=300)
+        first = self.sent()["uptime_seconds"]
+        self.started(seconds_ago=360)
+        second = self.sent()["uptime_seconds"]
+
+        self.assertAlmostEqual(60, second - first, delta=10)
+
+    def test_uptime_is_never_negative(self):
+        self.started(seconds_ago=-300)
+
+        self.assertEqual(0, self.sent()["uptime_seconds"])
+
+    def test_start_time_is_when_the_module_was_loaded(self):
+        self.assertIsInstance(phone_home._server_start_time, float)
+        self.assertLess(0, time.time() - phone_home._server_start_time)
+
+    def test_heartbeat_is_delivered_when_the_answer_is_200_or_201(self):
+        """Proves: Successful enriched heartbeat"""
+        for answer in (OK, CREATED):
+            with self.subTest(answer), self.assertNoLogs(LOGGER):
+                receiver = self.receiver(answer)
+
+                self.assertIs(True, send_heartbeat(self.env))
+                self.assertEqual(["POST /heartbeat"], [each.call for each in receiver.heard])
+
+
+class TestUndeliveredHeartbeat(PhoneHomeCase):
+    def test_heartbeat_is_sent_once_when_it_is_refused(self):
+        """Proves: Failed heartbeat"""
+        for answer in (REFUSAL, (404, b""), (429, b""), (500, b"oops"), (503, b"")):
+            with self.subTest(answer), self.assert_one_warning(str(answer[0])):
+                receiver = self.receiver(answer)
+
+                self.assertIs(False, send_heartbeat(self.env))
+                self.assertEqual(1, len(receiver.heard))
+
+    def test_refusal_is_logged_in_the_words_of_the_receiver(self):
+        self.receiver(REFUSAL)
+
+        with self.assert_one_warning("invalid_message", "The message is not valid"):
+            send_heartbeat(self.env)
+
+    def test_heartbeat_fails_when_the_receiver_is_away(self):
+        """Proves: Failed heartbeat"""
+        url = self.closed_port()
+        self.set_params(phone_home_url=url)
+
+        with self.assert_one_warning(url):
+            self.assertIs(False, send_heartbeat(self.env))
+
+    def test_heartbeat_is_sent_once_when_the_answer_is_no_http(self):
+        """Proves: Failed heartbeat"""
+        receiver = self.receiver((None, b"\x00 what is this?\r\n\r\n"))
+
+        with self.assert_one_warning(receiver.url):
+            self.assertIs(False, send_heartbeat(self.env))
+        self.assertEqual(1, len(receiver.heard))
+
+    def test_heartbeat_is_sent_once_and_given_up_after_the_timeout(self):
+        """Proves: Failed heartbeat"""
+        receiver = self.receiver()
+        receiver.answering.clear()
+        self.set_params(phone_home_timeout="0.3")
+
+        begin = time.monotonic()
+        with self.assert_one_warning("0.3 s"):
+            self.assertIs(False, send_heartbeat(self.env))
+        self.assertLess(time.monotonic() - begin, 3)
+        self.assertEqual(1, len(receiver.heard))
+
+    def test_heartbeat_fails_when_the_url_is_none(self):
+        for url in ("nonsense", "ftp://fleet.example", "http://", "http://[::"):
+            with self.subTest(url), self.assert_one_warning("URL"):
+                self.set_params(phone_home_url=url)
+
+                self.assertIs(False, send_heartbeat(self.env))
+
+    def test_nothing_is_sent_that_breaks_the_contract(self):
+        receiver = self.receiver()
+        host = phone_home.host_facts(hostname=lambda: "h" * 300)
+        self.patch(phone_home, "host_facts", lambda: host)
+
+        with self.assert_one_warning("server_id"):
+            self.assertIs(False, send_heartbeat(self.env))
+        self.assertEqual([], receiver.heard)
+
+    def test_useless_settings_are_warned_of_and_the_heartbeat_is_sent(self):
+        for name, useless in (
+            ("phone_home_timeout", "soon"),
+            ("phone_home_timeout", "0"),
+            ("phone_home_timeout", "inf"),
+            ("phone_home_retries", "many"),
+            ("phone_home_retries", "0"),
+        ):
+            with self.subTest(name=name, useless=useless), self.assert_one_warning(name, useless):
+                self.receiver()
+                self.set_params(phone_home_timeout="", phone_home_retries="")
+                self.set_params(**{name: useless})
+
+                self.assertIs(True, send_heartbeat(self.env))
+
+    def test_nothing_is_sent_or_said_without_a_url(self):
+        receiver = self.receiver()
+        for off in ("", "  ", False):
+            with self.subTest(off), self.assertNoLogs(LOGGER):
+                self.set_params(phone_home_url=off)
+
+                self.assertIs(False, send_heartbeat(self.env))
+        self.assertEqual([], receiver.heard)
+
+
+class TestToken(PhoneHomeCase):
+    def authorization(self):
+        receiver = self.receiver()
+        self.assertIs(True, send_heartbeat(self.env))
+        return receiver.heard[-1].headers.get("authorization")
+
+    def set_odoo_conf(self, token):
+        self.startPatcher(patch.dict(config.options, mcp_phone_home_token=token))
+
+    def test_no_token_is_sent_without_one(self):
+        self.assertIsNone(self.authorization())
+
+    def test_token_is_that_of_its_parameter(self):
+        self.set_params(phone_home_token="from-parameter")
+
+        self.assertEqual("Bearer from-parameter", self.authorization())
+
+    def test_odoo_conf_goes_before_the_parameter(self):
+        self.set_params(phone_home_token="from-parameter")
+        self.set_odoo_conf("from-conf")
+
+        self.assertEqual("Bearer from-conf", self.authorization())
+
+    def test_environment_goes_before_odoo_conf(self):
+        self.set_odoo_conf("from-conf")
+        self.set_environ(MCP_PHONE_HOME_TOKEN="from-environment")
+
+        self.assertEqual("Bearer from-environment", self.authorization())
+
+    def test_token_is_never_logged(self):
+        self.set_environ(MCP_PHONE_HOME_TOKEN="hush-hush")
+        for answer in (OK, (401, b'{"code": "unauthorized"}')):
+            self.receiver(answer)
+            with self.assertLogs(level=logging.DEBUG) as logs:
+                send_heartbeat(self.env)
+            self.assertNotIn("hush-hush", "\n".join(logs.output))
+
+    def test_token_that_no_header_carries_is_warned_of(self):
+        self.receiver()
+        self.set_params(phone_home_token="two\nlines")
+
+        with self.assert_one_warning("token"):
+            self.assertIs(False, send_heartbeat(self.env))

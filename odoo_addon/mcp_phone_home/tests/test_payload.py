@@ -1,0 +1,121 @@
+import socket
+
+from odoo import release
+
+from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload
+from odoo.addons.mcp_phone_home.tools.registry import get_tool_registry
+
+from .common import FIELDS, PhoneHomeCase
+
+
+class TestPayload(PhoneHomeCase):
+    def payload(self):
+        return _build_server_payload(self.env)
+
+    def test_payload_has_every_field(self):
+        """Proves: Payload builder returns all required fields"""
+        self.assertLessEqual(FIELDS, set(self.payload()))
+
+    def test_payload_tells_of_this_server(self):
+        """Proves: Payload builder returns all required fields"""
+        payload = self.payload()
+
+        hostname = socket.gethostname()
+        expected = {
+            "server_id": f"{self.env.cr.dbname}_{hostname}",
+            "hostname": hostname,
+            "port": 8768,
+            "transport": "http/sse",
+            "version": "1.0.0",
+            "odoo_version": release.version,
+            "database": self.env.cr.dbname,
+            "odoo_stage": "",
+        }
+        self.assertEqual(expected, {name: payload[name] for name in expected})
+
+    def test_payload_has_the_primary_address_among_all(self):
+        addresses = self.payload()["ip_addresses"]
+
+        self.assertEqual({"primary", "all"}, set(addresses))
+        self.assertIn(addresses["primary"], addresses["all"])
+
+    def test_capabilities_are_the_names_of_the_tools(self):
+        capabilities = self.payload()["capabilities"]
+
+        self.assertEqual(list(get_tool_registry().keys()), capabilities)
+        self.assertLessEqual({"fleet_status", "server_info"}, set(capabilities))
+
+    def test_stage_is_that_of_odoo_sh(self):
+        """Proves: Odoo.sh production stage detected"""
+        self.set_environ(ODOO_STAGE="production")
+
+        self.assertEqual("production", self.payload()["odoo_stage"])
+
+    def test_stage_is_empty_elsewhere(self):
+        """Proves: Non-Odoo.sh environment"""
+        self.set_environ(ODOO_STAGE=None)
+
+        self.assertEqual("", self.payload()["odoo_stage"])
+
+    def test_port_is_that_of_its_parameter(self):
+        self.set_params(server_port="9001")
+
+        self.assertEqual(9001, self.payload()["port"])
+
+    def test_useless_port_is_warned_of_and_the_default_is_told(self):
+        for useless in ("abc", "0", "65536", "-1", "87.5"):
+            with self.subTest(useless), self.assert_one_warning("mcp.server_port", useless):
+                self.set_params(server_port=useless)
+
+                self.assertEqual(8768, self.payload()["port"])
+
+    def test_endpoint_is_that_of_its_parameter(self):
+        self.set_params(endpoint_url="https://odoo.example/mcp/sse")
+
+        self.assertEqual("https://odoo.example/mcp/sse", self.payload()["endpoint_url"])
+
+    def test_endpoint_is_left_out_when_there_is_none(self):
+        self.assertNotIn("endpoint_url", self.payload())
+
+    def test_useless_endpoint_is_warned_of_and_left_out(self):
+        self.set_params(endpoint_url="ftp://odoo.example")
+
+        with self.assert_one_warning("mcp.endpoint_url", "ftp://odoo.example"):
+            self.assertNotIn("endpoint_url", self.payload())
+
+    def test_database_uuid_is_odoos(self):
+        uuid = self.env["ir.config_parameter"].get_param("database.uuid")
+
+        self.assertEqual(uuid, self.payload()["database_uuid"])
+
+
+class TestPromisedInterval(PhoneHomeCase):
+    def setUp(self):
+        super().setUp()
+        self.cron = self.env.ref("mcp_phone_home.ir_cron_heartbeat")
+
+    def promised(self):
+        return _build_server_payload(self.env).get("heartbeat_interval_seconds")
+
+    def test_interval_is_a_minute_out_of_the_box(self):
+        self.assertEqual(60, self.promised())
+
+    def test_interval_is_that_of_the_scheduled_action(self):
+        self.cron.write({"interval_number": 2, "interval_type": "hours"})
+
+        self.assertEqual(7200, self.promised())
+
+    def test_no_interval_is_promised_when_the_action_is_archived(self):
+        self.cron.active = False
+
+        self.assertIsNone(self.promised())
+
+    def test_no_interval_is_promised_when_the_action_is_gone(self):
+        self.cron.unlink()
+
+        self.assertIsNone(self.promised())
+
+    def test_interval_is_five_minutes_at_least_on_odoo_sh(self):
+        self.set_environ(ODOO_STAGE="staging")
+
+        self.assertEqual(300, self.promised())

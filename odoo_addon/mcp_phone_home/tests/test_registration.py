@@ -1,0 +1,141 @@
+import logging
+import threading
+from datetime import datetime, timezone
+
+from odoo.addons.mcp_phone_home.hooks import post_init_hook
+from odoo.addons.mcp_phone_home.services import phone_home
+from odoo.addons.mcp_phone_home.services.phone_home import (
+    _build_server_payload,
+    register_server,
+)
+
+from .common import FIELDS, LOGGER, PhoneHomeCase
+from .receiver import CREATED, OK
+
+AWAY = (503, b"")
+
+
+class TestRegistration(PhoneHomeCase):
+    def registered(self):
+        """Register at a receiver that agrees; what it heard."""
+        receiver = self.receiver(CREATED)
+        self.assertIs(True, register_server(self.env))
+        return receiver.heard[-1].message
+
+    def test_registration_holds_the_whole_server_and_its_start(self):
+        """Proves: Registration payload uses shared builder"""
+        self.assertLessEqual(FIELDS | {"started_at"}, set(self.registered()))
+
+    def test_registration_is_the_payload_and_one_field_more(self):
+        """Proves: Registration payload uses shared builder"""
+        message = self.registered()
+        del message["started_at"]
+
+        self.assertEqual(_build_server_payload(self.env), message)
+
+    def test_start_is_told_in_utc(self):
+        started_at = self.registered()["started_at"]
+
+        self.assertTrue(started_at.endswith("Z"), started_at)
+        self.assertEqual(
+            datetime.fromtimestamp(phone_home._server_start_time, timezone.utc),
+            datetime.fromisoformat(started_at.removesuffix("Z") + "+00:00"),
+        )
+
+    def test_registration_is_done_and_said_when_the_answer_is_200_or_201(self):
+        for answer in (OK, CREATED):
+            with self.subTest(answer), self.assertLogs(LOGGER, logging.INFO) as logs:
+                receiver = self.receiver(answer)
+
+                self.assertIs(True, register_server(self.env))
+                self.assertEqual(["POST /register"], [each.call for each in receiver.heard])
+            self.assertEqual(["INFO"], [record.levelname for record in logs.records])
+
+    def test_registration_is_tried_again_when_the_receiver_is_away(self):
+        receiver = self.receiver(AWAY, CREATED)
+        self.set_params(phone_home_retries="2")
+
+        self.assertIs(True, register_server(self.env))
+        self.assertEqual(2, len(receiver.heard))
+
+    def test_registration_is_given_up_after_the_last_attempt(self):
+        receiver = self.receiver(AWAY)
+        self.set_params(phone_home_retries="1")
+
+        with self.assert_one_warning("503"):
+            self.assertIs(False, register_server(self.env))
+        self.assertEqual(1, len(receiver.heard))
+
+    def test_registration_is_not_tried_again_when_it_is_refused(self):
+        receiver = self.receiver((422, b'{"code": "invalid_message"}'))
+
+        with self.assert_one_warning("invalid_message"):
+            self.assertIs(False, register_server(self.env))
+        self.assertEqual(1, len(receiver.heard))
+
+    def test_nothing_is_sent_or_said_without_a_url(self):
+        receiver = self.receiver()
+        self.set_params(phone_home_url="")
+
+        with self.assertNoLogs(LOGGER):
+            self.assertIs(False, register_server(self.env))
+        self.assertEqual([], receiver.heard)
+
+
+class TestRegistrationAfterInstall(PhoneHomeCase):
+    def install(self):
+        post_init_hook(self.env)
+
+    def commit(self):
+        self.addCleanup(_wait_for_threads)
+        with self.enter_registry_test_mode():
+            self.env.cr.postcommit.run()
+
+    def test_install_registers_when_it_is_committed(self):
+        receiver = self.receiver(CREATED)
+
+        self.install()
+        self.assertEqual([], receiver.heard)
+        self.commit()
+        self.assertTrue(receiver.wait_for(1))
+        self.assertEqual(["POST /register"], [each.call for each in receiver.heard])
+
+    def test_install_that_is_rolled_back_registers_nothing(self):
+        receiver = self.receiver(CREATED)
+
+        self.install()
+        self.env.cr.postcommit.clear()
+        self.commit()
+        self.assertEqual([], receiver.heard)
+
+    def test_install_does_not_wait_for_the_answer(self):
+        receiver = self.receiver(CREATED)
+        receiver.answering.clear()
+
+        self.install()
+        self.commit()
+        self.assertTrue(receiver.wait_for(1))
+        receiver.answering.set()
+
+    def test_install_says_nothing_without_a_url(self):
+        self.install()
+        with self.assertNoLogs(LOGGER):
+            self.commit()
+
+    def test_install_survives_a_bug(self):
+        self.receiver(CREATED)
+        self.patch(phone_home, "_build_server_payload", _broken)
+
+        self.install()
+        with self.assertLogs(LOGGER, "ERROR"):
+            self.commit()
+
+
+def _wait_for_threads():
+    for thread in threading.enumerate():
+        if thread.name == "mcp_phone_home.register":
+            thread.join()
+
+
+def _broken(env):
+    raise RuntimeError("this is broken")

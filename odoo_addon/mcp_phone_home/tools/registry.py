@@ -1,0 +1,65 @@
+"""
+The MCP tools that this Odoo offers to agents.
+
+An addon adds its own when it is loaded:
+
+    @mcp_tool("stock_level", description="How much of a product is on hand.")
+    def stock_level(env):
+        return {"quantity": ...}
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+@frozen(kw_only=True)
+class McpTool:
+    """
+    Something that an agent can ask of this Odoo.
+
+    Attributes:
+        name: Unique in this process.
+        description: What it is for, in words for an agent.
+        input_schema: JSON Schema of its arguments, an object.
+        run: Called as `run(env, **arguments)`; returns what JSON can hold.
+    """
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+    run: Callable[..., dict]
+
+
+_tools: dict[str, McpTool] = {}
+
+
+def mcp_tool(name, *, description, input_schema=None):
+    """
+    Offer the decorated function as a tool; the function itself stays as it is.
+
+    Without an `input_schema` it takes no arguments beside `env`.
+    Raises ValueError when another tool has that name.
+    """
+
+    def add(run):
+        if name in _tools:
+            raise ValueError(f"There are two MCP tools with the name {name!r}.")
+        schema = NO_ARGUMENTS if input_schema is None else input_schema
+        _tools[name] = McpTool(name=name, description=description, input_schema=schema, run=run)
+        return run
+
+    return add
+
+
+def get_tool_registry() -> dict[str, McpTool]:
+    """
+    The tools by name, in the order of their names.
+
+    These are the tools of every addon that this process has loaded, for any of its
+    databases. Changing the dict changes nothing.
+    """
+    return dict(sorted(_tools.items()))

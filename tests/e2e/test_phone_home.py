@@ -1,0 +1,157 @@
+"""The whole way: a real Odoo, its own scheduler, a real receiver, and nothing in between."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from attrs import frozen
+
+from odoo_program import OdooProgram, Server
+from servers import Process, receiver_process
+
+ADDON = "mcp_phone_home"
+ACTION = "MCP: Send Heartbeat"
+
+# A server installs the addon in some 5 seconds.
+INSTALL_SECONDS = 90
+# Odoo looks once a minute for actions that are due.
+SCHEDULE_SECONDS = 120
+
+
+@frozen(kw_only=True)
+class PhoningServer:
+    """An Odoo server that has the addon, and the receiver that it phones."""
+
+    odoo: OdooProgram
+    server: Server
+    receiver: Process
+    database: str
+
+    def record(self) -> dict[str, Any] | None:
+        """What the receiver knows of it."""
+        return record_of(self.receiver, self.database)
+
+    def wait_for_heartbeats(self, count: int) -> None:
+        def heard() -> bool:
+            record = self.record()
+            return record is not None and record["heartbeat_count"] >= count
+
+        self.server.wait_until(heard, seconds=SCHEDULE_SECONDS)
+
+    def let_action_be_due(self) -> None:
+        """Do not wait for the minute to be over: let Odoo's scheduler look at once."""
+        sql = self.odoo.postgres.sql
+        sql(
+            "UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' - interval '1 second'"
+            f" WHERE cron_name = '{ACTION}'",
+            database=self.database,
+        )
+        sql(f"SELECT pg_notify('cron_trigger', '{self.database}')")
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("receiver")
+    with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def phoning(odoo: OdooProgram, receiver: Process) -> Iterator[dict[str, PhoningServer]]:
+    """
+    Two servers that install the addon at the same time, by the stage of their environment.
+
+    All that tells them of the receiver is a system parameter.
+    """
+    environs = {"production": {"ODOO_STAGE": "production"}, "": {}}
+    with ExitStack() as running:
+        servers = {}
+        for stage, environ in environs.items():
+            database = f"e2e_{stage or 'self_hosted'}"
+            odoo.postgres.create_database(database, template=odoo.template)
+            odoo.set_parameters(database, phone_home_url=receiver.url)
+            server = running.enter_context(odoo.server(database, "-i", ADDON, **environ))
+            servers[stage] = PhoningServer(
+                odoo=odoo, server=server, receiver=receiver, database=database
+            )
+        yield servers
+
+
+@pytest.fixture(params=["production", ""], ids=["odoo.sh", "self-hosted"])
+def each(phoning: dict[str, PhoningServer], request: pytest.FixtureRequest) -> PhoningServer:
+    """Each of the servers, once the receiver knows it."""
+    server = phoning[request.param]
+    server.server.wait_until(server.record, seconds=INSTALL_SECONDS)
+    return server
+
+
+def test_server_appears_by_its_registration(each: PhoningServer) -> None:
+    record = each.record()
+
+    assert record is not None
+    assert record["registered_at"] is not None
+    assert record["started_at"] is not None
+    assert record["database"] == each.database
+    assert record["capabilities"] == ["fleet_status", "server_info"]
+    assert len(each.server.log.lines(f"Registered {record['server_id']}")) == 1
+
+
+def test_server_is_listed_with_the_others(each: PhoningServer) -> None:
+    listed = httpx.get(f"{each.receiver.url}/servers", trust_env=False).json()["servers"]
+
+    assert each.database in [record["database"] for record in listed]
+
+
+def test_stage_in_the_record_is_that_of_the_environment(
+    phoning: dict[str, PhoningServer], each: PhoningServer
+) -> None:
+    (stage,) = (stage for stage, server in phoning.items() if server is each)
+    record = each.record()
+
+    assert record is not None
+    assert record["odoo_stage"] == stage
+
+
+def test_heartbeats_are_counted_because_odoos_own_scheduler_sends_them(
+    each: PhoningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Proves: Successful enriched heartbeat"""
+    each.wait_for_heartbeats(1)
+    each.let_action_be_due()
+    each.wait_for_heartbeats(2)
+
+    record = each.record()
+    assert record is not None
+    assert record["status"] == "healthy"
+    assert record["uptime_seconds"] > 0
+    assert record["last_seen"] > record["registered_at"]
+    starts = each.server.log.lines("odoo.addons.base.models.ir_cron: Job ", ACTION, "starting")
+    assert len(starts) >= 2
+    assert each.server.log.complaints() == []
+    with capsys.disabled():
+        print("", *starts, f"counted: {record['heartbeat_count']}", sep="\n")  # noqa: T201
+
+
+def test_install_that_ends_at_once_is_registered(
+    odoo: OdooProgram, database: str, receiver: Process
+) -> None:
+    odoo.set_parameters(database, phone_home_url=receiver.url)
+
+    assert odoo.install(database, ADDON).log.complaints() == []
+    record = record_of(receiver, database)
+    assert record is not None
+    assert record["registered_at"] is not None
+    assert record["heartbeat_count"] == 0
+
+
+def record_of(receiver: Process, database: str) -> dict[str, Any] | None:
+    server_id = f"{database}_{socket.gethostname()}"
+    answer = httpx.get(f"{receiver.url}/servers/{quote(server_id)}", trust_env=False)
+    if answer.status_code == 404:
+        return None
+    record: dict[str, Any] = answer.raise_for_status().json()
+    return record

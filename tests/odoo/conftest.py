@@ -1,0 +1,3 @@
+from odoo_fixtures import database, odoo
+
+__all__ = ["database", "odoo"]

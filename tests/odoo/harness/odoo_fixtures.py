@@ -1,0 +1,49 @@
+"""Fixtures for the tests that need a real Odoo; a `conftest.py` imports them by name."""
+
+import itertools
+import os
+from contextlib import ExitStack
+
+import pytest
+
+from odoo_postgres import running_postgres
+from odoo_program import OdooProgram
+from provision import NoOdoo, provide
+
+__all__ = ["database", "odoo"]
+
+# A fixture that two folders import is set up once for each; PostgreSQL and Odoo's
+# template are too slow for that.
+_SHARED = pytest.StashKey[OdooProgram]()
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def odoo(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> OdooProgram:
+    """An Odoo with a database to copy. Without an Odoo the whole run ends, and says why."""
+    if _SHARED not in pytestconfig.stash:
+        pytestconfig.stash[_SHARED] = _start(pytestconfig, tmp_path_factory)
+    return pytestconfig.stash[_SHARED]
+
+
+@pytest.fixture
+def database(odoo: OdooProgram) -> str:
+    """A new database with nothing but `base` installed."""
+    name = f"odoo_{next(_numbers)}"
+    odoo.postgres.create_database(name, template=odoo.template)
+    return name
+
+
+def _start(config: pytest.Config, folders: pytest.TempPathFactory) -> OdooProgram:
+    try:
+        found = provide(environ=os.environ)
+    except NoOdoo as error:
+        pytest.exit(str(error), returncode=1)
+    running = ExitStack()
+    config.add_cleanup(running.close)
+    postgres = running.enter_context(running_postgres())
+    odoo = OdooProgram(found, postgres, folders.mktemp("odoo"))
+    postgres.create_database(odoo.template)
+    odoo.install(odoo.template, "base")
+    return odoo

@@ -1,0 +1,118 @@
+"""The addon in a real Odoo: put in, tested by its own tests, upgraded, taken out."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from odoo_program import ADDONS, OdooProgram
+
+ADDON = "mcp_phone_home"
+
+PIP_WHEEL = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
+CRON = "env.ref('mcp_phone_home.ir_cron_heartbeat')"
+HAS_CRON = "SELECT count(*) FROM ir_cron WHERE cron_name = 'MCP: Send Heartbeat'"
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A place that takes connections and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_addon_installs_without_a_complaint(odoo: OdooProgram, database: str) -> None:
+    finished = odoo.install(database, ADDON)
+
+    assert finished.log.lines(f"Module {ADDON} loaded")
+    assert finished.log.complaints() == []
+    assert odoo.postgres.sql(HAS_CRON, database=database) == "1"
+
+
+def test_every_test_of_the_addon_runs_and_passes(odoo: OdooProgram, database: str) -> None:
+    log = odoo.test(database, ADDON).log
+
+    (verdict,) = log.lines("odoo.tests.result: ")
+    found = re.search(r"(\d+) failed, (\d+) error\(s\) of (\d+) tests", verdict)
+    assert found is not None, verdict
+    assert found.groups() == ("0", "0", str(written_tests()))
+    assert log.complaints() == []
+
+
+def test_addon_upgrades_and_leaves_the_schedule_as_it_was_set(
+    odoo: OdooProgram, database: str
+) -> None:
+    odoo.install(database, ADDON)
+    odoo.shell(database, f"{CRON}.interval_number = 7; env.cr.commit()")
+
+    assert odoo.upgrade(database, ADDON).log.complaints() == []
+    assert odoo.shell(database, f"print({CRON}.interval_number)").output.strip() == "7"
+
+
+def test_addon_is_taken_out_and_put_in_again(odoo: OdooProgram, database: str) -> None:
+    odoo.install(database, ADDON)
+
+    taken_out = odoo.shell(
+        database,
+        f"env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()",
+    )
+    assert taken_out.log.complaints() == []
+    assert odoo.postgres.sql(HAS_CRON, database=database) == "0"
+    assert odoo.install(database, ADDON).log.complaints() == []
+
+
+def test_neutralised_copy_knows_no_receiver(odoo: OdooProgram, database: str) -> None:
+    odoo.install(database, ADDON)
+    odoo.set_parameters(database, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
+
+    odoo.run("neutralize", "-d", database)
+    kept = odoo.postgres.sql(
+        "SELECT key, value FROM ir_config_parameter WHERE key LIKE 'mcp.%' ORDER BY key",
+        database=database,
+    )
+    assert kept.splitlines() == ["mcp.phone_home_token|", "mcp.phone_home_url|"]
+
+
+def test_install_does_not_wait_for_a_silent_receiver(
+    odoo: OdooProgram, database: str, silent_url: str
+) -> None:
+    odoo.set_parameters(
+        database, phone_home_url=silent_url, phone_home_timeout="4", phone_home_retries="1"
+    )
+
+    lines = odoo.install(database, ADDON).log.lines()
+    assert position(lines, "Modules loaded.") < position(lines, "did not answer within 4.0 s")
+
+
+def test_addon_builds_as_a_package_that_brings_the_client(tmp_path: Path) -> None:
+    addon = shutil.copytree(ADDONS / ADDON, tmp_path / ADDON)
+    subprocess.run(
+        [*PIP_WHEEL, "--wheel-dir", tmp_path, addon],
+        # The build asks git for the files, and the copy may lie in a checkout.
+        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)},
+        check=True,
+    )
+
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        (metadata,) = (name for name in files.namelist() if name.endswith("/METADATA"))
+        assert "Requires-Dist: odoo-mcp-fleet[client]\n" in files.read(metadata).decode()
+        assert f"odoo/addons/{ADDON}/data/neutralize.sql" in files.namelist()
+
+
+def written_tests() -> int:
+    texts = [path.read_text() for path in (ADDONS / ADDON / "tests").glob("test_*.py")]
+    return sum(len(re.findall(r"^    def test_", text, re.MULTILINE)) for text in texts)
+
+
+def position(lines: list[str], wanted: str) -> int:
+    return next(index for index, line in enumerate(lines) if wanted in line)
