@@ -8,7 +8,9 @@ import pytest
 
 from receiver.settings import read_settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ADDON = ROOT / "odoo_addon/mcp_phone_home"
 
 
 class Watched(Mapping[str, str]):
@@ -37,6 +39,13 @@ def test_settings_are_all_in_the_table() -> None:
     read_settings(environ)
 
     assert environ.asked == set(re.findall(r"^\| `(FLEET_\w+)` \|", README, re.MULTILINE))
+
+
+def test_parameters_of_the_addon_are_all_in_the_table() -> None:
+    sources = "".join(file.read_text() for file in ADDON.rglob("services/*.py"))
+    used = set(re.findall(r'"(mcp\.\w+)"', sources))
+
+    assert used == set(re.findall(r"^\| `(mcp\.\w+)` \|", README, re.MULTILINE))
 
 
 def test_default_in_the_table_is_the_default() -> None:
