@@ -94,6 +94,8 @@ def install(
     for extra in extras:
         needed += project["optional-dependencies"][extra]
 
+    # Nothing that a session runs finds the checkout by being started in it.
+    session.env["PYTHONSAFEPATH"] = "1"
     session.install("--constraint", CONSTRAINTS, *needed)
     session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
 
@@ -115,7 +117,6 @@ def measured(session: nox.Session, *paths: str) -> None:
     """Run pytest and hold the branch coverage of the three packages."""
     for old in HERE.glob(".coverage*"):
         old.unlink()
-    # By path: `python -m pytest` would import the checkout instead of the package.
     session.run("coverage", "run", Path(session.bin) / "pytest", *(session.posargs or paths))
     if not session.posargs:
         session.run("coverage", "combine", "--quiet")

@@ -114,15 +114,23 @@ def parse_moment(text: str) -> datetime:
 
 
 def format_moment(moment: datetime) -> str:
-    """Write a moment in UTC as ISO 8601 with `Z`."""
-    return moment.isoformat().removesuffix("+00:00") + "Z"
+    """Write a moment in UTC as ISO 8601 with `Z`. Raises ValueError as `to_utc` does."""
+    return to_utc(moment).isoformat().removesuffix("+00:00") + "Z"
 
 
 def to_utc(moment: datetime) -> datetime:
-    """The same instant in UTC. Raises ValueError for what is no moment, or has no offset."""
+    """
+    The same instant in UTC.
+
+    Raises ValueError for what is no moment, has no offset, or is so near the first or the
+    last year that UTC cannot tell it.
+    """
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise ValueError(moment)
-    return moment.astimezone(timezone.utc)
+        raise Unexpected("a time with an offset", moment)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise ValueError(f"UTC cannot tell {moment.isoformat()}") from error
 
 
 def _shown(value: Any) -> str:
@@ -134,7 +142,8 @@ def _shown(value: Any) -> str:
     if _whole(value) and abs(value) >= 10**30:
         return "a number too long to show"
     text = json.dumps(value, ensure_ascii=False, default=repr)
-    text = text.encode(errors="replace").decode()
+    if not text.isprintable():
+        text = json.dumps(value, default=repr)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -145,6 +154,17 @@ def _that(holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
         if not holds(value):
             raise ValueError(value)
         return value
+
+    return check
+
+
+def _float_that(holds: Callable[[float], bool]) -> Callable[[Any], float]:
+    """A conversion of any finite number to a plain float that holds."""
+
+    def check(value: Any) -> float:
+        if not (_number(value) and holds(value)):
+            raise ValueError(value)
+        return float(value)
 
     return check
 
@@ -172,18 +192,18 @@ def _address(value: Any) -> bool:
 
 
 def _url(value: Any) -> bool:
-    if not _text(value) or _NOT_IN_URL.search(value):
+    if not isinstance(value, str) or _URL.fullmatch(value) is None:
         return False
     parts = urlsplit(value)
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
 
 
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f-\x9f]")
+_URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 Text = Annotated[str, Rule("text", {"type": "string", "pattern": r"^[^\u0000]*$"}, _that(_text))]
 
@@ -195,7 +215,7 @@ ServerId = Annotated[
             "type": "string",
             "minLength": 1,
             "maxLength": 255,
-            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+            "pattern": r"^(?![\s\S]*[\u0000-\u001f\u007f-\u009f])",
         },
         _that(_server_id),
     ),
@@ -233,7 +253,7 @@ Seconds = Annotated[
     Rule(
         "a number of seconds, 0 or more",
         {"type": "number", "minimum": 0},
-        _that(lambda value: _number(value) and value >= 0),
+        _float_that(lambda value: value >= 0),
     ),
 ]
 
@@ -242,7 +262,7 @@ Interval = Annotated[
     Rule(
         "a number of seconds above 0",
         {"type": "number", "exclusiveMinimum": 0},
-        _that(lambda value: _number(value) and value > 0),
+        _float_that(lambda value: value > 0),
     ),
 ]
 

@@ -52,8 +52,13 @@ def refusal(error: Exception) -> Refusal:
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         case _:
+            # Starlette raises the error once more after this answer: uvicorn then logs it,
+            # and hangs up.
             return Refusal(
-                500, "internal_error", "The receiver failed; its log says why. Nothing was changed."
+                500,
+                "internal_error",
+                "The receiver failed; its log says why. Nothing was changed.",
+                headers={"Connection": "close"},
             )
 
 
@@ -80,7 +85,6 @@ async def _nobody_listens(_: Request, __: Exception) -> Response:
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
-    # Starlette raises the error once more after this answer, and uvicorn logs it.
     return _document(refusal(error))
 
 

@@ -122,7 +122,7 @@ def _available() -> Iterator[None]:
 
 
 def _engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 5.0})
+    engine = create_engine(url, connect_args={"timeout": 5.0}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:

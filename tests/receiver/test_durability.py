@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 import messages
-from receiver.app import create_app
-from servers import Clock, Process, receiver_process, serve, wait_until
+from servers import Process, receiver_process, wait_until
 
 
 @contextmanager
@@ -168,17 +166,18 @@ def test_torn_database_is_answered_with_503_and_no_detail_leaks(
         assert "servers" not in answer.json()["detail"]
 
 
-def test_failure_of_the_receiver_itself_shows_no_traceback(
-    database_url: str, tmp_path: Path
+def test_failure_that_nobody_foresaw_shows_no_traceback(
+    receiver: httpx.Client, tmp_path: Path
 ) -> None:
-    def broken_clock() -> Any:
-        return None
+    with sqlite3.connect(tmp_path / "fleet.db") as other:
+        other.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    other.close()
 
-    clock = Clock()
-    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
-    with serve(app) as receiver:
-        app.state.fleet._clock = broken_clock  # noqa: SLF001 - nothing a sender says can do this
-        answer = receiver.post("/heartbeat", json=messages.slim())
+    answer = receiver.post("/heartbeat", json=messages.slim())
 
     assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+    assert "Nothing was changed" in answer.json()["detail"]
     assert "Traceback" not in answer.text
+    assert 0 == receiver.get("/health").json()["server_count"]

@@ -1,0 +1,622 @@
+"""Between JSON and objects: nothing is guessed, everything wrong is told."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from attrs import fields
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract import (
+    FleetError,
+    Heartbeat,
+    InvalidMessage,
+    IpAddresses,
+    MalformedJSON,
+    Problem,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+    dumps,
+    loads,
+    parse,
+    structure,
+    unstructure,
+)
+from strategies import (
+    REQUIRED,
+    almost_valid,
+    almost_values,
+    heartbeats,
+    moments,
+    payloads,
+    records,
+    registrations,
+    wire_messages,
+    wire_values,
+)
+
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord]
+any_kind = pytest.mark.parametrize("kind", KINDS)
+
+wire_of_any_kind, almost_valid_of_any_kind = (
+    st.one_of(*[st.tuples(st.just(kind), wires(kind)) for kind in KINDS])
+    for wires in (wire_messages, almost_valid)
+)
+
+SERVER: dict[str, Any] = {"server_id": "prod_web-1"}
+PAYLOAD: dict[str, Any] = SERVER | {
+    "hostname": "web-1",
+    "ip_addresses": {"primary": "10.0.0.5", "all": ["10.0.0.5", "fd00::5"]},
+    "port": 8768,
+    "transport": "http/sse",
+    "version": "1.0.0",
+    "odoo_version": "19.0",
+    "database": "prod",
+    "capabilities": ["create", "search"],
+    "odoo_stage": "",
+}
+RECORD: dict[str, Any] = SERVER | {
+    "first_seen": "2026-01-31T12:00:00Z",
+    "last_seen": "2026-01-31T12:00:00Z",
+}
+VALID: dict[type, dict[str, Any]] = {
+    ServerPayload: PAYLOAD,
+    Registration: SERVER,
+    Heartbeat: SERVER,
+    ServerRecord: RECORD,
+}
+
+NO_TEXTS = [5, 0, 1.5, True, False, [], ["web-1"], {}, {"a": "b"}, "a\0b", "\0", "\ud800"]
+NO_NUMBERS = ["5", "5.0", "", True, False, [], [5], {}, "NaN", float("nan"), float("inf"), 10**400]
+NO_LISTS = ["abc", "", 5, 0, True, False, {}, {"0": "abc"}]
+NO_TIMES = [
+    5,
+    1769860800,
+    1769860800.0,
+    True,
+    [],
+    {},
+    "",
+    "now",
+    "2026-01-31",
+    "2026-01-31T12:00:00",
+    "2026-01-31T12:00:00.5",
+    "2026-01-31T12:00Z",
+    "2026-01-31T12Z",
+    "2026-01-31 12:00:00Z",
+    "20260131T120000Z",
+    "2026-W05-6T12:00:00Z",
+    "2026-031T12:00:00Z",
+    "2026-01-31T12:00:00+0000",
+    "2026-01-31T12:00:00+00",
+    "2026-01-31T12:00:00+00:00:00",
+    "2026-01-31T12:00:00+24:00",
+    "2026-01-31T12:00:00+00:60",
+    "2026-01-31T12:00:00+12:99",
+    "2026-01-31T12:00:00 Z",
+    "2026-01-31T12:00:00ZZ",
+    "2026-01-31T12:00:00Z\n",
+    " 2026-01-31T12:00:00Z",
+    "2026-01-31T12:00:00.Z",
+    "2026-01-31T12:00:00,5Z",
+    "2026-01-31T24:00:00Z",
+    "2026-01-31T12:60:00Z",
+    "2026-01-31T23:59:60Z",
+    "2026-02-29T12:00:00Z",
+    "2026-00-31T12:00:00Z",
+    "2026-13-31T12:00:00Z",
+    "0000-01-31T12:00:00Z",
+    "12026-01-31T12:00:00Z",
+    "-2026-01-31T12:00:00Z",
+    "0001-01-01T00:00:00+00:01",
+    "9999-12-31T23:59:59-00:01",
+    "\uff12026-01-31T12:00:00Z",
+]
+NO_ADDRESSES: list[Any] = [
+    5,
+    3232235521,
+    True,
+    None,
+    [],
+    {},
+    "",
+    "10.0.0",
+    "10.0.0.0/8",
+    "fd00::/8",
+    "10.0.0.256",
+    "10.0.0.05",
+    "10.0.0.5 ",
+    " 10.0.0.5",
+    "10.0.0.5\n",
+    "10.0.0.5:8768",
+    "[fd00::5]",
+    "fd00:::5",
+    "fe80::5%eth0",
+    "fe80::5%e\nth0",
+    "localhost",
+    "\uff110.0.0.5",
+    "10.0.0.5\0",
+]
+NO_URLS = [
+    5,
+    True,
+    [],
+    {},
+    "",
+    "odoo.example",
+    "//odoo.example",
+    "ftp://odoo.example",
+    "javascript:alert(1)//http://",
+    "http:odoo.example",
+    "http://",
+    "http:///mcp",
+    "http://?mcp",
+    "http://:8768",
+    "http://odoo.example:0",
+    "http://odoo.example:65536",
+    "http://odoo.example:-1",
+    "http://odoo.example:\uff18768",
+    "http://odoo.example:80:80",
+    "http://[fd00::5",
+    "http://[odoo]",
+    "http://odoo example",
+    "http://odoo.example/a b",
+    "http://odoo.example\n",
+    " http://odoo.example",
+    "http://odoo.example\\mcp",
+    'http://odoo.example/"onclick="alert(1)',
+    "http://odoo.example/<script>",
+    "http://odøø.example",
+    "http://odoo.example/\u2028",
+    "http://odoo.example/\0",
+]
+
+TEXT = "text"
+PORT = "a port from 1 to 65535"
+TIME = "an ISO 8601 time with an offset"
+SERVER_ID = "1 to 255 characters, none of them a control character"
+NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
+
+# Of each field: what it expects, and values that it refuses.
+WRONG: list[tuple[type, str, str, list[Any]]] = [
+    (Heartbeat, "server_id", SERVER_ID, NO_IDS),
+    (Registration, "server_id", SERVER_ID, NO_IDS),
+    (Heartbeat, "hostname", TEXT, NO_TEXTS),
+    (Heartbeat, "ip_addresses", "an object", [*NO_LISTS[:-2], [], ["10.0.0.5"]]),
+    (Heartbeat, "port", PORT, [*NO_NUMBERS, "8768", 0, -1, 65536, 8768.0, 8768.5, 2**64]),
+    (Heartbeat, "transport", TEXT, NO_TEXTS),
+    (Heartbeat, "version", TEXT, [*NO_TEXTS, 1.0]),
+    (Heartbeat, "odoo_version", TEXT, [*NO_TEXTS, 19.0]),
+    (Heartbeat, "database", TEXT, NO_TEXTS),
+    (Heartbeat, "capabilities", "a list", NO_LISTS),
+    (Heartbeat, "odoo_stage", TEXT, NO_TEXTS),
+    (Heartbeat, "database_uuid", TEXT, NO_TEXTS),
+    (Heartbeat, "endpoint_url", "an http or https URL", NO_URLS),
+    (
+        Heartbeat,
+        "heartbeat_interval_seconds",
+        "a number of seconds above 0",
+        [*NO_NUMBERS, 0, 0.0, -0.0, -1],
+    ),
+    (Heartbeat, "status", TEXT, NO_TEXTS),
+    (Heartbeat, "timestamp", TIME, NO_TIMES),
+    (
+        Heartbeat,
+        "uptime_seconds",
+        "a number of seconds, 0 or more",
+        [*NO_NUMBERS, -1, -0.1, "300"],
+    ),
+    (Registration, "started_at", TIME, NO_TIMES),
+    (ServerPayload, "hostname", TEXT, [*NO_TEXTS, None]),
+    (ServerPayload, "port", PORT, [None, "8768"]),
+    (ServerPayload, "capabilities", "a list", [*NO_LISTS, None]),
+    (ServerRecord, "first_seen", TIME, [*NO_TIMES, None]),
+    (ServerRecord, "registered_at", TIME, NO_TIMES),
+    (ServerRecord, "last_seen", TIME, [*NO_TIMES, None]),
+    (
+        ServerRecord,
+        "heartbeat_count",
+        "a whole number, 0 or more",
+        [*NO_NUMBERS[:-1], None, -1, 1.0, 1.5],
+    ),
+]
+WRONG_IN_ITEMS = [
+    *[("capabilities", value, "capabilities[1]", TEXT) for value in [*NO_TEXTS, None]],
+    *[("all", value, "ip_addresses.all[1]", "an IP address") for value in NO_ADDRESSES],
+    *[("primary", value, "ip_addresses.primary", "an IP address") for value in NO_ADDRESSES],
+]
+
+
+def problems(value: object, kind: type) -> list[str]:
+    """What is wrong with a wire value, as people read it."""
+    with pytest.raises(InvalidMessage) as raised:
+        structure(value, kind)
+    return [str(problem) for problem in raised.value.problems]
+
+
+def shown(value: object) -> str:
+    return "a list" if isinstance(value, list) else json.dumps(value)
+
+
+# No coercion
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected", "value"),
+    [
+        pytest.param(kind, name, expected, value, id=f"{kind.__name__}-{name}-{value!a:.40}")
+        for kind, name, expected, wrong in WRONG
+        for value in wrong
+    ],
+)
+def test_a_wrong_value_is_refused(kind: type, name: str, expected: str, value: Any) -> None:
+    (problem,) = problems(VALID[kind] | {name: value}, kind)
+
+    assert problem.startswith(f"{name}: expected {expected}, got ")
+
+
+@pytest.mark.parametrize(("name", "value", "path", "expected"), WRONG_IN_ITEMS)
+def test_a_wrong_item_is_refused(name: str, value: Any, path: str, expected: str) -> None:
+    wire: dict[str, dict[str, Any]] = {
+        "capabilities": {"capabilities": ["create", value, "search"]},
+        "all": {"ip_addresses": {"primary": "10.0.0.5", "all": ["10.0.0.5", value]}},
+        "primary": {"ip_addresses": {"primary": value, "all": []}},
+    }
+
+    (problem,) = problems(SERVER | wire[name], Heartbeat)
+
+    assert problem.startswith(f"{path}: expected {expected}, got ")
+
+
+def test_every_field_has_wrong_values_here() -> None:
+    told = {name for _, name, _, _ in WRONG}
+
+    assert {field.name for kind in KINDS for field in fields(kind)} == told
+
+
+@pytest.mark.parametrize(
+    ("wire", "kept"),
+    [
+        ({"port": 1}, 1),
+        ({"port": 65535}, 65535),
+        ({"uptime_seconds": 0}, 0.0),
+        ({"uptime_seconds": 300}, 300.0),
+        ({"heartbeat_interval_seconds": 5e-324}, 5e-324),
+        ({"server_id": "a"}, "a"),
+        ({"server_id": "é" * 255}, "é" * 255),
+        ({"server_id": "db host/ü?#%"}, "db host/ü?#%"),
+        ({"hostname": "\n\t\x7f\U0001f40d"}, "\n\t\x7f\U0001f40d"),
+        ({"capabilities": []}, ()),
+        ({"capabilities": ["search", "create", "search"]}, ("search", "create", "search")),
+        ({"timestamp": "2026-01-31T12:00:00Z"}, datetime(2026, 1, 31, 12, tzinfo=timezone.utc)),
+        ({"endpoint_url": "https://[fd00::5]:8768/mcp"}, "https://[fd00::5]:8768/mcp"),
+        ({"ip_addresses": {"primary": "::1", "all": []}}, IpAddresses(primary="::1", all=())),
+    ],
+)
+def test_a_right_value_is_kept(wire: dict[str, Any], kept: object) -> None:
+    (name,) = wire
+
+    assert kept == getattr(structure(SERVER | wire, Heartbeat), name)
+
+
+@pytest.mark.parametrize("kind", [Heartbeat, Registration])
+def test_null_is_read_as_absent(kind: type) -> None:
+    nothing: dict[str, Any] = {field.name: None for field in fields(kind)}
+
+    assert kind(**SERVER) == structure(nothing | SERVER, kind)
+
+
+@pytest.mark.parametrize("field", [f for f in fields(ServerRecord) if f.default is None])
+def test_null_in_a_record_is_never_heard(field: Any) -> None:
+    assert getattr(structure(RECORD | {field.name: None}, ServerRecord), field.name) is None
+
+
+@any_kind
+@pytest.mark.parametrize("value", [None, True, 5, 1.5, "text", [], [SERVER]])
+def test_only_an_object_is_a_message(kind: type, value: object) -> None:
+    assert [f"expected an object, got {shown(value)}"] == problems(value, kind)
+
+
+# The constructor and the codec agree
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f.name for f in fields(Heartbeat) if f.name not in {"ip_addresses", "timestamp"}],
+)
+@given(data=st.data())
+def test_the_constructor_and_the_codec_agree(name: str, data: st.DataObject) -> None:
+    value = data.draw(almost_values(name))
+    message = SERVER | {name: value}
+
+    assert same(
+        outcome(lambda: Heartbeat(**message)), outcome(lambda: structure(message, Heartbeat))
+    )
+
+
+@given(almost_values("ip_addresses"))
+def test_the_constructor_and_the_codec_agree_on_addresses(value: Any) -> None:
+    told = dict.fromkeys(["primary", "all"]) | (value if isinstance(value, dict) else {})
+    primary: Any = told["primary"]
+    all_: Any = told["all"]
+
+    assert same(
+        outcome(lambda: IpAddresses(primary=primary, all=all_)),
+        outcome(lambda: structure(told, IpAddresses)),
+    )
+
+
+@given(moments())
+def test_the_constructor_and_the_codec_agree_on_moments(moment: datetime) -> None:
+    wire = moment.astimezone(timezone.utc).isoformat()
+
+    assert Heartbeat(**SERVER, timestamp=moment) == structure(
+        SERVER | {"timestamp": wire}, Heartbeat
+    )
+
+
+def outcome(make: Callable[[], object]) -> object:
+    """What was made, or the error that tells why not."""
+    try:
+        return make()
+    except InvalidMessage as error:
+        return error
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two outcomes are equal objects, or errors that begin with the same problem."""
+    if isinstance(one, InvalidMessage) and isinstance(other, InvalidMessage):
+        return one.problems[0] == other.problems[0]
+    return one == other
+
+
+# What an error tells
+
+
+def test_an_error_quotes_what_was_there() -> None:
+    wire = SERVER | {"ip_addresses": {"primary": "10.0.0", "all": []}}
+
+    assert problems(wire, Heartbeat) == [
+        'ip_addresses.primary: expected an IP address, got "10.0.0"'
+    ]
+
+
+def test_an_error_lists_every_problem() -> None:
+    wire = {
+        "server_id": "",
+        "hostname": 5,
+        "ip_addresses": {"all": ["10.0.0.5", "10.0.0", None]},
+        "port": "8768",
+        "capabilities": ["search", None, "unlink", 5],
+        "endpoint_url": "odoo.example",
+        "heartbeat_interval_seconds": 0,
+        "status": True,
+        "timestamp": "2026-01-31T12:00:00",
+        "uptime_seconds": -0.5,
+    }
+
+    assert problems(wire, Heartbeat) == [
+        'server_id: expected 1 to 255 characters, none of them a control character, got ""',
+        "hostname: expected text, got 5",
+        "ip_addresses.primary: is required",
+        'ip_addresses.all[1]: expected an IP address, got "10.0.0"',
+        "ip_addresses.all[2]: expected an IP address, got null",
+        'port: expected a port from 1 to 65535, got "8768"',
+        "capabilities[1]: expected text, got null",
+        "capabilities[3]: expected text, got 5",
+        'endpoint_url: expected an http or https URL, got "odoo.example"',
+        "heartbeat_interval_seconds: expected a number of seconds above 0, got 0",
+        "status: expected text, got true",
+        'timestamp: expected an ISO 8601 time with an offset, got "2026-01-31T12:00:00"',
+        "uptime_seconds: expected a number of seconds, 0 or more, got -0.5",
+    ]
+
+
+def test_a_problem_is_a_path_and_a_message() -> None:
+    with pytest.raises(InvalidMessage) as raised:
+        structure(SERVER | {"port": True}, Heartbeat)
+
+    assert (Problem("port", "expected a port from 1 to 65535, got true"),) == raised.value.problems
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_missing_field_is_told(kind: type) -> None:
+    assert [f"{name}: is required" for name in REQUIRED[kind]] == problems({}, kind)
+
+
+@given(st.dictionaries(st.sampled_from([*PAYLOAD]), st.just({"no": "value"})))
+def test_every_wrong_field_is_told(wrong: dict[str, Any]) -> None:
+    paths = [path for path in PAYLOAD if path in wrong]
+    wire = PAYLOAD | wrong
+
+    try:
+        structure(wire, ServerPayload)
+    except InvalidMessage as error:
+        told = dict.fromkeys(problem.path.split(".")[0] for problem in error.problems)
+    else:
+        told = {}
+
+    assert paths == [*told]
+
+
+@given(almost_valid_of_any_kind)
+def test_what_is_refused_is_explained(told: tuple[type, Any]) -> None:
+    kind, wire = told
+
+    refusal = outcome(lambda: structure(wire, kind))
+
+    if isinstance(refusal, InvalidMessage):
+        assert all(problem.message for problem in refusal.problems)
+        assert str(refusal).isprintable()
+        assert refusal.problems
+
+
+# What another version adds
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert Heartbeat(**SERVER) == structure(SERVER | {"load": {"1m": 0.5}}, Heartbeat)
+
+
+def test_unknown_fields_are_ignored_at_depth() -> None:
+    addresses = {"primary": "::1", "all": [], "public": "203.0.113.5"}
+
+    assert IpAddresses(primary="::1", all=()) == (
+        structure(SERVER | {"ip_addresses": addresses}, Heartbeat).ip_addresses
+    )
+
+
+# Bytes
+
+
+NASTY = [
+    b"",
+    b" ",
+    b"\0",
+    b"{",
+    b"{}",
+    b"[]",
+    b"null",
+    b'{"server_id": "a"',
+    b'{"server_id": "a",}',
+    b"{'server_id': 'a'}",
+    b'{"server_id": "a"} {"server_id": "b"}',
+    b'{"server_id": "a"}\0',
+    b'\xef\xbb\xbf{"server_id": "a"}',
+    '{"server_id": "a"}'.encode("utf-16"),
+    b'{"server_id": "\xff"}',
+    b'{"server_id": "\xed\xa0\x80"}',
+    b'{"server_id": "\\ud800"}',
+    b'{"server_id": "\\udc00\\ud800"}',
+    b'{"server_id": "\\u0000"}',
+    b'{"server_id": "a", "uptime_seconds": NaN}',
+    b'{"server_id": "a", "uptime_seconds": Infinity}',
+    b'{"server_id": "a", "uptime_seconds": -Infinity}',
+    b'{"server_id": "a", "uptime_seconds": 1e400}',
+    b'{"server_id": "a", "uptime_seconds": ' + b"9" * 5000 + b"}",
+    b'{"server_id": "a", "port": ' + b"9" * 300 + b"}",
+    b'{"server_id": "a", "port": -' + b"9" * 30 + b"}",
+    b'{"server_id": "a", "port": 08768}',
+    b'{"server_id": "a", "hostname": ' + b"[" * 900 + b"]" * 900 + b"}",
+    b"[" * 100_000,
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+    b'{"server_id": "a", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    b'"' + b"a" * 1_000_000 + b'"',
+]
+
+
+@pytest.mark.parametrize("data", NASTY, ids=range(len(NASTY)))
+def test_nasty_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises((MalformedJSON, InvalidMessage)):
+        loads(data, Heartbeat)
+
+
+@any_kind
+@given(data=st.binary() | st.text().map(json.dumps) | st.text())
+def test_bytes_are_an_object_or_an_error_of_the_project(kind: type, data: bytes | str) -> None:
+    assert isinstance(read(data, kind), kind | FleetError)
+
+
+@given(wire_of_any_kind, st.integers(0, 1000), st.integers(0, 3), st.binary(max_size=3))
+def test_broken_json_is_an_object_or_an_error_of_the_project(
+    told: tuple[type, Any], start: int, length: int, other: bytes
+) -> None:
+    kind, wire = told
+    text = json.dumps(wire, ensure_ascii=False).encode()
+    broken = text[:start] + other + text[start + length :]
+
+    assert isinstance(read(broken, kind), kind | FleetError)
+
+
+@any_kind
+@given(value=wire_values())
+def test_json_is_an_object_or_an_error_of_the_project(kind: type, value: object) -> None:
+    assert isinstance(read(json.dumps(value), kind), kind | FleetError)
+
+
+def read(data: bytes | str, kind: type) -> object:
+    try:
+        return loads(data, kind)
+    except FleetError as error:
+        return error
+
+
+@pytest.mark.parametrize("data", [b"{", "{", b"\xff", b"NaN"])
+def test_what_is_no_json_is_malformed(data: bytes | str) -> None:
+    with pytest.raises(MalformedJSON, match="not valid JSON: "):
+        parse(data)
+
+
+def test_of_a_key_told_twice_the_last_counts() -> None:
+    twice = b'{"server_id": "a", "port": "8768", "server_id": "b", "port": 8768}'
+
+    assert Heartbeat(server_id="b", port=8768) == loads(twice, Heartbeat)
+
+
+def test_text_is_read_like_bytes() -> None:
+    assert loads(b'{"server_id": "\xc3\xbc"}', Heartbeat) == loads('{"server_id": "ü"}', Heartbeat)
+
+
+# What is written
+
+
+@given(payloads() | registrations() | heartbeats() | records())
+def test_what_is_written_is_read_back(thing: object) -> None:
+    assert thing == loads(dumps(thing), type(thing))
+
+
+@given(heartbeats() | records())
+def test_what_is_written_is_read_by_other_json_libraries(thing: object) -> None:
+    assert unstructure(thing) == json.loads(dumps(thing))
+
+
+def test_a_message_is_written_without_what_is_absent() -> None:
+    assert (
+        dumps(Heartbeat(**SERVER, port=8768, capabilities=()))
+        == b'{"server_id":"prod_web-1","port":8768,"capabilities":[]}'
+    )
+
+
+def test_a_record_is_written_with_null_for_what_was_never_heard() -> None:
+    never = [field.name for field in fields(ServerRecord) if field.default is None]
+
+    assert dict.fromkeys(never) | RECORD | {"heartbeat_count": 0} == json.loads(
+        dumps(structure(RECORD, ServerRecord))
+    )
+
+
+def test_a_full_payload_is_written_as_the_specification_has_it() -> None:
+    assert json.loads(dumps(structure(PAYLOAD, ServerPayload))) == PAYLOAD
+
+
+@pytest.mark.parametrize(
+    ("wire", "written"),
+    [
+        ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+        ("2026-01-31T13:00:00+01:00", "2026-01-31T12:00:00Z"),
+        ("2026-01-31T12:00:00.5Z", "2026-01-31T12:00:00.500000Z"),
+    ],
+)
+def test_times_are_written_in_utc_with_z(wire: str, written: str) -> None:
+    assert written == unstructure(structure(SERVER | {"timestamp": wire}, Heartbeat))["timestamp"]
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**64, 10**20, 10**300])
+def test_numbers_beyond_64_bits_are_written(number: int) -> None:
+    heartbeat = Heartbeat(**SERVER, uptime_seconds=number, heartbeat_interval_seconds=number)
+
+    assert heartbeat == loads(dumps(heartbeat), Heartbeat)
+
+
+def test_numbers_of_other_libraries_are_written() -> None:
+    class Float64(float):
+        """As NumPy has it."""
+
+    heartbeat = Heartbeat(**SERVER, uptime_seconds=Float64(300.5))
+
+    assert heartbeat == loads(dumps(heartbeat), Heartbeat)

@@ -1,0 +1,38 @@
+"""Everything that is raised on purpose has one root, a code and a sentence."""
+
+import pytest
+
+from contract import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
+
+ERRORS = [
+    (FleetError("what happened"), "fleet_error", "what happened"),
+    (MalformedJSON("not valid JSON"), "malformed_json", "not valid JSON"),
+    (
+        InvalidMessage([Problem("port", "is required"), Problem("", "expected an object, got 5")]),
+        "invalid_message",
+        "port: is required; expected an object, got 5",
+    ),
+    (
+        WrongServer(record_id="prod_a", message_id="prod_b"),
+        "wrong_server",
+        "a message from 'prod_b' cannot change the record of 'prod_a'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "sentence"), ERRORS)
+def test_an_error_has_a_code_and_a_sentence(error: FleetError, code: str, sentence: str) -> None:
+    assert isinstance(error, FleetError)
+    assert (code, sentence) == (error.code, str(error))
+
+
+def test_every_kind_of_error_has_its_own_code() -> None:
+    kinds: list[type[FleetError]] = [FleetError, InvalidMessage, MalformedJSON, WrongServer]
+
+    assert len(kinds) == len({kind.code for kind in kinds})
+
+
+def test_an_invalid_message_keeps_its_problems_in_order() -> None:
+    problems = (Problem("port", "is required"), Problem("hostname", "is required"))
+
+    assert problems == InvalidMessage(iter(problems)).problems

@@ -1,0 +1,37 @@
+"""The public names of the contract: to add one is a decision, to remove one breaks callers."""
+
+import contract
+
+
+def test_the_public_names_are_these() -> None:
+    assert contract.__all__ == [
+        "DEFAULT_INTERVAL_SECONDS",
+        "FleetError",
+        "Heartbeat",
+        "InvalidMessage",
+        "IpAddresses",
+        "MalformedJSON",
+        "Problem",
+        "Registration",
+        "ServerPayload",
+        "ServerRecord",
+        "State",
+        "WrongServer",
+        "dumps",
+        "json_schema",
+        "liveness",
+        "loads",
+        "merge",
+        "parse",
+        "register",
+        "structure",
+        "unstructure",
+    ]
+
+
+def test_the_public_names_are_sorted() -> None:
+    assert sorted(contract.__all__) == contract.__all__
+
+
+def test_every_public_name_exists() -> None:
+    assert all(hasattr(contract, name) for name in contract.__all__)

@@ -1,0 +1,499 @@
+"""The six laws of the contract, and what the specification tells of the merge."""
+
+import json
+from copy import deepcopy
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeAlias
+
+import pytest
+from attrs import AttrsInstance, evolve, fields
+from attrs.exceptions import FrozenInstanceError
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from contract import (
+    Heartbeat,
+    IpAddresses,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+    WrongServer,
+    dumps,
+    loads,
+    merge,
+    register,
+    structure,
+    unstructure,
+)
+from strategies import (
+    heartbeats,
+    moments,
+    payloads,
+    records,
+    registrations,
+    seconds,
+    server_ids,
+    wire_messages,
+    wire_moments,
+)
+
+KINDS = [Heartbeat, Registration, ServerPayload, ServerRecord]
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+OLD = ServerRecord(
+    server_id="prod_old-host",
+    hostname="old-host",
+    ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5", "127.0.0.1")),
+    port=8768,
+    transport="http/sse",
+    version="1.0.0",
+    odoo_version="19.0",
+    database="prod",
+    capabilities=("create", "search"),
+    odoo_stage="production",
+    database_uuid="7b2f",
+    endpoint_url="https://old-host.example/mcp",
+    heartbeat_interval_seconds=300.0,
+    started_at=NOON - timedelta(days=2),
+    status="healthy",
+    timestamp=NOON - timedelta(minutes=1),
+    uptime_seconds=172_800.0,
+    first_seen=NOON - timedelta(days=2),
+    registered_at=NOON - timedelta(days=2),
+    last_seen=NOON - timedelta(minutes=1),
+    heartbeat_count=7,
+)
+
+ENRICHED: dict[str, Any] = {
+    "server_id": "prod_old-host",
+    "hostname": "new-host",
+    "ip_addresses": {"primary": "10.0.0.9", "all": ["10.0.0.9"]},
+    "port": 8769,
+    "transport": "http/streamable",
+    "version": "1.1.0",
+    "odoo_version": "19.1",
+    "database": "prod-2",
+    "capabilities": ["search", "unlink"],
+    "odoo_stage": "staging",
+    "database_uuid": "9c4d",
+    "endpoint_url": "https://new-host.example/mcp",
+    "heartbeat_interval_seconds": 60,
+    "status": "degraded",
+    "timestamp": "2026-01-31T11:59:59Z",
+    "uptime_seconds": 300.5,
+}
+
+SLIM: dict[str, Any] = {
+    "server_id": "prod_old-host",
+    "status": "healthy",
+    "timestamp": "2026-01-31T11:59:59Z",
+}
+
+Message: TypeAlias = Heartbeat | Registration
+Wire: TypeAlias = dict[str, Any]
+
+# One message on the wire, and when it was received.
+heard_heartbeats = st.tuples(st.just(Heartbeat), wire_messages(Heartbeat), wire_moments())
+heard_registrations = st.tuples(st.just(Registration), wire_messages(Registration), wire_moments())
+histories = st.lists(heard_heartbeats | heard_registrations, min_size=1, max_size=8)
+History: TypeAlias = list[tuple[type[Message], Wire, str]]
+
+
+def values(thing: AttrsInstance) -> dict[str, Any]:
+    """The fields of an object, by name."""
+    return {field.name: getattr(thing, field.name) for field in fields(type(thing))}
+
+
+def in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc)
+
+
+def present(message: Message) -> dict[str, Any]:
+    return {name: value for name, value in values(message).items() if value is not None}
+
+
+def absent(message: Message) -> set[str]:
+    return set(values(message)) - set(present(message))
+
+
+# 1. Present wins
+
+
+@given(records(), heartbeats(), moments())
+def test_present_wins(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+    after = values(merge(record, heartbeat, received_at=now))
+
+    assert present(heartbeat) == {name: after[name] for name in present(heartbeat)}
+
+
+@given(records(), registrations(), moments())
+def test_present_wins_in_a_registration(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = values(register(record, registration, received_at=now))
+
+    assert present(registration) == {name: after[name] for name in present(registration)}
+
+
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [
+        ("hostname", ""),
+        ("ip_addresses", IpAddresses(primary="::1", all=())),
+        ("transport", ""),
+        ("version", ""),
+        ("odoo_version", ""),
+        ("database", ""),
+        ("capabilities", ()),
+        ("odoo_stage", ""),
+        ("database_uuid", ""),
+        ("status", ""),
+        ("uptime_seconds", 0),
+        ("uptime_seconds", 0.0),
+    ],
+)
+def test_present_wins_also_when_it_is_empty(name: str, empty: Any) -> None:
+    heartbeat = Heartbeat(server_id=OLD.server_id, **{name: empty})
+
+    assert empty == getattr(merge(OLD, heartbeat, received_at=NOON), name)
+
+
+# 2. Absent never erases
+
+
+@given(records(), heartbeats(), moments())
+def test_absent_never_erases(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+    after = merge(record, heartbeat, received_at=now)
+
+    for name in absent(heartbeat):
+        assert getattr(record, name) == getattr(after, name)
+
+
+@given(records(), registrations(), moments())
+def test_absent_never_erases_in_a_registration(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = register(record, registration, received_at=now)
+
+    for name in absent(registration):
+        assert getattr(record, name) == getattr(after, name)
+
+
+@given(st.one_of(*[st.tuples(st.just(kind), wire_messages(kind)) for kind in KINDS[:2]]))
+def test_null_is_absent(told: tuple[type[Message], Wire]) -> None:
+    kind, wire = told
+    present = {name: value for name, value in wire.items() if value is not None}
+
+    assert structure(present, kind) == structure(wire, kind)
+
+
+@given(histories)
+def test_absent_never_erases_in_any_order_of_messages(history: History) -> None:
+    """Compares the contract, from JSON to JSON, with a few lines on plain dicts."""
+    record: ServerRecord | None = None
+    model: Wire = {}
+    for kind, wire, now in history:
+        record = hear(record, kind, wire, now)
+        model = model_hears(model, kind, wire, now)
+
+        assert model == json.loads(dumps(record))
+
+
+def hear(record: ServerRecord | None, kind: type[Message], wire: Wire, now: str) -> ServerRecord:
+    message = loads(json.dumps(wire), kind)
+    received_at = datetime.fromisoformat(now.replace("Z", "+00:00"))
+    if isinstance(message, Heartbeat):
+        return merge(record, message, received_at=received_at)
+    return register(record, message, received_at=received_at)
+
+
+NEVER_HEARD = dict.fromkeys(
+    [
+        "server_id",
+        "hostname",
+        "ip_addresses",
+        "port",
+        "transport",
+        "version",
+        "odoo_version",
+        "database",
+        "capabilities",
+        "odoo_stage",
+        "database_uuid",
+        "endpoint_url",
+        "heartbeat_interval_seconds",
+        "started_at",
+        "status",
+        "timestamp",
+        "uptime_seconds",
+        "registered_at",
+    ]
+)
+
+
+def model_hears(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
+    model = model or {**NEVER_HEARD, "first_seen": now, "last_seen": now, "heartbeat_count": 0}
+    for name, value in wire.items():
+        if name in NEVER_HEARD and value is not None:
+            model = {**model, name: value}
+    if kind is Heartbeat:
+        return {**model, "last_seen": now, "heartbeat_count": model["heartbeat_count"] + 1}
+    return {**model, "last_seen": now, "registered_at": now}
+
+
+# 3. Every heartbeat counts
+
+
+@given(records(), heartbeats(), moments())
+def test_every_heartbeat_counts(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+    after = merge(record, heartbeat, received_at=now)
+
+    assert record.heartbeat_count + 1 == after.heartbeat_count
+    assert in_utc(now) == after.last_seen
+
+
+def test_every_heartbeat_counts_also_when_it_is_told_twice() -> None:
+    once = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
+
+    assert merge(once, structure(SLIM, Heartbeat), received_at=NOON).heartbeat_count == 9
+
+
+def test_every_heartbeat_counts_also_when_the_clock_went_back() -> None:
+    earlier = OLD.last_seen - timedelta(hours=1)
+
+    after = merge(OLD, structure(SLIM, Heartbeat), received_at=earlier)
+
+    assert after.heartbeat_count == 8
+    assert earlier == after.last_seen
+
+
+@given(records(), registrations(), moments())
+def test_a_registration_never_resets_the_count(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = register(record, registration, received_at=now)
+
+    assert record.heartbeat_count == after.heartbeat_count
+
+
+@given(records(), registrations(), moments())
+def test_a_registration_is_seen(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = register(record, registration, received_at=now)
+
+    assert in_utc(now) == after.last_seen == after.registered_at
+
+
+def test_first_seen_never_changes() -> None:
+    heard = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
+    registered = register(heard, Registration(server_id=OLD.server_id), received_at=NOON)
+
+    assert OLD.first_seen == heard.first_seen == registered.first_seen
+
+
+# 4. Unknown servers are welcome
+
+
+@given(heartbeats(), moments())
+def test_unknown_servers_are_welcome(heartbeat: Heartbeat, now: datetime) -> None:
+    assert ServerRecord(
+        **values(heartbeat),
+        first_seen=in_utc(now),
+        last_seen=in_utc(now),
+        registered_at=None,
+        heartbeat_count=1,
+    ) == merge(None, heartbeat, received_at=now)
+
+
+@given(registrations(), moments())
+def test_unknown_servers_may_register(registration: Registration, now: datetime) -> None:
+    assert ServerRecord(
+        **values(registration),
+        first_seen=in_utc(now),
+        last_seen=in_utc(now),
+        registered_at=in_utc(now),
+        heartbeat_count=0,
+    ) == register(None, registration, received_at=now)
+
+
+# 5. Pure
+
+
+@given(st.none() | records(), heartbeats(), moments())
+def test_pure(record: ServerRecord | None, heartbeat: Heartbeat, now: datetime) -> None:
+    before = deepcopy((record, heartbeat))
+
+    first = merge(record, heartbeat, received_at=now)
+
+    assert before == (record, heartbeat)
+    assert first == merge(*before, received_at=now)
+
+
+@given(st.none() | records(), registrations(), moments())
+def test_pure_in_a_registration(
+    record: ServerRecord | None, registration: Registration, now: datetime
+) -> None:
+    before = deepcopy((record, registration))
+
+    first = register(record, registration, received_at=now)
+
+    assert before == (record, registration)
+    assert first == register(*before, received_at=now)
+
+
+@given(records(), heartbeats(server_ids()), moments())
+def test_a_heartbeat_for_another_server_raises(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
+    assume(record.server_id != heartbeat.server_id)
+
+    with pytest.raises(WrongServer) as raised:
+        merge(record, heartbeat, received_at=now)
+
+    assert (record.server_id, heartbeat.server_id) == (
+        raised.value.record_id,
+        raised.value.message_id,
+    )
+
+
+def test_a_registration_for_another_server_raises() -> None:
+    with pytest.raises(WrongServer, match=r"'prod_new-host'.+'prod_old-host'"):
+        register(OLD, Registration(server_id="prod_new-host"), received_at=NOON)
+
+
+@pytest.mark.parametrize("other", ["prod_OLD-HOST", "prod_old-host ", "prod_old-hos"])
+def test_a_server_that_is_called_nearly_the_same_is_another(other: str) -> None:
+    with pytest.raises(WrongServer):
+        merge(OLD, Heartbeat(server_id=other), received_at=NOON)
+
+
+@pytest.mark.parametrize("record", [None, OLD])
+@given(naive=st.datetimes())
+def test_a_heartbeat_received_at_no_offset_raises(
+    record: ServerRecord | None, naive: datetime
+) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        merge(record, structure(SLIM, Heartbeat), received_at=naive)
+
+
+@pytest.mark.parametrize("record", [None, OLD])
+@given(naive=st.datetimes())
+def test_a_registration_received_at_no_offset_raises(
+    record: ServerRecord | None, naive: datetime
+) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        register(record, Registration(server_id=OLD.server_id), received_at=naive)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))),
+        datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))),
+    ],
+)
+def test_a_time_that_utc_cannot_tell_raises(moment: datetime) -> None:
+    with pytest.raises(ValueError, match="UTC"):
+        merge(OLD, Heartbeat(server_id=OLD.server_id), received_at=moment)
+
+
+@pytest.mark.parametrize("now", ["2026-01-31T13:00:00+01:00", "2026-01-31T07:00:00-05:00"])
+def test_the_time_of_receipt_is_kept_in_utc(now: str) -> None:
+    received_at = datetime.fromisoformat(now)
+
+    after = merge(None, Heartbeat(server_id="db_host"), received_at=received_at)
+
+    assert timezone.utc is after.last_seen.tzinfo
+    assert NOON == after.last_seen == after.first_seen
+
+
+# 6. Round trip
+
+
+@given(payloads() | registrations() | heartbeats() | records())
+def test_round_trip(thing: ServerPayload | Message | ServerRecord) -> None:
+    assert thing == loads(dumps(thing), type(thing))
+
+
+@given(st.one_of(*[st.tuples(st.just(kind), wire_messages(kind)) for kind in KINDS]))
+def test_what_another_version_adds_is_ignored(told: tuple[type, Wire]) -> None:
+    kind, wire = told
+    known = {field.name for field in fields(kind)}
+
+    assert structure({n: v for n, v in wire.items() if n in known}, kind) == structure(wire, kind)
+
+
+@given(payloads(), moments())
+def test_a_full_registration_holds_all_of_the_payload(
+    payload: ServerPayload, started_at: datetime
+) -> None:
+    registration = Registration.from_payload(payload, started_at=started_at)
+
+    assert values(payload) | {"started_at": in_utc(started_at)} == values(registration)
+
+
+@given(payloads(), moments(), seconds())
+def test_a_full_heartbeat_holds_all_of_the_payload(
+    payload: ServerPayload, timestamp: datetime, uptime: float
+) -> None:
+    heartbeat = Heartbeat.from_payload(payload, timestamp=timestamp, uptime_seconds=uptime)
+
+    assert values(payload) | {
+        "status": "healthy",
+        "timestamp": in_utc(timestamp),
+        "uptime_seconds": uptime,
+    } == values(heartbeat)
+
+
+# What the specification tells, scenario by scenario
+
+
+def test_an_enriched_heartbeat_updates_the_record() -> None:
+    after = merge(OLD, structure(ENRICHED, Heartbeat), received_at=NOON)
+
+    assert after.hostname == "new-host"
+    assert after.last_seen == NOON
+    assert after.heartbeat_count == 8
+
+
+def test_an_enriched_heartbeat_updates_every_field_it_holds() -> None:
+    after = unstructure(merge(OLD, structure(ENRICHED, Heartbeat), received_at=NOON))
+
+    assert {name: after[name] for name in ENRICHED} == ENRICHED
+
+
+def test_a_slim_heartbeat_keeps_the_hostname() -> None:
+    after = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
+
+    assert after.hostname == "old-host"
+    assert after.last_seen == NOON
+    assert after.heartbeat_count == 8
+
+
+def test_a_slim_heartbeat_keeps_all_that_it_does_not_hold() -> None:
+    after = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
+
+    assert (
+        evolve(
+            OLD,
+            status="healthy",
+            timestamp=NOON - timedelta(seconds=1),
+            last_seen=NOON,
+            heartbeat_count=8,
+        )
+        == after
+    )
+
+
+def test_an_enriched_heartbeat_of_an_unknown_server_makes_a_full_record() -> None:
+    after = unstructure(merge(None, structure(ENRICHED, Heartbeat), received_at=NOON))
+
+    assert {name: after[name] for name in ENRICHED} == ENRICHED
+    assert after["heartbeat_count"] == 1
+
+
+@pytest.mark.parametrize("thing", [OLD, OLD.ip_addresses, structure(SLIM, Heartbeat)])
+def test_nothing_can_be_assigned(thing: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        thing.hostname = "changed"

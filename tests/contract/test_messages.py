@@ -1,0 +1,159 @@
+"""What a sender builds, what it sends and what is kept have the same fields."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from attrs import NOTHING, evolve, fields
+
+from contract import (
+    Heartbeat,
+    InvalidMessage,
+    IpAddresses,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+)
+from contract.messages import View
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+REQUIRED = [
+    "server_id",
+    "hostname",
+    "ip_addresses",
+    "port",
+    "transport",
+    "version",
+    "odoo_version",
+    "database",
+    "capabilities",
+    "odoo_stage",
+]
+VIEW = [*REQUIRED, "database_uuid", "endpoint_url", "heartbeat_interval_seconds"]
+
+PAYLOAD = ServerPayload(
+    server_id="prod_web-1",
+    hostname="web-1",
+    ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
+    port=8768,
+    transport="http/sse",
+    version="1.0.0",
+    odoo_version="19.0",
+    database="prod",
+    capabilities=("create", "search"),
+    odoo_stage="",
+)
+
+
+def names(kind: Any) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def required(kind: Any) -> list[str]:
+    return [field.name for field in fields(kind) if field.default is NOTHING]
+
+
+def test_a_payload_has_the_fields_of_the_specification() -> None:
+    assert names(ServerPayload) == VIEW
+
+
+def test_a_payload_requires_the_fields_of_the_specification() -> None:
+    assert required(ServerPayload) == REQUIRED
+
+
+def test_a_view_has_the_fields_of_a_payload() -> None:
+    assert names(ServerPayload) == names(View)
+
+
+def test_a_view_has_the_types_of_a_payload() -> None:
+    types: dict[str, Any] = {field.name: field.type for field in fields(ServerPayload)}
+
+    for field in fields(View):
+        assert field.type in (types[field.name], types[field.name] | None)
+
+
+def test_a_registration_adds_when_the_server_started() -> None:
+    assert [*VIEW, "started_at"] == names(Registration)
+
+
+def test_a_heartbeat_adds_how_the_server_is() -> None:
+    assert [*VIEW, "status", "timestamp", "uptime_seconds"] == names(Heartbeat)
+
+
+def test_a_record_has_the_fields_of_all_messages_and_its_own() -> None:
+    assert [
+        *VIEW,
+        "started_at",
+        "status",
+        "timestamp",
+        "uptime_seconds",
+        "first_seen",
+        "registered_at",
+        "last_seen",
+        "heartbeat_count",
+    ] == names(ServerRecord)
+
+
+@pytest.mark.parametrize("kind", [Registration, Heartbeat])
+def test_a_record_has_the_types_of_a_message(kind: Any) -> None:
+    types = {field.name: field.type for field in fields(ServerRecord)}
+
+    assert {field.name: field.type for field in fields(kind)}.items() <= types.items()
+
+
+@pytest.mark.parametrize("kind", [View, Registration, Heartbeat])
+def test_a_message_requires_the_server_alone(kind: Any) -> None:
+    assert required(kind) == ["server_id"]
+
+
+def test_a_payload_that_forgets_a_field_is_not_made() -> None:
+    with pytest.raises(TypeError, match="hostname"):
+        ServerPayload(server_id="prod_web-1")  # type: ignore[call-arg]
+
+
+def test_a_payload_that_breaks_a_rule_is_not_made() -> None:
+    with pytest.raises(InvalidMessage, match=r"^hostname: expected text, got null$"):
+        evolve(PAYLOAD, hostname=None)  # type: ignore[arg-type]
+
+
+def test_a_registration_is_made_from_a_payload() -> None:
+    assert Registration(
+        server_id="prod_web-1",
+        hostname="web-1",
+        ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
+        port=8768,
+        transport="http/sse",
+        version="1.0.0",
+        odoo_version="19.0",
+        database="prod",
+        capabilities=("create", "search"),
+        odoo_stage="",
+        started_at=NOON,
+    ) == Registration.from_payload(PAYLOAD, started_at=NOON)
+
+
+def test_a_heartbeat_is_made_from_a_payload() -> None:
+    assert Heartbeat(
+        server_id="prod_web-1",
+        hostname="web-1",
+        ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
+        port=8768,
+        transport="http/sse",
+        version="1.0.0",
+        odoo_version="19.0",
+        database="prod",
+        capabilities=("create", "search"),
+        odoo_stage="",
+        status="healthy",
+        timestamp=NOON,
+        uptime_seconds=300.0,
+    ) == Heartbeat.from_payload(PAYLOAD, timestamp=NOON, uptime_seconds=300.0)
+
+
+def test_a_heartbeat_may_be_told_another_status() -> None:
+    heartbeat = Heartbeat.from_payload(
+        PAYLOAD, timestamp=NOON, uptime_seconds=300.0, status="degraded"
+    )
+
+    assert heartbeat.status == "degraded"

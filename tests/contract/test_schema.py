@@ -1,0 +1,144 @@
+"""The JSON schemas say what the codec does."""
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+from attrs import fields
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from contract import (
+    Heartbeat,
+    InvalidMessage,
+    IpAddresses,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+    dumps,
+    json_schema,
+    structure,
+)
+from strategies import (
+    REQUIRED,
+    almost_valid,
+    heartbeats,
+    payloads,
+    records,
+    registrations,
+)
+
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord]
+any_kind = pytest.mark.parametrize("kind", KINDS)
+
+almost_valid_of_any_kind = st.one_of(
+    *[st.tuples(st.just(kind), almost_valid(kind)) for kind in KINDS]
+)
+
+# What a schema cannot say in full: that a URL has a host, and that a time exists in UTC.
+BEYOND_A_SCHEMA = {
+    "expected an http or https URL",
+    "expected an ISO 8601 time with an offset",
+}
+
+
+@cache
+def validator(kind: type) -> Draft202012Validator:
+    return Draft202012Validator(
+        json_schema(kind), format_checker=Draft202012Validator.FORMAT_CHECKER
+    )
+
+
+def refusals(value: object, kind: type) -> set[str]:
+    """What the codec expected instead, where it refuses."""
+    try:
+        structure(value, kind)
+    except InvalidMessage as error:
+        return {problem.message.partition(", got ")[0] for problem in error.problems}
+    return set()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, IpAddresses])
+def test_a_schema_is_of_2020_12(kind: type) -> None:
+    Draft202012Validator.check_schema(json_schema(kind))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, IpAddresses])
+def test_a_schema_is_json(kind: type) -> None:
+    assert json_schema(kind) == json.loads(json.dumps(json_schema(kind)))
+
+
+@pytest.mark.parametrize("name", ["date-time", "ipv4", "ipv6"])
+def test_formats_are_checked_here(name: str) -> None:
+    assert name in Draft202012Validator.FORMAT_CHECKER.checkers
+
+
+@any_kind
+def test_a_schema_has_every_field_in_order(kind: Any) -> None:
+    assert [field.name for field in fields(kind)] == [*json_schema(kind)["properties"]]
+
+
+@any_kind
+def test_a_schema_requires_what_the_codec_requires(kind: type) -> None:
+    assert [*REQUIRED[kind]] == json_schema(kind)["required"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, IpAddresses])
+def test_a_schema_describes_every_field(kind: type) -> None:
+    for field in json_schema(kind)["properties"].values():
+        assert field["description"]
+
+
+@given(payloads() | registrations() | heartbeats() | records())
+def test_what_is_written_fits_its_schema(thing: object) -> None:
+    kind: type = type(thing)
+
+    validator(kind).validate(json.loads(dumps(thing)))
+
+
+@given(almost_valid_of_any_kind)
+def test_schema_and_codec_agree(told: tuple[type, Any]) -> None:
+    kind, wire = told
+    # To a schema 1.0 is a whole number, to the codec it is none.
+    assume(not isinstance(wire, dict) or not isinstance(wire.get("port"), float))
+    assume(not isinstance(wire, dict) or not isinstance(wire.get("heartbeat_count"), float))
+
+    if validator(kind).is_valid(wire):
+        assert refusals(wire, kind) <= BEYOND_A_SCHEMA
+    else:
+        assert refusals(wire, kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("server_id", "prod_web-1\n"),
+        ("server_id", "\n"),
+        ("server_id", "a\x9fb"),
+        ("server_id", ""),
+        ("server_id", "a" * 256),
+        ("hostname", "a\0b"),
+        ("hostname", "\0\n"),
+        ("port", 0),
+        ("port", 65536),
+        ("port", True),
+        ("port", "8768"),
+        ("capabilities", [None]),
+        ("ip_addresses", {"primary": "10.0.0", "all": []}),
+        ("ip_addresses", {"primary": "fe80::5%eth0", "all": []}),
+        ("ip_addresses", {"primary": "10.0.0.5"}),
+        ("endpoint_url", "ftp://odoo.example"),
+        ("heartbeat_interval_seconds", 0),
+        ("uptime_seconds", -1),
+        ("timestamp", "2026-01-31"),
+        ("timestamp", "2026-01-31T12:00:00"),
+        ("timestamp", "2026-01-31T12:00:00+00:60"),
+    ],
+)
+def test_schema_and_codec_refuse_alike(name: str, value: object) -> None:
+    wire = {"server_id": "prod_web-1", name: value}
+
+    assert not validator(Heartbeat).is_valid(wire)
+    assert refusals(wire, Heartbeat)

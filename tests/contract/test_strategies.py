@@ -1,0 +1,239 @@
+"""The strategies draw what they say, and reach the corners that the laws are about."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import pytest
+from attrs import fields
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+import strategies
+from contract import (
+    Heartbeat,
+    InvalidMessage,
+    IpAddresses,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+    structure,
+)
+
+T = TypeVar("T")
+
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord]
+PARTIAL: dict[type, SearchStrategy[Any]] = {
+    Heartbeat: strategies.heartbeats(),
+    ServerRecord: strategies.records(),
+}
+OPTIONAL = [
+    (kind, field.name) for kind in PARTIAL for field in fields(kind) if field.default is None
+]
+EMPTY = [
+    (kind, name, empty)
+    for kind in PARTIAL
+    for name, empty in [
+        ("hostname", ""),
+        ("capabilities", ()),
+        ("odoo_stage", ""),
+        ("status", ""),
+        ("uptime_seconds", 0),
+    ]
+]
+VALUES: dict[str, SearchStrategy[Any]] = {
+    "server_id": strategies.server_ids(),
+    "hostname": strategies.texts(),
+    "port": strategies.ports(),
+    "endpoint_url": strategies.urls(),
+    "heartbeat_interval_seconds": strategies.intervals(),
+    "uptime_seconds": strategies.seconds(),
+    "timestamp": strategies.wire_moments(),
+}
+WIRE, ALMOST = (
+    st.one_of(*[st.tuples(st.just(kind), wires(kind)) for kind in KINDS])
+    for wires in (strategies.wire_messages, strategies.almost_valid)
+)
+
+
+@cache
+def sample(strategy: SearchStrategy[T]) -> list[T]:
+    """Some of what a strategy draws, the same at every run."""
+    drawn: list[T] = []
+
+    @settings(max_examples=200, database=None, derandomize=True, phases=[Phase.generate])
+    @given(strategy)
+    def draw(value: T) -> None:
+        drawn.append(value)
+
+    draw()
+    return drawn
+
+
+def share(strategy: SearchStrategy[T], holds: Callable[[T], Any]) -> float:
+    """How much of what a strategy draws is so."""
+    drawn = sample(strategy)
+    return sum(bool(holds(value)) for value in drawn) / len(drawn)
+
+
+def reaches(strategy: SearchStrategy[T], holds: Callable[[T], Any]) -> bool:
+    thorough = settings(max_examples=2000, database=None, derandomize=True, phases=[Phase.generate])
+    return bool(holds(find(strategy, holds, settings=thorough)))
+
+
+def accepted(value: object, kind: type) -> bool:
+    try:
+        structure(value, kind)
+    except InvalidMessage:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("kind", "name"), OPTIONAL)
+def test_optional_fields_may_be_absent_or_present(kind: type, name: str) -> None:
+    assert 0 < share(PARTIAL[kind], lambda drawn: getattr(drawn, name) is None) < 1
+
+
+@pytest.mark.parametrize("kind", PARTIAL)
+def test_many_fields_are_absent_and_many_present(kind: type) -> None:
+    names = [name for owner, name in OPTIONAL if owner is kind]
+
+    def absent(drawn: object) -> float:
+        return sum(getattr(drawn, name) is None for name in names) / len(names)
+
+    average = sum(map(absent, sample(PARTIAL[kind]))) / len(sample(PARTIAL[kind]))
+
+    assert 0.2 < average < 0.8
+
+
+@pytest.mark.parametrize(("kind", "name", "empty"), EMPTY)
+def test_fields_may_be_empty(kind: type, name: str, empty: object) -> None:
+    assert share(PARTIAL[kind], lambda drawn: getattr(drawn, name) == empty) > 0
+
+
+def test_a_heartbeat_may_hold_nothing_but_its_server() -> None:
+    def bare(beat: Heartbeat) -> bool:
+        return beat == Heartbeat(server_id=beat.server_id)
+
+    assert reaches(strategies.heartbeats(), bare)
+
+
+def test_a_heartbeat_may_hold_everything() -> None:
+    def full(beat: Heartbeat) -> bool:
+        return all(getattr(beat, field.name) is not None for field in fields(Heartbeat))
+
+    assert reaches(strategies.heartbeats(), full)
+
+
+def test_what_is_drawn_for_one_test_is_of_one_server() -> None:
+    both = st.tuples(strategies.records(), strategies.heartbeats())
+
+    assert share(both, lambda pair: pair[0].server_id == pair[1].server_id) == 1
+
+
+def test_messages_of_other_servers_are_drawn_on_request() -> None:
+    others = st.tuples(strategies.records(), strategies.heartbeats(strategies.server_ids()))
+
+    assert reaches(others, lambda pair: pair[0].server_id != pair[1].server_id)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_of_a_field_are_accepted(name: str) -> None:
+    def fits(value: object) -> bool:
+        return accepted({"server_id": "db_host", name: value}, Heartbeat)
+
+    assert share(VALUES[name], fits) == 1
+
+
+@given(strategies.addresses())
+def test_addresses_are_accepted(address: str) -> None:
+    assert accepted({"primary": address, "all": [address]}, IpAddresses)
+
+
+@pytest.mark.parametrize("length", [1, 30])
+def test_server_ids_are_short_and_long(length: int) -> None:
+    assert reaches(strategies.server_ids(), lambda drawn: len(drawn) >= length)
+
+
+@pytest.mark.parametrize("mark", [".", ":"])
+def test_addresses_are_of_both_families(mark: str) -> None:
+    assert share(strategies.ip_addresses(), lambda addresses: mark in addresses.primary) > 0.2
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+def test_ports_reach_their_bounds(port: int) -> None:
+    assert reaches(strategies.ports(), lambda drawn: drawn == port)
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_numbers_come_with_a_fraction_and_without(kind: type) -> None:
+    assert share(strategies.seconds(), lambda drawn: isinstance(drawn, kind)) > 0.2
+
+
+def test_intervals_may_be_too_short_to_measure() -> None:
+    assert reaches(strategies.intervals(), lambda drawn: drawn < 1e-6)
+
+
+def test_intervals_may_be_longer_than_time() -> None:
+    assert reaches(strategies.intervals(), lambda drawn: drawn > timedelta.max.total_seconds())
+
+
+@given(strategies.moments())
+def test_moments_are_accepted(moment: datetime) -> None:
+    heartbeat = Heartbeat(server_id="db_host", timestamp=moment)
+
+    assert moment.astimezone(timezone.utc) == heartbeat.timestamp
+
+
+def test_moments_have_several_offsets() -> None:
+    assert share(strategies.moments(), lambda moment: not moment.utcoffset()) > 0.1
+    assert share(strategies.moments(), lambda moment: moment.utcoffset()) > 0.1
+
+
+def test_moments_are_in_zones_with_a_history() -> None:
+    assert share(strategies.moments(), lambda moment: isinstance(moment.tzinfo, ZoneInfo)) > 0.1
+
+
+def test_moments_may_be_the_second_of_two() -> None:
+    assert reaches(strategies.moments(), lambda moment: moment.fold)
+
+
+def test_wire_messages_are_accepted() -> None:
+    assert share(WIRE, lambda told: accepted(told[1], told[0])) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wire_messages_are_of_every_kind(kind: type) -> None:
+    assert share(WIRE, lambda told: told[0] is kind) > 0.05
+
+
+def test_wire_messages_may_hold_null() -> None:
+    assert share(WIRE, lambda told: None in told[1].values()) > 0.05
+
+
+def test_wire_messages_may_hold_what_the_contract_does_not_know() -> None:
+    assert share(WIRE, lambda told: any(name.startswith("x_") for name in told[1])) > 0.05
+
+
+def test_almost_valid_messages_are_mostly_refused() -> None:
+    assert 0 < share(ALMOST, lambda told: accepted(told[1], told[0])) < 0.5
+
+
+def test_almost_valid_messages_are_refused_at_depth() -> None:
+    def refused_at_depth(told: tuple[type, Any]) -> bool:
+        kind, wire = told
+        try:
+            structure(wire, kind)
+        except InvalidMessage as error:
+            return any("." in problem.path for problem in error.problems)
+        return False
+
+    assert share(ALMOST, refused_at_depth) > 0
+
+
+@pytest.mark.parametrize("kind", [type(None), bool, int, float, str, list, dict])
+def test_wire_values_are_anything_json_can_say(kind: type) -> None:
+    assert reaches(strategies.wire_values(), lambda value: type(value) is kind)

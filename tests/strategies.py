@@ -1,0 +1,369 @@
+"""
+What Hypothesis draws: everything that the contract speaks of, valid and not quite.
+
+All that is drawn for one test is about one server, so that its records, heartbeats and
+registrations fit each other. Another strategy for `server_id` says otherwise:
+`heartbeats(server_ids())` are anybody's.
+
+What is spoken of here by name is spelled out, not read from the contract, so that a test
+does not believe what it is to check.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import Any, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
+
+from hypothesis import strategies as st
+
+from contract import Heartbeat, IpAddresses, Registration, ServerPayload, ServerRecord
+
+__all__ = [
+    "REQUIRED",
+    "addresses",
+    "almost_valid",
+    "almost_values",
+    "heartbeats",
+    "intervals",
+    "ip_addresses",
+    "moments",
+    "payloads",
+    "ports",
+    "records",
+    "registrations",
+    "seconds",
+    "server_ids",
+    "texts",
+    "this_server",
+    "urls",
+    "wire_messages",
+    "wire_moments",
+    "wire_values",
+]
+
+T = TypeVar("T")
+Fields: TypeAlias = dict[str, st.SearchStrategy[Any]]
+Wire: TypeAlias = dict[str, Any]
+
+_UTC = timezone.utc
+_FIRST = datetime(1, 1, 2)  # noqa: DTZ001 - hypothesis takes naive bounds, a day off the edge
+_LAST = datetime(9999, 12, 30)  # noqa: DTZ001
+_ZONES = [
+    "Africa/Monrovia",  # offsets with seconds
+    "America/New_York",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",  # summer time of half an hour
+    "Europe/Dublin",  # winter time below its standard
+    "Pacific/Apia",  # has skipped a day
+]
+_FIRST_SERVER = "db_host"
+
+REQUIRED: Mapping[type, tuple[str, ...]] = {
+    ServerPayload: (
+        "server_id",
+        "hostname",
+        "ip_addresses",
+        "port",
+        "transport",
+        "version",
+        "odoo_version",
+        "database",
+        "capabilities",
+        "odoo_stage",
+    ),
+    Registration: ("server_id",),
+    Heartbeat: ("server_id",),
+    ServerRecord: ("server_id", "first_seen", "last_seen"),
+}
+
+
+# Values of fields
+
+
+@cache
+def server_ids() -> st.SearchStrategy[str]:
+    """1 to 255 characters, none of them a control character."""
+    characters = st.characters(exclude_categories=["Cc", "Cs"])
+    return st.just(_FIRST_SERVER) | st.text(characters, min_size=1, max_size=255)
+
+
+@cache
+def this_server() -> st.SearchStrategy[str]:
+    """The `server_id` of all that is drawn for one test."""
+    return st.shared(server_ids(), key="this server")
+
+
+@cache
+def texts() -> st.SearchStrategy[str]:
+    """Any text that UTF-8 and PostgreSQL can hold, often empty."""
+    characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+    return st.just("") | st.text(characters, max_size=8)
+
+
+@cache
+def addresses() -> st.SearchStrategy[str]:
+    return st.just("127.0.0.1") | st.ip_addresses().map(str)
+
+
+@cache
+def ip_addresses() -> st.SearchStrategy[IpAddresses]:
+    """Of both families; `all` may be empty."""
+    return st.builds(IpAddresses, primary=addresses(), all=_tuples_of(addresses()))
+
+
+@cache
+def ports() -> st.SearchStrategy[int]:
+    return st.integers(1, 65535)
+
+
+@cache
+def urls() -> st.SearchStrategy[str]:
+    schemes = st.sampled_from(["http", "https", "HTTPS"])
+    hosts = st.sampled_from(["odoo", "db-1.example.com", "10.0.0.5", "[::1]", "[2001:db8::a:5]"])
+    ends = st.just("") | ports().map(":{}".format)
+    paths = st.sampled_from(["", "/", "/mcp/sse", "/mcp?db=prod", "/%7Emcp/#tools"])
+    return st.builds("{}://{}{}{}".format, schemes, hosts, ends, paths)
+
+
+@cache
+def seconds() -> st.SearchStrategy[float]:
+    """0 or more, often 0, at times without a fraction."""
+    return st.sampled_from([0, 0.0, 300.0]) | _numbers(min_value=0)
+
+
+@cache
+def intervals() -> st.SearchStrategy[float]:
+    """More than 0, from far below a second to far beyond the age of the world."""
+    return st.sampled_from([60, 300.0]) | _numbers(min_value=0).filter(bool)
+
+
+@cache
+def moments() -> st.SearchStrategy[datetime]:
+    """
+    Times with an offset: UTC, fixed ones, and zones that have summer time and a past.
+
+    Also times that a clock shows twice, or skips, and those nearly at either end of what
+    `datetime` can hold.
+    """
+    offsets = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59))
+    zones = st.just(_UTC) | offsets.map(timezone) | st.sampled_from([*map(ZoneInfo, _ZONES)])
+    return st.datetimes(_FIRST, _LAST, timezones=zones)
+
+
+# Objects
+
+
+def payloads(
+    server_id: st.SearchStrategy[str] | None = None,
+) -> st.SearchStrategy[ServerPayload]:
+    """With what is optional, and without."""
+    return _objects(ServerPayload, _view(server_id))
+
+
+def registrations(
+    server_id: st.SearchStrategy[str] | None = None,
+) -> st.SearchStrategy[Registration]:
+    """With any of the fields absent or empty."""
+    return _objects(Registration, _view(server_id) | {"started_at": moments()})
+
+
+def heartbeats(
+    server_id: st.SearchStrategy[str] | None = None,
+) -> st.SearchStrategy[Heartbeat]:
+    """With any of the fields absent, empty or 0."""
+    return _objects(Heartbeat, _view(server_id) | _health(moments()))
+
+
+def records(
+    server_id: st.SearchStrategy[str] | None = None,
+) -> st.SearchStrategy[ServerRecord]:
+    """What the contract allows to be kept, no matter which messages would lead there."""
+    utc = moments().map(lambda moment: moment.astimezone(_UTC))
+    return _objects(
+        ServerRecord,
+        _view(server_id)
+        | _health(utc)
+        | {
+            "started_at": utc,
+            "first_seen": utc,
+            "registered_at": utc,
+            "last_seen": utc,
+            "heartbeat_count": st.integers(0, 2**63 - 1),
+        },
+    )
+
+
+# What stands on the wire
+
+
+@cache
+def wire_values() -> st.SearchStrategy[Any]:
+    """Anything that JSON can say."""
+    scalars = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(st.characters(exclude_categories=["Cs"]))
+    )
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=6,
+    )
+
+
+@cache
+def wire_moments() -> st.SearchStrategy[str]:
+    """Times as the contract writes them."""
+    return st.datetimes(_FIRST, _LAST).map(lambda naive: f"{naive.isoformat()}Z")
+
+
+def wire_messages(
+    kind: type,
+    server_id: st.SearchStrategy[str] | None = None,
+) -> st.SearchStrategy[Wire]:
+    """
+    Objects of a kind as they may stand on the wire.
+
+    Times are as the contract writes them. A field may be null where that is allowed, and
+    there may be fields that the contract does not know.
+    """
+    known = _wire_fields(kind, server_id)
+    required = {name: known.pop(name) for name in REQUIRED[kind]}
+    # A record always has a count; it may be left out, but is never null.
+    optional = {n: v if n == "heartbeat_count" else st.none() | v for n, v in known.items()}
+    unknown = st.dictionaries(st.text().map("x_{}".format), wire_values(), max_size=2)
+    return st.builds(
+        lambda fields, more: {**more, **fields},
+        st.fixed_dictionaries(required, optional=optional),
+        st.just({}) | unknown,
+    )
+
+
+@st.composite
+def almost_valid(
+    draw: st.DrawFn,
+    kind: type,
+    server_id: st.SearchStrategy[str] | None = None,
+) -> Any:
+    """Objects of a kind in which one value, at any depth, gave way to another."""
+    message = draw(wire_messages(kind, server_id))
+    places = list(_places(message))
+    place = places[draw(st.integers(0, len(places) - 1))]
+    return _replaced(message, place, lambda value: _spoiled(draw, value))
+
+
+@st.composite
+def almost_values(draw: st.DrawFn, name: str) -> Any:
+    """Values of a field of a heartbeat as they may stand on the wire, or nearly so."""
+    value = draw(_wire_fields(Heartbeat, None)[name])
+    return value if draw(st.booleans()) else _spoiled(draw, value)
+
+
+def _spoiled(draw: st.DrawFn, value: Any) -> Any:
+    """Something else than a value, though mostly it looks like it."""
+    alike = _alike(value)
+    # A number is quicker to draw than a strategy is to make.
+    choice = draw(st.integers(0, len(alike) + 2))
+    return alike[choice] if choice < len(alike) else draw(wire_values())
+
+
+def _alike(value: Any) -> list[Any]:
+    alike: list[Any] = [None, str(value), [value], {"value": value}, bool(value), [], {}]
+    if isinstance(value, str):
+        alike += [f"{value}\n", f" {value}", f"{value}\0", value[:-1], value.upper(), [*value]]
+    if isinstance(value, int | float):
+        alike += [-value, float(value), value + 0.5, value + 65535]
+    if isinstance(value, list):
+        alike += [[*value, None], dict.fromkeys(map(str, value)), *value]
+    if isinstance(value, dict):
+        alike += [[*value], [*value.values()], {name: value[name] for name in [*value][1:]}]
+    return alike
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Any:
+    yield place
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _places(inner, (*place, name))
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _places(inner, (*place, index))
+
+
+def _replaced(value: Any, place: tuple[Any, ...], replace: Callable[[Any], Any]) -> Any:
+    if not place:
+        return replace(value)
+    at, *further = place
+    changed = _replaced(value[at], tuple(further), replace)
+    if isinstance(value, dict):
+        return {**value, at: changed}
+    return [*value[:at], changed, *value[at + 1 :]]
+
+
+# Fields of the kinds
+
+
+def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
+    return {
+        "server_id": this_server() if server_id is None else server_id,
+        "hostname": texts(),
+        "ip_addresses": ip_addresses(),
+        "port": ports(),
+        "transport": texts(),
+        "version": texts(),
+        "odoo_version": texts(),
+        "database": texts(),
+        "capabilities": _tuples_of(texts()),
+        "odoo_stage": texts() | st.sampled_from(["dev", "staging", "production"]),
+        "database_uuid": texts() | st.uuids().map(str),
+        "endpoint_url": urls(),
+        "heartbeat_interval_seconds": intervals(),
+    }
+
+
+def _health(times: st.SearchStrategy[Any]) -> Fields:
+    return {
+        "status": st.just("healthy") | texts(),
+        "timestamp": times,
+        "uptime_seconds": seconds(),
+    }
+
+
+def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields:
+    times = wire_moments()
+    fields = _view(server_id) | {
+        "ip_addresses": st.fixed_dictionaries(
+            {"primary": addresses(), "all": st.lists(addresses(), max_size=2)}
+        ),
+        "capabilities": st.just([]) | st.lists(texts(), max_size=2),
+    }
+    started = {"started_at": times}
+    seen = {
+        "first_seen": times,
+        "registered_at": times,
+        "last_seen": times,
+        "heartbeat_count": st.integers(0, 2**63 - 1),
+    }
+    return {
+        ServerPayload: fields,
+        Registration: fields | started,
+        Heartbeat: fields | _health(times),
+        ServerRecord: fields | started | _health(times) | seen,
+    }[kind]
+
+
+def _objects(kind: Callable[..., T], fields: Fields) -> st.SearchStrategy[T]:
+    required = {name: fields.pop(name) for name in REQUIRED[kind]}  # type: ignore[index]
+    return st.fixed_dictionaries(required, optional=fields).map(lambda known: kind(**known))
+
+
+def _tuples_of(items: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
+    return st.just(()) | st.lists(items, max_size=2).map(tuple)
+
+
+def _numbers(*, min_value: int) -> st.SearchStrategy[float]:
+    whole = st.integers(min_value, 2**53)
+    return whole | st.floats(min_value=min_value, allow_infinity=False)
