@@ -195,6 +195,8 @@ def _url(value: Any) -> bool:
     if not isinstance(value, str) or _URL.fullmatch(value) is None:
         return False
     parts = urlsplit(value)
+    if "[" in parts.netloc:
+        ipaddress.IPv6Address(parts.hostname or "")  # which Python 3.10 does not look at
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
 
 

@@ -43,7 +43,7 @@ def what_happens() -> dict[str, Any]:
         capture_output=True,
         text=True,
     )
-    assert run.stderr == ""
+    assert "" == run.stderr
     return dict(json.loads(run.stdout))
 
 

@@ -380,9 +380,9 @@ def same(one: object, other: object) -> bool:
 def test_an_error_quotes_what_was_there() -> None:
     wire = SERVER | {"ip_addresses": {"primary": "10.0.0", "all": []}}
 
-    assert problems(wire, Heartbeat) == [
-        'ip_addresses.primary: expected an IP address, got "10.0.0"'
-    ]
+    assert ['ip_addresses.primary: expected an IP address, got "10.0.0"'] == problems(
+        wire, Heartbeat
+    )
 
 
 def test_an_error_lists_every_problem() -> None:
@@ -399,7 +399,7 @@ def test_an_error_lists_every_problem() -> None:
         "uptime_seconds": -0.5,
     }
 
-    assert problems(wire, Heartbeat) == [
+    assert [
         'server_id: expected 1 to 255 characters, none of them a control character, got ""',
         "hostname: expected text, got 5",
         "ip_addresses.primary: is required",
@@ -413,7 +413,7 @@ def test_an_error_lists_every_problem() -> None:
         "status: expected text, got true",
         'timestamp: expected an ISO 8601 time with an offset, got "2026-01-31T12:00:00"',
         "uptime_seconds: expected a number of seconds, 0 or more, got -0.5",
-    ]
+    ] == problems(wire, Heartbeat)
 
 
 def test_a_problem_is_a_path_and_a_message() -> None:
@@ -576,9 +576,8 @@ def test_what_is_written_is_read_by_other_json_libraries(thing: object) -> None:
 
 
 def test_a_message_is_written_without_what_is_absent() -> None:
-    assert (
-        dumps(Heartbeat(**SERVER, port=8768, capabilities=()))
-        == b'{"server_id":"prod_web-1","port":8768,"capabilities":[]}'
+    assert b'{"server_id":"prod_web-1","port":8768,"capabilities":[]}' == dumps(
+        Heartbeat(**SERVER, port=8768, capabilities=())
     )
 
 
@@ -591,7 +590,7 @@ def test_a_record_is_written_with_null_for_what_was_never_heard() -> None:
 
 
 def test_a_full_payload_is_written_as_the_specification_has_it() -> None:
-    assert json.loads(dumps(structure(PAYLOAD, ServerPayload))) == PAYLOAD
+    assert PAYLOAD == json.loads(dumps(structure(PAYLOAD, ServerPayload)))
 
 
 @pytest.mark.parametrize(

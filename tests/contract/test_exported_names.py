@@ -4,7 +4,7 @@ import contract
 
 
 def test_the_public_names_are_these() -> None:
-    assert contract.__all__ == [
+    assert [
         "DEFAULT_INTERVAL_SECONDS",
         "FleetError",
         "Heartbeat",
@@ -26,7 +26,7 @@ def test_the_public_names_are_these() -> None:
         "register",
         "structure",
         "unstructure",
-    ]
+    ] == contract.__all__
 
 
 def test_the_public_names_are_sorted() -> None:

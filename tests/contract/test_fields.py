@@ -36,7 +36,7 @@ def test_a_kind_of_field_carries_its_rule() -> None:
     rule = rule_of(Port)
 
     assert rule is not None
-    assert rule.expected == "a port from 1 to 65535"
+    assert "a port from 1 to 65535" == rule.expected
 
 
 @pytest.mark.parametrize("kind", [int, str, Text | None, tuple[Text, ...], Annotated[int, "no"]])
@@ -64,7 +64,7 @@ def test_a_mistake_in_a_conversion_is_not_hidden() -> None:
 def test_a_rule_may_read_json_otherwise() -> None:
     rule = Rule("a number", {}, int, lambda text: int(text, 16))
 
-    assert (rule.take("10"), rule.read("10")) == (10, 16)
+    assert (10, 16) == (rule.take("10"), rule.read("10"))
 
 
 # What an error shows
@@ -103,8 +103,8 @@ def test_a_value_is_shown_short_and_on_one_line(value: object, shown: str) -> No
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_number_too_long_to_print_is_not_shown(sign: int) -> None:
-    assert (
-        str(Unexpected("rain", sign * 10**5000)) == "expected rain, got a number too long to show"
+    assert "expected rain, got a number too long to show" == str(
+        Unexpected("rain", sign * 10**5000)
     )
 
 
@@ -142,7 +142,7 @@ def test_a_constructor_takes_only_lists_for_lists(capabilities: object) -> None:
 
 @pytest.mark.parametrize("capabilities", [["search"], ("search",)])
 def test_a_constructor_keeps_a_list_as_a_tuple(capabilities: Any) -> None:
-    assert heartbeat(capabilities=capabilities).capabilities == ("search",)
+    assert ("search",) == heartbeat(capabilities=capabilities).capabilities
 
 
 @pytest.mark.parametrize("addresses", [5, "10.0.0.5", ["10.0.0.5"], {"primary": "10.0.0.5"}])

@@ -255,7 +255,7 @@ def test_every_heartbeat_counts(record: ServerRecord, heartbeat: Heartbeat, now:
 def test_every_heartbeat_counts_also_when_it_is_told_twice() -> None:
     once = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
 
-    assert merge(once, structure(SLIM, Heartbeat), received_at=NOON).heartbeat_count == 9
+    assert 9 == merge(once, structure(SLIM, Heartbeat), received_at=NOON).heartbeat_count
 
 
 def test_every_heartbeat_counts_also_when_the_clock_went_back() -> None:
@@ -263,7 +263,7 @@ def test_every_heartbeat_counts_also_when_the_clock_went_back() -> None:
 
     after = merge(OLD, structure(SLIM, Heartbeat), received_at=earlier)
 
-    assert after.heartbeat_count == 8
+    assert 8 == after.heartbeat_count
     assert earlier == after.last_seen
 
 
@@ -452,23 +452,23 @@ def test_a_full_heartbeat_holds_all_of_the_payload(
 def test_an_enriched_heartbeat_updates_the_record() -> None:
     after = merge(OLD, structure(ENRICHED, Heartbeat), received_at=NOON)
 
-    assert after.hostname == "new-host"
-    assert after.last_seen == NOON
-    assert after.heartbeat_count == 8
+    assert "new-host" == after.hostname
+    assert NOON == after.last_seen
+    assert 8 == after.heartbeat_count
 
 
 def test_an_enriched_heartbeat_updates_every_field_it_holds() -> None:
     after = unstructure(merge(OLD, structure(ENRICHED, Heartbeat), received_at=NOON))
 
-    assert {name: after[name] for name in ENRICHED} == ENRICHED
+    assert ENRICHED == {name: after[name] for name in ENRICHED}
 
 
 def test_a_slim_heartbeat_keeps_the_hostname() -> None:
     after = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
 
-    assert after.hostname == "old-host"
-    assert after.last_seen == NOON
-    assert after.heartbeat_count == 8
+    assert "old-host" == after.hostname
+    assert NOON == after.last_seen
+    assert 8 == after.heartbeat_count
 
 
 def test_a_slim_heartbeat_keeps_all_that_it_does_not_hold() -> None:
@@ -489,8 +489,8 @@ def test_a_slim_heartbeat_keeps_all_that_it_does_not_hold() -> None:
 def test_an_enriched_heartbeat_of_an_unknown_server_makes_a_full_record() -> None:
     after = unstructure(merge(None, structure(ENRICHED, Heartbeat), received_at=NOON))
 
-    assert {name: after[name] for name in ENRICHED} == ENRICHED
-    assert after["heartbeat_count"] == 1
+    assert ENRICHED == {name: after[name] for name in ENRICHED}
+    assert 1 == after["heartbeat_count"]
 
 
 @pytest.mark.parametrize("thing", [OLD, OLD.ip_addresses, structure(SLIM, Heartbeat)])

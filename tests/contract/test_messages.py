@@ -55,11 +55,11 @@ def required(kind: Any) -> list[str]:
 
 
 def test_a_payload_has_the_fields_of_the_specification() -> None:
-    assert names(ServerPayload) == VIEW
+    assert VIEW == names(ServerPayload)
 
 
 def test_a_payload_requires_the_fields_of_the_specification() -> None:
-    assert required(ServerPayload) == REQUIRED
+    assert REQUIRED == required(ServerPayload)
 
 
 def test_a_view_has_the_fields_of_a_payload() -> None:
@@ -104,7 +104,7 @@ def test_a_record_has_the_types_of_a_message(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [View, Registration, Heartbeat])
 def test_a_message_requires_the_server_alone(kind: Any) -> None:
-    assert required(kind) == ["server_id"]
+    assert ["server_id"] == required(kind)
 
 
 def test_a_payload_that_forgets_a_field_is_not_made() -> None:
@@ -156,4 +156,4 @@ def test_a_heartbeat_may_be_told_another_status() -> None:
         PAYLOAD, timestamp=NOON, uptime_seconds=300.0, status="degraded"
     )
 
-    assert heartbeat.status == "degraded"
+    assert "degraded" == heartbeat.status

@@ -32,7 +32,7 @@ def state(record: ServerRecord, **silent: float) -> State:
 
 
 def test_a_server_without_a_declared_interval_has_a_minute() -> None:
-    assert DEFAULT_INTERVAL_SECONDS == 60
+    assert 60 == DEFAULT_INTERVAL_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -161,5 +161,5 @@ def test_late_and_down_are_stale(state: State, *, stale: bool) -> None:
 
 
 def test_a_state_is_its_name() -> None:
-    assert [str(state.value) for state in State] == ["new", "up", "late", "down"]
+    assert ["new", "up", "late", "down"] == [str(state.value) for state in State]
     assert State.LATE is State("late")

@@ -131,7 +131,7 @@ def test_a_heartbeat_may_hold_everything() -> None:
 def test_what_is_drawn_for_one_test_is_of_one_server() -> None:
     both = st.tuples(strategies.records(), strategies.heartbeats())
 
-    assert share(both, lambda pair: pair[0].server_id == pair[1].server_id) == 1
+    assert 1 == share(both, lambda pair: pair[0].server_id == pair[1].server_id)
 
 
 def test_messages_of_other_servers_are_drawn_on_request() -> None:
@@ -145,7 +145,7 @@ def test_values_of_a_field_are_accepted(name: str) -> None:
     def fits(value: object) -> bool:
         return accepted({"server_id": "db_host", name: value}, Heartbeat)
 
-    assert share(VALUES[name], fits) == 1
+    assert 1 == share(VALUES[name], fits)
 
 
 @given(strategies.addresses())
@@ -202,7 +202,7 @@ def test_moments_may_be_the_second_of_two() -> None:
 
 
 def test_wire_messages_are_accepted() -> None:
-    assert share(WIRE, lambda told: accepted(told[1], told[0])) == 1
+    assert 1 == share(WIRE, lambda told: accepted(told[1], told[0]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
