@@ -14,13 +14,12 @@ A value of another type is an error, never converted: `"8768"` is no port, `true
 no port, `5` is no hostname.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, get_args
 
 import orjson
 from attrs import has
-from cattrs import BaseValidationError, ClassValidationError, Converter, IterableValidationError
-from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs import BaseValidationError, ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
@@ -30,8 +29,19 @@ from contract.record import ServerRecord
 
 __all__ = ["dumps", "loads", "parse", "structure", "unstructure"]
 
+MOST_BAD_ITEMS = 10
+"""After so many, a list is not read on: one message must not keep its reader busy."""
+
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
+
+
+class _BadItems(ValueError):
+    """A list with items that are not what they should be, by their index."""
+
+    def __init__(self, errors: Mapping[int, Unexpected]) -> None:
+        self.errors = errors
+        super().__init__()
 
 
 def loads(data: bytes | str, kind: type[T]) -> T:
@@ -55,11 +65,11 @@ def structure(value: object, kind: type[T]) -> T:
     """
     Turn decoded JSON into an object of a class of the contract.
 
-    Raises InvalidMessage with every problem there is.
+    Raises InvalidMessage with every problem there is, up to ten in one list.
     """
     try:
         return _converter.structure(value, kind)
-    except (BaseValidationError, Unexpected) as error:
+    except (BaseValidationError, Unexpected, _BadItems) as error:
         raise InvalidMessage(_problems(error, "")) from error
 
 
@@ -77,9 +87,11 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
     if isinstance(error, ClassValidationError):
         for inner, note in error.group_exceptions()[0]:
             yield from _problems(inner, f"{path}.{note.name}" if path else note.name)
-    elif isinstance(error, IterableValidationError):
-        for inner, place in error.group_exceptions()[0]:
-            yield from _problems(inner, f"{path}[{place.index}]")
+    elif isinstance(error, _BadItems):
+        for index, inner in error.errors.items():
+            yield Problem(f"{path}[{index}]", str(inner))
+        if len(error.errors) == MOST_BAD_ITEMS:
+            yield Problem(path, "and perhaps more: the rest of the list was not looked at")
     elif isinstance(error, KeyError):
         yield Problem(path, "is required")
     else:
@@ -97,7 +109,24 @@ def _class_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _tuple_hook(kind: Any, converter: Converter) -> Hook:
-    return _only(list, "a list", homogenous_tuple_structure_factory(kind, converter))
+    item = get_args(kind)[0]
+    hook = converter.get_structure_hook(item)
+
+    def structure_items(values: Any, _: Any) -> tuple[Any, ...]:
+        items = []
+        errors: dict[int, Unexpected] = {}
+        for index, value in enumerate(values):
+            try:
+                items.append(hook(value, item))
+            except Unexpected as error:
+                errors[index] = error
+                if len(errors) == MOST_BAD_ITEMS:
+                    break
+        if errors:
+            raise _BadItems(errors)
+        return tuple(items)
+
+    return _only(list, "a list", structure_items)
 
 
 def _only(json_type: type, expected: str, hook: Hook) -> Hook:

@@ -57,7 +57,10 @@ class InvalidMessage(FleetError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(map(str, self.problems)))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.problems))
 
 
 class MalformedJSON(FleetError):
@@ -77,7 +80,10 @@ class WrongServer(FleetError):
 
     code = "wrong_server"
 
-    def __init__(self, *, record_id: str, message_id: str) -> None:
+    def __init__(self, record_id: str, message_id: str) -> None:
         self.record_id = record_id
         self.message_id = message_id
-        super().__init__(f"a message from {message_id!r} cannot change the record of {record_id!r}")
+        super().__init__(record_id, message_id)
+
+    def __str__(self) -> str:
+        return f"a message from {self.message_id!r} cannot change the record of {self.record_id!r}"

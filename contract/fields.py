@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Annotated, Any, get_args, get_origin
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -192,12 +191,13 @@ def _address(value: Any) -> bool:
 
 
 def _url(value: Any) -> bool:
-    if not isinstance(value, str) or _URL.fullmatch(value) is None:
+    match = _URL.fullmatch(value)
+    if match is None:
         return False
-    parts = urlsplit(value)
-    if "[" in parts.netloc:
-        ipaddress.IPv6Address(parts.hostname or "")  # which Python 3.10 does not look at
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    host, port = match.groups()
+    if host.startswith("["):
+        ipaddress.IPv6Address(host[1:-1])
+    return port is None or 1 <= int(port) <= 65535
 
 
 _MOMENT = re.compile(
@@ -205,7 +205,12 @@ _MOMENT = re.compile(
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+_IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
+# RFC 3986 without a user and a password: those are not for everybody who sees the fleet.
+_URL = re.compile(
+    r"[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~]+)(?::([0-9]{1,5}))?"
+    rf"(?:/{_IN_URL}*)?(?:\?(?:{_IN_URL}|\?)*)?(?:\#(?:{_IN_URL}|\?)*)?"
+)
 
 Text = Annotated[str, Rule("text", {"type": "string", "pattern": r"^[^\u0000]*$"}, _that(_text))]
 

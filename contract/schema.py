@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from copy import deepcopy
 from typing import Any, get_args, get_origin
 
 from attrs import NOTHING, fields, has
@@ -31,7 +32,7 @@ def json_schema(kind: type) -> dict[str, Any]:
 
 def _schema(kind: Any) -> dict[str, Any]:
     if (rule := rule_of(kind)) is not None:
-        return dict(rule.schema)
+        return deepcopy(dict(rule.schema))
     if get_origin(kind) is tuple:
         return {"type": "array", "items": _schema(get_args(kind)[0])}
     if has(kind):

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from enum import Enum
 
+from contract.fields import to_utc
 from contract.record import ServerRecord
 
 __all__ = ["DEFAULT_INTERVAL_SECONDS", "State", "liveness"]
@@ -31,8 +32,10 @@ def liveness(record: ServerRecord, now: datetime) -> State:
     A server may be silent for twice the interval that it declared, or 60 seconds: it is
     up then, or new as long as it has registered but sent no heartbeat. Up to four times
     the interval it is late, and beyond that it is down.
+
+    Raises ValueError when `now` has no offset.
     """
-    silent = now - record.last_seen
+    silent = to_utc(now) - record.last_seen
     if silent > _times(4, record):
         return State.DOWN
     if silent > _times(2, record):

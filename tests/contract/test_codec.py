@@ -26,6 +26,7 @@ from contract import (
     structure,
     unstructure,
 )
+from contract.fields import Text
 from strategies import (
     REQUIRED,
     almost_valid,
@@ -619,3 +620,48 @@ def test_numbers_of_other_libraries_are_written() -> None:
     heartbeat = Heartbeat(**SERVER, uptime_seconds=Float64(300.5))
 
     assert heartbeat == loads(dumps(heartbeat), Heartbeat)
+
+
+def test_a_long_list_of_wrong_items_does_not_keep_its_reader_busy() -> None:
+    wire = {"server_id": "prod_web-1", "capabilities": [1] * 30_000}
+
+    with pytest.raises(InvalidMessage) as caught:
+        structure(wire, Heartbeat)
+
+    problems = caught.value.problems
+    assert 11 == len(problems)
+    assert "capabilities[9]" == problems[9].path
+    assert "and perhaps more: the rest of the list was not looked at" == problems[10].message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:password@odoo.example/",
+        "http://[fd00::5]x",
+        "http://a[::1]",
+        "http://a/b#c#d",
+        "http://a/%zz",
+    ],
+)
+def test_what_is_no_uri_or_holds_a_password_is_no_endpoint(url: str) -> None:
+    with pytest.raises(InvalidMessage, match="expected an http or https URL"):
+        structure({"server_id": "prod_web-1", "endpoint_url": url}, Heartbeat)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://odoo.example",
+        "HTTP://odoo.example:8069/mcp/v1?db=acme#tools",
+        "http://[fd00::5]:8768/sse",
+        "http://10.0.0.5?x=1",
+    ],
+)
+def test_ordinary_urls_are_endpoints(url: str) -> None:
+    assert url == structure({"server_id": "a", "endpoint_url": url}, Heartbeat).endpoint_url
+
+
+def test_a_list_on_its_own_lists_its_problems() -> None:
+    with pytest.raises(InvalidMessage, match=r"\[1\]: expected text, got 5"):
+        structure(["a", 5], tuple[Text, ...])

@@ -1,5 +1,7 @@
 """Everything that is raised on purpose has one root, a code and a sentence."""
 
+import pickle
+
 import pytest
 
 from contract import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
@@ -36,3 +38,13 @@ def test_an_invalid_message_keeps_its_problems_in_order() -> None:
     problems = (Problem("port", "is required"), Problem("hostname", "is required"))
 
     assert problems == InvalidMessage(iter(problems)).problems
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidMessage([Problem("a", "b"), Problem("", "c")]), WrongServer("prod_a", "prod_b")],
+)
+def test_an_error_crosses_processes_whole(error: FleetError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(error), str(error), vars(error)) == (type(copy), str(copy), vars(copy))

@@ -142,3 +142,9 @@ def test_schema_and_codec_refuse_alike(name: str, value: object) -> None:
 
     assert not validator(Heartbeat).is_valid(wire)
     assert refusals(wire, Heartbeat)
+
+
+def test_a_schema_is_the_callers_own() -> None:
+    json_schema(Heartbeat)["properties"]["port"]["anyOf"].clear()
+
+    assert json_schema(Heartbeat)["properties"]["port"]["anyOf"]
