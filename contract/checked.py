@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 from typing import Any, get_args, get_origin
 
-from attrs import Attribute, Converter
+from attrs import Attribute
 
 from contract.errors import InvalidMessage, Problem
 from contract.fields import Unexpected, rule_of
@@ -21,20 +22,24 @@ def checked(_: type, attributes: list[Attribute[Any]]) -> list[Attribute[Any]]:
 
     The class then raises `InvalidMessage` for the first field that breaks its rule.
     """
-    return [attribute.evolve(converter=_converter(attribute.type)) for attribute in attributes]
+    return [each.evolve(converter=_converter(each.name, each.type)) for each in attributes]
 
 
-def _converter(kind: Any) -> Any:
-    take = _take(kind)
+def _converter(name: str, kind: Any) -> Take:
+    present = [each for each in get_args(kind) if each is not NoneType]
+    optional = NoneType in get_args(kind)
+    take = _take(present[0] if optional else kind)
 
-    def convert(value: Any, attribute: Attribute[Any]) -> Any:
+    # Every message comes through here once for each of its fields.
+    def convert(value: Any) -> Any:
+        if value is None and optional:
+            return None
         try:
             return take(value)
         except Unexpected as error:
-            path = attribute.name + error.path
-            raise InvalidMessage([Problem(path, str(error))]) from error
+            raise InvalidMessage([Problem(name + error.path, str(error))]) from error
 
-    return Converter(convert, takes_field=True)
+    return convert
 
 
 def _take(kind: Any) -> Take:
@@ -42,21 +47,14 @@ def _take(kind: Any) -> Take:
         return rule.take
     if get_origin(kind) is tuple:
         return _each(_take(get_args(kind)[0]))
-    if isinstance(kind, type):
-        return _instance_of(kind)
-    (present,) = (arg for arg in get_args(kind) if arg is not type(None))
-    return _unless_absent(_take(present))
-
-
-def _unless_absent(take: Take) -> Take:
-    return lambda value: None if value is None else take(value)
+    return _instance_of(kind)
 
 
 def _each(take: Take) -> Take:
     def take_each(values: Any) -> Any:
         if not isinstance(values, list | tuple):
             raise Unexpected("a list", values)
-        return tuple(_at(index, take, value) for index, value in enumerate(values))
+        return tuple([_at(index, take, value) for index, value in enumerate(values)])
 
     return take_each
 
@@ -72,7 +70,7 @@ def _at(index: int, take: Take, value: Any) -> Any:
 def _instance_of(kind: type) -> Take:
     def take_instance(value: Any) -> Any:
         if not isinstance(value, kind):
-            raise Unexpected(f"{kind.__name__}", value)
+            raise Unexpected(kind.__name__, value)
         return value
 
     return take_instance

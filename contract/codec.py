@@ -15,7 +15,9 @@ no port, `5` is no hostname.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from contextlib import suppress
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import orjson
 from attrs import has
@@ -24,7 +26,8 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from contract.errors import InvalidMessage, MalformedJSON, Problem
-from contract.fields import Moment, Unexpected, format_moment, rule_of
+from contract.fields import BROKEN, Moment, Rule, Unexpected, format_moment, rule_of
+from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord
 
 __all__ = ["dumps", "loads", "parse", "structure", "unstructure"]
@@ -67,8 +70,16 @@ def structure(value: object, kind: type[T]) -> T:
 
     Raises InvalidMessage with every problem there is, up to ten in one list.
     """
+    if kind in _CHECKED:
+        with suppress(InvalidMessage, KeyError, *BROKEN):
+            return _quick.structure(value, kind)
+    return structure_in_detail(value, kind)
+
+
+def structure_in_detail(value: object, kind: type[T]) -> T:
+    """As `structure`, by the longer way that finds out what is wrong where."""
     try:
-        return _converter.structure(value, kind)
+        return _detailed.structure(value, kind)
     except (BaseValidationError, Unexpected, _BadItems) as error:
         raise InvalidMessage(_problems(error, "")) from error
 
@@ -80,7 +91,7 @@ def dumps(value: object) -> bytes:
 
 def unstructure(value: object) -> Any:
     """Turn an object of the contract into what JSON can hold."""
-    return _converter.unstructure(value)
+    return _detailed.unstructure(value)
 
 
 def _problems(error: BaseException, path: str) -> Iterator[Problem]:
@@ -98,10 +109,64 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
         yield Problem(path, str(error))
 
 
-def _rule_hook(kind: Any) -> Hook:
-    rule = rule_of(kind)
-    assert rule is not None  # the predicate beside this hook saw to it
-    return lambda value, _: rule.read(value)
+def _make_detailed() -> OrjsonConverter:
+    """Checks each value where it stands, so that each problem has its path."""
+    converter = make_converter(omit_if_default=True)
+    converter.register_structure_hook_factory(has, _class_hook)
+    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
+    converter.register_structure_hook_factory(_has_rule, _checking_hook)
+    converter.register_unstructure_hook_func(lambda kind: kind is Moment, format_moment)
+    converter.register_unstructure_hook(
+        ServerRecord,
+        make_dict_unstructure_fn(ServerRecord, converter, _cattrs_omit_if_default=False),
+    )
+    return converter
+
+
+def _make_quick() -> OrjsonConverter:
+    """Only converts, for classes whose constructors check: four times as fast."""
+    converter = make_converter(detailed_validation=False)
+    converter.register_structure_hook_factory(has, _class_hook)
+    converter.register_structure_hook_factory(_is_tuple, lambda _: _only(list, "a list", _as_is))
+    converter.register_structure_hook_factory(_has_rule, _parsing_hook)
+    converter.register_structure_hook_factory(_is_optional, _optional_hook)
+    return converter
+
+
+def _has_rule(kind: Any) -> bool:
+    return rule_of(kind) is not None
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _is_optional(kind: Any) -> bool:
+    return NoneType in get_args(kind)
+
+
+def _checking_hook(kind: Any) -> Hook:
+    read = cast("Rule", rule_of(kind)).read
+    return lambda value, _: read(value)
+
+
+def _parsing_hook(kind: Any) -> Hook:
+    rule = cast("Rule", rule_of(kind))
+    if rule.from_json is rule.from_python:
+        return _as_is
+    return lambda value, _: rule.from_json(value)
+
+
+def _optional_hook(kind: Any, converter: Converter) -> Hook:
+    (present,) = (each for each in get_args(kind) if each is not NoneType)
+    hook = converter.get_structure_hook(present)
+    if hook is _as_is:
+        return hook
+    return lambda value, _: None if value is None else hook(value, present)
+
+
+def _as_is(value: Any, _: Any) -> Any:
+    return value
 
 
 def _class_hook(kind: Any, converter: Converter) -> Hook:
@@ -138,21 +203,6 @@ def _only(json_type: type, expected: str, hook: Hook) -> Hook:
     return structure_only
 
 
-def _make_converter() -> OrjsonConverter:
-    converter = make_converter(omit_if_default=True)
-    converter.register_structure_hook_factory(has, _class_hook)
-    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
-    converter.register_structure_hook_factory(lambda kind: rule_of(kind) is not None, _rule_hook)
-    converter.register_unstructure_hook_func(lambda kind: kind is Moment, format_moment)
-    converter.register_unstructure_hook(
-        ServerRecord,
-        make_dict_unstructure_fn(ServerRecord, converter, _cattrs_omit_if_default=False),
-    )
-    return converter
-
-
-def _is_tuple(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) is tuple
-
-
-_converter = _make_converter()
+_detailed = _make_detailed()
+_quick = _make_quick()
+_CHECKED = frozenset({Heartbeat, IpAddresses, Registration, ServerPayload})

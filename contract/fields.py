@@ -14,11 +14,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Annotated, Any, get_args, get_origin
 
 from attrs import field, frozen
 
 __all__ = [
+    "BROKEN",
     "Count",
     "HttpUrl",
     "Interval",
@@ -35,6 +37,10 @@ __all__ = [
     "rule_of",
     "to_utc",
 ]
+
+
+BROKEN = (ValueError, TypeError, OverflowError)
+"""What a conversion raises for a value that breaks its rule."""
 
 
 class Unexpected(ValueError):
@@ -59,8 +65,8 @@ class Rule:
     Attributes:
         expected: The rule in words, to follow "expected".
         schema: The rule as JSON Schema.
-        from_python: Gives back the value, normalised. Raises ValueError,
-            TypeError or OverflowError when it breaks the rule.
+        from_python: Gives back the value, normalised. Raises one of `BROKEN` when it
+            breaks the rule.
         from_json: The same for what JSON decodes to. By default `from_python`.
     """
 
@@ -73,18 +79,18 @@ class Rule:
     def _same_as_from_python(self) -> Callable[[Any], Any]:
         return self.from_python
 
-    def take(self, value: object) -> Any:
+    def take(self, value: Any) -> Any:
         """Check a Python value. Raises `Unexpected`."""
-        return self._apply(self.from_python, value)
-
-    def read(self, value: object) -> Any:
-        """Check a JSON value and convert it. Raises `Unexpected`."""
-        return self._apply(self.from_json, value)
-
-    def _apply(self, convert: Callable[[Any], Any], value: object) -> Any:
         try:
-            return convert(value)
-        except (ValueError, TypeError, OverflowError) as error:
+            return self.from_python(value)
+        except BROKEN as error:
+            raise Unexpected(self.expected, value) from error
+
+    def read(self, value: Any) -> Any:
+        """Check a JSON value and convert it. Raises `Unexpected`."""
+        try:
+            return self.from_json(value)
+        except BROKEN as error:
             raise Unexpected(self.expected, value) from error
 
 
@@ -186,6 +192,11 @@ def _number(value: Any) -> bool:
 
 
 def _address(value: Any) -> bool:
+    return isinstance(value, str) and _is_address(value)
+
+
+@lru_cache(maxsize=2**15)
+def _is_address(value: str) -> bool:
     # A zone, as in fe80::1%eth0, means something on its own host only.
     return _text(value) and "%" not in value and ipaddress.ip_address(value) is not None
 

@@ -1,9 +1,11 @@
 """The rule of the project: what a message changes in a record, and what it leaves."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
-from attrs import evolve, fields
+from attrs import fields
 
 from contract.errors import WrongServer
 from contract.fields import to_utc
@@ -27,9 +29,10 @@ def merge(
     Raises WrongServer when the heartbeat is another server's, and ValueError when
     `received_at` has no offset.
     """
-    heard = _hear(record, heartbeat, received_at)
+    after = _heard(record, heartbeat, received_at)
+    after["heartbeat_count"] += 1
 
-    return evolve(heard, heartbeat_count=heard.heartbeat_count + 1)
+    return ServerRecord(**after)
 
 
 def register(
@@ -41,23 +44,34 @@ def register(
     As `merge`, but the heartbeats counted so far stay, and `registered_at` becomes
     `received_at`.
     """
-    heard = _hear(record, registration, received_at)
+    after = _heard(record, registration, received_at)
+    after["registered_at"] = after["last_seen"]
 
-    return evolve(heard, registered_at=heard.last_seen)
+    return ServerRecord(**after)
 
 
-def _hear(
+def _heard(
     record: ServerRecord | None, message: Heartbeat | Registration, received_at: datetime
-) -> ServerRecord:
+) -> dict[str, Any]:
+    """The fields of the record after any message: what it said, and when."""
     now = to_utc(received_at)
     if record is None:
         record = ServerRecord(server_id=message.server_id, first_seen=now, last_seen=now)
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)
 
-    return evolve(record, **_present(message), last_seen=now)
+    said = {name: value for name, value in _fields_of(message) if value is not None}
+    return {**dict(_fields_of(record)), **said, "last_seen": now}
 
 
-def _present(message: Heartbeat | Registration) -> dict[str, Any]:
-    said = {field.name: getattr(message, field.name) for field in fields(type(message))}
-    return {name: value for name, value in said.items() if value is not None}
+def _fields_of(instance: Heartbeat | Registration | ServerRecord) -> Iterable[tuple[str, Any]]:
+    names, values = _GETTERS[type(instance)]
+    return zip(names, values(instance), strict=True)
+
+
+def _getters(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    names = tuple(field.name for field in fields(kind))
+    return names, attrgetter(*names)
+
+
+_GETTERS = {kind: _getters(kind) for kind in (Heartbeat, Registration, ServerRecord)}

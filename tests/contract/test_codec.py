@@ -26,6 +26,7 @@ from contract import (
     structure,
     unstructure,
 )
+from contract.codec import structure_in_detail
 from contract.fields import Text
 from strategies import (
     REQUIRED,
@@ -665,3 +666,12 @@ def test_ordinary_urls_are_endpoints(url: str) -> None:
 def test_a_list_on_its_own_lists_its_problems() -> None:
     with pytest.raises(InvalidMessage, match=r"\[1\]: expected text, got 5"):
         structure(["a", 5], tuple[Text, ...])
+
+
+@pytest.mark.parametrize("kind", [Heartbeat, Registration, ServerPayload])
+@given(data=st.data())
+def test_the_quick_way_and_the_detailed_way_agree(kind: type, data: st.DataObject) -> None:
+    wire = data.draw(wire_messages(kind) | almost_valid(kind) | wire_values())
+
+    quick = outcome(lambda: structure(wire, kind))
+    assert same(quick, outcome(lambda: structure_in_detail(wire, kind)))
