@@ -1,5 +1,6 @@
 """The receiver. `uvicorn receiver.app:app` starts it; this is where it is wired together."""
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,6 +17,7 @@ from receiver.fleet import Fleet
 from receiver.problems import exception_handlers
 from receiver.settings import read_settings
 from receiver.store import SqlStore
+from receiver.writer import Writer
 
 __all__ = ["app", "create_app"]
 
@@ -34,10 +36,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         store = SqlStore(read_settings(environ).database_url)
-        app.state.fleet = Fleet(store, clock=clock)
+        writer = Writer(store.apply)
+        writing = asyncio.create_task(writer.run())
+        app.state.fleet = Fleet(store, writer, clock=clock)
         try:
             yield
         finally:
+            # Whoever sent a message has had the answer by now: nothing waits any more.
+            writing.cancel()
             store.close()
 
     return Starlette(

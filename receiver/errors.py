@@ -5,6 +5,7 @@ What the receiver raises.
     └── ReceiverError
         ├── InvalidSetting      a FLEET_ variable cannot be used     invalid_setting
         ├── StoreUnavailable    the database does not answer         store_unavailable
+        ├── Overloaded          too many messages wait               overloaded
         └── Refusal             a request that gets another answer   its own code
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from contract import FleetError, Problem
 
-__all__ = ["InvalidSetting", "ReceiverError", "Refusal", "StoreUnavailable"]
+__all__ = ["InvalidSetting", "Overloaded", "ReceiverError", "Refusal", "StoreUnavailable"]
 
 
 class ReceiverError(FleetError):
@@ -31,6 +32,12 @@ class StoreUnavailable(ReceiverError):
     """The database does not answer; what was asked of it did not happen."""
 
     code = "store_unavailable"
+
+
+class Overloaded(ReceiverError):
+    """More messages wait to be written than may wait; the new ones did not join them."""
+
+    code = "overloaded"
 
 
 class Refusal(ReceiverError):

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from attrs import frozen
 
 from contract import Heartbeat, Registration, ServerRecord, State, liveness, unstructure
-from receiver.store import Applied, Incoming, Store
+from receiver.batch import Applied, Incoming
+from receiver.store import Store
+from receiver.writer import Writer
 
 __all__ = ["Fleet", "Page", "Sighting"]
 
@@ -43,14 +45,15 @@ class Fleet:
     The fleet, kept in a store.
 
     A method that writes returns after the commit.
-    Every method raises StoreUnavailable when the store does not answer.
+    Every method raises StoreUnavailable when the store does not answer, and those that
+    take messages raise Overloaded when too many wait.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, writer: Writer, *, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._clock = clock
         self._started_at = clock()
-        self._one_writer = CapacityLimiter(1)
+        self._writer = writer
 
     def now(self) -> datetime:
         return self._clock()
@@ -77,7 +80,7 @@ class Fleet:
         return None if record is None else self._seen(record)
 
     async def delete(self, server_id: str) -> bool:
-        return await to_thread.run_sync(self._store.delete, server_id, limiter=self._one_writer)
+        return await to_thread.run_sync(self._store.delete, server_id)
 
     async def count(self) -> int:
         return await to_thread.run_sync(self._store.count)
@@ -94,7 +97,7 @@ class Fleet:
     async def _apply(self, messages: Sequence[Registration | Heartbeat]) -> list[Applied]:
         now = self._clock()
         incoming = [Incoming(message=message, received_at=now) for message in messages]
-        return await to_thread.run_sync(self._store.apply, incoming, limiter=self._one_writer)
+        return await self._writer.submit(incoming)
 
     def _seen(self, record: ServerRecord) -> Sighting:
         return Sighting(record=record, state=liveness(record, self._clock()))

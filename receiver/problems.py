@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from contract import InvalidMessage, MalformedJSON
-from receiver.errors import Refusal, StoreUnavailable
+from receiver.errors import Overloaded, Refusal, StoreUnavailable
 
 __all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "refusal"]
 
@@ -28,6 +28,7 @@ def exception_handlers() -> dict[Any, ExceptionHandler]:
         Refusal: _refused,
         InvalidMessage: _refused,
         MalformedJSON: _refused,
+        Overloaded: _refused,
         StoreUnavailable: _refused,
         HTTPException: _http_exception,
         ClientDisconnect: _nobody_listens,
@@ -51,6 +52,13 @@ def refusal(error: Exception) -> Refusal:
                 "The database does not answer. Nothing was changed; send the request again.",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
+        case Overloaded():
+            return Refusal(
+                503,
+                error.code,
+                "Too many messages wait to be written. Nothing was changed; send it again.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
         case _:
             # Starlette raises the error once more after this answer: uvicorn then logs it,
             # and hangs up.
@@ -63,7 +71,7 @@ def refusal(error: Exception) -> Refusal:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | Overloaded):
         _log.warning("%s", error)
     return _document(refusal(error))
 

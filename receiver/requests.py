@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 from attrs import frozen
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
 
 from contract import Problem, parse
 from receiver.errors import Refusal
@@ -44,41 +45,57 @@ class ListQuery:
     total: bool = False
 
 
-async def json_body(request: Request, *, max_bytes: int = MAX_BODY_BYTES) -> object:
+async def json_body(scope: Scope, receive: Receive, *, max_bytes: int) -> object:
     """
-    The body, as JSON decodes it.
+    The body of a request, as JSON decodes it.
 
-    Raises Refusal for another media type or too large a body, MalformedJSON.
+    Raises Refusal for another media type or too large a body, MalformedJSON, and
+    ClientDisconnect.
     """
-    _expect_json(request)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise Refusal(
-                413,
-                "body_too_large",
-                f"A body may have {max_bytes} bytes at most.",
-                headers={"Connection": "close"},
-            )
-    return parse(bytes(body))
+    _expect_json(scope)
+    message = await receive()
+    body = message.get("body", b"")
+    while message.get("more_body", False) and len(body) <= max_bytes:
+        message = await receive()
+        body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    if len(body) > max_bytes:
+        raise Refusal(
+            413,
+            "body_too_large",
+            f"A body may have {max_bytes} bytes at most.",
+            headers={"Connection": "close"},
+        )
+    return parse(body)
 
 
-def _expect_json(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _expect_json(scope: Scope) -> None:
+    media_type, encoding = b"", b"identity"
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type = value
+        elif name == b"content-encoding":
+            encoding = value
+    if media_type != b"application/json":
+        _accept_media_type(media_type.decode("latin-1"))
+    if encoding.lower() != b"identity":
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            "Send the body as it is, without Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+def _accept_media_type(text: str) -> None:
+    media_type = text.partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Refusal(
             415,
             "unsupported_media_type",
             f"Send JSON with Content-Type: application/json, not {media_type or 'nothing'}.",
             headers={"Accept": "application/json"},
-        )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(
-            415,
-            "unsupported_media_type",
-            "Send the body as it is, without Content-Encoding.",
-            headers={"Accept-Encoding": "identity"},
         )
 
 

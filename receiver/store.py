@@ -6,41 +6,25 @@ returns after the commit. All of them raise StoreUnavailable when the database d
 not answer, and nothing has changed then.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 from alembic import command
 from alembic.config import Config
-from attrs import asdict, frozen
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, delete, event, func, select
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, select
 from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from contract import Heartbeat, Registration, ServerRecord, merge, register
+from contract import ServerRecord
+from receiver import batch
+from receiver.batch import Applied, Incoming, Row, row_of
 from receiver.errors import StoreUnavailable
 from receiver.tables import servers
 
-__all__ = ["Applied", "Incoming", "SqlStore", "Store"]
-
-
-@frozen(kw_only=True)
-class Incoming:
-    """A message, and when it was received."""
-
-    message: Registration | Heartbeat
-    received_at: datetime
-
-
-@frozen(kw_only=True)
-class Applied:
-    """The record after a message, and whether the message made it."""
-
-    record: ServerRecord
-    created: bool
+__all__ = ["SqlStore", "Store"]
 
 
 class Store(Protocol):
@@ -66,44 +50,62 @@ class Store(Protocol):
 
 
 class SqlStore:
-    """A store in a SQL database. Opening it brings its tables up to date."""
+    """
+    A store in a SQL database. Opening it brings its tables up to date.
 
-    def __init__(self, url: URL) -> None:
+    Args:
+        url: Where the database is.
+        remembered: About how many rows to remember, so as not to read them again; some
+            2 kB each.
+    """
+
+    def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
         self._writing = _engine(url)
         self._reading = self._writing.execution_options(begin="BEGIN")
-        with _available(), self._writing.begin() as connection:
+        # Writers of one process take turns here; in SQLite they would have to poll.
+        self._turn = Lock()
+        self._known: dict[str, Row] = {}
+        self._remembered = remembered
+        with self._transaction() as connection:
             _migrate(connection)
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
-        ids = {each.message.server_id for each in incoming}
-        with _available(), self._writing.begin() as connection:
-            records = _read(connection, ids)
-            applied = [_apply(records, each) for each in incoming]
-            _write(connection, records.values())
+        with self._transaction() as connection:
+            applied, rows = batch.apply(connection, incoming, self._known)
+        if len(self._known) > self._remembered:
+            self._known = {}
+        self._known.update(rows)
         return applied
 
     def get(self, server_id: str) -> ServerRecord | None:
+        query = select(servers).where(servers.c.server_id == server_id)
         with _available(), self._reading.connect() as connection:
-            return _read(connection, {server_id}).get(server_id)
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else row_of(row).record
 
     def page(self, *, after: str | None, limit: int) -> list[ServerRecord]:
         query = select(servers).order_by(servers.c.server_id).limit(limit)
         if after is not None:
             query = query.where(servers.c.server_id > after)
         with _available(), self._reading.connect() as connection:
-            return _records(connection, query)
+            return [row_of(row).record for row in connection.execute(query).mappings()]
 
     def count(self) -> int:
         with _available(), self._reading.connect() as connection:
             return connection.execute(select(func.count()).select_from(servers)).scalar_one()
 
     def delete(self, server_id: str) -> bool:
-        with _available(), self._writing.begin() as connection:
+        with self._transaction() as connection:
             done = connection.execute(delete(servers).where(servers.c.server_id == server_id))
         return done.rowcount == 1
 
     def close(self) -> None:
         self._writing.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._turn, _available(), self._writing.begin() as connection:
+            yield connection
 
 
 _AWAY = (InterfaceError, InternalError, OperationalError, PoolTimeout)
@@ -145,39 +147,3 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def _read(connection: Connection, ids: set[str]) -> dict[str, ServerRecord]:
-    wanted = select(servers).where(servers.c.server_id.in_(ids))
-    return {record.server_id: record for record in _records(connection, wanted)}
-
-
-def _records(connection: Connection, query: Select[Any]) -> list[ServerRecord]:
-    return [ServerRecord(**row) for row in connection.execute(query).mappings()]
-
-
-def _apply(records: dict[str, ServerRecord], incoming: Incoming) -> Applied:
-    message, received_at = incoming.message, incoming.received_at
-    before = records.get(message.server_id)
-    if isinstance(message, Registration):
-        after = register(before, message, received_at=received_at)
-    else:
-        after = merge(before, message, received_at=received_at)
-    records[message.server_id] = after
-
-    return Applied(record=after, created=before is None)
-
-
-def _write(connection: Connection, records: Iterable[ServerRecord]) -> None:
-    connection.execute(_UPSERT, [asdict(record, recurse=False) for record in records])
-
-
-def _upsert() -> Insert:
-    statement = insert(servers)
-    return statement.on_conflict_do_update(
-        index_elements=[servers.c.server_id],
-        set_={name: value for name, value in statement.excluded.items() if name != "server_id"},
-    )
-
-
-_UPSERT = _upsert()

@@ -18,10 +18,15 @@ from sqlalchemy import (
 
 from contract import IpAddresses, structure, unstructure
 
-__all__ = ["metadata", "servers"]
+__all__ = ["metadata", "microseconds", "servers"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(moment: datetime) -> int:
+    """An instant as whole microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 class Moment(TypeDecorator[datetime]):
@@ -31,7 +36,7 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, _: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, _: Dialect) -> datetime | None:
         return None if value is None else _EPOCH + timedelta(microseconds=value)
@@ -82,5 +87,11 @@ servers = Table(
     Column("registered_at", Moment),
     Column("last_seen", Moment, nullable=False),
     Column("heartbeat_count", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
 )
-"""One row per server; its columns are the fields of `contract.ServerRecord`."""
+"""
+One row per server: the fields of `contract.ServerRecord`, and a `revision`.
+
+Each write raises the revision, and a new row begins with the time in microseconds, so
+that the same server and revision always mean the same row, deleted ones included.
+"""

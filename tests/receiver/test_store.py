@@ -1,7 +1,7 @@
 """The store keeps what the contract makes of the messages."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, make_url
 
 from contract import Heartbeat, Registration, ServerRecord, merge, register
-from receiver.store import Incoming, SqlStore
+from receiver.batch import Incoming
+from receiver.store import SqlStore
 from receiver.tables import metadata, servers
 from strategies import heartbeats, moments, registrations
+
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +41,12 @@ def test_migrations_make_the_tables_that_the_code_expects(database_url: str) -> 
 
 
 def test_columns_are_the_fields_of_a_record() -> None:
-    assert [field.name for field in fields(ServerRecord)] == list(servers.columns.keys())
+    assert [*(field.name for field in fields(ServerRecord)), "revision"] == servers.columns.keys()
 
 
 def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
     first = SqlStore(make_url(database_url))
-    moment = datetime.fromisoformat("2026-01-31T12:00:00+00:00")
-    first.apply([Incoming(message=Heartbeat(server_id="a"), received_at=moment)])
+    first.apply(beats("a"))
     first.close()
 
     second = SqlStore(make_url(database_url))
@@ -52,8 +54,46 @@ def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
     second.close()
 
     assert (
-        ServerRecord(server_id="a", first_seen=moment, last_seen=moment, heartbeat_count=1) == kept
+        ServerRecord(server_id="a", first_seen=MOMENT, last_seen=MOMENT, heartbeat_count=1) == kept
     )
+
+
+def test_two_stores_on_one_database_lose_and_double_nothing(database_url: str) -> None:
+    one, other = SqlStore(make_url(database_url)), SqlStore(make_url(database_url))
+    one.apply(beats("a", hostname="first"))
+    other.apply(beats("a", "b", hostname="second"))
+    one.apply(beats("a", "b"))
+    one.delete("b")
+    other.apply(beats("b"))
+    one.apply(beats("b"))
+
+    a, b = one.page(after=None, limit=2)
+    one.close()
+    other.close()
+    assert ("second", 3) == (a.hostname, a.heartbeat_count)
+    assert (None, 2) == (b.hostname, b.heartbeat_count)
+
+
+def test_what_a_store_does_not_remember_it_reads_again(database_url: str) -> None:
+    forgetful = SqlStore(make_url(database_url), remembered=1)
+    ids = [f"s{n}" for n in range(5)]
+    forgetful.apply(beats(*ids, hostname="host"))
+    for _ in range(2):
+        for server_id in ids:
+            forgetful.apply(beats(server_id))
+
+    kept = forgetful.page(after=None, limit=9)
+    forgetful.close()
+    assert [(s, "host", 3) for s in ids] == [
+        (r.server_id, r.hostname, r.heartbeat_count) for r in kept
+    ]
+
+
+def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
+    return [
+        Incoming(message=Heartbeat(server_id=each, hostname=hostname), received_at=MOMENT)
+        for each in ids
+    ]
 
 
 @given(

@@ -31,5 +31,6 @@ def upgrade() -> None:
         sa.Column("registered_at", sa.BigInteger),
         sa.Column("last_seen", sa.BigInteger, nullable=False),
         sa.Column("heartbeat_count", sa.BigInteger, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("server_id", name="pk_servers"),
     )
