@@ -145,6 +145,7 @@ def run_demo(session: nox.Session, folder: Path) -> None:
         [python, "-m", "uvicorn", "receiver.app:app", f"--port={port}", "--log-level=warning"],
         cwd=folder,
         env=environment,
+        start_new_session=True,  # Ctrl-C is for the fleet; the receiver is ended after it
     )
     try:
         wait_until_healthy(url)

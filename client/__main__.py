@@ -7,7 +7,6 @@ The token is read from FLEET_TOKEN, so that no list of processes shows it.
 import argparse
 import contextlib
 import functools
-import math
 import os
 import sys
 import time
@@ -21,6 +20,7 @@ from client.made_up import made_up_fleet
 
 __all__ = ["main"]
 
+_LONGEST_INTERVAL_SECONDS = 86_400
 _print = functools.partial(print, flush=True)
 
 
@@ -96,17 +96,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= _LONGEST_INTERVAL_SECONDS:
+            return float(text)
+    raise argparse.ArgumentTypeError(
+        f"expected a number of seconds above 0, a day at most, got {text!r}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The receiver's HTTP interface for programs."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,12 +32,13 @@ MAX_BATCH_SIZE = 1000
 Answer = tuple[int, object]
 
 
-def routes() -> list[Route]:
-    """Each call of the interface."""
+def routes(*, body_seconds: float) -> list[Route]:
+    """Each call of the interface; a body must arrive within so many seconds."""
+    posted = partial(Posted, within_seconds=body_seconds)
     return [
-        Route("/heartbeat", Posted(heartbeat), methods=["POST"]),
-        Route("/heartbeats", Posted(heartbeats, max_bytes=MAX_BATCH_BYTES), methods=["POST"]),
-        Route("/register", Posted(register), methods=["POST"]),
+        Route("/heartbeat", posted(heartbeat), methods=["POST"]),
+        Route("/heartbeats", posted(heartbeats, max_bytes=MAX_BATCH_BYTES), methods=["POST"]),
+        Route("/register", posted(register), methods=["POST"]),
         Route("/servers", list_servers, methods=["GET"]),
         # A server_id may hold slashes.
         Route("/servers/{server_id:path}", get_server, methods=["GET"]),
@@ -59,12 +61,13 @@ class Posted:
         take: Callable[[Fleet, object], Awaitable[Answer]],
         *,
         max_bytes: int = MAX_BODY_BYTES,
+        within_seconds: float,
     ) -> None:
         self._take = take
-        self._max_bytes = max_bytes
+        self._read = partial(json_body, max_bytes=max_bytes, within_seconds=within_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await json_body(scope, receive, max_bytes=self._max_bytes)
+        body = await self._read(scope, receive)
         status, content = await self._take(scope["app"].state.fleet, body)
         answer = orjson.dumps(content)
         headers = [_JSON_TYPE, (b"content-length", b"%d" % len(answer))]

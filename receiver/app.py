@@ -26,9 +26,10 @@ def create_app(
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    body_seconds: float = 10.0,
 ) -> Starlette:
     """
-    The receiver as an ASGI app.
+    The receiver as an ASGI app; a body must arrive within so many seconds.
 
     Settings are read and the database is opened when it starts, not here.
     """
@@ -47,7 +48,7 @@ def create_app(
             store.close()
 
     return Starlette(
-        routes=[*api.routes(), *pages.routes()],
+        routes=[*api.routes(body_seconds=body_seconds), *pages.routes()],
         exception_handlers=exception_handlers(),
         middleware=[Middleware(SayWhyNotStarted)],
         lifespan=lifespan,

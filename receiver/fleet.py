@@ -59,7 +59,8 @@ class Fleet:
         return self._clock()
 
     def uptime_seconds(self) -> float:
-        return (self._clock() - self._started_at).total_seconds()
+        # The clock may have been set back.
+        return max(0.0, (self._clock() - self._started_at).total_seconds())
 
     async def register(self, registration: Registration) -> Applied:
         (applied,) = await self._apply([registration])

@@ -54,7 +54,7 @@ def _register() -> Json:
         "responses": {
             "200": _answer("A known server", _done("registered")),
             "201": _answer("A new server", _done("registered")),
-            **_problems(400, 413, 415, 422, 503),
+            **_problems(400, 408, 413, 415, 422, 503),
         },
     }
 
@@ -66,7 +66,7 @@ def _heartbeat() -> Json:
         "requestBody": _body(_ref("Heartbeat")),
         "responses": {
             "200": _answer("Merged and committed", _ref("Counted")),
-            **_problems(400, 413, 415, 422, 503),
+            **_problems(400, 408, 413, 415, 422, 503),
         },
     }
 
@@ -90,7 +90,7 @@ def _heartbeats() -> Json:
                     },
                 ),
             ),
-            **_problems(400, 413, 415, 422, 503),
+            **_problems(400, 408, 413, 415, 422, 503),
         },
     }
 
@@ -205,6 +205,7 @@ def _problems(*statuses: int) -> Json:
 _STATUSES = {
     400: "The request cannot be read",
     404: "There is no such server",
+    408: "The body does not arrive",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "The message breaks the contract",

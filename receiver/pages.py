@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import humanize
 from starlette.requests import Request
@@ -61,9 +62,14 @@ def _exactly(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _in_path(text: str) -> str:
+    """As one segment of a path, slashes and all."""
+    return quote(text, safe="")
+
+
 def _make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=_HERE / "templates")
-    templates.env.filters.update(ago=_ago, exactly=_exactly)
+    templates.env.filters.update(ago=_ago, exactly=_exactly, in_path=_in_path)
     return templates
 
 

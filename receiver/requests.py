@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+from anyio import fail_after
 from attrs import frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
@@ -45,38 +46,61 @@ class ListQuery:
     total: bool = False
 
 
-async def json_body(scope: Scope, receive: Receive, *, max_bytes: int) -> object:
+async def json_body(
+    scope: Scope, receive: Receive, *, max_bytes: int, within_seconds: float
+) -> object:
     """
     The body of a request, as JSON decodes it.
 
-    Raises Refusal for another media type or too large a body, MalformedJSON, and
-    ClientDisconnect.
+    Raises Refusal for another media type, too large a body, or one that takes too long
+    to arrive, MalformedJSON, and ClientDisconnect.
     """
-    _expect_json(scope)
-    message = await receive()
-    body = message.get("body", b"")
-    while message.get("more_body", False) and len(body) <= max_bytes:
-        message = await receive()
-        body += message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    if len(body) > max_bytes:
+    _expect_json(scope, max_bytes)
+    try:
+        with fail_after(within_seconds):
+            body = await _body(receive, max_bytes)
+    except TimeoutError as error:
         raise Refusal(
-            413,
-            "body_too_large",
-            f"A body may have {max_bytes} bytes at most.",
+            408,
+            "body_too_slow",
+            f"The body did not arrive within {within_seconds:g} seconds.",
             headers={"Connection": "close"},
-        )
+        ) from error
     return parse(body)
 
 
-def _expect_json(scope: Scope) -> None:
+async def _body(receive: Receive, max_bytes: int) -> bytes:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        more = message.get("more_body", False)
+    return body
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(
+        413,
+        "body_too_large",
+        f"A body may have {max_bytes} bytes at most.",
+        headers={"Connection": "close"},
+    )
+
+
+def _expect_json(scope: Scope, max_bytes: int) -> None:
     media_type, encoding = b"", b"identity"
     for name, value in scope["headers"]:
         if name == b"content-type":
             media_type = value
         elif name == b"content-encoding":
             encoding = value
+        elif name == b"content-length" and int(value) > max_bytes:
+            raise _too_large(max_bytes)
     if media_type != b"application/json":
         _accept_media_type(media_type.decode("latin-1"))
     if encoding.lower() != b"identity":
@@ -105,11 +129,7 @@ def list_query(request: Request) -> ListQuery:
     problems = []
     for name, text in request.query_params.multi_items():
         try:
-            key, read = _PARAMETERS[name]
-            found[key] = read(text)
-        except KeyError:
-            known = ", ".join(_PARAMETERS)
-            problems.append(Problem(name, f"is no parameter here; these are: {known}"))
+            _take(found, name, text)
         except ValueError as error:
             problems.append(Problem(name, str(error)))
     if problems:
@@ -117,6 +137,15 @@ def list_query(request: Request) -> ListQuery:
         raise Refusal(400, "invalid_parameter", detail, errors=problems)
 
     return ListQuery(**found)
+
+
+def _take(found: dict[str, Any], name: str, text: str) -> None:
+    if name not in _PARAMETERS:
+        raise ValueError(f"is no parameter here; these are: {', '.join(_PARAMETERS)}")
+    key, read = _PARAMETERS[name]
+    if key in found:
+        raise ValueError("is there more than once")
+    found[key] = read(text)
 
 
 def write_cursor(after: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, select
-from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from contract import ServerRecord
@@ -79,7 +79,7 @@ class SqlStore:
 
     def get(self, server_id: str) -> ServerRecord | None:
         query = select(servers).where(servers.c.server_id == server_id)
-        with _available(), self._reading.connect() as connection:
+        with self.connection() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else row_of(row).record
 
@@ -87,11 +87,11 @@ class SqlStore:
         query = select(servers).order_by(servers.c.server_id).limit(limit)
         if after is not None:
             query = query.where(servers.c.server_id > after)
-        with _available(), self._reading.connect() as connection:
+        with self.connection() as connection:
             return [row_of(row).record for row in connection.execute(query).mappings()]
 
     def count(self) -> int:
-        with _available(), self._reading.connect() as connection:
+        with self.connection() as connection:
             return connection.execute(select(func.count()).select_from(servers)).scalar_one()
 
     def delete(self, server_id: str) -> bool:
@@ -103,12 +103,22 @@ class SqlStore:
         self._writing.dispose()
 
     @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection to read with."""
+        with _available(), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with self._turn, _available(), self._writing.begin() as connection:
             yield connection
 
 
-_AWAY = (InterfaceError, InternalError, OperationalError, PoolTimeout)
+_PATIENCE_SECONDS = 2.0
+"""How long to wait for a database that another process has locked: two such waits, the
+transaction under way and the next, end before a sender gives up after 5 seconds."""
+
+_AWAY = (InterfaceError, OperationalError, PoolTimeout)
 
 
 @contextmanager
@@ -124,7 +134,7 @@ def _available() -> Iterator[None]:
 
 
 def _engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 5.0}, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:

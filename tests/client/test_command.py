@@ -108,10 +108,10 @@ def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
     [
         ([], "--url"),
         (["--url=localhost"], "must begin with http"),
-        (["--url=http://host", "--count=0"], "must be 1 or more"),
+        (["--url=http://host", "--count=0"], "a whole number, 1 or more"),
         (["--url=http://host", "--beats=x"], "--beats"),
-        (["--url=http://host", "--interval=0"], "must be above 0"),
-        (["--url=http://host", "--interval=nan"], "must be above 0"),
+        (["--url=http://host", "--interval=0"], "a number of seconds above 0"),
+        (["--url=http://host", "--interval=nan"], "a number of seconds above 0"),
         (["--url=http://host", "--demo", "--count=2"], "3 or more"),
         (["--url=http://host", "--token=s3cret"], "unrecognized"),
     ],

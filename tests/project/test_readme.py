@@ -48,6 +48,32 @@ def test_parameters_of_the_addon_are_all_in_the_table() -> None:
     assert used == set(re.findall(r"^\| `(mcp\.\w+)` \|", README, re.MULTILINE))
 
 
+def test_every_variable_that_is_read_is_spoken_of() -> None:
+    sources = [
+        f for room in ("client", "receiver", "odoo_addon") for f in ROOT.glob(f"{room}/**/*.py")
+    ]
+    named = {
+        name
+        for file in sources
+        for name in re.findall(r'"((?:FLEET|MCP|ODOO)_[A-Z_]+)"', file.read_text())
+    }
+
+    assert {"FLEET_TOKEN", "MCP_PHONE_HOME_TOKEN", "ODOO_STAGE"} <= named
+    assert set() == {name for name in named if f"`{name}`" not in README}
+
+
+def test_defaults_of_the_addon_are_those_in_the_table() -> None:
+    source = (ADDON / "services/settings.py").read_text()
+    rows = dict(re.findall(r"^\| `(mcp\.\w+)` \| (\d+) \|", README, re.MULTILINE))
+    found = dict(re.findall(r"^DEFAULT_(\w+) = (\d+)", source, re.MULTILINE))
+
+    assert rows == {
+        "mcp.phone_home_timeout": found["TIMEOUT_SECONDS"],
+        "mcp.phone_home_retries": found["ATTEMPTS"],
+        "mcp.server_port": found["PORT"],
+    }
+
+
 def test_default_in_the_table_is_the_default() -> None:
     (default,) = re.findall(r"^\| `FLEET_DATABASE_URL` \| `(.+?)` \|", README, re.MULTILINE)
 

@@ -166,18 +166,24 @@ def test_torn_database_is_answered_with_503_and_no_detail_leaks(
         assert "servers" not in answer.json()["detail"]
 
 
-def test_failure_that_nobody_foresaw_shows_no_traceback(
-    receiver: httpx.Client, tmp_path: Path
-) -> None:
-    with sqlite3.connect(tmp_path / "fleet.db") as other:
-        other.execute(
-            "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"
+def test_failure_that_nobody_foresaw_is_logged_and_shows_nothing(tmp_path: Path) -> None:
+    with receiver_process(tmp_path) as receiver:
+        with sqlite3.connect(tmp_path / "fleet.db") as other:
+            other.execute(
+                "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        other.close()
+        answer = httpx.post(
+            f"{receiver.url}/heartbeat",
+            json=messages.slim(hostname="a-private-name"),
+            trust_env=False,
         )
-    other.close()
-
-    answer = receiver.post("/heartbeat", json=messages.slim())
+        kept = counts(receiver.url)
+        log = receiver.log.read_text()
 
     assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
     assert "Nothing was changed" in answer.json()["detail"]
     assert "Traceback" not in answer.text
-    assert 0 == receiver.get("/health").json()["server_count"]
+    assert {} == kept
+    assert "IntegrityError" in log
+    assert "a-private-name" not in log

@@ -77,6 +77,7 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
         ("cursor=!", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
+        ("limit=1&limit=2", "limit: is there more than once"),
         ("colour=red", "colour: is no parameter here; these are: limit, cursor, total"),
     ],
 )
@@ -123,6 +124,12 @@ def test_state_follows_the_silence(receiver: httpx.Client, clock: Clock) -> None
     states.append((receiver.get("/servers").json()["servers"][0]["state"], False))
 
     assert [("new", False), ("late", True), ("down", True), ("up", False)] == states
+
+
+def test_uptime_is_never_negative(receiver: httpx.Client, clock: Clock) -> None:
+    clock.advance(-3600)
+
+    assert 0.0 == receiver.get("/health").json()["uptime_seconds"]
 
 
 def test_health_tells_uptime_and_count(receiver: httpx.Client, clock: Clock) -> None:

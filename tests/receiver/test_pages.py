@@ -1,6 +1,7 @@
 """The page for people."""
 
 import html
+import re
 
 import httpx
 
@@ -41,6 +42,14 @@ def test_hostile_names_show_as_text(receiver: httpx.Client) -> None:
 
     assert "<script" not in page
     assert hostile in html.unescape(page)
+
+
+def test_link_of_a_server_leads_to_it_whatever_its_id(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.slim(server_id="../a b/health"))
+
+    (link,) = re.findall(r'href="(servers/[^"]+)"', receiver.get("/").text)
+
+    assert "../a b/health" == receiver.get(f"/{link}").json()["server_id"]
 
 
 def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:

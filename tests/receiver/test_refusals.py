@@ -1,12 +1,15 @@
 """Whatever is wrong with a request, the answer says so and the record stays what it was."""
 
 import json
+import socket
 from typing import Any
 
 import httpx
 import pytest
 
 import messages
+from receiver.app import create_app
+from servers import Clock, serve
 
 JSON = {"Content-Type": "application/json"}
 
@@ -150,14 +153,45 @@ def test_batch_that_is_none_is_refused_whole(
 
 def test_endless_body_is_cut_off(receiver: httpx.Client) -> None:
     def endless() -> Any:
-        while True:
-            yield b" " * 4096
+        for _ in range(2000):  # 128 MiB are as good as endless
+            yield b" " * 65536
 
     try:
         answer = receiver.post("/heartbeat", content=endless(), headers=JSON)
     except httpx.WriteError:
         return  # the receiver hung up on us, which is as good
     assert 413 == answer.status_code
+
+
+def test_announced_size_is_enough_to_be_refused(receiver: httpx.Client) -> None:
+    with socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw:
+        raw.sendall(
+            b"POST /heartbeat HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 99999999999\r\n\r\n"
+        )
+        assert raw.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_body_that_does_not_arrive_is_not_waited_for(database_url: str, clock: Clock) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock, body_seconds=0.05)
+    with (
+        serve(app) as receiver,
+        socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw,
+    ):
+        raw.sendall(
+            b"POST /heartbeat HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+            b'Content-Length: 50\r\n\r\n{"s'
+        )
+        answer = raw.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"body_too_slow"' in answer
+
+
+def test_body_in_pieces_is_counted_whole(receiver: httpx.Client) -> None:
+    pieces = iter([body(), b" " * 65536])
+
+    assert 413 == receiver.post("/heartbeat", content=pieces, headers=JSON).status_code
 
 
 def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:

@@ -40,6 +40,17 @@ def test_migrations_make_the_tables_that_the_code_expects(database_url: str) -> 
     assert [] == difference
 
 
+def test_a_commit_reaches_the_disk(database_url: str) -> None:
+    store = SqlStore(make_url(database_url))
+
+    with store.connection() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+    store.close()
+
+    assert ("wal", 2) == (mode, synchronous)
+
+
 def test_columns_are_the_fields_of_a_record() -> None:
     assert [*(field.name for field in fields(ServerRecord)), "revision"] == servers.columns.keys()
 
