@@ -187,3 +187,19 @@ def test_failure_that_nobody_foresaw_is_logged_and_shows_nothing(tmp_path: Path)
     assert {} == kept
     assert "IntegrityError" in log
     assert "a-private-name" not in log
+
+
+def test_failure_that_nobody_foresaw_changes_nothing(
+    receiver: httpx.Client, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "fleet.db") as other:
+        other.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    other.close()
+
+    answer = receiver.post("/heartbeat", json=messages.slim())
+
+    assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+    assert "close" == answer.headers["connection"]
+    assert 0 == receiver.get("/health").json()["server_count"]
