@@ -70,6 +70,14 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """What a heartbeat costs, beside a plain handler and as the fleet grows; the load is wrk's."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["bench"])
+    # A folder that is run imports from itself, and so not the packages of the checkout.
+    session.run("python", "benchmarks", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
+
+
+@nox.session(default=False)
 def lock(session: nox.Session) -> None:
     """Write the exact versions that every session installs, from the ranges in pyproject.toml."""
     session.install("uv")

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from attrs import Attribute
 
 from contract.errors import InvalidMessage, Problem
-from contract.fields import Unexpected, rule_of
+from contract.fields import BROKEN, Unexpected, rule_of
 
 __all__ = ["checked"]
 
@@ -28,7 +28,8 @@ def checked(_: type, attributes: list[Attribute[Any]]) -> list[Attribute[Any]]:
 def _converter(name: str, kind: Any) -> Take:
     present = [each for each in get_args(kind) if each is not NoneType]
     optional = NoneType in get_args(kind)
-    take = _take(present[0] if optional else kind)
+    kind = present[0] if optional else kind
+    take = _take(kind)
 
     # Every message comes through here once for each of its fields.
     def convert(value: Any) -> Any:
@@ -36,35 +37,46 @@ def _converter(name: str, kind: Any) -> Take:
             return None
         try:
             return take(value)
-        except Unexpected as error:
-            raise InvalidMessage([Problem(name + error.path, str(error))]) from error
+        except BROKEN as error:
+            unexpected = _unexpected(kind, value, error)
+            raise InvalidMessage([Problem(name + unexpected.path, str(unexpected))]) from error
 
     return convert
 
 
 def _take(kind: Any) -> Take:
+    """Gives back what a field may hold. Raises one of `BROKEN`."""
     if (rule := rule_of(kind)) is not None:
-        return rule.take
+        return rule.from_python
     if get_origin(kind) is tuple:
-        return _each(_take(get_args(kind)[0]))
+        return _each(get_args(kind)[0])
     return _instance_of(kind)
 
 
-def _each(take: Take) -> Take:
+def _unexpected(kind: Any, value: Any, error: Exception) -> Unexpected:
+    if (rule := rule_of(kind)) is not None:
+        return Unexpected(rule.expected, value)
+    assert isinstance(error, Unexpected)
+    return error
+
+
+def _each(kind: Any) -> Take:
+    take = _take(kind)
+
     def take_each(values: Any) -> Any:
         if not isinstance(values, list | tuple):
             raise Unexpected("a list", values)
-        return tuple([_at(index, take, value) for index, value in enumerate(values)])
+        items = []
+        for index, value in enumerate(values):
+            try:
+                items.append(take(value))
+            except BROKEN as error:
+                unexpected = _unexpected(kind, value, error)
+                unexpected.path = f"[{index}]"
+                raise unexpected from error
+        return tuple(items)
 
     return take_each
-
-
-def _at(index: int, take: Take, value: Any) -> Any:
-    try:
-        return take(value)
-    except Unexpected as error:
-        error.path = f"[{index}]"
-        raise
 
 
 def _instance_of(kind: type) -> Take:

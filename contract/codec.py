@@ -20,9 +20,9 @@ from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 import orjson
-from attrs import has
+from attrs import fields, has
 from cattrs import BaseValidationError, ClassValidationError, Converter
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from contract.errors import InvalidMessage, MalformedJSON, Problem
@@ -124,10 +124,10 @@ def _make_detailed() -> OrjsonConverter:
 
 
 def _make_quick() -> OrjsonConverter:
-    """Only converts, for classes whose constructors check: four times as fast."""
+    """Only converts, for classes whose constructors check: many times as fast."""
     converter = make_converter(detailed_validation=False)
-    converter.register_structure_hook_factory(has, _class_hook)
-    converter.register_structure_hook_factory(_is_tuple, lambda _: _only(list, "a list", _as_is))
+    converter.register_structure_hook_factory(has, _quick_class_hook)
+    converter.register_structure_hook_factory(_is_tuple, lambda _: _as_is)
     converter.register_structure_hook_factory(_has_rule, _parsing_hook)
     converter.register_structure_hook_factory(_is_optional, _optional_hook)
     return converter
@@ -171,6 +171,17 @@ def _as_is(value: Any, _: Any) -> Any:
 
 def _class_hook(kind: Any, converter: Converter) -> Hook:
     return _only(dict, "an object", make_dict_structure_fn(kind, converter))
+
+
+def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
+    """What needs no conversion goes to the constructor untouched, without a call."""
+    hooks = {each.name: converter.get_structure_hook(each.type) for each in fields(kind)}
+    converted = {
+        name: override(struct_hook=hook) for name, hook in hooks.items() if hook is not _as_is
+    }
+    return make_dict_structure_fn(
+        kind, converter, _cattrs_prefer_attrib_converters=True, **converted
+    )
 
 
 def _tuple_hook(kind: Any, converter: Converter) -> Hook:

@@ -1,6 +1,6 @@
 """The rule of the project: what a message changes in a record, and what it leaves."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,8 @@ from contract.messages import Heartbeat, Registration
 from contract.record import ServerRecord
 
 __all__ = ["merge", "register"]
+
+Message = Heartbeat | Registration
 
 
 def merge(
@@ -29,10 +31,17 @@ def merge(
     Raises WrongServer when the heartbeat is another server's, and ValueError when
     `received_at` has no offset.
     """
-    after = _heard(record, heartbeat, received_at)
-    after["heartbeat_count"] += 1
+    now = to_utc(received_at)
+    before = _before(record, heartbeat, now)
 
-    return ServerRecord(**after)
+    return ServerRecord(
+        **_said(heartbeat, before),
+        started_at=before.started_at,
+        first_seen=before.first_seen,
+        registered_at=before.registered_at,
+        last_seen=now,
+        heartbeat_count=before.heartbeat_count + 1,
+    )
 
 
 def register(
@@ -44,34 +53,41 @@ def register(
     As `merge`, but the heartbeats counted so far stay, and `registered_at` becomes
     `received_at`.
     """
-    after = _heard(record, registration, received_at)
-    after["registered_at"] = after["last_seen"]
-
-    return ServerRecord(**after)
-
-
-def _heard(
-    record: ServerRecord | None, message: Heartbeat | Registration, received_at: datetime
-) -> dict[str, Any]:
-    """The fields of the record after any message: what it said, and when."""
     now = to_utc(received_at)
+    before = _before(record, registration, now)
+
+    return ServerRecord(
+        **_said(registration, before),
+        status=before.status,
+        timestamp=before.timestamp,
+        uptime_seconds=before.uptime_seconds,
+        first_seen=before.first_seen,
+        registered_at=now,
+        last_seen=now,
+        heartbeat_count=before.heartbeat_count,
+    )
+
+
+def _before(record: ServerRecord | None, message: Message, now: datetime) -> ServerRecord:
     if record is None:
-        record = ServerRecord(server_id=message.server_id, first_seen=now, last_seen=now)
+        return ServerRecord(server_id=message.server_id, first_seen=now, last_seen=now)
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)
-
-    said = {name: value for name, value in _fields_of(message) if value is not None}
-    return {**dict(_fields_of(record)), **said, "last_seen": now}
+    return record
 
 
-def _fields_of(instance: Heartbeat | Registration | ServerRecord) -> Iterable[tuple[str, Any]]:
-    names, values = _GETTERS[type(instance)]
-    return zip(names, values(instance), strict=True)
+def _said(message: Message, before: ServerRecord) -> dict[str, Any]:
+    """The fields of the message; those that it does not hold as they were before."""
+    names, values = _FIELDS[type(message)]
+    return {
+        name: old if new is None else new
+        for name, new, old in zip(names, values(message), values(before), strict=True)
+    }
 
 
-def _getters(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
     names = tuple(field.name for field in fields(kind))
     return names, attrgetter(*names)
 
 
-_GETTERS = {kind: _getters(kind) for kind in (Heartbeat, Registration, ServerRecord)}
+_FIELDS = {kind: _fields_of(kind) for kind in (Heartbeat, Registration)}

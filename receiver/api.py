@@ -6,12 +6,13 @@ from typing import Any
 
 import orjson
 from attrs import asdict
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from contract import (
+    FleetError,
     Heartbeat,
     InvalidMessage,
     Problem,
@@ -22,9 +23,10 @@ from contract import (
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
 from receiver.openapi import document
+from receiver.problems import problem
 from receiver.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES, json_body, list_query, write_cursor
 
-__all__ = ["MAX_BATCH_SIZE", "routes"]
+__all__ = ["MAX_BATCH_SIZE", "Posted", "routes"]
 
 MAX_BATCH_SIZE = 1000
 
@@ -50,10 +52,10 @@ def routes(*, body_seconds: float) -> list[Route]:
 
 class Posted:
     """
-    A call that takes JSON and answers with JSON, as an ASGI app.
+    A call that takes JSON and answers with JSON or a problem, as an ASGI app.
 
-    Most of what a receiver hears comes through here, so it does without the Request and
-    Response of Starlette, which cost more than the merge.
+    Nearly everything that a receiver hears comes through here, so it does without the
+    middleware, the Request and the Response of Starlette, which cost more than the merge.
     """
 
     def __init__(
@@ -67,8 +69,16 @@ class Posted:
         self._read = partial(json_body, max_bytes=max_bytes, within_seconds=within_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._read(scope, receive)
-        status, content = await self._take(scope["app"].state.fleet, body)
+        try:
+            body = await self._read(scope, receive)
+            status, content = await self._take(scope["app"].state.fleet, body)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            await problem(error)(scope, receive, send)
+            if isinstance(error, FleetError):
+                return
+            raise  # for uvicorn to log
         answer = orjson.dumps(content)
         headers = [_JSON_TYPE, (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -111,14 +121,16 @@ async def heartbeats(fleet: Fleet, body: object) -> Answer:
 async def list_servers(request: Request) -> Response:
     """A page of the fleet."""
     query = list_query(request)
-    page = await _fleet(request).page(after=query.after, limit=query.limit)
+    page = await _fleet(request).page(
+        query.matching, after=query.after, limit=query.limit
+    )
     answer = {
         "servers": [sighting.to_json() for sighting in page.servers],
         "count": len(page.servers),
         "next_cursor": page.next_after and write_cursor(page.next_after),
     }
     if query.total:
-        answer["total"] = await _fleet(request).count()
+        answer["total"] = await _fleet(request).count(query.matching)
 
     return _json(answer)
 

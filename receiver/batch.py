@@ -1,17 +1,18 @@
 """Messages merged into the rows that they concern, within a transaction of somebody else's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from attrs import asdict, fields, frozen
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
 from contract import Heartbeat, Registration, ServerRecord, merge, register
-from receiver.tables import microseconds, servers
+from receiver.databases import PULSE, Database
+from receiver.tables import capabilities, microseconds, servers
 
-__all__ = ["Applied", "Incoming", "Row", "apply", "row_of"]
+__all__ = ["Applied", "Incoming", "Row", "apply", "forget", "row_of"]
 
 
 @frozen(kw_only=True)
@@ -22,7 +23,7 @@ class Incoming:
     received_at: datetime
 
 
-@frozen(kw_only=True)
+@frozen
 class Applied:
     """The record after a message, and whether the message made it."""
 
@@ -39,7 +40,10 @@ class Row:
 
 
 def apply(
-    connection: Connection, incoming: Sequence[Incoming], known: Mapping[str, Row]
+    database: Database,
+    connection: Connection,
+    incoming: Sequence[Incoming],
+    known: Mapping[str, Row],
 ) -> tuple[list[Applied], dict[str, Row]]:
     """
     Merge messages in their order, and write what they changed.
@@ -48,17 +52,28 @@ def apply(
     Gives back what became of each message, and the rows as they are once the transaction
     is committed.
     """
-    before = _read(connection, {each.message.server_id for each in incoming}, known)
+    ids = sorted({each.message.server_id for each in incoming})
+    before = _read(connection, database.revisions(connection, ids), known)
     after: dict[str, Row] = {}
     applied = []
     for each in incoming:
         server_id = each.message.server_id
         row = after.get(server_id) or before.get(server_id)
-        after[server_id] = _merged(row, each)
-        applied.append(Applied(record=after[server_id].record, created=row is None))
-    _write(connection, before, after)
+        after[server_id] = merged = _merged(row, each)
+        applied.append(Applied(merged.record, created=row is None))
+    _write(database, connection, [(before.get(each), after[each]) for each in ids])
 
     return applied, after
+
+
+def forget(database: Database, connection: Connection, server_id: str) -> bool:
+    """Delete what is kept of a server; False when there is nothing."""
+    row = _read(connection, database.revisions(connection, [server_id]), {}).get(server_id)
+    if row is None:
+        return False
+    _lose(connection, _pairs(row, _capabilities(row)))
+    connection.execute(delete(servers).where(servers.c.server_id == server_id))
+    return True
 
 
 def row_of(columns: RowMapping) -> Row:
@@ -68,10 +83,12 @@ def row_of(columns: RowMapping) -> Row:
     return Row(ServerRecord(**values), revision)
 
 
-def _read(connection: Connection, ids: set[str], known: Mapping[str, Row]) -> dict[str, Row]:
+def _read(
+    connection: Connection, revisions: Iterable[tuple[str, int]], known: Mapping[str, Row]
+) -> dict[str, Row]:
     rows = {}
     unknown = []
-    for server_id, revision in connection.execute(_REVISIONS, {"ids": list(ids)}):
+    for server_id, revision in revisions:
         row = known.get(server_id)
         if row is not None and row.revision == revision:
             rows[server_id] = row
@@ -93,44 +110,72 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
     return Row(after, microseconds(after.first_seen) if row is None else row.revision + 1)
 
 
-def _write(connection: Connection, before: Mapping[str, Row], after: Mapping[str, Row]) -> None:
-    new, changed, alive = [], [], []
-    for server_id, row in after.items():
-        old = before.get(server_id)
-        if old is None:
-            new.append(_columns(row))
-        elif _description(old.record) == _description(row.record):
-            alive.append({"key": server_id, **_pulse(row)})
-        else:
-            changed.append({"key": server_id, **_columns(row)})
-    for statement, parameters in ((_INSERT, new), (_UPDATE, changed), (_TOUCH, alive)):
-        if parameters:
-            connection.execute(statement, parameters)
+def _write(
+    database: Database, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
+) -> None:
+    """Write rows, from what they were to what they are, in the order given."""
+    new: list[Row] = []
+    changed: list[Row] = []
+    alive: list[Row] = []
+    gained: list[dict[str, str]] = []
+    lost: list[dict[str, str]] = []
+    for before, after in rows:
+        if before is not None and _description(before.record) == _description(after.record):
+            alive.append(after)
+            continue
+        (new if before is None else changed).append(after)
+        had, has = _capabilities(before), _capabilities(after)
+        gained += _pairs(after, has - had)
+        lost += _pairs(after, had - has)
+
+    if alive:
+        database.touch(connection, map(_pulse, alive))
+    if new:
+        connection.execute(insert(servers), list(map(_columns, new)))
+    if changed:
+        connection.execute(_UPDATE, [{"key": r.record.server_id, **_columns(r)} for r in changed])
+    if gained:
+        connection.execute(insert(capabilities), gained)
+    _lose(connection, lost)
+
+
+def _lose(connection: Connection, pairs: list[dict[str, str]]) -> None:
+    if pairs:
+        connection.execute(_LOSE, pairs)
+
+
+def _pulse(row: Row) -> tuple[Any, ...]:
+    """The columns that nearly every heartbeat changes, as a database keeps them; the key."""
+    record = row.record
+    return (
+        record.status,
+        record.timestamp and microseconds(record.timestamp),
+        record.uptime_seconds,
+        microseconds(record.last_seen),
+        record.heartbeat_count,
+        row.revision,
+        record.server_id,
+    )
 
 
 def _columns(row: Row) -> dict[str, Any]:
     return {**asdict(row.record, recurse=False), "revision": row.revision}
 
 
-def _pulse(row: Row) -> dict[str, Any]:
-    return dict(zip(_PULSE, (row.revision, *_pulse_of(row.record)), strict=True))
+def _capabilities(row: Row | None) -> set[str]:
+    return set() if row is None else set(row.record.capabilities or ())
 
 
-_PULSE_FIELDS = ("status", "timestamp", "uptime_seconds", "last_seen", "heartbeat_count")
-"""What nearly every heartbeat changes, where the other fields stay for weeks."""
+def _pairs(row: Row, names: Iterable[str]) -> list[dict[str, str]]:
+    return [{"name": name, "server_id": row.record.server_id} for name in names]
 
-_PULSE = ("revision", *_PULSE_FIELDS)
-_pulse_of = attrgetter(*_PULSE_FIELDS)
-_description = attrgetter(*(f.name for f in fields(ServerRecord) if f.name not in _PULSE_FIELDS))
 
-_IDS = servers.c.server_id.in_(bindparam("ids", expanding=True))
-_ONE = servers.c.server_id == bindparam("key")
-_REVISIONS = select(servers.c.server_id, servers.c.revision).where(_IDS)
-_READ = select(servers).where(_IDS)
-_INSERT = insert(servers)
+_description = attrgetter(*(f.name for f in fields(ServerRecord) if f.name not in PULSE))
+
+_READ = select(servers).where(servers.c.server_id.in_(bindparam("ids", expanding=True)))
 _UPDATE = (
     update(servers)
-    .where(_ONE)
+    .where(servers.c.server_id == bindparam("key"))
     .values({column.name: bindparam(column.name) for column in servers.columns})
 )
-_TOUCH = update(servers).where(_ONE).values({name: bindparam(name) for name in _PULSE})
+_LOSE = delete(capabilities).where(*(each == bindparam(each.name) for each in capabilities.columns))

@@ -5,6 +5,7 @@ What the receiver raises.
     └── ReceiverError
         ├── InvalidSetting      a FLEET_ variable cannot be used     invalid_setting
         ├── StoreUnavailable    the database does not answer         store_unavailable
+        │   └── OutcomeUnknown  it went away during the commit       outcome_unknown
         ├── Overloaded          too many messages wait               overloaded
         └── Refusal             a request that gets another answer   its own code
 """
@@ -13,7 +14,14 @@ from collections.abc import Iterable, Mapping
 
 from contract import FleetError, Problem
 
-__all__ = ["InvalidSetting", "Overloaded", "ReceiverError", "Refusal", "StoreUnavailable"]
+__all__ = [
+    "InvalidSetting",
+    "OutcomeUnknown",
+    "Overloaded",
+    "ReceiverError",
+    "Refusal",
+    "StoreUnavailable",
+]
 
 
 class ReceiverError(FleetError):
@@ -32,6 +40,12 @@ class StoreUnavailable(ReceiverError):
     """The database does not answer; what was asked of it did not happen."""
 
     code = "store_unavailable"
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The database went away during the commit; what was asked of it may have happened."""
+
+    code = "outcome_unknown"
 
 
 class Overloaded(ReceiverError):

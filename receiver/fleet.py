@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -9,7 +10,7 @@ from attrs import frozen
 
 from contract import Heartbeat, Registration, ServerRecord, State, liveness, unstructure
 from receiver.batch import Applied, Incoming
-from receiver.store import Store
+from receiver.store import EVERYTHING, Filter, Store
 from receiver.writer import Writer
 
 __all__ = ["Fleet", "Page", "Sighting"]
@@ -83,12 +84,13 @@ class Fleet:
     async def delete(self, server_id: str) -> bool:
         return await to_thread.run_sync(self._store.delete, server_id)
 
-    async def count(self) -> int:
-        return await to_thread.run_sync(self._store.count)
+    async def count(self, matching: Filter = EVERYTHING) -> int:
+        return await to_thread.run_sync(self._store.count, matching)
 
-    async def page(self, *, after: str | None, limit: int) -> Page:
-        """At most `limit` servers, beginning after the one given."""
-        records = await to_thread.run_sync(lambda: self._store.page(after=after, limit=limit + 1))
+    async def page(self, matching: Filter, *, after: str | None, limit: int) -> Page:
+        """At most `limit` servers of those that match, beginning after the one given."""
+        read = partial(self._store.page, matching, after=after, limit=limit + 1)
+        records = await to_thread.run_sync(read)
         listed = records[:limit]
         return Page(
             servers=[self._seen(record) for record in listed],

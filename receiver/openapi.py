@@ -3,8 +3,11 @@
 from functools import cache
 from typing import Any
 
+from attrs import fields
+
 from contract import Heartbeat, Registration, ServerRecord, State, json_schema
 from receiver.requests import DEFAULT_LIMIT, MAX_LIMIT
+from receiver.store import Filter
 
 __all__ = ["document"]
 
@@ -108,8 +111,12 @@ def _list_servers() -> Json:
             _parameter("cursor", "The next_cursor of an earlier answer.", {"type": "string"}),
             _parameter(
                 "total",
-                "Whether to count all servers, which costs a scan.",
+                "Whether to count all servers that match, which costs a scan.",
                 {"type": "boolean", "default": False},
+            ),
+            *(
+                _parameter(field.name, "Only servers with it.", {"type": "string"})
+                for field in fields(Filter)
             ),
         ],
         "responses": {"200": _answer("A page", _page_schema()), **_problems(400, 503)},

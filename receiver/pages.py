@@ -13,6 +13,7 @@ from starlette.templating import Jinja2Templates
 
 from receiver.fleet import Fleet
 from receiver.requests import list_query, write_cursor
+from receiver.store import EVERYTHING
 
 __all__ = ["routes"]
 
@@ -37,21 +38,25 @@ async def fleet_page(request: Request) -> Response:
     """The fleet as a table."""
     query = list_query(request)
     fleet: Fleet = request.app.state.fleet
-    page = await fleet.page(after=query.after, limit=query.limit)
+    page = await fleet.page(query.matching, after=query.after, limit=query.limit)
 
     return _TEMPLATES.TemplateResponse(
         request,
         "fleet.html",
         {
             "servers": page.servers,
-            "total": await fleet.count(),
-            "next_cursor": page.next_after and write_cursor(page.next_after),
-            "first_page": query.after is None,
+            "total": await fleet.count(query.matching),
+            "next_page": page.next_after and _with_cursor(request, write_cursor(page.next_after)),
+            "whole_fleet": query.after is None and query.matching == EVERYTHING,
             "now": fleet.now(),
             "base_url": str(request.base_url).rstrip("/"),
         },
         headers=_HEADERS,
     )
+
+
+def _with_cursor(request: Request, cursor: str) -> str:
+    return f"./?{request.url.include_query_params(cursor=cursor).query}"
 
 
 def _ago(moment: datetime, now: datetime) -> str:

@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 from attrs import asdict
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from contract import InvalidMessage, MalformedJSON
-from receiver.errors import Overloaded, Refusal, StoreUnavailable
+from contract import FleetError, InvalidMessage, MalformedJSON
+from receiver.errors import OutcomeUnknown, Overloaded, Refusal, StoreUnavailable
 
-__all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "refusal"]
+__all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "problem", "refusal"]
 
 RETRY_AFTER_SECONDS = 5
 
@@ -25,15 +25,17 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 def exception_handlers() -> dict[Any, ExceptionHandler]:
     """What the app answers when a handler raises."""
     return {
-        Refusal: _refused,
-        InvalidMessage: _refused,
-        MalformedJSON: _refused,
-        Overloaded: _refused,
-        StoreUnavailable: _refused,
+        FleetError: _problem,
         HTTPException: _http_exception,
-        ClientDisconnect: _nobody_listens,
-        Exception: _unexpected,
+        Exception: _problem,
     }
+
+
+def problem(error: Exception) -> Response:
+    """The answer to a request that made its handler raise."""
+    if isinstance(error, StoreUnavailable | Overloaded):
+        _log.warning("%s", error)
+    return _document(refusal(error))
 
 
 def refusal(error: Exception) -> Refusal:
@@ -45,6 +47,14 @@ def refusal(error: Exception) -> Refusal:
             return Refusal(400, error.code, str(error))
         case InvalidMessage():
             return Refusal(422, error.code, str(error), errors=error.problems)
+        case OutcomeUnknown():
+            return Refusal(
+                503,
+                error.code,
+                "The database went away while it committed; whether the message counts is not "
+                "known. Send it again.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
         case StoreUnavailable():
             return Refusal(
                 503,
@@ -60,8 +70,7 @@ def refusal(error: Exception) -> Refusal:
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         case _:
-            # Starlette raises the error once more after this answer: uvicorn then logs it,
-            # and hangs up.
+            # The error is raised once more after this answer: uvicorn logs it, and hangs up.
             return Refusal(
                 500,
                 "internal_error",
@@ -70,10 +79,8 @@ def refusal(error: Exception) -> Refusal:
             )
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    if isinstance(error, StoreUnavailable | Overloaded):
-        _log.warning("%s", error)
-    return _document(refusal(error))
+async def _problem(_: Request, error: Exception) -> Response:
+    return problem(error)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -86,14 +93,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     return _document(
         Refusal(status, _CODES.get(status, "http_error"), detail, headers=error.headers)
     )
-
-
-async def _nobody_listens(_: Request, __: Exception) -> Response:
-    return Response(status_code=400)
-
-
-async def _unexpected(_: Request, error: Exception) -> Response:
-    return _document(refusal(error))
 
 
 def _document(error: Refusal) -> Response:

@@ -1,6 +1,7 @@
 """The settings of the receiver: environment variables that begin with `FLEET_`, read once."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from attrs import frozen
 from sqlalchemy import URL, make_url
@@ -38,9 +39,17 @@ def _database_url(text: str) -> URL:
         url = make_url(text)
     except ArgumentError:
         url = None
-    if url is None or url.get_backend_name() != "sqlite" or not url.database:
-        raise InvalidSetting(
-            "FLEET_DATABASE_URL: expected the address of a database file, "
-            "such as sqlite:///fleet.db or sqlite:////var/lib/fleet/fleet.db"
-        )
-    return url
+    if url is not None and url.drivername == "sqlite" and url.database:
+        return url
+    if url is not None and url.drivername == "postgresql+psycopg":
+        if find_spec("psycopg") is None:
+            raise InvalidSetting(
+                "FLEET_DATABASE_URL: PostgreSQL needs a driver; "
+                "install it with: pip install 'odoo-mcp-fleet[receiver,postgres]'"
+            )
+        return url
+    raise InvalidSetting(
+        "FLEET_DATABASE_URL: expected the address of a database, "
+        "such as sqlite:///fleet.db, sqlite:////var/lib/fleet/fleet.db "
+        "or postgresql+psycopg://user:password@host/fleet"
+    )

@@ -6,40 +6,70 @@ returns after the commit. All of them raise StoreUnavailable when the database d
 not answer, and nothing has changed then.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, select
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from attrs import asdict, frozen
+from sqlalchemy import URL, ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from contract import ServerRecord
 from receiver import batch
-from receiver.batch import Applied, Incoming, Row, row_of
-from receiver.errors import StoreUnavailable
-from receiver.tables import servers
+from receiver.batch import Applied, Incoming, Row, forget, row_of
+from receiver.databases import PATIENCE_SECONDS, database_of
+from receiver.errors import OutcomeUnknown, StoreUnavailable
+from receiver.tables import capabilities, servers
 
-__all__ = ["SqlStore", "Store"]
+__all__ = ["EVERYTHING", "Filter", "SqlStore", "Store"]
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Filter:
+    """Which servers are meant: those that match in everything that is not None."""
+
+    stage: str | None = None
+    database: str | None = None
+    version: str | None = None
+    odoo_version: str | None = None
+    capability: str | None = None
+
+
+EVERYTHING = Filter()
 
 
 class Store(Protocol):
     """What the receiver asks of a store."""
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
-        """Merge messages, in their order, and commit them together."""
+        """
+        Merge messages, in their order, and commit them together.
+
+        Raises OutcomeUnknown when the database went away during the commit.
+        """
 
     def get(self, server_id: str) -> ServerRecord | None:
         """The record of a server."""
 
-    def page(self, *, after: str | None, limit: int) -> list[ServerRecord]:
+    def page(self, matching: Filter, *, after: str | None, limit: int) -> list[ServerRecord]:
         """At most `limit` records in the order of their `server_id`, after the one given."""
 
-    def count(self) -> int:
+    def count(self, matching: Filter) -> int:
         """How many servers there are."""
 
     def delete(self, server_id: str) -> bool:
@@ -60,47 +90,52 @@ class SqlStore:
     """
 
     def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
-        self._writing = _engine(url)
-        self._reading = self._writing.execution_options(begin="BEGIN")
+        self._database = database_of(url)
+        self._engine = self._database.engine(url)
+        self._reading = self._engine.execution_options(reads=True)
         # Writers of one process take turns here; in SQLite they would have to poll.
         self._turn = Lock()
+        self._batches = count()
         self._known: dict[str, Row] = {}
         self._remembered = remembered
-        with self._transaction() as connection:
+        with _available(), self._engine.begin() as connection:
+            self._database.wait_for_migrations(connection)
             _migrate(connection)
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
-        with self._transaction() as connection:
-            applied, rows = batch.apply(connection, incoming, self._known)
-        if len(self._known) > self._remembered:
-            self._known = {}
-        self._known.update(rows)
+        with self._turn:
+            applied, rows = self._write(
+                lambda connection: batch.apply(self._database, connection, incoming, self._known)
+            )
+            if len(self._known) > self._remembered:
+                self._known = {}
+            self._known.update(rows)
         return applied
 
     def get(self, server_id: str) -> ServerRecord | None:
-        query = select(servers).where(servers.c.server_id == server_id)
         with self.connection() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_ONE, {"key": server_id}).mappings().one_or_none()
         return None if row is None else row_of(row).record
 
-    def page(self, *, after: str | None, limit: int) -> list[ServerRecord]:
-        query = select(servers).order_by(servers.c.server_id).limit(limit)
+    def page(self, matching: Filter, *, after: str | None, limit: int) -> list[ServerRecord]:
+        key = servers.c.server_id if matching.capability is None else capabilities.c.server_id
+        query = _those(select(servers), matching).order_by(key).limit(limit)
         if after is not None:
-            query = query.where(servers.c.server_id > after)
+            query = query.where(key > after)
         with self.connection() as connection:
             return [row_of(row).record for row in connection.execute(query).mappings()]
 
-    def count(self) -> int:
+    def count(self, matching: Filter) -> int:
+        query = _those(select(func.count()).select_from(servers), matching)
         with self.connection() as connection:
-            return connection.execute(select(func.count()).select_from(servers)).scalar_one()
+            return connection.execute(query).scalar_one()
 
     def delete(self, server_id: str) -> bool:
-        with self._transaction() as connection:
-            done = connection.execute(delete(servers).where(servers.c.server_id == server_id))
-        return done.rowcount == 1
+        with self._turn:
+            return self._write(lambda connection: forget(self._database, connection, server_id))
 
     def close(self) -> None:
-        self._writing.dispose()
+        self._engine.dispose()
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -108,17 +143,50 @@ class SqlStore:
         with _available(), self._reading.connect() as connection:
             yield connection
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._turn, _available(), self._writing.begin() as connection:
-            yield connection
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Do it in a transaction, and again in another when this one only had bad luck."""
+        with _available():
+            for _ in range(_TRIES - 1):
+                try:
+                    return self._transaction(work)
+                except DBAPIError as error:
+                    if not self._is_worth_another_try(error):
+                        raise
+            return self._transaction(work)
+
+    def _is_worth_another_try(self, error: DBAPIError) -> bool:
+        return error.connection_invalidated or self._database.is_worth_another_try(error)
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        number = next(self._batches)
+        with self._engine.connect() as connection:
+            result = work(connection)
+            self._database.sign(connection, number)
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                if not (error.connection_invalidated and self._was_committed(number)):
+                    raise
+        return result
+
+    def _was_committed(self, number: int) -> bool:
+        """What became of a transaction whose connection broke during the commit."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    return self._database.was_committed(connection, number)
+            except OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise OutcomeUnknown(
+                        "the database went away during a commit, which may have succeeded"
+                    ) from error
+                time.sleep(0.05)
 
 
-_PATIENCE_SECONDS = 2.0
-"""How long to wait for a database that another process has locked: two such waits, the
-transaction under way and the next, end before a sender gives up after 5 seconds."""
+_TRIES = 5
 
-_AWAY = (InterfaceError, OperationalError, PoolTimeout)
+_AWAY = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
 
 @contextmanager
@@ -133,23 +201,12 @@ def _available() -> Iterator[None]:
         raise
 
 
-def _engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS}, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # SQLAlchemy begins and commits, not sqlite3
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A writer takes its lock at once: what it reads is still so when it writes.
-        connection.exec_driver_sql(
-            connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
-        )
-
-    return engine
+def _those(query: Select[Any], matching: Filter) -> Select[Any]:
+    """A query for servers, of those that match only."""
+    if matching.capability is not None:
+        query = query.join(capabilities, capabilities.c.server_id == servers.c.server_id)
+    wanted = asdict(matching, filter=lambda _, value: value is not None)
+    return query.where(*(_FILTERED[name] == value for name, value in wanted.items()))
 
 
 def _migrate(connection: Connection) -> None:
@@ -157,3 +214,13 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+_ONE = select(servers).where(servers.c.server_id == bindparam("key"))
+_FILTERED: dict[str, ColumnElement[str]] = {
+    "stage": servers.c.odoo_stage,
+    "database": servers.c.database,
+    "version": servers.c.version,
+    "odoo_version": servers.c.odoo_version,
+    "capability": capabilities.c.name,
+}

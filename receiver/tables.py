@@ -7,8 +7,10 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    DateTime,
     Dialect,
     Double,
+    Index,
     Integer,
     MetaData,
     Table,
@@ -18,7 +20,7 @@ from sqlalchemy import (
 
 from contract import IpAddresses, structure, unstructure
 
-__all__ = ["metadata", "microseconds", "servers"]
+__all__ = ["capabilities", "commits", "metadata", "microseconds", "servers"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -59,6 +61,9 @@ class Json(TypeDecorator[Any]):
         return None if value is None else structure(value, self.kind)
 
 
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that sorts by its code points, on every database."""
+
 metadata = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
 )
@@ -66,7 +71,7 @@ metadata = MetaData(
 servers = Table(
     "servers",
     metadata,
-    Column("server_id", Text, primary_key=True),
+    Column("server_id", Key, primary_key=True),
     Column("hostname", Text),
     Column("ip_addresses", Json(IpAddresses)),
     Column("port", Integer),
@@ -88,6 +93,10 @@ servers = Table(
     Column("last_seen", Moment, nullable=False),
     Column("heartbeat_count", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
+    Index(None, "database", "server_id"),
+    Index(None, "odoo_stage", "server_id"),
+    Index(None, "version", "server_id"),
+    Index(None, "odoo_version", "server_id"),
 )
 """
 One row per server: the fields of `contract.ServerRecord`, and a `revision`.
@@ -95,3 +104,20 @@ One row per server: the fields of `contract.ServerRecord`, and a `revision`.
 Each write raises the revision, and a new row begins with the time in microseconds, so
 that the same server and revision always mean the same row, deleted ones included.
 """
+
+capabilities = Table(
+    "capabilities",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("server_id", Key, primary_key=True),
+)
+"""Which servers have a capability: what their records say, turned round."""
+
+commits = Table(
+    "commits",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column("batch", BigInteger, nullable=False),
+    Column("committed_at", DateTime(timezone=True), nullable=False),
+)
+"""The last batch that each writer committed, for one whose connection broke meanwhile."""

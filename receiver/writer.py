@@ -7,10 +7,10 @@ transaction. So a busy receiver pays for one commit per crowd, not for one per m
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-
-from anyio import to_thread
-from attrs import define, field
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from receiver.batch import Applied, Incoming
 from receiver.errors import Overloaded, StoreUnavailable
@@ -22,14 +22,11 @@ Apply = Callable[[Sequence[Incoming]], list[Applied]]
 _log = logging.getLogger(__name__)
 
 
-@define(eq=False)
-class _Job:
+class _Job(NamedTuple):
     """Messages that are answered together, and their answer to come."""
 
     incoming: Sequence[Incoming]
-    answer: "asyncio.Future[list[Applied]]" = field(
-        factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    answer: "asyncio.Future[list[Applied]]"
 
 
 class Writer:
@@ -46,7 +43,9 @@ class Writer:
         self._apply = apply
         self._max_waiting = max_waiting
         self._max_batch = max_batch
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(1, "writer")
+        self._jobs: deque[_Job] = deque()
+        self._submitted = asyncio.Event()
         self._waiting = 0
 
     async def submit(self, incoming: Sequence[Incoming]) -> list[Applied]:
@@ -57,21 +56,29 @@ class Writer:
         """
         if self._waiting + len(incoming) > self._max_waiting:
             raise Overloaded(f"{self._waiting} messages wait to be written already")
-        job = _Job(incoming)
+        job = _Job(incoming, asyncio.get_running_loop().create_future())
         self._waiting += len(incoming)
-        self._jobs.put_nowait(job)
+        self._jobs.append(job)
+        self._submitted.set()
         return await job.answer
 
     async def run(self) -> None:
         """Write whatever is submitted, until cancelled."""
         while True:
-            await self._commit(await self._next_crowd())
+            await self._submitted.wait()
+            self._submitted.clear()
+            while self._jobs:
+                await self._commit(self._next_crowd())
 
-    async def _next_crowd(self) -> list[_Job]:
-        job = await self._jobs.get()
-        crowd, size = [job], len(job.incoming)
-        while size < self._max_batch and not self._jobs.empty():
-            job = self._jobs.get_nowait()
+    def close(self) -> None:
+        """Let go of the thread, once what it does is done."""
+        self._thread.shutdown()
+
+    def _next_crowd(self) -> list[_Job]:
+        crowd: list[_Job] = []
+        size = 0
+        while self._jobs and size < self._max_batch:
+            job = self._jobs.popleft()
             crowd.append(job)
             size += len(job.incoming)
         self._waiting -= size
@@ -79,8 +86,9 @@ class Writer:
 
     async def _commit(self, crowd: list[_Job]) -> None:
         incoming = [each for job in crowd for each in job.incoming]
+        loop = asyncio.get_running_loop()
         try:
-            applied = iter(await to_thread.run_sync(self._apply, incoming))
+            applied = iter(await loop.run_in_executor(self._thread, self._apply, incoming))
         except StoreUnavailable as error:
             _fail(crowd, error)
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it

@@ -50,7 +50,7 @@ def test_what_a_conversion_refuses_is_unexpected(error: type[Exception]) -> None
         raise error
 
     with pytest.raises(Unexpected, match=r"^expected a miracle, got 5$"):
-        Rule("a miracle", {}, refuse).take(5)
+        Rule("a miracle", {}, refuse).read(5)
 
 
 def test_a_mistake_in_a_conversion_is_not_hidden() -> None:

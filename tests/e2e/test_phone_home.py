@@ -72,7 +72,7 @@ def phoning(odoo: OdooProgram, receiver: Process) -> Iterator[dict[str, PhoningS
         servers = {}
         for stage, environ in environs.items():
             database = f"e2e_{stage or 'self_hosted'}"
-            odoo.postgres.create_database(database, template=odoo.template)
+            odoo.create_database(database)
             odoo.set_parameters(database, phone_home_url=receiver.url)
             server = running.enter_context(odoo.server(database, "-i", ADDON, **environ))
             servers[stage] = PhoningServer(

@@ -78,7 +78,7 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
         ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
         ("limit=1&limit=2", "limit: is there more than once"),
-        ("colour=red", "colour: is no parameter here; these are: limit, cursor, total"),
+        ("colour=red", "colour: is no parameter here; these are: limit, cursor, total, stage, database, version, odoo_version, capability"),
     ],
 )
 def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:

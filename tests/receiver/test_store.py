@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url
 
 from contract import Heartbeat, Registration, ServerRecord, merge, register
 from receiver.batch import Incoming
-from receiver.store import SqlStore
+from receiver.store import EVERYTHING, SqlStore
 from receiver.tables import metadata, servers
 from strategies import heartbeats, moments, registrations
 
@@ -78,7 +78,7 @@ def test_two_stores_on_one_database_lose_and_double_nothing(database_url: str) -
     other.apply(beats("b"))
     one.apply(beats("b"))
 
-    a, b = one.page(after=None, limit=2)
+    a, b = one.page(EVERYTHING, after=None, limit=2)
     one.close()
     other.close()
     assert ("second", 3) == (a.hostname, a.heartbeat_count)
@@ -93,7 +93,7 @@ def test_what_a_store_does_not_remember_it_reads_again(database_url: str) -> Non
         for server_id in ids:
             forgetful.apply(beats(server_id))
 
-    kept = forgetful.page(after=None, limit=9)
+    kept = forgetful.page(EVERYTHING, after=None, limit=9)
     forgetful.close()
     assert [(s, "host", 3) for s in ids] == [
         (r.server_id, r.hostname, r.heartbeat_count) for r in kept

@@ -6,11 +6,13 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     op.create_table(
         "servers",
-        sa.Column("server_id", sa.Text, nullable=False),
+        sa.Column("server_id", KEY, nullable=False),
         sa.Column("hostname", sa.Text),
         sa.Column("ip_addresses", sa.JSON),
         sa.Column("port", sa.Integer),

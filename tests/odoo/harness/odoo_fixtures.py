@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from odoo_postgres import running_postgres
 from odoo_program import OdooProgram
+from postgres import running_postgres
 from provision import NoOdoo, provide
 
 __all__ = ["database", "odoo"]
@@ -31,7 +31,7 @@ def odoo(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) 
 def database(odoo: OdooProgram) -> str:
     """A new database with nothing but `base` installed."""
     name = f"odoo_{next(_numbers)}"
-    odoo.postgres.create_database(name, template=odoo.template)
+    odoo.create_database(name)
     return name
 
 
@@ -44,6 +44,6 @@ def _start(config: pytest.Config, folders: pytest.TempPathFactory) -> OdooProgra
     config.add_cleanup(running.close)
     postgres = running.enter_context(running_postgres())
     odoo = OdooProgram(found, postgres, folders.mktemp("odoo"))
-    postgres.create_database(odoo.template)
+    odoo.create_database(odoo.template, empty=True)
     odoo.install(odoo.template, "base")
     return odoo

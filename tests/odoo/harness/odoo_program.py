@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from odoo_postgres import USER, Postgres
+from postgres import Postgres
 from provision import Odoo
 
 ADDONS = Path(__file__).parents[3] / "odoo_addon"
+USER = "odoo"
 
 # What would set up an Odoo, its addon or its PostgreSQL behind a test's back.
 _FOREIGN = re.compile(r"^(PG|ODOO_|OPENERP_|MCP_|LISTEN_)|_proxy$", re.IGNORECASE)
@@ -97,6 +98,7 @@ class OdooProgram:
 
     def __init__(self, odoo: Odoo, postgres: Postgres, folder: Path) -> None:
         self.postgres = postgres
+        postgres.sql(f"CREATE ROLE {USER} LOGIN CREATEDB")
         self._odoo = odoo
         self._folder = folder
         self._config = folder / "odoo.conf"
@@ -132,6 +134,11 @@ class OdooProgram:
         log.print_tail()
         assert process.returncode == 0, f"odoo {' '.join(args)} ended with {process.returncode}"
         return Finished(log, process.stdout)
+
+    def create_database(self, name: str, *, empty: bool = False) -> None:
+        """Make a database with nothing but `base` installed, or with not even that."""
+        template = "template0" if empty else self.template
+        self.postgres.create_database(name, template=template, owner=USER)
 
     def install(self, database: str, *modules: str, **environ: str) -> Finished:
         return self.run(*_on(database), "-i", ",".join(modules), *_BRIEFLY, **environ)

@@ -1,0 +1,66 @@
+"""What the receiver must reach."""
+
+from collections.abc import Iterator, Sequence
+
+from attrs import field, frozen
+
+from scale import Cost
+from throughput import Throughput
+
+__all__ = ["Bar", "bars"]
+
+
+@frozen(kw_only=True)
+class Bar:
+    """
+    A figure, and what it must not fall below or not exceed.
+
+    Attributes:
+        what: What was measured.
+        measured: The figure.
+        bound: The bar.
+        lower: Whether the bar is a lower bound, not an upper.
+        reached: Whether the figure is on the right side of it.
+    """
+
+    what: str
+    measured: float
+    bound: float
+    lower: bool
+    reached: bool = field(init=False)
+
+    @reached.default
+    def _compare(self) -> bool:
+        return self.measured >= self.bound if self.lower else self.measured <= self.bound
+
+
+def bars(throughput: Sequence[Throughput], costs: Sequence[Cost]) -> list[Bar]:
+    """Every bar that something was measured for."""
+    return [*_of_throughput(throughput), *_of_costs(costs)]
+
+
+def _of_throughput(throughput: Sequence[Throughput]) -> Iterator[Bar]:
+    by_name = {each.name: each for each in throughput}
+    if not by_name:
+        return
+    sqlite = by_name["SQLite"]
+    yield _at_least(1.0, sqlite.rate_to_plain, "SQLite: heartbeats/s, plain handler = 1")
+    yield _at_most(2.0, sqlite.p99_to_plain, "SQLite: p99, plain handler = 1")
+    yield _at_least(
+        0.6, by_name["PostgreSQL"].rate_to_plain, "PostgreSQL: heartbeats/s, plain handler = 1"
+    )
+    for name in ("SQLite, batches", "PostgreSQL, batches"):
+        yield _at_least(20_000, by_name[name].heartbeats_per_second, f"{name}: heartbeats/s")
+
+
+def _of_costs(costs: Sequence[Cost]) -> Iterator[Bar]:
+    for cost in costs:
+        yield _at_most(1.3, cost.growth, f"{cost.database}: {cost.what}, 100,000 : 1,000 servers")
+
+
+def _at_least(bound: float, measured: float, what: str) -> Bar:
+    return Bar(what=what, measured=measured, bound=bound, lower=True)
+
+
+def _at_most(bound: float, measured: float, what: str) -> Bar:
+    return Bar(what=what, measured=measured, bound=bound, lower=False)

@@ -1,0 +1,16 @@
+"""The plain handler: what anybody would write first. It keeps nothing and checks nothing."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+__all__ = ["app"]
+
+
+async def heartbeat(request: Request) -> JSONResponse:
+    body = await request.json()
+    return JSONResponse({"status": "ok", "server_id": body["server_id"]})
+
+
+app = Starlette(routes=[Route("/heartbeat", heartbeat, methods=["POST"])])

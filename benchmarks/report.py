@@ -1,0 +1,145 @@
+"""The results, for people and for machines."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from attrs import asdict, frozen
+
+from bars import Bar
+from processes import cores
+from scale import SIZES, Cost, Memory
+from throughput import Throughput
+
+__all__ = ["Results", "to_json", "to_markdown"]
+
+
+@frozen(kw_only=True)
+class Results:
+    """All that was measured, when and where; `seconds` is how long a run took."""
+
+    date: datetime
+    machine: Mapping[str, str]
+    rounds: int
+    seconds: int
+    throughput: Sequence[Throughput]
+    costs: Sequence[Cost]
+    memory: Sequence[Memory]
+    bars: Sequence[Bar]
+
+
+def to_json(results: Results) -> str:
+    return json.dumps(asdict(results), default=datetime.isoformat, indent=2)
+
+
+def to_markdown(results: Results) -> str:
+    """Tables, each with how to read it, and how they came to be."""
+    return "\n\n".join(_parts(results))
+
+
+def _parts(results: Results) -> Iterator[str]:
+    yield _bars(results.bars)
+    if results.throughput:
+        yield _throughput(results.throughput)
+        yield (
+            "A heartbeat has about 560 bytes and is of one of 10,000 servers.\n"
+            "It comes alone on one of 64 connections, or with 999 others on one of 4; "
+            "p50 and p99 are those of a request."
+        )
+    if results.costs:
+        yield _costs(results.costs)
+        yield (
+            "What a heartbeat costs is a second divided by the heartbeats that 64 connections "
+            "get through in it.\n"
+            "What a read costs is its median time, at one connection.\n"
+            "A page holds 100 records; 200 servers have the capability, however many there are."
+        )
+    if results.memory:
+        yield _memory(results.memory)
+    yield _circumstances(results)
+
+
+def _bars(bars: Sequence[Bar]) -> str:
+    return _table(
+        ("bar", "", "measured", ""),
+        (
+            (
+                bar.what,
+                f"at {'least' if bar.lower else 'most'} {_figure(bar.bound)}",
+                _figure(bar.measured),
+                "reached" if bar.reached else "**missed**",
+            )
+            for bar in bars
+        ),
+    )
+
+
+def _throughput(throughput: Sequence[Throughput]) -> str:
+    return _table(
+        ("what answers", "heartbeats/s", "plain handler = 1", "p50 ms", "p99 ms"),
+        (
+            (
+                each.name,
+                _figure(each.heartbeats_per_second),
+                _figure(each.rate_to_plain),
+                _figure(each.p50_ms),
+                _figure(each.p99_ms),
+            )
+            for each in throughput
+        ),
+    )
+
+
+def _costs(costs: Sequence[Cost]) -> str:
+    sizes = [f"µs at {size:,} servers" for size in SIZES]
+    growth = f"{SIZES[-1]:,} : {SIZES[0]:,}"
+    return _table(
+        ("request", "database", *sizes, growth),
+        (
+            (
+                each.what,
+                each.database,
+                *map(_figure, each.microseconds.values()),
+                _figure(each.growth),
+            )
+            for each in costs
+        ),
+    )
+
+
+def _memory(memory: Sequence[Memory]) -> str:
+    return _table(
+        ("memory of a receiver on", "servers", "RSS MiB", "PSS MiB"),
+        (
+            (
+                each.database,
+                f"{each.servers:,}",
+                _figure(each.rss_bytes / 2**20),
+                _figure(each.pss_bytes / 2**20),
+            )
+            for each in memory
+        ),
+    )
+
+
+def _circumstances(results: Results) -> str:
+    both = cores()
+    server, load = ("", "") if both is None else (f" on core {both[0]}", f" on core {both[1]}")
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    return (
+        f"Medians of {results.rounds} rounds of {results.seconds} s, in each of which everyone "
+        "had a turn; a ratio is the median of each round's.\n"
+        f"One uvicorn process{server} was loaded at a time, by `wrk -t1`{load}; "
+        "PostgreSQL ran on any core.\n"
+        "Both databases answered after a commit that was on the disk.\n"
+        f"Measured on {results.date:%Y-%m-%d} with {machine}."
+    )
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows])
+
+
+def _figure(value: float) -> str:
+    """As many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"

@@ -1,0 +1,69 @@
+"""What a receiver keeps: putting it there, and looking at it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from processes import BenchmarkFailed, Server
+from traffic import BATCH, Traffic, stamped
+
+__all__ = ["cursor_at", "fill", "heartbeat_count", "page"]
+
+_LONGEST_PAGE = 1_000
+_PATIENCE_SECONDS = 60.0
+
+
+def fill(server: Server, traffic: Traffic) -> None:
+    """Let every server of the fleet be heard once."""
+    with _client(server) as client:
+        for body in traffic.batch_bodies():
+            answer = client.post(
+                "/heartbeats",
+                content=stamped(body),
+                headers={"Content-Type": "application/json"},
+            )
+            if answer.status_code != 200 or answer.json()["accepted"] != BATCH:
+                raise BenchmarkFailed(f"A batch was not accepted: {answer.text[:500]}")
+
+
+def heartbeat_count(server: Server) -> int:
+    """How many heartbeats the records hold together."""
+    with _client(server) as client:
+        pages = _pages(client, limit=_LONGEST_PAGE)
+        return sum(record["heartbeat_count"] for page in pages for record in page["servers"])
+
+
+def cursor_at(server: Server, position: int) -> str:
+    """Where the list of servers goes on after so many."""
+    limit = min(position, _LONGEST_PAGE)
+    with _client(server) as client:
+        for number, page in enumerate(_pages(client, limit=limit), start=1):
+            if number * limit >= position:
+                return str(page["next_cursor"])
+    raise BenchmarkFailed(f"There are no {position} servers to list.")
+
+
+def page(server: Server, path: str) -> list[Any]:
+    """The records of one page."""
+    with _client(server) as client:
+        return list(_get(client, path)["servers"])
+
+
+def _pages(client: httpx.Client, *, limit: int) -> Iterator[Any]:
+    page = _get(client, f"/servers?limit={limit}")
+    yield page
+    while page["next_cursor"]:
+        page = _get(client, f"/servers?limit={limit}&cursor={page['next_cursor']}")
+        yield page
+
+
+def _get(client: httpx.Client, path: str) -> Any:
+    answer = client.get(path)
+    if answer.status_code != 200:
+        raise BenchmarkFailed(f"GET {path} was answered with: {answer.text[:500]}")
+    return answer.json()
+
+
+def _client(server: Server) -> httpx.Client:
+    return httpx.Client(base_url=server.url, timeout=_PATIENCE_SECONDS, trust_env=False)

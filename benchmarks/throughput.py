@@ -1,0 +1,112 @@
+"""How many heartbeats a second are taken in, beside a handler that keeps nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+from attrs import frozen
+
+import stored
+from laboratory import DATABASES, Laboratory
+from processes import BenchmarkFailed, Server
+from traffic import Load, Traffic
+from wrk import Run, run
+
+__all__ = ["PLAIN", "Throughput", "measure"]
+
+PLAIN = "the plain handler"
+_SIZE = 10_000
+
+
+@frozen(kw_only=True)
+class Throughput:
+    """
+    What one contender did.
+
+    Attributes:
+        name: Who it is.
+        heartbeats_per_second: Median of the rounds, as are `p50_ms` and `p99_ms`.
+        p50_ms: Half of the requests were answered within it.
+        p99_ms: All but one in a hundred were.
+        rate_to_plain: Heartbeats a second against the plain handler's of the same round;
+            median of the rounds, as is `p99_to_plain`.
+        p99_to_plain: `p99_ms` against the plain handler's.
+        rounds: What came of each round.
+    """
+
+    name: str
+    heartbeats_per_second: float
+    p50_ms: float
+    p99_ms: float
+    rate_to_plain: float
+    p99_to_plain: float
+    rounds: Sequence[Run]
+
+
+@frozen
+class _Contender:
+    name: str
+    server: Server
+    load: Load
+
+
+def measure(
+    lab: Laboratory, *, rounds: int, seconds: int, say: Callable[[str], None]
+) -> list[Throughput]:
+    """Load one contender after the other, round after round."""
+    contenders = _contenders(lab)
+    runs: dict[str, list[Run]] = {each.name: [] for each in contenders}
+    for number in range(rounds + 1):
+        for each in contenders:
+            done = run(each.load, each.server, seconds=seconds)
+            runs[each.name].append(done)
+            rate = done.per_second * each.load.heartbeats
+            named = f"round {number} of {rounds}" if number else "warming up"
+            say(f"{named}: {each.name}, {rate:,.0f} heartbeats/s")
+    _expect_all_kept(contenders, runs)
+
+    return [_result(each, runs) for each in contenders]
+
+
+def _contenders(lab: Laboratory) -> list[_Contender]:
+    traffic = Traffic(_SIZE, lab.folder)
+    heartbeats, batches = traffic.heartbeats(), traffic.batches()
+    receivers = {database: lab.receiver(database, "throughput") for database in DATABASES}
+    for database, receiver in receivers.items():
+        stored.fill(receiver, traffic)
+        lab.settle(database, "throughput")
+
+    return [
+        _Contender(PLAIN, lab.plain_handler(), heartbeats),
+        *(_Contender(name, server, heartbeats) for name, server in receivers.items()),
+        *(_Contender(f"{name}, batches", server, batches) for name, server in receivers.items()),
+    ]
+
+
+def _expect_all_kept(contenders: Sequence[_Contender], runs: Mapping[str, Sequence[Run]]) -> None:
+    """Whoever answers a heartbeat has stored it."""
+    for receiver in {each.server for each in contenders if each.name != PLAIN}:
+        answered = sum(
+            done.requests * each.load.heartbeats
+            for each in contenders
+            if each.server == receiver
+            for done in runs[each.name]
+        )
+        kept = stored.heartbeat_count(receiver) - _SIZE
+        if kept < answered:
+            raise BenchmarkFailed(f"{answered} heartbeats were answered, but {kept} are stored.")
+
+
+def _result(contender: _Contender, runs: Mapping[str, Sequence[Run]]) -> Throughput:
+    mine, plain = runs[contender.name][1:], runs[PLAIN][1:]  # the first was to warm up
+    beside = list(zip(mine, plain, strict=True))
+    heartbeats = contender.load.heartbeats
+
+    return Throughput(
+        name=contender.name,
+        heartbeats_per_second=median(done.per_second for done in mine) * heartbeats,
+        p50_ms=median(done.p50_ms for done in mine),
+        p99_ms=median(done.p99_ms for done in mine),
+        rate_to_plain=median(a.per_second / b.per_second for a, b in beside) * heartbeats,
+        p99_to_plain=median(a.p99_ms / b.p99_ms for a, b in beside),
+        rounds=mine,
+    )

@@ -1,0 +1,124 @@
+"""What is sent: the heartbeats of a made-up fleet, and questions about it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+from attrs import frozen
+
+__all__ = ["BATCH", "RARE_TOOL", "Load", "Traffic", "stamped"]
+
+BATCH = 1_000
+"""Heartbeats in one post of the batch route."""
+
+RARE_TOOL = "mrp_production_schedule"
+_RARE_CARRIERS = 200
+_TOOLS = (
+    "crm_lead_create",
+    "hr_employee_read",
+    "res_partner_search",
+    "sale_order_confirm",
+    "stock_quant_read",
+)
+_STAMP = "@@@@@@"
+
+
+@frozen(kw_only=True)
+class Load:
+    """
+    Requests that are sent again and again, in random order.
+
+    Attributes:
+        name: What they do.
+        path: A file with a line for each: method, path and body, apart by tabs.
+        connections: How many are under way at a time.
+        heartbeats: How many heartbeats one request holds.
+    """
+
+    name: str
+    path: Path
+    connections: int
+    heartbeats: int = 1
+
+
+@frozen
+class Traffic:
+    """
+    What a fleet of so many servers sends, written to files in a folder.
+
+    All its servers carry the same tools; 200 of them, spread evenly, one more.
+    """
+
+    size: int
+    folder: Path
+
+    def heartbeats(self) -> Load:
+        """One heartbeat a request, 64 at a time."""
+        lines = (f"POST\t/heartbeat\t{self._heartbeat(n)}" for n in range(self.size))
+        return self._load("heartbeats", lines, connections=64)
+
+    def batches(self) -> Load:
+        """A thousand heartbeats a request, 4 at a time."""
+        lines = (f"POST\t/heartbeats\t{body}" for body in self.batch_bodies())
+        return self._load("batches", lines, connections=4, heartbeats=BATCH)
+
+    def records(self) -> Load:
+        """One server's record a request, one after the other."""
+        lines = (f"GET\t/servers/{_server_id(n)}\t" for n in range(self.size))
+        return self._load("records", lines, connections=1)
+
+    def page(self, name: str, path: str) -> Load:
+        """The same page again and again."""
+        return self._load(name, [f"GET\t{path}\t"], connections=1)
+
+    def batch_bodies(self) -> Iterator[str]:
+        """Batches that together hold a heartbeat of every server."""
+        for first in range(0, self.size, BATCH):
+            beats = (self._heartbeat(n) for n in range(first, min(first + BATCH, self.size)))
+            yield f"[{','.join(beats)}]"
+
+    def _load(
+        self, name: str, lines: Iterable[str], *, connections: int, heartbeats: int = 1
+    ) -> Load:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name.replace(' ', '-')}.tsv"
+        with path.open("w") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        return Load(name=name, path=path, connections=connections, heartbeats=heartbeats)
+
+    def _heartbeat(self, number: int) -> str:
+        rare = number % (self.size // _RARE_CARRIERS) == 0
+        return _heartbeat(number, tools=(RARE_TOOL, *_TOOLS) if rare else _TOOLS)
+
+
+def stamped(body: str) -> str:
+    """A body as it is sent."""
+    return body.replace(_STAMP, "0" * len(_STAMP))
+
+
+def _server_id(number: int) -> str:
+    return f"acme-{number:06}_web-{number:06}"
+
+
+def _heartbeat(number: int, *, tools: Iterable[str]) -> str:
+    """An enriched heartbeat of about 560 bytes."""
+    address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    content = {
+        "server_id": _server_id(number),
+        "hostname": f"web-{number:06}",
+        "ip_addresses": {"primary": address, "all": [address, f"fd00::{number & 0xFFFF:x}"]},
+        "port": 8768,
+        "transport": "http/sse",
+        "version": "1.0.0",
+        "odoo_version": "19.0",
+        "database": f"acme-{number:06}",
+        "capabilities": sorted(tools),
+        "odoo_stage": "production",
+        "database_uuid": str(UUID(int=number)),
+        "heartbeat_interval_seconds": 60.0,
+        "status": "healthy",
+        "timestamp": f"2026-01-31T12:00:00.{_STAMP}Z",
+        "uptime_seconds": 86400.5,
+    }
+    return json.dumps(content, separators=(",", ":"))

@@ -1,0 +1,224 @@
+"""
+What each kind of database does in its own way.
+
+Everything else that the store does is the same SQL on all of them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+from uuid import uuid4
+
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    URL,
+    BigInteger,
+    Connection,
+    Double,
+    Engine,
+    Row,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from receiver.tables import commits, servers
+
+__all__ = ["PATIENCE_SECONDS", "Database", "database_of"]
+
+PATIENCE_SECONDS = 2.0
+"""How long to wait for what another process has locked: two such waits, the transaction
+under way and the next, end before a sender gives up after 5 seconds."""
+
+PULSE = ("status", "timestamp", "uptime_seconds", "last_seen", "heartbeat_count", "revision")
+"""The columns that nearly every heartbeat changes; the others stay for weeks."""
+
+
+class Database(Protocol):
+    """A kind of database."""
+
+    def engine(self, url: URL) -> Engine:
+        """Connections whose transactions are durable, and begin as `begin` says."""
+
+    def wait_for_migrations(self, connection: Connection) -> None:
+        """Let no other process migrate until the transaction ends."""
+
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
+        """`(server_id, revision)` of those there are, which nobody changes until the end."""
+
+    def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
+        """Write the columns `PULSE`, as the database keeps them, then the `server_id`."""
+
+    def sign(self, connection: Connection, batch: int) -> None:
+        """Leave a sign in a transaction, by which `was_committed` knows it."""
+
+    def was_committed(self, connection: Connection, batch: int) -> bool:
+        """Whether a transaction was committed whose connection broke during the commit."""
+
+    def is_worth_another_try(self, error: DBAPIError) -> bool:
+        """Whether only the company it was in made a transaction fail."""
+
+
+class Sqlite:
+    """A file, for one machine. One writes at a time, the others wait."""
+
+    def engine(self, url: URL) -> Engine:
+        engine = create_engine(url, connect_args={"timeout": PATIENCE_SECONDS}, hide_parameters=True)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _: object) -> None:
+            connection.isolation_level = None  # SQLAlchemy begins and commits, not sqlite3
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            # A writer takes its lock at once: what it reads is still so when it writes.
+            reads = connection.get_execution_options().get("reads", False)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def wait_for_migrations(self, connection: Connection) -> None:
+        """The transaction keeps every other writer out as it is."""
+
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
+        return connection.exec_driver_sql(_SQLITE_REVISIONS, (_json(ids),)).all()
+
+    def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
+        connection.exec_driver_sql(_SQLITE_TOUCH, list(pulses))
+
+    def sign(self, connection: Connection, batch: int) -> None:
+        """There is no connection that could break."""
+
+    def was_committed(self, _: Connection, __: int) -> bool:
+        return False
+
+    def is_worth_another_try(self, _: DBAPIError) -> bool:
+        return False
+
+
+class Postgresql:
+    """A server, for many receivers. Each locks the rows that it changes, in the order of keys."""
+
+    def __init__(self) -> None:
+        self._writer = uuid4().hex
+
+    def engine(self, url: URL) -> Engine:
+        engine = create_engine(
+            url,
+            connect_args={
+                "connect_timeout": 2,
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+            },
+            hide_parameters=True,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+        )
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _: object) -> None:
+            connection.execute(_POSTGRESQL_SETTINGS)
+            connection.commit()
+
+        return engine
+
+    def wait_for_migrations(self, connection: Connection) -> None:
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATIONS)))
+
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
+        return connection.execute(_POSTGRESQL_REVISIONS, {"ids": _json(ids)}).all()
+
+    def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
+        # One statement for all: each row by itself would cost a message to and fro.
+        rows = [dict(zip((*PULSE, "server_id"), pulse, strict=True)) for pulse in pulses]
+        connection.execute(_POSTGRESQL_TOUCH, {"rows": _json(rows)})
+
+    def sign(self, connection: Connection, batch: int) -> None:
+        connection.execute(_SIGN, {"writer": self._writer, "batch": batch})
+
+    def was_committed(self, connection: Connection, batch: int) -> bool:
+        # Either statement waits for a transaction that still holds the row.
+        connection.execute(_BE_THERE, {"writer": self._writer})
+        last = connection.execute(_LAST_SIGN, {"writer": self._writer}).scalar_one()
+        return bool(last == batch)
+
+    def is_worth_another_try(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlstate", None) in _BAD_LUCK
+
+
+def database_of(url: URL) -> Database:
+    """The kind of database that an address leads to."""
+    return Sqlite() if url.get_backend_name() == "sqlite" else Postgresql()
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+_MIGRATIONS = 0x0D00_F1EE
+"""The advisory lock of those that migrate; nothing else about the number matters."""
+
+_BAD_LUCK = {"40001", "40P01", "23505"}
+"""A serialisation failure, a deadlock, a row that somebody else made at the same moment."""
+
+_POSTGRESQL_SETTINGS = """
+SET lock_timeout = '2s';
+SET idle_in_transaction_session_timeout = '10s';
+SET statement_timeout = '30s'
+"""
+"""So that nobody waits for a receiver that is gone, or a receiver for ever."""
+
+_SQLITE_REVISIONS = """
+SELECT server_id, revision FROM servers WHERE server_id IN (SELECT value FROM json_each(?))
+"""
+_SQLITE_TOUCH = str(
+    update(servers)
+    .where(servers.c.server_id == bindparam("key"))
+    .values({name: bindparam(name) for name in PULSE})
+    .compile(dialect=sqlite.dialect())
+)
+
+_ids = select(func.json_array_elements_text(cast(bindparam("ids", type_=Text), JSON)))
+_POSTGRESQL_REVISIONS = (
+    select(servers.c.server_id, servers.c.revision)
+    .where(servers.c.server_id == any_(func.array(_ids.scalar_subquery(), type_=ARRAY(Text))))
+    .order_by(servers.c.server_id)
+    .with_for_update()
+)
+_new = (
+    func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+    .table_valued(*(column(name, servers.c[name].type) for name in (*PULSE, "server_id")))
+    .render_derived(name="new", with_types=True)
+)
+_insert = postgresql.insert(commits).values(
+    writer=bindparam("writer"), batch=bindparam("batch"), committed_at=func.now()
+)
+_SIGN = _insert.on_conflict_do_update(
+    index_elements=[commits.c.writer],
+    set_={"batch": _insert.excluded.batch, "committed_at": func.now()},
+)
+_BE_THERE = _insert.values(batch=-1).on_conflict_do_nothing()
+_LAST_SIGN = (
+    select(commits.c.batch).where(commits.c.writer == bindparam("writer")).with_for_update()
+)
+_POSTGRESQL_TOUCH = (
+    update(servers)
+    .where(servers.c.server_id == _new.c.server_id)
+    .values({name: _new.c[name] for name in PULSE})
+)
