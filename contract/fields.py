@@ -107,8 +107,9 @@ def parse_moment(text: str) -> datetime:
     seconds, fraction, offset = match.groups()
     # Python 3.10 reads neither a "Z" nor any other number of digits.
     micros = (fraction or "").ljust(6, "0")[:6]
-    sign = "+00:00" if offset in "Zz" else offset
-    return to_utc(datetime.fromisoformat(f"{seconds}.{micros}{sign}"))
+    if offset in "Zz":
+        return datetime.fromisoformat(f"{seconds}.{micros}+00:00")
+    return to_utc(datetime.fromisoformat(f"{seconds}.{micros}{offset}"))
 
 
 def format_moment(moment: datetime) -> str:
@@ -137,34 +138,12 @@ def _shown(value: Any) -> str:
         return "an object"
     if isinstance(value, list | tuple):
         return "a list"
-    if _whole(value) and abs(value) >= 10**30:
+    if isinstance(value, int) and abs(value) >= 10**30:
         return "a number too long to show"
     text = json.dumps(value, ensure_ascii=False, default=repr)
     if not text.isprintable():
         text = json.dumps(value, default=repr)
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _that(holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
-    """A conversion that only checks."""
-
-    def check(value: Any) -> Any:
-        if not holds(value):
-            raise ValueError(value)
-        return value
-
-    return check
-
-
-def _float_that(holds: Callable[[float], bool]) -> Callable[[Any], float]:
-    """A conversion of any finite number to a plain float that holds."""
-
-    def check(value: Any) -> float:
-        if not (_number(value) and holds(value)):
-            raise ValueError(value)
-        return float(value)
-
-    return check
 
 
 def _text(value: Any) -> str:
@@ -175,36 +154,67 @@ def _text(value: Any) -> str:
     raise ValueError(value)
 
 
-def _server_id(value: Any) -> bool:
-    return 1 <= len(_text(value)) <= 255 and _CONTROL.search(value) is None
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return (_whole(value) or isinstance(value, float)) and math.isfinite(value)
-
-
-def _address(value: Any) -> bool:
-    return isinstance(value, str) and _is_address(value)
+def _server_id(value: Any) -> str:
+    if 1 <= len(_text(value)) <= 255 and (value.isprintable() or not _CONTROL.search(value)):
+        return str(value)
+    raise ValueError(value)
 
 
 @lru_cache(maxsize=2**15)
-def _is_address(value: str) -> bool:
+def _address(value: Any) -> str:
     # A zone, as in fe80::1%eth0, means something on its own host only.
-    return "%" not in value and ipaddress.ip_address(value) is not None
+    if isinstance(value, str) and "%" not in value and ipaddress.ip_address(value):
+        return value
+    raise ValueError(value)
 
 
-def _url(value: Any) -> bool:
+def _url(value: Any) -> str:
     match = _URL.fullmatch(value)
     if match is None:
-        return False
+        raise ValueError(value)
     host, port = match.groups()
     if host.startswith("["):
         ipaddress.IPv6Address(host[1:-1])
-    return port is None or 1 <= int(port) <= 65535
+    if port is not None:
+        _port(int(port))
+    return str(value)
+
+
+def _port(value: Any) -> int:
+    if 1 <= _whole(value) <= 65535:
+        return value
+    raise ValueError(value)
+
+
+def _count(value: Any) -> int:
+    if _whole(value) >= 0:
+        return value
+    raise ValueError(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(value)
+
+
+def _seconds(value: Any) -> float:
+    if (seconds := _number(value)) >= 0:
+        return seconds
+    raise ValueError(value)
+
+
+def _interval(value: Any) -> float:
+    if (seconds := _number(value)) > 0:
+        return seconds
+    raise ValueError(value)
+
+
+def _number(value: Any) -> float:
+    """Any finite number, as a plain float."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ValueError(value)
 
 
 _MOMENT = re.compile(
@@ -231,7 +241,7 @@ ServerId = Annotated[
             "maxLength": 255,
             "pattern": r"^(?![\s\S]*[\u0000-\u001f\u007f-\u009f])",
         },
-        _that(_server_id),
+        _server_id,
     ),
 ]
 
@@ -240,7 +250,7 @@ IpAddress = Annotated[
     Rule(
         "an IP address",
         {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
-        _that(_address),
+        _address,
     ),
 ]
 
@@ -249,7 +259,7 @@ Port = Annotated[
     Rule(
         "a port from 1 to 65535",
         {"type": "integer", "minimum": 1, "maximum": 65535},
-        _that(lambda value: _whole(value) and 1 <= value <= 65535),
+        _port,
     ),
 ]
 
@@ -258,7 +268,7 @@ HttpUrl = Annotated[
     Rule(
         "an http or https URL",
         {"type": "string", "format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},
-        _that(_url),
+        _url,
     ),
 ]
 
@@ -267,7 +277,7 @@ Seconds = Annotated[
     Rule(
         "a number of seconds, 0 or more",
         {"type": "number", "minimum": 0},
-        _float_that(lambda value: value >= 0),
+        _seconds,
     ),
 ]
 
@@ -276,7 +286,7 @@ Interval = Annotated[
     Rule(
         "a number of seconds above 0",
         {"type": "number", "exclusiveMinimum": 0},
-        _float_that(lambda value: value > 0),
+        _interval,
     ),
 ]
 
@@ -285,7 +295,7 @@ Count = Annotated[
     Rule(
         "a whole number, 0 or more",
         {"type": "integer", "minimum": 0},
-        _that(lambda value: _whole(value) and value >= 0),
+        _count,
     ),
 ]
 

@@ -18,8 +18,9 @@ from contract import (
     Problem,
     Registration,
     ServerRecord,
-    structure,
+    parse,
 )
+from receiver.decoding import Reader, is_plain
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
 from receiver.openapi import document
@@ -60,7 +61,7 @@ class Posted:
 
     def __init__(
         self,
-        take: Callable[[Fleet, object], Awaitable[Answer]],
+        take: Callable[[Fleet, bytes], Awaitable[Answer]],
         *,
         max_bytes: int = MAX_BODY_BYTES,
         within_seconds: float,
@@ -85,9 +86,9 @@ class Posted:
         await send({"type": "http.response.body", "body": answer})
 
 
-async def register(fleet: Fleet, body: object) -> Answer:
+async def register(fleet: Fleet, body: bytes) -> Answer:
     """Take in a registration. Answers only after it is committed."""
-    applied = await fleet.register(structure(body, Registration))
+    applied = await fleet.register(_REGISTRATIONS.read(body))
 
     return 201 if applied.created else 200, {
         "status": "registered",
@@ -95,20 +96,21 @@ async def register(fleet: Fleet, body: object) -> Answer:
     }
 
 
-async def heartbeat(fleet: Fleet, body: object) -> Answer:
+async def heartbeat(fleet: Fleet, body: bytes) -> Answer:
     """Take in a heartbeat. Answers only after it is committed."""
-    record = await fleet.heartbeat(structure(body, Heartbeat))
+    record = await fleet.heartbeat(_HEARTBEATS.read(body))
 
     return 200, _counted(record)
 
 
-async def heartbeats(fleet: Fleet, body: object) -> Answer:
+async def heartbeats(fleet: Fleet, body: bytes) -> Answer:
     """
     Take in the heartbeats of many servers. Answers only after they are committed.
 
     One that breaks the contract refuses itself only.
     """
-    read = [_heartbeat_or_error(item) for item in _batch(body)]
+    plain = is_plain(body)
+    read = [_heartbeat_or_error(item, plain=plain) for item in _batch(parse(body))]
     records = await fleet.heartbeats([each for each in read if isinstance(each, Heartbeat)])
 
     return 200, {
@@ -195,9 +197,9 @@ def _batch(body: object) -> list[object]:
     return body
 
 
-def _heartbeat_or_error(item: object) -> Heartbeat | InvalidMessage:
+def _heartbeat_or_error(item: object, *, plain: bool) -> Heartbeat | InvalidMessage:
     try:
-        return structure(item, Heartbeat)
+        return _HEARTBEATS.of(item, plain=plain)
     except InvalidMessage as error:
         return error
 
@@ -224,4 +226,6 @@ def _no_such_server(server_id: str) -> Refusal:
     return Refusal(404, "not_found", f"There is no server {server_id!r}.")
 
 
+_HEARTBEATS = Reader(Heartbeat)
+_REGISTRATIONS = Reader(Registration)
 _JSON_TYPE = (b"content-type", b"application/json")

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from attrs import asdict, fields, frozen
+from attrs import asdict, fields
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
 from contract import Heartbeat, Registration, ServerRecord, merge, register
@@ -15,24 +15,21 @@ from receiver.tables import capabilities, microseconds, servers
 __all__ = ["Applied", "Incoming", "Row", "apply", "forget", "row_of"]
 
 
-@frozen(kw_only=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A message, and when it was received."""
 
     message: Registration | Heartbeat
     received_at: datetime
 
 
-@frozen
-class Applied:
+class Applied(NamedTuple):
     """The record after a message, and whether the message made it."""
 
     record: ServerRecord
     created: bool
 
 
-@frozen
-class Row:
+class Row(NamedTuple):
     """What a row holds: the record, and which write of it this is."""
 
     record: ServerRecord
@@ -56,11 +53,11 @@ def apply(
     before = _read(connection, database.revisions(connection, ids), known)
     after: dict[str, Row] = {}
     applied = []
-    for each in incoming:
-        server_id = each.message.server_id
+    for message, received_at in incoming:
+        server_id = message.server_id
         row = after.get(server_id) or before.get(server_id)
-        after[server_id] = merged = _merged(row, each)
-        applied.append(Applied(merged.record, created=row is None))
+        after[server_id] = merged = _merged(row, message, received_at)
+        applied.append(Applied(merged.record, row is None))
     _write(database, connection, [(before.get(each), after[each]) for each in ids])
 
     return applied, after
@@ -100,9 +97,8 @@ def _read(
     return rows
 
 
-def _merged(row: Row | None, incoming: Incoming) -> Row:
+def _merged(row: Row | None, message: Registration | Heartbeat, received_at: datetime) -> Row:
     record = None if row is None else row.record
-    message, received_at = incoming.message, incoming.received_at
     if isinstance(message, Registration):
         after = register(record, message, received_at=received_at)
     else:

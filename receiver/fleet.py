@@ -99,7 +99,7 @@ class Fleet:
 
     async def _apply(self, messages: Sequence[Registration | Heartbeat]) -> list[Applied]:
         now = self._clock()
-        incoming = [Incoming(message=message, received_at=now) for message in messages]
+        incoming = [Incoming(message, now) for message in messages]
         return await self._writer.submit(incoming)
 
     def _seen(self, record: ServerRecord) -> Sighting:

@@ -88,14 +88,17 @@ class Writer:
         incoming = [each for job in crowd for each in job.incoming]
         loop = asyncio.get_running_loop()
         try:
-            applied = iter(await loop.run_in_executor(self._thread, self._apply, incoming))
+            applied = await loop.run_in_executor(self._thread, self._apply, incoming)
         except StoreUnavailable as error:
             _fail(crowd, error)
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
             await self._find_the_culprit(crowd, error)
         else:
+            start = 0
             for job in crowd:
-                _answer(job, [next(applied) for _ in job.incoming])
+                end = start + len(job.incoming)
+                _answer(job, applied[start:end])
+                start = end
 
     async def _find_the_culprit(self, crowd: list[_Job], error: Exception) -> None:
         """One job may have failed the transaction of all: each gets one of its own."""

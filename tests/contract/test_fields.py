@@ -58,13 +58,13 @@ def test_a_mistake_in_a_conversion_is_not_hidden() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        Rule("a miracle", {}, stumble).take(5)
+        Rule("a miracle", {}, stumble).read(5)
 
 
 def test_a_rule_may_read_json_otherwise() -> None:
     rule = Rule("a number", {}, int, lambda text: int(text, 16))
 
-    assert (10, 16) == (rule.take("10"), rule.read("10"))
+    assert (10, 16) == (rule.from_python("10"), rule.read("10"))
 
 
 # What an error shows
@@ -208,7 +208,7 @@ def test_urls_over_http_are_taken(url: str) -> None:
     rule = rule_of(HttpUrl)
 
     assert rule is not None
-    assert url == rule.take(url)
+    assert url == rule.from_python(url)
 
 
 # Times

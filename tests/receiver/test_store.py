@@ -119,7 +119,7 @@ def test_store_keeps_exactly_what_merging_makes(
 ) -> None:
     expected = None
     for batch in batches:
-        incoming = [Incoming(message=message, received_at=moment) for message, moment in batch]
+        incoming = [Incoming(message, moment) for message, moment in batch]
         for each in incoming:
             expected = merged(expected, each)
         last = store.apply(incoming)[-1].record

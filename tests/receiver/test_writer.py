@@ -24,7 +24,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def beats(*ids: str) -> list[Incoming]:
-    return [Incoming(message=Heartbeat(server_id=each), received_at=NOON) for each in ids]
+    return [Incoming(Heartbeat(server_id=each), NOON) for each in ids]
 
 
 class Transactions:
