@@ -27,7 +27,7 @@ nox.options.error_on_missing_interpreters = False
 @nox.session
 def tests(session: nox.Session) -> None:
     """Everything that needs no Odoo and no browser; the contract and the client on each Python."""
-    install(session, extras=["client", "receiver"], groups=["tests"])
+    install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     measured(session, "tests/contract", "tests/client", "tests/receiver", "tests/project")
 
     for version in PYTHONS:
@@ -53,7 +53,7 @@ def odoo(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, which room may import which, and what OCA asks of an addon."""
-    install(session, extras=["client", "receiver"], groups=["lint"])
+    install(session, extras=["client", "receiver", "postgres"], groups=["lint"])
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")

@@ -176,7 +176,7 @@ def _class_hook(kind: Any, converter: Converter) -> Hook:
 def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
     """What needs no conversion goes to the constructor untouched, without a call."""
     hooks = {each.name: converter.get_structure_hook(each.type) for each in fields(kind)}
-    converted = {
+    converted: Any = {
         name: override(struct_hook=hook) for name, hook in hooks.items() if hook is not _as_is
     }
     return make_dict_structure_fn(

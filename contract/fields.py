@@ -160,12 +160,18 @@ def _server_id(value: Any) -> str:
     raise ValueError(value)
 
 
-@lru_cache(maxsize=2**15)
 def _address(value: Any) -> str:
+    if _IPV4.fullmatch(value) is None:
+        _ipv6(value)
+    return str(value)
+
+
+@lru_cache(maxsize=2**16)
+def _ipv6(value: str) -> ipaddress.IPv6Address:
     # A zone, as in fe80::1%eth0, means something on its own host only.
-    if isinstance(value, str) and "%" not in value and ipaddress.ip_address(value):
-        return value
-    raise ValueError(value)
+    if "%" in value:
+        raise ValueError(value)
+    return ipaddress.IPv6Address(value)
 
 
 def _url(value: Any) -> str:
@@ -174,21 +180,21 @@ def _url(value: Any) -> str:
         raise ValueError(value)
     host, port = match.groups()
     if host.startswith("["):
-        ipaddress.IPv6Address(host[1:-1])
+        _ipv6(host[1:-1])
     if port is not None:
         _port(int(port))
     return str(value)
 
 
 def _port(value: Any) -> int:
-    if 1 <= _whole(value) <= 65535:
-        return value
+    if 1 <= (port := _whole(value)) <= 65535:
+        return port
     raise ValueError(value)
 
 
 def _count(value: Any) -> int:
-    if _whole(value) >= 0:
-        return value
+    if (count := _whole(value)) >= 0:
+        return count
     raise ValueError(value)
 
 
@@ -220,6 +226,8 @@ def _number(value: Any) -> float:
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"

@@ -24,6 +24,7 @@ from receiver.decoding import Reader, is_plain
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
 from receiver.openapi import document
+from receiver.patience import Patience
 from receiver.problems import problem
 from receiver.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES, json_body, list_query, write_cursor
 
@@ -37,7 +38,7 @@ Answer = tuple[int, object]
 
 def routes(*, body_seconds: float) -> list[Route]:
     """Each call of the interface; a body must arrive within so many seconds."""
-    posted = partial(Posted, within_seconds=body_seconds)
+    posted = partial(Posted, patience=Patience(body_seconds))
     return [
         Route("/heartbeat", posted(heartbeat), methods=["POST"]),
         Route("/heartbeats", posted(heartbeats, max_bytes=MAX_BATCH_BYTES), methods=["POST"]),
@@ -64,10 +65,10 @@ class Posted:
         take: Callable[[Fleet, bytes], Awaitable[Answer]],
         *,
         max_bytes: int = MAX_BODY_BYTES,
-        within_seconds: float,
+        patience: Patience,
     ) -> None:
         self._take = take
-        self._read = partial(json_body, max_bytes=max_bytes, within_seconds=within_seconds)
+        self._read = partial(json_body, max_bytes=max_bytes, patience=patience)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -123,9 +124,7 @@ async def heartbeats(fleet: Fleet, body: bytes) -> Answer:
 async def list_servers(request: Request) -> Response:
     """A page of the fleet."""
     query = list_query(request)
-    page = await _fleet(request).page(
-        query.matching, after=query.after, limit=query.limit
-    )
+    page = await _fleet(request).page(query.matching, after=query.after, limit=query.limit)
     answer = {
         "servers": [sighting.to_json() for sighting in page.servers],
         "count": len(page.servers),

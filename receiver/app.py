@@ -1,6 +1,7 @@
 """The receiver. `uvicorn receiver.app:app` starts it; this is where it is wired together."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -39,6 +40,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        _let_the_collector_rest()
         store = SqlStore(read_settings(environ).database_url)
         writer = Writer(store.apply)
         writing = asyncio.create_task(writer.run())
@@ -57,6 +59,16 @@ def create_app(
         middleware=[Middleware(SayWhyNotStarted)],
         lifespan=lifespan,
     )
+
+
+def _let_the_collector_rest() -> None:
+    """
+    Spare the garbage collector what stays, and what comes and goes with each crowd.
+
+    A full collection looks at every row that is remembered, and everybody waits for it.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 class Receiver(Starlette):

@@ -12,7 +12,7 @@ from contract import Heartbeat, Registration, ServerRecord, merge, register
 from receiver.databases import PULSE, Database
 from receiver.tables import capabilities, microseconds, servers
 
-__all__ = ["Applied", "Incoming", "Row", "apply", "forget", "row_of"]
+__all__ = ["Applied", "Incoming", "Memory", "Row", "apply", "forget", "row_of"]
 
 
 class Incoming(NamedTuple):
@@ -36,21 +36,57 @@ class Row(NamedTuple):
     revision: int
 
 
+class Memory:
+    """
+    The rows of the last transactions, so as not to read them again.
+
+    Args:
+        size: How many rows to keep at least, once there were as many; at most twice that.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._young: dict[str, Row] = {}
+        self._old: dict[str, Row] = {}
+        self._sure: set[str] = set()
+
+    def get(self, server_id: str) -> Row | None:
+        """A row as this process last saw it; another may have written it since."""
+        return self._young.get(server_id) or self._old.get(server_id)
+
+    def sure(self, server_id: str) -> Row | None:
+        """A row that no other process has written since."""
+        return self.get(server_id) if server_id in self._sure else None
+
+    def doubt(self) -> None:
+        """Others have written: be sure of nothing."""
+        self._sure.clear()
+
+    def keep(self, rows: Mapping[str, Row]) -> None:
+        """Remember what was committed."""
+        self._young.update(rows)
+        self._sure.update(rows)
+        if len(self._young) > self._size:
+            self._old, self._young = self._young, {}
+            self._sure &= self._old.keys()
+
+    def drop(self, server_id: str) -> None:
+        """Forget a row that was deleted."""
+        self._young.pop(server_id, None)
+        self._old.pop(server_id, None)
+
+
 def apply(
-    database: Database,
-    connection: Connection,
-    incoming: Sequence[Incoming],
-    known: Mapping[str, Row],
+    database: Database, connection: Connection, incoming: Sequence[Incoming], memory: Memory
 ) -> tuple[list[Applied], dict[str, Row]]:
     """
     Merge messages in their order, and write what they changed.
 
-    A row that is `known` in the revision that is stored is not read again.
     Gives back what became of each message, and the rows as they are once the transaction
     is committed.
     """
     ids = sorted({each.message.server_id for each in incoming})
-    before = _read(connection, database.revisions(connection, ids), known)
+    before = _read(database, connection, ids, memory)
     after: dict[str, Row] = {}
     applied = []
     for message, received_at in incoming:
@@ -63,9 +99,9 @@ def apply(
     return applied, after
 
 
-def forget(database: Database, connection: Connection, server_id: str) -> bool:
+def forget(database: Database, connection: Connection, server_id: str, memory: Memory) -> bool:
     """Delete what is kept of a server; False when there is nothing."""
-    row = _read(connection, database.revisions(connection, [server_id]), {}).get(server_id)
+    row = _read(database, connection, [server_id], memory).get(server_id)
     if row is None:
         return False
     _lose(connection, _pairs(row, _capabilities(row)))
@@ -81,12 +117,22 @@ def row_of(columns: RowMapping) -> Row:
 
 
 def _read(
-    connection: Connection, revisions: Iterable[tuple[str, int]], known: Mapping[str, Row]
+    database: Database, connection: Connection, ids: Sequence[str], memory: Memory
 ) -> dict[str, Row]:
+    """The rows there are."""
+    if not database.is_undisturbed(connection):
+        memory.doubt()
     rows = {}
+    unsure = []
+    for server_id in ids:
+        row = memory.sure(server_id)
+        if row is None:
+            unsure.append(server_id)
+        else:
+            rows[server_id] = row
     unknown = []
-    for server_id, revision in revisions:
-        row = known.get(server_id)
+    for server_id, revision in database.revisions(connection, unsure) if unsure else []:
+        row = memory.get(server_id)
         if row is not None and row.revision == revision:
             rows[server_id] = row
         else:

@@ -4,7 +4,7 @@ What each kind of database does in its own way.
 Everything else that the store does is the same SQL on all of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -13,11 +13,8 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     URL,
-    BigInteger,
     Connection,
-    Double,
     Engine,
-    Row,
     Text,
     any_,
     bindparam,
@@ -37,6 +34,8 @@ from receiver.tables import commits, servers
 
 __all__ = ["PATIENCE_SECONDS", "Database", "database_of"]
 
+Revision = tuple[str, int]
+
 PATIENCE_SECONDS = 2.0
 """How long to wait for what another process has locked: two such waits, the transaction
 under way and the next, end before a sender gives up after 5 seconds."""
@@ -54,8 +53,11 @@ class Database(Protocol):
     def wait_for_migrations(self, connection: Connection) -> None:
         """Let no other process migrate until the transaction ends."""
 
-    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
-        """`(server_id, revision)` of those there are, which nobody changes until the end."""
+    def is_undisturbed(self, connection: Connection) -> bool:
+        """Whether nobody else has written since the last time that this was asked."""
+
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Revision]:
+        """The `server_id` and revision of those there are, which nobody changes until the end."""
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         """Write the columns `PULSE`, as the database keeps them, then the `server_id`."""
@@ -73,14 +75,22 @@ class Database(Protocol):
 class Sqlite:
     """A file, for one machine. One writes at a time, the others wait."""
 
+    def __init__(self) -> None:
+        self._version: int | None = None
+
     def engine(self, url: URL) -> Engine:
-        engine = create_engine(url, connect_args={"timeout": PATIENCE_SECONDS}, hide_parameters=True)
+        engine = create_engine(
+            url, connect_args={"timeout": PATIENCE_SECONDS}, hide_parameters=True
+        )
 
         @event.listens_for(engine, "connect")
         def configure(connection: Any, _: object) -> None:
             connection.isolation_level = None  # SQLAlchemy begins and commits, not sqlite3
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            # Rows are heard of in any order: most of the file is in use all the time.
+            connection.execute("PRAGMA cache_size = -16384")  # KiB
+            connection.execute("PRAGMA wal_autocheckpoint = 8000")  # pages
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
@@ -93,8 +103,15 @@ class Sqlite:
     def wait_for_migrations(self, connection: Connection) -> None:
         """The transaction keeps every other writer out as it is."""
 
-    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
-        return connection.exec_driver_sql(_SQLITE_REVISIONS, (_json(ids),)).all()
+    def is_undisturbed(self, connection: Connection) -> bool:
+        # Commits of this connection leave it as it is, those of others change it.
+        before = self._version
+        self._version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        return before == self._version
+
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Revision]:
+        found = connection.exec_driver_sql(_SQLITE_REVISIONS, (_json(ids),))
+        return [(server_id, revision) for server_id, revision in found]
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(_SQLITE_TOUCH, list(pulses))
@@ -141,8 +158,12 @@ class Postgresql:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATIONS)))
 
-    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
-        return connection.execute(_POSTGRESQL_REVISIONS, {"ids": _json(ids)}).all()
+    def is_undisturbed(self, _: Connection) -> bool:
+        return False
+
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Revision]:
+        found = connection.execute(_POSTGRESQL_REVISIONS, {"ids": _json(ids)})
+        return [(server_id, revision) for server_id, revision in found]
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         # One statement for all: each row by itself would cost a message to and fro.

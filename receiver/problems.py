@@ -18,6 +18,12 @@ __all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "problem", "refusal"]
 
 RETRY_AFTER_SECONDS = 5
 
+_UNAVAILABLE: dict[type[Exception], str] = {
+    Overloaded: "Too many messages wait to be written. Nothing was changed; send it again.",
+    OutcomeUnknown: "The database went away while it committed. Whether the message counts is "
+    "not known; send it again.",
+    StoreUnavailable: "The database does not answer. Nothing was changed; send the request again.",
+}
 _log = logging.getLogger(__name__)
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -47,26 +53,11 @@ def refusal(error: Exception) -> Refusal:
             return Refusal(400, error.code, str(error))
         case InvalidMessage():
             return Refusal(422, error.code, str(error), errors=error.problems)
-        case OutcomeUnknown():
+        case StoreUnavailable() | Overloaded():
             return Refusal(
                 503,
                 error.code,
-                "The database went away while it committed; whether the message counts is not "
-                "known. Send it again.",
-                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
-        case StoreUnavailable():
-            return Refusal(
-                503,
-                error.code,
-                "The database does not answer. Nothing was changed; send the request again.",
-                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
-        case Overloaded():
-            return Refusal(
-                503,
-                error.code,
-                "Too many messages wait to be written. Nothing was changed; send it again.",
+                _UNAVAILABLE[type(error)],
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         case _:

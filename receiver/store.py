@@ -29,7 +29,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from contract import ServerRecord
 from receiver import batch
-from receiver.batch import Applied, Incoming, Row, forget, row_of
+from receiver.batch import Applied, Incoming, Memory, forget, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
 from receiver.errors import OutcomeUnknown, StoreUnavailable
 from receiver.tables import capabilities, servers
@@ -85,34 +85,33 @@ class SqlStore:
 
     Args:
         url: Where the database is.
-        remembered: About how many rows to remember, so as not to read them again; some
-            2 kB each.
+        remembered: How many rows to remember, so as not to read them again, at most twice
+            as many; some 2 kB each.
     """
 
     def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
         self._database = database_of(url)
         self._engine = self._database.engine(url)
         self._reading = self._engine.execution_options(reads=True)
+        with _available():
+            self._writing = self._engine.connect()
         # Writers of one process take turns here; in SQLite they would have to poll.
         self._turn = Lock()
         self._batches = count()
-        self._known: dict[str, Row] = {}
-        self._remembered = remembered
-        with _available(), self._engine.begin() as connection:
-            self._database.wait_for_migrations(connection)
-            _migrate(connection)
+        self._memory = Memory(remembered)
+        self._write(self._migrate)
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
         with self._turn:
             applied, rows = self._write(
-                lambda connection: batch.apply(self._database, connection, incoming, self._known)
+                lambda connection: batch.apply(self._database, connection, incoming, self._memory)
             )
-            if len(self._known) > self._remembered:
-                self._known = {}
-            self._known.update(rows)
+            self._memory.keep(rows)
         return applied
 
     def get(self, server_id: str) -> ServerRecord | None:
+        if not _may_be(server_id):
+            return None
         with self.connection() as connection:
             row = connection.execute(_ONE, {"key": server_id}).mappings().one_or_none()
         return None if row is None else row_of(row).record
@@ -128,13 +127,20 @@ class SqlStore:
     def count(self, matching: Filter) -> int:
         query = _those(select(func.count()).select_from(servers), matching)
         with self.connection() as connection:
-            return connection.execute(query).scalar_one()
+            return int(connection.execute(query).scalar_one())
 
     def delete(self, server_id: str) -> bool:
+        if not _may_be(server_id):
+            return False
         with self._turn:
-            return self._write(lambda connection: forget(self._database, connection, server_id))
+            deleted = self._write(
+                lambda connection: forget(self._database, connection, server_id, self._memory)
+            )
+            self._memory.drop(server_id)
+        return deleted
 
     def close(self) -> None:
+        self._writing.close()
         self._engine.dispose()
 
     @contextmanager
@@ -142,6 +148,13 @@ class SqlStore:
         """A connection to read with."""
         with _available(), self._reading.connect() as connection:
             yield connection
+
+    def _migrate(self, connection: Connection) -> None:
+        self._database.wait_for_migrations(connection)
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Do it in a transaction, and again in another when this one only had bad luck."""
@@ -159,15 +172,22 @@ class SqlStore:
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         number = next(self._batches)
-        with self._engine.connect() as connection:
-            result = work(connection)
-            self._database.sign(connection, number)
-            try:
-                connection.commit()
-            except DBAPIError as error:
-                if not (error.connection_invalidated and self._was_committed(number)):
-                    raise
+        try:
+            result = work(self._writing)
+            self._database.sign(self._writing, number)
+        except BaseException:
+            self._writing.rollback()
+            raise
+        self._commit(number)
         return result
+
+    def _commit(self, number: int) -> None:
+        try:
+            self._writing.commit()
+        except DBAPIError as error:
+            self._writing.rollback()
+            if not (error.connection_invalidated and self._was_committed(number)):
+                raise
 
     def _was_committed(self, number: int) -> bool:
         """What became of a transaction whose connection broke during the commit."""
@@ -201,19 +221,17 @@ def _available() -> Iterator[None]:
         raise
 
 
+def _may_be(server_id: str) -> bool:
+    # PostgreSQL does not even take the question.
+    return "\x00" not in server_id
+
+
 def _those(query: Select[Any], matching: Filter) -> Select[Any]:
     """A query for servers, of those that match only."""
     if matching.capability is not None:
         query = query.join(capabilities, capabilities.c.server_id == servers.c.server_id)
     wanted = asdict(matching, filter=lambda _, value: value is not None)
     return query.where(*(_FILTERED[name] == value for name, value in wanted.items()))
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
