@@ -68,10 +68,6 @@ class Writer:
             await self._submitted.wait()
             self._submitted.clear()
             while self._jobs:
-                # One turn for those at the door to be heard, and one for them to submit: a
-                # crowd of two costs nearly what a crowd of sixty costs.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
                 await self._commit(self._next_crowd())
 
     def close(self) -> None:
