@@ -43,6 +43,13 @@ def portable(session: nox.Session) -> None:
     session.run("pytest", "tests/contract", "tests/client", *session.posargs)
 
 
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """What a receiver promises while it is killed, or its database or disk fails; some minutes."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
+    session.run("pytest", "tests/faults", *session.posargs)
+
+
 @nox.session
 def odoo(session: nox.Session) -> None:
     """The addon in a real Odoo 19, and the whole way to a real receiver."""

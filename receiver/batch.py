@@ -131,7 +131,8 @@ def _read(
         else:
             rows[server_id] = row
     unknown = []
-    for server_id, revision in database.revisions(connection, unsure) if unsure else []:
+    revisions = database.revisions(connection, unsure) if unsure else {}
+    for server_id, revision in revisions.items():
         row = memory.get(server_id)
         if row is not None and row.revision == revision:
             rows[server_id] = row

@@ -4,7 +4,7 @@ What each kind of database does in its own way.
 Everything else that the store does is the same SQL on all of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     cast,
     column,
     create_engine,
+    delete,
     event,
     func,
     select,
@@ -30,11 +31,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
+from receiver.errors import InvalidSetting
 from receiver.tables import commits, servers
 
 __all__ = ["PATIENCE_SECONDS", "Database", "database_of"]
-
-Revision = tuple[str, int]
 
 PATIENCE_SECONDS = 2.0
 """How long to wait for what another process has locked: two such waits, the transaction
@@ -53,11 +53,14 @@ class Database(Protocol):
     def wait_for_migrations(self, connection: Connection) -> None:
         """Let no other process migrate until the transaction ends."""
 
+    def tidy(self, connection: Connection) -> None:
+        """Remove what receivers that are gone have left, after the migrations."""
+
     def is_undisturbed(self, connection: Connection) -> bool:
         """Whether nobody else has written since the last time that this was asked."""
 
-    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Revision]:
-        """The `server_id` and revision of those there are, which nobody changes until the end."""
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, int]:
+        """The revisions of those there are, which nobody changes until the end."""
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         """Write the columns `PULSE`, as the database keeps them, then the `server_id`."""
@@ -103,15 +106,18 @@ class Sqlite:
     def wait_for_migrations(self, connection: Connection) -> None:
         """The transaction keeps every other writer out as it is."""
 
+    def tidy(self, connection: Connection) -> None:
+        """They leave nothing."""
+
     def is_undisturbed(self, connection: Connection) -> bool:
         # Commits of this connection leave it as it is, those of others change it.
         before = self._version
         self._version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
         return before == self._version
 
-    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Revision]:
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, int]:
         found = connection.exec_driver_sql(_SQLITE_REVISIONS, (_json(ids),))
-        return [(server_id, revision) for server_id, revision in found]
+        return dict(found.tuples().all())
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(_SQLITE_TOUCH, list(pulses))
@@ -147,8 +153,14 @@ class Postgresql:
             pool_pre_ping=True,
         )
 
-        @event.listens_for(engine, "connect")
+        @event.listens_for(engine, "connect", insert=True)  # before anything is asked
         def configure(connection: Any, _: object) -> None:
+            encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise InvalidSetting(
+                    f"FLEET_DATABASE_URL: the encoding of the database is {encoding}, which "
+                    "cannot hold every name; create it with ENCODING 'UTF8'"
+                )
             connection.execute(_POSTGRESQL_SETTINGS)
             connection.commit()
 
@@ -158,12 +170,15 @@ class Postgresql:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATIONS)))
 
+    def tidy(self, connection: Connection) -> None:
+        connection.execute(_OLD_SIGNS)
+
     def is_undisturbed(self, _: Connection) -> bool:
         return False
 
-    def revisions(self, connection: Connection, ids: Sequence[str]) -> Sequence[Revision]:
+    def revisions(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, int]:
         found = connection.execute(_POSTGRESQL_REVISIONS, {"ids": _json(ids)})
-        return [(server_id, revision) for server_id, revision in found]
+        return dict(found.tuples().all())
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         # One statement for all: each row by itself would cost a message to and fro.
@@ -234,6 +249,7 @@ _SIGN = _insert.on_conflict_do_update(
     index_elements=[commits.c.writer],
     set_={"batch": _insert.excluded.batch, "committed_at": func.now()},
 )
+_OLD_SIGNS = delete(commits).where(commits.c.committed_at < func.now() - text("interval '1 day'"))
 _BE_THERE = _insert.values(batch=-1).on_conflict_do_nothing()
 _LAST_SIGN = (
     select(commits.c.batch).where(commits.c.writer == bindparam("writer")).with_for_update()

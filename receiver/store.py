@@ -155,6 +155,7 @@ class SqlStore:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        self._database.tidy(connection)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Do it in a transaction, and again in another when this one only had bad luck."""

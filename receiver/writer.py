@@ -8,12 +8,12 @@ transaction. So a busy receiver pays for one commit per crowd, not for one per m
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from receiver.batch import Applied, Incoming
-from receiver.errors import Overloaded, StoreUnavailable
+from receiver.errors import OutcomeUnknown, Overloaded, StoreUnavailable
 
 __all__ = ["Writer"]
 
@@ -37,10 +37,21 @@ class Writer:
         apply: Merges messages in one transaction; blocks until it is committed.
         max_waiting: How many messages may wait; what exceeds that is refused at once.
         max_batch: From how many messages on no more join a transaction.
+        patience: For how many seconds a transaction may go on until its messages, and all
+            that come until it ends, are answered without it.
     """
 
-    def __init__(self, apply: Apply, *, max_waiting: int = 10_000, max_batch: int = 1000) -> None:
+    def __init__(
+        self,
+        apply: Apply,
+        *,
+        max_waiting: int = 10_000,
+        max_batch: int = 1000,
+        patience: float = 4.0,
+    ) -> None:
         self._apply = apply
+        self._patience = patience
+        self._stuck = False
         self._max_waiting = max_waiting
         self._max_batch = max_batch
         self._thread = ThreadPoolExecutor(1, "writer")
@@ -54,6 +65,8 @@ class Writer:
 
         Raises Overloaded when too many wait already, and StoreUnavailable.
         """
+        if self._stuck:
+            raise StoreUnavailable("the database has not answered for some time")
         if self._waiting + len(incoming) > self._max_waiting:
             raise Overloaded(f"{self._waiting} messages wait to be written already")
         job = _Job(incoming, asyncio.get_running_loop().create_future())
@@ -85,10 +98,8 @@ class Writer:
         return crowd
 
     async def _commit(self, crowd: list[_Job]) -> None:
-        incoming = [each for job in crowd for each in job.incoming]
-        loop = asyncio.get_running_loop()
         try:
-            applied = await loop.run_in_executor(self._thread, self._apply, incoming)
+            applied = await self._written(crowd)
         except StoreUnavailable as error:
             _fail(crowd, error)
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
@@ -99,6 +110,24 @@ class Writer:
                 end = start + len(job.incoming)
                 _answer(job, applied[start:end])
                 start = end
+
+    async def _written(self, crowd: list[_Job]) -> list[Applied]:
+        incoming = [each for job in crowd for each in job.incoming]
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._patience, self._give_up_on, crowd)
+        try:
+            return await loop.run_in_executor(self._thread, self._apply, incoming)
+        finally:
+            timer.cancel()
+            self._stuck = False
+
+    def _give_up_on(self, crowd: list[_Job]) -> None:
+        """Wait on for the database, but let nobody else wait for it."""
+        self._stuck = True
+        _fail(crowd, OutcomeUnknown("the database does not end a transaction"))
+        _fail(self._jobs, StoreUnavailable("the database has not answered for some time"))
+        self._jobs.clear()
+        self._waiting = 0
 
     async def _find_the_culprit(self, crowd: list[_Job], error: Exception) -> None:
         """One job may have failed the transaction of all: each gets one of its own."""
@@ -115,7 +144,7 @@ def _answer(job: _Job, applied: list[Applied]) -> None:
         job.answer.set_result(applied)
 
 
-def _fail(crowd: list[_Job], error: Exception) -> None:
+def _fail(crowd: Iterable[_Job], error: Exception) -> None:
     for job in crowd:
         if not job.answer.done():
             job.answer.set_exception(error)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ class Postgres:
     ) -> None:
         self.sql(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
 
+    @contextmanager
+    def new_database(self) -> Iterator[str]:
+        """An empty database with a name of its own; deleted in the end, whoever is in it."""
+        name = f"new_{uuid4().hex}"
+        # A copy of the files costs half of what a copy through the log does.
+        self.sql(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY file_copy")
+        try:
+            yield name
+        finally:
+            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
     def url(self, database: str) -> str:
         """How a receiver connects to a database, as its superuser."""
         return f"postgresql+psycopg://postgres@/{database}?host={self.socket_folder}"
@@ -53,6 +65,7 @@ class Postgres:
     def start(self) -> None:
         """Start it again after `stop`."""
         self._pg_ctl("start", "-w", "-o", f"-h '' -k {self.socket_folder}", "-l", "restarted.log")
+        self._server.ensure_postgres_running()  # so that it knows what to stop in the end
 
     def _pg_ctl(self, *arguments: str) -> None:
         subprocess.run(

@@ -14,7 +14,7 @@ import messages
 from contract import Heartbeat, merge
 from receiver.app import create_app
 from receiver.batch import Applied, Incoming
-from receiver.errors import Overloaded, StoreUnavailable
+from receiver.errors import OutcomeUnknown, Overloaded, StoreUnavailable
 from receiver.fleet import Fleet
 from receiver.store import SqlStore
 from receiver.writer import Writer
@@ -53,7 +53,7 @@ class Transactions:
 
 
 def drive(
-    scene: Callable[[Writer, Transactions], Awaitable[Any]], **limits: int
+    scene: Callable[[Writer, Transactions], Awaitable[Any]], **limits: Any
 ) -> list[list[str]]:
     """Play a scene with a writer that runs, and tell who was written together."""
     transactions = Transactions()
@@ -180,3 +180,24 @@ def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> Non
 
     assert (503, "overloaded") == (answer.status_code, answer.json()["code"])
     assert "5" == answer.headers["retry-after"]
+
+
+def test_nobody_waits_for_a_database_that_does_not_end_a_transaction() -> None:
+    async def scene(writer: Writer, transactions: Transactions) -> None:
+        under_way, waiting = await crowd(writer, transactions, beats("waiting"))
+        with pytest.raises(OutcomeUnknown):
+            await under_way
+        with pytest.raises(StoreUnavailable, match="has not answered for some time"):
+            await waiting
+        with pytest.raises(StoreUnavailable, match="has not answered for some time"):
+            await writer.submit(beats("too late"))
+        transactions.open.set()
+        while True:
+            try:
+                await writer.submit(beats("after"))
+            except StoreUnavailable:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+    assert [["first"], ["after"]] == drive(scene, patience=0.05)
