@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
 
 from contract import Heartbeat, Registration, ServerRecord, merge, register
 from receiver.databases import PULSE, Database
-from receiver.tables import capabilities, microseconds, servers
+from receiver.tables import FACETS, facet_value, facets, microseconds, servers
 
 __all__ = ["Applied", "Incoming", "Memory", "Row", "apply", "forget", "row_of"]
 
@@ -104,7 +104,7 @@ def forget(database: Database, connection: Connection, server_id: str, memory: M
     row = _read(database, connection, [server_id], memory).get(server_id)
     if row is None:
         return False
-    _lose(connection, _pairs(row, _capabilities(row)))
+    _lose(connection, _facet_rows(row, _facets(row)))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
     return True
 
@@ -167,9 +167,9 @@ def _write(
             alive.append(after)
             continue
         (new if before is None else changed).append(after)
-        had, has = _capabilities(before), _capabilities(after)
-        gained += _pairs(after, has - had)
-        lost += _pairs(after, had - has)
+        had, has = _facets(before), _facets(after)
+        gained += _facet_rows(after, has - had)
+        lost += _facet_rows(after, had - has)
 
     if alive:
         database.touch(connection, map(_pulse, alive))
@@ -178,13 +178,13 @@ def _write(
     if changed:
         connection.execute(_UPDATE, [{"key": r.record.server_id, **_columns(r)} for r in changed])
     if gained:
-        connection.execute(insert(capabilities), gained)
+        connection.execute(insert(facets), gained)
     _lose(connection, lost)
 
 
-def _lose(connection: Connection, pairs: list[dict[str, str]]) -> None:
-    if pairs:
-        connection.execute(_LOSE, pairs)
+def _lose(connection: Connection, rows: list[dict[str, str]]) -> None:
+    if rows:
+        connection.execute(_LOSE, rows)
 
 
 def _pulse(row: Row) -> tuple[Any, ...]:
@@ -205,12 +205,17 @@ def _columns(row: Row) -> dict[str, Any]:
     return {**asdict(row.record, recurse=False), "revision": row.revision}
 
 
-def _capabilities(row: Row | None) -> set[str]:
-    return set() if row is None else set(row.record.capabilities or ())
+def _facets(row: Row | None) -> set[tuple[str, str]]:
+    if row is None:
+        return set()
+    known = {(name, getattr(row.record, field)) for name, field in FACETS.items()}
+    able = {("capability", name) for name in row.record.capabilities or ()}
+    return {(name, facet_value(text)) for name, text in known | able if text is not None}
 
 
-def _pairs(row: Row, names: Iterable[str]) -> list[dict[str, str]]:
-    return [{"name": name, "server_id": row.record.server_id} for name in names]
+def _facet_rows(row: Row, of: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    server_id = row.record.server_id
+    return [{"name": name, "value": value, "server_id": server_id} for name, value in of]
 
 
 _description = attrgetter(*(f.name for f in fields(ServerRecord) if f.name not in PULSE))
@@ -221,4 +226,4 @@ _UPDATE = (
     .where(servers.c.server_id == bindparam("key"))
     .values({column.name: bindparam(column.name) for column in servers.columns})
 )
-_LOSE = delete(capabilities).where(*(each == bindparam(each.name) for each in capabilities.columns))
+_LOSE = delete(facets).where(*(each == bindparam(each.name) for each in facets.columns))

@@ -117,7 +117,7 @@ class Sqlite:
 
     def revisions(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, int]:
         found = connection.exec_driver_sql(_SQLITE_REVISIONS, (_json(ids),))
-        return dict(found.tuples().all())
+        return dict(map(tuple, found.all()))
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(_SQLITE_TOUCH, list(pulses))
@@ -178,7 +178,7 @@ class Postgresql:
 
     def revisions(self, connection: Connection, ids: Sequence[str]) -> Mapping[str, int]:
         found = connection.execute(_POSTGRESQL_REVISIONS, {"ids": _json(ids)})
-        return dict(found.tuples().all())
+        return dict(map(tuple, found.all()))
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         # One statement for all: each row by itself would cost a message to and fro.

@@ -32,7 +32,7 @@ from receiver import batch
 from receiver.batch import Applied, Incoming, Memory, forget, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
 from receiver.errors import OutcomeUnknown, StoreUnavailable
-from receiver.tables import capabilities, servers
+from receiver.tables import facet_value, facets, servers
 
 __all__ = ["EVERYTHING", "Filter", "SqlStore", "Store"]
 
@@ -99,7 +99,11 @@ class SqlStore:
         self._turn = Lock()
         self._batches = count()
         self._memory = Memory(remembered)
-        self._write(self._migrate)
+        try:
+            self._write(self._migrate)
+        except BaseException:
+            self.close()
+            raise
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
         with self._turn:
@@ -117,15 +121,15 @@ class SqlStore:
         return None if row is None else row_of(row).record
 
     def page(self, matching: Filter, *, after: str | None, limit: int) -> list[ServerRecord]:
-        key = servers.c.server_id if matching.capability is None else capabilities.c.server_id
-        query = _those(select(servers), matching).order_by(key).limit(limit)
+        query, key = _those(select(servers), matching)
+        query = query.order_by(key).limit(limit)
         if after is not None:
             query = query.where(key > after)
         with self.connection() as connection:
             return [row_of(row).record for row in connection.execute(query).mappings()]
 
     def count(self, matching: Filter) -> int:
-        query = _those(select(func.count()).select_from(servers), matching)
+        query, _ = _those(select(func.count()).select_from(servers), matching)
         with self.connection() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -176,10 +180,11 @@ class SqlStore:
         try:
             result = work(self._writing)
             self._database.sign(self._writing, number)
+            self._commit(number)
         except BaseException:
+            self._memory.doubt()
             self._writing.rollback()
             raise
-        self._commit(number)
         return result
 
     def _commit(self, number: int) -> None:
@@ -227,19 +232,16 @@ def _may_be(server_id: str) -> bool:
     return "\x00" not in server_id
 
 
-def _those(query: Select[Any], matching: Filter) -> Select[Any]:
-    """A query for servers, of those that match only."""
-    if matching.capability is not None:
-        query = query.join(capabilities, capabilities.c.server_id == servers.c.server_id)
-    wanted = asdict(matching, filter=lambda _, value: value is not None)
-    return query.where(*(_FILTERED[name] == value for name, value in wanted.items()))
+def _those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElement[str]]:
+    """A query of `servers`, of those that match only; and their key, as an index has it."""
+    key: ColumnElement[str] = servers.c.server_id
+    for name, text in asdict(matching, filter=lambda _, value: value is not None).items():
+        facet = facets.alias()
+        query = query.join(facet, facet.c.server_id == key).where(
+            facet.c.name == name, facet.c.value == facet_value(text)
+        )
+        key = facet.c.server_id
+    return query, key
 
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
-_FILTERED: dict[str, ColumnElement[str]] = {
-    "stage": servers.c.odoo_stage,
-    "database": servers.c.database,
-    "version": servers.c.version,
-    "odoo_version": servers.c.odoo_version,
-    "capability": capabilities.c.name,
-}

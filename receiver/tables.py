@@ -1,6 +1,7 @@
 """The tables, and how the types of the contract are kept in them."""
 
 from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import (
@@ -10,7 +11,6 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
-    Index,
     Integer,
     MetaData,
     Table,
@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from contract import IpAddresses, structure, unstructure
 
-__all__ = ["capabilities", "commits", "metadata", "microseconds", "servers"]
+__all__ = ["FACETS", "commits", "facet_value", "facets", "metadata", "microseconds", "servers"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -93,10 +93,6 @@ servers = Table(
     Column("last_seen", Moment, nullable=False),
     Column("heartbeat_count", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Index(None, "database", "server_id"),
-    Index(None, "odoo_stage", "server_id"),
-    Index(None, "version", "server_id"),
-    Index(None, "odoo_version", "server_id"),
 )
 """
 One row per server: the fields of `contract.ServerRecord`, and a `revision`.
@@ -105,13 +101,37 @@ Each write raises the revision, and a new row begins with the time in microsecon
 that the same server and revision always mean the same row, deleted ones included.
 """
 
-capabilities = Table(
-    "capabilities",
+facets = Table(
+    "facets",
     metadata,
     Column("name", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
     Column("server_id", Key, primary_key=True),
+    sqlite_with_rowid=False,
 )
-"""Which servers have a capability: what their records say, turned round."""
+"""
+What a list of servers is filtered by: the records turned round.
+
+A row for each field of `FACETS` that is known, and for each capability.
+"""
+
+FACETS = {
+    "database": "database",
+    "odoo_version": "odoo_version",
+    "stage": "odoo_stage",
+    "version": "version",
+}
+"""The name of a facet, and the field that it is."""
+
+
+def facet_value(text: str) -> str:
+    """A text as it is kept in `facets`: a long one, which no index holds, by its digest."""
+    if len(text) <= 200 and not text.startswith(_DIGEST):
+        return text
+    return _DIGEST + sha256(text.encode()).hexdigest()
+
+
+_DIGEST = "sha256:"
 
 commits = Table(
     "commits",
