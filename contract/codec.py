@@ -127,9 +127,6 @@ def _make_quick() -> OrjsonConverter:
     """Only converts, for classes whose constructors check: many times as fast."""
     converter = make_converter(detailed_validation=False)
     converter.register_structure_hook_factory(has, _quick_class_hook)
-    converter.register_structure_hook_factory(_is_tuple, lambda _: _as_is)
-    converter.register_structure_hook_factory(_has_rule, _parsing_hook)
-    converter.register_structure_hook_factory(_is_optional, _optional_hook)
     return converter
 
 
@@ -141,32 +138,9 @@ def _is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple
 
 
-def _is_optional(kind: Any) -> bool:
-    return NoneType in get_args(kind)
-
-
 def _checking_hook(kind: Any) -> Hook:
     read = cast("Rule", rule_of(kind)).read
     return lambda value, _: read(value)
-
-
-def _parsing_hook(kind: Any) -> Hook:
-    rule = cast("Rule", rule_of(kind))
-    if rule.from_json is rule.from_python:
-        return _as_is
-    return lambda value, _: rule.from_json(value)
-
-
-def _optional_hook(kind: Any, converter: Converter) -> Hook:
-    (present,) = (each for each in get_args(kind) if each is not NoneType)
-    hook = converter.get_structure_hook(present)
-    if hook is _as_is:
-        return hook
-    return lambda value, _: None if value is None else hook(value, present)
-
-
-def _as_is(value: Any, _: Any) -> Any:
-    return value
 
 
 def _class_hook(kind: Any, converter: Converter) -> Hook:
@@ -175,13 +149,34 @@ def _class_hook(kind: Any, converter: Converter) -> Hook:
 
 def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
     """What needs no conversion goes to the constructor untouched, without a call."""
-    hooks = {each.name: converter.get_structure_hook(each.type) for each in fields(kind)}
     converted: Any = {
-        name: override(struct_hook=hook) for name, hook in hooks.items() if hook is not _as_is
+        each.name: override(struct_hook=hook)
+        for each in fields(kind)
+        if (hook := _conversion(_present(each.type), converter)) is not None
     }
     return make_dict_structure_fn(
         kind, converter, _cattrs_prefer_attrib_converters=True, **converted
     )
+
+
+def _conversion(kind: Any, converter: Converter) -> Hook | None:
+    """What makes a JSON value one that a constructor takes; None where it does as it is."""
+    if has(kind):
+        hook = converter.get_structure_hook(kind)
+        return lambda value, _: None if value is None else hook(value, kind)
+    rule = rule_of(kind)
+    if rule is None or rule.from_json is rule.from_python:
+        return None
+    return lambda value, _: None if value is None else rule.from_json(value)
+
+
+def _present(kind: Any) -> Any:
+    """The type of a field when it is not None."""
+    kinds = get_args(kind)
+    if NoneType not in kinds:
+        return kind
+    (present,) = (each for each in kinds if each is not NoneType)
+    return present
 
 
 def _tuple_hook(kind: Any, converter: Converter) -> Hook:

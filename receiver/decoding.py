@@ -30,7 +30,7 @@ class Reader(Generic[T]):
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
         self._moments = _moments(kind)
-        self._check = _check_of(kind)
+        self._check = _all_of(kind)
 
     def read(self, body: bytes) -> T:
         """
@@ -55,8 +55,7 @@ class Reader(Generic[T]):
             if isinstance(text := value.get(name), str):
                 value = {**value, name: parse_moment(text)}
         message = msgspec.convert(value, self._kind)
-        if self._check is not None:
-            self._check(message)
+        self._check(message)
         return message
 
 

@@ -9,9 +9,10 @@ What is spoken of here by name is spelled out, not read from the contract, so th
 does not believe what it is to check.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ __all__ = [
     "addresses",
     "almost_valid",
     "almost_values",
+    "bodies",
     "heartbeats",
     "intervals",
     "ip_addresses",
@@ -260,6 +262,89 @@ def almost_values(draw: st.DrawFn, name: str) -> Any:
     """Values of a field of a heartbeat as they may stand on the wire, or nearly so."""
     value = draw(_wire_fields(Heartbeat, None)[name])
     return value if draw(st.booleans()) else _spoiled(draw, value)
+
+
+@st.composite
+def bodies(draw: st.DrawFn, kind: type) -> bytes:
+    """
+    What may be posted as an object of a kind, spelled in any way that JSON has.
+
+    Some are right; in most, a few fields hold what looks like it and is not, or stand
+    there twice, or something is no JSON at all.
+    """
+    message = draw(wire_messages(kind) | almost_valid(kind))
+    if isinstance(message, dict):
+        names = draw(st.lists(st.sampled_from([*_wire_fields(kind, None)]), max_size=3))
+        message = [*message.items(), *((name, draw(_odd_values(name))) for name in names)]
+    body = _json(message, ascii_only=draw(st.booleans()))
+    return draw(st.sampled_from([body] * 9 + [body[:-1], body + b",", b"[%b]" % body]))
+
+
+def _json(value: Any, *, ascii_only: bool) -> bytes:
+    """A list of pairs becomes an object, which may have the same name more than once."""
+    dumps = partial(json.dumps, ensure_ascii=ascii_only)
+    if isinstance(value, list) and all(isinstance(each, tuple) for each in value):
+        text = ", ".join(f"{dumps(name)}: {dumps(inner)}" for name, inner in value)
+        return f"{{{text}}}".encode(errors="surrogatepass")
+    return dumps(value).encode(errors="surrogatepass")
+
+
+@cache
+def _odd_values(name: str) -> st.SearchStrategy[Any]:
+    """What a field might be thought to take; part of it, it does."""
+    return {
+        "ip_addresses": st.fixed_dictionaries(
+            {},
+            optional={
+                "primary": _odd_addresses(),
+                "all": st.lists(_odd_addresses(), max_size=12) | _odd_numbers(),
+                "public": wire_values(),
+            },
+        ),
+        "port": _odd_numbers(),
+        "capabilities": st.lists(_odd_texts(), max_size=12) | _odd_texts(),
+        "heartbeat_interval_seconds": _odd_numbers(),
+        "uptime_seconds": _odd_numbers(),
+        "started_at": _odd_times(),
+        "timestamp": _odd_times(),
+    }.get(name, _odd_texts())
+
+
+def _odd_numbers() -> st.SearchStrategy[Any]:
+    edges = [0, 1, 65535, 65536, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
+    signed = [sign * edge for edge in edges for sign in (1, -1)]
+    fractions = [-0.0, 0.5, 1.5, 8768.0, 65536.0, 5e-324, 1e16, 1.7976931348623157e308]
+    return st.sampled_from([*signed, *fractions, True, False, None, "8768", ""])
+
+
+def _odd_texts() -> st.SearchStrategy[Any]:
+    odd = st.sampled_from('\0\x01\t\n\r\x1f\x7f\x85\x9f\u2028\ud800\udfff\ufeff\U0001f40d\\"/')
+    long = st.sampled_from(["a" * 255, "a" * 256, "é" * 255])
+    return st.lists(texts() | odd | long, max_size=3).map("".join) | _odd_numbers()
+
+
+def _odd_addresses() -> st.SearchStrategy[Any]:
+    odd = ["10.0.0", "10.0.0.05", "10.0.0.5\0", " ::1", "fe80::1%eth0", "::FFFF:10.0.0.5", "[::1]"]
+    return addresses() | st.sampled_from(odd) | _odd_numbers()
+
+
+def _odd_times() -> st.SearchStrategy[Any]:
+    """In all the spellings there are, at both ends of the calendar too."""
+    days = ["2026-01-31", "2026-02-29", "2024-02-29", "0001-01-01", "9999-12-31", "0000-01-01"]
+    offsets = ["Z", "z", "+01:00", "-23:59", "+00:00", "-00:00", "+0100", "+01", "+24:00", "+12:60"]
+    return (
+        st.builds(
+            "{}{}{}{}{}{}".format,
+            st.sampled_from(days) | st.dates().map(str),
+            st.sampled_from("TTTTt _"),
+            st.times().map(lambda time: f"{time:%H:%M:%S}")
+            | st.sampled_from(["24:00:00", "12:00"]),
+            st.just("") | st.text("0123456789", max_size=12).map(".{}".format),
+            st.sampled_from([*offsets, ""]),
+            st.sampled_from(["", "", "", "", "\n", "\0"]),
+        )
+        | _odd_numbers()
+    )
 
 
 def _spoiled(draw: st.DrawFn, value: Any) -> Any:

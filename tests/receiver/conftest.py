@@ -1,13 +1,26 @@
-"""A receiver over a real database file, on a real socket."""
+"""A receiver over a real database, on a real socket."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from postgres import Postgres, running_postgres
 from receiver.app import create_app
 from servers import Clock, serve
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One for all tests; when it does not start, they end."""
+    with ExitStack() as running:
+        try:
+            postgres = running.enter_context(running_postgres())
+        except Exception as error:  # noqa: BLE001 - no matter why
+            pytest.exit(f"PostgreSQL does not start: {error!r}", returncode=1)
+        yield postgres
 
 
 @pytest.fixture
@@ -16,8 +29,23 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
+    """A file that is not there yet."""
     return f"sqlite:///{tmp_path / 'fleet.db'}"
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    """A database that is empty."""
+    with postgres.new_database() as name:
+        yield postgres.url(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A new database of each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @pytest.fixture

@@ -15,6 +15,12 @@ import messages
 from servers import Process, receiver_process, wait_until
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """Only a file: what is done to it here is done to files."""
+    return sqlite_url
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Another program holds the database, so that nothing can be written."""

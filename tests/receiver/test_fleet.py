@@ -74,11 +74,18 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
         ("limit=%C2%B2", "limit: expected a whole number from 1 to 1000"),
         ("limit=-1", "limit: expected a whole number from 1 to 1000"),
         ("total=yes", "total: expected true or false"),
+        ("stage=a%00b", "stage: expected text without a NUL"),
         ("cursor=!", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
         ("limit=1&limit=2", "limit: is there more than once"),
-        ("colour=red", "colour: is no parameter here; these are: limit, cursor, total, stage, database, version, odoo_version, capability"),
+        (
+            "colour=red",
+            (
+                "colour: is no parameter here; these are: "
+                "limit, cursor, total, stage, database, version, odoo_version, capability"
+            ),
+        ),
     ],
 )
 def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:

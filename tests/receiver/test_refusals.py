@@ -14,6 +14,12 @@ from servers import Clock, serve
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """A quick one: what is refused reaches no database."""
+    return sqlite_url
+
+
 def body(**changed: Any) -> bytes:
     return json.dumps(messages.heartbeat(**changed)).encode()
 
