@@ -86,7 +86,7 @@ class SqlStore:
     Args:
         url: Where the database is.
         remembered: How many rows to remember, so as not to read them again, at most twice
-            as many; some 2 kB each.
+            as many; some 2.5 kB each.
     """
 
     def __init__(self, url: URL, *, remembered: int = 100_000) -> None:

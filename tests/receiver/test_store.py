@@ -3,7 +3,9 @@
 import random
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -70,6 +72,10 @@ def counts(store: SqlStore) -> dict[str, int]:
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
+def found_by(store: SqlStore, matching: Filter) -> list[str]:
+    return [record.server_id for record in store.page(matching, after=None, limit=1000)]
+
+
 # Tables
 
 
@@ -91,33 +97,41 @@ def test_columns_are_the_fields_of_a_record() -> None:
     assert [*(field.name for field in fields(ServerRecord)), "revision"] == servers.columns.keys()
 
 
-def test_migration_finds_the_capabilities_of_the_servers_that_are_there(
+def test_migration_lets_the_servers_that_are_there_be_found(
     database_url: str, engine: Engine
 ) -> None:
+    long = long_text(3_000)
     with engine.begin() as connection:
         migrate(connection, "0001")
         connection.execute(
             text(
-                "INSERT INTO servers"
-                " (server_id, capabilities, first_seen, last_seen, heartbeat_count, revision)"
-                " VALUES (:id, :names, 0, 0, 1, 0)"
+                "INSERT INTO servers (server_id, odoo_stage, version, capabilities,"
+                " first_seen, last_seen, heartbeat_count, revision)"
+                " VALUES (:id, :stage, :version, :names, 0, 0, 1, 0)"
             ),
             [
-                {"id": "a", "names": '["search", "create", "search"]'},
-                {"id": "b", "names": '["search"]'},
-                {"id": "none", "names": "[]"},
-                {"id": "unknown", "names": None},
+                {"id": "a", "stage": "dev", "version": "1", "names": '["c", "b", "c"]'},
+                {"id": "b", "stage": "dev", "version": long, "names": '["c"]'},
+                {"id": "none", "stage": "", "version": "1", "names": "[]"},
+                {"id": "unknown", "stage": None, "version": None, "names": None},
             ],
         )
 
     store = SqlStore(make_url(database_url))
-    found = {
-        name: [r.server_id for r in store.page(Filter(capability=name), after=None, limit=9)]
-        for name in ("search", "create", "unlink")
-    }
+    found = [
+        found_by(store, matching)
+        for matching in (
+            Filter(capability="c"),
+            Filter(capability="b"),
+            Filter(stage="dev"),
+            Filter(stage=""),
+            Filter(version=long),
+            Filter(version="1", stage="dev", capability="c"),
+        )
+    ]
     store.close()
 
-    assert {"search": ["a", "b"], "create": ["a"], "unlink": []} == found
+    assert [["a", "b"], ["a"], ["a", "b"], ["none"], ["b"], ["a"]] == found
 
 
 def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:
@@ -201,32 +215,36 @@ def merged(before: ServerRecord | None, incoming: Incoming) -> ServerRecord:
     return merge(before, incoming.message, received_at=incoming.received_at)
 
 
-@pytest.mark.parametrize("length", [3_000, 60_000])
-@pytest.mark.parametrize("name", ["database", "odoo_stage", "version", "odoo_version", "hostname"])
+@pytest.mark.parametrize("length", [1, 199, 200, 201, 700, 15_000])
+@pytest.mark.parametrize("name", ["stage", "database", "version", "odoo_version", "capability"])
 def test_text_of_any_length_is_kept_and_found(store: SqlStore, name: str, length: int) -> None:
-    long = long_text(length)
-    beat = structure({"server_id": "a", name: long}, Heartbeat)
+    long, other, server_id = long_text(length), long_text(length + 1), long_text(255)
+    told: dict[str, Any] = {"server_id": server_id, name: long}
+    told |= {"odoo_stage": long} if name == "stage" else {}
+    told |= {"capabilities": [long, "short"]} if name == "capability" else {}
 
-    store.apply([Incoming(beat, MOMENT)])
+    (applied,) = store.apply([Incoming(structure(told, Heartbeat), MOMENT)])
 
-    found = store.page(Filter(database=beat.database, stage=beat.odoo_stage), after=None, limit=9)
-    assert [long] == [getattr(record, name) for record in found]
+    assert applied.record == store.get(server_id)
+    assert [server_id] == found_by(store, Filter(**{name: long}))
+    assert [] == found_by(store, Filter(**{name: other}))
 
 
-@pytest.mark.parametrize("length", [3_000, 60_000])
-def test_capability_of_any_length_is_kept_and_found(store: SqlStore, length: int) -> None:
-    long = long_text(length)
+def test_text_that_looks_like_the_digest_of_another_is_not_taken_for_it(store: SqlStore) -> None:
+    long = long_text(1_000)
+    digest = f"sha256:{sha256(long.encode()).hexdigest()}"
 
-    store.apply([Incoming(Heartbeat(server_id="a", capabilities=(long, "short")), MOMENT)])
+    store.apply([Incoming(Heartbeat(server_id="long", database=long), MOMENT)])
+    store.apply([Incoming(Heartbeat(server_id="digest", database=digest), MOMENT)])
 
-    assert ["a"] == [
-        record.server_id for record in store.page(Filter(capability=long), after=None, limit=9)
-    ]
+    assert ["long"] == found_by(store, Filter(database=long))
+    assert ["digest"] == found_by(store, Filter(database=digest))
 
 
 def long_text(length: int) -> str:
-    """Such as nothing makes shorter."""
-    return random.Random(length).randbytes(length // 2).hex()
+    """Such as takes the most room: nothing makes it shorter."""
+    choose = random.Random(length)
+    return "".join(chr(choose.randrange(0x10000, 0x110000)) for _ in range(length))
 
 
 def test_a_batch_may_concern_a_thousand_servers(store: SqlStore) -> None:
