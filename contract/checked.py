@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import NoneType
 from typing import Any, get_args, get_origin
 
 from attrs import Attribute
 
 from contract.errors import InvalidMessage, Problem
-from contract.fields import BROKEN, Unexpected, rule_of
+from contract.fields import BROKEN, Unexpected, present_type, rule_of
 
 __all__ = ["checked"]
 
@@ -26,10 +25,9 @@ def checked(_: type, attributes: list[Attribute[Any]]) -> list[Attribute[Any]]:
 
 
 def _converter(name: str, kind: Any) -> Take:
-    present = [each for each in get_args(kind) if each is not NoneType]
-    optional = NoneType in get_args(kind)
-    kind = present[0] if optional else kind
-    take = _take(kind)
+    present = present_type(kind)
+    optional = present is not kind
+    take = _take(present)
 
     # Every message comes through here once for each of its fields.
     def convert(value: Any) -> Any:
@@ -38,7 +36,7 @@ def _converter(name: str, kind: Any) -> Take:
         try:
             return take(value)
         except BROKEN as error:
-            unexpected = _unexpected(kind, value, error)
+            unexpected = _unexpected(present, value, error)
             raise InvalidMessage([Problem(name + unexpected.path, str(unexpected))]) from error
 
     return convert

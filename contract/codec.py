@@ -16,7 +16,6 @@ no port, `5` is no hostname.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 import orjson
@@ -26,7 +25,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from contract.errors import InvalidMessage, MalformedJSON, Problem
-from contract.fields import BROKEN, Moment, Rule, Unexpected, format_moment, rule_of
+from contract.fields import BROKEN, Moment, Rule, Unexpected, format_moment, present_type, rule_of
 from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord
 
@@ -152,7 +151,7 @@ def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
     converted: Any = {
         each.name: override(struct_hook=hook)
         for each in fields(kind)
-        if (hook := _conversion(_present(each.type), converter)) is not None
+        if (hook := _conversion(present_type(each.type), converter)) is not None
     }
     return make_dict_structure_fn(
         kind, converter, _cattrs_prefer_attrib_converters=True, **converted
@@ -168,15 +167,6 @@ def _conversion(kind: Any, converter: Converter) -> Hook | None:
     if rule is None or rule.from_json is rule.from_python:
         return None
     return lambda value, _: None if value is None else rule.from_json(value)
-
-
-def _present(kind: Any) -> Any:
-    """The type of a field when it is not None."""
-    kinds = get_args(kind)
-    if NoneType not in kinds:
-        return kind
-    (present,) = (each for each in kinds if each is not NoneType)
-    return present
 
 
 def _tuple_hook(kind: Any, converter: Converter) -> Hook:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
+from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from attrs import field, frozen
@@ -34,6 +35,7 @@ __all__ = [
     "Unexpected",
     "format_moment",
     "parse_moment",
+    "present_type",
     "rule_of",
     "to_utc",
 ]
@@ -92,6 +94,15 @@ def rule_of(kind: object) -> Rule | None:
     if get_origin(kind) is not Annotated:
         return None
     return next((extra for extra in get_args(kind)[1:] if isinstance(extra, Rule)), None)
+
+
+def present_type(kind: Any) -> Any:
+    """The type of a field when it is not None."""
+    kinds = get_args(kind)
+    if NoneType not in kinds:
+        return kind
+    (present,) = (each for each in kinds if each is not NoneType)
+    return present
 
 
 def parse_moment(text: str) -> datetime:

@@ -7,14 +7,13 @@ What is not plainly right is read again by the contract, which says what is wron
 """
 
 from collections.abc import Callable
-from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from attrs import fields, has
 
 from contract import parse, structure
-from contract.fields import BROKEN, Moment, Text, rule_of
+from contract.fields import BROKEN, Moment, Text, present_type, rule_of
 
 __all__ = ["Reader", "is_plain"]
 
@@ -65,7 +64,7 @@ def is_plain(body: bytes) -> bool:
 
 
 def _moments(kind: type) -> list[tuple[str, Check]]:
-    rules = {each.name: rule_of(_present(each.type)) for each in fields(kind)}
+    rules = {each.name: rule_of(present_type(each.type)) for each in fields(kind)}
     return [
         (name, rule.from_json) for name, rule in rules.items() if rule and rule is rule_of(Moment)
     ]
@@ -94,7 +93,7 @@ def _each(kind: Any) -> Check | None:
 
 
 def _all_of(kind: Any) -> Check:
-    checks = [(each.name, _check_of(_present(each.type))) for each in fields(kind)]
+    checks = [(each.name, _check_of(present_type(each.type))) for each in fields(kind)]
     relevant = [(name, check) for name, check in checks if check is not None]
 
     def check_all(instance: Any) -> None:
@@ -104,12 +103,3 @@ def _all_of(kind: Any) -> Check:
                 check(value)
 
     return check_all
-
-
-def _present(kind: Any) -> Any:
-    """The type of a field when it is not None."""
-    kinds = get_args(kind)
-    if NoneType not in kinds:
-        return kind
-    (present,) = (each for each in kinds if each is not NoneType)
-    return present
