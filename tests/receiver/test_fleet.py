@@ -67,6 +67,66 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("capability=sale_order_create", ["a", "b"]),
+        ("capability=stock_read", ["c"]),
+        ("capability=sale", []),
+        ("database=acme", ["a", "c"]),
+        ("stage=", ["b"]),
+        ("version=1.0.0", ["a", "b", "c"]),
+        ("odoo_version=18.0", ["c"]),
+        ("capability=sale_order_create&database=acme", ["a"]),
+        ("database=acme&stage=production&odoo_version=19.0&version=1.0.0", ["a"]),
+    ],
+)
+def test_list_holds_the_servers_that_match(
+    receiver: httpx.Client, query: str, ids: list[str]
+) -> None:
+    fleet = [
+        messages.heartbeat(server_id="a"),
+        messages.heartbeat(server_id="b", database="blue", odoo_stage=""),
+        messages.heartbeat(server_id="c", odoo_version="18.0", capabilities=["stock_read"]),
+        messages.slim(server_id="d"),
+    ]
+    receiver.post("/heartbeats", json=fleet)
+
+    answer = receiver.get(f"/servers?{query}&total=true")
+
+    assert (ids, len(ids)) == (listed(answer), answer.json()["total"])
+
+
+def test_pages_of_those_that_match_hold_each_once(receiver: httpx.Client) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n % 2}") for n in range(8)]
+    receiver.post("/heartbeats", json=fleet)
+    query = {"database": "db1", "capability": "sale_order_create", "limit": "3"}
+
+    first = receiver.get("/servers", params=query)
+    cursor = first.json()["next_cursor"]
+    second = receiver.get("/servers", params={**query, "cursor": cursor})
+
+    assert (["s1", "s3", "s5"], ["s7"]) == (listed(first), listed(second))
+    assert second.json()["next_cursor"] is None
+
+
+def test_a_server_that_changes_is_found_by_what_it_is_now(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(version="1.0.0", capabilities=["old"]))
+    receiver.post("/heartbeat", json=messages.heartbeat(version="2.0.0", capabilities=["new"]))
+
+    found = {
+        query: listed(receiver.get(f"/servers?{query}"))
+        for query in ("version=1.0.0", "version=2.0.0", "capability=old", "capability=new")
+    }
+
+    assert {
+        "version=1.0.0": [],
+        "version=2.0.0": ["acme_web-1"],
+        "capability=old": [],
+        "capability=new": ["acme_web-1"],
+    } == found
+
+
+@pytest.mark.parametrize(
     ("query", "message"),
     [
         ("limit=0", "limit: expected a whole number from 1 to 1000"),

@@ -68,6 +68,19 @@ def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:
     assert "No servers here" in gone
 
 
+def test_pages_of_a_filtered_list_keep_its_filter(receiver: httpx.Client) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n % 2}") for n in range(6)]
+    receiver.post("/heartbeats", json=fleet)
+
+    first = receiver.get("/", params={"database": "db1", "limit": "2"}).text
+    (link,) = re.findall(r'href="\./(\?[^"]+)" rel="next"', first)
+    second = receiver.get(f"/{html.unescape(link)}").text
+
+    assert "3 servers" in first
+    assert ["s1", "s3"] == re.findall(r'title="(s\d)"', first)
+    assert ["s5"] == re.findall(r'title="(s\d)"', second)
+
+
 def test_page_asks_for_nothing_from_elsewhere_and_runs_no_script(receiver: httpx.Client) -> None:
     answer = receiver.get("/")
 
