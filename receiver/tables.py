@@ -98,7 +98,8 @@ servers = Table(
 One row per server: the fields of `contract.ServerRecord`, and a `revision`.
 
 Each write raises the revision, and a new row begins with the time in microseconds, so
-that the same server and revision always mean the same row, deleted ones included.
+that the same server and revision mean the same row, also when one was deleted and made
+anew, unless all of that happened to fall on one microsecond.
 """
 
 facets = Table(

@@ -126,35 +126,6 @@ def test_a_server_that_changes_is_found_by_what_it_is_now(receiver: httpx.Client
     } == found
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        ("limit=0", "limit: expected a whole number from 1 to 1000"),
-        ("limit=1001", "limit: expected a whole number from 1 to 1000"),
-        ("limit=%C2%B2", "limit: expected a whole number from 1 to 1000"),
-        ("limit=-1", "limit: expected a whole number from 1 to 1000"),
-        ("total=yes", "total: expected true or false"),
-        ("stage=a%00b", "stage: expected text without a NUL"),
-        ("cursor=!", "cursor: expected the next_cursor of an earlier answer"),
-        ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
-        ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
-        ("limit=1&limit=2", "limit: is there more than once"),
-        (
-            "colour=red",
-            (
-                "colour: is no parameter here; these are: "
-                "limit, cursor, total, stage, database, version, odoo_version, capability"
-            ),
-        ),
-    ],
-)
-def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:
-    answer = receiver.get(f"/servers?{query}")
-
-    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
-    assert message == answer.json()["detail"]
-
-
 @pytest.mark.parametrize("server_id", ["a/b", "ä ö%", "..", "a?b#c", "servers/health"])
 def test_any_server_id_can_be_asked_for_and_deleted(receiver: httpx.Client, server_id: str) -> None:
     fill(receiver, server_id)

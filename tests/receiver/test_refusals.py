@@ -206,6 +206,35 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
     assert 200 == receiver.post("/heartbeat", content=body(), headers=headers).status_code
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("limit=0", "limit: expected a whole number from 1 to 1000"),
+        ("limit=1001", "limit: expected a whole number from 1 to 1000"),
+        ("limit=%C2%B2", "limit: expected a whole number from 1 to 1000"),
+        ("limit=-1", "limit: expected a whole number from 1 to 1000"),
+        ("total=yes", "total: expected true or false"),
+        ("stage=a%00b", "stage: expected text without a NUL"),
+        ("cursor=!", "cursor: expected the next_cursor of an earlier answer"),
+        ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
+        ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
+        ("limit=1&limit=2", "limit: is there more than once"),
+        (
+            "colour=red",
+            (
+                "colour: is no parameter here; these are: "
+                "limit, cursor, total, stage, database, version, odoo_version, capability"
+            ),
+        ),
+    ],
+)
+def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:
+    answer = receiver.get(f"/servers?{query}")
+
+    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
+    assert message == answer.json()["detail"]
+
+
 def test_unknown_path_is_not_found(receiver: httpx.Client) -> None:
     answer = receiver.get("/nowhere")
 
