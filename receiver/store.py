@@ -3,7 +3,7 @@ Where the records are kept.
 
 Every method is one transaction and blocks until it is over; a method that writes
 returns after the commit. All of them raise StoreUnavailable when the database does
-not answer, and nothing has changed then.
+not answer, and nothing has changed then, but for its subclass OutcomeUnknown.
 """
 
 import time
