@@ -76,7 +76,7 @@ class Posted:
             status, content = await self._take(scope["app"].state.fleet, body)
         except ClientDisconnect:
             return
-        except Exception as error:
+        except Exception as error:  # the outermost edge: whatever it is gets its document
             await problem(error)(scope, receive, send)
             if isinstance(error, FleetError):
                 return

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
 
 from contract import Heartbeat, Registration, ServerRecord, merge, register
 from receiver.databases import PULSE, Database
-from receiver.tables import FACETS, facet_value, facets, microseconds, servers
+from receiver.tables import FACETS, facet_value, microseconds, servers
 
 __all__ = ["Applied", "Incoming", "Memory", "Row", "apply", "forget", "row_of"]
 
@@ -104,7 +104,8 @@ def forget(database: Database, connection: Connection, server_id: str, memory: M
     row = _read(database, connection, [server_id], memory).get(server_id)
     if row is None:
         return False
-    _lose(connection, _facet_rows(row, _facets(row)))
+    if lost := _facet_rows(row, _facets(row)):
+        database.lose(connection, lost)
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
     return True
 
@@ -178,13 +179,9 @@ def _write(
     if changed:
         connection.execute(_UPDATE, [{"key": r.record.server_id, **_columns(r)} for r in changed])
     if gained:
-        connection.execute(insert(facets), gained)
-    _lose(connection, lost)
-
-
-def _lose(connection: Connection, rows: list[dict[str, str]]) -> None:
-    if rows:
-        connection.execute(_LOSE, rows)
+        database.gain(connection, gained)
+    if lost:
+        database.lose(connection, lost)
 
 
 def _pulse(row: Row) -> tuple[Any, ...]:
@@ -226,4 +223,3 @@ _UPDATE = (
     .where(servers.c.server_id == bindparam("key"))
     .values({column.name: bindparam(column.name) for column in servers.columns})
 )
-_LOSE = delete(facets).where(*(each == bindparam(each.name) for each in facets.columns))

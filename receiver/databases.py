@@ -13,8 +13,10 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     URL,
+    Column,
     Connection,
     Engine,
+    TableValuedAlias,
     Text,
     any_,
     bindparam,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    insert,
     select,
     text,
     update,
@@ -32,7 +35,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from receiver.errors import InvalidSetting
-from receiver.tables import commits, servers
+from receiver.tables import commits, facets, servers
 
 __all__ = ["PATIENCE_SECONDS", "Database", "database_of"]
 
@@ -64,6 +67,12 @@ class Database(Protocol):
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         """Write the columns `PULSE`, as the database keeps them, then the `server_id`."""
+
+    def gain(self, connection: Connection, rows: list[dict[str, str]]) -> None:
+        """Add rows to `facets`."""
+
+    def lose(self, connection: Connection, rows: list[dict[str, str]]) -> None:
+        """Take rows out of `facets`."""
 
     def sign(self, connection: Connection, batch: int) -> None:
         """Leave a sign in a transaction, by which `was_committed` knows it."""
@@ -122,6 +131,12 @@ class Sqlite:
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql(_SQLITE_TOUCH, list(pulses))
 
+    def gain(self, connection: Connection, rows: list[dict[str, str]]) -> None:
+        connection.execute(insert(facets), rows)
+
+    def lose(self, connection: Connection, rows: list[dict[str, str]]) -> None:
+        connection.execute(_SQLITE_LOSE, rows)
+
     def sign(self, connection: Connection, batch: int) -> None:
         """There is no connection that could break."""
 
@@ -142,6 +157,7 @@ class Postgresql:
         engine = create_engine(
             url,
             connect_args={
+                "client_encoding": "utf8",
                 "connect_timeout": 2,
                 "keepalives_idle": 5,
                 "keepalives_interval": 2,
@@ -151,6 +167,7 @@ class Postgresql:
             hide_parameters=True,
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
+            pool_timeout=PATIENCE_SECONDS,
         )
 
         @event.listens_for(engine, "connect", insert=True)  # before anything is asked
@@ -185,6 +202,12 @@ class Postgresql:
         rows = [dict(zip((*PULSE, "server_id"), pulse, strict=True)) for pulse in pulses]
         connection.execute(_POSTGRESQL_TOUCH, {"rows": _json(rows)})
 
+    def gain(self, connection: Connection, rows: list[dict[str, str]]) -> None:
+        connection.execute(_POSTGRESQL_GAIN, {"rows": _json(rows)})
+
+    def lose(self, connection: Connection, rows: list[dict[str, str]]) -> None:
+        connection.execute(_POSTGRESQL_LOSE, {"rows": _json(rows)})
+
     def sign(self, connection: Connection, batch: int) -> None:
         connection.execute(_SIGN, {"writer": self._writer, "batch": batch})
 
@@ -216,9 +239,11 @@ _BAD_LUCK = {"40001", "40P01", "23505"}
 _POSTGRESQL_SETTINGS = """
 SET lock_timeout = '2s';
 SET idle_in_transaction_session_timeout = '10s';
-SET statement_timeout = '30s'
+SET statement_timeout = '30s';
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') = 'off'
 """
-"""So that nobody waits for a receiver that is gone, or a receiver for ever."""
+"""So that nobody waits for a receiver that is gone, or a receiver for ever, and a commit lasts."""
 
 _SQLITE_REVISIONS = """
 SELECT server_id, revision FROM servers WHERE server_id IN (SELECT value FROM json_each(?))
@@ -230,6 +255,8 @@ _SQLITE_TOUCH = str(
     .compile(dialect=sqlite.dialect())
 )
 
+_SQLITE_LOSE = delete(facets).where(*(each == bindparam(each.name) for each in facets.columns))
+
 _ids = select(func.json_array_elements_text(cast(bindparam("ids", type_=Text), JSON)))
 _POSTGRESQL_REVISIONS = (
     select(servers.c.server_id, servers.c.revision)
@@ -237,11 +264,21 @@ _POSTGRESQL_REVISIONS = (
     .order_by(servers.c.server_id)
     .with_for_update()
 )
-_new = (
-    func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
-    .table_valued(*(column(name, servers.c[name].type) for name in (*PULSE, "server_id")))
-    .render_derived(name="new", with_types=True)
-)
+
+
+def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
+    """The parameter `rows`, a list of objects in JSON, as a table of such columns."""
+    return (
+        func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+        .table_valued(*(column(each.name, each.type) for each in columns))
+        .render_derived(name="given", with_types=True)
+    )
+
+
+_facets = _given_rows(*facets.columns)
+_POSTGRESQL_GAIN = insert(facets).from_select([*facets.columns], select(*_facets.columns))
+_POSTGRESQL_LOSE = delete(facets).where(*(each == _facets.c[each.name] for each in facets.columns))
+_pulses = _given_rows(*(servers.c[name] for name in (*PULSE, "server_id")))
 _insert = postgresql.insert(commits).values(
     writer=bindparam("writer"), batch=bindparam("batch"), committed_at=func.now()
 )
@@ -256,6 +293,6 @@ _LAST_SIGN = (
 )
 _POSTGRESQL_TOUCH = (
     update(servers)
-    .where(servers.c.server_id == _new.c.server_id)
-    .values({name: _new.c[name] for name in PULSE})
+    .where(servers.c.server_id == _pulses.c.server_id)
+    .values({name: _pulses.c[name] for name in PULSE})
 )

@@ -5,7 +5,7 @@ What the receiver raises.
     └── ReceiverError
         ├── InvalidSetting      a FLEET_ variable cannot be used     invalid_setting
         ├── StoreUnavailable    the database does not answer         store_unavailable
-        │   └── OutcomeUnknown  it went away during the commit       outcome_unknown
+        │   └── OutcomeUnknown  what became of a commit is unknown   outcome_unknown
         ├── Overloaded          too many messages wait               overloaded
         └── Refusal             a request that gets another answer   its own code
 """
@@ -43,7 +43,7 @@ class StoreUnavailable(ReceiverError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The database went away during the commit; what was asked of it may have happened."""
+    """The database did not say what became of a commit; it may have happened."""
 
     code = "outcome_unknown"
 

@@ -3,17 +3,20 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 from attrs import frozen
 
 from contract import Heartbeat, Registration, ServerRecord, State, liveness, unstructure
 from receiver.batch import Applied, Incoming
+from receiver.errors import OutcomeUnknown, StoreUnavailable
 from receiver.store import EVERYTHING, Filter, Store
 from receiver.writer import Writer
 
 __all__ = ["Fleet", "Page", "Sighting"]
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -41,6 +44,10 @@ class Page:
     next_after: str | None
 
 
+class _NoAnswer(StoreUnavailable):
+    """The store neither answers nor refuses; what it was asked for may still happen."""
+
+
 class Fleet:
     """
     The fleet, kept in a store.
@@ -48,9 +55,20 @@ class Fleet:
     A method that writes returns after the commit.
     Every method raises StoreUnavailable when the store does not answer, and those that
     take messages raise Overloaded when too many wait.
+
+    Args:
+        patience: For how many seconds a store that says nothing is waited for.
     """
 
-    def __init__(self, store: Store, writer: Writer, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        *,
+        clock: Callable[[], datetime],
+        patience: float = 4.0,
+    ) -> None:
+        self._patience = patience
         self._store = store
         self._clock = clock
         self._started_at = clock()
@@ -78,19 +96,22 @@ class Fleet:
         return [applied.record for applied in await self._apply(heartbeats)]
 
     async def get(self, server_id: str) -> Sighting | None:
-        record = await to_thread.run_sync(self._store.get, server_id)
+        record = await self._asked(self._store.get, server_id)
         return None if record is None else self._seen(record)
 
     async def delete(self, server_id: str) -> bool:
-        return await to_thread.run_sync(self._store.delete, server_id)
+        try:
+            return await self._asked(self._store.delete, server_id)
+        except _NoAnswer as error:
+            raise OutcomeUnknown("the database does not end a deletion") from error
 
     async def count(self, matching: Filter = EVERYTHING) -> int:
-        return await to_thread.run_sync(self._store.count, matching)
+        return await self._asked(self._store.count, matching)
 
     async def page(self, matching: Filter, *, after: str | None, limit: int) -> Page:
         """At most `limit` servers of those that match, beginning after the one given."""
         read = partial(self._store.page, matching, after=after, limit=limit + 1)
-        records = await to_thread.run_sync(read)
+        records = await self._asked(read)
         listed = records[:limit]
         return Page(
             servers=[self._seen(record) for record in listed],
@@ -101,6 +122,14 @@ class Fleet:
         now = self._clock()
         incoming = [Incoming(message, now) for message in messages]
         return await self._writer.submit(incoming)
+
+    async def _asked(self, question: Callable[..., T], *args: object) -> T:
+        """What the store answers. Raises _NoAnswer when it says nothing."""
+        try:
+            with fail_after(self._patience):
+                return await to_thread.run_sync(question, *args, abandon_on_cancel=True)
+        except TimeoutError as error:
+            raise _NoAnswer("the database has not answered for some time") from error
 
     def _seen(self, record: ServerRecord) -> Sighting:
         return Sighting(record=record, state=liveness(record, self._clock()))

@@ -216,7 +216,8 @@ _STATUSES = {
     413: "The body is too large",
     415: "The body is not JSON",
     422: "The message breaks the contract",
-    503: "The store does not answer; try again after Retry-After seconds",
+    503: "The store does not answer; try again after Retry-After seconds. Nothing was changed, "
+    "unless the code is outcome_unknown",
 }
 
 _COUNT: Json = {"type": "integer", "minimum": 0}

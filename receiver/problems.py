@@ -18,11 +18,12 @@ __all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "problem", "refusal"]
 
 RETRY_AFTER_SECONDS = 5
 
-_UNAVAILABLE: dict[type[Exception], str] = {
-    Overloaded: "Too many messages wait to be written. Nothing was changed; send it again.",
-    OutcomeUnknown: "The database went away while it committed. Whether the message counts is "
-    "not known; send it again.",
-    StoreUnavailable: "The database does not answer. Nothing was changed; send the request again.",
+_UNAVAILABLE = {
+    Overloaded.code: "Too many messages wait to be written. Nothing was changed; send it again.",
+    OutcomeUnknown.code: "The database did not say what became of the commit, so that it is not "
+    "known whether this counts. Send the request again.",
+    StoreUnavailable.code: "The database does not answer. Nothing was changed; send the request "
+    "again.",
 }
 _log = logging.getLogger(__name__)
 _CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -57,7 +58,7 @@ def refusal(error: Exception) -> Refusal:
             return Refusal(
                 503,
                 error.code,
-                _UNAVAILABLE[type(error)],
+                _UNAVAILABLE[error.code],
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         case _:

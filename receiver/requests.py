@@ -151,12 +151,12 @@ def write_cursor(after: str) -> str:
 
 def _cursor(text: str) -> str:
     try:
-        (after,) = orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
-    except (ValueError, TypeError) as error:
-        raise ValueError("expected the next_cursor of an earlier answer") from error
-    if not isinstance(after, str) or "\x00" in after:
-        raise ValueError("expected the next_cursor of an earlier answer")
-    return after
+        match orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True)):
+            case [str(after)]:
+                return _text(after)
+    except ValueError:
+        pass
+    raise ValueError("expected the next_cursor of an earlier answer")
 
 
 def _limit(text: str) -> int:

@@ -39,7 +39,7 @@ def _database_url(text: str) -> URL:
         url = make_url(text)
     except ArgumentError:
         url = None
-    if url is not None and url.drivername == "sqlite" and url.database:
+    if url is not None and url.drivername == "sqlite" and _is_file(url):
         return url
     if url is not None and url.drivername == "postgresql+psycopg":
         if find_spec("psycopg") is None:
@@ -53,3 +53,8 @@ def _database_url(text: str) -> URL:
         "such as sqlite:///fleet.db, sqlite:////var/lib/fleet/fleet.db "
         "or postgresql+psycopg://user:password@host/fleet"
     )
+
+
+def _is_file(url: URL) -> bool:
+    # What is only in memory is another database on each connection, and lost with it.
+    return url.database not in (None, "", ":memory:") and url.query.get("mode") != "memory"

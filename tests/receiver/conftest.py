@@ -18,7 +18,7 @@ def postgres() -> Iterator[Postgres]:
     with ExitStack() as running:
         try:
             postgres = running.enter_context(running_postgres())
-        except Exception as error:  # noqa: BLE001 - no matter why
+        except Exception as error:  # noqa: BLE001 - none may be skipped, whatever it is
             pytest.exit(f"PostgreSQL does not start: {error!r}", returncode=1)
         yield postgres
 

@@ -218,6 +218,8 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
         ("cursor=!", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=e30=", "cursor: expected the next_cursor of an earlier answer"),
         ("cursor=WzFd", "cursor: expected the next_cursor of an earlier answer"),
+        ("cursor=IngI", "cursor: expected the next_cursor of an earlier answer"),
+        ("cursor=eyJhIjoxfQ==", "cursor: expected the next_cursor of an earlier answer"),
         ("limit=1&limit=2", "limit: is there more than once"),
         (
             "colour=red",

@@ -2,16 +2,21 @@
 
 import sqlite3
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
+from contract import Heartbeat
 from postgres import Postgres
+from receiver.batch import Incoming
 from receiver.databases import database_of
 from receiver.errors import InvalidSetting, StoreUnavailable
 from receiver.settings import read_settings
 from receiver.store import SqlStore
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def test_missing_driver_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +32,39 @@ def test_postgresql_by_another_driver_is_refused_with_the_right_one(url: str) ->
         read_settings({"FLEET_DATABASE_URL": url})
 
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+def test_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"such as sqlite:///fleet\.db"):
+        read_settings({"FLEET_DATABASE_URL": url})
+
+
+def test_every_text_arrives_whatever_encoding_the_environment_prefers(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    store = SqlStore(make_url(postgresql_url))
+
+    (applied,) = store.apply([Incoming(Heartbeat(server_id="\U0001f40d"), NOON)])
+    kept = store.get("\U0001f40d")
+    store.close()
+
+    assert applied.record == kept
+
+
+def test_a_commit_lasts_whatever_the_database_prefers(
+    postgres: Postgres, postgresql_url: str
+) -> None:
+    name = make_url(postgresql_url).database
+    postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    store = SqlStore(make_url(postgresql_url))
+
+    with store.connection() as connection:
+        setting = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+    store.close()
+
+    assert "on" == setting
 
 
 def test_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -> None:

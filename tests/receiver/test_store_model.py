@@ -263,6 +263,7 @@ class StoresBesideADict(RuleBasedStateMachine):
 
 def hold_beside_a_dict(url: str, *, remembered: list[int]) -> None:
     run_state_machine_as_test(
+        # It calls what it is given, so that this need not be a class, as its type says.
         lambda: StoresBesideADict(url, remembered=remembered),  # type: ignore[arg-type]
         settings=settings(max_examples=25, stateful_step_count=40),
     )

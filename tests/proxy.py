@@ -1,0 +1,139 @@
+"""A proxy between a store and PostgreSQL that breaks what it is told to break."""
+
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from postgres import Postgres
+
+SOCKET = ".s.PGSQL.5432"
+
+
+class Link:
+    """
+    One connection through a proxy.
+
+    Attributes:
+        client: The end at which the store is.
+        server: The end at which PostgreSQL is.
+    """
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+
+    def cut(self) -> None:
+        for end in (self.client, self.server):
+            hang_up(end)
+
+    def close(self) -> None:
+        for end in (self.client, self.server):
+            end.close()
+
+
+Passes = Callable[[Link, bytes], bool]
+
+
+class Proxy:
+    """
+    Stands between a store and PostgreSQL, and breaks what it is told to break.
+
+    Attributes:
+        folder: Where its socket is; a store connects to this "host".
+        request_passes: Asked of each piece that a store sends, and may take its time. When
+            it says no, the piece does not arrive, and the connection is cut.
+        answer_passes: The same of each piece that PostgreSQL sends.
+    """
+
+    def __init__(self, postgres: Postgres) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="fleet-proxy-"))
+        self._target = str(postgres.socket_folder / SOCKET)
+        self._links: list[Link] = []
+        self._threads: list[threading.Thread] = []
+        self.let_all_pass()
+        self.listen()
+
+    def let_all_pass(self) -> None:
+        self.request_passes: Passes = lambda _, __: True
+        self.answer_passes: Passes = lambda _, __: True
+
+    def listen(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.folder / SOCKET))
+        self._listener.listen()
+        self._start(self._accept, self._listener)
+
+    def refuse(self) -> None:
+        """From now on nobody is connected any more."""
+        hang_up(self._listener)
+        (self.folder / SOCKET).unlink(missing_ok=True)
+
+    def cut_all(self) -> None:
+        for link in self._links:
+            link.cut()
+
+    def close(self) -> None:
+        self.let_all_pass()
+        self.refuse()
+        self.cut_all()
+        for thread in self._threads:
+            thread.join()
+        for link in self._links:
+            link.close()
+        shutil.rmtree(self.folder)
+
+    def _start(self, work: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=work, args=args)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with listener, suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                link = Link(client, socket.socket(socket.AF_UNIX))
+                self._links.append(link)
+                link.server.connect(self._target)
+                self._start(self._carry_requests, link)
+                self._start(self._carry_answers, link)
+
+    def _carry_requests(self, link: Link) -> None:
+        carry(link.client, link.server, lambda data: self.request_passes(link, data))
+        link.cut()
+
+    def _carry_answers(self, link: Link) -> None:
+        carry(link.server, link.client, lambda data: self.answer_passes(link, data))
+        link.cut()
+
+
+def carry(source: socket.socket, sink: socket.socket, passes: Callable[[bytes], bool]) -> None:
+    with suppress(OSError):
+        while (data := source.recv(65536)) and passes(data):
+            sink.sendall(data)
+
+
+def hang_up(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+class Once:
+    """Says no to the first piece that holds a word, or to the n-th piece; yes to all others."""
+
+    def __init__(self, word: bytes = b"", *, pieces: int = 1) -> None:
+        self.left = pieces
+        self.word = word
+
+    @property
+    def happened(self) -> bool:
+        return self.left == 0
+
+    def __call__(self, _: Link, data: bytes) -> bool:
+        if self.happened or self.word not in data:
+            return True
+        self.left -= 1
+        return self.left > 0
