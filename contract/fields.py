@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
@@ -109,18 +109,21 @@ def parse_moment(text: str) -> datetime:
     """
     Read an ISO 8601 time with an offset, such as `2026-01-31T12:00:00Z`.
 
-    Digits beyond microseconds are dropped. The result is in UTC.
-    Raises ValueError for anything else, a time without an offset included.
+    A space may stand for the `T`, as in RFC 3339, and the offset may do without its colon.
+    Digits beyond microseconds are rounded, halves up. The result is in UTC.
+    Raises ValueError or OverflowError for anything else, a time without an offset included.
     """
     match = _MOMENT.fullmatch(text)
     if match is None:
         raise ValueError(text)
-    seconds, fraction, offset = match.groups()
+    seconds, fraction, hours, minutes = match.groups()
     # Python 3.10 reads neither a "Z" nor any other number of digits.
-    micros = (fraction or "").ljust(6, "0")[:6]
-    if offset in "Zz":
-        return datetime.fromisoformat(f"{seconds}.{micros}+00:00")
-    return to_utc(datetime.fromisoformat(f"{seconds}.{micros}{offset}"))
+    micros = (fraction or "").ljust(6, "0")
+    offset = "+00:00" if hours is None else f"{hours}:{minutes}"
+    moment = datetime.fromisoformat(f"{seconds}.{micros[:6]}{offset}")
+    if micros[6:7] >= "5":
+        moment += timedelta(microseconds=1)
+    return to_utc(moment)
 
 
 def format_moment(moment: datetime) -> str:
@@ -172,7 +175,7 @@ def _server_id(value: Any) -> str:
 
 
 def _address(value: Any) -> str:
-    if _IPV4.fullmatch(value) is None:
+    if not _is_ipv4(value):
         _ipv6(value)
     return str(value)
 
@@ -235,10 +238,10 @@ def _number(value: Any) -> float:
 
 
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-]\d\d):?([0-5]\d))", re.ASCII
 )
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
+_is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"

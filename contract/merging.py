@@ -1,20 +1,15 @@
 """The rule of the project: what a message changes in a record, and what it leaves."""
 
-from collections.abc import Callable
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
 
-from attrs import fields
+from attrs import evolve, fields
 
 from contract.errors import WrongServer
 from contract.fields import to_utc
-from contract.messages import Heartbeat, Registration
+from contract.messages import Heartbeat, Registration, View
 from contract.record import ServerRecord
 
 __all__ = ["merge", "register"]
-
-Message = Heartbeat | Registration
 
 
 def merge(
@@ -32,15 +27,35 @@ def merge(
     `received_at` has no offset.
     """
     now = to_utc(received_at)
-    before = _before(record, heartbeat, now)
+    old = _before(record, heartbeat, now)
+    new = heartbeat
 
     return ServerRecord(
-        **_said(heartbeat, before),
-        started_at=before.started_at,
-        first_seen=before.first_seen,
-        registered_at=before.registered_at,
+        server_id=old.server_id,
+        hostname=old.hostname if new.hostname is None else new.hostname,
+        ip_addresses=old.ip_addresses if new.ip_addresses is None else new.ip_addresses,
+        port=old.port if new.port is None else new.port,
+        transport=old.transport if new.transport is None else new.transport,
+        version=old.version if new.version is None else new.version,
+        odoo_version=old.odoo_version if new.odoo_version is None else new.odoo_version,
+        database=old.database if new.database is None else new.database,
+        capabilities=old.capabilities if new.capabilities is None else new.capabilities,
+        odoo_stage=old.odoo_stage if new.odoo_stage is None else new.odoo_stage,
+        database_uuid=old.database_uuid if new.database_uuid is None else new.database_uuid,
+        endpoint_url=old.endpoint_url if new.endpoint_url is None else new.endpoint_url,
+        heartbeat_interval_seconds=(
+            old.heartbeat_interval_seconds
+            if new.heartbeat_interval_seconds is None
+            else new.heartbeat_interval_seconds
+        ),
+        status=old.status if new.status is None else new.status,
+        timestamp=old.timestamp if new.timestamp is None else new.timestamp,
+        uptime_seconds=old.uptime_seconds if new.uptime_seconds is None else new.uptime_seconds,
+        started_at=old.started_at,
+        first_seen=old.first_seen,
+        registered_at=old.registered_at,
         last_seen=now,
-        heartbeat_count=before.heartbeat_count + 1,
+        heartbeat_count=old.heartbeat_count + 1,
     )
 
 
@@ -53,22 +68,18 @@ def register(
     As `merge`, but the heartbeats counted so far stay, and `registered_at` becomes
     `received_at`.
     """
-    now = to_utc(received_at)
-    before = _before(record, registration, now)
+    view = {name: getattr(registration, name) for name in _VIEW}
+    after = merge(record, Heartbeat(**view), received_at=received_at)
 
-    return ServerRecord(
-        **_said(registration, before),
-        status=before.status,
-        timestamp=before.timestamp,
-        uptime_seconds=before.uptime_seconds,
-        first_seen=before.first_seen,
-        registered_at=now,
-        last_seen=now,
-        heartbeat_count=before.heartbeat_count,
+    return evolve(
+        after,
+        started_at=after.started_at if registration.started_at is None else registration.started_at,
+        registered_at=after.last_seen,
+        heartbeat_count=after.heartbeat_count - 1,
     )
 
 
-def _before(record: ServerRecord | None, message: Message, now: datetime) -> ServerRecord:
+def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
     if record is None:
         return ServerRecord(server_id=message.server_id, first_seen=now, last_seen=now)
     if record.server_id != message.server_id:
@@ -76,18 +87,4 @@ def _before(record: ServerRecord | None, message: Message, now: datetime) -> Ser
     return record
 
 
-def _said(message: Message, before: ServerRecord) -> dict[str, Any]:
-    """The fields of the message; those that it does not hold as they were before."""
-    names, values = _FIELDS[type(message)]
-    return {
-        name: old if new is None else new
-        for name, new, old in zip(names, values(message), values(before), strict=True)
-    }
-
-
-def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    names = tuple(field.name for field in fields(kind))
-    return names, attrgetter(*names)
-
-
-_FIELDS = {kind: _fields_of(kind) for kind in (Heartbeat, Registration)}
+_VIEW = [field.name for field in fields(View)]

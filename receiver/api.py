@@ -1,6 +1,6 @@
 """The receiver's HTTP interface for programs."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,18 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from contract import (
-    FleetError,
-    Heartbeat,
-    InvalidMessage,
-    Problem,
-    Registration,
-    ServerRecord,
-    parse,
-)
-from receiver.decoding import Reader, is_plain
+from contract import FleetError, Heartbeat, InvalidMessage, Registration
+from receiver.batch import Applied
+from receiver.decoding import Reader
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
+from receiver.intake import Outcome, Read
 from receiver.openapi import document
 from receiver.patience import Patience
 from receiver.problems import problem
@@ -40,9 +34,13 @@ def routes(*, body_seconds: float) -> list[Route]:
     """Each call of the interface; a body must arrive within so many seconds."""
     posted = partial(Posted, patience=Patience(body_seconds))
     return [
-        Route("/heartbeat", posted(heartbeat), methods=["POST"]),
-        Route("/heartbeats", posted(heartbeats, max_bytes=MAX_BATCH_BYTES), methods=["POST"]),
-        Route("/register", posted(register), methods=["POST"]),
+        Route("/heartbeat", posted(_read_heartbeat, heartbeat), methods=["POST"]),
+        Route(
+            "/heartbeats",
+            posted(_read_heartbeats, heartbeats, max_bytes=MAX_BATCH_BYTES),
+            methods=["POST"],
+        ),
+        Route("/register", posted(_read_registration, register), methods=["POST"]),
         Route("/servers", list_servers, methods=["GET"]),
         # A server_id may hold slashes.
         Route("/servers/{server_id:path}", get_server, methods=["GET"]),
@@ -58,22 +56,30 @@ class Posted:
 
     Nearly everything that a receiver hears comes through here, so it does without the
     middleware, the Request and the Response of Starlette, which cost more than the merge.
+
+    Args:
+        read: How the messages of a body are read.
+        answer: What is said once they are committed.
     """
 
     def __init__(
         self,
-        take: Callable[[Fleet, bytes], Awaitable[Answer]],
+        read: Read,
+        answer: Callable[[Outcome], Answer],
         *,
         max_bytes: int = MAX_BODY_BYTES,
         patience: Patience,
     ) -> None:
-        self._take = take
-        self._read = partial(json_body, max_bytes=max_bytes, patience=patience)
+        self._read = read
+        self._answer = answer
+        self._max_bytes = max_bytes
+        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._read(scope, receive)
-            status, content = await self._take(scope["app"].state.fleet, body)
+            body = await json_body(scope, receive, self._max_bytes, self._patience)
+            outcome = await scope["app"].state.fleet.submit(body, self._read)
+            status, content = self._answer(outcome)
         except ClientDisconnect:
             return
         except Exception as error:  # the outermost edge: whatever it is gets its document
@@ -87,9 +93,10 @@ class Posted:
         await send({"type": "http.response.body", "body": answer})
 
 
-async def register(fleet: Fleet, body: bytes) -> Answer:
-    """Take in a registration. Answers only after it is committed."""
-    applied = await fleet.register(_REGISTRATIONS.read(body))
+def register(outcome: Outcome) -> Answer:
+    """A registration was taken in."""
+    (applied,) = outcome
+    assert isinstance(applied, Applied)
 
     return 201 if applied.created else 200, {
         "status": "registered",
@@ -97,27 +104,19 @@ async def register(fleet: Fleet, body: bytes) -> Answer:
     }
 
 
-async def heartbeat(fleet: Fleet, body: bytes) -> Answer:
-    """Take in a heartbeat. Answers only after it is committed."""
-    record = await fleet.heartbeat(_HEARTBEATS.read(body))
-
-    return 200, _counted(record)
+def heartbeat(outcome: Outcome) -> Answer:
+    """A heartbeat was taken in."""
+    return 200, _result(outcome[0])
 
 
-async def heartbeats(fleet: Fleet, body: bytes) -> Answer:
-    """
-    Take in the heartbeats of many servers. Answers only after they are committed.
-
-    One that breaks the contract refuses itself only.
-    """
-    plain = is_plain(body)
-    read = [_heartbeat_or_error(item, plain=plain) for item in _batch(parse(body))]
-    records = await fleet.heartbeats([each for each in read if isinstance(each, Heartbeat)])
+def heartbeats(outcome: Outcome) -> Answer:
+    """Of the heartbeats of many servers, those that keep the contract were taken in."""
+    accepted = sum(isinstance(each, Applied) for each in outcome)
 
     return 200, {
-        "accepted": len(records),
-        "rejected": len(read) - len(records),
-        "results": _results(read, records),
+        "accepted": accepted,
+        "rejected": len(outcome) - accepted,
+        "results": [_result(each) for each in outcome],
     }
 
 
@@ -179,7 +178,14 @@ def _json(content: object, *, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _counted(record: ServerRecord) -> dict[str, Any]:
+def _result(of: Applied | InvalidMessage) -> dict[str, Any]:
+    if isinstance(of, InvalidMessage):
+        return {
+            "status": "rejected",
+            "code": of.code,
+            "errors": [asdict(problem) for problem in of.problems],
+        }
+    record = of.record
     return {
         "status": "ok",
         "server_id": record.server_id,
@@ -187,44 +193,24 @@ def _counted(record: ServerRecord) -> dict[str, Any]:
     }
 
 
-def _batch(body: object) -> list[object]:
-    if not isinstance(body, list):
-        raise InvalidMessage([Problem("", "expected a list of heartbeats")])
-    if len(body) > MAX_BATCH_SIZE:
-        problem = f"expected at most {MAX_BATCH_SIZE} heartbeats, got {len(body)}"
-        raise InvalidMessage([Problem("", problem)])
-    return body
-
-
-def _heartbeat_or_error(item: object, *, plain: bool) -> Heartbeat | InvalidMessage:
-    try:
-        return _HEARTBEATS.of(item, plain=plain)
-    except InvalidMessage as error:
-        return error
-
-
-def _results(
-    read: Sequence[Heartbeat | InvalidMessage], records: Sequence[ServerRecord]
-) -> list[dict[str, Any]]:
-    accepted = iter(records)
-    return [
-        _rejected(each) if isinstance(each, InvalidMessage) else _counted(next(accepted))
-        for each in read
-    ]
-
-
-def _rejected(error: InvalidMessage) -> dict[str, Any]:
-    return {
-        "status": "rejected",
-        "code": error.code,
-        "errors": [asdict(problem) for problem in error.problems],
-    }
-
-
 def _no_such_server(server_id: str) -> Refusal:
     return Refusal(404, "not_found", f"There is no server {server_id!r}.")
 
 
-_HEARTBEATS = Reader(Heartbeat)
-_REGISTRATIONS = Reader(Registration)
+_heartbeats = Reader(Heartbeat)
+_registrations = Reader(Registration)
+
+
+def _read_heartbeat(body: bytes) -> tuple[Heartbeat]:
+    return (_heartbeats.read(body),)
+
+
+def _read_heartbeats(body: bytes) -> list[Heartbeat | InvalidMessage]:
+    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE)
+
+
+def _read_registration(body: bytes) -> tuple[Registration]:
+    return (_registrations.read(body),)
+
+
 _JSON_TYPE = (b"content-type", b"application/json")

@@ -54,9 +54,10 @@ class Memory:
         """A row as this process last saw it; another may have written it since."""
         return self._young.get(server_id) or self._old.get(server_id)
 
-    def sure(self, server_id: str) -> Row | None:
-        """A row that no other process has written since."""
-        return self.get(server_id) if server_id in self._sure else None
+    def sure(self, ids: Iterable[str]) -> dict[str, Row]:
+        """Of these rows, those that no other process has written since."""
+        young, old = self._young, self._old
+        return {each: young.get(each) or old[each] for each in ids if each in self._sure}
 
     def doubt(self) -> None:
         """Others have written: be sure of nothing."""
@@ -74,6 +75,7 @@ class Memory:
         """Forget a row that was deleted."""
         self._young.pop(server_id, None)
         self._old.pop(server_id, None)
+        self._sure.discard(server_id)
 
 
 def apply(
@@ -123,14 +125,8 @@ def _read(
     """The rows there are."""
     if not database.is_undisturbed(connection):
         memory.doubt()
-    rows = {}
-    unsure = []
-    for server_id in ids:
-        row = memory.sure(server_id)
-        if row is None:
-            unsure.append(server_id)
-        else:
-            rows[server_id] = row
+    rows = memory.sure(ids)
+    unsure = [each for each in ids if each not in rows]
     unknown = []
     revisions = database.revisions(connection, unsure) if unsure else {}
     for server_id, revision in revisions.items():

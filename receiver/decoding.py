@@ -7,73 +7,125 @@ What is not plainly right is read again by the contract, which says what is wron
 """
 
 from collections.abc import Callable
+from datetime import timezone
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from attrs import fields, has
 
-from contract import parse, structure
+from contract import InvalidMessage, Problem, loads, parse, structure
 from contract.fields import BROKEN, Moment, Text, present_type, rule_of
 
-__all__ = ["Reader", "is_plain"]
+__all__ = ["Reader"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
-_NOT_PLAIN = (msgspec.ValidationError, *BROKEN)
+_NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
 Check = Callable[[Any], object]
 
 
 class Reader(Generic[T]):
-    """Reads messages of one class of the contract."""
+    """
+    Reads messages of one class of the contract.
+
+    It finds what `contract.loads` finds, but for one thing: a number too large for a
+    float in a field that nobody knows is ignored with it, where the rest is right.
+    """
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
-        self._moments = _moments(kind)
+        self._name = kind.__name__.lower()
+        self._decode = msgspec.json.Decoder(kind).decode
         self._check = _all_of(kind)
 
     def read(self, body: bytes) -> T:
-        """
-        The message that a body holds.
-
-        Raises MalformedJSON and InvalidMessage, as `contract.loads` does.
-        """
-        return self.of(parse(body), plain=is_plain(body))
-
-    def of(self, value: object, *, plain: bool) -> T:
-        """The message that a decoded value is. Raises InvalidMessage."""
-        if plain and isinstance(value, dict):
+        """The message that a body holds. Raises MalformedJSON and InvalidMessage."""
+        if _is_plain(body):
             try:
-                return self._quickly(value)
+                return self._quickly(body)
             except _NOT_PLAIN:
-                return structure(value, self._kind)
-        return structure(value, self._kind)
+                pass
+        return loads(body, self._kind)
 
-    def _quickly(self, value: dict[str, Any]) -> T:
-        """Raises anything when the value is not plainly right."""
-        for name, parse_moment in self._moments:
-            if isinstance(text := value.get(name), str):
-                value = {**value, name: parse_moment(text)}
-        message = msgspec.convert(value, self._kind)
+    def read_list(self, body: bytes, *, at_most: int) -> list[T | InvalidMessage]:
+        """
+        The messages of a list, each of which may be wrong for itself.
+
+        Raises MalformedJSON, and InvalidMessage for what is no list or has too many items.
+        """
+        if _is_plain(body):
+            try:
+                items = _ITEMS(body)
+            except _NOT_PLAIN:
+                pass
+            else:
+                return [self._message_or_error(each) for each in self._bounded(items, at_most)]
+        values = parse(body)
+        if not isinstance(values, list):
+            raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
+        return [self._structured_or_error(each) for each in self._bounded(values, at_most)]
+
+    def _bounded(self, items: list[Item], at_most: int) -> list[Item]:
+        if len(items) > at_most:
+            problem = f"expected at most {at_most} {self._name}s, got {len(items)}"
+            raise InvalidMessage([Problem("", problem)])
+        return items
+
+    def _quickly(self, body: bytes | msgspec.Raw) -> T:
+        """Raises one of `_NOT_PLAIN` when the message is not plainly right."""
+        message = self._decode(body)
         self._check(message)
         return message
 
+    def _message_or_error(self, item: msgspec.Raw) -> T | InvalidMessage:
+        try:
+            return self._quickly(item)
+        except _NOT_PLAIN:
+            return self._structured_or_error(parse(bytes(item)))
 
-def is_plain(body: bytes) -> bool:
-    """Whether no text in it holds a NUL, which JSON can only write as an escape."""
-    return b"\\" not in body or b"\\u0000" not in body
+    def _structured_or_error(self, value: object) -> T | InvalidMessage:
+        try:
+            return structure(value, self._kind)
+        except InvalidMessage as error:
+            return error
 
 
-def _moments(kind: type) -> list[tuple[str, Check]]:
-    rules = {each.name: rule_of(present_type(each.type)) for each in fields(kind)}
-    return [
-        (name, rule.from_json) for name, rule in rules.items() if rule and rule is rule_of(Moment)
-    ]
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _is_plain(body: bytes) -> bool:
+    """
+    Whether its text is what msgspec takes it for.
+
+    That lets a NUL pass, which JSON can only write as an escape, and bytes that are no
+    UTF-8 in a field that it skips.
+    """
+    if b"\\" in body and b"\\u0000" in body:
+        return False
+    return body.isascii() or _is_utf8(body)
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_in_utc(moment: Any) -> None:
+    """A time without an offset must be refused, and one with another be converted."""
+    if moment.tzinfo is not timezone.utc:
+        raise ValueError(moment)
 
 
 def _check_of(kind: Any) -> Check | None:
     """What is to be checked in a value of a type; None when its type says it all."""
     if (rule := rule_of(kind)) is not None:
-        return None if rule in (rule_of(Text), rule_of(Moment)) else rule.from_python
+        if rule is rule_of(Text):
+            return None
+        return _is_in_utc if rule is rule_of(Moment) else rule.from_python
     if get_origin(kind) is tuple:
         return _each(get_args(kind)[0])
     assert has(kind)

@@ -1,6 +1,7 @@
 """What the receiver does, whoever asks: the routes and the pages call this."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -8,9 +9,9 @@ from typing import Any, TypeVar
 from anyio import fail_after, to_thread
 from attrs import frozen
 
-from contract import Heartbeat, Registration, ServerRecord, State, liveness, unstructure
-from receiver.batch import Applied, Incoming
+from contract import ServerRecord, State, liveness, unstructure
 from receiver.errors import OutcomeUnknown, StoreUnavailable
+from receiver.intake import Outcome, Read, Submission
 from receiver.store import EVERYTHING, Filter, Store
 from receiver.writer import Writer
 
@@ -52,9 +53,9 @@ class Fleet:
     """
     The fleet, kept in a store.
 
-    A method that writes returns after the commit.
-    Every method raises StoreUnavailable when the store does not answer, and those that
-    take messages raise Overloaded when too many wait.
+    What writes is over after the commit.
+    Every method raises StoreUnavailable when the store does not answer, and
+    `submit` raises Overloaded when too much waits.
 
     Args:
         patience: For how many seconds a store that says nothing is waited for.
@@ -81,19 +82,13 @@ class Fleet:
         # The clock may have been set back.
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
-    async def register(self, registration: Registration) -> Applied:
-        (applied,) = await self._apply([registration])
-        return applied
+    def submit(self, body: bytes, read: Read) -> "asyncio.Future[Outcome]":
+        """
+        Take in what was posted, and tell what became of each message after their commit.
 
-    async def heartbeat(self, heartbeat: Heartbeat) -> ServerRecord:
-        (applied,) = await self._apply([heartbeat])
-        return applied.record
-
-    async def heartbeats(self, heartbeats: Sequence[Heartbeat]) -> list[ServerRecord]:
-        """Merge them in their order, and commit them together."""
-        if not heartbeats:
-            return []
-        return [applied.record for applied in await self._apply(heartbeats)]
+        The future raises what reading raises when none of the body can be used.
+        """
+        return self._writer.submit(Submission(body, read, self._clock()))
 
     async def get(self, server_id: str) -> Sighting | None:
         record = await self._asked(self._store.get, server_id)
@@ -117,11 +112,6 @@ class Fleet:
             servers=[self._seen(record) for record in listed],
             next_after=listed[-1].server_id if len(records) > limit else None,
         )
-
-    async def _apply(self, messages: Sequence[Registration | Heartbeat]) -> list[Applied]:
-        now = self._clock()
-        incoming = [Incoming(message, now) for message in messages]
-        return await self._writer.submit(incoming)
 
     async def _asked(self, question: Callable[..., T], *args: object) -> T:
         """What the store answers. Raises _NoAnswer when it says nothing."""

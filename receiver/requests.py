@@ -49,7 +49,7 @@ class ListQuery:
     total: bool = False
 
 
-async def json_body(scope: Scope, receive: Receive, *, max_bytes: int, patience: Patience) -> bytes:
+async def json_body(scope: Scope, receive: Receive, max_bytes: int, patience: Patience) -> bytes:
     """
     The body of a request that says it is JSON.
 
@@ -57,29 +57,30 @@ async def json_body(scope: Scope, receive: Receive, *, max_bytes: int, patience:
     to arrive, and ClientDisconnect.
     """
     _expect_json(scope, max_bytes)
-    try:
-        return await patience.wait_for(_body(receive, max_bytes))
-    except TimeoutError as error:
-        raise Refusal(
-            408,
-            "body_too_slow",
-            f"The body did not arrive within {patience.seconds:g} seconds.",
-            headers={"Connection": "close"},
-        ) from error
-
-
-async def _body(receive: Receive, max_bytes: int) -> bytes:
     body = b""
     more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        more = message.get("more_body", False)
+    try:
+        with patience:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+                more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise _too_slow(patience.seconds) from error
     return body
+
+
+def _too_slow(seconds: float) -> Refusal:
+    return Refusal(
+        408,
+        "body_too_slow",
+        f"The body did not arrive within {seconds:g} seconds.",
+        headers={"Connection": "close"},
+    )
 
 
 def _too_large(max_bytes: int) -> Refusal:

@@ -178,6 +178,7 @@ class SqlStore:
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         number = next(self._batches)
         try:
+            self._writing.begin()
             result = work(self._writing)
             self._database.sign(self._writing, number)
             self._commit(number)

@@ -10,23 +10,24 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
 
+from contract import FleetError
 from receiver.batch import Applied, Incoming
 from receiver.errors import Overloaded, StoreUnavailable
+from receiver.intake import Outcome, Submission, take_in
 
 __all__ = ["Writer"]
 
-Apply = Callable[[Sequence[Incoming]], list[Applied]]
+_KIB = 1024
+_MIB = 1024 * _KIB
 
 _log = logging.getLogger(__name__)
 
 
-class _Job(NamedTuple):
-    """Messages that are answered together, and their answer to come."""
-
-    incoming: Sequence[Incoming]
-    answer: "asyncio.Future[list[Applied]]"
+_Answer = asyncio.Future[Outcome]
+_Job = tuple[Submission, _Answer]
+"""What was posted, and the answer to come."""
 
 
 class Writer:
@@ -35,49 +36,48 @@ class Writer:
 
     Args:
         apply: Merges messages in one transaction; blocks until it is committed.
-        max_waiting: How many messages may wait; what exceeds that is refused at once.
-        max_batch: From how many messages on no more join a transaction.
-        max_capabilities: The same for the capabilities that the messages name, each of
-            which may have to be written.
+        most_waiting: How many bytes may wait; what exceeds that is refused at once.
+        most_together: From how many bytes on no more join a transaction: what a message
+            costs there, such as a row for each of its capabilities, goes by its length.
         patience: For how many seconds a transaction may go on until nobody else waits for
             it: whoever waits to join the next one, or comes before it ends, is refused.
     """
 
     def __init__(
         self,
-        apply: Apply,
+        apply: Callable[[Sequence[Incoming]], Sequence[Applied]],
         *,
-        max_waiting: int = 10_000,
-        max_batch: int = 1000,
-        max_capabilities: int = 20_000,
+        most_waiting: int = 16 * _MIB,
+        most_together: int = 256 * _KIB,
         patience: float = 4.0,
     ) -> None:
-        self._apply = apply
+        self._take_in = partial(take_in, apply)
         self._patience = patience
         self._stuck = False
-        self._max_waiting = max_waiting
-        self._max_batch = max_batch
-        self._max_capabilities = max_capabilities
+        self._most_waiting = most_waiting
+        self._most_together = most_together
         self._thread = ThreadPoolExecutor(1, "writer")
         self._jobs: deque[_Job] = deque()
         self._submitted = asyncio.Event()
         self._waiting = 0
 
-    async def submit(self, incoming: Sequence[Incoming]) -> list[Applied]:
+    def submit(self, submission: Submission) -> _Answer:
         """
-        Merge messages, and return after their commit.
+        Merge messages, and tell what became of them after their commit.
 
-        Raises Overloaded when too many wait already, and StoreUnavailable.
+        Raises Overloaded when too much waits already, and StoreUnavailable, at once or
+        from the future.
         """
         if self._stuck:
             raise StoreUnavailable("the database has not answered for some time")
-        if self._waiting + len(incoming) > self._max_waiting:
-            raise Overloaded(f"{self._waiting} messages wait to be written already")
-        job = _Job(incoming, asyncio.get_running_loop().create_future())
-        self._waiting += len(incoming)
-        self._jobs.append(job)
+        size = len(submission.body)
+        if self._waiting + size > self._most_waiting:
+            raise Overloaded(f"{self._waiting} bytes wait to be written already")
+        answer: _Answer = asyncio.get_running_loop().create_future()
+        self._waiting += size
+        self._jobs.append((submission, answer))
         self._submitted.set()
-        return await job.answer
+        return answer
 
     async def run(self) -> None:
         """Write whatever is submitted, until cancelled."""
@@ -92,37 +92,36 @@ class Writer:
         self._thread.shutdown()
 
     def _next_crowd(self) -> list[_Job]:
-        crowd: list[_Job] = []
-        size = capabilities = 0
-        while self._jobs and size < self._max_batch and capabilities < self._max_capabilities:
+        crowd = []
+        size = 0
+        while self._jobs and size < self._most_together:
             job = self._jobs.popleft()
             crowd.append(job)
-            size += len(job.incoming)
-            for each in job.incoming:
-                capabilities += len(each.message.capabilities or ())
+            size += len(job[0].body)
         self._waiting -= size
         return crowd
 
     async def _commit(self, crowd: list[_Job]) -> None:
         try:
-            applied = await self._written(crowd)
+            outcomes = await self._written([submission for submission, _ in crowd])
         except StoreUnavailable as error:
             _fail(crowd, error)
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
             await self._find_the_culprit(crowd, error)
         else:
-            start = 0
-            for job in crowd:
-                end = start + len(job.incoming)
-                _answer(job, applied[start:end])
-                start = end
+            for (_, answer), outcome in zip(crowd, outcomes, strict=True):
+                if answer.done():
+                    pass  # it was cancelled: nobody waits any more
+                elif isinstance(outcome, FleetError):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
 
-    async def _written(self, crowd: list[_Job]) -> list[Applied]:
-        incoming = [each for job in crowd for each in job.incoming]
+    async def _written(self, submissions: list[Submission]) -> list[Outcome | FleetError]:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._patience, self._turn_away)
         try:
-            return await loop.run_in_executor(self._thread, self._apply, incoming)
+            return await loop.run_in_executor(self._thread, self._take_in, submissions)
         finally:
             timer.cancel()
             self._stuck = False
@@ -148,12 +147,7 @@ class Writer:
             await self._commit([job])
 
 
-def _answer(job: _Job, applied: list[Applied]) -> None:
-    if not job.answer.done():  # nobody waits any more when it is cancelled
-        job.answer.set_result(applied)
-
-
 def _fail(crowd: Iterable[_Job], error: Exception) -> None:
-    for job in crowd:
-        if not job.answer.done():
-            job.answer.set_exception(error)
+    for _, answer in crowd:
+        if not answer.done():
+            answer.set_exception(error)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from contract import (
     MalformedJSON,
     Registration,
     loads,
+    parse,
     structure,
 )
 from receiver.decoding import Reader
@@ -80,12 +82,56 @@ def test_reader_reads_every_character_as_the_contract_does(
 
 @both_kinds
 @given(data=st.data())
-def test_what_may_hold_a_nul_is_read_by_the_contract(kind: Kind, data: st.DataObject) -> None:
-    value = data.draw(wire_messages(kind) | almost_valid(kind) | wire_values())
+def test_each_of_a_list_is_read_as_by_itself(kind: Kind, data: st.DataObject) -> None:
+    one = wire_messages(kind) | almost_valid(kind) | wire_values()
+    values = data.draw(st.lists(one, max_size=4))
+    body = json.dumps(values, ensure_ascii=data.draw(st.booleans())).encode()
 
-    expected = outcome(lambda: structure(value, kind))
+    try:
+        parse(body)
+    except MalformedJSON:
+        with pytest.raises(MalformedJSON):
+            READERS[kind].read_list(body, at_most=4)
+        return
+    found = READERS[kind].read_list(body, at_most=4)
 
-    assert expected == outcome(lambda: READERS[kind].of(value, plain=False))
+    expected = [outcome(partial(structure, value, kind)) for value in values]
+    assert expected == [outcome(partial(raised, each)) for each in found]
+
+
+def raised(each: object) -> object:
+    if isinstance(each, InvalidMessage):
+        raise each
+    return each
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"{}", "expected a list of heartbeats"),
+        (b"5", "expected a list of heartbeats"),
+        (b'[{"server_id": "a"}, {"server_id": "b"}]', "expected at most 1 heartbeats, got 2"),
+        (b'[{"a": "\\u0000"}, {"server_id": "b"}]', "expected at most 1 heartbeats, got 2"),
+    ],
+)
+def test_what_is_no_list_of_at_most_so_many_is_refused(body: bytes, problem: str) -> None:
+    with pytest.raises(InvalidMessage, match=f"^{problem}$"):
+        READERS[Heartbeat].read_list(body, at_most=1)
+
+
+@pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 2000 + b"]" * 2000])
+def test_what_is_no_json_is_no_list(body: bytes) -> None:
+    with pytest.raises(MalformedJSON):
+        READERS[Heartbeat].read_list(body, at_most=1)
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" * 400])
+def test_a_number_beyond_any_float_is_ignored_where_nobody_reads_it(number: str) -> None:
+    body = b'{"server_id": "a", "of_another_version": %b}' % number.encode()
+
+    assert Heartbeat(server_id="a") == READERS[Heartbeat].read(body)
+    with pytest.raises(MalformedJSON):
+        loads(body, Heartbeat)
 
 
 @both_kinds

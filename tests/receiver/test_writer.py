@@ -11,20 +11,30 @@ import pytest
 from sqlalchemy import make_url
 
 import messages
-from contract import Heartbeat, merge
+from contract import Heartbeat, InvalidMessage, MalformedJSON, Problem, merge
 from receiver.app import create_app
 from receiver.batch import Applied, Incoming
 from receiver.errors import Overloaded, StoreUnavailable
 from receiver.fleet import Fleet
+from receiver.intake import Outcome, Submission
 from receiver.store import SqlStore
 from receiver.writer import Writer
 from servers import Clock, serve
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+WRONG = InvalidMessage([Problem("port", "is wrong")])
 
 
-def beats(*ids: str) -> list[Incoming]:
-    return [Incoming(Heartbeat(server_id=each), NOON) for each in ids]
+def read(body: bytes) -> list[Heartbeat | InvalidMessage]:
+    """Reads a body that lists the servers whose heartbeats it holds."""
+    if body == b"no JSON":
+        raise MalformedJSON("not valid JSON")
+    names = body.decode().split(",")
+    return [WRONG if name == "wrong" else Heartbeat(server_id=name) for name in names]
+
+
+def beats(names: str) -> Submission:
+    return Submission(names.encode(), read, NOON)
 
 
 class Transactions:
@@ -69,58 +79,80 @@ def drive(
 
 
 async def crowd(
-    writer: Writer, transactions: Transactions, *jobs: list[Incoming]
-) -> list[asyncio.Task[list[Applied]]]:
+    writer: Writer, transactions: Transactions, *bodies: str
+) -> list["asyncio.Future[Outcome]"]:
     """Let jobs gather behind a transaction that takes its time."""
     transactions.open.clear()
-    tasks = [asyncio.create_task(writer.submit(beats("first")))]
+    answers = [writer.submit(beats("first"))]
     await asyncio.to_thread(transactions.begun.wait, 10)
-    tasks += [asyncio.create_task(writer.submit(job)) for job in jobs]
-    await asyncio.sleep(0)
-    return tasks
+    return answers + [writer.submit(beats(body)) for body in bodies]
 
 
-def ids(applied: list[Applied]) -> list[str]:
-    return [each.record.server_id for each in applied]
+def ids(outcome: Outcome) -> list[str]:
+    return ["wrong" if each is WRONG else each.record.server_id for each in outcome]  # type: ignore[union-attr]  # all but WRONG are Applied
 
 
 def test_those_who_wait_are_written_together_and_answered_one_by_one() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        tasks = await crowd(writer, transactions, beats("a"), beats("b", "c"), beats("d"))
+        answers = await crowd(writer, transactions, "a", "b,c", "d")
         transactions.open.set()
 
-        assert [["first"], ["a"], ["b", "c"], ["d"]] == [ids(await task) for task in tasks]
+        assert [["first"], ["a"], ["b", "c"], ["d"]] == [ids(await answer) for answer in answers]
 
     assert [["first"], ["a", "b", "c", "d"]] == drive(scene)
 
 
 def test_a_transaction_is_closed_when_it_is_full() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        tasks = await crowd(writer, transactions, beats("a"), beats("b", "c"), beats("d"))
+        answers = await crowd(writer, transactions, "aa", "bb,cc", "dd")
         transactions.open.set()
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*answers)
 
-    assert [["first"], ["a", "b", "c"], ["d"]] == drive(scene, max_batch=3)
+    assert [["first"], ["aa", "bb", "cc"], ["dd"]] == drive(scene, most_together=7)
+
+
+def test_a_body_that_cannot_be_used_is_refused_alone() -> None:
+    async def scene(writer: Writer, transactions: Transactions) -> None:
+        answers = await crowd(writer, transactions, "a", "no JSON", "wrong,b", "wrong")
+        transactions.open.set()
+        _, a, refused, partly, wrong = await asyncio.gather(*answers, return_exceptions=True)
+
+        assert isinstance(refused, MalformedJSON)
+        assert not isinstance(a, BaseException)
+        assert not isinstance(partly, BaseException)
+        assert not isinstance(wrong, BaseException)
+        assert [["a"], ["wrong", "b"], ["wrong"]] == [ids(a), ids(partly), ids(wrong)]
+
+    assert [["first"], ["a", "b"]] == drive(scene)
+
+
+def test_nothing_is_written_when_no_body_can_be_used() -> None:
+    async def scene(writer: Writer, _: Transactions) -> None:
+        with pytest.raises(MalformedJSON):
+            await writer.submit(beats("no JSON"))
+        assert [WRONG] == await writer.submit(beats("wrong"))
+
+    assert [] == drive(scene)
 
 
 def test_whoever_finds_the_queue_full_is_refused_at_once() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        tasks = await crowd(writer, transactions, beats("a"), beats("b"))
-        with pytest.raises(Overloaded):
-            await writer.submit(beats("c"))
+        answers = await crowd(writer, transactions, "aa", "bbb")
+        with pytest.raises(Overloaded, match=r"^5 bytes wait"):
+            writer.submit(beats("c"))
         transactions.open.set()
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*answers)
 
         assert ["d"] == ids(await writer.submit(beats("d")))
 
-    assert [["first"], ["a", "b"], ["d"]] == drive(scene, max_waiting=2)
+    assert [["first"], ["aa", "bbb"], ["d"]] == drive(scene, most_waiting=5)
 
 
 def test_one_that_fails_its_transaction_fails_alone() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        tasks = await crowd(writer, transactions, beats("a"), beats("bad"), beats("b"))
+        answers = await crowd(writer, transactions, "a", "bad", "b")
         transactions.open.set()
-        _, a, bad, b = await asyncio.gather(*tasks, return_exceptions=True)
+        _, a, bad, b = await asyncio.gather(*answers, return_exceptions=True)
 
         assert isinstance(bad, LookupError)
         assert not isinstance(a, BaseException)
@@ -132,13 +164,13 @@ def test_one_that_fails_its_transaction_fails_alone() -> None:
 
 def test_when_the_store_is_away_all_are_told_and_the_next_ones_are_served() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        tasks = await crowd(writer, transactions, beats("a"), beats("b"))
+        answers = await crowd(writer, transactions, "a", "b")
         transactions.away = True
         transactions.open.set()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        told = await asyncio.gather(*answers, return_exceptions=True)
         transactions.away = False
 
-        assert [StoreUnavailable] * 3 == [type(answer) for answer in answers]
+        assert [StoreUnavailable] * 3 == [type(each) for each in told]
         assert ["c"] == ids(await writer.submit(beats("c")))
 
     assert [["first"], ["a", "b"], ["c"]] == drive(scene)
@@ -146,8 +178,8 @@ def test_when_the_store_is_away_all_are_told_and_the_next_ones_are_served() -> N
 
 def test_senders_that_are_gone_do_not_stop_the_others() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        for task in await crowd(writer, transactions, beats("a")):
-            task.cancel()
+        for answer in await crowd(writer, transactions, "a"):
+            answer.cancel()
         transactions.open.set()
 
         assert ["b"] == ids(await writer.submit(beats("b")))
@@ -157,8 +189,8 @@ def test_senders_that_are_gone_do_not_stop_the_others() -> None:
 
 def test_senders_that_are_gone_when_it_fails_do_not_stop_the_others() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        for task in await crowd(writer, transactions, beats("a")):
-            task.cancel()
+        for answer in await crowd(writer, transactions, "a"):
+            answer.cancel()
         transactions.away = True
         transactions.open.set()
         with pytest.raises(StoreUnavailable):
@@ -174,7 +206,7 @@ def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> Non
     store = SqlStore(make_url(database_url))
     app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
     with serve(app) as receiver:
-        app.state.fleet = Fleet(store, Writer(store.apply, max_waiting=0), clock=clock)
+        app.state.fleet = Fleet(store, Writer(store.apply, most_waiting=0), clock=clock)
         answer: httpx.Response = receiver.post("/heartbeat", json=messages.slim())
     store.close()
 
@@ -184,25 +216,13 @@ def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> Non
 
 def test_only_those_under_way_wait_for_a_transaction_that_does_not_end() -> None:
     async def scene(writer: Writer, transactions: Transactions) -> None:
-        under_way, waiting = await crowd(writer, transactions, beats("waiting"))
+        under_way, waiting = await crowd(writer, transactions, "waiting")
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
             await waiting
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
             await writer.submit(beats("too late"))
         transactions.open.set()
-        (applied,) = await under_way
-        assert "first" == applied.record.server_id
+        assert ["first"] == ids(await under_way)
         await writer.submit(beats("after"))
 
     assert [["first"], ["after"]] == drive(scene, patience=0.05)
-
-
-def test_messages_that_name_many_capabilities_do_not_share_a_transaction() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
-        many = tuple(map(str, range(100)))
-        heavy = [[Incoming(Heartbeat(server_id=s, capabilities=many), NOON)] for s in "abc"]
-        tasks = await crowd(writer, transactions, *heavy)
-        transactions.open.set()
-        await asyncio.gather(*tasks)
-
-    assert [["first"], ["a", "b"], ["c"]] == drive(scene, max_capabilities=150)
