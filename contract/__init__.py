@@ -6,14 +6,17 @@ No I/O, no clock, no HTTP: classes, rules and two pure functions.
 
 from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
+from contract.events import Event, EventKind, changes
 from contract.merging import merge, register
 from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
-from contract.record import ServerRecord
+from contract.record import ServerRecord, State
 from contract.schema import json_schema
-from contract.states import DEFAULT_INTERVAL_SECONDS, State, liveness
+from contract.states import DEFAULT_INTERVAL_SECONDS, interval, liveness
 
 __all__ = [
     "DEFAULT_INTERVAL_SECONDS",
+    "Event",
+    "EventKind",
     "FleetError",
     "Heartbeat",
     "InvalidMessage",
@@ -25,7 +28,9 @@ __all__ = [
     "ServerRecord",
     "State",
     "WrongServer",
+    "changes",
     "dumps",
+    "interval",
     "json_schema",
     "liveness",
     "loads",

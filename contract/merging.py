@@ -7,7 +7,7 @@ from attrs import evolve, fields
 from contract.errors import WrongServer
 from contract.fields import to_utc
 from contract.messages import Heartbeat, Registration, View
-from contract.record import ServerRecord
+from contract.record import ServerRecord, State
 
 __all__ = ["merge", "register"]
 
@@ -21,6 +21,7 @@ def merge(
     What the heartbeat holds replaces what the record held, also when it is empty or 0.
     What it does not hold stays as it was.
     It counts once, and `last_seen` becomes `received_at`, whatever it holds.
+    Who is heard is up, and superseded by nobody.
     Without a record, a new one is made.
 
     Raises WrongServer when the heartbeat is another server's, and ValueError when
@@ -56,6 +57,10 @@ def merge(
         registered_at=old.registered_at,
         last_seen=now,
         heartbeat_count=old.heartbeat_count + 1,
+        state=State.UP,
+        state_since=old.state_since if old.state is State.UP else now,
+        superseded_by=None,
+        twin_of=old.twin_of,
     )
 
 
@@ -65,23 +70,29 @@ def register(
     """
     The record after a registration.
 
-    As `merge`, but the heartbeats counted so far stay, and `registered_at` becomes
-    `received_at`.
+    As `merge`, but the heartbeats counted so far stay, without any the server is new and
+    not up, and `registered_at` becomes `received_at`.
     """
-    view = {name: getattr(registration, name) for name in _VIEW}
-    after = merge(record, Heartbeat(**view), received_at=received_at)
+    now = to_utc(received_at)
+    said = Heartbeat(**{name: getattr(registration, name) for name in _VIEW})
+    before = _before(record, said, now)
+    state = State.UP if before.heartbeat_count else State.NEW
 
     return evolve(
-        after,
-        started_at=after.started_at if registration.started_at is None else registration.started_at,
-        registered_at=after.last_seen,
-        heartbeat_count=after.heartbeat_count - 1,
+        merge(before, said, received_at=now),
+        started_at=registration.started_at or before.started_at,
+        registered_at=now,
+        heartbeat_count=before.heartbeat_count,
+        state=state,
+        state_since=before.state_since if before.state is state else now,
     )
 
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
     if record is None:
-        return ServerRecord(server_id=message.server_id, first_seen=now, last_seen=now)
+        return ServerRecord(
+            server_id=message.server_id, first_seen=now, last_seen=now, state_since=now
+        )
     if record.server_id != message.server_id:
         raise WrongServer(record_id=record.server_id, message_id=message.server_id)
     return record

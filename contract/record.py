@@ -1,11 +1,34 @@
 """What the receiver keeps of a server."""
 
+from enum import Enum
+from typing import Annotated
+
 from attrs import frozen
 
-from contract.fields import Count, Moment, Seconds, Text
+from contract.fields import Count, Moment, Rule, Seconds, ServerId, Text
 from contract.messages import View
 
-__all__ = ["ServerRecord"]
+__all__ = ["ServerRecord", "State"]
+
+
+class State(str, Enum):
+    """How long a server has been silent, in intervals of its heartbeat."""
+
+    NEW = "new"
+    UP = "up"
+    LATE = "late"
+    DOWN = "down"
+
+    @property
+    def stale(self) -> bool:
+        """Whether an alarm is due: late or down."""
+        return self in {State.LATE, State.DOWN}
+
+
+_STATES = [state.value for state in State]
+Noticed = Annotated[
+    State, Rule(f"one of {', '.join(_STATES)}", {"type": "string", "enum": _STATES}, State)
+]
 
 
 @frozen(kw_only=True)
@@ -25,6 +48,11 @@ class ServerRecord(View):
         registered_at: When the latest registration was received.
         last_seen: When the latest message was received.
         heartbeat_count: Heartbeats received since `first_seen`.
+        state: As the receiver last noticed it; `liveness` tells what it is at a moment.
+        state_since: When the receiver noticed that.
+        superseded_by: The server that is the same database after a rebuild; None as soon
+            as this one is heard again.
+        twin_of: A server that goes on sending at the same time as the same database.
     """
 
     started_at: Moment | None = None
@@ -35,3 +63,7 @@ class ServerRecord(View):
     registered_at: Moment | None = None
     last_seen: Moment
     heartbeat_count: Count = 0
+    state: Noticed = State.NEW
+    state_since: Moment
+    superseded_by: ServerId | None = None
+    twin_of: ServerId | None = None

@@ -1,28 +1,13 @@
 """Whether a server is alive, as far as its record tells."""
 
 from datetime import datetime, timedelta
-from enum import Enum
 
 from contract.fields import to_utc
-from contract.record import ServerRecord
+from contract.record import ServerRecord, State
 
-__all__ = ["DEFAULT_INTERVAL_SECONDS", "State", "liveness"]
+__all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness"]
 
 DEFAULT_INTERVAL_SECONDS = 60.0
-
-
-class State(str, Enum):
-    """How long a server has been silent, in intervals of its heartbeat."""
-
-    NEW = "new"
-    UP = "up"
-    LATE = "late"
-    DOWN = "down"
-
-    @property
-    def stale(self) -> bool:
-        """Whether an alarm is due: late or down."""
-        return self in {State.LATE, State.DOWN}
 
 
 def liveness(record: ServerRecord, now: datetime) -> State:
@@ -36,16 +21,15 @@ def liveness(record: ServerRecord, now: datetime) -> State:
     Raises ValueError when `now` has no offset.
     """
     silent = to_utc(now) - record.last_seen
-    if silent > _times(4, record):
-        return State.DOWN
-    if silent > _times(2, record):
-        return State.LATE
+    if silent > 2 * interval(record):
+        return State.DOWN if silent > 4 * interval(record) else State.LATE
     return State.UP if record.heartbeat_count else State.NEW
 
 
-def _times(factor: int, record: ServerRecord) -> timedelta:
-    seconds = factor * (record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS)
-    try:
-        return timedelta(seconds=seconds)
-    except OverflowError:
-        return timedelta.max
+def interval(record: ServerRecord) -> timedelta:
+    """How often a server promises to be heard; at most a century, 60 s when it does not say."""
+    seconds = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
+    return timedelta(seconds=min(seconds, _CENTURY_SECONDS))
+
+
+_CENTURY_SECONDS = 100 * 365.25 * 86400
