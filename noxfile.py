@@ -58,6 +58,20 @@ def odoo(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The pages in a real browser: Chromium, which the machine has."""
+    install(session, extras=["client", "receiver"], groups=["browser"])
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
+@nox.session
+def monitoring(session: nox.Session) -> None:
+    """What the receiver tells a real Prometheus, which the machine has, and Grafana's queries."""
+    install(session, extras=["client", "receiver"], groups=["tests"])
+    session.run("pytest", "tests/prometheus", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, which room may import which, and what OCA asks of an addon."""
     install(session, extras=["client", "receiver", "postgres"], groups=["lint"])

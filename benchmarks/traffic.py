@@ -116,7 +116,8 @@ def _heartbeat(number: int, *, tools: Iterable[str]) -> str:
         "capabilities": sorted(tools),
         "odoo_stage": "production",
         "database_uuid": str(UUID(int=number)),
-        "heartbeat_interval_seconds": 60.0,
+        # Who has no turn for some minutes is not silent.
+        "heartbeat_interval_seconds": 3600.0,
         "status": "healthy",
         "timestamp": f"2026-01-31T12:00:00.{_STAMP}Z",
         "uptime_seconds": 86400.5,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from attrs import field, frozen
 
 from contract.codec import unstructure
-from contract.fields import Moment, Rule, format_moment
+from contract.fields import Moment, Rule, ServerId, format_moment
 from contract.record import ServerRecord
 
 __all__ = ["Event", "EventKind", "changes"]
@@ -39,6 +39,15 @@ Kind = Annotated[
 ]
 
 
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(value)
+
+
+Details = Annotated[Mapping[str, Any], Rule("an object", {"type": "object"}, _object)]
+
+
 @frozen(kw_only=True)
 class Event:
     """
@@ -61,8 +70,8 @@ class Event:
 
     kind: Kind
     at: Moment
-    server_id: str | None
-    details: Mapping[str, Any] = field(factory=dict)
+    server_id: ServerId | None
+    details: Details = field(factory=dict)
 
 
 def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -> list[Event]:
@@ -70,10 +79,11 @@ def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -
     What the change of a record means.
 
     Every field of a server's description that changed is named in exactly one event; one
-    that becomes known is `updated`, and so is a `started_at` that falls.
+    that becomes known is `updated`, and so is a `started_at` that falls. A `started_at`
+    later than the last heartbeat was sent tells of a restart also when it becomes known.
     Nothing is said of what changes with every heartbeat, of `status` and
-    `uptime_seconds` when they become known, nor of an uptime that fell because of a
-    restart that a registration has told of.
+    `uptime_seconds` when they become known, of the order of the capabilities, nor of an
+    uptime that fell because of a restart that a registration has told of.
     A superseded server raises no alarm.
     """
     if before is None:
@@ -83,8 +93,8 @@ def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -
     for name, kind in _KIND_OF.items():
         old, new = getattr(before, name), getattr(after, name)
         if old != new and not _goes_without_saying(name, before, after):
-            becomes_known = old is None or (name == "started_at" and new < old)
-            told[EventKind.UPDATED if becomes_known else kind][name] = _change(name, old, new)
+            is_update = not _restarted(before, after) if name == "started_at" else old is None
+            told[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
     told |= _news_of_its_life(before, after)
 
     return [
@@ -99,15 +109,21 @@ def _goes_without_saying(name: str, before: ServerRecord, after: ServerRecord) -
         return before.status is None
     if name == "uptime_seconds":
         old, new = before.uptime_seconds, after.uptime_seconds
-        return old is None or new is None or new > old or _restart_was_told(before)
+        return old is None or new is None or new > old or _started_since(before, before.timestamp)
+    if name == "capabilities" and before.capabilities and after.capabilities:
+        return {*before.capabilities} == {*after.capabilities}
     return False
 
 
-def _restart_was_told(before: ServerRecord) -> bool:
-    """Whether a registration has said that it started after it sent its last heartbeat."""
-    if before.started_at is None or before.timestamp is None:
-        return False
-    return before.started_at > before.timestamp
+def _restarted(before: ServerRecord, after: ServerRecord) -> bool:
+    """Whether it says that it started again, later than it said before or was heard."""
+    if before.started_at is None:
+        return _started_since(after, before.timestamp)
+    return _started_since(after, before.started_at)
+
+
+def _started_since(record: ServerRecord, moment: datetime | None) -> bool:
+    return record.started_at is not None and moment is not None and record.started_at > moment
 
 
 def _change(name: str, old: Any, new: Any) -> dict[str, Any]:
@@ -130,7 +146,8 @@ def _news_of_its_life(before: ServerRecord, after: ServerRecord) -> dict[EventKi
         last_seen = format_moment(after.last_seen)
         news[EventKind(after.state.value)] = {"last_seen": last_seen}
     if before.state.stale and not after.state.stale:
-        away = (after.last_seen - before.last_seen).total_seconds()
+        # Another receiver's clock may be a little behind.
+        away = max(0.0, (after.last_seen - before.last_seen).total_seconds())
         news[EventKind.RECOVERED] = {"away_seconds": away}
     return news
 

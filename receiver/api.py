@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -14,13 +15,26 @@ from starlette.types import Receive, Scope, Send
 from contract import FleetError, Heartbeat, InvalidMessage, Registration
 from receiver.batch import Applied
 from receiver.decoding import Reader
+from receiver.discovery import discovery
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
+from receiver.history import WINDOWS
 from receiver.intake import Outcome, Read
+from receiver.metrics import Metrics, metrics_page
 from receiver.openapi import document
 from receiver.patience import Patience
 from receiver.problems import problem
-from receiver.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES, json_body, list_query, write_cursor
+from receiver.requests import (
+    MAX_BATCH_BYTES,
+    MAX_BODY_BYTES,
+    EventQuery,
+    event_query,
+    json_body,
+    list_query,
+    write_cursor,
+    write_event_cursor,
+)
+from receiver.stream import event_stream
 
 __all__ = ["MAX_BATCH_SIZE", "Posted", "routes"]
 
@@ -30,22 +44,24 @@ MAX_BATCH_SIZE = 1000
 Answer = tuple[int, object]
 
 
-def routes(*, body_seconds: float) -> list[Route]:
-    """Each call of the interface; a body must arrive within so many seconds."""
-    posted = partial(Posted, patience=Patience(body_seconds))
+def routes(patience: Patience, metrics: Metrics) -> list[Route]:
+    """Each call of the interface; bodies are waited for with such patience, and counted."""
+    posted = partial(Posted, patience=patience, metrics=metrics)
+    one, many = MAX_BODY_BYTES, MAX_BATCH_BYTES
     return [
-        Route("/heartbeat", posted(_read_heartbeat, heartbeat), methods=["POST"]),
-        Route(
-            "/heartbeats",
-            posted(_read_heartbeats, heartbeats, max_bytes=MAX_BATCH_BYTES),
-            methods=["POST"],
-        ),
-        Route("/register", posted(_read_registration, register), methods=["POST"]),
+        Route("/heartbeat", posted(_read_heartbeat, heartbeat, one), methods=["POST"]),
+        Route("/heartbeats", posted(_read_heartbeats, heartbeats, many), methods=["POST"]),
+        Route("/register", posted(_read_registration, register, one), methods=["POST"]),
         Route("/servers", list_servers, methods=["GET"]),
+        Route("/events", list_events, methods=["GET"]),
+        Route("/events/stream", event_stream, methods=["GET"]),
         # A server_id may hold slashes.
+        Route("/servers/{server_id:path}/events", list_events_of_server, methods=["GET"]),
         Route("/servers/{server_id:path}", get_server, methods=["GET"]),
         Route("/servers/{server_id:path}", delete_server, methods=["DELETE"]),
         Route("/health", health, methods=["GET"]),
+        Route("/metrics", metrics_page, methods=["GET"]),
+        Route("/sd/prometheus", discovery, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
     ]
 
@@ -59,23 +75,28 @@ class Posted:
 
     Args:
         read: How the messages of a body are read.
-        answer: What is said once they are committed.
+        answer: What is said once they are committed; the metrics know the call by its name.
+        max_bytes: How large a body may be.
     """
 
     def __init__(
         self,
         read: Read,
         answer: Callable[[Outcome], Answer],
+        max_bytes: int,
         *,
-        max_bytes: int = MAX_BODY_BYTES,
         patience: Patience,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
+        self._kind = answer.__name__
         self._read = read
         self._answer = answer
         self._max_bytes = max_bytes
         self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
         try:
             body = await json_body(scope, receive, self._max_bytes, self._patience)
             outcome = await scope["app"].state.fleet.submit(body, self._read)
@@ -83,10 +104,13 @@ class Posted:
         except ClientDisconnect:
             return
         except Exception as error:  # the outermost edge: whatever it is gets its document
-            await problem(error)(scope, receive, send)
+            refused = problem(error)
+            self._metrics.answered(self._kind, refused.status_code, perf_counter() - began)
+            await refused(scope, receive, send)
             if isinstance(error, FleetError):
                 return
             raise  # for uvicorn to log
+        self._metrics.answered(self._kind, status, perf_counter() - began, outcome)
         answer = orjson.dumps(content)
         headers = [_JSON_TYPE, (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -123,7 +147,9 @@ def heartbeats(outcome: Outcome) -> Answer:
 async def list_servers(request: Request) -> Response:
     """A page of the fleet."""
     query = list_query(request)
-    page = await _fleet(request).page(query.matching, after=query.after, limit=query.limit)
+    page = await _fleet(request).page(
+        query.matching, query.order, after=query.after, limit=query.limit
+    )
     answer = {
         "servers": [sighting.to_json() for sighting in page.servers],
         "count": len(page.servers),
@@ -136,13 +162,42 @@ async def list_servers(request: Request) -> Response:
 
 
 async def get_server(request: Request) -> Response:
-    """One server's record."""
+    """One server's record, and how available it was."""
     server_id = request.path_params["server_id"]
     sighting = await _fleet(request).get(server_id)
     if sighting is None:
         raise _no_such_server(server_id)
+    history = (await _fleet(request).history([sighting.record]))[server_id]
 
-    return _json(sighting.to_json())
+    return _json(
+        {
+            **sighting.to_json(),
+            "availability": {name: history.availability(time) for name, time in WINDOWS.items()},
+        }
+    )
+
+
+async def list_events(request: Request) -> Response:
+    """What happened in the fleet, newest first."""
+    return await _events(request, event_query(request))
+
+
+async def list_events_of_server(request: Request) -> Response:
+    """What happened to a server and to those that it has superseded, newest first."""
+    server_id = request.path_params["server_id"]
+    return await _events(request, event_query(request, server_id=server_id))
+
+
+async def _events(request: Request, query: EventQuery) -> Response:
+    found = await _fleet(request).events(query.choice, before=query.before, limit=query.limit + 1)
+    listed = found[: query.limit]
+    return _json(
+        {
+            "events": [each.to_json() for each in listed],
+            "count": len(listed),
+            "next_cursor": write_event_cursor(listed[-1].id) if len(found) > len(listed) else None,
+        }
+    )
 
 
 async def delete_server(request: Request) -> Response:

@@ -17,10 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contract import FleetError
 from receiver import api, pages
 from receiver.api import Posted
+from receiver.feed import Feed, listen
 from receiver.fleet import Fleet
+from receiver.metrics import Exposition, Metrics
+from receiver.patience import Patience
 from receiver.problems import exception_handlers
 from receiver.settings import read_settings
 from receiver.store import SqlStore
+from receiver.sweep import Rules
+from receiver.watch import Habits, Watch
 from receiver.writer import Writer
 
 __all__ = ["app", "create_app"]
@@ -37,24 +42,42 @@ def create_app(
 
     Settings are read and the database is opened when it starts, not here.
     """
+    patience = Patience(body_seconds)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         _let_the_collector_rest()
-        store = SqlStore(read_settings(environ).database_url)
-        writer = Writer(store.apply)
-        writing = asyncio.create_task(writer.run())
-        app.state.fleet = Fleet(store, writer, clock=clock)
+        patience.begin()
+        settings = read_settings(environ)
+        store = SqlStore(settings.database_url)
+        writer = Writer(metrics.timed(store.apply))
+        rules = Rules(share=settings.silent_share)
+        habits = Habits(rules=rules, retention=settings.event_retention)
+        watch = Watch(store, habits, clock=clock)
+        feed = Feed(store)
+        store.on_news = feed.wake
+        app.state.fleet = fleet = Fleet(
+            store, writer, clock=clock, heard_since=lambda: watch.heard_since
+        )
+        app.state.feed = feed
+        app.state.exposition = Exposition(
+            metrics, fleet, waiting=writer.waiting, events=store.event_counts
+        )
+        running = (writer.run(), watch.run(), feed.run(), listen(settings.database_url, feed.wake))
+        tasks = [asyncio.create_task(each) for each in running]
         try:
             yield
         finally:
             # Whoever sent a message has had the answer by now: nothing waits any more.
-            writing.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             writer.close()
             store.close()
 
     return Receiver(
-        routes=[*api.routes(body_seconds=body_seconds), *pages.routes()],
+        routes=[*api.routes(patience, metrics), *pages.routes()],
         exception_handlers=exception_handlers(),
         middleware=[Middleware(SayWhyNotStarted)],
         lifespan=lifespan,

@@ -8,11 +8,33 @@ from typing import Any, NamedTuple
 from attrs import asdict, fields
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
-from contract import Heartbeat, Registration, ServerRecord, merge, register
+from contract import (
+    Event,
+    EventKind,
+    Heartbeat,
+    Registration,
+    ServerRecord,
+    changes,
+    merge,
+    register,
+)
+from receiver import timeline
 from receiver.databases import PULSE, Database
-from receiver.tables import FACETS, facet_value, microseconds, servers
+from receiver.tables import FACETS, due_after, facet_value, microseconds, servers
 
-__all__ = ["Applied", "Incoming", "Memory", "Row", "apply", "forget", "row_of"]
+__all__ = [
+    "SUPERSEDED",
+    "Applied",
+    "Committed",
+    "Incoming",
+    "Memory",
+    "Row",
+    "apply",
+    "forget",
+    "read",
+    "row_of",
+    "write",
+]
 
 
 class Incoming(NamedTuple):
@@ -30,10 +52,25 @@ class Applied(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What a row holds: the record, and which write of it this is."""
+    """
+    What a row holds.
+
+    Attributes:
+        record: The record.
+        revision: Which write of it this is.
+        due_at: When to look at it again, in microseconds since 1970; None is never.
+    """
 
     record: ServerRecord
     revision: int
+    due_at: int | None
+
+
+class Committed(NamedTuple):
+    """What a transaction leaves behind: the rows as they are now, and what happened."""
+
+    rows: dict[str, Row]
+    events: list[Event]
 
 
 class Memory:
@@ -80,49 +117,64 @@ class Memory:
 
 def apply(
     database: Database, connection: Connection, incoming: Sequence[Incoming], memory: Memory
-) -> tuple[list[Applied], dict[str, Row]]:
+) -> tuple[list[Applied], Committed]:
     """
-    Merge messages in their order, and write what they changed.
+    Merge messages in their order, and write what they changed and what that means.
 
-    Gives back what became of each message, and the rows as they are once the transaction
-    is committed.
+    Gives back what became of each message, and what is so once the transaction is
+    committed.
     """
     ids = sorted({each.message.server_id for each in incoming})
-    before = _read(database, connection, ids, memory)
+    before = read(database, connection, ids, memory)
     after: dict[str, Row] = {}
     applied = []
+    news: dict[str, None] = {}
+    events: list[Event] = []
     for message, received_at in incoming:
         server_id = message.server_id
         row = after.get(server_id) or before.get(server_id)
-        after[server_id] = merged = _merged(row, message, received_at)
+        merged = _merged(row, message, received_at)
+        if row is None or _is_news(row.record, merged.record):
+            news[server_id] = None
+            merged = merged._replace(due_at=_due(row, merged.record))
+            record = None if row is None else row.record
+            events += changes(record, merged.record, at=merged.record.last_seen)
+        after[server_id] = merged
         applied.append(Applied(merged.record, row is None))
-    _write(database, connection, [(before.get(each), after[each]) for each in ids])
 
-    return applied, after
+    alive = [after[each] for each in ids if each not in news]
+    if alive:
+        database.touch(connection, map(_pulse, alive))
+    write(database, connection, [(before.get(each), after[each]) for each in ids if each in news])
+    timeline.write(database, connection, events)
+    return applied, Committed(after, events)
 
 
-def forget(database: Database, connection: Connection, server_id: str, memory: Memory) -> bool:
-    """Delete what is kept of a server; False when there is nothing."""
-    row = _read(database, connection, [server_id], memory).get(server_id)
+def forget(
+    database: Database, connection: Connection, server_id: str, at: datetime, memory: Memory
+) -> list[Event]:
+    """Delete what is kept of a server, but not its events; nothing happens when there is none."""
+    row = read(database, connection, [server_id], memory).get(server_id)
     if row is None:
-        return False
-    if lost := _facet_rows(row, _facets(row)):
-        database.lose(connection, lost)
+        return []
+    database.lose(connection, _facet_rows(row, _facets(row)))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
-    return True
+    events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
+    timeline.write(database, connection, events)
+    return events
 
 
 def row_of(columns: RowMapping) -> Row:
     """What a row of the table holds."""
     values = dict(columns)
-    revision = values.pop("revision")
-    return Row(ServerRecord(**values), revision)
+    revision, due_at = values.pop("revision"), values.pop("due_at")
+    return Row(ServerRecord(**values), revision, due_at)
 
 
-def _read(
+def read(
     database: Database, connection: Connection, ids: Sequence[str], memory: Memory
 ) -> dict[str, Row]:
-    """The rows there are."""
+    """The rows there are, of ids in their order; nobody else changes them until the end."""
     if not database.is_undisturbed(connection):
         memory.doubt()
     rows = memory.sure(ids)
@@ -147,29 +199,43 @@ def _merged(row: Row | None, message: Registration | Heartbeat, received_at: dat
         after = register(record, message, received_at=received_at)
     else:
         after = merge(record, message, received_at=received_at)
-    return Row(after, microseconds(after.first_seen) if row is None else row.revision + 1)
+    if row is None:
+        return Row(after, microseconds(after.first_seen), None)
+    return Row(after, row.revision + 1, row.due_at)
 
 
-def _write(
+def _is_news(before: ServerRecord, after: ServerRecord) -> bool:
+    """Whether more has changed than with every heartbeat."""
+    if _description(before) != _description(after):
+        return True
+    old, new = before.uptime_seconds, after.uptime_seconds
+    return old is not None and new is not None and new < old
+
+
+def _due(before: Row | None, after: ServerRecord) -> int | None:
+    """When to look at a server that has changed: at once when it may be another's other self."""
+    now = microseconds(after.last_seen)
+    if before is None or before.due_at is None or before.record.state.stale:
+        return now
+    if _identity(before.record) != _identity(after):
+        return now
+    return min(before.due_at, due_after(after.last_seen, after, intervals=2))
+
+
+def write(
     database: Database, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """Write rows, from what they were to what they are, in the order given."""
     new: list[Row] = []
     changed: list[Row] = []
-    alive: list[Row] = []
     gained: list[dict[str, str]] = []
     lost: list[dict[str, str]] = []
     for before, after in rows:
-        if before is not None and _description(before.record) == _description(after.record):
-            alive.append(after)
-            continue
         (new if before is None else changed).append(after)
         had, has = _facets(before), _facets(after)
         gained += _facet_rows(after, has - had)
         lost += _facet_rows(after, had - has)
 
-    if alive:
-        database.touch(connection, map(_pulse, alive))
     if new:
         connection.execute(insert(servers), list(map(_columns, new)))
     if changed:
@@ -195,15 +261,27 @@ def _pulse(row: Row) -> tuple[Any, ...]:
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    return {**asdict(row.record, recurse=False), "revision": row.revision}
+    return {
+        **asdict(row.record, recurse=False),
+        "revision": row.revision,
+        "due_at": row.due_at,
+    }
 
 
 def _facets(row: Row | None) -> set[tuple[str, str]]:
     if row is None:
         return set()
-    known = {(name, getattr(row.record, field)) for name, field in FACETS.items()}
-    able = {("capability", name) for name in row.record.capabilities or ()}
-    return {(name, facet_value(text)) for name, text in known | able if text is not None}
+    record = row.record
+    known = {(name, getattr(record, field)) for name, field in FACETS.items()}
+    known |= {("capability", name) for name in record.capabilities or ()}
+    if record.superseded_by is None:
+        known |= {("state", record.state.value), ("database_uuid", record.database_uuid)}
+    else:
+        known.add(("state", SUPERSEDED))
+    found = {(name, facet_value(text)) for name, text in known if text is not None}
+    if record.superseded_by is None:
+        found.add(("standing", f"{record.state.value}/{facet_value(record.odoo_stage or '')}"))
+    return found
 
 
 def _facet_rows(row: Row, of: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
@@ -211,6 +289,10 @@ def _facet_rows(row: Row, of: Iterable[tuple[str, str]]) -> list[dict[str, str]]
     return [{"name": name, "value": value, "server_id": server_id} for name, value in of]
 
 
+SUPERSEDED = "superseded"
+"""The state by which a list finds a server that another one supersedes."""
+
+_identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
 _description = attrgetter(*(f.name for f in fields(ServerRecord) if f.name not in PULSE))
 
 _READ = select(servers).where(servers.c.server_id.in_(bindparam("ids", expanding=True)))

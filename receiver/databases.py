@@ -20,6 +20,7 @@ from sqlalchemy import (
     Engine,
     TableValuedAlias,
     Text,
+    Update,
     any_,
     bindparam,
     cast,
@@ -33,13 +34,13 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from receiver.errors import InvalidSetting
 from receiver.tables import commits, facets, servers
 
-__all__ = ["PATIENCE_SECONDS", "Database", "database_of"]
+__all__ = ["CHANNEL", "PATIENCE_SECONDS", "Database", "database_of"]
 
 PATIENCE_SECONDS = 2.0
 """How long to wait for what another process has locked: two such waits, the transaction
@@ -47,6 +48,12 @@ under way and the next, end before a sender gives up after 5 seconds."""
 
 PULSE = ("status", "timestamp", "uptime_seconds", "last_seen", "heartbeat_count", "revision")
 """The columns that nearly every heartbeat changes; the others stay for weeks."""
+
+DUE = ("due_at", "revision")
+"""The columns that change when a server is looked at, and nothing is new."""
+
+CHANNEL = "fleet_events"
+"""On which PostgreSQL tells that there are new events."""
 
 
 class Database(Protocol):
@@ -75,6 +82,12 @@ class Database(Protocol):
 
     def lose(self, connection: Connection, rows: list[dict[str, str]]) -> None:
         """Take rows out of `facets`."""
+
+    def postpone(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write the columns `DUE`, as the database keeps them, then the `server_id`."""
+
+    def announce(self, connection: Connection) -> None:
+        """Let nobody else number events until the end, and tell other receivers then."""
 
     def sign(self, connection: Connection, batch: int) -> None:
         """Leave a sign in a transaction, by which `was_committed` knows it."""
@@ -135,6 +148,13 @@ class Sqlite:
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
         with _driver(connection) as driver:
             driver.executemany(_SQLITE_TOUCH, pulses)
+
+    def postpone(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+        with _driver(connection) as driver:
+            driver.executemany(_SQLITE_POSTPONE, rows)
+
+    def announce(self, connection: Connection) -> None:
+        """The transaction keeps every other writer out as it is."""
 
     def gain(self, connection: Connection, rows: list[dict[str, str]]) -> None:
         connection.execute(insert(facets), rows)
@@ -203,15 +223,27 @@ class Postgresql:
         return dict(map(tuple, found.all()))
 
     def touch(self, connection: Connection, pulses: Iterable[tuple[Any, ...]]) -> None:
-        # One statement for all: each row by itself would cost a message to and fro.
-        rows = [dict(zip((*PULSE, "server_id"), pulse, strict=True)) for pulse in pulses]
-        connection.execute(_POSTGRESQL_TOUCH, {"rows": _json(rows)})
+        self._update(connection, PULSE, pulses)
+
+    def postpone(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._update(connection, DUE, rows)
+
+    def announce(self, connection: Connection) -> None:
+        connection.execute(select(func.pg_advisory_xact_lock(_EVENTS)))
+        connection.execute(select(func.pg_notify(CHANNEL, "")))
 
     def gain(self, connection: Connection, rows: list[dict[str, str]]) -> None:
         connection.execute(_POSTGRESQL_GAIN, {"rows": _json(rows)})
 
     def lose(self, connection: Connection, rows: list[dict[str, str]]) -> None:
         connection.execute(_POSTGRESQL_LOSE, {"rows": _json(rows)})
+
+    def _update(
+        self, connection: Connection, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]
+    ) -> None:
+        # One statement for all: each row by itself would cost a message to and fro.
+        named = [dict(zip((*columns, "server_id"), row, strict=True)) for row in rows]
+        connection.execute(_POSTGRESQL_UPDATES[columns], {"rows": _json(named)})
 
     def sign(self, connection: Connection, batch: int) -> None:
         connection.execute(_SIGN, {"writer": self._writer, "batch": batch})
@@ -251,7 +283,9 @@ def _json(value: object) -> str:
 
 
 _MIGRATIONS = 0x0D00_F1EE
-"""The advisory lock of those that migrate; nothing else about the number matters."""
+_EVENTS = 0x0D00_F1EF
+"""The advisory locks of those that migrate, and of those that write events; nothing else
+about the numbers matters."""
 
 _BAD_LUCK = {"40001", "40P01", "23505"}
 """A serialisation failure, a deadlock, a row that somebody else made at the same moment."""
@@ -268,12 +302,16 @@ WHERE current_setting('synchronous_commit') = 'off'
 _SQLITE_REVISIONS = """
 SELECT server_id, revision FROM servers WHERE server_id IN (SELECT value FROM json_each(?))
 """
-_SQLITE_TOUCH = str(
-    update(servers)
-    .where(servers.c.server_id == bindparam("key"))
-    .values({name: bindparam(name) for name in PULSE})
-    .compile(dialect=sqlite.dialect())
-)
+
+
+def _sqlite_update(columns: Sequence[str]) -> str:
+    # Written out, for the values come in the order of these columns, and not of the table's.
+    values = ", ".join(f'"{name}" = ?' for name in columns)
+    return f"UPDATE servers SET {values} WHERE server_id = ?"  # noqa: S608 - constants
+
+
+_SQLITE_TOUCH = _sqlite_update(PULSE)
+_SQLITE_POSTPONE = _sqlite_update(DUE)
 
 _SQLITE_LOSE = delete(facets).where(*(each == bindparam(each.name) for each in facets.columns))
 
@@ -298,7 +336,6 @@ def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
 _facets = _given_rows(*facets.columns)
 _POSTGRESQL_GAIN = insert(facets).from_select([*facets.columns], select(*_facets.columns))
 _POSTGRESQL_LOSE = delete(facets).where(*(each == _facets.c[each.name] for each in facets.columns))
-_pulses = _given_rows(*(servers.c[name] for name in (*PULSE, "server_id")))
 _insert = postgresql.insert(commits).values(
     writer=bindparam("writer"), batch=bindparam("batch"), committed_at=func.now()
 )
@@ -311,8 +348,17 @@ _BE_THERE = _insert.values(batch=-1).on_conflict_do_nothing()
 _LAST_SIGN = (
     select(commits.c.batch).where(commits.c.writer == bindparam("writer")).with_for_update()
 )
-_POSTGRESQL_TOUCH = (
-    update(servers)
-    .where(servers.c.server_id == _pulses.c.server_id)
-    .values({name: _pulses.c[name] for name in PULSE})
-)
+
+
+def _postgresql_update(columns: Sequence[str]) -> Update:
+    given = _given_rows(*(servers.c[name] for name in (*columns, "server_id")))
+    return (
+        update(servers)
+        .where(servers.c.server_id == given.c.server_id)
+        .values({name: given.c[name] for name in columns})
+    )
+
+
+_POSTGRESQL_UPDATES: dict[Sequence[str], Update] = {
+    columns: _postgresql_update(columns) for columns in (PULSE, DUE)
+}

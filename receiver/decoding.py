@@ -11,9 +11,10 @@ from datetime import timezone
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
+import orjson
 from attrs import fields, has
 
-from contract import InvalidMessage, Problem, loads, parse, structure
+from contract import InvalidMessage, MalformedJSON, Problem, loads, parse
 from contract.fields import BROKEN, Moment, Text, present_type, rule_of
 
 __all__ = ["Reader"]
@@ -30,7 +31,7 @@ class Reader(Generic[T]):
     Reads messages of one class of the contract.
 
     It finds what `contract.loads` finds, but for one thing: a number too large for a
-    float in a field that nobody knows is ignored with it, where the rest is right.
+    float in a field that nobody knows is ignored with it, where the rest is plainly right.
     """
 
     def __init__(self, kind: type[T]) -> None:
@@ -41,7 +42,7 @@ class Reader(Generic[T]):
 
     def read(self, body: bytes) -> T:
         """The message that a body holds. Raises MalformedJSON and InvalidMessage."""
-        if _is_plain(body):
+        if not _may_hold_nul(body) and _is_utf8(body):
             try:
                 return self._quickly(body)
             except _NOT_PLAIN:
@@ -54,17 +55,24 @@ class Reader(Generic[T]):
 
         Raises MalformedJSON, and InvalidMessage for what is no list or has too many items.
         """
-        if _is_plain(body):
+        has_nul = _may_hold_nul(body)
+        return [
+            self._message_or_error(each, has_nul=has_nul)
+            for each in self._bounded(self._items(body), at_most)
+        ]
+
+    def _items(self, body: bytes) -> list[msgspec.Raw]:
+        """Each item of a list, as it is written."""
+        if _is_utf8(body):
             try:
-                items = _ITEMS(body)
+                return _ITEMS(body)
             except _NOT_PLAIN:
                 pass
-            else:
-                return [self._message_or_error(each) for each in self._bounded(items, at_most)]
         values = parse(body)
         if not isinstance(values, list):
             raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
-        return [self._structured_or_error(each) for each in self._bounded(values, at_most)]
+        # It is nested deeper than msgspec goes.
+        return [msgspec.Raw(orjson.dumps(value)) for value in values]
 
     def _bounded(self, items: list[Item], at_most: int) -> list[Item]:
         if len(items) > at_most:
@@ -78,35 +86,35 @@ class Reader(Generic[T]):
         self._check(message)
         return message
 
-    def _message_or_error(self, item: msgspec.Raw) -> T | InvalidMessage:
+    def _message_or_error(self, item: msgspec.Raw, *, has_nul: bool) -> T | InvalidMessage:
+        if not has_nul:
+            try:
+                return self._quickly(item)
+            except _NOT_PLAIN:
+                pass
         try:
-            return self._quickly(item)
-        except _NOT_PLAIN:
-            return self._structured_or_error(parse(bytes(item)))
-
-    def _structured_or_error(self, value: object) -> T | InvalidMessage:
-        try:
-            return structure(value, self._kind)
+            return loads(bytes(item), self._kind)
         except InvalidMessage as error:
-            return error
+            refused = error
+        except MalformedJSON as error:
+            refused = InvalidMessage([Problem("", str(error))])
+        # Its frames would keep all that was read.
+        refused.__traceback__ = refused.__cause__ = refused.__context__ = None
+        return refused
 
 
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def _is_plain(body: bytes) -> bool:
-    """
-    Whether its text is what msgspec takes it for.
-
-    That lets a NUL pass, which JSON can only write as an escape, and bytes that are no
-    UTF-8 in a field that it skips.
-    """
-    if b"\\" in body and b"\\u0000" in body:
-        return False
-    return body.isascii() or _is_utf8(body)
+def _may_hold_nul(body: bytes) -> bool:
+    """Whether a text in it may hold a NUL, which JSON can only write as an escape."""
+    return b"\\" in body and b"\\u0000" in body
 
 
 def _is_utf8(body: bytes) -> bool:
+    """Whether it is; msgspec does not look into what it skips."""
+    if body.isascii():
+        return True
     try:
         body.decode()
     except UnicodeDecodeError:

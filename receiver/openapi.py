@@ -5,9 +5,11 @@ from typing import Any
 
 from attrs import fields
 
-from contract import Heartbeat, Registration, ServerRecord, State, json_schema
+from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
+from receiver.batch import SUPERSEDED
+from receiver.history import WINDOWS
 from receiver.requests import DEFAULT_LIMIT, MAX_LIMIT
-from receiver.store import Filter
+from receiver.store import Filter, Order
 
 __all__ = ["document"]
 
@@ -34,13 +36,23 @@ def document() -> Json:
                 "get": _get_server(),
                 "delete": _delete_server(),
             },
+            "/servers/{server_id}/events": {
+                "parameters": [_SERVER_ID],
+                "get": _list_events_of_server(),
+            },
+            "/events": {"get": _list_events()},
+            "/events/stream": {"get": _event_stream()},
             "/health": {"get": _health()},
+            "/metrics": {"get": _metrics()},
+            "/sd/prometheus": {"get": _discovery()},
         },
         "components": {
             "schemas": {
                 "Registration": json_schema(Registration),
                 "Heartbeat": json_schema(Heartbeat),
                 "Server": _server_schema(),
+                "ServerWithAvailability": _server_with_availability(),
+                "Event": _event_schema(),
                 "Counted": _COUNTED,
                 "Rejected": _REJECTED,
                 "Problem": _PROBLEM,
@@ -100,34 +112,122 @@ def _heartbeats() -> Json:
 
 def _list_servers() -> Json:
     return {
-        "summary": "The fleet, in the order of server_id",
+        "summary": "The fleet, but servers that others have superseded",
         "operationId": "listServers",
         "parameters": [
+            _LIMIT,
+            _CURSOR,
             _parameter(
-                "limit",
-                "How many servers at most.",
-                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+                "sort",
+                "The order; with a minus the other way round. By last_seen costs a scan.",
+                {"enum": [order.value for order in Order], "default": Order.SERVER_ID.value},
             ),
-            _parameter("cursor", "The next_cursor of an earlier answer.", {"type": "string"}),
             _parameter(
                 "total",
                 "Whether to count all servers that match, which costs a scan.",
                 {"type": "boolean", "default": False},
             ),
-            *(
-                _parameter(field.name, "Only servers with it.", {"type": "string"})
-                for field in fields(Filter)
-            ),
+            *_filters(),
         ],
         "responses": {"200": _answer("A page", _page_schema()), **_problems(400, 503)},
     }
+
+
+def _filters() -> list[Json]:
+    described = {
+        "state": (
+            "Only servers that were last noticed in it; superseded ones are not listed otherwise.",
+            {"enum": [*(state.value for state in State), SUPERSEDED]},
+        ),
+        "q": ("Only servers with this text in hostname, database or server_id.", _TEXT),
+    }
+    return [
+        _parameter(field.name, *described.get(field.name, ("Only servers with it.", _TEXT)))
+        for field in fields(Filter)
+    ]
 
 
 def _get_server() -> Json:
     return {
         "summary": "One server",
         "operationId": "getServer",
-        "responses": {"200": _answer("Its record", _ref("Server")), **_problems(404, 503)},
+        "responses": {
+            "200": _answer("Its record", _ref("ServerWithAvailability")),
+            **_problems(404, 503),
+        },
+    }
+
+
+def _list_events() -> Json:
+    return {
+        "summary": "What happened, newest first",
+        "operationId": "listEvents",
+        "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND, _OF_SERVER],
+        "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 503)},
+    }
+
+
+def _list_events_of_server() -> Json:
+    return {
+        "summary": "What happened to a server and to those that it superseded, newest first",
+        "operationId": "listEventsOfServer",
+        "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND],
+        "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 503)},
+    }
+
+
+def _event_stream() -> Json:
+    return {
+        "summary": "What happens, as server-sent events",
+        "description": "Each has the number of the event as its id, the kind as its event, and "
+        "an Event in JSON as its data.",
+        "operationId": "streamEvents",
+        "parameters": [
+            _KIND,
+            _OF_SERVER,
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "The last event that is known; it goes on after that.",
+                "schema": _COUNT,
+            },
+        ],
+        "responses": {
+            "200": {
+                "description": "Events until the connection ends",
+                "content": {"text/event-stream": {"schema": _TEXT}},
+            },
+            **_problems(400, 503),
+        },
+    }
+
+
+def _metrics() -> Json:
+    return {
+        "summary": "Metrics for Prometheus",
+        "operationId": "metrics",
+        "responses": {
+            "200": {
+                "description": "In the format that is accepted",
+                "content": {"text/plain": {"schema": _TEXT}},
+            }
+        },
+    }
+
+
+def _discovery() -> Json:
+    group = _object(
+        targets={"type": "array", "items": {"type": "string"}},
+        labels={"type": "object", "additionalProperties": {"type": "string"}},
+    )
+    return {
+        "summary": "The servers that are alive, for Prometheus' HTTP service discovery",
+        "operationId": "discover",
+        "parameters": _filters(),
+        "responses": {
+            "200": _answer("All of them", {"type": "array", "items": group}),
+            **_problems(400, 503),
+        },
     }
 
 
@@ -173,6 +273,35 @@ def _server_schema() -> Json:
     schema["properties"]["stale"] = {"type": "boolean", "description": "Whether late or down."}
     schema["required"] = list(schema["properties"])
     return schema
+
+
+def _server_with_availability() -> Json:
+    schema = _server_schema()
+    share = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+    schema["properties"]["availability"] = {
+        **_object(**dict.fromkeys(WINDOWS, share)),
+        "description": "The part of the last so much time in which it was neither late nor down.",
+    }
+    schema["required"] = list(schema["properties"])
+    return schema
+
+
+def _event_schema() -> Json:
+    return _object(
+        id={**_COUNT, "description": "It rises in the order of the events."},
+        kind={"enum": [kind.value for kind in EventKind]},
+        at={"type": "string", "format": "date-time"},
+        server_id={"type": ["string", "null"], "description": "Null for the fleet as a whole."},
+        details={"type": "object"},
+    )
+
+
+def _events_schema() -> Json:
+    return _object(
+        events={"type": "array", "items": _ref("Event")},
+        count=_COUNT,
+        next_cursor={"type": ["string", "null"]},
+    )
 
 
 def _ref(name: str) -> Json:
@@ -221,6 +350,20 @@ _STATUSES = {
 }
 
 _COUNT: Json = {"type": "integer", "minimum": 0}
+_TEXT: Json = {"type": "string"}
+_LIMIT = _parameter(
+    "limit",
+    "How many at most.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+)
+_CURSOR = _parameter("cursor", "The next_cursor of an earlier answer.", _TEXT)
+_SINCE = _parameter("since", "Not before this time.", {"type": "string", "format": "date-time"})
+_KIND = _parameter(
+    "kind",
+    "Only events of this kind; may be there several times.",
+    {"type": "array", "items": {"enum": [kind.value for kind in EventKind]}},
+)
+_OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _TEXT)
 
 _SERVER_ID: Json = {
     "name": "server_id",

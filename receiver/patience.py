@@ -37,6 +37,12 @@ class Patience:
         self._since: dict[Task[Any], int] = {}
         self._late: set[Task[Any]] = set()
 
+    def begin(self) -> None:
+        """Forget the event loop of an earlier run, and who waited there."""
+        self._next_look = None
+        self._since.clear()
+        self._late.clear()
+
     def __enter__(self) -> None:
         if self._next_look is None:
             self._look_later(get_running_loop())

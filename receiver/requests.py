@@ -1,29 +1,41 @@
 """What a request holds, read with care."""
 
 import base64
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import Enum
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from attrs import fields, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
-from contract import Problem
+from contract import EventKind, Problem, State
+from contract.fields import parse_moment
+from receiver.batch import SUPERSEDED
 from receiver.errors import Refusal
 from receiver.patience import Patience
-from receiver.store import EVERYTHING, Filter
+from receiver.store import EVERYTHING, Filter, Order, Place
+from receiver.timeline import ALL, Choice
 
 __all__ = [
     "DEFAULT_LIMIT",
     "MAX_BATCH_BYTES",
     "MAX_BODY_BYTES",
     "MAX_LIMIT",
+    "EventQuery",
     "ListQuery",
+    "event_choice",
+    "event_query",
     "json_body",
     "list_query",
     "write_cursor",
+    "write_event_cursor",
 ]
+
+Named = TypeVar("Named", bound=Enum)
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
@@ -38,14 +50,16 @@ class ListQuery:
 
     Attributes:
         limit: How many at most, 1 to 1,000.
-        after: The key that the part begins after, from a cursor.
+        after: The place that the part begins after, from a cursor.
         matching: Which servers are meant.
+        order: In which order they are listed.
         total: Whether to count all, which costs a scan.
     """
 
     limit: int = DEFAULT_LIMIT
-    after: str | None = None
+    after: Place | None = None
     matching: Filter = EVERYTHING
+    order: Order = Order.SERVER_ID
     total: bool = False
 
 
@@ -119,45 +133,141 @@ def _accept_media_type(text: str) -> None:
         )
 
 
+@frozen(kw_only=True)
+class EventQuery:
+    """
+    Which events are asked for.
+
+    Attributes:
+        limit: How many at most, 1 to 1,000.
+        before: The number of the event that they are older than, from a cursor.
+        choice: Which events are meant.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    before: int | None = None
+    choice: Choice = ALL
+
+
 def list_query(request: Request) -> ListQuery:
     """The query parameters of a list. Raises Refusal with everything that is wrong in them."""
+    found = _parameters(request, _LIST)
+    order = found.setdefault("order", Order.SERVER_ID)
+    after = found.get("after")
+    if after is not None and (after.moment is None) != (order.field == "server_id"):
+        problem = Problem("cursor", "is of a list in another order")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    wanted = {name: found.pop(name) for name in _FILTERS if name in found}
+    return ListQuery(**found, matching=Filter(**wanted))
+
+
+def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
+    """The query parameters of a list of events, of one server when it is given."""
+    allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
+    found = _parameters(request, allowed)
+    chosen = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
+    if server_id is not None:
+        chosen["server_id"] = server_id
+    return EventQuery(**found, choice=Choice(**chosen))
+
+
+def event_choice(request: Request) -> Choice:
+    """Which events a stream is asked for. Raises Refusal."""
+    return Choice(**_parameters(request, _STREAM))
+
+
+def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     problems = []
     for name, text in request.query_params.multi_items():
         try:
-            _take(found, name, text)
+            _take(found, allowed, name, text)
         except ValueError as error:
             problems.append(Problem(name, str(error)))
     if problems:
         detail = "; ".join(map(str, problems))
         raise Refusal(400, "invalid_parameter", detail, errors=problems)
-
-    wanted = {name: found.pop(name) for name in _FILTERS if name in found}
-    return ListQuery(**found, matching=Filter(**wanted))
+    return found
 
 
-def _take(found: dict[str, Any], name: str, text: str) -> None:
-    if name not in _PARAMETERS:
-        raise ValueError(f"is no parameter here; these are: {', '.join(_PARAMETERS)}")
-    key, read = _PARAMETERS[name]
+def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, text: str) -> None:
+    if name not in allowed:
+        raise ValueError(f"is no parameter here; these are: {', '.join(allowed)}")
+    key, read = allowed[name]
+    value = read(text)
+    if key == "kinds":
+        value |= found.pop(key, frozenset())
     if key in found:
         raise ValueError("is there more than once")
-    found[key] = read(text)
+    found[key] = value
 
 
-def write_cursor(after: str) -> str:
-    """An opaque word that stands for the place after a key."""
-    return base64.urlsafe_b64encode(orjson.dumps([after])).decode()
+def write_cursor(after: Place) -> str:
+    """An opaque word that stands for a place in a list of servers."""
+    parts = [after.server_id] if after.moment is None else [after.server_id, after.moment]
+    return _word(parts)
 
 
-def _cursor(text: str) -> str:
+def write_event_cursor(before: int) -> str:
+    """An opaque word that stands for a place in a list of events."""
+    return _word([before])
+
+
+def _word(parts: list[Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
+
+
+def _unword(text: str) -> object:
+    return orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
+
+
+def _cursor(text: str) -> Place:
     try:
-        match orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True)):
+        match _unword(text):
             case [str(after)]:
-                return _text(after)
+                return Place(_text(after))
+            case [str(after), int(moment)] if abs(moment) < _LARGE and moment is not True:
+                return Place(_text(after), moment)
     except ValueError:
         pass
-    raise ValueError("expected the next_cursor of an earlier answer")
+    raise ValueError(_NO_CURSOR)
+
+
+def _event_cursor(text: str) -> int:
+    try:
+        match _unword(text):
+            case [int(before)] if 0 < before < _LARGE and before is not True:
+                return before
+    except ValueError:
+        pass
+    raise ValueError(_NO_CURSOR)
+
+
+_LARGE = 2**63
+_NO_CURSOR = "expected the next_cursor of an earlier answer"
+
+
+def _one_of(kind: type[Named], text: str) -> Named:
+    names = [each.value for each in kind]
+    if text not in names:
+        raise ValueError(f"expected one of {', '.join(names)}")
+    return kind(text)
+
+
+def _state(text: str) -> str:
+    names = [*(state.value for state in State), SUPERSEDED]
+    if text not in names:
+        raise ValueError(f"expected one of {', '.join(names)}")
+    return text
+
+
+def _since(text: str) -> datetime:
+    try:
+        return parse_moment(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "expected an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
+        ) from None
 
 
 def _limit(text: str) -> int:
@@ -180,9 +290,25 @@ def _total(text: str) -> bool:
 
 _FILTERS = [field.name for field in fields(Filter)]
 
-_PARAMETERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+Parameter = tuple[str, Callable[[str], Any]]
+"""What a parameter is kept as, and how it is read."""
+
+_LIST: dict[str, Parameter] = {
     "limit": ("limit", _limit),
     "cursor": ("after", _cursor),
     "total": ("total", _total),
+    "sort": ("order", partial(_one_of, Order)),
     **{name: (name, _text) for name in _FILTERS},
+    "state": ("state", _state),
 }
+_STREAM: dict[str, Parameter] = {
+    "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),
+    "server_id": ("server_id", _text),
+}
+_EVENTS: dict[str, Parameter] = {
+    "limit": ("limit", _limit),
+    "cursor": ("before", _event_cursor),
+    "since": ("since", _since),
+    **_STREAM,
+}
+_EVENTS_OF_ONE = {name: each for name, each in _EVENTS.items() if name != "server_id"}

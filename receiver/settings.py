@@ -1,6 +1,7 @@
 """The settings of the receiver: environment variables that begin with `FLEET_`, read once."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from importlib.util import find_spec
 
 from attrs import frozen
@@ -12,6 +13,9 @@ from receiver.errors import InvalidSetting
 
 __all__ = ["Settings", "read_settings"]
 
+MOST_DAYS = 36_500
+LEAST_SHARE = 0.5
+
 
 @frozen(kw_only=True)
 class Settings:
@@ -20,9 +24,13 @@ class Settings:
 
     Attributes:
         database_url: Where the fleet is kept; its password is masked when shown.
+        event_retention: How long events are kept.
+        silent_share: Which part of the fleet falls silent at once for it to be an event.
     """
 
     database_url: URL
+    event_retention: timedelta
+    silent_share: float
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -31,7 +39,27 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     return Settings(
         database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
+        event_retention=config("EVENT_RETENTION_DAYS", cast=_days, default="90"),
+        silent_share=config("SILENT_SHARE", cast=_share, default="0.5"),
     )
+
+
+def _days(text: str) -> timedelta:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MOST_DAYS):
+        raise InvalidSetting(
+            f"FLEET_EVENT_RETENTION_DAYS: expected a whole number of days from 1 to {MOST_DAYS}"
+        )
+    return timedelta(days=int(text))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not LEAST_SHARE <= share <= 1:
+        raise InvalidSetting(f"FLEET_SILENT_SHARE: expected a number from {LEAST_SHARE} to 1")
+    return share
 
 
 def _database_url(text: str) -> URL:

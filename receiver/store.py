@@ -7,17 +7,35 @@ not answer, and nothing has changed then, but for its subclass OutcomeUnknown.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
+from enum import Enum
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from attrs import asdict, frozen
-from sqlalchemy import URL, ColumnElement, Connection, Select, bindparam, func, select
+from attrs import Attribute, asdict, frozen
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -27,30 +45,72 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from contract import ServerRecord
-from receiver import batch
+from contract import Event, ServerRecord
+from receiver import batch, timeline
 from receiver.batch import Applied, Incoming, Memory, forget, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
 from receiver.errors import OutcomeUnknown, StoreUnavailable
-from receiver.tables import facet_value, facets, servers
+from receiver.sweep import Look, sweep
+from receiver.tables import events, facet_value, facets, microseconds, servers, watches
+from receiver.timeline import ALL, Choice, Recorded
 
-__all__ = ["EVERYTHING", "Filter", "SqlStore", "Store"]
+__all__ = ["EVERYTHING", "IS_DUE", "TALLY", "Filter", "Order", "Place", "SqlStore", "Store"]
 
 T = TypeVar("T")
 
 
 @frozen(kw_only=True)
 class Filter:
-    """Which servers are meant: those that match in everything that is not None."""
+    """
+    Which servers are meant: those that match in everything that is not None.
 
+    Attributes:
+        state: A state as it was last noticed, or `superseded`; without it, any but that.
+        q: Text in the hostname, the database or the server_id, in either case.
+    """
+
+    state: str | None = None
     stage: str | None = None
     database: str | None = None
     version: str | None = None
     odoo_version: str | None = None
     capability: str | None = None
+    q: str | None = None
 
 
 EVERYTHING = Filter()
+
+
+class Order(str, Enum):
+    """In which order servers are listed; equal ones by their `server_id`."""
+
+    SERVER_ID = "server_id"
+    SERVER_ID_DOWN = "-server_id"
+    FIRST_SEEN = "first_seen"
+    FIRST_SEEN_DOWN = "-first_seen"
+    LAST_SEEN = "last_seen"
+    LAST_SEEN_DOWN = "-last_seen"
+
+    @property
+    def field(self) -> str:
+        return self.value.removeprefix("-")
+
+    @property
+    def is_descending(self) -> bool:
+        return self.value.startswith("-")
+
+    def place(self, record: ServerRecord) -> "Place":
+        """Where a server stands in the list."""
+        if self.field == "server_id":
+            return Place(record.server_id)
+        return Place(record.server_id, microseconds(getattr(record, self.field)))
+
+
+class Place(NamedTuple):
+    """A place in a list: of a server, and the moment in microseconds that it is listed by."""
+
+    server_id: str
+    moment: int | None = None
 
 
 class Store(Protocol):
@@ -66,14 +126,49 @@ class Store(Protocol):
     def get(self, server_id: str) -> ServerRecord | None:
         """The record of a server."""
 
-    def page(self, matching: Filter, *, after: str | None, limit: int) -> list[ServerRecord]:
-        """At most `limit` records in the order of their `server_id`, after the one given."""
+    def page(
+        self,
+        matching: Filter,
+        order: Order = Order.SERVER_ID,
+        *,
+        after: Place | None,
+        limit: int,
+    ) -> list[ServerRecord]:
+        """At most `limit` records in an order, after a place."""
 
     def count(self, matching: Filter) -> int:
         """How many servers there are."""
 
-    def delete(self, server_id: str) -> bool:
-        """Forget a server; False when there is none."""
+    def tally(self) -> Mapping[tuple[str, str], int]:
+        """How many servers there are by state and stage, but those that are superseded."""
+
+    def delete(self, server_id: str, at: datetime) -> bool:
+        """Forget a server, but not what happened to it; False when there is none."""
+
+    def events(self, choice: Choice, *, before: int | None, limit: int) -> list[Recorded]:
+        """At most `limit` events, newest first, older than a number."""
+
+    def events_after(self, number: int, choice: Choice = ALL, *, limit: int) -> list[Recorded]:
+        """At most `limit` events, oldest first, newer than a number."""
+
+    def last_event(self) -> int:
+        """The number of the newest event; 0 when there is none."""
+
+    def lives(self, ids: Collection[str]) -> list[Recorded]:
+        """What tells in which states servers were, oldest first."""
+
+    def watch(self, now: datetime, *, absent: timedelta) -> datetime:
+        """
+        Say that servers can be heard, and tell since when that is so without a pause.
+
+        A pause longer than `absent` since this was last said begins it anew.
+        """
+
+    def sweep(self, look: Look) -> bool:
+        """Look at servers that are due; whether more are."""
+
+    def trim(self, until: datetime) -> bool:
+        """Forget some events that are older; whether there may be more."""
 
     def close(self) -> None:
         """Let go of the database."""
@@ -87,9 +182,15 @@ class SqlStore:
         url: Where the database is.
         remembered: How many rows to remember, so as not to read them again, at most twice
             as many; some 2.5 kB each with a dozen tools.
+
+    Attributes:
+        on_news: Is called after events are committed, from the thread that did.
+        event_counts: How many events of each kind this store has committed.
     """
 
     def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
+        self.on_news: Callable[[], None] = _nothing
+        self.event_counts: Counter[str] = Counter()
         self._database = database_of(url)
         self._engine = self._database.engine(url)
         self._reading = self._engine.execution_options(reads=True)
@@ -107,10 +208,11 @@ class SqlStore:
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
         with self._turn:
-            applied, rows = self._write(
+            applied, committed = self._write(
                 lambda connection: batch.apply(self._database, connection, incoming, self._memory)
             )
-            self._memory.keep(rows)
+            self._memory.keep(committed.rows)
+        self._tell(committed.events)
         return applied
 
     def get(self, server_id: str) -> ServerRecord | None:
@@ -120,11 +222,15 @@ class SqlStore:
             row = connection.execute(_ONE, {"key": server_id}).mappings().one_or_none()
         return None if row is None else row_of(row).record
 
-    def page(self, matching: Filter, *, after: str | None, limit: int) -> list[ServerRecord]:
-        query, key = _those(select(servers), matching)
-        query = query.order_by(key).limit(limit)
-        if after is not None:
-            query = query.where(key > after)
+    def page(
+        self,
+        matching: Filter,
+        order: Order = Order.SERVER_ID,
+        *,
+        after: Place | None,
+        limit: int,
+    ) -> list[ServerRecord]:
+        query = _listed(matching, order, after=after, limit=limit)
         with self.connection() as connection:
             return [row_of(row).record for row in connection.execute(query).mappings()]
 
@@ -133,15 +239,63 @@ class SqlStore:
         with self.connection() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def delete(self, server_id: str) -> bool:
+    def tally(self) -> Mapping[tuple[str, str], int]:
+        with self.connection() as connection:
+            found = connection.execute(TALLY).all()
+        return {_state_and_stage(standing): count for standing, count in found}
+
+    def delete(self, server_id: str, at: datetime) -> bool:
         if not _may_be(server_id):
             return False
         with self._turn:
-            deleted = self._write(
-                lambda connection: forget(self._database, connection, server_id, self._memory)
+            happened = self._write(
+                lambda connection: forget(self._database, connection, server_id, at, self._memory)
             )
             self._memory.drop(server_id)
-        return deleted
+        self._tell(happened)
+        return bool(happened)
+
+    def events(self, choice: Choice, *, before: int | None, limit: int) -> list[Recorded]:
+        with self.connection() as connection:
+            return timeline.before(connection, choice, before, limit=limit)
+
+    def events_after(self, number: int, choice: Choice = ALL, *, limit: int) -> list[Recorded]:
+        with self.connection() as connection:
+            return timeline.after(connection, choice, number, limit=limit)
+
+    def last_event(self) -> int:
+        with self.connection() as connection:
+            return timeline.last(connection)
+
+    def lives(self, ids: Collection[str]) -> list[Recorded]:
+        with self.connection() as connection:
+            return timeline.lives(connection, ids)
+
+    def watch(self, now: datetime, *, absent: timedelta) -> datetime:
+        with self._turn:
+            return self._write(lambda connection: _watch(connection, now, absent))
+
+    def sweep(self, look: Look) -> bool:
+        with self.connection() as connection:
+            if connection.execute(IS_DUE, {"now": microseconds(look.now)}).first() is None:
+                return False
+        with self._turn:
+            swept = self._write(
+                lambda connection: sweep(self._database, connection, self._memory, look)
+            )
+            self._memory.keep(swept.committed.rows)
+        self._tell(swept.committed.events)
+        return swept.is_more_due
+
+    def trim(self, until: datetime) -> bool:
+        with self.connection() as connection:
+            if connection.execute(_IS_OLD, {"until": until}).first() is None:
+                return False
+        with self._turn:
+            trimmed = self._write(
+                lambda connection: timeline.trim(connection, until, limit=_MOST_TRIMMED)
+            )
+        return trimmed == _MOST_TRIMMED
 
     def close(self) -> None:
         self._writing.close()
@@ -152,6 +306,12 @@ class SqlStore:
         """A connection to read with."""
         with _available(), self._reading.connect() as connection:
             yield connection
+
+    def _tell(self, happened: Sequence[Event]) -> None:
+        """Of events that are committed."""
+        if happened:
+            self.event_counts.update(event.kind.value for event in happened)
+            self.on_news()
 
     def _migrate(self, connection: Connection) -> None:
         self._database.wait_for_migrations(connection)
@@ -212,6 +372,7 @@ class SqlStore:
 
 
 _TRIES = 5
+_MOST_TRIMMED = 1000
 
 _AWAY = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
@@ -228,6 +389,52 @@ def _available() -> Iterator[None]:
         raise
 
 
+def _nothing() -> None:
+    pass
+
+
+def _watch(connection: Connection, now: datetime, absent: timedelta) -> datetime:
+    heard_since: datetime | None = None
+    row = connection.execute(select(watches).with_for_update()).first()
+    if row is not None:
+        heard_since = row.heard_since if now - row.seen_at <= absent else None
+        connection.execute(delete(watches))
+    heard_since = heard_since or now
+    connection.execute(insert(watches), {"id": 1, "heard_since": heard_since, "seen_at": now})
+    return heard_since
+
+
+def _listed(matching: Filter, order: Order, *, after: Place | None, limit: int) -> Select[Any]:
+    by_key = order.field == "server_id"
+    query, key = _those(select(servers if by_key else servers.c.server_id), matching)
+    columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
+    if after is not None:
+        query = query.where(_is_beyond(order, columns, after))
+    query = query.order_by(*_sorted_by(order, columns)).limit(limit)
+    if by_key:
+        return query
+    # What has to be sorted are the keys alone, not whole rows.
+    columns = [servers.c[order.field], servers.c.server_id]
+    listed = select(servers).where(servers.c.server_id.in_(query))
+    return listed.order_by(*_sorted_by(order, columns))
+
+
+def _sorted_by(order: Order, columns: Sequence[ColumnElement[Any]]) -> Sequence[ColumnElement[Any]]:
+    return [column.desc() if order.is_descending else column for column in columns]
+
+
+def _is_beyond(
+    order: Order, columns: Sequence[ColumnElement[Any]], place: Place
+) -> ColumnElement[bool]:
+    here: Any = place.server_id
+    key: Any = columns[-1]
+    if place.moment is not None:
+        moment = bindparam("moment", place.moment, type_=BigInteger)
+        here = tuple_(moment, bindparam("here", place.server_id, type_=Text))
+        key = tuple_(type_coerce(columns[0], BigInteger), columns[1])
+    return key < here if order.is_descending else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
+
+
 def _may_be(server_id: str) -> bool:
     # PostgreSQL does not even take the question.
     return "\x00" not in server_id
@@ -236,7 +443,12 @@ def _may_be(server_id: str) -> bool:
 def _those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElement[str]]:
     """A query of `servers`, of those that match only; and their key, as an index has it."""
     key: ColumnElement[str] = servers.c.server_id
-    for name, text in asdict(matching, filter=lambda _, value: value is not None).items():
+    if matching.state is None:
+        query = query.where(servers.c.superseded_by.is_(None))
+    if matching.q is not None:
+        texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
+        query = query.where(or_(*(text.icontains(matching.q, autoescape=True) for text in texts)))
+    for name, text in asdict(matching, filter=_is_facet).items():
         facet = facets.alias()
         query = query.join(facet, facet.c.server_id == key).where(
             facet.c.name == name, facet.c.value == facet_value(text)
@@ -245,4 +457,18 @@ def _those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnEle
     return query, key
 
 
+def _state_and_stage(standing: str) -> tuple[str, str]:
+    state, _, stage = standing.partition("/")
+    return state, stage
+
+
+def _is_facet(field: "Attribute[Any]", value: object) -> bool:
+    return value is not None and field.name != "q"
+
+
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
+IS_DUE = select(servers.c.server_id).where(servers.c.due_at <= bindparam("now")).limit(1)
+_IS_OLD = select(events.c.id).where(events.c.at < bindparam("until")).limit(1)
+TALLY = (
+    select(facets.c.value, func.count()).where(facets.c.name == "standing").group_by(facets.c.value)
+)

@@ -1,6 +1,7 @@
 """The tables, and how the types of the contract are kept in them."""
 
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
+    Index,
     Integer,
     MetaData,
     Table,
@@ -18,9 +20,28 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-from contract import IpAddresses, structure, unstructure
+from contract import (
+    EventKind,
+    IpAddresses,
+    ServerRecord,
+    State,
+    interval,
+    structure,
+    unstructure,
+)
 
-__all__ = ["FACETS", "commits", "facet_value", "facets", "metadata", "microseconds", "servers"]
+__all__ = [
+    "FACETS",
+    "commits",
+    "due_after",
+    "events",
+    "facet_value",
+    "facets",
+    "metadata",
+    "microseconds",
+    "servers",
+    "watches",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -29,6 +50,11 @@ _MICROSECOND = timedelta(microseconds=1)
 def microseconds(moment: datetime) -> int:
     """An instant as whole microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def due_after(silent_since: datetime, record: ServerRecord, *, intervals: int) -> int:
+    """When a server must be looked at, in microseconds: just after so many intervals of silence."""
+    return microseconds(silent_since) + intervals * (interval(record) // _MICROSECOND) + 1
 
 
 class Moment(TypeDecorator[datetime]):
@@ -42,6 +68,23 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, _: Dialect) -> datetime | None:
         return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Name(TypeDecorator[Any]):
+    """A member of an enumeration, by its value."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[Enum]) -> None:
+        self.kind = kind
+        super().__init__()
+
+    def process_bind_param(self, value: Any, _: Dialect) -> str | None:
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: str | None, _: Dialect) -> Any:
+        return None if value is None else self.kind(value)
 
 
 class Json(TypeDecorator[Any]):
@@ -92,15 +135,32 @@ servers = Table(
     Column("registered_at", Moment),
     Column("last_seen", Moment, nullable=False),
     Column("heartbeat_count", BigInteger, nullable=False),
+    Column("state", Name(State), nullable=False),
+    Column("state_since", Moment, nullable=False),
+    Column("superseded_by", Key),
+    Column("twin_of", Key),
     Column("revision", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Index("ix_servers_due_at", "due_at"),
+    Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
 """
-One row per server: the fields of `contract.ServerRecord`, and a `revision`.
+One row per server: the fields of `contract.ServerRecord`, a `revision`, and `due_at`.
 
 Each write raises the revision, and a new row begins with the time in microseconds, so
 that the same server and revision mean the same row, also when one was deleted and made
 anew, unless all of that happened to fall on one microsecond.
+
+A server is looked at again at `due_at`, in microseconds since 1970, or never. A heartbeat
+leaves it as it is: it may be too early, and is put off when its time has come.
 """
+
+Index(
+    "ix_servers_listed",
+    servers.c.server_id,
+    sqlite_where=servers.c.superseded_by.is_(None),
+    postgresql_where=servers.c.superseded_by.is_(None),
+)
 
 facets = Table(
     "facets",
@@ -113,11 +173,14 @@ facets = Table(
 """
 What a list of servers is filtered by: the records turned round.
 
-A row for each field of `FACETS` that is known, and for each capability.
+A row for each field of `FACETS` that is known, for each capability, and for the state, which
+is `superseded` when it is. Of those that are not, the `database_uuid` is here too, and the
+`standing`: the state, a slash, and the stage.
 """
 
 FACETS = {
     "database": "database",
+    "superseded_by": "superseded_by",
     "odoo_version": "odoo_version",
     "stage": "odoo_stage",
     "version": "version",
@@ -133,6 +196,30 @@ def facet_value(text: str) -> str:
 
 
 _DIGEST = "sha256:"
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("kind", Name(EventKind), nullable=False),
+    Column("server_id", Key),
+    Column("details", JSON, nullable=False),
+    Index("ix_events_at", "at"),
+    Index("ix_events_kind_id", "kind", "id"),
+    Index("ix_events_server_id_id", "server_id", "id"),
+    sqlite_autoincrement=True,
+)
+"""What happened, in the order in which it was committed."""
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("heard_since", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+"""One row: since when the receivers listen without a pause, and that they still did lately."""
 
 commits = Table(
     "commits",

@@ -79,6 +79,10 @@ class Writer:
         self._submitted.set()
         return answer
 
+    def waiting(self) -> tuple[int, int]:
+        """How many requests wait to be written, and their bytes."""
+        return len(self._jobs), self._waiting
+
     async def run(self) -> None:
         """Write whatever is submitted, until cancelled."""
         while True:

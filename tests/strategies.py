@@ -16,9 +16,19 @@ from functools import cache, partial
 from typing import Any, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
+from attrs import evolve
 from hypothesis import strategies as st
 
-from contract import Heartbeat, IpAddresses, Registration, ServerPayload, ServerRecord
+from contract import (
+    Event,
+    EventKind,
+    Heartbeat,
+    IpAddresses,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+    State,
+)
 
 __all__ = [
     "REQUIRED",
@@ -26,6 +36,8 @@ __all__ = [
     "almost_valid",
     "almost_values",
     "bodies",
+    "changed_records",
+    "events",
     "heartbeats",
     "intervals",
     "ip_addresses",
@@ -60,6 +72,25 @@ _ZONES = [
     "Pacific/Apia",  # has skipped a day
 ]
 _FIRST_SERVER = "db_host"
+_STATES = ["new", "up", "late", "down"]
+_KINDS = [
+    "registered",
+    "moved",
+    "restarted",
+    "upgraded",
+    "capabilities_changed",
+    "stage_changed",
+    "updated",
+    "late",
+    "down",
+    "recovered",
+    "rebuilt",
+    "twin",
+    "deleted",
+    "fleet_silent",
+]
+# What is there, but may be left out on the wire, is never null.
+_NEVER_NULL = {"heartbeat_count", "state", "details"}
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
     ServerPayload: (
@@ -76,7 +107,8 @@ REQUIRED: Mapping[type, tuple[str, ...]] = {
     ),
     Registration: ("server_id",),
     Heartbeat: ("server_id",),
-    ServerRecord: ("server_id", "first_seen", "last_seen"),
+    ServerRecord: ("server_id", "first_seen", "last_seen", "state_since"),
+    Event: ("kind", "at", "server_id"),
 }
 
 
@@ -181,17 +213,36 @@ def records(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerRecord]:
     """What the contract allows to be kept, no matter which messages would lead there."""
+    return _objects(ServerRecord, _view(server_id) | _kept())
+
+
+@st.composite
+def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
+    """
+    A record before and after something happened, no matter what.
+
+    One field changed, or a few, or nearly all, or none. What was known stays known, as in
+    all that messages do; only `superseded_by` and `twin_of` come and go.
+    """
+    before = draw(records())
+    fields = {name: value for name, value in (_view(None) | _kept()).items() if name != "server_id"}
+    for name in ("superseded_by", "twin_of"):
+        fields[name] = st.none() | fields[name]
+    names = st.lists(st.sampled_from([*fields]), unique=True, max_size=3)
+    changed = draw(names | st.just([*fields]))
+    return before, evolve(before, **{name: draw(fields[name]) for name in changed})
+
+
+def events() -> st.SearchStrategy[Event]:
+    """Of every kind, about this server or about the fleet."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
     return _objects(
-        ServerRecord,
-        _view(server_id)
-        | _health(utc)
-        | {
-            "started_at": utc,
-            "first_seen": utc,
-            "registered_at": utc,
-            "last_seen": utc,
-            "heartbeat_count": st.integers(0, 2**63 - 1),
+        Event,
+        {
+            "kind": st.sampled_from(_KINDS).map(EventKind),
+            "at": utc,
+            "server_id": st.none() | this_server(),
+            "details": _details(),
         },
     )
 
@@ -234,8 +285,7 @@ def wire_messages(
     """
     known = _wire_fields(kind, server_id)
     required = {name: known.pop(name) for name in REQUIRED[kind]}
-    # A record always has a count; it may be left out, but is never null.
-    optional = {n: v if n == "heartbeat_count" else st.none() | v for n, v in known.items()}
+    optional = {n: v if n in _NEVER_NULL else st.none() | v for n, v in known.items()}
     unknown = st.dictionaries(st.text().map("x_{}".format), wire_values(), max_size=2)
     return st.builds(
         lambda fields, more: {**more, **fields},
@@ -417,6 +467,27 @@ def _health(times: st.SearchStrategy[Any]) -> Fields:
     }
 
 
+def _kept() -> Fields:
+    """What a record holds beside the view of a server."""
+    utc = moments().map(lambda moment: moment.astimezone(_UTC))
+    return _health(utc) | {
+        "started_at": utc,
+        "first_seen": utc,
+        "registered_at": utc,
+        "last_seen": utc,
+        "heartbeat_count": st.integers(0, 2**63 - 1),
+        "state": st.sampled_from(_STATES).map(State),
+        "state_since": utc,
+        "superseded_by": server_ids(),
+        "twin_of": server_ids(),
+    }
+
+
+@cache
+def _details() -> st.SearchStrategy[Wire]:
+    return st.just({}) | st.dictionaries(st.text(), wire_values(), max_size=2)
+
+
 def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields:
     times = wire_moments()
     fields = _view(server_id) | {
@@ -431,12 +502,23 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "registered_at": times,
         "last_seen": times,
         "heartbeat_count": st.integers(0, 2**63 - 1),
+        "state": st.sampled_from(_STATES),
+        "state_since": times,
+        "superseded_by": server_ids(),
+        "twin_of": server_ids(),
+    }
+    happened = {
+        "kind": st.sampled_from(_KINDS),
+        "at": times,
+        "server_id": st.none() | fields["server_id"],
+        "details": _details(),
     }
     return {
         ServerPayload: fields,
         Registration: fields | started,
         Heartbeat: fields | _health(times),
         ServerRecord: fields | started | _health(times) | seen,
+        Event: happened,
     }[kind]
 
 

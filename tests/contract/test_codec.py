@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import (
+    Event,
+    EventKind,
     FleetError,
     Heartbeat,
     InvalidMessage,
@@ -32,6 +34,7 @@ from strategies import (
     REQUIRED,
     almost_valid,
     almost_values,
+    events,
     heartbeats,
     moments,
     payloads,
@@ -41,7 +44,7 @@ from strategies import (
     wire_values,
 )
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord]
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
 any_kind = pytest.mark.parametrize("kind", KINDS)
 
 wire_of_any_kind, almost_valid_of_any_kind = (
@@ -64,12 +67,15 @@ PAYLOAD: dict[str, Any] = SERVER | {
 RECORD: dict[str, Any] = SERVER | {
     "first_seen": "2026-01-31T12:00:00Z",
     "last_seen": "2026-01-31T12:00:00Z",
+    "state_since": "2026-01-31T12:00:00Z",
 }
+EVENT: dict[str, Any] = SERVER | {"kind": "late", "at": "2026-01-31T12:00:00Z"}
 VALID: dict[type, dict[str, Any]] = {
     ServerPayload: PAYLOAD,
     Registration: SERVER,
     Heartbeat: SERVER,
     ServerRecord: RECORD,
+    Event: EVENT,
 }
 
 NO_TEXTS = [5, 0, 1.5, True, False, [], ["web-1"], {}, {"a": "b"}, "a\0b", "\0", "\ud800"]
@@ -181,6 +187,11 @@ TEXT = "text"
 PORT = "a port from 1 to 65535"
 TIME = "an ISO 8601 time with an offset"
 SERVER_ID = "1 to 255 characters, none of them a control character"
+STATE = "one of new, up, late, down"
+KIND = (
+    "one of registered, moved, restarted, upgraded, capabilities_changed, stage_changed, "
+    "updated, late, down, recovered, rebuilt, twin, deleted, fleet_silent"
+)
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 
 # Of each field: what it expects, and values that it refuses.
@@ -225,6 +236,14 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
         "a whole number, 0 or more",
         [*NO_NUMBERS[:-1], None, -1, 1.0, 1.5],
     ),
+    (ServerRecord, "state", STATE, [*NO_TEXTS, None, "", "UP", "up ", "State.UP", "superseded"]),
+    (ServerRecord, "state_since", TIME, [*NO_TIMES, None]),
+    (ServerRecord, "superseded_by", SERVER_ID, NO_IDS[:-1]),
+    (ServerRecord, "twin_of", SERVER_ID, NO_IDS[:-1]),
+    (Event, "kind", KIND, [*NO_TEXTS, None, "", "LATE", "EventKind.LATE", "new"]),
+    (Event, "at", TIME, [*NO_TIMES, None]),
+    (Event, "server_id", SERVER_ID, NO_IDS[:-1]),
+    (Event, "details", "an object", [*NO_LISTS[:-2], None, [], [["silent", 40]]]),
 ]
 WRONG_IN_ITEMS = [
     *[("capabilities", value, "capabilities[1]", TEXT) for value in [*NO_TEXTS, None]],
@@ -315,6 +334,14 @@ def test_null_is_read_as_absent(kind: type) -> None:
 @pytest.mark.parametrize("field", [f for f in fields(ServerRecord) if f.default is None])
 def test_null_in_a_record_is_never_heard(field: Any) -> None:
     assert getattr(structure(RECORD | {field.name: None}, ServerRecord), field.name) is None
+
+
+def test_null_is_no_server_but_the_fleet() -> None:
+    noon = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+    assert Event(kind=EventKind.LATE, at=noon, server_id=None) == structure(
+        EVENT | {"server_id": None}, Event
+    )
 
 
 @any_kind
@@ -567,12 +594,12 @@ def test_text_is_read_like_bytes() -> None:
 # What is written
 
 
-@given(payloads() | registrations() | heartbeats() | records())
+@given(payloads() | registrations() | heartbeats() | records() | events())
 def test_what_is_written_is_read_back(thing: object) -> None:
     assert thing == loads(dumps(thing), type(thing))
 
 
-@given(heartbeats() | records())
+@given(heartbeats() | records() | events())
 def test_what_is_written_is_read_by_other_json_libraries(thing: object) -> None:
     assert unstructure(thing) == json.loads(dumps(thing))
 
@@ -586,7 +613,7 @@ def test_a_message_is_written_without_what_is_absent() -> None:
 def test_a_record_is_written_with_null_for_what_was_never_heard() -> None:
     never = [field.name for field in fields(ServerRecord) if field.default is None]
 
-    assert dict.fromkeys(never) | RECORD | {"heartbeat_count": 0} == json.loads(
+    assert dict.fromkeys(never) | RECORD | {"heartbeat_count": 0, "state": "new"} == json.loads(
         dumps(structure(RECORD, ServerRecord))
     )
 

@@ -6,6 +6,8 @@ import contract
 def test_the_public_names_are_these() -> None:
     assert [
         "DEFAULT_INTERVAL_SECONDS",
+        "Event",
+        "EventKind",
         "FleetError",
         "Heartbeat",
         "InvalidMessage",
@@ -17,7 +19,9 @@ def test_the_public_names_are_these() -> None:
         "ServerRecord",
         "State",
         "WrongServer",
+        "changes",
         "dumps",
+        "interval",
         "json_schema",
         "liveness",
         "loads",

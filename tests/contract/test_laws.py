@@ -1,4 +1,4 @@
-"""The six laws of the contract, and what the specification tells of the merge."""
+"""The laws of the contract, and what the specification tells of the merge."""
 
 import json
 from copy import deepcopy
@@ -12,11 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from contract import (
+    Event,
     Heartbeat,
     IpAddresses,
     Registration,
     ServerPayload,
     ServerRecord,
+    State,
     WrongServer,
     dumps,
     loads,
@@ -26,6 +28,7 @@ from contract import (
     unstructure,
 )
 from strategies import (
+    events,
     heartbeats,
     moments,
     payloads,
@@ -37,7 +40,7 @@ from strategies import (
     wire_moments,
 )
 
-KINDS = [Heartbeat, Registration, ServerPayload, ServerRecord]
+KINDS = [Heartbeat, Registration, ServerPayload, ServerRecord, Event]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 OLD = ServerRecord(
@@ -62,6 +65,9 @@ OLD = ServerRecord(
     registered_at=NOON - timedelta(days=2),
     last_seen=NOON - timedelta(minutes=1),
     heartbeat_count=7,
+    state=State.UP,
+    state_since=NOON - timedelta(days=1),
+    twin_of="prod_twin-host",
 )
 
 ENRICHED: dict[str, Any] = {
@@ -232,13 +238,22 @@ NEVER_HEARD = dict.fromkeys(
 
 
 def model_hears(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
-    model = model or {**NEVER_HEARD, "first_seen": now, "last_seen": now, "heartbeat_count": 0}
+    count = model.get("heartbeat_count", 0) + (kind is Heartbeat)
+    state = "up" if count else "new"
+    since = model["state_since"] if model.get("state") == state else now
+    model = {
+        **(model or NEVER_HEARD | {"first_seen": now}),
+        "last_seen": now,
+        "heartbeat_count": count,
+        "state": state,
+        "state_since": since,
+        "superseded_by": None,
+        "twin_of": None,
+    }
     for name, value in wire.items():
         if name in NEVER_HEARD and value is not None:
             model = {**model, name: value}
-    if kind is Heartbeat:
-        return {**model, "last_seen": now, "heartbeat_count": model["heartbeat_count"] + 1}
-    return {**model, "last_seen": now, "registered_at": now}
+    return model if kind is Heartbeat else {**model, "registered_at": now}
 
 
 # 3. Every heartbeat counts
@@ -303,6 +318,8 @@ def test_unknown_servers_are_welcome(heartbeat: Heartbeat, now: datetime) -> Non
         last_seen=in_utc(now),
         registered_at=None,
         heartbeat_count=1,
+        state=State.UP,
+        state_since=in_utc(now),
     ) == merge(None, heartbeat, received_at=now)
 
 
@@ -314,6 +331,8 @@ def test_unknown_servers_may_register(registration: Registration, now: datetime)
         last_seen=in_utc(now),
         registered_at=in_utc(now),
         heartbeat_count=0,
+        state=State.NEW,
+        state_since=in_utc(now),
     ) == register(None, registration, received_at=now)
 
 
@@ -411,8 +430,8 @@ def test_the_time_of_receipt_is_kept_in_utc(now: str) -> None:
 # 6. Round trip
 
 
-@given(payloads() | registrations() | heartbeats() | records())
-def test_round_trip(thing: ServerPayload | Message | ServerRecord) -> None:
+@given(payloads() | registrations() | heartbeats() | records() | events())
+def test_round_trip(thing: ServerPayload | Message | ServerRecord | Event) -> None:
     assert thing == loads(dumps(thing), type(thing))
 
 
@@ -444,6 +463,87 @@ def test_a_full_heartbeat_holds_all_of_the_payload(
         "timestamp": in_utc(timestamp),
         "uptime_seconds": uptime,
     } == values(heartbeat)
+
+
+# 7. Who is heard is alive
+
+
+@given(records(), heartbeats(), moments())
+def test_who_is_heard_is_up(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+    assert merge(record, heartbeat, received_at=now).state is State.UP
+
+
+@given(records(), registrations(), moments())
+def test_who_registers_is_up_once_a_heartbeat_was_heard_and_new_before(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = register(record, registration, received_at=now)
+
+    assert after.state is (State.NEW if record.heartbeat_count == 0 else State.UP)
+
+
+@given(records(), heartbeats(), moments())
+def test_a_state_that_a_heartbeat_changes_is_since_then_and_another_since_before(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
+    after = merge(record, heartbeat, received_at=now)
+
+    changed = record.state is not after.state
+    assert (in_utc(now) if changed else record.state_since) == after.state_since
+
+
+@given(records(), registrations(), moments())
+def test_a_state_that_a_registration_changes_is_since_then_and_another_since_before(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = register(record, registration, received_at=now)
+
+    changed = record.state is not after.state
+    assert (in_utc(now) if changed else record.state_since) == after.state_since
+
+
+@given(records(), heartbeats(), moments())
+def test_who_is_heard_is_superseded_by_nobody(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
+    assert merge(record, heartbeat, received_at=now).superseded_by is None
+
+
+@given(records(), registrations(), moments())
+def test_who_registers_is_superseded_by_nobody(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    assert register(record, registration, received_at=now).superseded_by is None
+
+
+@given(records(), heartbeats(), moments())
+def test_who_is_heard_has_the_twin_it_had(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
+    assert record.twin_of == merge(record, heartbeat, received_at=now).twin_of
+
+
+@given(records(), registrations(), moments())
+def test_who_registers_has_the_twin_it_had(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    assert record.twin_of == register(record, registration, received_at=now).twin_of
+
+
+@pytest.mark.parametrize("state", [State.LATE, State.DOWN])
+def test_a_silent_server_that_is_heard_again_is_up_since_then(state: State) -> None:
+    silent = evolve(OLD, state=state, state_since=NOON - timedelta(hours=1))
+
+    after = merge(silent, structure(SLIM, Heartbeat), received_at=NOON)
+
+    assert (State.UP, NOON) == (after.state, after.state_since)
+
+
+def test_a_server_that_goes_on_sending_is_up_since_it_was_first_heard() -> None:
+    first = merge(None, structure(SLIM, Heartbeat), received_at=NOON)
+    again = merge(first, structure(SLIM, Heartbeat), received_at=NOON + timedelta(minutes=1))
+
+    assert NOON == again.state_since
 
 
 # What the specification tells, scenario by scenario

@@ -92,6 +92,10 @@ def test_a_record_has_the_fields_of_all_messages_and_its_own() -> None:
         "registered_at",
         "last_seen",
         "heartbeat_count",
+        "state",
+        "state_since",
+        "superseded_by",
+        "twin_of",
     ] == names(ServerRecord)
 
 

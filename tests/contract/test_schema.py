@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from contract import (
+    Event,
     Heartbeat,
     InvalidMessage,
     IpAddresses,
@@ -24,13 +25,14 @@ from contract import (
 from strategies import (
     REQUIRED,
     almost_valid,
+    events,
     heartbeats,
     payloads,
     records,
     registrations,
 )
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord]
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
 any_kind = pytest.mark.parametrize("kind", KINDS)
 
 almost_valid_of_any_kind = st.one_of(
@@ -91,7 +93,7 @@ def test_a_schema_describes_every_field(kind: type) -> None:
         assert field["description"]
 
 
-@given(payloads() | registrations() | heartbeats() | records())
+@given(payloads() | registrations() | heartbeats() | records() | events())
 def test_what_is_written_fits_its_schema(thing: object) -> None:
     kind: type = type(thing)
 

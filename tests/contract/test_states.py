@@ -8,7 +8,7 @@ from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, liveness
+from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval, liveness
 from strategies import intervals, moments, records
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -20,8 +20,10 @@ HEARD = ServerRecord(
     registered_at=NOON,
     last_seen=NOON,
     heartbeat_count=1,
+    state=State.UP,
+    state_since=NOON,
 )
-REGISTERED = evolve(HEARD, heartbeat_count=0)
+REGISTERED = evolve(HEARD, heartbeat_count=0, state=State.NEW)
 
 # From best to worst.
 ORDER = [State.NEW, State.UP, State.LATE, State.DOWN]
@@ -69,7 +71,7 @@ def test_a_server_that_only_registered_is_new_until_it_is_late(
 
 
 @pytest.mark.parametrize(
-    ("interval", "up", "late"),
+    ("declared", "up", "late"),
     [
         (300, 600, 1200),
         (300.0, 600, 1200),
@@ -78,8 +80,8 @@ def test_a_server_that_only_registered_is_new_until_it_is_late(
         (86_400, 172_800, 345_600),
     ],
 )
-def test_the_declared_interval_counts(interval: float, up: float, late: float) -> None:
-    record = evolve(HEARD, heartbeat_interval_seconds=interval)
+def test_the_declared_interval_counts(declared: float, up: float, late: float) -> None:
+    record = evolve(HEARD, heartbeat_interval_seconds=declared)
 
     assert State.UP is state(record, seconds=up)
     assert State.LATE is state(record, seconds=up, microseconds=1)
@@ -87,19 +89,39 @@ def test_the_declared_interval_counts(interval: float, up: float, late: float) -
     assert State.DOWN is state(record, seconds=late, microseconds=1)
 
 
-@pytest.mark.parametrize("interval", [5e-324, 1e-9, 1e-7])
-def test_an_interval_too_short_to_measure_is_over_at_once(interval: float) -> None:
-    record = evolve(HEARD, heartbeat_interval_seconds=interval)
+@pytest.mark.parametrize("declared", [5e-324, 1e-9, 1e-7])
+def test_an_interval_too_short_to_measure_is_over_at_once(declared: float) -> None:
+    record = evolve(HEARD, heartbeat_interval_seconds=declared)
 
     assert State.UP is state(record)
     assert State.DOWN is state(record, microseconds=1)
 
 
-@pytest.mark.parametrize("interval", [1e14, 1e300, 1.7976931348623157e308, 10**300])
-def test_an_interval_longer_than_time_is_never_over(interval: float) -> None:
-    record = evolve(HEARD, heartbeat_interval_seconds=interval)
+@pytest.mark.parametrize("declared", [1e10, 1e14, 1e300, 1.7976931348623157e308, 10**300])
+def test_an_interval_longer_than_a_century_is_one_century(declared: float) -> None:
+    record = evolve(HEARD, heartbeat_interval_seconds=declared)
 
-    assert State.UP is liveness(record, datetime.max.replace(tzinfo=timezone.utc))
+    assert timedelta(days=36_525) == interval(record)
+    assert State.UP is state(record, days=73_050)
+    assert State.LATE is state(record, days=73_050, microseconds=1)
+    assert State.LATE is state(record, days=146_100)
+    assert State.DOWN is state(record, days=146_100, microseconds=1)
+
+
+@given(records())
+def test_an_interval_is_as_declared_up_to_a_century(record: ServerRecord) -> None:
+    seconds = 60 if (declared := record.heartbeat_interval_seconds) is None else declared
+
+    assert timedelta(seconds=min(seconds, 3_155_760_000)) == interval(record)
+
+
+@given(records(), moments(), st.sampled_from(State))
+def test_what_the_receiver_noticed_does_not_count(
+    record: ServerRecord, now: datetime, noticed: State
+) -> None:
+    other = evolve(record, state=noticed, state_since=now, superseded_by="prod_web-2")
+
+    assert liveness(record, now) is liveness(other, now)
 
 
 @pytest.mark.parametrize("record", [HEARD, REGISTERED])
@@ -125,18 +147,18 @@ def test_with_time_a_state_only_gets_worse(
 
 
 @given(intervals(), st.floats(0, 6))
-def test_silence_counts_in_intervals(interval: float, intervals_of_silence: float) -> None:
-    assume(1e-3 <= interval <= 1e8)
-    silence = timedelta(seconds=interval * intervals_of_silence)
-    record = evolve(HEARD, heartbeat_interval_seconds=interval)
+def test_silence_counts_in_intervals(declared: float, intervals_of_silence: float) -> None:
+    assume(1e-3 <= declared <= 1e8)
+    silence = timedelta(seconds=declared * intervals_of_silence)
+    record = evolve(HEARD, heartbeat_interval_seconds=declared)
 
-    nearly = timedelta(seconds=interval * 1e-9) + TICK
+    nearly = timedelta(seconds=declared * 1e-9) + TICK
     expected = {
-        State.UP: silence <= timedelta(seconds=2 * interval) + nearly,
-        State.LATE: timedelta(seconds=2 * interval) - nearly
+        State.UP: silence <= timedelta(seconds=2 * declared) + nearly,
+        State.LATE: timedelta(seconds=2 * declared) - nearly
         < silence
-        <= timedelta(seconds=4 * interval) + nearly,
-        State.DOWN: silence > timedelta(seconds=4 * interval) - nearly,
+        <= timedelta(seconds=4 * declared) + nearly,
+        State.DOWN: silence > timedelta(seconds=4 * declared) - nearly,
     }
 
     assert expected[liveness(record, NOON + silence)]

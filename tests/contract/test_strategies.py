@@ -14,22 +14,26 @@ from hypothesis.strategies import SearchStrategy
 
 import strategies
 from contract import (
+    Event,
+    EventKind,
     Heartbeat,
     InvalidMessage,
     IpAddresses,
     Registration,
     ServerPayload,
     ServerRecord,
+    State,
     structure,
 )
 
 T = TypeVar("T")
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord]
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
 PARTIAL: dict[type, SearchStrategy[Any]] = {
     Heartbeat: strategies.heartbeats(),
     ServerRecord: strategies.records(),
 }
+CHANGED, EVENTS = strategies.changed_records(), strategies.events()
 OPTIONAL = [
     (kind, field.name) for kind in PARTIAL for field in fields(kind) if field.default is None
 ]
@@ -138,6 +142,50 @@ def test_messages_of_other_servers_are_drawn_on_request() -> None:
     others = st.tuples(strategies.records(), strategies.heartbeats(strategies.server_ids()))
 
     assert reaches(others, lambda pair: pair[0].server_id != pair[1].server_id)
+
+
+@pytest.mark.parametrize("state", State)
+def test_records_are_in_every_state(state: State) -> None:
+    assert share(PARTIAL[ServerRecord], lambda record: record.state is state) > 0.05
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_events_are_of_every_kind(kind: EventKind) -> None:
+    assert reaches(EVENTS, lambda event: event.kind is kind)
+
+
+def test_events_are_about_a_server_or_the_fleet() -> None:
+    assert 0 < share(EVENTS, lambda event: event.server_id is None) < 1
+
+
+def changed(pair: tuple[ServerRecord, ServerRecord]) -> set[str]:
+    """Names of the fields that changed."""
+    before, after = pair
+    names = [field.name for field in fields(ServerRecord)]
+    return {name for name in names if getattr(before, name) != getattr(after, name)}
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(ServerRecord) if f.name != "server_id"])
+def test_changed_records_change_in_every_field(name: str) -> None:
+    assert share(CHANGED, lambda pair: name in changed(pair)) > 0.02
+
+
+@pytest.mark.parametrize("count", [range(1, 2), range(2, 5), range(15, 30)])
+def test_changed_records_change_in_one_field_in_a_few_and_in_many(count: range) -> None:
+    assert share(CHANGED, lambda pair: len(changed(pair)) in count) > 0.05
+
+
+def test_changed_records_may_be_unchanged() -> None:
+    assert share(CHANGED, lambda pair: pair[0] == pair[1]) > 0
+
+
+def test_changed_records_know_what_they_knew() -> None:
+    may_go = {"superseded_by", "twin_of"}
+
+    def forgets(pair: tuple[ServerRecord, ServerRecord]) -> bool:
+        return any(getattr(pair[1], name) is None for name in changed(pair) - may_go)
+
+    assert 0 == share(CHANGED, forgets)
 
 
 @pytest.mark.parametrize("name", VALUES)

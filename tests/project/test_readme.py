@@ -75,9 +75,14 @@ def test_defaults_of_the_addon_are_those_in_the_table() -> None:
 
 
 def test_default_in_the_table_is_the_default() -> None:
-    (default,) = re.findall(r"^\| `FLEET_DATABASE_URL` \| `(.+?)` \|", README, re.MULTILINE)
+    defaults = dict(re.findall(r"^\| `(FLEET_\w+)` \| `?(.+?)`? \|", README, re.MULTILINE))
+    settings = read_settings({})
 
-    assert default == str(read_settings({}).database_url)
+    assert defaults == {
+        "FLEET_DATABASE_URL": str(settings.database_url),
+        "FLEET_EVENT_RETENTION_DAYS": str(settings.event_retention.days),
+        "FLEET_SILENT_SHARE": str(settings.silent_share),
+    }
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.+?)```", README, re.DOTALL))

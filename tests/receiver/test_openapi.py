@@ -8,7 +8,9 @@ from openapi_spec_validator import validate
 
 import messages
 from receiver import api
+from receiver.metrics import Metrics
 from receiver.openapi import document
+from receiver.patience import Patience
 
 
 def check(instance: object, name: str) -> None:
@@ -23,7 +25,7 @@ def test_document_is_valid_openapi(receiver: httpx.Client) -> None:
 def test_every_route_is_described() -> None:
     served = {
         (route.path.replace(":path", ""), method.lower())
-        for route in api.routes(body_seconds=1)
+        for route in api.routes(Patience(1), Metrics())
         for method in (route.methods or set()) - {"HEAD"}
     }
     described = {
@@ -41,11 +43,15 @@ def test_answers_are_as_described(receiver: httpx.Client) -> None:
     problem = receiver.post("/heartbeat", json={}).json()
     (rejected,) = receiver.post("/heartbeats", json=[{}]).json()["results"]
     server = receiver.get("/servers/acme_web-1").json()
+    (listed,) = receiver.get("/servers").json()["servers"]
+    (event,) = receiver.get("/events").json()["events"]
 
     check(counted, "Counted")
     check(problem, "Problem")
     check(rejected, "Rejected")
-    check(server, "Server")
+    check(server, "ServerWithAvailability")
+    check(listed, "Server")
+    check(event, "Event")
 
 
 def test_messages_are_as_described() -> None:

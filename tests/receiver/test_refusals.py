@@ -225,7 +225,8 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
             "colour=red",
             (
                 "colour: is no parameter here; these are: "
-                "limit, cursor, total, stage, database, version, odoo_version, capability"
+                "limit, cursor, total, sort, state, "
+                "stage, database, version, odoo_version, capability, q"
             ),
         ),
     ],

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 import receiver
-from contract import Heartbeat, Registration, ServerRecord, merge, register, structure
+from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
 from receiver.batch import Incoming
 from receiver.store import EVERYTHING, Filter, SqlStore
 from receiver.tables import metadata, servers
@@ -94,7 +94,9 @@ def test_migrations_make_the_tables_that_the_code_expects(store: SqlStore, engin
 
 
 def test_columns_are_the_fields_of_a_record() -> None:
-    assert [*(field.name for field in fields(ServerRecord)), "revision"] == servers.columns.keys()
+    names = [field.name for field in fields(ServerRecord)]
+
+    assert [*names, "revision", "due_at"] == servers.columns.keys()
 
 
 def test_migration_lets_the_servers_that_are_there_be_found(
@@ -166,7 +168,7 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
         ).all()
     engine.dispose()
 
-    assert [("facets", "C"), ("servers", "C")] == collations
+    assert [("events", "C"), ("facets", "C"), ("servers", "C")] == collations
 
 
 # What is kept
@@ -182,7 +184,15 @@ def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
     second.close()
 
     assert (
-        ServerRecord(server_id="a", first_seen=MOMENT, last_seen=MOMENT, heartbeat_count=1) == kept
+        ServerRecord(
+            server_id="a",
+            first_seen=MOMENT,
+            last_seen=MOMENT,
+            heartbeat_count=1,
+            state=State.UP,
+            state_since=MOMENT,
+        )
+        == kept
     )
 
 
@@ -204,7 +214,7 @@ def test_store_keeps_exactly_what_merging_makes(
             expected = merged(expected, each)
         last = store.apply(incoming)[-1].record
     kept = store.get(last.server_id)
-    store.delete(last.server_id)
+    store.delete(last.server_id, MOMENT)
 
     assert expected == last == kept
 
@@ -265,7 +275,7 @@ def test_two_stores_on_one_database_lose_and_double_nothing(
     store.apply(beats("a", hostname="first"))
     other.apply(beats("a", "b", hostname="second"))
     store.apply(beats("a", "b"))
-    store.delete("b")
+    store.delete("b", MOMENT)
     other.apply(beats("b"))
     store.apply(beats("b"))
 
@@ -287,7 +297,7 @@ def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: S
 
 def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other: SqlStore) -> None:
     store.apply(beats("a", "b", hostname="first"))
-    other.delete("a")
+    other.delete("a", MOMENT)
     for _ in range(2):
         store.apply(beats("b"))
 

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import create_engine, make_url
 
-from contract import Heartbeat, Registration, ServerPayload, ServerRecord
+from contract import Heartbeat, Registration, ServerPayload, ServerRecord, State
 from receiver.batch import Incoming
-from receiver.store import EVERYTHING, Filter, SqlStore
+from receiver.store import EVERYTHING, Filter, Place, SqlStore
 from strategies import heartbeats, moments, payloads, registrations, seconds, texts
 
 # Few, so that what is drawn meets; out of order as people sort, in order by code point.
@@ -48,6 +48,8 @@ NEVER_HEARD = dict.fromkeys(
         "timestamp",
         "uptime_seconds",
         "registered_at",
+        "superseded_by",
+        "twin_of",
     ]
 )
 FILTERS = {
@@ -77,13 +79,21 @@ class Fleet:
         """What is known of a server after a message, and whether it is new."""
         said = {name: value for name, value in plain(message).items() if value is not None}
         is_new = message.server_id not in self.servers
-        new: Plain = {**NEVER_HEARD, "first_seen": now, "heartbeat_count": 0}
+        new: Plain = {
+            **NEVER_HEARD,
+            "first_seen": now,
+            "heartbeat_count": 0,
+            "state": State.NEW,
+            "state_since": now,
+        }
         before = self.servers.get(message.server_id, new)
         after = {**before, **said, "last_seen": now}
         if isinstance(message, Heartbeat):
             after["heartbeat_count"] += 1
         else:
             after["registered_at"] = now
+        if after["heartbeat_count"] and before["state"] is State.NEW:
+            after |= {"state": State.UP, "state_since": now}
         self.servers[message.server_id] = after
         return after, is_new
 
@@ -161,12 +171,12 @@ class StoresBesideADict(RuleBasedStateMachine):
     def delete(self, server_id: str, n: int) -> None:
         was_there = self.fleet.servers.pop(server_id, None) is not None
 
-        assert was_there == self.store(n).delete(server_id)
+        assert was_there == self.store(n).delete(server_id, self.now)
 
     @rule(n=which)
     def delete_all(self, n: int) -> None:
         for server_id in self.fleet.servers:
-            assert self.store(n).delete(server_id)
+            assert self.store(n).delete(server_id, self.now)
         self.fleet.servers.clear()
 
         left = self.run("SELECT count(*) FROM servers", "SELECT count(*) FROM facets")
@@ -186,7 +196,7 @@ class StoresBesideADict(RuleBasedStateMachine):
 
         pages = [self.store(n).page(matching, after=None, limit=limit)]
         while len(pages[-1]) == limit:
-            last = pages[-1][-1].server_id
+            last = Place(pages[-1][-1].server_id)
             pages.append(self.store(n).page(matching, after=last, limit=limit))
 
         assert expected == [server for page in pages for server in plains(page)]
@@ -196,7 +206,9 @@ class StoresBesideADict(RuleBasedStateMachine):
     def list_from_anywhere(self, after: str, limit: int, n: int) -> None:
         expected = [server for server in self.fleet.those({}) if server["server_id"] > after]
 
-        assert expected[:limit] == plains(self.store(n).page(EVERYTHING, after=after, limit=limit))
+        page = self.store(n).page(EVERYTHING, after=Place(after), limit=limit)
+
+        assert expected[:limit] == plains(page)
 
     @rule(n=which)
     def reopen(self, n: int) -> None:

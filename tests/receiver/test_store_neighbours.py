@@ -171,13 +171,13 @@ def test_server_that_is_deleted_and_heard_at_once_is_whole_or_gone(
 
     at_once(
         lambda: [stores[0].apply([beat]) for _ in range(100)],
-        lambda: [stores[1].delete("a") for _ in range(100)],
+        lambda: [stores[1].delete("a", MOMENT) for _ in range(100)],
         lambda: [stores[1].apply(beats("a")) for _ in range(100)],
     )
 
     stores[0].apply([beat])
     assert 1 == stores[1].count(Filter(capability="search"))
-    assert stores[1].delete("a")
+    assert stores[1].delete("a", MOMENT)
     assert 0 == stores[1].count(Filter(capability="search"))
 
 
@@ -218,7 +218,7 @@ def test_row_that_is_held_is_not_deleted(store: SqlStore, other: psycopg.Connect
     other.execute(LOCK, ["a"])
 
     with pytest.raises(StoreUnavailable):
-        store.delete("a")
+        store.delete("a", MOMENT)
 
     other.rollback()
     assert {"a": 1} == counts(store)
@@ -276,6 +276,7 @@ def test_row_that_somebody_deletes_meanwhile_is_made_anew(
     store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
 ) -> None:
     store.apply(beats("a", hostname="old"))
+    other.execute("DELETE FROM facets")
     other.execute("DELETE FROM servers")
 
     with ThreadPoolExecutor(1) as thread:

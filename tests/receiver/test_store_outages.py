@@ -107,7 +107,7 @@ def test_delete_whose_commit_is_cut_tells_what_it_did(
     cut = Once(COMMIT)
     setattr(proxy, way, cut)
 
-    assert store.delete("a")
+    assert store.delete("a", MOMENT)
     assert cut.happened
     assert {} == counts(truth)
 
@@ -171,7 +171,7 @@ def test_connection_that_went_stale_is_not_noticed(
     proxy.cut_all()
     assert {"a": 2} == counts(store)
     proxy.cut_all()
-    assert store.delete("a")
+    assert store.delete("a", MOMENT)
 
     assert {} == counts(truth)
 
@@ -268,7 +268,7 @@ def test_nothing_is_read_from_a_database_that_is_away(store: SqlStore, proxy: Pr
         lambda: store.get("a"),
         lambda: store.page(EVERYTHING, after=None, limit=1),
         lambda: store.count(EVERYTHING),
-        lambda: store.delete("a"),
+        lambda: store.delete("a", MOMENT),
     ):
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable):

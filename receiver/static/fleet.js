@@ -1,0 +1,214 @@
+// Keeps an open page as the fleet is.
+//
+// The server renders; this asks it again when something has happened, and every few seconds
+// for the ages, and changes in the page what has become different. So what the reader does
+// there stays: the focus, what is unfolded, what is typed.
+
+const EVERY = 10_000;
+const EVERY_WHEN_LOST = 3_000;
+const EVERY_WHEN_HIDDEN = 60_000;
+const AT_MOST_EVERY = 500;
+
+const words = {
+  live: "Live",
+  polling: "Every 10 s",
+  lost: "Lost, trying again",
+};
+
+const { stream: address, kinds } = document.body.dataset;
+const connection = document.getElementById("connection");
+
+let stream = null;
+let isStreaming = false;
+let isReachable = true;
+let isAsking = false;
+let askAgain = false;
+let lastAsked = -Infinity;
+let due = Infinity;
+let timer;
+
+function show() {
+  const state = !isReachable ? "lost" : isStreaming ? "live" : "polling";
+  if (connection.dataset.state === state && !connection.hidden) return;
+  connection.dataset.state = state;
+  connection.textContent = words[state];
+  connection.hidden = false;
+}
+
+// Asking
+
+// Asks after so many milliseconds, or before that where it is due anyway.
+function soon(wait) {
+  const now = performance.now();
+  const at = Math.max(now + wait, lastAsked + AT_MOST_EVERY);
+  if (at >= due) return;
+  clearTimeout(timer);
+  due = at;
+  timer = setTimeout(ask, at - now);
+}
+
+async function ask() {
+  due = Infinity;
+  if (isAsking) {
+    askAgain = true;
+    return;
+  }
+  isAsking = true;
+  askAgain = false;
+  lastAsked = performance.now();
+  const asked = location.href;
+  const page = await pageAt(asked);
+  isAsking = false;
+  isReachable = page !== null;
+  show();
+  soon(askAgain ? 0 : !isReachable ? EVERY_WHEN_LOST : document.hidden ? EVERY_WHEN_HIDDEN : EVERY);
+  if (isReachable && asked === location.href) renew(page);
+}
+
+// The page as the server renders it now; null when there is no server, or another one.
+async function pageAt(url) {
+  try {
+    const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(15_000) });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    return answer.status < 500 && page.body.dataset.stream === address ? page : null;
+  } catch {
+    return null;
+  }
+}
+
+// Listening
+
+// A browser keeps few connections to one host: tabs that nobody sees must not hold them.
+function listen() {
+  if (document.hidden || (stream && stream.readyState !== EventSource.CLOSED)) return;
+  stream = new EventSource(address);
+  stream.onopen = () => {
+    isStreaming = true;
+    show();
+    soon(0); // for what happened before it was open
+  };
+  stream.onerror = () => {
+    isStreaming = false;
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, EVERY);
+    soon(0); // which tells whether the receiver is still there
+  };
+  for (const kind of kinds.split(" ")) stream.addEventListener(kind, () => soon(100));
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    stream?.close();
+    isStreaming = false;
+  } else {
+    listen();
+    soon(0);
+  }
+});
+
+// Changing the page
+
+function renew(page) {
+  const focused = document.activeElement;
+  if (document.title !== page.title) document.title = page.title;
+  become(document.getElementById("main"), page.getElementById("main"));
+  if (focused !== document.activeElement && focused?.isConnected) {
+    focused.focus({ preventScroll: true });
+  }
+}
+
+function become(old, wanted) {
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== wanted.nodeValue) old.nodeValue = wanted.nodeValue;
+    return;
+  }
+  if ("still" in old.dataset) return; // it is the reader's
+  takeAttributes(old, wanted);
+  takeChildren(old, wanted);
+}
+
+function takeAttributes(old, wanted) {
+  const wasIn = old.dataset.state;
+  for (const { name } of [...old.attributes]) {
+    if (!wanted.hasAttribute(name) && !isReaders(old, name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of wanted.attributes) {
+    if (old.getAttribute(name) !== value && !isReaders(old, name)) old.setAttribute(name, value);
+  }
+  if (wasIn !== old.dataset.state) flash(old);
+}
+
+function isReaders(element, attribute) {
+  return element.nodeName === "DETAILS" && attribute === "open";
+}
+
+function takeChildren(old, wanted) {
+  const wantedKeys = new Set([...wanted.children].map(keyOf));
+  const kept = new Map();
+  for (const child of [...old.children]) {
+    const key = keyOf(child);
+    if (key && !wantedKeys.has(key)) child.remove();
+    else if (key) kept.set(key, child);
+  }
+  let next = old.firstChild;
+  for (const child of [...wanted.childNodes]) {
+    const key = keyOf(child);
+    const same = key ? kept.get(key) : isLike(next, child) ? next : null;
+    if (!same) {
+      const added = document.importNode(child, true);
+      old.insertBefore(added, next);
+      if (child.nodeName === "TR" || child.nodeName === "LI") flash(added);
+      continue;
+    }
+    if (same === next) next = next.nextSibling;
+    else old.insertBefore(same, next);
+    become(same, child);
+  }
+  while (next) {
+    const rest = next.nextSibling;
+    next.remove();
+    next = rest;
+  }
+}
+
+function keyOf(node) {
+  return node.dataset?.key || node.id;
+}
+
+function isLike(old, wanted) {
+  return old !== null && old.nodeName === wanted.nodeName && !keyOf(old);
+}
+
+function flash(element) {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  element.animate(
+    [{ backgroundColor: getComputedStyle(element).getPropertyValue("--flash") }, {}],
+    { duration: 2000, easing: "ease-out" },
+  );
+}
+
+// Searching
+
+function addressOf(form) {
+  const said = [...new FormData(form)].filter(([name, text]) => text || name === "stage");
+  const query = new URLSearchParams(said).toString();
+  return query ? `./?${query}` : "./";
+}
+
+// The form may come later, when an empty fleet fills.
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  location.assign(addressOf(event.target));
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.nodeName === "SELECT") location.assign(addressOf(event.target.form));
+});
+
+document.addEventListener("input", (event) => {
+  if (event.target.type !== "search") return;
+  history.replaceState(null, "", addressOf(event.target.form));
+  soon(250);
+});
+
+listen();
+soon(EVERY);

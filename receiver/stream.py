@@ -1,0 +1,147 @@
+"""
+The timeline, live, as server-sent events.
+
+A stream may end at any time: when the receiver stops, when its reader is too slow, when the
+database is away. Whoever comes back with `Last-Event-ID` misses nothing.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+
+import anyio
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from contract import Problem
+from receiver.errors import Refusal, StoreUnavailable
+from receiver.feed import Feed, Follower, News
+from receiver.requests import event_choice
+from receiver.timeline import Choice
+
+__all__ = ["event_stream"]
+
+_LAST_EVENT_ID = "Last-Event-ID"
+_RETRY_MILLISECONDS = 2000
+_GRACE_SECONDS = 0.5
+_PIECE_BYTES = 64 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+async def event_stream(
+    request: Request, *, ping_seconds: float = 15.0, send_seconds: float = 10.0
+) -> EventSourceResponse:
+    """
+    What happens from now on, or since the last event that the reader knows.
+
+    Args:
+        ping_seconds: How often a comment says that the connection is alive.
+        send_seconds: How long a reader may leave what is sent to it, until it is dropped.
+    """
+    choice = event_choice(request)
+    known = _last_event_id(request)
+    feed: Feed = request.app.state.feed
+    newest = await feed.last_event()
+    # Whoever knows of more has followed another database, or what this one has lost.
+    after = newest if known is None else min(known, newest)
+    follower = Follower(partial(_is_meant, choice))
+    stopping = anyio.Event()
+
+    async def end_with_the_receiver() -> None:
+        await stopping.wait()
+        follower.end()
+
+    return EventStream(
+        _messages(feed, follower, choice, after=after, newest=newest),
+        ping=ping_seconds,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
+        sep="\n",
+        send_timeout=send_seconds,
+        data_sender_callable=end_with_the_receiver,
+        shutdown_event=stopping,
+        shutdown_grace_period=_GRACE_SECONDS,
+    )
+
+
+async def _messages(
+    feed: Feed, follower: Follower, choice: Choice, *, after: int, newest: int
+) -> AsyncIterator[bytes]:
+    """First what has happened since, then what happens."""
+    # The number tells where to go on also to a reader who is cut off before the first event.
+    yield ServerSentEvent(id=str(after), retry=_RETRY_MILLISECONDS, sep="\n").encode()
+    try:
+        with feed.followed(follower, after=newest):
+            while missed := await feed.events_after(after, choice):
+                after = missed[-1].id
+                for piece in _pieces(each for each in missed if _is_meant(choice, each)):
+                    yield piece
+            async for news in follower:
+                for piece in _pieces(each for each in news if each.id > after):
+                    yield piece
+    except StoreUnavailable as error:
+        _log.warning("A stream of events ends: %s", error)
+
+
+def _pieces(events: Iterable[News]) -> Iterator[bytes]:
+    """Many in one piece, which costs what one does, but not all: some are 64 KiB long."""
+    piece = b""
+    for each in events:
+        piece += each.message
+        if len(piece) > _PIECE_BYTES:
+            yield piece
+            piece = b""
+    if piece:
+        yield piece
+
+
+class EventStream(EventSourceResponse):
+    """An answer that hangs up when it is over before its end."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_whole = False
+
+        async def note(message: Message) -> None:
+            nonlocal is_whole
+            await send(message)
+            is_whole = message["type"] == "http.response.body" and not message["more_body"]
+
+        with suppress(SendTimeoutError):
+            await super().__call__(scope, receive, note)
+        if not is_whole:
+            await _hang_up(receive)
+
+
+async def _hang_up(receive: Receive) -> None:
+    """
+    End a connection at once.
+
+    ASGI has no word for it. An answer that breaks off makes uvicorn close the connection, but
+    closing waits until all is read, and so would the end of the receiver.
+    """
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()
+        await receive()  # that it has ended, which uvicorn knows by then
+
+
+def _is_meant(choice: Choice, news: News) -> bool:
+    """Whether an event is of a chosen kind, and of the server or names it as a successor."""
+    event = news.event
+    return (not choice.kinds or event.kind in choice.kinds) and (
+        choice.server_id is None
+        or choice.server_id in (event.server_id, event.details.get("superseded_by"))
+    )
+
+
+def _last_event_id(request: Request) -> int | None:
+    text = request.headers.get(_LAST_EVENT_ID)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        problem = Problem(_LAST_EVENT_ID, "expected the id of an event, a whole number")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    return int(text)

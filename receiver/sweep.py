@@ -1,0 +1,290 @@
+"""
+What time alone changes: who fell silent, who is whose other self.
+
+A server that is due is looked at, within a transaction of somebody else's, together with
+all that have its `database_uuid`. Everything here but the reading and writing is a
+function of records and of the time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from attrs import evolve, field, frozen
+from sqlalchemy import Connection, bindparam, func, select
+
+from contract import Event, EventKind, ServerRecord, State, changes, interval, liveness
+from receiver import timeline
+from receiver.batch import Committed, Memory, Row, read, write
+from receiver.databases import Database
+from receiver.tables import due_after, events, facet_value, facets, microseconds, servers
+
+__all__ = ["Look", "Rules", "Swept", "state_at", "sweep"]
+
+Records = Mapping[str, ServerRecord]
+
+
+@frozen(kw_only=True)
+class Rules:
+    """
+    What is taken for the silence of a fleet.
+
+    Attributes:
+        share: The part of the servers that were heard before, from 0.5 on.
+        servers: How many at least.
+        within: Servers fall silent at once when they do within this time.
+    """
+
+    share: float = 0.5
+    servers: int = 5
+    within: timedelta = timedelta(minutes=5)
+
+
+@frozen(kw_only=True)
+class Look:
+    """
+    One look at the servers that are due.
+
+    Attributes:
+        now: When.
+        heard_since: Since when servers can be heard without a pause.
+        rules: What is taken for the silence of the fleet.
+        limit: At how many servers at most.
+    """
+
+    now: datetime
+    heard_since: datetime
+    rules: Rules = field(factory=Rules)
+    limit: int = 200
+
+
+class Swept(NamedTuple):
+    """What a sweep leaves behind, and whether more servers are due."""
+
+    committed: Committed
+    is_more_due: bool
+
+
+def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> State:
+    """
+    The state of a server at a moment, when servers can be heard since some time.
+
+    What was noticed stays so until the server is heard again; a silence that has not
+    been noticed yet begins no sooner than somebody listens.
+    """
+    if record.state is State.DOWN:
+        return State.DOWN
+    state = liveness(_heard(record, heard_since), now)
+    return State.LATE if record.state is State.LATE and not state.stale else state
+
+
+def sweep(database: Database, connection: Connection, memory: Memory, look: Look) -> Swept:
+    """Look at servers that are due, and write what has changed."""
+    now, heard_since = look.now, look.heard_since
+    ids = _due(connection, now, look.limit)
+    if not ids:
+        return Swept(Committed({}, []), is_more_due=False)
+    rows = read(database, connection, _with_their_families(connection, ids), memory)
+    due = [each for each in ids if each in rows and _is_due(rows[each], now)]
+    after = {key: row.record for key, row in rows.items()}
+    for server_id in due:
+        after |= _looked_at(after[server_id], after, now, heard_since)
+
+    changed = [
+        (row, _written(row, after[key], now, heard_since))
+        for key, row in rows.items()
+        if after[key] is not row.record
+    ]
+    unchanged = [
+        row._replace(revision=row.revision + 1, due_at=_due_at(row.record, heard_since))
+        for row in (rows[each] for each in due)
+        if after[row.record.server_id] is row.record
+    ]
+    write(database, connection, changed)
+    if unchanged:
+        database.postpone(
+            connection, [(row.due_at, row.revision, row.record.server_id) for row in unchanged]
+        )
+    happened = [event for row, new in changed for event in changes(row.record, new.record, at=now)]
+    happened += _silence_of_the_fleet(connection, happened, now, look.rules)
+    timeline.write(database, connection, happened)
+
+    swept = {row.record.server_id: row for row in [*unchanged, *(new for _, new in changed)]}
+    return Swept(Committed(swept, happened), is_more_due=len(ids) == look.limit)
+
+
+def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
+    due = select(servers.c.server_id).where(servers.c.due_at <= microseconds(now))
+    return list(connection.execute(due.order_by(servers.c.due_at).limit(limit)).scalars())
+
+
+def _with_their_families(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Servers, and all that have the database_uuid of one of them, in the order of their ids."""
+    uuids = connection.execute(_UUIDS, {"ids": ids}).scalars()
+    values = sorted({facet_value(uuid) for uuid in uuids})
+    found = connection.execute(_FAMILIES, {"values": values}).scalars() if values else ()
+    return sorted({*ids, *found})
+
+
+def _is_due(row: Row, now: datetime) -> bool:
+    return row.due_at is not None and row.due_at <= microseconds(now)
+
+
+def _looked_at(
+    record: ServerRecord, records: Records, now: datetime, heard_since: datetime
+) -> dict[str, ServerRecord]:
+    """A server that is due, and those of its family that change with it."""
+
+    def state(of: ServerRecord) -> State:
+        return state_at(of, now, heard_since=heard_since)
+
+    family = [each for each in records.values() if _is_relative(each, record)]
+    if state(record).stale:
+        newer = [each for each in family if _replaces(each, record) and not state(each).stale]
+        changed = {record.server_id: _silent(record, state(record), newer, now)}
+    else:
+        older = [each for each in family if _replaces(record, each) and state(each).stale]
+        changed = {each.server_id: _superseded(each, record, now) for each in older}
+        changed |= _paired(record, [e for e in family if not state(e).stale])
+    return changed | _without_partners(family, changed)
+
+
+def _silent(
+    record: ServerRecord, state: State, newer: Sequence[ServerRecord], now: datetime
+) -> ServerRecord:
+    if newer:
+        return _superseded(record, max(newer, key=_age), now)
+    if record.state is not State.LATE:
+        state = State.LATE  # one after the other: whoever is down was late
+    if record.state is state:
+        return record
+    return evolve(record, state=state, state_since=now, twin_of=None)
+
+
+def _superseded(record: ServerRecord, by: ServerRecord, now: datetime) -> ServerRecord:
+    if not record.state.stale:  # so that it is news when it speaks again
+        record = evolve(record, state=State.LATE, state_since=now)
+    return evolve(record, superseded_by=by.server_id, twin_of=None)
+
+
+def _paired(record: ServerRecord, heard: Sequence[ServerRecord]) -> dict[str, ServerRecord]:
+    """A server that is heard and its twin, when it has one or had one."""
+    if record.twin_of is not None:
+        if record.twin_of in [each.server_id for each in heard]:
+            return {}
+        return {record.server_id: evolve(record, twin_of=None)}
+    twins = [each for each in heard if _have_both_gone_on(record, each)]
+    if not twins:
+        return {}
+    twin = min(twins, key=_age)
+    paired = {record.server_id: evolve(record, twin_of=twin.server_id)}
+    if twin.twin_of is None:
+        paired[twin.server_id] = evolve(twin, twin_of=record.server_id)
+    return paired
+
+
+def _have_both_gone_on(one: ServerRecord, other: ServerRecord) -> bool:
+    """Whether each has sent for more than two intervals since both do."""
+    if not one.state is other.state is State.UP:
+        return False
+    both_since = max(one.state_since, other.state_since)
+    enough = 2 * max(interval(one), interval(other))
+    return min(one.last_seen, other.last_seen) - both_since > enough
+
+
+def _without_partners(family: Iterable[ServerRecord], changed: Records) -> dict[str, ServerRecord]:
+    """Those whose twin has just fallen silent."""
+    silent = {key for key, record in changed.items() if record.state.stale}
+    return {
+        each.server_id: evolve(each, twin_of=None)
+        for each in family
+        if each.twin_of in silent and each.server_id not in changed
+    }
+
+
+def _is_relative(one: ServerRecord, other: ServerRecord) -> bool:
+    return (
+        one.server_id != other.server_id
+        and one.superseded_by is None
+        and one.database_uuid is not None
+        and (one.database_uuid, one.odoo_stage) == (other.database_uuid, other.odoo_stage)
+    )
+
+
+def _replaces(one: ServerRecord, other: ServerRecord) -> bool:
+    return one.database == other.database and _age(one) > _age(other)
+
+
+def _age(record: ServerRecord) -> tuple[datetime, str]:
+    """The older of two comes first."""
+    return record.first_seen, record.server_id
+
+
+def _heard(record: ServerRecord, heard_since: datetime) -> ServerRecord:
+    return record if record.last_seen >= heard_since else evolve(record, last_seen=heard_since)
+
+
+def _written(row: Row, record: ServerRecord, now: datetime, heard_since: datetime) -> Row:
+    # One that has changed on behalf of another keeps its own time.
+    is_looked_at = _is_due(row, now) or record.superseded_by is not None
+    due_at = _due_at(record, heard_since) if is_looked_at else row.due_at
+    return Row(record, row.revision + 1, due_at)
+
+
+def _due_at(record: ServerRecord, heard_since: datetime) -> int | None:
+    """When a server must be looked at again, if nothing is heard until then."""
+    if record.superseded_by is not None or record.state is State.DOWN:
+        return None
+    intervals = 4 if record.state is State.LATE else 2
+    return due_after(max(record.last_seen, heard_since), record, intervals=intervals)
+
+
+def _silence_of_the_fleet(
+    connection: Connection, happened: Sequence[Event], now: datetime, rules: Rules
+) -> list[Event]:
+    """One event when a large part of the fleet falls silent at once, and none soon after it."""
+    newly = [event.server_id for event in happened if event.kind is EventKind.LATE]
+    since = now - rules.within
+    if not newly or connection.execute(_WAS_TOLD, {"since": since}).first() is not None:
+        return []
+    lately = connection.execute(_SILENT_LATELY, {"since": since, "newly": newly}).scalar_one()
+    silent = len(newly) + lately
+    if silent < rules.servers:
+        return []
+    of = silent + connection.execute(_HEARD).scalar_one()
+    if silent < rules.share * of:
+        return []
+    details = {"silent": silent, "of": of}
+    return [Event(kind=EventKind.FLEET_SILENT, at=now, server_id=None, details=details)]
+
+
+_UUIDS = select(servers.c.database_uuid).where(
+    servers.c.server_id.in_(bindparam("ids", expanding=True)), servers.c.database_uuid.is_not(None)
+)
+_FAMILIES = (
+    select(facets.c.server_id)
+    .where(
+        facets.c.name == "database_uuid",
+        facets.c.value.in_(bindparam("values", expanding=True)),
+    )
+    .limit(1000)
+)
+_WAS_TOLD = (
+    select(events.c.id)
+    .where(events.c.at > bindparam("since"), events.c.kind == EventKind.FLEET_SILENT)
+    .limit(1)
+)
+_SILENT_LATELY = (
+    select(func.count(events.c.server_id.distinct()))
+    .join(facets, facets.c.server_id == events.c.server_id)
+    .where(
+        events.c.at > bindparam("since"),
+        events.c.kind == EventKind.LATE,
+        events.c.server_id.not_in(bindparam("newly", expanding=True)),
+        facets.c.name == "state",
+        facets.c.value.in_([State.LATE.value, State.DOWN.value]),
+    )
+)
+_HEARD = select(func.count()).where(
+    facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value])
+)

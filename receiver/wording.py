@@ -1,0 +1,293 @@
+"""How the pages say it: times, changes and states, in words and as a picture."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from attrs import frozen
+
+from contract import Event, EventKind, IpAddresses, ServerRecord, State
+from receiver.history import Span
+
+__all__ = [
+    "FACTS",
+    "STATES",
+    "Fact",
+    "Strip",
+    "Tale",
+    "ago",
+    "duration",
+    "exactly",
+    "facts",
+    "percent",
+    "strip",
+    "tale",
+]
+
+STATES = {
+    State.UP: "Heard as promised",
+    State.NEW: "Registered, no heartbeat yet",
+    State.LATE: "Missed two heartbeats",
+    State.DOWN: "Missed four heartbeats or more",
+}
+
+FACTS = {
+    "Identity": {
+        "server_id": "Server ID",
+        "database": "Database",
+        "database_uuid": "Database UUID",
+        "odoo_stage": "Stage",
+    },
+    "Address": {
+        "hostname": "Hostname",
+        "ip_addresses": "IP addresses",
+        "port": "Port",
+        "transport": "Transport",
+        "endpoint_url": "Endpoint for MCP clients",
+    },
+    "Software": {
+        "odoo_version": "Odoo",
+        "version": "MCP server",
+        "status": "Says of itself",
+        "started_at": "Started",
+        "uptime_seconds": "Uptime, as last heard",
+        "capabilities": "Tools",
+    },
+    "Heartbeat": {
+        "state": "State",
+        "state_since": "In this state since",
+        "last_seen": "Last seen",
+        "heartbeat_interval_seconds": "Promised every",
+        "heartbeat_count": "Heartbeats",
+        "timestamp": "Its own clock, as last heard",
+        "first_seen": "First seen",
+        "registered_at": "Registered",
+        "superseded_by": "Superseded by",
+        "twin_of": "Twin of",
+    },
+}
+"""Every field of a record, in groups, and what people call it."""
+
+
+@frozen(kw_only=True)
+class Fact:
+    """
+    A field of a record, for people.
+
+    Attributes:
+        values: Nothing when it is not known.
+        moment: When the value is one.
+    """
+
+    name: str
+    label: str
+    values: tuple[str, ...] = ()
+    moment: datetime | None = None
+
+
+@frozen(kw_only=True)
+class Tale:
+    """
+    An event, for people.
+
+    Attributes:
+        says: What the server did, or what happened to the fleet.
+        more: Each line a subject and what is said of it.
+        other: The server that it has to do with as well.
+    """
+
+    says: str
+    more: list[tuple[str, str]]
+    other: str | None = None
+
+
+@frozen(kw_only=True)
+class Bar:
+    """A part of a strip: from where, how wide, and the worst that happened in it."""
+
+    x: float
+    width: float
+    state: str
+    title: str
+
+
+@frozen(kw_only=True)
+class Strip:
+    """
+    The states of a server over a time, as bars of the same width.
+
+    A bar shows the worst of its time, so that a short silence is seen too.
+
+    Attributes:
+        paths: The same as one SVG path for each state.
+        says: The same in words.
+    """
+
+    bars: list[Bar]
+    paths: dict[str, str]
+    says: str
+
+
+def exactly(moment: datetime) -> str:
+    """To the second, in UTC."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long ago a moment was, in the largest unit of which there are two."""
+    seconds = (now - moment).total_seconds()
+    for unit, size in _UNITS.items():
+        if seconds >= 2 * size:
+            return f"{int(seconds / size)} {unit} ago"
+    return "1 s ago" if seconds >= 1 else "just now"
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that fits, and the one below it."""
+    if not 1 <= seconds < _ENDLESS:
+        return f"{seconds:g} s"
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, size in _UNITS.items():
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+    return " ".join(filter(None, parts[:2]))
+
+
+def percent(share: float | None) -> str:
+    """One decimal, and never 100% when something was missing."""
+    if share is None:
+        return _UNKNOWN
+    return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"
+
+
+def facts(record: ServerRecord) -> dict[str, list[Fact]]:
+    """Every field of a record, in groups."""
+    return {
+        group: [_fact(name, label, getattr(record, name)) for name, label in labels.items()]
+        for group, labels in FACTS.items()
+    }
+
+
+def _fact(name: str, label: str, value: Any) -> Fact:
+    match value:
+        case datetime():
+            return Fact(name=name, label=label, values=(exactly(value),), moment=value)
+        case IpAddresses():
+            addresses = dict.fromkeys([value.primary, *value.all])
+            return Fact(name=name, label=label, values=tuple(addresses))
+        case tuple():
+            return Fact(name=name, label=label, values=value or ("none",))
+        case None:
+            return Fact(name=name, label=label)
+    if name.endswith("_seconds"):
+        return Fact(name=name, label=label, values=(duration(value),))
+    return Fact(name=name, label=label, values=(_text(value),))
+
+
+def tale(event: Event) -> Tale:
+    """What an event tells, in a sentence whose subject is the server."""
+    details = event.details
+    says = _SAYS.get(event.kind, "")
+    match event.kind:
+        case EventKind.CAPABILITIES_CHANGED:
+            tools = details.get("capabilities", {})
+            more = [(word, _names(tools[word])) for word in ("gained", "lost") if tools.get(word)]
+        case EventKind.FLEET_SILENT:
+            says = f"{details.get('silent')} of {details.get('of')} servers fell silent at once"
+            more = [("Look first at", "the network, and this receiver")]
+        case EventKind.RECOVERED:
+            says = f"is back after {duration(details.get('away_seconds', 0))}"
+            more = []
+        case EventKind.LATE | EventKind.DOWN | EventKind.REBUILT | EventKind.TWIN:
+            more = []
+        case _:
+            more = [_change(name, change) for name, change in details.items()]
+    other = details.get("superseded_by") or details.get("twin_of")
+    return Tale(says=says, more=more, other=other)
+
+
+def _change(name: str, change: Mapping[str, Any]) -> tuple[str, str]:
+    said = [
+        duration(value) if name.endswith("_seconds") and value is not None else _text(value)
+        for value in (change.get("from"), change.get("to"))
+    ]
+    return _LABELS.get(name, name), " → ".join(said)
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "unknown"
+        case "":
+            return "none"
+        case State():
+            return value.value
+        case {"primary": str(primary)}:
+            return primary
+        case list():
+            return _names(value) or "none"
+        case _:
+            return str(value)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES])
+    return f"{shown} and {len(names) - _NAMES} more" if len(names) > _NAMES else shown
+
+
+def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -> Strip:
+    """What the spans are from a start to an end, in so many bars."""
+    length = (end - start) / bars
+    worst = ["unknown"] * bars
+    total: dict[str, timedelta] = {}
+    for span in spans:
+        first = min(bars - 1, max(0, int((span.start - start) / length)))
+        last = min(bars - 1, int((span.end - start) / length))
+        total[span.state] = total.get(span.state, timedelta()) + (span.end - span.start)
+        for n in range(first, last + 1):
+            worst[n] = max(worst[n], span.state, key=_RANK.__getitem__)
+
+    drawn = [
+        Bar(
+            x=_STEP * n,
+            width=_STEP - 1,
+            state=state,
+            title=f"{start + n * length:%d %b %H:%M} to {start + (n + 1) * length:%H:%M}: {state}",
+        )
+        for n, state in enumerate(worst)
+    ]
+    paths: dict[str, str] = {}
+    for bar in drawn:
+        paths[bar.state] = paths.get(bar.state, "") + f"M{bar.x} 0h{bar.width}v10h-{bar.width}z"
+    said = ", ".join(
+        f"{state} for {duration(time.total_seconds())}"
+        for state, time in sorted(total.items(), key=lambda item: item[1], reverse=True)
+    )
+    return Strip(bars=drawn, paths=paths, says=said or "not known")
+
+
+_STEP = 4
+_UNKNOWN = "\N{EN DASH}"
+_NAMES = 5
+_RANK = {"unknown": 0, "superseded": 1, "up": 2, "late": 3, "down": 4}
+_UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+_ENDLESS = 1e9
+
+_LABELS = {name: label for group in FACTS.values() for name, label in group.items()}
+
+_SAYS = {
+    EventKind.REGISTERED: "joined the fleet",
+    EventKind.MOVED: "moved",
+    EventKind.RESTARTED: "restarted",
+    EventKind.UPGRADED: "was upgraded",
+    EventKind.CAPABILITIES_CHANGED: "offers other tools",
+    EventKind.STAGE_CHANGED: "changed its stage",
+    EventKind.UPDATED: "told more of itself",
+    EventKind.LATE: "is late",
+    EventKind.DOWN: "went down",
+    EventKind.REBUILT: "was rebuilt",
+    EventKind.TWIN: "has a twin",
+    EventKind.DELETED: "was deleted",
+}

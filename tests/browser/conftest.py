@@ -1,0 +1,58 @@
+"""A browser, and a real receiver."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser
+from sqlalchemy import make_url
+
+from browsing import Reader, chromium
+from past import Past
+from receiver.app import create_app
+from receiver.store import SqlStore
+from servers import Clock, serve
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'fleet.db'}"
+
+
+@pytest.fixture
+def past(database_url: str, clock: Clock) -> None:
+    """A week of a fleet, which a receiver that starts later finds."""
+    store = SqlStore(make_url(database_url))
+    try:
+        Past(store, clock).happen()
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    with serve(create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)) as client:
+        yield client
+
+
+@pytest.fixture
+def reader(browser: Browser, receiver: httpx.Client) -> Iterator[Reader]:
+    """Whatever is read, nothing comes from elsewhere and the browser has nothing to say."""
+    with ExitStack() as contexts:
+        reader = Reader(browser, contexts, str(receiver.base_url).rstrip("/"))
+        yield reader
+    assert {"127.0.0.1"} >= reader.hosts
+    assert [] == reader.complaints

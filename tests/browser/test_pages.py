@@ -1,0 +1,351 @@
+"""The pages in a browser, while the fleet goes on."""
+
+import re
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+import messages
+from browsing import Reader
+from servers import Clock
+
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "'; DROP TABLE servers; --",
+    "right\u202eto\u202dleft\u2067marks",
+    "{{ 7 * 7 }} ${7*7} %s \\u0041",
+    "w" * 255,
+    "\N{PILE OF POO} &amp; &lt;b&gt;",
+]
+
+
+def test_list_fills_while_a_fleet_phones_home(reader: Reader, receiver: httpx.Client) -> None:
+    page = reader.open()
+    expect(page.get_by_role("heading", name="No server has phoned home yet")).to_be_visible()
+    stays = never_loaded_again(page)
+
+    for n in range(3):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=f"s{n}", database=f"db{n}"))
+        expect(page.get_by_role("rowheader", name=f"db{n}")).to_be_visible()
+
+    expect(page.get_by_role("status").get_by_text("3 servers")).to_be_visible()
+    assert ["db0", "db1", "db2"] == databases(page)
+    assert stays()
+
+
+def test_silenced_server_turns_late_then_down_on_an_open_page(
+    reader: Reader, receiver: httpx.Client, clock: Clock
+) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(3)]
+    receiver.post("/heartbeats", json=fleet)
+    page, server = reader.open(), reader.open("/server/s1")
+    expect(state_of(page, "db1")).to_have_text("up")
+    stays = [never_loaded_again(each) for each in (page, server)]
+
+    def goes_on_until(state: str) -> None:
+        """Time goes by, and all but one are heard."""
+        for _ in range(200):
+            if state_of(page, "db1").text_content() == state:
+                break
+            clock.advance(10)
+            receiver.post("/heartbeats", json=[fleet[0], fleet[2]])
+            page.wait_for_timeout(100)
+        expect(state_of(page, "db1")).to_have_text(state)
+        expect(server.locator("#title .state")).to_have_text(state)
+
+    goes_on_until("late")
+    expect(page.get_by_role("link", name="Late 1")).to_be_visible()
+    goes_on_until("down")
+    expect(page.get_by_role("link", name="Down 1")).to_be_visible()
+    expect(page).to_have_title("1 down · Odoo MCP Fleet")
+    expect(server.locator("#timeline .says").first).to_have_text("went down")
+    assert ["up", "up"] == [state_of(page, name).text_content() for name in ("db0", "db2")]
+
+    receiver.post("/heartbeat", json=fleet[1])
+    expect(state_of(page, "db1")).to_have_text("up")
+    expect(server.locator("#timeline .says").first).to_contain_text("is back after")
+    assert all(stay() for stay in stays)
+
+
+def test_search_answers_while_one_types_and_can_be_shared(
+    reader: Reader, receiver: httpx.Client
+) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(12)]
+    receiver.post("/heartbeats", json=fleet)
+    page = reader.open()
+    stays = never_loaded_again(page)
+
+    page.get_by_role("searchbox").press_sequentially("db1")
+    expect(page.get_by_text("3 servers found")).to_be_visible()
+
+    assert f"{reader.url}/?q=db1" == page.url
+    assert ["db1", "db10", "db11"] == databases(page)
+    assert stays()
+    assert ["db1", "db10", "db11"] == databases(reader.open("/?q=db1"))
+
+
+def test_what_the_reader_does_stays_when_the_page_changes(
+    reader: Reader, receiver: httpx.Client
+) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(1, 40)]
+    receiver.post("/heartbeats", json=fleet)
+    page = reader.open()
+    page.locator("tr", has_text="db7").locator("summary").click()
+    link = page.get_by_role("link", name="db9", exact=True)
+    link.focus()
+    page.get_by_label("Odoo version").evaluate("field => field.value = 'not sent yet'")
+    place = top_of(link)
+
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="s0", database="db0"))
+    expect(page.get_by_text("40 servers")).to_be_visible()
+
+    expect(link).to_be_focused()
+    expect(page.locator("tr", has_text="db7").get_by_text("sale_order_create")).to_be_visible()
+    expect(page.get_by_label("Odoo version")).to_have_value("not sent yet")
+    assert abs(place - top_of(link)) <= 1
+
+
+def test_filters_and_order_are_in_the_address(
+    reader: Reader, receiver: httpx.Client, clock: Clock
+) -> None:
+    for n in range(4):
+        changed = {"odoo_version": f"{17 + n % 2}.0", "odoo_stage": ["dev", "production"][n // 2]}
+        beat = messages.heartbeat(server_id=f"s{n}", database=f"db{n}", **changed)
+        receiver.post("/heartbeat", json=beat)
+        clock.advance(1)
+    page = reader.open()
+
+    page.get_by_label("Sort").select_option("Heard last first")
+    expect(page).to_have_url(f"{reader.url}/?sort=-last_seen")
+    assert ["db3", "db2", "db1", "db0"] == databases(page)
+    page.get_by_text("More filters").click()
+    page.get_by_label("Odoo version").fill("18.0")
+    page.get_by_label("Odoo version").press("Enter")
+    expect(page).to_have_url(f"{reader.url}/?sort=-last_seen&odoo_version=18.0")
+    assert ["db3", "db1"] == databases(page)
+    page.get_by_role("link", name="production", exact=True).click()
+    assert ["db3"] == databases(page)
+    page.get_by_role("link", name="Remove the filter Odoo version: 18.0").click()
+    assert ["db3", "db2"] == databases(page)
+    page.get_by_role("link", name="Clear all filters").click()
+    page.get_by_role("link", name="Database").click()
+    assert ["db0", "db1", "db2", "db3"] == databases(page)
+    expect(page.get_by_role("columnheader", name="Database")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
+    page.get_by_role("link", name=re.compile("Down 0")).click()
+    expect(page.get_by_text("No server matches all of these filters")).to_be_visible()
+    page.locator("#servers").get_by_role("link", name="Clear all filters").click()
+    assert 4 == len(databases(page))
+
+
+def test_pages_are_turned_and_keep_up(reader: Reader, receiver: httpx.Client) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n:03}", database=f"db{n:03}") for n in range(120)]
+    receiver.post("/heartbeats", json=fleet)
+    page = reader.open()
+
+    assert [f"db{n:03}" for n in range(50)] == databases(page)
+    page.get_by_role("link", name="Next page").click()
+    page.get_by_role("link", name="Next page").click()
+    assert [f"db{n:03}" for n in range(100, 120)] == databases(page)
+    receiver.delete("/servers/s110")
+    expect(page.get_by_role("rowheader", name="db110")).to_have_count(0)
+    assert 19 == len(databases(page))
+    page.get_by_role("link", name="First page").click()
+    assert f"{reader.url}/" == page.url
+    assert [f"db{n:03}" for n in range(50)] == databases(page)
+
+
+def test_row_leads_to_the_server_and_back(reader: Reader, receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b c?d#e", database="acme"))
+    page = reader.open()
+
+    page.get_by_role("link", name="acme", exact=True).click()
+    expect(page.get_by_role("heading", name="acme", level=1)).to_be_visible()
+    assert f"{reader.url}/server/a%2Fb%20c%3Fd%23e" == page.url
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b c?d#e", odoo_version="20.0"))
+    expect(page.locator('[data-field="odoo_version"] dd')).to_have_text("20.0")
+    expect(page.locator("#timeline .says").first).to_have_text("was upgraded")
+    page.get_by_role("link", name="All servers").click()
+    assert ["acme"] == databases(page)
+
+
+def test_page_of_a_server_tells_when_it_is_deleted_and_when_it_is_back(
+    reader: Reader, receiver: httpx.Client
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    page = reader.open("/server/acme_web-1")
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    receiver.delete("/servers/acme_web-1")
+    expect(page.get_by_role("heading", name="There is no such server")).to_be_visible()
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    expect(page.get_by_role("heading", name="acme", level=1)).to_be_visible()
+    reader.expect_complaint("404")
+
+
+def test_lost_connection_is_marked_and_found_again(reader: Reader, receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    page = reader.open()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    page.context.set_offline(True)
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_version="20.0"))
+    expect(page.locator("#connection")).to_have_text("Lost, trying again")
+    assert ["acme"] == databases(page)
+    page.context.set_offline(False)
+    expect(page.get_by_role("cell", name="20.0")).to_be_visible()
+    expect(page.locator("#connection")).to_have_text(re.compile("Live|Every 10 s"))
+    reader.expect_complaint("ERR_INTERNET_DISCONNECTED")
+
+
+def test_page_that_found_the_database_away_comes_by_itself(
+    reader: Reader, receiver: httpx.Client, tmp_path: Path
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    rename(tmp_path, "servers", "gone")
+    page = reader.open()
+    expect(page.get_by_role("heading", name="The fleet cannot be read right now")).to_be_visible()
+
+    rename(tmp_path, "gone", "servers")
+    expect(page.get_by_role("rowheader", name="acme")).to_be_visible()
+    reader.expect_complaint("503")
+
+
+def test_pages_work_without_a_script(reader: Reader, receiver: httpx.Client) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(60)]
+    receiver.post("/heartbeats", json=fleet)
+    page = reader.open(java_script_enabled=False)
+
+    assert 50 == len(databases(page))
+    expect(page.locator("#connection")).to_be_hidden()
+    assert 1 == page.locator("noscript meta, meta[http-equiv=refresh]").count()
+    page.get_by_role("searchbox").fill("db5")
+    page.get_by_role("button", name="Search").click()
+    assert 11 == len(databases(page))
+    page.get_by_role("link", name="Clear all filters").click()
+    page.get_by_role("link", name="Next page").click()
+    assert 10 == len(databases(page))
+    page.locator("tr summary").first.click()
+    expect(page.get_by_text("sale_order_create").first).to_be_visible()
+    page.get_by_role("link", name="db9", exact=True).click()
+    expect(page.get_by_role("heading", name="db9", level=1)).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_hostile_names_show_as_text_and_break_nothing(
+    reader: Reader, receiver: httpx.Client, width: int
+) -> None:
+    for n, name in enumerate(HOSTILE):
+        known = messages.heartbeat(server_id=f"{n}{name}"[:255], database=name)
+        receiver.post("/heartbeat", json=known)
+        changed = {"hostname": name, "capabilities": [name, "b"], "odoo_stage": name}
+        answer = receiver.post("/heartbeat", json={**known, **changed, "odoo_version": name})
+        assert 200 == answer.status_code
+    page = reader.open(width=width)
+
+    assert sorted(HOSTILE) == sorted(databases(page))
+    assert fits(page)
+    for name in HOSTILE:
+        row = page.locator("tbody tr").filter(has=page.get_by_text(name, exact=True)).first
+        row.locator("summary").click()
+    assert fits(page)
+    for n, name in enumerate(HOSTILE):
+        page.goto(f"{reader.url}/?{httpx.QueryParams({'stage': name, 'q': name})}")
+        assert [name] == databases(page)
+        assert fits(page)
+        page.get_by_role("rowheader").get_by_role("link").click()
+        expect(page.locator("h1")).to_have_text(name)
+        expect(page.locator('[data-field="server_id"] dd')).to_have_text(f"{n}{name}"[:255])
+        assert f"{name}: up · Odoo MCP Fleet" == page.title()
+        assert fits(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.usefixtures("past")
+def test_nothing_serious_stands_in_the_way_of_anybody(
+    reader: Reader, receiver: httpx.Client, scheme: str
+) -> None:
+    down = receiver.get("/servers?state=down").json()["servers"][0]["server_id"]
+    twin = next(s for s in receiver.get("/servers").json()["servers"] if s.get("twin_of"))
+    page = reader.open(color_scheme=scheme, reduced_motion="reduce")
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    paths = ["/?limit=5", f"/server/{down}", f"/server/{twin['server_id']}"]
+    for path in [*paths, "/?q=nobody&stage=dev", "/server/nobody", "/?limit=x"]:
+        page.goto(f"{reader.url}{path}")
+        for details in page.locator("summary").all()[:3]:
+            details.click()
+        assert [] == serious(page), path
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in paths[:2]:
+        page.goto(f"{reader.url}{path}")
+        assert [] == serious(page), path
+        assert fits(page)
+    reader.expect_complaint("404")
+    reader.expect_complaint("400")
+
+
+def test_keyboard_reaches_everything(reader: Reader, receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    page = reader.open()
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.closest('[id]')?.id"))
+    assert {"tiles", "search", "chips", "servers", "news"} <= reached
+
+
+def never_loaded_again(page: Page) -> Callable[[], bool]:
+    """A question that is answered with yes as long as this is the page that it is now."""
+    page.evaluate("window.isStillHere = true")
+    return lambda: page.evaluate("window.isStillHere === true") is True
+
+
+def databases(page: Page) -> list[str]:
+    """Those listed, in their order."""
+    return page.get_by_role("rowheader").get_by_role("link").all_text_contents()
+
+
+def state_of(page: Page, database: str) -> Locator:
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=database, exact=True))
+    return row.locator(".state")
+
+
+def top_of(place: Locator) -> float:
+    """How far below the upper edge of the window it is, in pixels."""
+    box = place.bounding_box()
+    assert box is not None
+    return box["y"]
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing is cut off on the right."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def serious(page: Page) -> Sequence[tuple[str, list[str]]]:
+    """What axe finds, by rule, and where."""
+    found = Axe().run(page).response["violations"]
+    return [
+        (each["id"], [node["html"] for node in each["nodes"]])
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
+def rename(folder: Path, old: str, new: str) -> None:
+    with sqlite3.connect(folder / "fleet.db") as database:
+        database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    database.close()

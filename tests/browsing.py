@@ -1,0 +1,69 @@
+"""Somebody with a browser, for the tests."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+from attrs import field, frozen
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+__all__ = ["Reader", "chromium"]
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-lcd-text",
+]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The machine's own; it is not skipped where there is none."""
+    path = shutil.which("chromium")
+    assert path is not None, "there is no chromium on this machine"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        expect.set_options(timeout=8_000)  # less than the time after which a page asks anyway
+        yield browser
+        browser.close()
+
+
+@frozen
+class Reader:
+    """
+    Somebody who opens pages.
+
+    Attributes:
+        complaints: What the browser had to say of them; a violation of a policy is there too.
+        hosts: Who was asked for anything.
+    """
+
+    _chromium: Browser
+    _contexts: ExitStack
+    url: str
+    complaints: list[str] = field(factory=list)
+    hosts: set[str] = field(factory=set)
+
+    def open(self, path: str = "/", *, width: int = 1440, height: int = 900, **how: Any) -> Page:
+        """A page in a browser of its own."""
+        context = self._chromium.new_context(viewport={"width": width, "height": height}, **how)
+        self._contexts.callback(context.close)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(httpx.URL(request.url).host))
+        page.goto(f"{self.url}{path}")
+        return page
+
+    def expect_complaint(self, part: str) -> None:
+        """Forget that the browser has said what it had to say."""
+        assert any(part in each for each in self.complaints)
+        self.complaints[:] = [each for each in self.complaints if part not in each]

@@ -1,0 +1,234 @@
+"""A real Prometheus scrapes a real receiver, and finds the servers of the fleet through it."""
+
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import messages
+from servers import Process, receiver_process, wait_until
+
+DASHBOARD = json.loads((Path(__file__).parents[2] / "deploy/grafana/fleet.json").read_text())
+
+CONFIGURATION = """
+global:
+  scrape_interval: 1s
+scrape_configs:
+  - job_name: fleet
+    static_configs:
+      - targets: ["127.0.0.1:{port}"]
+  - job_name: servers
+    http_sd_configs:
+      - url: http://127.0.0.1:{port}/sd/prometheus
+        refresh_interval: 1s
+    relabel_configs:
+      - source_labels: [__meta_fleet_odoo_version]
+        target_label: odoo_version
+"""
+
+Labels = dict[str, str]
+
+
+class Prometheus:
+    """A running Prometheus, and how to ask it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self._url}/-/ready", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def query(self, expression: str) -> list[tuple[Labels, float]]:
+        """Each time series at this moment. Fails when Prometheus calls it an error."""
+        found = self._ask("query", query=expression)["result"]
+        return [(each["metric"], float(each["value"][1])) for each in found]
+
+    def targets(self) -> dict[str, Labels]:
+        """The labels of each server that it scrapes, and `url`, by its `server_id`."""
+        return {
+            target["labels"]["server_id"]: {**target["labels"], "url": target["scrapeUrl"]}
+            for target in self._ask("targets", state="active")["activeTargets"]
+            if target["scrapePool"] == "servers"
+        }
+
+    def failures(self) -> float:
+        """How often it could not read the list of targets."""
+        page = httpx.get(f"{self._url}/metrics", trust_env=False).text
+        (found,) = [s for s in page.splitlines() if s.startswith("prometheus_sd_http_failures_t")]
+        return float(found.split()[1])
+
+    def _ask(self, path: str, **parameters: str) -> Any:
+        answer = httpx.get(f"{self._url}/api/v1/{path}", params=parameters, trust_env=False).json()
+        assert "success" == answer["status"], answer
+        return answer["data"]
+
+
+@contextmanager
+def running_prometheus(folder: Path, receiver: Process) -> Iterator[Prometheus]:
+    """Debian's Prometheus; when it does not start, the tests fail: none may be skipped."""
+    (folder / "prometheus.yml").write_text(CONFIGURATION.format(port=receiver.port))
+    address = f"127.0.0.1:{free_port()}"
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                program("prometheus"),
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        prometheus = Prometheus(f"http://{address}")
+        wait_until(lambda: process.poll() is not None or prometheus.is_ready())
+        assert process.poll() is None, (folder / "prometheus.log").read_text()
+        yield prometheus
+    finally:
+        process.kill()  # what it has stored goes with its folder
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """It knows of a server that can be scraped, being itself, and of one that cannot."""
+    folder = tmp_path_factory.mktemp("receiver")
+    with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{database(folder)}") as process:
+        # With an hour to their next heartbeat they stay up as long as the tests run.
+        near = messages.heartbeat(heartbeat_interval_seconds=3600, endpoint_url=process.url)
+        far = messages.slim(
+            heartbeat_interval_seconds=3600, server_id="far", hostname="far.invalid", port=8768
+        )
+        url = f"{process.url}/heartbeats"
+        httpx.post(url, json=[near, far, {}], trust_env=False).raise_for_status()
+        yield process
+
+
+@pytest.fixture(scope="module")
+def prometheus(receiver: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """It has found the servers, and scraped those that can be."""
+    with running_prometheus(tmp_path_factory.mktemp("prometheus"), receiver) as prometheus:
+        wait_until(lambda: len(prometheus.query('up{job="servers"}')) == 2)
+        yield prometheus
+
+
+def database(folder: Path) -> Path:
+    return folder / "fleet.db"
+
+
+def program(name: str) -> str:
+    path = shutil.which(name)
+    assert path is not None, f"there is no {name} here; install it with: apt-get install prometheus"
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def queries() -> list[str]:
+    """Every query of the dashboard, as Grafana would ask it."""
+    asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return [each.replace("$job", ".+").replace("$__rate_interval", "1m") for each in asked]
+
+
+def by(label: str, found: list[tuple[Labels, float]]) -> dict[str, float]:
+    """The values by a label, which is empty where it is not there."""
+    return {labels.get(label, ""): value for labels, value in found}
+
+
+def test_receiver_is_scraped(receiver: Process, prometheus: Prometheus) -> None:
+    instance = f"127.0.0.1:{receiver.port}"
+
+    assert [({"__name__": "up", "instance": instance, "job": "fleet"}, 1.0)] == prometheus.query(
+        'up{job="fleet"}'
+    )
+    assert {"production": 1, "": 1} == by(
+        "stage", prometheus.query('sum by (stage) (fleet_servers{job="fleet", state="up"})')
+    )
+    assert {"accepted": 2, "refused": 1} == by(
+        "outcome", prometheus.query('sum by (outcome) (fleet_messages_total{job="fleet"}) > 0')
+    )
+
+
+def test_servers_are_found(receiver: Process, prometheus: Prometheus) -> None:
+    assert {
+        "acme_web-1": {
+            "server_id": "acme_web-1",
+            "stage": "production",
+            "version": "1.0.0",
+            "database": "acme",
+            "odoo_version": "19.0",
+            "instance": f"127.0.0.1:{receiver.port}",
+            "job": "servers",
+            "url": f"{receiver.url}/metrics",
+        },
+        "far": {
+            "server_id": "far",
+            "instance": "far.invalid:8768",
+            "job": "servers",
+            "url": "http://far.invalid:8768/metrics",
+        },
+    } == prometheus.targets()
+
+
+def test_servers_are_scraped_where_they_are(prometheus: Prometheus) -> None:
+    assert {"acme_web-1": 1, "far": 0} == by("server_id", prometheus.query('up{job="servers"}'))
+
+
+@pytest.mark.parametrize("query", queries())
+def test_queries_of_the_dashboard_find_something(prometheus: Prometheus, query: str) -> None:
+    # Those who ask what happened ask for more than nothing, and lately nothing has.
+    wait_until(lambda: bool(prometheus.query(query.removesuffix(" > 0"))))
+
+    prometheus.query(query)
+
+
+def test_fleets_of_the_dashboard_are_found(prometheus: Prometheus) -> None:
+    (variable,) = [v for v in DASHBOARD["templating"]["list"] if v["name"] == "job"]
+
+    assert "label_values(fleet_build_info, job)" == variable["definition"]
+    assert {"fleet": 1, "servers": 1} == by(
+        "job", prometheus.query("count by (job) (fleet_build_info)")
+    )
+
+
+def test_promtool_finds_no_fault(receiver: Process) -> None:
+    page = httpx.get(f"{receiver.url}/metrics", trust_env=False).content
+
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"],
+        input=page,
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
+
+
+def test_targets_stay_while_the_database_is_away(receiver: Process, prometheus: Prometheus) -> None:
+    before, failures = prometheus.targets(), prometheus.failures()
+    with closing(sqlite3.connect(database(receiver.log.parent))) as other:
+        other.execute("ALTER TABLE servers RENAME TO gone")
+        try:
+            wait_until(lambda: prometheus.failures() > failures + 1)
+            meanwhile = prometheus.targets()
+        finally:
+            other.execute("ALTER TABLE gone RENAME TO servers")
+
+    assert before == meanwhile
+    assert 2 == len(before)

@@ -1,0 +1,77 @@
+"""From what was posted to what became of it."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+import httpx
+import pytest
+
+import messages
+from contract import Heartbeat, InvalidMessage, MalformedJSON
+from receiver.app import create_app
+from receiver.decoding import Reader
+from receiver.intake import Submission, take_in
+from servers import Clock, serve
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+class Large:
+    """Something that is in use while a body is read."""
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is not let go of at once stays."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_refused_body_keeps_nothing_that_was_used_to_read_it(no_collector: None) -> None:
+    kept = []
+
+    def read(_: bytes) -> list[Heartbeat]:
+        large = Large()
+        kept.append(weakref.ref(large))
+        try:
+            int("no number")
+        except ValueError as error:
+            raise MalformedJSON("not valid JSON") from error
+
+    (outcome,) = take_in(lambda _: [], [Submission(b"", read, NOON)])
+
+    assert isinstance(outcome, MalformedJSON)
+    assert [None] == [reference() for reference in kept]
+
+
+@pytest.mark.parametrize("item", [b"0", b'{"x": 1e999}', b'{"server_id": "\\u0000"}'])
+def test_a_refused_item_keeps_nothing_that_was_used_to_read_it(item: bytes) -> None:
+    (error,) = Reader(Heartbeat).read_list(b"[%b]" % item, at_most=1)
+
+    assert isinstance(error, InvalidMessage)
+    assert (None, None, None) == (error.__traceback__, error.__cause__, error.__context__)
+
+
+def test_an_item_that_cannot_be_read_refuses_itself_only(receiver: httpx.Client) -> None:
+    beat = b'{"server_id": "a"}, {"server_id": "b", "port": 0, "of_another_version": 1e999}'
+
+    answer = receiver.post(
+        "/heartbeats", content=b"[%b]" % beat, headers={"Content-Type": "application/json"}
+    ).json()
+
+    assert (1, 1) == (answer["accepted"], answer["rejected"])
+    assert "not valid JSON" in answer["results"][1]["errors"][0]["message"]
+
+
+def test_an_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
+    counts = []
+    for _ in range(3):
+        with serve(app) as receiver:
+            answer = receiver.post("/heartbeat", json=messages.slim())
+            counts.append(answer.json()["heartbeat_count"])
+
+    assert [1, 2, 3] == counts

@@ -1,0 +1,97 @@
+"""A fleet in a store, looked after by hand, for the tests."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from attrs import evolve
+
+from contract import EventKind, Heartbeat, Registration, ServerRecord
+from receiver.batch import Incoming
+from receiver.store import EVERYTHING, Filter, SqlStore
+from receiver.sweep import Look, Rules
+from receiver.timeline import ALL, Choice
+from servers import Clock
+
+__all__ = ["Watched"]
+
+
+class Watched:
+    """
+    Some servers, and the time, which a test moves.
+
+    Attributes:
+        store: Where they are.
+        heard_since: Since when they can be heard.
+    """
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store = store
+        self.clock = Clock()
+        self.heard_since = self.clock.now
+        self.rules = Rules()
+
+    @property
+    def now(self) -> datetime:
+        return self.clock.now
+
+    def beat(self, *ids: str, **said: Any) -> None:
+        """Hear a heartbeat of each, with this in it."""
+        self.store.apply(
+            [Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids]
+        )
+
+    def register(self, *ids: str, **said: Any) -> None:
+        """Hear a registration of each, with this in it."""
+        self.store.apply(
+            [Incoming(Registration(server_id=each, **said), self.now) for each in ids]
+        )
+
+    def look(self) -> Look:
+        return Look(now=self.now, heard_since=self.heard_since, rules=self.rules)
+
+    def sweep(self) -> None:
+        """Look at all that are due, and again: whoever is down was late first."""
+        for _ in range(2):
+            while self.store.sweep(self.look()):
+                pass
+
+    def go_on(self, seconds: float, *alive: str, every: float = 30.0) -> None:
+        """Let time pass, in which some are heard; look now and then."""
+        until = self.now + timedelta(seconds=seconds)
+        while self.now < until:
+            self.clock.advance(min(every, (until - self.now).total_seconds()))
+            if alive:
+                self.beat(*alive)
+            self.sweep()
+
+    def record(self, server_id: str) -> ServerRecord:
+        record = self.store.get(server_id)
+        assert record is not None
+        return record
+
+    def state(self, server_id: str) -> str:
+        """As it was last noticed."""
+        return self.record(server_id).state.value
+
+    def ids(self, **wanted: str) -> list[str]:
+        """Who is found."""
+        matching = evolve(EVERYTHING, **wanted)
+        assert isinstance(matching, Filter)
+        return [each.server_id for each in self.store.page(matching, after=None, limit=1000)]
+
+    def told(
+        self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)
+    ) -> list[tuple[str, str | None]]:
+        """What has happened, oldest first: which kind, to whom."""
+        return [
+            (each.event.kind.value, each.event.server_id)
+            for each in self.store.events_after(0, Choice(server_id=of), limit=100_000)
+            if each.event.kind not in but
+        ]
+
+    def details(self, kind: EventKind) -> list[dict[str, Any]]:
+        """What events of a kind say."""
+        choice = evolve(ALL, kinds=frozenset({kind}))
+        found = self.store.events_after(0, choice, limit=100_000)
+        return [dict(each.event.details) for each in found]
