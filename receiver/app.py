@@ -73,6 +73,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            watch.close()
             writer.close()
             store.close()
 

@@ -43,7 +43,7 @@ class History:
     @classmethod
     def of(cls, record: ServerRecord, events: Iterable[Event], now: datetime) -> "History":
         """The history of a server, of which events tell in their order."""
-        spans = []
+        spans: list[Span] = []
         state, since = "up", record.first_seen
         for event in events:
             after = _STATE_AFTER.get(event.kind)

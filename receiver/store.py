@@ -298,7 +298,8 @@ class SqlStore:
         return trimmed == _MOST_TRIMMED
 
     def close(self) -> None:
-        self._writing.close()
+        with self._turn:
+            self._writing.close()
         self._engine.dispose()
 
     @contextmanager

@@ -103,7 +103,9 @@ def _chosen(connection: Connection, choice: Choice) -> Select[Any]:
     if choice.kinds:
         query = query.where(events.c.kind.in_(choice.kinds))
     if choice.server_id is not None:
-        query = query.where(events.c.server_id.in_(_with_predecessors(connection, choice.server_id)))
+        query = query.where(
+            events.c.server_id.in_(_with_predecessors(connection, choice.server_id))
+        )
     if choice.since is not None:
         # The index of times leads to about the place; clocks of receivers may differ a little.
         first = select(events.c.id).where(events.c.at >= choice.since)

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from time import monotonic
 
-from anyio import to_thread
 from attrs import field, frozen
 
 from receiver.errors import StoreUnavailable
@@ -62,16 +62,18 @@ class Watch:
         self._habits = habits
         self._clock = clock
         self._elapsed = elapsed
+        self._thread = ThreadPoolExecutor(1, "watch")
         self._present = self._trimmed = self._last = float("-inf")
         self.heard_since: datetime | None = None
 
     async def run(self) -> None:
         """Look, until cancelled."""
         is_away = False
+        loop = asyncio.get_running_loop()
         while True:
             is_more_due = False
             try:
-                is_more_due = await to_thread.run_sync(self.look)
+                is_more_due = await loop.run_in_executor(self._thread, self.look)
             except StoreUnavailable as error:
                 if not is_away:
                     _log.warning("Nobody looks after the servers: %s", error)
@@ -81,6 +83,10 @@ class Watch:
             else:
                 is_away = False
             await asyncio.sleep(0 if is_more_due else self._habits.look_seconds)
+
+    def close(self) -> None:
+        """Let go of the thread, once what it does is done."""
+        self._thread.shutdown()
 
     def look(self) -> bool:
         """Look at some of the servers that are due; whether more are. Raises StoreUnavailable."""

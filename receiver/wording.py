@@ -28,7 +28,7 @@ STATES = {
     State.UP: "Heard as promised",
     State.NEW: "Registered, no heartbeat yet",
     State.LATE: "Missed two heartbeats",
-    State.DOWN: "Missed four heartbeats or more",
+    State.DOWN: "Missed four heartbeats",
 }
 
 FACTS = {
@@ -119,13 +119,39 @@ class Strip:
     A bar shows the worst of its time, so that a short silence is seen too.
 
     Attributes:
-        paths: The same as one SVG path for each state.
+        start: When the first bar begins.
+        length: How much time each bar is.
+        states: Of each bar.
         says: The same in words.
     """
 
-    bars: list[Bar]
-    paths: dict[str, str]
+    start: datetime
+    length: timedelta
+    states: list[str]
     says: str
+
+    @property
+    def bars(self) -> list[Bar]:
+        """Each for itself, with its time."""
+        times = [self.start + n * self.length for n in range(len(self.states) + 1)]
+        return [
+            Bar(
+                x=_STEP * n,
+                width=_STEP - 1,
+                state=state,
+                title=f"{times[n]:%d %b %H:%M} to {times[n + 1]:%H:%M}: {state}",
+            )
+            for n, state in enumerate(self.states)
+        ]
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """All that are in a state as one SVG path."""
+        paths: dict[str, str] = {}
+        for n, state in enumerate(self.states):
+            bar = f"M{_STEP * n} 0h{_STEP - 1}v10h-{_STEP - 1}z"
+            paths[state] = paths.get(state, "") + bar
+        return paths
 
 
 def exactly(moment: datetime) -> str:
@@ -249,23 +275,11 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
         for n in range(first, last + 1):
             worst[n] = max(worst[n], span.state, key=_RANK.__getitem__)
 
-    drawn = [
-        Bar(
-            x=_STEP * n,
-            width=_STEP - 1,
-            state=state,
-            title=f"{start + n * length:%d %b %H:%M} to {start + (n + 1) * length:%H:%M}: {state}",
-        )
-        for n, state in enumerate(worst)
-    ]
-    paths: dict[str, str] = {}
-    for bar in drawn:
-        paths[bar.state] = paths.get(bar.state, "") + f"M{bar.x} 0h{bar.width}v10h-{bar.width}z"
     said = ", ".join(
         f"{state} for {duration(time.total_seconds())}"
         for state, time in sorted(total.items(), key=lambda item: item[1], reverse=True)
     )
-    return Strip(bars=drawn, paths=paths, says=said or "not known")
+    return Strip(start=start, length=length, states=worst, says=said or "not known")
 
 
 _STEP = 4

@@ -37,15 +37,11 @@ class Watched:
 
     def beat(self, *ids: str, **said: Any) -> None:
         """Hear a heartbeat of each, with this in it."""
-        self.store.apply(
-            [Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids]
-        )
+        self.store.apply([Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids])
 
     def register(self, *ids: str, **said: Any) -> None:
         """Hear a registration of each, with this in it."""
-        self.store.apply(
-            [Incoming(Registration(server_id=each, **said), self.now) for each in ids]
-        )
+        self.store.apply([Incoming(Registration(server_id=each, **said), self.now) for each in ids])
 
     def look(self) -> Look:
         return Look(now=self.now, heard_since=self.heard_since, rules=self.rules)

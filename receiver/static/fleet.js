@@ -207,6 +207,7 @@ document.addEventListener("change", (event) => {
 document.addEventListener("input", (event) => {
   if (event.target.type !== "search") return;
   history.replaceState(null, "", addressOf(event.target.form));
+  document.getElementById("servers")?.setAttribute("aria-busy", "true"); // until it is renewed
   soon(250);
 });
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 import messages
-from servers import Clock
+from servers import Clock, wait_until
 
 
 def fill(receiver: httpx.Client, *ids: str) -> None:
@@ -107,6 +107,143 @@ def test_pages_of_those_that_match_hold_each_once(receiver: httpx.Client) -> Non
 
     assert (["s1", "s3", "s5"], ["s7"]) == (listed(first), listed(second))
     assert second.json()["next_cursor"] is None
+
+
+def test_servers_are_found_by_the_state_that_was_noticed(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    fill(receiver, "down")
+    clock.advance(121)
+    wait_until(lambda: ["down"] == listed(receiver.get("/servers?state=late")))
+    clock.advance(120)
+    wait_until(lambda: ["down"] == listed(receiver.get("/servers?state=down")))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", database_uuid="u"))
+    fill(receiver, "late")
+    clock.advance(121)
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="new-one", database_uuid="u"))
+    receiver.post("/register", json=messages.registration(server_id="new"))
+    wait_until(
+        lambda: (
+            (["late"], ["old"])
+            == (
+                listed(receiver.get("/servers?state=late")),
+                listed(receiver.get("/servers?state=superseded")),
+            )
+        )
+    )
+
+    found = {
+        query: listed(receiver.get(f"/servers?{query}"))
+        for query in (
+            "state=new",
+            "state=up",
+            "state=late&q=late",
+            "state=late&database=acme",
+            "state=superseded&database=acme",
+            "database=acme",
+            "q=o",
+            "state=down&sort=-last_seen",
+            "",
+        )
+    }
+    assert {
+        "state=new": ["new"],
+        "state=up": ["new-one"],
+        "state=late&q=late": ["late"],
+        "state=late&database=acme": [],
+        "state=superseded&database=acme": ["old"],
+        "database=acme": ["new", "new-one"],
+        "q=o": ["down", "new-one"],
+        "state=down&sort=-last_seen": ["down"],
+        "": ["down", "late", "new", "new-one"],
+    } == found
+
+
+@pytest.mark.parametrize(
+    ("q", "ids"),
+    [
+        ("", ["50%", "5OO", "a\\b", "a_b", "axb", "é/1"]),
+        ("acme", ["50%"]),
+        ("ACME", ["50%"]),
+        ("web-", ["5OO"]),
+        ("Web-ONE", ["5OO"]),
+        ("5oo", ["5OO"]),
+        ("%", ["50%"]),
+        ("a_", ["a_b"]),
+        ("_", ["a_b"]),
+        ("\\", ["a\\b"]),
+        ("a\\B", ["a\\b"]),
+        ("/", ["é/1"]),
+        ("é", ["é/1"]),
+        ("nobody", []),
+        ("'", []),
+    ],
+)
+def test_text_is_found_as_it_is_in_either_case(
+    receiver: httpx.Client, q: str, ids: list[str]
+) -> None:
+    fleet = [
+        messages.slim(server_id="50%", database="Acme"),
+        messages.slim(server_id="5OO", hostname="wEb-one"),
+        *(messages.slim(server_id=each) for each in ("a_b", "axb", "a\\b", "é/1")),
+    ]
+    receiver.post("/heartbeats", json=fleet)
+
+    answer = receiver.get("/servers", params={"q": q, "total": "true"})
+
+    assert (ids, len(ids)) == (listed(answer), answer.json()["total"])
+
+
+ORDERS = ["server_id", "-server_id", "first_seen", "-first_seen", "last_seen", "-last_seen"]
+
+
+def in_order(receiver: httpx.Client, clock: Clock) -> dict[str, list[str]]:
+    """Servers of which some were first or last seen at the same moment, and their orders."""
+    first = dict.fromkeys("dab", 0) | dict.fromkeys("ec", 1) | dict.fromkeys("fg", 2)
+    last = dict.fromkeys("bfg", 2) | dict.fromkeys("ad", 3) | dict.fromkeys("ce", 4)
+    for time in range(5):
+        fill(receiver, *(each for each in first if time in (first[each], last[each])))
+        clock.advance(1)
+    by: dict[str, list[str]] = {
+        "server_id": sorted(first),
+        "first_seen": sorted(first, key=lambda each: (first[each], each)),
+        "last_seen": sorted(last, key=lambda each: (last[each], each)),
+    }
+    return by | {f"-{name}": ids[::-1] for name, ids in by.items()}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_pages_in_any_order_hold_every_server_once(
+    receiver: httpx.Client, clock: Clock, limit: int
+) -> None:
+    expected = in_order(receiver, clock)
+
+    found: dict[str, list[str]] = {order: [] for order in ORDERS}
+    for order in ORDERS:
+        query = {"sort": order, "limit": str(limit)}
+        cursor = ""
+        while cursor is not None:
+            answer = receiver.get("/servers", params=query)
+            found[order] += listed(answer)
+            query["cursor"] = cursor = answer.json()["next_cursor"]
+
+    assert expected == found
+
+
+@pytest.mark.parametrize(
+    ("order", "rest"), [("first_seen", ["f", "g", "new"]), ("-first_seen", ["c", "d", "b", "a"])]
+)
+def test_pages_by_time_stay_right_while_servers_come_and_go(
+    receiver: httpx.Client, clock: Clock, order: str, rest: list[str]
+) -> None:
+    in_order(receiver, clock)
+    limit = {"first_seen": "5", "-first_seen": "3"}[order]
+    query = {"sort": order, "limit": limit}
+    cursor = receiver.get("/servers", params=query).json()["next_cursor"]
+    receiver.delete("/servers/e")
+    fill(receiver, "new", "d")
+
+    assert rest == listed(receiver.get("/servers", params={"sort": order, "cursor": cursor}))
 
 
 def test_a_server_that_changes_is_found_by_what_it_is_now(receiver: httpx.Client) -> None:

@@ -238,6 +238,120 @@ def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: s
     assert message == answer.json()["detail"]
 
 
+STATES = "new, up, late, down, superseded"
+ORDERS = "server_id, -server_id, first_seen, -first_seen, last_seen, -last_seen"
+KINDS = (
+    "registered, moved, restarted, upgraded, capabilities_changed, stage_changed, updated, late, "
+    "down, recovered, rebuilt, twin, deleted, fleet_silent"
+)
+SINCE = "expected an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
+CURSOR = "expected the next_cursor of an earlier answer"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/servers?state=dead", f"state: expected one of {STATES}"),
+        ("/servers?state=", f"state: expected one of {STATES}"),
+        ("/servers?sort=hostname", f"sort: expected one of {ORDERS}"),
+        ("/servers?sort=", f"sort: expected one of {ORDERS}"),
+        ("/servers?q=a%00b", "q: expected text without a NUL"),
+        ("/servers?q=a&q=b", "q: is there more than once"),
+        ("/servers?kind=late", "kind: is no parameter here; these are: limit, cursor, total"),
+        ("/events?kind=death", f"kind: expected one of {KINDS}"),
+        ("/events?kind=late&kind=", f"kind: expected one of {KINDS}"),
+        ("/events?since=yesterday", f"since: {SINCE}"),
+        ("/events?since=", f"since: {SINCE}"),
+        ("/events?since=2026-01-31T12:00:00", f"since: {SINCE}"),
+        ("/events?since=0001-01-01T00:00:00%2B23:00", f"since: {SINCE}"),
+        ("/events?since=2026-01-31T12:00:00Z&since=2026-01-31T12:00:00Z", "since: is there more"),
+        ("/events?server_id=a%00b", "server_id: expected text without a NUL"),
+        ("/events?server_id=a&server_id=b", "server_id: is there more than once"),
+        ("/events?limit=1001", "limit: expected a whole number from 1 to 1000"),
+        ("/events?total=true", "total: is no parameter here; these are: limit, cursor, since"),
+        ("/servers/a/events?server_id=a", "server_id: is no parameter here; these are: limit"),
+        ("/servers/a/events?since=now", f"since: {SINCE}"),
+        ("/events/stream?since=2026-01-31T12:00:00Z", "since: is no parameter here; these are:"),
+        ("/events/stream?kind=death", f"kind: expected one of {KINDS}"),
+        *(
+            (f"/events?cursor={cursor}", f"cursor: {CURSOR}")
+            for cursor in (
+                "",
+                "!",
+                "e30=",
+                "W10=",
+                "WzBd",
+                "Wy0xXQ==",
+                "WzEsMV0=",
+                "WyJhIl0=",
+                "W3RydWVd",
+                "WzEuMF0=",
+                "Wzk5OTk5OTk5OTk5OTk5OTk5OTld",
+                "W251bGxd",
+                "\u0661",
+                "MQ==",
+            )
+        ),
+        *(
+            (f"/servers?sort=last_seen&cursor={cursor}", f"cursor: {CURSOR}")
+            for cursor in (
+                "",
+                "WyJhIiwgIjEiXQ==",
+                "WyJhIiwgdHJ1ZV0=",
+                "WyJhIiwgMS41XQ==",
+                "WyJhIiwgMSwgMV0=",
+                "WyJhIiwgOTk5OTk5OTk5OTk5OTk5OTk5OV0=",
+                "WyJcdTAwMDAiLCAxXQ==",
+                "WzEsIDFd",
+            )
+        ),
+    ],
+)
+def test_what_cannot_be_asked_for_is_named(receiver: httpx.Client, path: str, message: str) -> None:
+    answer = receiver.get(path)
+
+    problem = answer.json()
+    assert (400, "invalid_parameter") == (answer.status_code, problem["code"])
+    assert problem["detail"].startswith(message)
+    assert [message.partition(":")[0]] == [error["path"] for error in problem["errors"]]
+
+
+def test_every_wrong_parameter_is_named(receiver: httpx.Client) -> None:
+    answer = receiver.get("/events?kind=death&since=now&limit=0&cursor=x&colour=red")
+
+    assert ["kind", "since", "limit", "cursor", "colour"] == [
+        error["path"] for error in answer.json()["errors"]
+    ]
+
+
+@pytest.mark.parametrize("of", ORDERS.split(", "))
+def test_cursor_of_a_list_in_another_order_is_refused(receiver: httpx.Client, of: str) -> None:
+    receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in "ab"])
+    query = {"sort": of, "limit": "1"}
+    cursor = receiver.get("/servers", params=query).json()["next_cursor"]
+
+    for sort in ORDERS.split(", "):
+        answer = receiver.get("/servers", params={"sort": sort, "cursor": cursor})
+        if sort == of:
+            assert 200 == answer.status_code
+        else:
+            assert (400, "cursor: is of a list in another order") == (
+                answer.status_code,
+                answer.json()["detail"],
+            )
+
+
+def test_long_text_is_looked_for_like_any_other(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.slim(database="a" * 50_000))
+
+    found = [
+        receiver.get("/servers", params={"q": letter * 30_000}).json()["count"] for letter in "ab"
+    ]
+    assert [1, 0] == found
+    answer = receiver.get("/servers", params={"q": "a" * 50_000})
+    assert answer.status_code in (200, 400)
+
+
 def test_unknown_path_is_not_found(receiver: httpx.Client) -> None:
     answer = receiver.get("/nowhere")
 

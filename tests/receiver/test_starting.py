@@ -1,20 +1,24 @@
 """What stops a start, and the sentence that says so."""
 
+import asyncio
 import sqlite3
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
+import messages
 from contract import Heartbeat
 from postgres import Postgres
+from receiver.app import create_app
 from receiver.batch import Incoming
 from receiver.databases import database_of
 from receiver.errors import InvalidSetting, StoreUnavailable
 from receiver.settings import read_settings
 from receiver.store import SqlStore
+from servers import Clock, serve, wait_until
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -38,6 +42,87 @@ def test_postgresql_by_another_driver_is_refused_with_the_right_one(url: str) ->
 def test_database_in_memory_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"such as sqlite:///fleet\.db"):
         read_settings({"FLEET_DATABASE_URL": url})
+
+
+def test_settings_of_the_watch_have_defaults_and_are_read() -> None:
+    defaults = read_settings({})
+    said = read_settings({"FLEET_EVENT_RETENTION_DAYS": "7", "FLEET_SILENT_SHARE": "0.75"})
+
+    assert (timedelta(days=90), 0.5) == (defaults.event_retention, defaults.silent_share)
+    assert (timedelta(days=7), 0.75) == (said.event_retention, said.silent_share)
+
+
+@pytest.mark.parametrize("days", ["1", "36500", "007"])
+def test_days_of_retention_are_whole(days: str) -> None:
+    found = read_settings({"FLEET_EVENT_RETENTION_DAYS": days}).event_retention
+
+    assert timedelta(days=int(days)) == found
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        "",
+        "0",
+        "-1",
+        "1.5",
+        "36501",
+        "9" * 5000,
+        "1000000",
+        "0000019999999999",
+        "\u0661",
+        "²",
+        "90 ",
+        "1e2",
+    ],
+)
+def test_other_days_of_retention_are_refused(days: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_EVENT_RETENTION_DAYS: .* from 1 to 36500$"):
+        read_settings({"FLEET_EVENT_RETENTION_DAYS": days})
+
+
+@pytest.mark.parametrize("share", ["0.5", "1", "1.0", "0.999", ".6"])
+def test_share_may_be_half_or_more(share: str) -> None:
+    assert float(share) == read_settings({"FLEET_SILENT_SHARE": share}).silent_share
+
+
+@pytest.mark.parametrize("share", ["", "0", "0.49", "1.01", "-1", "50%", "nan", "inf", "half"])
+def test_another_share_is_refused(share: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_SILENT_SHARE: .* from 0\.5 to 1$"):
+        read_settings({"FLEET_SILENT_SHARE": share})
+
+
+@pytest.mark.parametrize("name", ["FLEET_EVENT_RETENTION_DAYS", "FLEET_SILENT_SHARE"])
+def test_a_wrong_setting_stops_the_start(sqlite_url: str, name: str) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url, name: "much"})
+
+    async def start() -> None:
+        async with app.router.lifespan_context(app):
+            raise AssertionError("it has started")
+
+    with pytest.raises(InvalidSetting, match=name):
+        asyncio.run(start())
+
+
+def test_settings_of_the_watch_are_heeded(sqlite_url: str, clock: Clock) -> None:
+    environ = {
+        "FLEET_DATABASE_URL": sqlite_url,
+        "FLEET_EVENT_RETENTION_DAYS": "2",
+        "FLEET_SILENT_SHARE": "0.9",
+    }
+    beats = [messages.slim(server_id=f"s{n}") for n in range(10)]
+    with serve(create_app(environ=environ, clock=clock)) as first:
+        first.post("/heartbeats", json=beats)
+        clock.advance(100)
+        first.post("/heartbeats", json=beats[:2])
+        clock.advance(21)
+        wait_until(lambda: 8 == first.get("/events?kind=late").json()["count"])
+        silent = first.get("/events?kind=fleet_silent").json()["count"]
+    clock.advance(3 * 86400)
+    with serve(create_app(environ=environ, clock=clock)) as second:
+        wait_until(lambda: 0 == second.get("/events").json()["count"])
+
+    assert 0 == silent
 
 
 def test_every_text_arrives_whatever_encoding_the_environment_prefers(

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from alembic.migration import MigrationContext
 from attrs import fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
 from receiver.batch import Incoming
 from receiver.store import EVERYTHING, Filter, SqlStore
-from receiver.tables import metadata, servers
+from receiver.sweep import Look
+from receiver.tables import facet_value, facets, metadata, microseconds, servers
 from strategies import heartbeats, moments, registrations
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -134,6 +135,90 @@ def test_migration_lets_the_servers_that_are_there_be_found(
     store.close()
 
     assert [["a", "b"], ["a"], ["a", "b"], ["none"], ["b"], ["a"]] == found
+
+
+def facets_of(store: SqlStore) -> list[tuple[str, ...]]:
+    """By what servers are found, but the columns that are told."""
+    with store.connection() as connection:
+        rows = [*map(tuple, connection.execute(select(facets)))]
+    return sorted(row for row in rows if row[0] in ("database_uuid", "standing", "state"))
+
+
+def test_migration_lets_the_servers_that_are_there_be_looked_at(
+    database_url: str, engine: Engine
+) -> None:
+    """As soon as somebody watches, and after they had a chance to be heard."""
+    seen, long = microseconds(MOMENT), long_text(1_000)
+    with engine.begin() as connection:
+        migrate(connection, "0002")
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, odoo_stage, database, database_uuid,"
+                " first_seen, last_seen, heartbeat_count, revision)"
+                " VALUES (:id, :stage, 'acme', :uuid, 0, :seen, :count, 7)"
+            ),
+            [
+                {"id": "up", "stage": "dev", "uuid": "u", "seen": seen, "count": 3},
+                {"id": "new", "stage": None, "uuid": None, "seen": seen + 1, "count": 0},
+                {"id": "long", "stage": long, "uuid": long, "seen": seen, "count": 1},
+            ],
+        )
+
+    store = SqlStore(make_url(database_url))
+    kept = {each: store.get(each) for each in ("up", "new", "long")}
+    with store.connection() as connection:
+        query = select(servers.c.server_id, servers.c.due_at)
+        due = dict(map(tuple, connection.execute(query)))
+    turned = facets_of(store)
+    found = [
+        found_by(store, Filter(state="up")),
+        found_by(store, Filter(state="new")),
+        found_by(store, EVERYTHING),
+    ]
+    tally, last = dict(store.tally()), store.last_event()
+    look = Look(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
+    store.sweep(look)
+    swept = {each: store.get(each) for each in kept}
+    store.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
+    store.delete("long", MOMENT)
+    left = facets_of(store)
+    store.close()
+
+    up = ServerRecord(
+        server_id="up",
+        odoo_stage="dev",
+        database="acme",
+        database_uuid="u",
+        first_seen=datetime.fromtimestamp(0, timezone.utc),
+        last_seen=MOMENT,
+        heartbeat_count=3,
+        state=State.UP,
+        state_since=MOMENT,
+    )
+    assert up == kept["up"]
+    assert kept == swept
+    assert {"up": seen, "new": seen + 1, "long": seen} == due
+    assert [["long", "up"], ["new"], ["long", "new", "up"]] == found
+    digest = facet_value(long)
+    assert {("up", "dev"): 1, ("new", ""): 1, ("up", digest): 1} == tally
+    assert 0 == last
+    assert [
+        ("database_uuid", digest, "long"),
+        ("database_uuid", "u", "up"),
+        ("standing", "new/", "new"),
+        ("standing", "up/dev", "up"),
+        ("standing", f"up/{digest}", "long"),
+        ("state", "new", "new"),
+        ("state", "up", "long"),
+        ("state", "up", "up"),
+    ] == turned
+    assert [
+        ("database_uuid", "v", "up"),
+        ("standing", "new/", "new"),
+        ("standing", "up/dev", "up"),
+        ("state", "new", "new"),
+        ("state", "up", "up"),
+    ] == left
 
 
 def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:

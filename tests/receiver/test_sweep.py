@@ -8,7 +8,6 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -148,7 +147,7 @@ def test_whoever_is_heard_is_never_late(fleet: Watched) -> None:
 
 @pytest.mark.parametrize(("silent", "noticed"), [(119, False), (121, True), (500, True)])
 def test_recovery_is_told_of_a_silence_that_was(
-    fleet: Watched, silent: float, noticed: bool
+    fleet: Watched, silent: float, *, noticed: bool
 ) -> None:
     fleet.beat("a")
     fleet.go_on(silent, every=10)
@@ -225,13 +224,18 @@ def test_servers_that_speak_while_two_stores_look_are_late_only_when_they_were(
         at_once(
             fleet.sweep,
             beside.sweep,
-            lambda: [fleet.beat(*ids[n : n + 5]) for n in range(0, 60, 5)],
-            lambda: [beside.beat(each) for each in ids[::-7]],
+            lambda: beat_in_turn(fleet, [ids[n : n + 5] for n in range(0, 60, 5)]),
+            lambda: beat_in_turn(beside, [[each] for each in ids[::-7]]),
         )
 
     kinds = [kind for kind, _ in fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))]
     assert kinds.count("late") == kinds.count("recovered")
     assert {"up"} == {*map(fleet.state, ids)}
+
+
+def beat_in_turn(fleet: Watched, crowds: list[list[str]]) -> None:
+    for crowd in crowds:
+        fleet.beat(*crowd)
 
 
 # When to look
@@ -320,7 +324,7 @@ def plan(engine: Engine, query: Any, **values: Any) -> str:
 
 @pytest.mark.parametrize("late_statistics", [False, True])
 def test_a_look_at_nobody_reads_the_index_only(
-    fleet: Watched, engine: Engine, late_statistics: bool
+    fleet: Watched, engine: Engine, *, late_statistics: bool
 ) -> None:
     """Also when all have been put off since the database last took stock."""
     now = microseconds(fleet.now)
@@ -375,7 +379,7 @@ def quickest(fleet: Watched) -> float:
     ],
 )
 def test_silence_of_a_large_part_of_the_fleet_is_told_beside_theirs(
-    fleet: Watched, silent: int, of: int, is_told: bool
+    fleet: Watched, silent: int, of: int, *, is_told: bool
 ) -> None:
     ids = [f"s{n:03}" for n in range(of)]
     fleet.beat(*ids)
@@ -453,7 +457,9 @@ def test_a_fleet_that_falls_silent_another_time_is_told_again(fleet: Watched) ->
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.7, True), (0.71, False), (1.0, False)])
-def test_a_setting_says_what_is_a_large_part(fleet: Watched, share: float, is_told: bool) -> None:
+def test_a_setting_says_what_is_a_large_part(
+    fleet: Watched, share: float, *, is_told: bool
+) -> None:
     fleet.rules = Rules(share=share)
     ids = [f"s{n}" for n in range(10)]
     fleet.beat(*ids)
@@ -863,7 +869,10 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=steps)
 def test_whatever_happens_what_is_noticed_is_so(
     store: SqlStore, steps: list[tuple[float, list[str], dict[str, Any], bool]]

@@ -257,9 +257,7 @@ def test_a_look_that_takes_long_is_no_pause(fleet: Watched) -> None:
     assert 1000 == len(fleet.details(EventKind.LATE))
 
 
-def test_two_stores_agree_since_when_servers_can_be_heard(
-    store: SqlStore, other: SqlStore
-) -> None:
+def test_two_stores_agree_since_when_servers_can_be_heard(store: SqlStore, other: SqlStore) -> None:
     clock = Clock()
     told: list[datetime] = []
     barrier = Barrier(2)
@@ -396,9 +394,7 @@ def test_it_survives_that_the_database_is_away_and_says_so_once(
     ]
 
 
-def test_it_survives_whatever_goes_wrong(
-    fleet: Watched, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_it_survives_whatever_goes_wrong(fleet: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """Such as one who is told of events and cannot bear it."""
     fleet.beat("a")
     told: list[Event] = []
@@ -423,7 +419,7 @@ class running:  # noqa: N801 - it is used as a function
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._thread = Thread(target=lambda: asyncio.run(self._run()))
-        self._stop: Callable[[], None] = lambda: None
+        self._stop: Callable[[], object] = lambda: None
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -436,6 +432,6 @@ class running:  # noqa: N801 - it is used as a function
 
     async def _run(self) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.create_task(self._watch.run())
-        self._stop = lambda: loop.call_soon_threadsafe(task.cancel) and None
+        self._stop = lambda: loop.call_soon_threadsafe(task.cancel)
         with suppress(asyncio.CancelledError):
             await task

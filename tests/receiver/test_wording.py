@@ -188,7 +188,7 @@ def test_strip_shows_the_worst_of_each_bar() -> None:
 
     strip = wording.strip(spans, start=start, end=NOW, bars=4)
 
-    assert ["unknown", "up", "late", "up"] == [bar.state for bar in strip.bars]
+    assert ["unknown", "up", "late", "up"] == [bar.state for bar in strip.bars] == strip.states
     assert "31 Jan 10:00 to 11:00: late" == strip.bars[2].title
     assert "M4 0h3v10h-3zM12 0h3v10h-3z" == strip.paths["up"]
     assert "up for 2 h 58 min, late for 2 min" == strip.says
