@@ -153,7 +153,7 @@ async def list_servers(request: Request) -> Response:
     answer = {
         "servers": [sighting.to_json() for sighting in page.servers],
         "count": len(page.servers),
-        "next_cursor": page.next_after and write_cursor(page.next_after),
+        "next_cursor": page.next_after and write_cursor(query.order, page.next_after),
     }
     if query.total:
         answer["total"] = await _fleet(request).count(query.matching)

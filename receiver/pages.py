@@ -96,7 +96,7 @@ async def fleet_page(request: Request) -> Response:
         tiles=_tiles(tally, view, query.matching),
         stages=_stages(tally, query.matching),
         filters=[(name, label, view.get(name)) for name, label in _FILTERS.items()],
-        next_page=page.next_after and view.link(cursor=write_cursor(page.next_after)),
+        next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
         news=news,
         now=now,
         base_url=str(request.base_url).rstrip("/"),

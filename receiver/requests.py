@@ -153,8 +153,8 @@ def list_query(request: Request) -> ListQuery:
     """The query parameters of a list. Raises Refusal with everything that is wrong in them."""
     found = _parameters(request, _LIST)
     order = found.setdefault("order", Order.SERVER_ID)
-    after = found.get("after")
-    if after is not None and (after.moment is None) != (order.field == "server_id"):
+    written_for, found["after"] = found.pop("after", (order, None))
+    if written_for is not order:
         problem = Problem("cursor", "is of a list in another order")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
     wanted = {name: found.pop(name) for name in _FILTERS if name in found}
@@ -202,10 +202,9 @@ def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, 
     found[key] = value
 
 
-def write_cursor(after: Place) -> str:
-    """An opaque word that stands for a place in a list of servers."""
-    parts = [after.server_id] if after.moment is None else [after.server_id, after.moment]
-    return _word(parts)
+def write_cursor(order: Order, after: Place) -> str:
+    """An opaque word that stands for a place in a list of servers in an order."""
+    return _word([order.value, *after])
 
 
 def write_event_cursor(before: int) -> str:
@@ -221,13 +220,13 @@ def _unword(text: str) -> object:
     return orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
 
 
-def _cursor(text: str) -> Place:
+def _cursor(text: str) -> tuple[Order, Place]:
     try:
         match _unword(text):
-            case [str(after)]:
-                return Place(_text(after))
-            case [str(after), int(moment)] if abs(moment) < _LARGE and moment is not True:
-                return Place(_text(after), moment)
+            case [str(order), str(after), None]:
+                return _one_of(Order, order), Place(_text(after))
+            case [str(order), str(after), int(moment)] if _is_number(moment):
+                return _one_of(Order, order), Place(_text(after), moment)
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)
@@ -236,14 +235,19 @@ def _cursor(text: str) -> Place:
 def _event_cursor(text: str) -> int:
     try:
         match _unword(text):
-            case [int(before)] if 0 < before < _LARGE and before is not True:
+            case [int(before)] if _is_number(before) and before > 0:
                 return before
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)
 
 
-_LARGE = 2**63
+def _is_number(value: int) -> bool:
+    """Whether a database can compare it with a number of its own."""
+    return not isinstance(value, bool) and abs(value) < 2**63
+
+
+_LONGEST_SEARCH = 1000
 _NO_CURSOR = "expected the next_cursor of an earlier answer"
 
 
@@ -282,6 +286,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _short_text(text: str) -> str:
+    if len(text.encode()) > _LONGEST_SEARCH:
+        raise ValueError(f"expected at most {_LONGEST_SEARCH} bytes of text")
+    return _text(text)
+
+
 def _total(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("expected true or false")
@@ -300,6 +310,7 @@ _LIST: dict[str, Parameter] = {
     "sort": ("order", partial(_one_of, Order)),
     **{name: (name, _text) for name in _FILTERS},
     "state": ("state", _state),
+    "q": ("q", _short_text),
 }
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),

@@ -45,7 +45,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _days(text: str) -> timedelta:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MOST_DAYS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MOST_DAYS):
         raise InvalidSetting(
             f"FLEET_EVENT_RETENTION_DAYS: expected a whole number of days from 1 to {MOST_DAYS}"
         )

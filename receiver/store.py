@@ -28,13 +28,13 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    delete,
     func,
     insert,
     or_,
     select,
     tuple_,
     type_coerce,
+    update,
 )
 from sqlalchemy.exc import (
     DatabaseError,
@@ -395,13 +395,12 @@ def _nothing() -> None:
 
 
 def _watch(connection: Connection, now: datetime, absent: timedelta) -> datetime:
-    heard_since: datetime | None = None
     row = connection.execute(select(watches).with_for_update()).first()
-    if row is not None:
-        heard_since = row.heard_since if now - row.seen_at <= absent else None
-        connection.execute(delete(watches))
-    heard_since = heard_since or now
-    connection.execute(insert(watches), {"id": 1, "heard_since": heard_since, "seen_at": now})
+    if row is None:
+        connection.execute(insert(watches), {"id": 1, "heard_since": now, "seen_at": now})
+        return now
+    heard_since: datetime = row.heard_since if now - row.seen_at <= absent else now
+    connection.execute(update(watches).values(heard_since=heard_since, seen_at=now))
     return heard_since
 
 
@@ -468,8 +467,14 @@ def _is_facet(field: "Attribute[Any]", value: object) -> bool:
 
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
-IS_DUE = select(servers.c.server_id).where(servers.c.due_at <= bindparam("now")).limit(1)
-_IS_OLD = select(events.c.id).where(events.c.at < bindparam("until")).limit(1)
+# In the order of the index, or a planner that expects many would read the table.
+IS_DUE = (
+    select(servers.c.server_id)
+    .where(servers.c.due_at <= bindparam("now"))
+    .order_by(servers.c.due_at)
+    .limit(1)
+)
+_IS_OLD = select(events.c.id).where(events.c.at < bindparam("until")).order_by(events.c.at).limit(1)
 TALLY = (
     select(facets.c.value, func.count()).where(facets.c.name == "standing").group_by(facets.c.value)
 )

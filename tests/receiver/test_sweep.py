@@ -263,11 +263,14 @@ def test_a_heartbeat_leaves_the_time_to_look_and_a_look_puts_it_off(
 
 def test_whoever_is_down_or_superseded_is_not_looked_at(fleet: Watched, engine: Engine) -> None:
     fleet.beat("down")
+    fleet.go_on(120)
     fleet.beat("old", **DATABASE)
-    fleet.go_on(300)
+    fleet.go_on(130)
+    late = due_at(engine, "old")
     fleet.beat("new", **DATABASE)
     fleet.sweep()
 
+    assert late is not None
     assert ("down", "new") == (fleet.state("down"), fleet.record("old").superseded_by)
     assert (None, None) == (due_at(engine, "down"), due_at(engine, "old"))
     fleet.beat("down", "old")
@@ -432,6 +435,16 @@ def test_few_who_fall_silent_again_and_again_are_few(fleet: Watched) -> None:
         fleet.go_on(25, every=5)
 
     assert 12 == len(fleet.details(EventKind.LATE))
+    assert [] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_whoever_is_back_does_not_count(fleet: Watched) -> None:
+    some, others = ["a", "b", "c"], ["d", "e", "f"]
+    fleet.beat(*some, *others)
+    fleet.go_on(130, *others)
+    fleet.go_on(130, *some)
+
+    assert 6 == len(fleet.details(EventKind.LATE))
     assert [] == fleet.details(EventKind.FLEET_SILENT)
 
 
@@ -603,26 +616,27 @@ def test_a_rebuild_that_comes_and_goes_is_told_each_time(fleet: Watched) -> None
     assert [rebuilt, recovered, rebuilt, recovered, rebuilt] == fleet.told()
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"database_uuid": "u-2"},
-        {"database": "copy"},
-        {"odoo_stage": "staging"},
-        {"odoo_stage": None},
-        {"database_uuid": None},
-    ],
-)
-def test_another_database_or_stage_supersedes_nobody(
-    fleet: Watched, other: dict[str, str | None]
-) -> None:
-    fleet.beat("old", **DATABASE)
-    fleet.go_on(130)
-    fleet.beat("new", **{**DATABASE, **other})
-    fleet.go_on(130, "new")
+OTHERS: list[dict[str, str | None]] = [
+    {"database_uuid": "of nobody"},
+    {"database": "copy"},
+    {"odoo_stage": "staging"},
+    {"odoo_stage": None},
+    {"database_uuid": None},
+]
 
-    assert [("late", "old"), ("down", "old")] == fleet.told()
-    assert ["new", "old"] == fleet.ids()
+
+def test_another_database_or_stage_supersedes_nobody(fleet: Watched) -> None:
+    old, new = ([f"{age}-{n}" for n in range(len(OTHERS))] for age in ("old", "new"))
+    for n, each in enumerate(old):
+        fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n}"})
+    fleet.go_on(130)
+    for n, (each, other) in enumerate(zip(new, OTHERS, strict=True)):
+        fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n}", **other})
+    fleet.go_on(130, *new)
+
+    assert [] == fleet.details(EventKind.REBUILT)
+    assert sorted([*old, *new]) == fleet.ids()
+    assert old == fleet.ids(state="down")
 
 
 def test_servers_without_a_uuid_are_nobodys_successor(fleet: Watched) -> None:
@@ -803,11 +817,11 @@ def test_of_three_each_names_one_that_is_heard(fleet: Watched) -> None:
     assert 5 == len(fleet.details(EventKind.TWIN))
 
 
-@pytest.mark.parametrize("other", [{"database_uuid": "u-2"}, {"odoo_stage": "dev"}])
-def test_another_uuid_or_stage_is_no_twin(fleet: Watched, other: dict[str, str]) -> None:
+def test_another_uuid_or_stage_is_no_twin(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
-    fleet.beat("b", **{**DATABASE, **other})
-    fleet.go_on(600, "a", "b")
+    fleet.beat("b", **{**DATABASE, "database_uuid": "u-2"})
+    fleet.beat("c", **{**DATABASE, "odoo_stage": "dev"})
+    fleet.go_on(600, "a", "b", "c")
 
     assert [] == fleet.told()
 

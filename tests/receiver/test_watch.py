@@ -103,6 +103,7 @@ def test_nobody_is_late_before_there_was_a_chance_to_be_heard(fleet: Watched) ->
 
     watcher = Watcher(fleet, fleet.store)
     watcher.look()
+    assert not is_due(fleet)
     watcher.go_on(120)
     before = fleet.told()
     watcher.go_on(1)
@@ -428,6 +429,7 @@ class running:  # noqa: N801 - it is used as a function
     def __exit__(self, *_: object) -> None:
         self._stop()
         self._thread.join(20)
+        self._watch.close()
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
