@@ -6,8 +6,10 @@ all that have its `database_uuid`. Everything here but the reading and writing i
 function of records and of the time.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import NamedTuple
 
 from attrs import evolve, field, frozen
@@ -84,11 +86,16 @@ def sweep(database: Database, connection: Connection, memory: Memory, look: Look
     ids = _due(connection, now, look.limit)
     if not ids:
         return Swept(Committed({}, []), is_more_due=False)
-    rows = read(database, connection, _with_their_families(connection, ids), memory)
+    families = _families(connection, ids)
+    rows = read(database, connection, sorted({*ids, *chain(*families.values())}), memory)
     due = [each for each in ids if each in rows and _is_due(rows[each], now)]
     after = {key: row.record for key, row in rows.items()}
     for server_id in due:
-        after |= _looked_at(after[server_id], after, now, heard_since)
+        record = after[server_id]
+        names = families.get(_family_of(record) or "", ())
+        family = [after[each] for each in names if each in after]
+        relatives = [each for each in family if _is_relative(each, record)]
+        after |= _looked_at(record, relatives, now, heard_since)
 
     changed = [
         (row, _written(row, after[key], now, heard_since))
@@ -118,12 +125,18 @@ def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
     return list(connection.execute(due.order_by(servers.c.due_at).limit(limit)).scalars())
 
 
-def _with_their_families(connection: Connection, ids: Sequence[str]) -> list[str]:
-    """Servers, and all that have the database_uuid of one of them, in the order of their ids."""
+def _families(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Those that share the database_uuid of a server with it, and not with very many, by that."""
     uuids = connection.execute(_UUIDS, {"ids": ids}).scalars()
     values = sorted({facet_value(uuid) for uuid in uuids})
-    found = connection.execute(_FAMILIES, {"values": values}).scalars() if values else ()
-    return sorted({*ids, *found})
+    families: defaultdict[str, list[str]] = defaultdict(list)
+    for value, server_id in connection.execute(_FAMILIES, {"values": values}) if values else ():
+        families[value].append(server_id)
+    return families
+
+
+def _family_of(record: ServerRecord) -> str | None:
+    return None if record.database_uuid is None else facet_value(record.database_uuid)
 
 
 def _is_due(row: Row, now: datetime) -> bool:
@@ -131,14 +144,13 @@ def _is_due(row: Row, now: datetime) -> bool:
 
 
 def _looked_at(
-    record: ServerRecord, records: Records, now: datetime, heard_since: datetime
+    record: ServerRecord, family: Sequence[ServerRecord], now: datetime, heard_since: datetime
 ) -> dict[str, ServerRecord]:
     """A server that is due, and those of its family that change with it."""
 
     def state(of: ServerRecord) -> State:
         return state_at(of, now, heard_since=heard_since)
 
-    family = [each for each in records.values() if _is_relative(each, record)]
     if state(record).stale:
         newer = [each for each in family if _replaces(each, record) and not state(each).stale]
         changed = {record.server_id: _silent(record, state(record), newer, now)}
@@ -258,16 +270,23 @@ def _silence_of_the_fleet(
     return [Event(kind=EventKind.FLEET_SILENT, at=now, server_id=None, details=details)]
 
 
+_LARGEST_FAMILY = 50
+"""What more servers share tells nothing: a database was copied with its uuid, over and over."""
+
 _UUIDS = select(servers.c.database_uuid).where(
     servers.c.server_id.in_(bindparam("ids", expanding=True)), servers.c.database_uuid.is_not(None)
 )
-_FAMILIES = (
-    select(facets.c.server_id)
-    .where(
-        facets.c.name == "database_uuid",
-        facets.c.value.in_(bindparam("values", expanding=True)),
-    )
-    .limit(1000)
+_FAMILIES = select(facets.c.value, facets.c.server_id).where(
+    facets.c.name == "database_uuid",
+    facets.c.value.in_(
+        select(facets.c.value)
+        .where(
+            facets.c.name == "database_uuid",
+            facets.c.value.in_(bindparam("values", expanding=True)),
+        )
+        .group_by(facets.c.value)
+        .having(func.count().between(2, _LARGEST_FAMILY))
+    ),
 )
 _WAS_TOLD = (
     select(events.c.id)

@@ -976,3 +976,15 @@ def test_silence_begins_no_sooner_than_somebody_listens(
     by_time = State.DOWN if silent > 240 else State.LATE if silent > 120 else State.UP
     worse = max(by_time, noticed, key=[State.UP, State.LATE, State.DOWN].index)
     assert worse is state
+
+
+def test_a_uuid_that_very_many_share_tells_nothing(fleet: Watched) -> None:
+    ids = [f"copy-{n}" for n in range(60)]
+    for each in ids:
+        fleet.beat(each, **DATABASE)
+        fleet.clock.advance(1)
+    fleet.go_on(300, *ids[30:])
+
+    records = [fleet.record(each) for each in ids]
+    assert {(None, None)} == {(each.superseded_by, each.twin_of) for each in records}
+    assert ["down"] * 30 + ["up"] * 30 == [each.state.value for each in records]
