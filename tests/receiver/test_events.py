@@ -359,6 +359,7 @@ def test_the_chain_of_those_who_are_superseded_has_an_end(fleet: Watched, engine
     """A hundred rebuilds, the last of which is asked for."""
     for n in range(100):
         fleet.beat(f"s{n:03}", **DATABASE)
+        fleet.sweep()
         fleet.clock.advance(121)
     fleet.beat("last", **DATABASE)
     fleet.sweep()
