@@ -11,7 +11,6 @@ from datetime import timezone
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
-import orjson
 from attrs import fields, has
 
 from contract import InvalidMessage, MalformedJSON, Problem, loads, parse
@@ -68,11 +67,9 @@ class Reader(Generic[T]):
                 return _ITEMS(body)
             except _NOT_PLAIN:
                 pass
-        values = parse(body)
-        if not isinstance(values, list):
-            raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
-        # It is nested deeper than msgspec goes.
-        return [msgspec.Raw(orjson.dumps(value)) for value in values]
+        is_list = isinstance(parse(body), list)
+        problem = "is nested too deeply" if is_list else f"expected a list of {self._name}s"
+        raise InvalidMessage([Problem("", problem)])
 
     def _bounded(self, items: list[Item], at_most: int) -> list[Item]:
         if len(items) > at_most:

@@ -146,7 +146,7 @@ def test_messages_of_other_servers_are_drawn_on_request() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_records_are_in_every_state(state: State) -> None:
-    assert share(PARTIAL[ServerRecord], lambda record: record.state is state) > 0.05
+    assert reaches(PARTIAL[ServerRecord], lambda record: record.state is state)
 
 
 @pytest.mark.parametrize("kind", EventKind)

@@ -16,6 +16,7 @@ from contract import (
     Heartbeat,
     InvalidMessage,
     MalformedJSON,
+    Problem,
     Registration,
     loads,
     parse,
@@ -117,6 +118,15 @@ def raised(each: object) -> object:
 def test_what_is_no_list_of_at_most_so_many_is_refused(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidMessage, match=f"^{problem}$"):
         READERS[Heartbeat].read_list(body, at_most=1)
+
+
+def test_a_list_that_is_nested_deeply_is_read_or_refused() -> None:
+    deep = b'[{"server_id": "a", "of_another_version": %b%b}]' % (b"[" * 1000, b"]" * 1000)
+
+    found = outcome(lambda: READERS[Heartbeat].read_list(deep, at_most=1)[0])
+
+    refused = InvalidMessage, (Problem("", "is nested too deeply"),)
+    assert found in (refused, anatomy(Heartbeat(server_id="a")))
 
 
 @pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 2000 + b"]" * 2000])
