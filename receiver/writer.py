@@ -114,9 +114,9 @@ class Writer:
             await self._find_the_culprit(crowd, error)
         else:
             for (_, answer), outcome in zip(crowd, outcomes, strict=True):
-                if answer.done():
-                    pass  # it was cancelled: nobody waits any more
-                elif isinstance(outcome, FleetError):
+                if answer.done():  # it was cancelled: nobody waits any more
+                    continue
+                if isinstance(outcome, FleetError):
                     answer.set_exception(outcome)
                 else:
                     answer.set_result(outcome)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import Engine, create_engine, make_url
 
 from postgres import Postgres, running_postgres
 from receiver.app import create_app
+from receiver.store import SqlStore
 from servers import Clock, serve
+from watched import Watched
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +49,35 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A new database of each kind."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    store = SqlStore(make_url(database_url))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def other(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
+    """A second receiver's store in the same database."""
+    other = SqlStore(make_url(database_url))
+    yield other
+    other.close()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """The database, past the store."""
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def fleet(store: SqlStore) -> Watched:
+    """The servers of the store, looked after by hand."""
+    return Watched(store)
 
 
 @pytest.fixture

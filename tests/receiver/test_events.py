@@ -1,7 +1,7 @@
 """The timeline: every change once, in the order of its commit, until it is forgotten."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
@@ -38,34 +38,6 @@ MORE = {
     "sqlite": "DROP TRIGGER no",
     "postgresql": "DROP FUNCTION no() CASCADE",
 }
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(make_url(database_url))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def other(store: SqlStore, database_url: str) -> Iterator[SqlStore]:
-    """A second receiver's store in the same database."""
-    other = SqlStore(make_url(database_url))
-    yield other
-    other.close()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """The database, past the store."""
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def fleet(store: SqlStore) -> Watched:
-    return Watched(store)
 
 
 def run(engine: Engine, statement: str) -> None:
@@ -590,7 +562,7 @@ def test_a_server_tells_how_available_it_was(receiver: httpx.Client, clock: Cloc
         clock.advance(seconds)
         kinds = ["late"] if seconds == 6 * 3600.0 else ["late", "down"]
         wait_until(
-            lambda kinds=kinds: {*kinds} <= {k for k, _ in listed(receiver.get("/events"))}  # type: ignore[misc]
+            lambda kinds=kinds: {*kinds} <= {k for k, _ in listed(receiver.get("/events"))}  # type: ignore[misc]  # a default binds it
         )
     down = receiver.get("/servers/a").json()["availability"]
     receiver.post("/heartbeat", json=beat)

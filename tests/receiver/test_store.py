@@ -1,7 +1,6 @@
 """The store keeps what the contract makes of the messages, on each kind of database."""
 
 import random
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -36,29 +35,6 @@ NO_MORE_SERVERS = {
         CREATE TRIGGER no BEFORE INSERT ON servers FOR EACH ROW EXECUTE FUNCTION no()
     """,
 }
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(make_url(database_url))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def other(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
-    """A second receiver's store in the same database."""
-    other = SqlStore(make_url(database_url))
-    yield other
-    other.close()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """The database, past the store."""
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:

@@ -1,7 +1,7 @@
 """What time alone changes is noticed soon, once, and for little."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from threading import Barrier
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, text
 
 from contract import EventKind, ServerRecord, State, liveness
 from receiver.store import IS_DUE, SqlStore
@@ -20,34 +20,6 @@ from watched import Watched
 
 PATIENCE_SECONDS = 20
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(make_url(database_url))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def other(store: SqlStore, database_url: str) -> Iterator[SqlStore]:
-    """A second receiver's store in the same database."""
-    other = SqlStore(make_url(database_url))
-    yield other
-    other.close()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """The database, past the store."""
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def fleet(store: SqlStore) -> Watched:
-    return Watched(store)
 
 
 def at_once(*jobs: Callable[[], object]) -> None:

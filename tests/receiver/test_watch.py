@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,34 +20,6 @@ from servers import Clock, wait_until
 from watched import Watched
 
 HALF_A_MINUTE = timedelta(seconds=30)
-
-
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(make_url(database_url))
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def other(store: SqlStore, database_url: str) -> Iterator[SqlStore]:
-    """A second receiver's store in the same database."""
-    other = SqlStore(make_url(database_url))
-    yield other
-    other.close()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """The database, past the store."""
-    engine = create_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def fleet(store: SqlStore) -> Watched:
-    return Watched(store)
 
 
 def is_due(fleet: Watched) -> bool:
