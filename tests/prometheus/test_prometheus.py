@@ -117,9 +117,9 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def prometheus(receiver: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """It has found the servers, and scraped those that can be."""
+    """It has found the servers, and asked them and the receiver at least once."""
     with running_prometheus(tmp_path_factory.mktemp("prometheus"), receiver) as prometheus:
-        wait_until(lambda: len(prometheus.query('up{job="servers"}')) == 2)
+        wait_until(lambda: len(prometheus.query("up")) == 3)
         yield prometheus
 
 
