@@ -293,7 +293,7 @@ SUPERSEDED = "superseded"
 """The state by which a list finds a server that another one supersedes."""
 
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
-_description = attrgetter(*(f.name for f in fields(ServerRecord) if f.name not in PULSE))
+_description = attrgetter("status", *(f.name for f in fields(ServerRecord) if f.name not in PULSE))
 
 _READ = select(servers).where(servers.c.server_id.in_(bindparam("ids", expanding=True)))
 _UPDATE = (

@@ -90,6 +90,8 @@ class Writer:
             self._submitted.clear()
             while self._jobs:
                 await self._commit(self._next_crowd())
+                # Answers go out, and what they bring joins the next crowd.
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """Let go of the thread, once what it does is done."""
