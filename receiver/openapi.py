@@ -139,6 +139,7 @@ def _filters() -> list[Json]:
             "Only servers that were last noticed in it; superseded ones are not listed otherwise.",
             {"enum": [*(state.value for state in State), SUPERSEDED]},
         ),
+        "stage": ("Only servers with it; when empty, those without one.", _TEXT),
         "q": ("Only servers with this text in hostname, database or server_id.", _TEXT),
     }
     return [

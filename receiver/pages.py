@@ -1,15 +1,15 @@
 """The receiver's pages for people."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 from zlib import crc32
 
-from attrs import frozen
+from attrs import evolve, frozen
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -20,20 +20,27 @@ from contract import EventKind, FleetError, State
 from receiver import wording
 from receiver.errors import Refusal, StoreUnavailable
 from receiver.fleet import Fleet, Sighting
-from receiver.history import History
-from receiver.problems import RETRY_AFTER_SECONDS, refusal
-from receiver.requests import ListQuery, list_query, write_cursor
+from receiver.history import WINDOWS, History
+from receiver.problems import refusal
+from receiver.requests import (
+    EventQuery,
+    event_query,
+    list_query,
+    write_cursor,
+    write_event_cursor,
+)
 from receiver.store import Filter
-from receiver.timeline import Choice
+from receiver.tables import facet_value
+from receiver.timeline import Choice, Recorded
 
 __all__ = ["routes"]
 
 PAGE_SIZE = 50
-DAY = timedelta(days=1)
-WEEK = timedelta(days=7)
-MONTH = timedelta(days=30)
+DAY, WEEK = WINDOWS["24h"], WINDOWS["7d"]
 
-Tally = Mapping[tuple[str, str], int]
+Tally = Mapping[tuple[str, str | None], int]
+"""How many servers are in a state and a stage; None is any stage with a long name."""
+
 Render = Callable[[Request], Awaitable[Response]]
 
 _HERE = Path(__file__).parent
@@ -52,6 +59,7 @@ def routes() -> list[BaseRoute]:
     """Each page, and what it is made of."""
     return [
         Route("/", _page(fleet_page), methods=["GET"]),
+        Route("/timeline", _page(timeline_page), methods=["GET"]),
         # A server_id may hold slashes.
         Route("/server/{server_id:path}", _page(server_page), methods=["GET"]),
         Mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False)),
@@ -76,12 +84,12 @@ async def fleet_page(request: Request) -> Response:
     """The fleet as a table, and what has changed in it since yesterday."""
     view = View.of(request)
     fleet: Fleet = request.app.state.fleet
-    query = view.query(request)
+    query = list_query(view.asked(request))
     page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
-    tally = await fleet.tally()
+    tally = _with_names(await fleet.tally(), _stages_known(query.matching, page.servers))
     total = _counted(tally, query.matching)
     now = fleet.now()
-    news = await fleet.events(Choice(since=now - DAY), before=None, limit=_NEWS)
+    news, older = await _events(fleet, EventQuery(choice=Choice(since=now - DAY), limit=_NEWS))
 
     return _answer(
         request,
@@ -98,8 +106,28 @@ async def fleet_page(request: Request) -> Response:
         filters=[(name, label, view.get(name)) for name, label in _FILTERS.items()],
         next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
         news=news,
+        older=older,
         now=now,
         base_url=str(request.base_url).rstrip("/"),
+    )
+
+
+async def timeline_page(request: Request) -> Response:
+    """What happened, newest first, by days."""
+    view = View.of(request, "timeline")
+    fleet: Fleet = request.app.state.fleet
+    query = event_query(view.asked(request))
+    events, older = await _events(fleet, query)
+
+    return _answer(
+        request,
+        "timeline.html",
+        view=view,
+        choice=query.choice,
+        days=_by_day(events),
+        count=len(events),
+        older=older and view.link(cursor=older),
+        as_json=evolve(view, path="events").link(),
     )
 
 
@@ -112,6 +140,7 @@ async def server_page(request: Request) -> Response:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
     history = await fleet.history([server.record])
     choice = Choice(server_id=server_id)
+    timeline, older = await _events(fleet, EventQuery(choice=choice, limit=_TIMELINE))
 
     return _answer(
         request,
@@ -119,9 +148,23 @@ async def server_page(request: Request) -> Response:
         server=server,
         facts=wording.facts(server.record),
         history=history[server_id],
-        timeline=await fleet.events(choice, before=None, limit=_TIMELINE),
-        now=fleet.now(),
+        timeline=timeline,
+        older=older,
     )
+
+
+async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[Recorded], str | None]:
+    """The events that are asked for, and the cursor of those before them, if there are any."""
+    found = await fleet.events(query.choice, before=query.before, limit=query.limit + 1)
+    events = found[: query.limit]
+    return events, write_event_cursor(events[-1].id) if len(found) > len(events) else None
+
+
+def _by_day(events: Iterable[Recorded]) -> dict[date, list[Recorded]]:
+    days: dict[date, list[Recorded]] = {}
+    for recorded in events:
+        days.setdefault(recorded.event.at.date(), []).append(recorded)
+    return days
 
 
 @frozen
@@ -131,29 +174,41 @@ class View:
 
     A form without a script sends what was left empty too; that is as good as absent.
     Only an empty stage is one: that of a server without a stage.
+
+    Attributes:
+        path: Of the page, as a link on it says it.
     """
 
     parameters: tuple[tuple[str, str], ...]
+    path: str = "./"
 
     @classmethod
-    def of(cls, request: Request) -> "View":
+    def of(cls, request: Request, path: str = "./") -> "View":
         said = request.query_params.multi_items()
-        return cls(tuple((name, text) for name, text in said if text or name == "stage"))
+        return cls(tuple((name, text) for name, text in said if text or name == "stage"), path)
 
-    def query(self, request: Request) -> ListQuery:
-        """What is asked for. Raises Refusal with everything that is wrong in it."""
+    def asked(self, request: Request) -> Request:
+        """The request without what was left empty, and for a page of some size."""
         limit = {} if self.get("limit") else {"limit": PAGE_SIZE}
         text = urlencode([*self.parameters, *limit.items()])
-        return list_query(Request({**request.scope, "query_string": text.encode()}))
+        return Request({**request.scope, "query_string": text.encode()})
 
     def get(self, name: str) -> str | None:
         return dict(self.parameters).get(name)
 
     def link(self, **changed: str | None) -> str:
         """The first page of the list with other parameters, None being without one."""
-        new = {**dict(self.parameters), "cursor": None, **changed}
-        text = urlencode({name: value for name, value in new.items() if value is not None})
-        return f"./?{text}" if text else "./"
+        kept = [each for each in self.parameters if each[0] not in {"cursor", *changed}]
+        new = [(name, text) for name, text in changed.items() if text is not None]
+        text = urlencode([*kept, *new])
+        return f"{self.path}?{text}" if text else self.path
+
+    def toggled(self, name: str, text: str) -> str:
+        """The first page of the list with one more value of a parameter, or one less."""
+        pair = (name, text)
+        kept = tuple(each for each in self.parameters if each != pair)
+        more = () if pair in self.parameters else (pair,)
+        return evolve(self, parameters=(*kept, *more)).link()
 
     def only(self, **wanted: str | None) -> str:
         """The list with nothing but these parameters, sorted and paged in the same way."""
@@ -164,6 +219,23 @@ class View:
         return any(name in _NARROWING for name, _ in self.parameters)
 
 
+def _stages_known(matching: Filter, servers: Iterable[Sighting]) -> set[str]:
+    """The stage that is asked for, and those of servers that a link has room for."""
+    found = {seen.record.odoo_stage or "" for seen in servers}
+    return {matching.stage or "", *(each for each in found if len(each) <= _LONGEST_LINKED)}
+
+
+def _with_names(tally: Mapping[tuple[str, str], int], stages: Iterable[str]) -> Tally:
+    """A tally with the names of stages, which has long ones by their digest, as the store does."""
+    known = {facet_value(stage): stage for stage in stages}
+    named: dict[tuple[str, str | None], int] = {}
+    for (state, stage), n in tally.items():
+        # Whatever would not be kept as it is, is a digest.
+        name = known.get(stage, stage if stage == facet_value(stage) else None)
+        named[state, name] = named.get((state, name), 0) + n
+    return named
+
+
 @frozen(kw_only=True)
 class Tile:
     """
@@ -171,12 +243,15 @@ class Tile:
 
     Attributes:
         state: None for all states.
+        stages: The most frequent; None is any with a long name.
+        more_stages: How many others there are.
     """
 
     state: State | None
     label: str
     count: int
-    stages: list[tuple[str, int]]
+    stages: list[tuple[str | None, int]]
+    more_stages: int
     link: str
     is_current: bool
 
@@ -184,46 +259,43 @@ class Tile:
 def _tiles(tally: Tally, view: View, matching: Filter) -> list[Tile]:
     """The states of all servers, or of those in the stage that the list is narrowed to."""
     stage = matching.stage
-    counted = {key: n for key, n in tally.items() if not stage or key[1] == stage}
-    stage_alone = matching == Filter(stage=stage)
-    everywhere = Tile(
-        state=None,
-        label="All servers",
-        count=sum(counted.values()),
-        stages=_by_stage(counted),
-        link=view.only(stage=stage),
-        is_current=stage_alone,
+    counted = {key: n for key, n in tally.items() if stage in (None, key[1])}
+    return [_tile(counted, state, view, matching) for state in (None, *wording.STATES)]
+
+
+def _tile(tally: Tally, state: State | None, view: View, matching: Filter) -> Tile:
+    stage, name = matching.stage, state and state.value
+    tally = {key: n for key, n in tally.items() if name in (None, key[0])}
+    stages = _by_stage(tally)
+    return Tile(
+        state=state,
+        label=name.capitalize() if name else "All servers",
+        count=sum(tally.values()),
+        stages=stages[:_STAGES],
+        more_stages=len(stages[_STAGES:]),
+        link=view.only(state=name, stage=stage),
+        is_current=matching.state == name if name else matching == Filter(stage=stage),
     )
-    return [everywhere] + [
-        Tile(
-            state=state,
-            label=state.value.capitalize(),
-            count=sum(n for (found, _), n in counted.items() if found == state.value),
-            stages=_by_stage({key: n for key, n in counted.items() if key[0] == state.value}),
-            link=view.only(state=state.value, stage=stage),
-            is_current=matching.state == state.value,
-        )
-        for state in wording.STATES
-    ]
 
 
-def _by_stage(tally: Tally) -> list[tuple[str, int]]:
-    stages: dict[str, int] = {}
+def _by_stage(tally: Tally) -> list[tuple[str | None, int]]:
+    """How many servers are in each stage, most first."""
+    stages: dict[str | None, int] = {}
     for (_, stage), n in tally.items():
         stages[stage] = stages.get(stage, 0) + n
-    return sorted(stages.items(), key=lambda item: (-item[1], item[0]))[:_STAGES]
+    return sorted(stages.items(), key=lambda item: (-item[1], item[0] or ""))
 
 
 def _stages(tally: Tally, matching: Filter) -> list[str]:
     """The stages to choose from: the most frequent, and the one that is chosen."""
-    found = [stage for stage, _ in _by_stage(tally)]
+    found = [stage for stage, _ in _by_stage(tally) if stage is not None][:_STAGES]
     chosen = matching.stage
     return found if chosen is None or chosen in found else [*found, chosen]
 
 
 def _counted(tally: Tally, matching: Filter) -> int | None:
-    """How many match, when the tally tells; it does not know which servers have no stage."""
-    if matching.stage == "" or matching.state == _SUPERSEDED:
+    """How many match, when the tally tells."""
+    if matching.state == _SUPERSEDED:
         return None
     if matching != Filter(stage=matching.stage, state=matching.state):
         return None
@@ -241,7 +313,6 @@ def _trouble(request: Request, refused: Refusal) -> Response:
         status=refused.status,
         headers=refused.headers,
         refused=refused,
-        retry_seconds=RETRY_AFTER_SECONDS,
     )
 
 
@@ -256,7 +327,13 @@ def _answer(
     return _TEMPLATES.TemplateResponse(
         request,
         template,
-        {**context, "root": _root(request), "kinds": _KINDS, "static": _static},
+        {
+            "now": request.app.state.fleet.now(),
+            "root": _root(request),
+            "kinds": _KINDS,
+            "static": _static,
+            **context,
+        },
         status_code=status,
         headers={**_HEADERS, **(headers or {})},
     )
@@ -285,11 +362,15 @@ def _in_path(text: str) -> str:
 
 
 def _name(server: Sighting) -> str:
-    return server.record.database or server.record.server_id
+    database = server.record.database or ""
+    return wording.shown(database if wording.is_seen(database) else server.record.server_id)
 
 
 def _availability(history: History) -> list[tuple[str, str]]:
-    return [(label, wording.percent(history.availability(time))) for label, time in _WINDOWS]
+    return [
+        (_WINDOW_LABELS[name], wording.percent(history.availability(time)))
+        for name, time in WINDOWS.items()
+    ]
 
 
 def _strip(history: History, time: timedelta, bars: int, now: datetime) -> wording.Strip:
@@ -306,19 +387,23 @@ def _make_templates() -> Jinja2Templates:
         exactly=wording.exactly,
         in_path=_in_path,
         name=_name,
+        shown=wording.shown,
         strip=_strip,
         tale=wording.tale,
     )
-    templates.env.globals.update(DAY=DAY, WEEK=WEEK, SORTS=_SORTS, STATES=wording.STATES)
+    templates.env.globals.update(
+        DAY=DAY, WEEK=WEEK, KINDS=wording.KINDS, SORTS=_SORTS, STATES=wording.STATES
+    )
     return templates
 
 
 _NEWS = 20
 _STAGES = 4
+_LONGEST_LINKED = 1000  # characters, of which a link has twelve times as many at worst
 _TIMELINE = 100
 _SUPERSEDED = "superseded"
 _KINDS = " ".join(kind.value for kind in EventKind)
-_WINDOWS = (("24 hours", DAY), ("7 days", WEEK), ("30 days", MONTH))
+_WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 _FILTERS = {
     "database": "Database",
@@ -326,7 +411,7 @@ _FILTERS = {
     "odoo_version": "Odoo version",
     "version": "MCP server version",
 }
-_NARROWING = ("state", "stage", "q", *_FILTERS)
+_NARROWING = ("state", "stage", "q", *_FILTERS, "kind", "server_id", "since")
 
 _SORTS = {
     "server_id": "Name, A to Z",

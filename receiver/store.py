@@ -45,9 +45,9 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from contract import Event, ServerRecord
+from contract import Event, ServerRecord, State
 from receiver import batch, timeline
-from receiver.batch import Applied, Incoming, Memory, forget, row_of
+from receiver.batch import SUPERSEDED, Applied, Incoming, Memory, forget, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
 from receiver.errors import OutcomeUnknown, StoreUnavailable
 from receiver.sweep import Look, sweep
@@ -66,6 +66,7 @@ class Filter:
 
     Attributes:
         state: A state as it was last noticed, or `superseded`; without it, any but that.
+        stage: The stage; an empty one means servers without, whether they say so or not.
         q: Text in the hostname, the database or the server_id, in either case.
     """
 
@@ -448,6 +449,15 @@ def _those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnEle
     if matching.q is not None:
         texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
         query = query.where(or_(*(text.icontains(matching.q, autoescape=True) for text in texts)))
+    if matching.stage == "" and matching.state == SUPERSEDED:
+        query = query.where(func.coalesce(servers.c.odoo_stage, "") == "")
+    elif matching.stage == "":
+        states = [state.value for state in State] if matching.state is None else [matching.state]
+        standing = facets.alias()
+        query = query.join(standing, standing.c.server_id == key).where(
+            standing.c.name == "standing", standing.c.value.in_([f"{each}/" for each in states])
+        )
+        key = standing.c.server_id
     for name, text in asdict(matching, filter=_is_facet).items():
         facet = facets.alias()
         query = query.join(facet, facet.c.server_id == key).where(
@@ -463,7 +473,7 @@ def _state_and_stage(standing: str) -> tuple[str, str]:
 
 
 def _is_facet(field: "Attribute[Any]", value: object) -> bool:
-    return value is not None and field.name != "q"
+    return value is not None and field.name != "q" and (field.name, value) != ("stage", "")
 
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))

@@ -1,5 +1,6 @@
 """How the pages say it: times, changes and states, in words and as a picture."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from receiver.history import Span
 
 __all__ = [
     "FACTS",
+    "KINDS",
     "STATES",
     "Fact",
     "Strip",
@@ -19,7 +21,9 @@ __all__ = [
     "duration",
     "exactly",
     "facts",
+    "is_seen",
     "percent",
+    "shown",
     "strip",
     "tale",
 ]
@@ -188,6 +192,19 @@ def percent(share: float | None) -> str:
     return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"
 
 
+def is_seen(text: str) -> bool:
+    """Whether there is anything in a text that leaves ink."""
+    return any(
+        unicodedata.category(each) not in _WITHOUT_INK and each not in _BLANK_LETTERS
+        for each in text
+    )
+
+
+def shown(text: str) -> str:
+    """A text, or words in place of one that nobody sees and nobody can click on."""
+    return text if is_seen(text) else "(blank)"
+
+
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
     """Every field of a record, in groups."""
     return {
@@ -204,7 +221,7 @@ def _fact(name: str, label: str, value: Any) -> Fact:
             addresses = dict.fromkeys([value.primary, *value.all])
             return Fact(name=name, label=label, values=tuple(addresses))
         case tuple():
-            return Fact(name=name, label=label, values=value or ("none",))
+            return Fact(name=name, label=label, values=tuple(map(shown, value)) or ("none",))
         case None:
             return Fact(name=name, label=label)
     if name.endswith("_seconds"):
@@ -215,31 +232,47 @@ def _fact(name: str, label: str, value: Any) -> Fact:
 def tale(event: Event) -> Tale:
     """What an event tells, in a sentence whose subject is the server."""
     details = event.details
-    says = _SAYS.get(event.kind, "")
+    says = KINDS[event.kind]
     match event.kind:
         case EventKind.CAPABILITIES_CHANGED:
             tools = details.get("capabilities", {})
             more = [(word, _names(tools[word])) for word in ("gained", "lost") if tools.get(word)]
         case EventKind.FLEET_SILENT:
-            says = f"{details.get('silent')} of {details.get('of')} servers fell silent at once"
+            says = f"{details.get('silent')} of {details.get('of')} servers {says}"
             more = [("Look first at", "the network, and this receiver")]
         case EventKind.RECOVERED:
-            says = f"is back after {duration(details.get('away_seconds', 0))}"
+            says = f"{says} after {duration(details.get('away_seconds', 0))}"
             more = []
         case EventKind.LATE | EventKind.DOWN | EventKind.REBUILT | EventKind.TWIN:
             more = []
         case _:
-            more = [_change(name, change) for name, change in details.items()]
+            more = [line for name, change in details.items() for line in _change(name, change)]
     other = details.get("superseded_by") or details.get("twin_of")
     return Tale(says=says, more=more, other=other)
 
 
-def _change(name: str, change: Mapping[str, Any]) -> tuple[str, str]:
+def _change(name: str, change: Mapping[str, Any]) -> list[tuple[str, str]]:
+    label, old, new = _LABELS.get(name, name), change.get("from"), change.get("to")
+    if name == "ip_addresses" and old and new:
+        return _addresses(label, old, new)
     said = [
         duration(value) if name.endswith("_seconds") and value is not None else _text(value)
-        for value in (change.get("from"), change.get("to"))
+        for value in (old, new)
     ]
-    return _LABELS.get(name, name), " → ".join(said)
+    return [(label, " → ".join(said))]
+
+
+def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where a server is reached now, when that is elsewhere, and what else came and went."""
+    before, after = old["primary"], new["primary"]
+    gained = [each for each in new["all"] if each not in (before, after, *old["all"])]
+    lost = [each for each in old["all"] if each not in (before, after, *new["all"])]
+    said = {
+        label: f"{before} → {after}" if before != after else "",
+        f"{label} gained": _names(gained),
+        f"{label} lost": _names(lost),
+    }
+    return [line for line in said.items() if line[1]] or [(label, "in another order")]
 
 
 def _text(value: Any) -> str:
@@ -250,17 +283,17 @@ def _text(value: Any) -> str:
             return "none"
         case State():
             return value.value
-        case {"primary": str(primary)}:
-            return primary
+        case {"primary": primary, "all": others}:
+            return _names([*dict.fromkeys([primary, *others])])
         case list():
             return _names(value) or "none"
         case _:
-            return str(value)
+            return shown(str(value))
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMES])
-    return f"{shown} and {len(names) - _NAMES} more" if len(names) > _NAMES else shown
+    first = ", ".join(map(shown, names[:_NAMES]))
+    return f"{first} and {len(names) - _NAMES} more" if len(names) > _NAMES else first
 
 
 def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -> Strip:
@@ -289,9 +322,12 @@ _RANK = {"unknown": 0, "superseded": 1, "up": 2, "late": 3, "down": 4}
 _UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 _ENDLESS = 1e9
 
+_WITHOUT_INK = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn"}  # spaces, controls, marks upon nothing
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # fillers of Hangul, a cell of Braille
+
 _LABELS = {name: label for group in FACTS.values() for name, label in group.items()}
 
-_SAYS = {
+KINDS = {
     EventKind.REGISTERED: "joined the fleet",
     EventKind.MOVED: "moved",
     EventKind.RESTARTED: "restarted",
@@ -301,7 +337,10 @@ _SAYS = {
     EventKind.UPDATED: "told more of itself",
     EventKind.LATE: "is late",
     EventKind.DOWN: "went down",
+    EventKind.RECOVERED: "is back",
     EventKind.REBUILT: "was rebuilt",
     EventKind.TWIN: "has a twin",
     EventKind.DELETED: "was deleted",
+    EventKind.FLEET_SILENT: "fell silent at once",
 }
+"""What is said of each kind of event; the subject is the server."""

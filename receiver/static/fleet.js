@@ -191,7 +191,8 @@ function flash(element) {
 function addressOf(form) {
   const said = [...new FormData(form)].filter(([name, text]) => text || name === "stage");
   const query = new URLSearchParams(said).toString();
-  return query ? `./?${query}` : "./";
+  const path = form.getAttribute("action");
+  return query ? `${path}?${query}` : path;
 }
 
 // The form may come later, when an empty fleet fills.

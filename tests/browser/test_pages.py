@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,9 @@ import messages
 from browsing import Reader
 from servers import Clock
 
+Fault = tuple[str, list[str]]
+"""A rule that axe finds broken, and where."""
+
 HOSTILE = [
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
@@ -23,6 +27,7 @@ HOSTILE = [
     "w" * 255,
     "\N{PILE OF POO} &amp; &lt;b&gt;",
 ]
+BLANK = [" ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}", "\N{ZERO WIDTH SPACE}"]
 
 
 def test_list_fills_while_a_fleet_phones_home(reader: Reader, receiver: httpx.Client) -> None:
@@ -225,7 +230,11 @@ def test_pages_work_without_a_script(reader: Reader, receiver: httpx.Client) -> 
 
     assert 50 == len(databases(page))
     expect(page.locator("#connection")).to_be_hidden()
-    assert 1 == page.locator("noscript meta, meta[http-equiv=refresh]").count()
+    assert 0 == page.locator("meta[http-equiv]").count()
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="new", database="a new one"))
+    page.get_by_role("link", name="Refresh").click()
+    expect(page.get_by_role("rowheader", name="a new one")).to_be_visible()
+    receiver.delete("/servers/new")
     page.get_by_role("searchbox").fill("db5")
     page.get_by_role("button", name="Search").click()
     assert 11 == len(databases(page))
@@ -236,6 +245,58 @@ def test_pages_work_without_a_script(reader: Reader, receiver: httpx.Client) -> 
     expect(page.get_by_text("sale_order_create").first).to_be_visible()
     page.get_by_role("link", name="db9", exact=True).click()
     expect(page.get_by_role("heading", name="db9", level=1)).to_be_visible()
+    page.get_by_role("link", name="Timeline").click()
+    expect(page.locator("#happened .says")).to_have_count(50)
+    page.get_by_role("link", name="Older events").click()
+    expect(page.locator("#happened .says")).to_have_count(12)
+    page.get_by_role("link", name="Was deleted").click()
+    expect(page.locator("#happened .who")).to_have_text("new")
+    page.get_by_placeholder("Only of the server with this ID").fill("s9")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("No event matches all of these filters")).to_be_visible()
+    page.get_by_role("link", name="Remove the filter Server ID: s9").click()
+    assert f"{reader.url}/timeline?kind=deleted" == page.url
+    page.goto(f"{reader.url}/server/nobody")
+    expect(page.get_by_text("This page shows it as soon as it does")).to_be_hidden()
+    reader.expect_complaint("404")
+
+
+def test_timeline_goes_on_while_it_is_open(reader: Reader, receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    pages = [reader.open("/timeline"), reader.open("/timeline?kind=upgraded")]
+    stays = [never_loaded_again(each) for each in pages]
+    every, upgraded = pages
+    expect(every.locator("#happened .says")).to_have_text(["joined the fleet"])
+
+    receiver.post("/heartbeat", json=messages.heartbeat(hostname="web-2"))
+    expect(every.locator("#happened .says")).to_have_text(["moved", "joined the fleet"])
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_version="20.0", hostname="web-2"))
+    expect(upgraded.locator("#happened .says")).to_have_text(["was upgraded"])
+    assert all(stay() for stay in stays)
+    every.get_by_placeholder("Only of the server with this ID").fill("acme_web-1")
+    every.get_by_placeholder("Only of the server with this ID").press("Enter")
+    expect(every).to_have_url(f"{reader.url}/timeline?server_id=acme_web-1")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_names_that_nobody_can_see_can_be_clicked_on(
+    reader: Reader, receiver: httpx.Client, width: int
+) -> None:
+    for n, name in enumerate(BLANK):
+        for server_id in (name, f"{n}"):
+            beat = messages.heartbeat(server_id=server_id, database=name, capabilities=[name])
+            told = {"hostname": name, "odoo_stage": name, "odoo_version": name}
+            receiver.post("/heartbeat", json={**beat, **told})
+    page = reader.open(width=width)
+
+    assert sorted([*"012", *["(blank)"] * 3]) == sorted(databases(page))
+    assert [] == faults(page, "link-name", "empty-table-header", "empty-heading")
+    for path in ("/?stage=+", "/timeline", "/timeline?server_id=+"):
+        page.goto(f"{reader.url}{path}")
+        assert [] == faults(page, "link-name", "empty-table-header", "empty-heading")
+    page.get_by_role("link", name="(blank)").first.click()
+    expect(page.get_by_role("heading", name="(blank)", level=1)).to_be_visible()
+    assert [] == faults(page, "link-name", "empty-table-header", "empty-heading")
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -265,6 +326,10 @@ def test_hostile_names_show_as_text_and_break_nothing(
         expect(page.locator('[data-field="server_id"] dd')).to_have_text(f"{n}{name}"[:255])
         assert f"{name}: up · Odoo MCP Fleet" == page.title()
         assert fits(page)
+        page.get_by_role("link", name="Show all").click()
+        assert f"Timeline of {n}{name}"[:267] in page.title()
+        expect(page.locator("#happened .says").last).to_have_text("joined the fleet")
+        assert fits(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -277,14 +342,15 @@ def test_nothing_serious_stands_in_the_way_of_anybody(
     page = reader.open(color_scheme=scheme, reduced_motion="reduce")
     expect(page.locator("#connection")).to_have_text("Live")
 
-    paths = ["/?limit=5", f"/server/{down}", f"/server/{twin['server_id']}"]
-    for path in [*paths, "/?q=nobody&stage=dev", "/server/nobody", "/?limit=x"]:
+    paths = ["/?limit=5", f"/server/{down}", "/timeline", f"/server/{twin['server_id']}"]
+    narrowed = f"/timeline?kind=down&server_id={down}"
+    for path in [*paths, narrowed, "/?q=nobody&stage=dev", "/server/nobody", "/?limit=x"]:
         page.goto(f"{reader.url}{path}")
         for details in page.locator("summary").all()[:3]:
             details.click()
         assert [] == serious(page), path
     page.set_viewport_size({"width": 390, "height": 844})
-    for path in paths[:2]:
+    for path in paths[:3]:
         page.goto(f"{reader.url}{path}")
         assert [] == serious(page), path
         assert fits(page)
@@ -335,14 +401,19 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def serious(page: Page) -> Sequence[tuple[str, list[str]]]:
-    """What axe finds, by rule, and where."""
-    found = Axe().run(page).response["violations"]
-    return [
-        (each["id"], [node["html"] for node in each["nodes"]])
-        for each in found
-        if each["impact"] in {"serious", "critical"}
-    ]
+def serious(page: Page) -> Sequence[Fault]:
+    """What axe finds that stands in somebody's way."""
+    return found(page, lambda fault: fault["impact"] in {"serious", "critical"})
+
+
+def faults(page: Page, *rules: str) -> Sequence[Fault]:
+    """What axe finds by some of its rules."""
+    return found(page, lambda fault: fault["id"] in rules)
+
+
+def found(page: Page, are_meant: Callable[[Any], bool]) -> Sequence[Fault]:
+    violations = filter(are_meant, Axe().run(page).response["violations"])
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations]
 
 
 def rename(folder: Path, old: str, new: str) -> None:

@@ -21,7 +21,8 @@ def test_pages_have_their_picture_taken(
 ) -> None:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     found = receiver.get("/servers?q=blue-harbor-staging").json()["servers"]
-    pages = {"fleet": "/", "server": f"/server/{found[0]['server_id']}"}
+    server = f"/server/{found[0]['server_id']}"
+    pages = {"fleet": "/", "server": server, "timeline": "/timeline"}
     size = "" if width == max(SIZES) else f"-{width}"
     ending = "" if scheme == "light" else f"-{scheme}"
 

@@ -14,6 +14,7 @@ from attrs import fields
 import messages
 from contract import ServerRecord
 from receiver.app import create_app
+from receiver.requests import write_event_cursor
 from servers import Clock, serve, wait_until
 
 
@@ -70,7 +71,9 @@ def test_link_of_a_server_leads_to_it_whatever_its_id(
     assert server_id == receiver.get(urljoin(str(page.url), as_json)).json()["server_id"]
 
 
-@pytest.mark.parametrize("path", ["/", "/server/a%2Fb", "/server/a/b", "/server/nobody", "/?x=1"])
+@pytest.mark.parametrize(
+    "path", ["/", "/timeline", "/server/a%2Fb", "/server/a/b", "/server/nobody", "/?x=1"]
+)
 def test_what_a_page_is_made_of_is_found_from_wherever_it_is(
     receiver: httpx.Client, path: str
 ) -> None:
@@ -89,7 +92,14 @@ def test_no_address_in_a_page_is_absolute(receiver: httpx.Client) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}") for n in range(3)]
     receiver.post("/heartbeats", json=fleet)
 
-    for path in ("/", "/?limit=1&stage=production&q=s", "/server/s0", "/server/s9"):
+    for path in (
+        "/",
+        "/?limit=1&stage=production&q=s",
+        "/server/s0",
+        "/server/s9",
+        "/timeline",
+        "/timeline?limit=1&kind=registered&server_id=s0",
+    ):
         page = receiver.get(path).text
         links = re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page)
         assert [] == [link for link in links if re.match(r"/|\w+:", link)]
@@ -100,7 +110,7 @@ def test_pages_hold_nothing_inline_and_ask_for_nothing_from_elsewhere(
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
 
-    for path in ("/", "/server/acme_web-1", "/server/nobody"):
+    for path in ("/", "/server/acme_web-1", "/server/nobody", "/timeline"):
         answer = receiver.get(path)
         policy = dict(
             part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; ")
@@ -113,10 +123,18 @@ def test_pages_hold_nothing_inline_and_ask_for_nothing_from_elsewhere(
         )
 
 
-def test_page_comes_again_by_itself_also_without_a_script(receiver: httpx.Client) -> None:
-    page = receiver.get("/").text
+@pytest.mark.parametrize("path", ["/", "/timeline", "/server/acme_web-1", "/server/nobody"])
+def test_page_is_not_taken_away_from_whoever_reads_it_without_a_script(
+    receiver: httpx.Client, path: str
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
 
-    assert '<noscript><meta http-equiv="refresh" content="30"></noscript>' in page
+    page = receiver.get(path).text
+
+    assert "http-equiv" not in page
+    assert (
+        '<noscript><p class="still">as of 2026-01-31 12:00:00 UTC <a href="">Refresh</a></p>'
+    ) in page
 
 
 def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:
@@ -178,18 +196,63 @@ def test_tiles_count_states_and_lead_to_their_servers(receiver: httpx.Client, cl
     assert 'href="./?state=up"' in page
     narrowed = receiver.get("/?stage=dev&sort=-last_seen").text
     assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(narrowed)
-    assert 'href="./?stage=dev&amp;sort=-last_seen&amp;state=up"' in narrowed
+    assert 'href="./?sort=-last_seen&amp;state=up&amp;stage=dev"' in narrowed
 
 
 def test_servers_without_a_stage_are_found_as_such(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="some"))
-    receiver.post("/heartbeat", json=messages.heartbeat(server_id="none", odoo_stage=""))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="says none", odoo_stage=""))
+    receiver.post("/heartbeat", json=messages.slim(server_id="says nothing"))
 
     page = receiver.get("/?stage=").text
 
-    assert ["none"] == listed(receiver, "/?stage=")
+    assert "<span>2 <bdi>without stage</bdi></span>" in receiver.get("/").text
+    assert ["says none", "says nothing"] == listed(receiver, "/?stage=")
+    assert {"All servers": "2", "Up": "2", "New": "0", "Late": "0", "Down": "0"} == tiles(page)
+    assert ">2 servers found<" in page
     assert 'href="./?stage=" aria-current="true"><bdi>No stage<' in page
     assert '<input type="hidden" name="stage" value="">' in page
+
+
+def test_stage_with_a_long_name_is_counted_and_found(receiver: httpx.Client) -> None:
+    long = "long" * 60
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="b", odoo_stage=long))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="c", odoo_stage=long + "er"))
+
+    every, rest, one = (
+        receiver.get(f"/?{query}").text for query in ("", "limit=1", f"stage={long}")
+    )
+
+    assert f'href="./?stage={long}"><bdi>{long}</bdi>' in every
+    assert "<span>2 <bdi>with a long name</bdi></span>" in rest
+    assert ["b"] == listed(receiver, f"/?stage={long}")
+    assert ">1 server found<" in one
+    assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(one)
+    assert f'href="./?stage={long}" aria-current="true"><bdi>{long}</bdi>' in one
+    assert "sha256" not in every + rest + one
+
+
+def test_stage_whose_name_no_link_has_room_for_is_counted_only(receiver: httpx.Client) -> None:
+    longest = "s" * 1001
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_stage=longest))
+
+    page = receiver.get("/").text
+
+    assert "<span>1 <bdi>with a long name</bdi></span>" in page
+    assert "stage=" not in page
+    assert ">1 server found<" in receiver.get("/", params={"stage": longest}).text
+
+
+def test_tile_says_how_many_stages_it_has_no_room_for(receiver: httpx.Client) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", odoo_stage=f"stage-{n}") for n in range(6)]
+    receiver.post("/heartbeats", json=fleet)
+
+    page = receiver.get("/").text
+
+    for tile in re.findall(r'<span class="stages">(.*?)</a>', page, re.DOTALL)[:2]:
+        assert ["0", "1", "2", "3"] == re.findall(r"stage-(\d)", tile)
+        assert "<span>+2 more</span>" in tile
 
 
 def test_stage_that_nobody_has_is_still_shown_as_chosen(receiver: httpx.Client) -> None:
@@ -279,6 +342,127 @@ def test_news_are_those_since_yesterday(receiver: httpx.Client, clock: Clock) ->
     assert [("joined the fleet", "24 h ago")] == events(receiver, "/server/acme_web-1")
 
 
+def test_timeline_tells_all_by_days_and_page_by_page(receiver: httpx.Client, clock: Clock) -> None:
+    beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
+    for version in ("16.0", "17.0", "18.0", "19.0"):
+        receiver.post("/heartbeat", json={**beat, "odoo_version": version})
+        clock.advance(43200)
+
+    first = "/timeline?limit=3"
+    second = link(receiver, first, rel="next")
+
+    assert [
+        "Monday, 2 February 2026",
+        *("00:00:00", "was upgraded"),
+        "Sunday, 1 February 2026",
+        *("12:00:00", "was upgraded"),
+        *("00:00:00", "was upgraded"),
+    ] == told(receiver, first)
+    assert ["Saturday, 31 January 2026", "12:00:00", "joined the fleet"] == told(receiver, second)
+    assert 'rel="next"' not in receiver.get(second).text
+    assert first == link(receiver, second, rel="first")
+    assert 'rel="' not in receiver.get("/timeline").text.split("<body")[1]
+
+
+def test_timeline_is_narrowed_to_kinds_and_a_server(receiver: httpx.Client) -> None:
+    for name in ("a", "b/c"):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=name))
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=name, odoo_version="20.0"))
+    receiver.delete("/servers/b%2Fc")
+
+    both = receiver.get("/timeline?kind=registered&kind=upgraded&server_id=").text
+    one = receiver.get("/timeline?kind=deleted&server_id=b/c").text
+
+    assert ["was upgraded", "joined the fleet"] * 2 == says(both)
+    for shown in (
+        'href="timeline?kind=registered" aria-current="true">Was upgraded<',
+        'href="timeline?kind=registered&amp;kind=upgraded&amp;kind=moved">Moved<',
+        'href="timeline">Everything<',
+        'href="events?kind=registered&amp;kind=upgraded">JSON<',
+    ):
+        assert shown in both
+    assert ["was deleted"] == says(one)
+    for shown in (
+        "<title>Timeline of b/c · Odoo MCP Fleet</title>",
+        'href="timeline?kind=deleted"><span class="unseen">Remove',
+        '<input type="hidden" name="kind" value="deleted">',
+        'name="server_id" value="b/c"',
+        'href="timeline">Clear all filters<',
+    ):
+        assert shown in one
+    assert [] == says(receiver.get("/timeline?since=2026-02-01T00:00:00Z").text)
+
+
+def test_timeline_of_nothing_says_what_to_do_next(receiver: httpx.Client) -> None:
+    assert "Show how to connect it" in receiver.get("/timeline").text
+    assert "No event matches all of these filters" in receiver.get("/timeline?kind=down").text
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    (event,) = receiver.get("/events").json()["events"]
+    beyond = receiver.get("/timeline", params={"cursor": write_event_cursor(event["id"])})
+    assert "Nothing older is remembered" in beyond.text
+
+
+def test_address_of_a_timeline_that_cannot_be_understood_is_explained(
+    receiver: httpx.Client,
+) -> None:
+    answer = receiver.get("/timeline?kind=x&cursor=y&since=z&q=a")
+
+    assert (400, "text/html; charset=utf-8") == said(answer)
+    for name in ("kind", "cursor", "since", "q"):
+        assert f"<code><bdi>{name}</bdi></code>" in answer.text
+
+
+@pytest.mark.parametrize(("path", "room"), [("/", 20), ("/server/acme_web-1", 100)])
+def test_events_that_a_page_has_no_room_for_are_a_link_away(
+    receiver: httpx.Client, path: str, room: int
+) -> None:
+    for n in range(room):
+        receiver.post("/heartbeat", json=messages.heartbeat(odoo_version=f"{n}"))
+    assert "Older events" not in receiver.get(path).text
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_version="last"))
+
+    page = receiver.get(path)
+    every, older = (
+        receiver.get(urljoin(str(page.url), html.unescape(address))).text
+        for address in re.findall(r'href="([^"]+)">(?:Show all<|Older events<)', page.text)
+    )
+
+    assert ["was upgraded"] * room == says(page.text)
+    assert says(page.text)[:50] == says(every)[:room]
+    assert ["joined the fleet"] == says(older)
+
+
+def test_what_happened_to_a_server_that_is_gone_is_a_link_away(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b"))
+    receiver.delete("/servers/a%2Fb")
+
+    gone = receiver.get("/server/a%2Fb")
+    timeline = receiver.get(urljoin(str(gone.url), address(gone.text, of="timeline[?]")))
+
+    assert ["was deleted", "joined the fleet"] == says(timeline.text)
+
+
+@pytest.mark.parametrize("database", [" ", "", None, "\u200b"])
+def test_server_whose_database_nobody_can_see_goes_by_its_id(
+    receiver: httpx.Client, database: str | None
+) -> None:
+    receiver.post("/heartbeat", json=messages.slim(server_id="a", database=database))
+
+    assert "<bdi>a</bdi></a></th>" in receiver.get("/").text
+    assert "<h1><bdi>a</bdi></h1>" in receiver.get("/server/a").text
+
+
+def test_names_that_nobody_can_see_are_shown_as_such(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.slim(server_id=" ", odoo_version="1"))
+    told = {"hostname": " ", "odoo_stage": " ", "odoo_version": " ", "capabilities": ["\u2003"]}
+    receiver.post("/heartbeat", json=messages.slim(server_id=" ", database=" ", **told))
+
+    for path in ("/", "/?stage=+&q=+", "/server/%20", "/timeline?server_id=+"):
+        page = receiver.get(path).text
+        assert "(blank)" in page
+        assert [] == re.findall(r"<(?:bdi|a)[^>]*>\s*</", page)
+
+
 def test_rebuilt_server_is_one_line_and_both_pages_lead_to_each_other(
     receiver: httpx.Client, clock: Clock
 ) -> None:
@@ -334,21 +518,21 @@ def test_address_that_cannot_be_understood_has_a_page_that_says_why(
     assert 'class="button" href="./">Show all servers' in answer.text
 
 
-@pytest.mark.parametrize("path", ["/", "/server/acme_web-1"])
+@pytest.mark.parametrize("path", ["/", "/server/acme_web-1", "/timeline"])
 def test_page_says_that_the_database_is_away_and_tries_again(
     tmp_path: Path, sqlite_receiver: httpx.Client, path: str
 ) -> None:
     with sqlite3.connect(tmp_path / "fleet.db") as other:
-        other.execute("ALTER TABLE servers RENAME TO gone")
+        for table in ("servers", "events"):
+            other.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
     other.close()
 
     answer = sqlite_receiver.get(path)
 
     assert (503, "text/html; charset=utf-8") == said(answer)
     assert "5" == answer.headers["retry-after"]
-    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in answer.text
     assert "The fleet cannot be read right now" in answer.text
-    assert "gone" not in answer.text
+    assert "_gone" not in answer.text
 
 
 @pytest.fixture
@@ -356,6 +540,17 @@ def sqlite_receiver(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
     app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
     with serve(app) as client:
         yield client
+
+
+def says(page: str) -> list[str]:
+    """What a page tells."""
+    return re.findall(r'<span class="says">([^<]+)<', page)
+
+
+def told(receiver: httpx.Client, path: str) -> list[str]:
+    """The days of a timeline, and of each when something happened and what."""
+    part = r'(?:<h3 class="day" [^>]+|<p class="at"><time [^>]+|<span class="says")>([^<]+)<'
+    return re.findall(part, receiver.get(path).text)
 
 
 def listed(receiver: httpx.Client, path: str) -> list[str]:
@@ -383,8 +578,8 @@ def tiles(page: str) -> dict[str, str]:
 
 def link(receiver: httpx.Client, path: str, *, rel: str) -> str:
     """Where a link of a page leads."""
-    (address,) = re.findall(rf'href="\.([^"]+)" rel="{rel}"', receiver.get(path).text)
-    return html.unescape(address)
+    (address,) = re.findall(rf'href="([^"]+)" rel="{rel}"', receiver.get(path).text)
+    return urljoin(path, html.unescape(address))
 
 
 def address(page: str, *, of: str) -> str:

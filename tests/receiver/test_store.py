@@ -24,6 +24,7 @@ from receiver.store import EVERYTHING, Filter, SqlStore
 from receiver.sweep import Look
 from receiver.tables import facet_value, facets, metadata, microseconds, servers
 from strategies import heartbeats, moments, registrations
+from watched import Watched
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -110,7 +111,7 @@ def test_migration_lets_the_servers_that_are_there_be_found(
     ]
     store.close()
 
-    assert [["a", "b"], ["a"], ["a", "b"], ["none"], ["b"], ["a"]] == found
+    assert [["a", "b"], ["a"], ["a", "b"], ["none", "unknown"], ["b"], ["a"]] == found
 
 
 def facets_of(store: SqlStore) -> list[tuple[str, ...]]:
@@ -310,6 +311,26 @@ def test_text_that_looks_like_the_digest_of_another_is_not_taken_for_it(store: S
 
     assert ["long"] == found_by(store, Filter(database=long))
     assert ["digest"] == found_by(store, Filter(database=digest))
+
+
+def test_empty_stage_means_whoever_has_none_in_any_state(fleet: Watched) -> None:
+    fleet.beat("silent", "says nothing")
+    fleet.beat("says none", odoo_stage="")
+    fleet.beat("dev", odoo_stage="dev")
+    fleet.beat("old", database="acme", database_uuid="u")
+    fleet.beat("old dev", database="acme", database_uuid="v", odoo_stage="dev")
+    fleet.go_on(300, "says nothing", "says none", "dev")
+    fleet.beat("new", database="acme", database_uuid="u")
+    fleet.beat("new dev", database="acme", database_uuid="v", odoo_stage="dev")
+    fleet.sweep()
+
+    assert ["new", "says none", "says nothing", "silent"] == fleet.ids(stage="")
+    assert ["new", "says none", "says nothing"] == fleet.ids(stage="", state="up")
+    assert ["silent"] == fleet.ids(stage="", state="down")
+    assert ["old"] == fleet.ids(stage="", state="superseded")
+    assert ["old dev"] == fleet.ids(stage="dev", state="superseded")
+    assert ["new"] == fleet.ids(stage="", database="acme")
+    assert 4 == fleet.store.count(Filter(stage=""))
 
 
 def long_text(length: int) -> str:

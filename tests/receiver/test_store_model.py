@@ -110,7 +110,7 @@ def values(server: Plain, filtered_by: str) -> list[str]:
     """By what a filter finds a server: one value, or none, or many."""
     value = server[FILTERS[filtered_by]]
     if value is None:
-        return []
+        return [""] if filtered_by == "stage" else []
     return [*value] if filtered_by == "capability" else [value]
 
 

@@ -15,6 +15,12 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 RECORD = ServerRecord(server_id="s", first_seen=NOW, last_seen=NOW, state_since=NOW)
 
 
+def moved(*addresses: list[str]) -> dict[str, Any]:
+    """From some addresses to others, the first of which is the primary one."""
+    old, new = ({"primary": each[0], "all": each} for each in addresses)
+    return {"from": old, "to": new}
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
@@ -64,6 +70,29 @@ def test_share_is_whole_only_when_nothing_is_missing(share: float | None, expect
     assert expected == wording.percent(share)
 
 
+@pytest.mark.parametrize("text", ["a", " a ", "é", "\N{PILE OF POO}", "\u202ea", "-", "e\u0301"])
+def test_text_is_shown_as_it_is(text: str) -> None:
+    assert text == wording.shown(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\t\n",
+        "\xa0\u2003\u3000",
+        "\u200b\u202e\ufeff",
+        "\ufe0f",
+        "\u2028",
+        "\u2800\u3164\u115f\u1160\uffa0",
+    ],
+)
+def test_text_that_nobody_sees_is_named(text: str) -> None:
+    assert "(blank)" == wording.shown(text)
+    assert not wording.is_seen(text)
+
+
 def test_facts_are_every_field_of_a_record_once() -> None:
     found = [fact.name for group in wording.facts(RECORD).values() for fact in group]
 
@@ -79,6 +108,7 @@ def test_facts_are_every_field_of_a_record_once() -> None:
         ("port", 8768, ("8768",)),
         ("uptime_seconds", 90.0, ("1 min 30 s",)),
         ("capabilities", ("a", "b"), ("a", "b")),
+        ("capabilities", ("a", "\u200b"), ("a", "(blank)")),
         ("capabilities", (), ("none",)),
         ("state", State.LATE, ("late",)),
         ("started_at", NOW, ("2026-01-31 12:00:00 UTC",)),
@@ -119,6 +149,46 @@ def test_fact_is_a_value_in_words(name: str, value: Any, expected: tuple[str, ..
             ),
         ),
         (
+            "moved",
+            {"ip_addresses": moved(["10.0.0.5", "fd00::5", "fd00::6"], ["10.0.0.5", "fd00::7"])},
+            Tale(
+                says="moved",
+                more=[
+                    ("IP addresses gained", "fd00::7"),
+                    ("IP addresses lost", "fd00::5, fd00::6"),
+                ],
+            ),
+        ),
+        (
+            "moved",
+            {"ip_addresses": moved(["10.0.0.5", "fd00::5"], ["10.0.0.6", "fd00::5", "fd00::6"])},
+            Tale(
+                says="moved",
+                more=[
+                    ("IP addresses", "10.0.0.5 → 10.0.0.6"),
+                    ("IP addresses gained", "fd00::6"),
+                ],
+            ),
+        ),
+        (
+            "moved",
+            {"ip_addresses": moved(["10.0.0.5", "::1", "::2"], ["10.0.0.5", "::2", "::1"])},
+            Tale(says="moved", more=[("IP addresses", "in another order")]),
+        ),
+        (
+            "updated",
+            {"ip_addresses": {**moved([""], ["10.0.0.5", "fd00::5"]), "from": None}},
+            Tale(
+                says="told more of itself",
+                more=[("IP addresses", "unknown → 10.0.0.5, fd00::5")],
+            ),
+        ),
+        (
+            "moved",
+            {"hostname": {"from": " ", "to": "web-1"}},
+            Tale(says="moved", more=[("Hostname", "(blank) → web-1")]),
+        ),
+        (
             "restarted",
             {"uptime_seconds": {"from": 7200.0, "to": 5.0}},
             Tale(says="restarted", more=[("Uptime, as last heard", "2 h → 5 s")]),
@@ -130,8 +200,8 @@ def test_fact_is_a_value_in_words(name: str, value: Any, expected: tuple[str, ..
         ),
         (
             "capabilities_changed",
-            {"capabilities": {"gained": list("abcdefg"), "lost": []}},
-            Tale(says="offers other tools", more=[("gained", "a, b, c, d, e and 2 more")]),
+            {"capabilities": {"gained": list("abcd\tfg"), "lost": []}},
+            Tale(says="offers other tools", more=[("gained", "a, b, c, d, (blank) and 2 more")]),
         ),
         (
             "stage_changed",
