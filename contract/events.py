@@ -82,9 +82,10 @@ def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -
     that becomes known is `updated`, and so is a `started_at` that falls. A `started_at`
     later than the last heartbeat was sent tells of a restart also when it becomes known.
     Nothing is said of what changes with every heartbeat, of `status` and
-    `uptime_seconds` when they become known, of the order of the capabilities, nor of an
-    uptime that fell because of a restart that a registration has told of.
-    A superseded server raises no alarm.
+    `uptime_seconds` when they become known, of the order of the capabilities and of the
+    addresses but the primary one, nor of an uptime that fell because of a restart that a
+    registration has told of.
+    A superseded server raises no alarm, but does when it loses its successor and is silent.
     """
     if before is None:
         return [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
@@ -112,6 +113,9 @@ def _goes_without_saying(name: str, before: ServerRecord, after: ServerRecord) -
         return old is None or new is None or new > old or _started_since(before, before.timestamp)
     if name == "capabilities" and before.capabilities and after.capabilities:
         return {*before.capabilities} == {*after.capabilities}
+    if name == "ip_addresses" and before.ip_addresses and after.ip_addresses:
+        one, other = before.ip_addresses, after.ip_addresses
+        return one.primary == other.primary and {*one.all} == {*other.all}
     return False
 
 
@@ -142,7 +146,8 @@ def _news_of_its_life(before: ServerRecord, after: ServerRecord) -> dict[EventKi
         news[EventKind.REBUILT] = {"superseded_by": after.superseded_by}
     if after.twin_of not in (None, before.twin_of):
         news[EventKind.TWIN] = {"twin_of": after.twin_of}
-    if after.state.stale and after.state is not before.state and after.superseded_by is None:
+    was_so = after.state is before.state and before.superseded_by is None
+    if after.state.stale and after.superseded_by is None and not was_so:
         last_seen = format_moment(after.last_seen)
         news[EventKind(after.state.value)] = {"last_seen": last_seen}
     if before.state.stale and not after.state.stale:

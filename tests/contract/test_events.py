@@ -105,10 +105,13 @@ def kinds_that_name(name: str, happened: Iterable[Event]) -> list[str]:
     return [event.kind.value for event in happened if name in event.details]
 
 
-def same_tools(before: ServerRecord, after: ServerRecord) -> bool:
-    if before.capabilities is None or after.capabilities is None:
-        return before.capabilities is after.capabilities
-    return {*before.capabilities} == {*after.capabilities}
+def same_but_for_its_order(name: str, old: Any, new: Any) -> bool:
+    """Whether tools or addresses are the same."""
+    if old is None or new is None:
+        return False
+    if name == "ip_addresses":
+        return (old.primary, {*old.all}) == (new.primary, {*new.all})
+    return name == "capabilities" and {*old} == {*new}
 
 
 # Every change is told once
@@ -144,7 +147,7 @@ def test_every_changed_field_is_named_in_one_event_of_its_kind(
 
     for name in ALWAYS_TOLD:
         old, new = getattr(before, name), getattr(after, name)
-        changed = not same_tools(before, after) if name == "capabilities" else old != new
+        changed = old != new and not same_but_for_its_order(name, old, new)
         expected = ["updated" if old is None else KIND_OF[name]] if changed else []
         assert expected == kinds_that_name(name, happened)
 
@@ -414,6 +417,17 @@ def test_all_tools_may_be_lost() -> None:
     } == news(WEB, heard(WEB, capabilities=()))
 
 
+@pytest.mark.parametrize("name", ["10.0.0.6", "10.0.0.7"])
+def test_the_same_addresses_in_another_order_are_no_news(name: str) -> None:
+    addresses = ("10.0.0.5", "10.0.0.6", "10.0.0.7")
+    before = evolve(WEB, ip_addresses=IpAddresses(primary="10.0.0.5", all=addresses))
+    reordered = IpAddresses(primary="10.0.0.5", all=addresses[::-1])
+    another = IpAddresses(primary=name, all=addresses)
+
+    assert {} == news(before, heard(before, ip_addresses=reordered))
+    assert ["moved"] == [*news(before, heard(before, ip_addresses=another))]
+
+
 @pytest.mark.parametrize("tools", [("search", "create"), ("create", "search", "search")])
 def test_the_same_tools_in_another_order_are_no_news(tools: tuple[str, ...]) -> None:
     assert {} == news(WEB, heard(WEB, capabilities=tools))
@@ -475,7 +489,8 @@ def test_an_alarm_is_raised_for_who_falls_silent_and_is_not_superseded(
     happened = news(before, after)
 
     for state in (State.LATE, State.DOWN):
-        falls = state is after.state is not before.state and after.superseded_by is None
+        was_so = before.state is state and before.superseded_by is None
+        falls = after.state is state and after.superseded_by is None and not was_so
         assert falls == (state.value in happened)
 
 
@@ -590,6 +605,13 @@ def test_a_server_that_lost_its_successor_and_its_twin_is_no_news() -> None:
     record = evolve(WEB, superseded_by="acme_web-2", twin_of="acme_web-3")
 
     assert {} == news(record, evolve(record, superseded_by=None, twin_of=None))
+
+
+@pytest.mark.parametrize("state", [State.LATE, State.DOWN])
+def test_a_silent_server_that_lost_its_successor_is_an_alarm_and_not_back(state: State) -> None:
+    gone = evolve(WEB, superseded_by="acme_web-2", state=state)
+
+    assert [state.value] == [*news(gone, evolve(gone, superseded_by=None))]
 
 
 def test_a_twin_is_told_with_its_name() -> None:
