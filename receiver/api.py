@@ -163,7 +163,10 @@ async def list_servers(request: Request) -> Response:
 
 async def get_server(request: Request) -> Response:
     """One server's record, and how available it was."""
-    server_id = request.path_params["server_id"]
+    return await _server(request, request.path_params["server_id"])
+
+
+async def _server(request: Request, server_id: str) -> Response:
     sighting = await _fleet(request).get(server_id)
     if sighting is None:
         raise _no_such_server(server_id)
@@ -185,17 +188,19 @@ async def list_events(request: Request) -> Response:
 async def list_events_of_server(request: Request) -> Response:
     """What happened to a server and to those that it has superseded, newest first."""
     server_id = request.path_params["server_id"]
+    if not request.scope["raw_path"].endswith(b"/events"):
+        # The slash was written as a part of the name.
+        return await _server(request, f"{server_id}/events")
     return await _events(request, event_query(request, server_id=server_id))
 
 
 async def _events(request: Request, query: EventQuery) -> Response:
-    found = await _fleet(request).events(query.choice, before=query.before, limit=query.limit + 1)
-    listed = found[: query.limit]
+    part = await _fleet(request).events(query.choice, before=query.before, limit=query.limit)
     return _json(
         {
-            "events": [each.to_json() for each in listed],
-            "count": len(listed),
-            "next_cursor": write_event_cursor(listed[-1].id) if len(found) > len(listed) else None,
+            "events": [each.to_json() for each in part.events],
+            "count": len(part.events),
+            "next_cursor": write_event_cursor(part.events[-1].id) if part.is_more else None,
         }
     )
 

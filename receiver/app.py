@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
+from multiprocessing import parent_process
 from typing import Any
 
 from starlette.applications import Starlette
@@ -36,10 +37,12 @@ def create_app(
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     body_seconds: float = 10.0,
+    absence_seconds: float = 30.0,
 ) -> Starlette:
     """
     The receiver as an ASGI app; a body must arrive within so many seconds.
 
+    After a pause of `absence_seconds` the silence of servers begins anew.
     Settings are read and the database is opened when it starts, not here.
     """
     patience = Patience(body_seconds)
@@ -50,21 +53,29 @@ def create_app(
         _let_the_collector_rest()
         patience.begin()
         settings = read_settings(environ)
+        metrics.join(parent_process(), str(settings.database_url))
         store = SqlStore(settings.database_url)
         writer = Writer(metrics.timed(store.apply))
         rules = Rules(share=settings.silent_share)
-        habits = Habits(rules=rules, retention=settings.event_retention)
+        habits = Habits(
+            rules=rules, retention=settings.event_retention, absence_seconds=absence_seconds
+        )
         watch = Watch(store, habits, clock=clock)
         feed = Feed(store)
+        store.on_events = metrics.happened
         store.on_news = feed.wake
         app.state.fleet = fleet = Fleet(
             store, writer, clock=clock, heard_since=lambda: watch.heard_since
         )
         app.state.feed = feed
-        app.state.exposition = Exposition(
-            metrics, fleet, waiting=writer.waiting, events=store.event_counts
+        app.state.exposition = exposition = Exposition(metrics, fleet, waiting=writer.waiting)
+        running = (
+            writer.run(),
+            watch.run(),
+            feed.run(),
+            exposition.run(),
+            listen(settings.database_url, feed.wake),
         )
-        running = (writer.run(), watch.run(), feed.run(), listen(settings.database_url, feed.wake))
         tasks = [asyncio.create_task(each) for each in running]
         try:
             yield
@@ -76,6 +87,7 @@ def create_app(
             watch.close()
             writer.close()
             store.close()
+            metrics.leave()
 
     return Receiver(
         routes=[*api.routes(patience, metrics), *pages.routes()],

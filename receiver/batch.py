@@ -5,8 +5,8 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from attrs import asdict, fields
-from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
+from attrs import asdict, evolve, fields
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, union, update
 
 from contract import (
     Event,
@@ -20,7 +20,7 @@ from contract import (
 )
 from receiver import timeline
 from receiver.databases import PULSE, Database
-from receiver.tables import FACETS, due_after, facet_value, microseconds, servers
+from receiver.tables import FACETS, due_after, facet_value, facets, microseconds, servers
 
 __all__ = [
     "SUPERSEDED",
@@ -152,16 +152,48 @@ def apply(
 
 def forget(
     database: Database, connection: Connection, server_id: str, at: datetime, memory: Memory
-) -> list[Event]:
-    """Delete what is kept of a server, but not its events; nothing happens when there is none."""
-    row = read(database, connection, [server_id], memory).get(server_id)
+) -> Committed:
+    """
+    Delete what is kept of a server, but not its events; nothing happens when there is none.
+
+    Those that it superseded are superseded by its own successor, or else are back in the
+    list, and looked at at once.
+    """
+    ids = {server_id, *_naming(connection, server_id)}
+    rows = read(database, connection, sorted(ids), memory)
+    # Who is to name it waits for its row, so that nobody is missing from here on.
+    rows |= read(database, connection, sorted({*_naming(connection, server_id)} - ids), memory)
+    row = rows.pop(server_id, None)
     if row is None:
-        return []
+        return Committed({}, [])
+    changed = [(each, _without(row.record, each, at)) for each in rows.values()]
     database.lose(connection, _facet_rows(row, _facets(row)))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
+    write(database, connection, changed)
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
+    for before, after in changed:
+        events += changes(before.record, after.record, at=at)
     timeline.write(database, connection, events)
-    return events
+    return Committed({after.record.server_id: after for _, after in changed}, events)
+
+
+def _naming(connection: Connection, server_id: str) -> list[str]:
+    """Those that a server superseded, and those that have it for a twin."""
+    uuid = connection.execute(_UUID, {"id": server_id}).scalar()
+    names = {"id": server_id, "by": facet_value(server_id), "uuid": facet_value(uuid or "")}
+    return [*connection.execute(_NAMING, names).scalars()]
+
+
+def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
+    """The row of another server, when one is deleted."""
+    by, twin = row.record.superseded_by, row.record.twin_of
+    record = evolve(
+        row.record,
+        superseded_by=deleted.superseded_by if by == deleted.server_id else by,
+        twin_of=None if twin == deleted.server_id else twin,
+    )
+    is_back = by is not None and record.superseded_by is None
+    return Row(record, row.revision + 1, microseconds(at) if is_back else row.due_at)
 
 
 def row_of(columns: RowMapping) -> Row:
@@ -296,6 +328,19 @@ _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by
 _description = attrgetter("status", *(f.name for f in fields(ServerRecord) if f.name not in PULSE))
 
 _READ = select(servers).where(servers.c.server_id.in_(bindparam("ids", expanding=True)))
+_UUID = select(servers.c.database_uuid).where(servers.c.server_id == bindparam("id"))
+_NAMING = union(
+    select(facets.c.server_id).where(
+        facets.c.name == "superseded_by", facets.c.value == bindparam("by")
+    ),
+    select(facets.c.server_id)
+    .join(servers, servers.c.server_id == facets.c.server_id)
+    .where(
+        facets.c.name == "database_uuid",
+        facets.c.value == bindparam("uuid"),
+        servers.c.twin_of == bindparam("id"),
+    ),
+)
 _UPDATE = (
     update(servers)
     .where(servers.c.server_id == bindparam("key"))

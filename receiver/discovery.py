@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from attrs import fields
+from attrs import evolve, fields
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from contract import Problem, ServerRecord
+from contract import Problem, ServerRecord, State
 from receiver.errors import Refusal
-from receiver.fleet import Fleet, Page
+from receiver.fleet import Fleet
 from receiver.requests import MAX_LIMIT, list_query
 from receiver.store import Filter
 
@@ -36,10 +36,10 @@ async def discovery(request: Request) -> Response:
     """
     _expect_filters(request)
     matching = list_query(request).matching
-    fleet: Fleet = request.app.state.fleet
+    pages = _pages(request.app.state.fleet, matching)
     # Before the answer begins: it is a problem then, when the database is away.
-    first = await fleet.page(matching, after=None, limit=MAX_LIMIT)
-    return StreamingResponse(_whole(fleet, matching, first), media_type="application/json")
+    first = await anext(pages)
+    return StreamingResponse(_whole(first, pages), media_type="application/json")
 
 
 def target_of(record: ServerRecord) -> Json | None:
@@ -103,20 +103,52 @@ def _expect_filters(request: Request) -> None:
         raise Refusal(400, "invalid_parameter", detail, errors=problems)
 
 
-async def _whole(fleet: Fleet, matching: Filter, page: Page) -> AsyncIterator[bytes]:
-    """All pages as one list in JSON, from the first on."""
+async def _pages(fleet: Fleet, matching: Filter) -> AsyncIterator[list[Json]]:
+    """The targets, page by page; one page at least."""
+    # In this order: whoever is heard for the first time meanwhile may come twice, but does come.
+    states = _ALIVE if matching.state is None else [matching.state]
+    for state in states:
+        wanted, after, is_last = evolve(matching, state=state), None, False
+        while not is_last:
+            page = await fleet.page(wanted, after=after, limit=MAX_LIMIT, only=_FIELDS)
+            yield [
+                target
+                for sighting in page.servers
+                if matching.state is not None or not sighting.state.stale
+                if (target := target_of(sighting.record)) is not None
+            ]
+            after, is_last = page.next_after, page.next_after is None
+
+
+async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncIterator[bytes]:
+    """All targets as one list in JSON."""
     separator = b"["
-    while True:
-        targets = [
-            target
-            for sighting in page.servers
-            if matching.state is not None or not sighting.state.stale
-            if (target := target_of(sighting.record)) is not None
-        ]
+    targets: list[Json] | None = first
+    while targets is not None:
         if targets:
             yield separator + orjson.dumps(targets)[1:-1]
             separator = b","
-        if page.next_after is None:
-            break
-        page = await fleet.page(matching, after=page.next_after, limit=MAX_LIMIT)
+        targets = await anext(others, None)
     yield b"[]" if separator == b"[" else b"]"
+
+
+_ALIVE = [State.NEW.value, State.UP.value]
+_FIELDS = (
+    # Where it is, and its labels.
+    "server_id",
+    "endpoint_url",
+    "ip_addresses",
+    "hostname",
+    "port",
+    "odoo_stage",
+    "version",
+    "database",
+    "odoo_version",
+    # Whether it is alive.
+    "heartbeat_interval_seconds",
+    "heartbeat_count",
+    "first_seen",
+    "last_seen",
+    "state",
+    "state_since",
+)

@@ -10,13 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from functools import partial
 
 import orjson
-from anyio import fail_after, move_on_after, to_thread
+from anyio import move_on_after
 from attrs import frozen
 from sqlalchemy import URL
 
+from receiver.asking import ask
 from receiver.databases import CHANNEL
 from receiver.errors import StoreUnavailable
 from receiver.store import Store
@@ -24,12 +25,13 @@ from receiver.timeline import ALL, Choice, Recorded
 
 __all__ = ["Feed", "Follower", "News", "listen"]
 
-T = TypeVar("T")
-
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
 """How many events are read together."""
+
+_BYTES_AT_ONCE = 256 * 1024
+"""About how many bytes of them."""
 
 
 @frozen
@@ -58,21 +60,32 @@ class Follower:
     Args:
         wants: Which events are wanted.
         most_waiting: From how many on that were not taken the next ones end it.
+        most_bytes: The same, of their messages together.
     """
 
-    def __init__(self, wants: Callable[[News], bool], *, most_waiting: int = 1000) -> None:
+    def __init__(
+        self,
+        wants: Callable[[News], bool],
+        *,
+        most_waiting: int = 1000,
+        most_bytes: int = 8 * 1024 * 1024,
+    ) -> None:
         self._wants = wants
         self._most_waiting = most_waiting
+        self._most_bytes = most_bytes
         self._waiting: list[News] = []
+        self._bytes = 0
         self._ended = False
         self._changed = asyncio.Event()
 
     def hand(self, news: Sequence[News]) -> None:
         """Give it events, or end it when it does not keep up."""
-        if len(self._waiting) >= self._most_waiting:
+        if len(self._waiting) >= self._most_waiting or self._bytes >= self._most_bytes:
             self.end()
         elif not self._ended:
-            self._waiting += filter(self._wants, news)
+            wanted = [*filter(self._wants, news)]
+            self._waiting += wanted
+            self._bytes += sum(len(each.message) for each in wanted)
             self._changed.set()
 
     def end(self) -> None:
@@ -90,7 +103,7 @@ class Follower:
                 raise StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()
-        news, self._waiting = self._waiting, []
+        news, self._waiting, self._bytes = self._waiting, [], 0
         return news
 
 
@@ -103,9 +116,18 @@ class Feed:
         seconds: How often to look for events of which nobody tells: another process may
             have written to the same file.
         patience: For how many seconds a store that says nothing is waited for.
+        most_followers: How many there is room for.
     """
 
-    def __init__(self, store: Store, *, seconds: float = 2.0, patience: float = 4.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        seconds: float = 2.0,
+        patience: float = 4.0,
+        most_followers: int = 1000,
+    ) -> None:
+        self._most_followers = most_followers
         self._store = store
         self._seconds = seconds
         self._patience = patience
@@ -152,34 +174,39 @@ class Feed:
         finally:
             self._followers.remove(follower)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more may follow."""
+        return len(self._followers) >= self._most_followers
+
     async def last_event(self) -> int:
         """The number of the newest event. Raises StoreUnavailable."""
-        return await self._asked(self._store.last_event)
+        return await ask(self._store.last_event, patience=self._patience)
+
+    async def chain(self, server_id: str) -> list[str]:
+        """A server, and those that it has superseded, and so on. Raises StoreUnavailable."""
+        return await ask(partial(self._store.chain, server_id), patience=self._patience)
 
     async def events_after(self, number: int, choice: Choice = ALL) -> list[News]:
-        """The oldest of the newer events, if there are any. Raises StoreUnavailable."""
+        """
+        The oldest of the newer events, if there are any, not too many to be kept.
+
+        Raises StoreUnavailable.
+        """
 
         def read() -> list[News]:
-            return [*map(News.of, self._store.events_after(number, choice, limit=_AT_ONCE))]
+            found = self._store.events_after(
+                number, choice, limit=_AT_ONCE, max_bytes=_BYTES_AT_ONCE
+            )
+            return [*map(News.of, found)]
 
-        return await self._asked(read)
+        return await ask(read, patience=self._patience)
 
     async def _hand_on(self) -> None:
-        is_more = True
-        while self._followers and is_more:
-            news = await self.events_after(self._last)
-            if news:
-                self._last = news[-1].id
-                for follower in self._followers:
-                    follower.hand(news)
-            is_more = len(news) == _AT_ONCE
-
-    async def _asked(self, question: Callable[[], T]) -> T:
-        try:
-            with fail_after(self._patience):
-                return await to_thread.run_sync(question, abandon_on_cancel=True)
-        except TimeoutError as error:
-            raise StoreUnavailable("the database has not answered for some time") from error
+        while self._followers and (news := await self.events_after(self._last)):
+            self._last = news[-1].id
+            for follower in self._followers:
+                follower.hand(news)
 
 
 async def listen(

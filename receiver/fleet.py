@@ -1,26 +1,30 @@
 """What the receiver does, whoever asks: the routes and the pages call this."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from anyio import fail_after, to_thread
 from attrs import frozen
 
-from contract import Event, ServerRecord, State, unstructure
-from receiver.errors import OutcomeUnknown, StoreUnavailable
-from receiver.history import History
+from contract import ServerRecord, State, unstructure
+from receiver.asking import NoAnswer, ask
+from receiver.errors import OutcomeUnknown
+from receiver.history import LONGEST, History
 from receiver.intake import Outcome, Read, Submission
-from receiver.store import EVERYTHING, Filter, Order, Place, Store
+from receiver.lives import Life
+from receiver.store import EVERY_FIELD, EVERYTHING, Filter, Order, Place, Store
 from receiver.sweep import state_at
-from receiver.timeline import Choice, Recorded
+from receiver.timeline import Choice, Part
 from receiver.writer import Writer
 
-__all__ = ["Fleet", "Page", "Sighting"]
+__all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
 
 T = TypeVar("T")
+
+MAX_EVENTS_BYTES = 1024 * 1024
+"""About how long a part of the timeline may be: some events are as long as a message."""
 
 
 @frozen(kw_only=True)
@@ -46,10 +50,6 @@ class Page:
 
     servers: list[Sighting]
     next_after: Place | None
-
-
-class _NoAnswer(StoreUnavailable):
-    """The store neither answers nor refuses; what it was asked for may still happen."""
 
 
 class Fleet:
@@ -103,7 +103,7 @@ class Fleet:
     async def delete(self, server_id: str) -> bool:
         try:
             return await self._asked(self._store.delete, server_id, self._clock())
-        except _NoAnswer as error:
+        except NoAnswer as error:
             raise OutcomeUnknown("the database does not end a deletion") from error
 
     async def count(self, matching: Filter = EVERYTHING) -> int:
@@ -116,10 +116,15 @@ class Fleet:
         *,
         after: Place | None,
         limit: int,
+        only: Sequence[str] = EVERY_FIELD,
     ) -> Page:
-        """At most `limit` servers of those that match, in an order, beginning after a place."""
+        """
+        At most `limit` servers of those that match, in an order, beginning after a place.
+
+        What is not among the fields that are asked for is left unknown.
+        """
         read = partial(self._store.page, matching, order, after=after, limit=limit + 1)
-        records = await self._asked(read)
+        records = await self._asked(partial(read, only=only))
         listed = records[:limit]
         return Page(
             servers=[self._seen(record) for record in listed],
@@ -134,28 +139,30 @@ class Fleet:
         """
         return await self._asked(self._store.tally)
 
-    async def events(self, choice: Choice, *, before: int | None, limit: int) -> list[Recorded]:
+    async def events(self, choice: Choice, *, before: int | None, limit: int) -> Part:
         """At most `limit` of the events that are meant, newest first, older than a number."""
-        return await self._asked(partial(self._store.events, choice, before=before, limit=limit))
+        read = partial(self._store.events, choice, before=before, limit=limit)
+        return await self._asked(partial(read, max_bytes=MAX_EVENTS_BYTES))
 
-    async def history(self, records: Iterable[ServerRecord]) -> dict[str, History]:
-        """In which states servers were, by their `server_id`."""
+    async def history(
+        self, records: Iterable[ServerRecord], *, within: timedelta = LONGEST
+    ) -> dict[str, History]:
+        """
+        In which states servers were for so much time before now, by their `server_id`.
+
+        The history of those that they have superseded is a part of it.
+        """
         by_id = {record.server_id: record for record in records}
-        if not by_id:
-            return {}
-        told: dict[str, list[Event]] = {server_id: [] for server_id in by_id}
-        for recorded in await self._asked(self._store.lives, [*by_id]):
-            told[str(recorded.event.server_id)].append(recorded.event)
         now = self._clock()
-        return {key: History.of(by_id[key], events, now) for key, events in told.items()}
+        since = now - within
+        lives = await self._asked(self._store.lives, [*by_id], since) if by_id else {}
+        return {
+            key: History.of(lives.get(key) or [Life.of(record)], since=since, now=now)
+            for key, record in by_id.items()
+        }
 
     async def _asked(self, question: Callable[..., T], *args: object) -> T:
-        """What the store answers. Raises _NoAnswer when it says nothing."""
-        try:
-            with fail_after(self._patience):
-                return await to_thread.run_sync(question, *args, abandon_on_cancel=True)
-        except TimeoutError as error:
-            raise _NoAnswer("the database has not answered for some time") from error
+        return await ask(partial(question, *args), patience=self._patience)
 
     def _seen(self, record: ServerRecord) -> Sighting:
         now = self._clock()

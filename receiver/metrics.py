@@ -5,12 +5,17 @@ Counting is for the hot path: plain numbers in plain lists. All that costs somet
 done when somebody asks for the page.
 """
 
+import asyncio
+from array import array
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
+from math import fsum, inf
+from multiprocessing.process import BaseProcess
+from threading import Lock
 from time import perf_counter
 
 from prometheus_client import (
@@ -32,11 +37,12 @@ from prometheus_client.utils import floatToGoString
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contract import EventKind, InvalidMessage, State
+from contract import Event, EventKind, InvalidMessage, State
 from receiver.batch import Applied, Incoming
 from receiver.errors import StoreUnavailable
 from receiver.fleet import Fleet
 from receiver.intake import Outcome
+from receiver.workers import Alone, Doubles, Rows, rows_for
 
 __all__ = ["BATCH", "KINDS", "Exposition", "Metrics", "metrics_page", "version_of"]
 
@@ -58,12 +64,34 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.requests: dict[str, defaultdict[int, Timings]] = {
-            kind: defaultdict(Timings) for kind in KINDS
+        self._events_turn = Lock()
+        self._count_in(Alone(_LENGTH))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other workers count beside this process."""
+        return self._rows.is_shared
+
+    def join(self, parent: BaseProcess | None, purpose: str) -> None:
+        """
+        Count together with the workers that have this parent and purpose, from now on.
+
+        What was counted until now is forgotten.
+        """
+        self._count_in(rows_for(parent, purpose + repr(_LAYOUT), _LENGTH))
+
+    def leave(self) -> None:
+        """Let the next worker go on."""
+        self._rows.close()
+
+    def _count_in(self, rows: Rows) -> None:
+        self._rows = rows
+        self.mine = mine = Numbers(rows.mine)
+        # Ready for every status, as this is looked up for each message.
+        self._requests = {
+            kind: {status: by_outcome[_outcome(status)] for status in range(100, 600)}
+            for kind, by_outcome in mine.requests.items()
         }
-        self.items: Counter[str] = Counter()
-        self.commits = Timings()
-        self.crowds = Sizes()
 
     def answered(
         self, kind: str, status: int, seconds: float, outcome: Outcome | None = None
@@ -74,20 +102,38 @@ class Metrics:
         What became of the messages is told by the status alone, but in a batch that was
         accepted: each of it has an outcome of its own.
         """
-        timings = self.requests[kind][status]
-        timings.counts[bisect_left(_SECONDS, seconds)] += 1
-        timings.total += seconds
+        timings = self._requests[kind][status]
+        timings[bisect_left(_SECONDS, seconds)] += 1
+        timings[-1] += seconds
         if outcome is not None and kind == BATCH:
             refused = sum(isinstance(each, InvalidMessage) for each in outcome)
-            self.items["accepted"] += len(outcome) - refused
-            self.items["refused"] += refused
+            self.mine.items[0] += len(outcome) - refused
+            self.mine.items[1] += refused
 
     def committed(self, messages: int, seconds: float) -> None:
         """So many messages were committed together, which took so many seconds."""
-        self.commits.counts[bisect_left(_SECONDS, seconds)] += 1
-        self.commits.total += seconds
-        self.crowds.counts[bisect_left(_MESSAGES, messages)] += 1
-        self.crowds.total += messages
+        self.mine.commits[bisect_left(_SECONDS, seconds)] += 1
+        self.mine.commits[-1] += seconds
+        self.mine.crowds[bisect_left(_MESSAGES, messages)] += 1
+        self.mine.crowds[-1] += messages
+
+    def happened(self, events: Iterable[Event]) -> None:
+        """Events were committed, by any thread."""
+        with self._events_turn:
+            for event in events:
+                self.mine.events[_KINDS_OF_EVENTS.index(event.kind)] += 1
+
+    def total(self) -> "Numbers":
+        """What all workers have counted; only those that are alive have a queue."""
+        rows, alive = zip(*self._rows.all(), strict=True)
+        # Rounded once: a sum of what only rises must not fall either.
+        total = Numbers(memoryview(array("d", map(fsum, zip(*rows, strict=True)))))
+        seen = list(zip(map(Numbers, rows), alive, strict=True))
+        for n in range(len(total.queue)):
+            total.queue[n] = sum(numbers.queue[n] for numbers, is_alive in seen if is_alive)
+        # It is not there yet in a row that is new.
+        total.started[0] = min(numbers.started[0] or inf for numbers, _ in seen)
+        return total
 
     def timed(self, apply: Apply) -> Apply:
         """The same, with a note of each commit."""
@@ -101,66 +147,90 @@ class Metrics:
         return timed
 
 
-class Timings:
-    """How often something took how long: in each range of `_SECONDS`, and in all."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_SECONDS) + 1)
-        self.total = 0.0
-
-
-class Sizes:
-    """How often something had which size: in each range of `_MESSAGES`, and in all."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_MESSAGES) + 1)
-        self.total = 0
-
-
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_OUTCOMES = ("accepted", "refused", "unavailable", "failed")
+_KINDS_OF_EVENTS = tuple(EventKind)
+
+_TIMINGS = len(_SECONDS) + 2
+_SIZES = len(_MESSAGES) + 2
+_LENGTH = len(KINDS) * len(_OUTCOMES) * _TIMINGS + _TIMINGS + _SIZES + len(_KINDS_OF_EVENTS) + 5
+
+_LAYOUT = (_SECONDS, _MESSAGES, KINDS, _OUTCOMES, [kind.value for kind in EventKind])
+"""Tells rows apart that different versions of this module have made."""
+
+
+class Numbers:
+    """
+    The numbers in a row, by their names. Those of several rows can be added up.
+
+    Attributes:
+        requests: By kind and outcome: how many took how long, in each range of `_SECONDS`;
+            the last number is all their seconds.
+        items: Of batches that were accepted: messages accepted and refused.
+        commits: The same as `requests`, for transactions.
+        crowds: How many transactions had which size, in each range of `_MESSAGES`; the
+            last number is all their messages.
+        events: By kind.
+        queue: Requests that wait now, and their bytes.
+        started: When the first began to count here, in seconds since 1970.
+    """
+
+    def __init__(self, row: Doubles) -> None:
+        taken = 0
+
+        def take(length: int) -> Doubles:
+            nonlocal taken
+            taken += length
+            return row[taken - length : taken]
+
+        self.requests = {kind: {outcome: take(_TIMINGS) for outcome in _OUTCOMES} for kind in KINDS}
+        self.items = take(2)
+        self.commits = take(_TIMINGS)
+        self.crowds = take(_SIZES)
+        self.events = take(len(_KINDS_OF_EVENTS))
+        self.queue = take(2)
+        self.started = take(1)
+        assert len(row) == taken
 
 
 class Exposition(Collector):
     """
-    The page of one receiver.
+    The page of one receiver, which is all its workers together.
 
     Args:
         metrics: What is counted.
         fleet: Is asked how many servers there are, and not again for some seconds.
         waiting: Tells how much waits to be written.
-        events: How many events of each kind this receiver has written.
     """
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        fleet: Fleet,
-        *,
-        waiting: Waiting,
-        events: Mapping[str, int],
-    ) -> None:
+    def __init__(self, metrics: Metrics, fleet: Fleet, *, waiting: Waiting) -> None:
         self._metrics = metrics
         self._fleet = fleet
         self._waiting = waiting
-        self._events = events
+        started = metrics.mine.started
+        started[0] = started[0] or fleet.now().timestamp()
         self._tally: Mapping[tuple[str, str], int] | None = None
         self._tallied_at: datetime | None = None
         self._version = version_of("odoo-mcp-fleet")
         # One of its own: the one that prometheus-client offers is for a whole process.
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
+        # Of several workers each would tell of itself.
+        of_one = () if metrics.is_shared else (ProcessCollector, GCCollector)
+        for collector in (PlatformCollector, *of_one):
+            collector(registry=self._registry)
+
+    async def run(self) -> None:
+        """Let the other workers know how much waits here, until cancelled."""
+        while True:
+            self._note_the_queue()
+            await asyncio.sleep(1)
 
     async def page(self, accept: str) -> tuple[bytes, str]:
         """The page in the format that is accepted, and its media type."""
         await self._ask_the_fleet()
+        self._note_the_queue()
         try:
             encode, media_type = choose_encoder(accept)
         except TypeError:  # it asks for a version that is no number
@@ -169,13 +239,19 @@ class Exposition(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the receiver."""
-        yield from self._of_requests()
-        yield from self._of_commits()
+        total = self._metrics.total()
+        yield from _of_requests(total)
+        yield from _of_commits(total)
         yield from self._of_the_fleet()
-        yield self._of_events()
+        yield _of_events(total)
         yield InfoMetricFamily("fleet_build", "This receiver.", {"version": self._version})
-        uptime = self._fleet.uptime_seconds()
+        # The clock may have been set back.
+        uptime = max(0.0, self._fleet.now().timestamp() - total.started[0])
         yield GaugeMetricFamily("fleet_uptime_seconds", "Since this receiver started.", uptime)
+
+    def _note_the_queue(self) -> None:
+        queue = self._metrics.mine.queue
+        queue[0], queue[1] = self._waiting()
 
     async def _ask_the_fleet(self) -> None:
         now = self._fleet.now()
@@ -187,59 +263,6 @@ class Exposition(Collector):
             self._tallied_at = now
         except StoreUnavailable:
             self._tally = self._tallied_at = None
-
-    def _of_requests(self) -> Iterator[Metric]:
-        messages = CounterMetricFamily(
-            "fleet_messages",
-            "Messages by what became of them; a request that is refused as a whole is one.",
-            labels=("kind", "outcome"),
-        )
-        durations = HistogramMetricFamily(
-            "fleet_request_duration_seconds",
-            "From the request to the answer, which is after the commit.",
-            labels=("kind",),
-        )
-        for kind, by_status in self._metrics.requests.items():
-            seen = list(by_status.items())
-            outcomes = self._outcomes(kind, {status: sum(each.counts) for status, each in seen})
-            for outcome, count in outcomes.items():
-                messages.add_metric((kind, outcome), count)
-            columns = zip(*(timings.counts for _, timings in seen), strict=True)
-            counts = [sum(column) for column in columns] or Timings().counts
-            total = sum(timings.total for _, timings in seen)
-            durations.add_metric((kind,), _buckets(_SECONDS, counts), total)
-        yield messages
-        yield durations
-
-    def _outcomes(self, kind: str, requests: Mapping[int, int]) -> dict[str, int]:
-        """How many messages of a kind had which outcome, by the requests of each status."""
-        outcomes = dict.fromkeys(("accepted", "refused", "unavailable", "failed"), 0)
-        for status, count in requests.items():
-            outcomes[_outcome(status)] += count
-        if kind == BATCH:
-            outcomes["accepted"] = self._metrics.items["accepted"]
-            outcomes["refused"] += self._metrics.items["refused"]
-        return outcomes
-
-    def _of_commits(self) -> Iterator[Metric]:
-        commits, crowds = self._metrics.commits, self._metrics.crowds
-        yield HistogramMetricFamily(
-            "fleet_commit_duration_seconds",
-            "One transaction, from its beginning to the end of its commit.",
-            _buckets(_SECONDS, commits.counts),
-            commits.total,
-        )
-        yield HistogramMetricFamily(
-            "fleet_commit_messages",
-            "Messages that were committed together.",
-            _buckets(_MESSAGES, crowds.counts),
-            crowds.total,
-        )
-        requests, size = self._waiting()
-        yield GaugeMetricFamily(
-            "fleet_queue_requests", "Requests that wait to be written.", requests
-        )
-        yield GaugeMetricFamily("fleet_queue_bytes", "Bytes that wait to be written.", size)
 
     def _of_the_fleet(self) -> Iterator[Metric]:
         is_up = self._tally is not None
@@ -255,13 +278,57 @@ class Exposition(Collector):
             servers.add_metric((state, stage), count)
         yield servers
 
-    def _of_events(self) -> Metric:
-        events = CounterMetricFamily(
-            "fleet_events", "Events that this receiver has written.", labels=("kind",)
-        )
-        for kind in EventKind:
-            events.add_metric((kind.value,), self._events.get(kind.value, 0))
-        return events
+
+def _of_requests(total: Numbers) -> Iterator[Metric]:
+    messages = CounterMetricFamily(
+        "fleet_messages",
+        "Messages by what became of them; a request that is refused as a whole is one.",
+        labels=("kind", "outcome"),
+    )
+    durations = HistogramMetricFamily(
+        "fleet_request_duration_seconds",
+        "From the request to the answer, which is after the commit.",
+        labels=("kind",),
+    )
+    for kind, by_outcome in total.requests.items():
+        outcomes = {outcome: sum(timings[:-1]) for outcome, timings in by_outcome.items()}
+        if kind == BATCH:
+            accepted, refused = total.items
+            outcomes["accepted"] = accepted
+            outcomes["refused"] += refused
+        for outcome, count in outcomes.items():
+            messages.add_metric((kind, outcome), count)
+        *counts, seconds = map(fsum, zip(*by_outcome.values(), strict=True))
+        durations.add_metric((kind,), _buckets(_SECONDS, counts), seconds)
+    yield messages
+    yield durations
+
+
+def _of_commits(total: Numbers) -> Iterator[Metric]:
+    yield HistogramMetricFamily(
+        "fleet_commit_duration_seconds",
+        "One transaction, from its beginning to the end of its commit.",
+        _buckets(_SECONDS, total.commits[:-1]),
+        total.commits[-1],
+    )
+    yield HistogramMetricFamily(
+        "fleet_commit_messages",
+        "Messages that were committed together.",
+        _buckets(_MESSAGES, total.crowds[:-1]),
+        total.crowds[-1],
+    )
+    requests, size = total.queue
+    yield GaugeMetricFamily("fleet_queue_requests", "Requests that wait to be written.", requests)
+    yield GaugeMetricFamily("fleet_queue_bytes", "Bytes that wait to be written.", size)
+
+
+def _of_events(total: Numbers) -> Metric:
+    events = CounterMetricFamily(
+        "fleet_events", "Events that this receiver has written.", labels=("kind",)
+    )
+    for kind, count in zip(_KINDS_OF_EVENTS, total.events, strict=True):
+        events.add_metric((kind.value,), count)
+    return events
 
 
 _KEPT = timedelta(seconds=5)
@@ -293,7 +360,7 @@ def _few_stages(tally: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], i
 _OTHER = "other"
 
 
-def _buckets(bounds: Sequence[float], counts: Iterable[int]) -> list[tuple[str, float]]:
+def _buckets(bounds: Sequence[float], counts: Iterable[float]) -> list[tuple[str, float]]:
     """How many were at most so large, for each bound, as Prometheus has it."""
     names = [*map(floatToGoString, bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))

@@ -140,7 +140,7 @@ def _filters() -> list[Json]:
             {"enum": [*(state.value for state in State), SUPERSEDED]},
         ),
         "stage": ("Only servers with it; when empty, those without one.", _TEXT),
-        "q": ("Only servers with this text in hostname, database or server_id.", _TEXT),
+        "q": (_Q, _TEXT),
     }
     return [
         _parameter(field.name, *described.get(field.name, ("Only servers with it.", _TEXT)))
@@ -162,6 +162,7 @@ def _get_server() -> Json:
 def _list_events() -> Json:
     return {
         "summary": "What happened, newest first",
+        "description": _PARTS,
         "operationId": "listEvents",
         "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND, _OF_SERVER],
         "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 503)},
@@ -171,6 +172,7 @@ def _list_events() -> Json:
 def _list_events_of_server() -> Json:
     return {
         "summary": "What happened to a server and to those that it superseded, newest first",
+        "description": _PARTS,
         "operationId": "listEventsOfServer",
         "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND],
         "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 503)},
@@ -181,7 +183,7 @@ def _event_stream() -> Json:
     return {
         "summary": "What happens, as server-sent events",
         "description": "Each has the number of the event as its id, the kind as its event, and "
-        "an Event in JSON as its data.",
+        "an Event in JSON as its data. At most 1,000 streams may be open at once.",
         "operationId": "streamEvents",
         "parameters": [
             _KIND,
@@ -209,7 +211,10 @@ def _metrics() -> Json:
         "operationId": "metrics",
         "responses": {
             "200": {
-                "description": "In the format that is accepted",
+                "description": (
+                    "In the format that is accepted. "
+                    "The workers of one parent process tell of all of them together"
+                ),
                 "content": {"text/plain": {"schema": _TEXT}},
             }
         },
@@ -235,6 +240,10 @@ def _discovery() -> Json:
 def _delete_server() -> Json:
     return {
         "summary": "Forget a server",
+        "description": (
+            "Those that it superseded are superseded by its own successor, or else are back "
+            "in the list."
+        ),
         "operationId": "deleteServer",
         "responses": {"200": _answer("Forgotten", _done("deleted")), **_problems(404, 503)},
     }
@@ -281,7 +290,8 @@ def _server_with_availability() -> Json:
     share = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
     schema["properties"]["availability"] = {
         **_object(**dict.fromkeys(WINDOWS, share)),
-        "description": "The part of the last so much time in which it was neither late nor down.",
+        "description": "The part of the last so much time in which it was neither late nor down; "
+        "of its database, when it has superseded others.",
     }
     schema["required"] = list(schema["properties"])
     return schema
@@ -339,6 +349,15 @@ def _problems(*statuses: int) -> Json:
     }
 
 
+_Q = (
+    "Only servers with this text in hostname, database or server_id, in either case; on "
+    "SQLite letters beyond ASCII are found in their own case only."
+)
+_PARTS = (
+    "A page may hold fewer than limit, when their JSON would have more than about 1 MiB: "
+    "there are more as long as there is a next_cursor."
+)
+
 _STATUSES = {
     400: "The request cannot be read",
     404: "There is no such server",
@@ -346,8 +365,8 @@ _STATUSES = {
     413: "The body is too large",
     415: "The body is not JSON",
     422: "The message breaks the contract",
-    503: "The store does not answer; try again after Retry-After seconds. Nothing was changed, "
-    "unless the code is outcome_unknown",
+    503: "The store does not answer, or too much is asked at once; try again after Retry-After "
+    "seconds. Nothing was changed, unless the code is outcome_unknown",
 }
 
 _COUNT: Json = {"type": "integer", "minimum": 0}

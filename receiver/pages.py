@@ -98,7 +98,7 @@ async def fleet_page(request: Request) -> Response:
         matching=query.matching,
         order=query.order.value,
         servers=page.servers,
-        history=await fleet.history([seen.record for seen in page.servers]),
+        history=await fleet.history([seen.record for seen in page.servers], within=DAY),
         total=await fleet.count(query.matching) if total is None else total,
         all_servers=sum(tally.values()),
         tiles=_tiles(tally, view, query.matching),
@@ -155,9 +155,8 @@ async def server_page(request: Request) -> Response:
 
 async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[Recorded], str | None]:
     """The events that are asked for, and the cursor of those before them, if there are any."""
-    found = await fleet.events(query.choice, before=query.before, limit=query.limit + 1)
-    events = found[: query.limit]
-    return events, write_event_cursor(events[-1].id) if len(found) > len(events) else None
+    part = await fleet.events(query.choice, before=query.before, limit=query.limit)
+    return part.events, write_event_cursor(part.events[-1].id) if part.is_more else None
 
 
 def _by_day(events: Iterable[Recorded]) -> dict[date, list[Recorded]]:
@@ -370,6 +369,7 @@ def _availability(history: History) -> list[tuple[str, str]]:
     return [
         (_WINDOW_LABELS[name], wording.percent(history.availability(time)))
         for name, time in WINDOWS.items()
+        if history.covers(time)
     ]
 
 

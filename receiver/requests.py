@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import orjson
 from attrs import fields, frozen
@@ -223,10 +223,12 @@ def _unword(text: str) -> object:
 def _cursor(text: str) -> tuple[Order, Place]:
     try:
         match _unword(text):
-            case [str(order), str(after), None]:
-                return _one_of(Order, order), Place(_text(after))
-            case [str(order), str(after), int(moment)] if _is_number(moment):
-                return _one_of(Order, order), Place(_text(after), moment)
+            case [str(word), str(after), moment]:
+                order = _one_of(Order, word)
+                if order.field == "server_id" and moment is None:
+                    return order, Place(_text(after))
+                if order.field != "server_id" and _is_number(moment):
+                    return order, Place(_text(after), moment)
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)
@@ -235,16 +237,16 @@ def _cursor(text: str) -> tuple[Order, Place]:
 def _event_cursor(text: str) -> int:
     try:
         match _unword(text):
-            case [int(before)] if _is_number(before) and before > 0:
+            case [before] if _is_number(before) and before > 0:
                 return before
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)
 
 
-def _is_number(value: int) -> bool:
-    """Whether a database can compare it with a number of its own."""
-    return not isinstance(value, bool) and abs(value) < 2**63
+def _is_number(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number that a database can compare with one of its own."""
+    return type(value) is int and abs(value) < 2**63
 
 
 _LONGEST_SEARCH = 1000

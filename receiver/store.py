@@ -7,7 +7,6 @@ not answer, and nothing has changed then, but for its subclass OutcomeUnknown.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from attrs import Attribute, asdict, frozen
+from attrs import Attribute, asdict, fields, frozen
 from sqlalchemy import (
     URL,
     BigInteger,
@@ -50,11 +49,22 @@ from receiver import batch, timeline
 from receiver.batch import SUPERSEDED, Applied, Incoming, Memory, forget, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
 from receiver.errors import OutcomeUnknown, StoreUnavailable
+from receiver.lives import Life, lives
 from receiver.sweep import Look, sweep
 from receiver.tables import events, facet_value, facets, microseconds, servers, watches
-from receiver.timeline import ALL, Choice, Recorded
+from receiver.timeline import ALL, Choice, Part, Recorded
 
-__all__ = ["EVERYTHING", "IS_DUE", "TALLY", "Filter", "Order", "Place", "SqlStore", "Store"]
+__all__ = [
+    "EVERYTHING",
+    "EVERY_FIELD",
+    "IS_DUE",
+    "TALLY",
+    "Filter",
+    "Order",
+    "Place",
+    "SqlStore",
+    "Store",
+]
 
 T = TypeVar("T")
 
@@ -67,7 +77,8 @@ class Filter:
     Attributes:
         state: A state as it was last noticed, or `superseded`; without it, any but that.
         stage: The stage; an empty one means servers without, whether they say so or not.
-        q: Text in the hostname, the database or the server_id, in either case.
+        q: Text in the hostname, the database or the server_id, in either case; on SQLite
+            other letters than those of ASCII are found in their own case only.
     """
 
     state: str | None = None
@@ -80,6 +91,7 @@ class Filter:
 
 
 EVERYTHING = Filter()
+EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
 
 
 class Order(str, Enum):
@@ -134,8 +146,13 @@ class Store(Protocol):
         *,
         after: Place | None,
         limit: int,
+        only: Sequence[str] = EVERY_FIELD,
     ) -> list[ServerRecord]:
-        """At most `limit` records in an order, after a place."""
+        """
+        At most `limit` records in an order, after a place.
+
+        What is not among the fields that are asked for is left unknown.
+        """
 
     def count(self, matching: Filter) -> int:
         """How many servers there are."""
@@ -146,17 +163,24 @@ class Store(Protocol):
     def delete(self, server_id: str, at: datetime) -> bool:
         """Forget a server, but not what happened to it; False when there is none."""
 
-    def events(self, choice: Choice, *, before: int | None, limit: int) -> list[Recorded]:
-        """At most `limit` events, newest first, older than a number."""
+    def events(
+        self, choice: Choice, *, before: int | None, limit: int, max_bytes: int | None = None
+    ) -> Part:
+        """At most `limit` events and about `max_bytes`, newest first, older than a number."""
 
-    def events_after(self, number: int, choice: Choice = ALL, *, limit: int) -> list[Recorded]:
-        """At most `limit` events, oldest first, newer than a number."""
+    def events_after(
+        self, number: int, choice: Choice = ALL, *, limit: int, max_bytes: int | None = None
+    ) -> list[Recorded]:
+        """At most `limit` events and about `max_bytes`, oldest first, newer than a number."""
 
     def last_event(self) -> int:
         """The number of the newest event; 0 when there is none."""
 
-    def lives(self, ids: Collection[str]) -> list[Recorded]:
-        """What tells in which states servers were, oldest first."""
+    def lives(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[Life]]:
+        """The lives of servers since a moment, and of those that each has superseded."""
+
+    def chain(self, server_id: str) -> list[str]:
+        """A server, and those that it has superseded, and so on; a thousand of them at most."""
 
     def watch(self, now: datetime, *, absent: timedelta) -> datetime:
         """
@@ -186,12 +210,12 @@ class SqlStore:
 
     Attributes:
         on_news: Is called after events are committed, from the thread that did.
-        event_counts: How many events of each kind this store has committed.
+        on_events: Is called with them then, from several threads at once.
     """
 
     def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
         self.on_news: Callable[[], None] = _nothing
-        self.event_counts: Counter[str] = Counter()
+        self.on_events: Callable[[Sequence[Event]], None] = _nothing
         self._database = database_of(url)
         self._engine = self._database.engine(url)
         self._reading = self._engine.execution_options(reads=True)
@@ -230,10 +254,12 @@ class SqlStore:
         *,
         after: Place | None,
         limit: int,
+        only: Sequence[str] = EVERY_FIELD,
     ) -> list[ServerRecord]:
-        query = _listed(matching, order, after=after, limit=limit)
+        columns = [servers.c[name] for name in only]
+        query = _listed(columns, matching, order, after=after, limit=limit)
         with self.connection() as connection:
-            return [row_of(row).record for row in connection.execute(query).mappings()]
+            return [ServerRecord(**row) for row in connection.execute(query).mappings()]
 
     def count(self, matching: Filter) -> int:
         query, _ = _those(select(func.count()).select_from(servers), matching)
@@ -249,28 +275,37 @@ class SqlStore:
         if not _may_be(server_id):
             return False
         with self._turn:
-            happened = self._write(
+            forgotten = self._write(
                 lambda connection: forget(self._database, connection, server_id, at, self._memory)
             )
+            self._memory.keep(forgotten.rows)
             self._memory.drop(server_id)
-        self._tell(happened)
-        return bool(happened)
+        self._tell(forgotten.events)
+        return bool(forgotten.events)
 
-    def events(self, choice: Choice, *, before: int | None, limit: int) -> list[Recorded]:
+    def events(
+        self, choice: Choice, *, before: int | None, limit: int, max_bytes: int | None = None
+    ) -> Part:
         with self.connection() as connection:
-            return timeline.before(connection, choice, before, limit=limit)
+            return timeline.before(connection, choice, before, limit=limit, max_bytes=max_bytes)
 
-    def events_after(self, number: int, choice: Choice = ALL, *, limit: int) -> list[Recorded]:
+    def events_after(
+        self, number: int, choice: Choice = ALL, *, limit: int, max_bytes: int | None = None
+    ) -> list[Recorded]:
         with self.connection() as connection:
-            return timeline.after(connection, choice, number, limit=limit)
+            return timeline.after(connection, choice, number, limit=limit, max_bytes=max_bytes)
 
     def last_event(self) -> int:
         with self.connection() as connection:
             return timeline.last(connection)
 
-    def lives(self, ids: Collection[str]) -> list[Recorded]:
+    def lives(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[Life]]:
         with self.connection() as connection:
-            return timeline.lives(connection, ids)
+            return lives(connection, ids, since)
+
+    def chain(self, server_id: str) -> list[str]:
+        with self.connection() as connection:
+            return timeline.chain(connection, server_id)
 
     def watch(self, now: datetime, *, absent: timedelta) -> datetime:
         with self._turn:
@@ -312,7 +347,7 @@ class SqlStore:
     def _tell(self, happened: Sequence[Event]) -> None:
         """Of events that are committed."""
         if happened:
-            self.event_counts.update(event.kind.value for event in happened)
+            self.on_events(happened)
             self.on_news()
 
     def _migrate(self, connection: Connection) -> None:
@@ -391,7 +426,7 @@ def _available() -> Iterator[None]:
         raise
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     pass
 
 
@@ -405,9 +440,16 @@ def _watch(connection: Connection, now: datetime, absent: timedelta) -> datetime
     return heard_since
 
 
-def _listed(matching: Filter, order: Order, *, after: Place | None, limit: int) -> Select[Any]:
+def _listed(
+    wanted: Sequence[ColumnElement[Any]],
+    matching: Filter,
+    order: Order,
+    *,
+    after: Place | None,
+    limit: int,
+) -> Select[Any]:
     by_key = order.field == "server_id"
-    query, key = _those(select(servers if by_key else servers.c.server_id), matching)
+    query, key = _those(select(*wanted) if by_key else select(servers.c.server_id), matching)
     columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
     if after is not None:
         query = query.where(_is_beyond(order, columns, after))
@@ -416,7 +458,7 @@ def _listed(matching: Filter, order: Order, *, after: Place | None, limit: int) 
         return query
     # What has to be sorted are the keys alone, not whole rows.
     columns = [servers.c[order.field], servers.c.server_id]
-    listed = select(servers).where(servers.c.server_id.in_(query))
+    listed = select(*wanted).where(servers.c.server_id.in_(query))
     return listed.order_by(*_sorted_by(order, columns))
 
 

@@ -7,8 +7,8 @@ database is away. Whoever comes back with `Last-Event-ID` misses nothing.
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 import anyio
 from sse_starlette.event import ServerSentEvent
@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from contract import Problem
-from receiver.errors import Refusal, StoreUnavailable
+from receiver.errors import Overloaded, Refusal, StoreUnavailable
 from receiver.feed import Feed, Follower, News
+from receiver.problems import RETRY_AFTER_SECONDS
 from receiver.requests import event_choice
 from receiver.timeline import Choice
 
@@ -28,6 +29,7 @@ _LAST_EVENT_ID = "Last-Event-ID"
 _RETRY_MILLISECONDS = 2000
 _GRACE_SECONDS = 0.5
 _PIECE_BYTES = 64 * 1024
+_FULL = "Too many streams of events are open. Come back later, or read /events."
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,12 @@ async def event_stream(
     newest = await feed.last_event()
     # Whoever knows of more has followed another database, or what this one has lost.
     after = newest if known is None else min(known, newest)
-    follower = Follower(partial(_is_meant, choice))
+    chain = [] if choice.server_id is None else await feed.chain(choice.server_id)
+    if feed.is_full:
+        raise Refusal(
+            503, Overloaded.code, _FULL, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
+        )
+    follower = Follower(Wanted(choice, chain))
     stopping = anyio.Event()
 
     async def end_with_the_receiver() -> None:
@@ -56,7 +63,8 @@ async def event_stream(
         follower.end()
 
     return EventStream(
-        _messages(feed, follower, choice, after=after, newest=newest),
+        _messages(feed, follower, choice, after=after),
+        feed.followed(follower, after=newest),
         ping=ping_seconds,
         ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
         sep="\n",
@@ -68,20 +76,21 @@ async def event_stream(
 
 
 async def _messages(
-    feed: Feed, follower: Follower, choice: Choice, *, after: int, newest: int
+    feed: Feed, follower: Follower, choice: Choice, *, after: int
 ) -> AsyncIterator[bytes]:
     """First what has happened since, then what happens."""
     # The number tells where to go on also to a reader who is cut off before the first event.
     yield ServerSentEvent(id=str(after), retry=_RETRY_MILLISECONDS, sep="\n").encode()
     try:
-        with feed.followed(follower, after=newest):
-            while missed := await feed.events_after(after, choice):
-                after = missed[-1].id
-                for piece in _pieces(each for each in missed if _is_meant(choice, each)):
-                    yield piece
-            async for news in follower:
-                for piece in _pieces(each for each in news if each.id > after):
-                    yield piece
+        while missed := await feed.events_after(after, choice):
+            after = missed[-1].id
+            pieces = [*_pieces(missed)]
+            del missed  # much larger, and nobody knows how long the reader takes
+            for piece in pieces:
+                yield piece
+        async for news in follower:
+            for piece in _pieces(each for each in news if each.id > after):
+                yield piece
     except StoreUnavailable as error:
         _log.warning("A stream of events ends: %s", error)
 
@@ -99,7 +108,19 @@ def _pieces(events: Iterable[News]) -> Iterator[bytes]:
 
 
 class EventStream(EventSourceResponse):
-    """An answer that hangs up when it is over before its end."""
+    """
+    An answer that hangs up when it is over before its end.
+
+    Args:
+        content: What is sent.
+        followed: A context to send it in.
+    """
+
+    def __init__(
+        self, content: AsyncIterator[bytes], followed: AbstractContextManager[None], **habits: Any
+    ) -> None:
+        super().__init__(content, **habits)
+        self._followed = followed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_whole = False
@@ -109,7 +130,7 @@ class EventStream(EventSourceResponse):
             await send(message)
             is_whole = message["type"] == "http.response.body" and not message["more_body"]
 
-        with suppress(SendTimeoutError):
+        with suppress(SendTimeoutError), self._followed:
             await super().__call__(scope, receive, note)
         if not is_whole:
             await _hang_up(receive)
@@ -128,18 +149,31 @@ async def _hang_up(receive: Receive) -> None:
         await receive()  # that it has ended, which uvicorn knows by then
 
 
-def _is_meant(choice: Choice, news: News) -> bool:
-    """Whether an event is of a chosen kind, and of the server or names it as a successor."""
-    event = news.event
-    return (not choice.kinds or event.kind in choice.kinds) and (
-        choice.server_id is None
-        or choice.server_id in (event.server_id, event.details.get("superseded_by"))
-    )
+class Wanted:
+    """
+    Whether an event is of those that are meant.
+
+    Args:
+        choice: Which are.
+        chain: The server of the choice, and those that it has superseded. Others join them.
+    """
+
+    def __init__(self, choice: Choice, chain: Iterable[str]) -> None:
+        self._choice = choice
+        self._chain = {*chain}
+
+    def __call__(self, news: News) -> bool:
+        event, choice = news.event, self._choice
+        if event.server_id is not None and event.details.get("superseded_by") in self._chain:
+            self._chain.add(event.server_id)
+        return (not choice.kinds or event.kind in choice.kinds) and (
+            choice.server_id is None or event.server_id in self._chain
+        )
 
 
 def _last_event_id(request: Request) -> int | None:
     text = request.headers.get(_LAST_EVENT_ID)
-    if text is None:
+    if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         problem = Problem(_LAST_EVENT_ID, "expected the id of an event, a whole number")

@@ -113,11 +113,13 @@ def sweep(database: Database, connection: Connection, memory: Memory, look: Look
             connection, [(row.due_at, row.revision, row.record.server_id) for row in unchanged]
         )
     happened = [event for row, new in changed for event in changes(row.record, new.record, at=now)]
-    happened += _silence_of_the_fleet(connection, happened, now, look.rules)
     timeline.write(database, connection, happened)
+    is_more_due = bool(_due(connection, now, 1))
+    if not is_more_due:  # all that fell silent at once are noticed
+        happened += _tell_of_the_fleet(database, connection, now, look.rules)
 
     swept = {row.record.server_id: row for row in [*unchanged, *(new for _, new in changed)]}
-    return Swept(Committed(swept, happened), is_more_due=len(ids) == look.limit)
+    return Swept(Committed(swept, happened), is_more_due)
 
 
 def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
@@ -152,21 +154,21 @@ def _looked_at(
         return state_at(of, now, heard_since=heard_since)
 
     if state(record).stale:
-        newer = [each for each in family if _replaces(each, record) and not state(each).stale]
-        changed = {record.server_id: _silent(record, state(record), newer, now)}
+        heirs = [each for each in family if _replaces(each, record) and not state(each).stale]
+        changed = {record.server_id: _silent(record, state(record), heirs, now)}
     else:
-        older = [each for each in family if _replaces(record, each) and state(each).stale]
-        changed = {each.server_id: _superseded(each, record, now) for each in older}
+        gone = [each for each in family if _replaces(record, each) and state(each).stale]
+        changed = {each.server_id: _superseded(each, record, now) for each in gone}
         changed |= _paired(record, [e for e in family if not state(e).stale])
     return changed | _without_partners(family, changed)
 
 
 def _silent(
-    record: ServerRecord, state: State, newer: Sequence[ServerRecord], now: datetime
+    record: ServerRecord, state: State, heirs: Sequence[ServerRecord], now: datetime
 ) -> ServerRecord:
-    if newer:
-        return _superseded(record, max(newer, key=_age), now)
-    if record.state is not State.LATE:
+    if heirs:
+        return _superseded(record, max(heirs, key=_age), now)
+    if not record.state.stale:
         state = State.LATE  # one after the other: whoever is down was late
     if record.state is state:
         return record
@@ -196,12 +198,17 @@ def _paired(record: ServerRecord, heard: Sequence[ServerRecord]) -> dict[str, Se
 
 
 def _have_both_gone_on(one: ServerRecord, other: ServerRecord) -> bool:
-    """Whether each has sent for more than two intervals since both do."""
-    if not one.state is other.state is State.UP:
+    """Whether each has sent for more than two intervals since both do, or both did."""
+    if not (one.heartbeat_count and other.heartbeat_count):
         return False
-    both_since = max(one.state_since, other.state_since)
+    both_since = max(_alive_since(one), _alive_since(other))
     enough = 2 * max(interval(one), interval(other))
     return min(one.last_seen, other.last_seen) - both_since > enough
+
+
+def _alive_since(record: ServerRecord) -> datetime:
+    """Since when it is heard; of one whose silence was noticed, that is known no better."""
+    return record.first_seen if record.state.stale else record.state_since
 
 
 def _without_partners(family: Iterable[ServerRecord], changed: Records) -> dict[str, ServerRecord]:
@@ -218,13 +225,22 @@ def _is_relative(one: ServerRecord, other: ServerRecord) -> bool:
     return (
         one.server_id != other.server_id
         and one.superseded_by is None
-        and one.database_uuid is not None
-        and (one.database_uuid, one.odoo_stage) == (other.database_uuid, other.odoo_stage)
+        and bool(one.database_uuid)
+        and one.database_uuid == other.database_uuid
+        and (one.odoo_stage or "") == (other.odoo_stage or "")
     )
 
 
-def _replaces(one: ServerRecord, other: ServerRecord) -> bool:
-    return one.database == other.database and _age(one) > _age(other)
+def _replaces(alive: ServerRecord, silent: ServerRecord) -> bool:
+    """
+    Whether one is what has become of the other, as far as its silence goes.
+
+    Whoever is back after a while under its old name replaces a newer one. But the newer
+    of two that had both gone on may be a node of its own, and its silence an alarm.
+    """
+    if (alive.database or "") != (silent.database or ""):
+        return False
+    return _age(alive) > _age(silent) or not _have_both_gone_on(alive, silent)
 
 
 def _age(record: ServerRecord) -> tuple[datetime, str]:
@@ -251,16 +267,29 @@ def _due_at(record: ServerRecord, heard_since: datetime) -> int | None:
     return due_after(max(record.last_seen, heard_since), record, intervals=intervals)
 
 
-def _silence_of_the_fleet(
-    connection: Connection, happened: Sequence[Event], now: datetime, rules: Rules
+def _tell_of_the_fleet(
+    database: Database, connection: Connection, now: datetime, rules: Rules
 ) -> list[Event]:
-    """One event when a large part of the fleet falls silent at once, and none soon after it."""
-    newly = [event.server_id for event in happened if event.kind is EventKind.LATE]
-    since = now - rules.within
-    if not newly or connection.execute(_WAS_TOLD, {"since": since}).first() is not None:
+    """Write one event when a large part of the fleet has fallen silent at once."""
+    if not _silence_of_the_fleet(connection, now, rules):
         return []
-    lately = connection.execute(_SILENT_LATELY, {"since": since, "newly": newly}).scalar_one()
-    silent = len(newly) + lately
+    database.announce(connection)  # from here on nobody else tells of it
+    told = _silence_of_the_fleet(connection, now, rules)
+    timeline.write(database, connection, told)
+    return told
+
+
+def _silence_of_the_fleet(connection: Connection, now: datetime, rules: Rules) -> list[Event]:
+    """None soon after another, unless half as many as that told of have recovered since."""
+    since: datetime = now - rules.within
+    after: int | None = 0
+    told = connection.execute(_TOLD, {"since": since}).first()
+    if told is not None:
+        fewer = (told.details["silent"] - 1) // 2
+        after = connection.execute(_BACK, {"after": told.id, "fewer": fewer}).scalar()
+    if after is None:
+        return []
+    silent = connection.execute(_SILENT, {"since": since, "after": after}).scalar_one()
     if silent < rules.servers:
         return []
     of = silent + connection.execute(_HEARD).scalar_one()
@@ -288,18 +317,26 @@ _FAMILIES = select(facets.c.value, facets.c.server_id).where(
         .having(func.count().between(2, _LARGEST_FAMILY))
     ),
 )
-_WAS_TOLD = (
-    select(events.c.id)
+_TOLD = (
+    select(events.c.id, events.c.details)
     .where(events.c.at > bindparam("since"), events.c.kind == EventKind.FLEET_SILENT)
+    .order_by(events.c.id.desc())
     .limit(1)
 )
-_SILENT_LATELY = (
+_BACK = (
+    select(events.c.id)
+    .where(events.c.id > bindparam("after"), events.c.kind == EventKind.RECOVERED)
+    .order_by(events.c.id)
+    .offset(bindparam("fewer"))
+    .limit(1)
+)
+_SILENT = (
     select(func.count(events.c.server_id.distinct()))
     .join(facets, facets.c.server_id == events.c.server_id)
     .where(
         events.c.at > bindparam("since"),
+        events.c.id > bindparam("after"),
         events.c.kind == EventKind.LATE,
-        events.c.server_id.not_in(bindparam("newly", expanding=True)),
         facets.c.name == "state",
         facets.c.value.in_([State.LATE.value, State.DOWN.value]),
     )

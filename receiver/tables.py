@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 from contract import (
@@ -37,8 +38,10 @@ __all__ = [
     "events",
     "facet_value",
     "facets",
+    "instant",
     "metadata",
     "microseconds",
+    "of_life",
     "servers",
     "watches",
 ]
@@ -50,6 +53,11 @@ _MICROSECOND = timedelta(microseconds=1)
 def microseconds(moment: datetime) -> int:
     """An instant as whole microseconds since 1970."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def instant(since_1970: int) -> datetime:
+    """An instant from whole microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=since_1970)
 
 
 def due_after(silent_since: datetime, record: ServerRecord, *, intervals: int) -> int:
@@ -67,7 +75,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, _: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else instant(value)
 
 
 class Name(TypeDecorator[Any]):
@@ -161,6 +169,12 @@ Index(
     sqlite_where=servers.c.superseded_by.is_(None),
     postgresql_where=servers.c.superseded_by.is_(None),
 )
+Index(
+    "ix_servers_superseded_by",
+    servers.c.superseded_by,
+    sqlite_where=servers.c.superseded_by.is_not(None),
+    postgresql_where=servers.c.superseded_by.is_not(None),
+)
 
 facets = Table(
     "facets",
@@ -211,6 +225,20 @@ events = Table(
     sqlite_autoincrement=True,
 )
 """What happened, in the order in which it was committed."""
+
+# In words that no other index has: SQLite would take that of the kinds, and read all servers.
+of_life = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt')")
+"""Whether an event tells in which state a server is from then on."""
+
+Index(
+    "ix_events_of_life",
+    events.c.server_id,
+    events.c.id,
+    events.c.at,
+    events.c.kind,
+    sqlite_where=of_life,
+    postgresql_where=of_life,
+)
 
 watches = Table(
     "watches",

@@ -28,8 +28,8 @@ class Habits:
         retention: How long events are kept.
         look_seconds: How often those are looked at that are due.
         presence_seconds: How often it is noted that somebody listens.
-        absence_seconds: After so long a pause, the silence of servers begins anew: they
-            could not be heard.
+        absence_seconds: After so long a pause, by the clock or in truth, the silence of
+            servers begins anew: they could not be heard.
         trim_seconds: How often old events are forgotten.
     """
 
@@ -47,7 +47,8 @@ class Watch:
 
     Args:
         clock: What time it is.
-        elapsed: Seconds that have passed, whatever the clock says.
+        elapsed: Seconds that have passed, whatever the clock says; but not those in
+            which the machine slept, which only the clock tells.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Watch:
         self._elapsed = elapsed
         self._thread = ThreadPoolExecutor(1, "watch")
         self._present = self._trimmed = self._last = float("-inf")
+        self._last_now: datetime | None = None
         self.heard_since: datetime | None = None
 
     async def run(self) -> None:
@@ -97,17 +99,22 @@ class Watch:
         if elapsed - self._trimmed >= habits.trim_seconds:
             is_more = self._store.trim(now - habits.retention)
             self._trimmed = self._trimmed if is_more else elapsed
-        self._last = elapsed
+        self._last, self._last_now = elapsed, now
         return is_more_due
 
     def _be_present(self, now: datetime, elapsed: float) -> datetime:
         """Since when servers can be heard."""
         habits = self._habits
         absent = timedelta.max
-        if self.heard_since is None or elapsed - self._last > habits.absence_seconds:
+        if self.heard_since is None or self._passed(now, elapsed) > habits.absence_seconds:
             absent = timedelta(seconds=habits.absence_seconds)
         elif elapsed - self._present <= habits.presence_seconds:
             return self.heard_since
         heard_since = self._store.watch(now, absent=absent)
         self._present = elapsed
         return heard_since
+
+    def _passed(self, now: datetime, elapsed: float) -> float:
+        """Seconds since the last look, by the clock that says more; one set back says none."""
+        by_clock = 0.0 if self._last_now is None else (now - self._last_now).total_seconds()
+        return max(elapsed - self._last, by_clock)

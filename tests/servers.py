@@ -17,6 +17,9 @@ from starlette.types import ASGIApp
 
 PATIENCE_SECONDS = 20.0
 
+ANY_PAUSE_SECONDS = 1e9
+"""For a receiver whose clock a test moves at will: no pause is an absence."""
+
 
 class Clock:
     """A clock that stands still until a test moves it."""
@@ -48,9 +51,9 @@ def serve(app: ASGIApp) -> Iterator[httpx.Client]:
 
 
 class Process:
-    """A receiver in a process of its own, as people start it."""
+    """A receiver in a process of its own, as people start it, with options of uvicorn."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    def __init__(self, folder: Path, *options: str, **environ: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -58,7 +61,10 @@ class Process:
         self.log = folder / "receiver.log"
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "receiver.app:app", f"--port={self.port}"],
+                [
+                    *(sys.executable, "-m", "uvicorn", "receiver.app:app"),
+                    *(f"--port={self.port}", *options),
+                ],
                 cwd=folder,
                 env={**os.environ, **environ},
                 stdout=log,

@@ -1,12 +1,13 @@
 """A fleet in a store, looked after by hand, for the tests."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import evolve
 
-from contract import EventKind, Heartbeat, Registration, ServerRecord
+from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.batch import Incoming
 from receiver.store import EVERYTHING, Filter, SqlStore
 from receiver.sweep import Look, Rules
@@ -27,6 +28,8 @@ class Watched:
 
     def __init__(self, store: SqlStore) -> None:
         self.store = store
+        self._announced: list[Event] = []
+        store.on_events = self._announced.extend
         self.clock = Clock()
         self.heard_since = self.clock.now
         self.rules = Rules()
@@ -34,6 +37,11 @@ class Watched:
     @property
     def now(self) -> datetime:
         return self.clock.now
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many events of each kind the store has announced."""
+        return Counter(event.kind.value for event in self._announced)
 
     def beat(self, *ids: str, **said: Any) -> None:
         """Hear a heartbeat of each, with this in it."""

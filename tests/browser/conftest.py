@@ -13,7 +13,7 @@ from browsing import Reader, chromium
 from past import Past
 from receiver.app import create_app
 from receiver.store import SqlStore
-from servers import Clock, serve
+from servers import ANY_PAUSE_SECONDS, Clock, serve
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,9 @@ def past(database_url: str, clock: Clock) -> None:
 
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    with serve(create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)) as client:
+    environ = {"FLEET_DATABASE_URL": database_url}
+    app = create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
+    with serve(app) as client:
         yield client
 
 

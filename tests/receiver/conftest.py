@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, make_url
 from postgres import Postgres, running_postgres
 from receiver.app import create_app
 from receiver.store import SqlStore
-from servers import Clock, serve
+from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
 
@@ -82,6 +82,7 @@ def fleet(store: SqlStore) -> Watched:
 
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
+    environ = {"FLEET_DATABASE_URL": database_url}
+    app = create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
     with serve(app) as client:
         yield client

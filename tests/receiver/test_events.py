@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, bindparam, create_engine, make_url, update
 from sqlalchemy.exc import IntegrityError
 
 import messages
@@ -18,7 +18,7 @@ from contract import EventKind, Heartbeat
 from receiver.batch import Incoming
 from receiver.errors import StoreUnavailable
 from receiver.store import SqlStore
-from receiver.tables import facets
+from receiver.tables import servers
 from receiver.timeline import ALL, Choice, Recorded
 from servers import Clock, wait_until
 from watched import Watched
@@ -78,6 +78,14 @@ def test_every_message_that_changes_something_has_its_event(fleet: Watched) -> N
     ] == told
 
 
+def test_a_status_that_alone_becomes_another_is_told_of(fleet: Watched) -> None:
+    for status in ("healthy", "degraded", "degraded"):
+        fleet.beat("a", status=status)
+
+    assert [("updated", "a")] == fleet.told()
+    assert [{"status": {"from": "healthy", "to": "degraded"}}] == fleet.details(EventKind.UPDATED)
+
+
 def test_a_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", hostname="one")
     told = fleet.told(but=())
@@ -87,7 +95,7 @@ def test_a_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> N
         fleet.beat("a", "b", hostname="two")
 
     assert told == fleet.told(but=())
-    assert {"registered": 1} == dict(fleet.store.event_counts)
+    assert {"registered": 1} == fleet.counts
 
 
 @pytest.mark.parametrize("action", ["beat", "delete", "sweep"])
@@ -96,7 +104,7 @@ def test_a_change_whose_event_fails_is_none(fleet: Watched, engine: Engine, acti
     fleet.beat("a", hostname="one")
     fleet.clock.advance(121)
     fleet.store.on_news = lambda: news.append(fleet.store.last_event())
-    before, counted = fleet.record("a"), dict(fleet.store.event_counts)
+    before, counted = fleet.record("a"), fleet.counts
     do: dict[str, Callable[[], object]] = {
         "beat": lambda: fleet.beat("a", hostname="two"),
         "delete": lambda: fleet.store.delete("a", fleet.now),
@@ -107,7 +115,7 @@ def test_a_change_whose_event_fails_is_none(fleet: Watched, engine: Engine, acti
     with pytest.raises(IntegrityError):
         do[action]()
 
-    assert (before, counted, []) == (fleet.record("a"), dict(fleet.store.event_counts), news)
+    assert (before, counted, []) == (fleet.record("a"), fleet.counts, news)
     run(engine, MORE[engine.dialect.name])
     do[action]()
     kinds = {"beat": ["moved"], "delete": ["deleted"], "sweep": ["late"]}[action]
@@ -122,7 +130,7 @@ def test_deletion_is_told_and_what_happened_before_stays(fleet: Watched) -> None
     assert fleet.store.delete("a", fleet.now)
     assert not fleet.store.delete("a", fleet.now)
 
-    last = fleet.store.events(ALL, before=None, limit=1)[0]
+    last = fleet.store.events(ALL, before=None, limit=1).events[0]
     assert [("registered", "a"), ("deleted", "a")] == fleet.told(of="a", but=())
     assert (2, fleet.now) == (last.id, last.event.at)
 
@@ -140,9 +148,7 @@ def test_news_are_announced_after_their_commit_and_only_then(fleet: Watched) -> 
     fleet.store.delete("a", fleet.now)
 
     assert [2, 3, 5, 6] == seen
-    assert {"registered": 2, "updated": 1, "late": 2, "deleted": 1} == dict(
-        fleet.store.event_counts
-    )
+    assert {"registered": 2, "updated": 1, "late": 2, "deleted": 1} == fleet.counts
 
 
 def test_an_event_is_kept_as_it_is_whatever_it_holds(fleet: Watched) -> None:
@@ -150,7 +156,7 @@ def test_an_event_is_kept_as_it_is_whatever_it_holds(fleet: Watched) -> None:
     fleet.beat(odd, hostname="a", capabilities=("x",))
     fleet.beat(odd, hostname=odd, capabilities=(odd,))
 
-    found = fleet.store.events(Choice(server_id=odd), before=None, limit=9)
+    found = fleet.store.events(Choice(server_id=odd), before=None, limit=9).events
 
     moved, changed = sorted(found[:2], key=lambda each: each.event.kind.value)[::-1]
     assert {"hostname": {"from": "a", "to": odd}} == moved.event.details
@@ -225,7 +231,7 @@ def test_who_reads_on_from_the_last_number_misses_nothing(store: SqlStore, other
     everything = store.events_after(0, limit=100_000)
     assert len(everything) > 120
     assert everything == read
-    counted = [sum(each.store.event_counts.values()) for each in fleets]
+    counted = [sum(each.counts.values()) for each in fleets]
     assert len(everything) == sum(counted)
 
 
@@ -269,7 +275,7 @@ def test_events_come_newest_first_in_pieces(fleet: Watched) -> None:
     pieces: list[list[int]] = []
     before = None
     while not pieces or pieces[-1]:
-        found = fleet.store.events(ALL, before=before, limit=3)
+        found = fleet.store.events(ALL, before=before, limit=3).events
         pieces.append([each.id for each in found])
         before = found[-1].id if found else before
 
@@ -284,7 +290,7 @@ def test_since_finds_what_is_not_older(fleet: Watched, late_by: int) -> None:
         fleet.clock.advance(1)
 
     since = began + timedelta(seconds=10, microseconds=late_by)
-    found = fleet.store.events(Choice(since=since), before=None, limit=99)
+    found = fleet.store.events(Choice(since=since), before=None, limit=99).events
 
     expected = [f"s{n}" for n in range(39, 9 if late_by == 0 else 10, -1)]
     assert expected == [each.event.server_id for each in found]
@@ -294,7 +300,7 @@ def test_since_a_moment_to_come_finds_nothing(fleet: Watched) -> None:
     fleet.beat("a")
     choice = Choice(since=fleet.now + timedelta(days=1))
 
-    assert [] == fleet.store.events(choice, before=None, limit=9)
+    assert [] == fleet.store.events(choice, before=None, limit=9).events
 
 
 def test_since_bears_clocks_that_differ(fleet: Watched) -> None:
@@ -303,7 +309,9 @@ def test_since_bears_clocks_that_differ(fleet: Watched) -> None:
         fleet.clock.now = began + timedelta(seconds=[0, 5 if n < 50 else 4][n % 2])
         fleet.beat(f"s{n}")
 
-    found = fleet.store.events(Choice(since=began + timedelta(seconds=3)), before=None, limit=99)
+    found = fleet.store.events(
+        Choice(since=began + timedelta(seconds=3)), before=None, limit=99
+    ).events
 
     assert [f"s{n}" for n in range(99, 0, -2)] == [each.event.server_id for each in found]
 
@@ -319,7 +327,7 @@ def test_a_choice_of_everything_is_a_choice_of_each(fleet: Watched) -> None:
         since=began + timedelta(seconds=240),
     )
 
-    newest = fleet.store.events(choice, before=None, limit=99)
+    newest = fleet.store.events(choice, before=None, limit=99).events
     oldest = fleet.store.events_after(0, choice, limit=99)
 
     told = [(each.event.kind.value, each.event.server_id) for each in newest]
@@ -346,11 +354,24 @@ def test_no_more_than_a_thousand_who_are_superseded_are_asked_for(
 ) -> None:
     ids = [f"s{n:04}" for n in range(1500)]
     fleet.beat(*ids)
-    rows = [{"name": "superseded_by", "value": b, "server_id": a} for a, b in pairwise(ids)]
-    with engine.begin() as connection:
-        connection.execute(facets.insert(), rows)
+    supersede(engine, ids)
 
     assert 1001 == len(fleet.told(of=ids[-1], but=()))
+
+
+def supersede(engine: Engine, ids: list[str]) -> None:
+    """Let each server have superseded the one before it."""
+    change = update(servers).where(servers.c.server_id == bindparam("old"))
+    pairs = [{"old": old, "new": new} for old, new in pairwise(ids)]
+    with engine.begin() as connection:
+        connection.execute(change.values(superseded_by=bindparam("new")), pairs)
+
+
+def test_a_chain_that_is_a_ring_has_an_end(fleet: Watched, engine: Engine) -> None:
+    fleet.beat("a", "b", "c")
+    supersede(engine, ["a", "b", "c", "a"])
+
+    assert {"a", "b", "c"} == {who for _, who in fleet.told(of="b", but=())}
 
 
 # What is forgotten
@@ -509,6 +530,24 @@ def test_a_page_that_ends_the_timeline_has_no_next(receiver: httpx.Client) -> No
     assert (2, None) == (page["count"], page["next_cursor"])
 
 
+def test_a_page_of_long_events_ends_early(receiver: httpx.Client) -> None:
+    for n in range(40):
+        tools = [f"{n:02}_{tool:047}" for tool in range(1000)]
+        receiver.post("/heartbeat", json=messages.slim(server_id="a", capabilities=tools))
+
+    pages: list[dict[str, Any]] = []
+    query = {"limit": "1000"}
+    while not pages or pages[-1]["next_cursor"]:
+        answer = receiver.get("/events", params=query)
+        assert len(answer.content) < 1.1 * 1024 * 1024
+        pages.append(answer.json())
+        query["cursor"] = pages[-1]["next_cursor"]
+
+    assert [*range(40, 0, -1)] == [event["id"] for page in pages for event in page["events"]]
+    assert len(pages) in {4, 5}
+    assert 200 == receiver.get("/timeline?limit=1000").status_code
+
+
 def test_deletion_is_the_last_thing_that_is_told(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id="a"))
     receiver.delete("/servers/a")
@@ -545,6 +584,20 @@ def test_any_server_may_be_asked_for_its_events(receiver: httpx.Client) -> None:
         chosen = receiver.get("/events", params={"server_id": server_id})
 
         assert [("registered", server_id)] == listed(of_one) == listed(chosen)
+
+
+def test_a_server_whose_name_ends_like_a_list_of_events_may_be_asked_for(
+    receiver: httpx.Client,
+) -> None:
+    for server_id in ("x", "x/events"):
+        receiver.post("/heartbeat", json=messages.slim(server_id=server_id))
+
+    assert [("registered", "x")] == listed(receiver.get("/servers/x/events"))
+    assert "x/events" == receiver.get("/servers/x%2Fevents").json()["server_id"]
+    assert [("registered", "x/events")] == listed(receiver.get("/servers/x%2Fevents/events"))
+    assert 404 == receiver.get("/servers/y%2fevents").status_code
+    assert 200 == receiver.delete("/servers/x%2Fevents").status_code
+    assert "x" == receiver.get("/servers/x").json()["server_id"]
 
 
 def test_whoever_cannot_be_has_no_events(receiver: httpx.Client) -> None:

@@ -143,6 +143,56 @@ def test_who_does_not_keep_up_is_let_go_and_others_go_on(store: SqlStore) -> Non
     assert (["a", "b", "c", "d"], [], ["d"]) == play(scene())
 
 
+def tell_much(store: SqlStore, number: int) -> None:
+    """Make some events of about 52 kB."""
+    for n in range(number):
+        tools = tuple(f"{n:02}_{tool:047}" for tool in range(1000))
+        store.apply([Incoming(Heartbeat(server_id=f"s{n}", capabilities=("a",)), Clock()())])
+        store.apply([Incoming(Heartbeat(server_id=f"s{n}", capabilities=tools), Clock()())])
+
+
+def test_what_was_missed_comes_in_parts_that_can_be_kept(store: SqlStore) -> None:
+    tell_much(store, 20)
+
+    async def scene() -> list[list[News]]:
+        feed, parts = Feed(store), list[list[News]]()
+        while not parts or parts[-1]:
+            parts.append(await feed.events_after(parts[-1][-1].id if parts else 0))
+        return parts
+
+    parts = play(scene())
+
+    assert [*range(1, 41)] == [news.id for part in parts for news in part]
+    sizes = [sum(len(news.message) for news in part) for part in parts]
+    assert max(sizes) < 256 * 1024 < 4 * sizes[0]
+
+
+def test_an_event_that_is_too_long_for_a_part_is_one(store: SqlStore) -> None:
+    tell_much(store, 2)
+
+    parts = [store.events_after(number, limit=9, max_bytes=1000) for number in range(5)]
+
+    assert [[1], [2], [3], [4], []] == [[each.id for each in part] for part in parts]
+
+
+def test_who_does_not_keep_up_with_long_events_is_let_go(store: SqlStore) -> None:
+    tell_much(store, 3)
+
+    async def scene() -> tuple[list[str | None], list[str | None]]:
+        news = await Feed(store).events_after(0)
+        slow = Follower(everything, most_bytes=100_000)
+        slow.hand(news)
+        slow.hand(news)
+        enough = Follower(everything, most_bytes=200_000)
+        for _ in range(9):
+            enough.hand(news)
+            await ids(enough, number=1)
+        enough.hand(news)
+        return await ids(slow, number=1), await ids(enough, number=1)
+
+    assert ([], ["s0", "s0", "s1", "s1", "s2", "s2"]) == play(scene())
+
+
 def test_who_was_ended_has_nothing_any_more(store: SqlStore) -> None:
     register(store, "a")
 

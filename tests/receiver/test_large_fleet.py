@@ -1,8 +1,10 @@
 """A hundred thousand servers cost an operator no time."""
 
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 
 import httpx
@@ -64,6 +66,18 @@ def test_pages_come_at_once(large_fleet: httpx.Client) -> None:
 
     assert f"{SERVERS + 1:,}" in large_fleet.get("/").text.replace("\N{NARROW NO-BREAK SPACE}", ",")
     assert {} == {path: took for path, took in seconds.items() if took > PAGE_SECONDS}
+
+
+def test_that_nobody_is_alive_is_known_at_once(large_fleet: httpx.Client, sqlite_url: str) -> None:
+    with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
+        database.execute("UPDATE facets SET value = 'down' WHERE name = 'state'")
+        database.execute("UPDATE servers SET state = 'down'")
+        database.commit()
+
+    seconds = min(how_long(large_fleet, "/sd/prometheus") for _ in range(5))
+
+    assert [] == large_fleet.get("/sd/prometheus").json()
+    assert seconds < PAGE_SECONDS
 
 
 def how_long(receiver: httpx.Client, path: str) -> float:

@@ -1,12 +1,19 @@
 """What Prometheus is told, over HTTP and as it is counted."""
 
 import json
+import os
 import re
+import signal
 import socket
 import sqlite3
 import time
+from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from math import inf
+from multiprocessing import current_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +25,11 @@ from sqlalchemy import make_url
 from sqlalchemy.dialects import sqlite
 
 import messages
-from contract import EventKind
+from contract import Event, EventKind
 from receiver.app import create_app
 from receiver.metrics import Metrics, version_of
 from receiver.store import TALLY, SqlStore
-from servers import Clock, serve, wait_until
+from servers import PATIENCE_SECONDS, Clock, Process, serve, wait_until
 
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/fleet.json"
 KEPT_SECONDS = 5
@@ -153,8 +160,9 @@ def test_a_duration_counts_in_the_bucket_that_holds_it() -> None:
     for seconds in (0.0, 0.001, 0.0011, 10.0, 11.0):
         metrics.answered("heartbeat", 200, seconds)
 
-    counts = metrics.requests["heartbeat"][200].counts
+    *counts, seconds = metrics.total().requests["heartbeat"]["accepted"]
     assert [2, 1, *[0] * 10, 1, 1] == counts
+    assert 21.0021 == pytest.approx(seconds)
 
 
 def test_sizes_of_transactions_are_told(receiver: httpx.Client) -> None:
@@ -284,6 +292,111 @@ def test_events_are_counted_by_kind(receiver: httpx.Client) -> None:
 
     assert {kind.value for kind in EventKind} == counted.keys()
     assert {"registered": 1, "moved": 1, "upgraded": 1} == {k: n for k, n in counted.items() if n}
+
+
+def test_no_event_is_lost_whichever_thread_tells() -> None:
+    metrics = Metrics()
+    event = Event(kind=EventKind.MOVED, at=Clock().now, server_id="a")
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(400):
+            threads.submit(metrics.happened, [event] * 100)
+
+    assert 40_000 == sum(metrics.total().events)
+
+
+# Several workers
+
+
+@contextmanager
+def two_workers(folder: Path) -> Iterator[tuple[Process, list[httpx.Client]]]:
+    """A receiver of two processes, and connections of which each stays with one of them."""
+    url = f"sqlite:///{folder / 'fleet.db'}"
+    process = Process(folder, "--workers=2", FLEET_DATABASE_URL=url)
+    try:
+        wait_until(lambda: len(workers(process)) == 2)
+        with ExitStack() as connected:
+            yield process, [connected.enter_context(connection(process)) for _ in range(12)]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def connection(process: Process) -> httpx.Client:
+    return httpx.Client(base_url=process.url, trust_env=False, timeout=20)
+
+
+def workers(process: Process) -> list[int]:
+    """The ids of the processes that have begun to answer, oldest first."""
+    log = process.log.read_text()
+    ready = log.count("Application startup complete")
+    return [int(number) for number in re.findall(r"Started server process \[(\d+)\]", log)[:ready]]
+
+
+def counters(receiver: httpx.Client) -> dict[str, float]:
+    """Everything on the page that never falls."""
+    families = text_string_to_metric_families(receiver.get("/metrics").text)
+    return {
+        f"{sample.name}{sample.labels}": sample.value
+        for family in families
+        if family.type in ("counter", "histogram")
+        for sample in family.samples
+    }
+
+
+def test_workers_tell_one_truth_also_after_one_was_killed(tmp_path: Path) -> None:
+    with two_workers(tmp_path) as (process, connections):
+        for n, each in enumerate(connections):
+            each.post("/heartbeat", json=messages.slim(server_id=f"s{n}"))
+        first = [counters(each) for each in connections]
+        assert first[1:] == first[:-1]
+        assert {"accepted": 12} == outcomes(connections[0], "heartbeat")
+        assert 12 == value(connections[0], "fleet_events_total", kind="registered")
+
+        os.kill(workers(process)[0], signal.SIGKILL)
+        wait_until(lambda: len(workers(process)) == 3)
+
+        with ExitStack() as connected:
+            anew = [connected.enter_context(connection(process)) for _ in range(12)]
+            assert [first[0]] * 12 == [counters(each) for each in anew]
+            for each in anew:
+                each.post("/heartbeat", json=messages.slim(server_id="s0"))
+            assert [{"accepted": 24}] * 12 == [outcomes(each, "heartbeat") for each in anew]
+
+
+def test_workers_tell_of_what_is_theirs_together(tmp_path: Path) -> None:
+    with two_workers(tmp_path) as (_, connections):
+        pages = [each.get("/metrics").text for each in connections]
+
+    assert [] == re.findall(r"^(?:process_|python_gc)", "".join(pages), re.MULTILINE)
+    uptime = re.compile("^fleet_uptime_seconds (.+)$", re.MULTILINE)
+    ages = [float(age) for each in pages for age in uptime.findall(each)]
+    assert sorted(ages) == ages
+    assert 0 < ages[0] < ages[-1] < PATIENCE_SECONDS
+
+
+def test_queues_are_added_up_while_their_workers_live() -> None:
+    one, two = Metrics(), Metrics()
+    for metrics, waiting in ((one, (1, 10)), (two, (2, 20))):
+        metrics.join(current_process(), "queues")
+        metrics.mine.queue[:] = memoryview(array("d", waiting))
+    both = list(one.total().queue)
+    two.leave()
+
+    assert ([3, 30], [1, 10]) == (both, list(one.total().queue))
+    one.leave()
+
+
+def test_uptime_is_that_of_the_first_worker() -> None:
+    one, two = Metrics(), Metrics()
+    one.join(current_process(), "uptime")
+    two.join(current_process(), "uptime")
+    before = one.total().started[0]
+    two.mine.started[0] = 5
+
+    assert (inf, 5) == (before, one.total().started[0])
+    one.leave()
+    two.leave()
 
 
 # The page
@@ -440,8 +553,11 @@ def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int =
     return best
 
 
-def test_a_count_costs_next_to_nothing() -> None:
+@pytest.mark.parametrize("parent", [None, current_process()], ids=["alone", "together"])
+def test_a_count_costs_next_to_nothing(parent: BaseProcess | None) -> None:
     """A tenth of a heartbeat would be 12 µs; it takes 0.3, and machines differ."""
     metrics = Metrics()
+    metrics.join(parent, "a count")
 
     assert least_seconds(lambda: metrics.answered("heartbeat", 200, 0.01)) < 3e-6
+    metrics.leave()

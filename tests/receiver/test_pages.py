@@ -34,7 +34,7 @@ def test_page_lists_the_fleet(receiver: httpx.Client, clock: Clock) -> None:
     for shown in ("acme", "web-1", "10.0.0.5:8768", "production", "19.0", "sale_order_create"):
         assert shown in page
     assert 'title="2026-01-31 12:00:00 UTC">12 s ago</time>' in page
-    assert "24 hours: 100%\n7 days: 100%\n30 days: 100%" in page
+    assert "24 hours: 100%" in page
     assert ">1 server<" in page
 
 

@@ -306,6 +306,15 @@ CURSOR = "expected the next_cursor of an earlier answer"
                 "WyJsYXN0X3NlZW4iLCAxLCAxXQ==",
                 "WyJjb2xvdXIiLCAiYSIsIDFd",
                 "WyJsYXN0X3NlZW4iLCAiYSJd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIG51bGxd",
+            )
+        ),
+        *(
+            (f"/servers?sort={sort}&cursor={cursor}", f"cursor: {CURSOR}")
+            for sort, cursor in (
+                ("server_id", "WyJzZXJ2ZXJfaWQiLCAiYSIsIDFd"),
+                ("-server_id", "WyItc2VydmVyX2lkIiwgImEiLCAxXQ=="),
+                ("first_seen", "WyJmaXJzdF9zZWVuIiwgImEiLCBudWxsXQ=="),
             )
         ),
     ],

@@ -18,7 +18,7 @@ from receiver.databases import database_of
 from receiver.errors import InvalidSetting, StoreUnavailable
 from receiver.settings import read_settings
 from receiver.store import SqlStore
-from servers import Clock, serve, wait_until
+from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -111,7 +111,8 @@ def test_settings_of_the_watch_are_heeded(sqlite_url: str, clock: Clock) -> None
         "FLEET_SILENT_SHARE": "0.9",
     }
     beats = [messages.slim(server_id=f"s{n}") for n in range(10)]
-    with serve(create_app(environ=environ, clock=clock)) as first:
+    pause = ANY_PAUSE_SECONDS
+    with serve(create_app(environ=environ, clock=clock, absence_seconds=pause)) as first:
         first.post("/heartbeats", json=beats)
         clock.advance(100)
         first.post("/heartbeats", json=beats[:2])

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -27,6 +27,7 @@ from postgres import Postgres
 from proxy import Once, Proxy, hang_up
 from receiver.app import create_app
 from receiver.batch import Incoming
+from receiver.feed import Feed
 from receiver.store import SqlStore
 from receiver.stream import EventStream, event_stream
 from servers import Clock, receiver_process, serve, wait_until
@@ -288,10 +289,51 @@ def test_stream_of_a_server_tells_what_it_supersedes(receiver: httpx.Client, clo
         live.wait_for(2)
 
     with stream(receiver.base_url, "?server_id=new", after=0) as missed:
-        missed.wait_for(2)
+        missed.wait_for(4)
 
     assert {("rebuilt", "old"), ("registered", "new")} == set(live.news)
-    assert live.news == missed.news
+    assert [("registered", "old"), ("late", "old"), *live.news] == missed.news
+
+
+UUID = {"database_uuid": "1f2e3d4c-0000-4000-8000-000000000001", "hostname": "web"}
+
+
+def kinds(receiver: httpx.Client) -> list[tuple[str, str]]:
+    return [(event["kind"], event["server_id"]) for event in told(receiver)]
+
+
+def test_stream_of_a_server_holds_what_its_list_of_events_does(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    """Also what happened to those before it long before it came."""
+    for older, newer in (("first", "second"), ("second", "third")):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=older, **UUID))
+        clock.advance(150)
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=newer, **UUID))
+        wait_until(lambda older=older: ("rebuilt", older) in kinds(receiver))  # type: ignore[misc]  # a default binds it
+
+    listed = receiver.get("/events?server_id=third&limit=1000").json()["events"][::-1]
+    with stream(receiver.base_url, "?server_id=third", after=0) as missed:
+        missed.wait_for(len(listed))
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id="first", port=1))
+        missed.wait_for(len(listed) + 1)
+
+    assert {"first", "second", "third"} == {event["server_id"] for event in listed}
+    assert listed == [message.data for message in missed.messages][: len(listed)]
+    assert "first" == missed.messages[len(listed)].data["server_id"]
+
+
+def test_who_is_superseded_while_somebody_listens_is_heard_from_then_on(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", **UUID))
+    clock.advance(150)
+    receiver.post("/heartbeat", json=messages.slim(server_id="new"))
+    with stream(receiver.base_url, "?server_id=new") as live:
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id="new", **UUID))
+        wait_until(lambda: ("rebuilt", "old") in live.news)
+        receiver.delete("/servers/old")
+        wait_until(lambda: ("deleted", "old") in live.news)
 
 
 @pytest.mark.parametrize(
@@ -316,12 +358,20 @@ def test_what_cannot_be_asked_for_is_named(
     assert message in error["message"]
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "1" * 19, "²"])
+@pytest.mark.parametrize("text", ["-1", "1.5", "x", "1" * 19, "²"])
 def test_last_event_id_is_a_number_or_refused(receiver: httpx.Client, text: str) -> None:
     answer = receiver.get("/events/stream", headers={b"Last-Event-ID": text.encode()})
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
     assert "Last-Event-ID" == answer.json()["errors"][0]["path"]
+
+
+def test_an_empty_last_event_id_is_as_good_as_none(receiver: httpx.Client) -> None:
+    tell(receiver, "a")
+    headers = {"Last-Event-ID": ""}
+    with receiver.stream("GET", "/events/stream", headers=headers) as answer:
+        assert 200 == answer.status_code
+        assert "id: 1\nretry: 2000" == next(answer.iter_text()).strip()
 
 
 # Who reads, and who does not
@@ -414,9 +464,30 @@ def test_who_leaves_is_not_missed_whatever_server_it_is() -> None:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    asyncio.run(EventStream(nothing())({"type": "http", "method": "GET"}, receive, send))
+    asyncio.run(
+        EventStream(nothing(), nullcontext())({"type": "http", "method": "GET"}, receive, send)
+    )
 
     assert ["http.response.start"] == sent
+
+
+async def feed_for(store: SqlStore, *, most_followers: int) -> Feed:
+    return Feed(store, most_followers=most_followers)
+
+
+def test_only_so_many_streams_are_open_at_once(sqlite_url: str) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=Clock())
+    with serve(app) as receiver, closing(SqlStore(make_url(sqlite_url))) as store:
+        app.state.feed = asyncio.run(feed_for(store, most_followers=2))
+        with stream(receiver.base_url), stream(receiver.base_url) as second:
+            refused = receiver.get("/events/stream")
+            second.close()
+            wait_until(lambda: not app.state.feed.is_full)
+            with stream(receiver.base_url):
+                assert app.state.feed.is_full
+
+    assert (503, "overloaded") == (refused.status_code, refused.json()["code"])
+    assert "5" == refused.headers["Retry-After"]
 
 
 # More than one process

@@ -180,7 +180,7 @@ def test_two_stores_notice_each_silence_once(store: SqlStore, other: SqlStore) -
 
     told = fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))
     assert sorted((kind, who) for who in ids for kind in ("down", "late")) == sorted(told)
-    assert 300 == fleet.store.event_counts["late"] + beside.store.event_counts["late"]
+    assert 300 == fleet.counts["late"] + beside.counts["late"]
 
 
 def test_servers_that_speak_while_two_stores_look_are_late_only_when_they_were(
@@ -350,7 +350,9 @@ def quickest(fleet: Watched) -> float:
         (5, 100, False),
         (49, 100, False),
         (50, 100, True),
+        (200, 200, True),
         (260, 300, True),
+        (600, 700, True),
     ],
 )
 def test_silence_of_a_large_part_of_the_fleet_is_told_beside_theirs(
@@ -362,12 +364,8 @@ def test_silence_of_a_large_part_of_the_fleet_is_told_beside_theirs(
     fleet.clock.advance(21)
     fleet.sweep()
 
-    told = fleet.told()
-    assert silent == sum(kind == "late" for kind, _ in told)
-    assert is_told == (("fleet_silent", None) in told)
-    for details in fleet.details(EventKind.FLEET_SILENT):
-        assert of == details["of"]
-        assert of / 2 <= details["silent"] <= silent
+    assert silent == len(fleet.details(EventKind.LATE))
+    assert [{"silent": silent, "of": of}] * is_told == fleet.details(EventKind.FLEET_SILENT)
 
 
 def test_silence_of_the_fleet_is_told_once(fleet: Watched) -> None:
@@ -439,6 +437,68 @@ def test_a_fleet_that_falls_silent_another_time_is_told_again(fleet: Watched) ->
         fleet.go_on(300, *ids)
 
     assert [{"silent": 6, "of": 6}] * 2 == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_a_fleet_that_is_back_and_falls_silent_soon_is_told_again(fleet: Watched) -> None:
+    ids = [f"s{n}" for n in range(10)]
+    fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+    fleet.go_on(25, every=5)
+    fleet.beat(*ids)
+    fleet.go_on(25, every=5)
+
+    assert [{"silent": 10, "of": 10}] * 2 == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_few_who_are_back_and_fall_silent_again_are_few(fleet: Watched) -> None:
+    ids = [f"s{n:02}" for n in range(20)]
+    fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+    fleet.go_on(25, every=5)
+    fleet.beat(*ids[:9])
+    fleet.go_on(25, every=5)
+
+    assert 29 == len(fleet.details(EventKind.LATE))
+    assert [{"silent": 20, "of": 20}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_whoever_is_not_back_does_not_fall_silent_again(fleet: Watched) -> None:
+    ids = [f"s{n:02}" for n in range(20)]
+    fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+    fleet.go_on(25, every=5)
+    fleet.beat(*ids[:12])
+    fleet.go_on(20, *ids[:6], every=5)
+    fleet.go_on(5, *ids[:6], every=5)
+
+    assert [{"silent": 20, "of": 20}] == fleet.details(EventKind.FLEET_SILENT)[:1]
+    assert [{"silent": 6, "of": 12}] == fleet.details(EventKind.FLEET_SILENT)[1:]
+
+
+def test_silence_of_the_fleet_is_told_when_who_noticed_it_does_not_come_to_the_end(
+    fleet: Watched, other: SqlStore
+) -> None:
+    beside = Watched(other)
+    ids = [f"s{n:03}" for n in range(450)]
+    fleet.beat(*ids)
+    fleet.go_on(30, *ids)
+    fleet.clock.advance(121)
+    beside.clock.now = fleet.now
+    fleet.store.sweep(fleet.look())
+    before = fleet.details(EventKind.FLEET_SILENT)
+    beside.sweep()
+
+    assert [] == before
+    assert [{"silent": 450, "of": 450}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_two_stores_tell_of_the_silence_of_the_fleet_once(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    ids = [f"s{n:03}" for n in range(500)]
+    fleet.beat(*ids)
+    fleet.sweep()
+    fleet.clock.advance(121)
+    beside.clock.now = fleet.now
+    at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+
+    assert [{"silent": 500, "of": 500}] == fleet.details(EventKind.FLEET_SILENT)
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.7, True), (0.71, False), (1.0, False)])
@@ -631,13 +691,81 @@ def test_server_that_becomes_the_same_database_later_supersedes(fleet: Watched) 
     assert "new" == fleet.record("old").superseded_by
 
 
-def test_silence_of_the_newer_one_is_an_alarm(fleet: Watched) -> None:
+@pytest.mark.parametrize("name", ["odoo_stage", "database"])
+@pytest.mark.parametrize(("one", "other"), [(None, ""), ("", None)])
+def test_without_a_stage_or_a_database_is_the_same_said_or_not(
+    fleet: Watched, name: str, one: str | None, other: str | None
+) -> None:
+    fleet.beat("old", **{**DATABASE, name: one})
+    fleet.go_on(130)
+    fleet.beat("new", **{**DATABASE, name: other})
+    fleet.sweep()
+    rebuilt = fleet.record("old").superseded_by
+    fleet.go_on(300, "old", "new")
+
+    assert ("new", "new") == (rebuilt, fleet.record("old").twin_of)
+
+
+def test_an_empty_uuid_is_none(fleet: Watched) -> None:
+    fleet.beat("old", **{**DATABASE, "database_uuid": ""})
+    fleet.go_on(130)
+    fleet.beat("new", **{**DATABASE, "database_uuid": ""})
+    fleet.sweep()
+
+    assert ["new", "old"] == fleet.ids()
+
+
+def test_newer_one_that_did_not_stay_is_superseded(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(30, "old")
     fleet.beat("new", **DATABASE)
-    fleet.go_on(130, "old")
+    fleet.go_on(600, "old")
 
-    assert ([("late", "new")], ["new", "old"]) == (fleet.told(), fleet.ids())
+    assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
+
+
+def test_server_that_is_back_takes_its_place_again(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(60, "old", "new")
+    fleet.go_on(600, "new")
+    fleet.go_on(60, "old", "new")
+    fleet.go_on(600, "old")
+
+    assert [("rebuilt", "old"), ("recovered", "old"), ("rebuilt", "new")] == fleet.told()
+    assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
+
+
+def test_server_that_is_back_supersedes_who_had_been_missed(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(600, "new")
+    fleet.go_on(130)
+    fleet.go_on(600, "old")
+
+    assert [
+        ("rebuilt", "old"),
+        ("late", "new"),
+        ("recovered", "old"),
+        ("rebuilt", "new"),
+    ] == fleet.told()
+    assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
+
+
+def test_servers_that_only_registered_did_not_go_on(fleet: Watched) -> None:
+    fleet.register("old", **DATABASE)
+    fleet.clock.advance(1)
+    for _ in range(10):
+        fleet.register("old")
+        fleet.register("new", **DATABASE)
+        fleet.go_on(60)
+    for _ in range(10):
+        fleet.register("old")
+        fleet.go_on(60)
+
+    assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
 
 
 def test_silence_of_both_is_two_alarms(fleet: Watched) -> None:
@@ -690,6 +818,95 @@ def test_two_stores_tell_of_a_rebuild_once(store: SqlStore, other: SqlStore) -> 
     assert [f"new-{n:02}" for n in range(40)] == fleet.ids()
 
 
+# Deleted
+
+
+@pytest.mark.parametrize("new", ["new", "n" * 255])
+def test_server_whose_successor_is_deleted_is_back(
+    fleet: Watched, engine: Engine, new: str
+) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat(new, **DATABASE)
+    fleet.go_on(150, new)
+    fleet.store.delete(new, fleet.now)
+    states = [fleet.state("old")]
+    due = due_at(engine, "old")
+    fleet.sweep()
+    fleet.go_on(300)
+
+    assert (["late"], microseconds(fleet.now - timedelta(seconds=300))) == (states, due)
+    assert [("rebuilt", "old"), ("deleted", new), ("late", "old"), ("down", "old")] == fleet.told()
+    assert (["old"], []) == (fleet.ids(state="down"), fleet.ids(state="superseded"))
+    assert {("down", "production"): 1} == dict(fleet.store.tally())
+
+
+def test_server_that_had_been_down_before_it_was_superseded_is_down_again(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(300)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(60, "new")
+    fleet.store.delete("new", fleet.now)
+    fleet.go_on(300)
+
+    assert [("rebuilt", "old"), ("deleted", "new"), ("down", "old")] == fleet.told()[2:]
+
+
+def test_server_whose_successor_is_deleted_goes_on_as_the_next(
+    fleet: Watched, engine: Engine
+) -> None:
+    for each in ("first", "second", "third"):
+        fleet.beat(each, **DATABASE)
+        fleet.go_on(150, each)
+        fleet.go_on(150)
+    fleet.go_on(300, "third")
+    fleet.store.delete("second", fleet.now)
+    told = fleet.told()
+    fleet.go_on(300, "third")
+
+    assert [("deleted", "second"), ("rebuilt", "first")] == told[-2:]
+    assert told == fleet.told()
+    assert ("third", None) == (fleet.record("first").superseded_by, due_at(engine, "first"))
+    assert (["third"], ["first"]) == (fleet.ids(), fleet.ids(state="superseded"))
+    assert ("registered", "first") in fleet.told(of="third", but=())
+
+
+def test_server_that_is_back_is_heard_by_every_store(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(150)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(30, "new")
+    beside.clock.now = fleet.now
+    beside.beat("new")
+    beside.store.delete("new", beside.now)
+    for each in (fleet, beside):
+        each.beat("old")
+        each.sweep()
+
+    assert [("deleted", "new"), ("late", "old"), ("recovered", "old")] == fleet.told()[-3:]
+    assert (2 + 1, None) == (
+        fleet.record("old").heartbeat_count,
+        fleet.record("old").superseded_by,
+    )
+
+
+def test_nobody_is_superseded_by_one_that_is_deleted_at_the_same_time(
+    store: SqlStore, other: SqlStore
+) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    pairs = [(f"old-{n:02}", f"new-{n:02}") for n in range(20)]
+    for n, (old, _) in enumerate(pairs):
+        fleet.beat(old, **{**DATABASE, "database_uuid": f"u-{n}"})
+    fleet.go_on(130)
+    for n, (_, new) in enumerate(pairs):
+        fleet.beat(new, **{**DATABASE, "database_uuid": f"u-{n}"})
+    at_once(fleet.sweep, lambda: [beside.store.delete(new, fleet.now) for _, new in pairs])
+    fleet.sweep()
+
+    assert [old for old, _ in pairs] == fleet.ids()
+
+
 # Twins
 
 
@@ -740,6 +957,29 @@ def test_twins_are_so_until_the_newer_one_falls_silent(fleet: Watched) -> None:
     assert [("late", "b"), ("twin", "a"), ("twin", "b")] == sorted(fleet.told())
 
 
+def test_silence_of_the_newer_twin_stays_an_alarm(fleet: Watched) -> None:
+    """It may have been another node of the same database."""
+    fleet.beat("a", **DATABASE)
+    fleet.clock.advance(1)
+    fleet.beat("b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    fleet.go_on(1800, "a")
+
+    assert [("twin", "a"), ("twin", "b"), ("late", "b"), ("down", "b")] == fleet.told()
+    assert ["a", "b"] == fleet.ids()
+
+
+def test_of_three_the_newest_is_an_alarm_whoever_falls_silent_with_it(fleet: Watched) -> None:
+    for each in "abc":
+        fleet.beat(each, **DATABASE)
+        fleet.clock.advance(1)
+    fleet.go_on(300, "a", "b", "c")
+    fleet.go_on(600, "b")
+
+    assert "b" == fleet.record("a").superseded_by
+    assert (["b", "c"], "down") == (fleet.ids(), fleet.state("c"))
+
+
 def test_twins_that_both_fall_silent_are_none(fleet: Watched) -> None:
     fleet.beat("a", "b", **DATABASE)
     fleet.go_on(300, "a", "b")
@@ -764,12 +1004,17 @@ def test_twin_that_is_back_is_one_again_only_when_both_go_on(fleet: Watched) -> 
 
 
 def test_twin_that_is_deleted_is_none(fleet: Watched) -> None:
-    fleet.beat("a", "b", **DATABASE)
-    fleet.go_on(300, "a", "b")
-    fleet.store.delete("b", fleet.now)
-    fleet.go_on(130, "a")
+    fleet.beat("a", "b", "c", "d", **DATABASE)
+    fleet.beat("d", database_uuid="u-2")
+    fleet.go_on(300, "a", "b", "c", "d")
+    twins = [fleet.record(each).twin_of for each in "abcd"]
+    fleet.store.delete("a", fleet.now)
 
-    assert None is fleet.record("a").twin_of
+    assert ["b", "a", "a", None] == twins
+    assert [None, None, None] == [fleet.record(each).twin_of for each in "bcd"]
+    assert ("deleted", "a") == fleet.told()[-1]
+    fleet.go_on(130, "b", "c", "d")
+    assert ["c", "b", None] == [fleet.record(each).twin_of for each in "bcd"]
 
 
 def test_of_three_each_names_one_that_is_heard(fleet: Watched) -> None:
@@ -836,6 +1081,7 @@ def test_two_stores_tell_of_twins_once(store: SqlStore, other: SqlStore) -> None
 
 
 NAMES = ["a", "b", "c", "d"]
+LONGEST = timedelta(seconds=300)
 steps = st.lists(
     st.tuples(
         st.sampled_from([0.0, 1.0, 50.0, 119.0, 121.0, 250.0, 601.0]),
@@ -849,6 +1095,7 @@ steps = st.lists(
             },
         ),
         st.booleans(),
+        st.none() | st.sampled_from(NAMES),
     ),
     min_size=1,
     max_size=14,
@@ -861,16 +1108,23 @@ steps = st.lists(
 )
 @given(steps=steps)
 def test_whatever_happens_what_is_noticed_is_so(
-    store: SqlStore, steps: list[tuple[float, list[str], dict[str, Any], bool]]
+    store: SqlStore, steps: list[tuple[float, list[str], dict[str, Any], bool, str | None]]
 ) -> None:
     fleet = Watched(store)
-    seen = store.last_event()
-    for seconds, heard, said, only_register in steps:
+    for name in NAMES:
+        store.delete(name, fleet.now)
+    for seconds, heard, said, only_register, deleted in steps:
+        if deleted is not None:
+            store.delete(deleted, fleet.now)
+            left = known(store).values()
+            assert deleted not in [*(e.superseded_by for e in left), *(e.twin_of for e in left)]
+        seen = store.last_event()
         fleet.clock.advance(seconds)
         if only_register:
             fleet.register(*heard, **said)
         else:
             fleet.beat(*heard, **said)
+        before = known(store)
         fleet.sweep()
 
         now = known(store)
@@ -882,12 +1136,11 @@ def test_whatever_happens_what_is_noticed_is_so(
             if each.kind in (EventKind.LATE, EventKind.DOWN):
                 assert None is now[str(each.server_id)].superseded_by
             if each.kind is EventKind.REBUILT:
-                successor = now[each.details["superseded_by"]]
+                old, successor = before[str(each.server_id)], now[each.details["superseded_by"]]
                 assert not liveness(successor, fleet.now).stale
+                assert age(old) < age(successor) or together(old, successor) <= 2 * LONGEST
         fleet.sweep()
         assert (now, seen) == (known(store), store.last_event())
-    for name in NAMES:
-        store.delete(name, fleet.now)
 
 
 def known(store: SqlStore) -> dict[str, ServerRecord]:
@@ -895,12 +1148,23 @@ def known(store: SqlStore) -> dict[str, ServerRecord]:
     return {record.server_id: record for record in found if record is not None}
 
 
+def age(record: ServerRecord) -> tuple[datetime, str]:
+    return record.first_seen, record.server_id
+
+
+def together(one: ServerRecord, other: ServerRecord) -> timedelta:
+    """How long both have sent."""
+    return min(one.last_seen, other.last_seen) - max(one.state_since, other.state_since)
+
+
 def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: datetime) -> None:
     """What is so of a server after all that are due have been looked at."""
     if record.superseded_by is not None:
-        successor = all_of_them[record.superseded_by]
+        line = [record]
+        while line[-1].superseded_by is not None:
+            line.append(all_of_them[line[-1].superseded_by])
+            assert len(line) <= len(all_of_them)
         assert record.state.stale
-        assert (record.first_seen, record.server_id) < (successor.first_seen, successor.server_id)
         assert None is record.twin_of
         return
     assert record.state is liveness(record, now)
@@ -910,14 +1174,14 @@ def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: da
         assert not twin.state.stale
         assert None is twin.superseded_by
     same = ("database_uuid", "database", "odoo_stage", "superseded_by")
-    newer = [
+    heirs = [
         each
         for each in all_of_them.values()
-        if (each.first_seen, each.server_id) > (record.first_seen, record.server_id)
+        if (age(each) > age(record) or each.state_since > record.last_seen)
         and all(getattr(each, name) == getattr(record, name) for name in same)
         and not each.state.stale
     ]
-    assert not (record.state.stale and newer)
+    assert not (record.state.stale and heirs)
 
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

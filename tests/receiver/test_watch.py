@@ -20,6 +20,8 @@ from servers import Clock, wait_until
 from watched import Watched
 
 HALF_A_MINUTE = timedelta(seconds=30)
+# Of one who looks in real time, while a test moves the clock.
+OFTEN = Habits(look_seconds=0.01, absence_seconds=1e9)
 
 
 def is_due(fleet: Watched) -> bool:
@@ -230,6 +232,56 @@ def test_a_look_that_takes_long_is_no_pause(fleet: Watched) -> None:
     assert 1000 == len(fleet.details(EventKind.LATE))
 
 
+def test_a_machine_that_slept_begins_the_silence_anew(fleet: Watched) -> None:
+    """Only the clock tells."""
+    watcher = Watcher(fleet, fleet.store)
+    fleet.beat("a", "b")
+    watcher.go_on(100, "a", "b")
+    fleet.clock.advance(3600)
+    watcher.look()
+    watcher.go_on(120, "a")
+    before = fleet.told()
+    watcher.go_on(1, "a")
+
+    assert ([], [("late", "b")]) == (before, fleet.told())
+
+
+def test_a_clock_that_jumps_a_little_changes_nothing(fleet: Watched) -> None:
+    watcher = Watcher(fleet, fleet.store)
+    fleet.beat("a")
+    watcher.go_on(100)
+    first = watcher.heard_since
+    fleet.clock.advance(22)
+    watcher.look()
+
+    assert (first, [("late", "a")]) == (watcher.heard_since, fleet.told())
+
+
+def test_while_a_clock_that_was_set_back_catches_up_nobody_is_late(fleet: Watched) -> None:
+    watcher = Watcher(fleet, fleet.store)
+    fleet.beat("a", "b")
+    watcher.go_on(100, "a", "b")
+    first = watcher.heard_since
+    fleet.clock.advance(-600)
+    watcher.go_on(720, "a")
+    before = fleet.told()
+    watcher.go_on(1, "a")
+
+    assert first == watcher.heard_since
+    assert ([], [("late", "b")]) == (before, fleet.told())
+
+
+def test_a_clock_that_is_set_back_and_forth_is_no_alarm(fleet: Watched) -> None:
+    watcher = Watcher(fleet, fleet.store)
+    fleet.beat("a")
+    watcher.go_on(100, "a")
+    for seconds in (-3600, 3600) * 3:
+        fleet.clock.advance(seconds)
+        watcher.go_on(20, "a")
+
+    assert ("up", []) == (fleet.state("a"), fleet.told())
+
+
 def test_two_stores_agree_since_when_servers_can_be_heard(store: SqlStore, other: SqlStore) -> None:
     clock = Clock()
     told: list[datetime] = []
@@ -317,10 +369,9 @@ def test_many_old_events_are_forgotten_piece_by_piece(fleet: Watched) -> None:
 
 
 def test_it_looks_again_and_again_until_it_is_cancelled(fleet: Watched) -> None:
-    habits = Habits(look_seconds=0.01)
     fleet.beat("a")
 
-    with running(Watch(fleet.store, habits, clock=fleet.clock)):
+    with running(Watch(fleet.store, OFTEN, clock=fleet.clock)):
         for seconds, state in ((121, "late"), (120, "down")):
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
@@ -349,7 +400,7 @@ def test_it_survives_that_the_database_is_away_and_says_so_once(
     with engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
         connection.commit()
-        with running(Watch(fleet.store, Habits(look_seconds=0.01), clock=fleet.clock)):
+        with running(Watch(fleet.store, OFTEN, clock=fleet.clock)):
             wait_until(lambda: bool(caplog.records))
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
             connection.commit()
@@ -377,7 +428,7 @@ def test_it_survives_whatever_goes_wrong(fleet: Watched, caplog: pytest.LogCaptu
         raise RuntimeError("it cannot bear it")
 
     fleet.store.on_news = fail
-    with running(Watch(fleet.store, Habits(look_seconds=0.01), clock=fleet.clock)):
+    with running(Watch(fleet.store, OFTEN, clock=fleet.clock)):
         for seconds, state in ((121, "late"), (120, "down")):
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
