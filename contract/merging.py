@@ -1,6 +1,7 @@
 """The rule of the project: what a message changes in a record, and what it leaves."""
 
 from datetime import datetime
+from typing import TypeVar
 
 from attrs import evolve, fields
 
@@ -10,6 +11,8 @@ from contract.messages import Heartbeat, Registration, View
 from contract.record import ServerRecord, State
 
 __all__ = ["merge", "register"]
+
+T = TypeVar("T")
 
 
 def merge(
@@ -33,25 +36,23 @@ def merge(
 
     return ServerRecord(
         server_id=old.server_id,
-        hostname=old.hostname if new.hostname is None else new.hostname,
-        ip_addresses=old.ip_addresses if new.ip_addresses is None else new.ip_addresses,
-        port=old.port if new.port is None else new.port,
-        transport=old.transport if new.transport is None else new.transport,
-        version=old.version if new.version is None else new.version,
-        odoo_version=old.odoo_version if new.odoo_version is None else new.odoo_version,
-        database=old.database if new.database is None else new.database,
-        capabilities=old.capabilities if new.capabilities is None else new.capabilities,
-        odoo_stage=old.odoo_stage if new.odoo_stage is None else new.odoo_stage,
-        database_uuid=old.database_uuid if new.database_uuid is None else new.database_uuid,
-        endpoint_url=old.endpoint_url if new.endpoint_url is None else new.endpoint_url,
-        heartbeat_interval_seconds=(
-            old.heartbeat_interval_seconds
-            if new.heartbeat_interval_seconds is None
-            else new.heartbeat_interval_seconds
+        hostname=_last(old.hostname, new.hostname),
+        ip_addresses=_last(old.ip_addresses, new.ip_addresses),
+        port=_last(old.port, new.port),
+        transport=_last(old.transport, new.transport),
+        version=_last(old.version, new.version),
+        odoo_version=_last(old.odoo_version, new.odoo_version),
+        database=_last(old.database, new.database),
+        capabilities=_last(old.capabilities, new.capabilities),
+        odoo_stage=_last(old.odoo_stage, new.odoo_stage),
+        database_uuid=_last(old.database_uuid, new.database_uuid),
+        endpoint_url=_last(old.endpoint_url, new.endpoint_url),
+        heartbeat_interval_seconds=_last(
+            old.heartbeat_interval_seconds, new.heartbeat_interval_seconds
         ),
-        status=old.status if new.status is None else new.status,
-        timestamp=old.timestamp if new.timestamp is None else new.timestamp,
-        uptime_seconds=old.uptime_seconds if new.uptime_seconds is None else new.uptime_seconds,
+        status=_last(old.status, new.status),
+        timestamp=_last(old.timestamp, new.timestamp),
+        uptime_seconds=_last(old.uptime_seconds, new.uptime_seconds),
         started_at=old.started_at,
         first_seen=old.first_seen,
         registered_at=old.registered_at,
@@ -86,6 +87,16 @@ def register(
         state=state,
         state_since=before.state_since if before.state is state else now,
     )
+
+
+def _last(old: T | None, new: T | None) -> T | None:
+    """
+    The value that was said last.
+
+    What is said once more stays the object that it was: to replace it each time would
+    scatter the records of a large fleet over the memory, which costs more than this look.
+    """
+    return old if new in (None, old) else new
 
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:

@@ -349,6 +349,18 @@ def test_pure(record: ServerRecord | None, heartbeat: Heartbeat, now: datetime) 
     assert first == merge(*before, received_at=now)
 
 
+@given(heartbeats(), moments())
+def test_what_is_said_again_stays_the_object_that_it_was(
+    heartbeat: Heartbeat, now: datetime
+) -> None:
+    record = merge(None, heartbeat, received_at=now)
+
+    after = merge(record, deepcopy(heartbeat), received_at=now)
+
+    for name in present(heartbeat):
+        assert getattr(record, name) is getattr(after, name)
+
+
 @given(st.none() | records(), registrations(), moments())
 def test_pure_in_a_registration(
     record: ServerRecord | None, registration: Registration, now: datetime
