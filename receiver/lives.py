@@ -123,7 +123,12 @@ def _chains() -> Select[Any]:
     older = servers.alias("older")
     before = select(found.c.root, *_life_of(older)).where(
         older.c.superseded_by == found.c.server_id,
-        or_(found.c.first_seen > since, type_coerce(older.c.last_seen, BigInteger) >= since),
+        # Whoever was not up all the time may have followed, or come back after, an outage.
+        or_(
+            found.c.first_seen > since,
+            found.c.state_since > since,
+            type_coerce(older.c.last_seen, BigInteger) >= since,
+        ),
     )
     return select(found.union(before)).limit(_MOST_LIVES)
 

@@ -127,7 +127,7 @@ async def timeline_page(request: Request) -> Response:
         days=_by_day(events),
         count=len(events),
         older=older and view.link(cursor=older),
-        as_json=evolve(view, path="events").link(),
+        as_json=evolve(view, path="events").link(cursor=view.get("cursor")),
     )
 
 

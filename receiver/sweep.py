@@ -289,6 +289,8 @@ def _silence_of_the_fleet(connection: Connection, now: datetime, rules: Rules) -
         after = connection.execute(_BACK, {"after": told.id, "fewer": fewer}).scalar()
     if after is None:
         return []
+    # Those that are kept from earlier are not even looked at.
+    after = max(after, timeline.first_since(connection, since) - 1)
     silent = connection.execute(_SILENT, {"since": since, "after": after}).scalar_one()
     if silent < rules.servers:
         return []

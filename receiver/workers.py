@@ -105,11 +105,15 @@ class Together:
         self._size = _SIZE * length
         self._held = _enter(self._folder)
         _tidy(place)
-        self._file = self._free_file()
+        self._file, self._path = self._free_file()
         self.mine: Doubles = memoryview(mmap(self._file, self._size)).cast("d")
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
-        for path in self._folder.iterdir():
+        yield self.mine, True
+        # Somebody may clear up what is in the memory or the temporary folder.
+        for path in self._folder.glob("*"):
+            if path == self._path:
+                continue
             file = os.open(path, os.O_RDONLY)
             try:
                 # It is smaller while somebody makes it.
@@ -128,16 +132,17 @@ class Together:
         os.close(self._file)
         os.close(self._held)
 
-    def _free_file(self, number: int = 0) -> int:
+    def _free_file(self, number: int = 0) -> tuple[int, Path]:
         """The first file from a number on that nobody counts in."""
-        file = os.open(self._folder / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+        path = self._folder / str(number)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if not _take(file, LOCK_EX):
             os.close(file)
             return self._free_file(number + 1)
         if os.fstat(file).st_size != self._size:
             # Written, so that there is room: a page that cannot be had ends the process.
             os.pwrite(file, bytes(self._size), 0)
-        return file
+        return file, path
 
 
 _SIZE = 8

@@ -109,6 +109,19 @@ def test_history_of_a_successor_is_that_of_its_database(fleet: Watched) -> None:
     assert [("up", 5)] == minutes(fleet, "new", timedelta(minutes=5))
 
 
+def test_history_of_one_that_is_back_holds_the_silence_of_who_came_between(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(600, every=60)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(1800, "new", every=60)
+    fleet.go_on(3 * 3600, every=60)
+    fleet.beat("old")
+    fleet.go_on(600, "old", every=60)
+
+    assert "old" == fleet.record("new").superseded_by
+    assert [("down", 20), ("up", 10)] == minutes(fleet, "old", timedelta(minutes=30))
+
+
 def test_history_of_a_database_that_is_rebuilt_every_day_is_whole(fleet: Watched) -> None:
     for n in range(60):
         fleet.beat(f"s{n:02}", **DATABASE)

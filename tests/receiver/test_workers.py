@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import current_process, get_context
 from pathlib import Path
+from shutil import rmtree
 from types import SimpleNamespace
 from typing import Any
 
@@ -76,6 +77,15 @@ def test_a_row_that_is_being_made_is_not_there_yet(place: Path, joined: list[Tog
     (place / "odoo-mcp-fleet-a" / "1").touch()
 
     assert [([0, 0, 0], True)] == seen(one)
+
+
+def test_whose_folder_was_cleared_away_tells_of_itself(place: Path, joined: list[Together]) -> None:
+    one, two = together(place, joined), together(place, joined)
+    one.mine[0] += 1
+    two.mine[0] += 1
+    rmtree(place / "odoo-mcp-fleet-a")
+
+    assert [([1, 0, 0], True)] == seen(one)
 
 
 def test_families_count_for_themselves(place: Path, joined: list[Together]) -> None:
