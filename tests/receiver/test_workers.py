@@ -1,9 +1,10 @@
 """What the workers of one parent count together."""
 
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing import current_process, get_context
+from multiprocessing import current_process
 from pathlib import Path
 from shutil import rmtree
 from types import SimpleNamespace
@@ -172,18 +173,22 @@ def test_worker_counts_alone_where_there_is_no_room(
     assert ["/metrics tells of one worker only: "] == [message[:35] for message in caplog.messages]
 
 
-def count_and_die(place: Path) -> None:
-    """What a worker does that is killed."""
-    rows = Together(place, "a", LENGTH)
-    rows.mine[0] += 1
-    os.kill(os.getpid(), 9)
+COUNT_AND_DIE = """
+import os, pathlib, sys
+from receiver.workers import Together
+rows = Together(pathlib.Path(sys.argv[1]), "a", int(sys.argv[2]))
+rows.mine[0] += 1
+os.kill(os.getpid(), 9)
+"""
+"""What a worker does that is killed."""
 
 
 def test_worker_that_is_killed_leaves_its_row(place: Path, joined: list[Together]) -> None:
     one = together(place, joined)
     for _ in range(2):
-        worker = get_context("spawn").Process(target=count_and_die, args=(place,))
-        worker.start()
-        worker.join()
+        worker = subprocess.run(
+            [sys.executable, "-c", COUNT_AND_DIE, place, str(LENGTH)], check=False
+        )
+        assert -9 == worker.returncode
 
     assert [([0, 0, 0], True), ([2, 0, 0], False)] == seen(one)
