@@ -20,8 +20,8 @@ from starlette.responses import Response, StreamingResponse
 from contract import Problem, ServerRecord, State
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
+from receiver.listing import Filter
 from receiver.requests import MAX_LIMIT, list_query
-from receiver.store import Filter
 
 __all__ = ["discovery", "target_of"]
 

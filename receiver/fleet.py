@@ -13,8 +13,9 @@ from receiver.asking import NoAnswer, ask
 from receiver.errors import OutcomeUnknown
 from receiver.history import LONGEST, History
 from receiver.intake import Outcome, Read, Submission
+from receiver.listing import EVERYTHING, Filter, Order, Place
 from receiver.lives import Life
-from receiver.store import EVERY_FIELD, EVERYTHING, Filter, Order, Place, Store
+from receiver.store import EVERY_FIELD, Store
 from receiver.sweep import state_at
 from receiver.timeline import Choice, Part
 from receiver.writer import Writer

@@ -8,8 +8,8 @@ from attrs import fields
 from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
 from receiver.batch import SUPERSEDED
 from receiver.history import WINDOWS
+from receiver.listing import Filter, Order
 from receiver.requests import DEFAULT_LIMIT, MAX_LIMIT
-from receiver.store import Filter, Order
 
 __all__ = ["document"]
 

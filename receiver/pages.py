@@ -21,6 +21,7 @@ from receiver import wording
 from receiver.errors import Refusal, StoreUnavailable
 from receiver.fleet import Fleet, Sighting
 from receiver.history import WINDOWS, History
+from receiver.listing import Filter
 from receiver.problems import refusal
 from receiver.requests import (
     EventQuery,
@@ -29,7 +30,6 @@ from receiver.requests import (
     write_cursor,
     write_event_cursor,
 )
-from receiver.store import Filter
 from receiver.tables import facet_value
 from receiver.timeline import Choice, Recorded
 

@@ -16,8 +16,8 @@ from contract import EventKind, Problem, State
 from contract.fields import parse_moment
 from receiver.batch import SUPERSEDED
 from receiver.errors import Refusal
+from receiver.listing import EVERYTHING, Filter, Order, Place
 from receiver.patience import Patience
-from receiver.store import EVERYTHING, Filter, Order, Place
 from receiver.timeline import ALL, Choice
 
 __all__ = [

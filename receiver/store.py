@@ -10,29 +10,21 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from enum import Enum
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from alembic import command
 from alembic.config import Config
-from attrs import Attribute, asdict, fields, frozen
+from attrs import fields
 from sqlalchemy import (
     URL,
-    BigInteger,
-    ColumnElement,
     Connection,
-    Select,
-    Text,
     bindparam,
     func,
     insert,
-    or_,
     select,
-    tuple_,
-    type_coerce,
     update,
 )
 from sqlalchemy.exc import (
@@ -44,86 +36,28 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from contract import Event, ServerRecord, State
+from contract import Event, ServerRecord
 from receiver import batch, timeline
-from receiver.batch import SUPERSEDED, Applied, Incoming, Memory, forget, row_of
+from receiver.batch import Applied, Incoming, Memory, forget, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
 from receiver.errors import OutcomeUnknown, StoreUnavailable
+from receiver.listing import Filter, Order, Place, listed, those
 from receiver.lives import Life, lives
 from receiver.sweep import Look, sweep
-from receiver.tables import events, facet_value, facets, microseconds, servers, watches
+from receiver.tables import events, facets, microseconds, servers, watches
 from receiver.timeline import ALL, Choice, Part, Recorded
 
 __all__ = [
-    "EVERYTHING",
     "EVERY_FIELD",
     "IS_DUE",
     "TALLY",
-    "Filter",
-    "Order",
-    "Place",
     "SqlStore",
     "Store",
 ]
 
 T = TypeVar("T")
 
-
-@frozen(kw_only=True)
-class Filter:
-    """
-    Which servers are meant: those that match in everything that is not None.
-
-    Attributes:
-        state: A state as it was last noticed, or `superseded`; without it, any but that.
-        stage: The stage; an empty one means servers without, whether they say so or not.
-        q: Text in the hostname, the database or the server_id, in either case; on SQLite
-            other letters than those of ASCII are found in their own case only.
-    """
-
-    state: str | None = None
-    stage: str | None = None
-    database: str | None = None
-    version: str | None = None
-    odoo_version: str | None = None
-    capability: str | None = None
-    q: str | None = None
-
-
-EVERYTHING = Filter()
 EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
-
-
-class Order(str, Enum):
-    """In which order servers are listed; equal ones by their `server_id`."""
-
-    SERVER_ID = "server_id"
-    SERVER_ID_DOWN = "-server_id"
-    FIRST_SEEN = "first_seen"
-    FIRST_SEEN_DOWN = "-first_seen"
-    LAST_SEEN = "last_seen"
-    LAST_SEEN_DOWN = "-last_seen"
-
-    @property
-    def field(self) -> str:
-        return self.value.removeprefix("-")
-
-    @property
-    def is_descending(self) -> bool:
-        return self.value.startswith("-")
-
-    def place(self, record: ServerRecord) -> "Place":
-        """Where a server stands in the list."""
-        if self.field == "server_id":
-            return Place(record.server_id)
-        return Place(record.server_id, microseconds(getattr(record, self.field)))
-
-
-class Place(NamedTuple):
-    """A place in a list: of a server, and the moment in microseconds that it is listed by."""
-
-    server_id: str
-    moment: int | None = None
 
 
 class Store(Protocol):
@@ -257,12 +191,12 @@ class SqlStore:
         only: Sequence[str] = EVERY_FIELD,
     ) -> list[ServerRecord]:
         columns = [servers.c[name] for name in only]
-        query = _listed(columns, matching, order, after=after, limit=limit)
+        query = listed(columns, matching, order, after=after, limit=limit)
         with self.connection() as connection:
             return [ServerRecord(**row) for row in connection.execute(query).mappings()]
 
     def count(self, matching: Filter) -> int:
-        query, _ = _those(select(func.count()).select_from(servers), matching)
+        query, _ = those(select(func.count()).select_from(servers), matching)
         with self.connection() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -440,82 +374,14 @@ def _watch(connection: Connection, now: datetime, absent: timedelta) -> datetime
     return heard_since
 
 
-def _listed(
-    wanted: Sequence[ColumnElement[Any]],
-    matching: Filter,
-    order: Order,
-    *,
-    after: Place | None,
-    limit: int,
-) -> Select[Any]:
-    by_key = order.field == "server_id"
-    query, key = _those(select(*wanted) if by_key else select(servers.c.server_id), matching)
-    columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
-    if after is not None:
-        query = query.where(_is_beyond(order, columns, after))
-    query = query.order_by(*_sorted_by(order, columns)).limit(limit)
-    if by_key:
-        return query
-    # What has to be sorted are the keys alone, not whole rows.
-    columns = [servers.c[order.field], servers.c.server_id]
-    listed = select(*wanted).where(servers.c.server_id.in_(query))
-    return listed.order_by(*_sorted_by(order, columns))
-
-
-def _sorted_by(order: Order, columns: Sequence[ColumnElement[Any]]) -> Sequence[ColumnElement[Any]]:
-    return [column.desc() if order.is_descending else column for column in columns]
-
-
-def _is_beyond(
-    order: Order, columns: Sequence[ColumnElement[Any]], place: Place
-) -> ColumnElement[bool]:
-    here: Any = place.server_id
-    key: Any = columns[-1]
-    if place.moment is not None:
-        moment = bindparam("moment", place.moment, type_=BigInteger)
-        here = tuple_(moment, bindparam("here", place.server_id, type_=Text))
-        key = tuple_(type_coerce(columns[0], BigInteger), columns[1])
-    return key < here if order.is_descending else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
-
-
 def _may_be(server_id: str) -> bool:
     # PostgreSQL does not even take the question.
     return "\x00" not in server_id
 
 
-def _those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElement[str]]:
-    """A query of `servers`, of those that match only; and their key, as an index has it."""
-    key: ColumnElement[str] = servers.c.server_id
-    if matching.state is None:
-        query = query.where(servers.c.superseded_by.is_(None))
-    if matching.q is not None:
-        texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
-        query = query.where(or_(*(text.icontains(matching.q, autoescape=True) for text in texts)))
-    if matching.stage == "" and matching.state == SUPERSEDED:
-        query = query.where(func.coalesce(servers.c.odoo_stage, "") == "")
-    elif matching.stage == "":
-        states = [state.value for state in State] if matching.state is None else [matching.state]
-        standing = facets.alias()
-        query = query.join(standing, standing.c.server_id == key).where(
-            standing.c.name == "standing", standing.c.value.in_([f"{each}/" for each in states])
-        )
-        key = standing.c.server_id
-    for name, text in asdict(matching, filter=_is_facet).items():
-        facet = facets.alias()
-        query = query.join(facet, facet.c.server_id == key).where(
-            facet.c.name == name, facet.c.value == facet_value(text)
-        )
-        key = facet.c.server_id
-    return query, key
-
-
 def _state_and_stage(standing: str) -> tuple[str, str]:
     state, _, stage = standing.partition("/")
     return state, stage
-
-
-def _is_facet(field: "Attribute[Any]", value: object) -> bool:
-    return value is not None and field.name != "q" and (field.name, value) != ("stage", "")
 
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))

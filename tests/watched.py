@@ -9,7 +9,8 @@ from attrs import evolve
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.batch import Incoming
-from receiver.store import EVERYTHING, Filter, SqlStore
+from receiver.listing import EVERYTHING, Filter
+from receiver.store import SqlStore
 from receiver.sweep import Look, Rules
 from receiver.timeline import ALL, Choice
 from servers import Clock

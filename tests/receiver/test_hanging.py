@@ -14,7 +14,8 @@ from contract import Heartbeat
 from receiver.batch import Incoming
 from receiver.errors import OutcomeUnknown, StoreUnavailable
 from receiver.fleet import Fleet
-from receiver.store import EVERYTHING, SqlStore
+from receiver.listing import EVERYTHING
+from receiver.store import SqlStore
 from receiver.writer import Writer
 from servers import Clock, wait_until
 

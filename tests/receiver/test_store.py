@@ -20,7 +20,8 @@ from sqlalchemy.exc import IntegrityError
 import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
 from receiver.batch import Incoming
-from receiver.store import EVERYTHING, Filter, SqlStore
+from receiver.listing import EVERYTHING, Filter
+from receiver.store import SqlStore
 from receiver.sweep import Look
 from receiver.tables import facet_value, facets, metadata, microseconds, servers
 from strategies import heartbeats, moments, registrations

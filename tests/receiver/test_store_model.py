@@ -23,7 +23,8 @@ from sqlalchemy import create_engine, make_url
 
 from contract import Heartbeat, Registration, ServerPayload, ServerRecord, State
 from receiver.batch import Incoming
-from receiver.store import EVERYTHING, Filter, Place, SqlStore
+from receiver.listing import EVERYTHING, Filter, Place
+from receiver.store import SqlStore
 from strategies import heartbeats, moments, payloads, registrations, seconds, texts
 
 # Few, so that what is drawn meets; out of order as people sort, in order by code point.

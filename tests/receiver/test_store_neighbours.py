@@ -15,7 +15,8 @@ from sqlalchemy import make_url
 from contract import Heartbeat
 from receiver.batch import Incoming
 from receiver.errors import StoreUnavailable
-from receiver.store import EVERYTHING, Filter, SqlStore
+from receiver.listing import EVERYTHING, Filter
+from receiver.store import SqlStore
 from servers import wait_until
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

@@ -17,7 +17,8 @@ from postgres import Postgres
 from proxy import Link, Once, Proxy, hang_up
 from receiver.batch import Incoming
 from receiver.errors import OutcomeUnknown, StoreUnavailable
-from receiver.store import EVERYTHING, SqlStore
+from receiver.listing import EVERYTHING
+from receiver.store import SqlStore
 from servers import wait_until
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
