@@ -1,0 +1,139 @@
+"""
+Run a command under the filters of system calls that a systemd unit asks for.
+
+    python confined.py <unit> <command> [<argument> ...]
+
+They are loaded into the kernel as systemd loads them, and need no privileges. So what a
+unit forbids is forbidden also where no systemd runs.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from ctypes import POINTER, Structure, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+
+Settings = list[tuple[str, str]]
+
+
+def settings(unit: str) -> Settings:
+    """The lines of a unit, in their order; a name may come more than once."""
+    lines = (line.partition("=") for line in unit.splitlines() if line[:1].isalpha())
+    return [(name, value) for name, _, value in lines]
+
+
+def values(unit: Settings, name: str) -> list[str]:
+    return [value for each, value in unit if each == name]
+
+
+def allowed_calls(unit: Settings) -> set[str]:
+    """The names of the system calls that are left."""
+    allowed: set[str] = set()
+    for value in values(unit, "SystemCallFilter"):
+        if value.startswith("~"):
+            allowed -= {call for name in value[1:].split() for call in _calls(name)}
+        else:
+            allowed |= {call for name in ["@default", *value.split()] for call in _calls(name)}
+    return allowed
+
+
+def _calls(name: str) -> Iterator[str]:
+    """The system calls of a set, and of the sets in it."""
+    if not name.startswith("@"):
+        yield name
+        return
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter", name], check=True, capture_output=True, text=True
+    ).stdout
+    for line in listed.splitlines()[1:]:
+        if (each := line.strip()) and not each.startswith("#"):
+            yield from _calls(each)
+
+
+class Comparison(Structure):
+    """What an argument of a system call is compared with."""
+
+    _fields_ = [("arg", c_uint), ("op", c_int), ("a", c_uint64), ("b", c_uint64)]
+
+
+LESS, EQUAL, GREATER, MASKED_EQUAL = 2, 4, 6, 7
+ALLOW = 0x7FFF0000
+REFUSE = 0x00050000 | errno.EPERM
+
+PROT_EXEC, PROT_WRITE, SHM_EXEC = 4, 2, 0o100000
+
+
+class Filter:
+    """A filter of system calls, as libseccomp builds it."""
+
+    def __init__(self, default: int) -> None:
+        self._library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
+        self._library.seccomp_init.argtypes = [c_uint32]
+        self._library.seccomp_init.restype = c_void_p
+        self._library.seccomp_syscall_resolve_name.argtypes = [c_char_p]
+        self._library.seccomp_rule_add_array.argtypes = [
+            *(c_void_p, c_uint32, c_int, c_uint, POINTER(Comparison)),
+        ]
+        self._library.seccomp_load.argtypes = [c_void_p]
+        self._context = self._library.seccomp_init(default)
+
+    def add(self, action: int, call: str, *comparisons: Comparison) -> None:
+        number = self._library.seccomp_syscall_resolve_name(call.encode())
+        if number == -1:
+            return  # this machine's libseccomp does not know it, and so does not let it pass
+        array = (Comparison * len(comparisons))(*comparisons)
+        self._check(
+            self._library.seccomp_rule_add_array(
+                self._context, action, number, len(comparisons), array
+            )
+        )
+
+    def load(self) -> None:
+        self._check(self._library.seccomp_load(self._context))
+
+    @staticmethod
+    def _check(result: int) -> None:
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+
+
+def confine(unit: Settings) -> None:
+    """Let this process, and those that it starts, do no more than a unit allows."""
+    call_filter = Filter(REFUSE)
+    for call in allowed_calls(unit):
+        call_filter.add(ALLOW, call)
+    if values(unit, "MemoryDenyWriteExecute") == ["yes"]:
+        _deny_write_execute()
+    _restrict_families(
+        [f for value in values(unit, "RestrictAddressFamilies") for f in value.split()]
+    )
+    call_filter.load()  # the last: it may not allow to load another
+
+
+def _deny_write_execute() -> None:
+    both = PROT_WRITE | PROT_EXEC
+    denied = Filter(ALLOW)
+    denied.add(REFUSE, "mmap", Comparison(2, MASKED_EQUAL, both, both))
+    denied.add(REFUSE, "mprotect", Comparison(2, MASKED_EQUAL, PROT_EXEC, PROT_EXEC))
+    denied.add(REFUSE, "pkey_mprotect", Comparison(2, MASKED_EQUAL, PROT_EXEC, PROT_EXEC))
+    denied.add(REFUSE, "shmat", Comparison(2, MASKED_EQUAL, SHM_EXEC, SHM_EXEC))
+    denied.load()
+
+
+def _restrict_families(names: list[str]) -> None:
+    left = sorted(getattr(socket, name) for name in names)
+    denied = Filter(ALLOW)
+    denied.add(REFUSE, "socket", Comparison(0, LESS, left[0]))
+    denied.add(REFUSE, "socket", Comparison(0, GREATER, left[-1]))
+    for family in {*range(left[0], left[-1])} - {*left}:
+        denied.add(REFUSE, "socket", Comparison(0, EQUAL, family))
+    denied.load()
+
+
+if __name__ == "__main__":
+    confine(settings(Path(sys.argv[1]).read_text()))
+    os.execvp(sys.argv[2], sys.argv[2:])

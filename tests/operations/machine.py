@@ -1,0 +1,193 @@
+"""A machine that a receiver is installed on as docs/operations.md says, in a folder."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+import httpx
+
+from operations.confined import settings, values
+from operations.proxies import DEPLOY, free_port
+from servers import wait_until
+
+PAGE = DEPLOY.parent / "docs/operations.md"
+TEXT = PAGE.read_text()
+UNIT = "odoo-mcp-fleet.service"
+HERE = Path(__file__).parent
+
+RUNUSER = """#!/bin/sh
+# Whoever runs the tests is the user of the service, and may not become another.
+[ "$1 $2 $3" = "-u odoo-mcp-fleet --" ] || exit 99
+shift 3
+exec "$@"
+"""
+
+
+def section(heading: str) -> str:
+    """What the page says below a heading."""
+    found = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert found, f"no such heading: {heading}"
+    return found
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The blocks of code in a text, of one language."""
+    return re.findall(rf"^```{language}\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(heading: str) -> str:
+    """The commands below a heading of the page."""
+    found = "".join(blocks(section(heading), "sh"))
+    assert found, f"no commands below {heading}"
+    return found
+
+
+class Machine:
+    """
+    A folder that stands for the root of a machine on which the service is managed.
+
+    Args:
+        root: The folder.
+        places: What else is not where the page says.
+    """
+
+    def __init__(self, root: Path, places: Mapping[str, str] = {}) -> None:
+        self.root = root
+        self.port = free_port()
+        self.log = root / "journal"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        # The longer ones first: some begin like others.
+        self._places = {
+            "install -d -m 700 -o odoo-mcp-fleet -g odoo-mcp-fleet": "install -d -m 700",
+            "install -m 600 -o odoo-mcp-fleet -g odoo-mcp-fleet": "install -m 600",
+            "127.0.0.1:8000": f"127.0.0.1:{self.port}",
+            "--port 8000": f"--port {self.port}",
+            "/opt/odoo-mcp-fleet/bin/": f"{Path(sys.executable).parent}/",
+            "/var/lib/odoo-mcp-fleet": f"{root}/var/lib/odoo-mcp-fleet",
+            "/var/backups/odoo-mcp-fleet": f"{root}/var/backups/odoo-mcp-fleet",
+            "/etc/odoo-mcp-fleet.env": f"{root}/etc/odoo-mcp-fleet.env",
+            **places,
+        }
+        for folder in ("var/lib/odoo-mcp-fleet", "var/backups", "etc", "bin"):
+            (root / folder).mkdir(parents=True)
+        self._program("runuser", RUNUSER)
+        self._program("fleet", self.here((DEPLOY / "fleet").read_text()))
+        self.unit = root / UNIT
+        self.unit.write_text(self.here((DEPLOY / UNIT).read_text()))
+
+    @property
+    def backups(self) -> Path:
+        return self.root / "var/backups/odoo-mcp-fleet"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "var/lib/odoo-mcp-fleet"
+
+    def here(self, text: str) -> str:
+        """The same, with the places of this machine."""
+        for there, here in self._places.items():
+            text = text.replace(there, here)
+        return text
+
+    def configure(self, **variables: str) -> None:
+        lines = [f"{name}='{value}'\n" for name, value in variables.items()]
+        (self.root / "etc/odoo-mcp-fleet.env").write_text("".join(lines))
+
+    def do(self, script: str) -> str:
+        """Run commands of the page; what they say. The service is managed from here."""
+        said = ""
+        for is_about_service, lines in _parts(script):
+            if not is_about_service:
+                said += self._shell("".join(lines))
+            for command in lines if is_about_service else ():
+                {"stop": self.stop, "start": self.start}[command.split()[1]]()
+        return said
+
+    def start(self, *more: str) -> None:
+        """Start the service, under the filters of its unit, and wait until it answers."""
+        (command,) = values(settings(self.unit.read_text()), "ExecStart")
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, HERE / "confined.py", self.unit, *shlex.split(command), *more],
+                cwd=self.state,
+                env={**os.environ, **self._variables()},
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._is_healthy)
+
+    def stop(self) -> None:
+        """Stop the service, as systemd does; it ends by itself."""
+        if self._process is not None:
+            self._process.terminate()
+            # To systemd, to end by the signal that was sent is to end well.
+            status = self._process.wait(20)
+            assert status in {0, -signal.SIGTERM}, self.log.read_text()
+            self._process = None
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        """A client on this machine that connects directly."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False)
+
+    def _shell(self, script: str) -> str:
+        """In a shell of its own: it knows no variables of the one before."""
+        path = os.pathsep.join([str(self.root / "bin"), os.environ["PATH"]])
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.here(script)],
+            cwd=self.root,
+            env={**os.environ, "PATH": path},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert 0 == done.returncode, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _program(self, name: str, text: str) -> None:
+        program = self.root / "bin" / name
+        program.write_text(text)
+        program.chmod(0o755)
+
+    def _variables(self) -> dict[str, str]:
+        """What systemd reads from the file of settings."""
+        file = self.root / "etc/odoo-mcp-fleet.env"
+        lines = shlex.split(file.read_text(), comments=True) if file.exists() else []
+        return dict(line.split("=", 1) for line in lines)
+
+    def _is_healthy(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        try:
+            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def machine(root: Path, places: Mapping[str, str] = {}) -> Iterator[Machine]:
+    machine = Machine(root, places)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+def _parts(script: str) -> Iterator[tuple[bool, list[str]]]:
+    """Runs of lines that are about the service, and of others."""
+    lines = script.splitlines(keepends=True)
+    for is_about_service, group in groupby(lines, lambda line: line.startswith("systemctl ")):
+        yield is_about_service, [*group]

@@ -1,0 +1,126 @@
+"""docs/operations.md names what there is."""
+
+import ast
+import re
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import messages
+from operations.confined import settings, values
+from operations.machine import PAGE, TEXT, UNIT, Machine, blocks, commands, section
+from operations.proxies import DEPLOY
+
+ROOT = DEPLOY.parent
+SHIPPED = (DEPLOY / UNIT).read_text()
+
+
+@cache
+def said() -> list[str]:
+    """Every text in the programs: of their own, and what the shipped files say."""
+    sources = [*ROOT.glob("receiver/*.py"), *ROOT.glob("contract/*.py")]
+    texts = [
+        node.value
+        for file in sources
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return [*texts, *(file.read_text() for file in DEPLOY.iterdir() if file.is_file())]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The rows of the table below a heading, without its first two lines."""
+    lines = [line for line in section(heading).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
+
+
+SQLITE_SAYS = {
+    "database or disk is full",
+    "attempt to write a readonly database",
+    "unable to open database file",
+    "database disk image is malformed",
+    "file is not a database",
+}
+ALEMBIC_SAYS = {"Can't locate revision"}
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    sorted(
+        {each for row in rows("At three in the morning") for each in re.findall("`(.+?)`", row[0])}
+        - SQLITE_SAYS
+        - ALEMBIC_SAYS
+    ),
+)
+def test_symptom_is_one_that_is_said(quoted: str) -> None:
+    setting, _, sentence = quoted.partition(": ")
+    parts = [setting, sentence] if setting.startswith("FLEET_") else [quoted]
+
+    for part in parts:
+        assert any(part.removeprefix("FLEET_") in text for text in said()), part
+
+
+@pytest.mark.parametrize(
+    "metric", sorted({*re.findall(r"\bfleet_\w+(?=[\[{ `])", section("What to watch"))})
+)
+def test_metric_is_one_that_is_told(metric: str) -> None:
+    told = {*said()}
+    family = re.sub("_(total|bucket|sum|count)$", "", metric)
+
+    assert family in told
+
+
+def test_settings_are_those_in_the_readme() -> None:
+    table = {*re.findall(r"^\| `(FLEET_\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
+
+    assert set() == {*re.findall(r"FLEET_[A-Z_]+", TEXT)} - table
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)(.+?)\)", TEXT):
+        path, _, heading = target.partition("#")
+        assert (PAGE.parent / path).exists(), target
+        titles = [line.lstrip("# ") for line in TEXT.splitlines() if line.startswith("#")]
+        assert not heading or heading in {t.lower().replace(" ", "-") for t in titles}, target
+
+
+def test_commands_for_keys_work(installed: Machine) -> None:
+    _, agent, *_ = installed.do(commands("Make the first key")).split()
+    listed = installed.do("fleet keys list").splitlines()[1:]
+    ids = {line.split()[1]: line.split()[0] for line in listed}
+    assert {"Ada", "acme", "prometheus"} == {*ids}
+    installed.start()
+    with installed.client(agent) as client:
+        client.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
+
+    for _, written in rows("Make the first key"):
+        command = written.strip("`").replace("SERVER_ID", messages.PAYLOAD["server_id"])
+        installed.do(command.replace("--to ID", f"--to {ids['Ada']}").replace("ID", ids["acme"]))
+
+    assert "revoked" in installed.do("fleet keys list | grep acme")
+
+
+def test_service_starts_as_the_page_says(installed: Machine) -> None:
+    """But for what only systemd itself does."""
+    lines = commands("Start").splitlines(keepends=True)
+    assert ["daemon-reload", "enable"] == [line.split()[1] for line in lines[:2]]
+
+    assert '"healthy"' in installed.do("".join(lines[2:]))
+
+
+@pytest.mark.parametrize("block", blocks(TEXT, "ini"))
+def test_change_of_the_unit_is_understood(installed: Machine, block: str) -> None:
+    changes = Path(f"{installed.unit}.d")
+    changes.mkdir()
+    (changes / "override.conf").write_text(installed.here(block))
+    found = subprocess.run(
+        ["systemd-analyze", "verify", installed.unit], check=False, capture_output=True, text=True
+    )
+
+    assert (0, "") == (found.returncode, found.stderr)
+    # A command of its own has all options of the shipped one.
+    shipped, own = ("".join(values(settings(unit), "ExecStart")) for unit in (SHIPPED, block))
+    assert not own or {*shlex.split(shipped)} - {*shlex.split(own)} <= {"127.0.0.1"}

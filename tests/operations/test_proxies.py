@@ -1,0 +1,218 @@
+"""A receiver behind the proxies that it is shipped with the configuration of."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from attrs import frozen
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+import messages
+from operations.keys import new_key
+from operations.proxies import HOST, Front, free_port, haproxy, nginx
+from servers import Process, receiver_process, serve, wait_until
+
+PROXIES = {"nginx": nginx, "haproxy": haproxy}
+KIB = 1024
+
+
+@frozen
+class Site:
+    """A receiver behind a proxy, and a key that may do everything."""
+
+    receiver: Process
+    front: Front
+    key: str
+
+
+@contextmanager
+def site(proxy: str, folder: Path) -> Iterator[Site]:
+    url = f"sqlite:///{folder / 'fleet.db'}"
+    key = new_key(url, scope="admin")
+    with (
+        receiver_process(folder, FLEET_DATABASE_URL=url) as receiver,
+        PROXIES[proxy](folder, receiver.port) as front,
+    ):
+        yield Site(receiver, front, key)
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    with site(request.param, tmp_path_factory.mktemp(request.param)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(running: Site) -> Iterator[httpx.Client]:
+    with running.front.client(key=running.key) as client:
+        yield client
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that tells what uvicorn tells it."""
+    if scope["type"] != "http":
+        await send({"type": f"{(await receive())['type']}.complete"})
+        return
+    headers = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+    told = {"scheme": scope["scheme"], "client": scope["client"], "headers": headers}
+    await JSONResponse(told)(scope, receive, send)
+
+
+def log_line(running: Site, wanted: str) -> str:
+    """What the receiver says of a request, once it has."""
+
+    def found() -> list[str]:
+        return [line for line in running.receiver.log.read_text().splitlines() if wanted in line]
+
+    wait_until(lambda: bool(found()))
+    return found()[0]
+
+
+def test_heartbeat_over_tls_is_counted(client: httpx.Client) -> None:
+    answers = [client.post("/heartbeat", json=messages.heartbeat()) for _ in range(2)]
+
+    assert [200, 200] == [each.status_code for each in answers]
+    first, second = (each.json()["heartbeat_count"] for each in answers)
+    assert first + 1 == second
+
+
+def test_plain_http_is_sent_to_tls_with_its_method_and_its_path(running: Site) -> None:
+    with running.front.client(tls=False) as client:
+        answer = client.post("/heartbeat?a=b", json=messages.heartbeat())
+
+    assert 308 == answer.status_code
+    assert "https://fleet.example.com/heartbeat?a=b" == answer.headers["location"]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
+def test_receiver_is_told_who_is_connected_and_nothing_that_a_client_made_up(
+    proxy: str, address: str, tmp_path: Path
+) -> None:
+    made_up = {
+        "X-Forwarded-For": "192.0.2.1, 127.0.0.1",
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Real-IP": "192.0.2.1",
+        "Forwarded": "for=192.0.2.1;proto=http",
+    }
+    with (
+        serve(echo) as app,
+        PROXIES[proxy](tmp_path, app.base_url.port or 0) as front,
+        front.client(address) as client,
+    ):
+        told = client.get("/", headers=made_up).raise_for_status().json()
+
+    assert ("https", address) == (told["scheme"], told["client"][0])
+    about = {"host", "forwarded", "x-real-ip", "via"}
+    assert {"host": HOST, "x-forwarded-for": address, "x-forwarded-proto": "https"} == {
+        name: value
+        for name, value in told["headers"]
+        if name in about or name.startswith("x-forwarded")
+    }
+
+
+def test_receiver_logs_who_is_connected(running: Site) -> None:
+    with running.front.client("127.0.0.2") as client:
+        client.get("/health?logged", headers={"X-Forwarded-For": "192.0.2.1"}).raise_for_status()
+
+    assert "127.0.0.2" in log_line(running, "/health?logged")
+    assert "192.0.2.1" not in running.receiver.log.read_text()
+
+
+def test_events_come_at_once(running: Site, client: httpx.Client) -> None:
+    seen = threading.Event()
+    name = f"streamed-{running.front.https_port}"
+    with client.stream("GET", "/events/stream?kind=registered") as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("id: ")  # it is open: what happens now is news
+
+        def read() -> None:
+            for line in lines:
+                if line.startswith("data: ") and json.loads(line[6:])["server_id"] == name:
+                    seen.set()
+                    return
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        client.post("/heartbeat", json=messages.slim(server_id=name)).raise_for_status()
+        assert seen.wait(3)  # a ping, that would push it through, comes after 15
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/heartbeat", 64 * KIB), ("/register", 64 * KIB), ("/heartbeats", KIB * KIB)],
+)
+def test_body_is_refused_from_the_size_on_that_the_receiver_takes(
+    client: httpx.Client, path: str, most: int
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    fits = client.post(path, content=b" " * most, headers=headers)
+    is_too_large = client.post(path, content=b" " * (most + 1), headers=headers)
+
+    assert 400 == fits.status_code, fits.text
+    assert "malformed_json" == fits.json()["code"]
+    assert (413, "body_too_large") == (is_too_large.status_code, is_too_large.json()["code"])
+    assert "application/problem+json" == is_too_large.headers["content-type"]
+    assert "64 KiB at most" in is_too_large.json()["detail"]  # it is the proxy that says so
+
+
+def test_body_of_unknown_length_is_refused_all_the_same(client: httpx.Client) -> None:
+    pieces = (b" " * KIB for _ in range(65))
+    answer = client.post("/heartbeat", content=pieces, headers={"Content-Type": "application/json"})
+
+    assert (413, "body_too_large") == (answer.status_code, answer.json()["code"])
+
+
+@pytest.mark.parametrize("path", ["/health", "/nothing-there"])
+def test_browsers_are_told_once_to_come_by_tls_only(client: httpx.Client, path: str) -> None:
+    answer = client.get(path)
+
+    assert ["max-age=31536000"] == answer.headers.get_list("strict-transport-security")
+
+
+def test_key_is_in_no_log(running: Site, client: httpx.Client) -> None:
+    client.get("/servers?limit=7").raise_for_status()
+
+    wait_until(lambda: "/servers?limit=7" in running.front.access_log.read_text())
+    log_line(running, "/servers?limit=7")
+    assert running.key not in running.front.access_log.read_text()
+    assert running.key not in running.receiver.log.read_text()
+
+
+def test_nobody_comes_in_without_a_key(running: Site) -> None:
+    with running.front.client() as client:
+        answers = [client.get("/servers"), client.post("/heartbeat", json=messages.heartbeat())]
+
+    assert [401, 401] == [each.status_code for each in answers]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_receiver_without_keys_lets_nobody_in_through_a_proxy(proxy: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fleet.db'}"
+    with (
+        receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
+        PROXIES[proxy](tmp_path, receiver.port) as front,
+        front.client() as client,
+    ):
+        answer = client.post("/heartbeat", json=messages.heartbeat())
+
+    assert (403, "no_keys_yet") == (answer.status_code, answer.json()["code"])
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_receiver_that_is_away_is_a_problem_to_try_again(proxy: str, tmp_path: Path) -> None:
+    with PROXIES[proxy](tmp_path, free_port()) as front, front.client() as client:
+        answer = client.get("/health")
+
+    assert (503, "receiver_unavailable") == (answer.status_code, answer.json()["code"])
+    assert "5" == answer.headers["retry-after"]
+    assert ["max-age=31536000"] == answer.headers.get_list("strict-transport-security")

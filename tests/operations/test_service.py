@@ -1,0 +1,87 @@
+"""The service, as its unit starts and confines it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import messages
+from operations.confined import settings, values
+from operations.machine import HERE, Machine
+from operations.proxies import DEPLOY, program
+
+SHIPPED = DEPLOY / "odoo-mcp-fleet.service"
+EXPOSURE = 10
+"""The most that systemd may find, in tenths: up to 1.0 of 10."""
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [program("systemd-analyze"), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def test_service_is_as_confined_as_it_can_be() -> None:
+    found = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", SHIPPED)
+
+    assert 0 == found.returncode, found.stdout
+
+
+def test_unit_is_understood(installed: Machine) -> None:
+    found = analyze("verify", installed.unit)
+
+    assert (0, "", "") == (found.returncode, found.stdout, found.stderr)
+
+
+def test_mistake_in_a_unit_is_found(installed: Machine) -> None:
+    installed.unit.write_text(installed.unit.read_text().replace("ProtectHome=", "ProtectHme="))
+
+    assert "ProtectHme" in analyze("verify", installed.unit).stderr
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_command_of_the_unit_serves_under_its_filters(
+    installed: Machine, workers: tuple[str, ...]
+) -> None:
+    installed.start(*workers)
+    with installed.client() as client:
+        beat = client.post("/heartbeat", json=messages.heartbeat())
+        metrics = client.get("/metrics").text
+    installed.stop()
+
+    assert 1 == beat.json()["heartbeat_count"]
+    assert "server" not in beat.headers
+    assert ("process_resident_memory_bytes" in metrics) == (not workers)
+    assert 'fleet_messages_total{kind="heartbeat",outcome="accepted"} 1.0' in metrics
+    assert (installed.state / "fleet.db").exists()
+    assert "Permission" not in installed.log.read_text()
+    assert "one worker only" not in installed.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+        "import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)",
+        "import os; os.chown('.', 0, 0)",
+        "import os; os.sched_setaffinity(0, os.sched_getaffinity(0))",
+    ],
+)
+def test_what_the_unit_forbids_is_refused(forbidden: str) -> None:
+    command = [sys.executable, f"{HERE}/confined.py", f"{SHIPPED}", sys.executable, "-c", forbidden]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert "PermissionError" in done.stderr
+    assert 0 == subprocess.run([sys.executable, "-c", forbidden], check=False).returncode
+
+
+def test_program_of_the_unit_and_of_the_command_line_are_of_one_place() -> None:
+    (command,) = values(settings(SHIPPED.read_text()), "ExecStart")
+    (folder,) = values(settings(SHIPPED.read_text()), "WorkingDirectory")
+    (file,) = values(settings(SHIPPED.read_text()), "EnvironmentFile")
+    fleet = (DEPLOY / "fleet").read_text()
+
+    assert command.startswith("/opt/odoo-mcp-fleet/bin/")
+    assert "/opt/odoo-mcp-fleet/bin/python" in fleet
+    assert f"cd {folder}\n" in fleet
+    assert f". {file.removeprefix('-')}\n" in fleet
