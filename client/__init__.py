@@ -10,16 +10,19 @@ How a server phones home: a client for a receiver, and the facts about this host
 
 from client.answers import HeartbeatReceipt, RegistrationReceipt
 from client.api import PhoneHomeClient
+from client.certificates import trust_only
 from client.errors import (
     BadAnswer,
     CallFailed,
     ClientError,
+    InvalidCertificates,
     InvalidSetting,
     InvalidToken,
     InvalidUrl,
     Refused,
     TimedOut,
     Unreachable,
+    Untrusted,
 )
 from client.host import HostFacts, host_facts
 
@@ -29,6 +32,7 @@ __all__ = [
     "ClientError",
     "HeartbeatReceipt",
     "HostFacts",
+    "InvalidCertificates",
     "InvalidSetting",
     "InvalidToken",
     "InvalidUrl",
@@ -37,5 +41,7 @@ __all__ = [
     "RegistrationReceipt",
     "TimedOut",
     "Unreachable",
+    "Untrusted",
     "host_facts",
+    "trust_only",
 ]

@@ -1,6 +1,8 @@
 """What a receiver's answers mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,7 +99,21 @@ def _must_succeed(answer: Answer, receiver: str) -> None:
         raise Refused(receiver, status=answer.status, detail=_moved_to(answer))
     if answer.status < 400:
         raise BadAnswer(receiver, f"the status is {answer.status}, and 200 or 201 would be right")
-    raise _refusal(_object(answer.body), answer.status, receiver)
+    raise _refusal(
+        _object(answer.body), answer.status, receiver, retry_after_seconds=_patience(answer.headers)
+    )
+
+
+def _patience(headers: Mapping[str, str]) -> float | None:
+    """How many seconds the receiver asks to be left alone."""
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said[:9])
+    # A date is one of the receiver's clock, and so is the date of the answer.
+    with suppress(ValueError, TypeError, OverflowError):
+        until = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, until.total_seconds())
+    return None
 
 
 def _moved_to(answer: Answer) -> str:
@@ -127,7 +143,13 @@ def _receipt(heartbeat: Heartbeat, said: dict[str, Any]) -> HeartbeatReceipt:
     return HeartbeatReceipt(server_id=heartbeat.server_id, heartbeat_count=count)
 
 
-def _refusal(problem: dict[str, Any], status: int, receiver: str) -> Refused:
+def _refusal(
+    problem: dict[str, Any],
+    status: int,
+    receiver: str,
+    *,
+    retry_after_seconds: float | None = None,
+) -> Refused:
     errors = problem.get("errors")
     return Refused(
         receiver,
@@ -135,6 +157,7 @@ def _refusal(problem: dict[str, Any], status: int, receiver: str) -> Refused:
         code=_text(problem.get("code")) or "http_error",
         detail=_text(problem.get("detail")) or _text(problem.get("title")),
         errors=map(_problem, errors if isinstance(errors, list) else []),
+        retry_after_seconds=retry_after_seconds,
     )
 
 

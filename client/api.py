@@ -1,21 +1,32 @@
 """The client that phones home."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import metadata
 from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from attrs import evolve
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+)
 
 from client import answers, receiver_url
 from client.answers import HeartbeatReceipt, RegistrationReceipt
 from client.errors import CallFailed, InvalidSetting, InvalidToken, Refused
-from client.exchange import Answer, ask
+from client.exchange import Answer, ask, mask_logs
+from client.foreign import Mask
 from contract import Heartbeat, Registration, dumps
 
 if TYPE_CHECKING:
@@ -25,6 +36,10 @@ __all__ = ["PhoneHomeClient", "user_agent"]
 
 _BATCH_LIMIT = 1000
 _BATCH_LIMIT_BYTES = 1024 * 1024 - len("[]")
+_LONGEST_ASKED_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+_doubling = wait_exponential(multiplier=2)
 
 
 class PhoneHomeClient:
@@ -36,8 +51,11 @@ class PhoneHomeClient:
 
     Every exchange is a connection of its own: heartbeats are far apart, and one sent
     over an idle connection that the receiver just dropped would be lost.
-    Redirects are not followed. Proxies and certificates are taken from the
-    environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` ...) as httpx does.
+    Redirects are not followed, and cookies not kept. Proxies and certificates are taken
+    from the environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` ...) as httpx does.
+
+    A token, or a name and a password, that would go over plain http to another machine is
+    warned of in the log, once in a process for each receiver.
 
     Args:
         base_url: Where the receiver is, such as `https://host/fleet`; `/register`,
@@ -48,7 +66,8 @@ class PhoneHomeClient:
             last byte of the answer.
         attempts: How often a registration is tried in all.
         verify: How to check the receiver's certificate; by default against the
-            authorities that certifi lists.
+            authorities that certifi lists. `client.trust_only(path)` makes one for a
+            private authority.
         transport: Carries the requests instead of a socket. The environment is
             then left alone.
         sleep: Waits for a number of seconds.
@@ -67,20 +86,30 @@ class PhoneHomeClient:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        # First of all, for the repr that a traceback may show.
+        self._base_url, self._has_token = "", bool(token)
+        bearer = _Authorization("Bearer", token) if token else None
+        del token  # a traceback that lists variables must not show it
+        if bearer is not None and not bearer.is_visible():
+            raise InvalidToken("The token may only hold visible ASCII characters, and no spaces.")
         if not 0 < timeout < math.inf:
             raise InvalidSetting(f"The timeout must be above 0 seconds, and is {timeout}.")
         if attempts < 1:
             raise InvalidSetting(f"There must be at least 1 attempt, not {attempts}.")
 
         url = receiver_url.parse(base_url)
+        del base_url  # nor a password in it
+        auth = bearer or _basic(url)
         self._base_url = str(url.copy_with(userinfo=b"")).rstrip("/")
-        self._token = _checked(token or "")
+        self._mask = Mask(*(auth.secrets if auth else ()))
         self._timeout_seconds = timeout
         self._attempts = attempts
         self._sleep = sleep
+        if auth is not None and receiver_url.is_exposed(url):
+            _warn_of_exposure(self._base_url)
+        mask_logs()
         self._http = _http_client(
-            token=self._token,
-            auth=None if self._token else _basic(url),
+            auth=auth,
             timeout=timeout,
             verify=True if verify is None else verify,
             transport=transport,
@@ -97,7 +126,8 @@ class PhoneHomeClient:
 
         What may be better later (no connection, no answer in time, an odd answer,
         408, 429 and 5xx) is tried again, up to `attempts` in all, 2, 4, 8 ... seconds
-        after the first, second, third ... failure.
+        after the first, second, third ... failure, or after what `Retry-After` asks for,
+        when that is longer; a minute of that at most.
         It takes up to `attempts` timeouts and these waits together.
 
         Raises the CallFailed of the last attempt.
@@ -105,7 +135,7 @@ class PhoneHomeClient:
         retrying = Retrying(
             retry=retry_if_exception(_is_temporary),
             stop=stop_after_attempt(self._attempts),
-            wait=wait_exponential(multiplier=2),
+            wait=_pause_seconds,
             sleep=self._sleep,
             reraise=True,
         )
@@ -162,7 +192,7 @@ class PhoneHomeClient:
         self.close()
 
     def __repr__(self) -> str:
-        token = "'**********'" if self._token else None
+        token = "'**********'" if self._has_token else None
         return f"PhoneHomeClient({self._base_url!r}, token={token})"
 
     def _register_once(self, registration: Registration) -> RegistrationReceipt:
@@ -173,13 +203,13 @@ class PhoneHomeClient:
         return self._ask(self._http.build_request("POST", self._base_url + path, content=body))
 
     def _ask(self, request: httpx.Request) -> Answer:
-        answer = ask(
-            self._http, request, receiver=self._base_url, timeout_seconds=self._timeout_seconds
+        return ask(
+            self._http,
+            request,
+            receiver=self._base_url,
+            timeout_seconds=self._timeout_seconds,
+            mask=self._mask,
         )
-        if self._token and answer.status >= 400:
-            # A receiver or a proxy may quote the request, and an error quotes them.
-            return evolve(answer, body=answer.body.replace(self._token.encode(), b"***"))
-        return answer
 
 
 def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
@@ -190,40 +220,71 @@ def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
         return distribution
 
 
-def _http_client(*, token: str, **options: Any) -> httpx.Client:
+class _Authorization(httpx.Auth):
+    """
+    The header that says who asks; its repr does not.
+
+    Attributes:
+        secrets: What nobody else may read.
+    """
+
+    def __init__(self, scheme: str, credentials: str, *secrets: str) -> None:
+        self.secrets = (credentials, *secrets)
+        self._value = f"{scheme} {credentials}"
+
+    def is_visible(self) -> bool:
+        """Whether a header can carry it."""
+        return all("!" <= char <= "~" for char in self.secrets[0])
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        request.headers["authorization"] = self._value
+        yield request
+
+
+def _basic(url: httpx.URL) -> _Authorization | None:
+    if not url.userinfo:
+        return None
+    credentials = b64encode(f"{url.username}:{url.password}".encode()).decode()
+    # A name without a password is a secret itself.
+    return _Authorization("Basic", credentials, url.password or url.username)
+
+
+def _http_client(**options: Any) -> httpx.Client:
     headers = {
         # An answer that was packed could be small on the wire and huge in memory.
         "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": user_agent(),
     }
-    if token:
-        headers["authorization"] = f"Bearer {token}"
-    try:
+    with suppress(ImportError, OSError, ValueError, httpx.InvalidURL):
         return httpx.Client(
             headers=headers,
             limits=httpx.Limits(max_keepalive_connections=0),
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             **options,
         )
-    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
-        raise InvalidSetting(
-            "The proxy or the certificates that the environment names cannot be used."
-        ) from error
+    # Not from inside: the error there may quote a proxy's URL, and its password.
+    raise InvalidSetting("The proxy or the certificates that the environment names cannot be used.")
 
 
-def _basic(url: httpx.URL) -> tuple[str, str] | None:
-    return (url.username, url.password) if url.userinfo else None
-
-
-def _checked(token: str) -> str:
-    if not all("!" <= char <= "~" for char in token):
-        raise InvalidToken("The token may only hold visible ASCII characters, and no spaces.")
-    return token
+@lru_cache(maxsize=1024)
+def _warn_of_exposure(receiver: str) -> None:
+    _log.warning(
+        "The token or the password for the receiver at %s goes over plain http, where others "
+        "can read it on the way. Use https.",
+        receiver,
+    )
 
 
 def _is_temporary(error: BaseException) -> bool:
     return isinstance(error, CallFailed) and error.temporary
+
+
+def _pause_seconds(state: RetryCallState) -> float:
+    error = state.outcome and state.outcome.exception()
+    asked = (isinstance(error, Refused) and error.retry_after_seconds) or 0.0
+    return max(_doubling(state), min(asked, _LONGEST_ASKED_SECONDS))
 
 
 def _batches(heartbeats: Iterable[Heartbeat]) -> Iterator[tuple[list[Heartbeat], bytes]]:

@@ -5,23 +5,40 @@ httpx bounds each single read and write, so a server that drips its answer, or a
 resolver that hangs, could hold a caller for ever. Here the exchange runs in a
 thread of its own; the caller waits as long as it said, then cuts the connection,
 which ends the thread too.
+
+What httpx raises holds the request in its frames, and so the token. Errors of ours are
+raised without it as their cause.
 """
 
 import contextlib
+import logging
 import socket
-from collections.abc import Mapping
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
 from concurrent import futures
-from threading import Thread
 from typing import Any
 
 import httpx
 from attrs import frozen
 
-from client.errors import BadAnswer, ClientError, InvalidUrl, TimedOut, Unreachable
+from client.errors import BadAnswer, ClientError, InvalidUrl, TimedOut, Unreachable, Untrusted
+from client.foreign import Mask, one_line
 
-__all__ = ["ANSWER_LIMIT_BYTES", "Answer", "ask", "wrapped"]
+__all__ = ["ANSWER_LIMIT_BYTES", "Answer", "ask", "mask_logs", "wrapped"]
 
 ANSWER_LIMIT_BYTES = 1024 * 1024
+
+# What logs, at INFO or DEBUG, words that a receiver chose.
+_LOGGERS = ("httpx", *(f"httpcore.{each}" for each in ("connection", "http11", "proxy", "socks")))
+
+# OpenSSL's numbers for what is wrong with a certificate, where its words are for experts.
+_CERTIFICATE = {
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "the authority that issued it is not known here",
+    20: "the authority that issued it is not known here",
+}
 
 
 @frozen(kw_only=True)
@@ -33,6 +50,8 @@ class Answer:
         status: The HTTP status.
         headers: Case does not matter.
         body: As sent, nothing unpacked, cut off at 1 MiB.
+
+    The values and the body are masked.
     """
 
     status: int
@@ -41,35 +60,78 @@ class Answer:
 
 
 def ask(
-    http: httpx.Client, request: httpx.Request, *, receiver: str, timeout_seconds: float
+    http: httpx.Client,
+    request: httpx.Request,
+    *,
+    receiver: str,
+    timeout_seconds: float,
+    mask: Mask,
 ) -> Answer:
     """
     Send a request, and wait for the whole answer no longer than the timeout.
 
-    `receiver` is the URL that errors show.
+    `receiver` is the URL that errors show; `mask` hides secrets that the answer quotes.
 
     Raises Unreachable, TimedOut or BadAnswer. Any HTTP status is an answer.
     """
     line = _Line()
     request.extensions["trace"] = line.trace
     try:
-        return _in_thread(http, request).result(timeout_seconds)
-    except futures.TimeoutError as error:
-        raise TimedOut(receiver, timeout_seconds) from error
+        return _in_thread(http, request, mask).result(timeout_seconds)
+    except futures.TimeoutError:
+        failure: ClientError = TimedOut(receiver, timeout_seconds)
     except _FOREIGN as error:
-        raise wrapped(error, receiver=receiver, timeout_seconds=timeout_seconds) from error
+        failure = wrapped(error, receiver=receiver, timeout_seconds=timeout_seconds, mask=mask)
     finally:
         line.cut()
+    raise failure
 
 
-def wrapped(error: Exception, *, receiver: str, timeout_seconds: float) -> ClientError:
+def wrapped(error: Exception, *, receiver: str, timeout_seconds: float, mask: Mask) -> ClientError:
     """The error of ours that says what one of httpx or of the system means."""
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(receiver, timeout_seconds)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return InvalidUrl(f"There can be no receiver at {receiver}.")
+    for each in _chain(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            why = _CERTIFICATE.get(each.verify_code, each.verify_message)
+            return Untrusted(receiver, mask(why))
+        if isinstance(each, ssl.SSLError):
+            why = (each.reason or str(each)).replace("_", " ").lower()
+            return Unreachable(receiver, f"no TLS connection can be made, {mask(why)}")
     kind = BadAnswer if isinstance(error, _NONSENSE) else Unreachable
-    return kind(receiver, str(error) or type(error).__name__)
+    return kind(receiver, mask(str(error)) or type(error).__name__)
+
+
+def mask_logs() -> None:
+    """From now on, mask what httpx logs of exchanges of ours, and of no others."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_discretion)
+
+
+class _Discretion(logging.Filter):
+    """Hides what the mask of an exchange hides, and keeps each record on one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.here = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        mask = getattr(self.here, "mask", None)
+        if mask is not None:
+            record.msg, record.args = one_line(mask(record.getMessage())), ()
+        return True
+
+
+_discretion = _Discretion()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what has led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class _Line:
@@ -95,25 +157,31 @@ class _Line:
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
 
-def _in_thread(http: httpx.Client, request: httpx.Request) -> futures.Future[Answer]:
+def _in_thread(http: httpx.Client, request: httpx.Request, mask: Mask) -> futures.Future[Answer]:
     future: futures.Future[Answer] = futures.Future()
     # A daemon: a resolver that hangs must not keep a process from ending.
-    Thread(target=_answer_into, args=(future, http, request), daemon=True).start()
+    arguments = (future, http, request, mask)
+    threading.Thread(target=_answer_into, args=arguments, daemon=True).start()
     return future
 
 
 def _answer_into(
-    future: futures.Future[Answer], http: httpx.Client, request: httpx.Request
+    future: futures.Future[Answer], http: httpx.Client, request: httpx.Request, mask: Mask
 ) -> None:
+    _discretion.here.mask = mask
     try:
-        future.set_result(_answer(http, request))
+        future.set_result(_answer(http, request, mask))
     except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
         future.set_exception(error)
 
 
-def _answer(http: httpx.Client, request: httpx.Request) -> Answer:
+def _answer(http: httpx.Client, request: httpx.Request, mask: Mask) -> Answer:
     with contextlib.closing(http.send(request, stream=True)) as response:
-        return Answer(status=response.status_code, headers=response.headers, body=_body(response))
+        return Answer(
+            status=response.status_code,
+            headers=httpx.Headers([(k, mask.data(v)) for k, v in response.headers.raw]),
+            body=mask.data(_body(response)),
+        )
 
 
 def _body(response: httpx.Response) -> bytes:

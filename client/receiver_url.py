@@ -1,10 +1,12 @@
 """Where a receiver is, out of what a person configured."""
 
+from ipaddress import IPv6Address, ip_address
+
 import httpx
 
 from client.errors import InvalidUrl
 
-__all__ = ["parse"]
+__all__ = ["is_exposed", "parse"]
 
 _CALLS = ("/register", "/heartbeats", "/heartbeat")
 
@@ -28,6 +30,21 @@ def parse(text: str) -> httpx.URL:
     if url.query or url.fragment:
         raise InvalidUrl("The receiver's URL must end with its path, without ? and #.")
     return url.copy_with(raw_path=_base(url.raw_path.decode("ascii")).encode("ascii"))
+
+
+def is_exposed(url: httpx.URL) -> bool:
+    """Whether others can read what is sent there: it leaves this machine, and in the clear."""
+    return url.scheme == "http" and not _is_loopback(url.host.rstrip("."))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return address.is_loopback
 
 
 def _split(text: str) -> httpx.URL:

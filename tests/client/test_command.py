@@ -113,7 +113,9 @@ def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
         (["--url=http://host", "--interval=0"], "a number of seconds above 0"),
         (["--url=http://host", "--interval=nan"], "a number of seconds above 0"),
         (["--url=http://host", "--demo", "--count=2"], "3 or more"),
-        (["--url=http://host", "--token=s3cret"], "unrecognized"),
+        (["--url=http://host", "--token=s3cret"], "unrecognized arguments: --token\n"),
+        (["--url=http://host", "--token", "s3cret"], "unrecognized arguments: --token\n"),
+        (["--url=http://host", "s3cret"], "unrecognized arguments: 1\n"),
     ],
 )
 def test_argument_that_cannot_be_is_told(
@@ -123,7 +125,9 @@ def test_argument_that_cannot_be_is_told(
         run(*arguments)
 
     assert 2 == caught.value.code
-    assert why in capsys.readouterr().err
+    complaint = capsys.readouterr().err
+    assert why in complaint
+    assert "s3cret" not in complaint
 
 
 def unused_url() -> str:

@@ -20,9 +20,11 @@ from client import (
 )
 from client.errors import InvalidUrl
 from client.exchange import ANSWER_LIMIT_BYTES, wrapped
+from client.foreign import Mask
 from contract import Heartbeat, Problem, Registration
 
 URL = "http://receiver.example/fleet"
+DATE = "Sat, 31 Jan 2026 12:00:00 GMT"
 BEAT = Heartbeat(server_id="acme_web-1")
 REGISTRATION = Registration(server_id="acme_web-1")
 
@@ -115,11 +117,60 @@ def test_last_failure_of_a_registration_is_the_one_raised() -> None:
     assert "no" == caught.value.code
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"retry-after": "7"}, [7, 7]),
+        ({"retry-after": " 3 "}, [3, 4]),
+        ({"retry-after": "0"}, [2, 4]),
+        ({"retry-after": "3600"}, [60, 60]),
+        ({"retry-after": "9" * 100}, [60, 60]),
+        ({"retry-after": "soon"}, [2, 4]),
+        ({"retry-after": "-7"}, [2, 4]),
+        ({"retry-after": "\xb2"}, [2, 4]),
+        ({"retry-after": "Sat, 31 Jan 2026 12:00:20 GMT", "date": DATE}, [20, 20]),
+        ({"retry-after": "Sat, 31 Jan 2026 11:00:00 GMT", "date": DATE}, [2, 4]),
+        ({"retry-after": "Sat, 31 Jan 2027 11:00:00 GMT", "date": DATE}, [60, 60]),
+        ({"retry-after": "Sat, 31 Jan 2026 12:00:20", "date": DATE}, [2, 4]),
+        ({"retry-after": "Sat, 31 Jan 9999999999999999999 12:00:20 GMT", "date": DATE}, [2, 4]),
+        ({"retry-after": "Sat, 31 Jan 2026 12:00:20 GMT"}, [2, 4]),
+        ({}, [2, 4]),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_registration_waits_as_long_as_the_receiver_asks_for_up_to_a_minute(
+    status: int, headers: dict[str, str], expected: list[float]
+) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    network = Network(*(httpx.Response(status, headers=raw) for _ in range(3)))
+    waits: list[float] = []
+    with (
+        PhoneHomeClient(URL, transport=network, sleep=waits.append) as client,
+        pytest.raises(Refused),
+    ):
+        client.register(REGISTRATION)
+
+    assert waits == expected
+
+
+def test_what_the_receiver_asks_for_is_told() -> None:
+    error = failure_of(httpx.Response(429, headers={"retry-after": "3600"}))
+
+    assert isinstance(error, Refused)
+    assert 3600 == error.retry_after_seconds
+
+
 # A heartbeat: once.
 
 
 @pytest.mark.parametrize(
-    "reaction", [httpx.ConnectError("down"), httpx.ReadTimeout("slow"), httpx.Response(503)]
+    "reaction",
+    [
+        httpx.ConnectError("down"),
+        httpx.ReadTimeout("slow"),
+        httpx.Response(503),
+        httpx.Response(429, headers={"retry-after": "7"}),
+    ],
 )
 def test_heartbeat_is_sent_once(reaction: httpx.Response | Exception) -> None:
     network = Network(reaction)
@@ -406,7 +457,7 @@ def test_foreign_error_is_wrapped(foreign: type[Exception]) -> None:
         client.heartbeat(BEAT)
 
     assert type(caught.value) is KINDS[foreign]
-    assert caught.value.__cause__ is error
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -420,11 +471,10 @@ def test_error_of_the_system_is_wrapped(error: Exception) -> None:
         client.heartbeat(BEAT)
 
     assert str(caught.value) == f"The receiver at {URL} cannot be reached: {error}."
-    assert caught.value.__cause__ is error
 
 
 def test_error_without_words_is_named_by_its_kind() -> None:
-    error = wrapped(httpx.ConnectError(""), receiver=URL, timeout_seconds=1)
+    error = wrapped(httpx.ConnectError(""), receiver=URL, timeout_seconds=1, mask=Mask())
 
     assert str(error) == f"The receiver at {URL} cannot be reached: ConnectError."
 

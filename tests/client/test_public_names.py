@@ -16,6 +16,7 @@ def test_public_names_are_these() -> None:
         "ClientError",
         "HeartbeatReceipt",
         "HostFacts",
+        "InvalidCertificates",
         "InvalidSetting",
         "InvalidToken",
         "InvalidUrl",
@@ -24,7 +25,9 @@ def test_public_names_are_these() -> None:
         "RegistrationReceipt",
         "TimedOut",
         "Unreachable",
+        "Untrusted",
         "host_facts",
+        "trust_only",
     ] == client.__all__
     assert [] == [name for name in client.__all__ if not hasattr(client, name)]
 

@@ -1,10 +1,13 @@
 """What a client may be made with, and what it says of what it may not."""
 
+import logging
 import math
 
+import httpx
 import pytest
 
 from client import InvalidSetting, InvalidToken, InvalidUrl, PhoneHomeClient
+from client.receiver_url import is_exposed
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,69 @@ def test_url_that_leads_nowhere_is_told(url: str, why: str) -> None:
 
     assert "invalid_url" == caught.value.code
     assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://fleet.example", True),
+        ("http://10.0.0.1", True),
+        ("http://[2001:db8::1]", True),
+        ("http://[::ffff:10.0.0.1]", True),
+        ("http://localhost.example", True),
+        ("http://notlocalhost", True),
+        ("https://fleet.example", False),
+        ("http://localhost:8000", False),
+        ("http://LOCALHOST.", False),
+        ("http://fleet.localhost", False),
+        ("http://127.0.0.1", False),
+        ("http://127.9.9.9", False),
+        ("http://[::1]", False),
+        ("http://[::ffff:127.0.0.1]", False),
+    ],
+)
+def test_others_can_read_what_leaves_the_machine_in_the_clear(url: str, expected: bool) -> None:  # noqa: FBT001 - a case of the table
+    assert expected == is_exposed(httpx.URL(url))
+
+
+def test_token_over_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        PhoneHomeClient("http://once.example/fleet", token="s3cret").close()
+
+    (record,) = caplog.records
+    assert ("client.api", logging.WARNING) == (record.name, record.levelno)
+    assert record.getMessage() == (
+        "The token or the password for the receiver at http://once.example/fleet goes over plain"
+        " http, where others can read it on the way. Use https."
+    )
+
+
+def test_password_over_plain_http_is_warned_of_and_not_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    PhoneHomeClient("http://nora:pass@basic.example").close()
+
+    (message,) = caplog.messages
+    assert "http://basic.example goes over plain http" in message
+    assert not any(secret in message for secret in ["nora", ":pass"])
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("http://open.example", ""),
+        ("https://safe.example", "s3cret"),
+        ("https://nora:pass@safe.example", None),
+        ("http://127.0.0.1:8000", "s3cret"),
+    ],
+)
+def test_nothing_is_warned_of_where_nothing_is_exposed(
+    url: str, token: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    PhoneHomeClient(url, token=token).close()
+
+    assert [] == caplog.messages
 
 
 @pytest.mark.parametrize("token", ["two words", "line\n", "nötig", "\x00"])

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import zipfile
@@ -11,13 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
+from evil import answer, evil_server, say
 from odoo_program import ADDONS, OdooProgram
 
 ADDON = "mcp_phone_home"
 
 PIP_WHEEL = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
 CRON = "env.ref('mcp_phone_home.ir_cron_heartbeat')"
+PHONE_HOME = f"from odoo.addons.{ADDON}.services import phone_home, settings"
+PRINT_TOKEN = f"{PHONE_HOME}; print(settings.receiver_settings(env).token)"
+SEND = f"{PHONE_HOME}; print(phone_home.send_heartbeat(env))"
 HAS_CRON = "SELECT count(*) FROM ir_cron WHERE cron_name = 'MCP: Send Heartbeat'"
 
 
@@ -91,6 +97,42 @@ def test_install_does_not_wait_for_a_silent_receiver(
 
     lines = odoo.install(database, ADDON).log.lines()
     assert position(lines, "Modules loaded.") < position(lines, "did not answer within 4.0 s")
+
+
+def test_token_is_that_of_the_environment_else_of_odoo_conf_else_of_the_parameter(
+    odoo: OdooProgram, database: str, tmp_path: Path
+) -> None:
+    odoo.install(database, ADDON)
+    odoo.set_parameters(database, phone_home_token="from-parameter")
+    conf = odoo.config_with(tmp_path / "odoo.conf", mcp_phone_home_token="from-conf")
+    blank = odoo.config_with(tmp_path / "blank.conf", mcp_phone_home_token="")
+
+    def token(*options: str, **environ: str) -> str:
+        return odoo.shell(database, PRINT_TOKEN, *options, **environ).output.strip()
+
+    assert token(conf, MCP_PHONE_HOME_TOKEN="from-environment") == "from-environment"
+    assert token(conf, MCP_PHONE_HOME_TOKEN=" ") == "from-conf"
+    assert token(blank) == "from-parameter"
+
+
+def test_receiver_of_a_private_authority_is_trusted_where_it_is_named(
+    odoo: OdooProgram, database: str, tmp_path: Path
+) -> None:
+    odoo.install(database, ADDON)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with evil_server(say(answer("200 OK")), tls=context) as receiver:
+        odoo.set_parameters(database, phone_home_url=receiver.url, phone_home_token="hush-hush")
+        wary = odoo.shell(database, SEND)
+        heard_by_a_stranger = list(receiver.heard)
+        trusting = odoo.shell(database, SEND, MCP_PHONE_HOME_CA=str(tmp_path / "ca.pem"))
+
+    assert (wary.output.strip(), trusting.output.strip()) == ("False", "True")
+    assert ([], 1) == (heard_by_a_stranger, len(receiver.heard))
+    assert len(wary.log.lines(f"certificate of the receiver at {receiver.url} is not trusted")) == 1
+    assert [] == wary.log.lines("hush-hush")
 
 
 def test_addon_builds_as_a_package_that_brings_the_client(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from client import PhoneHomeClient
+from client import PhoneHomeClient, trust_only
 from contract import FleetError, Heartbeat, Registration
 
+from .advice import with_advice
 from .settings import ReceiverSettings
 
 _logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Outgoing:
             with receiver_client(self.settings) as client:
                 self.send(client, self.message)
         except FleetError as error:
-            _logger.warning("Phoning home failed: %s", error)
+            _logger.warning("Phoning home failed: %s", with_advice(error))
             return False
         return True
 
@@ -43,4 +44,5 @@ def receiver_client(settings):
         token=settings.token,
         timeout=settings.timeout_seconds,
         attempts=settings.attempts,
+        verify=None if settings.ca is None else trust_only(settings.ca),
     )

@@ -67,9 +67,9 @@ def register_server(env) -> bool:
     """
     Tell the receiver that this server is there, again after a pause if it cannot be reached.
 
-    All attempts and pauses together take some 20 seconds by default, so call it where
-    nobody waits for it. True when the receiver has taken it in; False when not, which is
-    logged, and when phoning home is off.
+    All attempts and pauses together take some 20 seconds by default, and 2 minutes when the
+    receiver asks for patience, so call it where nobody waits for it. True when the receiver
+    has taken it in; False when not, which is logged, and when phoning home is off.
     """
     return _deliver(prepare_registration(env))
 

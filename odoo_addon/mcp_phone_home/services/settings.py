@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 from functools import partial
 
 from attrs import field, frozen
@@ -12,6 +13,8 @@ from odoo.tools import config
 from contract import Heartbeat, InvalidMessage
 
 _logger = logging.getLogger(__name__)
+
+_PASSWORD = re.compile(r"//.*@")
 
 DEFAULT_PORT = 8768
 DEFAULT_TIMEOUT_SECONDS = 5.0
@@ -29,14 +32,18 @@ class ReceiverSettings:
         token: What it knows this server by, or None. Source: the environment variable
             `MCP_PHONE_HOME_TOKEN`, else `mcp_phone_home_token` in odoo.conf, else the
             parameter `mcp.phone_home_token`.
+        ca: The path of a PEM file with the only authorities to trust, or None for those
+            that everybody trusts. Source: `MCP_PHONE_HOME_CA`, `mcp_phone_home_ca` or
+            `mcp.phone_home_ca`, as with the token.
         timeout_seconds: Of one exchange, from beginning to end. Source:
             `mcp.phone_home_timeout`.
         attempts: How often a registration is tried, the first time included. Source:
             `mcp.phone_home_retries`.
     """
 
-    url: str
+    url: str = field(repr=lambda url: repr(_PASSWORD.sub("//***@", url)))
     token: str | None = field(repr=lambda token: "None" if token is None else "'***'")
+    ca: str | None
     timeout_seconds: float
     attempts: int
 
@@ -61,7 +68,16 @@ def receiver_settings(env):
 
     return ReceiverSettings(
         url=read("mcp.phone_home_url", str, ""),
-        token=_token(env),
+        token=_first(
+            os.environ.get("MCP_PHONE_HOME_TOKEN"),
+            config.get("mcp_phone_home_token"),
+            _parameter(env, "mcp.phone_home_token"),
+        ),
+        ca=_first(
+            os.environ.get("MCP_PHONE_HOME_CA"),
+            config.get("mcp_phone_home_ca"),
+            _parameter(env, "mcp.phone_home_ca"),
+        ),
         timeout_seconds=read("mcp.phone_home_timeout", _seconds, DEFAULT_TIMEOUT_SECONDS),
         attempts=read("mcp.phone_home_retries", _attempts, DEFAULT_ATTEMPTS),
     )
@@ -90,13 +106,9 @@ def _parameter(env, key):
     return (env["ir.config_parameter"].sudo().get_param(key) or "").strip()
 
 
-def _token(env):
-    sources = (
-        os.environ.get("MCP_PHONE_HOME_TOKEN"),
-        config.get("mcp_phone_home_token"),
-        _parameter(env, "mcp.phone_home_token"),
-    )
-    return next((token.strip() for token in sources if token and token.strip()), None)
+def _first(*values):
+    """The first value that is there and not blank, or None."""
+    return next((value.strip() for value in values if value and value.strip()), None)
 
 
 def _port(text):

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from odoo.tests import TransactionCase, tagged
+from odoo.tools import config
 
 from .receiver import Receiver
 
@@ -31,7 +32,7 @@ class PhoneHomeCase(TransactionCase):
     def setUp(self):
         super().setUp()
         self.startPatcher(patch.dict(os.environ))
-        self.set_environ(ODOO_STAGE=None, MCP_PHONE_HOME_TOKEN=None)
+        self.set_environ(ODOO_STAGE=None, MCP_PHONE_HOME_TOKEN=None, MCP_PHONE_HOME_CA=None)
         parameters = self.env["ir.config_parameter"]
         parameters.search([("key", "=like", "mcp.%")]).unlink()
 
@@ -45,6 +46,11 @@ class PhoneHomeCase(TransactionCase):
         """Set parameters, named without their `mcp.`."""
         for name, value in values.items():
             self.env["ir.config_parameter"].set_param(f"mcp.{name}", value)
+
+    def set_odoo_conf(self, **values):
+        """Set options of odoo.conf, named without their `mcp_`."""
+        options = {f"mcp_{name}": value for name, value in values.items()}
+        self.startPatcher(patch.dict(config.options, options))
 
     def receiver(self, *answers):
         """Start a receiver, and point the database to it."""

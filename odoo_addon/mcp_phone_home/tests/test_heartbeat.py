@@ -1,15 +1,15 @@
 import logging
 import time
 from datetime import datetime, timezone
-from unittest.mock import patch
-
-from odoo.tools import config
 
 from odoo.addons.mcp_phone_home.services import phone_home
+from odoo.addons.mcp_phone_home.services.outgoing import receiver_client
 from odoo.addons.mcp_phone_home.services.phone_home import (
     _build_server_payload,
+    prepare_registration,
     send_heartbeat,
 )
+from odoo.addons.mcp_phone_home.services.settings import receiver_settings
 
 from .common import FIELDS, LOGGER, PhoneHomeCase
 from .receiver import CREATED, OK
@@ -189,9 +189,6 @@ class TestToken(PhoneHomeCase):
         self.assertIs(True, send_heartbeat(self.env))
         return receiver.heard[-1].headers.get("authorization")
 
-    def set_odoo_conf(self, token):
-        self.startPatcher(patch.dict(config.options, mcp_phone_home_token=token))
-
     def test_no_token_is_sent_without_one(self):
         self.assertIsNone(self.authorization())
 
@@ -202,27 +199,96 @@ class TestToken(PhoneHomeCase):
 
     def test_odoo_conf_goes_before_the_parameter(self):
         self.set_params(phone_home_token="from-parameter")
-        self.set_odoo_conf("from-conf")
+        self.set_odoo_conf(phone_home_token="from-conf")
 
         self.assertEqual("Bearer from-conf", self.authorization())
 
     def test_environment_goes_before_odoo_conf(self):
-        self.set_odoo_conf("from-conf")
+        self.set_params(phone_home_token="from-parameter")
+        self.set_odoo_conf(phone_home_token="from-conf")
         self.set_environ(MCP_PHONE_HOME_TOKEN="from-environment")
 
         self.assertEqual("Bearer from-environment", self.authorization())
 
+    def test_blank_token_is_none(self):
+        self.set_environ(MCP_PHONE_HOME_TOKEN=" ")
+        self.set_odoo_conf(phone_home_token="\t")
+        self.set_params(phone_home_token=" from-parameter ")
+
+        self.assertEqual("Bearer from-parameter", self.authorization())
+
     def test_token_is_never_logged(self):
         self.set_environ(MCP_PHONE_HOME_TOKEN="hush-hush")
-        for answer in (OK, (401, b'{"code": "unauthorized"}')):
+        quoted = b'{"code": "hush-hush", "detail": "Bearer hush-hush, aHVzaC1odXNo, %68ush-hush"}'
+        for answer in (OK, (401, quoted), (503, quoted), (None, b"hush-hush\r\n\r\n")):
             self.receiver(answer)
             with self.assertLogs(level=logging.DEBUG) as logs:
                 send_heartbeat(self.env)
-            self.assertNotIn("hush-hush", "\n".join(logs.output))
+            text = "\n".join(logs.output)
+            for spelling in ("hush-hush", "aHVzaC1odXNo", "%68ush"):
+                self.assertNotIn(spelling, text)
+
+    def test_no_repr_shows_the_token_or_a_password(self):
+        self.set_environ(MCP_PHONE_HOME_TOKEN="hush-hush")
+        self.set_params(phone_home_url="https://me:hush-hush@fleet.example")
+
+        outgoing = prepare_registration(self.env)
+        self.assertNotIn("hush-hush", repr(outgoing))
+        self.assertIn("https://***@fleet.example", repr(outgoing))
 
     def test_token_that_no_header_carries_is_warned_of(self):
         self.receiver()
         self.set_params(phone_home_token="two\nlines")
 
-        with self.assert_one_warning("token"):
+        with self.assert_one_warning("token", "mcp_phone_home_token in odoo.conf"):
             self.assertIs(False, send_heartbeat(self.env))
+
+    def test_token_over_plain_http_is_warned_of_once(self):
+        self.set_params(phone_home_url="http://fleet.invalid", phone_home_token="hush-hush")
+
+        with self.assertLogs("client", "WARNING") as logs:
+            for _ in range(2):
+                receiver_client(receiver_settings(self.env)).close()
+        (record,) = logs.records
+        self.assertIn("http://fleet.invalid goes over plain http", record.getMessage())
+
+
+class TestAdvice(PhoneHomeCase):
+    def test_administrator_is_told_what_to_do(self):
+        for status, advice in (
+            (401, "Set the token that the receiver gave out"),
+            (403, "Ask whoever runs the receiver for a key"),
+            (404, "mcp.phone_home_url"),
+            (429, "This passes by itself"),
+            (302, "Set mcp.phone_home_url to where the receiver is now"),
+        ):
+            with self.subTest(status), self.assert_one_warning(str(status), advice):
+                self.receiver((status, b'{"code": "no", "detail": "No"}'))
+
+                self.assertIs(False, send_heartbeat(self.env))
+
+    def test_words_of_a_receiver_stay_on_one_line(self):
+        self.receiver((422, b'{"code": "a\\n\\u001b[2Jb", "detail": "c\\r\\nd"}'))
+
+        with self.assert_one_warning("(a [2Jb): c d."):
+            send_heartbeat(self.env)
+
+
+class TestAuthority(PhoneHomeCase):
+    def test_file_without_an_authority_is_named_and_nothing_is_sent(self):
+        receiver = self.receiver()
+        for path in ("/nowhere/ca.pem", __file__):
+            with self.subTest(path), self.assert_one_warning(path, "mcp_phone_home_ca"):
+                self.set_params(phone_home_ca=path)
+
+                self.assertIs(False, send_heartbeat(self.env))
+        self.assertEqual([], receiver.heard)
+
+    def test_environment_goes_before_odoo_conf_and_that_before_the_parameter(self):
+        self.assertIsNone(receiver_settings(self.env).ca)
+        self.set_params(phone_home_ca="/of/parameter")
+        self.assertEqual("/of/parameter", receiver_settings(self.env).ca)
+        self.set_odoo_conf(phone_home_ca="/of/conf")
+        self.assertEqual("/of/conf", receiver_settings(self.env).ca)
+        self.set_environ(MCP_PHONE_HOME_CA="/of/environment")
+        self.assertEqual("/of/environment", receiver_settings(self.env).ca)

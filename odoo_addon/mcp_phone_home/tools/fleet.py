@@ -2,6 +2,7 @@
 
 from client import ClientError
 
+from ..services.advice import with_advice
 from ..services.outgoing import receiver_client
 from ..services.phone_home import _build_server_payload
 from ..services.settings import receiver_settings
@@ -31,14 +32,14 @@ def fleet_status(env) -> dict:
         with receiver_client(settings) as client:
             return _ask(client)
     except ClientError as error:
-        return _status(reason=str(error))
+        return _status(reason=with_advice(error))
 
 
 def _ask(client):
     try:
         return _status(url=client.base_url, receiver=client.health())
     except ClientError as error:
-        return _status(url=client.base_url, reason=str(error))
+        return _status(url=client.base_url, reason=with_advice(error))
 
 
 def _status(*, url="", receiver=None, reason=None):

@@ -151,9 +151,15 @@ class OdooProgram:
         port = f"--http-port={free_port()}"
         return self.run(*_on(database), "-i", module, port, f"--test-tags=/{module}", *_BRIEFLY)
 
-    def shell(self, database: str, script: str) -> Finished:
+    def shell(self, database: str, script: str, *options: str, **environ: str) -> Finished:
         """Run a script that knows `env`."""
-        return self.run("shell", *_on(database), "--no-http", script=script)
+        return self.run("shell", *_on(database), "--no-http", *options, script=script, **environ)
+
+    def config_with(self, path: Path, **options: str) -> str:
+        """Write a configuration that has these options too; gives back the one to run with."""
+        more = "".join(f"{name} = {value}\n" for name, value in options.items())
+        path.write_text(self._config.read_text() + more)
+        return f"--config={path}"
 
     def set_parameters(self, database: str, **values: str) -> None:
         """Set system parameters, named without their `mcp.`, while no Odoo is running."""

@@ -1,0 +1,103 @@
+"""A server on a real socket that answers whatever a test makes it answer, HTTP or not."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from email.parser import BytesParser
+
+from attrs import define, field
+
+__all__ = ["Evil", "answer", "evil_server", "say"]
+
+Talk = Callable[[socket.socket], None]
+
+_PATIENCE_SECONDS = 10.0
+
+
+@define
+class Evil:
+    """
+    A server that runs.
+
+    Attributes:
+        url: Where it is.
+        connections: How many there were, those that said nothing included.
+        heard: The requests, each with its head and body.
+    """
+
+    url: str
+    connections: int = 0
+    heard: list[bytes] = field(factory=list)
+
+
+@contextmanager
+def evil_server(
+    talk: Talk, *, tls: ssl.SSLContext | None = None, listens: bool = True
+) -> Iterator[Evil]:
+    """
+    Serve one connection after the other: take in a request, then `talk` and hang up.
+
+    One that does not listen talks at once.
+    """
+    over = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        server.settimeout(0.02)
+        scheme = "http" if tls is None else "https"
+        evil = Evil(f"{scheme}://127.0.0.1:{server.getsockname()[1]}")
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    line, _ = server.accept()
+                    evil.connections += 1
+                    line.settimeout(_PATIENCE_SECONDS)
+                    # The other side may hang up at any time.
+                    with line, suppress(OSError), _secured(line, tls) as secured:
+                        if listens:
+                            evil.heard.append(_request(secured))
+                        talk(secured)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield evil
+        finally:
+            over.set()
+            thread.join(_PATIENCE_SECONDS)
+        assert not thread.is_alive(), "a connection is still open"
+
+
+def say(*parts: bytes) -> Talk:
+    """Say these bytes, and hang up."""
+
+    def talk(line: socket.socket) -> None:
+        for part in parts:
+            line.sendall(part)
+
+    return talk
+
+
+def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
+    """The bytes of an ordinary answer, such as to `200 OK`."""
+    head = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
+def _secured(line: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
+    return line.dup() if tls is None else tls.wrap_socket(line, server_side=True)
+
+
+def _request(line: socket.socket) -> bytes:
+    """A whole request, so that hanging up is no reset of the connection."""
+    with line.makefile("rb") as stream:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += stream.readline() or _hung_up()
+        fields = BytesParser().parsebytes(head.partition(b"\r\n")[2])
+        return head + stream.read(int(fields.get("content-length", 0)))
+
+
+def _hung_up() -> bytes:
+    raise OSError("the other side has hung up")
