@@ -30,6 +30,7 @@ class EventKind(str, Enum):
     REBUILT = "rebuilt"
     TWIN = "twin"
     DELETED = "deleted"
+    REFUSED_WRITE = "refused_write"
     FLEET_SILENT = "fleet_silent"
 
 
@@ -66,6 +67,8 @@ class Event:
             `twin`: `{"twin_of": "acme_web-2"}`.
             `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers fell silent at
             once, and how many were heard before.
+            `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of a
+            key that may not write it.
     """
 
     kind: Kind

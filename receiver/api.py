@@ -9,17 +9,20 @@ import orjson
 from attrs import asdict
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from contract import FleetError, Heartbeat, InvalidMessage, Registration
+from contract import FleetError, Heartbeat, InvalidMessage, Problem, Registration
+from receiver.administration import forget_server
 from receiver.batch import Applied
 from receiver.decoding import Reader
 from receiver.discovery import discovery
+from receiver.door import Guarded
 from receiver.errors import Refusal
 from receiver.fleet import Fleet
+from receiver.headers import dressed
 from receiver.history import WINDOWS
 from receiver.intake import Outcome, Read
+from receiver.keys import Power
 from receiver.metrics import Metrics, metrics_page
 from receiver.openapi import document
 from receiver.patience import Patience
@@ -44,26 +47,34 @@ MAX_BATCH_SIZE = 1000
 Answer = tuple[int, object]
 
 
-def routes(patience: Patience, metrics: Metrics) -> list[Route]:
+def routes(patience: Patience, metrics: Metrics) -> list[Guarded]:
     """Each call of the interface; bodies are waited for with such patience, and counted."""
     posted = partial(Posted, patience=patience, metrics=metrics)
     one, many = MAX_BODY_BYTES, MAX_BATCH_BYTES
     return [
-        Route("/heartbeat", posted(_read_heartbeat, heartbeat, one), methods=["POST"]),
-        Route("/heartbeats", posted(_read_heartbeats, heartbeats, many), methods=["POST"]),
-        Route("/register", posted(_read_registration, register, one), methods=["POST"]),
-        Route("/servers", list_servers, methods=["GET"]),
-        Route("/events", list_events, methods=["GET"]),
-        Route("/events/stream", event_stream, methods=["GET"]),
+        _post("/heartbeat", posted(_read_heartbeat, heartbeat, one)),
+        _post("/heartbeats", posted(_read_heartbeats, heartbeats, many)),
+        _post("/register", posted(_read_registration, register, one)),
+        _get("/servers", list_servers),
+        _get("/events", list_events),
+        _get("/events/stream", event_stream),
         # A server_id may hold slashes.
-        Route("/servers/{server_id:path}/events", list_events_of_server, methods=["GET"]),
-        Route("/servers/{server_id:path}", get_server, methods=["GET"]),
-        Route("/servers/{server_id:path}", delete_server, methods=["DELETE"]),
-        Route("/health", health, methods=["GET"]),
-        Route("/metrics", metrics_page, methods=["GET"]),
-        Route("/sd/prometheus", discovery, methods=["GET"]),
-        Route("/openapi.json", openapi, methods=["GET"]),
+        _get("/servers/{server_id:path}/events", list_events_of_server),
+        _get("/servers/{server_id:path}", get_server),
+        Guarded("/servers/{server_id:path}", delete_server, methods=["DELETE"], needs=Power.MANAGE),
+        _get("/health", health, needs=None),
+        _get("/metrics", metrics_page),
+        _get("/sd/prometheus", discovery),
+        _get("/openapi.json", openapi),
     ]
+
+
+def _get(path: str, endpoint: Any, *, needs: Power | None = Power.READ) -> Guarded:
+    return Guarded(path, endpoint, methods=["GET"], needs=needs)
+
+
+def _post(path: str, endpoint: "Posted") -> Guarded:
+    return Guarded(path, endpoint, methods=["POST"], needs=Power.WRITE)
 
 
 class Posted:
@@ -98,15 +109,17 @@ class Posted:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
         try:
+            state = scope["app"].state
+            key = state.door.admit(scope, Power.WRITE)
             body = await json_body(scope, receive, self._max_bytes, self._patience)
-            outcome = await scope["app"].state.fleet.submit(body, self._read)
+            outcome = await state.fleet.submit(body, self._read, key)
             status, content = self._answer(outcome)
         except ClientDisconnect:
             return
         except Exception as error:  # the outermost edge: whatever it is gets its document
             refused = problem(error)
             self._metrics.answered(self._kind, refused.status_code, perf_counter() - began)
-            await refused(scope, receive, send)
+            await refused(scope, receive, dressed(scope, send))
             if isinstance(error, FleetError):
                 return
             raise  # for uvicorn to log
@@ -119,8 +132,7 @@ class Posted:
 
 def register(outcome: Outcome) -> Answer:
     """A registration was taken in."""
-    (applied,) = outcome
-    assert isinstance(applied, Applied)
+    applied = _applied(outcome)
 
     return 201 if applied.created else 200, {
         "status": "registered",
@@ -130,7 +142,7 @@ def register(outcome: Outcome) -> Answer:
 
 def heartbeat(outcome: Outcome) -> Answer:
     """A heartbeat was taken in."""
-    return 200, _result(outcome[0])
+    return 200, _counted(_applied(outcome))
 
 
 def heartbeats(outcome: Outcome) -> Answer:
@@ -163,10 +175,7 @@ async def list_servers(request: Request) -> Response:
 
 async def get_server(request: Request) -> Response:
     """One server's record, and how available it was."""
-    return await _server(request, request.path_params["server_id"])
-
-
-async def _server(request: Request, server_id: str) -> Response:
+    server_id = request.path_params["server_id"]
     sighting = await _fleet(request).get(server_id)
     if sighting is None:
         raise _no_such_server(server_id)
@@ -187,11 +196,8 @@ async def list_events(request: Request) -> Response:
 
 async def list_events_of_server(request: Request) -> Response:
     """What happened to a server and to those that it has superseded, newest first."""
-    server_id = request.path_params["server_id"]
-    if not request.scope["raw_path"].endswith(b"/events"):
-        # The slash was written as a part of the name.
-        return await _server(request, f"{server_id}/events")
-    return await _events(request, event_query(request, server_id=server_id))
+    query = event_query(request, server_id=request.path_params["server_id"])
+    return await _events(request, query)
 
 
 async def _events(request: Request, query: EventQuery) -> Response:
@@ -207,11 +213,9 @@ async def _events(request: Request, query: EventQuery) -> Response:
 
 async def delete_server(request: Request) -> Response:
     """Forget a server. Its next message makes it anew."""
-    server_id = request.path_params["server_id"]
-    if not await _fleet(request).delete(server_id):
-        raise _no_such_server(server_id)
+    await forget_server(request)
 
-    return _json({"status": "deleted", "server_id": server_id})
+    return _json({"status": "deleted", "server_id": request.path_params["server_id"]})
 
 
 async def health(request: Request) -> Response:
@@ -238,18 +242,32 @@ def _json(content: object, *, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _result(of: Applied | InvalidMessage) -> dict[str, Any]:
-    if isinstance(of, InvalidMessage):
-        return {
-            "status": "rejected",
-            "code": of.code,
-            "errors": [asdict(problem) for problem in of.problems],
-        }
-    record = of.record
+def _applied(outcome: Outcome) -> Applied:
+    """What became of the only message. Raises the Refusal when that is what it was."""
+    (only,) = outcome
+    if isinstance(only, Refusal):
+        raise only
+    assert isinstance(only, Applied)  # what is no message was no outcome, but raised
+    return only
+
+
+def _counted(applied: Applied) -> dict[str, Any]:
+    record = applied.record
     return {
         "status": "ok",
         "server_id": record.server_id,
         "heartbeat_count": record.heartbeat_count,
+    }
+
+
+def _result(of: Applied | InvalidMessage | Refusal) -> dict[str, Any]:
+    if isinstance(of, Applied):
+        return _counted(of)
+    problems = of.problems if isinstance(of, InvalidMessage) else [Problem("server_id", str(of))]
+    return {
+        "status": "rejected",
+        "code": of.code,
+        "errors": [asdict(problem) for problem in problems],
     }
 
 
@@ -266,7 +284,7 @@ def _read_heartbeat(body: bytes) -> tuple[Heartbeat]:
 
 
 def _read_heartbeats(body: bytes) -> list[Heartbeat | InvalidMessage]:
-    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE)
+    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_BODY_BYTES)
 
 
 def _read_registration(body: bytes) -> tuple[Registration]:

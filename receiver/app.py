@@ -16,14 +16,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract import FleetError
-from receiver import api, pages
+from receiver import administration, api, pages, people
 from receiver.api import Posted
+from receiver.door import Door
 from receiver.feed import Feed, listen
 from receiver.fleet import Fleet
+from receiver.headers import begin, dressed
+from receiver.limits import Limits
+from receiver.logs import Logs
 from receiver.metrics import Exposition, Metrics
 from receiver.patience import Patience
 from receiver.problems import exception_handlers
 from receiver.settings import read_settings
+from receiver.signing import Signing
 from receiver.store import SqlStore
 from receiver.sweep import Rules
 from receiver.watch import Habits, Watch
@@ -32,30 +37,48 @@ from receiver.writer import Writer
 __all__ = ["app", "create_app"]
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - all by name, all optional
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     body_seconds: float = 10.0,
     absence_seconds: float = 30.0,
+    limit_seconds: int = 60,
+    look_seconds: float = 2.0,
 ) -> Starlette:
     """
     The receiver as an ASGI app; a body must arrive within so many seconds.
 
-    After a pause of `absence_seconds` the silence of servers begins anew.
+    After a pause of `absence_seconds` the silence of servers begins anew. What may come in
+    a minute may come in `limit_seconds`. Every `look_seconds` it looks for other keys.
     Settings are read and the database is opened when it starts, not here.
     """
     patience = Patience(body_seconds)
     metrics = Metrics()
+    logs = Logs()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         _let_the_collector_rest()
         patience.begin()
         settings = read_settings(environ)
+        logs.begin(settings.log_format)
         metrics.join(parent_process(), str(settings.database_url))
-        store = SqlStore(settings.database_url)
-        writer = Writer(metrics.timed(store.apply))
+        limits = Limits(
+            messages=settings.messages_per_minute,
+            changes=settings.changes_per_hour,
+            failures=settings.failures_per_minute,
+            seconds=limit_seconds,
+        )
+        store = SqlStore(
+            settings.database_url,
+            servers_per_key=settings.servers_per_key,
+            change=limits.change,
+        )
+        app.state.door = door = Door(
+            store, limits, clock=clock, is_open=settings.open, look_seconds=look_seconds
+        )
+        writer = Writer(metrics.timed(store.apply), limits)
         rules = Rules(share=settings.silent_share)
         habits = Habits(
             rules=rules, retention=settings.event_retention, absence_seconds=absence_seconds
@@ -67,10 +90,15 @@ def create_app(
         app.state.fleet = fleet = Fleet(
             store, writer, clock=clock, heard_since=lambda: watch.heard_since
         )
+        app.state.signing = signing = Signing(
+            store.secret("signing"), fleet, door, lifetime=settings.session
+        )
+        door.session = signing.find
         app.state.feed = feed
         app.state.exposition = exposition = Exposition(metrics, fleet, waiting=writer.waiting)
         running = (
             writer.run(),
+            door.run(),
             watch.run(),
             feed.run(),
             exposition.run(),
@@ -86,13 +114,20 @@ def create_app(
             await asyncio.wait(tasks)
             watch.close()
             writer.close()
+            door.close()
             store.close()
             metrics.leave()
 
     return Receiver(
-        routes=[*api.routes(patience, metrics), *pages.routes()],
+        routes=[
+            # Before the calls for a server, whose id may hold slashes.
+            *administration.routes(patience),
+            *api.routes(patience, metrics),
+            *people.routes(patience),
+            *pages.routes(),
+        ],
         exception_handlers=exception_handlers(),
-        middleware=[Middleware(SayWhyNotStarted)],
+        middleware=[Middleware(SayWhyNotStarted, logs=logs)],
         lifespan=lifespan,
     )
 
@@ -121,20 +156,35 @@ class Receiver(Starlette):
             for route in self.routes
             if isinstance(route, Route) and isinstance(route.endpoint, Posted)
         }
+        self.router.redirect_slashes = False
+        self.router.default = self._nothing_here
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in self._posts:
-            scope["app"] = self
-            await self._posts[scope["path"]](scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+        if scope["type"] == "http":
+            begin(scope)
+            if scope["method"] == "POST" and scope["path"] in self._posts:
+                scope["app"] = self
+                await self._posts[scope["path"]](scope, receive, send)
+                return
+            send = dressed(scope, send)
+        await super().__call__(scope, receive, send)
+
+    async def _nothing_here(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.state.door.admit(scope, None)
+        await self.router.not_found(scope, receive, send)
 
 
 class SayWhyNotStarted:
-    """Middleware that ends a failed start with a sentence where there is one, not a traceback."""
+    """
+    Middleware that ends a failed start with a sentence where there is one, not a traceback.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It goes to the log as that is while the receiver runs; afterwards that is as it was.
+    """
+
+    def __init__(self, app: ASGIApp, *, logs: Logs) -> None:
         self._app = app
+        self._logs = logs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def say(message: Message) -> None:
@@ -143,7 +193,13 @@ class SayWhyNotStarted:
                 message = {**message, "message": str(error)}
             await send(message)
 
-        await self._app(scope, receive, say if scope["type"] == "lifespan" else send)
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, say)
+        finally:
+            self._logs.end()
 
 
 app = create_app()

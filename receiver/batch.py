@@ -20,6 +20,9 @@ from contract import (
 )
 from receiver import timeline
 from receiver.databases import PULSE, Database
+from receiver.errors import Refusal
+from receiver.keys import Key
+from receiver.ownership import Rights
 from receiver.tables import FACETS, due_after, facet_value, facets, microseconds, servers
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "Row",
     "apply",
     "forget",
+    "hand_over",
     "read",
     "row_of",
     "write",
@@ -38,10 +42,11 @@ __all__ = [
 
 
 class Incoming(NamedTuple):
-    """A message, and when it was received."""
+    """A message, when it was received, and the key that it came with, if any was needed."""
 
     message: Registration | Heartbeat
     received_at: datetime
+    key: Key | None = None
 
 
 class Applied(NamedTuple):
@@ -59,11 +64,13 @@ class Row(NamedTuple):
         record: The record.
         revision: Which write of it this is.
         due_at: When to look at it again, in microseconds since 1970; None is never.
+        owner: The id of the key that it belongs to, if it belongs to any.
     """
 
     record: ServerRecord
     revision: int
     due_at: int | None
+    owner: str | None = None
 
 
 class Committed(NamedTuple):
@@ -116,10 +123,16 @@ class Memory:
 
 
 def apply(
-    database: Database, connection: Connection, incoming: Sequence[Incoming], memory: Memory
-) -> tuple[list[Applied], Committed]:
+    database: Database,
+    connection: Connection,
+    incoming: Sequence[Incoming],
+    memory: Memory,
+    rights: Rights,
+) -> tuple[list[Applied | Refusal], Committed]:
     """
     Merge messages in their order, and write what they changed and what that means.
+
+    A message whose key may not write the server, or brings one too many, changes nothing.
 
     Gives back what became of each message, and what is so once the transaction is
     committed.
@@ -127,25 +140,42 @@ def apply(
     ids = sorted({each.message.server_id for each in incoming})
     before = read(database, connection, ids, memory)
     after: dict[str, Row] = {}
-    applied = []
+    applied: list[Applied | Refusal] = []
     news: dict[str, None] = {}
     events: list[Event] = []
-    for message, received_at in incoming:
+    rights.begin(
+        key for message, _, key in incoming if key is not None and message.server_id not in before
+    )
+    for message, received_at, key in incoming:
         server_id = message.server_id
         row = after.get(server_id) or before.get(server_id)
-        merged = _merged(row, message, received_at)
-        if row is None or _is_news(row.record, merged.record):
+        if key is not None:
+            if row is None:
+                refusal = rights.to_bring(key, server_id)
+            else:
+                refusal = rights.to_write(key, server_id, row.owner, received_at)
+            if refusal is not None:
+                applied.append(refusal)
+                continue
+        merged = _merged(row, message, received_at, key)
+        if row is None or row.owner != merged.owner or _is_news(row.record, merged.record):
+            record = None if row is None else row.record
+            told = changes(record, merged.record, at=merged.record.last_seen)
+            refusal = None if key is None else rights.to_tell(key, told)
+            if refusal is not None:
+                applied.append(refusal)
+                continue
             news[server_id] = None
             merged = merged._replace(due_at=_due(row, merged.record))
-            record = None if row is None else row.record
-            events += changes(record, merged.record, at=merged.record.last_seen)
+            events += told
         after[server_id] = merged
         applied.append(Applied(merged.record, row is None))
 
-    alive = [after[each] for each in ids if each not in news]
+    alive = [after[each] for each in ids if each in after and each not in news]
     if alive:
         database.touch(connection, map(_pulse, alive))
     write(database, connection, [(before.get(each), after[each]) for each in ids if each in news])
+    events += rights.events
     timeline.write(database, connection, events)
     return applied, Committed(after, events)
 
@@ -177,6 +207,20 @@ def forget(
     return Committed({after.record.server_id: after for _, after in changed}, events)
 
 
+def hand_over(
+    database: Database,
+    connection: Connection,
+    ids: Iterable[str],
+    owner: str | None,
+    memory: Memory,
+) -> Committed:
+    """Let servers belong to another key, or to the one that writes them next."""
+    rows = read(database, connection, sorted(ids), memory)
+    changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]
+    write(database, connection, changed)
+    return Committed({after.record.server_id: after for _, after in changed}, [])
+
+
 def _naming(connection: Connection, server_id: str) -> list[str]:
     """Those that a server superseded, and those that have it for a twin."""
     uuid = connection.execute(_UUID, {"id": server_id}).scalar()
@@ -193,14 +237,15 @@ def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
         twin_of=None if twin == deleted.server_id else twin,
     )
     is_back = by is not None and record.superseded_by is None
-    return Row(record, row.revision + 1, microseconds(at) if is_back else row.due_at)
+    due_at = microseconds(at) if is_back else row.due_at
+    return row._replace(record=record, revision=row.revision + 1, due_at=due_at)
 
 
 def row_of(columns: RowMapping) -> Row:
     """What a row of the table holds."""
     values = dict(columns)
-    revision, due_at = values.pop("revision"), values.pop("due_at")
-    return Row(ServerRecord(**values), revision, due_at)
+    rest = [values.pop(name) for name in ("revision", "due_at", "owner")]
+    return Row(ServerRecord(**values), *rest)
 
 
 def read(
@@ -225,15 +270,21 @@ def read(
     return rows
 
 
-def _merged(row: Row | None, message: Registration | Heartbeat, received_at: datetime) -> Row:
+def _merged(
+    row: Row | None, message: Registration | Heartbeat, received_at: datetime, key: Key | None
+) -> Row:
     record = None if row is None else row.record
     if isinstance(message, Registration):
         after = register(record, message, received_at=received_at)
     else:
         after = merge(record, message, received_at=received_at)
     if row is None:
-        return Row(after, microseconds(after.first_seen), None)
-    return Row(after, row.revision + 1, row.due_at)
+        owner = None if key is None else key.id
+        return Row(after, microseconds(after.first_seen), None, owner)
+    owner = row.owner
+    if owner is None and key is not None and not key.is_admin:
+        owner = key.id  # it was there before there were keys
+    return Row(after, row.revision + 1, row.due_at, owner)
 
 
 def _is_news(before: ServerRecord, after: ServerRecord) -> bool:
@@ -297,6 +348,7 @@ def _columns(row: Row) -> dict[str, Any]:
         **asdict(row.record, recurse=False),
         "revision": row.revision,
         "due_at": row.due_at,
+        "owner": row.owner,
     }
 
 

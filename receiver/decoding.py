@@ -48,15 +48,17 @@ class Reader(Generic[T]):
                 pass
         return loads(body, self._kind)
 
-    def read_list(self, body: bytes, *, at_most: int) -> list[T | InvalidMessage]:
+    def read_list(self, body: bytes, *, at_most: int, longest: int) -> list[T | InvalidMessage]:
         """
-        The messages of a list, each of which may be wrong for itself.
+        The messages of a list, each of which may be wrong for itself, or longer than it may.
 
         Raises MalformedJSON, and InvalidMessage for what is no list or has too many items.
         """
         has_nul = _may_hold_nul(body)
         return [
             self._message_or_error(each, has_nul=has_nul)
+            if len(each) <= longest
+            else InvalidMessage([Problem("", f"has more than {longest} bytes")])
             for each in self._bounded(self._items(body), at_most)
         ]
 

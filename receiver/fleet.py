@@ -13,8 +13,10 @@ from receiver.asking import NoAnswer, ask
 from receiver.errors import OutcomeUnknown
 from receiver.history import LONGEST, History
 from receiver.intake import Outcome, Read, Submission
+from receiver.keys import Key
 from receiver.listing import EVERYTHING, Filter, Order, Place
 from receiver.lives import Life
+from receiver.sessions import Session
 from receiver.store import EVERY_FIELD, Store
 from receiver.sweep import state_at
 from receiver.timeline import Choice, Part
@@ -89,23 +91,55 @@ class Fleet:
         # The clock may have been set back.
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
-    def submit(self, body: bytes, read: Read) -> "asyncio.Future[Outcome]":
+    def submit(self, body: bytes, read: Read, key: Key | None = None) -> "asyncio.Future[Outcome]":
         """
         Take in what was posted, and tell what became of each message after their commit.
 
+        Without a key every server may be written.
+
         The future raises what reading raises when none of the body can be used.
         """
-        return self._writer.submit(Submission(body, read, self._clock()))
+        return self._writer.submit(Submission(body, read, self._clock(), key))
 
     async def get(self, server_id: str) -> Sighting | None:
         record = await self._asked(self._store.get, server_id)
         return None if record is None else self._seen(record)
 
     async def delete(self, server_id: str) -> bool:
-        try:
-            return await self._asked(self._store.delete, server_id, self._clock())
-        except NoAnswer as error:
-            raise OutcomeUnknown("the database does not end a deletion") from error
+        return await self._changed(self._store.delete, server_id, self._clock())
+
+    async def owner(self, server_id: str) -> str | None:
+        """The id of the key that a server belongs to; None when there is none."""
+        return await self._asked(self._store.owner, server_id)
+
+    async def hand_over(self, server_id: str, key_id: str | None) -> bool:
+        """Let a server belong to a key, or to the one that writes it next."""
+        return bool(await self._changed(self._store.hand_over, [server_id], key_id))
+
+    async def keys(self) -> list[Key]:
+        """All keys that were ever made, oldest first."""
+        return await self._asked(self._store.all_keys)
+
+    async def add_key(self, key: Key) -> None:
+        await self._changed(self._store.add_key, key)
+
+    async def revoke_key(self, key_id: str) -> bool:
+        return await self._changed(self._store.revoke_key, key_id, self._clock())
+
+    async def rotate_key(self, key: Key, digest: bytes) -> bool:
+        """Let a key have another secret; False when it is revoked by now."""
+        return await self._changed(self._store.rotate_key, key.id, digest, key.expires_at)
+
+    async def begin_session(self, session: Session) -> None:
+        await self._changed(self._store.begin_session, session, self._clock())
+
+    async def session(self, digest: bytes) -> Session | None:
+        """The session of whoever holds what has this digest; None when there is none any more."""
+        session = await self._asked(self._store.session, digest)
+        return None if session is None or session.expires_at <= self._clock() else session
+
+    async def end_session(self, digest: bytes) -> None:
+        await self._changed(self._store.end_session, digest)
 
     async def count(self, matching: Filter = EVERYTHING) -> int:
         return await self._asked(self._store.count, matching)
@@ -161,6 +195,12 @@ class Fleet:
             key: History.of(lives.get(key) or [Life.of(record)], since=since, now=now)
             for key, record in by_id.items()
         }
+
+    async def _changed(self, change: Callable[..., T], *args: object) -> T:
+        try:
+            return await self._asked(change, *args)
+        except NoAnswer as error:
+            raise OutcomeUnknown("the database does not end a change") from error
 
     async def _asked(self, question: Callable[..., T], *args: object) -> T:
         return await ask(partial(question, *args), patience=self._patience)

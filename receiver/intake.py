@@ -6,42 +6,55 @@ from typing import NamedTuple
 
 from contract import FleetError, Heartbeat, InvalidMessage, Registration
 from receiver.batch import Applied, Incoming
+from receiver.errors import Refusal
+from receiver.keys import Key
+from receiver.limits import Limits
 
 __all__ = ["Outcome", "Read", "Submission", "take_in"]
 
-Read = Callable[[bytes], Sequence[Heartbeat | Registration | InvalidMessage]]
-"""Reads a body. Raises FleetError when none of it can be used."""
+Messages = Sequence[Heartbeat | Registration | InvalidMessage]
 
-Outcome = list[Applied | InvalidMessage]
+Outcome = list[Applied | InvalidMessage | Refusal]
 """What became of each message of a body."""
+
+Read = Callable[[bytes], Messages]
+"""Reads a body. Raises FleetError when none of it can be used."""
 
 
 class Submission(NamedTuple):
-    """A body as it was posted, how to read it, and when it was received."""
+    """A body as it was posted, how to read it, when it was received, and with which key."""
 
     body: bytes
     read: Read
     received_at: datetime
+    key: Key | None = None
 
 
 def take_in(
-    apply: Callable[[Sequence[Incoming]], Sequence[Applied]], submissions: Sequence[Submission]
+    apply: Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]],
+    limits: Limits,
+    submissions: Sequence[Submission],
 ) -> list[Outcome | FleetError]:
     """
     Read what was posted, and let `apply` merge and commit all messages together.
+
+    A body that exceeds the limit of its key is refused as a whole.
 
     One body after the other is read, which takes half the time of reading each when it
     comes, between all that the event loop does.
     """
     read = [_read(each) for each in submissions]
+    spent = _hold_to(limits, submissions, read)
     incoming = [
-        Incoming(message, submission.received_at)
+        Incoming(message, submission.received_at, submission.key)
         for submission, messages in zip(submissions, read, strict=True)
         if not isinstance(messages, FleetError)
         for message in messages
         if not isinstance(message, InvalidMessage)
     ]
     applied = iter(apply(incoming) if incoming else ())
+    for key_id, cost in spent.items():
+        limits.spend(key_id, cost)
     return [
         messages
         if isinstance(messages, FleetError)
@@ -50,9 +63,38 @@ def take_in(
     ]
 
 
-def _read(
-    submission: Submission,
-) -> Sequence[Heartbeat | Registration | InvalidMessage] | FleetError:
+def _hold_to(
+    limits: Limits, submissions: Sequence[Submission], read: list[Messages | FleetError]
+) -> dict[str, int]:
+    """
+    Put a refusal in the place of what exceeds the limit of its key.
+
+    Gives back what the others cost, by key: each message one, or one for each 4 KiB.
+    """
+    left: dict[str, int] = {}
+    spent: dict[str, int] = {}
+    for place, (submission, messages) in enumerate(zip(submissions, read, strict=True)):
+        if submission.key is None:
+            continue
+        key_id = submission.key.id
+        if key_id not in left:
+            left[key_id] = limits.left(key_id)
+            spent[key_id] = 0
+        count = 1 if isinstance(messages, FleetError) else len(messages) or 1
+        cost = max(count, len(submission.body) // _LONG)
+        if cost > left[key_id]:
+            read[place] = limits.exceeded(key_id, cost)
+            left[key_id] = 0
+        else:
+            left[key_id] -= cost
+            spent[key_id] += cost
+    return spent
+
+
+_LONG = 4096
+
+
+def _read(submission: Submission) -> Messages | FleetError:
     try:
         return submission.read(submission.body)
     except FleetError as error:

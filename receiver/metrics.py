@@ -37,9 +37,9 @@ from prometheus_client.utils import floatToGoString
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contract import Event, EventKind, InvalidMessage, State
+from contract import Event, EventKind, State
 from receiver.batch import Applied, Incoming
-from receiver.errors import StoreUnavailable
+from receiver.errors import Refusal, StoreUnavailable
 from receiver.fleet import Fleet
 from receiver.intake import Outcome
 from receiver.workers import Alone, Doubles, Rows, rows_for
@@ -50,7 +50,7 @@ BATCH = "heartbeats"
 KINDS = ("register", "heartbeat", BATCH)
 """What may be posted."""
 
-Apply = Callable[[Sequence[Incoming]], Sequence[Applied]]
+Apply = Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]]
 Waiting = Callable[[], tuple[int, int]]
 """How much waits to be written: requests, and their bytes."""
 
@@ -106,7 +106,7 @@ class Metrics:
         timings[bisect_left(_SECONDS, seconds)] += 1
         timings[-1] += seconds
         if outcome is not None and kind == BATCH:
-            refused = sum(isinstance(each, InvalidMessage) for each in outcome)
+            refused = sum(not isinstance(each, Applied) for each in outcome)
             self.mine.items[0] += len(outcome) - refused
             self.mine.items[1] += refused
 
@@ -138,7 +138,7 @@ class Metrics:
     def timed(self, apply: Apply) -> Apply:
         """The same, with a note of each commit."""
 
-        def timed(incoming: Sequence[Incoming]) -> Sequence[Applied]:
+        def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()
             applied = apply(incoming)
             self.committed(len(incoming), perf_counter() - began)

@@ -8,6 +8,7 @@ from attrs import fields
 from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
 from receiver.batch import SUPERSEDED
 from receiver.history import WINDOWS
+from receiver.keys import NewKey
 from receiver.listing import Filter, Order
 from receiver.requests import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -40,12 +41,21 @@ def document() -> Json:
                 "parameters": [_SERVER_ID],
                 "get": _list_events_of_server(),
             },
+            "/servers/{server_id}/owner": {
+                "parameters": [_SERVER_ID],
+                "get": _get_owner(),
+                "put": _hand_over(),
+            },
             "/events": {"get": _list_events()},
             "/events/stream": {"get": _event_stream()},
             "/health": {"get": _health()},
             "/metrics": {"get": _metrics()},
             "/sd/prometheus": {"get": _discovery()},
+            "/keys": {"get": _list_keys(), "post": _add_key()},
+            "/keys/{key_id}": {"parameters": [_KEY_ID], "delete": _revoke_key()},
+            "/keys/{key_id}/rotate": {"parameters": [_KEY_ID], "post": _rotate_key()},
         },
+        "security": [{"key": []}],
         "components": {
             "schemas": {
                 "Registration": json_schema(Registration),
@@ -53,10 +63,16 @@ def document() -> Json:
                 "Server": _server_schema(),
                 "ServerWithAvailability": _server_with_availability(),
                 "Event": _event_schema(),
+                "Key": _key_schema(),
+                "NewKey": {**json_schema(NewKey), "additionalProperties": False},
+                "Owner": _OWNER,
                 "Counted": _COUNTED,
                 "Rejected": _REJECTED,
                 "Problem": _PROBLEM,
-            }
+            },
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": _KEYS},
+            },
         },
     }
 
@@ -69,7 +85,7 @@ def _register() -> Json:
         "responses": {
             "200": _answer("A known server", _done("registered")),
             "201": _answer("A new server", _done("registered")),
-            **_problems(400, 408, 413, 415, 422, 503),
+            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
     }
 
@@ -81,7 +97,7 @@ def _heartbeat() -> Json:
         "requestBody": _body(_ref("Heartbeat")),
         "responses": {
             "200": _answer("Merged and committed", _ref("Counted")),
-            **_problems(400, 408, 413, 415, 422, 503),
+            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
     }
 
@@ -105,7 +121,7 @@ def _heartbeats() -> Json:
                     },
                 ),
             ),
-            **_problems(400, 408, 413, 415, 422, 503),
+            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
         },
     }
 
@@ -129,7 +145,7 @@ def _list_servers() -> Json:
             ),
             *_filters(),
         ],
-        "responses": {"200": _answer("A page", _page_schema()), **_problems(400, 503)},
+        "responses": {"200": _answer("A page", _page_schema()), **_problems(400, 401, 403, 503)},
     }
 
 
@@ -139,11 +155,11 @@ def _filters() -> list[Json]:
             "Only servers that were last noticed in it; superseded ones are not listed otherwise.",
             {"enum": [*(state.value for state in State), SUPERSEDED]},
         ),
-        "stage": ("Only servers with it; when empty, those without one.", _TEXT),
-        "q": (_Q, _TEXT),
+        "stage": ("Only servers with it; when empty, those without one.", _FILTER),
+        "q": (_Q, {**_TEXT, "maxLength": 1000}),
     }
     return [
-        _parameter(field.name, *described.get(field.name, ("Only servers with it.", _TEXT)))
+        _parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
         for field in fields(Filter)
     ]
 
@@ -154,7 +170,7 @@ def _get_server() -> Json:
         "operationId": "getServer",
         "responses": {
             "200": _answer("Its record", _ref("ServerWithAvailability")),
-            **_problems(404, 503),
+            **_problems(401, 403, 404, 503),
         },
     }
 
@@ -165,7 +181,7 @@ def _list_events() -> Json:
         "description": _PARTS,
         "operationId": "listEvents",
         "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND, _OF_SERVER],
-        "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 503)},
+        "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 401, 403, 503)},
     }
 
 
@@ -175,7 +191,10 @@ def _list_events_of_server() -> Json:
         "description": _PARTS,
         "operationId": "listEventsOfServer",
         "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND],
-        "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 503)},
+        "responses": {
+            "200": _answer("A page", _events_schema()),
+            **_problems(400, 401, 403, 404, 503),
+        },
     }
 
 
@@ -200,7 +219,7 @@ def _event_stream() -> Json:
                 "description": "Events until the connection ends",
                 "content": {"text/event-stream": {"schema": _TEXT}},
             },
-            **_problems(400, 503),
+            **_problems(400, 401, 403, 503),
         },
     }
 
@@ -216,7 +235,8 @@ def _metrics() -> Json:
                     "The workers of one parent process tell of all of them together"
                 ),
                 "content": {"text/plain": {"schema": _TEXT}},
-            }
+            },
+            **_problems(401, 403),
         },
     }
 
@@ -232,7 +252,7 @@ def _discovery() -> Json:
         "parameters": _filters(),
         "responses": {
             "200": _answer("All of them", {"type": "array", "items": group}),
-            **_problems(400, 503),
+            **_problems(400, 401, 403, 503),
         },
     }
 
@@ -245,7 +265,81 @@ def _delete_server() -> Json:
             "in the list."
         ),
         "operationId": "deleteServer",
-        "responses": {"200": _answer("Forgotten", _done("deleted")), **_problems(404, 503)},
+        "responses": {
+            "200": _answer("Forgotten", _done("deleted")),
+            **_problems(401, 403, 404, 503),
+        },
+    }
+
+
+def _get_owner() -> Json:
+    return {
+        "summary": "To which key a server belongs",
+        "operationId": "getOwner",
+        "responses": {
+            "200": _answer("Its id", _ref("Owner")),
+            **_problems(401, 403, 404, 503),
+        },
+    }
+
+
+def _hand_over() -> Json:
+    return {
+        "summary": "Let a server belong to another key, or to the agent's that writes it next",
+        "operationId": "handOver",
+        "requestBody": _body({**_object(key_id=_ID_OR_NULL), "additionalProperties": False}),
+        "responses": {
+            "200": _answer("It does", _ref("Owner")),
+            **_problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
+        },
+    }
+
+
+def _list_keys() -> Json:
+    listed = _object(keys={"type": "array", "items": _ref("Key")}, count=_COUNT)
+    return {
+        "summary": "All keys that were ever made, without their secrets, oldest first",
+        "operationId": "listKeys",
+        "responses": {"200": _answer("The keys", listed), **_problems(401, 403, 503)},
+    }
+
+
+def _add_key() -> Json:
+    return {
+        "summary": "Make a key",
+        "operationId": "addKey",
+        "requestBody": _body(_ref("NewKey")),
+        "responses": {
+            "201": _answer(
+                "The key, which is not shown again", _object(key=_ref("Key"), token=_TEXT)
+            ),
+            **_problems(400, 401, 403, 408, 413, 415, 422, 503),
+        },
+    }
+
+
+def _revoke_key() -> Json:
+    return {
+        "summary": "Take a key back; receivers refuse it within seconds",
+        "operationId": "revokeKey",
+        "responses": {
+            "200": _answer("Revoked", _object(status={"const": "revoked"}, id=_TEXT)),
+            **_problems(401, 403, 404, 503),
+        },
+    }
+
+
+def _rotate_key() -> Json:
+    return {
+        "summary": "Give a key another secret; its servers stay its own",
+        "operationId": "rotateKey",
+        "responses": {
+            "200": _answer(
+                "The key, which is not shown again",
+                _object(status={"const": "rotated"}, id=_TEXT, token=_TEXT),
+            ),
+            **_problems(401, 403, 404, 503),
+        },
     }
 
 
@@ -253,6 +347,7 @@ def _health() -> Json:
     return {
         "summary": "Whether the receiver and its store work",
         "operationId": "health",
+        "security": [],
         "responses": {
             "200": _answer(
                 "They do",
@@ -307,6 +402,23 @@ def _event_schema() -> Json:
     )
 
 
+def _key_schema() -> Json:
+    schema = json_schema(NewKey)["properties"]
+    moment = {"type": ["string", "null"], "format": "date-time"}
+    return _object(
+        id=_TEXT,
+        name=schema["name"],
+        scope=schema["scope"],
+        servers=schema["servers"],
+        created_at={"type": "string", "format": "date-time"},
+        expires_at=moment,
+        revoked_at=moment,
+        last_used_at=moment,
+        messages=_COUNT,
+        standing={"enum": ["active", "expired", "revoked"]},
+    )
+
+
 def _events_schema() -> Json:
     return _object(
         events={"type": "array", "items": _ref("Event")},
@@ -358,19 +470,29 @@ _PARTS = (
     "there are more as long as there is a next_cursor."
 )
 
+_KEYS = (
+    "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, an "
+    "admin may do all. As long as no key was ever made, none is needed on the receiver's own "
+    "machine, but for /keys."
+)
+
 _STATUSES = {
     400: "The request cannot be read",
-    404: "There is no such server",
+    401: "There is no key, or one that is good no more",
+    403: "The key is not good for this, or not for this server; or there are no keys yet",
+    404: "There is no such server, or key",
     408: "The body does not arrive",
     413: "The body is too large",
     415: "The body is not JSON",
-    422: "The message breaks the contract",
+    422: "What is sent breaks the contract",
+    429: "Too much came from this key or address; try again after Retry-After seconds",
     503: "The store does not answer, or too much is asked at once; try again after Retry-After "
     "seconds. Nothing was changed, unless the code is outcome_unknown",
 }
 
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _TEXT: Json = {"type": "string"}
+_FILTER: Json = {**_TEXT, "maxLength": 4000, "description": "At most 4,000 bytes in UTF-8."}
 _LIMIT = _parameter(
     "limit",
     "How many at most.",
@@ -383,14 +505,23 @@ _KIND = _parameter(
     "Only events of this kind; may be there several times.",
     {"type": "array", "items": {"enum": [kind.value for kind in EventKind]}},
 )
-_OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _TEXT)
+_OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
 
 _SERVER_ID: Json = {
     "name": "server_id",
     "in": "path",
     "required": True,
+    "schema": json_schema(ServerRecord)["properties"]["server_id"],
+}
+
+_KEY_ID: Json = {
+    "name": "key_id",
+    "in": "path",
+    "required": True,
     "schema": {"type": "string", "minLength": 1},
 }
+_ID_OR_NULL: Json = {"type": ["string", "null"], "description": "The id of a key."}
+_OWNER = _object(server_id=_TEXT, key_id=_ID_OR_NULL)
 
 _COUNTED = _object(
     status={"const": "ok"}, server_id={"type": "string"}, heartbeat_count={**_COUNT, "minimum": 1}

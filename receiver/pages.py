@@ -1,28 +1,24 @@
 """The receiver's pages for people."""
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import date, datetime, timedelta
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
-from zlib import crc32
+from urllib.parse import urlencode
 
 from attrs import evolve, frozen
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.templating import Jinja2Templates
+from starlette.routing import BaseRoute, Mount
 
-from contract import EventKind, FleetError, State
+from contract import State
 from receiver import wording
-from receiver.errors import Refusal, StoreUnavailable
+from receiver.door import Door
+from receiver.errors import Refusal
 from receiver.fleet import Fleet, Sighting
-from receiver.history import WINDOWS, History
+from receiver.keys import Power
 from receiver.listing import Filter
-from receiver.problems import refusal
+from receiver.rendering import DAY, FILES, PageRoute, Versioned, answer, may_manage
 from receiver.requests import (
     EventQuery,
     event_query,
@@ -36,48 +32,21 @@ from receiver.timeline import Choice, Recorded
 __all__ = ["routes"]
 
 PAGE_SIZE = 50
-DAY, WEEK = WINDOWS["24h"], WINDOWS["7d"]
 
 Tally = Mapping[tuple[str, str | None], int]
 """How many servers are in a state and a stage; None is any stage with a long name."""
 
-Render = Callable[[Request], Awaitable[Response]]
-
-_HERE = Path(__file__).parent
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-_log = logging.getLogger(__name__)
-
 
 def routes() -> list[BaseRoute]:
     """Each page, and what it is made of."""
+    page = partial(PageRoute, methods=["GET"], needs=Power.READ)
     return [
-        Route("/", _page(fleet_page), methods=["GET"]),
-        Route("/timeline", _page(timeline_page), methods=["GET"]),
+        page("/", fleet_page),
+        page("/timeline", timeline_page),
         # A server_id may hold slashes.
-        Route("/server/{server_id:path}", _page(server_page), methods=["GET"]),
-        Mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False)),
+        page("/server/{server_id:path}", server_page),
+        Mount("/static", Versioned(directory=FILES, check_dir=False)),
     ]
-
-
-def _page(render: Render) -> Render:
-    """A page, or one that says what is wrong and what to do."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await render(request)
-        except FleetError as error:
-            if isinstance(error, StoreUnavailable):
-                _log.warning("%s", error)
-            return _trouble(request, refusal(error))
-
-    return answer
 
 
 async def fleet_page(request: Request) -> Response:
@@ -91,9 +60,10 @@ async def fleet_page(request: Request) -> Response:
     now = fleet.now()
     news, older = await _events(fleet, EventQuery(choice=Choice(since=now - DAY), limit=_NEWS))
 
-    return _answer(
+    return answer(
         request,
         "fleet.html",
+        SORTS=_SORTS,
         view=view,
         matching=query.matching,
         order=query.order.value,
@@ -119,7 +89,7 @@ async def timeline_page(request: Request) -> Response:
     query = event_query(view.asked(request))
     events, older = await _events(fleet, query)
 
-    return _answer(
+    return answer(
         request,
         "timeline.html",
         view=view,
@@ -142,7 +112,7 @@ async def server_page(request: Request) -> Response:
     choice = Choice(server_id=server_id)
     timeline, older = await _events(fleet, EventQuery(choice=choice, limit=_TIMELINE))
 
-    return _answer(
+    return answer(
         request,
         "server.html",
         server=server,
@@ -150,7 +120,21 @@ async def server_page(request: Request) -> Response:
         history=history[server_id],
         timeline=timeline,
         older=older,
+        may_delete=may_manage(request),
+        **await _ownership(request, server_id),
     )
+
+
+async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
+    """To which key a server belongs, and to which it could, for whoever may change that."""
+    if request.scope["key"] is None or not may_manage(request):
+        return {"owner": None, "heirs": None}
+    fleet: Fleet = request.app.state.fleet
+    door: Door = request.app.state.door
+    owner = await fleet.owner(server_id)
+    may_own = (key for key in door.keys if key.revoked_at is None and key.may(Power.WRITE))
+    heirs = [key for key in may_own if key.id != owner]
+    return {"owner": owner and door.keys.get(owner), "heirs": heirs}
 
 
 async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[Recorded], str | None]:
@@ -305,105 +289,11 @@ def _counted(tally: Tally, matching: Filter) -> int | None:
     )
 
 
-def _trouble(request: Request, refused: Refusal) -> Response:
-    return _answer(
-        request,
-        "trouble.html",
-        status=refused.status,
-        headers=refused.headers,
-        refused=refused,
-    )
-
-
-def _answer(
-    request: Request,
-    template: str,
-    *,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-    **context: Any,
-) -> Response:
-    return _TEMPLATES.TemplateResponse(
-        request,
-        template,
-        {
-            "now": request.app.state.fleet.now(),
-            "root": _root(request),
-            "kinds": _KINDS,
-            "static": _static,
-            **context,
-        },
-        status_code=status,
-        headers={**_HEADERS, **(headers or {})},
-    )
-
-
-def _root(request: Request) -> str:
-    """
-    The way from a page to the first, whatever the path of that is.
-
-    Browsers go by the slashes of the address as it was written, not as it was meant.
-    """
-    path: bytes = request.scope["raw_path"]
-    below = path.removeprefix(request.scope.get("root_path", "").encode())
-    return "../" * (below.count(b"/") - 1) or "./"
-
-
-@cache
-def _static(name: str) -> str:
-    """The address of a file, which changes when the file does."""
-    return f"static/{name}?v={crc32((_HERE / 'static' / name).read_bytes()):08x}"
-
-
-def _in_path(text: str) -> str:
-    """As one segment of a path, slashes and all."""
-    return quote(text, safe="")
-
-
-def _name(server: Sighting) -> str:
-    database = server.record.database or ""
-    return wording.shown(database if wording.is_seen(database) else server.record.server_id)
-
-
-def _availability(history: History) -> list[tuple[str, str]]:
-    return [
-        (_WINDOW_LABELS[name], wording.percent(history.availability(time)))
-        for name, time in WINDOWS.items()
-        if history.covers(time)
-    ]
-
-
-def _strip(history: History, time: timedelta, bars: int, now: datetime) -> wording.Strip:
-    return wording.strip(history.spans(time), start=now - time, end=now, bars=bars)
-
-
-def _make_templates() -> Jinja2Templates:
-    templates = Jinja2Templates(directory=_HERE / "templates")
-    templates.env.trim_blocks = templates.env.lstrip_blocks = True
-    templates.env.filters.update(
-        ago=wording.ago,
-        availability=_availability,
-        duration=wording.duration,
-        exactly=wording.exactly,
-        in_path=_in_path,
-        name=_name,
-        shown=wording.shown,
-        strip=_strip,
-        tale=wording.tale,
-    )
-    templates.env.globals.update(
-        DAY=DAY, WEEK=WEEK, KINDS=wording.KINDS, SORTS=_SORTS, STATES=wording.STATES
-    )
-    return templates
-
-
 _NEWS = 20
 _STAGES = 4
 _LONGEST_LINKED = 1000  # characters, of which a link has twelve times as many at worst
 _TIMELINE = 100
 _SUPERSEDED = "superseded"
-_KINDS = " ".join(kind.value for kind in EventKind)
-_WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 _FILTERS = {
     "database": "Database",
@@ -421,5 +311,3 @@ _SORTS = {
     "-first_seen": "Newest first",
     "first_seen": "Oldest first",
 }
-
-_TEMPLATES = _make_templates()

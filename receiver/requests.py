@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 from functools import partial
 from typing import Any, TypeGuard, TypeVar
+from urllib.parse import parse_qsl
 
 import orjson
 from attrs import fields, frozen
@@ -24,11 +25,13 @@ __all__ = [
     "DEFAULT_LIMIT",
     "MAX_BATCH_BYTES",
     "MAX_BODY_BYTES",
+    "MAX_FORM_BYTES",
     "MAX_LIMIT",
     "EventQuery",
     "ListQuery",
     "event_choice",
     "event_query",
+    "form_fields",
     "json_body",
     "list_query",
     "write_cursor",
@@ -39,6 +42,7 @@ Named = TypeVar("Named", bound=Enum)
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
+MAX_FORM_BYTES = 16 * 1024
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 
@@ -70,7 +74,35 @@ async def json_body(scope: Scope, receive: Receive, max_bytes: int, patience: Pa
     Raises Refusal for another media type, too large a body, or one that takes too long
     to arrive, and ClientDisconnect.
     """
-    _expect_json(scope, max_bytes)
+    _expect(scope, "JSON", "application/json", max_bytes)
+    return await _body(receive, max_bytes, patience)
+
+
+async def form_fields(scope: Scope, receive: Receive, patience: Patience) -> dict[str, str]:
+    """
+    The fields of a form that a page has sent.
+
+    Raises what `json_body` raises, and Refusal for what no page of the receiver sends.
+    """
+    _expect(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
+    body = await _body(receive, MAX_FORM_BYTES, patience)
+    try:
+        said = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=_MOST_FIELDS,
+        )
+    except ValueError as error:
+        raise Refusal(400, "invalid_form", "The form cannot be read.") from error
+    fields = dict(said)
+    if len(fields) != len(said):
+        raise Refusal(400, "invalid_form", "A field of the form is there more than once.")
+    return fields
+
+
+async def _body(receive: Receive, max_bytes: int, patience: Patience) -> bytes:
     body = b""
     more = True
     try:
@@ -106,13 +138,13 @@ def _too_large(max_bytes: int) -> Refusal:
     )
 
 
-def _expect_json(scope: Scope, max_bytes: int) -> None:
+def _expect(scope: Scope, what: str, media_type: str, max_bytes: int) -> None:
     headers = dict(scope["headers"])
     if int(headers.get(b"content-length", 0)) > max_bytes:
         raise _too_large(max_bytes)
-    media_type = headers.get(b"content-type", b"")
-    if media_type != b"application/json":
-        _accept_media_type(media_type.decode("latin-1"))
+    said = headers.get(b"content-type", b"").decode("latin-1")
+    if said != media_type:
+        _accept_media_type(said, what, media_type)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(
             415,
@@ -122,14 +154,14 @@ def _expect_json(scope: Scope, max_bytes: int) -> None:
         )
 
 
-def _accept_media_type(text: str) -> None:
+def _accept_media_type(text: str, what: str, wanted: str) -> None:
     media_type = text.partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    if media_type != wanted:
         raise Refusal(
             415,
             "unsupported_media_type",
-            f"Send JSON with Content-Type: application/json, not {media_type or 'nothing'}.",
-            headers={"Accept": "application/json"},
+            f"Send {what} with Content-Type: {wanted}, not {media_type or 'nothing'}.",
+            headers={"Accept": wanted},
         )
 
 
@@ -178,8 +210,12 @@ def event_choice(request: Request) -> Choice:
 
 def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    said = request.query_params.multi_items()
+    if len(said) > _MOST_PARAMETERS:
+        problem = Problem("", f"expected at most {_MOST_PARAMETERS} parameters, got {len(said)}")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
     problems = []
-    for name, text in request.query_params.multi_items():
+    for name, text in said:
         try:
             _take(found, allowed, name, text)
         except ValueError as error:
@@ -249,7 +285,10 @@ def _is_number(value: object) -> TypeGuard[int]:
     return type(value) is int and abs(value) < 2**63
 
 
+_MOST_PARAMETERS = 100
+_MOST_FIELDS = 20
 _LONGEST_SEARCH = 1000
+_LONGEST_TEXT = 4000  # bytes, of which a page of many links has many times as many
 _NO_CURSOR = "expected the next_cursor of an earlier answer"
 
 
@@ -288,9 +327,9 @@ def _text(text: str) -> str:
     return text
 
 
-def _short_text(text: str) -> str:
-    if len(text.encode()) > _LONGEST_SEARCH:
-        raise ValueError(f"expected at most {_LONGEST_SEARCH} bytes of text")
+def _short_text(text: str, *, at_most: int = _LONGEST_TEXT) -> str:
+    if len(text.encode()) > at_most:
+        raise ValueError(f"expected at most {at_most} bytes of text")
     return _text(text)
 
 
@@ -310,13 +349,13 @@ _LIST: dict[str, Parameter] = {
     "cursor": ("after", _cursor),
     "total": ("total", _total),
     "sort": ("order", partial(_one_of, Order)),
-    **{name: (name, _text) for name in _FILTERS},
+    **{name: (name, _short_text) for name in _FILTERS},
     "state": ("state", _state),
-    "q": ("q", _short_text),
+    "q": ("q", partial(_short_text, at_most=_LONGEST_SEARCH)),
 }
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),
-    "server_id": ("server_id", _text),
+    "server_id": ("server_id", _short_text),
 }
 _EVENTS: dict[str, Parameter] = {
     "limit": ("limit", _limit),

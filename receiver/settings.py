@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 
 from attrs import frozen
@@ -10,10 +11,13 @@ from sqlalchemy.exc import ArgumentError
 from starlette.config import Config
 
 from receiver.errors import InvalidSetting
+from receiver.logs import FORMATS
+from receiver.ownership import SERVERS_PER_KEY
 
 __all__ = ["Settings", "read_settings"]
 
 MOST_DAYS = 36_500
+MOST_HOURS = 8_760
 LEAST_SHARE = 0.5
 
 
@@ -26,11 +30,25 @@ class Settings:
         database_url: Where the fleet is kept; its password is masked when shown.
         event_retention: How long events are kept.
         silent_share: Which part of the fleet falls silent at once for it to be an event.
+        log_format: `text` or `json`.
+        open: Whether everybody is served as long as no key was made.
+        messages_per_minute: How many messages a key may send.
+        changes_per_hour: How many events the servers of a key may cause.
+        servers_per_key: How many servers a key may bring.
+        failures_per_minute: How many wrong keys an address may send.
+        session: How long somebody stays signed in.
     """
 
     database_url: URL
     event_retention: timedelta
     silent_share: float
+    log_format: str
+    open: bool
+    messages_per_minute: int
+    changes_per_hour: int
+    servers_per_key: int
+    failures_per_minute: int
+    session: timedelta
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -41,7 +59,40 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
         event_retention=config("EVENT_RETENTION_DAYS", cast=_days, default="90"),
         silent_share=config("SILENT_SHARE", cast=_share, default="0.5"),
+        log_format=config("LOG_FORMAT", cast=_log_format, default="text"),
+        open=config("OPEN", cast=_switch, default="0"),
+        session=config("SESSION_HOURS", cast=_hours, default="12"),
+        **{
+            name.lower(): config(name, cast=partial(_number, name), default=default)
+            for name, default in _NUMBERS.items()
+        },
     )
+
+
+_NUMBERS = {
+    "MESSAGES_PER_MINUTE": "10000",
+    "CHANGES_PER_HOUR": "10000",
+    "SERVERS_PER_KEY": str(SERVERS_PER_KEY),
+    "FAILURES_PER_MINUTE": "60",
+}
+
+
+def _log_format(text: str) -> str:
+    if text not in FORMATS:
+        raise InvalidSetting(f"FLEET_LOG_FORMAT: expected one of {', '.join(FORMATS)}")
+    return text
+
+
+def _switch(text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise InvalidSetting("FLEET_OPEN: expected 1 or 0")
+    return text == "1"
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= 1):
+        raise InvalidSetting(f"FLEET_{name}: expected a whole number from 1 to 999999999")
+    return int(text)
 
 
 def _days(text: str) -> timedelta:
@@ -50,6 +101,14 @@ def _days(text: str) -> timedelta:
             f"FLEET_EVENT_RETENTION_DAYS: expected a whole number of days from 1 to {MOST_DAYS}"
         )
     return timedelta(days=int(text))
+
+
+def _hours(text: str) -> timedelta:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_HOURS):
+        raise InvalidSetting(
+            f"FLEET_SESSION_HOURS: expected a whole number of hours from 1 to {MOST_HOURS}"
+        )
+    return timedelta(hours=int(text))
 
 
 def _share(text: str) -> float:

@@ -37,12 +37,15 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from contract import Event, ServerRecord
-from receiver import batch, timeline
-from receiver.batch import Applied, Incoming, Memory, forget, row_of
+from receiver import batch, issued, sessions, timeline
+from receiver.batch import Applied, Committed, Incoming, Memory, forget, hand_over, row_of
 from receiver.databases import PATIENCE_SECONDS, database_of
-from receiver.errors import OutcomeUnknown, StoreUnavailable
+from receiver.errors import OutcomeUnknown, Refusal, StoreUnavailable
+from receiver.keys import Key
 from receiver.listing import Filter, Order, Place, listed, those
 from receiver.lives import Life, lives
+from receiver.ownership import SERVERS_PER_KEY, Change, Refused, Rights
+from receiver.sessions import Session
 from receiver.sweep import Look, sweep
 from receiver.tables import events, facets, microseconds, servers, watches
 from receiver.timeline import ALL, Choice, Part, Recorded
@@ -63,9 +66,11 @@ EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
 class Store(Protocol):
     """What the receiver asks of a store."""
 
-    def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
+    def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
         """
         Merge messages, in their order, and commit them together.
+
+        One whose key may not write its server is refused, and changes nothing.
 
         Raises OutcomeUnknown when the database went away during the commit.
         """
@@ -96,6 +101,46 @@ class Store(Protocol):
 
     def delete(self, server_id: str, at: datetime) -> bool:
         """Forget a server, but not what happened to it; False when there is none."""
+
+    def owner(self, server_id: str) -> str | None:
+        """The id of the key that a server belongs to; None when there is none."""
+
+    def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
+        """
+        Let servers belong to a key, or to the one that writes them next.
+
+        Gives back those that there are.
+        """
+
+    def owned(self, key_id: str) -> list[str]:
+        """The servers that belong to a key, in the order of their ids."""
+
+    def all_keys(self) -> list[Key]:
+        """All keys that were ever made, oldest first."""
+
+    def add_key(self, key: Key) -> None:
+        """Keep a new key."""
+
+    def revoke_key(self, key_id: str, at: datetime) -> bool:
+        """Take a key back; False when there is none that is not revoked."""
+
+    def rotate_key(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
+        """Let a key have another secret and end; False when there is none that is not revoked."""
+
+    def note_uses(self, uses: Mapping[str, int], at: datetime) -> None:
+        """That keys were used, and how many messages each has sent since that was noted."""
+
+    def begin_session(self, session: Session, now: datetime) -> None:
+        """Keep a new session, and forget those that are over."""
+
+    def session(self, digest: bytes) -> Session | None:
+        """The session of whoever holds what has this digest; it may be over."""
+
+    def end_session(self, digest: bytes) -> None:
+        """Forget a session, if there is such a one."""
+
+    def secret(self, name: str) -> bytes:
+        """A secret that all receivers of a database share; it is made when there is none."""
 
     def events(
         self, choice: Choice, *, before: int | None, limit: int, max_bytes: int | None = None
@@ -133,6 +178,10 @@ class Store(Protocol):
         """Let go of the database."""
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
 class SqlStore:
     """
     A store in a SQL database. Opening it brings its tables up to date.
@@ -141,13 +190,22 @@ class SqlStore:
         url: Where the database is.
         remembered: How many rows to remember, so as not to read them again, at most twice
             as many; some 2.5 kB each with a dozen tools.
+        servers_per_key: How many servers may belong to a key that is no administrator's.
+        change: Counts events that a key causes; why it may not, if it may not.
 
     Attributes:
         on_news: Is called after events are committed, from the thread that did.
         on_events: Is called with them then, from several threads at once.
     """
 
-    def __init__(self, url: URL, *, remembered: int = 100_000) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        remembered: int = 100_000,
+        servers_per_key: int = SERVERS_PER_KEY,
+        change: Change = _nothing,
+    ) -> None:
         self.on_news: Callable[[], None] = _nothing
         self.on_events: Callable[[Sequence[Event]], None] = _nothing
         self._database = database_of(url)
@@ -159,18 +217,24 @@ class SqlStore:
         self._turn = Lock()
         self._batches = count()
         self._memory = Memory(remembered)
+        self._servers_per_key = servers_per_key
+        self._change = change
+        self._refused = Refused()
         try:
             self._write(self._migrate)
         except BaseException:
             self.close()
             raise
 
-    def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
+    def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
+        def work(connection: Connection) -> tuple[list[Applied | Refusal], Committed]:
+            rights = Rights(connection, self._servers_per_key, self._refused, self._change)
+            return batch.apply(self._database, connection, incoming, self._memory, rights)
+
         with self._turn:
-            applied, committed = self._write(
-                lambda connection: batch.apply(self._database, connection, incoming, self._memory)
-            )
+            applied, committed = self._write(work)
             self._memory.keep(committed.rows)
+            self._refused.note(committed.events)
         self._tell(committed.events)
         return applied
 
@@ -216,6 +280,65 @@ class SqlStore:
             self._memory.drop(server_id)
         self._tell(forgotten.events)
         return bool(forgotten.events)
+
+    def owner(self, server_id: str) -> str | None:
+        if not _may_be(server_id):
+            return None
+        with self.connection() as connection:
+            return connection.execute(_OWNER, {"key": server_id}).scalar()
+
+    def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
+        known = [each for each in ids if _may_be(each)]
+        with self._turn:
+            handed = self._write(
+                lambda connection: hand_over(
+                    self._database, connection, known, key_id, self._memory
+                )
+            )
+            self._memory.keep(handed.rows)
+        return list(handed.rows)
+
+    def owned(self, key_id: str) -> list[str]:
+        with self.connection() as connection:
+            return list(connection.execute(_OWNED, {"key": key_id}).scalars())
+
+    def all_keys(self) -> list[Key]:
+        with self.connection() as connection:
+            return issued.every(connection)
+
+    def add_key(self, key: Key) -> None:
+        with self._turn:
+            self._write(lambda connection: issued.add(connection, key))
+
+    def revoke_key(self, key_id: str, at: datetime) -> bool:
+        with self._turn:
+            return self._write(lambda connection: issued.revoke(connection, key_id, at))
+
+    def rotate_key(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
+        with self._turn:
+            return self._write(
+                lambda connection: issued.rotate(connection, key_id, digest, expires_at)
+            )
+
+    def note_uses(self, uses: Mapping[str, int], at: datetime) -> None:
+        with self._turn:
+            self._write(lambda connection: issued.note(connection, uses, at))
+
+    def begin_session(self, session: Session, now: datetime) -> None:
+        with self._turn:
+            self._write(lambda connection: sessions.begin(connection, session, now))
+
+    def session(self, digest: bytes) -> Session | None:
+        with self.connection() as connection:
+            return sessions.find(connection, digest)
+
+    def end_session(self, digest: bytes) -> None:
+        with self._turn:
+            self._write(lambda connection: sessions.end(connection, digest))
+
+    def secret(self, name: str) -> bytes:
+        with self._turn:
+            return self._write(lambda connection: sessions.secret(connection, name))
 
     def events(
         self, choice: Choice, *, before: int | None, limit: int, max_bytes: int | None = None
@@ -360,10 +483,6 @@ def _available() -> Iterator[None]:
         raise
 
 
-def _nothing(*_: object) -> None:
-    pass
-
-
 def _watch(connection: Connection, now: datetime, absent: timedelta) -> datetime:
     row = connection.execute(select(watches).with_for_update()).first()
     if row is None:
@@ -385,6 +504,12 @@ def _state_and_stage(standing: str) -> tuple[str, str]:
 
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
+_OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
+_OWNED = (
+    select(servers.c.server_id)
+    .where(servers.c.owner == bindparam("key"))
+    .order_by(servers.c.server_id)
+)
 # In the order of the index, or a planner that expects many would read the table.
 IS_DUE = (
     select(servers.c.server_id)

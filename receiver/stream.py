@@ -1,8 +1,8 @@
 """
 The timeline, live, as server-sent events.
 
-A stream may end at any time: when the receiver stops, when its reader is too slow, when the
-database is away. Whoever comes back with `Last-Event-ID` misses nothing.
+A stream may end at any time: when the receiver stops, when its reader is too slow or may read
+no more, when the database is away. Whoever comes back with `Last-Event-ID` misses nothing.
 """
 
 import logging
@@ -17,10 +17,13 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from contract import Problem
+from receiver.door import Door
 from receiver.errors import Overloaded, Refusal, StoreUnavailable
 from receiver.feed import Feed, Follower, News
 from receiver.problems import RETRY_AFTER_SECONDS
 from receiver.requests import event_choice
+from receiver.sessions import Session
+from receiver.signing import Signing
 from receiver.timeline import Choice
 
 __all__ = ["event_stream"]
@@ -35,7 +38,12 @@ _log = logging.getLogger(__name__)
 
 
 async def event_stream(
-    request: Request, *, ping_seconds: float = 15.0, send_seconds: float = 10.0
+    request: Request,
+    *,
+    ping_seconds: float = 15.0,
+    send_seconds: float = 10.0,
+    look_seconds: float = 3.0,
+    session_seconds: float = 60.0,
 ) -> EventSourceResponse:
     """
     What happens from now on, or since the last event that the reader knows.
@@ -43,6 +51,8 @@ async def event_stream(
     Args:
         ping_seconds: How often a comment says that the connection is alive.
         send_seconds: How long a reader may leave what is sent to it, until it is dropped.
+        look_seconds: How often it is looked whether the reader may still read.
+        session_seconds: How often the database is asked whether they are still signed in.
     """
     choice = event_choice(request)
     known = _last_event_id(request)
@@ -58,8 +68,15 @@ async def event_stream(
     follower = Follower(Wanted(choice, chain))
     stopping = anyio.Event()
 
-    async def end_with_the_receiver() -> None:
-        await stopping.wait()
+    async def end_in_time() -> None:
+        asked = anyio.current_time()
+        while not stopping.is_set() and not _may_read_no_more(request):
+            with anyio.move_on_after(look_seconds):
+                await stopping.wait()
+            if anyio.current_time() - asked >= session_seconds:
+                asked = anyio.current_time()
+                if await _has_signed_out(request):
+                    break
         follower.end()
 
     return EventStream(
@@ -69,10 +86,27 @@ async def event_stream(
         ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
         sep="\n",
         send_timeout=send_seconds,
-        data_sender_callable=end_with_the_receiver,
+        data_sender_callable=end_in_time,
         shutdown_event=stopping,
         shutdown_grace_period=_GRACE_SECONDS,
     )
+
+
+def _may_read_no_more(request: Request) -> bool:
+    """Whether the key is not good any more, or the session is over, as far as is known here."""
+    door: Door = request.app.state.door
+    session: Session | None = request.scope.get("session")
+    is_late = session is not None and session.expires_at <= request.app.state.fleet.now()
+    return is_late or not door.would_admit(request.scope["key"])
+
+
+async def _has_signed_out(request: Request) -> bool:
+    session: Session | None = request.scope.get("session")
+    signing: Signing = request.app.state.signing
+    try:
+        return session is not None and await signing.is_over(session)
+    except StoreUnavailable:
+        return False  # it is asked once more
 
 
 async def _messages(

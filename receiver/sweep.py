@@ -13,7 +13,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from attrs import evolve, field, frozen
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
 from contract import Event, EventKind, ServerRecord, State, changes, interval, liveness
 from receiver import timeline
@@ -94,7 +94,11 @@ def sweep(database: Database, connection: Connection, memory: Memory, look: Look
         record = after[server_id]
         names = families.get(_family_of(record) or "", ())
         family = [after[each] for each in names if each in after]
-        relatives = [each for each in family if _is_relative(each, record)]
+        relatives = [
+            each
+            for each in family
+            if _is_relative(each, record) and _may_be_one(rows[each.server_id], rows[server_id])
+        ]
         after |= _looked_at(record, relatives, now, heard_since)
 
     changed = [
@@ -221,6 +225,11 @@ def _without_partners(family: Iterable[ServerRecord], changed: Records) -> dict[
     }
 
 
+def _may_be_one(one: Row, other: Row) -> bool:
+    """Whether nobody's key takes the place of another's server; nobody's is anybody's."""
+    return one.owner == other.owner or None in (one.owner, other.owner)
+
+
 def _is_relative(one: ServerRecord, other: ServerRecord) -> bool:
     return (
         one.server_id != other.server_id
@@ -256,7 +265,7 @@ def _written(row: Row, record: ServerRecord, now: datetime, heard_since: datetim
     # One that has changed on behalf of another keeps its own time.
     is_looked_at = _is_due(row, now) or record.superseded_by is not None
     due_at = _due_at(record, heard_since) if is_looked_at else row.due_at
-    return Row(record, row.revision + 1, due_at)
+    return row._replace(record=record, revision=row.revision + 1, due_at=due_at)
 
 
 def _due_at(record: ServerRecord, heard_since: datetime) -> int | None:
@@ -307,17 +316,24 @@ _LARGEST_FAMILY = 50
 _UUIDS = select(servers.c.database_uuid).where(
     servers.c.server_id.in_(bindparam("ids", expanding=True)), servers.c.database_uuid.is_not(None)
 )
-_FAMILIES = select(facets.c.value, facets.c.server_id).where(
-    facets.c.name == "database_uuid",
-    facets.c.value.in_(
-        select(facets.c.value)
-        .where(
-            facets.c.name == "database_uuid",
-            facets.c.value.in_(bindparam("values", expanding=True)),
-        )
-        .group_by(facets.c.value)
-        .having(func.count().between(2, _LARGEST_FAMILY))
-    ),
+_owner = func.coalesce(servers.c.owner, "")
+_sharing = (
+    select(facets.c.value, facets.c.server_id, _owner.label("owner"))
+    .join(servers, servers.c.server_id == facets.c.server_id)
+    .where(
+        facets.c.name == "database_uuid", facets.c.value.in_(bindparam("values", expanding=True))
+    )
+    .cte("sharing")
+)
+# Of each key by itself, or somebody else's servers would make a family too large.
+_small = (
+    select(_sharing.c.value, _sharing.c.owner)
+    .group_by(_sharing.c.value, _sharing.c.owner)
+    .having(func.count() <= _LARGEST_FAMILY)
+    .cte("small")
+)
+_FAMILIES = select(_sharing.c.value, _sharing.c.server_id).join(
+    _small, and_(_small.c.value == _sharing.c.value, _small.c.owner == _sharing.c.owner)
 )
 _TOLD = (
     select(events.c.id, events.c.details)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Double,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -30,6 +31,7 @@ from contract import (
     structure,
     unstructure,
 )
+from receiver.keys import KeyScope
 
 __all__ = [
     "FACETS",
@@ -39,10 +41,13 @@ __all__ = [
     "facet_value",
     "facets",
     "instant",
+    "keys",
     "metadata",
     "microseconds",
     "of_life",
+    "secrets",
     "servers",
+    "sessions",
     "watches",
 ]
 
@@ -149,11 +154,12 @@ servers = Table(
     Column("twin_of", Key),
     Column("revision", BigInteger, nullable=False),
     Column("due_at", BigInteger),
+    Column("owner", Text),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
 """
-One row per server: the fields of `contract.ServerRecord`, a `revision`, and `due_at`.
+One row per server: the fields of `contract.ServerRecord`, a `revision`, `due_at` and `owner`.
 
 Each write raises the revision, and a new row begins with the time in microseconds, so
 that the same server and revision mean the same row, also when one was deleted and made
@@ -161,6 +167,8 @@ anew, unless all of that happened to fall on one microsecond.
 
 A server is looked at again at `due_at`, in microseconds since 1970, or never. A heartbeat
 leaves it as it is: it may be too early, and is put off when its time has come.
+
+The owner is the id of the key that it belongs to; NULL when it was never written with one.
 """
 
 Index(
@@ -174,6 +182,13 @@ Index(
     servers.c.superseded_by,
     sqlite_where=servers.c.superseded_by.is_not(None),
     postgresql_where=servers.c.superseded_by.is_not(None),
+)
+
+Index(
+    "ix_servers_owner",
+    servers.c.owner,
+    sqlite_where=servers.c.owner.is_not(None),
+    postgresql_where=servers.c.owner.is_not(None),
 )
 
 facets = Table(
@@ -257,3 +272,43 @@ commits = Table(
     Column("committed_at", DateTime(timezone=True), nullable=False),
 )
 """The last batch that each writer committed, for one whose connection broke meanwhile."""
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Name(KeyScope), nullable=False),
+    Column("servers", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("revoked_at", Moment),
+    Column("last_used_at", Moment),
+    Column("messages", BigInteger, nullable=False),
+)
+"""`receiver.keys.Key`, a row each. None is ever deleted: who owns a server stays known."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("key_digest", LargeBinary, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+"""
+Who is signed in: SHA-256 of what a browser was given, and the key that it was given for.
+
+The digest of the key is that of when it was used to sign in: a key that is rotated ends its
+sessions.
+"""
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+"""What the receivers of one database sign with, made by the first of them."""

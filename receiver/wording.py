@@ -243,6 +243,8 @@ def tale(event: Event) -> Tale:
         case EventKind.RECOVERED:
             says = f"{says} after {duration(details.get('away_seconds', 0))}"
             more = []
+        case EventKind.REFUSED_WRITE:
+            more = [("Key", f"{_text(details.get('name'))} ({_text(details.get('key'))})")]
         case EventKind.LATE | EventKind.DOWN | EventKind.REBUILT | EventKind.TWIN:
             more = []
         case _:
@@ -341,6 +343,7 @@ KINDS = {
     EventKind.REBUILT: "was rebuilt",
     EventKind.TWIN: "has a twin",
     EventKind.DELETED: "was deleted",
+    EventKind.REFUSED_WRITE: "was written to by a key that may not",
     EventKind.FLEET_SILENT: "fell silent at once",
 }
 """What is said of each kind of event; the subject is the server."""

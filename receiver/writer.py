@@ -14,8 +14,9 @@ from functools import partial
 
 from contract import FleetError
 from receiver.batch import Applied, Incoming
-from receiver.errors import Overloaded, StoreUnavailable
+from receiver.errors import Overloaded, Refusal, StoreUnavailable
 from receiver.intake import Outcome, Submission, take_in
+from receiver.limits import Limits
 
 __all__ = ["Writer"]
 
@@ -39,6 +40,7 @@ class Writer:
 
     Args:
         apply: Merges messages in one transaction; blocks until it is committed.
+        limits: How much may come from one key.
         most_waiting: How many bytes may wait; what exceeds that is refused at once.
         most_together: From how many bytes on no more join a transaction: what a message
             costs there, such as a row for each of its capabilities, goes by its length.
@@ -48,13 +50,14 @@ class Writer:
 
     def __init__(
         self,
-        apply: Callable[[Sequence[Incoming]], Sequence[Applied]],
+        apply: Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]],
+        limits: Limits,
         *,
         most_waiting: int = 16 * _MIB,
         most_together: int = 256 * _KIB,
         patience: float = 4.0,
     ) -> None:
-        self._take_in = partial(take_in, apply)
+        self._take_in = partial(take_in, apply, limits)
         self._patience = patience
         self._stuck = False
         self._most_waiting = most_waiting

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -35,9 +36,9 @@ class Clock:
 
 
 @contextmanager
-def serve(app: ASGIApp) -> Iterator[httpx.Client]:
-    """Run an app under uvicorn in this process, and talk to it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
+    """Run an app under uvicorn in this process, with options of its, and talk to it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -87,6 +87,7 @@ _KINDS = [
     "rebuilt",
     "twin",
     "deleted",
+    "refused_write",
     "fleet_silent",
 ]
 # What is there, but may be left out on the wire, is never null.

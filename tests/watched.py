@@ -1,21 +1,36 @@
 """A fleet in a store, looked after by hand, for the tests."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import evolve
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
-from receiver.batch import Incoming
+from receiver.batch import Applied, Incoming
+from receiver.limits import Limits
 from receiver.listing import EVERYTHING, Filter
-from receiver.store import SqlStore
+from receiver.store import SqlStore, Store
 from receiver.sweep import Look, Rules
 from receiver.timeline import ALL, Choice
 from servers import Clock
 
-__all__ = ["Watched"]
+__all__ = ["Watched", "endless", "hear"]
+
+
+def hear(store: Store, incoming: Sequence[Incoming]) -> list[Applied]:
+    """What became of messages, none of which may be refused."""
+    applied = []
+    for each in store.apply(incoming):
+        assert isinstance(each, Applied)
+        applied.append(each)
+    return applied
+
+
+def endless() -> Limits:
+    """Limits that nobody reaches."""
+    return Limits(messages=10**9, changes=10**9, failures=10**9)
 
 
 class Watched:

@@ -70,10 +70,19 @@ async function pageAt(url) {
   try {
     const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(15_000) });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (page.body.dataset.stream === "") leave();
     return answer.status < 500 && page.body.dataset.stream === address ? page : null;
   } catch {
     return null;
   }
+}
+
+// Here is another page now, which stays as it is: the form to sign in with, for one.
+function leave() {
+  stream?.close();
+  clearTimeout(timer);
+  due = -Infinity; // nothing is asked any more
+  location.reload();
 }
 
 // Listening
@@ -197,12 +206,13 @@ function addressOf(form) {
 
 // The form may come later, when an empty fleet fills.
 document.addEventListener("submit", (event) => {
+  if (event.target.method !== "get") return;
   event.preventDefault();
   location.assign(addressOf(event.target));
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.nodeName === "SELECT") location.assign(addressOf(event.target.form));
+  if (event.target.nodeName === "SELECT" && event.target.form.method === "get") location.assign(addressOf(event.target.form));
 });
 
 document.addEventListener("input", (event) => {
@@ -212,5 +222,20 @@ document.addEventListener("input", (event) => {
   soon(250);
 });
 
-listen();
-soon(EVERY);
+// Keys that are shown once
+
+document.addEventListener("click", async ({ target }) => {
+  if (!target.dataset.copies) return;
+  const shown = document.getElementById(target.dataset.copies);
+  try {
+    await navigator.clipboard.writeText(shown.textContent);
+    target.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(shown); // for the reader to copy
+  }
+});
+
+if (address) {
+  listen();
+  soon(EVERY);
+}

@@ -190,7 +190,8 @@ SERVER_ID = "1 to 255 characters, none of them a control character"
 STATE = "one of new, up, late, down"
 KIND = (
     "one of registered, moved, restarted, upgraded, capabilities_changed, stage_changed, "
-    "updated, late, down, recovered, rebuilt, twin, deleted, fleet_silent"
+    "updated, late, down, recovered, rebuilt, twin, deleted, refused_write, "
+    "fleet_silent"
 )
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 

@@ -1,8 +1,12 @@
 """The whole way: a real Odoo, its own scheduler, a real receiver, and nothing in between."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +19,7 @@ from servers import Process, receiver_process
 
 ADDON = "mcp_phone_home"
 ACTION = "MCP: Send Heartbeat"
+SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heartbeat(env))"
 
 # A server installs the addon in some 5 seconds.
 INSTALL_SECONDS = 90
@@ -146,6 +151,45 @@ def test_install_that_ends_at_once_is_registered(
     assert record is not None
     assert record["registered_at"] is not None
     assert record["heartbeat_count"] == 0
+
+
+def test_receiver_with_keys_takes_in_whoever_has_one_that_covers_it(
+    odoo: OdooProgram, database: str, tmp_path: Path
+) -> None:
+    database_url = f"sqlite:///{tmp_path}/fleet.db"
+    mine = new_key(database_url, servers=f"{database}_*")
+    others = new_key(database_url, servers="another_*")
+    odoo.install(database, ADDON)
+
+    with receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as receiver:
+        odoo.set_parameters(database, phone_home_url=receiver.url)
+        without = odoo.shell(database, SEND)
+        wrong = odoo.shell(database, SEND, MCP_PHONE_HOME_TOKEN=f"{mine[:-1]}?")
+        with_others = odoo.shell(database, SEND, MCP_PHONE_HOME_TOKEN=others)
+        with_mine = odoo.shell(database, SEND, MCP_PHONE_HOME_TOKEN=mine)
+
+    assert len(without.log.lines("refused with 401", "Set the token that the receiver gave")) == 1
+    assert len(wrong.log.lines("refused with 401", "Set the token that the receiver gave")) == 1
+    assert len(with_others.log.lines("refused with 403", "Ask whoever runs the receiver")) == 1
+    assert with_mine.log.complaints() == []
+    told = [each.output.strip() for each in (without, wrong, with_others, with_mine)]
+    assert told == ["False", "False", "False", "True"]
+    secrets = [token.rpartition("_")[2][:-1] for token in (mine, others)]
+    logs = [each.log for each in (without, wrong, with_others, with_mine)]
+    assert [] == [line for log in logs for secret in secrets for line in log.lines(secret)]
+
+
+def new_key(database_url: str, *, servers: str) -> str:
+    """A key for servers of that pattern, as an administrator of a receiver makes it."""
+    command = (sys.executable, "-m", "receiver", "keys", "create", "--name=odoo", "--scope=agent")
+    made = subprocess.run(
+        [*command, f"--servers={servers}"],
+        env={**os.environ, "FLEET_DATABASE_URL": database_url},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return made.stdout.strip()
 
 
 def record_of(receiver: Process, database: str) -> dict[str, Any] | None:

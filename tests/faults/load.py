@@ -59,7 +59,7 @@ class Connection:
         return await self._exchange(head("/heartbeat", len(content)) + content, beat["server_id"])
 
     async def get(self, path: str) -> Exchange:
-        return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: fleet\r\n\r\n".encode())
+        return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def send(self, content: bytes) -> None:
         """Send a part of a request."""
@@ -96,7 +96,7 @@ class Connection:
 def head(path: str, length: int) -> bytes:
     """What comes before the body of a post."""
     return (
-        f"POST {path} HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()
 

@@ -81,6 +81,12 @@ def test_default_in_the_table_is_the_default() -> None:
     assert defaults == {
         "FLEET_DATABASE_URL": str(settings.database_url),
         "FLEET_EVENT_RETENTION_DAYS": str(settings.event_retention.days),
+        "FLEET_CHANGES_PER_HOUR": str(settings.changes_per_hour),
+        "FLEET_FAILURES_PER_MINUTE": str(settings.failures_per_minute),
+        "FLEET_LOG_FORMAT": settings.log_format,
+        "FLEET_MESSAGES_PER_MINUTE": str(settings.messages_per_minute),
+        "FLEET_OPEN": str(int(settings.open)),
+        "FLEET_SERVERS_PER_KEY": str(settings.servers_per_key),
         "FLEET_SILENT_SHARE": str(settings.silent_share),
     }
 

@@ -92,9 +92,9 @@ def test_each_of_a_list_is_read_as_by_itself(kind: Kind, data: st.DataObject) ->
         parse(body)
     except MalformedJSON:
         with pytest.raises(MalformedJSON):
-            READERS[kind].read_list(body, at_most=4)
+            READERS[kind].read_list(body, at_most=4, longest=65536)
         return
-    found = READERS[kind].read_list(body, at_most=4)
+    found = READERS[kind].read_list(body, at_most=4, longest=65536)
 
     expected = [outcome(partial(structure, value, kind)) for value in values]
     assert expected == [outcome(partial(raised, each)) for each in found]
@@ -117,13 +117,13 @@ def raised(each: object) -> object:
 )
 def test_what_is_no_list_of_at_most_so_many_is_refused(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidMessage, match=f"^{problem}$"):
-        READERS[Heartbeat].read_list(body, at_most=1)
+        READERS[Heartbeat].read_list(body, at_most=1, longest=65536)
 
 
 def test_a_list_that_is_nested_deeply_is_read_or_refused() -> None:
     deep = b'[{"server_id": "a", "of_another_version": %b%b}]' % (b"[" * 1000, b"]" * 1000)
 
-    found = outcome(lambda: READERS[Heartbeat].read_list(deep, at_most=1)[0])
+    found = outcome(lambda: READERS[Heartbeat].read_list(deep, at_most=1, longest=65536)[0])
 
     refused = InvalidMessage, (Problem("", "is nested too deeply"),)
     assert found in (refused, anatomy(Heartbeat(server_id="a")))
@@ -132,7 +132,7 @@ def test_a_list_that_is_nested_deeply_is_read_or_refused() -> None:
 @pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 2000 + b"]" * 2000])
 def test_what_is_no_json_is_no_list(body: bytes) -> None:
     with pytest.raises(MalformedJSON):
-        READERS[Heartbeat].read_list(body, at_most=1)
+        READERS[Heartbeat].read_list(body, at_most=1, longest=65536)
 
 
 @pytest.mark.parametrize("number", ["1e999", "1" * 400])
@@ -164,3 +164,15 @@ def test_bodies_are_of_every_sort(kind: Kind, wanted: Callable[[Any], bool]) -> 
             max_examples=2000, database=None, derandomize=True, phases=[Phase.generate]
         ),
     )
+
+
+def test_item_that_is_longer_than_it_may_be_refuses_itself() -> None:
+    """A batch is no way to send a message that is too long by itself."""
+    long = b'{"server_id": "a", "hostname": "%b"}' % (b"x" * 100)
+    short = b'{"server_id": "b"}'
+
+    refused, read = READERS[Heartbeat].read_list(b"[%b, %b]" % (long, short), at_most=2, longest=99)
+
+    assert isinstance(refused, InvalidMessage)
+    assert "has more than 99 bytes" == str(refused)
+    assert Heartbeat(server_id="b") == read

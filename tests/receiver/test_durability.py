@@ -82,7 +82,7 @@ def test_record_is_whole_after_kill_9(tmp_path: Path) -> None:
 
 def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
     content = json.dumps(messages.slim()).encode()
-    head = f"POST /heartbeat HTTP/1.1\r\nHost: fleet\r\nContent-Length: {len(content)}\r\n"
+    head = f"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
     head += "Content-Type: application/json\r\n\r\n"
 
     with (

@@ -18,6 +18,7 @@ from receiver.listing import EVERYTHING
 from receiver.store import SqlStore
 from receiver.writer import Writer
 from servers import Clock, wait_until
+from watched import endless
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def hold(postgresql_url: str) -> Iterator[Callable[[], Any]]:
 
 def ask(store: SqlStore, question: Callable[[Fleet], Awaitable[Any]]) -> Any:
     async def play() -> Any:
-        writer = Writer(store.apply)
+        writer = Writer(store.apply, endless())
         try:
             return await question(Fleet(store, writer, clock=Clock(), patience=0.2))
         finally:

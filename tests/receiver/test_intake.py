@@ -14,6 +14,7 @@ from receiver.app import create_app
 from receiver.decoding import Reader
 from receiver.intake import Submission, take_in
 from servers import Clock, serve
+from watched import endless
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -38,7 +39,7 @@ def test_a_refused_body_keeps_nothing_that_was_used_to_read_it(no_collector: Non
         kept.append(weakref.ref(large))
         return [loads(b"[1,]", Heartbeat)]
 
-    (outcome,) = take_in(lambda _: [], [Submission(b"", read, NOON)])
+    (outcome,) = take_in(lambda _: [], endless(), [Submission(b"", read, NOON)])
 
     assert isinstance(outcome, MalformedJSON)
     assert [None] == [reference() for reference in kept]
@@ -46,7 +47,7 @@ def test_a_refused_body_keeps_nothing_that_was_used_to_read_it(no_collector: Non
 
 @pytest.mark.parametrize("item", [b"0", b'{"x": 1e999}', b'{"server_id": "\\u0000"}'])
 def test_a_refused_item_keeps_nothing_that_was_used_to_read_it(item: bytes) -> None:
-    (error,) = Reader(Heartbeat).read_list(b"[%b]" % item, at_most=1)
+    (error,) = Reader(Heartbeat).read_list(b"[%b]" % item, at_most=1, longest=65536)
 
     assert isinstance(error, InvalidMessage)
     assert (None, None, None) == (error.__traceback__, error.__cause__, error.__context__)

@@ -7,10 +7,13 @@ import jsonschema
 from openapi_spec_validator import validate
 
 import messages
-from receiver import api
+from keyring import bearer, keep, made
+from receiver import administration, api
+from receiver.app import create_app
 from receiver.metrics import Metrics
 from receiver.openapi import document
 from receiver.patience import Patience
+from servers import Clock, serve
 
 
 def check(instance: object, name: str) -> None:
@@ -23,9 +26,11 @@ def test_document_is_valid_openapi(receiver: httpx.Client) -> None:
 
 
 def test_every_route_is_described() -> None:
+    patience = Patience(1)
+    routes = [*administration.routes(patience), *api.routes(patience, Metrics())]
     served = {
         (route.path.replace(":path", ""), method.lower())
-        for route in api.routes(Patience(1), Metrics())
+        for route in routes
         for method in (route.methods or set()) - {"HEAD"}
     }
     described = {
@@ -52,6 +57,38 @@ def test_answers_are_as_described(receiver: httpx.Client) -> None:
     check(server, "ServerWithAvailability")
     check(listed, "Server")
     check(event, "Event")
+
+
+def test_answers_about_keys_are_as_described(sqlite_url: str, clock: Clock) -> None:
+    key, token = made("admin")
+    keep(sqlite_url, key)
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
+        receiver.headers.update(bearer(token))
+        asked = {"name": "acme", "scope": "agent", "expires_at": "2027-01-31T12:00:00Z"}
+        receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
+        made_now = receiver.post("/keys", json=asked).json()
+        owner = receiver.get("/servers/acme_web-1/owner").json()
+        keys = receiver.get("/keys").json()["keys"]
+        missing = receiver.get("/keys", headers={"Authorization": ""}).json()
+
+    check(asked, "NewKey")
+    check(owner, "Owner")
+    check(missing, "Problem")
+    for each in [made_now["key"], *keys]:
+        check(each, "Key")
+        described = document()["components"]["schemas"]["Key"]["properties"]
+        assert set(each) == set(described)
+
+
+def test_every_call_but_health_needs_a_key() -> None:
+    need_none = [
+        operation["operationId"]
+        for path in document()["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters" and operation.get("security", document()["security"]) == []
+    ]
+
+    assert ["health"] == need_none
 
 
 def test_messages_are_as_described() -> None:

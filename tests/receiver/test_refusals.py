@@ -172,7 +172,7 @@ def test_endless_body_is_cut_off(receiver: httpx.Client) -> None:
 def test_announced_size_is_enough_to_be_refused(receiver: httpx.Client) -> None:
     with socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw:
         raw.sendall(
-            b"POST /heartbeat HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+            b"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
         )
         assert raw.recv(65536).startswith(b"HTTP/1.1 413 ")
@@ -185,7 +185,7 @@ def test_body_that_does_not_arrive_is_not_waited_for(database_url: str, clock: C
         socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw,
     ):
         raw.sendall(
-            b"POST /heartbeat HTTP/1.1\r\nHost: fleet\r\nContent-Type: application/json\r\n"
+            b"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b'Content-Length: 50\r\n\r\n{"s'
         )
         answer = raw.makefile("rb").read()  # until the receiver hangs up
@@ -242,7 +242,8 @@ STATES = "new, up, late, down, superseded"
 ORDERS = "server_id, -server_id, first_seen, -first_seen, last_seen, -last_seen"
 KINDS = (
     "registered, moved, restarted, upgraded, capabilities_changed, stage_changed, updated, late, "
-    "down, recovered, rebuilt, twin, deleted, fleet_silent"
+    "down, recovered, rebuilt, twin, deleted, refused_write, "
+    "fleet_silent"
 )
 SINCE = "expected an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
 CURSOR = "expected the next_cursor of an earlier answer"
@@ -267,6 +268,8 @@ CURSOR = "expected the next_cursor of an earlier answer"
         ("/events?since=2026-01-31T12:00:00Z&since=2026-01-31T12:00:00Z", "since: is there more"),
         ("/events?server_id=a%00b", "server_id: expected text without a NUL"),
         ("/events?server_id=a&server_id=b", "server_id: is there more than once"),
+        (f"/events?server_id={'a' * 4001}", "server_id: expected at most 4000 bytes of text"),
+        (f"/servers?stage={'%C3%A9' * 2001}", "stage: expected at most 4000 bytes of text"),
         ("/events?limit=1001", "limit: expected a whole number from 1 to 1000"),
         ("/events?total=true", "total: is no parameter here; these are: limit, cursor, since"),
         ("/servers/a/events?server_id=a", "server_id: is no parameter here; these are: limit"),
@@ -336,6 +339,17 @@ def test_every_wrong_parameter_is_named(receiver: httpx.Client) -> None:
     ]
 
 
+@pytest.mark.parametrize("path", ["/servers", "/events", "/servers/a/events", "/sd/prometheus"])
+def test_a_hundred_parameters_are_enough(receiver: httpx.Client, path: str) -> None:
+    few = receiver.get(f"{path}?{'x&' * 100}")
+    many = receiver.get(f"{path}?{'x=1&' * 10_000}")
+
+    assert 400 == few.status_code == many.status_code
+    message = "expected at most 100 parameters, got 10000"
+    assert [{"path": "", "message": message}] == many.json()["errors"]
+    assert message == many.json()["detail"]
+
+
 @pytest.mark.parametrize("of", ORDERS.split(", "))
 def test_cursor_of_a_list_in_another_order_is_refused(receiver: httpx.Client, of: str) -> None:
     receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in "ab"])
@@ -400,3 +414,22 @@ def test_hanging_up_in_the_middle_of_a_body_leaves_the_receiver_well(
         receiver.post("/heartbeat", content=half(), headers=JSON)
 
     assert 0 == receiver.get("/health").json()["server_count"]
+
+
+def test_every_method_of_a_path_is_named(receiver: httpx.Client) -> None:
+    """Also where two routes share the path."""
+    answer = receiver.post("/servers/acme_web-1")
+
+    assert (405, "DELETE, GET, HEAD") == (answer.status_code, answer.headers["allow"])
+
+
+@pytest.mark.parametrize("path", ["%ff", "%c0%80", "%ed%a0%80", "a%ef%bf%bd%ff"])
+def test_path_that_is_no_text_leads_nowhere(path: str, receiver: httpx.Client) -> None:
+    """And not to a server whose name is what stands for such bytes."""
+    for name in ("\ufffd", "\ufffd\ufffd", "\ufffd\ufffd\ufffd", "a\ufffd\ufffd"):
+        receiver.post("/heartbeat", json=messages.slim(server_id=name)).raise_for_status()
+
+    answers = [receiver.request(method, f"/servers/{path}") for method in ("GET", "DELETE")]
+
+    assert [(404, "not_found")] * 2 == [(a.status_code, a.json()["code"]) for a in answers]
+    assert 200 == receiver.get("/servers/%EF%BF%BD").status_code

@@ -19,6 +19,7 @@ from receiver.errors import InvalidSetting, StoreUnavailable
 from receiver.settings import read_settings
 from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from watched import hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -92,6 +93,35 @@ def test_another_share_is_refused(share: str) -> None:
         read_settings({"FLEET_SILENT_SHARE": share})
 
 
+@pytest.mark.parametrize("text", ["", "2", "yes", "true", " 1"])
+def test_switch_is_1_or_0(text: str) -> None:
+    """Whoever writes `yes` must not believe that it is open, or closed."""
+    with pytest.raises(InvalidSetting, match=r"^FLEET_OPEN: expected 1 or 0$"):
+        read_settings({"FLEET_OPEN": text})
+
+
+NUMBERS = [
+    "FLEET_MESSAGES_PER_MINUTE",
+    "FLEET_CHANGES_PER_HOUR",
+    "FLEET_SERVERS_PER_KEY",
+    "FLEET_FAILURES_PER_MINUTE",
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "1_000", "1000000000", "٣"])
+def test_limit_is_a_whole_number(name: str, text: str) -> None:
+    with pytest.raises(InvalidSetting, match=rf"^{name}: expected a whole number from 1 to"):
+        read_settings({name: text})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_limit_is_read(name: str) -> None:
+    settings = read_settings({name: "999999999"})
+
+    assert 999_999_999 == getattr(settings, name.removeprefix("FLEET_").lower())
+
+
 @pytest.mark.parametrize("name", ["FLEET_EVENT_RETENTION_DAYS", "FLEET_SILENT_SHARE"])
 def test_a_wrong_setting_stops_the_start(sqlite_url: str, name: str) -> None:
     app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url, name: "much"})
@@ -132,7 +162,7 @@ def test_every_text_arrives_whatever_encoding_the_environment_prefers(
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     store = SqlStore(make_url(postgresql_url))
 
-    (applied,) = store.apply([Incoming(Heartbeat(server_id="\U0001f40d"), NOON)])
+    (applied,) = hear(store, [Incoming(Heartbeat(server_id="\U0001f40d"), NOON)])
     kept = store.get("\U0001f40d")
     store.close()
 

@@ -25,7 +25,7 @@ from receiver.store import SqlStore
 from receiver.sweep import Look
 from receiver.tables import facet_value, facets, metadata, microseconds, servers
 from strategies import heartbeats, moments, registrations
-from watched import Watched
+from watched import Watched, hear
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -75,7 +75,7 @@ def test_migrations_make_the_tables_that_the_code_expects(store: SqlStore, engin
 def test_columns_are_the_fields_of_a_record() -> None:
     names = [field.name for field in fields(ServerRecord)]
 
-    assert [*names, "revision", "due_at"] == servers.columns.keys()
+    assert [*names, "revision", "due_at", "owner"] == servers.columns.keys()
 
 
 def test_migration_lets_the_servers_that_are_there_be_found(
@@ -275,7 +275,7 @@ def test_store_keeps_exactly_what_merging_makes(
         incoming = [Incoming(message, moment) for message, moment in batch]
         for each in incoming:
             expected = merged(expected, each)
-        last = store.apply(incoming)[-1].record
+        last = hear(store, incoming)[-1].record
     kept = store.get(last.server_id)
     store.delete(last.server_id, MOMENT)
 
@@ -296,7 +296,7 @@ def test_text_of_any_length_is_kept_and_found(store: SqlStore, name: str, length
     told |= {"odoo_stage": long} if name == "stage" else {}
     told |= {"capabilities": [long, "short"]} if name == "capability" else {}
 
-    (applied,) = store.apply([Incoming(structure(told, Heartbeat), MOMENT)])
+    (applied,) = hear(store, [Incoming(structure(told, Heartbeat), MOMENT)])
 
     assert applied.record == store.get(server_id)
     assert [server_id] == found_by(store, Filter(**{name: long}))
@@ -373,7 +373,7 @@ def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: S
     for _ in range(2):
         store.apply(beats("b"))
 
-    (applied,) = store.apply(beats("a"))
+    (applied,) = hear(store, beats("a"))
 
     assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
 
@@ -384,7 +384,7 @@ def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other:
     for _ in range(2):
         store.apply(beats("b"))
 
-    (applied,) = store.apply(beats("a"))
+    (applied,) = hear(store, beats("a"))
 
     assert (True, None, 1) == (
         applied.created,
@@ -403,7 +403,7 @@ def test_a_failed_batch_leaves_no_trace_in_what_a_store_remembers(
     with pytest.raises(IntegrityError):
         store.apply(beats("a", "b", hostname="never"))
 
-    (applied,) = store.apply(beats("a"))
+    (applied,) = hear(store, beats("a"))
 
     assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
     assert {"a": 3} == counts(other)

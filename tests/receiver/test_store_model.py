@@ -26,6 +26,7 @@ from receiver.batch import Incoming
 from receiver.listing import EVERYTHING, Filter, Place
 from receiver.store import SqlStore
 from strategies import heartbeats, moments, payloads, registrations, seconds, texts
+from watched import hear
 
 # Few, so that what is drawn meets; out of order as people sort, in order by code point.
 IDS = ["B", "a", "a/'b\"%", "é", "\uffee", "\U0001f40d"]
@@ -237,10 +238,11 @@ class StoresBesideADict(RuleBasedStateMachine):
     def apply(self, batch: list[Message], n: int, data: st.DataObject) -> None:
         incoming = [Incoming(message, self.moment(data)) for message in batch]
 
-        applied = self.store(n).apply(incoming)
+        applied = hear(self.store(n), incoming)
 
-        for heard, told in zip(incoming, applied, strict=True):
-            assert self.fleet.hear(*heard) == (plain(told.record), told.created)
+        for each, told in zip(incoming, applied, strict=True):
+            outcome = plain(told.record), told.created
+            assert self.fleet.hear(each.message, each.received_at) == outcome
 
     def moment(self, data: st.DataObject) -> datetime:
         """The clock of one receiver may be anywhere; several agree on the time."""

@@ -20,6 +20,7 @@ from receiver.errors import OutcomeUnknown, StoreUnavailable
 from receiver.listing import EVERYTHING
 from receiver.store import SqlStore
 from servers import wait_until
+from watched import hear
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 COMMIT = b"COMMIT\0"  # as it is asked for, and as it is confirmed
@@ -80,7 +81,7 @@ def test_commit_that_does_not_arrive_is_done_again(
 ) -> None:
     proxy.request_passes = cut = Once(COMMIT)
 
-    (a, b) = store.apply(beats("a", "b"))
+    (a, b) = hear(store, beats("a", "b"))
 
     assert cut.happened
     assert (2, 1) == (a.record.heartbeat_count, b.record.heartbeat_count)
@@ -92,7 +93,7 @@ def test_commit_whose_answer_is_lost_is_not_done_again(
 ) -> None:
     proxy.answer_passes = cut = Once(COMMIT)
 
-    (a, b) = store.apply(beats("a", "b"))
+    (a, b) = hear(store, beats("a", "b"))
 
     assert cut.happened
     assert (2, 1) == (a.record.heartbeat_count, b.record.heartbeat_count)
@@ -128,7 +129,7 @@ def test_commit_that_arrives_after_its_connection_is_cut_counts_once(
 
     proxy.request_passes = hold_back
 
-    (a,) = store.apply(beats("a"))
+    (a,) = hear(store, beats("a"))
 
     assert late.is_set()
     assert 2 == a.record.heartbeat_count
@@ -203,7 +204,7 @@ def test_commit_of_which_nothing_can_be_learnt_is_told_as_such(
     assert time.monotonic() - begun < 4
     proxy.listen()
     assert kept == counts(truth)
-    (a,) = store.apply(beats("a"))
+    (a,) = hear(store, beats("a"))
     assert kept["a"] + 1 == a.record.heartbeat_count == counts(truth)["a"]
 
 

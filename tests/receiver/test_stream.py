@@ -19,7 +19,6 @@ import pytest
 from sqlalchemy import make_url
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 import messages
 from contract import Heartbeat
@@ -27,7 +26,9 @@ from postgres import Postgres
 from proxy import Once, Proxy, hang_up
 from receiver.app import create_app
 from receiver.batch import Incoming
+from receiver.door import Guarded
 from receiver.feed import Feed
+from receiver.keys import Power
 from receiver.store import SqlStore
 from receiver.stream import EventStream, event_stream
 from servers import Clock, receiver_process, serve, wait_until
@@ -379,7 +380,8 @@ def test_an_empty_last_event_id_is_as_good_as_none(receiver: httpx.Client) -> No
 
 def changed(app: Starlette, **arguments: Any) -> Starlette:
     """A receiver whose streams have other habits."""
-    route = Route("/events/stream", partial(event_stream, **arguments), methods=["GET"])
+    endpoint = partial(event_stream, **arguments)
+    route = Guarded("/events/stream", endpoint, methods=["GET"], needs=Power.READ)
     app.router.routes.insert(0, route)
     return app
 
@@ -410,7 +412,7 @@ def deaf(base_url: object) -> Iterator[socket.socket]:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((url.host, url.port))
-        client.sendall(b"GET /events/stream HTTP/1.1\r\nHost: fleet\r\n\r\n")
+        client.sendall(b"GET /events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
         yield client
 

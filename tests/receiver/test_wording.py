@@ -226,6 +226,11 @@ def test_fact_is_a_value_in_words(name: str, value: Any, expected: tuple[str, ..
         ("twin", {"twin_of": "b"}, Tale(says="has a twin", more=[], other="b")),
         ("deleted", {}, Tale(says="was deleted", more=[])),
         (
+            "refused_write",
+            {"key": "a1", "name": "acme"},
+            Tale(says="was written to by a key that may not", more=[("Key", "acme (a1)")]),
+        ),
+        (
             "fleet_silent",
             {"silent": 40, "of": 50},
             Tale(

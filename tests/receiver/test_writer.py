@@ -20,6 +20,7 @@ from receiver.intake import Outcome, Submission
 from receiver.store import SqlStore
 from receiver.writer import Writer
 from servers import Clock, serve
+from watched import endless
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 WRONG = InvalidMessage([Problem("port", "is wrong")])
@@ -69,7 +70,7 @@ def drive(
     transactions = Transactions()
 
     async def play() -> None:
-        writer = Writer(transactions.apply, **limits)
+        writer = Writer(transactions.apply, endless(), **limits)
         running = asyncio.create_task(writer.run())
         await scene(writer, transactions)
         running.cancel()
@@ -206,7 +207,7 @@ def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> Non
     store = SqlStore(make_url(database_url))
     app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
     with serve(app) as receiver:
-        app.state.fleet = Fleet(store, Writer(store.apply, most_waiting=0), clock=clock)
+        app.state.fleet = Fleet(store, Writer(store.apply, endless(), most_waiting=0), clock=clock)
         answer: httpx.Response = receiver.post("/heartbeat", json=messages.slim())
     store.close()
 

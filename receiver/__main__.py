@@ -1,0 +1,273 @@
+"""
+Keys, from the command line of the machine that the database is on or reached from.
+
+    python -m receiver keys create --name acme --scope agent --servers 'acme_*' --expires 90d
+
+It works on the database itself, which FLEET_DATABASE_URL names, so that it needs no key.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from attrs import frozen
+from sqlalchemy import URL
+
+from contract import FleetError
+from contract.fields import format_moment, parse_moment
+from receiver.keys import Key, KeyScope, NewKey, digest, id_of, new_token
+from receiver.settings import read_settings
+from receiver.store import SqlStore, Store
+
+__all__ = ["main"]
+
+Say = Callable[[str], None]
+
+
+def _explain(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - a command speaks so
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    say: Say = print,
+    explain: Say = _explain,
+) -> int:
+    """
+    Do what is asked, and give back the exit status: 1 when it could not be done.
+
+    What is asked for is said, and what it means is explained, which is standard error.
+    Raises SystemExit for arguments that cannot be.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        url = read_settings(environ).database_url
+        if options.do is not _create and _is_missing(url):
+            explain(f"There is no database at {url}; is FLEET_DATABASE_URL that of the receiver?")
+            return 1
+        store = SqlStore(url)
+        try:
+            return int(options.do(_Desk(store, str(url), clock(), say, explain), options))
+        finally:
+            store.close()
+    except FleetError as error:
+        explain(str(error))
+        return 1
+
+
+def _is_missing(url: URL) -> bool:
+    """Whether a database would be made by looking for it."""
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+
+
+@frozen
+class _Desk:
+    """Where a command is carried out."""
+
+    store: Store
+    database: str
+    now: datetime
+    say: Say
+    explain: Say
+
+    def no_such_key(self, key_id: str) -> int:
+        self.explain(
+            f"There is no key {key_id!r} that is not revoked; see: python -m receiver keys list"
+        )
+        return 1
+
+
+def _create(desk: _Desk, options: argparse.Namespace) -> int:
+    asked = {"name": options.name, "scope": options.scope, "servers": options.servers}
+    if options.expires is not None:
+        asked["expires_at"] = format_moment(options.expires(desk.now))
+    key, token = NewKey.of(asked, now=desk.now).issue(now=desk.now)
+    desk.store.add_key(key)
+    desk.say(token)
+    desk.explain(
+        f"This is the key {key.id} for {key.name!r}. It is not shown again: keep it where only "
+        f"its holder can read it. Receivers on {desk.database} know it within seconds."
+    )
+    return 0
+
+
+def _list(desk: _Desk, _: argparse.Namespace) -> int:
+    keys = desk.store.all_keys()
+    if not keys:
+        desk.explain(
+            f"There are no keys in {desk.database}: only clients on the receiver's own machine "
+            "are served."
+        )
+        return 0
+    for line in _table([_TITLES, *(_row(key, desk.now) for key in keys)]):
+        desk.say(line)
+    return 0
+
+
+def _revoke(desk: _Desk, options: argparse.Namespace) -> int:
+    if not desk.store.revoke_key(options.key, desk.now):
+        return desk.no_such_key(options.key)
+    desk.explain(f"The key {options.key} is revoked. Receivers refuse it within seconds.")
+    return 0
+
+
+def _rotate(desk: _Desk, options: argparse.Namespace) -> int:
+    key = next((each for each in desk.store.all_keys() if each.id == options.key), None)
+    if key is None:
+        return desk.no_such_key(options.key)
+    expires_at = options.expires(desk.now) if options.expires else key.expires_at
+    if expires_at is not None and expires_at <= desk.now:
+        desk.explain(f"The key {key.id} has expired: give it another time with --expires")
+        return 1
+    token = new_token(key.id)
+    if not desk.store.rotate_key(key.id, digest(token), expires_at):
+        return desk.no_such_key(key.id)
+    desk.say(token)
+    desk.explain(
+        f"The key {options.key} has another secret, and its servers stay its own. "
+        "The one before is refused within seconds."
+    )
+    return 0
+
+
+def _hand_over(desk: _Desk, options: argparse.Namespace) -> int:
+    keys = {key.id: key for key in desk.store.all_keys()}
+    for key_id in (options.to, options.all_of):
+        if key_id is not None and key_id not in keys:
+            return desk.no_such_key(key_id)
+    ids = desk.store.owned(options.all_of) if options.all_of else options.server
+    reasons = [keys[options.to].why_not_own(server_id, desk.now) for server_id in ids]
+    for reason in dict.fromkeys(reason for reason in reasons if reason is not None):
+        desk.explain(reason)
+    if any(reasons):
+        return 1
+    handed = desk.store.hand_over(ids, options.to)
+    for server_id in ids:
+        desk.say(server_id if server_id in handed else f"{server_id}: there is no such server")
+    desk.explain(f"{len(handed)} of {len(ids)} servers belong to the key {options.to} now.")
+    return 0 if len(handed) == len(ids) else 1
+
+
+def _row(key: Key, now: datetime) -> tuple[str, ...]:
+    return (
+        key.id,
+        key.name,
+        key.scope.value,
+        key.servers if key.scope is KeyScope.AGENT else "",
+        key.standing(now),
+        _day(key.created_at),
+        _day(key.expires_at),
+        _minute(key.last_used_at),
+        str(key.messages),
+    )
+
+
+_TITLES = ("ID", "NAME", "SCOPE", "SERVERS", "STANDING", "CREATED", "EXPIRES", "USED", "MESSAGES")
+
+
+def _table(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield "  ".join(map(str.ljust, line, widths)).rstrip()
+
+
+def _day(moment: datetime | None) -> str:
+    return "never" if moment is None else moment.strftime("%Y-%m-%d")
+
+
+def _minute(moment: datetime | None) -> str:
+    return "never" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m receiver",
+        description="What is done on the database of a receiver, not through it.",
+        epilog="The database is that of FLEET_DATABASE_URL; receivers may be running.",
+    )
+    keys = parser.add_subparsers(required=True, metavar="keys").add_parser(
+        "keys", help="make, list and revoke the keys that a receiver asks for"
+    )
+    commands = keys.add_subparsers(required=True)
+
+    create = commands.add_parser("create", help="make a key, which is shown once")
+    create.add_argument("--name", required=True, help="whose it is, for people")
+    create.add_argument(
+        "--scope",
+        required=True,
+        choices=[scope.value for scope in KeyScope],
+        help="agent: send messages of servers; viewer: read; admin: all, and manage keys",
+    )
+    create.add_argument(
+        "--servers",
+        default="*",
+        metavar="PATTERN",
+        help="which server_ids an agent may write, such as 'acme_*'; all by default",
+    )
+    create.add_argument(
+        "--expires", type=_expiry, metavar="90d", help="after so many d, h or m, or at a time"
+    )
+    create.set_defaults(do=_create)
+
+    commands.add_parser("list", help="all keys, without their secrets").set_defaults(do=_list)
+
+    revoke = commands.add_parser("revoke", help="take a key back")
+    revoke.add_argument("key", type=_key, metavar="ID", help="or the whole key")
+    revoke.set_defaults(do=_revoke)
+
+    rotate = commands.add_parser("rotate", help="give a key another secret")
+    rotate.add_argument("key", type=_key, metavar="ID", help="or the whole key")
+    rotate.add_argument(
+        "--expires", type=_expiry, metavar="90d", help="from now on; as before by default"
+    )
+    rotate.set_defaults(do=_rotate)
+
+    hand_over = commands.add_parser("hand-over", help="let servers belong to another key")
+    which = hand_over.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--server", action="append", type=_text, metavar="SERVER_ID", help="may be repeated"
+    )
+    which.add_argument("--all-of", type=_key, metavar="ID", help="every server of a key")
+    hand_over.add_argument("--to", required=True, type=_key, metavar="ID", help="the key")
+    hand_over.set_defaults(do=_hand_over)
+    return parser
+
+
+def _key(text: str) -> str:
+    """The id, whichever was given; whoever is in a hurry has the whole key at hand."""
+    return _text(id_of(text))
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("expected text in UTF-8") from None
+    return text
+
+
+def _expiry(text: str) -> Callable[[datetime], datetime]:
+    if match := re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text):
+        length = timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return lambda now: now + length
+    try:
+        moment = parse_moment(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            "expected a length of time such as 90d, 12h or 30m, or a time such as "
+            "2027-01-31T12:00:00Z"
+        ) from None
+    return lambda _: moment
+
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What every request has: a name to find it by in the log; and every answer: careful headers."""
+
+import re
+from contextvars import ContextVar
+from secrets import token_hex
+
+from starlette.types import Message, Scope, Send
+
+__all__ = ["CAREFUL", "begin", "dressed", "request_id"]
+
+_HEADER = b"x-request-id"
+_IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+_handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
+
+begin = _handled.set
+"""Note which request its task handles from here on. It comes with each message: it is quick."""
+
+
+def request_id() -> str | None:
+    """The name of the request that is handled, such as its proxy has given it; None outside."""
+    scope = _handled.get()
+    return None if scope is None else _id_of(scope)
+
+
+def dressed(scope: Scope, send: Send) -> Send:
+    """Sends an answer to a request with all headers that it should have, where it lacks them."""
+
+    async def dress(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            present = {name for name, _ in headers}
+            more = [*CAREFUL, (_HEADER, _id_of(scope).encode())]
+            if scope.get("scheme") == "https":
+                more.append(_HTTPS_ONLY)
+            headers += [each for each in more if each[0] not in present]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return dress
+
+
+def _id_of(scope: Scope) -> str:
+    known: str | None = scope.get("request_id")
+    if known is None:
+        said = next((value for name, value in scope["headers"] if name == _HEADER), b"")
+        known = scope["request_id"] = said.decode() if _IS_ID(said) else token_hex(8)
+    return known
+
+
+CAREFUL = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (
+        b"permissions-policy",
+        b"camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
+_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")

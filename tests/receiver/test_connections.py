@@ -1,0 +1,547 @@
+"""Connections whose clients take their time, or send without end."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+import messages
+from receiver.app import create_app
+from receiver.connections import Careful, room
+from servers import Clock, Process, serve, wait_until
+
+POST = b"POST /echo HTTP/1.1\r\nHost: fleet\r\n"
+GET = b"GET /echo HTTP/1.1\r\nHost: fleet\r\n\r\n"
+LAST = b"GET /echo HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+
+
+class Hasty(Careful):
+    """With limits that a test can reach."""
+
+    head_bytes = 4096
+    message_bytes = 300_000
+    head_seconds = 0.6
+    unread_seconds = 0.4
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tells what it got; what is below /rude is answered without a look at the body."""
+    if scope["type"] == "lifespan":
+        return
+    body = b""
+    more = not scope["path"].startswith("/rude")
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        more = message["more_body"]
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1.5)
+    names = b",".join(name for name, _ in scope["headers"])
+    answer = b"<%d %s>" % (len(body), names)
+    if scope["path"] == "/large":
+        answer = bytes(50_000_000)
+    headers = [(b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with hasty() as port:
+        yield port
+
+
+@contextmanager
+def hasty(protocol: type[Careful] = Hasty, **options: Any) -> Iterator[int]:
+    with serve(app, http=protocol, lifespan="off", **options) as client:
+        assert client.base_url.port is not None
+        yield client.base_url.port
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        yield raw
+
+
+def rest(raw: socket.socket) -> bytes:
+    """What is still sent, until the other side hangs up."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := raw.recv(1_000_000):
+            received += piece
+    return received
+
+
+def send_all(raw: socket.socket, pieces: Iterator[bytes]) -> int:
+    """Send until there is no more, or the other side hangs up; how much it was."""
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            raw.sendall(piece)
+            sent += len(piece)
+    return sent
+
+
+def talk(port: int, *pieces: bytes, pause: float = 0.05) -> bytes:
+    """What is answered to pieces that are sent one after the other, and end with a last one."""
+    with connected(port) as raw:
+        for n, piece in enumerate(pieces):
+            time.sleep(pause if n else 0)
+            raw.sendall(piece)
+        return rest(raw)
+
+
+def header(length: int, n: int = 0) -> bytes:
+    return b"x-%04d: %s\r\n" % (n, b"v" * length)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"v" * 1000, header(20), b"\r\n " * 100, b"a:\r\n" * 10],
+    ids=["a long one", "many", "a folded one", "short ones"],
+)
+def test_endless_headers_are_not_kept(port: int, piece: bytes) -> None:
+    with connected(port) as raw:
+        raw.sendall(POST + b"X: ")
+        sent = send_all(raw, repeat(piece, 100_000))
+
+    assert sent < 10_000_000  # most of which nobody has read
+
+
+def test_endless_address_is_not_kept(port: int) -> None:
+    with connected(port) as raw:
+        for piece in [b"GET /", *[b"a" * 1000] * 5]:
+            raw.sendall(piece)
+            time.sleep(0.04)
+        answer = rest(raw)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b'"code":"headers_too_large"' in answer
+    assert b"application/problem+json" in answer
+    assert b"\r\nconnection: close\r\n" in answer
+    assert b"\r\nx-content-type-options: nosniff\r\n" in answer
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([header(1, n) for n in range(98)], 200),
+        ([header(1, n) for n in range(99)], 431),
+        ([header(4000)], 200),
+        ([header(4096)], 431),
+        ([header(1000, n) for n in range(4)], 200),
+        ([header(1000, n) for n in range(5)], 431),
+    ],
+)
+def test_headers_are_counted_and_measured(
+    port: int, headers: list[bytes], status: int, pause: float
+) -> None:
+    head = LAST[:-2] + b"".join(headers) + b"\r\n"
+    pieces = [head[: len(head) // 2], head[len(head) // 2 :]] if pause else [head]
+
+    answers = talk(port, *pieces, pause=pause)
+    later = talk(port, GET, *pieces, pause=0.05)
+
+    assert answers.startswith(b"HTTP/1.1 %d " % status)
+    assert 1 == answers.count(b"HTTP/1.1 ")
+    assert [b"200", b"%d" % status] == [part[:3] for part in later.split(b"HTTP/1.1 ")[1:]]
+
+
+def test_slow_headers_are_not_waited_for(port: int) -> None:
+    with connected(port) as raw:
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for n in range(40):
+                raw.sendall((POST * 2)[n : n + 1])
+                time.sleep(0.05)
+                others = httpx.get(f"http://127.0.0.1:{port}/echo", trust_env=False)
+                assert 200 == others.status_code
+                raw.settimeout(0)
+                with contextlib.suppress(BlockingIOError):
+                    answer = raw.recv(10_000)
+                    break
+                raw.settimeout(10)
+        waited = time.monotonic() - began
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"headers_too_slow"' in answer
+    assert 0.5 < waited < 5
+
+
+def test_headers_of_a_later_request_have_as_long(port: int) -> None:
+    with connected(port) as raw:
+        raw.sendall(GET)
+        time.sleep(0.4)
+        raw.sendall(GET[:10])
+        time.sleep(0.4)
+        raw.sendall(GET[10:] + GET)
+        time.sleep(0.1)
+        raw.sendall(GET[:10])
+        answers = rest(raw)
+    with connected(port) as raw:
+        raw.sendall(GET)
+        time.sleep(0.1)
+        raw.sendall(GET[:10])
+        answers += rest(raw)
+
+    assert [b"200"] * 3 + [b"408", b"200", b"408"] == [
+        part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]
+    ]
+
+
+@pytest.mark.parametrize("first", [b"", GET])
+@pytest.mark.parametrize("said", [b"", b"\r\n"])
+def test_who_asks_for_nothing_is_told_nothing(first: bytes, said: bytes) -> None:
+    with hasty(timeout_keep_alive=1) as port, connected(port) as raw:
+        raw.sendall(first)
+        time.sleep(0.1)
+        began = time.monotonic()
+        for _ in range(3):
+            raw.sendall(said)
+            time.sleep(0.05)
+        answers = rest(raw)
+        waited = time.monotonic() - began
+
+    assert (1 if first else 0) == answers.count(b"HTTP/1.1 ")
+    assert waited < 5
+
+
+def test_what_is_no_http_is_refused_with_a_document(port: int) -> None:
+    answer = talk(port, b"what?\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"malformed_request"' in answer
+
+
+def test_what_is_no_http_after_a_question_does_not_get_before_its_answer(port: int) -> None:
+    answer = talk(port, b"GET /slow HTTP/1.1\r\n\r\nwhat?\r\n\r\n")
+
+    assert b"malformed_request" not in answer
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_requests_come_one_after_the_other_in_any_pieces(port: int, pieces: int) -> None:
+    post = POST + b"Content-Length: 100000\r\n\r\n" + bytes(100_000)
+    small = POST + b"Content-Length: 5\r\n\r\nhello"
+    said = GET + small + post + GET + small + small + post + LAST
+    size = len(said) // pieces + 1
+
+    answers = talk(port, *(said[at : at + size] for at in range(0, len(said), size)), pause=0.02)
+
+    bodies = [part.split(b" ")[0] for part in answers.split(b"<")[1:]]
+    assert [b"0", b"5", b"100000", b"0", b"5", b"5", b"100000", b"0"] == bodies
+
+
+def test_what_comes_after_a_body_is_no_header(port: int) -> None:
+    end = b"0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+    whole = talk(port, CHUNKED + end + LAST)
+    later = talk(port, CHUNKED, end, LAST)
+
+    for answer in (whole, later):
+        assert b"<5 host,transfer-encoding>" in answer
+        assert answer.endswith(b"<0 host,connection>")
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/rude"])
+@pytest.mark.parametrize(
+    "endless",
+    [b"v" * 1000, b"a:\r\n" * 20],
+    ids=["one", "many"],
+)
+def test_endless_trailers_are_not_kept(port: int, path: bytes, endless: bytes) -> None:
+    with connected(port) as raw:
+        raw.sendall(CHUNKED.replace(b"/echo", path) + b"0\r\nX: ")
+        time.sleep(0.05)
+        sent = send_all(raw, repeat(endless, 100_000))
+
+    assert sent < 10_000_000
+
+
+@pytest.mark.parametrize("path", [b"/echo", b"/rude"])
+def test_many_trailers_are_not_kept_however_short(path: bytes) -> None:
+    class Roomy(Careful):
+        message_bytes = 10**9
+
+    with hasty(Roomy) as port, connected(port) as raw:
+        raw.sendall(CHUNKED.replace(b"/echo", path) + b"0\r\n")
+        time.sleep(0.05)
+        sent = send_all(raw, repeat(b"a:\r\n" * 1000, 10_000))
+
+    assert sent < 10_000_000
+
+
+def test_endless_chunk_extension_is_not_read(port: int) -> None:
+    with connected(port) as raw:
+        raw.sendall(CHUNKED + b"5;a=")
+        sent = send_all(raw, repeat(b"v" * 1000, 100_000))
+
+    assert sent < 10_000_000
+
+
+def test_endless_body_that_nobody_wants_is_not_read(port: int) -> None:
+    with connected(port) as raw:
+        raw.sendall(POST.replace(b"echo", b"rude") + b"Content-Length: 99999999999\r\n\r\n")
+        time.sleep(0.05)
+        sent = send_all(raw, repeat(bytes(1000), 100_000))
+
+    assert sent < 10_000_000
+
+
+def test_slow_body_that_nobody_wants_is_not_waited_for(port: int) -> None:
+    with connected(port) as raw:
+        raw.sendall(POST.replace(b"echo", b"rude") + b"Content-Length: 1000\r\n\r\n")
+        began = time.monotonic()
+        for _ in range(100):
+            if not send_all(raw, iter([b"a"])):
+                break
+            time.sleep(0.05)
+        waited = time.monotonic() - began
+
+    assert 0.5 < waited < 5
+
+
+def test_body_that_nobody_wants_is_read_to_its_end(port: int) -> None:
+    rude = POST.replace(b"echo", b"rude") + b"Content-Length: 10\r\n\r\n"
+
+    answers = talk(port, rude, b"hello", b"hello", LAST, pause=0.05)
+
+    assert 2 == answers.count(b"HTTP/1.1 200 ")
+
+
+def test_slow_body_is_a_matter_of_the_app(sqlite_url: str, clock: Clock) -> None:
+    environ = {"FLEET_DATABASE_URL": sqlite_url}
+    receiver = create_app(environ=environ, clock=clock, body_seconds=1.0)
+    head = b"POST /heartbeat HTTP/1.1\r\nContent-Type: application/json\r\n"
+    with serve(receiver, http=Hasty) as client, connected(client.base_url.port or 0) as raw:
+        raw.sendall(head + b"Content-Length: 100\r\n\r\n")
+        for _ in range(4):
+            time.sleep(0.1)
+            raw.sendall(b" ")
+        answer = rest(raw)
+        taken = client.post("/heartbeat", json=messages.heartbeat())
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_too_slow" in answer
+    assert 200 == taken.status_code
+
+
+def test_answer_that_nobody_reads_is_not_kept() -> None:
+    seen: list[Careful] = []
+
+    class Seen(Hasty):
+        def connection_lost(self, exc: Exception | None) -> None:
+            seen.append(self)
+            super().connection_lost(exc)
+
+    with hasty(Seen) as port, connected(port) as raw:
+        raw.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+        wait_until(lambda: bool(seen))
+        assert len(rest(raw)) < 50_000_000
+
+
+def test_answer_that_is_read_slowly_is_sent_to_the_end(port: int) -> None:
+    with connected(port) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 300_000)
+        raw.sendall(b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n")
+        received = 0
+        while piece := raw.recv(1_000_000):
+            received += len(piece)
+            time.sleep(0.01)
+
+    assert received > 50_000_000
+
+
+def of_room(connections: int) -> type[Careful]:
+    class Small(Careful):
+        room = staticmethod(lambda: connections)
+
+    return Small
+
+
+def is_open(raw: socket.socket) -> bool:
+    raw.settimeout(0.01)
+    try:
+        return raw.recv(10_000) != b""
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+    finally:
+        raw.settimeout(10)
+
+
+def test_who_is_idle_for_longest_makes_room() -> None:
+    with hasty(of_room(5)) as port, ExitStack() as stack:
+        busy = stack.enter_context(connected(port))
+        busy.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        slow = stack.enter_context(connected(port))
+        slow.sendall(GET[:10])
+        time.sleep(0.05)
+        kept = stack.enter_context(connected(port))
+        kept.sendall(GET)
+        assert kept.recv(10_000).startswith(b"HTTP/1.1 200 ")
+        time.sleep(0.05)
+        others = []
+        states = []
+        for _ in range(5):
+            others.append(stack.enter_context(connected(port)))
+            time.sleep(0.05)
+            states.append([is_open(each) for each in (slow, kept, *others)])
+
+        assert [
+            [True, True, True],
+            [True, True, True, True],
+            [False, True, True, True, True],
+            [False, False, True, True, True, True],
+            [False, False, False, True, True, True, True],
+        ] == states
+        assert busy.recv(10_000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_is_served_is_not_put_out() -> None:
+    with hasty(of_room(3)) as port, ExitStack() as stack:
+        busy = [stack.enter_context(connected(port)) for _ in range(3)]
+        for each in busy:
+            each.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        time.sleep(0.1)
+        newest = stack.enter_context(connected(port))
+        assert not is_open(newest) or not is_open(newest)
+        answers = [each.recv(10_000) for each in busy]
+        assert all(each.startswith(b"HTTP/1.1 200 ") for each in answers)
+
+
+def test_a_crowd_puts_out_no_more_than_it_must() -> None:
+    with hasty(of_room(50)) as port, ExitStack() as stack:
+        crowd = [stack.enter_context(connected(port)) for _ in range(80)]
+        time.sleep(0.4)
+
+        assert 50 == sum(is_open(each) for each in crowd)
+
+
+class Wire(asyncio.Transport):
+    """One that takes its time to close."""
+
+    closing = False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+
+def test_who_is_put_out_already_makes_room() -> None:
+    async def scene() -> list[int]:
+        config = uvicorn.Config(app, log_config=None)
+        state = ServerState()
+        wires = []
+        closed = []
+        for _ in range(104):
+            wires.append(Wire())
+            of_room(100)(config, state, {}).connection_made(wires[-1])
+            closed.append(sum(wire.closing for wire in wires))
+        return closed
+
+    assert [0, 2, 2, 4, 4] == asyncio.run(scene())[99:]
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"),
+    [(256, 192), (1024, 768), (1_000_000, 10_000), (resource.RLIM_INFINITY, 10_000)],
+)
+def test_room_is_as_large_as_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, descriptors: int, connections: int
+) -> None:
+    monkeypatch.setattr("receiver.connections.getrlimit", lambda _: (descriptors, descriptors))
+
+    assert connections == room.__wrapped__()
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """For a process that is started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (160, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers=2",)])
+def test_descriptors_never_run_out(
+    tmp_path: Path, workers: tuple[str, ...], few_descriptors: None
+) -> None:
+    receiver = Process(tmp_path, "--http=receiver.connections:Careful", *workers)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    receiver.wait_until_healthy()
+    with ExitStack() as stack:
+        for n in range(600):
+            raw = stack.enter_context(connected(receiver.port))
+            with contextlib.suppress(ConnectionError):
+                raw.sendall(GET if n % 2 else GET[:20])
+        answers = [httpx.get(f"{receiver.url}/health", trust_env=False) for _ in range(10)]
+        taken = httpx.post(f"{receiver.url}/heartbeat", json=messages.heartbeat(), trust_env=False)
+    receiver.terminate()
+    receiver.wait()
+    log = receiver.log.read_text()
+
+    assert {200} == {each.status_code for each in (*answers, taken)}
+    assert "Errno" not in log
+    assert "Traceback" not in log
+
+
+def test_nothing_of_it_is_there_that_is_not_asked_for() -> None:
+    script = "import sys, receiver.app; sys.exit('receiver.connections' in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode
+
+
+def test_uvicorn_is_made_as_it_was() -> None:
+    """What is relied upon, beside what the other tests show."""
+    made: list[Careful] = []
+
+    class Made(Careful):
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            made.append(self)
+
+    with hasty(Made) as port:
+        talk(port, LAST)
+
+    (protocol,) = made
+    overridden: list[Callable[..., object]] = [
+        HttpToolsProtocol.connection_made,
+        HttpToolsProtocol.data_received,
+        HttpToolsProtocol.on_headers_complete,
+        HttpToolsProtocol.send_400_response,
+    ]
+    assert {name for each in overridden for name in [each.__name__]} <= {*vars(HttpToolsProtocol)}
+    assert protocol.cycle.scope is protocol.scope
+    assert protocol.scope["headers"] == protocol.headers
+    assert {"more_body", "response_complete"} <= {*vars(protocol.cycle)}
+    assert {"url", "connections", "timeout_keep_alive_task", "timeout_keep_alive"} <= {
+        *vars(protocol)
+    }

@@ -1,0 +1,350 @@
+"""`python -m receiver keys`, on a database that a receiver may be using."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from attrs import evolve
+from sqlalchemy import make_url
+
+from contract import Heartbeat
+from keyring import expired, made
+from receiver.__main__ import main
+from receiver.batch import Incoming
+from receiver.keys import Keyring
+from receiver.store import SqlStore
+from servers import Clock
+
+
+class Said(NamedTuple):
+    """The exit status, what was said, and what was explained."""
+
+    status: int
+    said: list[str]
+    explained: str
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """A quick one: the store is tested on all."""
+    return sqlite_url
+
+
+@pytest.fixture
+def command(database_url: str, clock: Clock) -> "Command":
+    return Command(database_url, clock)
+
+
+class Command:
+    def __init__(self, database_url: str, clock: Clock) -> None:
+        self._environ = {"FLEET_DATABASE_URL": database_url}
+        self._clock = clock
+
+    def __call__(self, *arguments: str) -> Said:
+        said: list[str] = []
+        explained: list[str] = []
+        status = main(
+            ["keys", *arguments],
+            environ=self._environ,
+            clock=self._clock,
+            say=said.append,
+            explain=explained.append,
+        )
+        return Said(status, said, "\n".join(explained))
+
+
+def test_key_is_said_alone_and_once(store: SqlStore, command: Command, database_url: str) -> None:
+    status, (token,), explained = command("create", "--name", "acme", "--scope", "viewer")
+
+    (key,) = store.all_keys()
+    assert key == Keyring([key]).find(token.encode())
+    assert 0 == status
+    assert (
+        f"This is the key {key.id} for 'acme'. It is not shown again: keep it where only its "
+        f"holder can read it. Receivers on {database_url} know it within seconds."
+    ) == explained
+
+
+def test_key_is_made_as_it_is_asked_for(store: SqlStore, command: Command, clock: Clock) -> None:
+    options = ("--scope", "agent", "--servers", "acme_*", "--expires", "90d")
+    command("create", "--name", "acme", *options)
+
+    (key,) = store.all_keys()
+    assert ("acme", "agent", "acme_*", clock.now + timedelta(days=90)) == (
+        key.name,
+        key.scope.value,
+        key.servers,
+        key.expires_at,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("1d", timedelta(days=1)),
+        ("12h", timedelta(hours=12)),
+        ("30m", timedelta(minutes=30)),
+        ("2026-02-01T12:00:00+00:00", timedelta(days=1)),
+    ],
+)
+def test_expiry_is_a_length_of_time_or_a_time(
+    text: str, length: timedelta, store: SqlStore, command: Command, clock: Clock
+) -> None:
+    command("create", "--name", "a", "--scope", "viewer", "--expires", text)
+
+    (key,) = store.all_keys()
+    assert clock.now + length == key.expires_at
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--scope", "root"), "invalid choice: 'root'"),
+        (("--scope", "agent", "--expires", "soon"), "expected a length of time such as 90d"),
+        (("--scope", "agent", "--expires", "0d"), "expected a length of time such as 90d"),
+        ((), "the following arguments are required: --scope"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    options: tuple[str, ...], said: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command("create", "--name", "a", *options)
+
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "explained"),
+    [
+        (("--name", ""), 'name: expected 1 to 100 printable characters, got ""'),
+        (("--name", "a", "--servers", ""), "servers: expected 1 to 255 printable characters"),
+        (("--name", "a", "--expires", "2026-01-01T00:00:00Z"), "expires_at: is over already"),
+    ],
+)
+def test_key_that_cannot_be_is_not_made(
+    options: tuple[str, ...], explained: str, store: SqlStore, command: Command
+) -> None:
+    answer = command("create", "--scope", "agent", *options)
+
+    assert (1, []) == answer[:2]
+    assert explained in answer.explained
+    assert [] == store.all_keys()
+
+
+def test_list_shows_everything_but_secrets(store: SqlStore, command: Command, clock: Clock) -> None:
+    agent, token = made("agent", servers="acme_*", name="acme")
+    store.add_key(evolve(agent, id="agent00000", expires_at=clock.now + timedelta(days=1)))
+    viewer = evolve(made("viewer")[0], id="viewer0000", created_at=clock.now + timedelta(1))
+    store.add_key(viewer)
+    store.note_uses({"agent00000": 12}, clock.now)
+    store.revoke_key("viewer0000", clock.now)
+
+    status, lines, _ = command("list")
+
+    assert 0 == status
+    rows = """
+ID          NAME    SCOPE   SERVERS  STANDING  CREATED     EXPIRES     USED              MESSAGES
+agent00000  acme    agent   acme_*   active    2026-01-31  2026-02-01  2026-01-31 12:00  12
+viewer0000  viewer  viewer           revoked   2026-02-01  never       never             0
+"""
+    assert rows.strip().splitlines() == lines
+    assert not any(token.rpartition("_")[2] in line for line in lines)
+
+
+def test_empty_list_says_what_that_means(
+    store: SqlStore, command: Command, database_url: str
+) -> None:
+    said = (
+        f"There are no keys in {database_url}: only clients on the receiver's own machine are "
+        "served."
+    )
+
+    assert (0, [], said) == command("list")
+
+
+def test_key_is_revoked_once(store: SqlStore, command: Command, clock: Clock) -> None:
+    key, _ = made("viewer")
+    store.add_key(key)
+
+    first, second = command("revoke", key.id), command("revoke", key.id)
+
+    assert (0, 1) == (first.status, second.status)
+    assert "no key" in second.explained
+    assert [clock.now] == [each.revoked_at for each in store.all_keys()]
+
+
+def test_key_is_rotated(store: SqlStore, command: Command) -> None:
+    key, old = made("agent")
+    store.add_key(key)
+
+    status, (new,), _ = command("rotate", key.id)
+
+    ring = Keyring(store.all_keys())
+    assert 0 == status
+    assert [None, key.id] == [
+        found and found.id for found in map(ring.find, (old.encode(), new.encode()))
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("revoke", "a"), ("rotate", "a")])
+def test_only_a_new_key_makes_a_database(
+    arguments: tuple[str, ...], command: Command, tmp_path: Path
+) -> None:
+    """In another folder there is another one, and whoever does not notice believes what it says."""
+    status, said, explained = command(*arguments)
+
+    assert (1, []) == (status, said)
+    assert explained.startswith("There is no database at sqlite:///")
+    assert "FLEET_DATABASE_URL" in explained
+    assert [] == [*tmp_path.iterdir()]
+
+
+def test_password_of_a_database_is_not_shown(postgresql_url: str, clock: Clock) -> None:
+    url = make_url(postgresql_url).set(password="hunter2")
+    environ = {"FLEET_DATABASE_URL": url.render_as_string(hide_password=False)}
+    explained: list[str] = []
+
+    main(["keys", "list"], environ=environ, clock=clock, explain=explained.append)
+
+    assert "hunter2" not in "".join(explained)
+    assert "***" in "".join(explained)
+
+
+@pytest.mark.parametrize("what", ["revoke", "rotate"])
+def test_key_that_there_is_not_is_named(what: str, store: SqlStore, command: Command) -> None:
+    said = "There is no key 'nobody' that is not revoked; see: python -m receiver keys list"
+
+    assert (1, [], said) == command(what, "nobody")
+
+
+def test_whole_key_does_for_its_id(store: SqlStore, command: Command, clock: Clock) -> None:
+    """Whoever finds a key somewhere has it whole, and is in a hurry."""
+    key, token = made("viewer")
+    store.add_key(key)
+
+    answer = command("revoke", token)
+
+    assert 0 == answer.status
+    assert token.rpartition("_")[2] not in answer.explained
+    assert [clock.now] == [each.revoked_at for each in store.all_keys()]
+
+
+def test_expired_key_is_rotated_with_another_time(
+    store: SqlStore, command: Command, clock: Clock
+) -> None:
+    key = expired(made("agent")[0])
+    store.add_key(key)
+
+    without = command("rotate", key.id)
+    with_time = command("rotate", key.id, "--expires", "90d")
+
+    said = f"The key {key.id} has expired: give it another time with --expires"
+    assert (1, [], said) == without
+    assert 0 == with_time.status
+    (rotated,) = store.all_keys()
+    assert clock.now + timedelta(days=90) == rotated.expires_at
+    assert rotated == Keyring([rotated]).find(with_time.said[0].encode())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("revoke", "\udcff"),
+        ("hand-over", "--server", "\udcff", "--to", "a"),
+        ("hand-over", "--server", "a", "--to", "\udcff"),
+    ],
+)
+def test_argument_that_is_no_text_is_said(
+    arguments: tuple[str, ...], command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command(*arguments)
+
+    assert "expected text in UTF-8" in capsys.readouterr().err
+
+
+def test_servers_are_handed_to_no_key_that_cannot_write_them(
+    store: SqlStore, command: Command, clock: Clock
+) -> None:
+    owner, other = made("agent")[0], made("agent", servers="b*")[0]
+    for key in (owner, other):
+        store.add_key(key)
+    ids = ("a", "b", "c")
+    store.apply([Incoming(Heartbeat(server_id=each), clock.now, owner) for each in ids])
+
+    answer = command("hand-over", "--all-of", owner.id, "--to", other.id)
+
+    said = f"The key {other.id} covers only servers that match 'b*'."
+    assert (1, [], said) == answer
+    assert [*ids] == store.owned(owner.id)
+
+
+def test_revoked_key_is_not_rotated(store: SqlStore, command: Command, clock: Clock) -> None:
+    key, _ = made("viewer")
+    store.add_key(key)
+    store.revoke_key(key.id, clock.now)
+
+    assert 1 == command("rotate", key.id).status
+
+
+def test_servers_are_handed_over(store: SqlStore, command: Command, clock: Clock) -> None:
+    one, _ = made("agent")
+    other, _ = made("agent")
+    for key in (one, other):
+        store.add_key(key)
+    store.apply([Incoming(Heartbeat(server_id=each), clock.now, one) for each in ("a", "b", "c")])
+
+    single = command("hand-over", "--server", "a", "--server", "unknown", "--to", other.id)
+    rest = command("hand-over", "--all-of", one.id, "--to", other.id)
+
+    assert (1, ["a", "unknown: there is no such server"]) == single[:2]
+    assert f"1 of 2 servers belong to the key {other.id} now." == single.explained
+    assert (0, ["b", "c"]) == rest[:2]
+    assert ["a", "b", "c"] == store.owned(other.id)
+
+
+def test_servers_are_handed_to_nobody_who_is_not_there(store: SqlStore, command: Command) -> None:
+    key, _ = made("agent")
+    store.add_key(key)
+
+    answers = [
+        command("hand-over", "--server", "a", "--to", "nobody"),
+        command("hand-over", "--all-of", "nobody", "--to", key.id),
+    ]
+
+    assert [(1, [])] * 2 == [answer[:2] for answer in answers]
+
+
+def test_database_that_cannot_be_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["keys", "list"], environ={"FLEET_DATABASE_URL": "mysql://"})
+
+    assert 1 == status
+    assert "FLEET_DATABASE_URL: expected the address" in capsys.readouterr().err
+
+
+def test_command_is_run_as_people_do(tmp_path: Path) -> None:
+    """The key alone on standard output, so that a script can take it from there."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "receiver", "keys", "create"),
+            *("--name", "first", "--scope", "admin"),
+        ],
+        cwd=tmp_path,
+        env={
+            "FLEET_DATABASE_URL": f"sqlite:///{tmp_path / 'fleet.db'}",
+            "PYTHONPATH": ":".join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    store = SqlStore(make_url(f"sqlite:///{tmp_path / 'fleet.db'}"))
+    (key,) = store.all_keys()
+    store.close()
+    assert key == Keyring([key]).find(ran.stdout.removesuffix("\n").encode())
+    assert ran.stderr.startswith(f"This is the key {key.id} for 'first'.")
