@@ -72,6 +72,36 @@ def monitoring(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """What a receiver stands by whatever it is sent; FLEET_ATTACK_EXAMPLES=10 tries ten times."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["attacks"])
+    session.run("pytest", "tests/attacks", *session.posargs)
+
+
+@nox.session
+def operations(session: nox.Session) -> None:
+    """What is in deploy/ and docs/operations.md, with the proxies that the machine has."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["operations"])
+    session.run("pytest", "tests/operations", *session.posargs)
+
+
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Whether a locked version has a known vulnerability; skipped where nobody can tell."""
+    groups = nox.project.dependency_groups(PYPROJECT, "audit")
+    session.install("--constraint", CONSTRAINTS, *groups)
+    said = session.run(
+        *("python", "-I", HERE / "tests/project/audit.py", CONSTRAINTS),
+        silent=True,
+        success_codes=[0, 75],
+    )
+    assert isinstance(said, str)
+    if "Nothing was checked" in said:
+        session.skip(said.strip())
+    session.log(said.strip())
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, which room may import which, and what OCA asks of an addon."""
     install(session, extras=["client", "receiver", "postgres"], groups=["lint"])

@@ -1,0 +1,67 @@
+"""
+Receivers to attack: one without keys, as it is started at first, and one that asks for them,
+whose connections are careful.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import receiver
+from attacks.law import Target
+from postgres import Postgres, running_postgres
+from receiver.__main__ import main
+from receiver.app import create_app
+from receiver.connections import Careful
+from servers import ANY_PAUSE_SECONDS, Clock, serve
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="module", params=["keyless on SQLite", "keyed on PostgreSQL"])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    """A receiver that listens, of either sort; what tests do to it stays for the next."""
+    folder = tmp_path_factory.mktemp("receiver")
+    with ExitStack() as stack:
+        if request.param == "keyless on SQLite":
+            url = f"sqlite:///{folder / 'fleet.db'}"
+        else:
+            postgres: Postgres = request.getfixturevalue("postgres")
+            url = postgres.url(stack.enter_context(postgres.new_database()))
+        environ = {"FLEET_DATABASE_URL": url, "FLEET_MESSAGES_PER_MINUTE": "1000000"}
+        key = None if "keyless" in request.param else make_key(environ)
+        app = create_app(environ=environ, clock=Clock(), absence_seconds=ANY_PAUSE_SECONDS)
+        client = stack.enter_context(serve(app, http="auto" if key is None else Careful))
+        hidden = [url, folder, Path(receiver.__file__).parent, sys.prefix, *([key] if key else [])]
+        assert client.base_url.port is not None
+        yield Target(
+            host=client.base_url.host,
+            port=client.base_url.port,
+            key=key,
+            hidden=tuple(str(each).encode() for each in hidden),
+        )
+
+
+@pytest.fixture
+def target(running: Target) -> Iterator[Target]:
+    """The receiver, which outlives what a test does to it."""
+    with running.kept_alive():
+        yield running
+
+
+def make_key(environ: dict[str, str]) -> str:
+    """A key that may do everything."""
+    said: list[str] = []
+    arguments = ["keys", "create", "--name", "attacker", "--scope", "admin"]
+    assert 0 == main(arguments, environ=environ, say=said.append)
+    (key,) = said
+    return key

@@ -1,0 +1,225 @@
+"""What every answer to an attack keeps to, whatever was sent."""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+from hypothesis import HealthCheck, settings
+
+import messages
+
+__all__ = ["Answer", "Target", "searched", "split_answers"]
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+MORE = int(os.environ.get("FLEET_ATTACK_EXAMPLES", "1"))
+"""How many times as many examples are tried; as many as one of them the same every time."""
+
+PATIENCE_SECONDS = 10.0
+QUIET_SECONDS = 2.0
+
+_LEAKS = re.compile(
+    rb"Traceback \(most recent|\bFile \\?\"/|site-packages|sqlalche|sqlite3\.|psycopg|\[SQL"
+    rb"|SELECT .{1,200}FROM |INSERT INTO|DELETE FROM|UPDATE servers",
+    re.DOTALL,
+)
+_PAGES = ("/?", "/timeline", "/server/", "/sign-")
+_HTTP_REFUSED = b"Invalid HTTP request received."
+
+
+@frozen(kw_only=True)
+class Answer:
+    """
+    An answer as it came over the wire.
+
+    Attributes:
+        headers: The last of each name, which is in small letters.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def kind(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@frozen(kw_only=True)
+class Target:
+    """
+    A receiver that is attacked.
+
+    Attributes:
+        key: What it asks for; None when it has no keys.
+        hidden: What no answer may hold.
+    """
+
+    host: str
+    port: int
+    key: str | None = field(repr=False)
+    hidden: tuple[bytes, ...] = field(repr=False)
+    _kept: list[bytes] = field(factory=list, init=False, repr=False, eq=False)
+    """All that is kept, as long as nothing was sent since that could have changed it."""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What lets somebody in."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def ask(
+        self,
+        method: str,
+        target: str | bytes,
+        body: bytes | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> Answer:
+        """
+        Send a request, every byte of its target as it is, and judge the answer.
+
+        The law is broken where it changed what it was refused to change.
+        """
+        if method == "GET":
+            return self._answer(method, target, body, headers)
+        before = self._kept[:] or self.records()
+        answer = self._answer(method, target, body, headers)
+        self._kept[:] = self.records() if answer.status >= 400 else []
+        assert answer.status < 400 or before == self._kept
+        return answer
+
+    def _answer(
+        self,
+        method: str,
+        target: str | bytes,
+        body: bytes | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> Answer:
+        said = {"Host": "localhost", "Connection": "close", **self.headers, **(headers or {})}
+        if body is not None:
+            said = {"Content-Type": "application/json", "Content-Length": str(len(body)), **said}
+        raw = b"%b %b HTTP/1.1\r\n" % (_bytes(method), _bytes(target))
+        raw += b"".join(b"%b: %b\r\n" % (_bytes(n), _bytes(v)) for n, v in said.items())
+        (answer,) = split_answers(self.exchange(raw + b"\r\n" + (body or b"")))
+        self.judge(answer, is_page=_is_page(_bytes(target)))
+        return answer
+
+    def post(self, path: str, message: object) -> Answer:
+        return self.ask("POST", path, json.dumps(message).encode())
+
+    def send(self, raw: bytes, *, is_page: bool = False) -> list[Answer]:
+        """Send bytes, and judge all that is answered until it hangs up."""
+        self._kept.clear()
+        answers = split_answers(self.exchange(raw))
+        for answer in answers:
+            self.judge(answer, is_page=is_page)
+        return answers
+
+    def exchange(self, raw: bytes) -> bytes:
+        """What comes back for bytes, until it hangs up or says no more."""
+        with socket.create_connection((self.host, self.port), PATIENCE_SECONDS) as connection:
+            answer = b""
+            with suppress(OSError):  # it has hung up on us, perhaps with an answer
+                connection.sendall(raw)
+            try:
+                while piece := connection.recv(1 << 20):
+                    answer += piece
+                    connection.settimeout(QUIET_SECONDS)
+            except TimeoutError:
+                assert answer, "no answer"
+            except ConnectionResetError:
+                pass
+        return answer
+
+    def judge(self, answer: Answer, *, is_page: bool = False) -> None:
+        """An answer may refuse, but neither fail nor tell of what is behind it."""
+        assert answer.status < 500, answer
+        everything = answer.body + repr(answer.headers).encode()
+        assert _LEAKS.search(everything) is None, answer
+        for secret in self.hidden:
+            assert secret not in everything, answer
+        if answer.status < 400 or (answer.status == 400 and answer.body == _HTTP_REFUSED):
+            return
+        if is_page and answer.kind == "text/html":
+            return
+        assert "application/problem+json" == answer.kind, answer
+        problem = answer.json()
+        assert {"type", "title", "status", "detail", "code"} <= set(problem)
+        assert answer.status == problem["status"]
+        assert all(isinstance(problem[name], str) for name in ("title", "detail", "code"))
+
+    def records(self) -> list[bytes]:
+        """All that is kept: the servers that are listed and that are not, and the last event."""
+        paths = ("/servers?limit=1000", "/servers?limit=1000&state=superseded", "/events?limit=1")
+        parts = [self.ask("GET", path).body for path in paths]
+        assert all(part.endswith(b'"next_cursor":null}') for part in parts[:2])
+        return parts
+
+    def servers(self) -> dict[str, Any]:
+        """The records of all servers that are listed, by their names."""
+        listed = self.ask("GET", "/servers?limit=1000").json()["servers"]
+        return {each["server_id"]: each for each in listed}
+
+    def count_of(self, server_id: str) -> int:
+        """How many heartbeats of a server it has taken in."""
+        answer = self.ask("GET", f"/servers/{server_id}")
+        return int(answer.json()["heartbeat_count"]) if answer.status == 200 else 0
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Whatever happens in it, the receiver is healthy after it and takes a heartbeat."""
+        yield
+        assert "healthy" == self.ask("GET", "/health").json()["status"]
+        self._kept.clear()
+        message = json.dumps(messages.slim(server_id="canary")).encode()
+        beat = self._answer("POST", "/heartbeat", message)
+        assert (200, "canary") == (beat.status, beat.json()["server_id"])
+
+
+def searched(examples: int) -> Callable[[Test], Test]:
+    """A test with so many examples, the same every time unless more are asked for."""
+    return settings(
+        max_examples=examples * MORE,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[*HealthCheck],
+    )
+
+
+def split_answers(raw: bytes) -> list[Answer]:
+    """The answers in what came over a connection."""
+    answers = []
+    while raw:
+        head, end, rest = raw.partition(b"\r\n\r\n")
+        assert end, raw
+        first, *lines = head.decode("latin-1").split("\r\n")
+        version, status = first.split(" ")[:2]
+        assert "HTTP/1.1" == version, raw
+        said = [each.partition(":") for each in lines]
+        headers = {name.lower(): value.strip() for name, _, value in said}
+        is_bare = status.startswith("1")  # 100 Continue is but a word between
+        length = 0 if is_bare else int(headers.get("content-length", len(rest)))
+        answers.append(Answer(status=int(status), headers=headers, body=rest[:length]))
+        raw = rest[length:]
+    return answers
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
+
+
+def _is_page(target: bytes) -> bool:
+    path = target.decode("latin-1")
+    return path == "/" or path.startswith(_PAGES)

@@ -1,0 +1,44 @@
+"""Every call that the receiver describes, asked in every way that the description allows."""
+
+from typing import Any
+
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from attacks.law import Answer, Target, searched
+from receiver.openapi import document
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+# A stream of events never ends, so it is tried elsewhere.
+schema = schemathesis.openapi.from_dict(document()).exclude(path="/events/stream")
+
+
+@schema.parametrize()
+@searched(20)
+def test_answers_are_as_described(case: schemathesis.Case[Any], running: Target) -> None:
+    before = running.records()
+
+    response = case.call(base_url=running.url, headers=running.headers)
+
+    case.validate_response(response, checks=CHECKS)
+    answer = Answer(
+        status=response.status_code,
+        headers={name.lower(): values[0] for name, values in response.headers.items()},
+        body=response.content,
+    )
+    running.judge(answer)
+    if answer.status >= 400:
+        assert before == running.records()
