@@ -1,11 +1,12 @@
 """What the receiver must reach."""
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from attrs import field, frozen
 
 from scale import Cost
-from throughput import Throughput
+from throughput import KEYED, Throughput
 
 __all__ = ["Bar", "bars"]
 
@@ -49,6 +50,9 @@ def _of_throughput(throughput: Sequence[Throughput]) -> Iterator[Bar]:
     yield _at_least(
         0.6, by_name["PostgreSQL"].rate_to_plain, "PostgreSQL: heartbeats/s, plain handler = 1"
     )
+    beside = zip(by_name[KEYED].rounds, sqlite.rounds, strict=True)
+    to_open = median(keyed.per_second / without.per_second for keyed, without in beside)
+    yield _at_least(0.95, to_open, f"{KEYED}: heartbeats/s, without one = 1")
     batches = by_name["SQLite, batches"]
     yield _at_least(20_000, batches.heartbeats_per_second, "SQLite, batches: heartbeats/s")
 

@@ -1,11 +1,14 @@
 """Where servers run side by side until the measuring is over."""
 
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from postgres import Postgres
 from processes import Server, running
@@ -31,21 +34,43 @@ class Laboratory:
     def plain_handler(self) -> Server:
         return self._running.enter_context(running("plain:app", folder=self.folder))
 
-    def receiver(self, database: str, name: str) -> Server:
-        """A receiver with an empty database of its own."""
+    def receiver(self, database: str, name: str, *, keys: bool = False) -> Server:
+        """A receiver with an empty database of its own, and with keys if it is to have any."""
         if database == "SQLite":
             url = f"sqlite:///{self.folder / name}.db"
         else:
             self._postgres.create_database(name)
             url = self._postgres.url(name)
-        return self._running.enter_context(
-            running("receiver.app:app", folder=self.folder, FLEET_DATABASE_URL=url)
-        )
+        settings = {"FLEET_DATABASE_URL": url, **_UNLIMITED}
+        made = {scope: _key(scope, settings) for scope in ("agent", "admin") if keys}
+        server = running("receiver.app:app", folder=self.folder, **settings)
+        return evolve(self._running.enter_context(server), keys=made)
 
     def settle(self, database: str, name: str) -> None:
         """Do at once what PostgreSQL does by itself within minutes after a table was filled."""
         if database == "PostgreSQL":
             self._postgres.sql("VACUUM ANALYZE", database=name)
+
+
+def _key(scope: str, settings: Mapping[str, str]) -> str:
+    """A new key, made as an operator makes one."""
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "receiver", "keys", "create"),
+            *("--name", scope, "--scope", scope),
+        ],
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return made.stdout.strip()
+
+
+_UNLIMITED = {
+    f"FLEET_{name}": "999999999"
+    for name in ("MESSAGES_PER_MINUTE", "CHANGES_PER_HOUR", "SERVERS_PER_KEY")
+}
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from attrs import frozen
+from attrs import field, frozen
 
 __all__ = ["BenchmarkFailed", "Server", "cores", "pinned", "running"]
 
@@ -25,10 +25,16 @@ class BenchmarkFailed(Exception):
 
 @frozen(kw_only=True)
 class Server:
-    """A server under uvicorn, in a process of its own."""
+    """
+    A server under uvicorn, in a process of its own.
+
+    Attributes:
+        keys: The keys that it asks for, by what they are for; none when it asks for none.
+    """
 
     url: str
     pid: int
+    keys: Mapping[str, str] = field(factory=dict, hash=False)
 
     def memory(self) -> tuple[int, int]:
         """Bytes it holds: resident, and its share of what it shares with others."""

@@ -16,7 +16,7 @@ _PATIENCE_SECONDS = 60.0
 
 def fill(server: Server, traffic: Traffic) -> None:
     """Let every server of the fleet be heard once."""
-    with _client(server) as client:
+    with _client(server, "agent") as client:
         for body in traffic.batch_bodies():
             answer = client.post(
                 "/heartbeats",
@@ -65,5 +65,10 @@ def _get(client: httpx.Client, path: str) -> Any:
     return answer.json()
 
 
-def _client(server: Server) -> httpx.Client:
-    return httpx.Client(base_url=server.url, timeout=_PATIENCE_SECONDS, trust_env=False)
+def _client(server: Server, scope: str = "admin") -> httpx.Client:
+    """Who asks with the key for that, if the receiver asks for any."""
+    key = server.keys.get(scope)
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return httpx.Client(
+        base_url=server.url, headers=headers, timeout=_PATIENCE_SECONDS, trust_env=False
+    )

@@ -11,9 +11,10 @@ from processes import BenchmarkFailed, Server
 from traffic import Load, Traffic
 from wrk import Run, run
 
-__all__ = ["PLAIN", "Throughput", "measure"]
+__all__ = ["KEYED", "PLAIN", "Throughput", "measure"]
 
 PLAIN = "the plain handler"
+KEYED = "SQLite, with a key"
 _SIZE = 10_000
 
 
@@ -71,13 +72,17 @@ def _contenders(lab: Laboratory) -> list[_Contender]:
     traffic = Traffic(_SIZE, lab.folder)
     heartbeats, batches = traffic.heartbeats(), traffic.batches()
     receivers = {database: lab.receiver(database, "throughput") for database in DATABASES}
-    for database, receiver in receivers.items():
+    keyed = lab.receiver("SQLite", "keyed", keys=True)
+    for receiver in (*receivers.values(), keyed):
         stored.fill(receiver, traffic)
+    for database in DATABASES:
         lab.settle(database, "throughput")
 
     return [
         _Contender(PLAIN, lab.plain_handler(), heartbeats),
-        *(_Contender(name, server, heartbeats) for name, server in receivers.items()),
+        _Contender("SQLite", receivers["SQLite"], heartbeats),
+        _Contender(KEYED, keyed, heartbeats),
+        _Contender("PostgreSQL", receivers["PostgreSQL"], heartbeats),
         *(_Contender(f"{name}, batches", server, batches) for name, server in receivers.items()),
     ]
 

@@ -1,5 +1,5 @@
--- Sends the requests of a file in random order. Each line of it is a method, a path and a
--- body, apart by tabs. Every @@@@@@ becomes a running number: no two heartbeats are the same.
+-- Sends the requests of a file in random order, with a key if one is given. Each line of the
+-- file is a method, a path and a body, apart by tabs. Every @@@@@@ becomes a running number: no two heartbeats are the same.
 -- Ends with one line, RESULT and JSON.
 
 local requests = {}
@@ -34,9 +34,12 @@ function setup(thread)
 end
 
 function init(arguments)
+  local headers = { ["Content-Type"] = "application/json" }
+  if (arguments[2] or "") ~= "" then
+    headers["Authorization"] = "Bearer " .. arguments[2]
+  end
   for line in io.lines(arguments[1]) do
     local method, path, body = line:match("^(%u+)\t(%S+)\t(.*)$")
-    local headers = { ["Content-Type"] = "application/json" }
     requests[#requests + 1] = pieces(wrk.format(method, path, headers, body))
     if path == "/heartbeats" then
       response = look_for_rejected

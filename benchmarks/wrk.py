@@ -51,7 +51,7 @@ def run(load: Load, server: Server, *, seconds: int) -> Run:
         [
             *(*pinned(load=True), "wrk", "--threads=1", f"--connections={load.connections}"),
             *(f"--duration={seconds}s", "--timeout=10s", f"--script={_SCRIPT}"),
-            *(server.url, "--", load.path),
+            *(server.url, "--", load.path, server.keys.get("agent", "")),
         ],
         stdout=subprocess.PIPE,
         text=True,
