@@ -1,0 +1,131 @@
+"""Somebody on another machine: a network namespace of their own, and a cable between."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from operations.keys import new_key
+from servers import wait_until
+
+# Of a network for the testing of networks, which is nobody's.
+HERE, THERE = "198.18.7.1", "198.18.7.2"
+PORT = 8000
+URL = f"http://{HERE}:{PORT}"
+
+
+class Cable(NamedTuple):
+    """The namespaces at its ends."""
+
+    here: str
+    there: str
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def inside(namespace: str, *command: str) -> list[str]:
+    return ["ip", "netns", "exec", namespace, *command]
+
+
+@pytest.fixture(scope="module")
+def cable() -> Iterator[Cable]:
+    name = uuid.uuid4().hex[:8]
+    cable = Cable(f"fleet-{name}-a", f"fleet-{name}-b")
+    with ExitStack() as ends:
+        for namespace in cable:
+            ip("netns", "add", namespace)
+            ends.callback(ip, "netns", "delete", namespace)
+        peer = ("peer", "name", "cable", "netns", cable.there)
+        ip("link", "add", "cable", "netns", cable.here, "type", "veth", *peer)
+        for namespace, address in zip(cable, (HERE, THERE), strict=True):
+            ip("-n", namespace, "address", "add", f"{address}/24", "dev", "cable")
+            for device in ("lo", "cable"):
+                ip("-n", namespace, "link", "set", device, "up")
+        yield cable
+
+
+@pytest.fixture
+def receiver(cable: Cable, tmp_path: Path) -> Iterator[Path]:
+    """One that listens on every address; the folder that its database is in."""
+    process = subprocess.Popen(
+        inside(
+            cable.here,
+            *(sys.executable, "-m", "uvicorn", "receiver.app:app"),
+            *("--host=0.0.0.0", f"--port={PORT}", "--log-level=warning"),
+        ),
+        cwd=tmp_path,
+        env={**os.environ, "FLEET_DATABASE_URL": f"sqlite:///{tmp_path}/fleet.db"},
+    )
+    try:
+        wait_until(lambda: status(cable.here, "/health", host="127.0.0.1") == 200)
+        yield tmp_path
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def status(namespace: str, path: str, *options: str, host: str = HERE) -> int:
+    """How a receiver answers curl there; 0 when it does not."""
+    said = subprocess.run(
+        inside(
+            namespace,
+            *("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"),
+            *("--max-time", "5", *options, f"http://{host}:{PORT}{path}"),
+        ),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return int(said.stdout)
+
+
+BEAT = (
+    *("--header", "Content-Type: application/json"),
+    *("--data", json.dumps({"server_id": "acme_web-1"})),
+)
+
+
+def test_receiver_without_keys_serves_nobody_elsewhere(cable: Cable, receiver: Path) -> None:
+    paths = ("/servers", "/health", "/", "/metrics", "/nothing")
+    lies = ("--header", "Host: localhost"), ("--header", "X-Forwarded-For: 127.0.0.1")
+
+    assert [403] * 5 == [status(cable.there, path) for path in paths]
+    assert [403] * 2 == [status(cable.there, "/servers", *lie) for lie in lies]
+    assert 403 == status(cable.there, "/heartbeat", *BEAT)
+    # It reaches itself by that address too, and is not taken for somebody on the machine.
+    assert 403 == status(cable.here, "/servers")
+    assert 200 == status(cable.here, "/servers", host="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (None, [401, 401, 401, 401, 200]),
+        ("agent", [200, 403, 403, 403, 200]),
+        ("viewer", [403, 200, 403, 403, 200]),
+        ("admin", [200, 200, 200, 404, 200]),
+    ],
+)
+def test_key_opens_what_it_is_for(
+    scope: str | None, expected: list[int], cable: Cable, receiver: Path
+) -> None:
+    key = new_key(f"sqlite:///{receiver}/fleet.db", scope=scope or "viewer")
+    header = () if scope is None else ("--header", f"Authorization: Bearer {key}")
+    wait_until(lambda: status(cable.there, "/health") == 200)
+
+    assert expected == [
+        status(cable.there, "/heartbeat", *BEAT, *header),
+        status(cable.there, "/servers", *header),
+        status(cable.there, "/keys", *header),
+        status(cable.there, "/servers/unknown", "--request", "DELETE", *header),
+        status(cable.there, "/health", *header),
+    ]
