@@ -4,6 +4,7 @@ Who may do what: every route, and everybody who may come.
 The table is complete: a route without a row fails, and so does a row without a route.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -22,34 +23,47 @@ from servers import ANY_PAUSE_SECONDS, Clock, serve
 # Who comes, and what the answer is. "near" is somebody on the machine of a receiver that has
 # no keys; "far" comes there by a proxy. The others come to a receiver that has keys: with
 # none, with one that nobody has, with a viewer's that is expired or revoked, with an agent's
-# whose server it is, with that of an agent whose it is not, with a viewer's, an admin's.
+# whose server it is, with that of an agent whose it is not, with a viewer's, an admin's; and
+# "viewer@" and "admin@" come with the cookie of somebody who is signed in, and without a form.
 TABLE = """
-                                near  far none wrong expired revoked agent other viewer admin
-POST   /register                 200  403  401   401     401     401   200   403    403   200
-POST   /heartbeat                200  403  401   401     401     401   200   403    403   200
-POST   /heartbeats               200  403  401   401     401     401   200   200    403   200
-GET    /servers                  200  403  401   401     401     401   403   403    200   200
-GET    /servers/{id}             200  403  401   401     401     401   403   403    200   200
-GET    /servers/{id}/events      200  403  401   401     401     401   403   403    200   200
-GET    /servers/{id}/owner       200  403  401   401     401     401   403   403    403   200
-PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403    403   200
-DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200
-GET    /events                   200  403  401   401     401     401   403   403    200   200
-GET    /events/stream            200  403  401   401     401     401   403   403    200   200
-GET    /metrics                  200  403  401   401     401     401   403   403    200   200
-GET    /sd/prometheus            200  403  401   401     401     401   403   403    200   200
-GET    /openapi.json             200  403  401   401     401     401   403   403    200   200
-GET    /health                   200  403  200   200     200     200   200   200    200   200
-GET    /keys                     403  403  401   401     401     401   403   403    403   200
-POST   /keys                     403  403  401   401     401     401   403   403    403   201
-DELETE /keys/{key}               403  403  401   401     401     401   403   403    403   200
-POST   /keys/{key}/rotate        403  403  401   401     401     401   403   403    403   200
-GET    /                         200  403  401   401     401     401   403   403    200   200
-GET    /timeline                 200  403  401   401     401     401   403   403    200   200
-GET    /server/{id}              200  403  401   401     401     401   403   403    200   200
-GET    /static/fleet.css         200  200  200   200     200     200   200   200    200   200
-GET    /nothing                  404  403  404   404     404     404   404   404    404   404
-"""
+                                near  far none wrong expired revoked agent other viewer admin viewer@ admin@
+POST   /register                 200  403  401   401     401     401   200   403    403   200     401    401
+POST   /heartbeat                200  403  401   401     401     401   200   403    403   200     401    401
+POST   /heartbeats               200  403  401   401     401     401   200   200    403   200     401    401
+GET    /servers                  200  403  401   401     401     401   403   403    200   200     200    200
+GET    /servers/{id}             200  403  401   401     401     401   403   403    200   200     200    200
+GET    /servers/{id}/events      200  403  401   401     401     401   403   403    200   200     200    200
+GET    /servers/{id}/owner       200  403  401   401     401     401   403   403    403   200     401    401
+PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403    403   200     401    401
+DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200     401    401
+GET    /events                   200  403  401   401     401     401   403   403    200   200     200    200
+GET    /events/stream            200  403  401   401     401     401   403   403    200   200     200    200
+GET    /metrics                  200  403  401   401     401     401   403   403    200   200     200    200
+GET    /sd/prometheus            200  403  401   401     401     401   403   403    200   200     200    200
+GET    /openapi.json             200  403  401   401     401     401   403   403    200   200     200    200
+GET    /health                   200  403  200   200     200     200   200   200    200   200     200    200
+GET    /keys                     403  403  401   401     401     401   403   403    403   200     401    401
+POST   /keys                     403  403  401   401     401     401   403   403    403   201     401    401
+DELETE /keys/{key}               403  403  401   401     401     401   403   403    403   200     401    401
+POST   /keys/{key}/rotate        403  403  401   401     401     401   403   403    403   200     401    401
+GET    /                         200  403  401   401     401     401   403   403    200   200     200    200
+GET    /timeline                 200  403  401   401     401     401   403   403    200   200     200    200
+GET    /server/{id}              200  403  401   401     401     401   403   403    200   200     200    200
+GET    /server/{id}/delete       200  403  401   401     401     401   403   403    403   200     403    200
+POST   /server/{id}/delete       403  403  401   401     401     401   403   403    403   403     403    403
+POST   /server/{id}/owner        403  403  401   401     401     401   403   403    403   403     403    403
+GET    /keyring                  403  403  401   401     401     401   403   403    403   200     403    200
+POST   /keyring                  403  403  401   401     401     401   403   403    403   403     403    403
+GET    /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   200     403    200
+POST   /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   403     403    403
+GET    /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   200     403    200
+POST   /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   403     403    403
+GET    /sign-in                  403  403  200   200     200     200   200   200    200   200     200    200
+POST   /sign-in                  403  403  403   403     403     403   403   403    403   403     403    403
+POST   /sign-out                 403  403  403   403     403     403   403   403    403   403     403    403
+GET    /static/fleet.css         200  200  200   200     200     200   200   200    200   200     200    200
+GET    /nothing                  404  403  404   404     404     404   404   404    404   404     404    404
+"""  # noqa: E501 - a table
 
 SERVER = "acme_web-1"  # that of `messages`
 UNKNOWN = "fleetkey_abcdefghij_" + 43 * "k"
@@ -76,20 +90,18 @@ def rows() -> list[Row]:
 ROWS = rows()
 
 
-def body_of(row: Row, key_id: str) -> Any:
-    """What is sent along."""
-    match row.method, row.path:
-        case "POST", "/register":
-            return messages.registration()
-        case "POST", "/heartbeat":
-            return messages.heartbeat()
-        case "POST", "/heartbeats":
-            return [messages.heartbeat()]
-        case "PUT", "/servers/{id}/owner":
-            return {"key_id": key_id}
-        case "POST", "/keys":
-            return {"name": "new", "scope": "viewer"}
-    return None
+def body_of(row: Row, key_id: str) -> dict[str, Any]:
+    """What is sent along, as httpx takes it; a form without what proves that a page sent it."""
+    if row.method == "POST" and row.path.startswith(("/server/", "/keyring", "/sign-")):
+        return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
+    sent = {
+        ("POST", "/register"): messages.registration(),
+        ("POST", "/heartbeat"): messages.heartbeat(),
+        ("POST", "/heartbeats"): [messages.heartbeat()],
+        ("PUT", "/servers/{id}/owner"): {"key_id": key_id},
+        ("POST", "/keys"): {"name": "new", "scope": "viewer"},
+    }
+    return {"json": sent.get((row.method, row.path))}
 
 
 class World(NamedTuple):
@@ -102,12 +114,8 @@ class World(NamedTuple):
     def status(self, row: Row, who: str) -> int:
         """How somebody is answered who makes a call."""
         path = row.path.format(id=SERVER, key=self.owner_id) if "{" in row.path else row.path
-        with self.client.stream(
-            row.method,
-            path,
-            json=body_of(row, self.owner_id),
-            headers={"X-Request-ID": "a", **self.headers[who]},
-        ) as answer:
+        sent = body_of(row, self.owner_id)
+        with self.client.stream(row.method, path, headers=self.headers[who], **sent) as answer:
             return answer.status_code
 
 
@@ -142,7 +150,19 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[World]:
         brought = client.post("/register", json=messages.registration(), headers=bearer(agents))
         brought.raise_for_status()
         headers = {who: bearer(token) for who, token in tokens.items()}
+        headers["viewer@"] = signed_in(client, viewers)
+        headers["admin@"] = signed_in(client, admins)
         yield World(client, headers, agent.id)
+
+
+def signed_in(client: httpx.Client, token: str) -> dict[str, str]:
+    """What a browser sends of somebody who is signed in."""
+    form = client.get("/sign-in")
+    (word,) = re.findall(r'name="form" value="([^"]+)"', form.text)
+    answer = client.post("/sign-in", data={"form": word, "key": token})
+    cookie = answer.cookies["fleet_session"]
+    client.cookies.clear()
+    return {"Cookie": f"fleet_session={cookie}"}
 
 
 @contextmanager
