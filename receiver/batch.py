@@ -143,9 +143,12 @@ def apply(
     applied: list[Applied | Refusal] = []
     news: dict[str, None] = {}
     events: list[Event] = []
-    rights.begin(
-        key for message, _, key in incoming if key is not None and message.server_id not in before
-    )
+    if len(before) < len(ids):
+        rights.begin(
+            key
+            for message, _, key in incoming
+            if key is not None and message.server_id not in before
+        )
     for message, received_at, key in incoming:
         server_id = message.server_id
         row = after.get(server_id) or before.get(server_id)

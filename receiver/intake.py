@@ -73,21 +73,23 @@ def _hold_to(
     """
     left: dict[str, int] = {}
     spent: dict[str, int] = {}
-    for place, (submission, messages) in enumerate(zip(submissions, read, strict=True)):
-        if submission.key is None:
+    for place, (body, _, _, key) in enumerate(submissions):
+        if key is None:
             continue
-        key_id = submission.key.id
-        if key_id not in left:
-            left[key_id] = limits.left(key_id)
-            spent[key_id] = 0
-        count = 1 if isinstance(messages, FleetError) else len(messages) or 1
-        cost = max(count, len(submission.body) // _LONG)
-        if cost > left[key_id]:
-            read[place] = limits.exceeded(key_id, cost)
-            left[key_id] = 0
+        room = left.get(key.id)
+        if room is None:
+            room = limits.left(key.id)
+            spent[key.id] = 0
+        messages = read[place]
+        count = 1 if isinstance(messages, FleetError) else len(messages)
+        cost = max(count, len(body) // _LONG, 1)
+        if cost <= room:
+            room -= cost
+            spent[key.id] += cost
         else:
-            left[key_id] -= cost
-            spent[key_id] += cost
+            room = 0
+            read[place] = limits.exceeded(key.id, cost)
+        left[key.id] = room
     return spent
 
 

@@ -72,6 +72,7 @@ class Key:
     last_used_at: datetime | None
     messages: int
     is_admin: bool = field(init=False, repr=False, eq=False)
+    _covers_all: bool = field(init=False, repr=False, eq=False)
     _powers: tuple[Power, ...] = field(init=False, repr=False, eq=False)
 
     # Found out once, for a key is asked with every message.
@@ -79,6 +80,10 @@ class Key:
     @is_admin.default
     def _is_for_all(self) -> bool:
         return self.scope is KeyScope.ADMIN
+
+    @_covers_all.default
+    def _is_without_bound(self) -> bool:
+        return self.is_admin or self.servers == "*"
 
     @_powers.default
     def _powers_of_its_scope(self) -> tuple[Power, ...]:
@@ -94,7 +99,7 @@ class Key:
 
     def covers(self, server_id: str) -> bool:
         """Whether it may write that server, if nobody else's key owns it."""
-        return self.is_admin or self._matches(server_id) is not None
+        return self._covers_all or self._matches(server_id) is not None
 
     def why_not_own(self, server_id: str, now: datetime) -> str | None:
         """Why a server must not be handed over to it; None when it may."""

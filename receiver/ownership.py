@@ -103,14 +103,12 @@ class Rights:
 
     def to_write(self, key: Key, server_id: str, owner: str | None, at: datetime) -> Refusal | None:
         """Why a key may not write a server that is there; None when it may."""
-        if key.is_admin:
+        is_covered = key.covers(server_id)
+        if is_covered and (owner == key.id or owner is None or key.is_admin):
             return None
-        if not key.covers(server_id):
-            refusal = _not_covered(key)
-        elif owner not in (None, key.id):
-            refusal = Refusal(403, "server_of_another_key", _ANOTHERS)
-        else:
-            return None
+        refusal = (
+            Refusal(403, "server_of_another_key", _ANOTHERS) if is_covered else _not_covered(key)
+        )
         self._tell(key, server_id, at)
         return refusal
 

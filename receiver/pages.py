@@ -79,6 +79,7 @@ async def fleet_page(request: Request) -> Response:
         older=older,
         now=now,
         base_url=str(request.base_url).rstrip("/"),
+        asks_for_keys=request.scope["key"] is not None,
     )
 
 
@@ -132,7 +133,8 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
     fleet: Fleet = request.app.state.fleet
     door: Door = request.app.state.door
     owner = await fleet.owner(server_id)
-    may_own = (key for key in door.keys if key.revoked_at is None and key.may(Power.WRITE))
+    now = fleet.now()
+    may_own = (key for key in door.keys if key.why_not_own(server_id, now) is None)
     heirs = [key for key in may_own if key.id != owner]
     return {"owner": owner and door.keys.get(owner), "heirs": heirs}
 
