@@ -127,10 +127,10 @@ class Door:
     def checked(self, key: Key, needs: Power) -> Key:
         """The same key. Raises a Refusal when it is not good any more, or not for that."""
         if key.revoked_at is not None:
-            self._complain(key, "is revoked")
+            self._complain(key, "The key %s (%r) is used and is revoked")
             raise _unauthenticated("key_revoked", _REVOKED)
         if key.expires_at is not None and key.is_expired(self._clock()):
-            self._complain(key, "has expired")
+            self._complain(key, "The key %s (%r) is used and has expired")
             raise _unauthenticated("key_expired", _EXPIRED)
         if not key.may(needs):
             raise Refusal(403, "not_allowed", _NOT_ALLOWED.format(key.scope.value, needs.value))
@@ -220,13 +220,13 @@ class Door:
             )
         self._is_behind = True
 
-    def _complain(self, key: Key, what: str) -> None:
+    def _complain(self, key: Key, sentence: str) -> None:
         """Tell, now and then, that somebody goes on with a key that is good no more."""
         now = self._clock()
         told = self._complained.get(key.id)
         if told is None or abs(now - told) >= _QUIET:
             self._complained[key.id] = now
-            _log.warning("The key %s (%r) is used and %s", key.id, key.name, what)
+            _log.warning(sentence, key.id, key.name)
 
     def _say_who_may_come_in(self) -> None:
         if self._keys:

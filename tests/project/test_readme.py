@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,7 @@ def test_default_in_the_table_is_the_default() -> None:
         "FLEET_MESSAGES_PER_MINUTE": str(settings.messages_per_minute),
         "FLEET_OPEN": str(int(settings.open)),
         "FLEET_SERVERS_PER_KEY": str(settings.servers_per_key),
+        "FLEET_SESSION_HOURS": str(settings.session // timedelta(hours=1)),
         "FLEET_SILENT_SHARE": str(settings.silent_share),
     }
 
