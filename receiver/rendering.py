@@ -133,6 +133,7 @@ def _once_more(request: Request, refused: Refusal) -> Response:
     again = _TEMPLATES.TemplateResponse(
         request,
         "again.html",
+        {"root": _root(request), "static": _static},
         status_code=refused.status,
         headers={**_HEADERS, **refused.headers},
     )

@@ -10,10 +10,13 @@ from playwright.sync_api import Browser
 from sqlalchemy import make_url
 
 from browsing import Reader, chromium
+from keyring import keep, made
 from past import Past
 from receiver.app import create_app
 from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
+
+HOLDERS = {"agent": "acme", "viewer": "Grace Hopper", "admin": "Ada Lovelace"}
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +61,11 @@ def reader(browser: Browser, receiver: httpx.Client) -> Iterator[Reader]:
         yield reader
     assert {"127.0.0.1"} >= reader.hosts
     assert [] == reader.complaints
+
+
+@pytest.fixture
+def held(database_url: str) -> dict[str, str]:
+    """What the holders of three keys have, by their scopes; without it there is no key."""
+    keys = {scope: made(scope, name=name) for scope, name in HOLDERS.items()}
+    keep(database_url, *(key for key, _ in keys.values()))
+    return {scope: token for scope, (_, token) in keys.items()}

@@ -2,21 +2,17 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has none
 from playwright.sync_api import Locator, Page, expect
 
 import messages
 from browsing import Reader
+from looking import faults, fits, listed, serious
 from servers import Clock
-
-Fault = tuple[str, list[str]]
-"""A rule that axe finds broken, and where."""
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -379,11 +375,6 @@ def never_loaded_again(page: Page) -> Callable[[], bool]:
     return lambda: page.evaluate("window.isStillHere === true") is True
 
 
-def listed(page: Page) -> Locator:
-    """The databases in their order, which may be those of the page before for a moment."""
-    return page.get_by_role("rowheader").get_by_role("link")
-
-
 def databases(page: Page) -> list[str]:
     """The same at once, of a page that is there."""
     return listed(page).all_text_contents()
@@ -399,26 +390,6 @@ def top_of(place: Locator) -> float:
     box = place.bounding_box()
     assert box is not None
     return box["y"]
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing is cut off on the right."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
-
-
-def serious(page: Page) -> Sequence[Fault]:
-    """What axe finds that stands in somebody's way."""
-    return found(page, lambda fault: fault["impact"] in {"serious", "critical"})
-
-
-def faults(page: Page, *rules: str) -> Sequence[Fault]:
-    """What axe finds by some of its rules."""
-    return found(page, lambda fault: fault["id"] in rules)
-
-
-def found(page: Page, are_meant: Callable[[Any], bool]) -> Sequence[Fault]:
-    violations = filter(are_meant, Axe().run(page).response["violations"])
-    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations]
 
 
 def rename(folder: Path, old: str, new: str) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 import messages
+from keyring import bearer, keep, made
 from servers import Process, receiver_process, wait_until
 
 DASHBOARD = json.loads((Path(__file__).parents[2] / "deploy/grafana/fleet.json").read_text())
@@ -22,13 +23,13 @@ CONFIGURATION = """
 global:
   scrape_interval: 1s
 scrape_configs:
-  - job_name: fleet
+  - job_name: fleet{key}
     static_configs:
       - targets: ["127.0.0.1:{port}"]
   - job_name: servers
     http_sd_configs:
       - url: http://127.0.0.1:{port}/sd/prometheus
-        refresh_interval: 1s
+        refresh_interval: 1s{key_of_discovery}
     relabel_configs:
       - source_labels: [__meta_fleet_odoo_version]
         target_label: odoo_version
@@ -75,9 +76,17 @@ class Prometheus:
 
 
 @contextmanager
-def running_prometheus(folder: Path, receiver: Process) -> Iterator[Prometheus]:
+def running_prometheus(
+    folder: Path, receiver: Process, *, key: Path | None = None
+) -> Iterator[Prometheus]:
     """Debian's Prometheus; when it does not start, the tests fail: none may be skipped."""
-    (folder / "prometheus.yml").write_text(CONFIGURATION.format(port=receiver.port))
+    # Debian's sends nothing to the discovery unless the type is said.
+    kind = f"type: Bearer\n      credentials_file: {key}"
+    said = "" if key is None else f"\n    authorization:\n      {kind}"
+    configuration = CONFIGURATION.format(
+        port=receiver.port, key=said, key_of_discovery=said.replace("\n", "\n    ")
+    )
+    (folder / "prometheus.yml").write_text(configuration)
     address = f"127.0.0.1:{free_port()}"
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
@@ -187,6 +196,24 @@ def test_servers_are_found(receiver: Process, prometheus: Prometheus) -> None:
 
 def test_servers_are_scraped_where_they_are(prometheus: Prometheus) -> None:
     assert {"acme_web-1": 1, "far": 0} == by("server_id", prometheus.query('up{job="servers"}'))
+
+
+def test_receiver_with_keys_is_scraped_with_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{database(tmp_path)}"
+    viewer, token = made("viewer")
+    agent, agents = made("agent")
+    keep(url, viewer, agent)
+    (tmp_path / "key").write_text(token)
+    beat = messages.heartbeat(heartbeat_interval_seconds=3600)
+    with receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver:
+        heard = httpx.post(
+            f"{receiver.url}/heartbeat", json=beat, headers=bearer(agents), trust_env=False
+        )
+        heard.raise_for_status()
+        with running_prometheus(tmp_path, receiver, key=tmp_path / "key") as prometheus:
+            wait_until(lambda: len(prometheus.query("up")) == 2)
+            assert [1.0] == [value for _, value in prometheus.query('up{job="fleet"}')]
+            assert ["acme_web-1"] == [*prometheus.targets()]
 
 
 @pytest.mark.parametrize("query", queries())

@@ -5,23 +5,30 @@ import logging
 import re
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
 import httpx
 import pytest
+from attrs import evolve
 from sqlalchemy import Engine, make_url, text
 
 import messages
 from keyring import bearer, keep, made
 from receiver.app import create_app
+from receiver.door import Guarded
 from receiver.fleet import Fleet
-from receiver.keys import Key
+from receiver.keys import Key, Power
 from receiver.store import SqlStore
+from receiver.stream import event_stream
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -419,7 +426,7 @@ def test_junk_is_refused_without_asking_the_database(
         asked.append(digest)
 
     monkeypatch.setattr(Fleet, "session", note)
-    headers = {"Cookie": f"fleet_session={value}".encode()} if value else {}
+    headers = {b"Cookie": f"fleet_session={value}".encode()} if value else {}
 
     assert [401, 401] == [
         receiver.get(path, headers=headers).status_code for path in ("/", "/servers")
@@ -904,12 +911,12 @@ def test_key_that_cannot_be_is_explained_and_what_was_typed_is_kept(
     receiver: httpx.Client, held: Held
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
-    typed = {"name": "<acme>", "scope": "viewer", "servers": "a*", "expires_at": "2020-01-01"}
+    typed = {"name": "<acme>", "scope": "agent", "servers": "a*", "expires_at": "2020-01-01"}
 
     answer = new_key(receiver, **typed)
 
     assert (422, "Expires on is over already") == (answer.status_code, fault(answer))
-    for kept in ("&lt;acme&gt;", "<option selected>viewer<", 'value="a*"', 'value="2020-01-01"'):
+    for kept in ("&lt;acme&gt;", "<option selected>agent<", 'value="a*"', 'value="2020-01-01"'):
         assert kept in answer.text
     assert 422 == new_key(receiver, name="", scope="root").status_code
     expired = posts(receiver, "/keyring", {**typed, "form": "old"})
@@ -1090,3 +1097,120 @@ def test_nobody_is_signed_in_or_out_while_the_database_is_away(
         assert "The fleet cannot be read right now" == title(answers[0])
         assert "store_unavailable" == answers[1].json()["code"]
         assert 200 == receiver.get("/").status_code
+
+
+# Streams end with what they were opened with
+
+
+@contextmanager
+def streaming(
+    database_url: str, clock: Clock, *, session_seconds: float = 60.0
+) -> Iterator[tuple[httpx.Client, SqlStore]]:
+    """A receiver whose streams look often whether their readers may still read, and its store."""
+    app = create_app(
+        environ={"FLEET_DATABASE_URL": database_url},
+        clock=clock,
+        absence_seconds=ANY_PAUSE_SECONDS,
+        look_seconds=0.05,
+    )
+    endpoint = partial(event_stream, look_seconds=0.05, session_seconds=session_seconds)
+    route = Guarded("/events/stream", endpoint, methods=["GET"], needs=Power.READ)
+    app.router.routes.insert(0, route)
+    with serve(app) as client, closing(SqlStore(make_url(database_url))) as store:
+        yield client, store
+
+
+@contextmanager
+def followed(client: httpx.Client, **headers: str) -> Iterator[Callable[[], bool]]:
+    """A stream that is read; whether it has come to its end."""
+    with again(client).stream("GET", "/events/stream", headers=headers) as answer:
+        assert 200 == answer.status_code
+        pieces = answer.iter_text()
+        assert "retry" in next(pieces)
+
+        def read() -> None:
+            with suppress(httpx.TransportError):
+                for _ in pieces:
+                    pass
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        yield lambda: not reading.is_alive()
+        wait_until(lambda: not reading.is_alive())
+
+
+@pytest.mark.parametrize("by", ["key", "session"])
+@pytest.mark.parametrize("change", ["revoked", "rotated", "expired"])
+def test_stream_ends_with_its_key(database_url: str, clock: Clock, by: str, change: str) -> None:
+    key, token = made("viewer")
+    key = evolve(key, expires_at=clock.now + timedelta(hours=1))
+    keep(database_url, key)
+    with streaming(database_url, clock) as (client, store):
+        headers = bearer(token) if by == "key" else session_of(client, token)
+        with followed(client, **headers) as has_ended:
+            time.sleep(0.3)
+            assert not has_ended()
+            if change == "revoked":
+                store.revoke_key(key.id, clock.now)
+            elif change == "rotated":
+                store.rotate_key(key.id, bytes(32), key.expires_at)
+            else:
+                clock.advance(3600)
+            wait_until(has_ended)
+        assert 401 == again(client).get("/events/stream", headers=headers).status_code
+
+
+def session_of(client: httpx.Client, token: str) -> dict[str, str]:
+    """The header of a browser in which somebody has signed in."""
+    browser = signed_in(again(client), token)
+    return {"Cookie": f"fleet_session={browser.cookies['fleet_session']}"}
+
+
+def test_stream_of_who_needed_no_key_ends_when_there_is_one(
+    database_url: str, clock: Clock
+) -> None:
+    with streaming(database_url, clock) as (client, store), followed(client) as has_ended:
+        time.sleep(0.3)
+        assert not has_ended()
+        store.add_key(made("viewer")[0])
+
+
+def test_stream_ends_when_its_reader_has_signed_out(database_url: str, clock: Clock) -> None:
+    viewer, token = made("viewer")
+    keep(database_url, viewer)
+    with streaming(database_url, clock, session_seconds=0.2) as (client, store):
+        browser = signed_in(again(client), token)
+        cookie = {"Cookie": f"fleet_session={browser.cookies['fleet_session']}"}
+        with followed(client, **cookie) as stays, followed(client, **bearer(token)) as goes_on:
+            time.sleep(0.5)
+            assert (False, False) == (stays(), goes_on())
+            signs_out(browser)
+            wait_until(stays)
+            assert not goes_on()
+            store.revoke_key(viewer.id, clock.now)
+
+
+def test_stream_ends_when_the_time_of_the_session_has_come(sqlite_url: str, clock: Clock) -> None:
+    viewer, token = made("viewer")
+    keep(sqlite_url, viewer)
+    with streaming(sqlite_url, clock) as (client, _):
+        headers = session_of(client, token)
+        with followed(client, **headers):
+            clock.advance(12 * 3600)
+
+
+def test_stream_stays_while_the_database_is_away(
+    sqlite_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    viewer, token = made("viewer")
+    keep(sqlite_url, viewer)
+    with (
+        streaming(sqlite_url, clock, session_seconds=0.1) as (client, store),
+        followed(client, **session_of(client, token)) as has_ended,
+        closing(sqlite3.connect(tmp_path / "fleet.db")) as database,
+    ):
+        database.execute("ALTER TABLE sessions RENAME TO gone")
+        time.sleep(0.5)
+        assert not has_ended()
+        database.execute("ALTER TABLE gone RENAME TO sessions")
+        store.revoke_key(viewer.id, clock.now)

@@ -115,6 +115,17 @@ def test_limit_is_a_whole_number(name: str, text: str) -> None:
         read_settings({name: text})
 
 
+@pytest.mark.parametrize("hours", ["1", "8760", "012"])
+def test_hours_of_a_session_are_whole(hours: str) -> None:
+    assert timedelta(hours=int(hours)) == read_settings({"FLEET_SESSION_HOURS": hours}).session
+
+
+@pytest.mark.parametrize("hours", ["", "0", "8761", "-1", "1.5", "12h", "00012", "٣"])
+def test_hours_of_a_session_that_cannot_be_are_refused(hours: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_SESSION_HOURS: .* from 1 to 8760$"):
+        read_settings({"FLEET_SESSION_HOURS": hours})
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_limit_is_read(name: str) -> None:
     settings = read_settings({name: "999999999"})

@@ -449,7 +449,7 @@ def test_who_does_not_read_is_dropped_and_others_go_on(
         tell(receiver, "b")
         live.wait_for(number + 1)
 
-    assert [] == caplog.records
+    assert [] == [each for each in caplog.records if each.name != "receiver.door"]
 
 
 async def nothing() -> AsyncIterator[bytes]:

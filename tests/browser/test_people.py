@@ -1,0 +1,222 @@
+"""People in a browser: they sign in and out, and change things."""
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+import messages
+from browsing import Reader
+from keyring import bearer, keep, made
+from looking import fits, listed, serious
+
+SERVER = "/server/acme_web-1"
+
+
+@pytest.fixture
+def fleet(held: dict[str, str], receiver: httpx.Client) -> httpx.Client:
+    """A receiver that has keys, and whose client is an administrator; it knows a server."""
+    receiver.headers.update(bearer(held["admin"]))
+    beat = messages.heartbeat()
+    receiver.post("/heartbeat", json=beat, headers=bearer(held["agent"])).raise_for_status()
+    return receiver
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.get_by_label("Your key").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_somebody_signs_in_and_sees_the_fleet_live(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str]
+) -> None:
+    page = reader.open("/timeline?kind=registered")
+    expect(page.get_by_label("Your key")).to_be_focused()
+    sign_in(page, "not a key")
+    expect(page.get_by_role("alert")).to_have_text("There is no such key.")
+    sign_in(page, held["viewer"])
+    expect(page).to_have_url(f"{reader.url}/timeline?kind=registered")
+    page.get_by_role("link", name="Servers").click()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    fleet.post("/heartbeat", json=messages.heartbeat(server_id="b", database="beta"))
+
+    expect(listed(page)).to_have_text(["acme", "beta"])
+    expect(page.get_by_text("Grace Hopper")).to_be_visible()
+    page.get_by_role("link", name="JSON").click()
+    expect(page.get_by_text('"server_id":"acme_web-1"')).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_have_text("You are signed out.")
+    page.goto(f"{reader.url}/")
+    expect(page.get_by_label("Your key")).to_be_visible()
+    reader.expect_complaint("401")
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str], java_script_enabled: Any
+) -> None:
+    page = reader.open(SERVER, java_script_enabled=java_script_enabled)
+    sign_in(page, held["admin"])
+
+    page.get_by_label("Let it belong to").select_option(index=1)
+    page.get_by_role("button", name="Hand over").click()
+    expect(page.locator("#notice")).to_have_text("The server belongs to the key Ada Lovelace now.")
+    page.get_by_role("link", name="Delete this server").click()
+    page.get_by_role("link", name="Go back").click()
+    page.get_by_role("link", name="Delete this server").click()
+    page.get_by_role("button", name="Delete this server").click()
+    expect(page).to_have_url(f"{reader.url}/")
+    expect(page.locator("#notice")).to_have_text("The server acme_web-1 was deleted.")
+    if java_script_enabled:
+        fleet.post("/heartbeat", json=messages.heartbeat(server_id="b", database="beta"))
+        expect(listed(page)).to_have_text(["beta"])
+        expect(page.locator("#notice")).to_be_visible()
+
+    page.get_by_role("link", name="Keys").click()
+    page.get_by_label("Name").fill("New one")
+    page.get_by_label("Scope").select_option("viewer")
+    page.get_by_role("button", name="Make a key").click()
+    token = page.locator("#the-key").text_content() or ""
+    assert 200 == httpx.get(f"{reader.url}/servers", headers=bearer(token)).status_code
+    page.get_by_role("link", name="All keys").click()
+    page.get_by_role("row", name="New one").get_by_role("link", name="Revoke").click()
+    page.get_by_role("button", name="Revoke this key").click()
+    expect(page.get_by_role("row", name="New one")).to_contain_text("revoked")
+    assert 401 == httpx.get(f"{reader.url}/servers", headers=bearer(token)).status_code
+    reader.expect_complaint("401")
+
+
+def test_key_that_is_shown_once_stays_shown_and_is_copied(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str]
+) -> None:
+    page = reader.open("/keyring")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sign_in(page, held["admin"])
+    page.get_by_label("Name").fill("New one")
+    page.get_by_role("button", name="Make a key").click()
+    token = page.locator("#the-key").text_content()
+
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Copy").click()
+
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert token == page.evaluate("navigator.clipboard.readText()")
+    page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
+    page.get_by_role("button", name="Copied").click()
+    assert token == page.evaluate("getSelection().toString()")
+    reader.expect_complaint("401")
+
+
+@pytest.mark.parametrize("path", ["/", "/timeline", SERVER])
+def test_page_shows_the_form_when_the_session_ends_elsewhere(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str], path: str
+) -> None:
+    page = reader.open(path)
+    sign_in(page, held["viewer"])
+    expect(page.locator("#connection")).to_have_text("Live")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    viewer = next(k for k in fleet.get("/keys").json()["keys"] if k["scope"] == "viewer")
+
+    fleet.delete(f"/keys/{viewer['id']}").raise_for_status()
+
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=15_000)
+    assert f"{reader.url}{path}" == page.url
+    asked.clear()
+    page.wait_for_timeout(4000)
+    assert [] == asked
+    reader.expect_complaint("401")
+
+
+def test_page_that_was_open_before_there_was_a_key_asks_for_one(
+    reader: Reader, receiver: httpx.Client, database_url: str
+) -> None:
+    page = reader.open()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+    keep(database_url, made("viewer")[0])
+
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=15_000)
+    reader.expect_complaint("401")
+
+
+def test_who_follows_a_link_from_elsewhere_is_still_signed_in(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str]
+) -> None:
+    page = reader.open()
+    sign_in(page, held["viewer"])
+    expect(listed(page)).to_have_text(["acme"])
+
+    page.goto("about:blank")
+    page.set_content(f'<a href="{reader.url}{SERVER}">the server</a>')
+    with page.expect_request(f"{reader.url}{SERVER}") as asked:
+        page.get_by_role("link").click()
+    expect(page.get_by_role("heading", name="acme", level=1)).to_be_visible()
+    assert "cross-site" == asked.value.all_headers()["sec-fetch-site"]
+    assert f"{reader.url}{SERVER}" == page.url
+
+    page.get_by_role("button", name="Sign out").click()
+    page.goto("about:blank")
+    page.set_content(f'<a href="{reader.url}{SERVER}">the server</a>')
+    page.get_by_role("link").click()
+    expect(page.get_by_label("Your key")).to_be_visible()
+    reader.expect_complaint("401")
+
+
+def test_page_elsewhere_deletes_nothing_through_somebodys_browser(
+    reader: Reader, receiver: httpx.Client
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
+    page = reader.open(f"{SERVER}/delete")
+    word = page.locator('[name="form"]').get_attribute("value")
+
+    page.goto("about:blank")
+    action = f"{reader.url}{SERVER}/delete"
+    field = f'<input name="form" value="{word}">'
+    page.set_content(f'<form method="post" action="{action}">{field}<button>Win</button></form>')
+    page.get_by_role("button").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was changed.")
+    page.get_by_role("button", name="Delete this server").click()
+    expect(page.locator("#notice")).to_have_text("The server acme_web-1 was deleted.")
+    reader.expect_complaint("403")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_anybody_who_signs_in(
+    fleet: httpx.Client, reader: Reader, held: dict[str, str], scheme: str
+) -> None:
+    page = reader.open(color_scheme=scheme, reduced_motion="reduce")
+    viewer = next(k for k in fleet.get("/keys").json()["keys"] if k["scope"] == "viewer")
+
+    def is_for_everybody() -> None:
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert [] == serious(page), page.url
+            assert fits(page), page.url
+
+    is_for_everybody()
+    sign_in(page, "not a key")
+    is_for_everybody()
+    sign_in(page, held["viewer"])
+    is_for_everybody()
+    page.goto(f"{reader.url}/keyring")
+    is_for_everybody()
+    page.get_by_role("button", name="Sign out").click()
+    is_for_everybody()
+    sign_in(page, held["admin"])
+    for path in (SERVER, f"{SERVER}/delete", "/keyring", f"/keyring/{viewer['id']}/rotate"):
+        page.goto(f"{reader.url}{path}")
+        is_for_everybody()
+    page.get_by_role("button", name="Rotate").click()
+    is_for_everybody()
+    page.goto(f"{reader.url}/keyring")
+    page.get_by_label("Name").fill("a")
+    page.get_by_label("Expires on").fill("2020-01-01")
+    page.get_by_role("button", name="Make a key").click()
+    is_for_everybody()
+    for status in ("401", "403", "422"):
+        reader.expect_complaint(status)
