@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import InvalidMessage, Problem, parse
-from receiver.door import Door, Guarded
+from receiver.door import Guarded
 from receiver.errors import OutcomeUnknown, Refusal
-from receiver.fleet import Fleet
 from receiver.keys import Key, NewKey, Power, digest, new_token
 from receiver.patience import Patience
 from receiver.requests import MAX_BODY_BYTES, json_body
+from receiver.wired import door_of, fleet_of
 
 __all__ = [
     "forget_server",
@@ -79,8 +79,8 @@ async def list_keys(request: Request) -> Response:
     """All keys that were ever made, without their secrets."""
     must_hold_a_key(request)
     with _audited(request, "listed all", "keys"):
-        keys = await _fleet(request).keys()
-    now = _fleet(request).now()
+        keys = await fleet_of(request).keys()
+    now = fleet_of(request).now()
     return _json({"keys": [key.to_json(now) for key in keys], "count": len(keys)})
 
 
@@ -105,9 +105,9 @@ async def rotate_key(request: Request) -> Response:
 async def get_owner(request: Request) -> Response:
     """To which key a server belongs."""
     server_id = request.path_params["server_id"]
-    if await _fleet(request).get(server_id) is None:
+    if await fleet_of(request).get(server_id) is None:
         raise _no_such_server(server_id)
-    return _json({"server_id": server_id, "key_id": await _fleet(request).owner(server_id)})
+    return _json({"server_id": server_id, "key_id": await fleet_of(request).owner(server_id)})
 
 
 async def make_key(request: Request, asked: object) -> tuple[Key, str]:
@@ -117,11 +117,11 @@ async def make_key(request: Request, asked: object) -> tuple[Key, str]:
     Raises InvalidMessage.
     """
     must_hold_a_key(request)
-    now = _fleet(request).now()
+    now = fleet_of(request).now()
     key, token = NewKey.of(asked, now=now).issue(now=now)
     with _audited(request, f"made a key for {key.scope.value}s,", key.id):
-        await _fleet(request).add_key(key)
-    await _door(request).refresh()
+        await fleet_of(request).add_key(key)
+    await door_of(request).refresh()
     return key, token
 
 
@@ -129,22 +129,22 @@ async def revoke(request: Request) -> Key:
     """Take back the key that is meant; it is as it was before."""
     key = await _meant(request)
     with _audited(request, "revoked the key", key.id):
-        if not await _fleet(request).revoke_key(key.id):
+        if not await fleet_of(request).revoke_key(key.id):
             raise _no_such_key(key.id)
-    await _door(request).refresh()
+    await door_of(request).refresh()
     return key
 
 
 async def rotate(request: Request) -> tuple[Key, str]:
     """Give the key that is meant another secret: the key, and what its holder gets."""
     key = await _meant(request)
-    if key.is_expired(_fleet(request).now()):
+    if key.is_expired(fleet_of(request).now()):
         raise Refusal(409, "key_expired", _EXPIRED.format(key.id))
     token = new_token(key.id)
     with _audited(request, "rotated the key", key.id):
-        if not await _fleet(request).rotate_key(key, digest(token)):
+        if not await fleet_of(request).rotate_key(key, digest(token)):
             raise _no_such_key(key.id)
-    await _door(request).refresh()
+    await door_of(request).refresh()
     return key, token
 
 
@@ -153,13 +153,13 @@ async def give_server(request: Request, key_id: str | None) -> None:
     server_id = request.path_params["server_id"]
     if key_id is not None:
         key = await _found(request, key_id)
-        now = _fleet(request).now()
+        now = fleet_of(request).now()
         reason = key.why_not_own(server_id, now) if key else _NO_SUCH_KEY.format(key_id)
         if reason is not None:
             raise InvalidMessage([Problem("key_id", reason)])
     to = key_id or "whoever comes next"
     with _audited(request, f"handed over to {to} the server", server_id):
-        if not await _fleet(request).hand_over(server_id, key_id):
+        if not await fleet_of(request).hand_over(server_id, key_id):
             raise _no_such_server(server_id)
 
 
@@ -167,7 +167,7 @@ async def forget_server(request: Request) -> None:
     """Forget the server that is meant."""
     server_id = request.path_params["server_id"]
     with _audited(request, "deleted the server", server_id):
-        if not await _fleet(request).delete(server_id):
+        if not await fleet_of(request).delete(server_id):
             raise _no_such_server(server_id)
 
 
@@ -203,7 +203,7 @@ async def _meant(request: Request) -> Key:
 
 
 async def _found(request: Request, key_id: str) -> Key | None:
-    door = _door(request)
+    door = door_of(request)
     if request.scope["key"] is not None and door.keys.get(key_id) is None:
         await door.refresh()
     return door.keys.get(key_id)
@@ -213,7 +213,7 @@ def key_of(request: Request) -> Key:
     """The key that is meant."""
     must_hold_a_key(request)
     key_id = request.path_params["key_id"]
-    key = _door(request).keys.get(key_id)
+    key = door_of(request).keys.get(key_id)
     if key is None:
         raise _no_such_key(key_id)
     return key
@@ -223,16 +223,6 @@ def must_hold_a_key(request: Request) -> None:
     """Whoever is on the machine needs no key as long as there is none, but for keys."""
     if request.scope["key"] is None:
         raise Refusal(403, "no_keys_yet", _FIRST)
-
-
-def _fleet(request: Request) -> Fleet:
-    fleet: Fleet = request.app.state.fleet
-    return fleet
-
-
-def _door(request: Request) -> Door:
-    door: Door = request.app.state.door
-    return door
 
 
 def _json(content: object, *, status: int = 200) -> Response:

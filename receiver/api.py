@@ -18,7 +18,6 @@ from receiver.decoding import Reader
 from receiver.discovery import discovery
 from receiver.door import Guarded
 from receiver.errors import Refusal
-from receiver.fleet import Fleet
 from receiver.headers import dressed
 from receiver.history import WINDOWS
 from receiver.intake import Outcome, Read
@@ -38,6 +37,7 @@ from receiver.requests import (
     write_event_cursor,
 )
 from receiver.stream import event_stream
+from receiver.wired import fleet_of
 
 __all__ = ["MAX_BATCH_SIZE", "Posted", "routes"]
 
@@ -159,7 +159,7 @@ def heartbeats(outcome: Outcome) -> Answer:
 async def list_servers(request: Request) -> Response:
     """A page of the fleet."""
     query = list_query(request)
-    page = await _fleet(request).page(
+    page = await fleet_of(request).page(
         query.matching, query.order, after=query.after, limit=query.limit
     )
     answer = {
@@ -168,7 +168,7 @@ async def list_servers(request: Request) -> Response:
         "next_cursor": page.next_after and write_cursor(query.order, page.next_after),
     }
     if query.total:
-        answer["total"] = await _fleet(request).count(query.matching)
+        answer["total"] = await fleet_of(request).count(query.matching)
 
     return _json(answer)
 
@@ -176,10 +176,10 @@ async def list_servers(request: Request) -> Response:
 async def get_server(request: Request) -> Response:
     """One server's record, and how available it was."""
     server_id = request.path_params["server_id"]
-    sighting = await _fleet(request).get(server_id)
+    sighting = await fleet_of(request).get(server_id)
     if sighting is None:
         raise _no_such_server(server_id)
-    history = (await _fleet(request).history([sighting.record]))[server_id]
+    history = (await fleet_of(request).history([sighting.record]))[server_id]
 
     return _json(
         {
@@ -201,7 +201,7 @@ async def list_events_of_server(request: Request) -> Response:
 
 
 async def _events(request: Request, query: EventQuery) -> Response:
-    part = await _fleet(request).events(query.choice, before=query.before, limit=query.limit)
+    part = await fleet_of(request).events(query.choice, before=query.before, limit=query.limit)
     return _json(
         {
             "events": [each.to_json() for each in part.events],
@@ -220,7 +220,7 @@ async def delete_server(request: Request) -> Response:
 
 async def health(request: Request) -> Response:
     """Whether the receiver and its store work."""
-    fleet = _fleet(request)
+    fleet = fleet_of(request)
     count = await fleet.count()
 
     return _json(
@@ -231,11 +231,6 @@ async def health(request: Request) -> Response:
 async def openapi(_: Request) -> Response:
     """This interface, described."""
     return _json(document())
-
-
-def _fleet(request: Request) -> Fleet:
-    fleet: Fleet = request.app.state.fleet
-    return fleet
 
 
 def _json(content: object, *, status: int = 200) -> Response:

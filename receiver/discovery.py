@@ -22,6 +22,7 @@ from receiver.errors import Refusal
 from receiver.fleet import Fleet
 from receiver.listing import Filter
 from receiver.requests import MAX_LIMIT, list_query
+from receiver.wired import fleet_of
 
 __all__ = ["discovery", "target_of"]
 
@@ -36,7 +37,7 @@ async def discovery(request: Request) -> Response:
     """
     _expect_filters(request)
     matching = list_query(request).matching
-    pages = _pages(request.app.state.fleet, matching)
+    pages = _pages(fleet_of(request), matching)
     # Before the answer begins: it is a problem then, when the database is away.
     first = await anext(pages)
     return StreamingResponse(_whole(first, pages), media_type="application/json")

@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Mount
 
 from contract import State
 from receiver import wording
-from receiver.door import Door
 from receiver.errors import Refusal
 from receiver.fleet import Fleet, Sighting
 from receiver.keys import Power
@@ -28,6 +27,7 @@ from receiver.requests import (
 )
 from receiver.tables import facet_value
 from receiver.timeline import Choice, Recorded
+from receiver.wired import door_of, fleet_of
 
 __all__ = ["routes"]
 
@@ -52,7 +52,7 @@ def routes() -> list[BaseRoute]:
 async def fleet_page(request: Request) -> Response:
     """The fleet as a table, and what has changed in it since yesterday."""
     view = View.of(request)
-    fleet: Fleet = request.app.state.fleet
+    fleet = fleet_of(request)
     query = list_query(view.asked(request))
     page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
     tally = _with_names(await fleet.tally(), _stages_known(query.matching, page.servers))
@@ -86,7 +86,7 @@ async def fleet_page(request: Request) -> Response:
 async def timeline_page(request: Request) -> Response:
     """What happened, newest first, by days."""
     view = View.of(request, "timeline")
-    fleet: Fleet = request.app.state.fleet
+    fleet = fleet_of(request)
     query = event_query(view.asked(request))
     events, older = await _events(fleet, query)
 
@@ -105,7 +105,7 @@ async def timeline_page(request: Request) -> Response:
 async def server_page(request: Request) -> Response:
     """All that is known of a server, and what happened to it."""
     server_id = request.path_params["server_id"]
-    fleet: Fleet = request.app.state.fleet
+    fleet = fleet_of(request)
     server = await fleet.get(server_id)
     if server is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
@@ -130,8 +130,8 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
     """To which key a server belongs, and to which it could, for whoever may change that."""
     if request.scope["key"] is None or not may_manage(request):
         return {"owner": None, "heirs": None}
-    fleet: Fleet = request.app.state.fleet
-    door: Door = request.app.state.door
+    fleet = fleet_of(request)
+    door = door_of(request)
     owner = await fleet.owner(server_id)
     now = fleet.now()
     may_own = (key for key in door.keys if key.why_not_own(server_id, now) is None)

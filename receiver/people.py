@@ -26,15 +26,13 @@ from receiver.administration import (
     revoke,
     rotate,
 )
-from receiver.door import Door
 from receiver.errors import Refusal
-from receiver.fleet import Fleet
 from receiver.keys import Key, KeyScope, Power
 from receiver.patience import Patience
 from receiver.problems import refusal
 from receiver.rendering import PageRoute, answer, redirect, sign_in_form
 from receiver.requests import form_fields
-from receiver.signing import Signing
+from receiver.wired import door_of, fleet_of, signing_of
 
 __all__ = ["routes"]
 
@@ -77,7 +75,7 @@ def _form(
     async def take(request: Request) -> Response:
         fields = await form_fields(request.scope, request.receive, patience)
         try:
-            _signing(request).check(request.scope, fields)
+            signing_of(request).check(request.scope, fields)
             return await act(request, fields)
         except (Refusal, InvalidMessage) as error:
             if refused is None:
@@ -99,9 +97,9 @@ async def sign_in_page(request: Request) -> Response:
 async def sign_in(request: Request, fields: Fields) -> Response:
     """Let somebody read the pages who has a key."""
     _must_have_keys(request)
-    key = _door(request).find(fields.get("key", "").strip(), Power.READ, request.scope)
+    key = door_of(request).find(fields.get("key", "").strip(), Power.READ, request.scope)
     there = redirect(request, _way(fields))
-    await _signing(request).sign_in(request.scope, key, there)
+    await signing_of(request).sign_in(request.scope, key, there)
     return there
 
 
@@ -114,7 +112,7 @@ async def not_signed_in(request: Request, fields: Fields, refused: Refusal) -> R
 async def sign_out(request: Request, _: Fields) -> Response:
     """Let nobody be signed in with this browser."""
     away = redirect(request, "/sign-in", notice="You are signed out.")
-    await _signing(request).sign_out(request.scope, away)
+    await signing_of(request).sign_out(request.scope, away)
     return away
 
 
@@ -128,7 +126,7 @@ def _way(fields: Fields) -> str:
 
 
 def _must_have_keys(request: Request) -> None:
-    if not _door(request).keys:
+    if not door_of(request).keys:
         must_hold_a_key(request)
 
 
@@ -192,7 +190,7 @@ def _sure(
 
 async def deleting(request: Request) -> Question:
     server_id = request.path_params["server_id"]
-    if await _fleet(request).get(server_id) is None:
+    if await fleet_of(request).get(server_id) is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
     return Question(
         title="Delete this server?",
@@ -220,7 +218,7 @@ async def hand_over(request: Request, fields: Fields) -> Response:
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
     await give_server(request, key_id)
-    key = None if key_id is None else _door(request).keys.get(key_id)
+    key = None if key_id is None else door_of(request).keys.get(key_id)
     whom = f"the key {key.name}" if key else "the key that writes it next"
     server_id = quote(request.path_params["server_id"], safe="")
     return redirect(request, f"/server/{server_id}", notice=f"The server belongs to {whom} now.")
@@ -240,7 +238,7 @@ async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> 
         request,
         "keyring.html",
         status=200 if refused is None else refused.status,
-        keys=await _fleet(request).keys(),
+        keys=await fleet_of(request).keys(),
         scopes=[scope.value for scope in KeyScope],
         fields=fields,
         refused=refused,
@@ -310,21 +308,6 @@ def _about_key(request: Request, key: Key, *, title: str, says: list[str], does:
 
 def _shown(request: Request, key: Key, token: str, done: str) -> Response:
     return answer(request, "token.html", key=key, token=token, done=done)
-
-
-def _fleet(request: Request) -> Fleet:
-    fleet: Fleet = request.app.state.fleet
-    return fleet
-
-
-def _door(request: Request) -> Door:
-    door: Door = request.app.state.door
-    return door
-
-
-def _signing(request: Request) -> Signing:
-    signing: Signing = request.app.state.signing
-    return signing
 
 
 _FIRST = "/"

@@ -23,7 +23,7 @@ from receiver.fleet import Sighting
 from receiver.history import WINDOWS, History
 from receiver.keys import Key, Power
 from receiver.problems import refusal
-from receiver.signing import Signing
+from receiver.wired import fleet_of, signing_of
 
 __all__ = [
     "DAY",
@@ -102,7 +102,7 @@ def _trouble(request: Request, error: FleetError) -> Response:
         _log.warning("%s", error)
     refused = refusal(error)
     if refused.status in {401, 429}:
-        if refused.status == 401 and _signing(request).asks_again(request.scope):
+        if refused.status == 401 and signing_of(request).asks_again(request.scope):
             return _once_more(request, refused)
         return sign_in_form(request, refused, to=_way_back(request))
     return answer(
@@ -137,7 +137,7 @@ def _once_more(request: Request, refused: Refusal) -> Response:
         status_code=refused.status,
         headers={**_HEADERS, **refused.headers},
     )
-    _signing(request).note_asked_again(request.scope, again)
+    signing_of(request).note_asked_again(request.scope, again)
     return again
 
 
@@ -150,13 +150,13 @@ def answer(
     **context: Any,
 ) -> Response:
     """A page from a template."""
-    signing, scope = _signing(request), request.scope
+    signing, scope = signing_of(request), request.scope
     word = signing.word_for(scope)
     page = _TEMPLATES.TemplateResponse(
         request,
         template,
         {
-            "now": request.app.state.fleet.now(),
+            "now": fleet_of(request).now(),
             "root": _root(request),
             "kinds": _KINDS,
             "static": _static,
@@ -181,7 +181,7 @@ def redirect(request: Request, to: str, *, notice: str | None = None) -> Respons
     """
     away = RedirectResponse(_root(request) + to[1:], 303)
     if notice is not None:
-        _signing(request).leave_notice(request.scope, away, notice)
+        signing_of(request).leave_notice(request.scope, away, notice)
     return away
 
 
@@ -200,11 +200,6 @@ def _way_back(request: Request) -> str:
     query = request.scope["query_string"].decode("latin-1")
     whole = f"{path}?{query}" if query else path
     return whole if len(whole) <= _LONGEST_WAY else path
-
-
-def _signing(request: Request) -> Signing:
-    signing: Signing = request.app.state.signing
-    return signing
 
 
 def _root(request: Request) -> str:

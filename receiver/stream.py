@@ -17,14 +17,13 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from contract import Problem
-from receiver.door import Door
 from receiver.errors import Overloaded, Refusal, StoreUnavailable
 from receiver.feed import Feed, Follower, News
 from receiver.problems import RETRY_AFTER_SECONDS
 from receiver.requests import event_choice
 from receiver.sessions import Session
-from receiver.signing import Signing
 from receiver.timeline import Choice
+from receiver.wired import door_of, fleet_of, signing_of
 
 __all__ = ["event_stream"]
 
@@ -94,15 +93,15 @@ async def event_stream(
 
 def _may_read_no_more(request: Request) -> bool:
     """Whether the key is not good any more, or the session is over, as far as is known here."""
-    door: Door = request.app.state.door
+    door = door_of(request)
     session: Session | None = request.scope.get("session")
-    is_late = session is not None and session.expires_at <= request.app.state.fleet.now()
+    is_late = session is not None and session.expires_at <= fleet_of(request).now()
     return is_late or not door.would_admit(request.scope["key"])
 
 
 async def _has_signed_out(request: Request) -> bool:
     session: Session | None = request.scope.get("session")
-    signing: Signing = request.app.state.signing
+    signing = signing_of(request)
     try:
         return session is not None and await signing.is_over(session)
     except StoreUnavailable:

@@ -68,11 +68,8 @@ def asked_from(address: str | None, database_url: str, clock: Clock, **settings:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    async def ask() -> None:
-        async with app.router.lifespan_context(app):
-            await app(scope, receive, send)
-
-    asyncio.run(ask())
+    with serve(app):
+        asyncio.run(app(scope, receive, send))
     (status,) = statuses
     assert isinstance(status, int)
     return status
@@ -591,11 +588,8 @@ def test_nobody_gets_a_websocket(database_url: str, clock: Clock) -> None:
     async def send(message: Message) -> None:
         sent.append(message["type"])
 
-    async def ask() -> None:
-        async with app.router.lifespan_context(app):
-            await app(scope, receive, send)
-
-    asyncio.run(ask())
+    with serve(app):
+        asyncio.run(app(scope, receive, send))
 
     assert ["websocket.close"] == sent
 

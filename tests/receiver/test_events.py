@@ -601,7 +601,7 @@ def test_a_server_whose_name_ends_like_a_list_of_events_may_be_asked_for(
 
 
 def test_whoever_cannot_be_has_no_events(receiver: httpx.Client) -> None:
-    for path in ("/servers/a%00b/events", "/servers/%FF/events", "/servers//events"):
+    for path in ("/servers/a%00b/events", "/servers//events"):
         answer = receiver.get(path)
 
         assert (200, []) == (answer.status_code, listed(answer))
