@@ -64,9 +64,12 @@ def _spelled(char: str) -> str:
     """A pattern for a character, also escaped, also twice."""
     code = ord(char)
     percent = "".join(f"%(?:25){{0,2}}{byte:02x}" for byte in char.encode())
+    # Each way of writing matches one alternative only, or a text could keep the search busy
+    # for ever: with two ways for each character there are more than 10^18 for a key.
     slash_x = "".join(rf"\\{{1,4}}x{byte:02x}" for byte in char.encode())
+    other = "" if char.isascii() else f"|{slash_x}"
     same = {"+": r"[+\-]", "/": r"[/_]"}.get(char, re.escape(char))  # base64 for URLs
     return (
-        rf"(?:\\{{0,4}}(?:{same}|u{code:04x}|x{code:02x})|{slash_x}|{percent}"
+        rf"(?:\\{{0,4}}(?:{same}|u{code:04x}|x{code:02x}){other}|{percent}"
         rf"|&#0{{0,4}}{code};|&#x0{{0,4}}{code:x};)"
     )

@@ -6,6 +6,7 @@ Each use of their power leaves a line in the log `receiver.audit`.
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -183,16 +184,19 @@ def _wanted_owner(asked: object) -> str | None:
 async def _json_of(request: Request, *, patience: Patience) -> object:
     body = await json_body(request.scope, request.receive, MAX_BODY_BYTES, patience)
     parse(body)
-    return json.loads(body, object_pairs_hook=_without_twins)
+    try:
+        return json.loads(body, object_pairs_hook=_without_twins)
+    except RecursionError as error:
+        raise InvalidMessage([Problem("", "is nested too deeply")]) from error
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """What is there twice is read in one way here, and perhaps in another by who let it pass."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twins = {name for name in names if names.count(name) > 1}
-        raise InvalidMessage([Problem(name, "is there more than once") for name in sorted(twins)])
+        count = Counter(name for name, _ in pairs)
+        twins = sorted(name for name, n in count.items() if n > 1)[:10]
+        raise InvalidMessage([Problem(name, "is there more than once") for name in twins])
     return found
 
 

@@ -73,7 +73,7 @@ def create_app(  # noqa: PLR0913 - all by name, all optional
         store = SqlStore(
             settings.database_url,
             servers_per_key=settings.servers_per_key,
-            change=limits.change,
+            budget=limits,
         )
         app.state.door = door = Door(
             store, limits, clock=clock, is_open=settings.open, look_seconds=look_seconds

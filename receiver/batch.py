@@ -164,13 +164,9 @@ def apply(
         if row is None or row.owner != merged.owner or _is_news(row.record, merged.record):
             record = None if row is None else row.record
             told = changes(record, merged.record, at=merged.record.last_seen)
-            refusal = None if key is None else rights.to_tell(key, told)
-            if refusal is not None:
-                applied.append(refusal)
-                continue
+            events += told if key is None else rights.told(key, told)
             news[server_id] = None
             merged = merged._replace(due_at=_due(row, merged.record))
-            events += told
         after[server_id] = merged
         applied.append(Applied(merged.record, row is None))
 

@@ -199,11 +199,11 @@ class Door:
             if elsewhere > 0:
                 self._limits.spent_elsewhere(key.id, elsewhere)
             self._messages[key.id] = key.messages
-        if self._is_shut and not keys:
+        if self._keys and not keys:
             _log.error("There were keys, and now there are none: nobody is let in")
-        self._keys = Keyring(keys)
         # Whoever takes all keys away does not open the door by that.
         self._is_shut = self._is_shut or bool(keys)
+        self._keys = Keyring(keys)
 
     def close(self) -> None:
         """Note which keys were used lately, if that can be."""

@@ -94,17 +94,13 @@ class Limits:
         with self._lock:
             return any(10 * spent > self._messages.amount for spent in self._spent.values())
 
-    def change(self, key_id: str, size: int) -> Refusal | None:
-        """Count events that a key causes; what is said when they are too many, else None."""
-        if self._of_keys.hit(self._changes, key_id, cost=size):
-            return None
-        return Refusal(
-            429,
-            "too_many_changes",
-            f"The servers of a key may cause {self._changes.amount} events in an hour. Nothing "
-            "was changed; a message that changes nothing is taken in.",
-            headers=self._retry_after(self._of_keys, self._changes, key_id),
-        )
+    def changes_left(self, key_id: str) -> int:
+        """How many events a key may cause yet."""
+        return self._of_keys.get_window_stats(self._changes, key_id).remaining
+
+    def spend_changes(self, key_id: str, size: int) -> None:
+        """Count events that a key has caused."""
+        self._of_keys.hit(self._changes, key_id, cost=size)
 
     def failed(self, address: str) -> Refusal | None:
         """

@@ -1,8 +1,9 @@
 """Whose servers are whose: a server belongs to the key that first brought it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import orjson
 from sqlalchemy import Connection, bindparam, func, select
@@ -12,9 +13,18 @@ from receiver.errors import Refusal
 from receiver.keys import Key
 from receiver.tables import keys, servers
 
-__all__ = ["SERVERS_PER_KEY", "Refused", "Rights"]
+__all__ = ["SERVERS_PER_KEY", "Budget", "Refused", "Rights"]
 
-Change = Callable[[str, int], Refusal | None]
+
+class Budget(Protocol):
+    """How many events keys may cause; a long one counts for each KiB."""
+
+    def changes_left(self, key_id: str) -> int:
+        """How many a key may cause yet."""
+
+    def spend_changes(self, key_id: str, size: int) -> None:
+        """Count what a key has caused."""
+
 
 SERVERS_PER_KEY = 1000
 """How many servers may belong to a key, unless it is said otherwise."""
@@ -53,19 +63,27 @@ class Rights:
         servers_per_key: How many servers may belong to a key that is no administrator's;
             of those that others have superseded ten times as many.
         refused: What need not be told again.
-        change: Counts what a key causes to be told; why it may not, if it may not.
+        budget: How much keys may cause to be told, if that is bounded.
 
     Attributes:
         events: What is to be told.
+        spent: How much of the budget of a key was used.
+        silenced: The keys whose budget was too small.
     """
 
     def __init__(
-        self, connection: Connection, servers_per_key: int, refused: Refused, change: Change
+        self,
+        connection: Connection,
+        servers_per_key: int,
+        refused: Refused,
+        budget: Budget | None,
     ) -> None:
         self._connection = connection
         self._most = servers_per_key
         self._refused = refused
-        self._change = change
+        self._budget = budget
+        self.spent: Counter[str] = Counter()
+        self.silenced: set[str] = set()
         self._owned: dict[str, Counter[bool]] = {}
         self._told: set[tuple[str, str]] = set()
         self.events: list[Event] = []
@@ -96,10 +114,21 @@ class Rights:
         owned[False] += 1
         return None
 
-    def to_tell(self, key: Key, events: Iterable[Event]) -> Refusal | None:
-        """Why a key may not cause such events; None when it may, and they are counted."""
+    def told(self, key: Key, events: list[Event]) -> list[Event]:
+        """
+        Of events that a key causes, those that are told.
+
+        When it has caused too many, only those of life are: they are short, and how
+        available a server was is known by them.
+        """
+        if not events or key.is_admin or self._budget is None:
+            return events
         size = sum(1 + len(orjson.dumps(each.details)) // 1024 for each in events)
-        return self._change(key.id, size) if size and not key.is_admin else None
+        if size > self._budget.changes_left(key.id) - self.spent[key.id]:
+            self.silenced.add(key.id)
+            return [each for each in events if each.kind in _OF_LIFE]
+        self.spent[key.id] += size
+        return events
 
     def to_write(self, key: Key, server_id: str, owner: str | None, at: datetime) -> Refusal | None:
         """Why a key may not write a server that is there; None when it may."""
@@ -119,13 +148,14 @@ class Rights:
         self._told.add(pair)
         details = {"key": key.id, "name": key.name}
         event = Event(kind=EventKind.REFUSED_WRITE, at=at, server_id=server_id, details=details)
-        if self.to_tell(key, [event]) is None:
-            self.events.append(event)
+        self.events += self.told(key, [event])
 
 
 def _not_covered(key: Key) -> Refusal:
     return Refusal(403, "server_not_covered", _NOT_COVERED.format(key.id, key.servers))
 
+
+_OF_LIFE = {EventKind.REGISTERED, EventKind.RECOVERED}
 
 _NOT_COVERED = (
     "The key {} may only write servers whose server_id matches {!r}. "

@@ -6,6 +6,7 @@ returns after the commit. All of them raise StoreUnavailable when the database d
 not answer, and nothing has changed then, but for its subclass OutcomeUnknown.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ from receiver.errors import OutcomeUnknown, Refusal, StoreUnavailable
 from receiver.keys import Key
 from receiver.listing import Filter, Order, Place, listed, those
 from receiver.lives import Life, lives
-from receiver.ownership import SERVERS_PER_KEY, Change, Refused, Rights
+from receiver.ownership import SERVERS_PER_KEY, Budget, Refused, Rights
 from receiver.sessions import Session
 from receiver.sweep import Look, sweep
 from receiver.tables import events, facets, microseconds, servers, watches
@@ -59,6 +60,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
 
@@ -191,7 +194,7 @@ class SqlStore:
         remembered: How many rows to remember, so as not to read them again, at most twice
             as many; some 2.5 kB each with a dozen tools.
         servers_per_key: How many servers may belong to a key that is no administrator's.
-        change: Counts events that a key causes; why it may not, if it may not.
+        budget: How many events keys may cause, if that is bounded.
 
     Attributes:
         on_news: Is called after events are committed, from the thread that did.
@@ -204,7 +207,7 @@ class SqlStore:
         *,
         remembered: int = 100_000,
         servers_per_key: int = SERVERS_PER_KEY,
-        change: Change = _nothing,
+        budget: Budget | None = None,
     ) -> None:
         self.on_news: Callable[[], None] = _nothing
         self.on_events: Callable[[Sequence[Event]], None] = _nothing
@@ -218,7 +221,8 @@ class SqlStore:
         self._batches = count()
         self._memory = Memory(remembered)
         self._servers_per_key = servers_per_key
-        self._change = change
+        self._budget = budget
+        self._silenced: set[str] = set()
         self._refused = Refused()
         try:
             self._write(self._migrate)
@@ -227,16 +231,29 @@ class SqlStore:
             raise
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
-        def work(connection: Connection) -> tuple[list[Applied | Refusal], Committed]:
-            rights = Rights(connection, self._servers_per_key, self._refused, self._change)
-            return batch.apply(self._database, connection, incoming, self._memory, rights)
+        def work(connection: Connection) -> tuple[list[Applied | Refusal], Committed, Rights]:
+            rights = Rights(connection, self._servers_per_key, self._refused, self._budget)
+            applied, committed = batch.apply(
+                self._database, connection, incoming, self._memory, rights
+            )
+            return applied, committed, rights
 
         with self._turn:
-            applied, committed = self._write(work)
+            applied, committed, rights = self._write(work)
+            self._count(rights)
             self._memory.keep(committed.rows)
             self._refused.note(committed.events)
         self._tell(committed.events)
         return applied
+
+    def _count(self, rights: Rights) -> None:
+        """What keys have caused to be told, once it is committed."""
+        if self._budget is not None:
+            for key_id, size in rights.spent.items():
+                self._budget.spend_changes(key_id, size)
+        for key_id in rights.silenced - self._silenced:
+            _log.warning("The key %s causes more events than may be told in an hour", key_id)
+        self._silenced = (self._silenced - rights.spent.keys()) | rights.silenced
 
     def get(self, server_id: str) -> ServerRecord | None:
         if not _may_be(server_id):

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -391,3 +392,17 @@ def _unpacked(text: str) -> str:
         return base64.b64decode(whole).decode("utf-8", "replace")
     except ValueError:
         return ""
+
+
+@pytest.mark.parametrize("spelled", ["\\x{:02x}", "\\\\x{:02x}", "\\u{:04x}", "%{:02x}", "&#{};"])
+def test_text_that_nearly_quotes_a_secret_keeps_nobody_busy(spelled: str) -> None:
+    """Or a receiver that is evil could stop an Odoo with one answer."""
+    token = "fleetkey_AbCdEfGhIj_" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ"
+    nearly = "".join(spelled.format(ord(char)) for char in token[:-1]) + "!"
+    mask = Mask(token)
+
+    began = time.process_time()
+    masked = mask(nearly * 100)
+
+    assert nearly * 100 == masked
+    assert time.process_time() - began < 1

@@ -116,6 +116,15 @@ def test_body_that_is_no_json_makes_no_key(receiver: httpx.Client) -> None:
     assert [400, 415] == [answer.status_code for answer in answers]
 
 
+@pytest.mark.parametrize("depth", [100, 1000, 1020, 60_000])
+def test_deep_nest_makes_no_key(depth: int, receiver: httpx.Client) -> None:
+    body = b'{"name": ' + b"[" * depth + b"]" * depth + b"}"
+
+    answer = receiver.post("/keys", content=body[: 64 * 1024], headers=JSON)
+
+    assert answer.status_code in (400, 422)
+
+
 def test_revoked_key_is_refused_at_once(receiver: httpx.Client) -> None:
     new = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()
 

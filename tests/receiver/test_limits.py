@@ -94,19 +94,15 @@ def test_others_are_told_soon_of_whoever_sends_much(limits: Limits) -> None:
 
 
 def test_changes_have_a_limit_of_their_own(limits: Limits, seconds: Seconds) -> None:
-    first = [limits.change("a", 2) for _ in range(3)]
-    other = limits.change("b", 5)
+    limits.spend("a", 10)
+    limits.spend_changes("a", 4)
+    first = limits.changes_left("a")
+    limits.spend_changes("a", 4)
     seconds.now += 3599
-    late = limits.change("a", 1)
-    seconds.now += 1.1
 
-    assert [None, None] == first[:2]
-    for refusal in (first[2], late):
-        assert refusal is not None
-        assert (429, "too_many_changes") == (refusal.status, refusal.code)
-    assert late is not None
-    assert "1" == late.headers["Retry-After"]
-    assert [None, None] == [other, limits.change("a", 5)]
+    assert [1, 0, 5] == [first, limits.changes_left("a"), limits.changes_left("b")]
+    seconds.now += 2
+    assert 5 == limits.changes_left("a")
 
 
 @pytest.mark.parametrize(
