@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from itertools import count
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -73,7 +72,7 @@ class Door:
         self._is_behind = False
         self._turn = Lock()
         self._complained: dict[str, datetime] = {}
-        self.session: Session = _nobody
+        self.session: Session  # whoever wires it says how
         self.look()
         self._say_who_may_come_in()
 
@@ -155,9 +154,11 @@ class Door:
 
     async def run(self) -> None:
         """Keep up with what becomes of the keys, until cancelled."""
-        for n in count(1):
+        looks = 0
+        while True:
             await asyncio.sleep(self._look_seconds)
-            is_time = n % _NOTED_EVERY == 0 or self._limits.is_much_spent()
+            looks += 1
+            is_time = looks % _NOTED_EVERY == 0 or self._limits.is_much_spent()
             await self.try_to(self.note_and_look if is_time else self.look)
 
     async def refresh(self) -> None:
@@ -281,10 +282,6 @@ def _is_text(scope: Scope) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-async def _nobody(_: Scope) -> None:
-    pass
 
 
 def _unauthenticated(code: str, detail: str) -> Refusal:

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 
 import httpx
@@ -10,9 +10,13 @@ import pytest
 
 import messages
 from contract import Heartbeat, InvalidMessage, MalformedJSON, loads
+from keyring import made
 from receiver.app import create_app
+from receiver.batch import Incoming
 from receiver.decoding import Reader
+from receiver.errors import Refusal
 from receiver.intake import Submission, take_in
+from receiver.limits import Limits
 from servers import Clock, serve
 from watched import endless
 
@@ -73,3 +77,24 @@ def test_an_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
             counts.append(answer.json()["heartbeat_count"])
 
     assert [1, 2, 3] == counts
+
+
+def test_a_crowd_is_held_to_the_limit_of_its_key() -> None:
+    """What comes first is let through, and what is too much is not."""
+    key, _ = made("agent")
+    limits = Limits(messages=2, changes=100, failures=100)
+    written: list[Incoming] = []
+
+    def apply(incoming: Sequence[Incoming]) -> list[Refusal]:
+        written.extend(incoming)
+        return [Refusal(403, "any", "whatever it is") for _ in incoming]
+
+    def read(body: bytes) -> list[Heartbeat]:
+        return [Heartbeat(server_id=body.decode())]
+
+    crowd = [Submission(name, read, NOON, key) for name in (b"a", b"b", b"c")]
+    *_, last = take_in(apply, limits, crowd)
+
+    assert ["a", "b"] == [each.message.server_id for each in written]
+    assert isinstance(last, Refusal)
+    assert "too_many_messages" == last.code
