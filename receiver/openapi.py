@@ -338,7 +338,7 @@ def _rotate_key() -> Json:
                 "The key, which is not shown again",
                 _object(status={"const": "rotated"}, id=_TEXT, token=_TEXT),
             ),
-            **_problems(401, 403, 404, 503),
+            **_problems(401, 403, 404, 409, 503),
         },
     }
 
@@ -482,6 +482,7 @@ _STATUSES = {
     403: "The key is not good for this, or not for this server; or there are no keys yet",
     404: "There is no such server, or key",
     408: "The body does not arrive",
+    409: "The key has expired",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "What is sent breaks the contract",
