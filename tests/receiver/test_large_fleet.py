@@ -69,7 +69,8 @@ def test_pages_come_at_once(large_fleet: httpx.Client) -> None:
 
 
 def test_that_nobody_is_alive_is_known_at_once(large_fleet: httpx.Client, sqlite_url: str) -> None:
-    with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
+    # A receiver that has just started writes down for each server when its silence begins.
+    with closing(sqlite3.connect(str(make_url(sqlite_url).database), timeout=60)) as database:
         database.execute("UPDATE facets SET value = 'down' WHERE name = 'state'")
         database.execute("UPDATE servers SET state = 'down'")
         database.commit()
