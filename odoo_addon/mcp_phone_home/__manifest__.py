@@ -6,8 +6,13 @@
     "category": "Technical",
     "author": "Odoo MCP Fleet maintainers",
     "license": "LGPL-3",
-    "depends": ["base"],
+    "depends": ["base_setup"],
     "external_dependencies": {"python": ["odoo-mcp-fleet[client]"]},
-    "data": ["data/ir_cron.xml"],
+    "data": [
+        "security/ir.model.access.csv",
+        "data/mcp_phone_home_state.xml",
+        "data/ir_cron.xml",
+    ],
     "post_init_hook": "post_init_hook",
+    "uninstall_hook": "uninstall_hook",
 }

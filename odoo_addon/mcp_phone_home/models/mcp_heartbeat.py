@@ -2,7 +2,7 @@ import logging
 
 from odoo import api, models
 
-from ..services.phone_home import send_heartbeat
+from ..services.lifecycle import on_schedule
 
 _logger = logging.getLogger(__name__)
 
@@ -13,8 +13,13 @@ class McpHeartbeat(models.AbstractModel):
 
     @api.model
     def _cron_send_heartbeat(self):
-        """Never raises: Odoo switches off a job that fails for a week, and it stays off."""
+        """
+        Never raises: Odoo switches off a job that fails for a week, and it stays off.
+
+        Nor does it wait for the receiver: as long as a job runs, Odoo refuses to change it,
+        and to install or upgrade any module.
+        """
         try:
-            send_heartbeat(self.env)
+            on_schedule(self.env)
         except Exception:
             _logger.exception("The heartbeat was not sent, and this is a bug of the addon")

@@ -1,48 +1,72 @@
-"""Registering without letting anybody wait for the network."""
+"""Doing what may take long without letting anybody wait for it."""
 
+import atexit
 import logging
 import threading
-from functools import partial
+import time
+from functools import cache
 
-from odoo import SUPERUSER_ID, api
-from odoo.service.server import CommonServer
-
-from .phone_home import prepare_registration
+import psycopg2
 
 _logger = logging.getLogger(__name__)
 
+_lock = threading.Lock()
+_threads: dict[tuple[str, str], "Background"] = {}
 
-def register_in_background(registry):
+
+class Background(threading.Thread):
     """
-    Register the server of a database, out of what is committed there.
+    A thread that ends with the process.
 
-    Everything is read here and now, for the ORM may be in the middle of loading modules,
-    where no other thread may use it; the thread only does the talking. A server that stops
-    meanwhile, as after `--stop-after-init`, gives it the time of one attempt.
-
-    Never raises.
+    Attributes:
+        patience_seconds: How long a process that ends waits for it.
     """
-    try:
-        with registry.cursor() as cr:
-            outgoing = prepare_registration(api.Environment(cr, SUPERUSER_ID, {}))
-        if outgoing is not None:
-            _start(outgoing, registry.db_name)
-    except Exception:
-        _logger.exception("The server was not registered, and this is a bug of the addon")
+
+    def __init__(self, database, work):
+        super().__init__(name="mcp_phone_home", daemon=True)
+        # Odoo's log tells the database by it.
+        self.dbname = database
+        self.patience_seconds = 1.0
+        self._work = work
+
+    def run(self):
+        try:
+            self._work(self)
+        except psycopg2.Error as error:
+            # The database was dropped, say; the next heartbeat is the next try.
+            _logger.warning("Nothing was sent, since the database fails: %s", _one_line(error))
+        except Exception:
+            _logger.exception("Nothing was sent, and this is a bug of the addon")
 
 
-def _start(outgoing, database):
-    thread = threading.Thread(
-        target=_run, args=(outgoing,), name="mcp_phone_home.register", daemon=True
-    )
-    # Odoo's log tells the database by it.
-    thread.dbname = database
-    thread.start()
-    CommonServer.on_stop(partial(thread.join, outgoing.settings.timeout_seconds))
+def in_background(database, occasion, work) -> bool:
+    """
+    Call `work(thread)` in a thread, unless one is still at it for that database and occasion.
+
+    Whether it was begun. What `work` raises is logged.
+    """
+    _wait_at_exit()
+    with _lock:
+        current = _threads.get((database, occasion))
+        if current is not None and current.is_alive():
+            return False
+        thread = _threads[database, occasion] = Background(database, work)
+        thread.start()
+        return True
 
 
-def _run(outgoing):
-    try:
-        outgoing.deliver()
-    except Exception:
-        _logger.exception("The server was not registered, and this is a bug of the addon")
+def wait_for_all():
+    """Wait for those that are at it, for none longer than it asks for."""
+    begun = time.monotonic()
+    for thread in list(_threads.values()):
+        while thread.is_alive() and time.monotonic() < begun + thread.patience_seconds:
+            thread.join(0.05)
+
+
+@cache
+def _wait_at_exit():
+    atexit.register(wait_for_all)
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__

@@ -5,13 +5,33 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from client import PhoneHomeClient, trust_only
+from client import PhoneHomeClient
 from contract import FleetError, Heartbeat, Registration
 
 from .advice import with_advice
+from .clients import client_for
 from .settings import ReceiverSettings
 
 _logger = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """
+    What came of a message.
+
+    Attributes:
+        reason: Why it was not taken in, in a sentence, and what to do about it; else empty.
+        hostname: That which the receiver knows now by a registration; else empty.
+    """
+
+    reason: str = ""
+    hostname: str = ""
+
+    @property
+    def taken_in(self) -> bool:
+        """Whether the receiver has taken the message in."""
+        return not self.reason
 
 
 @frozen(kw_only=True)
@@ -26,23 +46,13 @@ class Outgoing:
     message: Registration | Heartbeat
     send: Callable[[PhoneHomeClient, Registration | Heartbeat], None]
 
-    def deliver(self) -> bool:
-        """Whether the receiver has taken the message in; the reason why not is logged."""
+    def deliver(self) -> Outcome:
+        """Send it; why the receiver has not taken it in is logged too."""
         try:
-            with receiver_client(self.settings) as client:
-                self.send(client, self.message)
+            self.send(client_for(self.settings), self.message)
         except FleetError as error:
-            _logger.warning("Phoning home failed: %s", with_advice(error))
-            return False
-        return True
-
-
-def receiver_client(settings):
-    """A client for the receiver. Raises `client.ClientError` for settings that cannot work."""
-    return PhoneHomeClient(
-        settings.url,
-        token=settings.token,
-        timeout=settings.timeout_seconds,
-        attempts=settings.attempts,
-        verify=None if settings.ca is None else trust_only(settings.ca),
-    )
+            reason = with_advice(error)
+            _logger.warning("Phoning home failed: %s", reason)
+            return Outcome(reason=reason)
+        is_registration = isinstance(self.message, Registration)
+        return Outcome(hostname=self.message.hostname if is_registration else "")

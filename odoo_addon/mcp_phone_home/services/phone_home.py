@@ -11,6 +11,8 @@ import os
 import time
 from datetime import datetime, timezone
 
+from attrs import evolve
+
 from odoo import release
 
 from client import host_facts
@@ -25,10 +27,13 @@ from contract import (
 
 from ..tools.registry import get_tool_registry
 from .interval import heartbeat_interval_seconds
-from .outgoing import Outgoing
+from .outgoing import Outcome, Outgoing
 from .settings import receiver_settings, server_settings
+from .state import remember
 
 _logger = logging.getLogger(__name__)
+
+MCP_VERSION = "1.0.0"
 
 # What uptime counts from, in seconds since the epoch.
 _server_start_time = time.time()
@@ -51,7 +56,7 @@ def _build_server_payload(env) -> dict:
             ip_addresses=host.ip_addresses,
             port=server.port,
             transport="http/sse",
-            version="1.0.0",
+            version=MCP_VERSION,
             odoo_version=release.version,
             database=env.cr.dbname,
             capabilities=tuple(get_tool_registry()),
@@ -63,6 +68,10 @@ def _build_server_payload(env) -> dict:
     )
 
 
+class NothingToSend(Exception):
+    """Phoning home is off, or there is nothing valid to send; a sentence that says which."""
+
+
 def register_server(env) -> bool:
     """
     Tell the receiver that this server is there, again after a pause if it cannot be reached.
@@ -71,7 +80,7 @@ def register_server(env) -> bool:
     receiver asks for patience, so call it where nobody waits for it. True when the receiver
     has taken it in; False when not, which is logged, and when phoning home is off.
     """
-    return _deliver(prepare_registration(env))
+    return register(env).taken_in
 
 
 def send_heartbeat(env) -> bool:
@@ -81,46 +90,79 @@ def send_heartbeat(env) -> bool:
     True when the receiver has taken it in; False when not, which is logged, and when
     phoning home is off.
     """
-    return _deliver(_prepare(env, _heartbeat, _send_heartbeat))
+    return beat(env).taken_in
 
 
-def prepare_registration(env) -> Outgoing | None:
+def register(env, *, attempts=None) -> Outcome:
+    """As `register_server`, and says why not. With 1 attempt it takes one timeout at most."""
+    return _deliver(env, lambda: prepare_registration(env, attempts=attempts))
+
+
+def beat(env) -> Outcome:
+    """As `send_heartbeat`, and says why not."""
+    return _deliver(env, lambda: prepare_heartbeat(env))
+
+
+def prepare_registration(env, *, attempts=None) -> Outgoing:
     """
     What `register_server` would send, to be delivered later or elsewhere.
 
-    None when phoning home is off, or when there is nothing valid to send, which is logged.
+    `attempts` goes before what is set up. Raises NothingToSend.
     """
-    return _prepare(env, _registration, _send_registration)
+    outgoing = _prepare(env, _registration, _send_registration)
+    if attempts is None:
+        return outgoing
+    return evolve(outgoing, settings=evolve(outgoing.settings, attempts=attempts))
 
 
-def _prepare(env, build, send) -> Outgoing | None:
+def prepare_heartbeat(env) -> Outgoing:
+    """What `send_heartbeat` would send, to be delivered later. Raises NothingToSend."""
+    return _prepare(env, _heartbeat, _send_heartbeat)
+
+
+def prepare_farewell(env) -> Outgoing:
+    """The last heartbeat of a server that phones home no more. Raises NothingToSend."""
+    return _prepare(env, _farewell, _send_heartbeat)
+
+
+def _deliver(env, prepare) -> Outcome:
+    try:
+        outgoing = prepare()
+    except NothingToSend as error:
+        return Outcome(reason=str(error))
+    outcome = outgoing.deliver()
+    remember(env.registry, outcome)
+    return outcome
+
+
+def _prepare(env, build, send) -> Outgoing:
     settings = receiver_settings(env)
     if not settings.url:
-        return None
+        raise NothingToSend("Phoning home is off: no URL of a receiver is set.")
     try:
         message = build(structure(_build_server_payload(env), ServerPayload))
     except FleetError as error:
         _logger.warning("This server cannot phone home: %s", error)
-        return None
+        raise NothingToSend(f"This server cannot phone home: {error}") from error
     return Outgoing(settings=settings, message=message, send=send)
-
-
-def _deliver(outgoing) -> bool:
-    return outgoing is not None and outgoing.deliver()
 
 
 def _registration(payload):
     return Registration.from_payload(payload, started_at=_moment(_server_start_time))
 
 
-def _heartbeat(payload):
+def _heartbeat(payload, *, status="healthy"):
     now = time.time()
     # The host's clock may have been set back.
     uptime_seconds = max(0.0, now - _server_start_time)
 
     return Heartbeat.from_payload(
-        payload, status="healthy", timestamp=_moment(now), uptime_seconds=uptime_seconds
+        payload, status=status, timestamp=_moment(now), uptime_seconds=uptime_seconds
     )
+
+
+def _farewell(payload):
+    return _heartbeat(evolve(payload, capabilities=()), status="uninstalled")
 
 
 def _moment(seconds):

@@ -1,10 +1,14 @@
 import os
 import socket
+import threading
 from contextlib import contextmanager
 from unittest.mock import patch
 
 from odoo.tests import TransactionCase, tagged
+from odoo.tests.common import release_test_lock
 from odoo.tools import config
+
+from odoo.addons.mcp_phone_home.services.background import Background
 
 from .receiver import Receiver
 
@@ -35,6 +39,9 @@ class PhoneHomeCase(TransactionCase):
         self.set_environ(ODOO_STAGE=None, MCP_PHONE_HOME_TOKEN=None, MCP_PHONE_HOME_CA=None)
         parameters = self.env["ir.config_parameter"]
         parameters.search([("key", "=like", "mcp.%")]).unlink()
+        # What is written in transactions of its own is gone with the test's.
+        self.registry_enter_test_mode()
+        self.addCleanup(self.wait_for_threads)
 
     def set_environ(self, **values):
         for name, value in values.items():
@@ -51,6 +58,21 @@ class PhoneHomeCase(TransactionCase):
         """Set options of odoo.conf, named without their `mcp_`."""
         options = {f"mcp_{name}": value for name, value in values.items()}
         self.startPatcher(patch.dict(config.options, options))
+
+    def wait_for_threads(self):
+        """Let everything that was begun in the background come to its end."""
+        self.env.flush_all()
+        with release_test_lock():
+            for thread in threading.enumerate():
+                if isinstance(thread, Background):
+                    thread.join()
+        self.env.invalidate_all()
+
+    def state(self):
+        """The row that is written in transactions of its own, as it is now."""
+        state = self.env.ref("mcp_phone_home.state")
+        state.invalidate_recordset()
+        return state
 
     def receiver(self, *answers):
         """Start a receiver, and point the database to it."""

@@ -1,9 +1,15 @@
+import socket
+
 from odoo.addons.mcp_phone_home.services import phone_home
 
 from .common import LOGGER, PhoneHomeCase
 
 
 class TestCron(PhoneHomeCase):
+    def setUp(self):
+        super().setUp()
+        self.set_params(last_hostname=socket.gethostname())
+
     def test_scheduled_action_sends_a_heartbeat(self):
         receiver = self.receiver()
 
@@ -35,6 +41,7 @@ class TestCron(PhoneHomeCase):
 
     def run_action(self):
         self.env.ref("mcp_phone_home.ir_cron_heartbeat").ir_actions_server_id.run()
+        self.wait_for_threads()
 
 
 def _broken(env):

@@ -3,7 +3,7 @@ import time
 from datetime import datetime, timezone
 
 from odoo.addons.mcp_phone_home.services import phone_home
-from odoo.addons.mcp_phone_home.services.outgoing import receiver_client
+from odoo.addons.mcp_phone_home.services.clients import client_for
 from odoo.addons.mcp_phone_home.services.phone_home import (
     _build_server_payload,
     prepare_registration,
@@ -248,7 +248,7 @@ class TestToken(PhoneHomeCase):
 
         with self.assertLogs("client", "WARNING") as logs:
             for _ in range(2):
-                receiver_client(receiver_settings(self.env)).close()
+                client_for(receiver_settings(self.env))
         (record,) = logs.records
         self.assertIn("http://fleet.invalid goes over plain http", record.getMessage())
 

@@ -1,5 +1,4 @@
 import logging
-import threading
 from datetime import datetime, timezone
 
 from odoo.addons.mcp_phone_home.hooks import post_init_hook
@@ -87,9 +86,8 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
         post_init_hook(self.env)
 
     def commit(self):
-        self.addCleanup(_wait_for_threads)
-        with self.enter_registry_test_mode():
-            self.env.cr.postcommit.run()
+        self.env.flush_all()
+        self.env.cr.postcommit.run()
 
     def test_install_registers_when_it_is_committed(self):
         receiver = self.receiver(CREATED)
@@ -97,7 +95,7 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
         self.install()
         self.assertEqual([], receiver.heard)
         self.commit()
-        self.assertTrue(receiver.wait_for(1))
+        self.wait_for_threads()
         self.assertEqual(["POST /register"], [each.call for each in receiver.heard])
 
     def test_install_that_is_rolled_back_registers_nothing(self):
@@ -129,12 +127,6 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
         self.install()
         with self.assertLogs(LOGGER, "ERROR"):
             self.commit()
-
-
-def _wait_for_threads():
-    for thread in threading.enumerate():
-        if thread.name == "mcp_phone_home.register":
-            thread.join()
 
 
 def _broken(env):

@@ -3,7 +3,7 @@
 from client import ClientError
 
 from ..services.advice import with_advice
-from ..services.outgoing import receiver_client
+from ..services.clients import client_for
 from ..services.phone_home import _build_server_payload
 from ..services.settings import receiver_settings
 from .registry import mcp_tool
@@ -29,8 +29,7 @@ def fleet_status(env) -> dict:
     if not settings.url:
         return _status(reason="Phoning home is off: mcp.phone_home_url is empty.")
     try:
-        with receiver_client(settings) as client:
-            return _ask(client)
+        return _ask(client_for(settings))
     except ClientError as error:
         return _status(reason=with_advice(error))
 

@@ -1,0 +1,15 @@
+from odoo import fields, models
+
+
+class McpPhoneHomeState(models.Model):
+    """One row, which `services.state` writes; a parameter would clear the caches of all workers."""
+
+    _name = "mcp.phone.home.state"
+    _description = "MCP Phone Home State"
+    _log_access = False
+
+    last_success_at = fields.Datetime(readonly=True)
+    last_failure_at = fields.Datetime(readonly=True)
+    last_failure_reason = fields.Text(readonly=True)
+    claims = fields.Json(readonly=True)
+    recent_calls = fields.Json(readonly=True)

@@ -1,0 +1,120 @@
+"""
+What a database remembers from one message to the next.
+
+Each is written in a short transaction of its own that waits for nobody: no caller's
+transaction holds a row while a receiver is waited for.
+"""
+
+import logging
+import time
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2 import errors
+from psycopg2.extras import Json
+
+from odoo import SUPERUSER_ID, api, fields
+from odoo.tools import SQL
+
+_logger = logging.getLogger(__name__)
+
+# Within that, nobody else tries to register a hostname ...
+CLAIM_SECONDS = 60.0
+# ... or does it again, so that the nodes of one database do not take turns all the time.
+SETTLED_SECONDS = 300.0
+
+# Somebody else has just written the same.
+_OVERTAKEN = (errors.LockNotAvailable, errors.SerializationFailure)
+
+
+class ReadOnlyDatabase(Exception):
+    """Nothing can be remembered in this database."""
+
+
+@contextmanager
+def own_transaction(registry):
+    """
+    The superuser's environment in a new transaction, committed in the end.
+
+    It waits a second for what others have locked, and no longer.
+    Raises ReadOnlyDatabase, or psycopg2.Error.
+    """
+    try:
+        with registry.cursor() as cr:
+            cr.execute("SET LOCAL lock_timeout = '1s'")
+            _refuse_read_only(cr)
+            yield api.Environment(cr, SUPERUSER_ID, {})
+    except BaseException:
+        registry.reset_changes()
+        raise
+    registry.signal_changes()
+
+
+def _refuse_read_only(cr):
+    cr.execute("SELECT current_setting('transaction_read_only')")
+    if cr.fetchone() == ("on",):
+        raise ReadOnlyDatabase(f"The database {cr.dbname} is read-only.")
+
+
+def remember(registry, outcome):
+    """Write down what came of a message. Never raises for a database that takes nothing in."""
+    with _if_possible(), own_transaction(registry) as env:
+        if outcome.taken_in:
+            _update(env, last_success_at=fields.Datetime.now())
+        else:
+            _update(env, last_failure_at=fields.Datetime.now(), last_failure_reason=outcome.reason)
+    if outcome.hostname:
+        with _if_possible(), own_transaction(registry) as env:
+            _update(env, claims={**_claims(env), outcome.hostname: time.time() + SETTLED_SECONDS})
+            env["ir.config_parameter"].set_param("mcp.last_hostname", outcome.hostname)
+
+
+def claim_registration(registry, hostname) -> bool:
+    """
+    Whether it falls to the caller to register this hostname.
+
+    Of all processes that ask, one is told so within a minute, and none within five when it
+    was registered. False in a read-only database too, where nobody could be told apart.
+    """
+    with _if_possible(), own_transaction(registry) as env:
+        claims = _claims(env)
+        if hostname in claims:
+            return False
+        _update(env, claims={**claims, hostname: time.time() + CLAIM_SECONDS})
+        return True
+    return False
+
+
+def _claims(env) -> dict:
+    """Those that hold, by hostname. Raises LockNotAvailable while somebody else has them."""
+    query = "SELECT claims FROM mcp_phone_home_state FOR NO KEY UPDATE NOWAIT"
+    env.cr.execute(query, log_exceptions=False)
+    (claims,) = env.cr.fetchone()
+    now = time.time()
+    # The clock of whoever claimed may have been ahead.
+    return {host: t for host, t in (claims or {}).items() if now < t <= now + SETTLED_SECONDS}
+
+
+def _update(env, **values):
+    """Not by the ORM, which logs as an error that somebody else was faster."""
+    assignments = SQL(", ").join(
+        SQL("%s = %s", SQL.identifier(name), Json(value) if isinstance(value, dict) else value)
+        for name, value in values.items()
+    )
+    env.cr.execute(SQL("UPDATE mcp_phone_home_state SET %s", assignments), log_exceptions=False)
+
+
+@contextmanager
+def _if_possible():
+    try:
+        yield
+    except ReadOnlyDatabase as error:
+        _logger.debug("Nothing is remembered of a message: %s", error)
+    except _OVERTAKEN as error:
+        _logger.debug("Somebody else remembers: %s", error)
+    except psycopg2.Error as error:
+        _logger.warning("What came of a message cannot be written down: %s", _one_line(error))
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
