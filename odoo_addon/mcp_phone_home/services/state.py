@@ -58,15 +58,9 @@ def _refuse_read_only(cr):
 
 def remember(registry, outcome):
     """Write down what came of a message. Never raises for a database that takes nothing in."""
-    with _if_possible(), own_transaction(registry) as env:
-        if outcome.taken_in:
-            _update(env, last_success_at=fields.Datetime.now())
-        else:
-            _update(env, last_failure_at=fields.Datetime.now(), last_failure_reason=outcome.reason)
+    _try(registry, lambda env: _update(env, **_seen(outcome)))
     if outcome.hostname:
-        with _if_possible(), own_transaction(registry) as env:
-            _update(env, claims={**_claims(env), outcome.hostname: time.time() + SETTLED_SECONDS})
-            env["ir.config_parameter"].set_param("mcp.last_hostname", outcome.hostname)
+        _try(registry, lambda env: _settle(env, outcome.hostname))
 
 
 def claim_registration(registry, hostname) -> bool:
@@ -76,13 +70,27 @@ def claim_registration(registry, hostname) -> bool:
     Of all processes that ask, one is told so within a minute, and none within five when it
     was registered. False in a read-only database too, where nobody could be told apart.
     """
-    with _if_possible(), own_transaction(registry) as env:
-        claims = _claims(env)
-        if hostname in claims:
-            return False
-        _update(env, claims={**claims, hostname: time.time() + CLAIM_SECONDS})
-        return True
-    return False
+    return bool(_try(registry, lambda env: _claim(env, hostname)))
+
+
+def _seen(outcome) -> dict:
+    now = fields.Datetime.now()
+    if outcome.taken_in:
+        return {"last_success_at": now}
+    return {"last_failure_at": now, "last_failure_reason": outcome.reason}
+
+
+def _settle(env, hostname):
+    _update(env, claims={**_claims(env), hostname: time.time() + SETTLED_SECONDS})
+    env["ir.config_parameter"].set_param("mcp.last_hostname", hostname)
+
+
+def _claim(env, hostname) -> bool:
+    claims = _claims(env)
+    if hostname in claims:
+        return False
+    _update(env, claims={**claims, hostname: time.time() + CLAIM_SECONDS})
+    return True
 
 
 def _claims(env) -> dict:
@@ -104,16 +112,24 @@ def _update(env, **values):
     env.cr.execute(SQL("UPDATE mcp_phone_home_state SET %s", assignments), log_exceptions=False)
 
 
-@contextmanager
-def _if_possible():
+def _try(registry, work, *, attempts=2):
+    """
+    What `work(env)` returns in a transaction of its own; None when that is not possible.
+
+    It is tried again, since others write here too, and Odoo closes the connections to a
+    database when it is done with its scheduled actions.
+    """
     try:
-        yield
+        with own_transaction(registry) as env:
+            return work(env)
     except ReadOnlyDatabase as error:
         _logger.debug("Nothing is remembered of a message: %s", error)
-    except _OVERTAKEN as error:
-        _logger.debug("Somebody else remembers: %s", error)
     except psycopg2.Error as error:
-        _logger.warning("What came of a message cannot be written down: %s", _one_line(error))
+        if attempts > 1:
+            return _try(registry, work, attempts=attempts - 1)
+        level = logging.DEBUG if isinstance(error, _OVERTAKEN) else logging.WARNING
+        _logger.log(level, "What came of a message cannot be written down: %s", _one_line(error))
+    return None
 
 
 def _one_line(error):
