@@ -12,6 +12,7 @@ from receiver.settings import read_settings
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ADDON = ROOT / "odoo_addon/mcp_phone_home"
+ADDON_README = "".join(file.read_text() for file in sorted(ADDON.glob("readme/*.md")))
 
 
 class Watched(Mapping[str, str]):
@@ -43,10 +44,13 @@ def test_settings_are_all_in_the_table() -> None:
 
 
 def test_parameters_of_the_addon_are_all_in_the_table() -> None:
-    sources = "".join(file.read_text() for file in ADDON.rglob("services/*.py"))
-    used = set(re.findall(r'"(mcp\.\w+)"', sources))
+    assert parameters("services/*.py") == set(
+        re.findall(r"^\| `(mcp\.\w+)` \|", ADDON_README, re.MULTILINE)
+    )
 
-    assert used == set(re.findall(r"^\| `(mcp\.\w+)` \|", README, re.MULTILINE))
+
+def test_parameters_of_the_addon_all_go_with_it() -> None:
+    assert parameters("services/*.py") == parameters("hooks.py")
 
 
 def test_every_variable_that_is_read_is_spoken_of() -> None:
@@ -60,12 +64,12 @@ def test_every_variable_that_is_read_is_spoken_of() -> None:
     }
 
     assert {"FLEET_TOKEN", "MCP_PHONE_HOME_TOKEN", "ODOO_STAGE"} <= named
-    assert set() == {name for name in named if f"`{name}`" not in README}
+    assert set() == {name for name in named if f"`{name}`" not in README + ADDON_README}
 
 
 def test_defaults_of_the_addon_are_those_in_the_table() -> None:
     source = (ADDON / "services/settings.py").read_text()
-    rows = dict(re.findall(r"^\| `(mcp\.\w+)` \| (\d+) \|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(mcp\.\w+)` \| (\d+) \|", ADDON_README, re.MULTILINE))
     found = dict(re.findall(r"^DEFAULT_(\w+) = (\d+)", source, re.MULTILINE))
 
     assert rows == {
@@ -96,3 +100,9 @@ def test_default_in_the_table_is_the_default() -> None:
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.+?)```", README, re.DOTALL))
 def test_python_examples_run(code: str) -> None:
     exec(compile(code, "README.md", "exec"), {})
+
+
+def parameters(files: str) -> set[str]:
+    """The system parameters that these files of the addon name."""
+    sources = "".join(file.read_text() for file in ADDON.glob(files))
+    return set(re.findall(r'"(mcp\.\w+)"', sources))
