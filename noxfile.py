@@ -113,6 +113,21 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def readme(session: nox.Session) -> None:
+    """Make the addon's README and its page in Odoo's list of apps from `readme/*.md`."""
+    groups = nox.project.dependency_groups(PYPROJECT, "readme")
+    session.install("--constraint", CONSTRAINTS, *groups)
+    session.run("python", HERE / "odoo_addon/generate_readme.py")
+
+
+@nox.session(default=False)
+def translations(session: nox.Session) -> None:
+    """Export what the addon has to translate from a real Odoo, and merge it into each language."""
+    install(session, extras=["client"], groups=["odoo"])
+    session.run("python", HERE / "tests/odoo/harness/translations.py")
+
+
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """A receiver, and a made-up fleet that phones home, until Ctrl-C."""
     install(session, extras=["client", "receiver"])

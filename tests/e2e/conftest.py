@@ -1,3 +1,3 @@
-from odoo_fixtures import database, odoo
+from odoo_fixtures import database, installed, odoo
 
-__all__ = ["database", "odoo"]
+__all__ = ["database", "installed", "odoo"]

@@ -1,13 +1,8 @@
-"""The addon in a real Odoo: put in, tested by its own tests, upgraded, taken out."""
+"""The addon in a real Odoo: its own tests, and what is set up outside its database."""
 
-import os
 import re
-import shutil
 import socket
 import ssl
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +14,9 @@ from odoo_program import ADDONS, OdooProgram
 
 ADDON = "mcp_phone_home"
 
-PIP_WHEEL = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
-CRON = "env.ref('mcp_phone_home.ir_cron_heartbeat')"
 PHONE_HOME = f"from odoo.addons.{ADDON}.services import phone_home, settings"
 PRINT_TOKEN = f"{PHONE_HOME}; print(settings.receiver_settings(env).token)"
 SEND = f"{PHONE_HOME}; print(phone_home.send_heartbeat(env))"
-HAS_CRON = "SELECT count(*) FROM ir_cron WHERE cron_name = 'MCP: Send Heartbeat'"
 
 
 @pytest.fixture
@@ -34,14 +26,6 @@ def silent_url() -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-def test_addon_installs_without_a_complaint(odoo: OdooProgram, database: str) -> None:
-    finished = odoo.install(database, ADDON)
-
-    assert finished.log.lines(f"Module {ADDON} loaded")
-    assert finished.log.complaints() == []
-    assert odoo.postgres.sql(HAS_CRON, database=database) == "1"
 
 
 def test_every_test_of_the_addon_runs_and_passes(odoo: OdooProgram, database: str) -> None:
@@ -54,36 +38,13 @@ def test_every_test_of_the_addon_runs_and_passes(odoo: OdooProgram, database: st
     assert log.complaints() == []
 
 
-def test_addon_upgrades_and_leaves_the_schedule_as_it_was_set(
-    odoo: OdooProgram, database: str
-) -> None:
-    odoo.install(database, ADDON)
-    odoo.shell(database, f"{CRON}.interval_number = 7; env.cr.commit()")
+def test_neutralised_copy_knows_no_receiver(odoo: OdooProgram, installed: str) -> None:
+    odoo.set_parameters(installed, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
 
-    assert odoo.upgrade(database, ADDON).log.complaints() == []
-    assert odoo.shell(database, f"print({CRON}.interval_number)").output.strip() == "7"
-
-
-def test_addon_is_taken_out_and_put_in_again(odoo: OdooProgram, database: str) -> None:
-    odoo.install(database, ADDON)
-
-    taken_out = odoo.shell(
-        database,
-        f"env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()",
-    )
-    assert taken_out.log.complaints() == []
-    assert odoo.postgres.sql(HAS_CRON, database=database) == "0"
-    assert odoo.install(database, ADDON).log.complaints() == []
-
-
-def test_neutralised_copy_knows_no_receiver(odoo: OdooProgram, database: str) -> None:
-    odoo.install(database, ADDON)
-    odoo.set_parameters(database, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
-
-    odoo.run("neutralize", "-d", database)
+    odoo.run("neutralize", "-d", installed)
     kept = odoo.postgres.sql(
         "SELECT key, value FROM ir_config_parameter WHERE key LIKE 'mcp.%' ORDER BY key",
-        database=database,
+        database=installed,
     )
     assert kept.splitlines() == ["mcp.phone_home_token|", "mcp.phone_home_url|"]
 
@@ -100,15 +61,14 @@ def test_install_does_not_wait_for_a_silent_receiver(
 
 
 def test_token_is_that_of_the_environment_else_of_odoo_conf_else_of_the_parameter(
-    odoo: OdooProgram, database: str, tmp_path: Path
+    odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
-    odoo.install(database, ADDON)
-    odoo.set_parameters(database, phone_home_token="from-parameter")
+    odoo.set_parameters(installed, phone_home_token="from-parameter")
     conf = odoo.config_with(tmp_path / "odoo.conf", mcp_phone_home_token="from-conf")
     blank = odoo.config_with(tmp_path / "blank.conf", mcp_phone_home_token="")
 
     def token(*options: str, **environ: str) -> str:
-        return odoo.shell(database, PRINT_TOKEN, *options, **environ).output.strip()
+        return odoo.shell(installed, PRINT_TOKEN, *options, **environ).output.strip()
 
     assert token(conf, MCP_PHONE_HOME_TOKEN="from-environment") == "from-environment"
     assert token(conf, MCP_PHONE_HOME_TOKEN=" ") == "from-conf"
@@ -116,39 +76,22 @@ def test_token_is_that_of_the_environment_else_of_odoo_conf_else_of_the_paramete
 
 
 def test_receiver_of_a_private_authority_is_trusted_where_it_is_named(
-    odoo: OdooProgram, database: str, tmp_path: Path
+    odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
-    odoo.install(database, ADDON)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with evil_server(say(answer("200 OK")), tls=context) as receiver:
-        odoo.set_parameters(database, phone_home_url=receiver.url, phone_home_token="hush-hush")
-        wary = odoo.shell(database, SEND)
+        odoo.set_parameters(installed, phone_home_url=receiver.url, phone_home_token="hush-hush")
+        wary = odoo.shell(installed, SEND)
         heard_by_a_stranger = list(receiver.heard)
-        trusting = odoo.shell(database, SEND, MCP_PHONE_HOME_CA=str(tmp_path / "ca.pem"))
+        trusting = odoo.shell(installed, SEND, MCP_PHONE_HOME_CA=str(tmp_path / "ca.pem"))
 
     assert (wary.output.strip(), trusting.output.strip()) == ("False", "True")
     assert ([], 1) == (heard_by_a_stranger, len(receiver.heard))
     assert len(wary.log.lines(f"certificate of the receiver at {receiver.url} is not trusted")) == 1
     assert [] == wary.log.lines("hush-hush")
-
-
-def test_addon_builds_as_a_package_that_brings_the_client(tmp_path: Path) -> None:
-    addon = shutil.copytree(ADDONS / ADDON, tmp_path / ADDON)
-    subprocess.run(
-        [*PIP_WHEEL, "--wheel-dir", tmp_path, addon],
-        # The build asks git for the files, and the copy may lie in a checkout.
-        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)},
-        check=True,
-    )
-
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as files:
-        (metadata,) = (name for name in files.namelist() if name.endswith("/METADATA"))
-        assert "Requires-Dist: odoo-mcp-fleet[client]\n" in files.read(metadata).decode()
-        assert f"odoo/addons/{ADDON}/data/neutralize.sql" in files.namelist()
 
 
 def written_tests() -> int:

@@ -10,7 +10,7 @@ from odoo_program import OdooProgram
 from postgres import running_postgres
 from provision import NoOdoo, provide
 
-__all__ = ["database", "odoo"]
+__all__ = ["database", "installed", "odoo"]
 
 # A fixture that two folders import is set up once for each; PostgreSQL and Odoo's
 # template are too slow for that.
@@ -32,6 +32,14 @@ def database(odoo: OdooProgram) -> str:
     """A new database with nothing but `base` installed."""
     name = f"odoo_{next(_numbers)}"
     odoo.create_database(name)
+    return name
+
+
+@pytest.fixture
+def installed(odoo: OdooProgram) -> str:
+    """A new database in which the addon is installed, and phones nobody yet."""
+    name = f"odoo_{next(_numbers)}"
+    odoo.create_database_with(name, "mcp_phone_home")
     return name
 
 

@@ -1,5 +1,6 @@
 """Running a real Odoo: its commands to their end, and its server as long as a test needs it."""
 
+import itertools
 import os
 import re
 import signal
@@ -103,15 +104,16 @@ class OdooProgram:
         self._folder = folder
         self._config = folder / "odoo.conf"
         self._runs = 0
-        self._config.write_text(
-            "[options]\n"
-            f"addons_path = {ADDONS}\n"
-            f"data_dir = {folder / 'data'}\n"
-            f"db_host = {postgres.socket_folder}\n"
-            f"db_user = {USER}\n"
-            "http_interface = 127.0.0.1\n"
-            "with_demo = False\n"
-        )
+        self._templates: set[str] = set()
+        self._options = {
+            "addons_path": str(ADDONS),
+            "data_dir": str(folder / "data"),
+            "db_host": str(postgres.socket_folder),
+            "db_user": USER,
+            "http_interface": "127.0.0.1",
+            "with_demo": "False",
+        }
+        self.config_with(self._config)
 
     def run(self, *args: str, script: str = "", **environ: str) -> Finished:
         """
@@ -140,8 +142,17 @@ class OdooProgram:
         template = "template0" if empty else self.template
         self.postgres.create_database(name, template=template, owner=USER)
 
-    def install(self, database: str, *modules: str, **environ: str) -> Finished:
-        return self.run(*_on(database), "-i", ",".join(modules), *_BRIEFLY, **environ)
+    def create_database_with(self, name: str, module: str) -> None:
+        """Make a database that has the module too; it is installed only the first time."""
+        template = f"template_{module}"
+        if template not in self._templates:
+            self.create_database(template)
+            self.install(template, module)
+            self._templates.add(template)
+        self.postgres.create_database(name, template=template, owner=USER)
+
+    def install(self, database: str, module: str, *options: str, **environ: str) -> Finished:
+        return self.run(*_on(database), "-i", module, *_BRIEFLY, *options, **environ)
 
     def upgrade(self, database: str, *modules: str) -> Finished:
         return self.run(*_on(database), "-u", ",".join(modules), *_BRIEFLY)
@@ -155,11 +166,26 @@ class OdooProgram:
         """Run a script that knows `env`."""
         return self.run("shell", *_on(database), "--no-http", *options, script=script, **environ)
 
-    def config_with(self, path: Path, **options: str) -> str:
-        """Write a configuration that has these options too; gives back the one to run with."""
-        more = "".join(f"{name} = {value}\n" for name, value in options.items())
-        path.write_text(self._config.read_text() + more)
+    def config_with(self, path: Path, **options: str | None) -> str:
+        """
+        Write a configuration that has these options too; gives back the one to run with.
+
+        An option that is None is left out.
+        """
+        told = {**self._options, **options}.items()
+        lines = [f"{name} = {value}\n" for name, value in told if value is not None]
+        path.write_text("".join(["[options]\n", *lines]))
         return f"--config={path}"
+
+    def with_packages(self, folder: Path) -> dict[str, str]:
+        """Variables by which an Odoo imports what is in that folder too."""
+        known = self._odoo.environment.get("PYTHONPATH")
+        return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), known)))}
+
+    def export_translations(self, database: str, module: str, path: Path) -> Path:
+        """Write a template of what a module has to translate, to a `.pot` file."""
+        self.run("i18n", "export", *_on(database), f"--output={path}", "--languages=pot", module)
+        return path
 
     def set_parameters(self, database: str, **values: str) -> None:
         """Set system parameters, named without their `mcp.`, while no Odoo is running."""
@@ -192,7 +218,8 @@ class OdooProgram:
 
     def _command(self, *args: str) -> list[str]:
         # Its sub-commands come first, its options after them.
-        command, options = ([args[0]], args[1:]) if args[0][:1] != "-" else ([], args)
+        command = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args))
+        options = args[len(command) :]
         return [*self._odoo.command, *command, f"--config={self._config}", *options]
 
     def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:

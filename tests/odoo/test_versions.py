@@ -1,0 +1,96 @@
+"""The addon put in, brought up to date from each version that there was, and taken out."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from odoo_program import ADDONS, Finished, Log, OdooProgram
+from servers import Process, receiver_process
+
+ADDON = "mcp_phone_home"
+CRON = f"env.ref('{ADDON}.ir_cron_heartbeat')"
+HAS_CRON = "SELECT count(*) FROM ir_cron WHERE cron_name = 'MCP: Send Heartbeat'"
+HAS_PARAMETERS = "SELECT count(*) FROM ir_config_parameter WHERE key LIKE 'mcp.%'"
+HAS_TABLE = "SELECT count(*) FROM pg_tables WHERE tablename = 'mcp_phone_home_state'"
+SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heartbeat(env))"
+UNINSTALL = f"""
+env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()
+"""
+# Archives of the addon's folder, by the version.
+PAST = sorted((Path(__file__).parent / "past").glob("*.zip"))
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("receiver")
+    with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as process:
+        yield process
+
+
+def test_addon_installs_without_a_complaint(odoo: OdooProgram, database: str) -> None:
+    finished = odoo.install(database, ADDON)
+
+    assert finished.log.lines(f"Module {ADDON} loaded")
+    assert_clean(finished)
+    assert "1" == odoo.postgres.sql(HAS_CRON, database=database)
+
+
+def test_addon_upgrades_and_leaves_the_schedule_as_it_was_set(
+    odoo: OdooProgram, installed: str
+) -> None:
+    odoo.shell(installed, f"{CRON}.interval_number = 7; env.cr.commit()")
+
+    assert_clean(odoo.upgrade(installed, ADDON))
+    assert "7" == odoo.shell(installed, f"print({CRON}.interval_number)").output.strip()
+
+
+def test_addon_is_taken_out_and_put_in_again(odoo: OdooProgram, installed: str) -> None:
+    odoo.set_parameters(installed, server_port="8069", endpoint_url="https://odoo.example/mcp/v1")
+
+    assert_clean(odoo.shell(installed, UNINSTALL))
+    left = [
+        odoo.postgres.sql(query, database=installed)
+        for query in (HAS_CRON, HAS_PARAMETERS, HAS_TABLE)
+    ]
+    assert ["0", "0", "0"] == left
+    assert_clean(odoo.install(installed, ADDON))
+
+
+@pytest.mark.parametrize("archive", PAST, ids=lambda archive: str(archive.stem))
+def test_addon_comes_up_to_date_from_an_old_version(
+    odoo: OdooProgram, database: str, receiver: Process, tmp_path: Path, archive: Path
+) -> None:
+    zipfile.ZipFile(archive).extractall(tmp_path)
+    old = odoo.config_with(tmp_path / "odoo.conf", addons_path=str(tmp_path))
+    odoo.install(database, ADDON, old)
+    odoo.set_parameters(database, phone_home_url=receiver.url, server_port="8069")
+    odoo.shell(database, f"{CRON}.interval_number = 7; env.cr.commit()", old)
+
+    assert_clean(odoo.upgrade(database, ADDON))
+    sent = odoo.shell(database, SEND)
+    kept = odoo.shell(database, f"print({CRON}.interval_number)")
+    assert ("True", "7") == (sent.output.strip(), kept.output.strip())
+    assert [] == sent.log.complaints()
+    remembered = "SELECT last_success_at IS NOT NULL FROM mcp_phone_home_state"
+    assert "t" == odoo.postgres.sql(remembered, database=database)
+
+
+def test_there_is_an_old_version() -> None:
+    assert PAST
+    assert (ADDONS / ADDON).is_dir()
+
+
+def assert_clean(finished: Finished) -> None:
+    """Nothing in the log is a complaint, also in the eyes of the tool that OCA uses."""
+    assert [] == finished.log.complaints()
+    check_log(finished.log)
+
+
+def check_log(log: Log) -> None:
+    command = (sys.executable, "-m", "checklog_odoo", "--no-echo", log.path)
+    said = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert 0 == said.returncode, said.stdout + said.stderr
