@@ -25,7 +25,7 @@ from contract import (
     unstructure,
 )
 
-from ..tools.registry import get_tool_registry
+from ..tools.registry import announced_names
 from .interval import heartbeat_interval_seconds
 from .outgoing import Outcome, Outgoing
 from .settings import receiver_settings, server_settings
@@ -59,7 +59,7 @@ def _build_server_payload(env) -> dict:
             version=MCP_VERSION,
             odoo_version=release.version,
             database=env.cr.dbname,
-            capabilities=tuple(get_tool_registry()),
+            capabilities=announced_names(env),
             odoo_stage=stage,
             database_uuid=env["ir.config_parameter"].sudo().get_param("database.uuid") or None,
             endpoint_url=server.endpoint_url,

@@ -5,11 +5,14 @@ import math
 import os
 import re
 from functools import partial
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from odoo.tools import config
 
+from client.receiver_url import parse as parse_receiver_url
 from contract import Heartbeat, InvalidMessage
 
 _logger = logging.getLogger(__name__)
@@ -20,6 +23,15 @@ DEFAULT_PORT = 8768
 DEFAULT_TIMEOUT_SECONDS = 5.0
 DEFAULT_ATTEMPTS = 3
 MOST_ATTEMPTS = 10
+
+# Parameters before which a variable and an option of odoo.conf go: they are no part of a backup.
+_OUTSIDE = {
+    "mcp.phone_home_token": ("MCP_PHONE_HOME_TOKEN", "mcp_phone_home_token"),
+    "mcp.phone_home_ca": ("MCP_PHONE_HOME_CA", "mcp_phone_home_ca"),
+}
+
+# Where this addon answers MCP clients.
+MCP_PATH = "/mcp/v1"
 
 
 @frozen(kw_only=True)
@@ -41,7 +53,7 @@ class ReceiverSettings:
             `mcp.phone_home_retries`.
     """
 
-    url: str = field(repr=lambda url: repr(_PASSWORD.sub("//***@", url)))
+    url: str = field(repr=lambda url: repr(without_password(url)))
     token: str | None = field(repr=lambda token: "None" if token is None else "'***'")
     ca: str | None
     timeout_seconds: float
@@ -55,7 +67,8 @@ class ServerSettings:
 
     Attributes:
         port: Where it listens. Source: `mcp.server_port`.
-        endpoint_url: Where a client connects, or None. Source: `mcp.endpoint_url`.
+        endpoint_url: Where a client connects, or None. Source: `mcp.endpoint_url`, else
+            `web.base.url`.
     """
 
     port: int
@@ -68,16 +81,8 @@ def receiver_settings(env):
 
     return ReceiverSettings(
         url=read("mcp.phone_home_url", str, ""),
-        token=_first(
-            os.environ.get("MCP_PHONE_HOME_TOKEN"),
-            config.get("mcp_phone_home_token"),
-            _parameter(env, "mcp.phone_home_token"),
-        ),
-        ca=_first(
-            os.environ.get("MCP_PHONE_HOME_CA"),
-            config.get("mcp_phone_home_ca"),
-            _parameter(env, "mcp.phone_home_ca"),
-        ),
+        token=_guarded(env, "mcp.phone_home_token"),
+        ca=_guarded(env, "mcp.phone_home_ca"),
         timeout_seconds=read("mcp.phone_home_timeout", _seconds, DEFAULT_TIMEOUT_SECONDS),
         attempts=read("mcp.phone_home_retries", _attempts, DEFAULT_ATTEMPTS),
     )
@@ -87,23 +92,82 @@ def server_settings(env):
     """The parameters' `ServerSettings`; a bad value is logged, and its default is used."""
     return ServerSettings(
         port=_read(env, "mcp.server_port", _port, DEFAULT_PORT),
-        endpoint_url=_read(env, "mcp.endpoint_url", _endpoint_url, None),
+        endpoint_url=_read(env, "mcp.endpoint_url", checked_endpoint_url, endpoint_by_default(env)),
     )
 
 
+def endpoint_by_default(env):
+    """
+    Where a client connects when nobody says so, or None where that is not known.
+
+    A `web.base.url` that is good on this machine only, as that of a new database is, says
+    so to a receiver on this machine only.
+    """
+    base_url = parameter(env, "web.base.url").rstrip("/")
+    if _is_local(base_url) and not _is_local(parameter(env, "mcp.phone_home_url")):
+        return None
+    try:
+        return checked_endpoint_url(f"{base_url}{MCP_PATH}")
+    except ValueError:
+        return None
+
+
+def parameter(env, key) -> str:
+    """A system parameter without the blanks around it; empty where there is none."""
+    return (env["ir.config_parameter"].sudo().get_param(key) or "").strip()
+
+
+def outside_the_database(key):
+    """What the environment, or else odoo.conf, says in place of a parameter, or None."""
+    variable, option = _OUTSIDE[key]
+    return _first(os.environ.get(variable), config.get(option))
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown; one without a name and a password stays as it is."""
+    return _PASSWORD.sub("//***@", url)
+
+
+def checked_receiver_url(text) -> str:
+    """The URL of a receiver as the database keeps it. Raises ValueError for what is none."""
+    url = parse_receiver_url(text)
+    if "?" in text or "#" in text or url.userinfo:
+        raise ValueError("The URL of a receiver holds no ?, no # and no password.")
+    return str(url).rstrip("/")
+
+
+def checked_endpoint_url(text) -> str:
+    """A URL that a client connects to. Raises ValueError for what is none."""
+    return _allowed(endpoint_url=text).endpoint_url
+
+
+def can_be_sent(token) -> bool:
+    """Whether a header can carry a token: visible ASCII characters, and no spaces."""
+    return all("!" <= char <= "~" for char in token)
+
+
 def _read(env, key, parse, default):
-    text = _parameter(env, key)
+    text = parameter(env, key)
     if not text:
         return default
     try:
         return parse(text)
-    except (ValueError, InvalidMessage) as error:
+    except ValueError as error:
         _logger.warning("The system parameter %s cannot be used, so its default is: %s", key, error)
         return default
 
 
-def _parameter(env, key):
-    return (env["ir.config_parameter"].sudo().get_param(key) or "").strip()
+def _is_local(url):
+    """Whether it leads to the machine that follows it, whichever that is."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _guarded(env, key):
+    return outside_the_database(key) or _first(parameter(env, key))
 
 
 def _first(*values):
@@ -115,13 +179,12 @@ def _port(text):
     return _allowed(port=int(text)).port
 
 
-def _endpoint_url(text):
-    return _allowed(endpoint_url=text).endpoint_url
-
-
 def _allowed(**fields):
-    """Hold values to the contract, which alone knows its rules. Raises InvalidMessage."""
-    return Heartbeat(server_id="any", **fields)
+    """Hold values to the contract, which alone knows its rules. Raises ValueError."""
+    try:
+        return Heartbeat(server_id="any", **fields)
+    except InvalidMessage as error:
+        raise ValueError(str(error)) from error
 
 
 def _seconds(text):

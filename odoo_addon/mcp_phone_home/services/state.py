@@ -26,6 +26,9 @@ SETTLED_SECONDS = 300.0
 # Somebody else has just written the same.
 _OVERTAKEN = (errors.LockNotAvailable, errors.SerializationFailure)
 
+# Odoo asks for a transaction that writes, and a standby has none.
+_READ_ONLY = (errors.FeatureNotSupported, errors.ReadOnlySqlTransaction)
+
 
 class ReadOnlyDatabase(Exception):
     """Nothing can be remembered in this database."""
@@ -41,8 +44,8 @@ def own_transaction(registry):
     """
     try:
         with registry.cursor() as cr:
-            cr.execute("SET LOCAL lock_timeout = '1s'")
             _refuse_read_only(cr)
+            cr.execute("SET LOCAL lock_timeout = '1s'")
             yield api.Environment(cr, SUPERUSER_ID, {})
     except BaseException:
         registry.reset_changes()
@@ -51,7 +54,11 @@ def own_transaction(registry):
 
 
 def _refuse_read_only(cr):
-    cr.execute("SELECT current_setting('transaction_read_only')")
+    """Raise ReadOnlyDatabase, also where PostgreSQL follows another and nothing may be written."""
+    try:
+        cr.execute("SELECT current_setting('transaction_read_only')", log_exceptions=False)
+    except _READ_ONLY as error:
+        raise ReadOnlyDatabase(f"The database {cr.dbname} is read-only.") from error
     if cr.fetchone() == ("on",):
         raise ReadOnlyDatabase(f"The database {cr.dbname} is read-only.")
 
@@ -71,6 +78,30 @@ def claim_registration(registry, hostname) -> bool:
     was registered. False in a read-only database too, where nobody could be told apart.
     """
     return bool(_try(registry, lambda env: _claim(env, hostname)))
+
+
+def forget_claims(env):
+    """Let any hostname be registered at once; `env` is that of `own_transaction`."""
+    _update(env, claims=None)
+
+
+def seconds_until_next_call(env, *, most, period_seconds) -> float:
+    """
+    Take note of a call, if it is one of `most` in a period; 0.0 then.
+
+    Else how long to wait until the next would be. `env` is that of `own_transaction`; what
+    others have just written is a SerializationFailure.
+    """
+    query = "SELECT recent_calls FROM mcp_phone_home_state FOR NO KEY UPDATE"
+    env.cr.execute(query, log_exceptions=False)
+    (calls,) = env.cr.fetchone()
+    now = time.time()
+    # Of a clock that was set back nothing is left that would keep callers waiting.
+    recent = sorted(t for t in calls or [] if now - period_seconds < t <= now)
+    if len(recent) >= most:
+        return recent[-most] + period_seconds - now
+    _update(env, recent_calls=Json([*recent, now]))
+    return 0.0
 
 
 def _seen(outcome) -> dict:
@@ -127,9 +158,19 @@ def _try(registry, work, *, attempts=2):
     except psycopg2.Error as error:
         if attempts > 1:
             return _try(registry, work, attempts=attempts - 1)
-        level = logging.DEBUG if isinstance(error, _OVERTAKEN) else logging.WARNING
+        is_harmless = isinstance(error, _OVERTAKEN) or _is_gone(registry, error)
+        level = logging.DEBUG if is_harmless else logging.WARNING
         _logger.log(level, "What came of a message cannot be written down: %s", _one_line(error))
     return None
+
+
+def _is_gone(registry, error) -> bool:
+    """Whether the table is missing because another process has uninstalled the addon."""
+    if not isinstance(error, errors.UndefinedTable):
+        return False
+    with registry.cursor() as cr:
+        cr.execute("SELECT state FROM ir_module_module WHERE name = 'mcp_phone_home'")
+        return cr.fetchone() == ("uninstalled",)
 
 
 def _one_line(error):

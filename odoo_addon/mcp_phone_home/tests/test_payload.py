@@ -83,6 +83,44 @@ class TestPayload(PhoneHomeCase):
         with self.assert_one_warning("mcp.endpoint_url", "ftp://odoo.example"):
             self.assertNotIn("endpoint_url", self.payload())
 
+    def test_endpoint_is_under_the_url_of_odoo_by_default(self):
+        for base_url in ("https://odoo.example", "https://odoo.example/"):
+            with self.subTest(base_url):
+                self.set_base_url(base_url)
+
+                self.assertEqual("https://odoo.example/mcp/v1", self.payload()["endpoint_url"])
+
+    def test_endpoint_of_this_machine_is_not_told_to_a_receiver_on_another(self):
+        self.set_params(phone_home_url="https://fleet.example")
+        for base_url in (
+            "http://localhost:8069",
+            "http://odoo.localhost",
+            "http://127.0.0.2:8069",
+            "http://[::1]:8069",
+        ):
+            with self.subTest(base_url):
+                self.set_base_url(base_url)
+
+                self.assertNotIn("endpoint_url", self.payload())
+
+    def test_endpoint_of_this_machine_is_told_to_a_receiver_on_it(self):
+        self.set_base_url("http://localhost:8069")
+        for url in ("http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"):
+            with self.subTest(url):
+                self.set_params(phone_home_url=url)
+
+                self.assertEqual("http://localhost:8069/mcp/v1", self.payload()["endpoint_url"])
+
+    def test_url_of_odoo_that_is_no_endpoint_is_left_out(self):
+        for base_url in ("https://me:hush-hush@odoo.example", "odoo.example", "http://[::1"):
+            with self.subTest(base_url):
+                self.set_base_url(base_url)
+
+                self.assertNotIn("endpoint_url", self.payload())
+
+    def set_base_url(self, base_url):
+        self.env["ir.config_parameter"].set_param("web.base.url", base_url)
+
     def test_database_uuid_is_odoos(self):
         uuid = self.env["ir.config_parameter"].get_param("database.uuid")
 

@@ -4,6 +4,7 @@ from client import ClientError
 
 from ..services.advice import with_advice
 from ..services.clients import client_for
+from ..services.new_receiver import register_at
 from ..services.phone_home import _build_server_payload
 from ..services.settings import receiver_settings
 from .registry import mcp_tool
@@ -32,6 +33,30 @@ def fleet_status(env) -> dict:
         return _ask(client_for(settings))
     except ClientError as error:
         return _status(reason=with_advice(error))
+
+
+@mcp_tool(
+    "register_receiver",
+    description="Make this Odoo server phone home to a receiver from now on, and register it "
+    "there at once. Takes the base URL of the receiver, with or without /register at its end. "
+    "The answer says under which id, how often it will be heard, and whether it was "
+    "registered; if not, why. When the receiver is another one than before, the token that is "
+    "stored for that is removed. At most 5 calls in 60 seconds.",
+    input_schema={
+        "type": "object",
+        "properties": {
+            "url": {
+                "type": "string",
+                "description": "Base URL of the receiver, such as https://fleet.example.com",
+            }
+        },
+        "required": ["url"],
+        "additionalProperties": False,
+    },
+)
+def register_receiver(env, url) -> dict:
+    """Stores the URL in a transaction of its own, and waits for one timeout at most."""
+    return register_at(env, url)
 
 
 def _ask(client):

@@ -11,7 +11,9 @@ An addon adds its own when it is loaded:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
+
+from . import foreign
 
 NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -26,12 +28,18 @@ class McpTool:
         description: What it is for, in words for an agent.
         input_schema: JSON Schema of its arguments, an object.
         run: Called as `run(env, **arguments)`; returns what JSON can hold.
+        module: The addon that brings it; empty for a function that is of no addon.
     """
 
     name: str
     description: str
     input_schema: Mapping[str, Any]
     run: Callable[..., dict]
+    module: str = field()
+
+    @module.default
+    def _module_of_run(self) -> str:
+        return foreign.addon_of(getattr(self.run, "__module__", None) or "")
 
 
 _tools: dict[str, McpTool] = {}
@@ -63,3 +71,23 @@ def get_tool_registry() -> dict[str, McpTool]:
     databases. Changing the dict changes nothing.
     """
     return dict(sorted(_tools.items()))
+
+
+def installed_tools(env) -> dict[str, McpTool]:
+    """The tools by name, without those of addons that are not installed in this database."""
+    return {
+        name: tool
+        for name, tool in get_tool_registry().items()
+        if not tool.module or foreign.is_installed(env, tool.module)
+    }
+
+
+def announced_names(env) -> tuple[str, ...]:
+    """
+    The names of all MCP tools of this database, in their order.
+
+    Those of the registry of another MCP addon and of its model `llm.tool` are among them.
+    What of these cannot be had, or cannot be told, is left out and warned of once.
+    """
+    names = {*installed_tools(env), *foreign.names(env, ours=get_tool_registry)}
+    return tuple(sorted(filter(foreign.can_be_told, names)))

@@ -65,8 +65,9 @@ class Finished:
 class Server:
     """A server of Odoo that is running."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Log) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Log, port: int) -> None:
         self.log = log
+        self.url = f"http://127.0.0.1:{port}"
         self._process = process
 
     def wait_until(self, holds: Callable[[], object], *, seconds: float) -> None:
@@ -197,19 +198,26 @@ class OdooProgram:
             )
 
     @contextmanager
-    def server(self, database: str, *args: str, **environ: str) -> Iterator[Server]:
-        """A server of one database, with one cron thread; stopped in the end."""
-        options = (f"--http-port={free_port()}", "--max-cron-threads=1")
+    def server(
+        self, database: str, *args: str, hostname: str | None = None, **environ: str
+    ) -> Iterator[Server]:
+        """
+        A server of one database, with one cron thread; stopped in the end.
+
+        Several databases are told as `a,b`. With a `hostname` it is on a host of that name.
+        """
+        port = free_port()
+        options = (f"--http-port={port}", "--max-cron-threads=1")
         log = self._new_log()
         with log.path.open("wb") as stderr:
             process = subprocess.Popen(
-                self._command(*_on(database), *options, *args),
+                [*_on_host(hostname), *self._command(*_on(database), *options, *args)],
                 env=self._environment(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
             )
-            server = Server(process, log)
+            server = Server(process, log, port)
             try:
                 yield server
             finally:
@@ -240,6 +248,16 @@ def _quoted(text: str) -> str:
 
 def _on(database: str) -> tuple[str, ...]:
     return ("-d", database)
+
+
+def _on_host(name: str | None) -> tuple[str, ...]:
+    """What a command is to be begun with, so that it sees another hostname."""
+    if name is None:
+        return ()
+    # Whoever is not root is so among those that see that name.
+    rights = () if os.geteuid() == 0 else ("--map-root-user",)
+    rename = 'hostname "$0" && exec "$@"'
+    return ("unshare", "--uts", *rights, "sh", "-c", rename, name)
 
 
 def free_port() -> int:

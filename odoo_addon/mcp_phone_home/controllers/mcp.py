@@ -1,0 +1,75 @@
+import json
+import re
+
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+from odoo import http
+from odoo.http import request
+
+from ..services.mcp import BODY_LIMIT_BYTES, answer
+from ..services.messages import FORBIDDEN, Fault, error_of
+
+# As Odoo looks for it: whoever does not match is let in by a session, if at all.
+_KEY = re.compile(r"^bearer\s+(.+)$", re.IGNORECASE)
+
+
+class McpController(http.Controller):
+    @http.route(
+        "/mcp/v1",
+        type="http",
+        auth="bearer",
+        methods=["POST"],
+        csrf=False,
+        readonly=False,
+        save_session=False,
+        max_content_length=BODY_LIMIT_BYTES,
+    )
+    def mcp(self, **_params):
+        """One message of an MCP client, which has the API key of an administrator."""
+        if request.httprequest.method != "POST":
+            return self._only_post()
+        _refuse_session()
+        if not request.env.is_system():
+            return _response(403, error_of(Fault(FORBIDDEN, "Only administrators may do this.")))
+        if request.httprequest.mimetype != "application/json":
+            return _response(415, None)
+        http_request = request.httprequest
+        return _response(*answer(request.env, http_request.get_data(), http_request.headers))
+
+    @http.route(
+        "/mcp/v1",
+        type="http",
+        auth="none",
+        methods=["GET", "PUT", "PATCH", "DELETE"],
+        csrf=False,
+        readonly=True,
+        save_session=False,
+    )
+    def mcp_by_another_method(self, **_params):
+        """There is no stream to open and no session to end."""
+        return self._only_post()
+
+    def _only_post(self):
+        return _response(405, None, Allow="POST")
+
+
+def _refuse_session():
+    """
+    Let nobody in by the cookie of a session, as `auth="bearer"` does.
+
+    A page of another site could otherwise make a browser call tools.
+    """
+    if _KEY.match(request.httprequest.headers.get("Authorization", "")) is None:
+        raise Unauthorized(
+            "An API key is needed, in an Authorization header.",
+            www_authenticate=WWWAuthenticate("bearer"),
+        )
+
+
+def _response(status, message, **headers):
+    told = {"Cache-Control": "no-store", **headers}
+    if message is None:
+        return request.make_response("", headers=list(told.items()), status=status)
+    told["Content-Type"] = "application/json"
+    return request.make_response(json.dumps(message), headers=list(told.items()), status=status)

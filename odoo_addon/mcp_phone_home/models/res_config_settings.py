@@ -1,0 +1,366 @@
+from odoo import api, fields, models
+from odoo.exceptions import AccessError, ValidationError
+
+from client import ClientError, host_facts, trust_only
+
+from ..services.interval import (
+    MOST_SECONDS,
+    heartbeat_action,
+    interval_in_days_at_most,
+    interval_seconds,
+    set_interval,
+)
+from ..services.phone_home import beat, register
+from ..services.settings import (
+    DEFAULT_ATTEMPTS,
+    DEFAULT_PORT,
+    DEFAULT_TIMEOUT_SECONDS,
+    MOST_ATTEMPTS,
+    can_be_sent,
+    checked_endpoint_url,
+    checked_receiver_url,
+    endpoint_by_default,
+    outside_the_database,
+    parameter,
+    receiver_settings,
+    server_settings,
+    without_password,
+)
+from ..services.state import forget_claims
+
+# Stands for a token that is set; none can look like that.
+MASK = "\u2022" * 8
+
+MOST_TIMEOUT_SECONDS = 60
+
+_ADMINISTRATORS = "base.group_system"
+
+_TEXTS = {
+    "mcp_phone_home_url": "mcp.phone_home_url",
+    "mcp_phone_home_ca": "mcp.phone_home_ca",
+    "mcp_endpoint_url": "mcp.endpoint_url",
+}
+_NUMBERS = {
+    "mcp_server_port": ("mcp.server_port", DEFAULT_PORT),
+    "mcp_phone_home_timeout": ("mcp.phone_home_timeout", DEFAULT_TIMEOUT_SECONDS),
+    "mcp_phone_home_retries": ("mcp.phone_home_retries", DEFAULT_ATTEMPTS),
+}
+_CHECKED = (
+    *_TEXTS,
+    *_NUMBERS,
+    "mcp_phone_home_token",
+    "mcp_heartbeat_number",
+    "mcp_heartbeat_unit",
+)
+
+
+class ResConfigSettings(models.TransientModel):
+    _inherit = "res.config.settings"
+
+    mcp_phone_home_url = fields.Char("Receiver URL", groups=_ADMINISTRATORS)
+    mcp_phone_home_token = fields.Char(
+        "Token",
+        compute="_compute_mcp_phone_home_token",
+        inverse="_inverse_mcp_phone_home_token",
+        groups=_ADMINISTRATORS,
+    )
+    mcp_typed_token = fields.Char(default=MASK, copy=False, prefetch=False, groups=fields.NO_ACCESS)
+    mcp_phone_home_ca = fields.Char("Certificate File", groups=_ADMINISTRATORS)
+    mcp_phone_home_timeout = fields.Float("Timeout", groups=_ADMINISTRATORS)
+    mcp_phone_home_retries = fields.Integer("Attempts", groups=_ADMINISTRATORS)
+    mcp_server_port = fields.Integer("MCP Port", groups=_ADMINISTRATORS)
+    mcp_endpoint_url = fields.Char("Public URL", groups=_ADMINISTRATORS)
+    mcp_heartbeat_number = fields.Integer("Heartbeat Interval", groups=_ADMINISTRATORS)
+    mcp_heartbeat_unit = fields.Selection(
+        [("minutes", "minutes"), ("hours", "hours"), ("days", "days")],
+        "Unit of the Heartbeat Interval",
+        groups=_ADMINISTRATORS,
+    )
+
+    mcp_server_id = fields.Char("Server ID", compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_endpoint_default = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_is_token_outside = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_is_ca_outside = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_is_heartbeat_off = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_last_success_at = fields.Datetime(
+        "Last Success", compute="_compute_mcp", groups=_ADMINISTRATORS
+    )
+    mcp_last_failure_at = fields.Datetime(
+        "Last Failure", compute="_compute_mcp", groups=_ADMINISTRATORS
+    )
+    mcp_last_failure_reason = fields.Text(
+        "Reason of the Last Failure", compute="_compute_mcp", groups=_ADMINISTRATORS
+    )
+
+    @api.depends("mcp_typed_token")
+    def _compute_mcp_phone_home_token(self):
+        """What stands for it: no browser is ever sent a token, not even one it has sent."""
+        is_set = receiver_settings(self.env).token is not None
+        for settings in self:
+            typed = settings.sudo().mcp_typed_token
+            is_shown = is_set if typed == MASK else bool(typed)
+            settings.mcp_phone_home_token = MASK if is_shown else False
+
+    def _inverse_mcp_phone_home_token(self):
+        for settings in self:
+            settings.sudo().mcp_typed_token = settings.mcp_phone_home_token
+        # Else what was typed would be read back.
+        self.invalidate_recordset(["mcp_phone_home_token"])
+
+    # As in base_setup, they have to depend on a field to be shown in a new record.
+    @api.depends("company_id")
+    def _compute_mcp(self):
+        state = self.env.ref("mcp_phone_home.state").sudo()
+        values = {
+            "mcp_server_id": f"{self.env.cr.dbname}_{host_facts().hostname}",
+            "mcp_endpoint_default": endpoint_by_default(self.env),
+            "mcp_is_token_outside": bool(outside_the_database("mcp.phone_home_token")),
+            "mcp_is_ca_outside": bool(outside_the_database("mcp.phone_home_ca")),
+            "mcp_is_heartbeat_off": not heartbeat_action(self.env).active,
+            "mcp_last_success_at": state.last_success_at,
+            "mcp_last_failure_at": state.last_failure_at,
+            "mcp_last_failure_reason": state.last_failure_reason,
+        }
+        for settings in self:
+            settings.update(values)
+
+    @api.model
+    def get_values(self):
+        values = super().get_values()
+        if self.env.is_system():
+            values.update(self._get_mcp_values())
+        return values
+
+    @api.model
+    def _get_mcp_values(self):
+        """What is set up, as it is shown: without a password, and numbers as they are used."""
+        receiver = receiver_settings(self.env)
+        number, unit = interval_in_days_at_most(self.env)
+
+        return {
+            "mcp_phone_home_url": without_password(receiver.url) or False,
+            "mcp_phone_home_ca": receiver.ca or False,
+            "mcp_phone_home_timeout": receiver.timeout_seconds,
+            "mcp_phone_home_retries": receiver.attempts,
+            "mcp_server_port": server_settings(self.env).port,
+            "mcp_endpoint_url": parameter(self.env, "mcp.endpoint_url") or False,
+            "mcp_heartbeat_number": number,
+            "mcp_heartbeat_unit": unit,
+        }
+
+    @api.constrains(*_CHECKED)
+    def _check_mcp_values(self):
+        """Refuse what cannot be used; what is as it was may stay, whatever it is."""
+        if not self.env.is_system():
+            return
+        current = self._get_mcp_values()
+        for settings in self:
+            settings._check_mcp_texts(current)  # noqa: SLF001 - this very model
+            settings._check_mcp_numbers(current)  # noqa: SLF001
+            settings._check_mcp_interval(current)  # noqa: SLF001
+
+    def _check_mcp_texts(self, current):
+        """Raise ValidationError for a text that is not as in `current` and cannot be used."""
+        url, endpoint_url, ca = (
+            self[name] != current[name] and _stripped(self[name])
+            for name in ("mcp_phone_home_url", "mcp_endpoint_url", "mcp_phone_home_ca")
+        )
+        if url and not _passes(checked_receiver_url, url):
+            raise ValidationError(
+                self.env._(
+                    "Receiver URL: expected http:// or https:// and a host, without a "
+                    "password, ? and #. For example: https://fleet.example.com"
+                )
+            )
+        if not can_be_sent(self._typed_mcp_token() or ""):
+            raise ValidationError(
+                self.env._("Token: expected visible ASCII characters, and no spaces.")
+            )
+        if endpoint_url and not _passes(checked_endpoint_url, endpoint_url):
+            raise ValidationError(
+                self.env._(
+                    "Public URL: expected http:// or https:// and a host, without a password. "
+                    "For example: https://odoo.example.com/mcp/v1"
+                )
+            )
+        if ca and not outside_the_database("mcp.phone_home_ca"):
+            self._check_mcp_ca(ca)
+
+    def _check_mcp_ca(self, path):
+        try:
+            trust_only(path)
+        except ClientError as error:
+            raise ValidationError(
+                self.env._(
+                    "Certificate File: expected the path of a PEM file with certificates, on "
+                    "the machine of this Odoo. %s",
+                    error,
+                )
+            ) from error
+
+    def _check_mcp_numbers(self, current):
+        """Raise ValidationError for a number that is not as in `current` and cannot be."""
+        port, timeout, attempts = (
+            self[name] if self[name] != current[name] else None
+            for name in ("mcp_server_port", "mcp_phone_home_timeout", "mcp_phone_home_retries")
+        )
+        if port is not None and not 1 <= port <= 65535:
+            raise ValidationError(
+                self.env._("MCP Port: expected a number from 1 to 65535, got %s.", port)
+            )
+        if timeout is not None and not 0 < timeout <= MOST_TIMEOUT_SECONDS:
+            raise ValidationError(
+                self.env._(
+                    "Timeout: expected a number of seconds above 0, %(most)s at most, got "
+                    "%(seconds)s.",
+                    most=MOST_TIMEOUT_SECONDS,
+                    seconds=_text(timeout),
+                )
+            )
+        if attempts is not None and not 1 <= attempts <= MOST_ATTEMPTS:
+            raise ValidationError(
+                self.env._(
+                    "Attempts: expected a number from 1 to %(most)s, got %(number)s.",
+                    most=MOST_ATTEMPTS,
+                    number=attempts,
+                )
+            )
+
+    def _check_mcp_interval(self, current):
+        """Raise ValidationError for an interval that is not as in `current` and cannot be."""
+        if not self._is_mcp_interval_changed(current):
+            return
+        unit = self.mcp_heartbeat_unit
+        seconds = interval_seconds(self.mcp_heartbeat_number, unit) if unit else 0
+        if not interval_seconds(1, "minutes") <= seconds <= MOST_SECONDS:
+            raise ValidationError(
+                self.env._("Heartbeat Interval: expected a minute or more, 365 days at most.")
+            )
+
+    def _is_mcp_interval_changed(self, current):
+        names = ("mcp_heartbeat_number", "mcp_heartbeat_unit")
+        return any(self[name] != current[name] for name in names)
+
+    def _typed_mcp_token(self):
+        """What the token shall be, False for none; None where it stays as it is."""
+        typed = self.sudo().mcp_typed_token
+        if typed == MASK or outside_the_database("mcp.phone_home_token"):
+            return None
+        return _stripped(typed)
+
+    def set_values(self):
+        result = super().set_values()
+        if self.env.is_system():
+            self._set_mcp_values()
+        return result
+
+    def _set_mcp_values(self):
+        self._check_mcp_values()
+        current = self._get_mcp_values()
+        self._set_mcp_texts(current)
+        self._set_mcp_numbers()
+        if self._is_mcp_interval_changed(current):
+            set_interval(self.env, self.mcp_heartbeat_number, self.mcp_heartbeat_unit)
+
+    def _set_mcp_texts(self, current):
+        changed = {name for name in _TEXTS if self[name] != current[name]}
+        if outside_the_database("mcp.phone_home_ca"):
+            changed.discard("mcp_phone_home_ca")
+        for name in changed:
+            self._set_mcp_parameter(_TEXTS[name], _stripped(self[name]))
+        if "mcp_phone_home_url" in changed:
+            self._set_mcp_receiver(_stripped(self.mcp_phone_home_url))
+        token = self._typed_mcp_token()
+        if token is not None:
+            self._set_mcp_parameter("mcp.phone_home_token", token)
+        self.sudo().mcp_typed_token = MASK
+
+    def _set_mcp_receiver(self, url):
+        """Let the next scheduled action register there, also shortly after another one."""
+        self._set_mcp_parameter("mcp.phone_home_url", url and checked_receiver_url(url))
+        self._set_mcp_parameter("mcp.last_hostname", None)
+        forget_claims(self.env)
+
+    def _set_mcp_numbers(self):
+        """What is as by default stays unset."""
+        for name, (key, default) in _NUMBERS.items():
+            text = _text(self[name])
+            if text != (parameter(self.env, key) or _text(default)):
+                self._set_mcp_parameter(key, text)
+
+    def _set_mcp_parameter(self, key, value):
+        self.env["ir.config_parameter"].sudo().set_param(key, value)
+
+    def action_mcp_register(self):
+        """Save the settings; when that is committed, the browser asks for the rest."""
+        return self._save_and_run("mcp_phone_home.action_register_now")
+
+    def action_mcp_send_heartbeat(self):
+        """Save the settings; when that is committed, the browser asks for the rest."""
+        return self._save_and_run("mcp_phone_home.action_send_heartbeat_now")
+
+    def _save_and_run(self, action):
+        """
+        The action to go on with, which runs in a request of its own.
+
+        So no receiver is waited for by a transaction that has written settings.
+        """
+        self._mcp_refuse_others()
+        saved = self.execute()
+        if saved.get("tag") != "reload":
+            # It asks what shall become of modules that were unticked.
+            return saved
+        return self.env["ir.actions.actions"]._for_xml_id(action)  # noqa: SLF001
+
+    @api.model
+    def _mcp_register_now(self):
+        """Register, and a notification that says what came of it."""
+        self._mcp_refuse_others()
+        taken_in = self.env._("The receiver knows this server now.")
+        return self._mcp_notification(register(self.env, attempts=1), taken_in)
+
+    @api.model
+    def _mcp_send_heartbeat_now(self):
+        """Send a heartbeat, and a notification that says what came of it."""
+        self._mcp_refuse_others()
+        taken_in = self.env._("The receiver has taken the heartbeat in.")
+        return self._mcp_notification(beat(self.env), taken_in)
+
+    @api.model
+    def _mcp_notification(self, outcome, taken_in):
+        is_off = not receiver_settings(self.env).url
+        reason = self.env._("Phoning home is off. Enter the URL of a receiver first.")
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "title": self.env._("MCP Fleet"),
+                "type": "success" if outcome.taken_in else "danger",
+                "message": taken_in if outcome.taken_in else (is_off and reason) or outcome.reason,
+                "sticky": not outcome.taken_in,
+                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
+            },
+        }
+
+    @api.model
+    def _mcp_refuse_others(self):
+        if not self.env.is_system():
+            raise AccessError(self.env._("Only administrators may do this."))
+
+
+def _stripped(text):
+    """Without the blanks around it; False where nothing is left."""
+    return (text or "").strip() or False
+
+
+def _text(number) -> str:
+    """As a person writes it: 5, and not 5.0."""
+    return repr(number).removesuffix(".0")
+
+
+def _passes(check, text) -> bool:
+    try:
+        check(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,187 @@
+"""
+The Model Context Protocol over HTTP, for the tools of this database.
+
+Each POST is one message and each answer plain JSON; nothing is remembered in between. So
+the revisions that begin with `initialize` and the one that says in each request who asks
+are served alike. Their rules are those of https://modelcontextprotocol.io/specification.
+"""
+
+import base64
+import binascii
+import logging
+import re
+
+from ..tools.registry import installed_tools
+from .messages import (
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    UNSUPPORTED_VERSION,
+    Fault,
+    Request,
+    error_of,
+    read,
+    result_of,
+    shown,
+)
+from .phone_home import MCP_VERSION
+from .tool_calls import RETRIED, call_tool
+
+_logger = logging.getLogger(__name__)
+
+BODY_LIMIT_BYTES = 1024 * 1024
+
+# The newest last.
+HANDSHAKE_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+MODERN_VERSIONS = ("2026-07-28",)
+
+_CAPABILITIES = {"tools": {}}
+_SERVER_INFO = {"name": "odoo-mcp-phone-home", "version": MCP_VERSION}
+_META = "io.modelcontextprotocol/"
+
+# The tools change with what is installed, so nobody keeps a list of them.
+_NOT_CACHED = {"ttlMs": 0, "cacheScope": "private"}
+_CACHEABLE = {"server/discover", "tools/list"}
+
+_ALWAYS = {PARSE_ERROR: 400, INVALID_REQUEST: 400, UNSUPPORTED_VERSION: 400}
+_MODERN = {**_ALWAYS, INVALID_PARAMS: 400, HEADER_MISMATCH: 400, METHOD_NOT_FOUND: 404}
+
+_BASE64 = re.compile(r"=\?base64\?(.*)\?=")
+
+
+def answer(env, body: bytes, headers) -> tuple[int, dict | None]:
+    """
+    The HTTP status and the message that answer a body; None where nothing is to be said.
+
+    Raises only what Odoo's HTTP server tries again.
+    """
+    is_modern = headers.get("MCP-Protocol-Version") in MODERN_VERSIONS
+    try:
+        return _answer(env, body, headers, is_modern=is_modern)
+    except Fault as fault:
+        statuses = _MODERN if is_modern else _ALWAYS
+        return statuses.get(fault.code, 200), error_of(fault)
+
+
+def _answer(env, body, headers, *, is_modern):
+    request = read(body)
+    try:
+        _check_version(headers)
+        if request is None:
+            return 202, None
+        if is_modern:
+            _check_envelope(request, headers)
+        return 200, result_of(request, _result(env, request, is_modern=is_modern))
+    except Fault as fault:
+        fault.request_id = request and request.id
+        raise
+    except RETRIED:
+        raise
+    except Exception:
+        _logger.exception("A request of an MCP client failed, and this is a bug of the addon")
+        sentence = "The request failed; the reason is in Odoo's log."
+        raise Fault(INTERNAL_ERROR, sentence, request_id=request.id) from None
+
+
+def _check_version(headers):
+    """Without the header it is a client that initializes, or one from before the header."""
+    version = headers.get("MCP-Protocol-Version")
+    known = (*HANDSHAKE_VERSIONS, *MODERN_VERSIONS)
+    if version is None or version in known:
+        return
+    data = {"supported": list(known), "requested": version[:100]}
+    raise Fault(UNSUPPORTED_VERSION, "Unsupported protocol version", data=data)
+
+
+def _check_envelope(request, headers):
+    """What a request says of itself in its headers and in its body must be the same."""
+    meta = request.params.get("_meta")
+    wanted = [f"{_META}protocolVersion", f"{_META}clientCapabilities"]
+    if not isinstance(meta, dict) or not all(name in meta for name in wanted):
+        raise Fault(INVALID_PARAMS, f"params._meta must have {' and '.join(wanted)}.")
+    said = {
+        "MCP-Protocol-Version": (headers.get("MCP-Protocol-Version"), meta[wanted[0]]),
+        "Mcp-Method": (headers.get("Mcp-Method"), request.method),
+    }
+    if request.method == "tools/call":
+        said["Mcp-Name"] = (_decoded(headers.get("Mcp-Name")), request.params.get("name"))
+    for header, (in_header, in_body) in said.items():
+        if in_header != in_body:
+            raise Fault(HEADER_MISMATCH, f"The header {header} is not what the body says.")
+
+
+def _decoded(value):
+    """A header's value, which is in Base64 when it is not plain ASCII; None for nonsense."""
+    match = _BASE64.fullmatch(value or "")
+    if match is None:
+        return value
+    try:
+        return base64.b64decode(match[1], validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _result(env, request: Request, *, is_modern) -> dict:
+    methods = {"ping": _ping, "tools/list": _list, "tools/call": _call}
+    methods |= {"server/discover": _discover} if is_modern else {"initialize": _initialize}
+    method = methods.get(request.method)
+    if method is None:
+        raise Fault(METHOD_NOT_FOUND, f"There is no method {shown(request.method)}.")
+    result = method(env, request.params)
+    if not is_modern:
+        return result
+    hints = _NOT_CACHED if request.method in _CACHEABLE else {}
+    return {**result, **hints, "resultType": "complete"}
+
+
+def _initialize(_env, params) -> dict:
+    asked = params.get("protocolVersion")
+    if not isinstance(asked, str):
+        raise Fault(INVALID_PARAMS, "params.protocolVersion must be a text.")
+    return {
+        "protocolVersion": asked if asked in HANDSHAKE_VERSIONS else HANDSHAKE_VERSIONS[-1],
+        "capabilities": _CAPABILITIES,
+        "serverInfo": _SERVER_INFO,
+    }
+
+
+def _discover(_env, _params) -> dict:
+    return {
+        "supportedVersions": [*HANDSHAKE_VERSIONS, *MODERN_VERSIONS],
+        "capabilities": _CAPABILITIES,
+        "_meta": {f"{_META}serverInfo": _SERVER_INFO},
+    }
+
+
+def _ping(_env, _params) -> dict:
+    return {}
+
+
+def _list(env, params) -> dict:
+    if params.get("cursor") is not None:
+        raise Fault(INVALID_PARAMS, "There is one page of tools, and so no cursor.")
+    return {"tools": [_described(tool) for tool in installed_tools(env).values()]}
+
+
+def _described(tool) -> dict:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "inputSchema": dict(tool.input_schema),
+    }
+
+
+def _call(env, params) -> dict:
+    name, arguments = params.get("name"), params.get("arguments")
+    if not isinstance(name, str):
+        raise Fault(INVALID_PARAMS, "params.name must be the name of a tool.")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise Fault(INVALID_PARAMS, "params.arguments must be an object.")
+    tool = installed_tools(env).get(name)
+    if tool is None:
+        _logger.info("MCP tool %s of %s: there is none", shown(name), shown(env.user.login))
+        raise Fault(INVALID_PARAMS, f"There is no tool {shown(name)}; tools/list names them all.")
+    return call_tool(env, tool, arguments or {})

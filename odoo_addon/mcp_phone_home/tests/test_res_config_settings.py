@@ -1,0 +1,579 @@
+import socket
+from datetime import timedelta
+
+import certifi
+from lxml import etree
+
+from odoo import fields
+from odoo.exceptions import AccessError, ValidationError
+from odoo.tests import new_test_user
+
+from odoo.addons.mcp_phone_home.models.res_config_settings import MASK
+from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload
+from odoo.addons.mcp_phone_home.services.settings import receiver_settings
+
+from .common import PhoneHomeCase
+
+HEARTBEAT = "mcp_phone_home.action_send_heartbeat_now"
+REGISTER = "mcp_phone_home.action_register_now"
+
+
+class SettingsCase(PhoneHomeCase):
+    def setUp(self):
+        super().setUp()
+        self.settings = self.env["res.config.settings"]
+
+    def save(self, **values):
+        """Save the form with these fields changed, named without their `mcp_`."""
+        changed = {f"mcp_{name}": value for name, value in values.items()}
+        settings = self.settings.create(changed)
+        settings.execute()
+        self.env.flush_all()
+        return settings
+
+    def shown(self, name):
+        """What the form opens with."""
+        names = [f"mcp_{name}"]
+        return self.settings.create({}).read(names)[0][names[0]]
+
+    def parameters(self):
+        """What is stored, by the names without their `mcp.`."""
+        found = self.env["ir.config_parameter"].search([("key", "=like", "mcp.%")])
+        return {each.key.removeprefix("mcp."): each.value for each in found}
+
+    def assert_refused(self, *words, **values):
+        """Saving is refused by a sentence with these words, and nothing is written."""
+        before = self.parameters()
+        with self.assertRaises(ValidationError) as refused:
+            self.save(**values)
+        for word in words:
+            self.assertIn(word, str(refused.exception))
+        self.assertEqual(before, self.parameters())
+
+
+class TestSettings(SettingsCase):
+    def test_form_opens_with_the_defaults(self):
+        expected = {
+            "phone_home_url": False,
+            "phone_home_token": False,
+            "phone_home_ca": False,
+            "phone_home_timeout": 5.0,
+            "phone_home_retries": 3,
+            "server_port": 8768,
+            "endpoint_url": False,
+            "heartbeat_number": 1,
+            "heartbeat_unit": "minutes",
+            "is_heartbeat_off": False,
+            "last_success_at": False,
+            "last_failure_at": False,
+        }
+        self.assertEqual(expected, {name: self.shown(name) for name in expected})
+
+    def test_defaults_are_not_written_down(self):
+        self.save()
+
+        self.assertEqual({}, self.parameters())
+
+    def test_what_is_saved_is_stored_and_shown(self):
+        values = {
+            "phone_home_url": "https://fleet.example/base",
+            "phone_home_timeout": 2.5,
+            "phone_home_retries": 4,
+            "server_port": 9001,
+            "endpoint_url": "https://odoo.example/mcp",
+        }
+
+        self.save(**values)
+        self.assertEqual({name: str(value) for name, value in values.items()}, self.parameters())
+        self.assertEqual(values, {name: self.shown(name) for name in values})
+
+    def test_number_goes_back_to_its_default(self):
+        self.set_params(server_port="9001")
+
+        self.save(server_port=8768)
+        self.assertEqual({"server_port": "8768"}, self.parameters())
+
+    def test_whole_seconds_are_stored_without_a_point(self):
+        self.save(phone_home_timeout=8.0)
+
+        self.assertEqual({"phone_home_timeout": "8"}, self.parameters())
+
+    def test_texts_that_are_emptied_are_removed(self):
+        self.set_params(
+            phone_home_url="https://fleet.example", endpoint_url="https://odoo.example/mcp"
+        )
+
+        self.save(phone_home_url=False, endpoint_url=" ")
+        self.assertEqual({}, self.parameters())
+
+    def test_url_is_stored_without_blanks_and_what_a_person_copied_with_it(self):
+        for typed in (" https://fleet.example/base/ ", "https://fleet.example/base/register"):
+            with self.subTest(typed):
+                self.set_params(phone_home_url="")
+
+                self.save(phone_home_url=typed)
+                self.assertEqual("https://fleet.example/base", self.parameters()["phone_home_url"])
+
+    def test_url_that_is_no_url_is_refused(self):
+        for useless in (
+            "fleet.example",
+            "ftp://fleet.example",
+            "https://",
+            "https://me:hush-hush@fleet.example",
+            "https://fleet.example?a=b",
+            "https://fleet.example/?",
+            "https://fleet.example:99999",
+        ):
+            with self.subTest(useless):
+                self.assert_refused(
+                    "Receiver URL: expected http:// or https:// and a host", phone_home_url=useless
+                )
+
+    def test_refused_url_is_not_repeated_with_its_password(self):
+        with self.assertRaises(ValidationError) as refused:
+            self.save(phone_home_url="https://me:hush-hush@fleet.example")
+
+        self.assertNotIn("hush-hush", str(refused.exception))
+
+    def test_password_in_a_stored_url_is_neither_shown_nor_lost(self):
+        self.set_params(phone_home_url="https://me:hush-hush@fleet.example")
+
+        self.assertEqual("https://***@fleet.example", self.shown("phone_home_url"))
+        self.save(server_port=9001)
+        self.assertEqual("https://me:hush-hush@fleet.example", self.parameters()["phone_home_url"])
+
+    def test_public_url_that_is_no_url_is_refused(self):
+        for useless in ("odoo.example", "ftp://odoo.example", "https://me:hush@odoo.example"):
+            with self.subTest(useless):
+                self.assert_refused("Public URL: expected http://", endpoint_url=useless)
+
+    def test_port_that_cannot_be_is_refused(self):
+        for useless in (-1, 0, 65536):
+            with self.subTest(useless):
+                self.assert_refused(
+                    f"MCP Port: expected a number from 1 to 65535, got {useless}.",
+                    server_port=useless,
+                )
+
+    def test_timeout_that_cannot_be_is_refused(self):
+        for useless, said in ((-1.0, "-1"), (0.0, "0"), (60.5, "60.5")):
+            with self.subTest(useless):
+                self.assert_refused(
+                    f"Timeout: expected a number of seconds above 0, 60 at most, got {said}.",
+                    phone_home_timeout=useless,
+                )
+
+    def test_attempts_that_cannot_be_are_refused(self):
+        for useless in (-1, 0, 11):
+            with self.subTest(useless):
+                self.assert_refused(
+                    f"Attempts: expected a number from 1 to 10, got {useless}.",
+                    phone_home_retries=useless,
+                )
+
+    def test_one_wrong_value_keeps_all_from_being_written(self):
+        self.assert_refused(
+            "MCP Port", phone_home_url="https://fleet.example", phone_home_retries=2, server_port=0
+        )
+
+    def test_wrong_value_is_refused_when_the_saved_form_is_changed(self):
+        settings = self.settings.create({})
+
+        with self.assertRaisesRegex(ValidationError, "MCP Port"):
+            settings.mcp_server_port = 0
+
+    def test_useless_stored_text_does_not_keep_other_settings_from_being_saved(self):
+        self.set_params(
+            endpoint_url="ftp://odoo.example",
+            phone_home_ca="/no/such/file.pem",
+            phone_home_timeout="120",
+            phone_home_token="two words",
+            phone_home_url="fleet.example",
+        )
+        before = self.parameters()
+
+        with self.assertLogs("odoo.addons.mcp_phone_home", "WARNING"):
+            self.save(server_port=9001)
+        self.assertEqual({**before, "server_port": "9001"}, self.parameters())
+
+    def test_useless_stored_number_is_shown_as_it_is_used_and_saved_so(self):
+        self.set_params(server_port="abc")
+
+        with self.assertLogs("odoo.addons.mcp_phone_home", "WARNING"):
+            self.assertEqual(8768, self.shown("server_port"))
+            self.save()
+        self.assertEqual({"server_port": "8768"}, self.parameters())
+
+    def test_certificate_file_is_stored(self):
+        path = certifi.where()
+
+        self.save(phone_home_ca=f" {path} ")
+        self.assertEqual({"phone_home_ca": path}, self.parameters())
+        self.assertEqual(path, self.shown("phone_home_ca"))
+
+    def test_certificate_file_that_is_none_is_refused(self):
+        for useless in ("/no/such/file.pem", __file__, "/"):
+            with self.subTest(useless):
+                self.assert_refused(
+                    "Certificate File: expected the path of a PEM file",
+                    useless,
+                    phone_home_ca=useless,
+                )
+
+    def test_certificate_file_that_is_set_outside_stays_so(self):
+        path = certifi.where()
+        self.set_environ(MCP_PHONE_HOME_CA=path)
+
+        self.assertEqual((True, path), (self.shown("is_ca_outside"), self.shown("phone_home_ca")))
+        self.save(phone_home_ca="/another/file.pem")
+        self.assertEqual({}, self.parameters())
+
+    def test_server_id_is_what_the_receiver_is_told(self):
+        expected = f"{self.env.cr.dbname}_{socket.gethostname()}"
+
+        self.assertEqual(expected, self.shown("server_id"))
+        self.assertEqual(_build_server_payload(self.env)["server_id"], expected)
+
+    def test_public_url_by_default_is_shown(self):
+        self.env["ir.config_parameter"].set_param("web.base.url", "https://odoo.example")
+
+        self.assertEqual("https://odoo.example/mcp/v1", self.shown("endpoint_default"))
+        self.assertIs(False, self.shown("endpoint_url"))
+
+    def test_last_success_and_failure_are_shown(self):
+        moment = fields.Datetime.to_datetime("2026-01-31 12:00:00")
+        self.state().write(
+            {
+                "last_success_at": moment,
+                "last_failure_at": moment - timedelta(days=1),
+                "last_failure_reason": "It was away.",
+            }
+        )
+
+        self.assertEqual(moment, self.shown("last_success_at"))
+        self.assertEqual(moment - timedelta(days=1), self.shown("last_failure_at"))
+        self.assertEqual("It was away.", self.shown("last_failure_reason"))
+
+
+class TestToken(SettingsCase):
+    def test_token_is_stored(self):
+        self.save(phone_home_token=" new-token ")
+
+        self.assertEqual({"phone_home_token": "new-token"}, self.parameters())
+
+    def test_token_that_is_set_is_shown_as_bullets(self):
+        self.set_params(phone_home_token="hush-hush")
+
+        self.assertEqual(MASK, self.shown("phone_home_token"))
+
+    def test_bullets_leave_the_token_as_it_is(self):
+        self.set_params(phone_home_token="hush-hush")
+
+        self.save(phone_home_token=MASK)
+        self.assertEqual({"phone_home_token": "hush-hush"}, self.parameters())
+
+    def test_token_that_is_emptied_is_removed(self):
+        self.set_params(phone_home_token="hush-hush")
+
+        self.save(phone_home_token=False)
+        self.assertEqual({}, self.parameters())
+        self.assertIs(False, self.shown("phone_home_token"))
+
+    def test_typed_token_is_not_sent_back(self):
+        settings = self.settings.with_user(self.administrator())
+        names = [name for name in settings.fields_get() if name.startswith("mcp_")]
+
+        answer = settings.web_save(
+            {"mcp_phone_home_token": "hush-hush"}, {name: {} for name in names}
+        )
+        self.assertEqual(MASK, answer[0]["mcp_phone_home_token"])
+        self.assertNotIn("hush-hush", str(answer))
+
+    def test_typed_token_is_sent_back_by_no_name(self):
+        settings = self.settings.with_user(self.administrator()).create(
+            {"mcp_phone_home_token": "hush-hush"}
+        )
+
+        self.assertNotIn("hush-hush", str(settings.read()))
+        with self.assertRaises(AccessError):
+            settings.read(["mcp_typed_token"])
+
+    def test_typed_token_is_kept_nowhere_but_in_its_parameter(self):
+        settings = self.save(phone_home_token="hush-hush")
+
+        self.env.cr.execute(
+            "SELECT mcp_typed_token FROM res_config_settings WHERE id = %s", [settings.id]
+        )
+        self.assertEqual((MASK,), self.env.cr.fetchone())
+
+    def test_token_that_no_header_can_carry_is_refused(self):
+        for useless in ("two words", "t\u00f6ken", f"{MASK}more", "line\nbreak"):
+            with self.subTest(useless):
+                self.assert_refused(
+                    "Token: expected visible ASCII characters, and no spaces.",
+                    phone_home_token=useless,
+                )
+
+    def test_refused_token_is_not_repeated(self):
+        with self.assertRaises(ValidationError) as refused:
+            self.save(phone_home_token="hush hush")
+
+        self.assertNotIn("hush", str(refused.exception))
+
+    def test_token_that_is_set_outside_stays_so(self):
+        for place in (self.set_environ_token, self.set_conf_token):
+            with self.subTest(place.__name__):
+                place("outside")
+
+                self.assertIs(True, self.shown("is_token_outside"))
+                self.assertEqual(MASK, self.shown("phone_home_token"))
+                self.save(phone_home_token="typed")
+                self.assertEqual({}, self.parameters())
+                self.assertEqual("outside", receiver_settings(self.env).token)
+
+    def set_environ_token(self, token):
+        self.set_environ(MCP_PHONE_HOME_TOKEN=token)
+
+    def set_conf_token(self, token):
+        self.set_environ(MCP_PHONE_HOME_TOKEN=None)
+        self.set_odoo_conf(phone_home_token=token)
+
+    def administrator(self):
+        return new_test_user(self.env, "administrator", "base.group_system,base.group_user")
+
+
+class TestInterval(SettingsCase):
+    def setUp(self):
+        super().setUp()
+        self.cron = self.env.ref("mcp_phone_home.ir_cron_heartbeat")
+
+    def test_interval_is_that_of_the_scheduled_action(self):
+        self.save(heartbeat_number=2, heartbeat_unit="hours")
+
+        self.assertEqual((2, "hours"), (self.cron.interval_number, self.cron.interval_type))
+        self.assertEqual((2, "hours"), self.shown_interval())
+
+    def test_interval_is_promised_to_the_receiver(self):
+        self.save(heartbeat_number=3, heartbeat_unit="days")
+
+        self.assertEqual(3 * 86400, _build_server_payload(self.env)["heartbeat_interval_seconds"])
+
+    def test_action_does_not_wait_for_the_end_of_a_longer_interval(self):
+        later = fields.Datetime.now() + timedelta(days=20)
+        self.cron.write({"interval_number": 1, "interval_type": "months", "nextcall": later})
+
+        self.save(heartbeat_number=5, heartbeat_unit="minutes")
+        self.assertLess(self.cron.nextcall, fields.Datetime.now() + timedelta(minutes=6))
+
+    def test_action_that_is_due_does_not_wait_for_a_longer_interval(self):
+        due = fields.Datetime.now()
+        self.cron.nextcall = due
+
+        self.save(heartbeat_number=5, heartbeat_unit="days")
+        self.assertEqual(due, self.cron.nextcall)
+
+    def test_interval_that_cannot_be_is_refused(self):
+        for number, unit in ((0, "minutes"), (-5, "hours"), (366, "days"), (5, False)):
+            with self.subTest(number=number, unit=unit):
+                self.assert_refused(
+                    "Heartbeat Interval: expected a minute or more, 365 days at most.",
+                    heartbeat_number=number,
+                    heartbeat_unit=unit,
+                )
+                self.assertEqual(1, self.cron.interval_number)
+
+    def test_interval_of_another_unit_is_shown_in_days_and_stays(self):
+        self.cron.write({"interval_number": 2, "interval_type": "weeks"})
+
+        self.assertEqual((14, "days"), self.shown_interval())
+        self.save(server_port=9001)
+        self.assertEqual((2, "weeks"), (self.cron.interval_number, self.cron.interval_type))
+
+    def test_archived_action_is_told_and_stays_archived(self):
+        self.cron.active = False
+
+        self.assertIs(True, self.shown("is_heartbeat_off"))
+        self.save(heartbeat_number=7)
+        self.assertEqual((7, False), (self.cron.interval_number, self.cron.active))
+
+    def test_settings_are_saved_without_the_action(self):
+        self.cron.unlink()
+
+        self.assertIs(True, self.shown("is_heartbeat_off"))
+        self.save(heartbeat_number=7, server_port=9001)
+        self.assertEqual({"server_port": "9001"}, self.parameters())
+
+    def shown_interval(self):
+        return self.shown("heartbeat_number"), self.shown("heartbeat_unit")
+
+
+class TestNewReceiver(SettingsCase):
+    def setUp(self):
+        super().setUp()
+        self.old = self.receiver()
+        self.run_action()
+        self.new = self.receiver()
+        self.set_params(phone_home_url=self.old.url)
+
+    def test_new_receiver_hears_a_registration_on_schedule(self):
+        self.save(phone_home_url=self.new.url)
+        self.run_action()
+
+        calls = ["POST /register", "POST /heartbeat"]
+        self.assertEqual(calls, [each.call for each in self.old.heard])
+        self.assertEqual(calls, [each.call for each in self.new.heard])
+
+    def test_same_receiver_hears_no_other_registration(self):
+        self.save(phone_home_url=self.old.url, server_port=9001)
+        self.run_action()
+
+        expected = ["POST /register", "POST /heartbeat", "POST /heartbeat"]
+        self.assertEqual(expected, [each.call for each in self.old.heard])
+
+    def run_action(self):
+        self.env.ref("mcp_phone_home.ir_cron_heartbeat").ir_actions_server_id.run()
+        self.wait_for_threads()
+
+
+class TestButtons(SettingsCase):
+    def press(self, button, **values):
+        """Press a button of the form with these fields changed; the notification's parameters."""
+        changed = {f"mcp_{name}": value for name, value in values.items()}
+        action = getattr(self.settings.create(changed), button)()
+        told = self.env["ir.actions.server"].browse(action["id"]).run()
+        self.assertEqual("display_notification", told["tag"])
+        return told["params"]
+
+    def test_heartbeat_is_sent_to_the_url_that_was_typed(self):
+        receiver = self.receiver()
+        self.set_params(phone_home_url="")
+
+        told = self.press("action_mcp_send_heartbeat", phone_home_url=receiver.url)
+        self.assertEqual(["POST /heartbeat"], [each.call for each in receiver.heard])
+        self.assertEqual("success", told["type"])
+        self.assertEqual("The receiver has taken the heartbeat in.", told["message"])
+        self.assertTrue(self.shown("last_success_at"))
+
+    def test_registration_is_sent_with_the_token_that_was_typed(self):
+        receiver = self.receiver()
+
+        told = self.press("action_mcp_register", phone_home_token="typed")
+        (heard,) = receiver.heard
+        self.assertEqual("POST /register", heard.call)
+        self.assertEqual("Bearer typed", heard.headers["authorization"])
+        self.assertEqual("success", told["type"])
+        self.assertEqual("The receiver knows this server now.", told["message"])
+
+    def test_buttons_tell_why_the_receiver_has_not_heard(self):
+        self.set_params(phone_home_url=self.closed_port())
+
+        for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
+            with self.subTest(button), self.assert_one_warning("cannot be reached"):
+                told = self.press(button)
+
+                self.assertEqual("danger", told["type"])
+                self.assertIn("cannot be reached", told["message"])
+                self.assertEqual(told["message"], self.shown("last_failure_reason"))
+
+    def test_buttons_tell_what_to_do_about_a_refusal(self):
+        self.receiver((401, b"{}"))
+
+        with self.assert_one_warning("refused with 401"):
+            told = self.press("action_mcp_send_heartbeat")
+        self.assertIn("Set the token that the receiver gave out", told["message"])
+
+    def test_registration_is_tried_once_since_somebody_waits(self):
+        receiver = self.receiver((503, b"{}"))
+
+        with self.assert_one_warning("refused with 503"):
+            self.press("action_mcp_register")
+        self.assertEqual(1, len(receiver.heard))
+
+    def test_buttons_tell_that_phoning_home_is_off(self):
+        for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
+            with self.subTest(button):
+                told = self.press(button)
+
+                self.assertEqual("danger", told["type"])
+                self.assertEqual(
+                    "Phoning home is off. Enter the URL of a receiver first.", told["message"]
+                )
+
+    def test_notification_lets_the_form_be_read_again(self):
+        told = self.press("action_mcp_send_heartbeat")
+
+        self.assertEqual({"type": "ir.actions.client", "tag": "soft_reload"}, told["next"])
+
+    def test_button_refuses_what_saving_refuses(self):
+        receiver = self.receiver()
+
+        with self.assertRaisesRegex(ValidationError, "MCP Port"):
+            self.press("action_mcp_send_heartbeat", server_port=0)
+        self.assertEqual([], receiver.heard)
+
+    def test_nothing_is_sent_while_odoo_asks_what_becomes_of_modules(self):
+        receiver = self.receiver()
+        self.env["ir.module.module"]._get("web_unsplash").state = "installed"
+
+        settings = self.settings.create({"module_web_unsplash": False})
+        action = settings.action_mcp_send_heartbeat()
+        self.assertEqual("base.module.uninstall", action["res_model"])
+        self.assertEqual([], receiver.heard)
+
+    def test_nothing_is_sent_before_the_settings_are_committed(self):
+        receiver = self.receiver()
+
+        action = self.settings.create({"mcp_server_port": 9001}).action_mcp_send_heartbeat()
+        self.assertEqual(self.env.ref(HEARTBEAT).id, action["id"])
+        self.assertEqual([], receiver.heard)
+
+
+class TestWhoMay(SettingsCase):
+    def setUp(self):
+        super().setUp()
+        self.set_params(phone_home_url="https://fleet.example", phone_home_token="hush-hush")
+        self.user = new_test_user(self.env, "somebody", "base.group_user")
+        self.manager = new_test_user(self.env, "manager", "base.group_user,base.group_erp_manager")
+
+    def test_administrator_who_is_no_superuser_may_save(self):
+        administrator = new_test_user(self.env, "someone", "base.group_user,base.group_system")
+        self.settings = self.settings.with_user(administrator)
+
+        self.save(server_port=9001, phone_home_token="new", heartbeat_number=9)
+        self.assertEqual("9001", self.parameters()["server_port"])
+        self.assertEqual("new", self.parameters()["phone_home_token"])
+        self.assertEqual(9, self.env.ref("mcp_phone_home.ir_cron_heartbeat").interval_number)
+
+    def test_nobody_else_reads_the_settings(self):
+        names = ["mcp_phone_home_url", "mcp_phone_home_token", "mcp_server_port"]
+        for user in (self.user, self.manager):
+            with self.subTest(user.login):
+                settings = self.settings.with_user(user)
+
+                self.assertEqual({}, settings.default_get(names))
+                self.assertFalse(set(names) & set(settings.fields_get()))
+                with self.assertRaises(AccessError):
+                    settings.browse(self.settings.create({}).id).read(names)
+
+    def test_nobody_else_presses_the_buttons(self):
+        settings = self.settings.create({})
+        for user in (self.user, self.manager):
+            for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
+                with self.subTest(button, user=user.login), self.assertRaises(AccessError):
+                    getattr(settings.with_user(user), button)()
+
+    def test_nobody_else_runs_what_is_behind_the_buttons(self):
+        for user in (self.user, self.manager):
+            for action in (REGISTER, HEARTBEAT):
+                with self.subTest(action, user=user.login), self.assertRaises(AccessError):
+                    self.env.ref(action).with_user(user).sudo(False).run()
+
+    def test_block_is_in_the_form_of_administrators(self):
+        arch = self.settings.get_view(view_type="form")["arch"]
+
+        (block,) = etree.fromstring(arch).xpath(
+            "//app[@name='general_settings']/block[@id='mcp_fleet']"
+        )
+        self.assertEqual("MCP Fleet", block.get("title"))
+        (token,) = block.xpath(".//field[@name='mcp_phone_home_token']")
+        self.assertEqual("True", token.get("password"))
