@@ -1,0 +1,205 @@
+"""An administrator sets the addon up in a browser, and a real receiver hears of it."""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from attrs import frozen
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+from browsing import chromium
+from keyring import bearer, keep, made
+from odoo_program import OdooProgram, Server
+from servers import Process, receiver_process
+
+DATABASE = "acme"
+SERVER_ID = f"{DATABASE}_{socket.gethostname()}"
+
+# A server installs the addon in some 10 seconds.
+START_SECONDS = 120
+# The first page has Odoo compile its styles.
+PAGE_MS = 120_000
+
+WIDTH, HEIGHT = 1280, 2400
+MARGIN = 16
+MAX_BYTES = 200_000
+
+
+@frozen(kw_only=True)
+class Fleet:
+    """A real receiver that has keys, and one for this server and for a viewer."""
+
+    receiver: Process
+    token: str
+    viewer: str
+
+    def heartbeats(self) -> int:
+        """How many it has counted."""
+        url = f"{self.receiver.url}/servers/{quote(SERVER_ID)}"
+        answer = httpx.get(url, headers=bearer(self.viewer), trust_env=False)
+        if answer.status_code == 404:
+            return 0
+        count: int = answer.raise_for_status().json()["heartbeat_count"]
+        return count
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server(odoo: OdooProgram) -> Iterator[Server]:
+    """An Odoo that has the addon, and no scheduler that would send anything by itself."""
+    odoo.create_database(DATABASE)
+    odoo.install(DATABASE, "mcp_phone_home")
+    with odoo.server(DATABASE, "--max-cron-threads=0") as server:
+        server.wait_until(lambda: answers(server), seconds=START_SECONDS)
+        yield server
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    database_url = f"sqlite:///{tmp_path}/fleet.db"
+    (agent, token), (watching, viewer) = made("agent"), made("viewer")
+    keep(database_url, agent, watching)
+    with receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as receiver:
+        yield Fleet(receiver=receiver, token=token, viewer=viewer)
+
+
+@pytest.fixture
+def received() -> list[bytes]:
+    """All that the browser has received, body by body."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, received: list[bytes]) -> Iterator[Page]:
+    """The settings, opened by an administrator."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    context.set_default_timeout(PAGE_MS)
+    page = context.new_page()
+    page.route("**/*", lambda route: pass_on(route, received))
+    page.goto(f"{server.url}/web/login")
+    page.fill("#login", "admin")
+    page.fill("#password", "admin")
+    page.click("button[type=submit]")
+    page.wait_for_url("**/odoo**")
+    page.goto(f"{server.url}/odoo/settings")
+    expect(page.get_by_role("heading", name="MCP Fleet")).to_be_visible(timeout=PAGE_MS)
+    yield page
+    page.unroute_all(behavior="ignoreErrors")
+    context.close()
+
+
+def test_administrator_saves_a_receiver_and_sends_it_a_heartbeat(
+    page: Page, fleet: Fleet, received: list[bytes], tmp_path: Path
+) -> None:
+    field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
+    field(page, "mcp_phone_home_token").fill(fleet.token)
+    save(page)
+    expect(field(page, "mcp_phone_home_url")).to_have_value(fleet.receiver.url)
+    assert fleet.heartbeats() == 0
+
+    page.get_by_role("button", name="Send heartbeat now").click()
+    expect(notification(page)).to_contain_text("The receiver has taken the heartbeat in.")
+    assert fleet.heartbeats() == 1
+    expect(page.locator("[name=mcp_last_success_at]")).to_be_visible()
+
+    values = page.eval_on_selector_all("input", "inputs => inputs.map(each => each.value)")
+    assert "\u2022" * 8 in values
+    assert fleet.token not in "".join(values) + page.content()
+    assert [] != [body for body in received if SERVER_ID.encode() in body]
+    assert [] == [body for body in received if fleet.token.encode() in body]
+    take_picture(page, Path(os.environ.get("MCP_WRITE_SCREENSHOT", tmp_path)) / "settings.png")
+
+
+def test_button_sends_to_the_receiver_that_was_typed_and_not_yet_saved(
+    page: Page, fleet: Fleet
+) -> None:
+    field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
+    field(page, "mcp_phone_home_token").fill(fleet.token)
+
+    page.get_by_role("button", name="Register now").click()
+    expect(notification(page)).to_contain_text("The receiver knows this server now.")
+    page.get_by_role("button", name="Send heartbeat now").click()
+    expect(notification(page).last).to_contain_text("The receiver has taken the heartbeat in.")
+    assert fleet.heartbeats() == 1
+    page.reload()
+    expect(field(page, "mcp_phone_home_url")).to_have_value(fleet.receiver.url)
+
+
+def test_heartbeat_that_is_not_heard_is_explained(page: Page, fleet: Fleet) -> None:
+    fleet.receiver.kill()
+    field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
+
+    page.get_by_role("button", name="Send heartbeat now").click()
+    expect(notification(page)).to_contain_text("cannot be reached")
+    expect(page.locator("[name=mcp_last_failure_reason]")).to_contain_text("cannot be reached")
+
+
+def test_wrong_port_is_refused_and_the_sentence_is_shown(page: Page) -> None:
+    field(page, "mcp_server_port").fill("70000")
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_role("dialog")).to_contain_text(
+        "MCP Port: expected a number from 1 to 65535, got 70000."
+    )
+    page.reload()
+    expect(field(page, "mcp_server_port")).to_have_value("8768")
+
+
+def answers(server: Server) -> bool:
+    try:
+        return httpx.get(f"{server.url}/web/login", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def pass_on(route: Route, received: list[bytes]) -> None:
+    """Let the browser have what it asks for, and keep a copy of it."""
+    answer = route.fetch(max_redirects=0, timeout=PAGE_MS)
+    received.append(answer.body())
+    route.fulfill(response=answer)
+
+
+def field(page: Page, name: str) -> Locator:
+    return page.locator(f"[name={name}] input")
+
+
+def notification(page: Page) -> Locator:
+    return page.locator(".o_notification")
+
+
+def save(page: Page) -> None:
+    """Save the form, and wait until the page is there again."""
+    with page.expect_event("load"):
+        page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="MCP Fleet")).to_be_visible(timeout=PAGE_MS)
+
+
+def take_picture(page: Page, path: Path) -> None:
+    """A picture of the block, as it is seen when the notifications are gone."""
+    notification(page).get_by_role("button", name=re.compile("close", re.IGNORECASE)).click()
+    expect(notification(page)).to_have_count(0)
+    heading = page.get_by_role("heading", name="MCP Fleet")
+    block = page.locator("h2:has-text('MCP Fleet') + .o_settings_container")
+    page.mouse.move(0, 0)
+    page.screenshot(path=path, clip=around(heading, block), animations="disabled")
+    assert MAX_BYTES > path.stat().st_size
+
+
+def around(*places: Locator) -> Any:
+    """The part of the page that holds these, with a margin below."""
+    boxes = [box for box in (place.bounding_box() for place in places) if box]
+    left, top = (min(box[name] for box in boxes) for name in ("x", "y"))
+    right = min(WIDTH, max(box["x"] + box["width"] for box in boxes))
+    bottom = max(box["y"] + box["height"] for box in boxes) + MARGIN
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
