@@ -112,7 +112,7 @@ def test_every_text_is_translated(language: str) -> None:
 
 def test_odoo_speaks_every_language(odoo: OdooProgram, installed: str) -> None:
     codes = [f"{language}_{language.upper()}" for language in LANGUAGES]
-    loaded = odoo.run("i18n", "loadlang", "-d", installed, "-l", *codes)
+    loaded = odoo.run("i18n", "loadlang", "-d", installed, "-l", *LANGUAGES)
 
     names = odoo.shell(installed, NAMES.format(codes)).output.split("|")
     assert [] == loaded.log.complaints()

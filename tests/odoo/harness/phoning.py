@@ -1,0 +1,177 @@
+"""Servers of Odoo that phone home, and what hears them."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from attrs import define, field
+
+from odoo_program import OdooProgram, Server
+from servers import Process
+
+__all__ = [
+    "ACTION",
+    "ADDON",
+    "Silent",
+    "administrator",
+    "health",
+    "let_action_be_due",
+    "let_action_run",
+    "our_lines",
+    "record_of",
+    "runs",
+    "silent_receiver",
+    "wait_until_up",
+    "wake_scheduler",
+]
+
+ADDON = "mcp_phone_home"
+ACTION = "MCP: Send Heartbeat"
+
+# Odoo looks once a minute for actions that are due, or when it is told to.
+SCHEDULE_SECONDS = 120
+START_SECONDS = 90
+
+
+def let_action_be_due(odoo: OdooProgram, *databases: str) -> None:
+    """Do not wait for the minute to be over: let Odoo's scheduler look at once."""
+    for database in databases:
+        odoo.postgres.sql(
+            # Odoo itself reckons in whole seconds, and would run it twice.
+            "UPDATE ir_cron SET nextcall"
+            " = date_trunc('second', now() AT TIME ZONE 'UTC' - interval '1 second')"
+            f" WHERE cron_name = '{ACTION}'",
+            database=database,
+        )
+    wake_scheduler(odoo, *databases)
+
+
+def wake_scheduler(odoo: OdooProgram, *databases: str) -> None:
+    """Let Odoo's scheduler look at once, if it listens yet."""
+    for database in databases:
+        odoo.postgres.sql(f"SELECT pg_notify('cron_trigger', '{database}')")
+
+
+def let_action_run(odoo: OdooProgram, server: Server, *databases: str) -> None:
+    """Wait until Odoo's scheduler has run the action once more in each database."""
+    before = {database: runs(server, database) for database in databases}
+    let_action_be_due(odoo, *databases)
+
+    def have_run() -> bool:
+        waiting = [each for each in databases if runs(server, each) == before[each]]
+        wake_scheduler(odoo, *waiting)
+        return not waiting
+
+    server.wait_until(have_run, seconds=SCHEDULE_SECONDS)
+
+
+def runs(server: Server, database: str) -> int:
+    """How often the scheduler has run the action to its end."""
+    return len(server.log.lines(f" {database} odoo.addons.base.models.ir_cron: Job ", ACTION, "#"))
+
+
+def our_lines(server: Server, *wanted: str) -> list[str]:
+    """What the addon itself has logged at WARNING or worse, and holds these texts."""
+    ours = re.compile(rf" \S+ odoo\.addons\.{ADDON}\.")
+    found = [line for line in server.log.complaints() if ours.search(line)]
+    return [line for line in found if all(each in line for each in wanted)]
+
+
+def wait_until_up(server: Server) -> None:
+    """Wait until it answers, and has set up all that its first answer needs."""
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{server.url}/web/health", trust_env=False).status_code == 200
+        return False
+
+    server.wait_until(answers, seconds=START_SECONDS)
+
+
+def health(server: Server) -> httpx.Response:
+    return httpx.get(f"{server.url}/mcp/v1/health", trust_env=False, timeout=30)
+
+
+@contextmanager
+def administrator(server: Server, database: str) -> Iterator[Callable[..., Any]]:
+    """
+    Somebody who is logged in, as their browser calls it: `call(model, method, *args)`.
+
+    The call returns the result; AssertionError shows what Odoo had to say instead of it.
+    """
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=120) as browser:
+
+        def ask(path: str, **params: Any) -> Any:
+            answer = browser.post(path, json={"jsonrpc": "2.0", "params": params}).json()
+            assert "error" not in answer, answer["error"]
+            return answer.get("result")
+
+        def call(model: str, method: str, *args: Any) -> Any:
+            path = f"/web/dataset/call_kw/{model}/{method}"
+            return ask(path, model=model, method=method, args=args, kwargs={})
+
+        ask("/web/session/authenticate", db=database, login="admin", password="admin")
+        yield call
+
+
+def record_of(
+    receiver: Process, database: str, *, hostname: str | None = None
+) -> dict[str, Any] | None:
+    """What a receiver knows of a server; by default of one on this host."""
+    server_id = f"{database}_{hostname or socket.gethostname()}"
+    answer = httpx.get(f"{receiver.url}/servers/{quote(server_id)}", trust_env=False)
+    if answer.status_code == 404:
+        return None
+    record: dict[str, Any] = answer.raise_for_status().json()
+    return record
+
+
+@define
+class Silent:
+    """
+    A receiver that takes connections and never says a word.
+
+    Attributes:
+        url: Where it is.
+        connections: How many there were.
+    """
+
+    url: str
+    connections: int = 0
+    _held: list[socket.socket] = field(factory=list)
+
+    def take(self, line: socket.socket) -> None:
+        self._held.append(line)
+        self.connections += 1
+
+    def hang_up(self) -> None:
+        """Let those who wait for an answer know that there will be none."""
+        while self._held:
+            self._held.pop().close()
+
+
+@contextmanager
+def silent_receiver() -> Iterator[Silent]:
+    over = threading.Event()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        listening.settimeout(0.02)
+        silent = Silent(f"http://127.0.0.1:{listening.getsockname()[1]}")
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    silent.take(listening.accept()[0])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield silent
+        finally:
+            over.set()
+            thread.join()
+            silent.hang_up()
