@@ -19,7 +19,7 @@ from contract import (
     register,
 )
 from receiver import timeline
-from receiver.databases import PULSE, Database
+from receiver.databases import PULSE, Database, FacetRow
 from receiver.errors import Refusal
 from receiver.keys import Key
 from receiver.ownership import Rights
@@ -310,8 +310,8 @@ def write(
     """Write rows, from what they were to what they are, in the order given."""
     new: list[Row] = []
     changed: list[Row] = []
-    gained: list[dict[str, str]] = []
-    lost: list[dict[str, str]] = []
+    gained: list[FacetRow] = []
+    lost: list[FacetRow] = []
     for before, after in rows:
         (new if before is None else changed).append(after)
         had, has = _facets(before), _facets(after)
@@ -367,9 +367,9 @@ def _facets(row: Row | None) -> set[tuple[str, str]]:
     return found
 
 
-def _facet_rows(row: Row, of: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+def _facet_rows(row: Row, of: Iterable[tuple[str, str]]) -> list[FacetRow]:
     server_id = row.record.server_id
-    return [{"name": name, "value": value, "server_id": server_id} for name, value in of]
+    return [(name, value, server_id) for name, value in of]
 
 
 SUPERSEDED = "superseded"

@@ -4,50 +4,94 @@ import itertools
 import json
 import string
 import threading
+import time
 from pathlib import Path
 
 import httpx
+import psutil
+from sqlalchemy import make_url
 
 import messages
+from receiver.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
 from servers import receiver_process
 
-TOOLS = ["".join(letters) for letters in itertools.product(string.ascii_letters, repeat=3)][:14_000]
+SERVERS = 16
+TOOLS = ["".join(letters) for letters in itertools.product(string.ascii_letters, repeat=3)][:9_000]
+OTHER_TOOLS = [name[::-1] + "!" for name in TOOLS]
+
+PATIENCE_SECONDS = 4.0
+"""For how long a transaction may go on until the receiver turns others away."""
+
+COST_SECONDS = 6.0
+"""Of a core. One that others use too does less in a second than one that is free, where
+the same has to be done within the patience."""
 
 
-def batch(tools: list[str]) -> bytes:
-    """Just below what a batch may have."""
-    beats = [messages.slim(server_id=f"heavy-{n}", capabilities=tools) for n in range(10)]
-    return json.dumps(beats, separators=(",", ":")).encode()
+def beats(tools: list[str]) -> list[messages.Json]:
+    return [messages.slim(server_id=f"heavy-{n}", capabilities=tools) for n in range(SERVERS)]
+
+
+def compact(content: object) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def seconds_of_a_core(*marks: str) -> float:
+    """What the processes have used whose command lines hold one of these."""
+    seconds = 0.0
+    for process in psutil.process_iter(["cmdline", "cpu_times"]):
+        if any(mark in " ".join(process.info["cmdline"] or ()) for mark in marks):
+            used = process.info["cpu_times"]
+            seconds += used.user + used.system
+    return seconds
+
+
+def test_a_heavy_batch_is_just_below_what_may_be_sent() -> None:
+    """A message that is longer is refused, and then costs nothing."""
+    heavy = beats(OTHER_TOOLS)
+
+    assert 0.9 < len(compact(heavy[0])) / MAX_BODY_BYTES < 1
+    assert 0.9 < len(compact(heavy)) / MAX_BATCH_BYTES < 1
 
 
 def test_neighbours_of_a_heavy_batch_are_taken_in(database_url: str, tmp_path: Path) -> None:
-    over = threading.Event()
+    """But where others use the machine so much that the batch outlasts the patience."""
+    begun, over = threading.Event(), threading.Event()
     neighbours: list[int] = []
+    answers: list[messages.Json] = []
+    lasted: list[float] = []
+    costs: list[float] = []
 
     def phone_home(url: str) -> None:
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             while not over.wait(0.02):
                 answer = client.post("/heartbeat", json=messages.slim())
                 neighbours.append(answer.status_code)
+                begun.set()
 
     with (
         receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as receiver,
-        httpx.Client(base_url=receiver.url, timeout=30, trust_env=False) as client,
+        httpx.Client(base_url=receiver.url, timeout=60, trust_env=False) as client,
     ):
+        marks = f"--port={receiver.port}", str(make_url(database_url).database)
         neighbour = threading.Thread(target=phone_home, args=(receiver.url,))
         neighbour.start()
-        answers = [
-            client.post(
-                "/heartbeats", content=batch(tools), headers={"Content-Type": "application/json"}
+        assert begun.wait(20)
+        for tools in (TOOLS, OTHER_TOOLS, TOOLS):
+            heavy = compact(beats(tools))
+            time_before, cost_before = time.monotonic(), seconds_of_a_core(*marks)
+            answer = client.post(
+                "/heartbeats", content=heavy, headers={"Content-Type": "application/json"}
             )
-            for tools in (TOOLS, [name[::-1] + "!" for name in TOOLS], TOOLS)
-        ]
+            lasted.append(time.monotonic() - time_before)
+            costs.append(seconds_of_a_core(*marks) - cost_before)
+            answers.append(answer.json())
         over.set()
         neighbour.join()
         counted = client.get("/servers/acme_web-1").json()["heartbeat_count"]
         found = client.get("/servers", params={"capability": TOOLS[-1]}).json()["count"]
-        lost = client.get("/servers", params={"capability": TOOLS[-1][::-1] + "!"}).json()["count"]
+        lost = client.get("/servers", params={"capability": OTHER_TOOLS[-1]}).json()["count"]
 
-    assert [200] * 3 == [answer.status_code for answer in answers]
-    assert {200} == set(neighbours)
-    assert (len(neighbours), 10, 0) == (counted, found, lost)
+    assert [(SERVERS, 0)] * 3 == [(each["accepted"], each["rejected"]) for each in answers]
+    assert [] == [cost for cost in costs if cost > COST_SECONDS]
+    assert {200} == set(neighbours) - ({503} if max(lasted) > PATIENCE_SECONDS else set())
+    assert (neighbours.count(200), SERVERS, 0) == (counted, found, lost)
