@@ -1,24 +1,21 @@
 """The whole way: a real Odoo, its own scheduler, a real receiver, and nothing in between."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
 from attrs import frozen
 
 from odoo_program import OdooProgram, Server
+from phoning import ACTION, ADDON, let_action_be_due, record_of, wake_scheduler
 from servers import Process, receiver_process
 
-ADDON = "mcp_phone_home"
-ACTION = "MCP: Send Heartbeat"
 SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heartbeat(env))"
 
 # A server installs the addon in some 5 seconds.
@@ -42,20 +39,11 @@ class PhoningServer:
 
     def wait_for_heartbeats(self, count: int) -> None:
         def heard() -> bool:
+            wake_scheduler(self.odoo, self.database)
             record = self.record()
             return record is not None and record["heartbeat_count"] >= count
 
         self.server.wait_until(heard, seconds=SCHEDULE_SECONDS)
-
-    def let_action_be_due(self) -> None:
-        """Do not wait for the minute to be over: let Odoo's scheduler look at once."""
-        sql = self.odoo.postgres.sql
-        sql(
-            "UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' - interval '1 second'"
-            f" WHERE cron_name = '{ACTION}'",
-            database=self.database,
-        )
-        sql(f"SELECT pg_notify('cron_trigger', '{self.database}')")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +89,7 @@ def test_server_appears_by_its_registration(each: PhoningServer) -> None:
     assert record["registered_at"] is not None
     assert record["started_at"] is not None
     assert record["database"] == each.database
-    assert record["capabilities"] == ["fleet_status", "server_info"]
+    assert record["capabilities"] == ["fleet_status", "register_receiver", "server_info"]
     assert len(each.server.log.lines(f"Registered {record['server_id']}")) == 1
 
 
@@ -126,7 +114,7 @@ def test_heartbeats_are_counted_because_odoos_own_scheduler_sends_them(
 ) -> None:
     """Proves: Successful enriched heartbeat"""
     each.wait_for_heartbeats(1)
-    each.let_action_be_due()
+    let_action_be_due(each.odoo, each.database)
     each.wait_for_heartbeats(2)
 
     record = each.record()
@@ -190,12 +178,3 @@ def new_key(database_url: str, *, servers: str) -> str:
         text=True,
     )
     return made.stdout.strip()
-
-
-def record_of(receiver: Process, database: str) -> dict[str, Any] | None:
-    server_id = f"{database}_{socket.gethostname()}"
-    answer = httpx.get(f"{receiver.url}/servers/{quote(server_id)}", trust_env=False)
-    if answer.status_code == 404:
-        return None
-    record: dict[str, Any] = answer.raise_for_status().json()
-    return record

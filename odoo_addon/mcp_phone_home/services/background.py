@@ -63,6 +63,17 @@ def wait_for_all():
             thread.join(0.05)
 
 
+def wait_for_others(thread, *, most_seconds):
+    """Let a thread wait for those that are at it for the same database."""
+    deadline = time.monotonic() + most_seconds
+    for (database, _), other in list(_threads.items()):
+        if database != thread.dbname or other is thread:
+            continue
+        while other.is_alive() and time.monotonic() < deadline:
+            thread.patience_seconds = other.patience_seconds
+            other.join(0.05)
+
+
 @cache
 def _wait_at_exit():
     atexit.register(wait_for_all)

@@ -11,10 +11,11 @@ import logging
 import time
 
 from odoo import SUPERUSER_ID, api
+from odoo.modules.registry import Registry
 
 from client import host_facts
 
-from .background import in_background
+from .background import in_background, wait_for_others
 from .phone_home import (
     NothingToSend,
     prepare_farewell,
@@ -28,6 +29,9 @@ _logger = logging.getLogger(__name__)
 # Loading the modules of a large database takes minutes; the next heartbeat registers else.
 _LOADING_SECONDS = 600.0
 
+# Longer than a heartbeat takes; a registration that is tried again and again is not awaited.
+_LEAVING_SECONDS = 60.0
+
 
 def on_schedule(env):
     """
@@ -37,7 +41,7 @@ def on_schedule(env):
     its scheduled actions, also those of other threads.
     """
     try:
-        messages = [*_claimed_registration(env), prepare_heartbeat(env)]
+        messages = [*_claimed(env.registry, _registration(env)), prepare_heartbeat(env)]
     except NothingToSend:
         return
     _deliver_in_background(env.registry, "schedule", messages)
@@ -78,8 +82,14 @@ def before_uninstall(env):
         farewell = prepare_farewell(env)
     except NothingToSend:
         return
-    work = functools.partial(_deliver, [farewell], None)
+    work = functools.partial(_take_leave, farewell)
     env.cr.postcommit.add(functools.partial(in_background, env.cr.dbname, "uninstall", work))
+
+
+def _take_leave(farewell, thread):
+    """After all that is on its way, or the receiver would take it for a return."""
+    wait_for_others(thread, most_seconds=_LEAVING_SECONDS)
+    _deliver([farewell], None, thread)
 
 
 def _is_rebuilt(env) -> bool:
@@ -90,22 +100,26 @@ def _is_rebuilt(env) -> bool:
     return parameter("mcp.last_hostname") != host_facts().hostname
 
 
-def _claimed_registration(env) -> list:
-    """A registration if there was a rebuild and nobody else is at it; else nothing."""
-    if not _is_rebuilt(env):
+def _registration(env):
+    """A registration if there was a rebuild, else None. Raises NothingToSend."""
+    return prepare_registration(env) if _is_rebuilt(env) else None
+
+
+def _claimed(registry, registration) -> list:
+    """The registration, if there is one and nobody else is at it; else nothing."""
+    if registration is None or not claim_registration(registry, registration.message.hostname):
         return []
-    registration = prepare_registration(env)
-    claimed = claim_registration(env.registry, registration.message.hostname)
-    return [registration] if claimed else []
+    return [registration]
 
 
 def _register_if_claimed(registry, thread):
     try:
-        with registry.cursor() as cr:
-            messages = _claimed_registration(api.Environment(cr, SUPERUSER_ID, {}))
+        # Also where nothing can be written; then nothing is claimed.
+        with registry.cursor(readonly=True) as cr:
+            registration = _registration(api.Environment(cr, SUPERUSER_ID, {}))
     except NothingToSend:
         return
-    _deliver(messages, registry, thread)
+    _deliver(_claimed(registry, registration), registry, thread)
 
 
 def _deliver_in_background(registry, occasion, messages):
@@ -114,20 +128,29 @@ def _deliver_in_background(registry, occasion, messages):
 
 
 def _deliver(messages, registry, thread):
+    """Send one after the other, and remember what came of each where there is a registry."""
     for message in messages:
         thread.patience_seconds = message.settings.timeout_seconds
         outcome = message.deliver()
         thread.patience_seconds = 1.0
-        # An addon that was uninstalled has left nothing to remember in.
-        if registry is not None and _is_loaded(registry):
-            remember(registry, outcome)
+        if registry is None:
+            continue
+        current = _loaded(registry)
+        if current is None:
+            return
+        remember(current, outcome)
 
 
-def _is_loaded(registry) -> bool:
-    """Wait until all modules are loaded; False when that takes too long."""
+def _loaded(registry):
+    """
+    The registry of that database as it is when all modules are loaded.
+
+    None when that takes too long, and when this addon is not there any more.
+    """
     deadline = time.monotonic() + _LOADING_SECONDS
-    while not registry.ready:
-        if time.monotonic() > deadline:
-            return False
+    while time.monotonic() < deadline:
+        current = Registry.registries.get(registry.db_name, registry)
+        if current.ready:
+            return current if "mcp.phone.home.state" in current else None
         time.sleep(0.05)
-    return True
+    return None

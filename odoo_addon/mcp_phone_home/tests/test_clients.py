@@ -29,15 +29,8 @@ class TestClients(PhoneHomeCase):
 
     def test_clients_share_the_certificates_that_they_trust(self):
         contexts = []
-        make = ssl.SSLContext
-
-        class Counted(make):
-            def __new__(cls, *args, **kwargs):
-                contexts.append(cls)
-                return super().__new__(cls, *args, **kwargs)
-
         client_for(self.settings)
-        self.patch(ssl, "SSLContext", Counted)
+        self.patch(ssl, "SSLContext", _counted(contexts))
         client_for(evolve(self.settings, token="of-a-third-database"))
         self.assertEqual([], contexts)
 
@@ -53,3 +46,14 @@ class TestClients(PhoneHomeCase):
             ca.write_text(Path(certifi.where()).read_text())
             client = client_for(settings)
             self.assertIs(client, client_for(settings))
+
+
+def _counted(contexts):
+    """A class of contexts that leaves a trace of each in a list."""
+
+    class Counted(ssl.SSLContext):
+        def __new__(cls, *args, **kwargs):
+            contexts.append(cls)
+            return super().__new__(cls, *args, **kwargs)
+
+    return Counted

@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -148,6 +149,13 @@ class Silent:
     def take(self, line: socket.socket) -> None:
         self._held.append(line)
         self.connections += 1
+
+    def is_called_more_than(self, connections: int, *, seconds: float) -> bool:
+        """Whether there are more than that, or will be so within that time."""
+        deadline = time.monotonic() + seconds
+        while self.connections <= connections and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.connections > connections
 
     def hang_up(self) -> None:
         """Let those who wait for an answer know that there will be none."""

@@ -1,0 +1,300 @@
+"""What happens to databases: copied, restored, many at once, upgraded, read-only, taken out."""
+
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from odoo_program import USER, OdooProgram, Server, free_port
+from phoning import (
+    ADDON,
+    administrator,
+    health,
+    let_action_run,
+    our_lines,
+    record_of,
+    runs,
+    silent_receiver,
+    wait_until_up,
+    wake_scheduler,
+)
+from postgres import Postgres, running_postgres
+from provision import provide
+from servers import Process, receiver_process
+
+ORIGINAL, RESTORED, NEUTRALISED = "db_original", "db_restored", "db_neutralised"
+MANY = tuple(f"db_{number}" for number in range(1, 6))
+
+UNINSTALL = f"""
+env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()
+"""
+BEAT = "env['mcp.heartbeat']._cron_send_heartbeat(); env.cr.commit()\n"
+SEND_NOW = (ADDON, "action_send_heartbeat_now")
+STATE = f"SELECT * FROM {ADDON}_state"
+PARAMETERS = "SELECT count(*) FROM ir_config_parameter WHERE key LIKE 'mcp.%'"
+NEW_UUID = "UPDATE ir_config_parameter SET value = gen_random_uuid() WHERE key = 'database.uuid'"
+
+HEARD_SECONDS = 20
+SLACK_SECONDS = 2
+
+
+@frozen(kw_only=True)
+class Host:
+    """One server of Odoo with many databases, and the receiver that they phone."""
+
+    odoo: OdooProgram
+    server: Server
+    receiver: Process
+
+    def heartbeats(self, database: str) -> int:
+        record = record_of(self.receiver, database)
+        return 0 if record is None else record["heartbeat_count"]
+
+    def wait_until_heard(self, *databases: str) -> None:
+        self.server.wait_until(lambda: all(map(self.heartbeats, databases)), seconds=HEARD_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("receiver")
+    with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def host(odoo: OdooProgram, receiver: Process) -> Iterator[Host]:
+    """
+    A server of an original, two copies of it, and five databases of their own.
+
+    The original was heard before it was copied; each has been served for a round of the
+    scheduler.
+    """
+    _install(odoo, ORIGINAL, receiver.url)
+    with odoo.server(ORIGINAL) as server:
+        let_action_run(odoo, server, ORIGINAL)
+        Host(odoo=odoo, server=server, receiver=receiver).wait_until_heard(ORIGINAL)
+    for copy in (RESTORED, NEUTRALISED):
+        odoo.postgres.create_database(copy, template=ORIGINAL, owner=USER)
+    odoo.run("neutralize", "-d", NEUTRALISED)
+    # Whoever tests in a copy switches on what it needs.
+    odoo.postgres.sql("UPDATE ir_cron SET active = true", database=NEUTRALISED)
+    for database in MANY:
+        _install(odoo, database, receiver.url)
+        odoo.postgres.sql(NEW_UUID, database=database)
+
+    served = (ORIGINAL, RESTORED, NEUTRALISED, *MANY)
+    with odoo.server(",".join(served)) as server:
+        let_action_run(odoo, server, *served)
+        yield Host(odoo=odoo, server=server, receiver=receiver)
+
+
+@pytest.fixture
+def phoning(odoo: OdooProgram, installed: str, receiver: Process) -> str:
+    """A database that phones the receiver when it is served."""
+    odoo.set_parameters(installed, phone_home_url=receiver.url)
+    return installed
+
+
+def test_neutralised_copy_is_never_heard(host: Host) -> None:
+    assert runs(host.server, NEUTRALISED) >= 1
+    host.wait_until_heard(RESTORED, *MANY)
+
+    assert record_of(host.receiver, NEUTRALISED) is None
+    assert [] == [line for line in our_lines(host.server) if NEUTRALISED in line]
+
+
+def test_neutralised_copy_knows_nothing_of_what_the_original_did(host: Host) -> None:
+    original, copy = (
+        host.odoo.postgres.sql(STATE, database=name) for name in (ORIGINAL, NEUTRALISED)
+    )
+
+    assert "" == copy.partition("|")[2].replace("|", "")
+    assert "" != original.partition("|")[2].replace("|", "")
+
+
+def test_restored_database_is_another_server_with_the_same_uuid(host: Host) -> None:
+    host.wait_until_heard(RESTORED)
+
+    original, restored = (record_of(host.receiver, name) for name in (ORIGINAL, RESTORED))
+    assert original is not None
+    assert restored is not None
+    assert (ORIGINAL, RESTORED) == (original["database"], restored["database"])
+    assert original["server_id"] != restored["server_id"]
+    assert original["database_uuid"] == restored["database_uuid"]
+
+
+def test_each_of_many_databases_phones_home_for_itself_in_one_round(host: Host) -> None:
+    host.wait_until_heard(*MANY)
+
+    records = [record_of(host.receiver, database) for database in MANY]
+    assert list(MANY) == [record and record["database"] for record in records]
+    uuids = {record["database_uuid"] for record in records if record is not None}
+    assert len(MANY) == len(uuids)
+    assert [1] * len(MANY) == [runs(host.server, database) for database in MANY]
+    assert [] == host.server.log.complaints()
+
+
+def test_many_databases_are_heard_from_worker_processes_too(
+    odoo: OdooProgram, receiver: Process
+) -> None:
+    """Such a process closes all connections to a database as soon as it goes on to the next."""
+    databases = [f"db_of_workers_{number}" for number in range(1, 6)]
+    for database in databases:
+        _install(odoo, database, receiver.url)
+        odoo.postgres.sql(NEW_UUID, database=database)
+    workers = ("--workers=1", f"--gevent-port={free_port()}")
+    with odoo.server(",".join(databases), *workers) as server:
+        let_action_run(odoo, server, *databases)
+        Host(odoo=odoo, server=server, receiver=receiver).wait_until_heard(*databases)
+        remembered = f"SELECT last_success_at IS NOT NULL FROM {ADDON}_state"
+        server.wait_until(
+            lambda: all("t" == odoo.postgres.sql(remembered, database=each) for each in databases),
+            seconds=HEARD_SECONDS,
+        )
+
+    assert [] == server.log.complaints()
+
+
+def test_receiver_is_told_of_an_uninstall(
+    odoo: OdooProgram, phoning: str, receiver: Process
+) -> None:
+    finished = odoo.shell(phoning, f"{BEAT}{UNINSTALL}")
+
+    record = record_of(receiver, phoning)
+    assert record is not None
+    assert ("uninstalled", []) == (record["status"], record["capabilities"])
+    assert "0" == odoo.postgres.sql(PARAMETERS, database=phoning)
+    assert [] == finished.log.complaints()
+
+
+def test_uninstall_waits_for_a_silent_receiver_no_longer_than_the_timeout(
+    odoo: OdooProgram, installed: str
+) -> None:
+    with silent_receiver() as silent:
+        odoo.set_parameters(installed, phone_home_url=silent.url, phone_home_timeout="3")
+        finished = odoo.shell(installed, f"{UNINSTALL}import time; print(time.time())")
+        ended = time.time()
+
+    assert 1 == silent.connections
+    assert ended - float(finished.output) < 3 + SLACK_SECONDS
+    assert "0" == odoo.postgres.sql(PARAMETERS, database=installed)
+    (complaint,) = finished.log.complaints()
+    assert "did not answer within 3.0 s" in complaint
+
+
+def test_heartbeat_that_is_on_its_way_survives_the_uninstall(
+    odoo: OdooProgram, installed: str
+) -> None:
+    with silent_receiver() as silent:
+        odoo.set_parameters(installed, phone_home_url=silent.url, phone_home_timeout="60")
+        odoo.set_parameters(installed, last_hostname=socket.gethostname())
+        with odoo.server(installed) as server:
+            let_action_run(odoo, server, installed)
+            server.wait_until(lambda: silent.connections == 1, seconds=HEARD_SECONDS)
+            with administrator(server, installed) as call:
+                (module,) = call("ir.module.module", "search", [("name", "=", ADDON)])
+                call("ir.module.module", "button_immediate_uninstall", [module])
+
+            def have_both_failed() -> bool:
+                silent.hang_up()
+                return len(our_lines(server)) >= 2
+
+            server.wait_until(have_both_failed, seconds=HEARD_SECONDS)
+            server.stop()
+
+    assert ["Phoning home failed"] * 2 == [
+        re.sub(".*(Phoning home failed).*", r"\1", line) for line in server.log.complaints()
+    ]
+
+
+def test_heartbeats_go_on_while_the_database_is_upgraded(
+    odoo: OdooProgram, phoning: str, receiver: Process
+) -> None:
+    with odoo.server(phoning) as server, ThreadPoolExecutor() as pool:
+        let_action_run(odoo, server, phoning)
+        with administrator(server, phoning) as call:
+            (action,) = call("ir.model.data", "check_object_reference", *SEND_NOW)[1:]
+            upgrade = pool.submit(odoo.upgrade, phoning, "base")
+            sent = 0
+            while not upgrade.done():
+                wake_scheduler(odoo, phoning)
+                call("ir.actions.server", "run", [action])
+                sent += 1
+        log = upgrade.result().log
+        let_action_run(odoo, server, phoning)
+
+    assert sent > 1
+    assert [] == log.complaints()
+    assert [] == our_lines(server)
+    record = record_of(receiver, phoning)
+    assert record is not None
+    assert record["heartbeat_count"] >= sent
+
+
+def test_database_that_is_read_only_by_default_is_heard(
+    odoo: OdooProgram, phoning: str, receiver: Process
+) -> None:
+    odoo.postgres.sql(f"ALTER DATABASE {phoning} SET default_transaction_read_only = on")
+
+    finished = odoo.shell(phoning, BEAT)
+    record = record_of(receiver, phoning)
+    assert record is not None
+    assert 1 == record["heartbeat_count"]
+    assert [] == finished.log.complaints()
+
+
+def test_health_is_told_while_the_database_is_a_standby(
+    odoo: OdooProgram, installed: str, receiver: Process, tmp_path: Path
+) -> None:
+    """Nothing can be written there; when it can be again, the server registers."""
+    with running_postgres() as postgres:
+        apart = OdooProgram(provide(environ=os.environ), postgres, tmp_path)
+        copy_between(odoo.postgres, postgres, installed)
+        apart.set_parameters(installed, phone_home_url=receiver.url)
+        replica = f"--db_replica_host={postgres.socket_folder}"
+        with apart.server(installed, replica, "--max-cron-threads=0") as server:
+            wait_until_up(server)
+            server.wait_until(lambda: server.log.lines("Modules loaded."), seconds=60)
+            become_standby(postgres)
+            statuses = [health(server).status_code for _ in range(3)]
+            assert [] == our_lines(server)
+            assert record_of(receiver, installed) is None
+            postgres.sql("SELECT pg_promote()")
+            server.wait_until(
+                lambda: health(server) and record_of(receiver, installed), seconds=HEARD_SECONDS
+            )
+
+    assert [200] * 3 == statuses
+    assert [] == our_lines(server)
+
+
+def copy_between(source: Postgres, target: Postgres, database: str) -> None:
+    """Copy a database to another PostgreSQL."""
+    dumped = subprocess.run(
+        [source.psql.with_name("pg_dump"), "-h", source.socket_folder, "-U", "postgres", database],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    target.create_database(database, owner=USER)
+    target.sql(dumped.stdout, database=database)
+
+
+def become_standby(postgres: Postgres) -> None:
+    """Let it be as one that follows another: it can be read, and nobody can write there."""
+    folder = Path(postgres.sql("SHOW data_directory"))
+    postgres.stop()
+    (folder / "standby.signal").touch()
+    postgres.start()
+
+
+def _install(odoo: OdooProgram, database: str, url: str) -> None:
+    odoo.create_database_with(database, ADDON)
+    odoo.set_parameters(database, phone_home_url=url)

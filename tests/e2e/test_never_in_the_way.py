@@ -1,0 +1,222 @@
+"""A receiver that is away or silent, and whoever works with Odoo meanwhile."""
+
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import httpx
+import pytest
+from attrs import frozen
+
+from odoo_program import USER, OdooProgram, Server
+from phoning import (
+    ACTION,
+    ADDON,
+    Silent,
+    administrator,
+    let_action_run,
+    our_lines,
+    record_of,
+    silent_receiver,
+    wait_until_up,
+)
+from servers import Process, wait_until
+
+DATABASE = "in_the_way"
+TIMEOUT_SECONDS = 6.0
+LIMIT_SECONDS = 60
+ROUNDS = 8
+REQUESTS = 25
+
+BUSY = f"""
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = '{DATABASE}' AND usename = '{USER}' AND state <> 'idle'
+"""
+LOCKS = f"""
+SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE datname = '{DATABASE}' AND usename = '{USER}'
+"""
+JOB = f"SELECT active, failure_count, first_failure_date FROM ir_cron WHERE cron_name = '{ACTION}'"
+FAILURE = f"SELECT last_failure_reason FROM {ADDON}_state"
+# As if all that this database knows of the job had happened a day and a half earlier.
+LET_DAYS_PASS = f"""
+UPDATE ir_cron
+   SET nextcall = nextcall - interval '36 hours',
+       lastcall = lastcall - interval '36 hours',
+       first_failure_date = first_failure_date - interval '36 hours'
+ WHERE cron_name = '{ACTION}'
+"""
+
+
+@frozen(kw_only=True)
+class Waiting:
+    """A server of Odoo whose receiver never answers."""
+
+    odoo: OdooProgram
+    server: Server
+    silent: Silent
+
+    def begin(self) -> None:
+        """
+        Let a heartbeat be on its way, and the job that has sent it be over.
+
+        A job that finds the thread of the last one still there sends nothing, so it runs again.
+        """
+        before = self.silent.connections
+
+        def is_on_its_way() -> bool:
+            let_action_run(self.odoo, self.server, DATABASE)
+            return self.silent.is_called_more_than(before, seconds=1)
+
+        self.server.wait_until(is_on_its_way, seconds=LIMIT_SECONDS)
+
+    def end(self) -> None:
+        """Hang up, and let the server notice."""
+        failures = len(self.failures())
+        self.silent.hang_up()
+        self.server.wait_until(lambda: len(self.failures()) > failures, seconds=LIMIT_SECONDS)
+
+    def failures(self) -> list[str]:
+        return our_lines(self.server, "Phoning home failed")
+
+    def sql(self, query: str) -> str:
+        return self.odoo.postgres.sql(query, database=DATABASE)
+
+
+@pytest.fixture(scope="module")
+def served(odoo: OdooProgram) -> Iterator[Waiting]:
+    odoo.create_database_with(DATABASE, ADDON)
+    with silent_receiver() as silent:
+        odoo.set_parameters(
+            DATABASE,
+            phone_home_url=silent.url,
+            phone_home_timeout=str(TIMEOUT_SECONDS),
+            last_hostname=socket.gethostname(),
+        )
+        with odoo.server(DATABASE) as server:
+            waiting = Waiting(odoo=odoo, server=server, silent=silent)
+            wait_until_up(server)
+            waiting.begin()
+            waiting.end()
+            yield waiting
+
+
+def test_no_transaction_is_open_and_nothing_is_locked(served: Waiting) -> None:
+    failures = served.failures()
+    served.begin()
+    served.server.wait_until(lambda: "0" == served.sql(BUSY), seconds=3)
+
+    seen = [(served.sql(BUSY), served.sql(LOCKS)) for _ in range(10)]
+    assert [("0", "0")] * 10 == seen
+    assert failures == served.failures(), "the heartbeat was over before it was looked at"
+    served.end()
+
+
+def test_administrator_changes_parameters_and_the_action_itself(served: Waiting) -> None:
+    with administrator(served.server, DATABASE) as call:
+        (action,) = call("ir.cron", "search", [("cron_name", "=", ACTION)])
+        call("ir.config_parameter", "set_param", "mcp.server_port", "8069")
+        failures = served.failures()
+        served.begin()
+        begun = time.monotonic()
+        call("ir.config_parameter", "set_param", "mcp.server_port", "8768")
+        call("ir.cron", "write", [action], {"interval_number": 2})
+        call("ir.cron", "write", [action], {"interval_number": 1})
+        seconds = time.monotonic() - begun
+
+        assert failures == served.failures(), "the heartbeat was over before"
+
+    assert seconds < TIMEOUT_SECONDS / 2
+    served.end()
+
+
+def test_module_is_upgraded_meanwhile(served: Waiting) -> None:
+    with administrator(served.server, DATABASE) as call:
+        (module,) = call("ir.module.module", "search", [("name", "=", ADDON)])
+        served.begin()
+        call("ir.module.module", "button_immediate_upgrade", [module])
+
+    served.server.wait_until(served.failures, seconds=LIMIT_SECONDS)
+    assert our_lines(served.server) == served.failures()
+
+
+def test_requests_are_as_fast_as_without_a_heartbeat(
+    served: Waiting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone, beside = [], []
+    with httpx.Client(base_url=served.server.url, trust_env=False) as visitor:
+        _seconds_of_requests(visitor)
+        for _ in range(ROUNDS):
+            alone += _seconds_of_requests(visitor)
+            served.begin()
+            beside += _seconds_of_requests(visitor)
+            served.end()
+
+    medians = [1000 * statistics.median(each) for each in (alone, beside)]
+    with capsys.disabled():
+        print("\nmedian ms of a request alone and beside a heartbeat:", *medians)  # noqa: T201
+    assert medians[1] <= 1.25 * medians[0] + 2
+
+
+def test_heartbeat_is_given_up_within_its_timeout(served: Waiting) -> None:
+    failures = len(served.failures())
+    served.begin()
+    began = datetime.now(timezone.utc)
+    served.server.wait_until(lambda: len(served.failures()) > failures, seconds=LIMIT_SECONDS)
+
+    line = served.failures()[-1]
+    assert f"did not answer within {TIMEOUT_SECONDS} s" in line
+    assert (logged_at(line) - began).total_seconds() < TIMEOUT_SECONDS + 0.5
+
+
+def test_action_is_still_active_when_the_receiver_was_away_for_eight_days(
+    odoo: OdooProgram, installed: str, tmp_path: Path
+) -> None:
+    """Odoo switches off a job that fails five times and for more than seven days."""
+    database_url = f"sqlite:///{tmp_path}/fleet.db"
+    receiver = Process(tmp_path, FLEET_DATABASE_URL=database_url)
+    receiver.kill()
+    odoo.set_parameters(installed, phone_home_url=receiver.url, phone_home_retries="1")
+
+    with odoo.server(installed) as server:
+        for _ in range(6):
+            let_action_run(odoo, server, installed)
+            odoo.postgres.sql(LET_DAYS_PASS, database=installed)
+        job, reason = (odoo.postgres.sql(query, database=installed) for query in (JOB, FAILURE))
+        assert "t|0|" == job
+        assert "cannot be reached" in reason
+
+        again = Process(tmp_path, f"--port={receiver.port}", FLEET_DATABASE_URL=database_url)
+        try:
+            wait_until(lambda: _answers(receiver.url))
+            let_action_run(odoo, server, installed)
+            server.wait_until(lambda: record_of(receiver, installed), seconds=LIMIT_SECONDS)
+        finally:
+            again.kill()
+    assert our_lines(server) == our_lines(server, "cannot be reached") == server.log.complaints()
+
+
+def logged_at(line: str) -> datetime:
+    """When Odoo logged a line, which it does in UTC."""
+    return datetime.strptime(f"{line[:23]} +0000", "%Y-%m-%d %H:%M:%S,%f %z")
+
+
+def _seconds_of_requests(visitor: httpx.Client) -> list[float]:
+    """How long each of some requests takes, one after the other."""
+    return [_seconds_of_request(visitor) for _ in range(REQUESTS)]
+
+
+def _seconds_of_request(visitor: httpx.Client) -> float:
+    begun = time.perf_counter()
+    assert 200 == visitor.get("/mcp/v1/health").status_code
+    return time.perf_counter() - begun
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False

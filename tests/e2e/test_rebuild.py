@@ -1,0 +1,160 @@
+"""A host that was built anew has another name, and so its server is another one to the fleet."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from attrs import frozen
+
+from odoo_program import OdooProgram, Server, free_port
+from phoning import (
+    ADDON,
+    health,
+    let_action_run,
+    our_lines,
+    record_of,
+    silent_receiver,
+    wait_until_up,
+)
+from servers import Process, receiver_process, wait_until
+
+DATABASE = "rebuilt"
+LAST_HOSTNAME = "SELECT value FROM ir_config_parameter WHERE key = 'mcp.last_hostname'"
+NO_CRON = "--max-cron-threads=0"
+
+AT_ONCE_SECONDS = 5
+HEARD_SECONDS = 20
+
+
+@frozen(kw_only=True)
+class Fleet:
+    """A database that is served on one host after the other, and the receiver that it phones."""
+
+    odoo: OdooProgram
+    receiver: Process
+
+    def record(self, hostname: str) -> dict[str, Any] | None:
+        return record_of(self.receiver, DATABASE, hostname=hostname)
+
+    def last_hostname(self) -> str:
+        return self.odoo.postgres.sql(LAST_HOSTNAME, database=DATABASE)
+
+    def registrations(self) -> int:
+        """How many the receiver has taken in, of whomever."""
+        return self.receiver.log.read_text().count('"POST /register HTTP/1.1" 20')
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        answer = httpx.get(f"{self.receiver.url}/events", trust_env=False).raise_for_status()
+        events: list[dict[str, Any]] = answer.json()["events"]
+        return [event for event in events if event["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One whose database was heard from the host `web-1`."""
+    folder = tmp_path_factory.mktemp("receiver")
+    odoo.create_database_with(DATABASE, ADDON)
+    with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as receiver:
+        odoo.set_parameters(DATABASE, phone_home_url=receiver.url)
+        fleet = Fleet(odoo=odoo, receiver=receiver)
+        with odoo.server(DATABASE, hostname="web-1") as server:
+            let_action_run(odoo, server, DATABASE)
+            server.wait_until(lambda: _is_heard(fleet.record("web-1")), seconds=HEARD_SECONDS)
+        yield fleet
+
+
+def test_rebuilt_server_is_registered_by_the_next_scheduled_action(fleet: Fleet) -> None:
+    assert "web-1" == fleet.last_hostname()
+    with fleet.odoo.server(DATABASE, hostname="web-2") as server:
+        let_action_run(fleet.odoo, server, DATABASE)
+        server.wait_until(lambda: _is_heard(fleet.record("web-2")), seconds=HEARD_SECONDS)
+        server.wait_until(lambda: "web-2" == fleet.last_hostname(), seconds=HEARD_SECONDS)
+
+    old, new = fleet.record("web-1"), fleet.record("web-2")
+    assert old is not None
+    assert new is not None
+    assert new["registered_at"] is not None
+    assert old["database_uuid"] == new["database_uuid"]
+    assert [] == server.log.complaints()
+
+
+def test_receiver_shows_the_old_server_as_rebuilt(fleet: Fleet) -> None:
+    # What the old one would have said last, had it promised to be heard every second.
+    last = {"server_id": f"{DATABASE}_web-1", "heartbeat_interval_seconds": 0.5}
+    url = f"{fleet.receiver.url}/heartbeat"
+    httpx.post(url, json=last, trust_env=False).raise_for_status()
+
+    wait_until(lambda: bool(fleet.events("rebuilt")))
+    (event,) = fleet.events("rebuilt")
+    assert f"{DATABASE}_web-1" == event["server_id"]
+    assert {"superseded_by": f"{DATABASE}_web-2"} == event["details"]
+
+
+def test_rebuilt_server_without_a_scheduler_is_registered_at_once_when_its_health_is_asked(
+    fleet: Fleet,
+) -> None:
+    with fleet.odoo.server(DATABASE, NO_CRON, hostname="web-3") as server:
+        wait_until_up(server)
+        assert fleet.record("web-3") is None
+        assert 200 == health(server).status_code
+        server.wait_until(lambda: fleet.record("web-3"), seconds=AT_ONCE_SECONDS)
+        server.wait_until(lambda: "web-3" == fleet.last_hostname(), seconds=AT_ONCE_SECONDS)
+
+    record = fleet.record("web-3")
+    assert record is not None
+    assert record["registered_at"] is not None
+    assert 0 == record["heartbeat_count"]
+    assert [] == server.log.complaints()
+
+
+def test_workers_and_scheduler_make_one_registration(fleet: Fleet) -> None:
+    before = fleet.registrations()
+    workers = ("--workers=2", f"--gevent-port={free_port()}")
+    with (
+        fleet.odoo.server(DATABASE, *workers, hostname="web-4") as server,
+        ThreadPoolExecutor(30) as pool,
+    ):
+        wait_until_up(server)
+        asked = [pool.submit(health, server) for _ in range(60)]
+        let_action_run(fleet.odoo, server, DATABASE)
+        statuses = [each.result().status_code for each in asked]
+        statuses += [each.status_code for each in pool.map(health, [server] * 30)]
+        server.wait_until(lambda: _is_heard(fleet.record("web-4")), seconds=HEARD_SECONDS)
+
+    assert [200] * 90 == statuses
+    assert 1 == fleet.registrations() - before
+    assert 1 == len(server.log.lines(f"Registered {DATABASE}_web-4"))
+    assert "web-4" == fleet.last_hostname()
+    assert [] == server.log.complaints()
+
+
+def test_answer_on_health_does_not_wait_for_a_receiver_that_never_answers(
+    odoo: OdooProgram, installed: str
+) -> None:
+    with silent_receiver() as silent:
+        odoo.set_parameters(
+            installed, phone_home_url=silent.url, phone_home_timeout="60", phone_home_retries="1"
+        )
+        with odoo.server(installed, NO_CRON) as server:
+            wait_until_up(server)
+            health(server)  # the first one loads the registry
+            server.wait_until(lambda: silent.connections, seconds=HEARD_SECONDS)
+            seconds = [_seconds(health, server) for _ in range(20)]
+            silent.hang_up()
+
+    assert max(seconds) < 1
+    assert 1 == silent.connections
+    assert [] == [line for line in our_lines(server) if "Phoning home failed" not in line]
+
+
+def _is_heard(record: dict[str, Any] | None) -> bool:
+    return record is not None and bool(record["heartbeat_count"])
+
+
+def _seconds(work: Callable[[Server], object], server: Server) -> float:
+    begun = time.monotonic()
+    work(server)
+    return time.monotonic() - begun
