@@ -54,7 +54,7 @@ def faults(session: nox.Session) -> None:
 def odoo(session: nox.Session) -> None:
     """The addon in a real Odoo 19, and the whole way to a real receiver."""
     install(session, extras=["client", "receiver"], groups=["odoo"])
-    session.run("pytest", "tests/odoo", "tests/e2e", *session.posargs)
+    session.run("pytest", *(session.posargs or ("tests/odoo", "tests/e2e")))
 
 
 @nox.session

@@ -155,8 +155,7 @@ class Agent:
 @pytest.fixture(scope="module")
 def running(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     folder = tmp_path_factory.mktemp("receiver")
-    odoo.create_database(DATABASE)
-    odoo.install(DATABASE, ADDON)
+    odoo.create_database_with(DATABASE, ADDON)
     facts = json.loads(odoo.shell(DATABASE, FACTS).output)
     # No heartbeat makes the receiver know what a test has made it forget.
     options = ("--workers=2", f"--gevent-port={free_port()}", "--max-cron-threads=0")

@@ -142,19 +142,18 @@ def test_install_that_ends_at_once_is_registered(
 
 
 def test_receiver_with_keys_takes_in_whoever_has_one_that_covers_it(
-    odoo: OdooProgram, database: str, tmp_path: Path
+    odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
     database_url = f"sqlite:///{tmp_path}/fleet.db"
-    mine = new_key(database_url, servers=f"{database}_*")
+    mine = new_key(database_url, servers=f"{installed}_*")
     others = new_key(database_url, servers="another_*")
-    odoo.install(database, ADDON)
 
     with receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as receiver:
-        odoo.set_parameters(database, phone_home_url=receiver.url)
-        without = odoo.shell(database, SEND)
-        wrong = odoo.shell(database, SEND, MCP_PHONE_HOME_TOKEN=f"{mine[:-1]}?")
-        with_others = odoo.shell(database, SEND, MCP_PHONE_HOME_TOKEN=others)
-        with_mine = odoo.shell(database, SEND, MCP_PHONE_HOME_TOKEN=mine)
+        odoo.set_parameters(installed, phone_home_url=receiver.url)
+        without = odoo.shell(installed, SEND)
+        wrong = odoo.shell(installed, SEND, MCP_PHONE_HOME_TOKEN=f"{mine[:-1]}?")
+        with_others = odoo.shell(installed, SEND, MCP_PHONE_HOME_TOKEN=others)
+        with_mine = odoo.shell(installed, SEND, MCP_PHONE_HOME_TOKEN=mine)
 
     assert len(without.log.lines("refused with 401", "Set the token that the receiver gave")) == 1
     assert len(wrong.log.lines("refused with 401", "Set the token that the receiver gave")) == 1

@@ -58,8 +58,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server(odoo: OdooProgram) -> Iterator[Server]:
     """An Odoo that has the addon, and no scheduler that would send anything by itself."""
-    odoo.create_database(DATABASE)
-    odoo.install(DATABASE, "mcp_phone_home")
+    odoo.create_database_with(DATABASE, "mcp_phone_home")
     with odoo.server(DATABASE, "--max-cron-threads=0") as server:
         server.wait_until(lambda: answers(server), seconds=START_SECONDS)
         yield server
