@@ -25,11 +25,14 @@ FRAGMENTS = {
 }
 
 _STYLE = """
-.mcp-readme { max-width: 60rem; margin: 0 auto; padding: 1rem; line-height: 1.5; }
+.mcp-readme { font: 16px/1.5 system-ui, sans-serif; }
+.mcp-readme { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 .mcp-readme img { max-width: 100%; height: auto; border: 1px solid #ccc; }
 .mcp-readme table { border-collapse: collapse; margin: 1rem 0; }
 .mcp-readme th, .mcp-readme td { border: 1px solid #ccc; padding: .3rem .6rem; text-align: left; }
-.mcp-readme pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; }
+.mcp-readme li p, .mcp-readme th p, .mcp-readme td p { margin: 0; }
+.mcp-readme pre, .mcp-readme .literal { font: 14px/1.4 monospace; background: #f4f4f4; }
+.mcp-readme pre { padding: .8rem; overflow-x: auto; }
 """
 
 
