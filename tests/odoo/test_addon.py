@@ -16,6 +16,21 @@ ADDON = "mcp_phone_home"
 
 PHONE_HOME = f"from odoo.addons.{ADDON}.services import phone_home, settings"
 PRINT_TOKEN = f"{PHONE_HOME}; print(settings.receiver_settings(env).token)"
+TYPE_TOKEN = """
+INSERT INTO res_config_settings (company_id, mcp_typed_token)
+SELECT min(id), 'secret' FROM res_company
+"""
+SAVE_AND_BE_OVERTAKEN = """
+import psycopg2
+
+settings = env["res.config.settings"].create({"mcp_phone_home_token": "hush-hush"})
+with env.registry.cursor() as other:
+    other.execute("UPDATE ir_config_parameter SET value = '' WHERE key = 'mcp.phone_home_token'")
+try:
+    settings.execute()
+except psycopg2.Error as error:
+    print(type(error).__name__)
+"""
 SEND = f"{PHONE_HOME}; print(phone_home.send_heartbeat(env))"
 
 
@@ -40,6 +55,7 @@ def test_every_test_of_the_addon_runs_and_passes(odoo: OdooProgram, database: st
 
 def test_neutralised_copy_knows_no_receiver(odoo: OdooProgram, installed: str) -> None:
     odoo.set_parameters(installed, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
+    odoo.postgres.sql(TYPE_TOKEN, database=installed)
 
     odoo.run("neutralize", "-d", installed)
     kept = odoo.postgres.sql(
@@ -47,6 +63,8 @@ def test_neutralised_copy_knows_no_receiver(odoo: OdooProgram, installed: str) -
         database=installed,
     )
     assert kept.splitlines() == ["mcp.phone_home_token|", "mcp.phone_home_url|"]
+    left = "SELECT count(mcp_typed_token) FROM res_config_settings"
+    assert "0" == odoo.postgres.sql(left, database=installed)
 
 
 def test_install_does_not_wait_for_a_silent_receiver(
@@ -73,6 +91,16 @@ def test_token_is_that_of_the_environment_else_of_odoo_conf_else_of_the_paramete
     assert token(conf, MCP_PHONE_HOME_TOKEN="from-environment") == "from-environment"
     assert token(conf, MCP_PHONE_HOME_TOKEN=" ") == "from-conf"
     assert token(blank) == "from-parameter"
+
+
+def test_token_is_in_no_log_when_two_save_one_at_the_same_time(
+    odoo: OdooProgram, installed: str
+) -> None:
+    odoo.set_parameters(installed, phone_home_token="before")
+
+    overtaken = odoo.shell(installed, SAVE_AND_BE_OVERTAKEN)
+    assert "SerializationFailure" == overtaken.output.strip()
+    assert [] == overtaken.log.lines("hush-hush")
 
 
 def test_receiver_of_a_private_authority_is_trusted_where_it_is_named(

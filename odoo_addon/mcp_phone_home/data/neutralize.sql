@@ -5,6 +5,17 @@ UPDATE ir_config_parameter
 
 DELETE FROM ir_config_parameter WHERE key = 'mcp.last_hostname';
 
+-- nor is what somebody was typing good for it
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM information_schema.columns
+         WHERE table_name = 'res_config_settings' AND column_name = 'mcp_typed_token'
+    ) THEN
+        UPDATE res_config_settings SET mcp_typed_token = NULL;
+    END IF;
+END $$;
+
 -- nor has it ever reported; the copy of an older version has no such table yet
 DO $$
 BEGIN

@@ -12,9 +12,6 @@ from ..services.interval import (
 )
 from ..services.phone_home import beat, register
 from ..services.settings import (
-    DEFAULT_ATTEMPTS,
-    DEFAULT_PORT,
-    DEFAULT_TIMEOUT_SECONDS,
     MOST_ATTEMPTS,
     can_be_sent,
     checked_endpoint_url,
@@ -41,9 +38,9 @@ _TEXTS = {
     "mcp_endpoint_url": "mcp.endpoint_url",
 }
 _NUMBERS = {
-    "mcp_server_port": ("mcp.server_port", DEFAULT_PORT),
-    "mcp_phone_home_timeout": ("mcp.phone_home_timeout", DEFAULT_TIMEOUT_SECONDS),
-    "mcp_phone_home_retries": ("mcp.phone_home_retries", DEFAULT_ATTEMPTS),
+    "mcp_server_port": "mcp.server_port",
+    "mcp_phone_home_timeout": "mcp.phone_home_timeout",
+    "mcp_phone_home_retries": "mcp.phone_home_retries",
 }
 _CHECKED = (
     *_TEXTS,
@@ -110,7 +107,7 @@ class ResConfigSettings(models.TransientModel):
     # As in base_setup, they have to depend on a field to be shown in a new record.
     @api.depends("company_id")
     def _compute_mcp(self):
-        state = self.env.ref("mcp_phone_home.state").sudo()
+        state = self.env["mcp.phone.home.state"].sudo().search([], limit=1)
         values = {
             "mcp_server_id": f"{self.env.cr.dbname}_{host_facts().hostname}",
             "mcp_endpoint_default": endpoint_by_default(self.env),
@@ -258,7 +255,7 @@ class ResConfigSettings(models.TransientModel):
         self._check_mcp_values()
         current = self._get_mcp_values()
         self._set_mcp_texts(current)
-        self._set_mcp_numbers()
+        self._set_mcp_numbers(current)
         if self._is_mcp_interval_changed(current):
             set_interval(self.env, self.mcp_heartbeat_number, self.mcp_heartbeat_unit)
 
@@ -272,8 +269,20 @@ class ResConfigSettings(models.TransientModel):
             self._set_mcp_receiver(_stripped(self.mcp_phone_home_url))
         token = self._typed_mcp_token()
         if token is not None:
+            self._lock_mcp_token()
             self._set_mcp_parameter("mcp.phone_home_token", token)
         self.sudo().mcp_typed_token = MASK
+
+    def _lock_mcp_token(self):
+        """
+        Find out that somebody else has just changed it in a statement that does not hold it.
+
+        Odoo logs the statement that failed, before it does the whole request again.
+        """
+        self.env.cr.execute(
+            "SELECT FROM ir_config_parameter WHERE key = 'mcp.phone_home_token' FOR UPDATE",
+            log_exceptions=False,
+        )
 
     def _set_mcp_receiver(self, url):
         """Let the next scheduled action register there, also shortly after another one."""
@@ -281,12 +290,10 @@ class ResConfigSettings(models.TransientModel):
         self._set_mcp_parameter("mcp.last_hostname", None)
         forget_claims(self.env)
 
-    def _set_mcp_numbers(self):
-        """What is as by default stays unset."""
-        for name, (key, default) in _NUMBERS.items():
-            text = _text(self[name])
-            if text != (parameter(self.env, key) or _text(default)):
-                self._set_mcp_parameter(key, text)
+    def _set_mcp_numbers(self, current):
+        for name, key in _NUMBERS.items():
+            if self[name] != current[name]:
+                self._set_mcp_parameter(key, _text(self[name]))
 
     def _set_mcp_parameter(self, key, value):
         self.env["ir.config_parameter"].sudo().set_param(key, value)

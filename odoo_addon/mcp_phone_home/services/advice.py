@@ -2,13 +2,13 @@
 
 from client import InvalidCertificates, InvalidToken, Refused, Untrusted
 
-_SAID_IN = "MCP_PHONE_HOME_TOKEN, mcp_phone_home_token in odoo.conf or mcp.phone_home_token"
-_NAMED_IN = "MCP_PHONE_HOME_CA, mcp_phone_home_ca in odoo.conf or mcp.phone_home_ca"
+_SAID_IN = "in the settings, as MCP_PHONE_HOME_TOKEN or as mcp_phone_home_token in odoo.conf"
+_NAMED_IN = "in the settings, as MCP_PHONE_HOME_CA or as mcp_phone_home_ca in odoo.conf"
 
 _BY_STATUS = {
-    401: f"Set the token that the receiver gave out for this server: {_SAID_IN}.",
+    401: f"Set the token that the receiver gave out for this server, {_SAID_IN}.",
     403: "Ask whoever runs the receiver for a key that is good for this server.",
-    404: "Look whether mcp.phone_home_url is the address of the receiver.",
+    404: "Look whether the URL in the settings is the address of the receiver.",
     429: "This passes by itself, unless one token serves too many servers.",
 }
 
@@ -20,13 +20,19 @@ def with_advice(error) -> str:
 
 def _advice(error):
     if isinstance(error, Refused):
-        if 300 <= error.status < 400:
-            return "Set mcp.phone_home_url to where the receiver is now, if that is right."
-        return _BY_STATUS.get(error.status)
+        return _of_status(error.status)
     if isinstance(error, Untrusted):
-        return f"If its authority is a private one, name the file of that: {_NAMED_IN}."
+        return f"If its authority is a private one, name the file of that {_NAMED_IN}."
     if isinstance(error, InvalidCertificates):
-        return f"Nothing is sent. Correct {_NAMED_IN}."
+        return f"Nothing is sent. Correct what is named {_NAMED_IN}."
     if isinstance(error, InvalidToken):
-        return f"Correct {_SAID_IN}."
+        return f"Correct it {_SAID_IN}."
     return None
+
+
+def _of_status(status):
+    if 300 <= status < 400:
+        return "Set the URL in the settings to where the receiver is now, if that is right."
+    if status >= 500:
+        return "This passes by itself, or whoever runs the receiver has to mend it."
+    return _BY_STATUS.get(status)

@@ -131,8 +131,8 @@ def without_password(url: str) -> str:
 def checked_receiver_url(text) -> str:
     """The URL of a receiver as the database keeps it. Raises ValueError for what is none."""
     url = parse_receiver_url(text)
-    if "?" in text or "#" in text or url.userinfo:
-        raise ValueError("The URL of a receiver holds no ?, no # and no password.")
+    if any(sign in text for sign in "?#@"):
+        raise ValueError("The URL of a receiver holds no ?, no #, no @ and no password.")
     return str(url).rstrip("/")
 
 

@@ -94,7 +94,7 @@ def seconds_until_next_call(env, *, most, period_seconds) -> float:
     """
     query = "SELECT recent_calls FROM mcp_phone_home_state FOR NO KEY UPDATE"
     env.cr.execute(query, log_exceptions=False)
-    (calls,) = env.cr.fetchone()
+    calls = _only_value(env)
     now = time.time()
     # Of a clock that was set back nothing is left that would keep callers waiting.
     recent = sorted(t for t in calls or [] if now - period_seconds < t <= now)
@@ -128,10 +128,19 @@ def _claims(env) -> dict:
     """Those that hold, by hostname. Raises LockNotAvailable while somebody else has them."""
     query = "SELECT claims FROM mcp_phone_home_state FOR NO KEY UPDATE NOWAIT"
     env.cr.execute(query, log_exceptions=False)
-    (claims,) = env.cr.fetchone()
+    claims = _only_value(env)
     now = time.time()
     # The clock of whoever claimed may have been ahead.
     return {host: t for host, t in (claims or {}).items() if now < t <= now + SETTLED_SECONDS}
+
+
+def _only_value(env):
+    """What was asked of the row, which is made anew where somebody has deleted it."""
+    found = env.cr.fetchone()
+    if found is None:
+        env.cr.execute("INSERT INTO mcp_phone_home_state DEFAULT VALUES")
+        return None
+    return found[0]
 
 
 def _update(env, **values):

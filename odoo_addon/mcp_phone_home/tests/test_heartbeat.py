@@ -258,9 +258,10 @@ class TestAdvice(PhoneHomeCase):
         for status, advice in (
             (401, "Set the token that the receiver gave out"),
             (403, "Ask whoever runs the receiver for a key"),
-            (404, "mcp.phone_home_url"),
+            (404, "Look whether the URL in the settings is the address of the receiver"),
+            (503, "This passes by itself"),
             (429, "This passes by itself"),
-            (302, "Set mcp.phone_home_url to where the receiver is now"),
+            (302, "Set the URL in the settings to where the receiver is now"),
         ):
             with self.subTest(status), self.assert_one_warning(str(status), advice):
                 self.receiver((status, b'{"code": "no", "detail": "No"}'))

@@ -155,6 +155,12 @@ class TestClaims(LifecycleCase):
         claim_registration(self.env.registry, "b")
         self.assertEqual(["b"], list(self.state().claims))
 
+    def test_row_that_somebody_deleted_is_made_anew(self):
+        self.env["mcp.phone.home.state"].search([]).unlink()
+
+        first, again = (claim_registration(self.env.registry, "a") for _ in range(2))
+        self.assertEqual((True, False), (first, again))
+
     def test_own_transaction_that_fails_changes_nothing(self):
         with self.assertRaises(RuntimeError), own_transaction(self.env.registry) as env:
             env["ir.config_parameter"].set_param("mcp.server_port", "1")

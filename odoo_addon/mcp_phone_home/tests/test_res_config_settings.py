@@ -69,6 +69,12 @@ class TestSettings(SettingsCase):
         }
         self.assertEqual(expected, {name: self.shown(name) for name in expected})
 
+    def test_form_opens_where_nothing_is_remembered(self):
+        self.env["mcp.phone.home.state"].search([]).unlink()
+
+        self.assertIs(False, self.shown("last_success_at"))
+        self.save(phone_home_url="https://fleet.example")
+
     def test_defaults_are_not_written_down(self):
         self.save()
 
@@ -120,6 +126,7 @@ class TestSettings(SettingsCase):
             "ftp://fleet.example",
             "https://",
             "https://me:hush-hush@fleet.example",
+            "https://fleet.example/@here",
             "https://fleet.example?a=b",
             "https://fleet.example/?",
             "https://fleet.example:99999",
@@ -196,13 +203,20 @@ class TestSettings(SettingsCase):
             self.save(server_port=9001)
         self.assertEqual({**before, "server_port": "9001"}, self.parameters())
 
-    def test_useless_stored_number_is_shown_as_it_is_used_and_saved_so(self):
+    def test_useless_stored_number_is_shown_as_it_is_used_and_stays(self):
         self.set_params(server_port="abc")
 
         with self.assertLogs("odoo.addons.mcp_phone_home", "WARNING"):
             self.assertEqual(8768, self.shown("server_port"))
             self.save()
-        self.assertEqual({"server_port": "8768"}, self.parameters())
+        self.assertEqual({"server_port": "abc"}, self.parameters())
+
+    def test_numbers_that_nobody_changed_are_written_by_nobody(self):
+        stored = {"phone_home_timeout": "5.0", "phone_home_retries": "03"}
+        self.set_params(**stored)
+
+        self.save(server_port=8069)
+        self.assertEqual({**stored, "server_port": "8069"}, self.parameters())
 
     def test_certificate_file_is_stored(self):
         path = certifi.where()
