@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,6 @@ from types import ModuleType
 
 import polib
 import pytest
-from PIL import Image
 
 from odoo_program import ADDONS, OdooProgram
 from translations import LANGUAGES, TEMPLATE, language_file
@@ -83,8 +83,9 @@ def test_pictures_of_the_readme_are_there() -> None:
 
 
 def test_icon_is_one() -> None:
-    with Image.open(FOLDER / "static/description/icon.png") as icon:
-        assert ("PNG", (128, 128)) == (icon.format, icon.size)
+    header = (FOLDER / "static/description/icon.png").read_bytes()[:24]
+
+    assert (b"\x89PNG\r\n\x1a\n", (128, 128)) == (header[:8], struct.unpack(">II", header[16:]))
 
 
 def test_template_of_translations_is_what_odoo_exports(
