@@ -555,9 +555,9 @@ def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int =
 
 @pytest.mark.parametrize("parent", [None, current_process()], ids=["alone", "together"])
 def test_a_count_costs_next_to_nothing(parent: BaseProcess | None) -> None:
-    """A tenth of a heartbeat would be 12 µs; it takes 0.3, and machines differ."""
+    """It takes 0.3 µs; 12 are a tenth of a heartbeat, whatever else the machine does."""
     metrics = Metrics()
     metrics.join(parent, "a count")
 
-    assert least_seconds(lambda: metrics.answered("heartbeat", 200, 0.01)) < 3e-6
+    assert least_seconds(lambda: metrics.answered("heartbeat", 200, 0.01)) < 12e-6
     metrics.leave()

@@ -32,8 +32,11 @@ class McpController(http.Controller):
         _refuse_session()
         if not request.env.is_system():
             return _response(403, error_of(Fault(FORBIDDEN, "Only administrators may do this.")))
+        if _is_of_another_site(request.httprequest.headers.get("Origin")):
+            return _response(403, error_of(Fault(FORBIDDEN, "Another site may not do this.")))
         if request.httprequest.mimetype != "application/json":
             return _response(415, None)
+        # What comes in chunks is read up to the limit, and is no JSON then.
         http_request = request.httprequest
         return _response(*answer(request.env, http_request.get_data(), http_request.headers))
 
@@ -65,6 +68,14 @@ def _refuse_session():
             "An API key is needed, in an Authorization header.",
             www_authenticate=WWWAuthenticate("bearer"),
         )
+
+
+def _is_of_another_site(origin) -> bool:
+    """Whether a page in a browser sends it that is none of this Odoo's, as MCP wants it asked."""
+    if origin is None:
+        return False
+    base_url = request.env["ir.config_parameter"].sudo().get_param("web.base.url") or ""
+    return origin not in (request.httprequest.host_url.rstrip("/"), base_url.rstrip("/"))
 
 
 def _response(status, message, **headers):

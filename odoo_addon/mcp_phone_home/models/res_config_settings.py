@@ -13,6 +13,7 @@ from ..services.interval import (
 from ..services.phone_home import beat, register
 from ..services.settings import (
     MOST_ATTEMPTS,
+    MOST_TIMEOUT_SECONDS,
     can_be_sent,
     checked_endpoint_url,
     checked_receiver_url,
@@ -27,8 +28,6 @@ from ..services.state import forget_claims
 
 # Stands for a token that is set; none can look like that.
 MASK = "\u2022" * 8
-
-MOST_TIMEOUT_SECONDS = 60
 
 _ADMINISTRATORS = "base.group_system"
 

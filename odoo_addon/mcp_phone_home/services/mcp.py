@@ -125,8 +125,8 @@ def _decoded(value):
 
 
 def _result(env, request: Request, *, is_modern) -> dict:
-    methods = {"ping": _ping, "tools/list": _list, "tools/call": _call}
-    methods |= {"server/discover": _discover} if is_modern else {"initialize": _initialize}
+    methods = {"tools/list": _list, "tools/call": _call}
+    methods |= _MODERN_METHODS if is_modern else _HANDSHAKE_METHODS
     method = methods.get(request.method)
     if method is None:
         raise Fault(METHOD_NOT_FOUND, f"There is no method {shown(request.method)}.")
@@ -169,7 +169,8 @@ def _list(env, params) -> dict:
 def _described(tool) -> dict:
     return {
         "name": tool.name,
-        "description": tool.description,
+        # It may be a text that Odoo translates when it is read.
+        "description": str(tool.description),
         "inputSchema": dict(tool.input_schema),
     }
 
@@ -185,3 +186,7 @@ def _call(env, params) -> dict:
         _logger.info("MCP tool %s of %s: there is none", shown(name), shown(env.user.login))
         raise Fault(INVALID_PARAMS, f"There is no tool {shown(name)}; tools/list names them all.")
     return call_tool(env, tool, arguments or {})
+
+
+_HANDSHAKE_METHODS = {"initialize": _initialize, "ping": _ping}
+_MODERN_METHODS = {"server/discover": _discover}

@@ -9,8 +9,7 @@ import logging
 import math
 import os
 
-import psycopg2
-from attrs import evolve
+from psycopg2 import errors
 
 from odoo import SUPERUSER_ID, api
 from odoo.exceptions import AccessError
@@ -29,6 +28,7 @@ from .state import (
     own_transaction,
     remember,
     seconds_until_next_call,
+    wait_for_turn,
 )
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ MOST_CALLS = 5
 PERIOD_SECONDS = 60.0
 
 _ATTEMPTS = 10
+
+_OVERTAKEN = (errors.LockNotAvailable, errors.SerializationFailure, errors.UniqueViolation)
 
 
 def register_at(env, url) -> dict:
@@ -64,7 +66,8 @@ def register_at(env, url) -> dict:
         base = _base_url(url)
         where = base
         token_cleared = _committed(env.registry, lambda env: _store(env, base))
-        outcome, answer = "stored", _registered(env.registry, base, token_cleared=token_cleared)
+        outcome = "stored"
+        answer = _registered(env.registry, base, token_cleared=token_cleared)
         outcome = "registered" if answer["registered"] else "stored, but not registered"
         return answer
     finally:
@@ -93,6 +96,7 @@ def _base_url(url) -> str:
 
 def _store(env, base) -> bool:
     """Whether the token was removed. Raises ValueError when it had to be, and cannot."""
+    wait_for_turn(env)
     set_param = env["ir.config_parameter"].set_param
     old = (set_param("mcp.phone_home_url", base) or "").strip()
     if old == base:
@@ -133,7 +137,7 @@ def _registered(registry, base, *, token_cleared) -> dict:
         except NothingToSend as error:
             outgoing, outcome = None, Outcome(reason=str(error))
     if outgoing is not None:
-        outcome = _deliver(registry, outgoing, base, token_cleared=token_cleared)
+        outcome = _deliver(registry, outgoing, base)
 
     return {
         "server_id": server_id,
@@ -145,12 +149,11 @@ def _registered(registry, base, *, token_cleared) -> dict:
     }
 
 
-def _deliver(registry, outgoing, base, *, token_cleared):
-    # Another thread may have put what was before into Odoo's cache of parameters.
-    settings = evolve(outgoing.settings, url=base)
-    if token_cleared:
-        settings = evolve(settings, token=None)
-    outcome = evolve(outgoing, settings=settings).deliver()
+def _deliver(registry, outgoing, base):
+    if outgoing.settings.url != base:
+        # Its token is for that one.
+        return Outcome(reason="Another receiver was chosen meanwhile.")
+    outcome = outgoing.deliver()
     remember(registry, outcome)
     return outcome
 
@@ -167,7 +170,7 @@ def _committed(registry, work, *, attempts=_ATTEMPTS):
             return work(env)
     except ReadOnlyDatabase as error:
         raise ValueError(str(error)) from error
-    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.SerializationFailure) as error:
+    except _OVERTAKEN as error:
         if attempts > 1:
             return _committed(registry, work, attempts=attempts - 1)
         raise ValueError("The database is busy; nothing was changed. Call again.") from error

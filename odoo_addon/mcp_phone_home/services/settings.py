@@ -1,7 +1,6 @@
 """What an administrator has set up, read from the system parameters."""
 
 import logging
-import math
 import os
 import re
 from functools import partial
@@ -21,6 +20,7 @@ _PASSWORD = re.compile(r"//.*@")
 
 DEFAULT_PORT = 8768
 DEFAULT_TIMEOUT_SECONDS = 5.0
+MOST_TIMEOUT_SECONDS = 60
 DEFAULT_ATTEMPTS = 3
 MOST_ATTEMPTS = 10
 
@@ -76,13 +76,24 @@ class ServerSettings:
 
 
 def receiver_settings(env):
-    """The parameters' `ReceiverSettings`; a bad value is logged, and its default is used."""
-    read = partial(_read, env)
+    """
+    The parameters' `ReceiverSettings`; a bad value is logged, and its default is used.
+
+    All are read at once and past Odoo's cache, which may still hold what another process
+    has changed: the token of one receiver must not be sent to another.
+    """
+    found = (
+        env["ir.config_parameter"]
+        .sudo()
+        .search_fetch([("key", "=like", "mcp.phone_home_%")], ["key", "value"])
+    )
+    values = {each.key: (each.value or "").strip() for each in found}
+    read = partial(_read, values)
 
     return ReceiverSettings(
         url=read("mcp.phone_home_url", str, ""),
-        token=_guarded(env, "mcp.phone_home_token"),
-        ca=_guarded(env, "mcp.phone_home_ca"),
+        token=_guarded(values, "mcp.phone_home_token"),
+        ca=_guarded(values, "mcp.phone_home_ca"),
         timeout_seconds=read("mcp.phone_home_timeout", _seconds, DEFAULT_TIMEOUT_SECONDS),
         attempts=read("mcp.phone_home_retries", _attempts, DEFAULT_ATTEMPTS),
     )
@@ -90,9 +101,12 @@ def receiver_settings(env):
 
 def server_settings(env):
     """The parameters' `ServerSettings`; a bad value is logged, and its default is used."""
+    keys = ("mcp.server_port", "mcp.endpoint_url")
+    read = partial(_read, {key: parameter(env, key) for key in keys})
+
     return ServerSettings(
-        port=_read(env, "mcp.server_port", _port, DEFAULT_PORT),
-        endpoint_url=_read(env, "mcp.endpoint_url", checked_endpoint_url, endpoint_by_default(env)),
+        port=read("mcp.server_port", _port, DEFAULT_PORT),
+        endpoint_url=read("mcp.endpoint_url", checked_endpoint_url, endpoint_by_default(env)),
     )
 
 
@@ -146,8 +160,8 @@ def can_be_sent(token) -> bool:
     return all("!" <= char <= "~" for char in token)
 
 
-def _read(env, key, parse, default):
-    text = parameter(env, key)
+def _read(values, key, parse, default):
+    text = values.get(key)
     if not text:
         return default
     try:
@@ -166,8 +180,8 @@ def _is_local(url):
         return False
 
 
-def _guarded(env, key):
-    return outside_the_database(key) or _first(parameter(env, key))
+def _guarded(values, key):
+    return outside_the_database(key) or values.get(key) or None
 
 
 def _first(*values):
@@ -189,8 +203,9 @@ def _allowed(**fields):
 
 def _seconds(text):
     seconds = float(text)
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(f"expected a number of seconds above 0, got {text!r}")
+    if not 0 < seconds <= MOST_TIMEOUT_SECONDS:
+        most = MOST_TIMEOUT_SECONDS
+        raise ValueError(f"expected a number of seconds above 0, {most} at most, got {text!r}")
     return seconds
 
 

@@ -80,6 +80,16 @@ def claim_registration(registry, hostname) -> bool:
     return bool(_try(registry, lambda env: _claim(env, hostname)))
 
 
+def wait_for_turn(env):
+    """
+    Let one after the other change what belongs together; `env` is that of `own_transaction`.
+
+    What others have just written is a SerializationFailure, which nobody logs.
+    """
+    query = "SELECT FROM mcp_phone_home_state FOR NO KEY UPDATE"
+    env.cr.execute(query, log_exceptions=False)
+
+
 def forget_claims(env):
     """Let any hostname be registered at once; `env` is that of `own_transaction`."""
     _update(env, claims=None)

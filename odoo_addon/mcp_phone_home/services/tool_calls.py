@@ -58,6 +58,8 @@ def _outcome(env, tool, arguments) -> tuple[str, dict]:
 
 def _complaints(tool, arguments) -> str:
     """What is wrong with the arguments, in one line; empty when nothing is."""
+    if "env" in arguments:
+        return "env is none of them."
     try:
         found = sorted(
             f"{error.json_path}: {error.message:.300}"

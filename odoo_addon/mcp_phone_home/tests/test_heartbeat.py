@@ -163,6 +163,7 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
             ("phone_home_timeout", "soon"),
             ("phone_home_timeout", "0"),
             ("phone_home_timeout", "inf"),
+            ("phone_home_timeout", "1e12"),
             ("phone_home_retries", "many"),
             ("phone_home_retries", "0"),
         ):

@@ -7,6 +7,7 @@ from psycopg2 import errors
 from odoo import fields
 from odoo.exceptions import UserError
 from odoo.tests import HttpCase, new_test_user, tagged
+from odoo.tools.translate import LazyTranslate
 
 from odoo.addons.mcp_phone_home.services.mcp import HANDSHAKE_VERSIONS, MODERN_VERSIONS, answer
 from odoo.addons.mcp_phone_home.services.tool_calls import call_tool
@@ -355,6 +356,18 @@ class TestTools(McpCase):
         self.call("count", n=1)
         self.assertEqual([1], ran)
 
+    def test_environment_is_no_argument_whatever_the_schema_allows(self):
+        self.offer("open", lambda env, **_: {}, {"type": "object"})
+
+        self.assertIn("env is none of them", self.failure("open", env=1))
+
+    def test_description_may_be_a_text_that_odoo_translates(self):
+        mcp_tool("translated", description=LazyTranslate(__name__)("For a test."))(lambda env: {})
+
+        tools = {tool["name"]: tool for tool in self.ask("tools/list")["result"]["tools"]}
+        self.assertEqual("For a test.", tools["translated"]["description"])
+        json.dumps(tools)
+
     def test_arguments_that_nest_too_deeply_for_a_recursive_schema_are_told(self):
         self.offer(
             "tree", lambda env, **_: {}, {"type": "object", "additionalProperties": {"$ref": "#"}}
@@ -585,6 +598,15 @@ class TestEndpoint(HttpCase):
             with self.subTest(content_type):
                 answer = self.post(PING, key=key, **{"Content-Type": content_type})
                 self.assertEqual(415, answer.status_code)
+
+    def test_page_of_another_site_is_refused_whatever_it_has(self):
+        key = self.admin_key()
+
+        for origin in ("http://evil.example", "null", ""):
+            with self.subTest(origin):
+                self.assertEqual(403, self.post(PING, key=key, Origin=origin).status_code)
+        own = self.base_url()
+        self.assertEqual(200, self.post(PING, key=key, Origin=own).status_code)
 
     def test_body_may_have_one_mebibyte_and_no_more(self):
         key = self.admin_key()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
+from odoo.addons.mcp_phone_home.services import new_receiver
 from odoo.addons.mcp_phone_home.services.state import claim_registration
 from odoo.addons.mcp_phone_home.tools.registry import get_tool_registry
 
@@ -200,6 +201,40 @@ class TestToken(TestRegisterReceiver):
                 self.assertIs(True, answer["token_cleared"])
                 self.assertNotIn("authorization", receiver.heard[0].headers)
                 self.assertFalse(self.param("phone_home_token"))
+
+    def test_token_is_not_sent_where_only_the_scheme_is_another(self):
+        receiver = self.receiver(CREATED)
+        old = receiver.url.replace("http:", "https:")
+        self.set_params(phone_home_url=old, phone_home_token="secret")
+
+        self.assertIs(True, self.run_tool(receiver.url)["token_cleared"])
+        self.assertNotIn("authorization", receiver.heard[0].headers)
+
+    def test_token_that_another_process_has_removed_is_not_sent_from_odoos_cache(self):
+        receiver = self.receiver(CREATED)
+        self.set_params(phone_home_url=OLD, phone_home_token="secret")
+        self.assertEqual([OLD, "secret"], [self.param(f"phone_home_{n}") for n in ("url", "token")])
+        for key, value in {"url": receiver.url, "token": ""}.items():
+            query = "UPDATE ir_config_parameter SET value = %s WHERE key = %s"
+            self.env.cr.execute(query, [value, f"mcp.phone_home_{key}"])
+        self.assertEqual("secret", self.param("phone_home_token"))
+
+        self.assertIs(True, self.run_tool(receiver.url)["registered"])
+        self.assertNotIn("authorization", receiver.heard[0].headers)
+
+    def test_receiver_that_was_chosen_meanwhile_is_not_told_of(self):
+        receiver = self.receiver(CREATED)
+        store = new_receiver._store
+
+        def store_and_be_overtaken(env, base):
+            cleared = store(env, base)
+            env["ir.config_parameter"].set_param("mcp.phone_home_url", OLD)
+            return cleared
+
+        self.patch(new_receiver, "_store", store_and_be_overtaken)
+        answer = self.run_tool(receiver.url)
+        self.assertEqual("Another receiver was chosen meanwhile.", answer["reason"])
+        self.assertEqual([], receiver.heard)
 
     def test_nothing_is_said_to_be_removed_where_there_was_no_token(self):
         self.assertIs(False, self.at_a_receiver(phone_home_url=OLD)[1]["token_cleared"])

@@ -51,6 +51,12 @@ class TestRegistry(PhoneHomeCase):
         with self.assertRaisesRegex(ValueError, "server_info"):
             mcp_tool("server_info", description="Another one.")(_nothing)
 
+    def test_schema_that_is_none_is_refused_when_the_tool_is_offered(self):
+        for schema in ({"type": "objekt"}, {"maximum": float("nan")}, {"enum": {1}}, "object"):
+            with self.subTest(schema), self.assertRaisesRegex(ValueError, "input_schema"):
+                mcp_tool("useless", description="None.", input_schema=schema)(_nothing)
+        self.assertNotIn("useless", get_tool_registry())
+
     def test_registry_does_not_change_with_what_was_given_out(self):
         get_tool_registry().clear()
 
@@ -182,6 +188,21 @@ class TestAnnouncedNames(PhoneHomeCase):
 
         with self.assertLogs("odoo", "WARNING"):
             self.assertEqual([], self.announced())
+        self.env.cr.execute("SELECT 1")
+
+    def test_registry_is_asked_as_the_superuser(self):
+        self.add_registry(lambda env: [f"user_{env.uid}", f"su_{env.su}", str(env.context)])
+
+        names = announced_names(self.env(user=self.env.ref("base.user_admin"), context={"a": 1}))
+        self.assertLessEqual({"user_1", "su_True", "{}"}, set(names))
+
+    def test_names_that_do_not_fit_into_a_message_are_left_out_with_one_warning(self):
+        self.add_registry(lambda: [f"a{number:0200d}" for number in range(1000)])
+
+        with self.assert_one_warning("MCP tools are not announced"):
+            names = self.announced()
+            self.assertEqual(names, self.announced())
+        self.assertIn(len(names), range(100, 150))
 
     def test_name_that_the_contract_refuses_is_left_out_with_one_warning(self):
         self.add_registry(lambda: ["a\x00b", "fine"])
@@ -197,6 +218,13 @@ class TestAnnouncedNames(PhoneHomeCase):
         tools.create([{"name": "active"}, {"name": "archived", "active": False}])
 
         self.assertEqual(["active"], self.announced())
+
+    def test_record_without_a_name_costs_one_warning_and_no_other_name(self):
+        self.patch(foreign, "_MODEL", "res.partner.category")
+        self.patch(foreign, "_active_records", lambda env: ["good", False])
+
+        with self.assert_one_warning("its name is False"):
+            self.assertEqual(["good"], self.announced())
 
     def test_tool_model_without_names_costs_one_warning(self):
         self.patch(foreign, "_MODEL", "mcp.phone.home.state")

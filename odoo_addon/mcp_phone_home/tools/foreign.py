@@ -5,12 +5,13 @@ They are none of ours to call: whoever offers them answers for them.
 """
 
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Mapping
 from functools import lru_cache, partial
 
-from odoo import SUPERUSER_ID
+from odoo import SUPERUSER_ID, api
 
 from contract import Heartbeat, InvalidMessage
 
@@ -38,12 +39,14 @@ def names(env, *, ours) -> set:
 
     Whatever one of them raises costs a warning, and its own names only.
     """
-    env = env(user=SUPERUSER_ID, context={})
-    found = set()
-    for where, registry in _registries(env, ours).items():
-        found |= _named_by(env, where, partial(_listed, registry))
+    asked = {
+        where: partial(_listed, registry) for where, registry in _registries(env, ours).items()
+    }
     if _MODEL in env:
-        found |= _named_by(env, _MODEL, _active_records)
+        asked[_MODEL] = _active_records
+    found = set()
+    for where, ask in asked.items():
+        found |= _named_by(env.registry, where, ask)
     return found
 
 
@@ -68,20 +71,33 @@ def _registries(env, ours) -> dict:
     return found
 
 
-def _named_by(env, where, ask) -> set:
+def as_many_as_fit(names, *, most_bytes) -> list:
+    """The first of these names, as long as they fit into a message; the rest is warned of once."""
+    fitting, left_out = [], 0
+    for name in names:
+        most_bytes -= len(json.dumps(name)) + 2
+        if most_bytes >= 0:
+            fitting.append(name)
+        else:
+            left_out += 1
+    if left_out:
+        _warn(f"{left_out} MCP tools are not announced, for a message does not hold them all.")
+    return fitting
+
+
+def _named_by(registry, where, ask) -> set:
+    """In a transaction that writes nothing, and that nobody else needs afterwards."""
     try:
-        with env.cr.savepoint():
-            return {_checked(name) for name in ask(env)}
+        with registry.cursor(readonly=True) as cr:
+            names = list(ask(api.Environment(cr, SUPERUSER_ID, {})))
     except Exception as error:  # noqa: BLE001 - whatever it is, the heartbeat goes on
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         _warn(f"The MCP tools of {where} are not announced: {reason:.300}")
         return set()
-
-
-def _checked(name) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"expected the name of a tool, got {name!r}")
-    return name
+    for name in names:
+        if not isinstance(name, str):
+            _warn(f"An MCP tool of {where} is not announced: its name is {name!a:.100}.")
+    return {name for name in names if isinstance(name, str)}
 
 
 def _listed(registry, env) -> list:

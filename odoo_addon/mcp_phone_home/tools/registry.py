@@ -8,10 +8,12 @@ An addon adds its own when it is loaded:
         return {"quantity": ...}
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import field, frozen
+from jsonschema import Draft202012Validator, SchemaError
 
 from . import foreign
 
@@ -45,18 +47,28 @@ class McpTool:
 _tools: dict[str, McpTool] = {}
 
 
+# Less than half of what a receiver reads of a message.
+_MOST_BYTES = 24 * 1024
+
+
 def mcp_tool(name, *, description, input_schema=None):
     """
     Offer the decorated function as a tool; the function itself stays as it is.
 
     Without an `input_schema` it takes no arguments beside `env`.
-    Raises ValueError when another tool has that name.
+    Raises ValueError when another tool has that name, and for what is no JSON Schema.
     """
+    schema = NO_ARGUMENTS if input_schema is None else input_schema
+    try:
+        json.dumps(schema, allow_nan=False)
+        Draft202012Validator.check_schema(schema)
+    except (TypeError, ValueError, SchemaError) as error:
+        reason = getattr(error, "message", error)
+        raise ValueError(f"The MCP tool {name!r} has no usable input_schema: {reason}") from error
 
     def add(run):
         if name in _tools:
             raise ValueError(f"There are two MCP tools with the name {name!r}.")
-        schema = NO_ARGUMENTS if input_schema is None else input_schema
         _tools[name] = McpTool(name=name, description=description, input_schema=schema, run=run)
         return run
 
@@ -89,5 +101,8 @@ def announced_names(env) -> tuple[str, ...]:
     Those of the registry of another MCP addon and of its model `llm.tool` are among them.
     What of these cannot be had, or cannot be told, is left out and warned of once.
     """
-    names = {*installed_tools(env), *foreign.names(env, ours=get_tool_registry)}
-    return tuple(sorted(filter(foreign.can_be_told, names)))
+    ours = installed_tools(env)
+    others = foreign.names(env, ours=get_tool_registry) - ours.keys()
+    told = filter(foreign.can_be_told, [*ours, *sorted(others)])
+
+    return tuple(sorted(foreign.as_many_as_fit(told, most_bytes=_MOST_BYTES)))
