@@ -163,14 +163,15 @@ def _ping(_env, _params) -> dict:
 def _list(env, params) -> dict:
     if params.get("cursor") is not None:
         raise Fault(INVALID_PARAMS, "There is one page of tools, and so no cursor.")
-    return {"tools": [_described(tool) for tool in installed_tools(env).values()]}
+    return {"tools": [_described(env, tool) for tool in installed_tools(env).values()]}
 
 
-def _described(tool) -> dict:
+def _described(env, tool) -> dict:
+    text = tool.description
     return {
         "name": tool.name,
-        # It may be a text that Odoo translates when it is read.
-        "description": str(tool.description),
+        # It may be one that Odoo translates when it is read.
+        "description": text if isinstance(text, str) else env._(text),
         "inputSchema": dict(tool.input_schema),
     }
 
