@@ -44,7 +44,8 @@ def portable(session: nox.Session) -> None:
         session.log("The session `tests` runs the rest on this Python.")
         return
     install(session, extras=["client"], groups=["tests"])
-    session.run("pytest", "tests/contract", "tests/client", *session.posargs)
+    paths = ("--hypothesis-profile=portable", "tests/contract", "tests/client")
+    session.run("pytest", *paths, *session.posargs)
 
 
 @nox.session(default=False)
