@@ -61,14 +61,14 @@ def _readme(addon: Path) -> str:
     ]
     contents = "**Table of contents**\n\n.. contents::\n   :local:"
     contributors = _as_rst(addon / "readme/CONTRIBUTORS.md")
-    credits = "\n\n".join(  # noqa: A001 - that is what OCA calls them
+    makers = "\n\n".join(
         [
             _heading("Credits", "="),
             _section("Authors", f"- {manifest['author']}", line="-"),
             _section("Contributors", contributors, line="-"),
         ]
     )
-    return "\n\n".join([note, title, sections[0], contents, *sections[1:], credits]) + "\n"
+    return "\n\n".join([note, title, sections[0], contents, *sections[1:], makers]) + "\n"
 
 
 def _as_rst(fragment: Path) -> str:

@@ -152,8 +152,8 @@ class ResConfigSettings(models.TransientModel):
         current = self._get_mcp_values()
         for settings in self:
             settings._check_mcp_texts(current)  # noqa: SLF001 - this very model
-            settings._check_mcp_numbers(current)  # noqa: SLF001
-            settings._check_mcp_interval(current)  # noqa: SLF001
+            settings._check_mcp_numbers(current)  # noqa: SLF001 - as above
+            settings._check_mcp_interval(current)  # noqa: SLF001 - as above
 
     def _check_mcp_texts(self, current):
         """Raise ValidationError for a text that is not as in `current` and cannot be used."""
@@ -316,7 +316,8 @@ class ResConfigSettings(models.TransientModel):
         if saved.get("tag") != "reload":
             # It asks what shall become of modules that were unticked.
             return saved
-        return self.env["ir.actions.actions"]._for_xml_id(action)  # noqa: SLF001
+        # Odoo's own addons read an action by it.
+        return self.env["ir.actions.actions"]._for_xml_id(action)  # noqa: SLF001 - as said
 
     @api.model
     def _mcp_register_now(self):

@@ -80,7 +80,7 @@ def _answer(env, body, headers, *, is_modern):
         raise
     except RETRIED:
         raise
-    except Exception:
+    except Exception:  # a bug must not answer a client in HTML
         _logger.exception("A request of an MCP client failed, and this is a bug of the addon")
         sentence = "The request failed; the reason is in Odoo's log."
         raise Fault(INTERNAL_ERROR, sentence, request_id=request.id) from None

@@ -91,7 +91,7 @@ def wait_for_turn(env):
 
 
 def forget_claims(env):
-    """Let any hostname be registered at once; `env` is that of `own_transaction`."""
+    """Let any hostname be registered at once."""
     _update(env, claims=None)
 
 

@@ -50,7 +50,7 @@ def _outcome(env, tool, arguments) -> tuple[str, dict]:
     except (ValueError, UserError) as error:
         env.registry.reset_changes()
         return "refused", _failure(str(error) or "The tool refuses, and does not say why.")
-    except Exception:
+    except Exception:  # a tool is another addon's, and may raise whatever it likes
         env.registry.reset_changes()
         _logger.exception("The MCP tool %s failed", shown(tool.name))
         return "failed", _failure("The tool failed; the reason is in Odoo's log.")
