@@ -19,9 +19,9 @@ from sqlalchemy import URL
 
 from contract import FleetError
 from contract.fields import format_moment, parse_moment
-from receiver.keys import Key, KeyScope, NewKey, digest, id_of, new_token
+from receiver.domain.keys import Key, KeyScope, NewKey, digest, id_of, new_token
 from receiver.settings import read_settings
-from receiver.store import SqlStore, Store
+from receiver.store.sql_store import SqlStore, Store
 
 __all__ = ["main"]
 

@@ -16,23 +16,26 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract import FleetError
-from receiver import administration, api, pages, people
-from receiver.api import Posted
-from receiver.door import Door
-from receiver.feed import Feed, listen
-from receiver.fleet import Fleet
-from receiver.headers import begin, dressed
-from receiver.limits import Limits
+from receiver.access.browser_sessions import Signing
+from receiver.access.gate import Door
+from receiver.domain.rate_limits import Limits
 from receiver.logs import Logs
-from receiver.metrics import Exposition, Metrics
-from receiver.patience import Patience
-from receiver.problems import exception_handlers
+from receiver.metrics.exposition import Exposition, Metrics
+from receiver.service.feed import Feed, listen
+from receiver.service.fleet import Fleet
+from receiver.service.group_commit import Writer
+from receiver.service.watchdog import Habits, Watch
 from receiver.settings import read_settings
-from receiver.signing import Signing
-from receiver.store import SqlStore
-from receiver.sweep import Rules
-from receiver.watch import Habits, Watch
-from receiver.writer import Writer
+from receiver.store.silence import Rules
+from receiver.store.sql_store import SqlStore
+from receiver.web import admin_api as administration
+from receiver.web import api
+from receiver.web.api import Posted
+from receiver.web.body_timeout import Patience
+from receiver.web.headers import begin, dressed
+from receiver.web.pages import forms as people
+from receiver.web.pages import views as pages
+from receiver.web.problems import exception_handlers
 
 __all__ = ["app", "create_app"]
 

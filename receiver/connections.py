@@ -18,9 +18,9 @@ from weakref import WeakSet
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from receiver.errors import Refusal
-from receiver.headers import CAREFUL
-from receiver.problems import problem
+from receiver.domain.errors import Refusal
+from receiver.web.headers import CAREFUL
+from receiver.web.problems import problem
 
 __all__ = ["Careful", "room"]
 

@@ -17,7 +17,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 from uvicorn.logging import AccessFormatter, DefaultFormatter
 
-from receiver.headers import request_id
+from receiver.web.headers import request_id
 
 __all__ = ["FORMATS", "Logs"]
 

@@ -10,9 +10,9 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from starlette.config import Config
 
-from receiver.errors import InvalidSetting
+from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
-from receiver.ownership import SERVERS_PER_KEY
+from receiver.store.ownership import SERVERS_PER_KEY
 
 __all__ = ["Settings", "read_settings"]
 

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from attrs import evolve
 from sqlalchemy import make_url
 
-from receiver.keys import Key, NewKey
-from receiver.store import SqlStore
+from receiver.domain.keys import Key, NewKey
+from receiver.store.sql_store import SqlStore
 from servers import Clock
 
 __all__ = ["bearer", "expired", "keep", "made", "revoked"]

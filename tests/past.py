@@ -7,9 +7,9 @@ from attrs import evolve
 
 from client.made_up import made_up_fleet, rebuilt
 from contract import Heartbeat, Registration
-from receiver.batch import Incoming
-from receiver.store import SqlStore
-from receiver.sweep import Look
+from receiver.store.merging import Incoming
+from receiver.store.silence import Look
+from receiver.store.sql_store import SqlStore
 from servers import Clock
 
 __all__ = ["Past"]

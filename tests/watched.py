@@ -8,12 +8,12 @@ from typing import Any
 from attrs import evolve
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
-from receiver.batch import Applied, Incoming
-from receiver.limits import Limits
-from receiver.listing import EVERYTHING, Filter
-from receiver.store import SqlStore, Store
-from receiver.sweep import Look, Rules
-from receiver.timeline import ALL, Choice
+from receiver.domain.rate_limits import Limits
+from receiver.store.events import ALL, Choice
+from receiver.store.merging import Applied, Incoming
+from receiver.store.server_list import EVERYTHING, Filter
+from receiver.store.silence import Look, Rules
+from receiver.store.sql_store import SqlStore, Store
 from servers import Clock
 
 __all__ = ["Watched", "endless", "hear"]

@@ -12,7 +12,7 @@ import messages
 import strategies
 from attacks.law import Target, searched
 from contract import Heartbeat, Registration
-from receiver.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
+from receiver.web.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
 
 ONE = ("/heartbeat", "/register")
 POSTS = (*ONE, "/heartbeats")

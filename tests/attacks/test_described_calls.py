@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from attacks.law import Answer, Target, searched
-from receiver.openapi import document
+from receiver.web.openapi import document
 
 CHECKS = [
     not_a_server_error,

@@ -13,8 +13,8 @@ from time import perf_counter_ns
 import pytest
 
 from attacks.law import Target
-from receiver import keys
-from receiver.keys import Key, Keyring, KeyScope, NewKey
+from receiver.domain import keys
+from receiver.domain.keys import Key, Keyring, KeyScope, NewKey
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 

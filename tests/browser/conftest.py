@@ -13,7 +13,7 @@ from browsing import Reader, chromium
 from keyring import keep, made
 from past import Past
 from receiver.app import create_app
-from receiver.store import SqlStore
+from receiver.store.sql_store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
 HOLDERS = {"agent": "acme", "viewer": "Grace Hopper", "admin": "Ada Lovelace"}

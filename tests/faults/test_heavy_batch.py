@@ -12,7 +12,7 @@ import psutil
 from sqlalchemy import make_url
 
 import messages
-from receiver.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
+from receiver.web.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
 from servers import receiver_process
 
 SERVERS = 16

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, make_url
 
 from postgres import Postgres, running_postgres
 from receiver.app import create_app
-from receiver.store import SqlStore
+from receiver.store.sql_store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 

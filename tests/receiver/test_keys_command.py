@@ -13,9 +13,9 @@ from sqlalchemy import make_url
 from contract import Heartbeat
 from keyring import expired, made
 from receiver.__main__ import main
-from receiver.batch import Incoming
-from receiver.keys import Keyring
-from receiver.store import SqlStore
+from receiver.domain.keys import Keyring
+from receiver.store.merging import Incoming
+from receiver.store.sql_store import SqlStore
 from servers import Clock
 
 

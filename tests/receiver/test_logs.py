@@ -22,12 +22,12 @@ from uvicorn.logging import AccessFormatter, DefaultFormatter
 
 import messages
 from receiver.app import create_app
-from receiver.errors import InvalidSetting
-from receiver.headers import begin
-from receiver.intake import Submission
+from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS, Logs
+from receiver.service.ingest import Submission
 from receiver.settings import read_settings
-from receiver.store import SqlStore
+from receiver.store.sql_store import SqlStore
+from receiver.web.headers import begin
 from servers import Clock, Process, serve, wait_until
 
 KEY = f"fleetkey_abcdefghij_{'S3cretS3cret' * 4}"[:63]
@@ -314,7 +314,7 @@ def test_levels_and_silence_are_as_uvicorn_was_told(tmp_path: Path) -> None:
     receiver.wait()
 
     lines = receiver.log.read_text().splitlines()
-    assert ["receiver.door", "receiver.audit"] == [line.split()[1][:-1] for line in lines]
+    assert ["receiver.access.gate", "receiver.audit"] == [line.split()[1][:-1] for line in lines]
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
@@ -387,4 +387,4 @@ def test_others_go_on_capturing(
         wait_until(lambda: bool(caplog.records))
 
     assert "deleted the server 'a'" in caplog.text
-    assert {"receiver.door", "receiver.audit"} == {each.name for each in caplog.records}
+    assert {"receiver.access.gate", "receiver.audit"} == {each.name for each in caplog.records}

@@ -1,0 +1,1 @@
+"""Who may do what: keys, the gate, and browser sessions."""

@@ -1,0 +1,1 @@
+"""What the receiver tells Prometheus about itself."""

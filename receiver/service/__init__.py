@@ -1,0 +1,1 @@
+"""What a receiver does, whoever asks: ingest, group commit, watchdog, feed, availability."""

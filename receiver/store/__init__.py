@@ -1,0 +1,1 @@
+"""The SQL store: everything that touches the database is in here."""

@@ -1,0 +1,316 @@
+"""
+What people do on the pages: they sign in and out, and change things.
+
+All of it works without a script, and what cannot be undone is asked for once more. A form
+is taken only from a browser that was given it: `Signing.check`.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote, unquote
+
+from attrs import frozen
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from contract import InvalidMessage
+from receiver.domain.errors import Refusal
+from receiver.domain.keys import Key, KeyScope, Power
+from receiver.web.admin_api import (
+    forget_server,
+    give_server,
+    key_of,
+    make_key,
+    must_hold_a_key,
+    revoke,
+    rotate,
+)
+from receiver.web.body_timeout import Patience
+from receiver.web.context import door_of, fleet_of, signing_of
+from receiver.web.pages.rendering import PageRoute, answer, redirect, sign_in_form
+from receiver.web.problems import refusal
+from receiver.web.requests import form_fields
+
+__all__ = ["routes"]
+
+Fields = Mapping[str, str]
+Act = Callable[[Request, Fields], Awaitable[Response]]
+
+
+def routes(patience: Patience) -> list[BaseRoute]:
+    """Each form, and what it does; forms are waited for with such patience."""
+    form = partial(_form, patience=patience)
+    page = partial(PageRoute, needs=Power.MANAGE)
+    both = ["GET", "POST"]
+    return [
+        PageRoute("/sign-in", sign_in_page, methods=["GET"], needs=None),
+        PageRoute("/sign-in", form(sign_in, refused=not_signed_in), methods=["POST"], needs=None),
+        PageRoute("/sign-out", form(sign_out), methods=["POST"], needs=None),
+        page("/keyring", keyring_page, methods=["GET"]),
+        page("/keyring", form(new_key, refused=keyring), methods=["POST"]),
+        page("/keyring/{key_id}/revoke", _sure(revoking, revoke_key, form), methods=both),
+        page("/keyring/{key_id}/rotate", _sure(rotating, rotate_key, form), methods=both),
+        # A server_id may hold slashes.
+        page("/server/{server_id:path}/delete", _sure(deleting, delete, form), methods=both),
+        page("/server/{server_id:path}/owner", form(hand_over), methods=["POST"]),
+    ]
+
+
+def _form(
+    act: Act,
+    *,
+    patience: Patience,
+    refused: Callable[[Request, Fields, Refusal], Awaitable[Response]] | None = None,
+) -> Callable[[Request], Awaitable[Response]]:
+    """
+    What is done with a form.
+
+    Args:
+        refused: The page of the form once more, with what is wrong in it.
+    """
+
+    async def take(request: Request) -> Response:
+        fields = await form_fields(request.scope, request.receive, patience)
+        try:
+            signing_of(request).check(request.scope, fields)
+            return await act(request, fields)
+        except (Refusal, InvalidMessage) as error:
+            if refused is None:
+                raise
+            return await refused(request, fields, refusal(error))
+
+    return take
+
+
+# Signing in and out
+
+
+async def sign_in_page(request: Request) -> Response:
+    """The form to sign in with."""
+    _must_have_keys(request)
+    return sign_in_form(request, None, to=_FIRST)
+
+
+async def sign_in(request: Request, fields: Fields) -> Response:
+    """Let somebody read the pages who has a key."""
+    _must_have_keys(request)
+    key = door_of(request).find(fields.get("key", "").strip(), Power.READ, request.scope)
+    there = redirect(request, _way(fields))
+    await signing_of(request).sign_in(request.scope, key, there)
+    return there
+
+
+async def not_signed_in(request: Request, fields: Fields, refused: Refusal) -> Response:
+    if refused.code == "no_keys_yet":
+        raise refused
+    return sign_in_form(request, refused, to=_way(fields))
+
+
+async def sign_out(request: Request, _: Fields) -> Response:
+    """Let nobody be signed in with this browser."""
+    away = redirect(request, "/sign-in", notice="You are signed out.")
+    await signing_of(request).sign_out(request.scope, away)
+    return away
+
+
+def _way(fields: Fields) -> str:
+    """Where somebody wants to go who signs in: a page of this receiver."""
+    to = fields.get("to", "")
+    path = to.partition("?")[0]
+    is_page = path in _PAGES or path.startswith(_PAGES_BELOW)
+    is_straight = all(unquote(each) not in {".", ".."} for each in path.split("/"))
+    return to if _is_local(to) and is_page and is_straight else _FIRST
+
+
+def _must_have_keys(request: Request) -> None:
+    if not door_of(request).keys:
+        must_hold_a_key(request)
+
+
+# What is asked for once more
+
+
+@frozen(kw_only=True)
+class Question:
+    """
+    What is asked before something is done.
+
+    Attributes:
+        title: The question.
+        about: What it is done to.
+        says: What will happen, a sentence each.
+        does: The word on the button.
+        back: The page to go back to, without having done it.
+    """
+
+    title: str
+    about: str
+    says: list[str]
+    does: str
+    back: str
+
+
+def _sure(
+    about: Callable[[Request], Awaitable[Question]],
+    act: Callable[[Request], Awaitable[Response]],
+    form: Callable[..., Callable[[Request], Awaitable[Response]]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """A page that asks, whose form does it."""
+
+    async def ask(request: Request, _: Fields, refused: Refusal | None) -> Response:
+        return answer(
+            request,
+            "sure.html",
+            status=200 if refused is None else refused.status,
+            question=await about(request),
+            refused=refused,
+        )
+
+    async def ask_again(request: Request, fields: Fields, refused: Refusal) -> Response:
+        if refused.code != "form_expired":
+            raise refused
+        return await ask(request, fields, refused)
+
+    async def do(request: Request, _: Fields) -> Response:
+        return await act(request)
+
+    taken = form(do, refused=ask_again)
+
+    async def page(request: Request) -> Response:
+        return await (taken(request) if request.method == "POST" else ask(request, {}, None))
+
+    return page
+
+
+# Servers
+
+
+async def deleting(request: Request) -> Question:
+    server_id = request.path_params["server_id"]
+    if await fleet_of(request).get(server_id) is None:
+        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
+    return Question(
+        title="Delete this server?",
+        about=server_id,
+        says=[
+            "It is forgotten: it is in no list, and raises no alarm any more.",
+            "What happened to it stays in the timeline.",
+            "When it phones home again, it is taken for a new server.",
+        ],
+        does="Delete this server",
+        back=f"/server/{quote(server_id, safe='')}",
+    )
+
+
+async def delete(request: Request) -> Response:
+    """Forget a server."""
+    await forget_server(request)
+    return redirect(
+        request, _FIRST, notice=f"The server {request.path_params['server_id']} was deleted."
+    )
+
+
+async def hand_over(request: Request, fields: Fields) -> Response:
+    """Let a server belong to another key, or to the one that writes it next."""
+    must_hold_a_key(request)
+    key_id = fields.get("key_id") or None
+    await give_server(request, key_id)
+    key = None if key_id is None else door_of(request).keys.get(key_id)
+    whom = f"the key {key.name}" if key else "the key that writes it next"
+    server_id = quote(request.path_params["server_id"], safe="")
+    return redirect(request, f"/server/{server_id}", notice=f"The server belongs to {whom} now.")
+
+
+# Keys
+
+
+async def keyring_page(request: Request) -> Response:
+    """All keys, and the form to make one."""
+    return await keyring(request, {}, None)
+
+
+async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> Response:
+    must_hold_a_key(request)
+    return answer(
+        request,
+        "keyring.html",
+        status=200 if refused is None else refused.status,
+        keys=await fleet_of(request).keys(),
+        scopes=[scope.value for scope in KeyScope],
+        fields=fields,
+        refused=refused,
+    )
+
+
+async def new_key(request: Request, fields: Fields) -> Response:
+    """Make a key, and show it."""
+    asked: dict[str, Any] = {name: fields.get(name, "") for name in ("name", "scope")}
+    asked["servers"] = fields.get("servers") or "*"
+    if fields.get("expires_at"):
+        asked["expires_at"] = f"{fields['expires_at']}T00:00:00Z"
+    key, token = await make_key(request, asked)
+    return _shown(request, key, token, "made")
+
+
+async def revoking(request: Request) -> Question:
+    key = key_of(request)
+    return _about_key(
+        request,
+        key,
+        title="Revoke this key?",
+        says=[
+            "Whoever holds it is refused within seconds. That cannot be undone.",
+            "Its servers stay its own until an administrator hands them over.",
+        ],
+        does="Revoke this key",
+    )
+
+
+async def revoke_key(request: Request) -> Response:
+    """Take a key back."""
+    key = await revoke(request)
+    return redirect(request, "/keyring", notice=f"The key {key.name} was revoked.")
+
+
+async def rotating(request: Request) -> Question:
+    key = key_of(request)
+    return _about_key(
+        request,
+        key,
+        title="Give this key another secret?",
+        says=[
+            "The new key is shown once. Whoever holds the old one is refused within seconds.",
+            "Its servers stay its own.",
+        ],
+        does="Rotate this key",
+    )
+
+
+async def rotate_key(request: Request) -> Response:
+    """Give a key another secret, and show it."""
+    key, token = await rotate(request)
+    return _shown(request, key, token, "rotated")
+
+
+def _about_key(request: Request, key: Key, *, title: str, says: list[str], does: str) -> Question:
+    own = ["You are signed in with this key: you will be signed out."]
+    return Question(
+        title=title,
+        about=f"{key.name} ({key.id})",
+        says=[*says, *(own if key.id == request.scope["key"].id else [])],
+        does=does,
+        back="/keyring",
+    )
+
+
+def _shown(request: Request, key: Key, token: str, done: str) -> Response:
+    return answer(request, "token.html", key=key, token=token, done=done)
+
+
+_FIRST = "/"
+_PAGES = {_FIRST, "/timeline", "/keyring"}
+_PAGES_BELOW = ("/server/", "/keyring/")
+_is_local = re.compile(r"/(?!/)[!-\"$-\[\]-~]{0,4000}|/").fullmatch  # ASCII without # and \

@@ -1,0 +1,118 @@
+"""Every error as a problem document (RFC 9457) with a stable `code`."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from attrs import asdict
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import ExceptionHandler
+
+from contract import FleetError, InvalidMessage, MalformedJSON
+from receiver.domain.errors import OutcomeUnknown, Overloaded, Refusal, StoreUnavailable
+
+__all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "problem", "refusal"]
+
+RETRY_AFTER_SECONDS = 5
+
+_UNAVAILABLE = {
+    Overloaded.code: "Too many messages wait to be written. Nothing was changed; send it again.",
+    OutcomeUnknown.code: "The database did not say what became of the commit, so that it is not "
+    "known whether this counts. Send the request again.",
+    StoreUnavailable.code: "The database does not answer. Nothing was changed; send the request "
+    "again.",
+}
+_log = logging.getLogger(__name__)
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def exception_handlers() -> dict[Any, ExceptionHandler]:
+    """What the app answers when a handler raises."""
+    return {
+        FleetError: _problem,
+        HTTPException: _http_exception,
+        Exception: _problem,
+    }
+
+
+def problem(error: Exception) -> Response:
+    """The answer to a request that made its handler raise."""
+    if isinstance(error, StoreUnavailable | Overloaded):
+        _log.warning("%s", error)
+    return _document(refusal(error))
+
+
+def refusal(error: Exception) -> Refusal:
+    """The answer to a request that made a handler raise."""
+    match error:
+        case Refusal():
+            return error
+        case MalformedJSON():
+            return Refusal(400, error.code, str(error))
+        case InvalidMessage():
+            return Refusal(422, error.code, str(error), errors=error.problems)
+        case StoreUnavailable() | Overloaded():
+            return Refusal(
+                503,
+                error.code,
+                _UNAVAILABLE[error.code],
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        case _:
+            # The error is raised once more after this answer: uvicorn logs it, and hangs up.
+            return Refusal(
+                500,
+                "internal_error",
+                "The receiver failed; its log says why. Nothing was changed.",
+                headers={"Connection": "close"},
+            )
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    return problem(error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    detail = {
+        404: f"There is nothing at {request.url.path}.",
+        405: f"{request.method} cannot be used at {request.url.path}.",
+    }.get(status, error.detail)
+    headers = error.headers
+    if status == 405:
+        headers = {"Allow": ", ".join(sorted(_methods(request)))}
+    return _document(Refusal(status, _CODES.get(status, "http_error"), detail, headers=headers))
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be used at a path, by all routes that lead there."""
+    return {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+
+
+def _document(error: Refusal) -> Response:
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": str(error),
+        "code": error.code,
+    }
+    if error.errors:
+        content["errors"] = [asdict(problem) for problem in error.errors]
+
+    return Response(
+        orjson.dumps(content),
+        error.status,
+        headers=error.headers,
+        media_type="application/problem+json",
+    )

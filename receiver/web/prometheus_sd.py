@@ -1,0 +1,155 @@
+"""
+Prometheus finds the servers of the fleet: its HTTP service discovery.
+
+What Prometheus asks of such a list (its documentation, "Writing HTTP service discovery"):
+all targets in each answer, 200 with `[]` when there are none. It keeps the targets that it
+has when the answer is an error or breaks off, so that a database that does not answer is a
+503, never an empty list, which would make it forget them all.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from attrs import evolve, fields
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from contract import Problem, ServerRecord, State
+from receiver.domain.errors import Refusal
+from receiver.service.fleet import Fleet
+from receiver.store.server_list import Filter
+from receiver.web.context import fleet_of
+from receiver.web.requests import MAX_LIMIT, list_query
+
+__all__ = ["discovery", "target_of"]
+
+Json = dict[str, Any]
+
+
+async def discovery(request: Request) -> Response:
+    """
+    The servers that are alive, up or new, each with where it can be reached.
+
+    The filters are those of the list of servers; `state` takes the place of "alive".
+    """
+    _expect_filters(request)
+    matching = list_query(request).matching
+    pages = _pages(fleet_of(request), matching)
+    # Before the answer begins: it is a problem then, when the database is away.
+    first = await anext(pages)
+    return StreamingResponse(_whole(first, pages), media_type="application/json")
+
+
+def target_of(record: ServerRecord) -> Json | None:
+    """
+    A server as a target with its labels; None when nothing says where it is.
+
+    The scheme is known from its `endpoint_url` only. The path there is that of an MCP
+    server, and not of metrics: like everything that is of use for relabelling only, the
+    URL is a label that does not stay.
+    """
+    labels = {"server_id": record.server_id}
+    if record.endpoint_url is not None:
+        url = urlsplit(record.endpoint_url)
+        address = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
+        labels |= {"__scheme__": url.scheme, "__meta_fleet_endpoint_url": record.endpoint_url}
+    elif record.port is not None and (host := _host(record)) is not None:
+        address = f"{host}:{record.port}"
+    else:
+        return None
+    for name, value in _labels(record).items():
+        # An empty label is one that is not there.
+        if value:
+            labels[name] = value
+    return {"targets": [address], "labels": labels}
+
+
+def _labels(record: ServerRecord) -> dict[str, str | None]:
+    return {
+        "stage": record.odoo_stage,
+        "version": record.version,
+        "database": record.database,
+        "__meta_fleet_hostname": record.hostname,
+        "__meta_fleet_odoo_version": record.odoo_version,
+    }
+
+
+def _host(record: ServerRecord) -> str | None:
+    if record.ip_addresses is not None:
+        primary = record.ip_addresses.primary
+        return f"[{primary}]" if ":" in primary else primary
+    # A target with a slash is refused, and some other names would not lead anywhere.
+    if record.hostname is not None and _HOSTNAME.fullmatch(record.hostname):
+        return record.hostname
+    return None
+
+
+_PORTS = {"http": 80, "https": 443}
+_HOSTNAME = re.compile(r"[\w.-]{1,253}")
+
+
+def _expect_filters(request: Request) -> None:
+    """Refuse what would cut the list. What is no parameter at all is refused with the others."""
+    cutting = {"limit", "cursor", "sort", "total"} & request.query_params.keys()
+    if cutting:
+        filters = ", ".join(field.name for field in fields(Filter))
+        problems = [
+            Problem(name, f"is no parameter here: the list is whole; these are: {filters}")
+            for name in sorted(cutting)
+        ]
+        detail = "; ".join(map(str, problems))
+        raise Refusal(400, "invalid_parameter", detail, errors=problems)
+
+
+async def _pages(fleet: Fleet, matching: Filter) -> AsyncIterator[list[Json]]:
+    """The targets, page by page; one page at least."""
+    # In this order: whoever is heard for the first time meanwhile may come twice, but does come.
+    states = _ALIVE if matching.state is None else [matching.state]
+    for state in states:
+        wanted, after, is_last = evolve(matching, state=state), None, False
+        while not is_last:
+            page = await fleet.page(wanted, after=after, limit=MAX_LIMIT, only=_FIELDS)
+            yield [
+                target
+                for sighting in page.servers
+                if matching.state is not None or not sighting.state.stale
+                if (target := target_of(sighting.record)) is not None
+            ]
+            after, is_last = page.next_after, page.next_after is None
+
+
+async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncIterator[bytes]:
+    """All targets as one list in JSON."""
+    separator = b"["
+    targets: list[Json] | None = first
+    while targets is not None:
+        if targets:
+            yield separator + orjson.dumps(targets)[1:-1]
+            separator = b","
+        targets = await anext(others, None)
+    yield b"[]" if separator == b"[" else b"]"
+
+
+_ALIVE = [State.NEW.value, State.UP.value]
+_FIELDS = (
+    # Where it is, and its labels.
+    "server_id",
+    "endpoint_url",
+    "ip_addresses",
+    "hostname",
+    "port",
+    "odoo_stage",
+    "version",
+    "database",
+    "odoo_version",
+    # Whether it is alive.
+    "heartbeat_interval_seconds",
+    "heartbeat_count",
+    "first_seen",
+    "last_seen",
+    "state",
+    "state_since",
+)

@@ -1,0 +1,366 @@
+"""What a request holds, read with care."""
+
+import base64
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import Enum
+from functools import partial
+from typing import Any, TypeGuard, TypeVar
+from urllib.parse import parse_qsl
+
+import orjson
+from attrs import fields, frozen
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope
+
+from contract import EventKind, Problem, State
+from contract.fields import parse_moment
+from receiver.domain.errors import Refusal
+from receiver.store.events import ALL, Choice
+from receiver.store.merging import SUPERSEDED
+from receiver.store.server_list import EVERYTHING, Filter, Order, Place
+from receiver.web.body_timeout import Patience
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "MAX_BATCH_BYTES",
+    "MAX_BODY_BYTES",
+    "MAX_FORM_BYTES",
+    "MAX_LIMIT",
+    "EventQuery",
+    "ListQuery",
+    "event_choice",
+    "event_query",
+    "form_fields",
+    "json_body",
+    "list_query",
+    "write_cursor",
+    "write_event_cursor",
+]
+
+Named = TypeVar("Named", bound=Enum)
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+MAX_FORM_BYTES = 16 * 1024
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+
+@frozen(kw_only=True)
+class ListQuery:
+    """
+    Which part of a list is asked for.
+
+    Attributes:
+        limit: How many at most, 1 to 1,000.
+        after: The place that the part begins after, from a cursor.
+        matching: Which servers are meant.
+        order: In which order they are listed.
+        total: Whether to count all, which costs a scan.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    after: Place | None = None
+    matching: Filter = EVERYTHING
+    order: Order = Order.SERVER_ID
+    total: bool = False
+
+
+async def json_body(scope: Scope, receive: Receive, max_bytes: int, patience: Patience) -> bytes:
+    """
+    The body of a request that says it is JSON.
+
+    Raises Refusal for another media type, too large a body, or one that takes too long
+    to arrive, and ClientDisconnect.
+    """
+    _expect(scope, "JSON", "application/json", max_bytes)
+    return await _body(receive, max_bytes, patience)
+
+
+async def form_fields(scope: Scope, receive: Receive, patience: Patience) -> dict[str, str]:
+    """
+    The fields of a form that a page has sent.
+
+    Raises what `json_body` raises, and Refusal for what no page of the receiver sends.
+    """
+    _expect(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
+    body = await _body(receive, MAX_FORM_BYTES, patience)
+    try:
+        said = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=_MOST_FIELDS,
+        )
+    except ValueError as error:
+        raise Refusal(400, "invalid_form", "The form cannot be read.") from error
+    fields = dict(said)
+    if len(fields) != len(said):
+        raise Refusal(400, "invalid_form", "A field of the form is there more than once.")
+    return fields
+
+
+async def _body(receive: Receive, max_bytes: int, patience: Patience) -> bytes:
+    body = b""
+    more = True
+    try:
+        with patience:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+                more = message.get("more_body", False)
+    except TimeoutError as error:
+        raise _too_slow(patience.seconds) from error
+    return body
+
+
+def _too_slow(seconds: float) -> Refusal:
+    return Refusal(
+        408,
+        "body_too_slow",
+        f"The body did not arrive within {seconds:g} seconds.",
+        headers={"Connection": "close"},
+    )
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(
+        413,
+        "body_too_large",
+        f"A body may have {max_bytes} bytes at most.",
+        headers={"Connection": "close"},
+    )
+
+
+def _expect(scope: Scope, what: str, media_type: str, max_bytes: int) -> None:
+    headers = dict(scope["headers"])
+    if int(headers.get(b"content-length", 0)) > max_bytes:
+        raise _too_large(max_bytes)
+    said = headers.get(b"content-type", b"").decode("latin-1")
+    if said != media_type:
+        _accept_media_type(said, what, media_type)
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            "Send the body as it is, without Content-Encoding.",
+            headers={"Accept-Encoding": "identity"},
+        )
+
+
+def _accept_media_type(text: str, what: str, wanted: str) -> None:
+    media_type = text.partition(";")[0].strip().lower()
+    if media_type != wanted:
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            f"Send {what} with Content-Type: {wanted}, not {media_type or 'nothing'}.",
+            headers={"Accept": wanted},
+        )
+
+
+@frozen(kw_only=True)
+class EventQuery:
+    """
+    Which events are asked for.
+
+    Attributes:
+        limit: How many at most, 1 to 1,000.
+        before: The number of the event that they are older than, from a cursor.
+        choice: Which events are meant.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    before: int | None = None
+    choice: Choice = ALL
+
+
+def list_query(request: Request) -> ListQuery:
+    """The query parameters of a list. Raises Refusal with everything that is wrong in them."""
+    found = _parameters(request, _LIST)
+    order = found.setdefault("order", Order.SERVER_ID)
+    written_for, found["after"] = found.pop("after", (order, None))
+    if written_for is not order:
+        problem = Problem("cursor", "is of a list in another order")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    wanted = {name: found.pop(name) for name in _FILTERS if name in found}
+    return ListQuery(**found, matching=Filter(**wanted))
+
+
+def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
+    """The query parameters of a list of events, of one server when it is given."""
+    allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
+    found = _parameters(request, allowed)
+    chosen = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
+    if server_id is not None:
+        chosen["server_id"] = server_id
+    return EventQuery(**found, choice=Choice(**chosen))
+
+
+def event_choice(request: Request) -> Choice:
+    """Which events a stream is asked for. Raises Refusal."""
+    return Choice(**_parameters(request, _STREAM))
+
+
+def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    said = request.query_params.multi_items()
+    if len(said) > _MOST_PARAMETERS:
+        problem = Problem("", f"expected at most {_MOST_PARAMETERS} parameters, got {len(said)}")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    problems = []
+    for name, text in said:
+        try:
+            _take(found, allowed, name, text)
+        except ValueError as error:
+            problems.append(Problem(name, str(error)))
+    if problems:
+        detail = "; ".join(map(str, problems))
+        raise Refusal(400, "invalid_parameter", detail, errors=problems)
+    return found
+
+
+def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, text: str) -> None:
+    if name not in allowed:
+        raise ValueError(f"is no parameter here; these are: {', '.join(allowed)}")
+    key, read = allowed[name]
+    value = read(text)
+    if key == "kinds":
+        value |= found.pop(key, frozenset())
+    if key in found:
+        raise ValueError("is there more than once")
+    found[key] = value
+
+
+def write_cursor(order: Order, after: Place) -> str:
+    """An opaque word that stands for a place in a list of servers in an order."""
+    return _word([order.value, *after])
+
+
+def write_event_cursor(before: int) -> str:
+    """An opaque word that stands for a place in a list of events."""
+    return _word([before])
+
+
+def _word(parts: list[Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
+
+
+def _unword(text: str) -> object:
+    return orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
+
+
+def _cursor(text: str) -> tuple[Order, Place]:
+    try:
+        match _unword(text):
+            case [str(word), str(after), moment]:
+                order = _one_of(Order, word)
+                if order.field == "server_id" and moment is None:
+                    return order, Place(_text(after))
+                if order.field != "server_id" and _is_number(moment):
+                    return order, Place(_text(after), moment)
+    except ValueError:
+        pass
+    raise ValueError(_NO_CURSOR)
+
+
+def _event_cursor(text: str) -> int:
+    try:
+        match _unword(text):
+            case [before] if _is_number(before) and before > 0:
+                return before
+    except ValueError:
+        pass
+    raise ValueError(_NO_CURSOR)
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number that a database can compare with one of its own."""
+    return type(value) is int and abs(value) < 2**63
+
+
+_MOST_PARAMETERS = 100
+_MOST_FIELDS = 20
+_LONGEST_SEARCH = 1000
+_LONGEST_TEXT = 4000  # bytes, of which a page of many links has many times as many
+_NO_CURSOR = "expected the next_cursor of an earlier answer"
+
+
+def _one_of(kind: type[Named], text: str) -> Named:
+    names = [each.value for each in kind]
+    if text not in names:
+        raise ValueError(f"expected one of {', '.join(names)}")
+    return kind(text)
+
+
+def _state(text: str) -> str:
+    names = [*(state.value for state in State), SUPERSEDED]
+    if text not in names:
+        raise ValueError(f"expected one of {', '.join(names)}")
+    return text
+
+
+def _since(text: str) -> datetime:
+    try:
+        return parse_moment(text)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "expected an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
+        ) from None
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+        raise ValueError(f"expected a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _text(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("expected text without a NUL")
+    return text
+
+
+def _short_text(text: str, *, at_most: int = _LONGEST_TEXT) -> str:
+    if len(text.encode()) > at_most:
+        raise ValueError(f"expected at most {at_most} bytes of text")
+    return _text(text)
+
+
+def _total(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("expected true or false")
+    return text == "true"
+
+
+_FILTERS = [field.name for field in fields(Filter)]
+
+Parameter = tuple[str, Callable[[str], Any]]
+"""What a parameter is kept as, and how it is read."""
+
+_LIST: dict[str, Parameter] = {
+    "limit": ("limit", _limit),
+    "cursor": ("after", _cursor),
+    "total": ("total", _total),
+    "sort": ("order", partial(_one_of, Order)),
+    **{name: (name, _short_text) for name in _FILTERS},
+    "state": ("state", _state),
+    "q": ("q", partial(_short_text, at_most=_LONGEST_SEARCH)),
+}
+_STREAM: dict[str, Parameter] = {
+    "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),
+    "server_id": ("server_id", _short_text),
+}
+_EVENTS: dict[str, Parameter] = {
+    "limit": ("limit", _limit),
+    "cursor": ("before", _event_cursor),
+    "since": ("since", _since),
+    **_STREAM,
+}
+_EVENTS_OF_ONE = {name: each for name, each in _EVENTS.items() if name != "server_id"}

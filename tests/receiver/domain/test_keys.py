@@ -1,0 +1,223 @@
+"""What a key is, and who has it."""
+
+import re
+import string
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from contract import InvalidMessage
+from keyring import expired, made, revoked
+from receiver.domain.keys import Key, Keyring, NewKey, Power, digest, id_of
+from servers import Clock
+
+NOW = Clock().now
+
+
+def test_key_has_a_prefix_that_secret_scanners_can_look_for() -> None:
+    key, token = made("agent")
+
+    assert re.fullmatch(r"fleetkey_[A-Za-z0-9]{10}_[A-Za-z0-9]{43}", token)
+    assert token.split("_")[1] == key.id
+
+
+def test_every_key_is_another() -> None:
+    tokens = {made("agent")[1] for _ in range(1000)}
+
+    assert 1000 == len(tokens)
+    # Each letter and digit at every place of the secret: 1,000 of 62 miss one once in 10^6.
+    assert set(string.ascii_letters + string.digits) == {token[-1] for token in tokens}
+
+
+def test_holder_of_a_key_is_found() -> None:
+    one, token = made("agent")
+    other, _ = made("viewer")
+
+    assert one is Keyring([one, other]).find(token.encode())
+
+
+@pytest.mark.parametrize("place", [0, 9, 19, 20, 40, 62])
+def test_key_that_is_wrong_in_one_place_is_no_key(place: int) -> None:
+    key, token = made("agent")
+    wrong = token[:place] + ("x" if token[place] != "x" else "y") + token[place + 1 :]
+
+    assert Keyring([key]).find(wrong.encode()) is None
+
+
+@pytest.mark.parametrize("wrong", [b"", b"fleetkey_", b"\xff" * 63, b"x" * 65_536])
+def test_what_is_no_key_at_all_is_none(wrong: bytes) -> None:
+    key, _ = made("agent")
+
+    assert Keyring([key]).find(wrong) is None
+
+
+def test_more_or_less_of_a_key_is_no_key() -> None:
+    key, token = made("agent")
+
+    assert [None] * 3 == [
+        Keyring([key]).find(each.encode()) for each in (token[:-1], token + "a", " " + token)
+    ]
+
+
+def test_digest_is_no_key() -> None:
+    """Whoever reads the database has nothing to come in with."""
+    key, _ = made("agent")
+
+    assert Keyring([key]).find(key.digest) is None
+    assert Keyring([key]).find(key.digest.hex().encode()) is None
+
+
+def test_nothing_of_the_secret_is_kept_or_shown() -> None:
+    key, token = made("agent")
+    secret = token.rpartition("_")[2]
+
+    assert digest(token) == key.digest
+    assert secret not in repr(key)
+    assert key.digest.hex() not in repr(key)
+    assert "digest" not in key.to_json(NOW)
+    assert secret not in str(key.to_json(NOW))
+
+
+def test_key_as_it_is_shown() -> None:
+    key, _ = made("agent", servers="acme_*", name="Acme")
+
+    assert {
+        "id": key.id,
+        "name": "Acme",
+        "scope": "agent",
+        "servers": "acme_*",
+        "created_at": "2026-01-31T12:00:00Z",
+        "expires_at": None,
+        "revoked_at": None,
+        "last_used_at": None,
+        "messages": 0,
+        "standing": "active",
+    } == key.to_json(NOW)
+
+
+def test_keyring_is_true_once_a_key_was_ever_made() -> None:
+    key, _ = made("agent")
+
+    assert not Keyring([])
+    assert Keyring([key])
+    assert Keyring([revoked(key)])
+
+
+@pytest.mark.parametrize(
+    ("scope", "powers"),
+    [("agent", {Power.WRITE}), ("viewer", {Power.READ}), ("admin", {*Power})],
+)
+def test_scope_says_what_a_key_is_for(scope: str, powers: set[Power]) -> None:
+    key, _ = made(scope)
+
+    assert powers == {power for power in Power if key.may(power)}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "covered", "others"),
+    [
+        ("*", ["a", "a\u2028b", "ä/ö"], []),
+        ("acme_*", ["acme_", "acme_web-1"], ["Acme_web-1", "xacme_web-1", "acme"]),
+        ("acme_web-?", ["acme_web-1"], ["acme_web-12", "acme_web-"]),
+        ("acme", ["acme"], ["acme\n", "acme_web-1", ""]),
+        ("[ab]_*", ["a_1", "b_1"], ["c_1"]),
+    ],
+)
+def test_pattern_covers_servers(pattern: str, covered: list[str], others: list[str]) -> None:
+    key, _ = made("agent", servers=pattern)
+
+    assert covered == [each for each in [*covered, *others] if key.covers(each)]
+
+
+def test_pattern_binds_no_administrator() -> None:
+    key, _ = made("admin")
+
+    assert evolve(key, servers="acme_*").covers("blue_1")
+
+
+def test_id_is_found_in_a_whole_key() -> None:
+    key, token = made("agent")
+
+    assert [key.id, key.id, "any"] == [id_of(text) for text in (token, key.id, "any")]
+
+
+def test_servers_are_handed_to_keys_that_can_write_them() -> None:
+    acme, admin, viewer = made("agent", servers="acme_*")[0], made("admin")[0], made("viewer")[0]
+
+    def why_not(key: Key, server_id: str = "acme_1") -> str | None:
+        reason = key.why_not_own(server_id, NOW)
+        return reason and reason.removeprefix(f"The key {key.id} ")
+
+    assert [None, None, None] == [why_not(acme), why_not(admin), why_not(admin, "blue_1")]
+    assert "covers only servers that match 'acme_*'." == why_not(acme, "blue_1")
+    assert "is a viewer's, which sends no messages." == why_not(viewer)
+    assert "is expired." == why_not(expired(acme))
+    assert "is revoked." == why_not(revoked(acme))
+
+
+def test_standing_is_the_worst_there_is_to_say() -> None:
+    key, _ = made("agent")
+    standings = [each.standing(NOW) for each in (key, expired(key), revoked(expired(key)))]
+
+    assert ["active", "expired", "revoked"] == standings
+
+
+def test_key_is_good_until_the_moment_that_it_expires() -> None:
+    key = evolve(made("agent")[0], expires_at=NOW)
+
+    assert not key.is_expired(NOW - timedelta(microseconds=1))
+    assert key.is_expired(NOW)
+
+
+GOOD = {"name": "Acme", "scope": "agent"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ([], "expected an object, got a list"),
+        ({}, "name: is required; scope: is required"),
+        (GOOD | {"name": " "}, 'name: expected 1 to 100 printable characters, got " "'),
+        (GOOD | {"name": "a\nb"}, 'name: expected 1 to 100 printable characters, got "a\\nb"'),
+        (GOOD | {"name": 5}, "name: expected 1 to 100 printable characters, got 5"),
+        (GOOD | {"scope": "root"}, 'scope: expected one of agent, viewer, admin, got "root"'),
+        (GOOD | {"servers": ""}, 'servers: expected 1 to 255 printable characters, got ""'),
+        (
+            GOOD | {"expires_at": "90d"},
+            'expires_at: expected an ISO 8601 time with an offset, got "90d"',
+        ),
+        (GOOD | {"expires_at": "2026-01-31T12:00:00Z"}, "expires_at: is over already"),
+        (
+            GOOD | {"scope": "viewer", "servers": "acme_*"},
+            "servers: binds agents only, not a key of viewers",
+        ),
+        (
+            GOOD | {"server": "acme_*"},
+            "server: is no field of a key; these are: name, scope, servers, expires_at",
+        ),
+    ],
+)
+def test_key_that_cannot_be_is_not_made(asked: Any, said: str) -> None:
+    with pytest.raises(InvalidMessage) as raised:
+        NewKey.of(asked, now=NOW)
+
+    assert said == str(raised.value)
+
+
+def test_long_name_is_refused() -> None:
+    with pytest.raises(InvalidMessage):
+        NewKey.of(GOOD | {"name": "a" * 101}, now=NOW)
+
+    assert "a" * 100 == NewKey.of(GOOD | {"name": "a" * 100}, now=NOW).name
+
+
+def test_key_is_made_as_it_was_asked_for() -> None:
+    asked = GOOD | {"servers": "acme_*", "expires_at": "2026-05-01T12:00:00Z"}
+
+    key, token = NewKey.of(asked, now=NOW).issue(now=NOW)
+
+    assert isinstance(key, Key)
+    assert ("acme_*", NOW + timedelta(days=90)) == (key.servers, key.expires_at)
+    assert key is Keyring([key]).find(token.encode())

@@ -1,0 +1,163 @@
+"""How much is too much, by a clock that a test moves."""
+
+from collections.abc import Callable
+
+import pytest
+
+from receiver.domain.errors import Refusal
+from receiver.domain.rate_limits import Limits
+
+
+class Seconds:
+    """A clock that goes on only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def limits(seconds: Seconds) -> Limits:
+    return Limits(messages=10, changes=5, failures=3, clock=seconds)
+
+
+def said(answer: Callable[[], object]) -> tuple[str, str | None]:
+    with pytest.raises(Refusal) as raised:
+        answer()
+    return raised.value.code, raised.value.headers.get("Retry-After")
+
+
+def test_what_is_spent_is_not_left(limits: Limits) -> None:
+    limits.spend("a", 3)
+    limits.spend("a", 4)
+
+    assert [3, 10] == [limits.left("a"), limits.left("b")]
+
+
+def test_window_ends(limits: Limits, seconds: Seconds) -> None:
+    limits.spend("a", 10)
+    seconds.now += 59.9
+    before = limits.left("a")
+    seconds.now += 0.2
+
+    assert [0, 10] == [before, limits.left("a")]
+
+
+def test_whoever_exceeds_is_refused_until_the_window_ends(limits: Limits, seconds: Seconds) -> None:
+    """Also what would still fit: it was asked for, and costs as much to read."""
+    limits.spend("a", 8)
+    limits.check("a")
+
+    refusal = limits.exceeded("a", 3)
+
+    assert (429, "too_many_messages", "60") == (
+        refusal.status,
+        refusal.code,
+        refusal.headers["Retry-After"],
+    )
+    seconds.now += 20.5
+    assert ("too_many_messages", "40") == said(lambda: limits.check("a"))
+    limits.check("b")
+    seconds.now += 40
+    limits.check("a")
+
+
+def test_batch_that_no_window_holds_is_told_so(limits: Limits) -> None:
+    refusal = limits.exceeded("a", 11)
+
+    assert (413, "batch_too_large") == (refusal.status, refusal.code)
+    assert "This key may send 10 messages in 60 seconds. Send fewer at a time." == str(refusal)
+    assert "too_many_messages" == said(lambda: limits.check("a"))[0]
+
+
+def test_what_others_let_through_counts_here_but_is_not_told_again(limits: Limits) -> None:
+    limits.spent_elsewhere("a", 4)
+    limits.spend("a", 1)
+
+    assert 5 == limits.left("a")
+    assert [{"a": 1}, {}] == [dict(limits.take_spent()), dict(limits.take_spent())]
+
+
+def test_others_are_told_soon_of_whoever_sends_much(limits: Limits) -> None:
+    limits.spend("a", 1)
+    little = limits.is_much_spent()
+    limits.spend("a", 1)
+
+    assert [False, True] == [little, limits.is_much_spent()]
+
+
+def test_changes_have_a_limit_of_their_own(limits: Limits, seconds: Seconds) -> None:
+    limits.spend("a", 10)
+    limits.spend_changes("a", 4)
+    first = limits.changes_left("a")
+    limits.spend_changes("a", 4)
+    seconds.now += 3599
+
+    assert [1, 0, 5] == [first, limits.changes_left("a"), limits.changes_left("b")]
+    seconds.now += 2
+    assert 5 == limits.changes_left("a")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_one"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:0:0:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("", "", True),
+        ("unix", "unix", True),
+    ],
+)
+def test_failures_count_by_address_or_network(
+    one: str,
+    other: str,
+    are_one: bool,  # noqa: FBT001 - a parameter of the test
+    limits: Limits,
+) -> None:
+    for _ in range(3):
+        assert limits.failed(one) is None
+
+    refusal = limits.failed(other)
+
+    assert are_one == (refusal is not None)
+
+
+def test_failures_of_many_addresses_cost_a_bounded_memory(limits: Limits) -> None:
+    """And who has failed most recently is not forgotten for others."""
+    for n in range(12_000):
+        limits.failed(f"2001:db8:{n // 65536:x}:{n % 65536:x}::1")
+    for _ in range(3):
+        limits.failed("192.0.2.1")
+
+    assert limits.failed("192.0.2.1") is not None
+    kept = limits._of_addresses.storage._counters  # type: ignore[attr-defined] # noqa: SLF001 - how much is kept
+    assert 10_000 == len(kept)
+
+
+def test_many_failures_leave_the_keys_alone(limits: Limits) -> None:
+    limits.spend("a", 10)
+    for n in range(12_000):
+        limits.failed(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}")
+
+    assert 0 == limits.left("a")
+
+
+def test_storage_does_all_that_the_library_asks_of_one(limits: Limits) -> None:
+    storage = limits._of_keys.storage  # noqa: SLF001 - what the library calls
+    limits.spend("a", 3)
+    limits.spend("b", 3)
+
+    assert storage.check()
+    assert issubclass(storage.base_exceptions, ValueError)  # type: ignore[arg-type] # one, not many
+    limits._of_keys.clear(limits._messages, "a")  # noqa: SLF001 - as above
+    assert [10, 7] == [limits.left("a"), limits.left("b")]
+    storage.reset()
+    assert 10 == limits.left("b")

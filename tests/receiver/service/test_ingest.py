@@ -1,0 +1,100 @@
+"""From what was posted to what became of it."""
+
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+
+import httpx
+import pytest
+
+import messages
+from contract import Heartbeat, InvalidMessage, MalformedJSON, loads
+from keyring import made
+from receiver.app import create_app
+from receiver.domain.errors import Refusal
+from receiver.domain.rate_limits import Limits
+from receiver.service.decoding import Reader
+from receiver.service.ingest import Submission, take_in
+from receiver.store.merging import Incoming
+from servers import Clock, serve
+from watched import endless
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+class Large:
+    """Something that is in use while a body is read."""
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is not let go of at once stays."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_refused_body_keeps_nothing_that_was_used_to_read_it(no_collector: None) -> None:
+    kept = []
+
+    def read(_: bytes) -> list[Heartbeat]:
+        large = Large()
+        kept.append(weakref.ref(large))
+        return [loads(b"[1,]", Heartbeat)]
+
+    (outcome,) = take_in(lambda _: [], endless(), [Submission(b"", read, NOON)])
+
+    assert isinstance(outcome, MalformedJSON)
+    assert [None] == [reference() for reference in kept]
+
+
+@pytest.mark.parametrize("item", [b"0", b'{"x": 1e999}', b'{"server_id": "\\u0000"}'])
+def test_a_refused_item_keeps_nothing_that_was_used_to_read_it(item: bytes) -> None:
+    (error,) = Reader(Heartbeat).read_list(b"[%b]" % item, at_most=1, longest=65536)
+
+    assert isinstance(error, InvalidMessage)
+    assert (None, None, None) == (error.__traceback__, error.__cause__, error.__context__)
+
+
+def test_an_item_that_cannot_be_read_refuses_itself_only(receiver: httpx.Client) -> None:
+    beat = b'{"server_id": "a"}, {"server_id": "b", "port": 0, "of_another_version": 1e999}'
+
+    answer = receiver.post(
+        "/heartbeats", content=b"[%b]" % beat, headers={"Content-Type": "application/json"}
+    ).json()
+
+    assert (1, 1) == (answer["accepted"], answer["rejected"])
+    assert "not valid JSON" in answer["results"][1]["errors"][0]["message"]
+
+
+def test_an_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
+    counts = []
+    for _ in range(3):
+        with serve(app) as receiver:
+            answer = receiver.post("/heartbeat", json=messages.slim())
+            counts.append(answer.json()["heartbeat_count"])
+
+    assert [1, 2, 3] == counts
+
+
+def test_a_crowd_is_held_to_the_limit_of_its_key() -> None:
+    """What comes first is let through, and what is too much is not."""
+    key, _ = made("agent")
+    limits = Limits(messages=2, changes=100, failures=100)
+    written: list[Incoming] = []
+
+    def apply(incoming: Sequence[Incoming]) -> list[Refusal]:
+        written.extend(incoming)
+        return [Refusal(403, "any", "whatever it is") for _ in incoming]
+
+    def read(body: bytes) -> list[Heartbeat]:
+        return [Heartbeat(server_id=body.decode())]
+
+    crowd = [Submission(name, read, NOON, key) for name in (b"a", b"b", b"c")]
+    *_, last = take_in(apply, limits, crowd)
+
+    assert ["a", "b"] == [each.message.server_id for each in written]
+    assert isinstance(last, Refusal)
+    assert "too_many_messages" == last.code

@@ -1,0 +1,339 @@
+"""Stores that are not alone in a PostgreSQL lose nothing, double nothing and wait for nobody."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from threading import Barrier
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from contract import Heartbeat
+from receiver.domain.errors import StoreUnavailable
+from receiver.store.merging import Applied, Incoming
+from receiver.store.server_list import EVERYTHING, Filter
+from receiver.store.sql_store import SqlStore
+from servers import wait_until
+from watched import hear
+
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+PATIENCE_SECONDS = 20
+
+LOCK = "SELECT 1 FROM servers WHERE server_id = %s FOR UPDATE"
+INSERT = """
+    INSERT INTO servers (server_id, hostname, first_seen, last_seen, heartbeat_count, revision)
+    VALUES (%s, 'other', 0, 0, 1, 0)
+"""
+UNLUCKY = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('tries') <= {failures} THEN
+                RAISE 'bad luck' USING ERRCODE = 'serialization_failure';
+            END IF;
+            RETURN NEW;
+        END $$;
+    CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON servers FOR EACH ROW EXECUTE FUNCTION fail()
+"""
+
+
+@pytest.fixture
+def stores(postgresql_url: str) -> Iterator[list[SqlStore]]:
+    """Those of two receivers."""
+    stores = [SqlStore(make_url(postgresql_url)) for _ in range(2)]
+    yield stores
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(stores: list[SqlStore]) -> SqlStore:
+    return stores[0]
+
+
+@pytest.fixture
+def other(store: SqlStore, postgresql_url: str) -> Iterator[psycopg.Connection]:
+    """Somebody else at the same tables, in a transaction."""
+    with psycopg.connect(postgresql_url.replace("+psycopg", "")) as other:
+        yield other
+
+
+@pytest.fixture
+def watcher(store: SqlStore, postgresql_url: str) -> Iterator[psycopg.Connection]:
+    """Looks on, and holds nothing."""
+    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as watcher:
+        yield watcher
+
+
+def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
+    return [Incoming(Heartbeat(server_id=each, hostname=hostname), MOMENT) for each in ids]
+
+
+def counts(store: SqlStore) -> dict[str, int]:
+    kept = store.page(EVERYTHING, after=None, limit=10_000)
+    return {record.server_id: record.heartbeat_count for record in kept}
+
+
+def number(connection: psycopg.Connection, query: str) -> int:
+    """The one value that a query finds."""
+    ((value,),) = connection.execute(query.encode()).fetchall()
+    return int(value)
+
+
+def somebody_waits(watcher: psycopg.Connection) -> bool:
+    return (
+        number(
+            watcher,
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()",
+        )
+        > 0
+    )
+
+
+def at_once(*jobs: Callable[[], object]) -> None:
+    """Do all of it at the same time."""
+    barrier = Barrier(len(jobs))
+
+    def do(job: Callable[[], object]) -> None:
+        barrier.wait(PATIENCE_SECONDS)
+        job()
+
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        assert len(jobs) == len([*threads.map(do, jobs)])
+
+
+# Many writers
+
+
+def test_every_heartbeat_counts_once_however_many_write(stores: list[SqlStore]) -> None:
+    ids = [f"s{n}" for n in range(6)]
+    heard: Counter[str] = Counter()
+
+    def phone_home(store: SqlStore, seed: int) -> Callable[[], object]:
+        choose = random.Random(seed)
+        batches = [choose.choices(ids, k=choose.randint(1, 9)) for _ in range(80)]
+        for batch in batches:
+            heard.update(batch)
+        return lambda: [store.apply(beats(*batch)) for batch in batches]
+
+    at_once(*(phone_home(store, seed) for seed, store in enumerate(stores * 3)))
+
+    assert heard == counts(stores[0])
+    assert heard.total() > 2000
+
+
+def test_new_server_heard_by_two_stores_at_once_is_one_record(stores: list[SqlStore]) -> None:
+    created: list[str] = []
+
+    def discover(store: SqlStore, ids: list[str]) -> Callable[[], None]:
+        def hear() -> None:
+            applied = [each for each in store.apply(beats(*ids)) if isinstance(each, Applied)]
+            created.extend(each.record.server_id for each in applied if each.created)
+
+        return hear
+
+    for n in range(40):
+        ids = [f"new-{n}-{m}" for m in range(3)]
+        at_once(discover(stores[0], ids), discover(stores[1], ids[::-1]))
+
+    assert sorted(counts(stores[0])) == sorted(created)
+    assert {2} == {*counts(stores[0]).values()}
+    assert 120 == len(created)
+
+
+def test_batches_in_opposite_order_wait_for_each_other(stores: list[SqlStore]) -> None:
+    ids = [f"s{n}" for n in range(50)]
+
+    def change(store: SqlStore, name: str, order: list[str]) -> Callable[[], object]:
+        """Alternately the whole description and a sign of life."""
+        full = [
+            Incoming(Heartbeat(server_id=s, hostname=name, capabilities=(name, "both")), MOMENT)
+            for s in order
+        ]
+        return lambda: [store.apply(b) for _ in range(15) for b in (full, beats(*order))]
+
+    at_once(change(stores[0], "up", ids), change(stores[1], "down", ids[::-1]))
+
+    assert dict.fromkeys(ids, 60) == counts(stores[0])
+    assert 50 == stores[0].count(Filter(capability="both"))
+    assert 50 == stores[0].count(Filter(capability="up")) + stores[0].count(
+        Filter(capability="down")
+    )
+
+
+def test_server_that_is_deleted_and_heard_at_once_is_whole_or_gone(
+    stores: list[SqlStore],
+) -> None:
+    beat = Incoming(Heartbeat(server_id="a", capabilities=("search",)), MOMENT)
+
+    at_once(
+        lambda: [stores[0].apply([beat]) for _ in range(100)],
+        lambda: [stores[1].delete("a", MOMENT) for _ in range(100)],
+        lambda: [stores[1].apply(beats("a")) for _ in range(100)],
+    )
+
+    stores[0].apply([beat])
+    assert 1 == stores[1].count(Filter(capability="search"))
+    assert stores[1].delete("a", MOMENT)
+    assert 0 == stores[1].count(Filter(capability="search"))
+
+
+def test_stores_may_be_opened_on_one_new_database_at_once(postgresql_url: str) -> None:
+    stores: list[SqlStore] = []
+
+    at_once(*[lambda: stores.append(SqlStore(make_url(postgresql_url)))] * 4)
+    for store in stores:
+        store.apply(beats("a"))
+
+    assert {"a": 4} == counts(stores[0])
+    for store in stores:
+        store.close()
+
+
+# Somebody who holds a row
+
+
+def test_row_that_is_held_too_long_is_not_waited_for(
+    store: SqlStore, other: psycopg.Connection
+) -> None:
+    store.apply(beats("a", "b"))
+    other.execute(LOCK, ["b"])
+    begun = time.monotonic()
+
+    with pytest.raises(StoreUnavailable):
+        store.apply(beats("a", "b"))
+
+    assert 1.5 < time.monotonic() - begun < 4
+    assert {"a": 1, "b": 1} == counts(store)
+    other.rollback()
+    store.apply(beats("a", "b"))
+    assert {"a": 2, "b": 2} == counts(store)
+
+
+def test_row_that_is_held_is_not_deleted(store: SqlStore, other: psycopg.Connection) -> None:
+    store.apply(beats("a"))
+    other.execute(LOCK, ["a"])
+
+    with pytest.raises(StoreUnavailable):
+        store.delete("a", MOMENT)
+
+    other.rollback()
+    assert {"a": 1} == counts(store)
+
+
+def test_row_that_is_held_can_be_read(store: SqlStore, other: psycopg.Connection) -> None:
+    store.apply(beats("a"))
+    other.execute(LOCK, ["a"])
+
+    assert {"a": 1} == counts(store)
+    assert [store.get("a")] == store.page(EVERYTHING, after=None, limit=1)
+
+
+def test_table_that_is_held_too_long_is_not_waited_for(
+    store: SqlStore, other: psycopg.Connection
+) -> None:
+    other.execute("LOCK TABLE servers")
+
+    with pytest.raises(StoreUnavailable):
+        store.get("a")
+
+
+def test_row_that_is_let_go_in_time_is_waited_for(
+    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+) -> None:
+    store.apply(beats("a"))
+    other.execute(LOCK, ["a"])
+
+    with ThreadPoolExecutor(1) as thread:
+        applying = thread.submit(hear, store, beats("a"))
+        wait_until(lambda: somebody_waits(watcher))
+        other.execute("UPDATE servers SET hostname = 'other', revision = revision + 1")
+        other.commit()
+        (applied,) = applying.result(PATIENCE_SECONDS)
+
+    assert ("other", 2) == (applied.record.hostname, applied.record.heartbeat_count)
+
+
+def test_row_that_somebody_makes_meanwhile_is_merged_into(
+    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+) -> None:
+    other.execute(INSERT, ["b"])
+
+    with ThreadPoolExecutor(1) as thread:
+        applying = thread.submit(hear, store, beats("a", "b"))
+        wait_until(lambda: somebody_waits(watcher))
+        other.commit()
+        a, b = applying.result(PATIENCE_SECONDS)
+
+    assert (True, None, 1) == (a.created, a.record.hostname, a.record.heartbeat_count)
+    assert (False, "other", 2) == (b.created, b.record.hostname, b.record.heartbeat_count)
+
+
+def test_row_that_somebody_deletes_meanwhile_is_made_anew(
+    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+) -> None:
+    store.apply(beats("a", hostname="old"))
+    other.execute("DELETE FROM facets")
+    other.execute("DELETE FROM servers")
+
+    with ThreadPoolExecutor(1) as thread:
+        applying = thread.submit(hear, store, beats("a"))
+        wait_until(lambda: somebody_waits(watcher))
+        other.commit()
+        (applied,) = applying.result(PATIENCE_SECONDS)
+
+    assert (True, None, 1) == (
+        applied.created,
+        applied.record.hostname,
+        applied.record.heartbeat_count,
+    )
+
+
+# Bad luck
+
+
+def test_deadlock_is_survived(
+    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+) -> None:
+    store.apply(beats("a", "b"))
+    # Whoever looks for a deadlock finds it and gives way: the store, after a second.
+    other.execute("SET deadlock_timeout = '60s'")
+    other.execute(LOCK, ["b"])
+
+    with ThreadPoolExecutor(1) as thread:
+        applying = thread.submit(hear, store, beats("a", "b"))
+        wait_until(lambda: somebody_waits(watcher))
+        other.execute(LOCK, ["a"])
+        other.rollback()
+        applying.result(PATIENCE_SECONDS)
+
+    assert {"a": 2, "b": 2} == counts(store)
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    wait_until(lambda: number(watcher, deadlocks) == 1)
+
+
+def test_serialization_failure_is_tried_again(store: SqlStore, watcher: psycopg.Connection) -> None:
+    store.apply(beats("a"))
+    watcher.execute(UNLUCKY.format(failures=2).encode())
+
+    store.apply(beats("a", "b"))
+
+    assert {"a": 2, "b": 1} == counts(store)
+    assert number(watcher, "SELECT last_value FROM tries") > 2
+
+
+def test_serialization_failure_without_end_changes_nothing(
+    store: SqlStore, watcher: psycopg.Connection
+) -> None:
+    store.apply(beats("a"))
+    watcher.execute(UNLUCKY.format(failures=1000).encode())
+
+    with pytest.raises(StoreUnavailable):
+        store.apply(beats("a", "b"))
+
+    assert {"a": 1} == counts(store)

@@ -1,0 +1,90 @@
+"""A hundred thousand servers cost an operator no time."""
+
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timezone
+
+import httpx
+import pytest
+from sqlalchemy import make_url, text
+
+from contract import Heartbeat
+from receiver.app import create_app
+from receiver.store.merging import Incoming
+from receiver.store.sql_store import SqlStore
+from servers import Clock, serve
+
+SERVERS = 100_000
+# To be watched by the measurement of coverage costs as much again.
+PAGE_SECONDS = 0.1 if sys.gettrace() is None else 0.25
+
+# The server `a` again and again, under another id.
+COPY = """
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {n})
+INSERT INTO {table} ({columns})
+SELECT {values} FROM {table}, numbers WHERE server_id = 'a'
+"""
+
+
+@pytest.fixture
+def large_fleet(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    store = SqlStore(make_url(sqlite_url))
+    beat = Heartbeat(
+        server_id="a",
+        hostname="web",
+        database="acme",
+        odoo_stage="production",
+        capabilities=tuple(f"tool_{n}" for n in range(12)),
+        heartbeat_interval_seconds=3600.0,
+    )
+    store.apply([Incoming(beat, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))])
+    with store.connection() as connection:
+        for table in ("servers", "facets"):
+            names = [
+                name for _, name, *_ in connection.execute(text(f"PRAGMA table_info({table})"))
+            ]
+            values = ["'s' || n" if name == "server_id" else f'"{name}"' for name in names]
+            columns = ", ".join(f'"{name}"' for name in names)
+            statement = COPY.format(
+                n=SERVERS, table=table, columns=columns, values=", ".join(values)
+            )
+            connection.execute(text(statement))
+        connection.commit()
+    store.close()
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
+    with serve(app) as receiver:
+        receiver.timeout = httpx.Timeout(60)
+        yield receiver
+
+
+def test_pages_come_at_once(large_fleet: httpx.Client) -> None:
+    paths = ["/", "/?state=up", "/?sort=-first_seen", "/server/s77"]
+    seconds = {path: min(how_long(large_fleet, path) for _ in range(5)) for path in paths}
+
+    assert f"{SERVERS + 1:,}" in large_fleet.get("/").text.replace("\N{NARROW NO-BREAK SPACE}", ",")
+    assert {} == {path: took for path, took in seconds.items() if took > PAGE_SECONDS}
+
+
+def test_that_nobody_is_alive_is_known_at_once(large_fleet: httpx.Client, sqlite_url: str) -> None:
+    # A receiver that has just started writes down for each server when its silence begins.
+    with closing(sqlite3.connect(str(make_url(sqlite_url).database), timeout=60)) as database:
+        database.execute("UPDATE facets SET value = 'down' WHERE name = 'state'")
+        database.execute("UPDATE servers SET state = 'down'")
+        database.commit()
+
+    seconds = min(how_long(large_fleet, "/sd/prometheus") for _ in range(5))
+
+    assert [] == large_fleet.get("/sd/prometheus").json()
+    assert seconds < PAGE_SECONDS
+
+
+def how_long(receiver: httpx.Client, path: str) -> float:
+    """Seconds of a core, for the receiver and the client: others may use the machine too."""
+    begun = time.process_time()
+    answer = receiver.get(path)
+    took = time.process_time() - begun
+    assert 200 == answer.status_code
+    return took

@@ -1,0 +1,410 @@
+"""Whatever becomes of the way to PostgreSQL, a store says what is so, and nothing counts twice."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime, timezone
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from contract import Heartbeat
+from postgres import Postgres
+from proxy import Link, Once, Proxy, hang_up
+from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
+from receiver.store.merging import Incoming
+from receiver.store.server_list import EVERYTHING
+from receiver.store.sql_store import SqlStore
+from servers import wait_until
+from watched import hear
+
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+COMMIT = b"COMMIT\0"  # as it is asked for, and as it is confirmed
+
+TERMINATE = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture
+def proxy(postgres: Postgres) -> Iterator[Proxy]:
+    proxy = Proxy(postgres)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def store(postgres: Postgres, postgresql_url: str, proxy: Proxy) -> Iterator[SqlStore]:
+    """It has heard of a server, and has a connection through the proxy."""
+    url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
+    store = SqlStore(make_url(url))
+    store.apply(beats("a"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def truth(store: SqlStore, postgresql_url: str) -> Iterator[SqlStore]:
+    """A look at the database that no proxy disturbs."""
+    truth = SqlStore(make_url(postgresql_url))
+    yield truth
+    truth.close()
+
+
+@pytest.fixture
+def direct(postgresql_url: str) -> Iterator[SqlStore]:
+    """A store without a proxy."""
+    direct = SqlStore(make_url(postgresql_url))
+    yield direct
+    direct.close()
+
+
+def beats(*ids: str) -> list[Incoming]:
+    return [Incoming(Heartbeat(server_id=each), MOMENT) for each in ids]
+
+
+def counts(store: SqlStore) -> dict[str, int]:
+    kept = store.page(EVERYTHING, after=None, limit=1000)
+    return {record.server_id: record.heartbeat_count for record in kept}
+
+
+# The connection is cut
+
+
+def test_commit_that_does_not_arrive_is_done_again(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    proxy.request_passes = cut = Once(COMMIT)
+
+    (a, b) = hear(store, beats("a", "b"))
+
+    assert cut.happened
+    assert (2, 1) == (a.record.heartbeat_count, b.record.heartbeat_count)
+    assert {"a": 2, "b": 1} == counts(truth)
+
+
+def test_commit_whose_answer_is_lost_is_not_done_again(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    proxy.answer_passes = cut = Once(COMMIT)
+
+    (a, b) = hear(store, beats("a", "b"))
+
+    assert cut.happened
+    assert (2, 1) == (a.record.heartbeat_count, b.record.heartbeat_count)
+    assert {"a": 2, "b": 1} == counts(truth)
+    store.apply(beats("a", "b"))
+    assert {"a": 3, "b": 2} == counts(truth)
+
+
+@pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
+def test_delete_whose_commit_is_cut_tells_what_it_did(
+    store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
+) -> None:
+    cut = Once(COMMIT)
+    setattr(proxy, way, cut)
+
+    assert store.delete("a", MOMENT)
+    assert cut.happened
+    assert {} == counts(truth)
+
+
+def test_commit_that_arrives_after_its_connection_is_cut_counts_once(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    """The store asks what became of it before the server has heard of the end."""
+    late = threading.Event()
+
+    def hold_back(link: Link, data: bytes) -> bool:
+        if COMMIT in data and not late.is_set():
+            late.set()
+            hang_up(link.client)
+            wait_until(lambda: somebody_waits(truth))
+        return True
+
+    proxy.request_passes = hold_back
+
+    (a,) = hear(store, beats("a"))
+
+    assert late.is_set()
+    assert 2 == a.record.heartbeat_count
+    assert {"a": 2} == counts(truth)
+
+
+def somebody_waits(store: SqlStore) -> bool:
+    with store.connection() as connection:
+        waiting = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return bool(waiting.scalar_one())
+
+
+@pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
+def test_connection_may_be_cut_at_any_moment(
+    store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
+) -> None:
+    """At the first piece of what is said, at the second, and so on to the last."""
+    for n in range(1, 100):
+        cut = Once(pieces=n)
+        setattr(proxy, way, cut)
+
+        store.apply([*beats("a", f"new-{n}"), *beats("a")])
+
+        assert {"a": 1 + 2 * n} | {f"new-{m}": 1 for m in range(1, n + 1)} == counts(truth)
+        if not cut.happened:
+            break
+    else:
+        pytest.fail("a batch has no end")
+    assert n > 4
+
+
+def test_connection_that_went_stale_is_not_noticed(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    assert {"a": 1} == counts(store)
+    proxy.cut_all()
+    store.apply(beats("a"))
+    proxy.cut_all()
+    assert {"a": 2} == counts(store)
+    proxy.cut_all()
+    assert store.delete("a", MOMENT)
+
+    assert {} == counts(truth)
+
+
+# Nobody answers
+
+
+@pytest.mark.parametrize(
+    ("way", "kept"), [("request_passes", {"a": 1}), ("answer_passes", {"a": 2})]
+)
+def test_commit_of_which_nothing_can_be_learnt_is_told_as_such(
+    store: SqlStore, truth: SqlStore, proxy: Proxy, way: str, kept: dict[str, int]
+) -> None:
+    cut = Once(COMMIT)
+
+    def cut_and_refuse(link: Link, data: bytes) -> bool:
+        passes = cut(link, data)
+        if not passes:
+            proxy.refuse()
+        return passes
+
+    setattr(proxy, way, cut_and_refuse)
+    begun = time.monotonic()
+
+    with pytest.raises(OutcomeUnknown):
+        store.apply(beats("a"))
+
+    assert time.monotonic() - begun < 4
+    proxy.listen()
+    assert kept == counts(truth)
+    (a,) = hear(store, beats("a"))
+    assert kept["a"] + 1 == a.record.heartbeat_count == counts(truth)["a"]
+
+
+def test_commit_that_hangs_is_told_as_such(store: SqlStore, truth: SqlStore, proxy: Proxy) -> None:
+    hanging, enough = threading.Event(), threading.Event()
+
+    def hold_back(link: Link, data: bytes) -> bool:
+        if COMMIT in data and not hanging.is_set():
+            hanging.set()
+            hang_up(link.client)
+            assert enough.wait(20)
+        return True
+
+    proxy.request_passes = hold_back
+    begun = time.monotonic()
+
+    with pytest.raises(OutcomeUnknown):
+        store.apply(beats("a"))
+
+    assert time.monotonic() - begun < 4.5
+    enough.set()
+    wait_until(lambda: counts(truth) == {"a": 2})
+    store.apply(beats("a"))
+    assert {"a": 3} == counts(truth)
+
+
+def test_database_that_is_away_is_told_at_once(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    proxy.refuse()
+    proxy.cut_all()
+    begun = time.monotonic()
+
+    with pytest.raises(StoreUnavailable) as raised:
+        store.apply(beats("a"))
+
+    assert time.monotonic() - begun < 0.8
+    assert StoreUnavailable is raised.type
+    assert {"a": 1} == counts(truth)
+
+
+def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Proxy) -> None:
+    proxy.refuse()
+    proxy.cut_all()
+    for _ in range(20):  # more than it keeps connections
+        with pytest.raises(StoreUnavailable):
+            store.apply(beats("a"))
+        with pytest.raises(StoreUnavailable):
+            store.get("a")
+    proxy.listen()
+
+    store.apply(beats("a"))
+
+    assert {"a": 2} == counts(store)
+
+
+def test_nothing_is_read_from_a_database_that_is_away(store: SqlStore, proxy: Proxy) -> None:
+    assert {"a": 1} == counts(store)
+    proxy.refuse()
+    proxy.cut_all()
+
+    for ask in (
+        lambda: store.get("a"),
+        lambda: store.page(EVERYTHING, after=None, limit=1),
+        lambda: store.count(EVERYTHING),
+        lambda: store.delete("a", MOMENT),
+    ):
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            ask()
+        assert time.monotonic() - begun < 0.8
+
+
+def test_database_that_says_nothing_is_not_waited_for(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    """It takes connections, and no more."""
+    enough = threading.Event()
+    proxy.cut_all()
+    proxy.request_passes = lambda _, __: not enough.wait(20)
+    begun = time.monotonic()
+
+    with pytest.raises(StoreUnavailable):
+        store.apply(beats("a"))
+
+    assert time.monotonic() - begun < 4.5
+    enough.set()
+    assert {"a": 1} == counts(truth)
+
+
+def test_store_is_not_opened_while_the_database_is_away(
+    postgres: Postgres, postgresql_url: str, proxy: Proxy
+) -> None:
+    proxy.refuse()
+
+    with pytest.raises(StoreUnavailable):
+        SqlStore(make_url(postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))))
+
+
+# PostgreSQL itself goes
+
+
+def test_connections_that_the_server_ended_are_not_noticed(
+    direct: SqlStore, postgres: Postgres, postgresql_url: str
+) -> None:
+    direct.apply(beats("a"))
+    assert {"a": 1} == counts(direct)
+    terminate(postgresql_url)
+    direct.apply(beats("a"))
+    terminate(postgresql_url)
+    assert {"a": 2} == counts(direct)
+
+
+def terminate(url: str) -> None:
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as administrator:
+        administrator.execute(TERMINATE)
+
+
+def test_store_outlives_the_server(direct: SqlStore, postgres: Postgres) -> None:
+    direct.apply(beats("a"))
+    postgres.stop()
+    try:
+        with pytest.raises(StoreUnavailable):
+            direct.apply(beats("a"))
+        with pytest.raises(StoreUnavailable):
+            direct.get("a")
+    finally:
+        postgres.start()
+
+    direct.apply(beats("a"))
+
+    assert {"a": 2} == counts(direct)
+
+
+class Witnesses:
+    """
+    Phone home until it is enough, and note what they are told.
+
+    Attributes:
+        told: How many heartbeats were `applied`, `refused`, or of `unknown` outcome.
+    """
+
+    def __init__(self) -> None:
+        self.told = Counter[str]()
+        self.enough = threading.Event()
+
+    def wait_for_more(self) -> None:
+        """Until some more heartbeats were applied, at a moment that nobody can foresee."""
+        before = self.told["applied"]
+        wait_until(lambda: self.told["applied"] > before)
+
+    def phone_home(self, store: SqlStore) -> None:
+        while not self.enough.is_set():
+            try:
+                store.apply(beats("a"))
+            except OutcomeUnknown:
+                self.told["unknown"] += 1
+            except StoreUnavailable:
+                self.told["refused"] += 1
+            else:
+                self.told["applied"] += 1
+
+
+@contextmanager
+def witnesses_of(url: str) -> Iterator[Witnesses]:
+    witnesses = Witnesses()
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(SqlStore(make_url(url)))) for _ in range(2)]
+        threads = stack.enter_context(ThreadPoolExecutor(len(stores)))
+        stack.callback(witnesses.enough.set)
+        done = [threads.submit(witnesses.phone_home, store) for store in stores]
+        yield witnesses
+        witnesses.enough.set()
+        for each in done:
+            each.result()
+
+
+def test_every_answer_is_true_while_connections_are_ended_all_the_time(
+    direct: SqlStore, postgresql_url: str
+) -> None:
+    with witnesses_of(postgresql_url) as witnesses:
+        for _ in range(60):
+            witnesses.wait_for_more()
+            terminate(postgresql_url)
+
+    assert {"a": witnesses.told["applied"]} == counts(direct)
+    assert 0 == witnesses.told["unknown"]
+
+
+def test_every_answer_is_true_while_the_server_stops_and_starts(
+    direct: SqlStore, postgres: Postgres, postgresql_url: str
+) -> None:
+    with witnesses_of(postgresql_url) as witnesses:
+        for _ in range(3):
+            witnesses.wait_for_more()
+            postgres.stop()
+            postgres.start()
+        witnesses.wait_for_more()
+
+    counted = counts(direct)["a"]
+    assert witnesses.told["applied"] <= counted
+    assert counted <= witnesses.told["applied"] + witnesses.told["unknown"]
+    assert witnesses.told["refused"] > 0

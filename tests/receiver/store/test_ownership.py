@@ -1,0 +1,418 @@
+"""Whose servers are whose, on every database."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from attrs import evolve
+from sqlalchemy import make_url
+
+from contract import Event, EventKind, Heartbeat, Registration
+from keyring import made
+from receiver.domain.errors import Refusal, StoreUnavailable
+from receiver.domain.keys import Key
+from receiver.domain.rate_limits import Limits
+from receiver.store.events import Choice
+from receiver.store.merging import Applied, Incoming
+from receiver.store.ownership import Refused
+from receiver.store.sql_store import SqlStore
+from servers import Clock
+from watched import Watched
+
+NOW = Clock().now
+
+
+@pytest.fixture
+def acme(store: SqlStore) -> Key:
+    return issued(store, "agent", servers="acme_*", name="acme")
+
+
+@pytest.fixture
+def every(store: SqlStore) -> Key:
+    """The key of an agent that may write every server that is nobody else's."""
+    return issued(store, "agent", name="every")
+
+
+@pytest.fixture
+def admin(store: SqlStore) -> Key:
+    return issued(store, "admin")
+
+
+def issued(store: SqlStore, scope: str, *, servers: str = "*", name: str | None = None) -> Key:
+    key, _ = made(scope, servers=servers, name=name)
+    store.add_key(key)
+    return key
+
+
+def beat(store: SqlStore, key: Key | None, *ids: str, **said: Any) -> list[str]:
+    """What became of a heartbeat of each: `ok`, or the code of the refusal."""
+    incoming = [Incoming(Heartbeat(server_id=each, **said), NOW, key) for each in ids]
+    return [code(each) for each in store.apply(incoming)]
+
+
+def code(outcome: Applied | Refusal) -> str:
+    return "ok" if isinstance(outcome, Applied) else outcome.code
+
+
+def refusals(store: SqlStore) -> list[tuple[str | None, str]]:
+    """Whom the timeline tells of: which server, by the key of what name."""
+    kinds = frozenset({EventKind.REFUSED_WRITE})
+    found = store.events_after(0, Choice(kinds=kinds), limit=1000)
+    return [(each.event.server_id, each.event.details["name"]) for each in found]
+
+
+def test_server_belongs_to_the_key_that_first_brought_it(
+    store: SqlStore, acme: Key, every: Key
+) -> None:
+    assert ["ok"] == beat(store, acme, "acme_1")
+    assert ["server_of_another_key"] == beat(store, every, "acme_1", hostname="evil")
+    assert ["ok"] == beat(store, acme, "acme_1")
+
+    record = store.get("acme_1")
+    assert record is not None
+    assert (None, 2) == (record.hostname, record.heartbeat_count)
+    assert acme.id == store.owner("acme_1")
+
+
+def test_registration_brings_a_server_too(store: SqlStore, acme: Key, every: Key) -> None:
+    registration = Registration(server_id="acme_1")
+    outcomes = [store.apply([Incoming(registration, NOW, key)])[0] for key in (acme, every, acme)]
+
+    assert ["ok", "server_of_another_key", "ok"] == [code(each) for each in outcomes]
+
+
+def test_of_two_keys_in_one_batch_the_first_brings_it(
+    store: SqlStore, acme: Key, every: Key
+) -> None:
+    beats = [Incoming(Heartbeat(server_id="acme_1"), NOW, key) for key in (acme, every, acme)]
+
+    assert ["ok", "server_of_another_key", "ok"] == [code(each) for each in store.apply(beats)]
+    assert [("acme_1", "every")] == refusals(store)
+
+
+def test_two_receivers_agree_whose_it_is(
+    store: SqlStore, other: SqlStore, acme: Key, every: Key
+) -> None:
+    assert ["ok"] == beat(store, acme, "acme_1")
+    assert ["server_of_another_key"] == beat(other, every, "acme_1")
+    assert ["ok"] == beat(other, acme, "acme_1")
+
+
+def test_pattern_is_a_bound(store: SqlStore, acme: Key) -> None:
+    assert ["ok", "server_not_covered"] == beat(store, acme, "acme_1", "blue_1")
+    assert store.get("blue_1") is None
+    # It may have been anybody's mistake, and there is nothing that it could have harmed.
+    assert [] == refusals(store)
+
+
+def test_refused_write_is_told_with_the_key(store: SqlStore, acme: Key, every: Key) -> None:
+    beat(store, every, "blue_1")
+
+    assert ["server_not_covered"] == beat(store, acme, "blue_1")
+
+    (recorded,) = store.events_after(
+        0, Choice(kinds=frozenset({EventKind.REFUSED_WRITE})), limit=10
+    )
+    assert (
+        Event(
+            kind=EventKind.REFUSED_WRITE,
+            at=NOW,
+            server_id="blue_1",
+            details={"key": acme.id, "name": "acme"},
+        )
+        == recorded.event
+    )
+
+
+def test_refused_writes_are_told_once_an_hour(store: SqlStore, acme: Key, every: Key) -> None:
+    """A key that tries on and on must not bury what else happened."""
+    beat(store, acme, "acme_1", "acme_2")
+    evil = Heartbeat(server_id="acme_1")
+
+    for minutes in (0, 1, 59, 60, 61):
+        at = NOW + timedelta(minutes=minutes)
+        store.apply([Incoming(evil, at, every), Incoming(evil, at, every)])
+    beat(store, every, "acme_2")
+
+    assert [("acme_1", "every"), ("acme_1", "every"), ("acme_2", "every")] == refusals(store)
+
+
+def test_memory_of_what_was_told_is_bounded_and_forgets_the_oldest() -> None:
+    refused = Refused(most=2)
+    for n in range(3):
+        event = Event(kind=EventKind.REFUSED_WRITE, at=NOW, server_id="a", details={"key": f"k{n}"})
+        refused.note([event])
+
+    assert [False, True, True] == [refused.is_known("a", f"k{n}", NOW) for n in range(3)]
+
+
+def test_what_was_refused_with_others_leaves_them_alone(
+    store: SqlStore, acme: Key, every: Key
+) -> None:
+    beat(store, acme, "acme_1")
+
+    assert ["ok", "server_of_another_key", "ok"] == beat(store, every, "a", "acme_1", "z")
+
+
+def test_server_from_before_there_were_keys_belongs_to_the_first_that_writes_it(
+    store: SqlStore, acme: Key, every: Key
+) -> None:
+    beat(store, None, "acme_1")
+    assert store.owner("acme_1") is None
+
+    assert ["ok", "server_of_another_key"] == [
+        *beat(store, every, "acme_1"),
+        *beat(store, acme, "acme_1"),
+    ]
+    assert every.id == store.owner("acme_1")
+
+
+def test_administrator_writes_what_is_anybodys(store: SqlStore, acme: Key, admin: Key) -> None:
+    beat(store, acme, "acme_1")
+    beat(store, None, "before")
+
+    assert ["ok"] * 3 == beat(store, admin, "acme_1", "before", "new")
+    owners = [store.owner(each) for each in ("acme_1", "before", "new")]
+    assert [acme.id, None, admin.id] == owners
+
+
+def test_server_can_be_handed_over(store: SqlStore, other: SqlStore, acme: Key, every: Key) -> None:
+    beat(store, acme, "acme_1", "acme_2")
+    assert ["server_of_another_key"] == beat(other, every, "acme_1")
+
+    assert ["acme_1"] == store.hand_over(["acme_1", "unknown", "no\x00name"], every.id)
+
+    for each in (store, other):
+        assert ["ok"] == beat(each, every, "acme_1")
+        assert ["server_of_another_key"] == beat(each, acme, "acme_1")
+    assert [["acme_2"], ["acme_1"]] == [store.owned(key.id) for key in (acme, every)]
+
+
+def test_server_that_is_given_up_belongs_to_whoever_writes_it_next(
+    store: SqlStore, acme: Key, every: Key
+) -> None:
+    beat(store, acme, "acme_1")
+    store.hand_over(["acme_1"], None)
+
+    assert ["ok", "server_of_another_key"] == [
+        *beat(store, every, "acme_1"),
+        *beat(store, acme, "acme_1"),
+    ]
+
+
+def test_nobody_owns_what_is_not_there(store: SqlStore) -> None:
+    assert [None, None] == [store.owner("unknown"), store.owner("no\x00name")]
+
+
+def test_key_may_bring_so_many_servers(database_url: str) -> None:
+    """So that a key that leaked cannot fill the store."""
+    store = SqlStore(make_url(database_url), servers_per_key=3)
+    one, other, admin = (issued(store, scope) for scope in ("agent", "agent", "admin"))
+
+    assert ["ok", "ok"] == beat(store, one, "a", "b")
+    assert ["ok", "too_many_servers", "ok"] == beat(store, one, "c", "d", "a")
+    assert ["ok"] == beat(store, other, "e")
+    assert ["ok"] * 4 == beat(store, admin, "w", "x", "y", "z")
+    store.delete("a", NOW)
+    assert ["ok", "too_many_servers"] == beat(store, one, "f", "g")
+    (refusal,) = store.apply([Incoming(Heartbeat(server_id="g"), NOW, one)])
+    assert (
+        "3 servers belong to this key, which are as many as may. An administrator can delete "
+        "some, make another key, or raise FLEET_SERVERS_PER_KEY."
+    ) == str(refusal)
+    store.close()
+
+
+def test_rebuilt_servers_take_no_room_but_are_bounded_too(database_url: str) -> None:
+    """A staging branch is built anew every day, and yet nobody may fill the store so."""
+    store = SqlStore(make_url(database_url), servers_per_key=2)
+    fleet = Watched(store)
+    key = issued(store, "agent")
+    for n in range(21):
+        said: Any = {"database": "acme", "database_uuid": "u"}
+        rebuilt = Heartbeat(server_id=f"build-{n:02}", **said)
+        assert ["ok"] == [code(each) for each in store.apply([Incoming(rebuilt, fleet.now, key)])]
+        fleet.sweep()
+        fleet.clock.advance(300)
+        fleet.sweep()
+
+    assert ["build-20"] == fleet.ids()
+    fleet.store.apply([Incoming(Heartbeat(server_id="build-20"), fleet.now, key)])
+    (refusal,) = store.apply([Incoming(Heartbeat(server_id="build-21"), fleet.now, key)])
+    assert isinstance(refusal, Refusal)
+    assert "too_many_servers" == refusal.code
+    assert str(refusal).startswith("20 servers of this key were superseded")
+    store.close()
+
+
+def told(store: SqlStore) -> list[str]:
+    return [each.event.kind.value for each in store.events_after(0, limit=1000)]
+
+
+def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """So that a key that leaked cannot fill the timeline; what is so is known all the same."""
+    limits = Limits(messages=100, changes=3, failures=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    key, admin = issued(store, "agent"), issued(store, "admin")
+
+    outcomes = [beat(store, key, "a", hostname=f"host-{n}") for n in range(6)]
+    by_admin = beat(store, admin, "a", hostname="host-9")
+
+    assert [["ok"]] * 7 == [*outcomes, by_admin]
+    assert ["registered", "moved", "moved", "moved"] == told(store)
+    record = store.get("a")
+    assert record is not None
+    assert "host-9" == record.hostname
+    assert 1 == caplog.text.count(f"The key {key.id} causes more events than may be told")
+    store.close()
+
+
+def test_long_event_counts_for_more(database_url: str) -> None:
+    limits = Limits(messages=100, changes=10, failures=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    key = issued(store, "agent")
+    tools = tuple(f"tool_{n:04}" for n in range(1000))  # some 12 KiB
+
+    beat(store, key, "a", capabilities=())
+    beat(store, key, "a", capabilities=tools)
+
+    assert ["registered"] == told(store)
+    assert tools == getattr(store.get("a"), "capabilities", None)
+    store.close()
+
+
+def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> None:
+    """One noisy server must not hide how available the others of its key were."""
+    limits = Limits(messages=100, changes=2, failures=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    fleet = Watched(store)
+    key = issued(store, "agent")
+    store.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
+    for n in range(3):
+        store.apply([Incoming(Heartbeat(server_id="noisy", version=str(n)), fleet.now, key)])
+    fleet.clock.advance(300)
+    fleet.sweep()
+    store.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
+    store.apply([Incoming(Heartbeat(server_id="new"), fleet.now, key)])
+
+    assert "up" == fleet.state("quiet")
+    lived = [kind for kind, of in fleet.told(but=()) if of in {"quiet", "new"}]
+    assert ["registered", "late", "down", "recovered", "registered"] == lived
+    store.close()
+
+
+def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
+    limits = Limits(messages=100, changes=3, failures=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    key = issued(store, "agent")
+    commit = store._commit  # noqa: SLF001 - to take the database away
+
+    def away(number: int) -> None:
+        raise StoreUnavailable("the database does not answer: test")
+
+    store._commit = away  # type: ignore[method-assign] # noqa: SLF001 - as above
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            beat(store, key, "a")
+    store._commit = commit  # type: ignore[method-assign] # noqa: SLF001 - as above
+
+    assert 3 == limits.changes_left(key.id)
+    store.close()
+
+
+def test_refused_writes_are_told_whatever_a_key_has_caused(database_url: str) -> None:
+    """Or whoever is about to forge would first make noise."""
+    limits = Limits(messages=100, changes=2, failures=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    owner, evil = issued(store, "admin"), issued(store, "agent", name="evil")
+    beat(store, owner, "victim")
+    for n in range(5):
+        beat(store, evil, "noise", version=str(n))
+
+    assert ["server_of_another_key"] == beat(store, evil, "victim")
+
+    assert [("victim", "evil")] == refusals(store)
+    store.close()
+
+
+# What a forged entry could do to others
+
+
+def test_server_of_another_key_takes_nobodys_place(fleet: Watched) -> None:
+    """Or an agent that was told where the server has gone would talk to the wrong machine."""
+    acme, evil = (issued(fleet.store, "agent", servers=f"{name}_*") for name in ("acme", "evil"))
+    said: Any = {"database": "acme", "database_uuid": "u", "odoo_stage": "production"}
+    beat(fleet.store, acme, "acme_1", **said)
+    fleet.clock.advance(300)
+    forged = Heartbeat(server_id="evil_1", **said)
+    fleet.store.apply([Incoming(forged, fleet.now, evil)])
+
+    fleet.sweep()
+
+    assert ("down", None) == (fleet.state("acme_1"), fleet.record("acme_1").superseded_by)
+
+
+def test_server_of_the_same_key_takes_its_place(fleet: Watched) -> None:
+    acme = issued(fleet.store, "agent")
+    said: Any = {"database": "acme", "database_uuid": "u"}
+    beat(fleet.store, acme, "acme_1", **said)
+    fleet.clock.advance(300)
+    rebuilt = Heartbeat(server_id="acme_2", **said)
+    fleet.store.apply([Incoming(rebuilt, fleet.now, acme)])
+
+    fleet.sweep()
+
+    assert "acme_2" == fleet.record("acme_1").superseded_by
+
+
+def test_forged_servers_do_not_hide_a_rebuild(fleet: Watched) -> None:
+    """A family that is too large tells nothing, but only of one's own servers."""
+    acme, evil = issued(fleet.store, "agent"), issued(fleet.store, "agent")
+    said: Any = {"database": "acme", "database_uuid": "u"}
+    beat(fleet.store, evil, *(f"evil_{n}" for n in range(60)), **said)
+    beat(fleet.store, acme, "acme_1", **said)
+    fleet.clock.advance(300)
+    rebuilt = Heartbeat(server_id="acme_2", **said)
+    fleet.store.apply([Incoming(rebuilt, fleet.now, acme)])
+
+    fleet.sweep()
+
+    assert "acme_2" == fleet.record("acme_1").superseded_by
+
+
+def test_server_from_before_there_were_keys_is_superseded(fleet: Watched) -> None:
+    """Or every rebuild after the first key was made would be an alarm that stays."""
+    acme = issued(fleet.store, "agent")
+    said: Any = {"database": "acme", "database_uuid": "u"}
+    beat(fleet.store, None, "acme_1", **said)
+    fleet.clock.advance(300)
+    fleet.store.apply([Incoming(Heartbeat(server_id="acme_2", **said), fleet.now, acme)])
+
+    fleet.sweep()
+
+    assert "acme_2" == fleet.record("acme_1").superseded_by
+
+
+def test_sweep_keeps_the_owner(fleet: Watched) -> None:
+    acme = issued(fleet.store, "agent")
+    beat(fleet.store, acme, "acme_1")
+    fleet.clock.advance(300)
+    fleet.sweep()
+
+    assert acme.id == fleet.store.owner("acme_1")
+    late = evolve(acme, id="another")
+    assert ["server_of_another_key"] == beat(fleet.store, late, "acme_1")
+
+
+def test_deletion_of_a_successor_keeps_the_owner(fleet: Watched) -> None:
+    acme = issued(fleet.store, "agent")
+    said: Any = {"database": "acme", "database_uuid": "u"}
+    beat(fleet.store, acme, "acme_1", **said)
+    fleet.clock.advance(300)
+    fleet.store.apply([Incoming(Heartbeat(server_id="acme_2", **said), fleet.now, acme)])
+    fleet.sweep()
+    fleet.store.delete("acme_2", fleet.now)
+
+    assert acme.id == fleet.store.owner("acme_1")
+    another = evolve(acme, id="another")
+    assert ["server_of_another_key"] == beat(fleet.store, another, "acme_1")

@@ -1,0 +1,1226 @@
+"""What time alone changes is noticed soon, once, and for little."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from threading import Barrier
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from contract import EventKind, ServerRecord, State, liveness
+from receiver.store.silence import Rules, state_at
+from receiver.store.sql_store import IS_DUE, SqlStore
+from receiver.store.tables import due_after, microseconds
+from watched import Watched
+
+PATIENCE_SECONDS = 20
+DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
+
+
+def at_once(*jobs: Callable[[], object]) -> None:
+    """Do all of it at the same time."""
+    barrier = Barrier(len(jobs))
+
+    def do(job: Callable[[], object]) -> None:
+        barrier.wait(PATIENCE_SECONDS)
+        job()
+
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        assert len(jobs) == len([*threads.map(do, jobs)])
+
+
+def due_at(engine: Engine, server_id: str) -> int | None:
+    query = "SELECT due_at FROM servers WHERE server_id = '{}'"
+    with engine.connect() as connection:
+        due: int | None = connection.exec_driver_sql(query.format(server_id)).scalar_one()
+    return due
+
+
+# Silence
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"), [(None, 60.0), (300.0, 300.0), (0.5, 0.5), (1e7, 1e7)]
+)
+def test_silence_is_noticed_once_by_the_interval_that_was_promised(
+    fleet: Watched, interval: float | None, seconds: float
+) -> None:
+    heard = "2026-01-31T12:00:00Z"
+    fleet.beat("a", heartbeat_interval_seconds=interval)
+    seen = []
+    for intervals, beyond in ((0, 0), (2, 0), (2, 1e-6), (4, 0), (4, 1e-6), (9, 0)):
+        fleet.clock.now = fleet.heard_since + timedelta(seconds=intervals * seconds + beyond)
+        fleet.sweep()
+        fleet.sweep()
+        record = fleet.record("a")
+        assert record.state is liveness(record, fleet.now)
+        seen.append(record.state.value)
+
+    assert ["up", "up", "late", "late", "down", "down"] == seen
+    assert [("late", "a"), ("down", "a")] == fleet.told()
+    assert [{"last_seen": heard}] == fleet.details(EventKind.LATE)
+    assert [{"last_seen": heard}] == fleet.details(EventKind.DOWN)
+
+
+def test_the_moment_of_an_event_is_when_it_was_noticed(fleet: Watched) -> None:
+    fleet.beat("a")
+    fleet.clock.advance(130)
+    fleet.sweep()
+
+    (late,) = fleet.store.events_after(1, limit=9)
+
+    assert (fleet.now, fleet.now) == (late.event.at, fleet.record("a").state_since)
+
+
+def test_a_promise_of_ages_is_kept_without_an_alarm(fleet: Watched) -> None:
+    fleet.beat("a", heartbeat_interval_seconds=1e300)
+    fleet.clock.advance(50 * 365 * 86400)
+
+    fleet.sweep()
+
+    assert ("up", []) == (fleet.state("a"), fleet.told())
+
+
+def test_a_server_that_only_registered_falls_silent_too(fleet: Watched) -> None:
+    fleet.register("a")
+    fleet.sweep()
+    before = fleet.state("a")
+    fleet.clock.advance(121)
+    fleet.sweep()
+
+    assert ("new", "late") == (before, fleet.state("a"))
+
+
+def test_a_long_silence_that_nobody_noticed_is_late_first_and_down_next(fleet: Watched) -> None:
+    fleet.beat("a")
+    fleet.clock.advance(1000)
+
+    states = []
+    for _ in range(3):
+        fleet.store.sweep(fleet.look())
+        states.append(fleet.state("a"))
+
+    assert ["late", "down", "down"] == states
+    assert [("late", "a"), ("down", "a")] == fleet.told()
+
+
+def test_whoever_is_heard_is_never_late(fleet: Watched) -> None:
+    fleet.beat("a")
+
+    fleet.go_on(1800, "a", every=59)
+
+    assert ("up", []) == (fleet.state("a"), fleet.told())
+
+
+@pytest.mark.parametrize(("silent", "noticed"), [(119, False), (121, True), (500, True)])
+def test_recovery_is_told_of_a_silence_that_was(
+    fleet: Watched, silent: float, *, noticed: bool
+) -> None:
+    fleet.beat("a")
+    fleet.go_on(silent, every=10)
+    fleet.beat("a")
+    fleet.sweep()
+
+    assert "up" == fleet.state("a")
+    assert noticed == (("recovered", "a") in fleet.told())
+    assert [{"away_seconds": float(silent)}] * noticed == fleet.details(EventKind.RECOVERED)
+
+
+def test_silence_that_ended_before_it_was_noticed_is_none(fleet: Watched) -> None:
+    fleet.beat("a")
+    fleet.clock.advance(500)
+    fleet.beat("a")
+    fleet.sweep()
+
+    assert ("up", []) == (fleet.state("a"), fleet.told())
+
+
+def test_each_silence_is_told_anew(fleet: Watched) -> None:
+    for _ in range(3):
+        fleet.beat("a")
+        fleet.go_on(130)
+
+    assert [("late", "a"), ("recovered", "a")] * 2 + [("late", "a")] == fleet.told()
+
+
+def test_a_server_that_registers_again_is_heard(fleet: Watched) -> None:
+    fleet.register("a")
+    fleet.go_on(300)
+    fleet.register("a")
+
+    assert "new" == fleet.state("a")
+    assert [("late", "a"), ("down", "a"), ("recovered", "a")] == fleet.told()
+
+
+def test_many_are_noticed_in_pieces_each_once(fleet: Watched) -> None:
+    ids = [f"s{n:03}" for n in range(450)]
+    fleet.beat(*ids)
+    fleet.go_on(30, *ids)
+    fleet.clock.advance(121)
+    pieces = [fleet.store.sweep(fleet.look()) for _ in range(3)]
+    fleet.sweep()
+
+    assert [True, True, False] == pieces
+    assert sorted(ids) == sorted(str(who) for kind, who in fleet.told() if kind == "late")
+
+
+def test_two_stores_notice_each_silence_once(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    ids = [f"s{n:03}" for n in range(300)]
+    fleet.beat(*ids)
+    for seconds in (121, 120):
+        fleet.clock.advance(seconds)
+        beside.clock.now = fleet.now
+        at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+
+    told = fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))
+    assert sorted((kind, who) for who in ids for kind in ("down", "late")) == sorted(told)
+    assert 300 == fleet.counts["late"] + beside.counts["late"]
+
+
+def test_servers_that_speak_while_two_stores_look_are_late_only_when_they_were(
+    store: SqlStore, other: SqlStore
+) -> None:
+    """Whatever order it comes in: each late has its recovery, and each is up in the end."""
+    fleet, beside = Watched(store), Watched(other)
+    ids = [f"s{n:02}" for n in range(60)]
+    for _ in range(4):
+        fleet.beat(*ids)
+        fleet.clock.advance(121)
+        beside.clock.now = fleet.now
+        at_once(
+            fleet.sweep,
+            beside.sweep,
+            lambda: beat_in_turn(fleet, [ids[n : n + 5] for n in range(0, 60, 5)]),
+            lambda: beat_in_turn(beside, [[each] for each in ids[::-7]]),
+        )
+
+    kinds = [kind for kind, _ in fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))]
+    assert kinds.count("late") == kinds.count("recovered")
+    assert {"up"} == {*map(fleet.state, ids)}
+
+
+def beat_in_turn(fleet: Watched, crowds: list[list[str]]) -> None:
+    for crowd in crowds:
+        fleet.beat(*crowd)
+
+
+# When to look
+
+
+def test_a_heartbeat_leaves_the_time_to_look_and_a_look_puts_it_off(
+    fleet: Watched, engine: Engine
+) -> None:
+    fleet.beat("a")
+    new = due_at(engine, "a")
+    fleet.sweep()
+    first = due_at(engine, "a")
+    fleet.clock.advance(100)
+    fleet.beat("a")
+    lazy = due_at(engine, "a")
+    fleet.clock.advance(50)
+    fleet.sweep()
+
+    heard = fleet.record("a").last_seen
+    assert microseconds(fleet.heard_since) == new
+    assert first == lazy == due_after(fleet.heard_since, fleet.record("a"), intervals=2)
+    assert due_after(heard, fleet.record("a"), intervals=2) == due_at(engine, "a")
+    assert [] == fleet.told()
+
+
+def test_whoever_is_down_or_superseded_is_not_looked_at(fleet: Watched, engine: Engine) -> None:
+    fleet.beat("down")
+    fleet.go_on(120)
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(130)
+    late = due_at(engine, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.sweep()
+
+    assert late is not None
+    assert ("down", "new") == (fleet.state("down"), fleet.record("old").superseded_by)
+    assert (None, None) == (due_at(engine, "down"), due_at(engine, "old"))
+    fleet.beat("down", "old")
+    assert {microseconds(fleet.now)} == {due_at(engine, "down"), due_at(engine, "old")}
+
+
+def test_a_shorter_interval_brings_the_look_forward(fleet: Watched) -> None:
+    fleet.beat("a", heartbeat_interval_seconds=86400.0)
+    fleet.sweep()
+    fleet.clock.advance(60)
+    fleet.beat("a", heartbeat_interval_seconds=10.0)
+    fleet.clock.advance(21)
+    fleet.sweep()
+
+    assert ("late", [("updated", "a"), ("late", "a")]) == (fleet.state("a"), fleet.told())
+
+
+def test_a_longer_interval_puts_the_alarm_off(fleet: Watched) -> None:
+    fleet.beat("a")
+    fleet.sweep()
+    fleet.beat("a", heartbeat_interval_seconds=300.0)
+    fleet.go_on(600)
+
+    assert ("up", [("updated", "a")]) == (fleet.state("a"), fleet.told())
+
+
+NUMBERS = {
+    "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {})"
+    " SELECT n FROM n) AS n",
+    "postgresql": "generate_series(1, {}) AS n(n)",
+}
+
+
+def insert_many(engine: Engine, number: int, due: int) -> None:
+    """Servers that have to be looked at within two minutes after a moment."""
+    numbers = NUMBERS[engine.dialect.name].format(number)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, first_seen, last_seen, heartbeat_count, state,"
+                " state_since, revision, due_at) SELECT 's' || n, 0, 0, 1, 'up', 0, 0,"
+                f" {due} + (n % 120) * 1000000 FROM {numbers}"
+            )
+        )
+
+
+def plan(engine: Engine, query: Any, **values: Any) -> str:
+    """How a database goes about a query, in its words."""
+    sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}, **values))
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.connect() as connection:
+        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {sql}"))
+
+
+@pytest.mark.parametrize("late_statistics", [False, True])
+def test_a_look_at_nobody_reads_the_index_only(
+    fleet: Watched, engine: Engine, *, late_statistics: bool
+) -> None:
+    """Also when all have been put off since the database last took stock."""
+    now = microseconds(fleet.now)
+    insert_many(engine, 100_000, now - 130_000_000 if late_statistics else now + 1)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        if late_statistics:
+            connection.exec_driver_sql("UPDATE servers SET due_at = due_at + 131000000")
+
+    found = plan(engine, IS_DUE.params(now=now))
+
+    assert "ix_servers_due_at" in found
+    assert "SCAN servers" not in found
+    assert "Seq Scan" not in found
+
+
+def test_a_look_at_nobody_costs_the_same_however_many_there_are(
+    fleet: Watched, engine: Engine
+) -> None:
+    few = quickest(fleet)
+    insert_many(engine, 100_000, microseconds(fleet.now) + 1_000_000)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    many = quickest(fleet)
+
+    assert many < 5 * few + 0.002
+
+
+def quickest(fleet: Watched) -> float:
+    def once() -> float:
+        begun = time.perf_counter()
+        assert not fleet.store.sweep(fleet.look())
+        return time.perf_counter() - begun
+
+    return min(once() for _ in range(30))
+
+
+# The silence of a fleet
+
+
+@pytest.mark.parametrize(
+    ("silent", "of", "is_told"),
+    [
+        (4, 4, False),
+        (5, 5, True),
+        (5, 10, True),
+        (5, 11, False),
+        (5, 100, False),
+        (49, 100, False),
+        (50, 100, True),
+        (200, 200, True),
+        (260, 300, True),
+        (600, 700, True),
+    ],
+)
+def test_silence_of_a_large_part_of_the_fleet_is_told_beside_theirs(
+    fleet: Watched, silent: int, of: int, *, is_told: bool
+) -> None:
+    ids = [f"s{n:03}" for n in range(of)]
+    fleet.beat(*ids)
+    fleet.go_on(100, *ids[silent:], every=50)
+    fleet.clock.advance(21)
+    fleet.sweep()
+
+    assert silent == len(fleet.details(EventKind.LATE))
+    assert [{"silent": silent, "of": of}] * is_told == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_silence_of_the_fleet_is_told_once(fleet: Watched) -> None:
+    ids = [f"s{n}" for n in range(20)]
+    for n in range(10):
+        fleet.beat(*ids[: 20 - n])
+        fleet.clock.advance(15)
+    fleet.go_on(270, every=15)
+
+    kinds = [kind for kind, _ in fleet.told()]
+    assert (20, 1) == (kinds.count("late"), kinds.count("fleet_silent"))
+
+
+def test_those_who_fall_silent_within_five_minutes_do_so_together(fleet: Watched) -> None:
+    for n in range(5):
+        fleet.beat(f"s{n}")
+        fleet.go_on(74, "x", "y", every=37)
+    fleet.go_on(60, "x", "y")
+
+    assert [{"silent": 5, "of": 7}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_those_who_fall_silent_one_by_one_do_not_do_so_together(fleet: Watched) -> None:
+    for n in range(8):
+        fleet.beat(f"s{n}")
+        fleet.go_on(76, every=38)
+    fleet.go_on(304, every=38)
+
+    assert 8 == len(fleet.details(EventKind.LATE))
+    assert [] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_few_who_fall_silent_again_and_again_are_few(fleet: Watched) -> None:
+    ids = ["a", "b", "c", "d"]
+    for _ in range(3):
+        fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+        fleet.go_on(25, every=5)
+
+    assert 12 == len(fleet.details(EventKind.LATE))
+    assert [] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_whoever_is_back_does_not_count(fleet: Watched) -> None:
+    some, others = ["a", "b", "c"], ["d", "e", "f"]
+    fleet.beat(*some, *others)
+    fleet.go_on(130, *others)
+    fleet.go_on(130, *some)
+
+    assert 6 == len(fleet.details(EventKind.LATE))
+    assert [] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_whoever_fell_silent_twice_counts_once(fleet: Watched) -> None:
+    few, many = ["a", "b", "c"], [f"s{n}" for n in range(7)]
+    fleet.beat(*few, *many, heartbeat_interval_seconds=10.0)
+    for _ in range(3):
+        fleet.go_on(25, *many, every=5)
+        fleet.beat(*few)
+    fleet.go_on(25, *many[2:], every=5)
+
+    assert [{"silent": 5, "of": 10}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_a_fleet_that_falls_silent_another_time_is_told_again(fleet: Watched) -> None:
+    ids = [f"s{n}" for n in range(6)]
+    for _ in range(2):
+        fleet.beat(*ids)
+        fleet.go_on(130)
+        fleet.go_on(300, *ids)
+
+    assert [{"silent": 6, "of": 6}] * 2 == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_a_fleet_that_is_back_and_falls_silent_soon_is_told_again(fleet: Watched) -> None:
+    ids = [f"s{n}" for n in range(10)]
+    fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+    fleet.go_on(25, every=5)
+    fleet.beat(*ids)
+    fleet.go_on(25, every=5)
+
+    assert [{"silent": 10, "of": 10}] * 2 == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_few_who_are_back_and_fall_silent_again_are_few(fleet: Watched) -> None:
+    ids = [f"s{n:02}" for n in range(20)]
+    fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+    fleet.go_on(25, every=5)
+    fleet.beat(*ids[:9])
+    fleet.go_on(25, every=5)
+
+    assert 29 == len(fleet.details(EventKind.LATE))
+    assert [{"silent": 20, "of": 20}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_whoever_is_not_back_does_not_fall_silent_again(fleet: Watched) -> None:
+    ids = [f"s{n:02}" for n in range(20)]
+    fleet.beat(*ids, heartbeat_interval_seconds=10.0)
+    fleet.go_on(25, every=5)
+    fleet.beat(*ids[:12])
+    fleet.go_on(20, *ids[:6], every=5)
+    fleet.go_on(5, *ids[:6], every=5)
+
+    assert [{"silent": 20, "of": 20}] == fleet.details(EventKind.FLEET_SILENT)[:1]
+    assert [{"silent": 6, "of": 12}] == fleet.details(EventKind.FLEET_SILENT)[1:]
+
+
+def test_silence_of_the_fleet_is_told_when_who_noticed_it_does_not_come_to_the_end(
+    fleet: Watched, other: SqlStore
+) -> None:
+    beside = Watched(other)
+    ids = [f"s{n:03}" for n in range(450)]
+    fleet.beat(*ids)
+    fleet.go_on(30, *ids)
+    fleet.clock.advance(121)
+    beside.clock.now = fleet.now
+    fleet.store.sweep(fleet.look())
+    before = fleet.details(EventKind.FLEET_SILENT)
+    beside.sweep()
+
+    assert [] == before
+    assert [{"silent": 450, "of": 450}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+def test_two_stores_tell_of_the_silence_of_the_fleet_once(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    ids = [f"s{n:03}" for n in range(500)]
+    fleet.beat(*ids)
+    fleet.sweep()
+    fleet.clock.advance(121)
+    beside.clock.now = fleet.now
+    at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+
+    assert [{"silent": 500, "of": 500}] == fleet.details(EventKind.FLEET_SILENT)
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(0.7, True), (0.71, False), (1.0, False)])
+def test_a_setting_says_what_is_a_large_part(
+    fleet: Watched, share: float, *, is_told: bool
+) -> None:
+    fleet.rules = Rules(share=share)
+    ids = [f"s{n}" for n in range(10)]
+    fleet.beat(*ids)
+    fleet.go_on(130, *ids[7:])
+
+    assert is_told == bool(fleet.details(EventKind.FLEET_SILENT))
+
+
+def test_whoever_was_down_or_superseded_before_does_not_count(fleet: Watched) -> None:
+    gone = [f"gone-{n}" for n in range(20)]
+    for n, each in enumerate(gone):
+        fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n % 10}"})
+        fleet.go_on(1)
+    fleet.go_on(900)
+    ids = [f"s{n}" for n in range(10)]
+    fleet.beat(*ids)
+    fleet.go_on(130, *ids[5:])
+
+    assert {"silent": 5, "of": 10} == fleet.details(EventKind.FLEET_SILENT)[-1]
+
+
+# Rebuilt
+
+
+def test_server_that_takes_the_place_of_a_silent_one_supersedes_it(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(300)
+    fleet.register("new", **DATABASE)
+    fleet.sweep()
+
+    assert ("new", None) == (
+        fleet.record("old").superseded_by,
+        fleet.record("new").superseded_by,
+    )
+    assert [("late", "old"), ("down", "old"), ("rebuilt", "old")] == fleet.told()
+    assert [{"superseded_by": "new"}] == fleet.details(EventKind.REBUILT)
+    assert ["new"] == fleet.ids()
+    assert ["old"] == fleet.ids(state="superseded")
+    assert [] == fleet.ids(state="down") + fleet.ids(state="late")
+    assert {("new", "production"): 1} == dict(fleet.store.tally())
+
+
+def test_silence_of_a_server_that_has_a_successor_is_no_alarm(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(600, "new")
+
+    assert [("rebuilt", "old")] == fleet.told()
+    assert (["new"], ["old"]) == (fleet.ids(), fleet.ids(state="superseded"))
+
+
+def test_servers_that_were_never_heard_to_the_end_are_superseded_too(fleet: Watched) -> None:
+    """The newer one is looked at before anybody has noticed the silence of the older one."""
+    fleet.beat("old", **DATABASE)
+    fleet.sweep()
+    fleet.clock.advance(100)
+    fleet.beat("old")
+    fleet.clock.advance(125)
+    fleet.beat("new", **DATABASE)
+    fleet.sweep()
+    fleet.go_on(600, "new")
+
+    assert ([("rebuilt", "old")], ["new"]) == (fleet.told(), fleet.ids())
+
+
+def test_history_of_a_superseded_server_is_shown_with_its_successors(fleet: Watched) -> None:
+    fleet.beat("other")
+    for each in ("first", "second", "third"):
+        fleet.beat(each, **DATABASE)
+        fleet.go_on(300, "other")
+
+    assert ["other", "third"] == fleet.ids()
+    assert "third" == fleet.record("second").superseded_by
+    assert "second" == fleet.record("first").superseded_by
+    of_third = [(kind, who) for kind, who in fleet.told(of="third", but=()) if kind != "down"]
+    assert [
+        ("registered", "first"),
+        ("late", "first"),
+        ("registered", "second"),
+        ("rebuilt", "first"),
+        ("late", "second"),
+        ("registered", "third"),
+        ("rebuilt", "second"),
+        ("late", "third"),
+    ] == of_third
+    assert ["first", "second"] == sorted({str(who) for _, who in fleet.told(of="second", but=())})
+    assert [("registered", "other")] == fleet.told(of="other", but=())
+
+
+def test_a_short_overlap_is_no_twin(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(600, "old")
+    fleet.register("new", **DATABASE)
+    fleet.go_on(110, "old", "new")
+    fleet.go_on(600, "new")
+
+    assert [("rebuilt", "old")] == fleet.told()
+    assert None is fleet.record("new").twin_of
+
+
+def test_superseded_server_that_speaks_again_is_back(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(300)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(60, "new")
+    fleet.beat("old")
+    fleet.sweep()
+
+    assert (["new", "old"], []) == (fleet.ids(), fleet.ids(state="superseded"))
+    assert ("recovered", "old") == fleet.told()[-1]
+    assert (None, State.UP) == (fleet.record("old").superseded_by, fleet.record("old").state)
+
+
+def test_superseded_server_is_back_also_when_nobody_had_noticed_its_silence(
+    fleet: Watched,
+) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.sweep()
+    fleet.go_on(600, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(180, "new")
+    fleet.beat("old")
+    fleet.go_on(60, "old", "new")
+
+    assert [("rebuilt", "old"), ("recovered", "old")] == fleet.told()
+    assert (fleet.now - timedelta(seconds=60)) == fleet.record("old").state_since
+    assert None is fleet.record("old").twin_of
+
+
+def test_a_rebuild_that_comes_and_goes_is_told_each_time(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(30, "old")
+    fleet.beat("new", **DATABASE)
+    for _ in range(2):
+        fleet.go_on(200, "new", every=20)
+        fleet.beat("old")
+    fleet.go_on(200, "new", every=20)
+
+    rebuilt, recovered = ("rebuilt", "old"), ("recovered", "old")
+    assert [rebuilt, recovered, rebuilt, recovered, rebuilt] == fleet.told()
+
+
+OTHERS: list[dict[str, str | None]] = [
+    {"database_uuid": "of nobody"},
+    {"database": "copy"},
+    {"odoo_stage": "staging"},
+    {"odoo_stage": None},
+    {"database_uuid": None},
+]
+
+
+def test_another_database_or_stage_supersedes_nobody(fleet: Watched) -> None:
+    old, new = ([f"{age}-{n}" for n in range(len(OTHERS))] for age in ("old", "new"))
+    for n, each in enumerate(old):
+        fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n}"})
+    fleet.go_on(130)
+    for n, (each, other) in enumerate(zip(new, OTHERS, strict=True)):
+        fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n}", **other})
+    fleet.go_on(130, *new)
+
+    assert [] == fleet.details(EventKind.REBUILT)
+    assert sorted([*old, *new]) == fleet.ids()
+    assert old == fleet.ids(state="down")
+
+
+def test_servers_without_a_uuid_are_nobodys_successor(fleet: Watched) -> None:
+    fleet.beat("old", database="acme")
+    fleet.go_on(130)
+    fleet.beat("new", database="acme")
+    fleet.sweep()
+
+    assert ["new", "old"] == fleet.ids()
+
+
+def test_server_that_becomes_the_same_database_later_supersedes(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(130)
+    fleet.beat("new", **{**DATABASE, "odoo_stage": "staging"})
+    fleet.go_on(60, "new")
+    fleet.beat("new", odoo_stage="production")
+    fleet.sweep()
+
+    assert "new" == fleet.record("old").superseded_by
+
+
+@pytest.mark.parametrize("name", ["odoo_stage", "database"])
+@pytest.mark.parametrize(("one", "other"), [(None, ""), ("", None)])
+def test_without_a_stage_or_a_database_is_the_same_said_or_not(
+    fleet: Watched, name: str, one: str | None, other: str | None
+) -> None:
+    fleet.beat("old", **{**DATABASE, name: one})
+    fleet.go_on(130)
+    fleet.beat("new", **{**DATABASE, name: other})
+    fleet.sweep()
+    rebuilt = fleet.record("old").superseded_by
+    fleet.go_on(300, "old", "new")
+
+    assert ("new", "new") == (rebuilt, fleet.record("old").twin_of)
+
+
+def test_an_empty_uuid_is_none(fleet: Watched) -> None:
+    fleet.beat("old", **{**DATABASE, "database_uuid": ""})
+    fleet.go_on(130)
+    fleet.beat("new", **{**DATABASE, "database_uuid": ""})
+    fleet.sweep()
+
+    assert ["new", "old"] == fleet.ids()
+
+
+def test_newer_one_that_did_not_stay_is_superseded(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(30, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(600, "old")
+
+    assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
+
+
+def test_server_that_is_back_takes_its_place_again(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(60, "old", "new")
+    fleet.go_on(600, "new")
+    fleet.go_on(60, "old", "new")
+    fleet.go_on(600, "old")
+
+    assert [("rebuilt", "old"), ("recovered", "old"), ("rebuilt", "new")] == fleet.told()
+    assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
+
+
+def test_server_that_is_back_supersedes_who_had_been_missed(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(600, "new")
+    fleet.go_on(130)
+    fleet.go_on(600, "old")
+
+    assert [
+        ("rebuilt", "old"),
+        ("late", "new"),
+        ("recovered", "old"),
+        ("rebuilt", "new"),
+    ] == fleet.told()
+    assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
+
+
+def test_servers_that_only_registered_did_not_go_on(fleet: Watched) -> None:
+    fleet.register("old", **DATABASE)
+    fleet.clock.advance(1)
+    for _ in range(10):
+        fleet.register("old")
+        fleet.register("new", **DATABASE)
+        fleet.go_on(60)
+    for _ in range(10):
+        fleet.register("old")
+        fleet.go_on(60)
+
+    assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
+
+
+def test_silence_of_both_is_two_alarms(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(30, "old")
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(130)
+
+    assert [("late", "new"), ("late", "old")] == sorted(fleet.told())
+
+
+def test_successor_that_falls_silent_is_an_alarm_and_the_old_one_stays_away(
+    fleet: Watched,
+) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(130)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(300)
+
+    assert [("late", "old"), ("rebuilt", "old"), ("late", "new"), ("down", "new")] == fleet.told()
+    assert ["new"] == fleet.ids()
+
+
+def test_the_newest_that_is_heard_is_the_successor(fleet: Watched) -> None:
+    for each in ("first", "second", "third"):
+        fleet.beat(each, **DATABASE)
+        fleet.clock.advance(1)
+    fleet.clock.advance(100)
+    fleet.beat("second", "third")
+    fleet.sweep()
+    fleet.go_on(30, "second", "third")
+
+    assert "third" == fleet.record("first").superseded_by
+    assert [("rebuilt", "first")] == fleet.told()
+
+
+def test_two_stores_tell_of_a_rebuild_once(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    for n in range(40):
+        uuid = {**DATABASE, "database_uuid": f"u-{n:02}"}
+        fleet.beat(f"old-{n:02}", **uuid)
+    fleet.clock.advance(121)
+    for n in range(40):
+        uuid = {**DATABASE, "database_uuid": f"u-{n:02}"}
+        beside.clock.now = fleet.now
+        beside.beat(f"new-{n:02}", **uuid)
+    at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+
+    assert [("rebuilt", f"old-{n:02}") for n in range(40)] == sorted(fleet.told())
+    assert [f"new-{n:02}" for n in range(40)] == fleet.ids()
+
+
+# Deleted
+
+
+@pytest.mark.parametrize("new", ["new", "n" * 255])
+def test_server_whose_successor_is_deleted_is_back(
+    fleet: Watched, engine: Engine, new: str
+) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(60, "old")
+    fleet.beat(new, **DATABASE)
+    fleet.go_on(150, new)
+    fleet.store.delete(new, fleet.now)
+    states = [fleet.state("old")]
+    due = due_at(engine, "old")
+    fleet.sweep()
+    fleet.go_on(300)
+
+    assert (["late"], microseconds(fleet.now - timedelta(seconds=300))) == (states, due)
+    assert [("rebuilt", "old"), ("deleted", new), ("late", "old"), ("down", "old")] == fleet.told()
+    assert (["old"], []) == (fleet.ids(state="down"), fleet.ids(state="superseded"))
+    assert {("down", "production"): 1} == dict(fleet.store.tally())
+
+
+def test_server_that_had_been_down_before_it_was_superseded_is_down_again(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(300)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(60, "new")
+    fleet.store.delete("new", fleet.now)
+    fleet.go_on(300)
+
+    assert [("rebuilt", "old"), ("deleted", "new"), ("down", "old")] == fleet.told()[2:]
+
+
+def test_server_whose_successor_is_deleted_goes_on_as_the_next(
+    fleet: Watched, engine: Engine
+) -> None:
+    for each in ("first", "second", "third"):
+        fleet.beat(each, **DATABASE)
+        fleet.go_on(150, each)
+        fleet.go_on(150)
+    fleet.go_on(300, "third")
+    fleet.store.delete("second", fleet.now)
+    told = fleet.told()
+    fleet.go_on(300, "third")
+
+    assert [("deleted", "second"), ("rebuilt", "first")] == told[-2:]
+    assert told == fleet.told()
+    assert ("third", None) == (fleet.record("first").superseded_by, due_at(engine, "first"))
+    assert (["third"], ["first"]) == (fleet.ids(), fleet.ids(state="superseded"))
+    assert ("registered", "first") in fleet.told(of="third", but=())
+
+
+def test_server_that_is_back_is_heard_by_every_store(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    fleet.beat("old", **DATABASE)
+    fleet.go_on(150)
+    fleet.beat("new", **DATABASE)
+    fleet.go_on(30, "new")
+    beside.clock.now = fleet.now
+    beside.beat("new")
+    beside.store.delete("new", beside.now)
+    for each in (fleet, beside):
+        each.beat("old")
+        each.sweep()
+
+    assert [("deleted", "new"), ("late", "old"), ("recovered", "old")] == fleet.told()[-3:]
+    assert (2 + 1, None) == (
+        fleet.record("old").heartbeat_count,
+        fleet.record("old").superseded_by,
+    )
+
+
+def test_nobody_is_superseded_by_one_that_is_deleted_at_the_same_time(
+    store: SqlStore, other: SqlStore
+) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    pairs = [(f"old-{n:02}", f"new-{n:02}") for n in range(20)]
+    for n, (old, _) in enumerate(pairs):
+        fleet.beat(old, **{**DATABASE, "database_uuid": f"u-{n}"})
+    fleet.go_on(130)
+    for n, (_, new) in enumerate(pairs):
+        fleet.beat(new, **{**DATABASE, "database_uuid": f"u-{n}"})
+    at_once(fleet.sweep, lambda: [beside.store.delete(new, fleet.now) for _, new in pairs])
+    fleet.sweep()
+
+    assert [old for old, _ in pairs] == fleet.ids()
+
+
+# Twins
+
+
+def test_two_that_go_on_as_one_database_name_each_other_once(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.go_on(600, "a")
+    fleet.beat("b", **DATABASE)
+    fleet.go_on(120, "a", "b")
+    before = fleet.told()
+    fleet.go_on(1200, "a", "b")
+
+    assert [] == before
+    assert ("b", "a") == (fleet.record("a").twin_of, fleet.record("b").twin_of)
+    assert [("twin", "a"), ("twin", "b")] == sorted(fleet.told())
+    assert ["a", "b"] == fleet.ids()
+
+
+def test_a_copy_with_another_name_is_a_twin_too(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.beat("b", **{**DATABASE, "database": "copy"})
+    fleet.go_on(300, "a", "b")
+
+    assert ("b", "a") == (fleet.record("a").twin_of, fleet.record("b").twin_of)
+
+
+def test_twins_are_so_until_the_older_one_falls_silent(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.clock.advance(1)
+    fleet.beat("b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    fleet.go_on(300, "b")
+
+    assert (None, None) == (fleet.record("a").twin_of, fleet.record("b").twin_of)
+    assert [("rebuilt", "a"), ("twin", "a"), ("twin", "b")] == sorted(fleet.told())
+
+
+def test_twins_are_so_until_the_newer_one_falls_silent(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.clock.advance(1)
+    fleet.beat("b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    fleet.clock.advance(100)
+    fleet.beat("a")
+    fleet.clock.advance(21)
+    fleet.sweep()
+
+    assert (None, None) == (fleet.record("a").twin_of, fleet.record("b").twin_of)
+    assert [("late", "b"), ("twin", "a"), ("twin", "b")] == sorted(fleet.told())
+
+
+def test_silence_of_the_newer_twin_stays_an_alarm(fleet: Watched) -> None:
+    """It may have been another node of the same database."""
+    fleet.beat("a", **DATABASE)
+    fleet.clock.advance(1)
+    fleet.beat("b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    fleet.go_on(1800, "a")
+
+    assert [("twin", "a"), ("twin", "b"), ("late", "b"), ("down", "b")] == fleet.told()
+    assert ["a", "b"] == fleet.ids()
+
+
+def test_of_three_the_newest_is_an_alarm_whoever_falls_silent_with_it(fleet: Watched) -> None:
+    for each in "abc":
+        fleet.beat(each, **DATABASE)
+        fleet.clock.advance(1)
+    fleet.go_on(300, "a", "b", "c")
+    fleet.go_on(600, "b")
+
+    assert "b" == fleet.record("a").superseded_by
+    assert (["b", "c"], "down") == (fleet.ids(), fleet.state("c"))
+
+
+def test_twins_that_both_fall_silent_are_none(fleet: Watched) -> None:
+    fleet.beat("a", "b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    fleet.go_on(300)
+
+    assert (None, None) == (fleet.record("a").twin_of, fleet.record("b").twin_of)
+
+
+def test_twin_that_is_back_is_one_again_only_when_both_go_on(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.clock.advance(1)
+    fleet.beat("b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    fleet.go_on(300, "a")
+    fleet.beat("b")
+    fleet.go_on(110, "a", "b")
+    between = fleet.record("b").twin_of
+    fleet.go_on(200, "a", "b")
+
+    assert (None, "a") == (between, fleet.record("b").twin_of)
+    assert 4 == len(fleet.details(EventKind.TWIN))
+
+
+def test_twin_that_is_deleted_is_none(fleet: Watched) -> None:
+    fleet.beat("a", "b", "c", "d", **DATABASE)
+    fleet.beat("d", database_uuid="u-2")
+    fleet.go_on(300, "a", "b", "c", "d")
+    twins = [fleet.record(each).twin_of for each in "abcd"]
+    fleet.store.delete("a", fleet.now)
+
+    assert ["b", "a", "a", None] == twins
+    assert [None, None, None] == [fleet.record(each).twin_of for each in "bcd"]
+    assert ("deleted", "a") == fleet.told()[-1]
+    fleet.go_on(130, "b", "c", "d")
+    assert ["c", "b", None] == [fleet.record(each).twin_of for each in "bcd"]
+
+
+def test_of_three_each_names_one_that_is_heard(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.clock.advance(1)
+    fleet.beat("b", "c", **DATABASE)
+    fleet.go_on(300, "a", "b", "c")
+    all_three = [fleet.record(each).twin_of for each in "abc"]
+    fleet.go_on(300, "b", "c")
+    two = [fleet.record(each).twin_of for each in "abc"]
+    fleet.go_on(300, "c")
+    one = [fleet.record(each).twin_of for each in "abc"]
+
+    assert ["b", "a", "a"] == all_three
+    assert [None, "c", "b"] == two
+    assert [None, None, None] == one
+    assert 5 == len(fleet.details(EventKind.TWIN))
+
+
+def test_another_uuid_or_stage_is_no_twin(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.beat("b", **{**DATABASE, "database_uuid": "u-2"})
+    fleet.beat("c", **{**DATABASE, "odoo_stage": "dev"})
+    fleet.go_on(600, "a", "b", "c")
+
+    assert [] == fleet.told()
+
+
+def test_the_longer_interval_counts_for_twins(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    fleet.beat("b", **DATABASE, heartbeat_interval_seconds=300.0)
+    fleet.go_on(600, "a", "b")
+    before = fleet.told()
+    fleet.go_on(700, "a", "b")
+
+    assert ([], [("twin", "a"), ("twin", "b")]) == (before, sorted(fleet.told()))
+
+
+def test_a_server_that_only_registers_is_no_twin(fleet: Watched) -> None:
+    fleet.beat("a", **DATABASE)
+    for _ in range(10):
+        fleet.register("b", **DATABASE)
+        fleet.go_on(60, "a")
+
+    assert [] == fleet.told()
+
+
+def test_two_stores_tell_of_twins_once(store: SqlStore, other: SqlStore) -> None:
+    fleet, beside = Watched(store), Watched(other)
+    pairs = [(f"a-{n}", f"b-{n}") for n in range(20)]
+    for n, pair in enumerate(pairs):
+        fleet.beat(*pair, **{**DATABASE, "database_uuid": f"u-{n}"})
+    for _ in range(6):
+        fleet.clock.advance(50)
+        beside.clock.now = fleet.now
+        fleet.beat(*(one for one, _ in pairs))
+        beside.beat(*(two for _, two in pairs))
+        at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+
+    assert sorted(("twin", each) for pair in pairs for each in pair) == sorted(fleet.told())
+
+
+# Whatever happens
+
+
+NAMES = ["a", "b", "c", "d"]
+LONGEST = timedelta(seconds=300)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 1.0, 50.0, 119.0, 121.0, 250.0, 601.0]),
+        st.lists(st.sampled_from(NAMES), unique=True, max_size=4),
+        st.fixed_dictionaries(
+            {"database_uuid": st.just("u")},
+            optional={
+                "database": st.sampled_from(["acme", "copy"]),
+                "odoo_stage": st.sampled_from(["production", "dev"]),
+                "heartbeat_interval_seconds": st.sampled_from([10.0, 60.0, 300.0]),
+            },
+        ),
+        st.booleans(),
+        st.none() | st.sampled_from(NAMES),
+    ),
+    min_size=1,
+    max_size=14,
+)
+
+
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=steps)
+def test_whatever_happens_what_is_noticed_is_so(
+    store: SqlStore, steps: list[tuple[float, list[str], dict[str, Any], bool, str | None]]
+) -> None:
+    fleet = Watched(store)
+    for name in NAMES:
+        store.delete(name, fleet.now)
+    for seconds, heard, said, only_register, deleted in steps:
+        if deleted is not None:
+            store.delete(deleted, fleet.now)
+            left = known(store).values()
+            assert deleted not in [*(e.superseded_by for e in left), *(e.twin_of for e in left)]
+        seen = store.last_event()
+        fleet.clock.advance(seconds)
+        if only_register:
+            fleet.register(*heard, **said)
+        else:
+            fleet.beat(*heard, **said)
+        before = known(store)
+        fleet.sweep()
+
+        now = known(store)
+        for record in now.values():
+            hold_for(record, now, fleet.now)
+        news = store.events_after(seen, limit=1000)
+        seen = store.last_event()
+        for each in (e.event for e in news):
+            if each.kind in (EventKind.LATE, EventKind.DOWN):
+                assert None is now[str(each.server_id)].superseded_by
+            if each.kind is EventKind.REBUILT:
+                old, successor = before[str(each.server_id)], now[each.details["superseded_by"]]
+                assert not liveness(successor, fleet.now).stale
+                assert age(old) < age(successor) or together(old, successor) <= 2 * LONGEST
+        fleet.sweep()
+        assert (now, seen) == (known(store), store.last_event())
+
+
+def known(store: SqlStore) -> dict[str, ServerRecord]:
+    found = (store.get(name) for name in NAMES)
+    return {record.server_id: record for record in found if record is not None}
+
+
+def age(record: ServerRecord) -> tuple[datetime, str]:
+    return record.first_seen, record.server_id
+
+
+def together(one: ServerRecord, other: ServerRecord) -> timedelta:
+    """How long both have sent."""
+    return min(one.last_seen, other.last_seen) - max(one.state_since, other.state_since)
+
+
+def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: datetime) -> None:
+    """What is so of a server after all that are due have been looked at."""
+    if record.superseded_by is not None:
+        line = [record]
+        while line[-1].superseded_by is not None:
+            line.append(all_of_them[line[-1].superseded_by])
+            assert len(line) <= len(all_of_them)
+        assert record.state.stale
+        assert None is record.twin_of
+        return
+    assert record.state is liveness(record, now)
+    if record.twin_of is not None:
+        twin = all_of_them[record.twin_of]
+        assert not record.state.stale
+        assert not twin.state.stale
+        assert None is twin.superseded_by
+    same = ("database_uuid", "database", "odoo_stage", "superseded_by")
+    heirs = [
+        each
+        for each in all_of_them.values()
+        if (age(each) > age(record) or each.state_since > record.last_seen)
+        and all(getattr(each, name) == getattr(record, name) for name in same)
+        and not each.state.stale
+    ]
+    assert not (record.state.stale and heirs)
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+SECONDS = st.integers(0, 2000).map(lambda seconds: NOON + timedelta(seconds=seconds))
+
+
+@given(
+    last_seen=SECONDS,
+    heard_since=SECONDS,
+    now=SECONDS,
+    noticed=st.sampled_from([State.UP, State.LATE, State.DOWN]),
+)
+def test_silence_begins_no_sooner_than_somebody_listens(
+    last_seen: datetime, heard_since: datetime, now: datetime, noticed: State
+) -> None:
+    record = ServerRecord(
+        server_id="a",
+        first_seen=NOON,
+        last_seen=last_seen,
+        heartbeat_count=1,
+        state=noticed,
+        state_since=NOON,
+    )
+
+    state = state_at(record, now, heard_since=heard_since)
+
+    silent = (now - max(last_seen, heard_since)).total_seconds()
+    by_time = State.DOWN if silent > 240 else State.LATE if silent > 120 else State.UP
+    worse = max(by_time, noticed, key=[State.UP, State.LATE, State.DOWN].index)
+    assert worse is state
+
+
+def test_a_uuid_that_very_many_share_tells_nothing(fleet: Watched) -> None:
+    ids = [f"copy-{n}" for n in range(60)]
+    for each in ids:
+        fleet.beat(each, **DATABASE)
+        fleet.clock.advance(1)
+    fleet.go_on(300, *ids[30:])
+
+    records = [fleet.record(each) for each in ids]
+    assert {(None, None)} == {(each.superseded_by, each.twin_of) for each in records}
+    assert ["down"] * 30 + ["up"] * 30 == [each.state.value for each in records]

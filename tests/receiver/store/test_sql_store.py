@@ -1,0 +1,424 @@
+"""The store keeps what the contract makes of the messages, on each kind of database."""
+
+import random
+from datetime import datetime, timedelta, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from attrs import fields
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, create_engine, make_url, select, text
+from sqlalchemy.exc import IntegrityError
+
+import receiver
+from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
+from receiver.store.merging import Incoming
+from receiver.store.server_list import EVERYTHING, Filter
+from receiver.store.silence import Look
+from receiver.store.sql_store import SqlStore
+from receiver.store.tables import facet_value, facets, metadata, microseconds, servers
+from strategies import heartbeats, moments, registrations
+from watched import Watched, hear
+
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+NO_MORE_SERVERS = {
+    "sqlite": "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END",
+    "postgresql": """
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$;
+        CREATE TRIGGER no BEFORE INSERT ON servers FOR EACH ROW EXECUTE FUNCTION no()
+    """,
+}
+
+
+def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
+    return [
+        Incoming(message=Heartbeat(server_id=each, hostname=hostname), received_at=MOMENT)
+        for each in ids
+    ]
+
+
+def counts(store: SqlStore) -> dict[str, int]:
+    kept = store.page(EVERYTHING, after=None, limit=1000)
+    return {record.server_id: record.heartbeat_count for record in kept}
+
+
+def found_by(store: SqlStore, matching: Filter) -> list[str]:
+    return [record.server_id for record in store.page(matching, after=None, limit=1000)]
+
+
+# Tables
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(receiver.__path__[0]) / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def test_migrations_make_the_tables_that_the_code_expects(store: SqlStore, engine: Engine) -> None:
+    with engine.connect() as connection:
+        difference = compare_metadata(MigrationContext.configure(connection), metadata)
+
+    assert [] == difference
+
+
+def test_columns_are_the_fields_of_a_record() -> None:
+    names = [field.name for field in fields(ServerRecord)]
+
+    assert [*names, "revision", "due_at", "owner"] == servers.columns.keys()
+
+
+def test_migration_lets_the_servers_that_are_there_be_found(
+    database_url: str, engine: Engine
+) -> None:
+    long = long_text(3_000)
+    with engine.begin() as connection:
+        migrate(connection, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, odoo_stage, version, capabilities,"
+                " first_seen, last_seen, heartbeat_count, revision)"
+                " VALUES (:id, :stage, :version, :names, 0, 0, 1, 0)"
+            ),
+            [
+                {"id": "a", "stage": "dev", "version": "1", "names": '["c", "b", "c"]'},
+                {"id": "b", "stage": "dev", "version": long, "names": '["c"]'},
+                {"id": "none", "stage": "", "version": "1", "names": "[]"},
+                {"id": "unknown", "stage": None, "version": None, "names": None},
+            ],
+        )
+
+    store = SqlStore(make_url(database_url))
+    found = [
+        found_by(store, matching)
+        for matching in (
+            Filter(capability="c"),
+            Filter(capability="b"),
+            Filter(stage="dev"),
+            Filter(stage=""),
+            Filter(version=long),
+            Filter(version="1", stage="dev", capability="c"),
+        )
+    ]
+    store.close()
+
+    assert [["a", "b"], ["a"], ["a", "b"], ["none", "unknown"], ["b"], ["a"]] == found
+
+
+def facets_of(store: SqlStore) -> list[tuple[str, ...]]:
+    """By what servers are found, but the columns that are told."""
+    with store.connection() as connection:
+        rows = [*map(tuple, connection.execute(select(facets)))]
+    return sorted(row for row in rows if row[0] in ("database_uuid", "standing", "state"))
+
+
+def test_migration_lets_the_servers_that_are_there_be_looked_at(
+    database_url: str, engine: Engine
+) -> None:
+    """As soon as somebody watches, and after they had a chance to be heard."""
+    seen, long = microseconds(MOMENT), long_text(1_000)
+    with engine.begin() as connection:
+        migrate(connection, "0002")
+        connection.execute(
+            text(
+                "INSERT INTO servers (server_id, odoo_stage, database, database_uuid,"
+                " first_seen, last_seen, heartbeat_count, revision)"
+                " VALUES (:id, :stage, 'acme', :uuid, 0, :seen, :count, 7)"
+            ),
+            [
+                {"id": "up", "stage": "dev", "uuid": "u", "seen": seen, "count": 3},
+                {"id": "new", "stage": None, "uuid": None, "seen": seen + 1, "count": 0},
+                {"id": "long", "stage": long, "uuid": long, "seen": seen, "count": 1},
+            ],
+        )
+
+    store = SqlStore(make_url(database_url))
+    kept = {each: store.get(each) for each in ("up", "new", "long")}
+    with store.connection() as connection:
+        query = select(servers.c.server_id, servers.c.due_at)
+        due = dict(map(tuple, connection.execute(query)))
+    turned = facets_of(store)
+    found = [
+        found_by(store, Filter(state="up")),
+        found_by(store, Filter(state="new")),
+        found_by(store, EVERYTHING),
+    ]
+    tally, last = dict(store.tally()), store.last_event()
+    look = Look(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
+    store.sweep(look)
+    swept = {each: store.get(each) for each in kept}
+    store.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
+    store.delete("long", MOMENT)
+    left = facets_of(store)
+    store.close()
+
+    up = ServerRecord(
+        server_id="up",
+        odoo_stage="dev",
+        database="acme",
+        database_uuid="u",
+        first_seen=datetime.fromtimestamp(0, timezone.utc),
+        last_seen=MOMENT,
+        heartbeat_count=3,
+        state=State.UP,
+        state_since=MOMENT,
+    )
+    assert up == kept["up"]
+    assert kept == swept
+    assert {"up": seen, "new": seen + 1, "long": seen} == due
+    assert [["long", "up"], ["new"], ["long", "new", "up"]] == found
+    digest = facet_value(long)
+    assert {("up", "dev"): 1, ("new", ""): 1, ("up", digest): 1} == tally
+    assert 0 == last
+    assert [
+        ("database_uuid", digest, "long"),
+        ("database_uuid", "u", "up"),
+        ("standing", "new/", "new"),
+        ("standing", "up/dev", "up"),
+        ("standing", f"up/{digest}", "long"),
+        ("state", "new", "new"),
+        ("state", "up", "long"),
+        ("state", "up", "up"),
+    ] == turned
+    assert [
+        ("database_uuid", "v", "up"),
+        ("standing", "new/", "new"),
+        ("standing", "up/dev", "up"),
+        ("state", "new", "new"),
+        ("state", "up", "up"),
+    ] == left
+
+
+def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:
+    store = SqlStore(make_url(sqlite_url))
+
+    with store.connection() as connection:
+        mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+    store.close()
+
+    assert ("wal", 2) == (mode, synchronous)
+
+
+def test_a_commit_reaches_the_disk_of_postgresql(postgresql_url: str) -> None:
+    store = SqlStore(make_url(postgresql_url))
+
+    with store.connection() as connection:
+        synchronous = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+    store.close()
+
+    assert "on" == synchronous
+
+
+def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_url: str) -> None:
+    SqlStore(make_url(postgresql_url)).close()
+    engine = create_engine(postgresql_url)
+
+    with engine.connect() as connection:
+        collations = connection.exec_driver_sql(
+            "SELECT table_name, collation_name FROM information_schema.columns"
+            " WHERE column_name = 'server_id' ORDER BY table_name"
+        ).all()
+    engine.dispose()
+
+    assert [("events", "C"), ("facets", "C"), ("servers", "C")] == collations
+
+
+# What is kept
+
+
+def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
+    first = SqlStore(make_url(database_url))
+    first.apply(beats("a"))
+    first.close()
+
+    second = SqlStore(make_url(database_url))
+    kept = second.get("a")
+    second.close()
+
+    assert (
+        ServerRecord(
+            server_id="a",
+            first_seen=MOMENT,
+            last_seen=MOMENT,
+            heartbeat_count=1,
+            state=State.UP,
+            state_since=MOMENT,
+        )
+        == kept
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    batches=st.lists(
+        st.lists(st.tuples(heartbeats() | registrations(), moments()), min_size=1, max_size=4),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_store_keeps_exactly_what_merging_makes(
+    store: SqlStore, batches: list[list[tuple[Heartbeat | Registration, datetime]]]
+) -> None:
+    expected = None
+    for batch in batches:
+        incoming = [Incoming(message, moment) for message, moment in batch]
+        for each in incoming:
+            expected = merged(expected, each)
+        last = hear(store, incoming)[-1].record
+    kept = store.get(last.server_id)
+    store.delete(last.server_id, MOMENT)
+
+    assert expected == last == kept
+
+
+def merged(before: ServerRecord | None, incoming: Incoming) -> ServerRecord:
+    if isinstance(incoming.message, Registration):
+        return register(before, incoming.message, received_at=incoming.received_at)
+    return merge(before, incoming.message, received_at=incoming.received_at)
+
+
+@pytest.mark.parametrize("length", [1, 199, 200, 201, 700, 15_000])
+@pytest.mark.parametrize("name", ["stage", "database", "version", "odoo_version", "capability"])
+def test_text_of_any_length_is_kept_and_found(store: SqlStore, name: str, length: int) -> None:
+    long, other, server_id = long_text(length), long_text(length + 1), long_text(255)
+    told: dict[str, Any] = {"server_id": server_id, name: long}
+    told |= {"odoo_stage": long} if name == "stage" else {}
+    told |= {"capabilities": [long, "short"]} if name == "capability" else {}
+
+    (applied,) = hear(store, [Incoming(structure(told, Heartbeat), MOMENT)])
+
+    assert applied.record == store.get(server_id)
+    assert [server_id] == found_by(store, Filter(**{name: long}))
+    assert [] == found_by(store, Filter(**{name: other}))
+
+
+def test_text_that_looks_like_the_digest_of_another_is_not_taken_for_it(store: SqlStore) -> None:
+    long = long_text(1_000)
+    digest = f"sha256:{sha256(long.encode()).hexdigest()}"
+
+    store.apply([Incoming(Heartbeat(server_id="long", database=long), MOMENT)])
+    store.apply([Incoming(Heartbeat(server_id="digest", database=digest), MOMENT)])
+
+    assert ["long"] == found_by(store, Filter(database=long))
+    assert ["digest"] == found_by(store, Filter(database=digest))
+
+
+def test_empty_stage_means_whoever_has_none_in_any_state(fleet: Watched) -> None:
+    fleet.beat("silent", "says nothing")
+    fleet.beat("says none", odoo_stage="")
+    fleet.beat("dev", odoo_stage="dev")
+    fleet.beat("old", database="acme", database_uuid="u")
+    fleet.beat("old dev", database="acme", database_uuid="v", odoo_stage="dev")
+    fleet.go_on(300, "says nothing", "says none", "dev")
+    fleet.beat("new", database="acme", database_uuid="u")
+    fleet.beat("new dev", database="acme", database_uuid="v", odoo_stage="dev")
+    fleet.sweep()
+
+    assert ["new", "says none", "says nothing", "silent"] == fleet.ids(stage="")
+    assert ["new", "says none", "says nothing"] == fleet.ids(stage="", state="up")
+    assert ["silent"] == fleet.ids(stage="", state="down")
+    assert ["old"] == fleet.ids(stage="", state="superseded")
+    assert ["old dev"] == fleet.ids(stage="dev", state="superseded")
+    assert ["new"] == fleet.ids(stage="", database="acme")
+    assert 4 == fleet.store.count(Filter(stage=""))
+
+
+def long_text(length: int) -> str:
+    """Such as takes the most room: nothing makes it shorter."""
+    choose = random.Random(length)
+    return "".join(chr(choose.randrange(0x10000, 0x110000)) for _ in range(length))
+
+
+def test_a_batch_may_concern_a_thousand_servers(store: SqlStore) -> None:
+    ids = [f"s{n:03}" for n in range(1000)]
+
+    store.apply(beats(*ids, *ids, hostname="host"))
+    store.apply(beats(*reversed(ids)))
+
+    assert dict.fromkeys(ids, 3) == counts(store)
+
+
+# What a store remembers
+
+
+def test_two_stores_on_one_database_lose_and_double_nothing(
+    store: SqlStore, other: SqlStore
+) -> None:
+    store.apply(beats("a", hostname="first"))
+    other.apply(beats("a", "b", hostname="second"))
+    store.apply(beats("a", "b"))
+    store.delete("b", MOMENT)
+    other.apply(beats("b"))
+    store.apply(beats("b"))
+
+    a, b = store.page(EVERYTHING, after=None, limit=2)
+    assert ("second", 3) == (a.hostname, a.heartbeat_count)
+    assert (None, 2) == (b.hostname, b.heartbeat_count)
+
+
+def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: SqlStore) -> None:
+    store.apply(beats("a", "b"))
+    other.apply(beats("a", hostname="second"))
+    for _ in range(2):
+        store.apply(beats("b"))
+
+    (applied,) = hear(store, beats("a"))
+
+    assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
+
+
+def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other: SqlStore) -> None:
+    store.apply(beats("a", "b", hostname="first"))
+    other.delete("a", MOMENT)
+    for _ in range(2):
+        store.apply(beats("b"))
+
+    (applied,) = hear(store, beats("a"))
+
+    assert (True, None, 1) == (
+        applied.created,
+        applied.record.hostname,
+        applied.record.heartbeat_count,
+    )
+
+
+def test_a_failed_batch_leaves_no_trace_in_what_a_store_remembers(
+    store: SqlStore, other: SqlStore, engine: Engine
+) -> None:
+    store.apply(beats("a", hostname="first"))
+    other.apply(beats("a", hostname="second"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(NO_MORE_SERVERS[engine.dialect.name])
+    with pytest.raises(IntegrityError):
+        store.apply(beats("a", "b", hostname="never"))
+
+    (applied,) = hear(store, beats("a"))
+
+    assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
+    assert {"a": 3} == counts(other)
+
+
+def test_what_a_store_does_not_remember_it_reads_again(database_url: str) -> None:
+    forgetful = SqlStore(make_url(database_url), remembered=1)
+    ids = [f"s{n}" for n in range(5)]
+    forgetful.apply(beats(*ids, hostname="host"))
+    for _ in range(2):
+        for server_id in ids:
+            forgetful.apply(beats(server_id))
+
+    kept = forgetful.page(EVERYTHING, after=None, limit=9)
+    forgetful.close()
+    assert [(s, "host", 3) for s in ids] == [
+        (r.server_id, r.hostname, r.heartbeat_count) for r in kept
+    ]

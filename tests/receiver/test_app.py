@@ -1,0 +1,227 @@
+"""What stops a start, and the sentence that says so."""
+
+import asyncio
+import sqlite3
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+import messages
+from contract import Heartbeat
+from postgres import Postgres
+from receiver.app import create_app
+from receiver.domain.errors import InvalidSetting, StoreUnavailable
+from receiver.settings import read_settings
+from receiver.store.dialects import database_of
+from receiver.store.merging import Incoming
+from receiver.store.sql_store import SqlStore
+from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from watched import hear
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+def test_missing_driver_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
+
+    with pytest.raises(InvalidSetting, match=r"pip install 'odoo-mcp-fleet\[receiver,postgres\]'"):
+        read_settings({"FLEET_DATABASE_URL": "postgresql+psycopg://me@host/fleet"})
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/fleet", "postgres://host/fleet"])
+def test_postgresql_by_another_driver_is_refused_with_the_right_one(url: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"such as .*postgresql\+psycopg://") as refused:
+        read_settings({"FLEET_DATABASE_URL": url})
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+def test_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"such as sqlite:///fleet\.db"):
+        read_settings({"FLEET_DATABASE_URL": url})
+
+
+def test_settings_of_the_watch_have_defaults_and_are_read() -> None:
+    defaults = read_settings({})
+    said = read_settings({"FLEET_EVENT_RETENTION_DAYS": "7", "FLEET_SILENT_SHARE": "0.75"})
+
+    assert (timedelta(days=90), 0.5) == (defaults.event_retention, defaults.silent_share)
+    assert (timedelta(days=7), 0.75) == (said.event_retention, said.silent_share)
+
+
+@pytest.mark.parametrize("days", ["1", "36500", "007"])
+def test_days_of_retention_are_whole(days: str) -> None:
+    found = read_settings({"FLEET_EVENT_RETENTION_DAYS": days}).event_retention
+
+    assert timedelta(days=int(days)) == found
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        "",
+        "0",
+        "-1",
+        "1.5",
+        "36501",
+        "9" * 5000,
+        "1000000",
+        "0000019999999999",
+        "\u0661",
+        "²",
+        "90 ",
+        "1e2",
+    ],
+)
+def test_other_days_of_retention_are_refused(days: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_EVENT_RETENTION_DAYS: .* from 1 to 36500$"):
+        read_settings({"FLEET_EVENT_RETENTION_DAYS": days})
+
+
+@pytest.mark.parametrize("share", ["0.5", "1", "1.0", "0.999", ".6"])
+def test_share_may_be_half_or_more(share: str) -> None:
+    assert float(share) == read_settings({"FLEET_SILENT_SHARE": share}).silent_share
+
+
+@pytest.mark.parametrize("share", ["", "0", "0.49", "1.01", "-1", "50%", "nan", "inf", "half"])
+def test_another_share_is_refused(share: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_SILENT_SHARE: .* from 0\.5 to 1$"):
+        read_settings({"FLEET_SILENT_SHARE": share})
+
+
+@pytest.mark.parametrize("text", ["", "2", "yes", "true", " 1"])
+def test_switch_is_1_or_0(text: str) -> None:
+    """Whoever writes `yes` must not believe that it is open, or closed."""
+    with pytest.raises(InvalidSetting, match=r"^FLEET_OPEN: expected 1 or 0$"):
+        read_settings({"FLEET_OPEN": text})
+
+
+NUMBERS = [
+    "FLEET_MESSAGES_PER_MINUTE",
+    "FLEET_CHANGES_PER_HOUR",
+    "FLEET_SERVERS_PER_KEY",
+    "FLEET_FAILURES_PER_MINUTE",
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "1_000", "1000000000", "٣"])
+def test_limit_is_a_whole_number(name: str, text: str) -> None:
+    with pytest.raises(InvalidSetting, match=rf"^{name}: expected a whole number from 1 to"):
+        read_settings({name: text})
+
+
+@pytest.mark.parametrize("hours", ["1", "8760", "012"])
+def test_hours_of_a_session_are_whole(hours: str) -> None:
+    assert timedelta(hours=int(hours)) == read_settings({"FLEET_SESSION_HOURS": hours}).session
+
+
+@pytest.mark.parametrize("hours", ["", "0", "8761", "-1", "1.5", "12h", "00012", "٣"])
+def test_hours_of_a_session_that_cannot_be_are_refused(hours: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_SESSION_HOURS: .* from 1 to 8760$"):
+        read_settings({"FLEET_SESSION_HOURS": hours})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_limit_is_read(name: str) -> None:
+    settings = read_settings({name: "999999999"})
+
+    assert 999_999_999 == getattr(settings, name.removeprefix("FLEET_").lower())
+
+
+@pytest.mark.parametrize("name", ["FLEET_EVENT_RETENTION_DAYS", "FLEET_SILENT_SHARE"])
+def test_a_wrong_setting_stops_the_start(sqlite_url: str, name: str) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url, name: "much"})
+
+    async def start() -> None:
+        async with app.router.lifespan_context(app):
+            raise AssertionError("it has started")
+
+    with pytest.raises(InvalidSetting, match=name):
+        asyncio.run(start())
+
+
+def test_settings_of_the_watch_are_heeded(sqlite_url: str, clock: Clock) -> None:
+    environ = {
+        "FLEET_DATABASE_URL": sqlite_url,
+        "FLEET_EVENT_RETENTION_DAYS": "2",
+        "FLEET_SILENT_SHARE": "0.9",
+    }
+    beats = [messages.slim(server_id=f"s{n}") for n in range(10)]
+    pause = ANY_PAUSE_SECONDS
+    with serve(create_app(environ=environ, clock=clock, absence_seconds=pause)) as first:
+        first.post("/heartbeats", json=beats)
+        clock.advance(100)
+        first.post("/heartbeats", json=beats[:2])
+        clock.advance(21)
+        wait_until(lambda: 8 == first.get("/events?kind=late").json()["count"])
+        silent = first.get("/events?kind=fleet_silent").json()["count"]
+    clock.advance(3 * 86400)
+    with serve(create_app(environ=environ, clock=clock)) as second:
+        wait_until(lambda: 0 == second.get("/events").json()["count"])
+
+    assert 0 == silent
+
+
+def test_every_text_arrives_whatever_encoding_the_environment_prefers(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    store = SqlStore(make_url(postgresql_url))
+
+    (applied,) = hear(store, [Incoming(Heartbeat(server_id="\U0001f40d"), NOON)])
+    kept = store.get("\U0001f40d")
+    store.close()
+
+    assert applied.record == kept
+
+
+def test_a_commit_lasts_whatever_the_database_prefers(
+    postgres: Postgres, postgresql_url: str
+) -> None:
+    name = make_url(postgresql_url).database
+    postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    store = SqlStore(make_url(postgresql_url))
+
+    with store.connection() as connection:
+        setting = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+    store.close()
+
+    assert "on" == setting
+
+
+def test_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -> None:
+    postgres.sql(
+        "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+
+    with pytest.raises(InvalidSetting, match="the encoding of the database is SQL_ASCII"):
+        SqlStore(make_url(postgres.url("ascii")))
+
+
+def test_database_that_another_program_writes_to_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.db"
+    SqlStore(make_url(f"sqlite:///{file}")).close()
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreUnavailable, match="database is locked"):
+        SqlStore(make_url(f"sqlite:///{file}"))
+
+    other.close()
+
+
+def test_a_commit_that_fails_in_sqlite_has_failed(sqlite_url: str) -> None:
+    url = make_url(sqlite_url)
+    database = database_of(url)
+    engine = database.engine(url)
+
+    with engine.connect() as connection:
+        committed = database.was_committed(connection, 1)
+    engine.dispose()
+
+    assert not committed

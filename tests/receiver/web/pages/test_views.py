@@ -1,0 +1,591 @@
+"""The pages for people."""
+
+import html
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+from attrs import fields
+
+import messages
+from contract import ServerRecord
+from receiver.app import create_app
+from receiver.web.requests import write_event_cursor
+from servers import Clock, serve, wait_until
+
+
+def test_empty_fleet_says_how_to_connect_the_first_odoo(receiver: httpx.Client) -> None:
+    page = receiver.get("/").text
+
+    assert "No server has phoned home yet" in page
+    assert f"python -m client --url {str(receiver.base_url).rstrip('/')}" in page
+
+
+def test_page_lists_the_fleet(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    clock.advance(12)
+
+    page = receiver.get("/").text
+
+    for shown in ("acme", "web-1", "10.0.0.5:8768", "production", "19.0", "sale_order_create"):
+        assert shown in page
+    assert 'title="2026-01-31 12:00:00 UTC">12 s ago</time>' in page
+    assert "24 hours: 100%" in page
+    assert ">1 server<" in page
+
+
+def test_a_server_of_which_nothing_is_known_has_both_pages(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json={"server_id": "only-a-name"})
+
+    assert ["only-a-name"] == listed(receiver, "/")
+    assert "<h1><bdi>only-a-name</bdi></h1>" in receiver.get("/server/only-a-name").text
+
+
+def test_hostile_names_show_as_text(receiver: httpx.Client) -> None:
+    hostile = "<script>alert('x')</script>\"&\u202e"
+    receiver.post("/heartbeat", json=messages.heartbeat(capabilities=["a"]))
+    beat = messages.heartbeat(hostname=hostile, capabilities=[hostile], odoo_stage=hostile)
+    receiver.post("/heartbeat", json=beat)
+
+    for path in ("/", "/server/acme_web-1", f"/?{httpx.QueryParams({'stage': hostile})}"):
+        page = receiver.get(path).text
+        assert "<script>" not in page
+        assert hostile in html.unescape(page)
+
+
+@pytest.mark.parametrize("server_id", ["../a b/health", "a/b?c#d%2Fe", "//evil.example/x", "é_ü"])
+def test_link_of_a_server_leads_to_it_whatever_its_id(
+    receiver: httpx.Client, server_id: str
+) -> None:
+    receiver.post("/heartbeat", json=messages.slim(server_id=server_id))
+
+    link = address(receiver.get("/").text, of="server/")
+    page = receiver.get(urljoin(str(receiver.base_url), link))
+    as_json = address(page.text, of="servers/")
+
+    assert f"<h1><bdi>{html.escape(server_id)}</bdi></h1>" in page.text
+    assert server_id == receiver.get(urljoin(str(page.url), as_json)).json()["server_id"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/timeline", "/server/a%2Fb", "/server/a/b", "/server/nobody", "/?x=1"]
+)
+def test_what_a_page_is_made_of_is_found_from_wherever_it_is(
+    receiver: httpx.Client, path: str
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b"))
+
+    page = receiver.get(path)
+    files = re.findall(r'(?:href|src)="([^"]*static/[^"]+)"', page.text)
+
+    assert ["css", "svg", "js", "svg"] == [re.findall(r"\.(\w+)\?", file)[0] for file in files]
+    for file in files:
+        assert 200 == receiver.get(urljoin(str(page.url), file)).status_code
+
+
+def test_no_address_in_a_page_is_absolute(receiver: httpx.Client) -> None:
+    """So that the pages work below any path of a proxy."""
+    fleet = [messages.heartbeat(server_id=f"s{n}") for n in range(3)]
+    receiver.post("/heartbeats", json=fleet)
+
+    for path in (
+        "/",
+        "/?limit=1&stage=production&q=s",
+        "/server/s0",
+        "/server/s9",
+        "/timeline",
+        "/timeline?limit=1&kind=registered&server_id=s0",
+    ):
+        page = receiver.get(path).text
+        links = re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page)
+        assert [] == [link for link in links if re.match(r"/|\w+:", link)]
+
+
+def test_pages_hold_nothing_inline_and_ask_for_nothing_from_elsewhere(
+    receiver: httpx.Client,
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    for path in ("/", "/server/acme_web-1", "/server/nobody", "/timeline"):
+        answer = receiver.get(path)
+        policy = dict(
+            part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; ")
+        )
+        assert "'none'" == policy.pop("default-src")
+        assert {"'self'", "'none'"} == set(policy.values())
+        assert "nosniff" == answer.headers["x-content-type-options"]
+        assert [] == re.findall(
+            r"<style|<script(?! type=\"module\" src=)| style=| on\w+=", answer.text
+        )
+
+
+@pytest.mark.parametrize("path", ["/", "/timeline", "/server/acme_web-1", "/server/nobody"])
+def test_page_is_not_taken_away_from_whoever_reads_it_without_a_script(
+    receiver: httpx.Client, path: str
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    page = receiver.get(path).text
+
+    assert "http-equiv" not in page
+    assert (
+        '<noscript><p class="still">as of 2026-01-31 12:00:00 UTC <a href="">Refresh</a></p>'
+    ) in page
+
+
+def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(3)])
+
+    second = link(receiver, "/?limit=2", rel="next")
+
+    assert ["s0", "s1"] == listed(receiver, "/?limit=2")
+    assert ["s2"] == listed(receiver, second)
+    assert "/?limit=2" == link(receiver, second, rel="first")
+    receiver.delete("/servers/s2")
+    assert "The servers of this page are gone" in receiver.get(second).text
+
+
+def test_first_page_is_not_offered_on_itself(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    assert "First page" not in receiver.get("/").text
+
+
+def test_pages_of_a_narrowed_and_sorted_list_stay_so(receiver: httpx.Client, clock: Clock) -> None:
+    for n in range(6):
+        beat = messages.heartbeat(server_id=f"s{n}", database=f"d{n % 2}")
+        receiver.post("/heartbeat", json=beat)
+        clock.advance(1)
+    path = "/?database=d1&limit=2&sort=-last_seen"
+
+    assert ["s5", "s3"] == listed(receiver, path)
+    assert ["s1"] == listed(receiver, link(receiver, path, rel="next"))
+    assert ">3 servers found<" in receiver.get(path).text
+
+
+def test_head_of_a_column_sorts_and_turns_round(receiver: httpx.Client, clock: Clock) -> None:
+    for name in ("a", "b", "c"):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=name))
+        clock.advance(1)
+
+    page = receiver.get("/").text
+    by_name, by_age = re.findall(r'<th scope="col"[^>]*><a href="\.([^"]*)"', page)
+    turned = receiver.get(by_age).text
+
+    assert ["c", "b", "a"] == listed(receiver, by_name)
+    assert ["c", "b", "a"] == listed(receiver, by_age)
+    assert 'aria-sort="ascending"><a href="./?sort=-server_id"' in page
+    assert 'aria-sort="descending"><a href="./?sort=last_seen"' in turned
+    assert '<option value="-last_seen" selected>' in turned
+
+
+def test_tiles_count_states_and_lead_to_their_servers(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/register", json=messages.registration(server_id="new"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="up-1"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="up-2", odoo_stage="dev"))
+
+    page = receiver.get("/").text
+
+    assert {"All servers": "3", "Up": "2", "New": "1", "Late": "0", "Down": "0"} == tiles(page)
+    assert ["up-1", "up-2"] == listed(receiver, "/?state=up")
+    assert ">2 servers found<" in receiver.get("/?state=up").text
+    assert 'href="./?state=up"' in page
+    narrowed = receiver.get("/?stage=dev&sort=-last_seen").text
+    assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(narrowed)
+    assert 'href="./?sort=-last_seen&amp;state=up&amp;stage=dev"' in narrowed
+
+
+def test_servers_without_a_stage_are_found_as_such(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="some"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="says none", odoo_stage=""))
+    receiver.post("/heartbeat", json=messages.slim(server_id="says nothing"))
+
+    page = receiver.get("/?stage=").text
+
+    assert "<span>2 <bdi>without stage</bdi></span>" in receiver.get("/").text
+    assert ["says none", "says nothing"] == listed(receiver, "/?stage=")
+    assert {"All servers": "2", "Up": "2", "New": "0", "Late": "0", "Down": "0"} == tiles(page)
+    assert ">2 servers found<" in page
+    assert 'href="./?stage=" aria-current="true"><bdi>No stage<' in page
+    assert '<input type="hidden" name="stage" value="">' in page
+
+
+def test_stage_with_a_long_name_is_counted_and_found(receiver: httpx.Client) -> None:
+    long = "long" * 60
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="b", odoo_stage=long))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="c", odoo_stage=long + "er"))
+
+    every, rest, one = (
+        receiver.get(f"/?{query}").text for query in ("", "limit=1", f"stage={long}")
+    )
+
+    assert f'href="./?stage={long}"><bdi>{long}</bdi>' in every
+    assert "<span>2 <bdi>with a long name</bdi></span>" in rest
+    assert ["b"] == listed(receiver, f"/?stage={long}")
+    assert ">1 server found<" in one
+    assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(one)
+    assert f'href="./?stage={long}" aria-current="true"><bdi>{long}</bdi>' in one
+    assert "sha256" not in every + rest + one
+
+
+def test_stage_whose_name_no_link_has_room_for_is_counted_only(receiver: httpx.Client) -> None:
+    longest = "s" * 1001
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_stage=longest))
+
+    page = receiver.get("/").text
+
+    assert "<span>1 <bdi>with a long name</bdi></span>" in page
+    assert "stage=" not in page
+    assert ">1 server found<" in receiver.get("/", params={"stage": longest}).text
+
+
+def test_tile_says_how_many_stages_it_has_no_room_for(receiver: httpx.Client) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", odoo_stage=f"stage-{n}") for n in range(6)]
+    receiver.post("/heartbeats", json=fleet)
+
+    page = receiver.get("/").text
+
+    for tile in re.findall(r'<span class="stages">(.*?)</a>', page, re.DOTALL)[:2]:
+        assert ["0", "1", "2", "3"] == re.findall(r"stage-(\d)", tile)
+        assert "<span>+2 more</span>" in tile
+
+
+def test_stage_that_nobody_has_is_still_shown_as_chosen(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    page = receiver.get("/?stage=gone").text
+
+    assert 'href="./?stage=gone" aria-current="true"><bdi>gone<' in page
+    assert "No server matches all of these filters" in page
+
+
+def test_what_a_form_leaves_empty_counts_as_absent(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    page = receiver.get("/?q=&sort=&database=&capability=&odoo_version=&version=&limit=").text
+
+    assert ">1 server<" in page
+    assert "Clear all filters" not in page
+
+
+def test_search_and_filters_can_be_taken_away_one_by_one(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    receiver.post(
+        "/heartbeat", json=messages.heartbeat(server_id="other", database="b", hostname="x")
+    )
+
+    path = "/?q=WEB&capability=sale_order_create"
+    page = receiver.get(path).text
+
+    assert ["acme_web-1"] == listed(receiver, path)
+    assert 'href="./?capability=sale_order_create"><span class="unseen">Remove' in page
+    assert 'href="./?q=WEB"><span class="unseen">Remove' in page
+    assert '<input type="search" name="q" value="WEB"' in page
+    assert '<details class="filters" open>' in page
+
+
+def test_servers_page_shows_every_field(receiver: httpx.Client) -> None:
+    receiver.post("/register", json=messages.registration())
+    receiver.post("/heartbeat", json=messages.heartbeat(database_uuid="a-uuid"))
+
+    page = receiver.get("/server/acme_web-1").text
+
+    shown = re.findall(r'data-field="(\w+)"', page)
+    assert sorted(field.name for field in fields(ServerRecord)) == sorted(shown)
+    for value in ("a-uuid", "fd00::5", "8768", "http/sse", "healthy", "res_partner_search"):
+        assert f">{value}<" in page
+
+
+def test_silence_is_seen_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
+    beat = messages.heartbeat()
+    receiver.post("/heartbeat", json=beat)
+    wait_until(lambda: is_told_later(receiver, clock, "is late"))
+    wait_until(lambda: is_told_later(receiver, clock, "went down"))
+
+    fleet, server = receiver.get("/").text, receiver.get("/server/acme_web-1").text
+
+    assert "<title>1 down · Odoo MCP Fleet</title>" in fleet
+    assert "<title>acme: down · Odoo MCP Fleet</title>" in server
+    assert ["acme_web-1"] == listed(receiver, "/?state=down")
+    for page in (fleet, server):
+        assert '<span class="state down"' in page
+    assert re.search(r'<rect class="down"[^>]*><title>31 Jan \d\d:\d\d to \d\d:\d\d: down<', server)
+    receiver.post("/heartbeat", json=beat)
+    ((said, when), *_) = events(receiver, "/")
+    assert said.startswith("is back after ")
+    assert "just now" == when
+
+
+def test_change_is_told_with_what_it_was_and_is(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_version="20.0", capabilities=["a"]))
+
+    for path in ("/", "/server/acme_web-1"):
+        page = receiver.get(path).text
+        assert "<b>Odoo</b> <bdi>19.0 → 20.0</bdi>" in page
+        assert "<b>gained</b> <bdi>a</bdi>" in page
+        assert "<b>lost</b> <bdi>res_partner_search, sale_order_create</bdi>" in page
+
+
+def test_news_are_those_since_yesterday(receiver: httpx.Client, clock: Clock) -> None:
+    beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
+    receiver.post("/heartbeat", json=beat)
+    assert [("joined the fleet", "just now")] == events(receiver, "/")
+    clock.advance(86400 + 1)
+
+    assert "Nothing has changed in the last 24 hours" in receiver.get("/").text
+    assert [("joined the fleet", "24 h ago")] == events(receiver, "/server/acme_web-1")
+
+
+def test_timeline_tells_all_by_days_and_page_by_page(receiver: httpx.Client, clock: Clock) -> None:
+    beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
+    for version in ("16.0", "17.0", "18.0", "19.0"):
+        receiver.post("/heartbeat", json={**beat, "odoo_version": version})
+        clock.advance(43200)
+
+    first = "/timeline?limit=3"
+    second = link(receiver, first, rel="next")
+
+    assert [
+        "Monday, 2 February 2026",
+        *("00:00:00", "was upgraded"),
+        "Sunday, 1 February 2026",
+        *("12:00:00", "was upgraded"),
+        *("00:00:00", "was upgraded"),
+    ] == told(receiver, first)
+    assert ["Saturday, 31 January 2026", "12:00:00", "joined the fleet"] == told(receiver, second)
+    assert 'rel="next"' not in receiver.get(second).text
+    assert first == link(receiver, second, rel="first")
+    assert 'rel="' not in receiver.get("/timeline").text.split("<body")[1]
+
+
+def test_timeline_is_narrowed_to_kinds_and_a_server(receiver: httpx.Client) -> None:
+    for name in ("a", "b/c"):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=name))
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=name, odoo_version="20.0"))
+    receiver.delete("/servers/b%2Fc")
+
+    both = receiver.get("/timeline?kind=registered&kind=upgraded&server_id=").text
+    one = receiver.get("/timeline?kind=deleted&server_id=b/c").text
+
+    assert ["was upgraded", "joined the fleet"] * 2 == says(both)
+    for shown in (
+        'href="timeline?kind=registered" aria-current="true">Was upgraded<',
+        'href="timeline?kind=registered&amp;kind=upgraded&amp;kind=moved">Moved<',
+        'href="timeline">Everything<',
+        'href="events?kind=registered&amp;kind=upgraded">JSON<',
+    ):
+        assert shown in both
+    assert ["was deleted"] == says(one)
+    for shown in (
+        "<title>Timeline of b/c · Odoo MCP Fleet</title>",
+        'href="timeline?kind=deleted"><span class="unseen">Remove',
+        '<input type="hidden" name="kind" value="deleted">',
+        'name="server_id" value="b/c"',
+        'href="timeline">Clear all filters<',
+    ):
+        assert shown in one
+    assert [] == says(receiver.get("/timeline?since=2026-02-01T00:00:00Z").text)
+
+
+def test_timeline_of_nothing_says_what_to_do_next(receiver: httpx.Client) -> None:
+    assert "Show how to connect it" in receiver.get("/timeline").text
+    assert "No event matches all of these filters" in receiver.get("/timeline?kind=down").text
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    (event,) = receiver.get("/events").json()["events"]
+    beyond = receiver.get("/timeline", params={"cursor": write_event_cursor(event["id"])})
+    assert "Nothing older is remembered" in beyond.text
+
+
+def test_address_of_a_timeline_that_cannot_be_understood_is_explained(
+    receiver: httpx.Client,
+) -> None:
+    answer = receiver.get("/timeline?kind=x&cursor=y&since=z&q=a")
+
+    assert (400, "text/html; charset=utf-8") == said(answer)
+    for name in ("kind", "cursor", "since", "q"):
+        assert f"<code><bdi>{name}</bdi></code>" in answer.text
+
+
+@pytest.mark.parametrize(("path", "room"), [("/", 20), ("/server/acme_web-1", 100)])
+def test_events_that_a_page_has_no_room_for_are_a_link_away(
+    receiver: httpx.Client, path: str, room: int
+) -> None:
+    for n in range(room):
+        receiver.post("/heartbeat", json=messages.heartbeat(odoo_version=f"{n}"))
+    assert "Older events" not in receiver.get(path).text
+    receiver.post("/heartbeat", json=messages.heartbeat(odoo_version="last"))
+
+    page = receiver.get(path)
+    every, older = (
+        receiver.get(urljoin(str(page.url), html.unescape(address))).text
+        for address in re.findall(r'href="([^"]+)">(?:Show all<|Older events<)', page.text)
+    )
+
+    assert ["was upgraded"] * room == says(page.text)
+    assert says(page.text)[:50] == says(every)[:room]
+    assert ["joined the fleet"] == says(older)
+
+
+def test_what_happened_to_a_server_that_is_gone_is_a_link_away(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b"))
+    receiver.delete("/servers/a%2Fb")
+
+    gone = receiver.get("/server/a%2Fb")
+    timeline = receiver.get(urljoin(str(gone.url), address(gone.text, of="timeline[?]")))
+
+    assert ["was deleted", "joined the fleet"] == says(timeline.text)
+
+
+@pytest.mark.parametrize("database", [" ", "", None, "\u200b"])
+def test_server_whose_database_nobody_can_see_goes_by_its_id(
+    receiver: httpx.Client, database: str | None
+) -> None:
+    receiver.post("/heartbeat", json=messages.slim(server_id="a", database=database))
+
+    assert "<bdi>a</bdi></a></th>" in receiver.get("/").text
+    assert "<h1><bdi>a</bdi></h1>" in receiver.get("/server/a").text
+
+
+def test_names_that_nobody_can_see_are_shown_as_such(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.slim(server_id=" ", odoo_version="1"))
+    told = {"hostname": " ", "odoo_stage": " ", "odoo_version": " ", "capabilities": ["\u2003"]}
+    receiver.post("/heartbeat", json=messages.slim(server_id=" ", database=" ", **told))
+
+    for path in ("/", "/?stage=+&q=+", "/server/%20", "/timeline?server_id=+"):
+        page = receiver.get(path).text
+        assert "(blank)" in page
+        assert [] == re.findall(r"<(?:bdi|a)[^>]*>\s*</", page)
+
+
+def test_rebuilt_server_is_one_line_and_both_pages_lead_to_each_other(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    old = messages.heartbeat(database_uuid="u")
+    new = {**old, "server_id": "acme_web-2", "hostname": "web-2"}
+    receiver.post("/heartbeat", json=old)
+    wait_until(lambda: is_told_later(receiver, clock, "is late"))
+    receiver.post("/heartbeat", json=new)
+    wait_until(lambda: listed(receiver, "/") == ["acme_web-2"])
+
+    successor = receiver.get("/server/acme_web-2").text
+
+    assert ["acme_web-1"] == listed(receiver, "/?state=superseded")
+    assert ">1 server found<" in receiver.get("/?state=superseded").text
+    assert 'goes on as <a href="../server/acme_web-2"' in receiver.get("/server/acme_web-1").text
+    assert "was rebuilt" in [said for said, _ in events(receiver, "/server/acme_web-2")]
+    assert '<a href="../server/acme_web-1"' in successor
+
+
+def test_twins_name_each_other(receiver: httpx.Client, clock: Clock) -> None:
+    one = messages.heartbeat(database_uuid="u")
+    two = {**one, "server_id": "copy_web-2", "database": "copy"}
+    for _ in range(6):
+        receiver.post("/heartbeats", json=[one, two])
+        clock.advance(50)
+
+    def page() -> str:
+        receiver.post("/heartbeats", json=[one, two])
+        return receiver.get("/server/acme_web-1").text
+
+    wait_until(lambda: 'id="twin"' in page())
+    assert '<a href="../server/copy_web-2"' in page()
+    assert "has a twin" in receiver.get("/").text
+
+
+def test_server_that_is_not_there_has_a_page_that_says_so(receiver: httpx.Client) -> None:
+    answer = receiver.get("/server/no<b>ody")
+
+    assert (404, "text/html; charset=utf-8") == said(answer)
+    assert "There is no such server" in answer.text
+    assert "There is no server &#39;no&lt;b&gt;ody&#39;." in answer.text
+    assert 'class="button" href="../">Show all servers' in answer.text
+
+
+def test_address_that_cannot_be_understood_has_a_page_that_says_why(
+    receiver: httpx.Client,
+) -> None:
+    answer = receiver.get("/?limit=many&state=gone&<b>=1&cursor=x&q=a&q=b")
+
+    assert (400, "text/html; charset=utf-8") == said(answer)
+    for name in ("limit", "state", "&lt;b&gt;", "cursor", "q"):
+        assert f"<code><bdi>{name}</bdi></code>" in answer.text
+    assert 'class="button" href="./">Show all servers' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/server/acme_web-1", "/timeline"])
+def test_page_says_that_the_database_is_away_and_tries_again(
+    tmp_path: Path, sqlite_receiver: httpx.Client, path: str
+) -> None:
+    with sqlite3.connect(tmp_path / "fleet.db") as other:
+        for table in ("servers", "events"):
+            other.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
+    other.close()
+
+    answer = sqlite_receiver.get(path)
+
+    assert (503, "text/html; charset=utf-8") == said(answer)
+    assert "5" == answer.headers["retry-after"]
+    assert "The fleet cannot be read right now" in answer.text
+    assert "_gone" not in answer.text
+
+
+@pytest.fixture
+def sqlite_receiver(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
+    with serve(app) as client:
+        yield client
+
+
+def says(page: str) -> list[str]:
+    """What a page tells."""
+    return re.findall(r'<span class="says">([^<]+)<', page)
+
+
+def told(receiver: httpx.Client, path: str) -> list[str]:
+    """The days of a timeline, and of each when something happened and what."""
+    part = r'(?:<h3 class="day" [^>]+|<p class="at"><time [^>]+|<span class="says")>([^<]+)<'
+    return re.findall(part, receiver.get(path).text)
+
+
+def listed(receiver: httpx.Client, path: str) -> list[str]:
+    """Which servers a page lists, in its order."""
+    return re.findall(r'<tr data-key="server-([^"]+)"', receiver.get(path).text)
+
+
+def events(receiver: httpx.Client, path: str) -> list[tuple[str, str]]:
+    """What a page tells, and when that was."""
+    told = r'<span class="says">([^<]+)</span> <span class="when"><time [^>]+>([^<]+)<'
+    return re.findall(told, receiver.get(path).text)
+
+
+def is_told_later(receiver: httpx.Client, clock: Clock, what: str) -> bool:
+    """Whether the page tells it some seconds later."""
+    clock.advance(10)
+    return what in [said for said, _ in events(receiver, "/")]
+
+
+def tiles(page: str) -> dict[str, str]:
+    """The number on each tile."""
+    tile = r'<span class="label">([^<]+)</span>\s*<span class="number">([^<]+)<'
+    return dict(re.findall(tile, page))
+
+
+def link(receiver: httpx.Client, path: str, *, rel: str) -> str:
+    """Where a link of a page leads."""
+    (address,) = re.findall(rf'href="([^"]+)" rel="{rel}"', receiver.get(path).text)
+    return urljoin(path, html.unescape(address))
+
+
+def address(page: str, *, of: str) -> str:
+    """The first link of a page with that in its address."""
+    return html.unescape(re.findall(rf'href="([^"]*{of}[^"]+)"', page)[0])
+
+
+def said(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.headers["content-type"]

@@ -1,0 +1,275 @@
+"""How the pages say it."""
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from attrs import fields
+
+from contract import Event, EventKind, IpAddresses, ServerRecord, State
+from receiver.service.availability import Span
+from receiver.web.pages import wording
+from receiver.web.pages.wording import Fact, Tale
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+RECORD = ServerRecord(server_id="s", first_seen=NOW, last_seen=NOW, state_since=NOW)
+
+
+def moved(*addresses: list[str]) -> dict[str, Any]:
+    """From some addresses to others, the first of which is the primary one."""
+    old, new = ({"primary": each[0], "all": each} for each in addresses)
+    return {"from": old, "to": new}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-5, "just now"),
+        (0.9, "just now"),
+        (1, "1 s ago"),
+        (12.7, "12 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "119 min ago"),
+        (7200, "2 h ago"),
+        (86400 * 3, "3 d ago"),
+    ],
+)
+def test_age_is_said_in_one_unit(seconds: float, expected: str) -> None:
+    assert expected == wording.ago(NOW - timedelta(seconds=seconds), NOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, "0 s"),
+        (0.25, "0.25 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3605, "1 h"),
+        (5 * 3600 + 240, "5 h 4 min"),
+        (86400 + 3600, "1 d 1 h"),
+        (1e300, "1e+300 s"),
+    ],
+)
+def test_duration_is_said_in_two_units_at_most(seconds: float, expected: str) -> None:
+    assert expected == wording.duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (None, "\N{EN DASH}"),
+        (1.0, "100%"),
+        (0.999999, "99.9%"),
+        (0.5, "50.0%"),
+        (0.0, "0.0%"),
+    ],
+)
+def test_share_is_whole_only_when_nothing_is_missing(share: float | None, expected: str) -> None:
+    assert expected == wording.percent(share)
+
+
+@pytest.mark.parametrize("text", ["a", " a ", "é", "\N{PILE OF POO}", "\u202ea", "-", "e\u0301"])
+def test_text_is_shown_as_it_is(text: str) -> None:
+    assert text == wording.shown(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\t\n",
+        "\xa0\u2003\u3000",
+        "\u200b\u202e\ufeff",
+        "\ufe0f",
+        "\u2028",
+        "\u2800\u3164\u115f\u1160\uffa0",
+    ],
+)
+def test_text_that_nobody_sees_is_named(text: str) -> None:
+    assert "(blank)" == wording.shown(text)
+    assert not wording.is_seen(text)
+
+
+def test_facts_are_every_field_of_a_record_once() -> None:
+    found = [fact.name for group in wording.facts(RECORD).values() for fact in group]
+
+    assert sorted(field.name for field in fields(ServerRecord)) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("hostname", "web-1", ("web-1",)),
+        ("hostname", None, ()),
+        ("odoo_stage", "", ("none",)),
+        ("port", 8768, ("8768",)),
+        ("uptime_seconds", 90.0, ("1 min 30 s",)),
+        ("capabilities", ("a", "b"), ("a", "b")),
+        ("capabilities", ("a", "\u200b"), ("a", "(blank)")),
+        ("capabilities", (), ("none",)),
+        ("state", State.LATE, ("late",)),
+        ("started_at", NOW, ("2026-01-31 12:00:00 UTC",)),
+        (
+            "ip_addresses",
+            IpAddresses(primary="10.0.0.5", all=("10.0.0.5", "fd00::5")),
+            ("10.0.0.5", "fd00::5"),
+        ),
+    ],
+)
+def test_fact_is_a_value_in_words(name: str, value: Any, expected: tuple[str, ...]) -> None:
+    known = {"server_id": "s", "first_seen": NOW, "last_seen": NOW, "state_since": NOW}
+    record = ServerRecord(**{**known, name: value})
+
+    facts = {fact.name: fact for group in wording.facts(record).values() for fact in group}
+
+    assert expected == facts[name].values
+    assert (value if isinstance(value, datetime) else None) == facts[name].moment
+    assert isinstance(facts[name], Fact)
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "expected"),
+    [
+        ("registered", {}, Tale(says="joined the fleet", more=[])),
+        (
+            "moved",
+            {
+                "hostname": {"from": "web-1", "to": "web-2"},
+                "ip_addresses": {
+                    "from": {"primary": "10.0.0.5", "all": []},
+                    "to": {"primary": "10.0.0.6", "all": []},
+                },
+            },
+            Tale(
+                says="moved",
+                more=[("Hostname", "web-1 → web-2"), ("IP addresses", "10.0.0.5 → 10.0.0.6")],
+            ),
+        ),
+        (
+            "moved",
+            {"ip_addresses": moved(["10.0.0.5", "fd00::5", "fd00::6"], ["10.0.0.5", "fd00::7"])},
+            Tale(
+                says="moved",
+                more=[
+                    ("IP addresses gained", "fd00::7"),
+                    ("IP addresses lost", "fd00::5, fd00::6"),
+                ],
+            ),
+        ),
+        (
+            "moved",
+            {"ip_addresses": moved(["10.0.0.5", "fd00::5"], ["10.0.0.6", "fd00::5", "fd00::6"])},
+            Tale(
+                says="moved",
+                more=[
+                    ("IP addresses", "10.0.0.5 → 10.0.0.6"),
+                    ("IP addresses gained", "fd00::6"),
+                ],
+            ),
+        ),
+        (
+            "moved",
+            {"ip_addresses": moved(["10.0.0.5", "::1", "::2"], ["10.0.0.5", "::2", "::1"])},
+            Tale(says="moved", more=[("IP addresses", "in another order")]),
+        ),
+        (
+            "updated",
+            {"ip_addresses": {**moved([""], ["10.0.0.5", "fd00::5"]), "from": None}},
+            Tale(
+                says="told more of itself",
+                more=[("IP addresses", "unknown → 10.0.0.5, fd00::5")],
+            ),
+        ),
+        (
+            "moved",
+            {"hostname": {"from": " ", "to": "web-1"}},
+            Tale(says="moved", more=[("Hostname", "(blank) → web-1")]),
+        ),
+        (
+            "restarted",
+            {"uptime_seconds": {"from": 7200.0, "to": 5.0}},
+            Tale(says="restarted", more=[("Uptime, as last heard", "2 h → 5 s")]),
+        ),
+        (
+            "upgraded",
+            {"odoo_version": {"from": "18.0", "to": "19.0"}},
+            Tale(says="was upgraded", more=[("Odoo", "18.0 → 19.0")]),
+        ),
+        (
+            "capabilities_changed",
+            {"capabilities": {"gained": list("abcd\tfg"), "lost": []}},
+            Tale(says="offers other tools", more=[("gained", "a, b, c, d, (blank) and 2 more")]),
+        ),
+        (
+            "stage_changed",
+            {"odoo_stage": {"from": "", "to": "production"}},
+            Tale(says="changed its stage", more=[("Stage", "none → production")]),
+        ),
+        (
+            "updated",
+            {"capabilities": {"from": None, "to": []}, "uptime_seconds": {"from": None}},
+            Tale(
+                says="told more of itself",
+                more=[
+                    ("Tools", "unknown → none"),
+                    ("Uptime, as last heard", "unknown → unknown"),
+                ],
+            ),
+        ),
+        ("late", {"last_seen": "2026-01-31T12:00:00Z"}, Tale(says="is late", more=[])),
+        ("down", {"last_seen": "2026-01-31T12:00:00Z"}, Tale(says="went down", more=[])),
+        ("recovered", {"away_seconds": 301.5}, Tale(says="is back after 5 min 1 s", more=[])),
+        ("rebuilt", {"superseded_by": "b"}, Tale(says="was rebuilt", more=[], other="b")),
+        ("twin", {"twin_of": "b"}, Tale(says="has a twin", more=[], other="b")),
+        ("deleted", {}, Tale(says="was deleted", more=[])),
+        (
+            "refused_write",
+            {"key": "a1", "name": "acme"},
+            Tale(says="was written to by a key that may not", more=[("Key", "acme (a1)")]),
+        ),
+        (
+            "fleet_silent",
+            {"silent": 40, "of": 50},
+            Tale(
+                says="40 of 50 servers fell silent at once",
+                more=[("Look first at", "the network, and this receiver")],
+            ),
+        ),
+    ],
+)
+def test_event_is_told(kind: str, details: dict[str, Any], expected: Tale) -> None:
+    event = Event(kind=EventKind(kind), at=NOW, server_id="s", details=details)
+
+    assert expected == wording.tale(event)
+
+
+def test_every_kind_of_event_has_words() -> None:
+    for kind in EventKind:
+        assert wording.tale(Event(kind=kind, at=NOW, server_id="s")).says
+
+
+def test_strip_shows_the_worst_of_each_bar() -> None:
+    start = NOW - timedelta(hours=4)
+    spans = [
+        Span("up", start + timedelta(hours=1), start + timedelta(hours=2, minutes=10)),
+        Span(
+            "late", start + timedelta(hours=2, minutes=10), start + timedelta(hours=2, minutes=12)
+        ),
+        Span("up", start + timedelta(hours=2, minutes=12), NOW),
+    ]
+
+    strip = wording.strip(spans, start=start, end=NOW, bars=4)
+
+    assert ["unknown", "up", "late", "up"] == [bar.state for bar in strip.bars] == strip.states
+    assert "31 Jan 10:00 to 11:00: late" == strip.bars[2].title
+    assert "M4 0h3v10h-3zM12 0h3v10h-3z" == strip.paths["up"]
+    assert "up for 2 h 58 min, late for 2 min" == strip.says
+
+
+def test_strip_of_nothing_says_so() -> None:
+    strip = wording.strip([], start=NOW - timedelta(hours=1), end=NOW, bars=1)
+
+    assert "not known" == strip.says

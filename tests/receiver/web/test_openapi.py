@@ -1,0 +1,104 @@
+"""The description of the interface is true."""
+
+from typing import Any
+
+import httpx
+import jsonschema
+from openapi_spec_validator import validate
+
+import messages
+from keyring import bearer, keep, made
+from receiver.app import create_app
+from receiver.metrics.exposition import Metrics
+from receiver.web import admin_api as administration
+from receiver.web import api
+from receiver.web.body_timeout import Patience
+from receiver.web.openapi import document
+from servers import Clock, serve
+
+
+def check(instance: object, name: str) -> None:
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{name}", **document()}
+    jsonschema.validate(instance, schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_document_is_valid_openapi(receiver: httpx.Client) -> None:
+    validate(receiver.get("/openapi.json").json())
+
+
+def test_every_route_is_described() -> None:
+    patience = Patience(1)
+    routes = [*administration.routes(patience), *api.routes(patience, Metrics())]
+    served = {
+        (route.path.replace(":path", ""), method.lower())
+        for route in routes
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    described = {
+        (path, method)
+        for path, item in document()["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+
+    assert served - {("/openapi.json", "get")} == described
+
+
+def test_answers_are_as_described(receiver: httpx.Client) -> None:
+    counted = receiver.post("/heartbeat", json=messages.heartbeat()).json()
+    problem = receiver.post("/heartbeat", json={}).json()
+    (rejected,) = receiver.post("/heartbeats", json=[{}]).json()["results"]
+    server = receiver.get("/servers/acme_web-1").json()
+    (listed,) = receiver.get("/servers").json()["servers"]
+    (event,) = receiver.get("/events").json()["events"]
+
+    check(counted, "Counted")
+    check(problem, "Problem")
+    check(rejected, "Rejected")
+    check(server, "ServerWithAvailability")
+    check(listed, "Server")
+    check(event, "Event")
+
+
+def test_answers_about_keys_are_as_described(sqlite_url: str, clock: Clock) -> None:
+    key, token = made("admin")
+    keep(sqlite_url, key)
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
+        receiver.headers.update(bearer(token))
+        asked = {"name": "acme", "scope": "agent", "expires_at": "2027-01-31T12:00:00Z"}
+        receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
+        made_now = receiver.post("/keys", json=asked).json()
+        owner = receiver.get("/servers/acme_web-1/owner").json()
+        keys = receiver.get("/keys").json()["keys"]
+        missing = receiver.get("/keys", headers={"Authorization": ""}).json()
+
+    check(asked, "NewKey")
+    check(owner, "Owner")
+    check(missing, "Problem")
+    for each in [made_now["key"], *keys]:
+        check(each, "Key")
+        described = document()["components"]["schemas"]["Key"]["properties"]
+        assert set(each) == set(described)
+
+
+def test_every_call_but_health_needs_a_key() -> None:
+    need_none = [
+        operation["operationId"]
+        for path in document()["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters" and operation.get("security", document()["security"]) == []
+    ]
+
+    assert ["health"] == need_none
+
+
+def test_messages_are_as_described() -> None:
+    check(messages.heartbeat(), "Heartbeat")
+    check(messages.slim(), "Heartbeat")
+    check(messages.registration(), "Registration")
+
+
+def test_each_field_says_what_it_means() -> None:
+    for name in ("Heartbeat", "Registration", "Server"):
+        for field in document()["components"]["schemas"][name]["properties"].items():
+            assert "description" in field[1] or field[0] == "state", field[0]

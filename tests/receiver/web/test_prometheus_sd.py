@@ -1,0 +1,246 @@
+"""Where Prometheus finds the servers of the fleet."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from hypothesis import given
+from sqlalchemy import make_url
+
+import messages
+from contract import ServerRecord
+from receiver.app import create_app
+from receiver.web.prometheus_sd import target_of
+from servers import Clock, serve, wait_until
+from strategies import records
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as client:
+        yield client
+
+
+def targets(receiver: httpx.Client, **query: str) -> list[Json]:
+    answer = receiver.get("/sd/prometheus", params=query)
+    assert (200, "application/json") == (answer.status_code, answer.headers["content-type"])
+    found: list[Json] = answer.json()
+    return found
+
+
+def ids(receiver: httpx.Client, **query: str) -> list[str]:
+    return [each["labels"]["server_id"] for each in targets(receiver, **query)]
+
+
+def address(receiver: httpx.Client, **changed: Any) -> list[str]:
+    """Where a server is found that says this of itself."""
+    receiver.post("/heartbeat", json=messages.slim(**changed))
+    return [address for each in targets(receiver) for address in each["targets"]]
+
+
+def test_an_empty_fleet_is_an_empty_list(receiver: httpx.Client) -> None:
+    assert [] == targets(receiver)
+
+
+def test_a_server_is_a_target_with_its_labels(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(endpoint_url="https://acme.example/mcp"))
+
+    assert [
+        {
+            "targets": ["acme.example:443"],
+            "labels": {
+                "server_id": "acme_web-1",
+                "stage": "production",
+                "version": "1.0.0",
+                "database": "acme",
+                "__scheme__": "https",
+                "__meta_fleet_endpoint_url": "https://acme.example/mcp",
+                "__meta_fleet_hostname": "web-1",
+                "__meta_fleet_odoo_version": "19.0",
+            },
+        }
+    ] == targets(receiver)
+
+
+def test_what_is_unknown_or_empty_is_no_label(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.slim(hostname="web-1", port=80, odoo_stage=""))
+
+    assert [
+        {
+            "targets": ["web-1:80"],
+            "labels": {"server_id": "acme_web-1", "__meta_fleet_hostname": "web-1"},
+        }
+    ] == targets(receiver)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("http://acme.example", "acme.example:80"),
+        ("HTTPS://acme.example/mcp?a=1", "acme.example:443"),
+        ("http://acme.example:8069/mcp/sse", "acme.example:8069"),
+        ("http://[fd00::5]/mcp", "[fd00::5]:80"),
+        ("http://[fd00::5]:8069/", "[fd00::5]:8069"),
+    ],
+)
+def test_a_server_is_found_by_its_endpoint_first(
+    on_sqlite: httpx.Client, url: str, found: str
+) -> None:
+    addresses = {"primary": "10.0.0.5", "all": ["10.0.0.5"]}
+
+    assert [found] == address(on_sqlite, endpoint_url=url, ip_addresses=addresses, port=8768)
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"primary": "10.0.0.5", "all": ["10.0.0.5", "fd00::5"]}, "10.0.0.5:8768"),
+        ({"primary": "fd00::5", "all": ["fd00::5"]}, "[fd00::5]:8768"),
+        (None, "web-1:8768"),
+    ],
+)
+def test_a_server_is_found_by_its_address_or_its_name(
+    on_sqlite: httpx.Client, changed: Json | None, found: str
+) -> None:
+    assert [found] == address(on_sqlite, ip_addresses=changed, hostname="web-1", port=8768)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"hostname": "web-1"},
+        {"port": 8768},
+        {"port": 8768, "hostname": ""},
+        {"port": 8768, "hostname": "a/b"},
+        {"port": 8768, "hostname": "a:80@b"},
+        {"port": 8768, "hostname": "a b\n"},
+    ],
+)
+def test_a_server_that_nothing_leads_to_is_left_out(on_sqlite: httpx.Client, changed: Json) -> None:
+    assert [] == address(on_sqlite, **changed)
+
+
+@given(records())
+def test_every_target_is_one_that_prometheus_takes(record: ServerRecord) -> None:
+    target = target_of(record)
+
+    if target is not None:
+        (found,) = target["targets"]
+        there = urlsplit(f"//{found}")
+        assert (found, True) == (there.netloc, bool(there.hostname))
+        assert 1 <= (there.port or 0) <= 65535
+        assert all(isinstance(each, str) and each for each in target["labels"].values())
+        assert all(re.fullmatch("[a-z_]+", name) for name in target["labels"])
+
+
+def test_servers_that_are_silent_are_left_out(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/register", json=messages.registration(server_id="new"))
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="up"))
+    before = ids(receiver)
+    clock.advance(100)
+    receiver.post("/heartbeat", json=messages.slim(server_id="up"))
+    clock.advance(100)
+
+    assert (["new", "up"], ["up"]) == (before, ids(receiver))
+
+
+def test_a_state_that_is_asked_for_is_what_is_listed(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+    clock.advance(100)
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="b"))
+    clock.advance(100)
+
+    wait_until(lambda: ids(receiver, state="late") == ["a"])
+
+    assert ["b"] == ids(receiver, state="up")
+
+
+def test_filters_are_those_of_the_list(receiver: httpx.Client) -> None:
+    fleet = [
+        messages.heartbeat(server_id="a", odoo_stage="dev"),
+        messages.heartbeat(server_id="b", database="other", version="2.0"),
+        messages.heartbeat(server_id="c", odoo_version="18.0", capabilities=["rare"]),
+    ]
+    receiver.post("/heartbeats", json=fleet)
+
+    found = {
+        query: ids(receiver, **dict([query]))
+        for query in [
+            ("stage", "dev"),
+            ("database", "other"),
+            ("version", "2.0"),
+            ("odoo_version", "18.0"),
+            ("capability", "rare"),
+            ("q", "oth"),
+        ]
+    }
+
+    assert [["a"], ["b"], ["b"], ["c"], ["c"], ["b"]] == [*found.values()]
+
+
+@pytest.mark.parametrize("name", ["limit", "cursor", "sort", "total"])
+def test_what_would_cut_the_list_is_refused(on_sqlite: httpx.Client, name: str) -> None:
+    answer = on_sqlite.get("/sd/prometheus", params={name: "1"})
+
+    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
+    assert [name] == [error["path"] for error in answer.json()["errors"]]
+
+
+def test_an_unknown_parameter_is_refused(on_sqlite: httpx.Client) -> None:
+    assert 400 == on_sqlite.get("/sd/prometheus?nonsense=1").status_code
+
+
+def test_all_servers_are_listed_however_many(receiver: httpx.Client) -> None:
+    expected = many(receiver)
+
+    assert expected == ids(receiver)
+
+
+def test_pages_without_targets_leave_no_gap(receiver: httpx.Client) -> None:
+    fleet = [messages.slim(server_id=f"s{n:04}") for n in range(1000)]
+    fleet += [messages.heartbeat(server_id=f"t{n}") for n in range(2)]
+    for part in (fleet[:1000], fleet[1000:]):
+        receiver.post("/heartbeats", json=part)
+
+    assert ["t0", "t1"] == ids(receiver)
+
+
+def test_prometheus_is_told_when_the_database_is_away(
+    on_sqlite: httpx.Client, sqlite_url: str
+) -> None:
+    """It keeps the targets that it has then; of an empty list it would forget them."""
+    with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
+        database.execute("ALTER TABLE servers RENAME TO gone")
+        answer = on_sqlite.get("/sd/prometheus")
+        database.execute("ALTER TABLE gone RENAME TO servers")
+
+    assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
+
+
+def test_a_list_that_cannot_be_ended_is_broken_off(
+    on_sqlite: httpx.Client, sqlite_url: str
+) -> None:
+    """A part of the list looks like no list at all."""
+    many(on_sqlite)
+    with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
+        database.execute("UPDATE servers SET ip_addresses = '{' WHERE server_id = 's1500'")
+        database.commit()
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        on_sqlite.get("/sd/prometheus")
+
+
+def many(receiver: httpx.Client) -> list[str]:
+    """Fill a fleet that needs three pages; its servers."""
+    fleet = [messages.slim(server_id=f"s{n:04}", hostname="web", port=80) for n in range(2100)]
+    for start in range(0, len(fleet), 700):
+        receiver.post("/heartbeats", json=fleet[start : start + 700])
+    return [beat["server_id"] for beat in fleet]

@@ -1,0 +1,634 @@
+"""The timeline, live, for programs that stay."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import make_url
+from sse_starlette.sse import AppStatus
+from starlette.applications import Starlette
+
+import messages
+from contract import Heartbeat
+from postgres import Postgres
+from proxy import Once, Proxy, hang_up
+from receiver.access.gate import Guarded
+from receiver.app import create_app
+from receiver.domain.keys import Power
+from receiver.service.feed import Feed
+from receiver.store.merging import Incoming
+from receiver.store.sql_store import SqlStore
+from receiver.web.sse import EventStream, event_stream
+from servers import Clock, receiver_process, serve, wait_until
+
+
+@dataclass
+class Message:
+    """What came between two empty lines."""
+
+    id: int
+    event: str
+    data: dict[str, Any]
+
+
+class Stream:
+    """
+    Reads a stream in a thread.
+
+    Attributes:
+        place: The number in the first message, before any event.
+        retry: How many milliseconds to wait before coming back.
+        messages: The events that have come.
+        comments: The comments that have come.
+        ended: Whether it has ended, as it should (True) or broken off (False).
+    """
+
+    def __init__(self, base_url: object, query: str = "", *, after: int | None = None) -> None:
+        url = httpx.URL(str(base_url))
+        self._connection = HTTPConnection(url.host, url.port)
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        self._connection.request("GET", f"/events/stream{query}", headers=headers)
+        self._socket = self._connection.sock
+        self._answer = self._connection.getresponse()
+        assert 200 == self._answer.status, self._answer.read()
+        self.headers = self._answer.headers
+        self.place = self.retry = -1
+        self.messages: list[Message] = []
+        self.comments: list[str] = []
+        self.ended: bool | None = None
+        self._fields: dict[str, str] = {}
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        wait_until(lambda: self.place >= 0)
+
+    @property
+    def ids(self) -> list[int]:
+        return [message.id for message in self.messages]
+
+    @property
+    def news(self) -> list[tuple[str, str | None]]:
+        """The kinds of the events, and the servers."""
+        return [(message.event, message.data.get("server_id")) for message in self.messages]
+
+    def wait_for(self, number: int) -> None:
+        wait_until(lambda: len(self.messages) >= number)
+
+    def close(self) -> None:
+        hang_up(self._socket)
+        self._thread.join()
+        self._connection.close()
+
+    def _read(self) -> None:
+        whole = False
+        with suppress(OSError, HTTPException):
+            rest = b""
+            while piece := self._answer.read1(65536):
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    self._take_line(line.decode())
+            whole = rest == b""
+        self.ended = whole
+
+    def _take_line(self, line: str) -> None:
+        name, _, text = line.partition(": ")
+        if not line:
+            self._take(self._fields)
+            self._fields = {}
+        elif not name:
+            self.comments.append(text)
+        else:
+            assert name not in self._fields
+            self._fields[name] = text
+
+    def _take(self, fields: dict[str, str]) -> None:
+        match fields:
+            case {"id": place, "retry": retry}:
+                self.place, self.retry = int(place), int(retry)
+            case {"id": number, "event": event, "data": data}:
+                self.messages.append(Message(int(number), event, json.loads(data)))
+            case _:
+                assert {} == fields
+
+
+@contextmanager
+def stream(base_url: object, query: str = "", *, after: int | None = None) -> Iterator[Stream]:
+    with closing(Stream(base_url, query, after=after)) as opened:
+        yield opened
+
+
+def tell(receiver: httpx.Client, *ids: str) -> None:
+    """Make an event of each."""
+    beats = [messages.slim(server_id=each) for each in ids]
+    receiver.post("/heartbeats", json=beats).raise_for_status()
+
+
+def told(receiver: httpx.Client) -> list[dict[str, Any]]:
+    """What the timeline holds, oldest first."""
+    events: list[dict[str, Any]] = receiver.get("/events", params={"limit": 1000}).json()["events"]
+    return events[::-1]
+
+
+def test_what_happens_is_told_as_the_timeline_has_it(receiver: httpx.Client) -> None:
+    with stream(receiver.base_url) as live:
+        receiver.post("/register", json=messages.registration())
+        receiver.post("/heartbeat", json=messages.heartbeat(hostname="web-2\n\u2028é", port=1))
+        receiver.delete("/servers/acme_web-1")
+        live.wait_for(3)
+
+        assert told(receiver) == [message.data for message in live.messages]
+    assert ["registered", "moved", "deleted"] == [message.event for message in live.messages]
+    assert live.ids == [message.data["id"] for message in live.messages] == sorted(set(live.ids))
+
+
+def test_stream_is_kept_and_held_back_by_nobody_on_its_way(receiver: httpx.Client) -> None:
+    with stream(receiver.base_url) as live:
+        headers = {name.lower(): text for name, text in live.headers.items()}
+
+    assert "text/event-stream; charset=utf-8" == headers["content-type"]
+    assert "no-store" == headers["cache-control"]
+    assert "no" == headers["x-accel-buffering"]
+    assert 2000 == live.retry
+
+
+def test_stream_may_be_asked_for_its_headers_only(receiver: httpx.Client) -> None:
+    assert 200 == receiver.head("/events/stream", timeout=5).status_code
+
+
+def test_stream_begins_with_what_happens_from_now_on(receiver: httpx.Client) -> None:
+    tell(receiver, "a", "b")
+
+    with stream(receiver.base_url) as live:
+        tell(receiver, "c")
+        live.wait_for(1)
+
+    assert [("registered", "c")] == live.news
+
+
+def test_who_is_cut_off_before_the_first_event_knows_where_to_go_on(
+    receiver: httpx.Client,
+) -> None:
+    tell(receiver, "a")
+    with stream(receiver.base_url) as live:
+        pass
+    tell(receiver, "b")
+
+    with stream(receiver.base_url, after=live.place) as again:
+        again.wait_for(1)
+
+    assert [("registered", "b")] == again.news
+
+
+def test_who_comes_back_misses_nothing_and_hears_nothing_twice(receiver: httpx.Client) -> None:
+    enough = threading.Event()
+
+    def go_on() -> None:
+        with httpx.Client(base_url=receiver.base_url, trust_env=False) as other:
+            number = 0
+            while not enough.is_set():
+                tell(other, f"s{number}", f"t{number}")
+                number += 1
+
+    with stream(receiver.base_url) as live:
+        writer = threading.Thread(target=go_on)
+        writer.start()
+        live.wait_for(1)
+    heard = live.ids
+    for _ in range(15):
+        with stream(receiver.base_url, after=heard[-1]) as live:
+            live.wait_for(3)
+        heard += live.ids
+    enough.set()
+    writer.join()
+    with stream(receiver.base_url, after=heard[-1]) as live:
+        wait_until(lambda: (heard + live.ids)[-1] == newest(receiver))
+
+    heard += live.ids
+    assert [*range(heard[0], heard[-1] + 1)] == heard
+
+
+def newest(receiver: httpx.Client) -> int:
+    (event,) = receiver.get("/events", params={"limit": "1"}).json()["events"]
+    return int(event["id"])
+
+
+def test_many_that_were_missed_come_in_their_order(receiver: httpx.Client) -> None:
+    ids = [f"s{n}" for n in range(2100)]
+    for first in range(0, len(ids), 700):
+        tell(receiver, *ids[first : first + 700])
+
+    with stream(receiver.base_url, after=0) as live:
+        live.wait_for(len(ids))
+        tell(receiver, "last")
+        live.wait_for(len(ids) + 1)
+
+    assert [("registered", each) for each in [*ids, "last"]] == live.news
+
+
+def test_who_knows_of_more_than_there_is_hears_what_happens(receiver: httpx.Client) -> None:
+    """It has followed a database that is there no more."""
+    tell(receiver, "a")
+
+    with stream(receiver.base_url, after=10**17) as live:
+        tell(receiver, "b")
+        live.wait_for(1)
+
+    assert [("registered", "b")] == live.news
+
+
+@pytest.mark.parametrize("when", ["missed", "live"])
+@pytest.mark.parametrize(
+    ("query", "news"),
+    [
+        ("?kind=deleted", [("deleted", "a"), ("deleted", "b")]),
+        (
+            "?kind=deleted&kind=moved",
+            [("moved", "a"), ("deleted", "a"), ("deleted", "b")],
+        ),
+        ("?server_id=a", [("registered", "a"), ("updated", "a"), ("moved", "a"), ("deleted", "a")]),
+        ("?server_id=b&kind=registered&kind=moved", [("registered", "b")]),
+    ],
+)
+def test_only_what_is_asked_for_is_told(
+    receiver: httpx.Client, query: str, news: list[tuple[str, str]], when: str
+) -> None:
+    with ExitStack() as stack:
+        if when == "live":
+            live = stack.enter_context(stream(receiver.base_url, query))
+        tell(receiver, "a", "b")
+        receiver.post("/heartbeat", json=messages.slim(server_id="a", hostname="web-1"))
+        receiver.post("/heartbeat", json=messages.slim(server_id="a", hostname="web-2"))
+        receiver.delete("/servers/a")
+        receiver.delete("/servers/b")
+        if when == "missed":
+            live = stack.enter_context(stream(receiver.base_url, query, after=0))
+        live.wait_for(len(news))
+
+    assert news == live.news
+
+
+def test_stream_of_a_server_tells_what_it_supersedes(receiver: httpx.Client, clock: Clock) -> None:
+    uuid = "1f2e3d4c-0000-4000-8000-000000000001"
+    same = {"database_uuid": uuid, "hostname": "web"}
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", **same))
+    with stream(receiver.base_url, "?server_id=new") as live:
+        clock.advance(150)
+        wait_until(lambda: any(event["kind"] == "late" for event in told(receiver)))
+        clock.advance(1)
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id="new", **same))
+        live.wait_for(2)
+
+    with stream(receiver.base_url, "?server_id=new", after=0) as missed:
+        missed.wait_for(4)
+
+    assert {("rebuilt", "old"), ("registered", "new")} == set(live.news)
+    assert [("registered", "old"), ("late", "old"), *live.news] == missed.news
+
+
+UUID = {"database_uuid": "1f2e3d4c-0000-4000-8000-000000000001", "hostname": "web"}
+
+
+def kinds(receiver: httpx.Client) -> list[tuple[str, str]]:
+    return [(event["kind"], event["server_id"]) for event in told(receiver)]
+
+
+def test_stream_of_a_server_holds_what_its_list_of_events_does(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    """Also what happened to those before it long before it came."""
+    for older, newer in (("first", "second"), ("second", "third")):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=older, **UUID))
+        clock.advance(150)
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=newer, **UUID))
+        wait_until(lambda older=older: ("rebuilt", older) in kinds(receiver))  # type: ignore[misc]  # a default binds it
+
+    listed = receiver.get("/events?server_id=third&limit=1000").json()["events"][::-1]
+    with stream(receiver.base_url, "?server_id=third", after=0) as missed:
+        missed.wait_for(len(listed))
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id="first", port=1))
+        missed.wait_for(len(listed) + 1)
+
+    assert {"first", "second", "third"} == {event["server_id"] for event in listed}
+    assert listed == [message.data for message in missed.messages][: len(listed)]
+    assert "first" == missed.messages[len(listed)].data["server_id"]
+
+
+def test_who_is_superseded_while_somebody_listens_is_heard_from_then_on(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", **UUID))
+    clock.advance(150)
+    receiver.post("/heartbeat", json=messages.slim(server_id="new"))
+    with stream(receiver.base_url, "?server_id=new") as live:
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id="new", **UUID))
+        wait_until(lambda: ("rebuilt", "old") in live.news)
+        receiver.delete("/servers/old")
+        wait_until(lambda: ("deleted", "old") in live.news)
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "message"),
+    [
+        ("kind=exploded", "kind", "expected one of registered, moved,"),
+        ("server_id=%00", "server_id", "expected text without a NUL"),
+        ("server_id=a&server_id=b", "server_id", "is there more than once"),
+        ("limit=1", "limit", "is no parameter here; these are: kind, server_id"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_named(
+    receiver: httpx.Client, query: str, path: str, message: str
+) -> None:
+    answer = receiver.get(f"/events/stream?{query}")
+
+    assert 400 == answer.status_code
+    assert "application/problem+json" == answer.headers["content-type"]
+    assert "invalid_parameter" == answer.json()["code"]
+    (error,) = answer.json()["errors"]
+    assert path == error["path"]
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "x", "1" * 19, "²"])
+def test_last_event_id_is_a_number_or_refused(receiver: httpx.Client, text: str) -> None:
+    answer = receiver.get("/events/stream", headers={b"Last-Event-ID": text.encode()})
+
+    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
+    assert "Last-Event-ID" == answer.json()["errors"][0]["path"]
+
+
+def test_an_empty_last_event_id_is_as_good_as_none(receiver: httpx.Client) -> None:
+    tell(receiver, "a")
+    headers = {"Last-Event-ID": ""}
+    with receiver.stream("GET", "/events/stream", headers=headers) as answer:
+        assert 200 == answer.status_code
+        assert "id: 1\nretry: 2000" == next(answer.iter_text()).strip()
+
+
+# Who reads, and who does not
+
+
+def changed(app: Starlette, **arguments: Any) -> Starlette:
+    """A receiver whose streams have other habits."""
+    endpoint = partial(event_stream, **arguments)
+    route = Guarded("/events/stream", endpoint, methods=["GET"], needs=Power.READ)
+    app.router.routes.insert(0, route)
+    return app
+
+
+@contextmanager
+def impatient_receiver(url: str, **arguments: Any) -> Iterator[httpx.Client]:
+    app = create_app(environ={"FLEET_DATABASE_URL": url}, clock=Clock())
+    with serve(changed(app, **arguments)) as client:
+        yield client
+
+
+def test_comment_says_that_the_stream_is_alive(sqlite_url: str) -> None:
+    with (
+        impatient_receiver(sqlite_url, ping_seconds=0.02) as receiver,
+        stream(receiver.base_url) as live,
+    ):
+        wait_until(lambda: len(live.comments) > 2)
+        tell(receiver, "a")
+        live.wait_for(1)
+
+    assert {"ping"} == set(live.comments)
+
+
+@contextmanager
+def deaf(base_url: object) -> Iterator[socket.socket]:
+    """Somebody who asks for a stream and does not read it."""
+    url = httpx.URL(str(base_url))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((url.host, url.port))
+        client.sendall(b"GET /events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        yield client
+
+
+def tell_much(receiver: httpx.Client) -> int:
+    """More than a connection holds that nobody reads; how many events that are."""
+    for n in range(16):
+        beats = [
+            messages.slim(capabilities=[f"{n}_{k}_{tool:060}" for tool in range(800)])
+            for k in range(16)
+        ]
+        receiver.post("/heartbeats", json=beats).raise_for_status()
+    return 16 * 16
+
+
+def is_held(client: socket.socket) -> bool:
+    """Whether this process still has the other end."""
+    held = psutil.Process().net_connections("tcp4")
+    return client.getsockname() in [each.raddr for each in held]
+
+
+def test_who_does_not_read_is_dropped_and_others_go_on(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        impatient_receiver(database_url, send_seconds=0.3) as receiver,
+        stream(receiver.base_url) as live,
+        deaf(receiver.base_url) as client,
+    ):
+        assert is_held(client)
+        number = tell_much(receiver)
+        live.wait_for(number)
+        wait_until(lambda: not is_held(client))
+        tell(receiver, "b")
+        live.wait_for(number + 1)
+
+    assert [] == [each for each in caplog.records if each.name != "receiver.access.gate"]
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""
+
+
+def test_who_leaves_is_not_missed_whatever_server_it_is() -> None:
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(
+        EventStream(nothing(), nullcontext())({"type": "http", "method": "GET"}, receive, send)
+    )
+
+    assert ["http.response.start"] == sent
+
+
+async def feed_for(store: SqlStore, *, most_followers: int) -> Feed:
+    return Feed(store, most_followers=most_followers)
+
+
+def test_only_so_many_streams_are_open_at_once(sqlite_url: str) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=Clock())
+    with serve(app) as receiver, closing(SqlStore(make_url(sqlite_url))) as store:
+        app.state.feed = asyncio.run(feed_for(store, most_followers=2))
+        with stream(receiver.base_url), stream(receiver.base_url) as second:
+            refused = receiver.get("/events/stream")
+            second.close()
+            wait_until(lambda: not app.state.feed.is_full)
+            with stream(receiver.base_url):
+                assert app.state.feed.is_full
+
+    assert (503, "overloaded") == (refused.status_code, refused.json()["code"])
+    assert "5" == refused.headers["Retry-After"]
+
+
+# More than one process
+
+
+@pytest.mark.parametrize("written_by", ["first", "second"])
+def test_events_of_another_receiver_come_at_once(
+    postgres: Postgres, postgresql_url: str, written_by: str
+) -> None:
+    def listeners() -> str:
+        database = str(make_url(postgresql_url).database)
+        return postgres.sql(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND query LIKE 'LISTEN %'",
+            database=database,
+        )
+
+    with (
+        impatient_receiver(postgresql_url) as first,
+        impatient_receiver(postgresql_url) as second,
+        stream(first.base_url) as live,
+    ):
+        writer = {"first": first, "second": second}[written_by]
+        wait_until(lambda: listeners() == "2")
+        for n in range(1, 6):
+            begun = time.monotonic()
+            tell(writer, f"s{n}")
+            live.wait_for(n)
+            assert time.monotonic() - begun < 1
+
+    assert [("registered", f"s{n}") for n in range(1, 6)] == live.news
+
+
+def test_receivers_that_write_at_once_are_heard_in_one_order(postgresql_url: str) -> None:
+    with (
+        impatient_receiver(postgresql_url) as first,
+        impatient_receiver(postgresql_url) as second,
+        stream(first.base_url) as one,
+        stream(second.base_url) as other,
+    ):
+
+        def go_on(receiver: httpx.Client, name: str) -> None:
+            for n in range(40):
+                tell(receiver, *(f"{name}{n}-{k}" for k in range(5)))
+
+        writers = [
+            threading.Thread(target=go_on, args=args) for args in [(first, "a"), (second, "b")]
+        ]
+        for each in writers:
+            each.start()
+        for each in writers:
+            each.join()
+        one.wait_for(400)
+        other.wait_for(400)
+
+        assert [event["id"] for event in told(first)] == one.ids == other.ids
+
+
+def test_events_of_another_process_come_soon(sqlite_url: str) -> None:
+    with (
+        impatient_receiver(sqlite_url) as receiver,
+        stream(receiver.base_url) as live,
+        closing(SqlStore(make_url(sqlite_url))) as other,
+    ):
+        other.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
+        live.wait_for(1)
+
+    assert [("registered", "a")] == live.news
+
+
+# The database goes, the receiver stops
+
+
+def test_stream_goes_on_when_the_database_is_back(postgres: Postgres, postgresql_url: str) -> None:
+    proxy = Proxy(postgres)
+    url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
+    with (
+        impatient_receiver(url) as receiver,
+        stream(receiver.base_url) as live,
+        closing(SqlStore(make_url(postgresql_url))) as other,
+    ):
+        tell(receiver, "a")
+        live.wait_for(1)
+        proxy.refuse()
+        proxy.cut_all()
+        refused = receiver.get("/events/stream")
+        other.apply([Incoming(Heartbeat(server_id="b"), Clock()())])
+        proxy.listen()
+        live.wait_for(2)
+    proxy.close()
+
+    assert [("registered", "a"), ("registered", "b")] == live.news
+    assert (503, "store_unavailable") == (refused.status_code, refused.json()["code"])
+
+
+def test_stream_ends_when_what_was_missed_cannot_be_read(
+    postgres: Postgres, postgresql_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy = Proxy(postgres)
+    url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
+    with impatient_receiver(url) as receiver:
+        tell(receiver, "a")
+        proxy.request_passes = Once(b"events.id > ")
+        with stream(receiver.base_url, after=0) as live:
+            wait_until(lambda: live.ended is not None)
+        with stream(receiver.base_url, after=0) as again:
+            again.wait_for(1)
+    proxy.close()
+
+    assert ([], True) == (live.messages, live.ended)
+    assert "A stream of events ends" in caplog.text
+
+
+def test_stream_ends_with_its_receiver(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stream(receiver.base_url) as live:
+        monkeypatch.setattr(AppStatus, "should_exit", True)  # as a signal does
+        wait_until(lambda: live.ended is not None)
+
+    assert live.ended
+
+
+def test_receiver_stops_at_once_whoever_reads(database_url: str, tmp_path: Path) -> None:
+    with (
+        receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as process,
+        httpx.Client(base_url=process.url, trust_env=False) as client,
+        stream(process.url) as live,
+        stream(process.url, "?kind=deleted") as quiet,
+        deaf(process.url),
+    ):
+        live.wait_for(tell_much(client))
+        begun = time.monotonic()
+        process.terminate()
+        process.wait()
+        took = time.monotonic() - begun
+        wait_until(lambda: None not in (live.ended, quiet.ended))
+
+    assert took < 3
+    assert (True, True) == (live.ended, quiet.ended)
+    assert "ERROR" not in process.log.read_text()
+    assert "Traceback" not in process.log.read_text()
