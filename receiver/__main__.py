@@ -15,13 +15,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from attrs import frozen
-from sqlalchemy import URL
 
 from contract import FleetError
 from contract.fields import format_moment, parse_moment
 from receiver.domain.keys import Key, KeyScope, NewKey, digest, id_of, new_token
-from receiver.settings import read_settings
-from receiver.store.sql_store import SqlStore, Store
+from receiver.settings import Settings, read_settings
+from receiver.store import SqlStore
 
 __all__ = ["main"]
 
@@ -48,8 +47,9 @@ def main(
     """
     options = _parser().parse_args(arguments)
     try:
-        url = read_settings(environ).database_url
-        if options.do is not _create and _is_missing(url):
+        settings = read_settings(environ)
+        url = settings.database_url
+        if options.do is not _create and _is_missing(settings):
             explain(f"There is no database at {url}; is FLEET_DATABASE_URL that of the receiver?")
             return 1
         store = SqlStore(url)
@@ -62,16 +62,17 @@ def main(
         return 1
 
 
-def _is_missing(url: URL) -> bool:
-    """Whether a database would be made by looking for it."""
+def _is_missing(settings: Settings) -> bool:
+    """Whether there is no database yet: opening one that is missing would create it."""
+    url = settings.database_url
     return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
 @frozen
 class _Desk:
-    """Where a command is carried out."""
+    """What a command works with: the database, the time, and where it prints."""
 
-    store: Store
+    store: SqlStore
     database: str
     now: datetime
     say: Say
@@ -89,7 +90,7 @@ def _create(desk: _Desk, options: argparse.Namespace) -> int:
     if options.expires is not None:
         asked["expires_at"] = format_moment(options.expires(desk.now))
     key, token = NewKey.of(asked, now=desk.now).issue(now=desk.now)
-    desk.store.add_key(key)
+    desk.store.keys.add(key)
     desk.say(token)
     desk.explain(
         f"This is the key {key.id} for {key.name!r}. It is not shown again: keep it where only "
@@ -99,7 +100,7 @@ def _create(desk: _Desk, options: argparse.Namespace) -> int:
 
 
 def _list(desk: _Desk, _: argparse.Namespace) -> int:
-    keys = desk.store.all_keys()
+    keys = desk.store.keys.all()
     if not keys:
         desk.explain(
             f"There are no keys in {desk.database}: only clients on the receiver's own machine "
@@ -112,14 +113,14 @@ def _list(desk: _Desk, _: argparse.Namespace) -> int:
 
 
 def _revoke(desk: _Desk, options: argparse.Namespace) -> int:
-    if not desk.store.revoke_key(options.key, desk.now):
+    if not desk.store.keys.revoke(options.key, desk.now):
         return desk.no_such_key(options.key)
     desk.explain(f"The key {options.key} is revoked. Receivers refuse it within seconds.")
     return 0
 
 
 def _rotate(desk: _Desk, options: argparse.Namespace) -> int:
-    key = next((each for each in desk.store.all_keys() if each.id == options.key), None)
+    key = next((each for each in desk.store.keys.all() if each.id == options.key), None)
     if key is None:
         return desk.no_such_key(options.key)
     expires_at = options.expires(desk.now) if options.expires else key.expires_at
@@ -127,7 +128,7 @@ def _rotate(desk: _Desk, options: argparse.Namespace) -> int:
         desk.explain(f"The key {key.id} has expired: give it another time with --expires")
         return 1
     token = new_token(key.id)
-    if not desk.store.rotate_key(key.id, digest(token), expires_at):
+    if not desk.store.keys.rotate(key.id, digest(token), expires_at):
         return desk.no_such_key(key.id)
     desk.say(token)
     desk.explain(
@@ -138,17 +139,17 @@ def _rotate(desk: _Desk, options: argparse.Namespace) -> int:
 
 
 def _hand_over(desk: _Desk, options: argparse.Namespace) -> int:
-    keys = {key.id: key for key in desk.store.all_keys()}
+    keys = {key.id: key for key in desk.store.keys.all()}
     for key_id in (options.to, options.all_of):
         if key_id is not None and key_id not in keys:
             return desk.no_such_key(key_id)
-    ids = desk.store.owned(options.all_of) if options.all_of else options.server
+    ids = desk.store.servers.owned(options.all_of) if options.all_of else options.server
     reasons = [keys[options.to].why_not_own(server_id, desk.now) for server_id in ids]
     for reason in dict.fromkeys(reason for reason in reasons if reason is not None):
         desk.explain(reason)
     if any(reasons):
         return 1
-    handed = desk.store.hand_over(ids, options.to)
+    handed = desk.store.servers.hand_over(ids, options.to)
     for server_id in ids:
         desk.say(server_id if server_id in handed else f"{server_id}: there is no such server")
     desk.explain(f"{len(handed)} of {len(ids)} servers belong to the key {options.to} now.")

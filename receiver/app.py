@@ -1,133 +1,94 @@
 """The receiver. `uvicorn receiver.app:app` starts it; this is where it is wired together."""
 
-import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime, timezone
 from multiprocessing import parent_process
 from typing import Any
 
+from attrs import frozen
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contract import FleetError
-from receiver.access.browser_sessions import Signing
-from receiver.access.gate import Door
-from receiver.domain.rate_limits import Limits
+from contract import Event, FleetError
+from receiver.access.browser_sessions import BrowserSessions
+from receiver.access.gate import Gate
+from receiver.access.key_mirror import KeyMirror
+from receiver.domain.rate_limits import RateLimits
 from receiver.logs import Logs
 from receiver.metrics.exposition import Exposition, Metrics
-from receiver.service.feed import Feed, listen
+from receiver.service.background import running
+from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
-from receiver.service.group_commit import Writer
-from receiver.service.watchdog import Habits, Watch
-from receiver.settings import read_settings
-from receiver.store.silence import Rules
-from receiver.store.sql_store import SqlStore
-from receiver.web import admin_api as administration
+from receiver.service.group_commit import GroupCommit
+from receiver.service.store_calls import StoreCalls
+from receiver.service.watchdog import Timing, Watchdog
+from receiver.settings import Settings, read_settings
+from receiver.store import Rules, SqlStore, listen
 from receiver.web import api
 from receiver.web.api import Posted
-from receiver.web.body_timeout import Patience
-from receiver.web.headers import begin, dressed
-from receiver.web.pages import forms as people
-from receiver.web.pages import views as pages
+from receiver.web.body_timeout import BodyTimeout
+from receiver.web.context import Services, services
+from receiver.web.headers import begin, with_headers
+from receiver.web.pages import forms, views
 from receiver.web.problems import exception_handlers
 
-__all__ = ["app", "create_app"]
+__all__ = ["Tuning", "app", "create_app"]
 
 
-def create_app(  # noqa: PLR0913 - all by name, all optional
+@frozen(kw_only=True)
+class Tuning:
+    """
+    Constants of a receiver that are no settings; tests choose others.
+
+    Attributes:
+        body_seconds: How long the body of a request may take to arrive.
+        absence_seconds: After a pause of more seconds, the silence of servers is counted anew.
+        limit_seconds: The window of the limits that are set per minute.
+        look_seconds: How often to read the keys that changed.
+        most_streams: How many streams of events may be open.
+        max_waiting_bytes: How many bytes of messages may wait to be written.
+    """
+
+    body_seconds: float = 10.0
+    absence_seconds: float = 30.0
+    limit_seconds: int = 60
+    look_seconds: float = 2.0
+    most_streams: int = 1000
+    max_waiting_bytes: int = 16 * 1024 * 1024
+
+
+def create_app(
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
-    body_seconds: float = 10.0,
-    absence_seconds: float = 30.0,
-    limit_seconds: int = 60,
-    look_seconds: float = 2.0,
+    tuning: Tuning = Tuning(),
 ) -> Starlette:
     """
-    The receiver as an ASGI app; a body must arrive within so many seconds.
+    The receiver as an ASGI app.
 
-    After a pause of `absence_seconds` the silence of servers begins anew. What may come in
-    a minute may come in `limit_seconds`. Every `look_seconds` it looks for other keys.
-    Settings are read and the database is opened when it starts, not here.
+    Settings are read from `environ` and the database is opened when it starts, not here.
     """
-    patience = Patience(body_seconds)
-    metrics = Metrics()
     logs = Logs()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        _let_the_collector_rest()
-        patience.begin()
+    async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+        _relieve_garbage_collector()
         settings = read_settings(environ)
         logs.begin(settings.log_format)
-        metrics.join(parent_process(), str(settings.database_url))
-        limits = Limits(
-            messages=settings.messages_per_minute,
-            changes=settings.changes_per_hour,
-            failures=settings.failures_per_minute,
-            seconds=limit_seconds,
-        )
-        store = SqlStore(
-            settings.database_url,
-            servers_per_key=settings.servers_per_key,
-            budget=limits,
-        )
-        app.state.door = door = Door(
-            store, limits, clock=clock, is_open=settings.open, look_seconds=look_seconds
-        )
-        writer = Writer(metrics.timed(store.apply), limits)
-        rules = Rules(share=settings.silent_share)
-        habits = Habits(
-            rules=rules, retention=settings.event_retention, absence_seconds=absence_seconds
-        )
-        watch = Watch(store, habits, clock=clock)
-        feed = Feed(store)
-        store.on_events = metrics.happened
-        store.on_news = feed.wake
-        app.state.fleet = fleet = Fleet(
-            store, writer, clock=clock, heard_since=lambda: watch.heard_since
-        )
-        app.state.signing = signing = Signing(
-            store.secret("signing"), fleet, door, lifetime=settings.session
-        )
-        door.session = signing.find
-        app.state.feed = feed
-        app.state.exposition = exposition = Exposition(metrics, fleet, waiting=writer.waiting)
-        running = (
-            writer.run(),
-            door.run(),
-            watch.run(),
-            feed.run(),
-            exposition.run(),
-            listen(settings.database_url, feed.wake),
-        )
-        tasks = [asyncio.create_task(each) for each in running]
-        try:
-            yield
-        finally:
-            # Whoever sent a message has had the answer by now: nothing waits any more.
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            watch.close()
-            writer.close()
-            door.close()
-            store.close()
-            metrics.leave()
+        async with _services(settings, clock, tuning) as found:
+            yield {"services": found}
 
     return Receiver(
         routes=[
-            # Before the calls for a server, whose id may hold slashes.
-            *administration.routes(patience),
-            *api.routes(patience, metrics),
-            *people.routes(patience),
-            *pages.routes(),
+            *api.routes(),
+            *forms.routes(),
+            *views.routes(),
         ],
         exception_handlers=exception_handlers(),
         middleware=[Middleware(SayWhyNotStarted, logs=logs)],
@@ -135,11 +96,93 @@ def create_app(  # noqa: PLR0913 - all by name, all optional
     )
 
 
-def _let_the_collector_rest() -> None:
+@asynccontextmanager
+async def _services(
+    settings: Settings, clock: Callable[[], datetime], tuning: Tuning
+) -> AsyncIterator[Services]:
     """
-    Spare the garbage collector what stays, and what comes and goes with each crowd.
+    Everything that a running receiver consists of, with its background tasks.
 
-    A full collection looks at every row that is remembered, and everybody waits for it.
+    It is long because it is the one place where all of it is wired together.
+    """
+    with ExitStack() as opened:
+        metrics = Metrics()
+        metrics.join(parent_process(), str(settings.database_url))
+        opened.callback(metrics.leave)
+        limits = RateLimits(
+            messages=settings.messages_per_minute,
+            changes=settings.changes_per_hour,
+            failures=settings.failures_per_minute,
+            seconds=tuning.limit_seconds,
+        )
+        news = NewsSignal()
+
+        def on_events(events: Sequence[Event]) -> None:
+            metrics.happened(events)
+            news.set()
+
+        store = SqlStore(
+            settings.database_url,
+            servers_per_key=settings.servers_per_key,
+            budget=limits,
+            on_events=on_events,
+        )
+        opened.callback(store.close)
+        calls = StoreCalls()
+        mirror = KeyMirror(store, limits, clock=clock, read_seconds=tuning.look_seconds)
+        opened.callback(mirror.close)
+        group_commit = GroupCommit(
+            metrics.timed(store.servers.apply), limits, max_waiting_bytes=tuning.max_waiting_bytes
+        )
+        opened.callback(group_commit.close)
+        timing = Timing(
+            rules=Rules(share=settings.silent_share),
+            retention=settings.event_retention,
+            absence_seconds=tuning.absence_seconds,
+        )
+        watchdog = Watchdog(store, timing, clock=clock)
+        opened.callback(watchdog.close)
+        feed = Feed(store, calls, news, most_followers=tuning.most_streams)
+        found = Services(
+            store=store,
+            calls=calls,
+            fleet=Fleet(
+                store, calls, group_commit, clock=clock, heard_since=lambda: watchdog.heard_since
+            ),
+            feed=feed,
+            gate=Gate(mirror, limits, clock=clock, is_open=settings.open),
+            mirror=mirror,
+            sessions=BrowserSessions(
+                store,
+                secret=store.sessions.secret("signing"),
+                calls=calls,
+                mirror=mirror,
+                clock=clock,
+                lifetime=settings.session,
+            ),
+            metrics=metrics,
+            exposition=Exposition(metrics, store, calls, clock=clock, waiting=group_commit.waiting),
+            body_timeout=BodyTimeout(tuning.body_seconds),
+            clock=clock,
+        )
+        # No request waits when the context is left, so nothing that was submitted is lost.
+        async with running(
+            group_commit=group_commit.run(),
+            key_mirror=mirror.run(),
+            watchdog=watchdog.run(),
+            feed=feed.run(),
+            exposition=found.exposition.run(),
+            listen=listen(settings.database_url, news.set),
+        ):
+            yield found
+
+
+def _relieve_garbage_collector() -> None:
+    """
+    Keep the garbage collector from walking through the cached rows all the time.
+
+    While it does, every request waits. What exists before the start is never collected, and
+    the short-lived objects of a batch no longer start a collection.
     """
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
@@ -147,9 +190,9 @@ def _let_the_collector_rest() -> None:
 
 class Receiver(Starlette):
     """
-    An app that hands what is posted to who takes it, past the middleware and the router.
+    An app that hands posted messages to their endpoints past the middleware and the router.
 
-    A posted message needs neither, and they cost it as much as the decoding.
+    Messages need neither, and they cost as much as decoding one.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -160,29 +203,28 @@ class Receiver(Starlette):
             if isinstance(route, Route) and isinstance(route.endpoint, Posted)
         }
         self.router.redirect_slashes = False
-        self.router.default = self._nothing_here
+        self.router.default = self._not_found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             begin(scope)
             if scope["method"] == "POST" and scope["path"] in self._posts:
-                scope["app"] = self
                 await self._posts[scope["path"]](scope, receive, send)
                 return
-            send = dressed(scope, send)
+            send = with_headers(scope, send)
         await super().__call__(scope, receive, send)
 
-    async def _nothing_here(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            self.state.door.admit(scope, None)
+            services(scope).gate.admit(scope, None)
         await self.router.not_found(scope, receive, send)
 
 
 class SayWhyNotStarted:
     """
-    Middleware that ends a failed start with a sentence where there is one, not a traceback.
+    Middleware that reports a failed start with the sentence of its FleetError, not a traceback.
 
-    It goes to the log as that is while the receiver runs; afterwards that is as it was.
+    Logs are set up by then, and are reset when the lifespan ends.
     """
 
     def __init__(self, app: ASGIApp, *, logs: Logs) -> None:

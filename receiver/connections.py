@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from receiver.domain.errors import Refusal
-from receiver.web.headers import CAREFUL
+from receiver.web.headers import SECURITY_HEADERS
 from receiver.web.problems import problem
 
 __all__ = ["Careful", "room"]
@@ -148,7 +148,7 @@ class Careful(HttpToolsProtocol):
             headers = [
                 *self.server_state.default_headers,
                 *answer.raw_headers,
-                *CAREFUL,
+                *SECURITY_HEADERS,
                 (b"connection", b"close"),
             ]
             lines = [b"%s: %s\r\n" % header for header in headers]

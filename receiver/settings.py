@@ -12,7 +12,7 @@ from starlette.config import Config
 
 from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
-from receiver.store.ownership import SERVERS_PER_KEY
+from receiver.store import SERVERS_PER_KEY
 
 __all__ = ["Settings", "read_settings"]
 

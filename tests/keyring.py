@@ -6,7 +6,7 @@ from attrs import evolve
 from sqlalchemy import make_url
 
 from receiver.domain.keys import Key, NewKey
-from receiver.store.sql_store import SqlStore
+from receiver.store import SqlStore
 from servers import Clock
 
 __all__ = ["bearer", "expired", "keep", "made", "revoked"]
@@ -26,7 +26,7 @@ def keep(database_url: str, *keys: Key) -> None:
     store = SqlStore(make_url(database_url))
     try:
         for key in keys:
-            store.add_key(key)
+            store.keys.add(key)
     finally:
         store.close()
 

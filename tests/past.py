@@ -7,9 +7,8 @@ from attrs import evolve
 
 from client.made_up import made_up_fleet, rebuilt
 from contract import Heartbeat, Registration
-from receiver.store.merging import Incoming
-from receiver.store.silence import Look
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.store import Look, SqlStore
 from servers import Clock
 
 __all__ = ["Past"]
@@ -81,7 +80,7 @@ class Past:
         payload = self._fleet.get(index) or self._late_comers[index]
         now = self._end - timedelta(seconds=seconds_ago)
         message = Registration.from_payload(payload, started_at=now - timedelta(seconds=4))
-        self._store.apply([Incoming(message, now)])
+        self._store.servers.apply([Incoming(message, now)])
         if beats:
             self._beat(seconds_ago, [index])
 
@@ -89,7 +88,7 @@ class Past:
         now = self._end - timedelta(seconds=seconds_ago)
         heard = [self._fleet[index] for index in those if index not in self._silent]
         uptime = (now - self._begin).total_seconds()
-        self._store.apply(
+        self._store.servers.apply(
             [
                 Incoming(Heartbeat.from_payload(payload, timestamp=now, uptime_seconds=uptime), now)
                 for payload in heard
@@ -98,7 +97,7 @@ class Past:
 
     def _sweep(self, seconds_ago: float) -> None:
         now = self._end - timedelta(seconds=seconds_ago)
-        while self._store.sweep(Look(now=now, heard_since=self._begin)):
+        while self._store.servers.sweep(Look(now=now, heard_since=self._begin)):
             pass
 
 

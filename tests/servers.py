@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from receiver.web.context import Services
 
 PATIENCE_SECONDS = 20.0
 
@@ -49,6 +51,28 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join(PATIENCE_SECONDS)
+
+
+class Observed:
+    """
+    An app whose services a test can reach while it is served.
+
+    Attributes:
+        services: What the running receiver consists of.
+    """
+
+    services: Services
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def observe(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.services = scope["state"]["services"]
+            await send(message)
+
+        await self._app(scope, receive, observe)
 
 
 class Process:

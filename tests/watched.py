@@ -1,36 +1,34 @@
 """A fleet in a store, looked after by hand, for the tests."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import evolve
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
-from receiver.domain.rate_limits import Limits
-from receiver.store.events import ALL, Choice
-from receiver.store.merging import Applied, Incoming
-from receiver.store.server_list import EVERYTHING, Filter
-from receiver.store.silence import Look, Rules
-from receiver.store.sql_store import SqlStore, Store
+from receiver.domain.outcomes import Applied, Incoming
+from receiver.domain.queries import ALL_EVENTS, ALL_SERVERS, EventFilter, Filter
+from receiver.domain.rate_limits import RateLimits
+from receiver.store import Look, Rules, SqlStore
 from servers import Clock
 
 __all__ = ["Watched", "endless", "hear"]
 
 
-def hear(store: Store, incoming: Sequence[Incoming]) -> list[Applied]:
+def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
     """What became of messages, none of which may be refused."""
     applied = []
-    for each in store.apply(incoming):
+    for each in store.servers.apply(incoming):
         assert isinstance(each, Applied)
         applied.append(each)
     return applied
 
 
-def endless() -> Limits:
+def endless() -> RateLimits:
     """Limits that nobody reaches."""
-    return Limits(messages=10**9, changes=10**9, failures=10**9)
+    return RateLimits(messages=10**9, changes=10**9, failures=10**9)
 
 
 class Watched:
@@ -39,16 +37,22 @@ class Watched:
 
     Attributes:
         store: Where they are.
+        on_events: Called after events are committed.
         heard_since: Since when they can be heard.
     """
 
     def __init__(self, store: SqlStore) -> None:
         self.store = store
         self._announced: list[Event] = []
-        store.on_events = self._announced.extend
+        self.on_events: Callable[[], object] = lambda: None
+        store.servers._on_events = self._hear  # noqa: SLF001 - the store is older than the test
         self.clock = Clock()
         self.heard_since = self.clock.now
         self.rules = Rules()
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        self._announced += events
+        self.on_events()
 
     @property
     def now(self) -> datetime:
@@ -61,11 +65,15 @@ class Watched:
 
     def beat(self, *ids: str, **said: Any) -> None:
         """Hear a heartbeat of each, with this in it."""
-        self.store.apply([Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids])
+        self.store.servers.apply(
+            [Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids]
+        )
 
     def register(self, *ids: str, **said: Any) -> None:
         """Hear a registration of each, with this in it."""
-        self.store.apply([Incoming(Registration(server_id=each, **said), self.now) for each in ids])
+        self.store.servers.apply(
+            [Incoming(Registration(server_id=each, **said), self.now) for each in ids]
+        )
 
     def look(self) -> Look:
         return Look(now=self.now, heard_since=self.heard_since, rules=self.rules)
@@ -73,7 +81,7 @@ class Watched:
     def sweep(self) -> None:
         """Look at all that are due, and again: whoever is down was late first."""
         for _ in range(2):
-            while self.store.sweep(self.look()):
+            while self.store.servers.sweep(self.look()):
                 pass
 
     def go_on(self, seconds: float, *alive: str, every: float = 30.0) -> None:
@@ -86,7 +94,7 @@ class Watched:
             self.sweep()
 
     def record(self, server_id: str) -> ServerRecord:
-        record = self.store.get(server_id)
+        record = self.store.servers.get(server_id)
         assert record is not None
         return record
 
@@ -96,9 +104,11 @@ class Watched:
 
     def ids(self, **wanted: str) -> list[str]:
         """Who is found."""
-        matching = evolve(EVERYTHING, **wanted)
+        matching = evolve(ALL_SERVERS, **wanted)
         assert isinstance(matching, Filter)
-        return [each.server_id for each in self.store.page(matching, after=None, limit=1000)]
+        return [
+            each.server_id for each in self.store.servers.page(matching, after=None, limit=1000)
+        ]
 
     def told(
         self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)
@@ -106,12 +116,12 @@ class Watched:
         """What has happened, oldest first: which kind, to whom."""
         return [
             (each.event.kind.value, each.event.server_id)
-            for each in self.store.events_after(0, Choice(server_id=of), limit=100_000)
+            for each in self.store.events.after(0, EventFilter(server_id=of), limit=100_000)
             if each.event.kind not in but
         ]
 
     def details(self, kind: EventKind) -> list[dict[str, Any]]:
         """What events of a kind say."""
-        choice = evolve(ALL, kinds=frozenset({kind}))
-        found = self.store.events_after(0, choice, limit=100_000)
+        choice = evolve(ALL_EVENTS, kinds=frozenset({kind}))
+        found = self.store.events.after(0, choice, limit=100_000)
         return [dict(each.event.details) for each in found]

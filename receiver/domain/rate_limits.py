@@ -13,7 +13,7 @@ from limits.strategies import FixedWindowRateLimiter
 
 from receiver.domain.errors import Refusal
 
-__all__ = ["Limits"]
+__all__ = ["RateLimits"]
 
 Clock = Callable[[], float]
 """The time in seconds; only differences mean something."""
@@ -21,7 +21,7 @@ Clock = Callable[[], float]
 _HOUR = 3600
 
 
-class Limits:
+class RateLimits:
     """
     Counts what comes from keys and addresses, in windows of fixed length.
 

@@ -1,8 +1,8 @@
 """
-What the receiver tells Prometheus about itself and the fleet.
+The metrics of a receiver: counted while it works, and exposed to Prometheus.
 
-Counting is for the hot path: plain numbers in plain lists. All that costs something is
-done when somebody asks for the page.
+Each request and each commit is counted, so counting only adds to plain numbers. Everything that
+costs more happens when somebody asks for the page.
 """
 
 import asyncio
@@ -34,25 +34,22 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
-from starlette.requests import Request
-from starlette.responses import Response
 
 from contract import Event, EventKind, State
 from receiver.domain.errors import Refusal, StoreUnavailable
+from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.metrics.shared_rows import Alone, Doubles, Rows, rows_for
-from receiver.service.fleet import Fleet
-from receiver.service.ingest import Outcome
-from receiver.store.merging import Applied, Incoming
+from receiver.service.ingest import Apply
+from receiver.service.store_calls import StoreCalls
+from receiver.store import SqlStore
 
-__all__ = ["BATCH", "KINDS", "Exposition", "Metrics", "metrics_page", "version_of"]
+__all__ = ["Exposition", "Metrics", "version_of"]
 
-BATCH = "heartbeats"
-KINDS = ("register", "heartbeat", BATCH)
-"""What may be posted."""
+_BATCH = BodyKind.HEARTBEATS.value
+_KINDS = tuple(kind.value for kind in BodyKind)
 
-Apply = Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]]
 Waiting = Callable[[], tuple[int, int]]
-"""How much waits to be written: requests, and their bytes."""
+"""How many requests wait to be written, and how many bytes they have."""
 
 
 class Metrics:
@@ -105,7 +102,7 @@ class Metrics:
         timings = self._requests[kind][status]
         timings[bisect_left(_SECONDS, seconds)] += 1
         timings[-1] += seconds
-        if outcome is not None and kind == BATCH:
+        if outcome is not None and kind == _BATCH:
             refused = sum(not isinstance(each, Applied) for each in outcome)
             self.mine.items[0] += len(outcome) - refused
             self.mine.items[1] += refused
@@ -154,9 +151,9 @@ _KINDS_OF_EVENTS = tuple(EventKind)
 
 _TIMINGS = len(_SECONDS) + 2
 _SIZES = len(_MESSAGES) + 2
-_LENGTH = len(KINDS) * len(_OUTCOMES) * _TIMINGS + _TIMINGS + _SIZES + len(_KINDS_OF_EVENTS) + 5
+_LENGTH = len(_KINDS) * len(_OUTCOMES) * _TIMINGS + _TIMINGS + _SIZES + len(_KINDS_OF_EVENTS) + 5
 
-_LAYOUT = (_SECONDS, _MESSAGES, KINDS, _OUTCOMES, [kind.value for kind in EventKind])
+_LAYOUT = (_SECONDS, _MESSAGES, _KINDS, _OUTCOMES, [kind.value for kind in EventKind])
 """Tells rows apart that different versions of this module have made."""
 
 
@@ -184,7 +181,9 @@ class Numbers:
             taken += length
             return row[taken - length : taken]
 
-        self.requests = {kind: {outcome: take(_TIMINGS) for outcome in _OUTCOMES} for kind in KINDS}
+        self.requests = {
+            kind: {outcome: take(_TIMINGS) for outcome in _OUTCOMES} for kind in _KINDS
+        }
         self.items = take(2)
         self.commits = take(_TIMINGS)
         self.crowds = take(_SIZES)
@@ -199,17 +198,29 @@ class Exposition(Collector):
     The page of one receiver, which is all its workers together.
 
     Args:
-        metrics: What is counted.
-        fleet: Is asked how many servers there are, and not again for some seconds.
-        waiting: Tells how much waits to be written.
+        metrics: The counters.
+        store: Counts the servers, at most once in some seconds.
+        calls: How the methods of the store are called.
+        clock: The time.
+        waiting: How much waits to be written.
     """
 
-    def __init__(self, metrics: Metrics, fleet: Fleet, *, waiting: Waiting) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        store: SqlStore,
+        calls: StoreCalls,
+        *,
+        clock: Callable[[], datetime],
+        waiting: Waiting,
+    ) -> None:
         self._metrics = metrics
-        self._fleet = fleet
+        self._store = store
+        self._calls = calls
+        self._clock = clock
         self._waiting = waiting
         started = metrics.mine.started
-        started[0] = started[0] or fleet.now().timestamp()
+        started[0] = started[0] or clock().timestamp()
         self._tally: Mapping[tuple[str, str], int] | None = None
         self._tallied_at: datetime | None = None
         self._version = version_of("odoo-mcp-fleet")
@@ -246,7 +257,7 @@ class Exposition(Collector):
         yield _of_events(total)
         yield InfoMetricFamily("fleet_build", "This receiver.", {"version": self._version})
         # The clock may have been set back.
-        uptime = max(0.0, self._fleet.now().timestamp() - total.started[0])
+        uptime = max(0.0, self._clock().timestamp() - total.started[0])
         yield GaugeMetricFamily("fleet_uptime_seconds", "Since this receiver started.", uptime)
 
     def _note_the_queue(self) -> None:
@@ -254,12 +265,12 @@ class Exposition(Collector):
         queue[0], queue[1] = self._waiting()
 
     async def _ask_the_fleet(self) -> None:
-        now = self._fleet.now()
+        now = self._clock()
         # The clock may have been set back.
         if self._tallied_at is not None and abs(now - self._tallied_at) < _KEPT:
             return
         try:
-            self._tally = await self._fleet.tally()
+            self._tally = await self._calls.read(self._store.servers.tally)
             self._tallied_at = now
         except StoreUnavailable:
             self._tally = self._tallied_at = None
@@ -292,7 +303,7 @@ def _of_requests(total: Numbers) -> Iterator[Metric]:
     )
     for kind, by_outcome in total.requests.items():
         outcomes = {outcome: sum(timings[:-1]) for outcome, timings in by_outcome.items()}
-        if kind == BATCH:
+        if kind == _BATCH:
             accepted, refused = total.items
             outcomes["accepted"] = accepted
             outcomes["refused"] += refused
@@ -380,10 +391,3 @@ def version_of(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "unknown"
-
-
-async def metrics_page(request: Request) -> Response:
-    """The metrics of this receiver, in the format that is asked for."""
-    exposition: Exposition = request.app.state.exposition
-    page, media_type = await exposition.page(request.headers.get("accept", ""))
-    return Response(page, headers={"Content-Type": media_type})

@@ -1,4 +1,4 @@
-"""In which states a server was, from what is told of its life."""
+"""Availability: in which states a server was, computed from the changes of its state."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,13 +9,13 @@ from typing import NamedTuple
 from attrs import field, frozen
 
 from contract import EventKind, State
-from receiver.store.state_changes import Life
-from receiver.store.tables import instant, microseconds
+from receiver.domain.instants import MICROSECOND, instant, microseconds
+from receiver.store import StateLog
 
 __all__ = ["LONGEST", "WINDOWS", "History", "Span"]
 
 WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-"""Over which times availability is told."""
+"""The windows, ending now, that availability is computed for."""
 
 LONGEST = max(WINDOWS.values())
 
@@ -26,16 +26,16 @@ _STATE_AFTER: Mapping[str, str] = {
     EventKind.REBUILT.value: "superseded",
 }
 _RECOVERED = EventKind.RECOVERED.value
-_AWAY = {"late", "down"}
+_UNAVAILABLE = {"late", "down"}
 _STALE = {state.value for state in State if state.stale}
 _BEST_FIRST = ("up", "late", "down", "superseded")
 
-_Part = tuple[str, int, int]
-"""A state, and from when to when it was so, in microseconds since 1970."""
+_Interval = tuple[str, int, int]
+"""A state, and its start and end in microseconds since 1970."""
 
 
 class Span(NamedTuple):
-    """A time in which a server was in one state: `up`, `late`, `down` or `superseded`."""
+    """A time span in which a server was in one state: `up`, `late`, `down` or `superseded`."""
 
     state: str
     start: datetime
@@ -45,100 +45,101 @@ class Span(NamedTuple):
 @frozen
 class History:
     """
-    The states of a server since a moment, oldest first, without a gap.
+    The states of a server since an instant, oldest first, without a gap.
 
-    One that is new counts as up.
+    A server in the state `new` counts as up.
     """
 
-    _parts: Sequence[_Part] = field()
+    _intervals: Sequence[_Interval] = field()
     _since: datetime = field()
 
     @classmethod
-    def of(cls, lives: Collection[Life], *, since: datetime, now: datetime) -> "History":
+    def of(cls, logs: Collection[StateLog], *, since: datetime, now: datetime) -> "History":
         """
-        The history of a server since a moment, or since it was first seen.
+        The history of a server since an instant, or since it was first seen.
 
-        With the lives of those that it has superseded, it is that of their database: at each
-        moment the best of what those were who had not been superseded yet.
+        With the logs of the servers that it superseded, it is the history of their database:
+        at each instant the best state of those that were not superseded yet.
         """
-        each = [_parts(life, microseconds(now)) for life in lives]
-        parts = each[0] if len(each) == 1 else _best(each)
+        each = [_intervals(log, microseconds(now)) for log in logs]
+        intervals = each[0] if len(each) == 1 else _best(each)
         start = microseconds(since)
-        known = [(state, max(a, start), b) for state, a, b in parts if b > start]
-        return cls(known or parts[-1:], since)
+        known = [(state, max(a, start), b) for state, a, b in intervals if b > start]
+        return cls(known or intervals[-1:], since)
 
     def covers(self, window: timedelta) -> bool:
-        """Whether as much time before now is told of."""
+        """Whether the history reaches as far back as the window."""
         return self._end() - window >= self._since
 
     def spans(self, window: timedelta) -> list[Span]:
-        """The states of the last so much time, or of as much as there is."""
-        parts = [*self._within(window)]
-        ends = [instant(end) for _, _, end in parts]
-        starts = [instant(start) for _, start, _ in parts[:1]] + ends
-        states = [state for state, _, _ in parts]
+        """The states within the window, or in as much of it as is known."""
+        intervals = [*self._within(window)]
+        ends = [instant(end) for _, _, end in intervals]
+        starts = [instant(start) for _, start, _ in intervals[:1]] + ends
+        states = [state for state, _, _ in intervals]
         return [*map(Span, states, starts, ends)]
 
     def availability(self, window: timedelta) -> float | None:
         """
-        The part of the last so much time in which the server was neither late nor down.
+        The part of the window in which the server was neither late nor down, from 0 to 1.
 
-        From 0 to 1, of the time since it was first seen and not superseded; None when
-        there was no such time.
+        Time before it was first seen and time in which it was superseded do not count; None
+        when nothing is left.
         """
         time: Counter[str] = Counter()
         for state, start, end in self._within(window):
             time[state] += end - start
         total = time.total() - time["superseded"]
-        return 1 - sum(time[state] for state in _AWAY) / total if total else None
+        return 1 - sum(time[state] for state in _UNAVAILABLE) / total if total else None
 
     def _end(self) -> datetime:
-        return instant(self._parts[-1][2])
+        return instant(self._intervals[-1][2])
 
-    def _within(self, window: timedelta) -> Iterator[_Part]:
-        start = self._parts[-1][2] - window // timedelta(microseconds=1)
-        return ((state, max(a, start), b) for state, a, b in self._parts if b > start)
+    def _within(self, window: timedelta) -> Iterator[_Interval]:
+        start = self._intervals[-1][2] - window // MICROSECOND
+        return ((state, max(a, start), b) for state, a, b in self._intervals if b > start)
 
 
-def _parts(life: Life, now: int) -> list[_Part]:
-    parts: list[_Part] = []
-    first_seen = life.first_seen
-    state, since = "up", first_seen
-    for kind, at in life.turns:
-        if at < first_seen:  # of an earlier life
+def _intervals(log: StateLog, now: int) -> list[_Interval]:
+    intervals: list[_Interval] = []
+    state, since = "up", log.first_seen
+    for kind, at in log.changes:
+        if at < log.first_seen:  # the server was deleted and created again since
             continue
-        if kind == _RECOVERED and not parts:
-            # What told of its silence is forgotten, but not how long that was.
-            silent_since = max(since, at - int(life.away_seconds * 1e6))
-            parts.append((state, since, silent_since))
+        if kind == _RECOVERED and not intervals:
+            # The events of its silence are trimmed; the recovery says how long that was.
+            silent_since = max(since, at - int(log.away_seconds * 1e6))
+            intervals.append((state, since, silent_since))
             state, since = "down", silent_since
         after = _STATE_AFTER[kind]
         if after != state:
             began = max(since, at)
-            parts.append((state, since, began))
+            intervals.append((state, since, began))
             state, since = after, began
-    if not parts and life.state in _STALE:
-        # What told of its silence is forgotten.
-        silent_since = max(since, life.state_since)
-        parts.append((state, since, silent_since))
-        state, since = "superseded" if life.is_superseded else life.state, silent_since
-    parts.append((state, since, max(since, now)))
-    return parts
+    if not intervals and log.state in _STALE:
+        # The events of its silence are trimmed.
+        silent_since = max(since, log.state_since)
+        intervals.append((state, since, silent_since))
+        state, since = "superseded" if log.is_superseded else log.state, silent_since
+    intervals.append((state, since, max(since, now)))
+    return intervals
 
 
-def _best(lives: Sequence[Sequence[_Part]]) -> list[_Part]:
-    """The best of several at each moment, since the first of them was."""
-    begins = [(start, n, state) for n, parts in enumerate(lives) for state, start, _ in parts]
-    begins.sort(key=itemgetter(0))
+def _best(histories: Sequence[Sequence[_Interval]]) -> list[_Interval]:
+    """The best state of several servers at each instant, since the first of them existed."""
+    starts = [
+        (start, n, state) for n, intervals in enumerate(histories) for state, start, _ in intervals
+    ]
+    starts.sort(key=itemgetter(0))
     states: dict[int, str] = {}
     number: Counter[str] = Counter()
     best: list[tuple[str, int]] = []
-    for start, n, state in begins:
+    for start, n, state in starts:
         number.subtract([states[n]] if n in states else [])
         number[state] += 1
         states[n] = state
         first = next(state for state in _BEST_FIRST if number[state])
         if not best or best[-1][0] != first:
             best.append((first, start))
-    ends = [*(start for _, start in best[1:]), max(parts[-1][2] for parts in lives)]
+    ends = [*(start for _, start in best[1:]), max(each[-1][2] for each in histories)]
     return [(state, start, end) for (state, start), end in zip(best, ends, strict=True)]

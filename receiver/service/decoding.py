@@ -1,22 +1,45 @@
 """
-The quick way from JSON to a message.
+Bodies decoded to messages.
 
-msgspec makes the objects, several times as fast as Python code can; the rules of the
-contract then check what a type alone does not say.
-What is not plainly right is read again by the contract, which says what is wrong.
+msgspec decodes JSON to the classes of the contract, several times as fast as Python code can;
+then the rules of the contract check what a type alone does not say. A message that fails either
+is decoded once more by the contract, whose errors say what is wrong.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timezone
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 from attrs import fields, has
 
-from contract import InvalidMessage, MalformedJSON, Problem, loads, parse
+from contract import (
+    Heartbeat,
+    InvalidMessage,
+    MalformedJSON,
+    Problem,
+    Registration,
+    loads,
+    parse,
+)
 from contract.fields import BROKEN, Moment, Text, present_type, rule_of
+from receiver.domain.outcomes import BodyKind
 
-__all__ = ["Reader"]
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_SIZE",
+    "MAX_MESSAGE_BYTES",
+    "Messages",
+    "Reader",
+    "decode",
+]
+
+Messages = Sequence[Heartbeat | Registration | InvalidMessage]
+
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+MAX_BATCH_SIZE = 1000
+"""How many heartbeats a batch may hold."""
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -25,12 +48,21 @@ _NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
 Check = Callable[[Any], object]
 
 
+def decode(kind: BodyKind, body: bytes) -> Messages:
+    """
+    The messages of a body. Items of a batch that are wrong are an InvalidMessage each.
+
+    Raises MalformedJSON and InvalidMessage when no message of the body can be used.
+    """
+    return _DECODE[kind](body)
+
+
 class Reader(Generic[T]):
     """
-    Reads messages of one class of the contract.
+    Decodes messages of one class of the contract.
 
-    It finds what `contract.loads` finds, but for one thing: a number too large for a
-    float in a field that nobody knows is ignored with it, where the rest is plainly right.
+    The result equals that of `contract.loads`, with one exception: a number too large for a
+    float in an unknown field does not make an otherwise right message wrong.
     """
 
     def __init__(self, kind: type[T]) -> None:
@@ -40,7 +72,7 @@ class Reader(Generic[T]):
         self._check = _all_of(kind)
 
     def read(self, body: bytes) -> T:
-        """The message that a body holds. Raises MalformedJSON and InvalidMessage."""
+        """The message in a body. Raises MalformedJSON and InvalidMessage."""
         if not _may_hold_nul(body) and _is_utf8(body):
             try:
                 return self._quickly(body)
@@ -50,9 +82,10 @@ class Reader(Generic[T]):
 
     def read_list(self, body: bytes, *, at_most: int, longest: int) -> list[T | InvalidMessage]:
         """
-        The messages of a list, each of which may be wrong for itself, or longer than it may.
+        The messages in a list; an item that is wrong, or longer than it may be, is its error.
 
-        Raises MalformedJSON, and InvalidMessage for what is no list or has too many items.
+        Raises MalformedJSON, and InvalidMessage for a body that is no list or has too many
+        items.
         """
         has_nul = _may_hold_nul(body)
         return [
@@ -63,7 +96,7 @@ class Reader(Generic[T]):
         ]
 
     def _items(self, body: bytes) -> list[msgspec.Raw]:
-        """Each item of a list, as it is written."""
+        """The JSON of each item of a list."""
         if _is_utf8(body):
             try:
                 return _ITEMS(body)
@@ -80,7 +113,7 @@ class Reader(Generic[T]):
         return items
 
     def _quickly(self, body: bytes | msgspec.Raw) -> T:
-        """Raises one of `_NOT_PLAIN` when the message is not plainly right."""
+        """Raises one of `_NOT_PLAIN` unless the message is right."""
         message = self._decode(body)
         self._check(message)
         return message
@@ -97,7 +130,7 @@ class Reader(Generic[T]):
             refused = error
         except MalformedJSON as error:
             refused = InvalidMessage([Problem("", str(error))])
-        # Its frames would keep all that was read.
+        # The frames of the traceback would keep the whole body in memory.
         refused.__traceback__ = refused.__cause__ = refused.__context__ = None
         return refused
 
@@ -106,12 +139,12 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _may_hold_nul(body: bytes) -> bool:
-    """Whether a text in it may hold a NUL, which JSON can only write as an escape."""
+    """Whether a text in a body may hold a NUL, which JSON can only write as an escape."""
     return b"\\" in body and b"\\u0000" in body
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Whether it is; msgspec does not look into what it skips."""
+    """Whether a body is UTF-8; msgspec does not check the values of fields that it skips."""
     if body.isascii():
         return True
     try:
@@ -122,13 +155,13 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def _is_in_utc(moment: Any) -> None:
-    """A time without an offset must be refused, and one with another be converted."""
+    """Raise for a time that has no offset, or one that the contract would convert to UTC."""
     if moment.tzinfo is not timezone.utc:
         raise ValueError(moment)
 
 
 def _check_of(kind: Any) -> Check | None:
-    """What is to be checked in a value of a type; None when its type says it all."""
+    """The check of a value of a type; None when msgspec checks all there is."""
     if (rule := rule_of(kind)) is not None:
         if rule is rule_of(Text):
             return None
@@ -162,3 +195,18 @@ def _all_of(kind: Any) -> Check:
                 check(value)
 
     return check_all
+
+
+_heartbeats = Reader(Heartbeat)
+_registrations = Reader(Registration)
+
+
+def _decode_batch(body: bytes) -> Messages:
+    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES)
+
+
+_DECODE: Mapping[BodyKind, Callable[[bytes], Messages]] = {
+    BodyKind.REGISTER: lambda body: [_registrations.read(body)],
+    BodyKind.HEARTBEAT: lambda body: [_heartbeats.read(body)],
+    BodyKind.HEARTBEATS: _decode_batch,
+}

@@ -1,38 +1,32 @@
-"""What the receiver does, whoever asks: the routes and the pages call this."""
+"""What the receiver does with the fleet, for the API and the pages alike."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import frozen
 
 from contract import ServerRecord, State, unstructure
-from receiver.domain.errors import OutcomeUnknown
 from receiver.domain.keys import Key
+from receiver.domain.liveness import state_at
+from receiver.domain.outcomes import BodyKind, Outcome
+from receiver.domain.queries import EventFilter, EventPage, Filter, Order, Place
 from receiver.service.availability import LONGEST, History
-from receiver.service.group_commit import Writer
-from receiver.service.ingest import Outcome, Read, Submission
-from receiver.service.store_calls import NoAnswer, ask
-from receiver.store.events import Choice, Part
-from receiver.store.server_list import EVERYTHING, Filter, Order, Place
-from receiver.store.sessions import Session
-from receiver.store.silence import state_at
-from receiver.store.sql_store import EVERY_FIELD, Store
-from receiver.store.state_changes import Life
+from receiver.service.group_commit import GroupCommit
+from receiver.service.ingest import Submission
+from receiver.service.store_calls import StoreCalls
+from receiver.store import EVERY_FIELD, SqlStore, StateLog
 
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
 
-T = TypeVar("T")
-
 MAX_EVENTS_BYTES = 1024 * 1024
-"""About how long a part of the timeline may be: some events are as long as a message."""
+"""About how long a page of events may be in JSON: one event may be as long as a message."""
 
 
 @frozen(kw_only=True)
 class Sighting:
-    """A record, and what it says of its server at one moment."""
+    """A record, and the state of its server at one instant."""
 
     record: ServerRecord
     state: State
@@ -45,10 +39,11 @@ class Sighting:
 @frozen(kw_only=True)
 class Page:
     """
-    Some servers, in an order.
+    A page of a list of servers.
 
     Attributes:
-        next_after: Where the next page begins; None on the last one.
+        servers: The servers.
+        next_after: The place after which the next page begins; None on the last page.
     """
 
     servers: list[Sighting]
@@ -57,92 +52,59 @@ class Page:
 
 class Fleet:
     """
-    The fleet, kept in a store.
+    The servers of a store, as they are now.
 
-    What writes is over after the commit.
-    Every method raises StoreUnavailable when the store does not answer, and
-    `submit` raises Overloaded when too much waits.
+    Every coroutine raises StoreUnavailable when the store does not answer.
 
     Args:
-        heard_since: Tells since when servers can be heard without a pause, if it is known.
-        patience: For how many seconds a store that says nothing is waited for.
+        store: Where the servers are.
+        calls: How the methods of the store are called.
+        group_commit: Writes what is submitted.
+        clock: The time.
+        heard_since: Since when servers can be heard without an interruption; None as long as
+            that is unknown.
     """
 
     def __init__(
         self,
-        store: Store,
-        writer: Writer,
+        store: SqlStore,
+        calls: StoreCalls,
+        group_commit: GroupCommit,
         *,
         clock: Callable[[], datetime],
         heard_since: Callable[[], datetime | None] = lambda: None,
-        patience: float = 4.0,
     ) -> None:
-        self._heard_since = heard_since
-        self._patience = patience
         self._store = store
+        self._calls = calls
+        self._group_commit = group_commit
         self._clock = clock
+        self._heard_since = heard_since
         self._started_at = clock()
-        self._writer = writer
 
     def now(self) -> datetime:
         return self._clock()
 
     def uptime_seconds(self) -> float:
-        # The clock may have been set back.
+        # The clock may have been set back since the start.
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
-    def submit(self, body: bytes, read: Read, key: Key | None = None) -> "asyncio.Future[Outcome]":
+    def submit(
+        self, body: bytes, kind: BodyKind, key: Key | None = None
+    ) -> "asyncio.Future[Outcome]":
         """
-        Take in what was posted, and tell what became of each message after their commit.
+        Take in a body, as received now; without a key it may write every server.
 
-        Without a key every server may be written.
+        The future tells what became of each message, after their commit. It raises what
+        decoding raises when no message of the body can be used, and StoreUnavailable.
 
-        The future raises what reading raises when none of the body can be used.
+        Raises Overloaded and StoreUnavailable.
         """
-        return self._writer.submit(Submission(body, read, self._clock(), key))
+        return self._group_commit.submit(Submission(body, kind, self._clock(), key))
 
     async def get(self, server_id: str) -> Sighting | None:
-        record = await self._asked(self._store.get, server_id)
+        """A server; None when there is none."""
+        record = await self._calls.read(self._store.servers.get, server_id)
         return None if record is None else self._seen(record)
-
-    async def delete(self, server_id: str) -> bool:
-        return await self._changed(self._store.delete, server_id, self._clock())
-
-    async def owner(self, server_id: str) -> str | None:
-        """The id of the key that a server belongs to; None when there is none."""
-        return await self._asked(self._store.owner, server_id)
-
-    async def hand_over(self, server_id: str, key_id: str | None) -> bool:
-        """Let a server belong to a key, or to the one that writes it next."""
-        return bool(await self._changed(self._store.hand_over, [server_id], key_id))
-
-    async def keys(self) -> list[Key]:
-        """All keys that were ever made, oldest first."""
-        return await self._asked(self._store.all_keys)
-
-    async def add_key(self, key: Key) -> None:
-        await self._changed(self._store.add_key, key)
-
-    async def revoke_key(self, key_id: str) -> bool:
-        return await self._changed(self._store.revoke_key, key_id, self._clock())
-
-    async def rotate_key(self, key: Key, digest: bytes) -> bool:
-        """Let a key have another secret; False when it is revoked by now."""
-        return await self._changed(self._store.rotate_key, key.id, digest, key.expires_at)
-
-    async def begin_session(self, session: Session) -> None:
-        await self._changed(self._store.begin_session, session, self._clock())
-
-    async def session(self, digest: bytes) -> Session | None:
-        """The session of whoever holds what has this digest; None when there is none any more."""
-        session = await self._asked(self._store.session, digest)
-        return None if session is None or session.expires_at <= self._clock() else session
-
-    async def end_session(self, digest: bytes) -> None:
-        await self._changed(self._store.end_session, digest)
-
-    async def count(self, matching: Filter = EVERYTHING) -> int:
-        return await self._asked(self._store.count, matching)
 
     async def page(
         self,
@@ -153,57 +115,43 @@ class Fleet:
         limit: int,
         only: Sequence[str] = EVERY_FIELD,
     ) -> Page:
-        """
-        At most `limit` servers of those that match, in an order, beginning after a place.
-
-        What is not among the fields that are asked for is left unknown.
-        """
-        read = partial(self._store.page, matching, order, after=after, limit=limit + 1)
-        records = await self._asked(partial(read, only=only))
+        """At most `limit` servers that match, after a place; fields not in `only` are None."""
+        records = await self._calls.read(
+            self._store.servers.page, matching, order, after=after, limit=limit + 1, only=only
+        )
         listed = records[:limit]
         return Page(
             servers=[self._seen(record) for record in listed],
             next_after=order.place(listed[-1]) if len(records) > limit else None,
         )
 
-    async def tally(self) -> Mapping[tuple[str, str], int]:
-        """
-        How many servers there are by state and stage, but those that are superseded.
-
-        The state is the one last noticed; the stage is empty where it is unknown too.
-        """
-        return await self._asked(self._store.tally)
-
-    async def events(self, choice: Choice, *, before: int | None, limit: int) -> Part:
-        """At most `limit` of the events that are meant, newest first, older than a number."""
-        read = partial(self._store.events, choice, before=before, limit=limit)
-        return await self._asked(partial(read, max_bytes=MAX_EVENTS_BYTES))
+    async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
+        """At most `limit` events that match, newest first, with a number below `before`."""
+        return await self._calls.read(
+            self._store.events.page,
+            matching,
+            before=before,
+            limit=limit,
+            max_bytes=MAX_EVENTS_BYTES,
+        )
 
     async def history(
         self, records: Iterable[ServerRecord], *, within: timedelta = LONGEST
     ) -> dict[str, History]:
         """
-        In which states servers were for so much time before now, by their `server_id`.
+        The states of servers in the time before now, by `server_id`.
 
-        The history of those that they have superseded is a part of it.
+        The history of a server contains that of the servers that it superseded.
         """
         by_id = {record.server_id: record for record in records}
         now = self._clock()
         since = now - within
-        lives = await self._asked(self._store.lives, [*by_id], since) if by_id else {}
+        read = self._store.servers.state_logs
+        logs = await self._calls.read(read, [*by_id], since) if by_id else {}
         return {
-            key: History.of(lives.get(key) or [Life.of(record)], since=since, now=now)
+            key: History.of(logs.get(key) or [StateLog.of(record)], since=since, now=now)
             for key, record in by_id.items()
         }
-
-    async def _changed(self, change: Callable[..., T], *args: object) -> T:
-        try:
-            return await self._asked(change, *args)
-        except NoAnswer as error:
-            raise OutcomeUnknown("the database does not end a change") from error
-
-    async def _asked(self, question: Callable[..., T], *args: object) -> T:
-        return await ask(partial(question, *args), patience=self._patience)
 
     def _seen(self, record: ServerRecord) -> Sighting:
         now = self._clock()

@@ -1,93 +1,97 @@
 """
-Group commit: what arrives together is committed together.
+Group commit: messages that arrive together are committed together.
 
-One task writes. While it commits, messages gather; then all that wait go into the next
-transaction. So a busy receiver pays for one commit per crowd, not for one per message.
+One task writes. While it commits, messages queue up; then all that wait go into the next
+transaction. So a busy receiver pays for one commit per batch, not for one per message.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from contract import FleetError
-from receiver.domain.errors import Overloaded, Refusal, StoreUnavailable
-from receiver.domain.rate_limits import Limits
-from receiver.service.ingest import Outcome, Submission, take_in
-from receiver.store.merging import Applied, Incoming
+from receiver.domain.errors import Overloaded, StoreUnavailable
+from receiver.domain.outcomes import Outcome
+from receiver.domain.rate_limits import RateLimits
+from receiver.service.ingest import Apply, Submission, ingest
 
-__all__ = ["Writer"]
+__all__ = ["GroupCommit"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
 
-_TURNS = 4
-"""Of the event loop: answers go out, requests come in, they are read, they are submitted."""
+_GATHER_ITERATIONS = 4
+"""
+Loop iterations to wait so that concurrent requests join the batch.
+
+A client that has just got its answer needs them for its next request: the answer is sent, the
+request arrives, is read, and is submitted.
+"""
 
 _log = logging.getLogger(__name__)
 
-
 _Answer = asyncio.Future[Outcome]
 _Job = tuple[Submission, _Answer]
-"""What was posted, and the answer to come."""
+"""A body, and the future of what becomes of it."""
 
 
-class Writer:
+class GroupCommit:
     """
-    The one who writes.
+    A queue of bodies, and the task that writes them.
 
     Args:
         apply: Merges messages in one transaction; blocks until it is committed.
-        limits: How much may come from one key.
-        most_waiting: How many bytes may wait; what exceeds that is refused at once.
-        most_together: From how many bytes on no more join a transaction: what a message
-            costs there, such as a row for each of its capabilities, goes by its length.
-        patience: For how many seconds a transaction may go on until nobody else waits for
-            it: whoever waits to join the next one, or comes before it ends, is refused.
+        limits: The rate limits of keys.
+        max_waiting_bytes: How many bytes may wait; more are refused at once.
+        max_batch_bytes: A batch that has so many bytes takes no further body: the cost of a
+            message in a transaction, such as a row for each tool, grows with its length.
+        patience: After so many seconds of one transaction, whatever waits is refused, and so
+            is whatever arrives until the transaction ends.
     """
 
     def __init__(
         self,
-        apply: Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]],
-        limits: Limits,
+        apply: Apply,
+        limits: RateLimits,
         *,
-        most_waiting: int = 16 * _MIB,
-        most_together: int = 256 * _KIB,
+        max_waiting_bytes: int = 16 * _MIB,
+        max_batch_bytes: int = 256 * _KIB,
         patience: float = 4.0,
     ) -> None:
-        self._take_in = partial(take_in, apply, limits)
+        self._ingest = partial(ingest, apply, limits)
         self._patience = patience
-        self._stuck = False
-        self._most_waiting = most_waiting
-        self._most_together = most_together
-        self._thread = ThreadPoolExecutor(1, "writer")
+        self._is_stuck = False
+        self._max_waiting_bytes = max_waiting_bytes
+        self._max_batch_bytes = max_batch_bytes
+        self._thread = ThreadPoolExecutor(1, "group-commit")
         self._jobs: deque[_Job] = deque()
         self._submitted = asyncio.Event()
-        self._waiting = 0
+        self._waiting_bytes = 0
 
     def submit(self, submission: Submission) -> _Answer:
         """
-        Merge messages, and tell what became of them after their commit.
+        Queue a body; the future tells what became of its messages, after their commit.
 
-        Raises Overloaded when too much waits already, and StoreUnavailable, at once or
-        from the future.
+        Raises Overloaded when too many bytes wait. Raises StoreUnavailable, and so may the
+        future.
         """
-        if self._stuck:
+        if self._is_stuck:
             raise StoreUnavailable("the database has not answered for some time")
         size = len(submission.body)
-        if self._waiting + size > self._most_waiting:
-            raise Overloaded(f"{self._waiting} bytes wait to be written already")
+        if self._waiting_bytes + size > self._max_waiting_bytes:
+            raise Overloaded(f"{self._waiting_bytes} bytes wait to be written already")
         answer: _Answer = asyncio.get_running_loop().create_future()
-        self._waiting += size
+        self._waiting_bytes += size
         self._jobs.append((submission, answer))
         self._submitted.set()
         return answer
 
     def waiting(self) -> tuple[int, int]:
-        """How many requests wait to be written, and their bytes."""
-        return len(self._jobs), self._waiting
+        """How many bodies wait to be written, and how many bytes they have."""
+        return len(self._jobs), self._waiting_bytes
 
     async def run(self) -> None:
         """Write whatever is submitted, until cancelled."""
@@ -96,37 +100,36 @@ class Writer:
             self._submitted.clear()
             while self._jobs:
                 await self._gather()
-                await self._commit(self._next_crowd())
+                await self._commit(self._next_batch())
 
     def close(self) -> None:
-        """Let go of the thread, once what it does is done."""
+        """End the thread, once its transaction is over."""
         self._thread.shutdown()
 
     async def _gather(self) -> None:
-        """Let those come who are on their way: two small crowds cost more than a large one."""
-        for _ in range(_TURNS):
+        for _ in range(_GATHER_ITERATIONS):
             await asyncio.sleep(0)
 
-    def _next_crowd(self) -> list[_Job]:
-        crowd = []
+    def _next_batch(self) -> list[_Job]:
+        batch = []
         size = 0
-        while self._jobs and size < self._most_together:
+        while self._jobs and size < self._max_batch_bytes:
             job = self._jobs.popleft()
-            crowd.append(job)
+            batch.append(job)
             size += len(job[0].body)
-        self._waiting -= size
-        return crowd
+        self._waiting_bytes -= size
+        return batch
 
-    async def _commit(self, crowd: list[_Job]) -> None:
+    async def _commit(self, batch: list[_Job]) -> None:
         try:
-            outcomes = await self._written([submission for submission, _ in crowd])
+            outcomes = await self._written([submission for submission, _ in batch])
         except StoreUnavailable as error:
-            _fail(crowd, error)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
-            await self._find_the_culprit(crowd, error)
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - the futures carry it to the requests
+            await self._commit_one_by_one(batch, error)
         else:
-            for (_, answer), outcome in zip(crowd, outcomes, strict=True):
-                if answer.done():  # it was cancelled: nobody waits any more
+            for (_, answer), outcome in zip(batch, outcomes, strict=True):
+                if answer.done():  # cancelled: the client has gone
                     continue
                 if isinstance(outcome, FleetError):
                     answer.set_exception(outcome)
@@ -135,35 +138,35 @@ class Writer:
 
     async def _written(self, submissions: list[Submission]) -> list[Outcome | FleetError]:
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._patience, self._turn_away)
+        timer = loop.call_later(self._patience, self._refuse_waiting)
         try:
-            return await loop.run_in_executor(self._thread, self._take_in, submissions)
+            return await loop.run_in_executor(self._thread, self._ingest, submissions)
         finally:
             timer.cancel()
-            self._stuck = False
+            self._is_stuck = False
 
-    def _turn_away(self) -> None:
+    def _refuse_waiting(self) -> None:
         """
-        Let nobody wait any more but the crowd under way.
+        Refuse all bodies but those of the transaction under way.
 
-        What becomes of that one only the end of its transaction tells.
+        What becomes of those is only known when the transaction ends.
         """
-        self._stuck = True
+        self._is_stuck = True
         _fail(self._jobs, StoreUnavailable("the database has not answered for some time"))
         self._jobs.clear()
-        self._waiting = 0
+        self._waiting_bytes = 0
 
-    async def _find_the_culprit(self, crowd: list[_Job], error: Exception) -> None:
-        """One job may have failed the transaction of all: each gets one of its own."""
-        if len(crowd) == 1:
-            _fail(crowd, error)
+    async def _commit_one_by_one(self, batch: list[_Job], error: Exception) -> None:
+        """Give each body a transaction of its own: one of them may have failed that of all."""
+        if len(batch) == 1:
+            _fail(batch, error)
             return
-        _log.warning("A transaction of %s requests failed; each is tried alone", len(crowd))
-        for job in crowd:
+        _log.warning("A transaction of %s requests failed; each is tried alone", len(batch))
+        for job in batch:
             await self._commit([job])
 
 
-def _fail(crowd: Iterable[_Job], error: Exception) -> None:
-    for _, answer in crowd:
+def _fail(jobs: Iterable[_Job], error: Exception) -> None:
+    for _, answer in jobs:
         if not answer.done():
             answer.set_exception(error)

@@ -1,53 +1,47 @@
-"""From what was posted to what became of it."""
+"""Posted bodies decoded, held to the limits of their keys, and applied together."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from contract import FleetError, Heartbeat, InvalidMessage, Registration
+from contract import FleetError, InvalidMessage
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
-from receiver.domain.rate_limits import Limits
-from receiver.store.merging import Applied, Incoming
+from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
+from receiver.domain.rate_limits import RateLimits
+from receiver.service.decoding import Messages, decode
 
-__all__ = ["Outcome", "Read", "Submission", "take_in"]
+__all__ = ["Apply", "Submission", "ingest"]
 
-Messages = Sequence[Heartbeat | Registration | InvalidMessage]
-
-Outcome = list[Applied | InvalidMessage | Refusal]
-"""What became of each message of a body."""
-
-Read = Callable[[bytes], Messages]
-"""Reads a body. Raises FleetError when none of it can be used."""
+Apply = Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]]
+"""Merges messages and commits them in one transaction, such as `Servers.apply`."""
 
 
 class Submission(NamedTuple):
-    """A body as it was posted, how to read it, when it was received, and with which key."""
+    """A body as a client posted it: of which kind, when it was received, and with which key."""
 
     body: bytes
-    read: Read
+    kind: BodyKind
     received_at: datetime
     key: Key | None = None
 
 
-def take_in(
-    apply: Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]],
-    limits: Limits,
-    submissions: Sequence[Submission],
+def ingest(
+    apply: Apply, limits: RateLimits, submissions: Sequence[Submission]
 ) -> list[Outcome | FleetError]:
     """
-    Read what was posted, and let `apply` merge and commit all messages together.
+    Decode bodies, and let `apply` merge and commit all their messages together.
 
-    A body that exceeds the limit of its key is refused as a whole.
+    A body that exceeds the rate limit of its key is refused as a whole.
 
-    One body after the other is read, which takes half the time of reading each when it
-    comes, between all that the event loop does.
+    Decoding many bodies in one go takes half the time of decoding each when it arrives, in
+    between everything else that the event loop does.
     """
-    read = [_read(each) for each in submissions]
-    spent = _hold_to(limits, submissions, read)
+    decoded = [_decode(each) for each in submissions]
+    spent = _hold_to_limits(limits, submissions, decoded)
     incoming = [
         Incoming(message, submission.received_at, submission.key)
-        for submission, messages in zip(submissions, read, strict=True)
+        for submission, messages in zip(submissions, decoded, strict=True)
         if not isinstance(messages, FleetError)
         for message in messages
         if not isinstance(message, InvalidMessage)
@@ -59,47 +53,47 @@ def take_in(
         messages
         if isinstance(messages, FleetError)
         else [each if isinstance(each, InvalidMessage) else next(applied) for each in messages]
-        for messages in read
+        for messages in decoded
     ]
 
 
-def _hold_to(
-    limits: Limits, submissions: Sequence[Submission], read: list[Messages | FleetError]
+def _hold_to_limits(
+    limits: RateLimits, submissions: Sequence[Submission], decoded: list[Messages | FleetError]
 ) -> dict[str, int]:
     """
-    Put a refusal in the place of what exceeds the limit of its key.
+    Replace the messages of a body that exceeds the limit of its key by a refusal.
 
-    Gives back what the others cost, by key: each message one, or one for each 4 KiB.
+    Returns what the other bodies cost each key: one for a message, or one for each 4 KiB.
     """
     left: dict[str, int] = {}
     spent: dict[str, int] = {}
-    for place, (body, _, _, key) in enumerate(submissions):
+    for index, (body, _, _, key) in enumerate(submissions):
         if key is None:
             continue
         room = left.get(key.id)
         if room is None:
             room = limits.left(key.id)
             spent[key.id] = 0
-        messages = read[place]
+        messages = decoded[index]
         count = 1 if isinstance(messages, FleetError) else len(messages)
-        cost = max(count, len(body) // _LONG, 1)
+        cost = max(count, len(body) // _COST_BYTES, 1)
         if cost <= room:
             room -= cost
             spent[key.id] += cost
         else:
             room = 0
-            read[place] = limits.exceeded(key.id, cost)
+            decoded[index] = limits.exceeded(key.id, cost)
         left[key.id] = room
     return spent
 
 
-_LONG = 4096
+_COST_BYTES = 4096
 
 
-def _read(submission: Submission) -> Messages | FleetError:
+def _decode(submission: Submission) -> Messages | FleetError:
     try:
-        return submission.read(submission.body)
+        return decode(submission.kind, submission.body)
     except FleetError as error:
-        # Its frames would keep the whole crowd, and be kept by it.
+        # The frames of the traceback would keep all bodies in memory, in a reference cycle.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         return error

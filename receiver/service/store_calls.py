@@ -1,25 +1,52 @@
-"""Questions to a store, which is not waited for without an end."""
+"""Calls of the store from the event loop: in a thread, and never waited for without a limit."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from anyio import fail_after, to_thread
 
-from receiver.domain.errors import StoreUnavailable
+from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 
-__all__ = ["NoAnswer", "ask"]
+__all__ = ["StoreCalls"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class NoAnswer(StoreUnavailable):
-    """The store neither answers nor refuses; what it was asked for may still happen."""
+class _NoAnswer(StoreUnavailable):
+    """The store neither answers nor fails; a change may still happen."""
 
 
-async def ask(question: Callable[[], T], *, patience: float) -> T:
-    """What a store answers, asked in a thread. Raises NoAnswer after so many seconds."""
-    try:
-        with fail_after(patience):
-            return await to_thread.run_sync(question, abandon_on_cancel=True)
-    except TimeoutError as error:
-        raise NoAnswer("the database has not answered for some time") from error
+class StoreCalls:
+    """
+    Calls the blocking methods of a store.
+
+    Args:
+        patience: How many seconds to wait for one.
+    """
+
+    def __init__(self, *, patience: float = 4.0) -> None:
+        self._patience = patience
+
+    async def read(self, method: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """What a method returns that changes nothing. Raises StoreUnavailable."""
+        try:
+            with fail_after(self._patience):
+                return await to_thread.run_sync(
+                    partial(method, *args, **options), abandon_on_cancel=True
+                )
+        except TimeoutError as error:
+            raise _NoAnswer("the database has not answered for some time") from error
+
+    async def change(self, method: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """
+        What a method returns that writes, after its commit.
+
+        Raises StoreUnavailable when nothing was changed, and OutcomeUnknown when the change
+        may still happen.
+        """
+        try:
+            return await self.read(method, *args, **options)
+        except _NoAnswer as error:
+            raise OutcomeUnknown("the database does not end a change") from error

@@ -1,4 +1,9 @@
-"""The one who looks after the servers while nobody speaks."""
+"""
+The watchdog: looks every second for servers that are due, and trims old events.
+
+It also knows since when servers can be heard without an interruption: after a pause of the
+receiver, the silence of servers is counted anew, because their heartbeats could not arrive.
+"""
 
 import asyncio
 import logging
@@ -10,27 +15,26 @@ from time import monotonic
 from attrs import field, frozen
 
 from receiver.domain.errors import StoreUnavailable
-from receiver.store.silence import Look, Rules
-from receiver.store.sql_store import Store
+from receiver.store import Look, Rules, Servers, SqlStore
 
-__all__ = ["Habits", "Watch"]
+__all__ = ["Timing", "Watchdog"]
 
 _log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
-class Habits:
+class Timing:
     """
-    How the servers are looked after; seconds are of real time.
+    How often the watchdog does what; seconds of real time, whatever the clock says.
 
     Attributes:
-        rules: What is taken for the silence of the fleet.
+        rules: When the silence of many servers is an event.
         retention: How long events are kept.
-        look_seconds: How often those are looked at that are due.
-        presence_seconds: How often it is noted that somebody listens.
-        absence_seconds: After so long a pause, by the clock or in truth, the silence of
-            servers begins anew: they could not be heard.
-        trim_seconds: How often old events are forgotten.
+        look_seconds: How often to look for servers that are due.
+        presence_seconds: How often to note in the database that a receiver runs.
+        absence_seconds: After a pause of more seconds, by the clock or in real time, the
+            silence of servers is counted anew.
+        trim_seconds: How often to trim old events.
     """
 
     rules: Rules = field(factory=Rules)
@@ -41,29 +45,36 @@ class Habits:
     trim_seconds: float = 60.0
 
 
-class Watch:
+class Watchdog:
     """
     Looks at the servers that are due, again and again.
 
     Args:
-        clock: What time it is.
-        elapsed: Seconds that have passed, whatever the clock says; but not those in
-            which the machine slept, which only the clock tells.
+        store: The servers and events.
+        timing: How often.
+        clock: The time.
+        elapsed: A monotonic clock, in seconds. It stands still while the machine sleeps, which
+            only `clock` shows.
+
+    Attributes:
+        heard_since: Since when servers can be heard without an interruption; None before the
+            first look.
     """
 
     def __init__(
         self,
-        store: Store,
-        habits: Habits,
+        store: SqlStore,
+        timing: Timing,
         *,
         clock: Callable[[], datetime],
         elapsed: Callable[[], float] = monotonic,
     ) -> None:
-        self._store = store
-        self._habits = habits
+        self._servers: Servers = store.servers
+        self._events = store.events
+        self._timing = timing
         self._clock = clock
         self._elapsed = elapsed
-        self._thread = ThreadPoolExecutor(1, "watch")
+        self._thread = ThreadPoolExecutor(1, "watchdog")
         self._present = self._trimmed = self._last = float("-inf")
         self._last_now: datetime | None = None
         self.heard_since: datetime | None = None
@@ -78,43 +89,47 @@ class Watch:
                 is_more_due = await loop.run_in_executor(self._thread, self.look)
             except StoreUnavailable as error:
                 if not is_away:
-                    _log.warning("Nobody looks after the servers: %s", error)
+                    _log.warning("The silence of servers goes unnoticed for now: %s", error)
                 is_away = True
-            except Exception:  # noqa: BLE001 - whatever it is, the next look may succeed
+            except Exception:  # noqa: BLE001 - the next look may succeed
                 _log.exception("A look at the servers failed")
             else:
                 is_away = False
-            await asyncio.sleep(0 if is_more_due else self._habits.look_seconds)
+            await asyncio.sleep(0 if is_more_due else self._timing.look_seconds)
 
     def close(self) -> None:
-        """Let go of the thread, once what it does is done."""
+        """End the thread, once its transaction is over."""
         self._thread.shutdown()
 
     def look(self) -> bool:
-        """Look at some of the servers that are due; whether more are. Raises StoreUnavailable."""
-        now, elapsed, habits = self._clock(), self._elapsed(), self._habits
-        self.heard_since = self._be_present(now, elapsed)
-        look = Look(now=now, heard_since=self.heard_since, rules=habits.rules)
-        is_more_due = self._store.sweep(look)
-        if elapsed - self._trimmed >= habits.trim_seconds:
-            is_more = self._store.trim(now - habits.retention)
+        """
+        Look at some of the servers that are due; return whether more are.
+
+        Raises StoreUnavailable.
+        """
+        now, elapsed, timing = self._clock(), self._elapsed(), self._timing
+        self.heard_since = self._note_presence(now, elapsed)
+        look = Look(now=now, heard_since=self.heard_since, rules=timing.rules)
+        is_more_due = self._servers.sweep(look)
+        if elapsed - self._trimmed >= timing.trim_seconds:
+            is_more = self._events.trim(now - timing.retention)
             self._trimmed = self._trimmed if is_more else elapsed
         self._last, self._last_now = elapsed, now
         return is_more_due
 
-    def _be_present(self, now: datetime, elapsed: float) -> datetime:
-        """Since when servers can be heard."""
-        habits = self._habits
+    def _note_presence(self, now: datetime, elapsed: float) -> datetime:
+        """Since when servers can be heard without an interruption."""
+        timing = self._timing
         absent = timedelta.max
-        if self.heard_since is None or self._passed(now, elapsed) > habits.absence_seconds:
-            absent = timedelta(seconds=habits.absence_seconds)
-        elif elapsed - self._present <= habits.presence_seconds:
+        if self.heard_since is None or self._passed(now, elapsed) > timing.absence_seconds:
+            absent = timedelta(seconds=timing.absence_seconds)
+        elif elapsed - self._present <= timing.presence_seconds:
             return self.heard_since
-        heard_since = self._store.watch(now, absent=absent)
+        heard_since = self._servers.note_presence(now, absent=absent)
         self._present = elapsed
         return heard_since
 
     def _passed(self, now: datetime, elapsed: float) -> float:
-        """Seconds since the last look, by the clock that says more; one set back says none."""
+        """Seconds since the last look, by whichever clock went further; one set back goes 0."""
         by_clock = 0.0 if self._last_now is None else (now - self._last_now).total_seconds()
         return max(elapsed - self._last, by_clock)

@@ -1,1 +1,19 @@
 """The SQL store: everything that touches the database is in here."""
+
+from receiver.store.dialects import listen
+from receiver.store.ownership import SERVERS_PER_KEY
+from receiver.store.silence import Look, Rules
+from receiver.store.sql_store import EVERY_FIELD, Servers, SqlStore
+from receiver.store.state_changes import StateChange, StateLog
+
+__all__ = [
+    "EVERY_FIELD",
+    "SERVERS_PER_KEY",
+    "Look",
+    "Rules",
+    "Servers",
+    "SqlStore",
+    "StateChange",
+    "StateLog",
+    "listen",
+]

@@ -1,55 +1,116 @@
-"""Keys as they are kept, read and written within a transaction of somebody else's."""
+"""Keys in the database. Every write gives a key the next revision, so that readers see changes."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from attrs import fields
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, func, insert, select, update
 
 from receiver.domain.keys import Key
-from receiver.store.tables import keys
+from receiver.store.tables import key_revisions, keys
+from receiver.store.transactions import Transactions
 
-__all__ = ["add", "every", "note", "revoke", "rotate"]
-
-
-def every(connection: Connection) -> list[Key]:
-    """All keys that were ever made, oldest first."""
-    found = connection.execute(_EVERY).mappings()
-    return [Key(**{name: row[name] for name in _COLUMNS}) for row in found]
+__all__ = ["ChangedKeys", "Keys"]
 
 
-def add(connection: Connection, key: Key) -> None:
-    """Keep a new key."""
-    connection.execute(insert(keys), {name: getattr(key, name) for name in _COLUMNS})
+class ChangedKeys(NamedTuple):
+    """
+    What changed in the keys since a revision.
+
+    Attributes:
+        keys: The keys that were written since then, oldest first.
+        revision: The newest revision of the database.
+        total: How many keys there are.
+    """
+
+    keys: list[Key]
+    revision: int
+    total: int
 
 
-def revoke(connection: Connection, key_id: str, at: datetime) -> bool:
-    """Take a key back; False when there is none that is not revoked."""
-    query = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
-    return connection.execute(query.values(revoked_at=at)).rowcount == 1
+class Keys:
+    """The keys of a database. Each method is one transaction, as `Transactions` says."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def all(self) -> list[Key]:
+        """All keys that were ever created, oldest first."""
+        return self.changed(since=-1).keys
+
+    def changed(self, *, since: int) -> ChangedKeys:
+        """The keys with a newer revision; -1 finds all."""
+        with self._transactions.read() as connection:
+            revision = connection.execute(_REVISION).scalar_one()
+            total = connection.execute(_COUNT).scalar_one()
+            found: list[Key] = []
+            if revision > since:
+                rows = connection.execute(_CHANGED, {"since": since}).mappings()
+                found = [Key(**row) for row in rows]
+        return ChangedKeys(found, revision, total)
+
+    def add(self, key: Key) -> None:
+        """Store a new key."""
+        values = {name: getattr(key, name) for name in _COLUMNS}
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(keys), {**values, "revision": _next(connection)})
+
+        self._transactions.write(work)
+
+    def revoke(self, key_id: str, at: datetime) -> bool:
+        """Revoke a key; return False when there is none, or it was revoked before."""
+        return self._update(key_id, revoked_at=at)
+
+    def rotate(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
+        """Give a key another secret and expiry; return False as `revoke` does."""
+        return self._update(key_id, digest=digest, expires_at=expires_at)
+
+    def add_uses(self, uses: Mapping[str, int], at: datetime) -> None:
+        """For each key that was used, add how many messages it sent since the last call."""
+
+        def work(connection: Connection) -> None:
+            revision = _next(connection)
+            rows = [
+                {"key": key_id, "more": uses[key_id], "at": at, "new_revision": revision}
+                for key_id in sorted(uses)  # one order for all receivers, to avoid deadlocks
+            ]
+            connection.execute(_ADD_USES, rows)
+
+        self._transactions.write(work)
+
+    def _update(self, key_id: str, **values: Any) -> bool:
+        query: Update = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+
+        def work(connection: Connection) -> bool:
+            changed = query.values(**values, revision=_next(connection))
+            return connection.execute(changed).rowcount == 1
+
+        return self._transactions.write(work)
 
 
-def rotate(connection: Connection, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
-    """Let a key have another secret and end; False when there is none that is not revoked."""
-    query = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
-    return connection.execute(query.values(digest=digest, expires_at=expires_at)).rowcount == 1
-
-
-def note(connection: Connection, uses: Mapping[str, int], at: datetime) -> None:
-    """That keys were used, and how many messages each has sent since that was last noted."""
-    connection.execute(
-        _NOTE,
-        [
-            {"key": key_id, "more": uses[key_id], "at": at}
-            for key_id in sorted(uses)  # in one order, so that two receivers never wait in a ring
-        ],
-    )
+def _next(connection: Connection) -> int:
+    """The next revision; no other transaction gets one until this one ends."""
+    connection.execute(_RAISE)
+    return int(connection.execute(_REVISION).scalar_one())
 
 
 _COLUMNS = [each.name for each in fields(Key) if each.init]
-_EVERY = select(keys).order_by(keys.c.created_at, keys.c.id)
-_NOTE = (
+_RAISE = update(key_revisions).values(revision=key_revisions.c.revision + 1)
+_REVISION = select(key_revisions.c.revision)
+_COUNT = select(func.count()).select_from(keys)
+_CHANGED = (
+    select(*(keys.c[name] for name in _COLUMNS))
+    .where(keys.c.revision > bindparam("since"))
+    .order_by(keys.c.created_at, keys.c.id)
+)
+_ADD_USES = (
     update(keys)
     .where(keys.c.id == bindparam("key"))
-    .values(messages=keys.c.messages + bindparam("more"), last_used_at=bindparam("at"))
+    .values(
+        messages=keys.c.messages + bindparam("more"),
+        last_used_at=bindparam("at"),
+        revision=bindparam("new_revision"),
+    )
 )

@@ -1,4 +1,4 @@
-"""Whose servers are whose: a server belongs to the key that first brought it."""
+"""Ownership: a server belongs to the key that first wrote it, and which keys may write it."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,69 +13,74 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.store.tables import keys, servers
 
-__all__ = ["SERVERS_PER_KEY", "Budget", "Refused", "Rights"]
+__all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights"]
 
 
 class Budget(Protocol):
-    """How many events keys may cause; a long one counts for each KiB."""
+    """How many events keys may cause; an event counts once and once more for each KiB."""
 
     def changes_left(self, key_id: str) -> int:
-        """How many a key may cause yet."""
+        """How much is left for a key."""
 
     def spend_changes(self, key_id: str, size: int) -> None:
         """Count what a key has caused."""
 
 
 SERVERS_PER_KEY = 1000
-"""How many servers may belong to a key, unless it is said otherwise."""
+"""The default for how many servers may belong to a key."""
 
 
-class Refused:
-    """What the timeline has told of keys that wrote what they may not; they may try on and on."""
+class RefusedWrites:
+    """
+    The refused writes that the timeline tells of already.
 
-    def __init__(self, *, most: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
-        self._most = most
+    A key that may not write a server may try every minute; one event per hour is enough.
+    """
+
+    def __init__(self, *, size: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
+        self._size = size
         self._quiet = quiet
         self._told: dict[tuple[str, str], datetime] = {}
 
     def note(self, events: Iterable[Event]) -> None:
-        """Of events that are committed."""
+        """Remember those of some committed events that are refused writes."""
         for event in events:
             if event.kind is EventKind.REFUSED_WRITE:
                 assert event.server_id is not None
                 pair = event.server_id, event.details["key"]
-                self._told.pop(pair, None)  # the youngest stand last
+                self._told.pop(pair, None)  # so that the newest entry stands last
                 self._told[pair] = event.at
-        while len(self._told) > self._most:
+        while len(self._told) > self._size:
             del self._told[next(iter(self._told))]
 
     def is_known(self, server_id: str, key_id: str, at: datetime) -> bool:
-        """Whether it has been told lately that a key may not write a server."""
+        """Whether an event of the last hour tells that a key may not write a server."""
         told = self._told.get((server_id, key_id))
         return told is not None and abs(at - told) < self._quiet
 
 
 class Rights:
     """
-    Who may write which server, in one transaction.
+    Which keys may write which servers, in one transaction.
 
     Args:
+        connection: The transaction.
         servers_per_key: How many servers may belong to a key that is no administrator's;
-            of those that others have superseded ten times as many.
-        refused: What need not be told again.
-        budget: How much keys may cause to be told, if that is bounded.
+            of superseded servers ten times as many.
+        refused: The refused writes that need no further event.
+        budget: How many events keys may cause; None for any number.
 
     Attributes:
-        events: What is to be told.
-        spent: How much of the budget of a key was used.
-        silenced: The keys whose budget was too small.
+        events: The events of writes that were refused.
+        spent: How much of its budget each key has used.
+        silenced: The keys whose budget was too small for their events.
     """
 
     def __init__(
         self,
         connection: Connection,
         servers_per_key: int,
-        refused: Refused,
+        refused: RefusedWrites,
         budget: Budget | None,
     ) -> None:
         self._connection = connection
@@ -88,20 +93,20 @@ class Rights:
         self._told: set[tuple[str, str]] = set()
         self.events: list[Event] = []
 
-    def begin(self, keys: Iterable[Key]) -> None:
+    def count_servers(self, keys: Iterable[Key]) -> None:
         """
-        Count the servers of keys that bring new ones.
+        Count the servers of the keys that create new ones, before `to_create` is asked.
 
-        All receivers do so in turn, for together they would bring too many, and in the order
-        of the keys, so that none waits for another that waits for it.
+        The rows of the keys are locked, in the order of their ids, because two receivers
+        that count at the same time would together let a key create too many.
         """
         for key_id in sorted({key.id for key in keys if not key.is_admin}):
-            self._connection.execute(_LOCKED, {"key": key_id})
+            self._connection.execute(_LOCK, {"key": key_id})
             found = self._connection.execute(_OWNED, {"key": key_id})
-            self._owned[key_id] = Counter({row.is_old: row.n for row in found})
+            self._owned[key_id] = Counter({row.is_superseded: row.n for row in found})
 
-    def to_bring(self, key: Key, server_id: str) -> Refusal | None:
-        """Why a key may not bring a new server; None when it may, which is counted."""
+    def to_create(self, key: Key, server_id: str) -> Refusal | None:
+        """Why a key may not create a server; None when it may, and then the server counts."""
         if not key.covers(server_id):
             return _not_covered(key)
         if key.is_admin:
@@ -110,28 +115,12 @@ class Rights:
         if owned[False] >= self._most:
             return Refusal(403, "too_many_servers", _TOO_MANY.format(owned[False]))
         if owned[True] >= 10 * self._most:
-            return Refusal(403, "too_many_servers", _TOO_MANY_OLD.format(owned[True]))
+            return Refusal(403, "too_many_servers", _TOO_MANY_SUPERSEDED.format(owned[True]))
         owned[False] += 1
         return None
 
-    def told(self, key: Key, events: list[Event]) -> list[Event]:
-        """
-        Of events that a key causes, those that are told.
-
-        When it has caused too many, only those of life are: they are short, and how
-        available a server was is known by them.
-        """
-        if not events or key.is_admin or self._budget is None:
-            return events
-        size = sum(1 + len(orjson.dumps(each.details)) // 1024 for each in events)
-        if size > self._budget.changes_left(key.id) - self.spent[key.id]:
-            self.silenced.add(key.id)
-            return [each for each in events if each.kind in _OF_LIFE]
-        self.spent[key.id] += size
-        return events
-
     def to_write(self, key: Key, server_id: str, owner: str | None, at: datetime) -> Refusal | None:
-        """Why a key may not write a server that is there; None when it may."""
+        """Why a key may not write a server that exists; None when it may."""
         is_covered = key.covers(server_id)
         if is_covered and (owner == key.id or owner is None or key.is_admin):
             return None
@@ -141,6 +130,22 @@ class Rights:
         self._tell(key, server_id, at)
         return refusal
 
+    def within_budget(self, key: Key, events: list[Event]) -> list[Event]:
+        """
+        Those of a key's events that are written.
+
+        When the key has used up its budget, only registrations and recoveries are: they are
+        short, and availability is computed from them.
+        """
+        if not events or key.is_admin or self._budget is None:
+            return events
+        size = sum(1 + len(orjson.dumps(each.details)) // 1024 for each in events)
+        if size > self._budget.changes_left(key.id) - self.spent[key.id]:
+            self.silenced.add(key.id)
+            return [each for each in events if each.kind in _ALWAYS_TOLD]
+        self.spent[key.id] += size
+        return events
+
     def _tell(self, key: Key, server_id: str, at: datetime) -> None:
         pair = server_id, key.id
         if pair in self._told or self._refused.is_known(*pair, at):
@@ -148,14 +153,14 @@ class Rights:
         self._told.add(pair)
         details = {"key": key.id, "name": key.name}
         event = Event(kind=EventKind.REFUSED_WRITE, at=at, server_id=server_id, details=details)
-        self.events.append(event)  # of each server and key once an hour, so it needs no budget
+        self.events.append(event)  # at most one an hour for each pair, so it needs no budget
 
 
 def _not_covered(key: Key) -> Refusal:
     return Refusal(403, "server_not_covered", _NOT_COVERED.format(key.id, key.servers))
 
 
-_OF_LIFE = {EventKind.REGISTERED, EventKind.RECOVERED}
+_ALWAYS_TOLD = {EventKind.REGISTERED, EventKind.RECOVERED}
 
 _NOT_COVERED = (
     "The key {} may only write servers whose server_id matches {!r}. "
@@ -169,15 +174,15 @@ _TOO_MANY = (
     "{} servers belong to this key, which are as many as may. "
     "An administrator can delete some, make another key, or raise FLEET_SERVERS_PER_KEY."
 )
-_TOO_MANY_OLD = (
+_TOO_MANY_SUPERSEDED = (
     "{} servers of this key were superseded, which are as many as may. "
     "An administrator can delete some, or raise FLEET_SERVERS_PER_KEY."
 )
 
-_LOCKED = select(keys.c.id).where(keys.c.id == bindparam("key")).with_for_update()
-_IS_OLD = servers.c.superseded_by.is_not(None)
+_LOCK = select(keys.c.id).where(keys.c.id == bindparam("key")).with_for_update()
+_IS_SUPERSEDED = servers.c.superseded_by.is_not(None)
 _OWNED = (
-    select(_IS_OLD.label("is_old"), func.count().label("n"))
+    select(_IS_SUPERSEDED.label("is_superseded"), func.count().label("n"))
     .where(servers.c.owner == bindparam("key"))
-    .group_by(_IS_OLD)
+    .group_by(_IS_SUPERSEDED)
 )

@@ -1,10 +1,9 @@
-"""Which servers a list means, and in which order, as a person asks and as a database does."""
+"""The SQL of a list of servers: filters through the inverted index, order, keyset pagination."""
 
 from collections.abc import Sequence
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
-from attrs import Attribute, asdict, frozen
+from attrs import Attribute, asdict
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -18,70 +17,14 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from contract import ServerRecord, State
-from receiver.store.merging import SUPERSEDED
-from receiver.store.tables import facet_value, facets, microseconds, servers
+from contract import State
+from receiver.domain.queries import SUPERSEDED, Filter, Order, Place, index_text
+from receiver.store.tables import facets, servers
 
-__all__ = ["EVERYTHING", "Filter", "Order", "Place", "listed", "those"]
-
-
-@frozen(kw_only=True)
-class Filter:
-    """
-    Which servers are meant: those that match in everything that is not None.
-
-    Attributes:
-        state: A state as it was last noticed, or `superseded`; without it, any but that.
-        stage: The stage; an empty one means servers without, whether they say so or not.
-        q: Text in the hostname, the database or the server_id, in either case; on SQLite
-            other letters than those of ASCII are found in their own case only.
-    """
-
-    state: str | None = None
-    stage: str | None = None
-    database: str | None = None
-    version: str | None = None
-    odoo_version: str | None = None
-    capability: str | None = None
-    q: str | None = None
+__all__ = ["apply_filter", "list_query"]
 
 
-EVERYTHING = Filter()
-
-
-class Order(str, Enum):
-    """In which order servers are listed; equal ones by their `server_id`."""
-
-    SERVER_ID = "server_id"
-    SERVER_ID_DOWN = "-server_id"
-    FIRST_SEEN = "first_seen"
-    FIRST_SEEN_DOWN = "-first_seen"
-    LAST_SEEN = "last_seen"
-    LAST_SEEN_DOWN = "-last_seen"
-
-    @property
-    def field(self) -> str:
-        return self.value.removeprefix("-")
-
-    @property
-    def is_descending(self) -> bool:
-        return self.value.startswith("-")
-
-    def place(self, record: ServerRecord) -> "Place":
-        """Where a server stands in the list."""
-        if self.field == "server_id":
-            return Place(record.server_id)
-        return Place(record.server_id, microseconds(getattr(record, self.field)))
-
-
-class Place(NamedTuple):
-    """A place in a list: of a server, and the moment in microseconds that it is listed by."""
-
-    server_id: str
-    moment: int | None = None
-
-
-def listed(
+def list_query(
     wanted: Sequence[ColumnElement[Any]],
     matching: Filter,
     order: Order,
@@ -89,16 +32,16 @@ def listed(
     after: Place | None,
     limit: int,
 ) -> Select[Any]:
-    """A query of columns, of at most `limit` servers that match, in an order, after a place."""
+    """A SELECT of `wanted` columns: at most `limit` matching servers, ordered, after a place."""
     by_key = order.field == "server_id"
-    query, key = those(select(*wanted) if by_key else select(servers.c.server_id), matching)
+    query, key = apply_filter(select(*wanted) if by_key else select(servers.c.server_id), matching)
     columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
     if after is not None:
         query = query.where(_is_beyond(order, columns, after))
     query = query.order_by(*_sorted_by(order, columns)).limit(limit)
     if by_key:
         return query
-    # What has to be sorted are the keys alone, not whole rows.
+    # The database sorts keys alone, not whole rows.
     columns = [servers.c[order.field], servers.c.server_id]
     rows = select(*wanted).where(servers.c.server_id.in_(query))
     return rows.order_by(*_sorted_by(order, columns))
@@ -120,8 +63,13 @@ def _is_beyond(
     return key < here if order.is_descending else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
 
 
-def those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElement[str]]:
-    """A query of `servers`, of those that match only; and their key, as an index has it."""
+def apply_filter(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElement[str]]:
+    """
+    Add the WHERE clauses of a filter to a query of `servers`.
+
+    Returns also the column that holds the `server_id` in the index that leads the query:
+    sorting and comparing by it needs no other index.
+    """
     key: ColumnElement[str] = servers.c.server_id
     if matching.state is None:
         query = query.where(servers.c.superseded_by.is_(None))
@@ -137,14 +85,14 @@ def those(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElem
             standing.c.name == "standing", standing.c.value.in_([f"{each}/" for each in states])
         )
         key = standing.c.server_id
-    for name, text in asdict(matching, filter=_is_facet).items():
-        facet = facets.alias()
-        query = query.join(facet, facet.c.server_id == key).where(
-            facet.c.name == name, facet.c.value == facet_value(text)
+    for name, text in asdict(matching, filter=_is_indexed).items():
+        entry = facets.alias()
+        query = query.join(entry, entry.c.server_id == key).where(
+            entry.c.name == name, entry.c.value == index_text(text)
         )
-        key = facet.c.server_id
+        key = entry.c.server_id
     return query, key
 
 
-def _is_facet(field: "Attribute[Any]", value: object) -> bool:
+def _is_indexed(field: "Attribute[Any]", value: object) -> bool:
     return value is not None and field.name != "q" and (field.name, value) != ("stage", "")

@@ -1,190 +1,47 @@
 """
-Where the records are kept.
+The store of one receiver: the servers, events, keys and sessions of one SQL database.
 
-Every method is one transaction and blocks until it is over; a method that writes
-returns after the commit. All of them raise StoreUnavailable when the database does
-not answer, and nothing has changed then, but for its subclass OutcomeUnknown.
+Every method is one transaction and blocks until it is over; a method that writes returns after
+the commit. All of them raise StoreUnavailable when the database does not answer, and nothing
+has changed then, but for its subclass OutcomeUnknown.
 """
 
 import logging
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import count
-from pathlib import Path
-from threading import Lock
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from alembic import command
-from alembic.config import Config
 from attrs import fields
-from sqlalchemy import (
-    URL,
-    Connection,
-    bindparam,
-    func,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.exc import (
-    DatabaseError,
-    DBAPIError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import URL, Connection, bindparam, func, select
 
 from contract import Event, ServerRecord
-from receiver.domain.errors import OutcomeUnknown, Refusal, StoreUnavailable
-from receiver.domain.keys import Key
-from receiver.store import events as timeline
-from receiver.store import keys as issued
-from receiver.store import merging as batch
-from receiver.store import sessions
-from receiver.store.dialects import PATIENCE_SECONDS, database_of
-from receiver.store.events import ALL, Choice, Part, Recorded
-from receiver.store.merging import Applied, Committed, Incoming, Memory, forget, hand_over, row_of
-from receiver.store.ownership import SERVERS_PER_KEY, Budget, Refused, Rights
-from receiver.store.server_list import Filter, Order, Place, listed, those
-from receiver.store.sessions import Session
-from receiver.store.silence import Look, sweep
-from receiver.store.state_changes import Life, lives
-from receiver.store.tables import events, facets, microseconds, servers, watches
+from receiver.domain.errors import Refusal
+from receiver.domain.instants import microseconds
+from receiver.domain.outcomes import Applied, Incoming
+from receiver.domain.queries import Filter, Order, Place
+from receiver.store.events import Events
+from receiver.store.keys import Keys
+from receiver.store.merging import apply, delete_server, hand_over
+from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
+from receiver.store.rows import Committed, RowCache, row_of
+from receiver.store.server_list import apply_filter, list_query
+from receiver.store.sessions import Sessions
+from receiver.store.silence import IS_DUE, Look, note_presence, sweep
+from receiver.store.state_changes import StateLog, state_logs
+from receiver.store.tables import facets, servers
+from receiver.store.transactions import Transactions
 
-__all__ = [
-    "EVERY_FIELD",
-    "IS_DUE",
-    "TALLY",
-    "SqlStore",
-    "Store",
-]
+__all__ = ["EVERY_FIELD", "TALLY", "Servers", "SqlStore"]
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
+OnEvents = Callable[[Sequence[Event]], None]
+Outcomes = list[Applied | Refusal]
 
 EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
+_log = logging.getLogger(__name__)
 
 
-class Store(Protocol):
-    """What the receiver asks of a store."""
-
-    def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
-        """
-        Merge messages, in their order, and commit them together.
-
-        One whose key may not write its server is refused, and changes nothing.
-
-        Raises OutcomeUnknown when the database went away during the commit.
-        """
-
-    def get(self, server_id: str) -> ServerRecord | None:
-        """The record of a server."""
-
-    def page(
-        self,
-        matching: Filter,
-        order: Order = Order.SERVER_ID,
-        *,
-        after: Place | None,
-        limit: int,
-        only: Sequence[str] = EVERY_FIELD,
-    ) -> list[ServerRecord]:
-        """
-        At most `limit` records in an order, after a place.
-
-        What is not among the fields that are asked for is left unknown.
-        """
-
-    def count(self, matching: Filter) -> int:
-        """How many servers there are."""
-
-    def tally(self) -> Mapping[tuple[str, str], int]:
-        """How many servers there are by state and stage, but those that are superseded."""
-
-    def delete(self, server_id: str, at: datetime) -> bool:
-        """Forget a server, but not what happened to it; False when there is none."""
-
-    def owner(self, server_id: str) -> str | None:
-        """The id of the key that a server belongs to; None when there is none."""
-
-    def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
-        """
-        Let servers belong to a key, or to the one that writes them next.
-
-        Gives back those that there are.
-        """
-
-    def owned(self, key_id: str) -> list[str]:
-        """The servers that belong to a key, in the order of their ids."""
-
-    def all_keys(self) -> list[Key]:
-        """All keys that were ever made, oldest first."""
-
-    def add_key(self, key: Key) -> None:
-        """Keep a new key."""
-
-    def revoke_key(self, key_id: str, at: datetime) -> bool:
-        """Take a key back; False when there is none that is not revoked."""
-
-    def rotate_key(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
-        """Let a key have another secret and end; False when there is none that is not revoked."""
-
-    def note_uses(self, uses: Mapping[str, int], at: datetime) -> None:
-        """That keys were used, and how many messages each has sent since that was noted."""
-
-    def begin_session(self, session: Session, now: datetime) -> None:
-        """Keep a new session, and forget those that are over."""
-
-    def session(self, digest: bytes) -> Session | None:
-        """The session of whoever holds what has this digest; it may be over."""
-
-    def end_session(self, digest: bytes) -> None:
-        """Forget a session, if there is such a one."""
-
-    def secret(self, name: str) -> bytes:
-        """A secret that all receivers of a database share; it is made when there is none."""
-
-    def events(
-        self, choice: Choice, *, before: int | None, limit: int, max_bytes: int | None = None
-    ) -> Part:
-        """At most `limit` events and about `max_bytes`, newest first, older than a number."""
-
-    def events_after(
-        self, number: int, choice: Choice = ALL, *, limit: int, max_bytes: int | None = None
-    ) -> list[Recorded]:
-        """At most `limit` events and about `max_bytes`, oldest first, newer than a number."""
-
-    def last_event(self) -> int:
-        """The number of the newest event; 0 when there is none."""
-
-    def lives(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[Life]]:
-        """The lives of servers since a moment, and of those that each has superseded."""
-
-    def chain(self, server_id: str) -> list[str]:
-        """A server, and those that it has superseded, and so on; a thousand of them at most."""
-
-    def watch(self, now: datetime, *, absent: timedelta) -> datetime:
-        """
-        Say that servers can be heard, and tell since when that is so without a pause.
-
-        A pause longer than `absent` since this was last said begins it anew.
-        """
-
-    def sweep(self, look: Look) -> bool:
-        """Look at servers that are due; whether more are."""
-
-    def trim(self, until: datetime) -> bool:
-        """Forget some events that are older; whether there may be more."""
-
-    def close(self) -> None:
-        """Let go of the database."""
-
-
-def _nothing(*_: object) -> None:
+def _ignore(_: Sequence[Event]) -> None:
     pass
 
 
@@ -193,75 +50,95 @@ class SqlStore:
     A store in a SQL database. Opening it brings its tables up to date.
 
     Args:
-        url: Where the database is.
-        remembered: How many rows to remember, so as not to read them again, at most twice
-            as many; some 2.5 kB each with a dozen tools.
+        url: The database.
+        cached_rows: How many rows of servers to cache at least; at most twice as many.
         servers_per_key: How many servers may belong to a key that is no administrator's.
-        budget: How many events keys may cause, if that is bounded.
+        budget: How many events keys may cause; None for any number.
+        on_events: Called with the events of each transaction after its commit, in the
+            thread that made it.
 
     Attributes:
-        on_news: Is called after events are committed, from the thread that did.
-        on_events: Is called with them then, from several threads at once.
+        transactions: Reads and writes of any other kind.
+        servers: The records, what changes them, and lists of them.
+        events: What happened to them.
+        keys: Who may read and write.
+        sessions: Who has signed in.
     """
 
     def __init__(
         self,
         url: URL,
         *,
-        remembered: int = 100_000,
+        cached_rows: int = 100_000,
         servers_per_key: int = SERVERS_PER_KEY,
         budget: Budget | None = None,
+        on_events: OnEvents = _ignore,
     ) -> None:
-        self.on_news: Callable[[], None] = _nothing
-        self.on_events: Callable[[Sequence[Event]], None] = _nothing
-        self._database = database_of(url)
-        self._engine = self._database.engine(url)
-        self._reading = self._engine.execution_options(reads=True)
-        with _available():
-            self._writing = self._engine.connect()
-        # Writers of one process take turns here; in SQLite they would have to poll.
-        self._turn = Lock()
-        self._batches = count()
-        self._memory = Memory(remembered)
+        cache = RowCache(cached_rows)
+        self.transactions = Transactions(url, on_rollback=cache.invalidate)
+        self.servers = Servers(
+            self.transactions,
+            cache,
+            servers_per_key=servers_per_key,
+            budget=budget,
+            on_events=on_events,
+        )
+        self.events = Events(self.transactions)
+        self.keys = Keys(self.transactions)
+        self.sessions = Sessions(self.transactions)
+
+    def close(self) -> None:
+        """Close all connections to the database."""
+        self.transactions.close()
+
+
+class Servers:
+    """The servers of a store; the arguments are those of `SqlStore`."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        cache: RowCache,
+        *,
+        servers_per_key: int,
+        budget: Budget | None,
+        on_events: OnEvents,
+    ) -> None:
+        self._transactions = transactions
+        self._cache = cache
         self._servers_per_key = servers_per_key
         self._budget = budget
+        self._on_events = on_events
         self._silenced: set[str] = set()
-        self._refused = Refused()
-        try:
-            self._write(self._migrate)
-        except BaseException:
-            self.close()
-            raise
+        self._refused = RefusedWrites()
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
-        def work(connection: Connection) -> tuple[list[Applied | Refusal], Committed, Rights]:
+        """
+        Authorise and merge messages, in their order, and commit them together.
+
+        A message whose key may not write its server is refused, and changes nothing.
+        """
+        dialect = self._transactions.dialect
+
+        def work(
+            connection: Connection,
+        ) -> tuple[tuple[list[Applied | Refusal], Rights], Committed]:
             rights = Rights(connection, self._servers_per_key, self._refused, self._budget)
-            applied, committed = batch.apply(
-                self._database, connection, incoming, self._memory, rights
-            )
-            return applied, committed, rights
+            outcomes, committed = apply(dialect, connection, incoming, self._cache, rights)
+            return (outcomes, rights), committed
 
-        with self._turn:
-            applied, committed, rights = self._write(work)
-            self._count(rights)
-            self._memory.keep(committed.rows)
+        with self._transactions.turn:
+            (outcomes, rights), committed = self._commit(work)
+            self._spend(rights)
             self._refused.note(committed.events)
-        self._tell(committed.events)
-        return applied
-
-    def _count(self, rights: Rights) -> None:
-        """What keys have caused to be told, once it is committed."""
-        if self._budget is not None:
-            for key_id, size in rights.spent.items():
-                self._budget.spend_changes(key_id, size)
-        for key_id in rights.silenced - self._silenced:
-            _log.warning("The key %s causes more events than may be told in an hour", key_id)
-        self._silenced = (self._silenced - rights.spent.keys()) | rights.silenced
+        self._tell(committed)
+        return outcomes
 
     def get(self, server_id: str) -> ServerRecord | None:
-        if not _may_be(server_id):
+        """The record of a server; None when there is none."""
+        if not _can_exist(server_id):
             return None
-        with self.connection() as connection:
+        with self._transactions.read() as connection:
             row = connection.execute(_ONE, {"key": server_id}).mappings().one_or_none()
         return None if row is None else row_of(row).record
 
@@ -274,247 +151,126 @@ class SqlStore:
         limit: int,
         only: Sequence[str] = EVERY_FIELD,
     ) -> list[ServerRecord]:
+        """
+        At most `limit` records that match, in an order, after a place.
+
+        Fields that are not in `only` are None. It must hold the fields without a default.
+        """
         columns = [servers.c[name] for name in only]
-        query = listed(columns, matching, order, after=after, limit=limit)
-        with self.connection() as connection:
+        query = list_query(columns, matching, order, after=after, limit=limit)
+        with self._transactions.read() as connection:
             return [ServerRecord(**row) for row in connection.execute(query).mappings()]
 
     def count(self, matching: Filter) -> int:
-        query, _ = those(select(func.count()).select_from(servers), matching)
-        with self.connection() as connection:
+        """How many servers match."""
+        query, _ = apply_filter(select(func.count()).select_from(servers), matching)
+        with self._transactions.read() as connection:
             return int(connection.execute(query).scalar_one())
 
     def tally(self) -> Mapping[tuple[str, str], int]:
-        with self.connection() as connection:
+        """
+        How many servers are in each state and stage, without superseded ones.
+
+        The state is the one last written. The stage is "" where it is unknown, and the
+        index text of it where it is long.
+        """
+        with self._transactions.read() as connection:
             found = connection.execute(TALLY).all()
         return {_state_and_stage(standing): count for standing, count in found}
 
     def delete(self, server_id: str, at: datetime) -> bool:
-        if not _may_be(server_id):
+        """Delete a server, but not its events; return False when there is none."""
+        dialect = self._transactions.dialect
+
+        def work(connection: Connection) -> tuple[None, Committed]:
+            return None, delete_server(dialect, connection, server_id, at, self._cache)
+
+        if not _can_exist(server_id):
             return False
-        with self._turn:
-            forgotten = self._write(
-                lambda connection: forget(self._database, connection, server_id, at, self._memory)
-            )
-            self._memory.keep(forgotten.rows)
-            self._memory.drop(server_id)
-        self._tell(forgotten.events)
-        return bool(forgotten.events)
+        _, committed = self._commit(work)
+        self._tell(committed)
+        return bool(committed.events)
 
     def owner(self, server_id: str) -> str | None:
-        if not _may_be(server_id):
+        """The id of the key that a server belongs to; None when it belongs to none."""
+        if not _can_exist(server_id):
             return None
-        with self.connection() as connection:
+        with self._transactions.read() as connection:
             return connection.execute(_OWNER, {"key": server_id}).scalar()
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
-        known = [each for each in ids if _may_be(each)]
-        with self._turn:
-            handed = self._write(
-                lambda connection: hand_over(
-                    self._database, connection, known, key_id, self._memory
-                )
-            )
-            self._memory.keep(handed.rows)
-        return list(handed.rows)
+        """
+        Make servers belong to a key; None: to the key that writes them next.
+
+        Returns the ids of those servers that exist.
+        """
+        dialect = self._transactions.dialect
+        possible = [each for each in ids if _can_exist(each)]
+
+        def work(connection: Connection) -> tuple[None, Committed]:
+            return None, hand_over(dialect, connection, possible, key_id, self._cache)
+
+        _, committed = self._commit(work)
+        return list(committed.rows)
 
     def owned(self, key_id: str) -> list[str]:
-        with self.connection() as connection:
+        """The ids of the servers that belong to a key, sorted."""
+        with self._transactions.read() as connection:
             return list(connection.execute(_OWNED, {"key": key_id}).scalars())
 
-    def all_keys(self) -> list[Key]:
-        with self.connection() as connection:
-            return issued.every(connection)
+    def state_logs(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[StateLog]]:
+        """The states of servers, and of those that they superseded, since an instant."""
+        with self._transactions.read() as connection:
+            return state_logs(connection, ids, since)
 
-    def add_key(self, key: Key) -> None:
-        with self._turn:
-            self._write(lambda connection: issued.add(connection, key))
+    def note_presence(self, now: datetime, *, absent: timedelta) -> datetime:
+        """
+        Note that a receiver runs; return since when one did without an interruption.
 
-    def revoke_key(self, key_id: str, at: datetime) -> bool:
-        with self._turn:
-            return self._write(lambda connection: issued.revoke(connection, key_id, at))
-
-    def rotate_key(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
-        with self._turn:
-            return self._write(
-                lambda connection: issued.rotate(connection, key_id, digest, expires_at)
-            )
-
-    def note_uses(self, uses: Mapping[str, int], at: datetime) -> None:
-        with self._turn:
-            self._write(lambda connection: issued.note(connection, uses, at))
-
-    def begin_session(self, session: Session, now: datetime) -> None:
-        with self._turn:
-            self._write(lambda connection: sessions.begin(connection, session, now))
-
-    def session(self, digest: bytes) -> Session | None:
-        with self.connection() as connection:
-            return sessions.find(connection, digest)
-
-    def end_session(self, digest: bytes) -> None:
-        with self._turn:
-            self._write(lambda connection: sessions.end(connection, digest))
-
-    def secret(self, name: str) -> bytes:
-        with self._turn:
-            return self._write(lambda connection: sessions.secret(connection, name))
-
-    def events(
-        self, choice: Choice, *, before: int | None, limit: int, max_bytes: int | None = None
-    ) -> Part:
-        with self.connection() as connection:
-            return timeline.before(connection, choice, before, limit=limit, max_bytes=max_bytes)
-
-    def events_after(
-        self, number: int, choice: Choice = ALL, *, limit: int, max_bytes: int | None = None
-    ) -> list[Recorded]:
-        with self.connection() as connection:
-            return timeline.after(connection, choice, number, limit=limit, max_bytes=max_bytes)
-
-    def last_event(self) -> int:
-        with self.connection() as connection:
-            return timeline.last(connection)
-
-    def lives(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[Life]]:
-        with self.connection() as connection:
-            return lives(connection, ids, since)
-
-    def chain(self, server_id: str) -> list[str]:
-        with self.connection() as connection:
-            return timeline.chain(connection, server_id)
-
-    def watch(self, now: datetime, *, absent: timedelta) -> datetime:
-        with self._turn:
-            return self._write(lambda connection: _watch(connection, now, absent))
+        An interruption is a time longer than `absent` in which no receiver noted that.
+        """
+        return self._transactions.write(
+            lambda connection: note_presence(connection, now, absent=absent)
+        )
 
     def sweep(self, look: Look) -> bool:
-        with self.connection() as connection:
+        """Look at servers that are due; return whether more are."""
+        dialect = self._transactions.dialect
+
+        def work(connection: Connection) -> tuple[bool, Committed]:
+            swept = sweep(dialect, connection, self._cache, look)
+            return swept.is_more_due, swept.committed
+
+        with self._transactions.read() as connection:
             if connection.execute(IS_DUE, {"now": microseconds(look.now)}).first() is None:
                 return False
-        with self._turn:
-            swept = self._write(
-                lambda connection: sweep(self._database, connection, self._memory, look)
-            )
-            self._memory.keep(swept.committed.rows)
-        self._tell(swept.committed.events)
-        return swept.is_more_due
+        is_more_due, committed = self._commit(work)
+        self._tell(committed)
+        return is_more_due
 
-    def trim(self, until: datetime) -> bool:
-        with self.connection() as connection:
-            if connection.execute(_IS_OLD, {"until": until}).first() is None:
-                return False
-        with self._turn:
-            trimmed = self._write(
-                lambda connection: timeline.trim(connection, until, limit=_MOST_TRIMMED)
-            )
-        return trimmed == _MOST_TRIMMED
+    def _commit(self, work: Callable[[Connection], tuple[T, Committed]]) -> tuple[T, Committed]:
+        """Write, and cache the rows that were written, before another thread writes."""
+        with self._transactions.turn:
+            result, committed = self._transactions.write(work)
+            self._cache.keep(committed)
+        return result, committed
 
-    def close(self) -> None:
-        with self._turn:
-            self._writing.close()
-        self._engine.dispose()
+    def _tell(self, committed: Committed) -> None:
+        if committed.events:
+            self._on_events(committed.events)
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection to read with."""
-        with _available(), self._reading.connect() as connection:
-            yield connection
-
-    def _tell(self, happened: Sequence[Event]) -> None:
-        """Of events that are committed."""
-        if happened:
-            self.on_events(happened)
-            self.on_news()
-
-    def _migrate(self, connection: Connection) -> None:
-        self._database.wait_for_migrations(connection)
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        self._database.tidy(connection)
-
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        """Do it in a transaction, and again in another when this one only had bad luck."""
-        with _available():
-            for _ in range(_TRIES - 1):
-                try:
-                    return self._transaction(work)
-                except DBAPIError as error:
-                    if not self._is_worth_another_try(error):
-                        raise
-            return self._transaction(work)
-
-    def _is_worth_another_try(self, error: DBAPIError) -> bool:
-        return error.connection_invalidated or self._database.is_worth_another_try(error)
-
-    def _transaction(self, work: Callable[[Connection], T]) -> T:
-        number = next(self._batches)
-        try:
-            self._writing.begin()
-            result = work(self._writing)
-            self._database.sign(self._writing, number)
-            self._commit(number)
-        except BaseException:
-            self._memory.doubt()
-            self._writing.rollback()
-            raise
-        return result
-
-    def _commit(self, number: int) -> None:
-        try:
-            self._writing.commit()
-        except DBAPIError as error:
-            self._writing.rollback()
-            if not (error.connection_invalidated and self._was_committed(number)):
-                raise
-
-    def _was_committed(self, number: int) -> bool:
-        """What became of a transaction whose connection broke during the commit."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                with self._engine.begin() as connection:
-                    return self._database.was_committed(connection, number)
-            except (OperationalError, PoolTimeout) as error:
-                if time.monotonic() > deadline:
-                    raise OutcomeUnknown(
-                        "the database went away during a commit, which may have succeeded"
-                    ) from error
-                time.sleep(0.05)
+    def _spend(self, rights: Rights) -> None:
+        """Charge keys for the events that they caused, now that these are committed."""
+        if self._budget is not None:
+            for key_id, size in rights.spent.items():
+                self._budget.spend_changes(key_id, size)
+        for key_id in rights.silenced - self._silenced:
+            _log.warning("The key %s causes more events than may be told in an hour", key_id)
+        self._silenced = (self._silenced - rights.spent.keys()) | rights.silenced
 
 
-_TRIES = 5
-_MOST_TRIMMED = 1000
-
-_AWAY = (InterfaceError, InternalError, OperationalError, PoolTimeout)
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except (DatabaseError, InterfaceError, PoolTimeout) as error:
-        # A DatabaseError that is none of its subclasses: the file is no database, or torn.
-        if isinstance(error, _AWAY) or type(error) is DatabaseError:
-            reason = getattr(error, "orig", None) or error
-            raise StoreUnavailable(f"the database does not answer: {reason}") from error
-        raise
-
-
-def _watch(connection: Connection, now: datetime, absent: timedelta) -> datetime:
-    row = connection.execute(select(watches).with_for_update()).first()
-    if row is None:
-        connection.execute(insert(watches), {"id": 1, "heard_since": now, "seen_at": now})
-        return now
-    heard_since: datetime = row.heard_since if now - row.seen_at <= absent else now
-    connection.execute(update(watches).values(heard_since=heard_since, seen_at=now))
-    return heard_since
-
-
-def _may_be(server_id: str) -> bool:
-    # PostgreSQL does not even take the question.
+def _can_exist(server_id: str) -> bool:
+    """Whether a server can have this id. PostgreSQL refuses a NUL in a parameter."""
     return "\x00" not in server_id
 
 
@@ -530,14 +286,7 @@ _OWNED = (
     .where(servers.c.owner == bindparam("key"))
     .order_by(servers.c.server_id)
 )
-# In the order of the index, or a planner that expects many would read the table.
-IS_DUE = (
-    select(servers.c.server_id)
-    .where(servers.c.due_at <= bindparam("now"))
-    .order_by(servers.c.due_at)
-    .limit(1)
-)
-_IS_OLD = select(events.c.id).where(events.c.at < bindparam("until")).order_by(events.c.at).limit(1)
 TALLY = (
     select(facets.c.value, func.count()).where(facets.c.name == "standing").group_by(facets.c.value)
 )
+"""Counts the servers by `standing`, from the inverted index alone."""

@@ -1,4 +1,4 @@
-"""What is read to tell in which states servers were."""
+"""Changes of the states of servers, read from the events, from which availability is computed."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -8,7 +8,6 @@ from typing import Any
 from attrs import frozen
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     Connection,
     Select,
     Text,
@@ -19,40 +18,41 @@ from sqlalchemy import (
 )
 
 from contract import EventKind, ServerRecord
+from receiver.domain.instants import microseconds
 from receiver.store.events import first_since
-from receiver.store.tables import events, microseconds, of_life, servers
+from receiver.store.tables import among, events, of_state, servers
 
-__all__ = ["PRECEDING", "TURNS", "Life", "Turn", "lives"]
+__all__ = ["LAST_BEFORE", "SINCE", "StateChange", "StateLog", "state_logs"]
 
 
-Turn = tuple[str, int]
-"""The kind of an event that tells of a state, and when that began, in microseconds since 1970."""
+StateChange = tuple[str, int]
+"""The kind of an event that changes a state, and its time in microseconds since 1970."""
 
 
 @frozen(kw_only=True)
-class Life:
+class StateLog:
     """
-    What tells in which states a server was.
+    What the database knows of the states of one server.
 
     Attributes:
         first_seen: In microseconds since 1970.
-        state: As it was last noticed.
+        state: The state as last written.
         state_since: In microseconds since 1970.
-        is_superseded: Whether it is now.
-        turns: What has happened, oldest first.
-        away_seconds: How long nothing had been heard, when the first of them is that it is back.
+        is_superseded: Whether another server supersedes it now.
+        changes: The changes of its state, oldest first.
+        away_seconds: If the first change is a recovery: how long the server was silent.
     """
 
     first_seen: int
     state: str
     state_since: int
     is_superseded: bool = False
-    turns: Sequence[Turn] = ()
+    changes: Sequence[StateChange] = ()
     away_seconds: float = 0.0
 
     @classmethod
-    def of(cls, record: ServerRecord) -> "Life":
-        """A server to which nothing has happened."""
+    def of(cls, record: ServerRecord) -> "StateLog":
+        """The log of a server whose state never changed."""
         return cls(
             first_seen=microseconds(record.first_seen),
             state=record.state.value,
@@ -61,51 +61,50 @@ class Life:
         )
 
 
-def lives(
+def state_logs(
     connection: Connection, ids: Collection[str], since: datetime
-) -> Mapping[str, Sequence[Life]]:
+) -> Mapping[str, Sequence[StateLog]]:
     """
-    For each of some servers, its life and the lives of those that it has superseded, and so on.
+    For each server its log and the logs of those that it superseded, directly or not.
 
-    Only what counts since a moment: those that lived then or later, and what happened to
-    them then, and the last that did before.
+    The logs hold the changes at or after an instant, and the last change before it. Servers
+    that were superseded before that instant are left out.
     """
-    known = {"ids": [*ids], "since": microseconds(since)}
-    rows = connection.execute(_CHAINS, known).all()
-    turns, away = _turns(connection, {row.server_id for row in rows}, since)
-    found: defaultdict[str, list[Life]] = defaultdict(list)
+    rows = connection.execute(_CHAINS, {"ids": ids, "since": microseconds(since)}).all()
+    changes, away = _changes(connection, {row.server_id for row in rows}, since)
+    found: defaultdict[str, list[StateLog]] = defaultdict(list)
     for row in rows:
         found[row.root].append(
-            Life(
+            StateLog(
                 first_seen=row.first_seen,
                 state=row.state,
                 state_since=row.state_since,
                 is_superseded=row.is_superseded,
-                turns=turns.get(row.server_id, ()),
+                changes=changes.get(row.server_id, ()),
                 away_seconds=away.get(row.server_id, 0.0),
             )
         )
     return found
 
 
-def _turns(
+def _changes(
     connection: Connection, ids: Collection[str], since: datetime
-) -> tuple[Mapping[str, Sequence[Turn]], Mapping[str, float]]:
-    """What has happened to servers; and how long they were away before the first of it."""
-    # By numbers: they rise in the order of what happened, which times need not.
-    known = {"ids": [*ids], "first": first_since(connection, since)}
-    turns: defaultdict[str, list[Turn]] = defaultdict(list)
-    back = []
-    for query in (PRECEDING, TURNS):
-        for server_id, number, kind, at in connection.execute(query, known).all():
-            if kind == _RECOVERED and server_id not in turns:
-                back.append(number)
-            turns[server_id].append((kind, at))
-    away = connection.execute(_AWAY, {"ids": back}) if back else ()
-    return turns, {server_id: details["away_seconds"] for server_id, details in away}
+) -> tuple[Mapping[str, Sequence[StateChange]], Mapping[str, float]]:
+    """The changes of servers; and the silence in seconds before a recovery that comes first."""
+    # Event numbers rise in the order of the commits; times may not, as clocks differ.
+    parameters = {"ids": ids, "first": first_since(connection, since)}
+    changes: defaultdict[str, list[StateChange]] = defaultdict(list)
+    recoveries = []
+    for query in (LAST_BEFORE, SINCE):
+        for server_id, number, kind, at in connection.execute(query, parameters).all():
+            if kind == _RECOVERED and server_id not in changes:
+                recoveries.append(number)
+            changes[server_id].append((kind, at))
+    away = connection.execute(_DETAILS, {"numbers": recoveries}) if recoveries else ()
+    return changes, {server_id: details["away_seconds"] for server_id, details in away}
 
 
-def _life_of(server: Any) -> list[Any]:
+def _columns_of(server: Any) -> list[Any]:
     return [
         server.c.server_id,
         type_coerce(server.c.first_seen, BigInteger).label("first_seen"),
@@ -116,51 +115,54 @@ def _life_of(server: Any) -> list[Any]:
 
 
 def _chains() -> Select[Any]:
-    """Servers, each of them with those before it, as far as they count."""
+    """Each server (`root`) and those that it superseded, unless they were gone before `since`."""
     since = bindparam("since", type_=BigInteger)
-    last = select(servers.c.server_id.label("root"), *_life_of(servers))
-    found = last.where(servers.c.server_id.in_(_IDS)).cte("chains", recursive=True)
+    last = select(servers.c.server_id.label("root"), *_columns_of(servers))
+    found = last.where(among(servers.c.server_id, "ids")).cte("chains", recursive=True)
     older = servers.alias("older")
-    before = select(found.c.root, *_life_of(older)).where(
+    before = select(found.c.root, *_columns_of(older)).where(
         older.c.superseded_by == found.c.server_id,
-        # Whoever was not up all the time may have followed, or come back after, an outage.
+        # A server that was up all the time leaves no gap that its predecessors could fill.
         or_(
             found.c.first_seen > since,
             found.c.state_since > since,
             type_coerce(older.c.last_seen, BigInteger) >= since,
         ),
     )
-    return select(found.union(before)).limit(_MOST_LIVES)
+    return select(found.union(before)).limit(_MOST_LOGS)
 
 
-_MOST_LIVES = 5000
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+_MOST_LOGS = 5000
 _CHAINS = _chains()
 
-_TURN = (
+_CHANGE = (
     events.c.server_id,
     events.c.id,
     type_coerce(events.c.kind, Text),
     type_coerce(events.c.at, BigInteger),
 )
-TURNS = (
-    select(*_TURN)
-    .where(events.c.server_id.in_(_IDS), events.c.id >= bindparam("first"), of_life)
+SINCE = (
+    select(*_CHANGE)
+    .where(among(events.c.server_id, "ids"), events.c.id >= bindparam("first"), of_state)
     .order_by(events.c.server_id, events.c.id)
 )
 _earlier = events.alias("earlier")
 _last_before = (
     select(_earlier.c.id)
-    .where(_earlier.c.server_id == servers.c.server_id, _earlier.c.id < bindparam("first"), of_life)
+    .where(
+        _earlier.c.server_id == servers.c.server_id, _earlier.c.id < bindparam("first"), of_state
+    )
     .order_by(_earlier.c.id.desc())
     .limit(1)
 )
-PRECEDING = select(*_TURN).where(
+LAST_BEFORE = select(*_CHANGE).where(
     events.c.id.in_(
         select(_last_before.correlate(servers).scalar_subquery()).where(
-            servers.c.server_id.in_(_IDS)
+            among(servers.c.server_id, "ids")
         )
     )
 )
-_AWAY = select(events.c.server_id, events.c.details).where(events.c.id.in_(_IDS))
+_DETAILS = select(events.c.server_id, events.c.details).where(
+    events.c.id.in_(bindparam("numbers", expanding=True))
+)
 _RECOVERED = EventKind.RECOVERED.value

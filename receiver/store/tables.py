@@ -1,14 +1,18 @@
-"""The tables, and how the types of the contract are kept in them."""
+"""The tables, and the column types that hold the types of the contract."""
 
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable
+from datetime import datetime
 from enum import Enum
-from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
+    Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -19,59 +23,55 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    bindparam,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from contract import (
     EventKind,
     IpAddresses,
-    ServerRecord,
     State,
-    interval,
     structure,
     unstructure,
 )
+from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
 
 __all__ = [
-    "FACETS",
+    "DUE_COLUMNS",
+    "HEARTBEAT_COLUMNS",
+    "INDEXED_FIELDS",
+    "LOCK_SECONDS",
+    "IndexEntry",
+    "among",
     "commits",
-    "due_after",
     "events",
-    "facet_value",
     "facets",
-    "instant",
+    "key_revisions",
     "keys",
     "metadata",
-    "microseconds",
-    "of_life",
+    "of_state",
     "secrets",
     "servers",
     "sessions",
     "watches",
 ]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
+LOCK_SECONDS = 2.0
+"""
+How long a transaction waits for a lock of another process.
 
-
-def microseconds(moment: datetime) -> int:
-    """An instant as whole microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def instant(since_1970: int) -> datetime:
-    """An instant from whole microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=since_1970)
-
-
-def due_after(silent_since: datetime, record: ServerRecord, *, intervals: int) -> int:
-    """When a server must be looked at, in microseconds: just after so many intervals of silence."""
-    return microseconds(silent_since) + intervals * (interval(record) // _MICROSECOND) + 1
+Two such waits, one in the transaction under way and one in the next, end before a sender
+gives up, which is after 5 seconds.
+"""
 
 
 class Moment(TypeDecorator[datetime]):
-    """An instant, kept as whole microseconds since 1970: exact, sortable, the same everywhere."""
+    """An instant, stored as whole microseconds since 1970: exact, and sortable everywhere."""
 
     impl = BigInteger
     cache_ok = True
@@ -83,8 +83,8 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else instant(value)
 
 
-class Name(TypeDecorator[Any]):
-    """A member of an enumeration, by its value."""
+class Member(TypeDecorator[Any]):
+    """A member of an enumeration, stored as its value."""
 
     impl = Text
     cache_ok = True
@@ -101,7 +101,7 @@ class Name(TypeDecorator[Any]):
 
 
 class Json(TypeDecorator[Any]):
-    """A class of the contract in its wire form; SQL NULL when it is unknown."""
+    """A value of the contract, stored in its wire form as JSON; None is SQL NULL."""
 
     impl = JSON
     cache_ok = True
@@ -117,8 +117,52 @@ class Json(TypeDecorator[Any]):
         return None if value is None else structure(value, self.kind)
 
 
+class TextList(TypeDecorator[Iterable[str]]):
+    """Texts as one parameter: an array for PostgreSQL, JSON for SQLite, which has no arrays."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(Text()) if _has_arrays(dialect) else Text())
+
+    def process_bind_param(self, value: Iterable[str] | None, dialect: Dialect) -> Any:
+        texts = [*(value or ())]
+        return texts if _has_arrays(dialect) else orjson.dumps(texts).decode()
+
+
+def _has_arrays(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql"
+
+
+class _Among(FunctionElement[bool]):
+    inherit_cache = True
+    type = Boolean()
+
+
+@compiles(_Among, "sqlite")
+def _among_sqlite(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, texts = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 - compiled SQL
+
+
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, texts = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} = ANY ({texts})"
+
+
+def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+    """
+    Whether a text column equals one of the texts of a parameter, an iterable of any length.
+
+    `column.in_(...)` would bind one parameter for each text, of which PostgreSQL takes 65,535.
+    """
+    return _Among(column, bindparam(parameter, type_=TextList))
+
+
 Key = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that sorts by its code points, on every database."""
+"""Text that sorts by code points on both databases."""
 
 metadata = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"}
@@ -148,7 +192,7 @@ servers = Table(
     Column("registered_at", Moment),
     Column("last_seen", Moment, nullable=False),
     Column("heartbeat_count", BigInteger, nullable=False),
-    Column("state", Name(State), nullable=False),
+    Column("state", Member(State), nullable=False),
     Column("state_since", Moment, nullable=False),
     Column("superseded_by", Key),
     Column("twin_of", Key),
@@ -159,16 +203,16 @@ servers = Table(
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
 """
-One row per server: the fields of `contract.ServerRecord`, a `revision`, `due_at` and `owner`.
+One row per server: the fields of `contract.ServerRecord`, and three more.
 
-Each write raises the revision, and a new row begins with the time in microseconds, so
-that the same server and revision mean the same row, also when one was deleted and made
-anew, unless all of that happened to fall on one microsecond.
+`revision`: Each write raises it by one. A new row begins with the time in microseconds, so that
+a cached row with the same `server_id` and revision is the same row, even when a server was
+deleted and created again.
 
-A server is looked at again at `due_at`, in microseconds since 1970, or never. A heartbeat
-leaves it as it is: it may be too early, and is put off when its time has come.
+`due_at`: When the sweep must look at the server again, in microseconds since 1970; NULL for
+never. A heartbeat leaves it as it is; the sweep postpones a server that was heard meanwhile.
 
-The owner is the id of the key that it belongs to; NULL when it was never written with one.
+`owner`: The id of the key that the server belongs to; NULL when no key ever wrote it.
 """
 
 Index(
@@ -200,38 +244,50 @@ facets = Table(
     sqlite_with_rowid=False,
 )
 """
-What a list of servers is filtered by: the records turned round.
+The inverted index that lists of servers are filtered by.
 
-A row for each field of `FACETS` that is known, for each capability, and for the state, which
-is `superseded` when it is. Of those that are not, the `database_uuid` is here too, and the
-`standing`: the state, a slash, and the stage.
+A row for each field of `INDEXED_FIELDS` that is known, for each capability (`capability`), and
+for the state (`state`), which is `superseded` for a superseded server. Servers that are not
+superseded also have their `database_uuid` here, and a `standing`: state, slash, stage.
 """
 
-FACETS = {
+
+class IndexEntry(NamedTuple):
+    """A row of `facets`; the value is what `domain.queries.index_text` returns."""
+
+    name: str
+    value: str
+    server_id: str
+
+
+INDEXED_FIELDS = {
     "database": "database",
     "superseded_by": "superseded_by",
     "odoo_version": "odoo_version",
     "stage": "odoo_stage",
     "version": "version",
 }
-"""The name of a facet, and the field that it is."""
+"""The name in the inverted index of each field of a record that is in it."""
 
+HEARTBEAT_COLUMNS = (
+    "status",
+    "timestamp",
+    "uptime_seconds",
+    "last_seen",
+    "heartbeat_count",
+    "revision",
+)
+"""The columns of `servers` that nearly every heartbeat changes."""
 
-def facet_value(text: str) -> str:
-    """A text as it is kept in `facets`: a long one, which no index holds, by its digest."""
-    if len(text) <= 200 and not text.startswith(_DIGEST):
-        return text
-    return _DIGEST + sha256(text.encode()).hexdigest()
-
-
-_DIGEST = "sha256:"
+DUE_COLUMNS = ("due_at", "revision")
+"""The columns of `servers` that the sweep changes when a server's state stays as it is."""
 
 events = Table(
     "events",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("at", Moment, nullable=False),
-    Column("kind", Name(EventKind), nullable=False),
+    Column("kind", Member(EventKind), nullable=False),
     Column("server_id", Key),
     Column("details", JSON, nullable=False),
     Index("ix_events_at", "at"),
@@ -239,11 +295,11 @@ events = Table(
     Index("ix_events_server_id_id", "server_id", "id"),
     sqlite_autoincrement=True,
 )
-"""What happened, in the order in which it was committed."""
+"""What happened, in the order of the commits."""
 
-# In words that no other index has: SQLite would take that of the kinds, and read all servers.
-of_life = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt')")
-"""Whether an event tells in which state a server is from then on."""
+# The `|| ''` keeps SQLite from using the index of kinds, with which it would read all servers.
+of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt')")
+"""Whether an event is a change of a server's state."""
 
 Index(
     "ix_events_of_life",
@@ -251,8 +307,8 @@ Index(
     events.c.id,
     events.c.at,
     events.c.kind,
-    sqlite_where=of_life,
-    postgresql_where=of_life,
+    sqlite_where=of_state,
+    postgresql_where=of_state,
 )
 
 watches = Table(
@@ -262,7 +318,7 @@ watches = Table(
     Column("heard_since", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
 )
-"""One row: since when the receivers listen without a pause, and that they still did lately."""
+"""One row: since when receivers run without an interruption, and when one last said so."""
 
 commits = Table(
     "commits",
@@ -271,14 +327,14 @@ commits = Table(
     Column("batch", BigInteger, nullable=False),
     Column("committed_at", DateTime(timezone=True), nullable=False),
 )
-"""The last batch that each writer committed, for one whose connection broke meanwhile."""
+"""The number of each writer's last transaction: was it committed before its connection broke?"""
 
 keys = Table(
     "keys",
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("scope", Name(KeyScope), nullable=False),
+    Column("scope", Member(KeyScope), nullable=False),
     Column("servers", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),
@@ -286,8 +342,22 @@ keys = Table(
     Column("revoked_at", Moment),
     Column("last_used_at", Moment),
     Column("messages", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
+    Index("ix_keys_revision", "revision"),
 )
-"""`receiver.domain.keys.Key`, a row each. None is ever deleted: who owns a server stays known."""
+"""
+A row for each `receiver.domain.keys.Key`. None is ever deleted: servers name their owner.
+
+Each write of a row sets its `revision` to the next number of `key_revisions`.
+"""
+
+key_revisions = Table(
+    "key_revisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+)
+"""One row: the revision of the last write of `keys`. Writers lock it, so commits are in order."""
 
 sessions = Table(
     "sessions",
@@ -298,12 +368,7 @@ sessions = Table(
     Column("expires_at", Moment, nullable=False),
     Index("ix_sessions_expires_at", "expires_at"),
 )
-"""
-Who is signed in: SHA-256 of what a browser was given, and the key that it was given for.
-
-The digest of the key is that of when it was used to sign in: a key that is rotated ends its
-sessions.
-"""
+"""A row for each `receiver.domain.sessions.Session`."""
 
 secrets = Table(
     "secrets",
@@ -311,4 +376,4 @@ secrets = Table(
     Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""What the receivers of one database sign with, made by the first of them."""
+"""Secrets that all receivers of a database share; the first receiver creates them."""

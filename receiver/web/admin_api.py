@@ -1,7 +1,7 @@
 """
-What administrators do: keys, whose servers are whose, and which are forgotten.
+The HTTP interface for administrators: keys, the owners of servers, and deleting servers.
 
-Each use of their power leaves a line in the log `receiver.audit`.
+Each change, and each look at all keys, leaves a line in the log `receiver.audit`.
 """
 
 import json
@@ -17,18 +17,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import InvalidMessage, Problem, parse
-from receiver.access.gate import Guarded
 from receiver.domain.errors import OutcomeUnknown, Refusal
 from receiver.domain.keys import Key, NewKey, Power, digest, new_token
-from receiver.web.body_timeout import Patience
-from receiver.web.context import door_of, fleet_of
-from receiver.web.requests import MAX_BODY_BYTES, json_body
+from receiver.service.decoding import MAX_MESSAGE_BYTES
+from receiver.web import openapi
+from receiver.web.context import services, visitor
+from receiver.web.openapi import answer, operation, ref
+from receiver.web.requests import json_body
+from receiver.web.routing import Guarded
 
 __all__ = [
-    "forget_server",
-    "give_server",
+    "create_key",
+    "delete_server",
+    "hand_over",
     "key_of",
-    "make_key",
     "must_hold_a_key",
     "revoke",
     "rotate",
@@ -38,34 +40,24 @@ __all__ = [
 _audit = logging.getLogger("receiver.audit")
 
 
-def routes(patience: Patience) -> list[Guarded]:
-    """Each call; bodies are waited for with such patience."""
+def routes() -> list[Guarded]:
+    """Every call for administrators, with its description."""
     call = partial(Guarded, needs=Power.MANAGE)
-    body = partial(_json_of, patience=patience)
-
-    async def add(request: Request) -> Response:
-        return await add_key(request, await body(request))
-
-    async def give(request: Request) -> Response:
-        key_id = _wanted_owner(await body(request))
-        await give_server(request, key_id)
-        return _json({"server_id": request.path_params["server_id"], "key_id": key_id})
-
     return [
-        call("/keys", list_keys, methods=["GET"]),
-        call("/keys", add, methods=["POST"]),
-        call("/keys/{key_id}", revoke_key, methods=["DELETE"]),
-        call("/keys/{key_id}/rotate", rotate_key, methods=["POST"]),
+        call("/keys", list_keys, methods=["GET"], describes=_LIST_KEYS),
+        call("/keys", add_key, methods=["POST"], describes=_ADD_KEY),
+        call("/keys/{key_id}", revoke_key, methods=["DELETE"], describes=_REVOKE_KEY),
+        call("/keys/{key_id}/rotate", rotate_key, methods=["POST"], describes=_ROTATE_KEY),
         # A server_id may hold slashes.
-        call("/servers/{server_id:path}/owner", get_owner, methods=["GET"]),
-        call("/servers/{server_id:path}/owner", give, methods=["PUT"]),
+        call("/servers/{server_id:path}/owner", get_owner, methods=["GET"], describes=_GET_OWNER),
+        call("/servers/{server_id:path}/owner", put_owner, methods=["PUT"], describes=_PUT_OWNER),
     ]
 
 
 @contextmanager
 def _audited(request: Request, did: str, what: str) -> Iterator[None]:
-    """Leave a line that tells who did what, from where; also when it is not known whether."""
-    key: Key | None = request.scope["key"]
+    """Log who did what, from which address; also when the outcome is unknown."""
+    key = visitor(request).key
     who = f"key {key.id} ({key.name!r})" if key else "somebody without a key"
     where = request.client.host if request.client else "a socket"
     try:
@@ -76,25 +68,76 @@ def _audited(request: Request, did: str, what: str) -> Iterator[None]:
     _audit.info("%s %s %r, from %s", who, did, what, where)
 
 
+_LIST_KEYS = operation(
+    "listKeys",
+    "All keys that were ever made, without their secrets, oldest first",
+    answers={
+        200: answer(
+            "The keys",
+            openapi.object_of(keys=openapi.listed(ref("Key")), count=openapi.COUNT),
+        )
+    },
+    problems=(401, 403, 503),
+)
+
+
 async def list_keys(request: Request) -> Response:
     """All keys that were ever made, without their secrets."""
     must_hold_a_key(request)
+    found = services(request)
     with _audited(request, "listed all", "keys"):
-        keys = await fleet_of(request).keys()
-    now = fleet_of(request).now()
+        keys = await found.calls.read(found.store.keys.all)
+    now = found.clock()
     return _json({"keys": [key.to_json(now) for key in keys], "count": len(keys)})
 
 
-async def add_key(request: Request, asked: object) -> Response:
+_ADD_KEY = operation(
+    "addKey",
+    "Make a key",
+    request_body=openapi.body(ref("NewKey")),
+    answers={
+        201: answer(
+            "The key, which is not shown again",
+            openapi.object_of(key=ref("Key"), token=openapi.TEXT),
+        )
+    },
+    problems=(400, 401, 403, 408, 413, 415, 422, 503),
+)
+
+
+async def add_key(request: Request) -> Response:
     """Make a key. Only this answer ever shows it."""
-    key, token = await make_key(request, asked)
+    key, token = await create_key(request, await _json_of(request))
     return _json({"key": key.to_json(key.created_at), "token": token}, status=201)
 
 
+_REVOKE_KEY = operation(
+    "revokeKey",
+    "Take a key back; receivers refuse it within seconds",
+    answers={
+        200: answer("Revoked", openapi.object_of(status={"const": "revoked"}, id=openapi.TEXT))
+    },
+    problems=(401, 403, 404, 503),
+)
+
+
 async def revoke_key(request: Request) -> Response:
-    """Take a key back."""
+    """Revoke a key."""
     key = await revoke(request)
     return _json({"status": "revoked", "id": key.id})
+
+
+_ROTATE_KEY = operation(
+    "rotateKey",
+    "Give a key another secret; its servers stay its own",
+    answers={
+        200: answer(
+            "The key, which is not shown again",
+            openapi.object_of(status={"const": "rotated"}, id=openapi.TEXT, token=openapi.TEXT),
+        )
+    },
+    problems=(401, 403, 404, 409, 503),
+)
 
 
 async def rotate_key(request: Request) -> Response:
@@ -103,72 +146,106 @@ async def rotate_key(request: Request) -> Response:
     return _json({"status": "rotated", "id": key.id, "token": token})
 
 
+_GET_OWNER = operation(
+    "getOwner",
+    "To which key a server belongs",
+    answers={200: answer("Its id", ref("Owner"))},
+    problems=(401, 403, 404, 503),
+)
+
+
 async def get_owner(request: Request) -> Response:
-    """To which key a server belongs."""
+    """The key that a server belongs to."""
     server_id = request.path_params["server_id"]
-    if await fleet_of(request).get(server_id) is None:
+    found = services(request)
+    if await found.fleet.get(server_id) is None:
         raise _no_such_server(server_id)
-    return _json({"server_id": server_id, "key_id": await fleet_of(request).owner(server_id)})
+    key_id = await found.calls.read(found.store.servers.owner, server_id)
+    return _json({"server_id": server_id, "key_id": key_id})
 
 
-async def make_key(request: Request, asked: object) -> tuple[Key, str]:
+_PUT_OWNER = operation(
+    "handOver",
+    "Let a server belong to another key, or to the agent's that writes it next",
+    request_body=openapi.body(
+        {**openapi.object_of(key_id=openapi.ID_OR_NULL), "additionalProperties": False}
+    ),
+    answers={200: answer("It does", ref("Owner"))},
+    problems=(400, 401, 403, 404, 408, 413, 415, 422, 503),
+)
+
+
+async def put_owner(request: Request) -> Response:
+    """Hand a server over to another key."""
+    key_id = _wanted_owner(await _json_of(request))
+    await hand_over(request, key_id)
+    return _json({"server_id": request.path_params["server_id"], "key_id": key_id})
+
+
+async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     """
-    Make a key that is asked for by what JSON decodes to: what is kept, and what its holder gets.
+    Create the key that decoded JSON asks for: return what is stored, and what its holder gets.
 
     Raises InvalidMessage.
     """
     must_hold_a_key(request)
-    now = fleet_of(request).now()
+    found = services(request)
+    now = found.clock()
     key, token = NewKey.of(asked, now=now).issue(now=now)
     with _audited(request, f"made a key for {key.scope.value}s,", key.id):
-        await fleet_of(request).add_key(key)
-    await door_of(request).refresh()
+        await found.calls.change(found.store.keys.add, key)
+    await found.mirror.refresh()
     return key, token
 
 
 async def revoke(request: Request) -> Key:
-    """Take back the key that is meant; it is as it was before."""
-    key = await _meant(request)
+    """Revoke the key in the path; return it as it was before."""
+    key = await _key_or_refresh(request)
+    found = services(request)
     with _audited(request, "revoked the key", key.id):
-        if not await fleet_of(request).revoke_key(key.id):
+        if not await found.calls.change(found.store.keys.revoke, key.id, found.clock()):
             raise _no_such_key(key.id)
-    await door_of(request).refresh()
+    await found.mirror.refresh()
     return key
 
 
 async def rotate(request: Request) -> tuple[Key, str]:
-    """Give the key that is meant another secret: the key, and what its holder gets."""
-    key = await _meant(request)
-    if key.is_expired(fleet_of(request).now()):
+    """Give the key in the path another secret; return the key, and what its holder gets."""
+    key = await _key_or_refresh(request)
+    found = services(request)
+    if key.is_expired(found.clock()):
         raise Refusal(409, "key_expired", _EXPIRED.format(key.id))
     token = new_token(key.id)
     with _audited(request, "rotated the key", key.id):
-        if not await fleet_of(request).rotate_key(key, digest(token)):
+        if not await found.calls.change(
+            found.store.keys.rotate, key.id, digest(token), key.expires_at
+        ):
             raise _no_such_key(key.id)
-    await door_of(request).refresh()
+    await found.mirror.refresh()
     return key, token
 
 
-async def give_server(request: Request, key_id: str | None) -> None:
-    """Let the server that is meant belong to another key, or to the one that writes it next."""
+async def hand_over(request: Request, key_id: str | None) -> None:
+    """Make the server in the path belong to a key; None: to the key that writes it next."""
     server_id = request.path_params["server_id"]
+    found = services(request)
     if key_id is not None:
         key = await _found(request, key_id)
-        now = fleet_of(request).now()
-        reason = key.why_not_own(server_id, now) if key else _NO_SUCH_KEY.format(key_id)
+        reason = key.why_not_own(server_id, found.clock()) if key else _NO_SUCH_KEY.format(key_id)
         if reason is not None:
             raise InvalidMessage([Problem("key_id", reason)])
     to = key_id or "whoever comes next"
     with _audited(request, f"handed over to {to} the server", server_id):
-        if not await fleet_of(request).hand_over(server_id, key_id):
+        if not await found.calls.change(found.store.servers.hand_over, [server_id], key_id):
             raise _no_such_server(server_id)
 
 
-async def forget_server(request: Request) -> None:
-    """Forget the server that is meant."""
+async def delete_server(request: Request) -> None:
+    """Delete the server in the path."""
     server_id = request.path_params["server_id"]
+    found = services(request)
     with _audited(request, "deleted the server", server_id):
-        if not await fleet_of(request).delete(server_id):
+        if not await found.calls.change(found.store.servers.delete, server_id, found.clock()):
             raise _no_such_server(server_id)
 
 
@@ -181,51 +258,58 @@ def _wanted_owner(asked: object) -> str | None:
     raise InvalidMessage([Problem("key_id", "expected the id of a key, or null, and nothing else")])
 
 
-async def _json_of(request: Request, *, patience: Patience) -> object:
-    body = await json_body(request.scope, request.receive, MAX_BODY_BYTES, patience)
+async def _json_of(request: Request) -> object:
+    """The decoded body of a request. Raises what `json_body` raises, and InvalidMessage."""
+    body = await json_body(
+        request.scope, request.receive, MAX_MESSAGE_BYTES, services(request).body_timeout
+    )
     parse(body)
     try:
-        return json.loads(body, object_pairs_hook=_without_twins)
+        return json.loads(body, object_pairs_hook=_without_duplicates)
     except RecursionError as error:
         raise InvalidMessage([Problem("", "is nested too deeply")]) from error
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """What is there twice is read in one way here, and perhaps in another by who let it pass."""
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name that is there twice: a proxy that checks bodies may take the other value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         count = Counter(name for name, _ in pairs)
-        twins = sorted(name for name, n in count.items() if n > 1)[:10]
-        raise InvalidMessage([Problem(name, "is there more than once") for name in twins])
+        duplicates = sorted(name for name, n in count.items() if n > 1)[:10]
+        raise InvalidMessage([Problem(name, "is there more than once") for name in duplicates])
     return found
 
 
-async def _meant(request: Request) -> Key:
-    """The key that is meant, also when another receiver has just made it."""
+async def _key_or_refresh(request: Request) -> Key:
+    """The key in the path, also when another receiver has just created it."""
     await _found(request, request.path_params["key_id"])
     return key_of(request)
 
 
 async def _found(request: Request, key_id: str) -> Key | None:
-    door = door_of(request)
-    if request.scope["key"] is not None and door.keys.get(key_id) is None:
-        await door.refresh()
-    return door.keys.get(key_id)
+    mirror = services(request).mirror
+    if visitor(request).key is not None and mirror.keys.get(key_id) is None:
+        await mirror.refresh()
+    return mirror.keys.get(key_id)
 
 
 def key_of(request: Request) -> Key:
-    """The key that is meant."""
+    """The key in the path. Raises Refusal when there is none."""
     must_hold_a_key(request)
     key_id = request.path_params["key_id"]
-    key = door_of(request).keys.get(key_id)
+    key = services(request).mirror.keys.get(key_id)
     if key is None:
         raise _no_such_key(key_id)
     return key
 
 
 def must_hold_a_key(request: Request) -> None:
-    """Whoever is on the machine needs no key as long as there is none, but for keys."""
-    if request.scope["key"] is None:
+    """
+    Raise Refusal for a visitor without a key.
+
+    Before there are keys, clients on the receiver's machine may do everything but manage keys.
+    """
+    if visitor(request).key is None:
         raise Refusal(403, "no_keys_yet", _FIRST)
 
 

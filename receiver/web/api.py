@@ -1,7 +1,7 @@
-"""The receiver's HTTP interface for programs."""
+"""The HTTP interface for programs."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -11,25 +11,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from contract import FleetError, Heartbeat, InvalidMessage, Problem, Registration
-from receiver.access.gate import Guarded
+from contract import FleetError, InvalidMessage, Problem
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
-from receiver.metrics.exposition import Metrics, metrics_page
+from receiver.domain.outcomes import Applied, BodyKind, Outcome
+from receiver.domain.queries import ALL_SERVERS
 from receiver.service.availability import WINDOWS
-from receiver.service.decoding import Reader
-from receiver.service.ingest import Outcome, Read
-from receiver.store.merging import Applied
-from receiver.web.admin_api import forget_server
-from receiver.web.body_timeout import Patience
-from receiver.web.context import fleet_of
-from receiver.web.headers import dressed
-from receiver.web.openapi import document
+from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
+from receiver.web import admin_api, openapi
+from receiver.web.context import services
+from receiver.web.headers import with_headers
+from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem
-from receiver.web.prometheus_sd import discovery
+from receiver.web.prometheus_sd import DISCOVERY, discovery
 from receiver.web.requests import (
-    MAX_BATCH_BYTES,
-    MAX_BODY_BYTES,
     EventQuery,
     event_query,
     json_body,
@@ -37,101 +32,116 @@ from receiver.web.requests import (
     write_cursor,
     write_event_cursor,
 )
-from receiver.web.sse import event_stream
+from receiver.web.routing import Guarded
+from receiver.web.sse import EVENT_STREAM, event_stream
 
-__all__ = ["MAX_BATCH_SIZE", "Posted", "routes"]
-
-MAX_BATCH_SIZE = 1000
-
+__all__ = ["Posted", "routes"]
 
 Answer = tuple[int, object]
+"""A status, and what the answer's JSON encodes."""
 
 
-def routes(patience: Patience, metrics: Metrics) -> list[Guarded]:
-    """Each call of the interface; bodies are waited for with such patience, and counted."""
-    posted = partial(Posted, patience=patience, metrics=metrics)
-    one, many = MAX_BODY_BYTES, MAX_BATCH_BYTES
-    return [
-        _post("/heartbeat", posted(_read_heartbeat, heartbeat, one)),
-        _post("/heartbeats", posted(_read_heartbeats, heartbeats, many)),
-        _post("/register", posted(_read_registration, register, one)),
-        _get("/servers", list_servers),
-        _get("/events", list_events),
-        _get("/events/stream", event_stream),
-        # A server_id may hold slashes.
-        _get("/servers/{server_id:path}/events", list_events_of_server),
-        _get("/servers/{server_id:path}", get_server),
-        Guarded("/servers/{server_id:path}", delete_server, methods=["DELETE"], needs=Power.MANAGE),
-        _get("/health", health, needs=None),
-        _get("/metrics", metrics_page),
-        _get("/sd/prometheus", discovery),
-        _get("/openapi.json", openapi),
+def routes() -> list[Guarded]:
+    """Every call of the interface, with its description."""
+    calls = [
+        # The path of a server matches whatever follows, because a server_id may hold slashes.
+        *admin_api.routes(),
+        _post("/register", Posted(BodyKind.REGISTER, register, MAX_MESSAGE_BYTES), _REGISTER),
+        _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
+        _post("/heartbeats", Posted(BodyKind.HEARTBEATS, heartbeats, MAX_BATCH_BYTES), _HEARTBEATS),
+        _get("/servers", list_servers, _LIST_SERVERS),
+        _get("/events", list_events, _LIST_EVENTS),
+        _get("/events/stream", event_stream, EVENT_STREAM),
+        _get("/servers/{server_id:path}/events", list_events_of_server, _LIST_EVENTS_OF_SERVER),
+        _get("/servers/{server_id:path}", get_server, _GET_SERVER),
+        Guarded(
+            "/servers/{server_id:path}",
+            delete_server,
+            methods=["DELETE"],
+            needs=Power.MANAGE,
+            describes=_DELETE_SERVER,
+        ),
+        _get("/health", health, _HEALTH, needs=None),
+        _get("/metrics", metrics, _METRICS),
+        _get("/sd/prometheus", discovery, DISCOVERY),
     ]
+    document = cache(lambda: orjson.dumps(openapi.document(calls)))
+
+    async def get_document(_: Request) -> Response:
+        return Response(document(), media_type="application/json")
+
+    return [*calls, _get("/openapi.json", get_document, None)]
 
 
-def _get(path: str, endpoint: Any, *, needs: Power | None = Power.READ) -> Guarded:
-    return Guarded(path, endpoint, methods=["GET"], needs=needs)
+def _get(
+    path: str, endpoint: Any, describes: Json | None, *, needs: Power | None = Power.READ
+) -> Guarded:
+    return Guarded(path, endpoint, methods=["GET"], needs=needs, describes=describes)
 
 
-def _post(path: str, endpoint: "Posted") -> Guarded:
-    return Guarded(path, endpoint, methods=["POST"], needs=Power.WRITE)
+def _post(path: str, endpoint: "Posted", describes: Json) -> Guarded:
+    return Guarded(path, endpoint, methods=["POST"], needs=Power.WRITE, describes=describes)
 
 
 class Posted:
     """
-    A call that takes JSON and answers with JSON or a problem, as an ASGI app.
+    A call that takes messages in JSON and answers with JSON or a problem, as an ASGI app.
 
-    Nearly everything that a receiver hears comes through here, so it does without the
-    middleware, the Request and the Response of Starlette, which cost more than the merge.
+    Nearly every request is such a call, so it does without the middleware, the Request and
+    the Response of Starlette, which cost more than the merge.
 
     Args:
-        read: How the messages of a body are read.
-        answer: What is said once they are committed; the metrics know the call by its name.
+        kind: What the body holds. Its value labels the call in the metrics.
+        answer: Makes the answer, once the messages are committed.
         max_bytes: How large a body may be.
     """
 
-    def __init__(
-        self,
-        read: Read,
-        answer: Callable[[Outcome], Answer],
-        max_bytes: int,
-        *,
-        patience: Patience,
-        metrics: Metrics,
-    ) -> None:
-        self._metrics = metrics
-        self._kind = answer.__name__
-        self._read = read
+    def __init__(self, kind: BodyKind, answer: Callable[[Outcome], Answer], max_bytes: int) -> None:
+        self._kind = kind
+        self._label = kind.value
         self._answer = answer
         self._max_bytes = max_bytes
-        self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
+        found = services(scope)
         try:
-            state = scope["app"].state
-            key = state.door.admit(scope, Power.WRITE)
-            body = await json_body(scope, receive, self._max_bytes, self._patience)
-            outcome = await state.fleet.submit(body, self._read, key)
+            key = found.gate.admit(scope, Power.WRITE)
+            body = await json_body(scope, receive, self._max_bytes, found.body_timeout)
+            outcome = await found.fleet.submit(body, self._kind, key)
             status, content = self._answer(outcome)
         except ClientDisconnect:
             return
-        except Exception as error:  # the outermost edge: whatever it is gets its document
+        except Exception as error:  # the outermost edge: every error gets its problem document
             refused = problem(error)
-            self._metrics.answered(self._kind, refused.status_code, perf_counter() - began)
-            await refused(scope, receive, dressed(scope, send))
+            found.metrics.answered(self._label, refused.status_code, perf_counter() - began)
+            await refused(scope, receive, with_headers(scope, send))
             if isinstance(error, FleetError):
                 return
             raise  # for uvicorn to log
-        self._metrics.answered(self._kind, status, perf_counter() - began, outcome)
+        found.metrics.answered(self._label, status, perf_counter() - began, outcome)
         answer = orjson.dumps(content)
         headers = [_JSON_TYPE, (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
 
+_JSON_TYPE = (b"content-type", b"application/json")
+_OF_POSTED = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+_REGISTER = operation(
+    "register",
+    "A server has started",
+    request_body=openapi.body(ref("Registration")),
+    answers={
+        200: answer("A known server", openapi.done("registered")),
+        201: answer("A new server", openapi.done("registered")),
+    },
+    problems=_OF_POSTED,
+)
+
+
 def register(outcome: Outcome) -> Answer:
-    """A registration was taken in."""
+    """A registration was merged."""
     applied = _applied(outcome)
 
     return 201 if applied.created else 200, {
@@ -140,13 +150,42 @@ def register(outcome: Outcome) -> Answer:
     }
 
 
+_HEARTBEAT = operation(
+    "heartbeat",
+    "A server is alive",
+    request_body=openapi.body(ref("Heartbeat")),
+    answers={200: answer("Merged and committed", ref("Counted"))},
+    problems=_OF_POSTED,
+)
+
+
 def heartbeat(outcome: Outcome) -> Answer:
-    """A heartbeat was taken in."""
+    """A heartbeat was merged."""
     return 200, _counted(_applied(outcome))
 
 
+_HEARTBEATS = operation(
+    "heartbeats",
+    "Many servers are alive",
+    description="Each item is read as a Heartbeat; one that is none refuses itself only.",
+    # The items are not typed here: one that is no Heartbeat is answered, not refused.
+    request_body=openapi.body({**openapi.listed({}), "maxItems": MAX_BATCH_SIZE}),
+    answers={
+        200: answer(
+            "What became of each, in order; those accepted are committed",
+            openapi.object_of(
+                accepted=openapi.COUNT,
+                rejected=openapi.COUNT,
+                results=openapi.listed({"oneOf": [ref("Counted"), ref("Rejected")]}),
+            ),
+        )
+    },
+    problems=_OF_POSTED,
+)
+
+
 def heartbeats(outcome: Outcome) -> Answer:
-    """Of the heartbeats of many servers, those that keep the contract were taken in."""
+    """A batch of heartbeats was merged, except for the rejected ones."""
     accepted = sum(isinstance(each, Applied) for each in outcome)
 
     return 200, {
@@ -156,30 +195,53 @@ def heartbeats(outcome: Outcome) -> Answer:
     }
 
 
+_LIST_SERVERS = operation(
+    "listServers",
+    "The fleet, but servers that others have superseded",
+    parameters=[
+        openapi.LIMIT,
+        openapi.CURSOR,
+        openapi.SORT,
+        openapi.TOTAL,
+        *openapi.FILTERS,
+    ],
+    answers={200: answer("A page", openapi.SERVERS_PAGE)},
+    problems=(400, 401, 403, 503),
+)
+
+
 async def list_servers(request: Request) -> Response:
     """A page of the fleet."""
     query = list_query(request)
-    page = await fleet_of(request).page(
-        query.matching, query.order, after=query.after, limit=query.limit
-    )
-    answer = {
+    found = services(request)
+    page = await found.fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
+    content = {
         "servers": [sighting.to_json() for sighting in page.servers],
         "count": len(page.servers),
         "next_cursor": page.next_after and write_cursor(query.order, page.next_after),
     }
     if query.total:
-        answer["total"] = await fleet_of(request).count(query.matching)
+        content["total"] = await found.calls.read(found.store.servers.count, query.matching)
 
-    return _json(answer)
+    return _json(content)
+
+
+_GET_SERVER = operation(
+    "getServer",
+    "One server",
+    answers={200: answer("Its record", ref("ServerWithAvailability"))},
+    problems=(401, 403, 404, 503),
+)
 
 
 async def get_server(request: Request) -> Response:
     """One server's record, and how available it was."""
     server_id = request.path_params["server_id"]
-    sighting = await fleet_of(request).get(server_id)
+    fleet = services(request).fleet
+    sighting = await fleet.get(server_id)
     if sighting is None:
         raise _no_such_server(server_id)
-    history = (await fleet_of(request).history([sighting.record]))[server_id]
+    history = (await fleet.history([sighting.record]))[server_id]
 
     return _json(
         {
@@ -189,60 +251,135 @@ async def get_server(request: Request) -> Response:
     )
 
 
+_PAGES_OF_EVENTS = (
+    "A page may hold fewer than limit, when their JSON would have more than about 1 MiB: "
+    "there are more as long as there is a next_cursor."
+)
+_LIST_EVENTS = operation(
+    "listEvents",
+    "What happened, newest first",
+    description=_PAGES_OF_EVENTS,
+    parameters=[openapi.LIMIT, openapi.CURSOR, openapi.SINCE, openapi.KIND, openapi.OF_SERVER],
+    answers={200: answer("A page", openapi.EVENTS_PAGE)},
+    problems=(400, 401, 403, 503),
+)
+
+
 async def list_events(request: Request) -> Response:
     """What happened in the fleet, newest first."""
     return await _events(request, event_query(request))
 
 
+_LIST_EVENTS_OF_SERVER = operation(
+    "listEventsOfServer",
+    "What happened to a server and to those that it superseded, newest first",
+    description=_PAGES_OF_EVENTS,
+    parameters=[openapi.LIMIT, openapi.CURSOR, openapi.SINCE, openapi.KIND],
+    answers={200: answer("A page", openapi.EVENTS_PAGE)},
+    problems=(400, 401, 403, 404, 503),
+)
+
+
 async def list_events_of_server(request: Request) -> Response:
-    """What happened to a server and to those that it has superseded, newest first."""
+    """What happened to a server and to those that it superseded, newest first."""
     query = event_query(request, server_id=request.path_params["server_id"])
     return await _events(request, query)
 
 
 async def _events(request: Request, query: EventQuery) -> Response:
-    part = await fleet_of(request).events(query.choice, before=query.before, limit=query.limit)
+    page = await services(request).fleet.events(
+        query.matching, before=query.before, limit=query.limit
+    )
     return _json(
         {
-            "events": [each.to_json() for each in part.events],
-            "count": len(part.events),
-            "next_cursor": write_event_cursor(part.events[-1].id) if part.is_more else None,
+            "events": [each.to_json() for each in page.events],
+            "count": len(page.events),
+            "next_cursor": write_event_cursor(page.events[-1].id) if page.is_more else None,
         }
     )
 
 
+_DELETE_SERVER = operation(
+    "deleteServer",
+    "Forget a server",
+    description="Those that it superseded are superseded by its own successor, or else are back "
+    "in the list.",
+    answers={200: answer("Forgotten", openapi.done("deleted"))},
+    problems=(401, 403, 404, 503),
+)
+
+
 async def delete_server(request: Request) -> Response:
-    """Forget a server. Its next message makes it anew."""
-    await forget_server(request)
+    """Delete a server. Its next message creates it anew."""
+    await admin_api.delete_server(request)
 
     return _json({"status": "deleted", "server_id": request.path_params["server_id"]})
 
 
+_HEALTH: Json = {
+    **operation(
+        "health",
+        "Whether the receiver and its store work",
+        answers={
+            200: answer(
+                "They do",
+                openapi.object_of(
+                    status={"const": "healthy"},
+                    uptime_seconds={"type": "number", "minimum": 0},
+                    server_count=openapi.COUNT,
+                ),
+            )
+        },
+        problems=[503],
+    ),
+    "security": [],
+}
+
+
 async def health(request: Request) -> Response:
     """Whether the receiver and its store work."""
-    fleet = fleet_of(request)
-    count = await fleet.count()
+    found = services(request)
+    count = await found.calls.read(found.store.servers.count, ALL_SERVERS)
 
     return _json(
-        {"status": "healthy", "uptime_seconds": fleet.uptime_seconds(), "server_count": count}
+        {
+            "status": "healthy",
+            "uptime_seconds": found.fleet.uptime_seconds(),
+            "server_count": count,
+        }
     )
 
 
-async def openapi(_: Request) -> Response:
-    """This interface, described."""
-    return _json(document())
+_METRICS = operation(
+    "metrics",
+    "Metrics for Prometheus",
+    answers={
+        200: openapi.text_answer(
+            "In the format that is accepted. "
+            "The workers of one parent process tell of all of them together",
+            "text/plain",
+        )
+    },
+    problems=(401, 403),
+)
 
 
-def _json(content: object, *, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+async def metrics(request: Request) -> Response:
+    """The metrics of this receiver, in the format that the request accepts."""
+    page, media_type = await services(request).exposition.page(request.headers.get("accept", ""))
+    return Response(page, headers={"Content-Type": media_type})
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
 def _applied(outcome: Outcome) -> Applied:
-    """What became of the only message. Raises the Refusal when that is what it was."""
+    """What became of the only message of a body. Raises the Refusal, if it was refused."""
     (only,) = outcome
     if isinstance(only, Refusal):
         raise only
-    assert isinstance(only, Applied)  # what is no message was no outcome, but raised
+    assert isinstance(only, Applied)  # decoding raises InvalidMessage for a single message
     return only
 
 
@@ -268,22 +405,3 @@ def _result(of: Applied | InvalidMessage | Refusal) -> dict[str, Any]:
 
 def _no_such_server(server_id: str) -> Refusal:
     return Refusal(404, "not_found", f"There is no server {server_id!r}.")
-
-
-_heartbeats = Reader(Heartbeat)
-_registrations = Reader(Registration)
-
-
-def _read_heartbeat(body: bytes) -> tuple[Heartbeat]:
-    return (_heartbeats.read(body),)
-
-
-def _read_heartbeats(body: bytes) -> list[Heartbeat | InvalidMessage]:
-    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_BODY_BYTES)
-
-
-def _read_registration(body: bytes) -> tuple[Registration]:
-    return (_registrations.read(body),)
-
-
-_JSON_TYPE = (b"content-type", b"application/json")

@@ -1,8 +1,8 @@
 """
-A limit on how long one may wait.
+How long the body of a request may take to arrive.
 
-What `asyncio.timeout` does, less exactly, with one timer for all who wait: one for
-each costs as much as a merge.
+It does what `asyncio.timeout` does, less exactly, and with one timer for all requests: a timer
+for each request would cost as much as a merge.
 """
 
 from asyncio import (
@@ -16,17 +16,20 @@ from asyncio import (
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Patience"]
+__all__ = ["BodyTimeout"]
 
 _LOOKS = 8
-"""How often it is looked after those who wait, until the first of them is late."""
+"""How often the timer fires within the timeout."""
 
 
-class Patience:
+class BodyTimeout:
     """
-    A context that is left with a TimeoutError when one is in it for too long.
+    A context that raises TimeoutError in a task that stays in it for too long.
 
-    Any number of tasks may be in it, each for so many seconds and at most an eighth more.
+    Any number of tasks may be in it at the same time, of one event loop.
+
+    Args:
+        seconds: How long a task may stay; at most an eighth more.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -37,18 +40,12 @@ class Patience:
         self._since: dict[Task[Any], int] = {}
         self._late: set[Task[Any]] = set()
 
-    def begin(self) -> None:
-        """Forget the event loop of an earlier run, and who waited there."""
-        self._next_look = None
-        self._since.clear()
-        self._late.clear()
-
     def __enter__(self) -> None:
         if self._next_look is None:
             self._look_later(get_running_loop())
-        # Python 3.11 asks the system which process this is, to find the loop.
+        # Without the loop, Python 3.11 asks the operating system for the process id each time.
         task = current_task(self._loop)
-        assert task is not None  # only a task can wait
+        assert task is not None  # requests are tasks
         self._since[task] = self._looks
 
     def __exit__(
@@ -68,7 +65,7 @@ class Patience:
 
     def _look(self) -> None:
         self._looks += 1
-        # Who began to wait first stands first.
+        # The task that entered first stands first.
         for task, since in self._since.items():
             if self._looks - since <= _LOOKS:
                 break

@@ -1,4 +1,4 @@
-"""What every request has: a name to find it by in the log; and every answer: careful headers."""
+"""Request ids, by which a request is found in the log, and the security headers of all answers."""
 
 import re
 from contextvars import ContextVar
@@ -6,37 +6,37 @@ from secrets import token_hex
 
 from starlette.types import Message, Scope, Send
 
-__all__ = ["CAREFUL", "begin", "dressed", "request_id"]
+__all__ = ["SECURITY_HEADERS", "begin", "request_id", "with_headers"]
 
 _HEADER = b"x-request-id"
 _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
 
 begin = _handled.set
-"""Note which request its task handles from here on. It comes with each message: it is quick."""
+"""Note which request the current task handles, for `request_id`."""
 
 
 def request_id() -> str | None:
-    """The name of the request that is handled, such as its proxy has given it; None outside."""
+    """The id of the request that the current task handles; None outside of requests."""
     scope = _handled.get()
     return None if scope is None else _id_of(scope)
 
 
-def dressed(scope: Scope, send: Send) -> Send:
-    """Sends an answer to a request with all headers that it should have, where it lacks them."""
+def with_headers(scope: Scope, send: Send) -> Send:
+    """A `send` that adds the request id and the security headers which an answer lacks."""
 
-    async def dress(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             present = {name for name, _ in headers}
-            more = [*CAREFUL, (_HEADER, _id_of(scope).encode())]
+            more = [*SECURITY_HEADERS, (_HEADER, _id_of(scope).encode())]
             if scope.get("scheme") == "https":
                 more.append(_HTTPS_ONLY)
             headers += [each for each in more if each[0] not in present]
             message = {**message, "headers": headers}
         await send(message)
 
-    return dress
+    return send_with_headers
 
 
 def _id_of(scope: Scope) -> str:
@@ -47,7 +47,7 @@ def _id_of(scope: Scope) -> str:
     return known
 
 
-CAREFUL = [
+SECURITY_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-opener-policy", b"same-origin"),

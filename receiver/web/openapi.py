@@ -1,25 +1,63 @@
-"""The description of the HTTP interface (OpenAPI 3.1), its schemas made from `contract`."""
+"""
+The description of the HTTP interface (OpenAPI 3.1), its schemas generated from `contract`.
 
-from functools import cache
+Each route carries its own operation, made with `operation`; `document` puts them together.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import fields
 
 from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
 from receiver.domain.keys import NewKey
+from receiver.domain.queries import SUPERSEDED, Filter, Order
 from receiver.service.availability import WINDOWS
-from receiver.store.merging import SUPERSEDED
-from receiver.store.server_list import Filter, Order
 from receiver.web.requests import DEFAULT_LIMIT, MAX_LIMIT
+from receiver.web.routing import Guarded
 
-__all__ = ["document"]
+__all__ = [
+    "COUNT",
+    "CURSOR",
+    "EVENTS_PAGE",
+    "FILTERS",
+    "ID_OR_NULL",
+    "KIND",
+    "LIMIT",
+    "OF_SERVER",
+    "SERVERS_PAGE",
+    "SINCE",
+    "SORT",
+    "TEXT",
+    "TOTAL",
+    "Json",
+    "answer",
+    "body",
+    "document",
+    "done",
+    "listed",
+    "object_of",
+    "operation",
+    "ref",
+    "text_answer",
+]
 
 Json = dict[str, Any]
 
 
-@cache
-def document() -> Json:
-    """The OpenAPI document."""
+def document(routes: Iterable[Guarded]) -> Json:
+    """The OpenAPI document of those routes that have an operation."""
+    paths: dict[str, Json] = {}
+    for route in routes:
+        if route.describes is None:
+            continue
+        path = route.path.replace(":path}", "}")
+        described = paths.setdefault(path, {})
+        parameters = [_PATH_PARAMETERS[name] for name in route.param_convertors]
+        if parameters:
+            described["parameters"] = parameters
+        for method in (route.methods or set()) - {"HEAD"}:
+            described[method.lower()] = route.describes
     return {
         "openapi": "3.1.0",
         "info": {
@@ -27,34 +65,7 @@ def document() -> Json:
             "summary": "The one true list of the Odoo databases that offer MCP tools.",
             "version": "1",
         },
-        "paths": {
-            "/register": {"post": _register()},
-            "/heartbeat": {"post": _heartbeat()},
-            "/heartbeats": {"post": _heartbeats()},
-            "/servers": {"get": _list_servers()},
-            "/servers/{server_id}": {
-                "parameters": [_SERVER_ID],
-                "get": _get_server(),
-                "delete": _delete_server(),
-            },
-            "/servers/{server_id}/events": {
-                "parameters": [_SERVER_ID],
-                "get": _list_events_of_server(),
-            },
-            "/servers/{server_id}/owner": {
-                "parameters": [_SERVER_ID],
-                "get": _get_owner(),
-                "put": _hand_over(),
-            },
-            "/events": {"get": _list_events()},
-            "/events/stream": {"get": _event_stream()},
-            "/health": {"get": _health()},
-            "/metrics": {"get": _metrics()},
-            "/sd/prometheus": {"get": _discovery()},
-            "/keys": {"get": _list_keys(), "post": _add_key()},
-            "/keys/{key_id}": {"parameters": [_KEY_ID], "delete": _revoke_key()},
-            "/keys/{key_id}/rotate": {"parameters": [_KEY_ID], "post": _rotate_key()},
-        },
+        "paths": paths,
         "security": [{"key": []}],
         "components": {
             "schemas": {
@@ -65,10 +76,12 @@ def document() -> Json:
                 "Event": _event_schema(),
                 "Key": _key_schema(),
                 "NewKey": {**json_schema(NewKey), "additionalProperties": False},
-                "Owner": _OWNER,
-                "Counted": _COUNTED,
-                "Rejected": _REJECTED,
-                "Problem": _PROBLEM,
+                "Owner": object_of(server_id=TEXT, key_id=ID_OR_NULL),
+                "Counted": object_of(
+                    status={"const": "ok"}, server_id=TEXT, heartbeat_count={**COUNT, "minimum": 1}
+                ),
+                "Rejected": object_of(status={"const": "rejected"}, code=TEXT, errors=_ERRORS),
+                "Problem": _problem_schema(),
             },
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": _KEYS},
@@ -77,299 +90,78 @@ def document() -> Json:
     }
 
 
-def _register() -> Json:
-    return {
-        "summary": "A server has started",
-        "operationId": "register",
-        "requestBody": _body(_ref("Registration")),
-        "responses": {
-            "200": _answer("A known server", _done("registered")),
-            "201": _answer("A new server", _done("registered")),
-            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
-        },
+def operation(  # noqa: PLR0913 - all by name
+    operation_id: str,
+    summary: str,
+    *,
+    answers: Mapping[int, Json],
+    problems: Iterable[int],
+    description: str | None = None,
+    parameters: Iterable[Json] = (),
+    request_body: Json | None = None,
+) -> Json:
+    """
+    An operation of the document.
+
+    Args:
+        operation_id: Its unique name.
+        summary: What it does, in a line.
+        answers: The answers by status, made with `answer` or `text_answer`.
+        problems: The statuses of its problem documents.
+        description: More about it.
+        parameters: Its query and header parameters.
+        request_body: Made with `body`.
+    """
+    described: Json = {"summary": summary, "operationId": operation_id}
+    if description is not None:
+        described["description"] = description
+    if parameters:
+        described["parameters"] = [*parameters]
+    if request_body is not None:
+        described["requestBody"] = request_body
+    described["responses"] = {str(status): each for status, each in answers.items()} | {
+        str(status): {
+            "description": _STATUSES[status],
+            "content": {"application/problem+json": {"schema": ref("Problem")}},
+        }
+        for status in problems
     }
+    return described
 
 
-def _heartbeat() -> Json:
-    return {
-        "summary": "A server is alive",
-        "operationId": "heartbeat",
-        "requestBody": _body(_ref("Heartbeat")),
-        "responses": {
-            "200": _answer("Merged and committed", _ref("Counted")),
-            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
-        },
-    }
+def answer(description: str, schema: Json) -> Json:
+    """An answer in JSON."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _heartbeats() -> Json:
-    # The items are not typed here: one that is no Heartbeat is answered, not refused.
-    return {
-        "summary": "Many servers are alive",
-        "description": "Each item is read as a Heartbeat; one that is none refuses itself only.",
-        "operationId": "heartbeats",
-        "requestBody": _body({"type": "array", "maxItems": 1000, "items": {}}),
-        "responses": {
-            "200": _answer(
-                "What became of each, in order; those accepted are committed",
-                _object(
-                    accepted=_COUNT,
-                    rejected=_COUNT,
-                    results={
-                        "type": "array",
-                        "items": {"oneOf": [_ref("Counted"), _ref("Rejected")]},
-                    },
-                ),
-            ),
-            **_problems(400, 401, 403, 408, 413, 415, 422, 429, 503),
-        },
-    }
+def text_answer(description: str, media_type: str) -> Json:
+    """An answer in another media type."""
+    return {"description": description, "content": {media_type: {"schema": TEXT}}}
 
 
-def _list_servers() -> Json:
-    return {
-        "summary": "The fleet, but servers that others have superseded",
-        "operationId": "listServers",
-        "parameters": [
-            _LIMIT,
-            _CURSOR,
-            _parameter(
-                "sort",
-                "The order; with a minus the other way round. By last_seen costs a scan.",
-                {"enum": [order.value for order in Order], "default": Order.SERVER_ID.value},
-            ),
-            _parameter(
-                "total",
-                "Whether to count all servers that match, which costs a scan.",
-                {"type": "boolean", "default": False},
-            ),
-            *_filters(),
-        ],
-        "responses": {"200": _answer("A page", _page_schema()), **_problems(400, 401, 403, 503)},
-    }
+def body(schema: Json) -> Json:
+    """A request body in JSON."""
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
-def _filters() -> list[Json]:
-    described = {
-        "state": (
-            "Only servers that were last noticed in it; superseded ones are not listed otherwise.",
-            {"enum": [*(state.value for state in State), SUPERSEDED]},
-        ),
-        "stage": ("Only servers with it; when empty, those without one.", _FILTER),
-        "q": (_Q, {**_TEXT, "maxLength": 1000}),
-    }
-    return [
-        _parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
-        for field in fields(Filter)
-    ]
+def ref(name: str) -> Json:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _get_server() -> Json:
-    return {
-        "summary": "One server",
-        "operationId": "getServer",
-        "responses": {
-            "200": _answer("Its record", _ref("ServerWithAvailability")),
-            **_problems(401, 403, 404, 503),
-        },
-    }
+def object_of(**properties: Json) -> Json:
+    """The schema of an object that has all of these properties."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _list_events() -> Json:
-    return {
-        "summary": "What happened, newest first",
-        "description": _PARTS,
-        "operationId": "listEvents",
-        "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND, _OF_SERVER],
-        "responses": {"200": _answer("A page", _events_schema()), **_problems(400, 401, 403, 503)},
-    }
+def done(status: str) -> Json:
+    """The schema of an answer that says what was done to a server."""
+    return object_of(status={"const": status}, server_id=TEXT)
 
 
-def _list_events_of_server() -> Json:
-    return {
-        "summary": "What happened to a server and to those that it superseded, newest first",
-        "description": _PARTS,
-        "operationId": "listEventsOfServer",
-        "parameters": [_LIMIT, _CURSOR, _SINCE, _KIND],
-        "responses": {
-            "200": _answer("A page", _events_schema()),
-            **_problems(400, 401, 403, 404, 503),
-        },
-    }
-
-
-def _event_stream() -> Json:
-    return {
-        "summary": "What happens, as server-sent events",
-        "description": "Each has the number of the event as its id, the kind as its event, and "
-        "an Event in JSON as its data. At most 1,000 streams may be open at once.",
-        "operationId": "streamEvents",
-        "parameters": [
-            _KIND,
-            _OF_SERVER,
-            {
-                "name": "Last-Event-ID",
-                "in": "header",
-                "description": "The last event that is known; it goes on after that.",
-                "schema": _COUNT,
-            },
-        ],
-        "responses": {
-            "200": {
-                "description": "Events until the connection ends",
-                "content": {"text/event-stream": {"schema": _TEXT}},
-            },
-            **_problems(400, 401, 403, 503),
-        },
-    }
-
-
-def _metrics() -> Json:
-    return {
-        "summary": "Metrics for Prometheus",
-        "operationId": "metrics",
-        "responses": {
-            "200": {
-                "description": (
-                    "In the format that is accepted. "
-                    "The workers of one parent process tell of all of them together"
-                ),
-                "content": {"text/plain": {"schema": _TEXT}},
-            },
-            **_problems(401, 403),
-        },
-    }
-
-
-def _discovery() -> Json:
-    group = _object(
-        targets={"type": "array", "items": {"type": "string"}},
-        labels={"type": "object", "additionalProperties": {"type": "string"}},
-    )
-    return {
-        "summary": "The servers that are alive, for Prometheus' HTTP service discovery",
-        "operationId": "discover",
-        "parameters": _filters(),
-        "responses": {
-            "200": _answer("All of them", {"type": "array", "items": group}),
-            **_problems(400, 401, 403, 503),
-        },
-    }
-
-
-def _delete_server() -> Json:
-    return {
-        "summary": "Forget a server",
-        "description": (
-            "Those that it superseded are superseded by its own successor, or else are back "
-            "in the list."
-        ),
-        "operationId": "deleteServer",
-        "responses": {
-            "200": _answer("Forgotten", _done("deleted")),
-            **_problems(401, 403, 404, 503),
-        },
-    }
-
-
-def _get_owner() -> Json:
-    return {
-        "summary": "To which key a server belongs",
-        "operationId": "getOwner",
-        "responses": {
-            "200": _answer("Its id", _ref("Owner")),
-            **_problems(401, 403, 404, 503),
-        },
-    }
-
-
-def _hand_over() -> Json:
-    return {
-        "summary": "Let a server belong to another key, or to the agent's that writes it next",
-        "operationId": "handOver",
-        "requestBody": _body({**_object(key_id=_ID_OR_NULL), "additionalProperties": False}),
-        "responses": {
-            "200": _answer("It does", _ref("Owner")),
-            **_problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
-        },
-    }
-
-
-def _list_keys() -> Json:
-    listed = _object(keys={"type": "array", "items": _ref("Key")}, count=_COUNT)
-    return {
-        "summary": "All keys that were ever made, without their secrets, oldest first",
-        "operationId": "listKeys",
-        "responses": {"200": _answer("The keys", listed), **_problems(401, 403, 503)},
-    }
-
-
-def _add_key() -> Json:
-    return {
-        "summary": "Make a key",
-        "operationId": "addKey",
-        "requestBody": _body(_ref("NewKey")),
-        "responses": {
-            "201": _answer(
-                "The key, which is not shown again", _object(key=_ref("Key"), token=_TEXT)
-            ),
-            **_problems(400, 401, 403, 408, 413, 415, 422, 503),
-        },
-    }
-
-
-def _revoke_key() -> Json:
-    return {
-        "summary": "Take a key back; receivers refuse it within seconds",
-        "operationId": "revokeKey",
-        "responses": {
-            "200": _answer("Revoked", _object(status={"const": "revoked"}, id=_TEXT)),
-            **_problems(401, 403, 404, 503),
-        },
-    }
-
-
-def _rotate_key() -> Json:
-    return {
-        "summary": "Give a key another secret; its servers stay its own",
-        "operationId": "rotateKey",
-        "responses": {
-            "200": _answer(
-                "The key, which is not shown again",
-                _object(status={"const": "rotated"}, id=_TEXT, token=_TEXT),
-            ),
-            **_problems(401, 403, 404, 409, 503),
-        },
-    }
-
-
-def _health() -> Json:
-    return {
-        "summary": "Whether the receiver and its store work",
-        "operationId": "health",
-        "security": [],
-        "responses": {
-            "200": _answer(
-                "They do",
-                _object(
-                    status={"const": "healthy"},
-                    uptime_seconds={"type": "number", "minimum": 0},
-                    server_count=_COUNT,
-                ),
-            ),
-            **_problems(503),
-        },
-    }
-
-
-def _page_schema() -> Json:
-    schema = _object(
-        servers={"type": "array", "items": _ref("Server")},
-        count=_COUNT,
-        next_cursor={"type": ["string", "null"]},
-    )
-    schema["properties"]["total"] = {**_COUNT, "description": "Those that match; if asked for."}
-    return schema
+def listed(items: Json) -> Json:
+    """The schema of a list."""
+    return {"type": "array", "items": items}
 
 
 def _server_schema() -> Json:
@@ -384,7 +176,7 @@ def _server_with_availability() -> Json:
     schema = _server_schema()
     share = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
     schema["properties"]["availability"] = {
-        **_object(**dict.fromkeys(WINDOWS, share)),
+        **object_of(**dict.fromkeys(WINDOWS, share)),
         "description": "The part of the last so much time in which it was neither late nor down; "
         "of its database, when it has superseded others.",
     }
@@ -393,8 +185,8 @@ def _server_with_availability() -> Json:
 
 
 def _event_schema() -> Json:
-    return _object(
-        id={**_COUNT, "description": "It rises in the order of the events."},
+    return object_of(
+        id={**COUNT, "description": "It rises in the order of the events."},
         kind={"enum": [kind.value for kind in EventKind]},
         at={"type": "string", "format": "date-time"},
         server_id={"type": ["string", "null"], "description": "Null for the fleet as a whole."},
@@ -405,8 +197,8 @@ def _event_schema() -> Json:
 def _key_schema() -> Json:
     schema = json_schema(NewKey)["properties"]
     moment = {"type": ["string", "null"], "format": "date-time"}
-    return _object(
-        id=_TEXT,
+    return object_of(
+        id=TEXT,
         name=schema["name"],
         scope=schema["scope"],
         servers=schema["servers"],
@@ -414,62 +206,57 @@ def _key_schema() -> Json:
         expires_at=moment,
         revoked_at=moment,
         last_used_at=moment,
-        messages=_COUNT,
+        messages=COUNT,
         standing={"enum": ["active", "expired", "revoked"]},
     )
 
 
-def _events_schema() -> Json:
-    return _object(
-        events={"type": "array", "items": _ref("Event")},
-        count=_COUNT,
-        next_cursor={"type": ["string", "null"]},
+def _problem_schema() -> Json:
+    schema = object_of(
+        type=TEXT,
+        title=TEXT,
+        status={"type": "integer"},
+        detail=TEXT,
+        code={**TEXT, "description": "What went wrong, for machines; it never changes."},
     )
+    schema["properties"]["errors"] = _ERRORS
+    return schema
 
 
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _page(name: str, items: Json) -> Json:
+    """The schema of a page of a list."""
+    return object_of(**{name: listed(items)}, count=COUNT, next_cursor={"type": ["string", "null"]})
 
 
-def _object(**properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _done(status: str) -> Json:
-    return _object(status={"const": status}, server_id={"type": "string"})
+def _servers_page() -> Json:
+    schema = _page("servers", ref("Server"))
+    schema["properties"]["total"] = {**COUNT, "description": "Those that match; if asked for."}
+    return schema
 
 
 def _parameter(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _body(schema: Json) -> Json:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-def _answer(description: str, schema: Json) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _problems(*statuses: int) -> Json:
-    return {
-        str(status): {
-            "description": _STATUSES[status],
-            "content": {"application/problem+json": {"schema": _ref("Problem")}},
-        }
-        for status in statuses
+def _filters() -> list[Json]:
+    described = {
+        "state": (
+            "Only servers that were last noticed in it; superseded ones are not listed otherwise.",
+            {"enum": [*(state.value for state in State), SUPERSEDED]},
+        ),
+        "stage": ("Only servers with it; when empty, those without one.", _FILTER),
+        "q": (_Q, {**TEXT, "maxLength": 1000}),
     }
+    return [
+        _parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
+        for field in fields(Filter)
+    ]
 
 
 _Q = (
     "Only servers with this text in hostname, database or server_id, in either case; on "
     "SQLite letters beyond ASCII are found in their own case only."
 )
-_PARTS = (
-    "A page may hold fewer than limit, when their JSON would have more than about 1 MiB: "
-    "there are more as long as there is a next_cursor."
-)
-
 _KEYS = (
     "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, an "
     "admin may do all. As long as no key was ever made, none is needed on the receiver's own "
@@ -491,55 +278,51 @@ _STATUSES = {
     "seconds. Nothing was changed, unless the code is outcome_unknown",
 }
 
-_COUNT: Json = {"type": "integer", "minimum": 0}
-_TEXT: Json = {"type": "string"}
-_FILTER: Json = {**_TEXT, "maxLength": 4000, "description": "At most 4,000 bytes in UTF-8."}
-_LIMIT = _parameter(
+COUNT: Json = {"type": "integer", "minimum": 0}
+TEXT: Json = {"type": "string"}
+ID_OR_NULL: Json = {"type": ["string", "null"], "description": "The id of a key."}
+_FILTER: Json = {**TEXT, "maxLength": 4000, "description": "At most 4,000 bytes in UTF-8."}
+_ERRORS: Json = listed(object_of(path=TEXT, message=TEXT))
+
+LIMIT = _parameter(
     "limit",
     "How many at most.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
-_CURSOR = _parameter("cursor", "The next_cursor of an earlier answer.", _TEXT)
-_SINCE = _parameter("since", "Not before this time.", {"type": "string", "format": "date-time"})
-_KIND = _parameter(
+CURSOR = _parameter("cursor", "The next_cursor of an earlier answer.", TEXT)
+SORT = _parameter(
+    "sort",
+    "The order; with a minus the other way round. By last_seen costs a scan.",
+    {"enum": [order.value for order in Order], "default": Order.SERVER_ID.value},
+)
+TOTAL = _parameter(
+    "total",
+    "Whether to count all servers that match, which costs a scan.",
+    {"type": "boolean", "default": False},
+)
+SINCE = _parameter("since", "Not before this time.", {"type": "string", "format": "date-time"})
+KIND = _parameter(
     "kind",
     "Only events of this kind; may be there several times.",
-    {"type": "array", "items": {"enum": [kind.value for kind in EventKind]}},
+    listed({"enum": [kind.value for kind in EventKind]}),
 )
-_OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
+OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
+FILTERS = _filters()
 
-_SERVER_ID: Json = {
-    "name": "server_id",
-    "in": "path",
-    "required": True,
-    "schema": json_schema(ServerRecord)["properties"]["server_id"],
+SERVERS_PAGE = _servers_page()
+EVENTS_PAGE = _page("events", ref("Event"))
+
+_PATH_PARAMETERS: Mapping[str, Json] = {
+    "server_id": {
+        "name": "server_id",
+        "in": "path",
+        "required": True,
+        "schema": json_schema(ServerRecord)["properties"]["server_id"],
+    },
+    "key_id": {
+        "name": "key_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+    },
 }
-
-_KEY_ID: Json = {
-    "name": "key_id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1},
-}
-_ID_OR_NULL: Json = {"type": ["string", "null"], "description": "The id of a key."}
-_OWNER = _object(server_id=_TEXT, key_id=_ID_OR_NULL)
-
-_COUNTED = _object(
-    status={"const": "ok"}, server_id={"type": "string"}, heartbeat_count={**_COUNT, "minimum": 1}
-)
-
-_ERRORS: Json = {
-    "type": "array",
-    "items": _object(path={"type": "string"}, message={"type": "string"}),
-}
-
-_REJECTED = _object(status={"const": "rejected"}, code={"type": "string"}, errors=_ERRORS)
-
-_PROBLEM = _object(
-    type={"type": "string"},
-    title={"type": "string"},
-    status={"type": "integer"},
-    detail={"type": "string"},
-    code={"type": "string", "description": "What went wrong, for machines; it never changes."},
-)
-_PROBLEM["properties"]["errors"] = _ERRORS

@@ -1,15 +1,14 @@
 """
-Prometheus finds the servers of the fleet: its HTTP service discovery.
+The living servers, for Prometheus' HTTP service discovery.
 
-What Prometheus asks of such a list (its documentation, "Writing HTTP service discovery"):
-all targets in each answer, 200 with `[]` when there are none. It keeps the targets that it
-has when the answer is an error or breaks off, so that a database that does not answer is a
-503, never an empty list, which would make it forget them all.
+Its documentation ("Writing HTTP service discovery") asks for all targets in each answer, and for
+200 with `[]` when there are none. Prometheus keeps the targets that it has when an answer is an
+error or breaks off. So a database that does not answer is a 503, never an empty list, which would
+make Prometheus forget all targets.
 """
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,37 +18,54 @@ from starlette.responses import Response, StreamingResponse
 
 from contract import Problem, ServerRecord, State
 from receiver.domain.errors import Refusal
+from receiver.domain.queries import Filter
 from receiver.service.fleet import Fleet
-from receiver.store.server_list import Filter
-from receiver.web.context import fleet_of
+from receiver.web import openapi
+from receiver.web.context import services
+from receiver.web.openapi import Json, operation
 from receiver.web.requests import MAX_LIMIT, list_query
 
-__all__ = ["discovery", "target_of"]
+__all__ = ["DISCOVERY", "discovery", "target_of"]
 
-Json = dict[str, Any]
+DISCOVERY = operation(
+    "discover",
+    "The servers that are alive, for Prometheus' HTTP service discovery",
+    parameters=openapi.FILTERS,
+    answers={
+        200: openapi.answer(
+            "All of them",
+            openapi.listed(
+                openapi.object_of(
+                    targets=openapi.listed(openapi.TEXT),
+                    labels={"type": "object", "additionalProperties": openapi.TEXT},
+                )
+            ),
+        )
+    },
+    problems=(400, 401, 403, 503),
+)
 
 
 async def discovery(request: Request) -> Response:
     """
-    The servers that are alive, up or new, each with where it can be reached.
+    The servers that are up or new, each with its address.
 
-    The filters are those of the list of servers; `state` takes the place of "alive".
+    The filters are those of the list of servers; `state` replaces "up or new".
     """
     _expect_filters(request)
     matching = list_query(request).matching
-    pages = _pages(fleet_of(request), matching)
-    # Before the answer begins: it is a problem then, when the database is away.
+    pages = _pages(services(request).fleet, matching)
+    # Before the answer begins: while it has not, StoreUnavailable becomes a 503.
     first = await anext(pages)
     return StreamingResponse(_whole(first, pages), media_type="application/json")
 
 
 def target_of(record: ServerRecord) -> Json | None:
     """
-    A server as a target with its labels; None when nothing says where it is.
+    A server as a target with its labels; None when its address is unknown.
 
-    The scheme is known from its `endpoint_url` only. The path there is that of an MCP
-    server, and not of metrics: like everything that is of use for relabelling only, the
-    URL is a label that does not stay.
+    Only `endpoint_url` tells the scheme. Its path is that of the MCP server, not of metrics,
+    so the URL is a `__meta_` label, which Prometheus drops after relabelling.
     """
     labels = {"server_id": record.server_id}
     if record.endpoint_url is not None:
@@ -61,7 +77,7 @@ def target_of(record: ServerRecord) -> Json | None:
     else:
         return None
     for name, value in _labels(record).items():
-        # An empty label is one that is not there.
+        # For Prometheus an empty label does not exist.
         if value:
             labels[name] = value
     return {"targets": [address], "labels": labels}
@@ -92,7 +108,7 @@ _HOSTNAME = re.compile(r"[\w.-]{1,253}")
 
 
 def _expect_filters(request: Request) -> None:
-    """Refuse what would cut the list. What is no parameter at all is refused with the others."""
+    """Refuse parameters that would shorten the list; `list_query` refuses unknown ones."""
     cutting = {"limit", "cursor", "sort", "total"} & request.query_params.keys()
     if cutting:
         filters = ", ".join(field.name for field in fields(Filter))
@@ -105,8 +121,8 @@ def _expect_filters(request: Request) -> None:
 
 
 async def _pages(fleet: Fleet, matching: Filter) -> AsyncIterator[list[Json]]:
-    """The targets, page by page; one page at least."""
-    # In this order: whoever is heard for the first time meanwhile may come twice, but does come.
+    """The targets in pages; at least one page."""
+    # New ones first: a server that goes from new to up meanwhile comes twice, and not never.
     states = _ALIVE if matching.state is None else [matching.state]
     for state in states:
         wanted, after, is_last = evolve(matching, state=state), None, False

@@ -1,4 +1,4 @@
-"""What a request holds, read with care."""
+"""What a request holds: bodies, query parameters and cursors, checked before they are used."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -16,20 +16,24 @@ from starlette.types import Receive, Scope
 from contract import EventKind, Problem, State
 from contract.fields import parse_moment
 from receiver.domain.errors import Refusal
-from receiver.store.events import ALL, Choice
-from receiver.store.merging import SUPERSEDED
-from receiver.store.server_list import EVERYTHING, Filter, Order, Place
-from receiver.web.body_timeout import Patience
+from receiver.domain.queries import (
+    ALL_EVENTS,
+    ALL_SERVERS,
+    SUPERSEDED,
+    EventFilter,
+    Filter,
+    Order,
+    Place,
+)
+from receiver.web.body_timeout import BodyTimeout
 
 __all__ = [
     "DEFAULT_LIMIT",
-    "MAX_BATCH_BYTES",
-    "MAX_BODY_BYTES",
     "MAX_FORM_BYTES",
     "MAX_LIMIT",
     "EventQuery",
     "ListQuery",
-    "event_choice",
+    "event_filter",
     "event_query",
     "form_fields",
     "json_body",
@@ -40,8 +44,6 @@ __all__ = [
 
 Named = TypeVar("Named", bound=Enum)
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_BATCH_BYTES = 1024 * 1024
 MAX_FORM_BYTES = 16 * 1024
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -50,42 +52,42 @@ MAX_LIMIT = 1000
 @frozen(kw_only=True)
 class ListQuery:
     """
-    Which part of a list is asked for.
+    The query parameters of a list of servers.
 
     Attributes:
-        limit: How many at most, 1 to 1,000.
-        after: The place that the part begins after, from a cursor.
-        matching: Which servers are meant.
-        order: In which order they are listed.
-        total: Whether to count all, which costs a scan.
+        limit: How many servers at most, 1 to 1,000.
+        after: The place that the page begins after, from a cursor.
+        matching: The filters.
+        order: The order of the list.
+        total: Whether to count all servers that match, which costs a scan.
     """
 
     limit: int = DEFAULT_LIMIT
     after: Place | None = None
-    matching: Filter = EVERYTHING
+    matching: Filter = ALL_SERVERS
     order: Order = Order.SERVER_ID
     total: bool = False
 
 
-async def json_body(scope: Scope, receive: Receive, max_bytes: int, patience: Patience) -> bytes:
+async def json_body(scope: Scope, receive: Receive, max_bytes: int, timeout: BodyTimeout) -> bytes:
     """
-    The body of a request that says it is JSON.
+    The body of a request whose Content-Type is JSON; it is not parsed.
 
-    Raises Refusal for another media type, too large a body, or one that takes too long
-    to arrive, and ClientDisconnect.
+    Raises Refusal for another media type, a body that is too large, and one that takes too
+    long to arrive. Raises ClientDisconnect.
     """
     _expect(scope, "JSON", "application/json", max_bytes)
-    return await _body(receive, max_bytes, patience)
+    return await _body(receive, max_bytes, timeout)
 
 
-async def form_fields(scope: Scope, receive: Receive, patience: Patience) -> dict[str, str]:
+async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> dict[str, str]:
     """
-    The fields of a form that a page has sent.
+    The fields of a form.
 
-    Raises what `json_body` raises, and Refusal for what no page of the receiver sends.
+    Raises what `json_body` raises, and Refusal for a form that no page of a receiver sends.
     """
     _expect(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
-    body = await _body(receive, MAX_FORM_BYTES, patience)
+    body = await _body(receive, MAX_FORM_BYTES, timeout)
     try:
         said = parse_qsl(
             body.decode("ascii"),
@@ -102,11 +104,11 @@ async def form_fields(scope: Scope, receive: Receive, patience: Patience) -> dic
     return fields
 
 
-async def _body(receive: Receive, max_bytes: int, patience: Patience) -> bytes:
+async def _body(receive: Receive, max_bytes: int, timeout: BodyTimeout) -> bytes:
     body = b""
     more = True
     try:
-        with patience:
+        with timeout:
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -116,7 +118,7 @@ async def _body(receive: Receive, max_bytes: int, patience: Patience) -> bytes:
                     raise _too_large(max_bytes)
                 more = message.get("more_body", False)
     except TimeoutError as error:
-        raise _too_slow(patience.seconds) from error
+        raise _too_slow(timeout.seconds) from error
     return body
 
 
@@ -168,21 +170,21 @@ def _accept_media_type(text: str, what: str, wanted: str) -> None:
 @frozen(kw_only=True)
 class EventQuery:
     """
-    Which events are asked for.
+    The query parameters of a list of events.
 
     Attributes:
-        limit: How many at most, 1 to 1,000.
-        before: The number of the event that they are older than, from a cursor.
-        choice: Which events are meant.
+        limit: How many events at most, 1 to 1,000.
+        before: Only events with a smaller number, from a cursor.
+        matching: The filters.
     """
 
     limit: int = DEFAULT_LIMIT
     before: int | None = None
-    choice: Choice = ALL
+    matching: EventFilter = ALL_EVENTS
 
 
 def list_query(request: Request) -> ListQuery:
-    """The query parameters of a list. Raises Refusal with everything that is wrong in them."""
+    """The query parameters of a list of servers. Raises Refusal with all that is wrong in them."""
     found = _parameters(request, _LIST)
     order = found.setdefault("order", Order.SERVER_ID)
     written_for, found["after"] = found.pop("after", (order, None))
@@ -194,18 +196,18 @@ def list_query(request: Request) -> ListQuery:
 
 
 def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
-    """The query parameters of a list of events, of one server when it is given."""
+    """The query parameters of a list of events, of one server if given. Raises Refusal."""
     allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
     found = _parameters(request, allowed)
     chosen = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
     if server_id is not None:
         chosen["server_id"] = server_id
-    return EventQuery(**found, choice=Choice(**chosen))
+    return EventQuery(**found, matching=EventFilter(**chosen))
 
 
-def event_choice(request: Request) -> Choice:
-    """Which events a stream is asked for. Raises Refusal."""
-    return Choice(**_parameters(request, _STREAM))
+def event_filter(request: Request) -> EventFilter:
+    """The filters of a stream of events. Raises Refusal."""
+    return EventFilter(**_parameters(request, _STREAM))
 
 
 def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
@@ -239,28 +241,28 @@ def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, 
 
 
 def write_cursor(order: Order, after: Place) -> str:
-    """An opaque word that stands for a place in a list of servers in an order."""
-    return _word([order.value, *after])
+    """The cursor of a place in a list of servers: opaque to clients."""
+    return _encode([order.value, *after])
 
 
 def write_event_cursor(before: int) -> str:
-    """An opaque word that stands for a place in a list of events."""
-    return _word([before])
+    """The cursor of a place in a list of events: opaque to clients."""
+    return _encode([before])
 
 
-def _word(parts: list[Any]) -> str:
+def _encode(parts: list[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
 
 
-def _unword(text: str) -> object:
+def _decode(text: str) -> object:
     return orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
 
 
 def _cursor(text: str) -> tuple[Order, Place]:
     try:
-        match _unword(text):
-            case [str(word), str(after), moment]:
-                order = _one_of(Order, word)
+        match _decode(text):
+            case [str(name), str(after), moment]:
+                order = _one_of(Order, name)
                 if order.field == "server_id" and moment is None:
                     return order, Place(_text(after))
                 if order.field != "server_id" and _is_number(moment):
@@ -272,7 +274,7 @@ def _cursor(text: str) -> tuple[Order, Place]:
 
 def _event_cursor(text: str) -> int:
     try:
-        match _unword(text):
+        match _decode(text):
             case [before] if _is_number(before) and before > 0:
                 return before
     except ValueError:
@@ -281,14 +283,14 @@ def _event_cursor(text: str) -> int:
 
 
 def _is_number(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number that a database can compare with one of its own."""
+    """Whether it is a whole number that fits a BIGINT column."""
     return type(value) is int and abs(value) < 2**63
 
 
 _MOST_PARAMETERS = 100
 _MOST_FIELDS = 20
 _LONGEST_SEARCH = 1000
-_LONGEST_TEXT = 4000  # bytes, of which a page of many links has many times as many
+_LONGEST_TEXT = 4000  # bytes; a page repeats a filter in each of its links
 _NO_CURSOR = "expected the next_cursor of an earlier answer"
 
 
@@ -342,7 +344,7 @@ def _total(text: str) -> bool:
 _FILTERS = [field.name for field in fields(Filter)]
 
 Parameter = tuple[str, Callable[[str], Any]]
-"""What a parameter is kept as, and how it is read."""
+"""The attribute that a parameter sets, and how its text is read."""
 
 _LIST: dict[str, Parameter] = {
     "limit": ("limit", _limit),

@@ -1,8 +1,8 @@
 """
-The timeline, live, as server-sent events.
+Events as they happen, as server-sent events.
 
-A stream may end at any time: when the receiver stops, when its reader is too slow or may read
-no more, when the database is away. Whoever comes back with `Last-Event-ID` misses nothing.
+A stream may end at any time: when the receiver stops, when the client is too slow or its key is
+revoked, when the database is away. A client that reconnects with `Last-Event-ID` misses nothing.
 """
 
 import logging
@@ -18,14 +18,15 @@ from starlette.types import Message, Receive, Scope, Send
 
 from contract import Problem
 from receiver.domain.errors import Overloaded, Refusal, StoreUnavailable
+from receiver.domain.queries import EventFilter
 from receiver.service.feed import Feed, Follower, News
-from receiver.store.events import Choice
-from receiver.store.sessions import Session
-from receiver.web.context import door_of, fleet_of, signing_of
+from receiver.web import openapi
+from receiver.web.context import services, visitor
+from receiver.web.openapi import operation
 from receiver.web.problems import RETRY_AFTER_SECONDS
-from receiver.web.requests import event_choice
+from receiver.web.requests import event_filter
 
-__all__ = ["event_stream"]
+__all__ = ["EVENT_STREAM", "event_stream"]
 
 _LAST_EVENT_ID = "Last-Event-ID"
 _RETRY_MILLISECONDS = 2000
@@ -34,6 +35,25 @@ _PIECE_BYTES = 64 * 1024
 _FULL = "Too many streams of events are open. Come back later, or read /events."
 
 _log = logging.getLogger(__name__)
+
+EVENT_STREAM = operation(
+    "streamEvents",
+    "What happens, as server-sent events",
+    description="Each has the number of the event as its id, the kind as its event, and "
+    "an Event in JSON as its data. At most 1,000 streams may be open at once.",
+    parameters=[
+        openapi.KIND,
+        openapi.OF_SERVER,
+        {
+            "name": _LAST_EVENT_ID,
+            "in": "header",
+            "description": "The last event that is known; it goes on after that.",
+            "schema": openapi.COUNT,
+        },
+    ],
+    answers={200: openapi.text_answer("Events until the connection ends", "text/event-stream")},
+    problems=(400, 401, 403, 503),
+)
 
 
 async def event_stream(
@@ -45,31 +65,31 @@ async def event_stream(
     session_seconds: float = 60.0,
 ) -> EventSourceResponse:
     """
-    What happens from now on, or since the last event that the reader knows.
+    The events from now on, or after the last event that the client knows.
 
     Args:
-        ping_seconds: How often a comment says that the connection is alive.
-        send_seconds: How long a reader may leave what is sent to it, until it is dropped.
-        look_seconds: How often it is looked whether the reader may still read.
-        session_seconds: How often the database is asked whether they are still signed in.
+        ping_seconds: How often to send a comment that keeps the connection open.
+        send_seconds: How long the client may leave data unread until it is disconnected.
+        look_seconds: How often to check that the client's key is still good.
+        session_seconds: How often to ask the database whether its session still exists.
     """
-    choice = event_choice(request)
+    matching = event_filter(request)
     known = _last_event_id(request)
-    feed: Feed = request.app.state.feed
+    feed = services(request).feed
     newest = await feed.last_event()
-    # Whoever knows of more has followed another database, or what this one has lost.
+    # A client that knows of more has followed another database, or one that lost events.
     after = newest if known is None else min(known, newest)
-    chain = [] if choice.server_id is None else await feed.chain(choice.server_id)
+    chain = [] if matching.server_id is None else await feed.chain(matching.server_id)
     if feed.is_full:
         raise Refusal(
             503, Overloaded.code, _FULL, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
         )
-    follower = Follower(Wanted(choice, chain))
+    follower = Follower(Wanted(matching, chain))
     stopping = anyio.Event()
 
     async def end_in_time() -> None:
         asked = anyio.current_time()
-        while not stopping.is_set() and not _may_read_no_more(request):
+        while not stopping.is_set() and not _is_locked_out(request):
             with anyio.move_on_after(look_seconds):
                 await stopping.wait()
             if anyio.current_time() - asked >= session_seconds:
@@ -79,7 +99,7 @@ async def event_stream(
         follower.end()
 
     return EventStream(
-        _messages(feed, follower, choice, after=after),
+        _messages(feed, follower, matching, after=after),
         feed.followed(follower, after=newest),
         ping=ping_seconds,
         ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
@@ -91,34 +111,32 @@ async def event_stream(
     )
 
 
-def _may_read_no_more(request: Request) -> bool:
-    """Whether the key is not good any more, or the session is over, as far as is known here."""
-    door = door_of(request)
-    session: Session | None = request.scope.get("session")
-    is_late = session is not None and session.expires_at <= fleet_of(request).now()
-    return is_late or not door.would_admit(request.scope["key"])
+def _is_locked_out(request: Request) -> bool:
+    """Whether the client's key or session is not good any more, as far as is known here."""
+    found, who = services(request), visitor(request)
+    is_over = who.session is not None and found.sessions.has_expired(who.session)
+    return is_over or not found.gate.would_admit(who.key)
 
 
 async def _has_signed_out(request: Request) -> bool:
-    session: Session | None = request.scope.get("session")
-    signing = signing_of(request)
+    session = visitor(request).session
     try:
-        return session is not None and await signing.is_over(session)
+        return session is not None and await services(request).sessions.is_over(session)
     except StoreUnavailable:
-        return False  # it is asked once more
+        return False  # the next look asks again
 
 
 async def _messages(
-    feed: Feed, follower: Follower, choice: Choice, *, after: int
+    feed: Feed, follower: Follower, matching: EventFilter, *, after: int
 ) -> AsyncIterator[bytes]:
-    """First what has happened since, then what happens."""
-    # The number tells where to go on also to a reader who is cut off before the first event.
+    """The events that the client missed, then new ones as they come."""
+    # A client that is cut off before the first event can go on after this number.
     yield ServerSentEvent(id=str(after), retry=_RETRY_MILLISECONDS, sep="\n").encode()
     try:
-        while missed := await feed.events_after(after, choice):
+        while missed := await feed.events_after(after, matching):
             after = missed[-1].id
             pieces = [*_pieces(missed)]
-            del missed  # much larger, and nobody knows how long the reader takes
+            del missed  # much larger than the pieces, and a client may take long to read
             for piece in pieces:
                 yield piece
         async for news in follower:
@@ -129,7 +147,7 @@ async def _messages(
 
 
 def _pieces(events: Iterable[News]) -> Iterator[bytes]:
-    """Many in one piece, which costs what one does, but not all: some are 64 KiB long."""
+    """Messages joined to pieces: sending a piece costs what sending one message does."""
     piece = b""
     for each in events:
         piece += each.message
@@ -142,11 +160,11 @@ def _pieces(events: Iterable[News]) -> Iterator[bytes]:
 
 class EventStream(EventSourceResponse):
     """
-    An answer that hangs up when it is over before its end.
+    An event stream that closes the connection when it ends before the client does.
 
     Args:
-        content: What is sent.
-        followed: A context to send it in.
+        content: The pieces of the stream.
+        followed: The context within which they are sent.
     """
 
     def __init__(
@@ -171,36 +189,37 @@ class EventStream(EventSourceResponse):
 
 async def _hang_up(receive: Receive) -> None:
     """
-    End a connection at once.
+    Abort the connection, for which ASGI has no message.
 
-    ASGI has no word for it. An answer that breaks off makes uvicorn close the connection, but
-    closing waits until all is read, and so would the end of the receiver.
+    uvicorn closes the connection of an answer that breaks off, but waits until the client has
+    read everything, and so would the shutdown of the receiver.
     """
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is not None:
         transport.abort()
-        await receive()  # that it has ended, which uvicorn knows by then
+        await receive()  # returns once uvicorn has noticed
 
 
 class Wanted:
     """
-    Whether an event is of those that are meant.
+    Whether an event matches the filters of a stream.
 
     Args:
-        choice: Which are.
-        chain: The server of the choice, and those that it has superseded. Others join them.
+        matching: The filters.
+        chain: The server of the filters, and those that it superseded. Servers that it
+            supersedes later join them.
     """
 
-    def __init__(self, choice: Choice, chain: Iterable[str]) -> None:
-        self._choice = choice
+    def __init__(self, matching: EventFilter, chain: Iterable[str]) -> None:
+        self._matching = matching
         self._chain = {*chain}
 
     def __call__(self, news: News) -> bool:
-        event, choice = news.event, self._choice
+        event, matching = news.event, self._matching
         if event.server_id is not None and event.details.get("superseded_by") in self._chain:
             self._chain.add(event.server_id)
-        return (not choice.kinds or event.kind in choice.kinds) and (
-            choice.server_id is None or event.server_id in self._chain
+        return (not matching.kinds or event.kind in matching.kinds) and (
+            matching.server_id is None or event.server_id in self._chain
         )
 
 

@@ -14,7 +14,7 @@ import receiver
 from attacks.law import Target
 from postgres import Postgres, running_postgres
 from receiver.__main__ import main
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.connections import Careful
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
@@ -39,7 +39,9 @@ def running(
             url = postgres.url(stack.enter_context(postgres.new_database()))
         environ = {"FLEET_DATABASE_URL": url, "FLEET_MESSAGES_PER_MINUTE": "1000000"}
         key = None if "keyless" in request.param else make_key(environ)
-        app = create_app(environ=environ, clock=Clock(), absence_seconds=ANY_PAUSE_SECONDS)
+        app = create_app(
+            environ=environ, clock=Clock(), tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS)
+        )
         client = stack.enter_context(serve(app, http="auto" if key is None else Careful))
         hidden = [url, folder, Path(receiver.__file__).parent, sys.prefix, *([key] if key else [])]
         assert client.base_url.port is not None

@@ -12,7 +12,7 @@ import messages
 import strategies
 from attacks.law import Target, searched
 from contract import Heartbeat, Registration
-from receiver.web.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
+from receiver.service.decoding import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
 
 ONE = ("/heartbeat", "/register")
 POSTS = (*ONE, "/heartbeats")
@@ -230,7 +230,7 @@ def test_odd_messages(target: Target, odd: str) -> None:
 
 @EVERY_POST
 def test_deep_nest(target: Target, path: str) -> None:
-    size = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_BODY_BYTES
+    size = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_MESSAGE_BYTES
     for opening in (b"[", b'{"a":', b'[{"a":'):
         body = opening * (size // len(opening))
 
@@ -344,7 +344,7 @@ def test_who_may_write_goes_by_the_name_that_counts(
 
 @EVERY_POST
 def test_size(target: Target, path: str) -> None:
-    most = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_BODY_BYTES
+    most = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_MESSAGE_BYTES
     body = as_posted(path, beat())
 
     assert target.ask("POST", path, body.ljust(most)).status < 300

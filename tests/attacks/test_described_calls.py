@@ -12,6 +12,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from attacks.law import Answer, Target, searched
+from receiver.web.api import routes
 from receiver.web.openapi import document
 
 CHECKS = [
@@ -23,7 +24,7 @@ CHECKS = [
 ]
 
 # A stream of events never ends, so it is tried elsewhere.
-schema = schemathesis.openapi.from_dict(document()).exclude(path="/events/stream")
+schema = schemathesis.openapi.from_dict(document(routes())).exclude(path="/events/stream")
 
 
 @schema.parametrize()

@@ -12,8 +12,8 @@ from sqlalchemy import make_url
 from browsing import Reader, chromium
 from keyring import keep, made
 from past import Past
-from receiver.app import create_app
-from receiver.store.sql_store import SqlStore
+from receiver.app import Tuning, create_app
+from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
 HOLDERS = {"agent": "acme", "viewer": "Grace Hopper", "admin": "Ada Lovelace"}
@@ -48,7 +48,7 @@ def past(database_url: str, clock: Clock) -> None:
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     environ = {"FLEET_DATABASE_URL": database_url}
-    app = create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
+    app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
     with serve(app) as client:
         yield client
 

@@ -12,7 +12,7 @@ import psutil
 from sqlalchemy import make_url
 
 import messages
-from receiver.web.requests import MAX_BATCH_BYTES, MAX_BODY_BYTES
+from receiver.service.decoding import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
 from servers import receiver_process
 
 SERVERS = 16
@@ -49,7 +49,7 @@ def test_a_heavy_batch_is_just_below_what_may_be_sent() -> None:
     """A message that is longer is refused, and then costs nothing."""
     heavy = beats(OTHER_TOOLS)
 
-    assert 0.9 < len(compact(heavy[0])) / MAX_BODY_BYTES < 1
+    assert 0.9 < len(compact(heavy[0])) / MAX_MESSAGE_BYTES < 1
     assert 0.9 < len(compact(heavy)) / MAX_BATCH_BYTES < 1
 
 

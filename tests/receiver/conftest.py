@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
 from postgres import Postgres, running_postgres
-from receiver.app import create_app
-from receiver.store.sql_store import SqlStore
+from receiver.app import Tuning, create_app
+from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
@@ -83,6 +83,6 @@ def fleet(store: SqlStore) -> Watched:
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     environ = {"FLEET_DATABASE_URL": database_url}
-    app = create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
+    app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
     with serve(app) as client:
         yield client

@@ -12,12 +12,12 @@ from sqlalchemy import make_url
 import messages
 from contract import Heartbeat
 from postgres import Postgres
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.errors import InvalidSetting, StoreUnavailable
+from receiver.domain.outcomes import Incoming
 from receiver.settings import read_settings
-from receiver.store.dialects import database_of
-from receiver.store.merging import Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.store import SqlStore
+from receiver.store.dialects import dialect_of
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 from watched import hear
 
@@ -153,7 +153,9 @@ def test_settings_of_the_watch_are_heeded(sqlite_url: str, clock: Clock) -> None
     }
     beats = [messages.slim(server_id=f"s{n}") for n in range(10)]
     pause = ANY_PAUSE_SECONDS
-    with serve(create_app(environ=environ, clock=clock, absence_seconds=pause)) as first:
+    with serve(
+        create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=pause))
+    ) as first:
         first.post("/heartbeats", json=beats)
         clock.advance(100)
         first.post("/heartbeats", json=beats[:2])
@@ -174,7 +176,7 @@ def test_every_text_arrives_whatever_encoding_the_environment_prefers(
     store = SqlStore(make_url(postgresql_url))
 
     (applied,) = hear(store, [Incoming(Heartbeat(server_id="\U0001f40d"), NOON)])
-    kept = store.get("\U0001f40d")
+    kept = store.servers.get("\U0001f40d")
     store.close()
 
     assert applied.record == kept
@@ -187,7 +189,7 @@ def test_a_commit_lasts_whatever_the_database_prefers(
     postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
     store = SqlStore(make_url(postgresql_url))
 
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         setting = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
     store.close()
 
@@ -217,8 +219,8 @@ def test_database_that_another_program_writes_to_stops_the_start(tmp_path: Path)
 
 def test_a_commit_that_fails_in_sqlite_has_failed(sqlite_url: str) -> None:
     url = make_url(sqlite_url)
-    database = database_of(url)
-    engine = database.engine(url)
+    database = dialect_of(url)
+    engine = database.create_engine(url)
 
     with engine.connect() as connection:
         committed = database.was_committed(connection, 1)

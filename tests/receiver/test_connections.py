@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 import messages
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.connections import Careful, room
 from servers import Clock, Process, serve, wait_until
 
@@ -330,7 +330,7 @@ def test_body_that_nobody_wants_is_read_to_its_end(port: int) -> None:
 
 def test_slow_body_is_a_matter_of_the_app(sqlite_url: str, clock: Clock) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url}
-    receiver = create_app(environ=environ, clock=clock, body_seconds=1.0)
+    receiver = create_app(environ=environ, clock=clock, tuning=Tuning(body_seconds=1.0))
     head = b"POST /heartbeat HTTP/1.1\r\nContent-Type: application/json\r\n"
     with serve(receiver, http=Hasty) as client, connected(client.base_url.port or 0) as raw:
         raw.sendall(head + b"Content-Length: 100\r\n\r\n")

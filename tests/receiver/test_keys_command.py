@@ -14,8 +14,8 @@ from contract import Heartbeat
 from keyring import expired, made
 from receiver.__main__ import main
 from receiver.domain.keys import Keyring
-from receiver.store.merging import Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.store import SqlStore
 from servers import Clock
 
 
@@ -59,7 +59,7 @@ class Command:
 def test_key_is_said_alone_and_once(store: SqlStore, command: Command, database_url: str) -> None:
     status, (token,), explained = command("create", "--name", "acme", "--scope", "viewer")
 
-    (key,) = store.all_keys()
+    (key,) = store.keys.all()
     assert key == Keyring([key]).find(token.encode())
     assert 0 == status
     assert (
@@ -72,7 +72,7 @@ def test_key_is_made_as_it_is_asked_for(store: SqlStore, command: Command, clock
     options = ("--scope", "agent", "--servers", "acme_*", "--expires", "90d")
     command("create", "--name", "acme", *options)
 
-    (key,) = store.all_keys()
+    (key,) = store.keys.all()
     assert ("acme", "agent", "acme_*", clock.now + timedelta(days=90)) == (
         key.name,
         key.scope.value,
@@ -95,7 +95,7 @@ def test_expiry_is_a_length_of_time_or_a_time(
 ) -> None:
     command("create", "--name", "a", "--scope", "viewer", "--expires", text)
 
-    (key,) = store.all_keys()
+    (key,) = store.keys.all()
     assert clock.now + length == key.expires_at
 
 
@@ -132,16 +132,16 @@ def test_key_that_cannot_be_is_not_made(
 
     assert (1, []) == answer[:2]
     assert explained in answer.explained
-    assert [] == store.all_keys()
+    assert [] == store.keys.all()
 
 
 def test_list_shows_everything_but_secrets(store: SqlStore, command: Command, clock: Clock) -> None:
     agent, token = made("agent", servers="acme_*", name="acme")
-    store.add_key(evolve(agent, id="agent00000", expires_at=clock.now + timedelta(days=1)))
+    store.keys.add(evolve(agent, id="agent00000", expires_at=clock.now + timedelta(days=1)))
     viewer = evolve(made("viewer")[0], id="viewer0000", created_at=clock.now + timedelta(1))
-    store.add_key(viewer)
-    store.note_uses({"agent00000": 12}, clock.now)
-    store.revoke_key("viewer0000", clock.now)
+    store.keys.add(viewer)
+    store.keys.add_uses({"agent00000": 12}, clock.now)
+    store.keys.revoke("viewer0000", clock.now)
 
     status, lines, _ = command("list")
 
@@ -168,22 +168,22 @@ def test_empty_list_says_what_that_means(
 
 def test_key_is_revoked_once(store: SqlStore, command: Command, clock: Clock) -> None:
     key, _ = made("viewer")
-    store.add_key(key)
+    store.keys.add(key)
 
     first, second = command("revoke", key.id), command("revoke", key.id)
 
     assert (0, 1) == (first.status, second.status)
     assert "no key" in second.explained
-    assert [clock.now] == [each.revoked_at for each in store.all_keys()]
+    assert [clock.now] == [each.revoked_at for each in store.keys.all()]
 
 
 def test_key_is_rotated(store: SqlStore, command: Command) -> None:
     key, old = made("agent")
-    store.add_key(key)
+    store.keys.add(key)
 
     status, (new,), _ = command("rotate", key.id)
 
-    ring = Keyring(store.all_keys())
+    ring = Keyring(store.keys.all())
     assert 0 == status
     assert [None, key.id] == [
         found and found.id for found in map(ring.find, (old.encode(), new.encode()))
@@ -224,20 +224,20 @@ def test_key_that_there_is_not_is_named(what: str, store: SqlStore, command: Com
 def test_whole_key_does_for_its_id(store: SqlStore, command: Command, clock: Clock) -> None:
     """Whoever finds a key somewhere has it whole, and is in a hurry."""
     key, token = made("viewer")
-    store.add_key(key)
+    store.keys.add(key)
 
     answer = command("revoke", token)
 
     assert 0 == answer.status
     assert token.rpartition("_")[2] not in answer.explained
-    assert [clock.now] == [each.revoked_at for each in store.all_keys()]
+    assert [clock.now] == [each.revoked_at for each in store.keys.all()]
 
 
 def test_expired_key_is_rotated_with_another_time(
     store: SqlStore, command: Command, clock: Clock
 ) -> None:
     key = expired(made("agent")[0])
-    store.add_key(key)
+    store.keys.add(key)
 
     without = command("rotate", key.id)
     with_time = command("rotate", key.id, "--expires", "90d")
@@ -245,7 +245,7 @@ def test_expired_key_is_rotated_with_another_time(
     said = f"The key {key.id} has expired: give it another time with --expires"
     assert (1, [], said) == without
     assert 0 == with_time.status
-    (rotated,) = store.all_keys()
+    (rotated,) = store.keys.all()
     assert clock.now + timedelta(days=90) == rotated.expires_at
     assert rotated == Keyring([rotated]).find(with_time.said[0].encode())
 
@@ -272,21 +272,21 @@ def test_servers_are_handed_to_no_key_that_cannot_write_them(
 ) -> None:
     owner, other = made("agent")[0], made("agent", servers="b*")[0]
     for key in (owner, other):
-        store.add_key(key)
+        store.keys.add(key)
     ids = ("a", "b", "c")
-    store.apply([Incoming(Heartbeat(server_id=each), clock.now, owner) for each in ids])
+    store.servers.apply([Incoming(Heartbeat(server_id=each), clock.now, owner) for each in ids])
 
     answer = command("hand-over", "--all-of", owner.id, "--to", other.id)
 
     said = f"The key {other.id} covers only servers that match 'b*'."
     assert (1, [], said) == answer
-    assert [*ids] == store.owned(owner.id)
+    assert [*ids] == store.servers.owned(owner.id)
 
 
 def test_revoked_key_is_not_rotated(store: SqlStore, command: Command, clock: Clock) -> None:
     key, _ = made("viewer")
-    store.add_key(key)
-    store.revoke_key(key.id, clock.now)
+    store.keys.add(key)
+    store.keys.revoke(key.id, clock.now)
 
     assert 1 == command("rotate", key.id).status
 
@@ -295,8 +295,10 @@ def test_servers_are_handed_over(store: SqlStore, command: Command, clock: Clock
     one, _ = made("agent")
     other, _ = made("agent")
     for key in (one, other):
-        store.add_key(key)
-    store.apply([Incoming(Heartbeat(server_id=each), clock.now, one) for each in ("a", "b", "c")])
+        store.keys.add(key)
+    store.servers.apply(
+        [Incoming(Heartbeat(server_id=each), clock.now, one) for each in ("a", "b", "c")]
+    )
 
     single = command("hand-over", "--server", "a", "--server", "unknown", "--to", other.id)
     rest = command("hand-over", "--all-of", one.id, "--to", other.id)
@@ -304,12 +306,12 @@ def test_servers_are_handed_over(store: SqlStore, command: Command, clock: Clock
     assert (1, ["a", "unknown: there is no such server"]) == single[:2]
     assert f"1 of 2 servers belong to the key {other.id} now." == single.explained
     assert (0, ["b", "c"]) == rest[:2]
-    assert ["a", "b", "c"] == store.owned(other.id)
+    assert ["a", "b", "c"] == store.servers.owned(other.id)
 
 
 def test_servers_are_handed_to_nobody_who_is_not_there(store: SqlStore, command: Command) -> None:
     key, _ = made("agent")
-    store.add_key(key)
+    store.keys.add(key)
 
     answers = [
         command("hand-over", "--server", "a", "--to", "nobody"),
@@ -344,7 +346,7 @@ def test_command_is_run_as_people_do(tmp_path: Path) -> None:
     )
 
     store = SqlStore(make_url(f"sqlite:///{tmp_path / 'fleet.db'}"))
-    (key,) = store.all_keys()
+    (key,) = store.keys.all()
     store.close()
     assert key == Keyring([key]).find(ran.stdout.removesuffix("\n").encode())
     assert ran.stderr.startswith(f"This is the key {key.id} for 'first'.")

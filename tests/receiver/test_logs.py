@@ -26,7 +26,7 @@ from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS, Logs
 from receiver.service.ingest import Submission
 from receiver.settings import read_settings
-from receiver.store.sql_store import SqlStore
+from receiver.store import SqlStore
 from receiver.web.headers import begin
 from servers import Clock, Process, serve, wait_until
 

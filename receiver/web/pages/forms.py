@@ -1,8 +1,8 @@
 """
-What people do on the pages: they sign in and out, and change things.
+The pages that change something: signing in and out, keys, owners, deleting servers.
 
-All of it works without a script, and what cannot be undone is asked for once more. A form
-is taken only from a browser that was given it: `Signing.check`.
+All of it works without a script. A page asks before it does what cannot be undone. Every form
+must hold the CSRF token of the browser that sends it: `cookies.check_form`.
 """
 
 import re
@@ -19,17 +19,9 @@ from starlette.routing import BaseRoute
 from contract import InvalidMessage
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key, KeyScope, Power
-from receiver.web.admin_api import (
-    forget_server,
-    give_server,
-    key_of,
-    make_key,
-    must_hold_a_key,
-    revoke,
-    rotate,
-)
-from receiver.web.body_timeout import Patience
-from receiver.web.context import door_of, fleet_of, signing_of
+from receiver.web import admin_api, cookies
+from receiver.web.admin_api import key_of, must_hold_a_key
+from receiver.web.context import services, visitor
 from receiver.web.pages.rendering import PageRoute, answer, redirect, sign_in_form
 from receiver.web.problems import refusal
 from receiver.web.requests import form_fields
@@ -40,42 +32,42 @@ Fields = Mapping[str, str]
 Act = Callable[[Request, Fields], Awaitable[Response]]
 
 
-def routes(patience: Patience) -> list[BaseRoute]:
-    """Each form, and what it does; forms are waited for with such patience."""
-    form = partial(_form, patience=patience)
+def routes() -> list[BaseRoute]:
+    """Every form, and what it does."""
     page = partial(PageRoute, needs=Power.MANAGE)
     both = ["GET", "POST"]
     return [
         PageRoute("/sign-in", sign_in_page, methods=["GET"], needs=None),
-        PageRoute("/sign-in", form(sign_in, refused=not_signed_in), methods=["POST"], needs=None),
-        PageRoute("/sign-out", form(sign_out), methods=["POST"], needs=None),
+        PageRoute("/sign-in", _form(sign_in, refused=not_signed_in), methods=["POST"], needs=None),
+        PageRoute("/sign-out", _form(sign_out), methods=["POST"], needs=None),
         page("/keyring", keyring_page, methods=["GET"]),
-        page("/keyring", form(new_key, refused=keyring), methods=["POST"]),
-        page("/keyring/{key_id}/revoke", _sure(revoking, revoke_key, form), methods=both),
-        page("/keyring/{key_id}/rotate", _sure(rotating, rotate_key, form), methods=both),
+        page("/keyring", _form(new_key, refused=keyring), methods=["POST"]),
+        page("/keyring/{key_id}/revoke", _confirmed(revoking, revoke_key), methods=both),
+        page("/keyring/{key_id}/rotate", _confirmed(rotating, rotate_key), methods=both),
         # A server_id may hold slashes.
-        page("/server/{server_id:path}/delete", _sure(deleting, delete, form), methods=both),
-        page("/server/{server_id:path}/owner", form(hand_over), methods=["POST"]),
+        page("/server/{server_id:path}/delete", _confirmed(deleting, delete), methods=both),
+        page("/server/{server_id:path}/owner", _form(hand_over), methods=["POST"]),
     ]
 
 
 def _form(
     act: Act,
     *,
-    patience: Patience,
     refused: Callable[[Request, Fields, Refusal], Awaitable[Response]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """
-    What is done with a form.
+    The endpoint of a form.
 
     Args:
-        refused: The page of the form once more, with what is wrong in it.
+        act: Does what the form is for.
+        refused: Renders the form again with what is wrong in it.
     """
 
     async def take(request: Request) -> Response:
-        fields = await form_fields(request.scope, request.receive, patience)
+        timeout = services(request).body_timeout
+        fields = await form_fields(request.scope, request.receive, timeout)
         try:
-            signing_of(request).check(request.scope, fields)
+            cookies.check_form(request.scope, fields)
             return await act(request, fields)
         except (Refusal, InvalidMessage) as error:
             if refused is None:
@@ -95,11 +87,11 @@ async def sign_in_page(request: Request) -> Response:
 
 
 async def sign_in(request: Request, fields: Fields) -> Response:
-    """Let somebody read the pages who has a key."""
+    """Sign in with a key."""
     _must_have_keys(request)
-    key = door_of(request).find(fields.get("key", "").strip(), Power.READ, request.scope)
+    key = services(request).gate.find(fields.get("key", "").strip(), Power.READ, request.scope)
     there = redirect(request, _way(fields))
-    await signing_of(request).sign_in(request.scope, key, there)
+    await cookies.sign_in(request.scope, key, there)
     return there
 
 
@@ -110,14 +102,14 @@ async def not_signed_in(request: Request, fields: Fields, refused: Refusal) -> R
 
 
 async def sign_out(request: Request, _: Fields) -> Response:
-    """Let nobody be signed in with this browser."""
+    """Sign out."""
     away = redirect(request, "/sign-in", notice="You are signed out.")
-    await signing_of(request).sign_out(request.scope, away)
+    await cookies.sign_out(request.scope, away)
     return away
 
 
 def _way(fields: Fields) -> str:
-    """Where somebody wants to go who signs in: a page of this receiver."""
+    """The page to show after signing in; the first page, unless it is a page of this receiver."""
     to = fields.get("to", "")
     path = to.partition("?")[0]
     is_page = path in _PAGES or path.startswith(_PAGES_BELOW)
@@ -126,24 +118,24 @@ def _way(fields: Fields) -> str:
 
 
 def _must_have_keys(request: Request) -> None:
-    if not door_of(request).keys:
+    if not services(request).mirror.keys:
         must_hold_a_key(request)
 
 
-# What is asked for once more
+# Confirmations
 
 
 @frozen(kw_only=True)
 class Question:
     """
-    What is asked before something is done.
+    What a page asks before something is done.
 
     Attributes:
         title: The question.
-        about: What it is done to.
-        says: What will happen, a sentence each.
-        does: The word on the button.
-        back: The page to go back to, without having done it.
+        about: The server or key that it is about.
+        says: The consequences, a sentence each.
+        does: The text of the button.
+        back: The page to return to without doing it.
     """
 
     title: str
@@ -153,12 +145,11 @@ class Question:
     back: str
 
 
-def _sure(
+def _confirmed(
     about: Callable[[Request], Awaitable[Question]],
     act: Callable[[Request], Awaitable[Response]],
-    form: Callable[..., Callable[[Request], Awaitable[Response]]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A page that asks, whose form does it."""
+    """The endpoint of a page that asks, and of its form, which does it."""
 
     async def ask(request: Request, _: Fields, refused: Refusal | None) -> Response:
         return answer(
@@ -177,7 +168,7 @@ def _sure(
     async def do(request: Request, _: Fields) -> Response:
         return await act(request)
 
-    taken = form(do, refused=ask_again)
+    taken = _form(do, refused=ask_again)
 
     async def page(request: Request) -> Response:
         return await (taken(request) if request.method == "POST" else ask(request, {}, None))
@@ -190,7 +181,7 @@ def _sure(
 
 async def deleting(request: Request) -> Question:
     server_id = request.path_params["server_id"]
-    if await fleet_of(request).get(server_id) is None:
+    if await services(request).fleet.get(server_id) is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
     return Question(
         title="Delete this server?",
@@ -206,19 +197,19 @@ async def deleting(request: Request) -> Question:
 
 
 async def delete(request: Request) -> Response:
-    """Forget a server."""
-    await forget_server(request)
+    """Delete a server."""
+    await admin_api.delete_server(request)
     return redirect(
         request, _FIRST, notice=f"The server {request.path_params['server_id']} was deleted."
     )
 
 
 async def hand_over(request: Request, fields: Fields) -> Response:
-    """Let a server belong to another key, or to the one that writes it next."""
+    """Hand a server over to another key, or to the key that writes it next."""
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
-    await give_server(request, key_id)
-    key = None if key_id is None else door_of(request).keys.get(key_id)
+    await admin_api.hand_over(request, key_id)
+    key = None if key_id is None else services(request).mirror.keys.get(key_id)
     whom = f"the key {key.name}" if key else "the key that writes it next"
     server_id = quote(request.path_params["server_id"], safe="")
     return redirect(request, f"/server/{server_id}", notice=f"The server belongs to {whom} now.")
@@ -228,17 +219,18 @@ async def hand_over(request: Request, fields: Fields) -> Response:
 
 
 async def keyring_page(request: Request) -> Response:
-    """All keys, and the form to make one."""
+    """All keys, and the form to create one."""
     return await keyring(request, {}, None)
 
 
 async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> Response:
     must_hold_a_key(request)
+    found = services(request)
     return answer(
         request,
         "keyring.html",
         status=200 if refused is None else refused.status,
-        keys=await fleet_of(request).keys(),
+        keys=await found.calls.read(found.store.keys.all),
         scopes=[scope.value for scope in KeyScope],
         fields=fields,
         refused=refused,
@@ -246,12 +238,12 @@ async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> 
 
 
 async def new_key(request: Request, fields: Fields) -> Response:
-    """Make a key, and show it."""
+    """Create a key, and show it."""
     asked: dict[str, Any] = {name: fields.get(name, "") for name in ("name", "scope")}
     asked["servers"] = fields.get("servers") or "*"
     if fields.get("expires_at"):
         asked["expires_at"] = f"{fields['expires_at']}T00:00:00Z"
-    key, token = await make_key(request, asked)
+    key, token = await admin_api.create_key(request, asked)
     return _shown(request, key, token, "made")
 
 
@@ -270,8 +262,8 @@ async def revoking(request: Request) -> Question:
 
 
 async def revoke_key(request: Request) -> Response:
-    """Take a key back."""
-    key = await revoke(request)
+    """Revoke a key."""
+    key = await admin_api.revoke(request)
     return redirect(request, "/keyring", notice=f"The key {key.name} was revoked.")
 
 
@@ -291,16 +283,17 @@ async def rotating(request: Request) -> Question:
 
 async def rotate_key(request: Request) -> Response:
     """Give a key another secret, and show it."""
-    key, token = await rotate(request)
+    key, token = await admin_api.rotate(request)
     return _shown(request, key, token, "rotated")
 
 
 def _about_key(request: Request, key: Key, *, title: str, says: list[str], does: str) -> Question:
     own = ["You are signed in with this key: you will be signed out."]
+    mine = visitor(request).key
     return Question(
         title=title,
         about=f"{key.name} ({key.id})",
-        says=[*says, *(own if key.id == request.scope["key"].id else [])],
+        says=[*says, *(own if mine is not None and key.id == mine.id else [])],
         does=does,
         back="/keyring",
     )

@@ -1,4 +1,4 @@
-"""How a page is made, whatever it shows, and how it says that something is wrong."""
+"""What all pages have in common: their templates, headers, links, and the pages of errors."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,14 +16,15 @@ from starlette.templating import Jinja2Templates
 from starlette.types import Receive, Scope, Send
 
 from contract import EventKind, FleetError
-from receiver.access.gate import Guarded
 from receiver.domain.errors import Refusal, StoreUnavailable
-from receiver.domain.keys import Key, Power
+from receiver.domain.keys import Power
 from receiver.service.availability import WINDOWS, History
 from receiver.service.fleet import Sighting
-from receiver.web.context import fleet_of, signing_of
+from receiver.web import cookies
+from receiver.web.context import services, visitor
 from receiver.web.pages import wording
 from receiver.web.problems import refusal
+from receiver.web.routing import Guarded
 
 __all__ = [
     "DAY",
@@ -32,7 +33,6 @@ __all__ = [
     "Render",
     "Versioned",
     "answer",
-    "may_manage",
     "redirect",
     "sign_in_form",
 ]
@@ -53,10 +53,10 @@ _log = logging.getLogger(__name__)
 
 class PageRoute(Guarded):
     """
-    A route whose answers are pages, also to whoever may not come in.
+    A route whose answers are pages, also those to requests that are not let in.
 
     Args:
-        render: Makes the page. What it raises is said by a page too.
+        render: Renders the page. A FleetError that it raises becomes a page too.
     """
 
     is_page = True
@@ -69,12 +69,12 @@ class PageRoute(Guarded):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().handle(scope, receive, send)
-        except FleetError as error:  # the door's: the others have their page by now
+        except FleetError as error:  # the gate's: those of `render` are pages by now
             await _trouble(Request(scope), error)(scope, receive, send)
 
 
 class Versioned(StaticFiles):
-    """Files that need not be asked for again under an address that tells their version."""
+    """Static files that browsers cache for ever, as their URLs contain a checksum."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         answer = await super().get_response(path, scope)
@@ -84,7 +84,7 @@ class Versioned(StaticFiles):
 
 
 def _page(render: Render) -> Render:
-    """A page, or one that says what is wrong and what to do."""
+    """Render a page, or the page of the error that `render` raises."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -92,7 +92,7 @@ def _page(render: Render) -> Render:
         except FleetError as error:
             return _trouble(request, error)
         except ClientDisconnect:
-            return Response(status_code=400)  # which nobody hears
+            return Response(status_code=400)  # nobody receives it
 
     return answer
 
@@ -102,8 +102,8 @@ def _trouble(request: Request, error: FleetError) -> Response:
         _log.warning("%s", error)
     refused = refusal(error)
     if refused.status in {401, 429}:
-        if refused.status == 401 and signing_of(request).asks_again(request.scope):
-            return _once_more(request, refused)
+        if refused.status == 401 and cookies.may_hide_session(request.scope):
+            return _second_try(request, refused)
         return sign_in_form(request, refused, to=_way_back(request))
     return answer(
         request,
@@ -116,7 +116,7 @@ def _trouble(request: Request, error: FleetError) -> Response:
 
 
 def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Response:
-    """The form to sign in with, and why it is here; afterwards one is at `to`."""
+    """The form to sign in, and why it is shown; after signing in, the browser goes to `to`."""
     return answer(
         request,
         "sign_in.html",
@@ -125,11 +125,12 @@ def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Respo
         refused=refused,
         to=to,
         signed_in=None,
+        manages_keys=False,
     )
 
 
-def _once_more(request: Request, refused: Refusal) -> Response:
-    """A page that asks for itself once more."""
+def _second_try(request: Request, refused: Refusal) -> Response:
+    """A page that loads itself again, because then the browser sends its session cookie."""
     again = _TEMPLATES.TemplateResponse(
         request,
         "again.html",
@@ -137,7 +138,7 @@ def _once_more(request: Request, refused: Refusal) -> Response:
         status_code=refused.status,
         headers={**_HEADERS, **refused.headers},
     )
-    signing_of(request).note_asked_again(request.scope, again)
+    cookies.note_second_try(request.scope, again)
     return again
 
 
@@ -150,49 +151,43 @@ def answer(
     **context: Any,
 ) -> Response:
     """A page from a template."""
-    signing, scope = signing_of(request), request.scope
-    word = signing.word_for(scope)
+    scope, who = request.scope, visitor(request)
+    token = cookies.csrf_token(scope)
     page = _TEMPLATES.TemplateResponse(
         request,
         template,
         {
-            "now": fleet_of(request).now(),
+            "now": services(request).clock(),
             "root": _root(request),
             "kinds": _KINDS,
             "static": _static,
-            "form": word,
-            "notice": signing.notice(scope),
-            "signed_in": scope.get("signed_in"),
-            "manages_keys": scope.get("key") is not None and may_manage(request),
+            "form": token,
+            "notice": cookies.notice(scope),
+            "signed_in": who.signed_in,
+            "manages_keys": who.key is not None and who.may_manage,
             **context,
         },
         status_code=status,
         headers={**_HEADERS, **(headers or {})},
     )
-    signing.dress(scope, page, word)
+    cookies.add_cookies(scope, page, token)
     return page
 
 
 def redirect(request: Request, to: str, *, notice: str | None = None) -> Response:
     """
-    To another page of this receiver, which is to be told after something was changed.
+    A redirect to another page of this receiver, which shows the notice.
 
-    The address is relative, as all in the pages are: nobody knows what a proxy makes of it.
+    The URL is relative, like all URLs in the pages, because a proxy may add a prefix.
     """
     away = RedirectResponse(_root(request) + to[1:], 303)
     if notice is not None:
-        signing_of(request).leave_notice(request.scope, away, notice)
+        cookies.leave_notice(request.scope, away, notice)
     return away
 
 
-def may_manage(request: Request) -> bool:
-    """Whether whoever has come may delete servers, and all else that administrators do."""
-    key: Key | None = request.scope["key"]
-    return key is None or key.may(Power.MANAGE)
-
-
 def _way_back(request: Request) -> str:
-    """The address of a page, from the first page of this receiver on; of its form, it is that."""
+    """The path of the page of a request, below the root of the receiver."""
     path: str = request.scope["raw_path"].decode("latin-1")
     path = path.removeprefix(request.scope.get("root_path", ""))
     if request.method not in {"GET", "HEAD"}:
@@ -204,9 +199,9 @@ def _way_back(request: Request) -> str:
 
 def _root(request: Request) -> str:
     """
-    The way from a page to the first, whatever the path of that is.
+    The relative URL of the first page, such as `../../`.
 
-    Browsers go by the slashes of the address as it was written, not as it was meant.
+    It counts the slashes of the raw path, as browsers do: an escaped slash is none of them.
     """
     path: bytes = request.scope["raw_path"]
     below = path.removeprefix(request.scope.get("root_path", "").encode())
@@ -215,12 +210,12 @@ def _root(request: Request) -> str:
 
 @cache
 def _static(name: str) -> str:
-    """The address of a file, which changes when the file does."""
+    """The URL of a static file, with a checksum of its content."""
     return f"static/{name}?v={crc32((FILES / name).read_bytes()):08x}"
 
 
 def _in_path(text: str) -> str:
-    """As one segment of a path, slashes and all."""
+    """A text as one segment of a path; its slashes are escaped."""
     return quote(text, safe="")
 
 

@@ -1,7 +1,7 @@
-"""The receiver's pages for people."""
+"""The pages that show something: the fleet, a server, the timeline."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -14,13 +14,17 @@ from starlette.routing import BaseRoute, Mount
 from contract import State
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
+from receiver.domain.queries import (
+    SUPERSEDED,
+    EventFilter,
+    Filter,
+    RecordedEvent,
+    index_text,
+)
 from receiver.service.fleet import Fleet, Sighting
-from receiver.store.events import Choice, Recorded
-from receiver.store.server_list import Filter
-from receiver.store.tables import facet_value
-from receiver.web.context import door_of, fleet_of
+from receiver.web.context import services, visitor
 from receiver.web.pages import wording
-from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer, may_manage
+from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer
 from receiver.web.requests import (
     EventQuery,
     event_query,
@@ -38,7 +42,7 @@ Tally = Mapping[tuple[str, str | None], int]
 
 
 def routes() -> list[BaseRoute]:
-    """Each page, and what it is made of."""
+    """Every page, and the static files."""
     page = partial(PageRoute, methods=["GET"], needs=Power.READ)
     return [
         page("/", fleet_page),
@@ -52,13 +56,17 @@ def routes() -> list[BaseRoute]:
 async def fleet_page(request: Request) -> Response:
     """The fleet as a table, and what has changed in it since yesterday."""
     view = View.of(request)
-    fleet = fleet_of(request)
+    found = services(request)
+    fleet = found.fleet
     query = list_query(view.asked(request))
     page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
-    tally = _with_names(await fleet.tally(), _stages_known(query.matching, page.servers))
-    total = _counted(tally, query.matching)
+    tally = await found.calls.read(found.store.servers.tally)
+    named = _with_names(tally, _stages_known(query.matching, page.servers))
+    total = _counted(named, query.matching)
+    if total is None:
+        total = await found.calls.read(found.store.servers.count, query.matching)
     now = fleet.now()
-    news, older = await _events(fleet, EventQuery(choice=Choice(since=now - DAY), limit=_NEWS))
+    news, older = await _events(fleet, _news_since(now - DAY))
 
     return answer(
         request,
@@ -69,24 +77,24 @@ async def fleet_page(request: Request) -> Response:
         order=query.order.value,
         servers=page.servers,
         history=await fleet.history([seen.record for seen in page.servers], within=DAY),
-        total=await fleet.count(query.matching) if total is None else total,
-        all_servers=sum(tally.values()),
-        tiles=_tiles(tally, view, query.matching),
-        stages=_stages(tally, query.matching),
+        total=total,
+        all_servers=sum(named.values()),
+        tiles=_tiles(named, view, query.matching),
+        stages=_stages(named, query.matching),
         filters=[(name, label, view.get(name)) for name, label in _FILTERS.items()],
         next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
         news=news,
         older=older,
         now=now,
         base_url=str(request.base_url).rstrip("/"),
-        asks_for_keys=request.scope["key"] is not None,
+        asks_for_keys=visitor(request).key is not None,
     )
 
 
 async def timeline_page(request: Request) -> Response:
     """What happened, newest first, by days."""
     view = View.of(request, "timeline")
-    fleet = fleet_of(request)
+    fleet = services(request).fleet
     query = event_query(view.asked(request))
     events, older = await _events(fleet, query)
 
@@ -94,7 +102,7 @@ async def timeline_page(request: Request) -> Response:
         request,
         "timeline.html",
         view=view,
-        choice=query.choice,
+        choice=query.matching,
         days=_by_day(events),
         count=len(events),
         older=older and view.link(cursor=older),
@@ -105,13 +113,13 @@ async def timeline_page(request: Request) -> Response:
 async def server_page(request: Request) -> Response:
     """All that is known of a server, and what happened to it."""
     server_id = request.path_params["server_id"]
-    fleet = fleet_of(request)
+    fleet = services(request).fleet
     server = await fleet.get(server_id)
     if server is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
     history = await fleet.history([server.record])
-    choice = Choice(server_id=server_id)
-    timeline, older = await _events(fleet, EventQuery(choice=choice, limit=_TIMELINE))
+    query = EventQuery(matching=EventFilter(server_id=server_id), limit=_TIMELINE)
+    timeline, older = await _events(fleet, query)
 
     return answer(
         request,
@@ -121,32 +129,36 @@ async def server_page(request: Request) -> Response:
         history=history[server_id],
         timeline=timeline,
         older=older,
-        may_delete=may_manage(request),
+        may_delete=visitor(request).may_manage,
         **await _ownership(request, server_id),
     )
 
 
 async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
-    """To which key a server belongs, and to which it could, for whoever may change that."""
-    if request.scope["key"] is None or not may_manage(request):
+    """For administrators: the key that a server belongs to, and the keys that it could."""
+    who = visitor(request)
+    if who.key is None or not who.may_manage:
         return {"owner": None, "heirs": None}
-    fleet = fleet_of(request)
-    door = door_of(request)
-    owner = await fleet.owner(server_id)
-    now = fleet.now()
-    may_own = (key for key in door.keys if key.why_not_own(server_id, now) is None)
-    heirs = [key for key in may_own if key.id != owner]
-    return {"owner": owner and door.keys.get(owner), "heirs": heirs}
+    found = services(request)
+    owner = await found.calls.read(found.store.servers.owner, server_id)
+    now = found.clock()
+    keys = found.mirror.keys
+    heirs = [key for key in keys if key.why_not_own(server_id, now) is None and key.id != owner]
+    return {"owner": owner and keys.get(owner), "heirs": heirs}
 
 
-async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[Recorded], str | None]:
-    """The events that are asked for, and the cursor of those before them, if there are any."""
-    part = await fleet.events(query.choice, before=query.before, limit=query.limit)
+async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[RecordedEvent], str | None]:
+    """The events of a query, and the cursor of the next page, if there is one."""
+    part = await fleet.events(query.matching, before=query.before, limit=query.limit)
     return part.events, write_event_cursor(part.events[-1].id) if part.is_more else None
 
 
-def _by_day(events: Iterable[Recorded]) -> dict[date, list[Recorded]]:
-    days: dict[date, list[Recorded]] = {}
+def _news_since(since: datetime) -> EventQuery:
+    return EventQuery(matching=EventFilter(since=since), limit=_NEWS)
+
+
+def _by_day(events: Iterable[RecordedEvent]) -> dict[date, list[RecordedEvent]]:
+    days: dict[date, list[RecordedEvent]] = {}
     for recorded in events:
         days.setdefault(recorded.event.at.date(), []).append(recorded)
     return days
@@ -155,13 +167,14 @@ def _by_day(events: Iterable[Recorded]) -> dict[date, list[Recorded]]:
 @frozen
 class View:
     """
-    What the address of a list says, and the addresses of the lists beside it.
+    The query parameters of a list, and links to the same list with other parameters.
 
-    A form without a script sends what was left empty too; that is as good as absent.
-    Only an empty stage is one: that of a server without a stage.
+    A form that is sent without a script contains its empty fields too. They count as absent,
+    except for an empty stage, which means servers without a stage.
 
     Attributes:
-        path: Of the page, as a link on it says it.
+        parameters: Names and texts, in the order of the URL.
+        path: The relative URL of the page.
     """
 
     parameters: tuple[tuple[str, str], ...]
@@ -173,7 +186,7 @@ class View:
         return cls(tuple((name, text) for name, text in said if text or name == "stage"), path)
 
     def asked(self, request: Request) -> Request:
-        """The request without what was left empty, and for a page of some size."""
+        """The request without empty fields, and with a default limit."""
         limit = {} if self.get("limit") else {"limit": PAGE_SIZE}
         text = urlencode([*self.parameters, *limit.items()])
         return Request({**request.scope, "query_string": text.encode()})
@@ -182,21 +195,21 @@ class View:
         return dict(self.parameters).get(name)
 
     def link(self, **changed: str | None) -> str:
-        """The first page of the list with other parameters, None being without one."""
+        """A link to the first page of the list with some parameters changed; None removes one."""
         kept = [each for each in self.parameters if each[0] not in {"cursor", *changed}]
         new = [(name, text) for name, text in changed.items() if text is not None]
         text = urlencode([*kept, *new])
         return f"{self.path}?{text}" if text else self.path
 
     def toggled(self, name: str, text: str) -> str:
-        """The first page of the list with one more value of a parameter, or one less."""
+        """A link to the first page of the list with a value added, or removed if it was there."""
         pair = (name, text)
         kept = tuple(each for each in self.parameters if each != pair)
         more = () if pair in self.parameters else (pair,)
         return evolve(self, parameters=(*kept, *more)).link()
 
     def only(self, **wanted: str | None) -> str:
-        """The list with nothing but these parameters, sorted and paged in the same way."""
+        """A link to the list with these filters alone, in the same order."""
         return self.link(**{**dict.fromkeys(_NARROWING), **wanted})
 
     @property
@@ -205,18 +218,18 @@ class View:
 
 
 def _stages_known(matching: Filter, servers: Iterable[Sighting]) -> set[str]:
-    """The stage that is asked for, and those of servers that a link has room for."""
+    """The stage of the filter, and those stages of servers that are short enough for a link."""
     found = {seen.record.odoo_stage or "" for seen in servers}
     return {matching.stage or "", *(each for each in found if len(each) <= _LONGEST_LINKED)}
 
 
 def _with_names(tally: Mapping[tuple[str, str], int], stages: Iterable[str]) -> Tally:
-    """A tally with the names of stages, which has long ones by their digest, as the store does."""
-    known = {facet_value(stage): stage for stage in stages}
+    """A tally by the names of stages: the store has long ones as the digest of their name."""
+    known = {index_text(stage): stage for stage in stages}
     named: dict[tuple[str, str | None], int] = {}
     for (state, stage), n in tally.items():
-        # Whatever would not be kept as it is, is a digest.
-        name = known.get(stage, stage if stage == facet_value(stage) else None)
+        # A text that the index would store in another form is a digest.
+        name = known.get(stage, stage if stage == index_text(stage) else None)
         named[state, name] = named.get((state, name), 0) + n
     return named
 
@@ -227,9 +240,14 @@ class Tile:
     How many servers are in a state, and in which stages.
 
     Attributes:
-        state: None for all states.
-        stages: The most frequent; None is any with a long name.
-        more_stages: How many others there are.
+        state: The state; None for all.
+        label: Its name for people.
+        count: How many servers.
+        stages: The most frequent stages and their numbers of servers; None stands for
+            stages with long names.
+        more_stages: How many other stages there are.
+        link: A link to the list of these servers.
+        is_current: Whether the page shows that list.
     """
 
     state: State | None
@@ -242,7 +260,7 @@ class Tile:
 
 
 def _tiles(tally: Tally, view: View, matching: Filter) -> list[Tile]:
-    """The states of all servers, or of those in the stage that the list is narrowed to."""
+    """A tile for all servers and one for each state, within the stage of the filter."""
     stage = matching.stage
     counted = {key: n for key, n in tally.items() if stage in (None, key[1])}
     return [_tile(counted, state, view, matching) for state in (None, *wording.STATES)]
@@ -279,8 +297,8 @@ def _stages(tally: Tally, matching: Filter) -> list[str]:
 
 
 def _counted(tally: Tally, matching: Filter) -> int | None:
-    """How many match, when the tally tells."""
-    if matching.state == _SUPERSEDED:
+    """How many servers match a filter; None when the tally cannot tell."""
+    if matching.state == SUPERSEDED:
         return None
     if matching != Filter(stage=matching.stage, state=matching.state):
         return None
@@ -295,7 +313,6 @@ _NEWS = 20
 _STAGES = 4
 _LONGEST_LINKED = 1000  # characters, of which a link has twelve times as many at worst
 _TIMELINE = 100
-_SUPERSEDED = "superseded"
 
 _FILTERS = {
     "database": "Database",

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -16,12 +16,12 @@ from starlette.types import Message, Scope
 
 import messages
 from keyring import bearer, expired, keep, made, revoked
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.errors import StoreUnavailable
-from receiver.domain.keys import Key
-from receiver.store.sql_store import SqlStore
+from receiver.store import SqlStore
+from receiver.store.keys import ChangedKeys
 from receiver.store.tables import keys
-from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from servers import ANY_PAUSE_SECONDS, Clock, Observed, serve, wait_until
 
 UNKNOWN = "fleetkey_abcdefghij_" + 43 * "k"
 
@@ -36,8 +36,7 @@ def app_on(database_url: str, clock: Clock, **settings: str) -> Starlette:
     return create_app(
         environ={"FLEET_DATABASE_URL": database_url, **settings},
         clock=clock,
-        absence_seconds=ANY_PAUSE_SECONDS,
-        look_seconds=0.05,
+        tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05),
     )
 
 
@@ -336,8 +335,8 @@ def test_use_of_a_key_is_recorded(database_url: str, clock: Clock) -> None:
 def eventually_used(database_url: str, at: Any) -> dict[str, Any]:
     store = SqlStore(make_url(database_url))
     try:
-        wait_until(lambda: at in {key.last_used_at for key in store.all_keys()})
-        return {key.id: (key.last_used_at, key.messages) for key in store.all_keys()}
+        wait_until(lambda: at in {key.last_used_at for key in store.keys.all()})
+        return {key.id: (key.last_used_at, key.messages) for key in store.keys.all()}
     finally:
         store.close()
 
@@ -345,7 +344,9 @@ def eventually_used(database_url: str, at: Any) -> dict[str, Any]:
 def test_last_use_is_recorded_when_a_receiver_ends(database_url: str, clock: Clock) -> None:
     viewer, viewers = made("viewer")
     keep(database_url, viewer)
-    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock, look_seconds=3600)
+    app = create_app(
+        environ={"FLEET_DATABASE_URL": database_url}, clock=clock, tuning=Tuning(look_seconds=3600)
+    )
 
     with serve(app) as receiver:
         receiver.get("/servers", headers=bearer(viewers)).raise_for_status()
@@ -388,7 +389,7 @@ def test_limit_is_over_after_its_time(database_url: str, clock: Clock) -> None:
     key, token = made("agent")
     keep(database_url, key)
     environ = {"FLEET_DATABASE_URL": database_url, "FLEET_MESSAGES_PER_MINUTE": "1"}
-    app = create_app(environ=environ, clock=clock, limit_seconds=1)
+    app = create_app(environ=environ, clock=clock, tuning=Tuning(limit_seconds=1))
 
     with serve(app) as receiver:
 
@@ -444,22 +445,22 @@ def test_outage_uses_up_no_limit(database_url: str, clock: Clock) -> None:
     """What was not written is sent again, and must not be refused then."""
     key, token = made("agent")
     keep(database_url, key)
-    app = app_on(database_url, clock, FLEET_MESSAGES_PER_MINUTE="2")
+    app = Observed(app_on(database_url, clock, FLEET_MESSAGES_PER_MINUTE="2"))
     with serve(app) as receiver:
 
         def status() -> int:
             beat = messages.heartbeat()
             return receiver.post("/heartbeat", json=beat, headers=bearer(token)).status_code
 
-        store = app.state.door._store  # noqa: SLF001 - to take the database away
-        write = store._write  # noqa: SLF001 - as above
+        transactions = app.services.store.transactions
+        write = transactions.write
 
-        def away(_: object) -> None:
+        def away(_: object) -> NoReturn:
             raise StoreUnavailable("the database does not answer: test")
 
-        store._write = away  # noqa: SLF001 - as above
+        transactions.write = away  # type: ignore[method-assign, assignment]  # to take the database away
         outage = [status() for _ in range(3)]
-        store._write = write  # noqa: SLF001 - as above
+        transactions.write = write  # type: ignore[method-assign]  # as above
 
         assert [503] * 3 == outage
         assert [200, 200, 429] == [status() for _ in range(3)]
@@ -560,20 +561,20 @@ def test_keys_outlive_a_database_that_fails(
     """And a key that is revoked meanwhile is refused when it is back."""
     key, token = made("viewer")
     keep(database_url, key)
-    app = app_on(database_url, clock)
+    app = Observed(app_on(database_url, clock))
     with serve(app) as receiver:
-        store = app.state.door._store  # noqa: SLF001 - to take the database away
-        all_keys = store.all_keys
+        store = app.services.store
+        changed = store.keys.changed
 
-        def fail() -> list[Key]:
+        def fail(*, since: int) -> ChangedKeys:
             raise error
 
-        store.all_keys = fail
+        store.keys.changed = fail  # type: ignore[method-assign]  # to take the database away
         with caplog.at_level(logging.WARNING):
             wait_until(lambda: "The keys are those of some time ago" in caplog.text)
         assert 200 == receiver.get("/openapi.json", headers=bearer(token)).status_code
-        store.revoke_key(key.id, clock.now)
-        store.all_keys = all_keys
+        store.keys.revoke(key.id, clock.now)
+        store.keys.changed = changed  # type: ignore[method-assign]  # as above
         wait_until(lambda: receiver.get("/openapi.json", headers=bearer(token)).status_code == 401)
 
 
@@ -600,10 +601,9 @@ def test_door_stays_shut_when_all_keys_are_gone(
     """Whoever puts back a backup from before the keys does not open it by that."""
     key, token = made("viewer")
     keep(database_url, key)
-    app = app_on(database_url, clock, FLEET_OPEN="1")
+    app = Observed(app_on(database_url, clock, FLEET_OPEN="1"))
     with serve(app) as receiver:
-        with app.state.door._store._engine.begin() as connection:  # noqa: SLF001 - past the store
-            connection.execute(delete(keys))
+        app.services.store.transactions.write(lambda connection: connection.execute(delete(keys)))
 
         wait_until(lambda: "There were keys, and now there are none" in caplog.text)
 
@@ -618,11 +618,16 @@ def test_receiver_ends_although_the_use_of_keys_cannot_be_noted(
 ) -> None:
     key, token = made("viewer")
     keep(database_url, key)
-    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock, look_seconds=3600)
+    app = Observed(
+        create_app(
+            environ={"FLEET_DATABASE_URL": database_url},
+            clock=clock,
+            tuning=Tuning(look_seconds=3600),
+        )
+    )
     with serve(app) as receiver:
         receiver.get("/servers", headers=bearer(token)).raise_for_status()
-        with app.state.door._store._engine.begin() as connection:  # noqa: SLF001 - past the store
-            keys.drop(connection)
+        app.services.store.transactions.write(keys.drop)
 
     assert "The keys are those of some time ago" in caplog.text
 
@@ -630,15 +635,14 @@ def test_receiver_ends_although_the_use_of_keys_cannot_be_noted(
 def test_who_is_behind_says_so_once(
     database_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = app_on(database_url, clock)
+    app = Observed(app_on(database_url, clock))
     with serve(app):
-        store = app.state.door._store  # noqa: SLF001 - to take the database away
         looks = []
 
-        def away() -> list[Key]:
+        def away(*, since: int) -> ChangedKeys:
             looks.append(1)
             raise StoreUnavailable("the database does not answer: test")
 
-        store.all_keys = away
+        app.services.store.keys.changed = away  # type: ignore[method-assign]  # as above
         wait_until(lambda: len(looks) > 3)
         assert 1 == caplog.text.count("The keys are those of some time ago")

@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 import messages
 from keyring import bearer, expired, keep, made, revoked
-from receiver.access.gate import Guarded
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
+from receiver.web.routing import Guarded
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
 # Who comes, and what the answer is. "near" is somebody on the machine of a receiver that has
@@ -168,7 +168,7 @@ def signed_in(client: httpx.Client, token: str) -> dict[str, str]:
 @contextmanager
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     environ = {"FLEET_DATABASE_URL": database_url}
-    app = create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
+    app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
     with serve(app) as client:
         yield client
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from receiver.domain.errors import Refusal
-from receiver.domain.rate_limits import Limits
+from receiver.domain.rate_limits import RateLimits
 
 
 class Seconds:
@@ -24,8 +24,8 @@ def seconds() -> Seconds:
 
 
 @pytest.fixture
-def limits(seconds: Seconds) -> Limits:
-    return Limits(messages=10, changes=5, failures=3, clock=seconds)
+def limits(seconds: Seconds) -> RateLimits:
+    return RateLimits(messages=10, changes=5, failures=3, clock=seconds)
 
 
 def said(answer: Callable[[], object]) -> tuple[str, str | None]:
@@ -34,14 +34,14 @@ def said(answer: Callable[[], object]) -> tuple[str, str | None]:
     return raised.value.code, raised.value.headers.get("Retry-After")
 
 
-def test_what_is_spent_is_not_left(limits: Limits) -> None:
+def test_what_is_spent_is_not_left(limits: RateLimits) -> None:
     limits.spend("a", 3)
     limits.spend("a", 4)
 
     assert [3, 10] == [limits.left("a"), limits.left("b")]
 
 
-def test_window_ends(limits: Limits, seconds: Seconds) -> None:
+def test_window_ends(limits: RateLimits, seconds: Seconds) -> None:
     limits.spend("a", 10)
     seconds.now += 59.9
     before = limits.left("a")
@@ -50,7 +50,9 @@ def test_window_ends(limits: Limits, seconds: Seconds) -> None:
     assert [0, 10] == [before, limits.left("a")]
 
 
-def test_whoever_exceeds_is_refused_until_the_window_ends(limits: Limits, seconds: Seconds) -> None:
+def test_whoever_exceeds_is_refused_until_the_window_ends(
+    limits: RateLimits, seconds: Seconds
+) -> None:
     """Also what would still fit: it was asked for, and costs as much to read."""
     limits.spend("a", 8)
     limits.check("a")
@@ -69,7 +71,7 @@ def test_whoever_exceeds_is_refused_until_the_window_ends(limits: Limits, second
     limits.check("a")
 
 
-def test_batch_that_no_window_holds_is_told_so(limits: Limits) -> None:
+def test_batch_that_no_window_holds_is_told_so(limits: RateLimits) -> None:
     refusal = limits.exceeded("a", 11)
 
     assert (413, "batch_too_large") == (refusal.status, refusal.code)
@@ -77,7 +79,7 @@ def test_batch_that_no_window_holds_is_told_so(limits: Limits) -> None:
     assert "too_many_messages" == said(lambda: limits.check("a"))[0]
 
 
-def test_what_others_let_through_counts_here_but_is_not_told_again(limits: Limits) -> None:
+def test_what_others_let_through_counts_here_but_is_not_told_again(limits: RateLimits) -> None:
     limits.spent_elsewhere("a", 4)
     limits.spend("a", 1)
 
@@ -85,7 +87,7 @@ def test_what_others_let_through_counts_here_but_is_not_told_again(limits: Limit
     assert [{"a": 1}, {}] == [dict(limits.take_spent()), dict(limits.take_spent())]
 
 
-def test_others_are_told_soon_of_whoever_sends_much(limits: Limits) -> None:
+def test_others_are_told_soon_of_whoever_sends_much(limits: RateLimits) -> None:
     limits.spend("a", 1)
     little = limits.is_much_spent()
     limits.spend("a", 1)
@@ -93,7 +95,7 @@ def test_others_are_told_soon_of_whoever_sends_much(limits: Limits) -> None:
     assert [False, True] == [little, limits.is_much_spent()]
 
 
-def test_changes_have_a_limit_of_their_own(limits: Limits, seconds: Seconds) -> None:
+def test_changes_have_a_limit_of_their_own(limits: RateLimits, seconds: Seconds) -> None:
     limits.spend("a", 10)
     limits.spend_changes("a", 4)
     first = limits.changes_left("a")
@@ -120,7 +122,7 @@ def test_failures_count_by_address_or_network(
     one: str,
     other: str,
     are_one: bool,  # noqa: FBT001 - a parameter of the test
-    limits: Limits,
+    limits: RateLimits,
 ) -> None:
     for _ in range(3):
         assert limits.failed(one) is None
@@ -130,7 +132,7 @@ def test_failures_count_by_address_or_network(
     assert are_one == (refusal is not None)
 
 
-def test_failures_of_many_addresses_cost_a_bounded_memory(limits: Limits) -> None:
+def test_failures_of_many_addresses_cost_a_bounded_memory(limits: RateLimits) -> None:
     """And who has failed most recently is not forgotten for others."""
     for n in range(12_000):
         limits.failed(f"2001:db8:{n // 65536:x}:{n % 65536:x}::1")
@@ -142,7 +144,7 @@ def test_failures_of_many_addresses_cost_a_bounded_memory(limits: Limits) -> Non
     assert 10_000 == len(kept)
 
 
-def test_many_failures_leave_the_keys_alone(limits: Limits) -> None:
+def test_many_failures_leave_the_keys_alone(limits: RateLimits) -> None:
     limits.spend("a", 10)
     for n in range(12_000):
         limits.failed(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}")
@@ -150,7 +152,7 @@ def test_many_failures_leave_the_keys_alone(limits: Limits) -> None:
     assert 0 == limits.left("a")
 
 
-def test_storage_does_all_that_the_library_asks_of_one(limits: Limits) -> None:
+def test_storage_does_all_that_the_library_asks_of_one(limits: RateLimits) -> None:
     storage = limits._of_keys.storage  # noqa: SLF001 - what the library calls
     limits.spend("a", 3)
     limits.spend("b", 3)

@@ -28,7 +28,8 @@ import messages
 from contract import Event, EventKind
 from receiver.app import create_app
 from receiver.metrics.exposition import Metrics, version_of
-from receiver.store.sql_store import TALLY, SqlStore
+from receiver.store import SqlStore
+from receiver.store.sql_store import TALLY
 from servers import PATIENCE_SECONDS, Clock, Process, serve, wait_until
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/fleet.json"
@@ -534,7 +535,7 @@ def test_a_scrape_of_a_large_fleet_is_quick(large: str, clock: Clock) -> None:
 
 def test_servers_are_counted_in_an_index(large: str) -> None:
     store = SqlStore(make_url(large))
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         asked = TALLY.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all()
     store.close()

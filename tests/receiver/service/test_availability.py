@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import EventKind, State
+from receiver.domain.instants import microseconds
 from receiver.service.availability import History, Span
-from receiver.store.state_changes import Life, Turn
-from receiver.store.tables import microseconds
+from receiver.store import StateChange, StateLog
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -24,44 +24,44 @@ def at(hours: float) -> datetime:
 
 
 def life(
-    *turns: Turn,
+    *turns: StateChange,
     state: State = State.UP,
     state_since: datetime = NOON,
     superseded: bool = False,
     away: float = 0.0,
-) -> Life:
-    return Life(
+) -> StateLog:
+    return StateLog(
         first_seen=microseconds(NOON),
         state=state.value,
         state_since=microseconds(state_since),
         is_superseded=superseded,
-        turns=turns,
+        changes=turns,
         away_seconds=away * 3600,
     )
 
 
-def told(life: Life, now: datetime, *others: Life) -> History:
+def told(life: StateLog, now: datetime, *others: StateLog) -> History:
     """All of the history."""
     return History.of([life, *others], since=NOON - 1000 * DAY, now=now)
 
 
-def turn(kind: EventKind, hours: float) -> Turn:
+def turn(kind: EventKind, hours: float) -> StateChange:
     return kind.value, microseconds(at(hours))
 
 
-def late(hours: float) -> Turn:
+def late(hours: float) -> StateChange:
     return turn(EventKind.LATE, hours)
 
 
-def down(hours: float) -> Turn:
+def down(hours: float) -> StateChange:
     return turn(EventKind.DOWN, hours)
 
 
-def rebuilt(hours: float) -> Turn:
+def rebuilt(hours: float) -> StateChange:
     return turn(EventKind.REBUILT, hours)
 
 
-def recovered(hours: float) -> Turn:
+def recovered(hours: float) -> StateChange:
     return turn(EventKind.RECOVERED, hours)
 
 
@@ -176,7 +176,7 @@ def test_a_clock_that_was_set_back_makes_no_span_run_backwards() -> None:
 # Of a database that went from one server to another
 
 
-def after(hours: float, *turns: Turn) -> Life:
+def after(hours: float, *turns: StateChange) -> StateLog:
     """The life of a server that began so late."""
     return evolve(life(*turns), first_seen=microseconds(at(hours)))
 
@@ -296,7 +296,7 @@ windows = st.timedeltas(timedelta(0), timedelta(days=40))
 
 @given(lives=st.lists(lives, min_size=1, max_size=4), since=nows, now=nows, window=windows)
 def test_spans_follow_each_other_without_a_gap_until_now(
-    lives: list[Life], since: datetime, now: datetime, window: timedelta
+    lives: list[StateLog], since: datetime, now: datetime, window: timedelta
 ) -> None:
     history = History.of(lives, since=since, now=now)
     found = history.spans(window)
@@ -313,7 +313,7 @@ def test_spans_follow_each_other_without_a_gap_until_now(
 
 @given(lives=st.lists(lives, min_size=1, max_size=4), now=nows, window=windows)
 def test_availability_is_a_part_or_unknown(
-    lives: list[Life], now: datetime, window: timedelta
+    lives: list[StateLog], now: datetime, window: timedelta
 ) -> None:
     history = told(lives[0], now, *lives[1:])
 
@@ -332,7 +332,7 @@ def test_availability_is_a_part_or_unknown(
 
 @given(lives=st.lists(lives, min_size=1, max_size=4), now=nows, moment=nows)
 def test_a_database_is_at_each_moment_what_the_best_of_its_servers_is(
-    lives: list[Life], now: datetime, moment: datetime
+    lives: list[StateLog], now: datetime, moment: datetime
 ) -> None:
     each = [state_at(told(life, now), moment) for life in lives]
 
@@ -349,7 +349,7 @@ def state_at(history: History, moment: datetime) -> str | None:
 
 @given(life=lives, since=nows, now=nows, moment=nows)
 def test_a_part_of_a_history_is_the_same_as_the_whole(
-    life: Life, since: datetime, now: datetime, moment: datetime
+    life: StateLog, since: datetime, now: datetime, moment: datetime
 ) -> None:
     part = History.of([life], since=since, now=now)
 

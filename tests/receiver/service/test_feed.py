@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import create_engine, make_url, text
 
 from contract import Heartbeat
 from postgres import Postgres
 from proxy import Proxy
 from receiver.domain.errors import StoreUnavailable
-from receiver.service.feed import Feed, Follower, News, listen
-from receiver.store.dialects import CHANNEL
-from receiver.store.merging import Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.service.feed import Feed, Follower, News, NewsSignal
+from receiver.service.store_calls import StoreCalls
+from receiver.store import SqlStore, listen
+from receiver.store.dialects.listen import CHANNEL
 from servers import PATIENCE_SECONDS, Clock
 
 T = TypeVar("T")
@@ -31,7 +32,14 @@ def store(database_url: str) -> Iterator[SqlStore]:
 
 def register(store: SqlStore, *ids: str) -> None:
     """Make an event of each."""
-    store.apply([Incoming(Heartbeat(server_id=each), Clock()()) for each in ids])
+    store.servers.apply([Incoming(Heartbeat(server_id=each), Clock()()) for each in ids])
+
+
+def feed_of(store: SqlStore, *, seconds: float = 2.0) -> Feed:
+    """A feed that hears of the commits of a store."""
+    news = NewsSignal()
+    store.servers._on_events = lambda _: news.set()  # noqa: SLF001 - the store is older
+    return Feed(store, StoreCalls(), news, seconds=seconds)
 
 
 def everything(_: News) -> bool:
@@ -66,8 +74,7 @@ def test_everybody_gets_what_is_new_in_its_order(store: SqlStore) -> None:
     register(store, "old")
 
     async def scene() -> list[list[str | None]]:
-        feed = Feed(store, seconds=60)
-        store.on_news = feed.wake
+        feed = feed_of(store, seconds=60)
         one, other = Follower(everything), Follower(everything)
         after = await feed.last_event()
         async with running(feed.run()):
@@ -81,8 +88,7 @@ def test_everybody_gets_what_is_new_in_its_order(store: SqlStore) -> None:
 
 def test_what_was_written_while_nobody_followed_is_not_handed_on(store: SqlStore) -> None:
     async def scene() -> list[str | None]:
-        feed = Feed(store, seconds=60)
-        store.on_news = feed.wake
+        feed = feed_of(store, seconds=60)
         async with running(feed.run()):
             first = Follower(everything)
             with feed.followed(first, after=0):
@@ -99,7 +105,7 @@ def test_what_was_written_while_nobody_followed_is_not_handed_on(store: SqlStore
 
 def test_news_of_which_nobody_tells_are_found(store: SqlStore) -> None:
     async def scene() -> list[str | None]:
-        feed = Feed(store, seconds=0.05)
+        feed = feed_of(store, seconds=0.05)
         follower = Follower(everything)
         async with running(feed.run()):
             with feed.followed(follower, after=0):
@@ -114,7 +120,7 @@ def test_many_events_come_in_several_parts(store: SqlStore) -> None:
     register(store, *many)
 
     async def scene() -> list[str | None]:
-        feed = Feed(store, seconds=0.05)
+        feed = feed_of(store, seconds=0.05)
         follower = Follower(everything)
         async with running(feed.run()):
             with feed.followed(follower, after=0):
@@ -125,8 +131,7 @@ def test_many_events_come_in_several_parts(store: SqlStore) -> None:
 
 def test_who_does_not_keep_up_is_let_go_and_others_go_on(store: SqlStore) -> None:
     async def scene() -> tuple[list[str | None], list[str | None], list[str | None]]:
-        feed = Feed(store, seconds=60)
-        store.on_news = feed.wake
+        feed = feed_of(store, seconds=60)
         quick = Follower(everything, most_waiting=1)
         slow = Follower(everything, most_waiting=2)
         picky = Follower(lambda each: each.event.server_id == "d", most_waiting=1)
@@ -147,15 +152,17 @@ def tell_much(store: SqlStore, number: int) -> None:
     """Make some events of about 52 kB."""
     for n in range(number):
         tools = tuple(f"{n:02}_{tool:047}" for tool in range(1000))
-        store.apply([Incoming(Heartbeat(server_id=f"s{n}", capabilities=("a",)), Clock()())])
-        store.apply([Incoming(Heartbeat(server_id=f"s{n}", capabilities=tools), Clock()())])
+        store.servers.apply(
+            [Incoming(Heartbeat(server_id=f"s{n}", capabilities=("a",)), Clock()())]
+        )
+        store.servers.apply([Incoming(Heartbeat(server_id=f"s{n}", capabilities=tools), Clock()())])
 
 
 def test_what_was_missed_comes_in_parts_that_can_be_kept(store: SqlStore) -> None:
     tell_much(store, 20)
 
     async def scene() -> list[list[News]]:
-        feed, parts = Feed(store), list[list[News]]()
+        feed, parts = feed_of(store), list[list[News]]()
         while not parts or parts[-1]:
             parts.append(await feed.events_after(parts[-1][-1].id if parts else 0))
         return parts
@@ -170,7 +177,7 @@ def test_what_was_missed_comes_in_parts_that_can_be_kept(store: SqlStore) -> Non
 def test_an_event_that_is_too_long_for_a_part_is_one(store: SqlStore) -> None:
     tell_much(store, 2)
 
-    parts = [store.events_after(number, limit=9, max_bytes=1000) for number in range(5)]
+    parts = [store.events.after(number, limit=9, max_bytes=1000) for number in range(5)]
 
     assert [[1], [2], [3], [4], []] == [[each.id for each in part] for part in parts]
 
@@ -179,7 +186,7 @@ def test_who_does_not_keep_up_with_long_events_is_let_go(store: SqlStore) -> Non
     tell_much(store, 3)
 
     async def scene() -> tuple[list[str | None], list[str | None]]:
-        news = await Feed(store).events_after(0)
+        news = await feed_of(store).events_after(0)
         slow = Follower(everything, most_bytes=100_000)
         slow.hand(news)
         slow.hand(news)
@@ -198,7 +205,7 @@ def test_who_was_ended_has_nothing_any_more(store: SqlStore) -> None:
 
     async def scene() -> list[str | None]:
         follower = Follower(everything)
-        (news,) = [await Feed(store).events_after(0)]
+        (news,) = [await feed_of(store).events_after(0)]
         follower.hand(news)
         follower.end()
         follower.hand(news)
@@ -207,15 +214,13 @@ def test_who_was_ended_has_nothing_any_more(store: SqlStore) -> None:
     assert [] == play(scene())
 
 
-def test_feed_may_be_woken_when_all_is_over(store: SqlStore) -> None:
-    async def scene() -> Feed:
-        feed = Feed(store)
-        feed.followed(Follower(everything), after=0).__enter__()
-        return feed
+def test_signal_may_be_set_after_its_loop_is_closed() -> None:
+    async def scene() -> NewsSignal:
+        return NewsSignal()
 
-    feed = play(scene())
+    signal = play(scene())
 
-    feed.wake()  # as a thread does that commits late
+    signal.set()  # as a thread does that commits late
 
 
 # The database fails
@@ -228,7 +233,7 @@ def test_nothing_is_lost_while_the_database_is_away(
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
 
     async def scene(store: SqlStore, direct: SqlStore) -> list[str | None]:
-        feed = Feed(store, seconds=0.02)
+        feed = feed_of(store, seconds=0.02)
         follower = Follower(everything)
         async with running(feed.run()):
             with feed.followed(follower, after=0):
@@ -267,7 +272,7 @@ def test_feed_outlives_what_nobody_foresaw(
     rename(database_url, "registered", "abducted")
 
     async def scene() -> list[str | None]:
-        feed = Feed(store, seconds=0.02)
+        feed = feed_of(store, seconds=0.02)
         follower = Follower(everything)
         async with running(feed.run()):
             with feed.followed(follower, after=0):
@@ -290,30 +295,26 @@ def rename(url: str, before: str, after: str) -> None:
     engine.dispose()
 
 
-class Witnessed(SqlStore):
-    """A store that tells when it has been asked."""
-
-    def __init__(self, url: URL) -> None:
-        super().__init__(url)
-        self.answered = threading.Event()
-
-    def last_event(self) -> int:
-        try:
-            return super().last_event()
-        finally:
-            self.answered.set()
-
-
 def test_database_that_says_nothing_is_not_waited_for(postgresql_url: str) -> None:
-    async def scene(store: SqlStore) -> None:
-        with pytest.raises(StoreUnavailable, match="has not answered for some time"):
-            await Feed(store, patience=0.1).last_event()
+    answered = threading.Event()
 
-    with closing(Witnessed(make_url(postgresql_url))) as store, connection(postgresql_url) as other:
+    async def scene(store: SqlStore) -> None:
+        last = store.events.last
+
+        def witnessed() -> int:
+            try:
+                return last()
+            finally:
+                answered.set()
+
+        with pytest.raises(StoreUnavailable, match="has not answered for some time"):
+            await StoreCalls(patience=0.1).read(witnessed)
+
+    with closing(SqlStore(make_url(postgresql_url))) as store, connection(postgresql_url) as other:
         other.execute("BEGIN; LOCK TABLE events")
         play(scene(store))
         other.rollback()
-        assert store.answered.wait(PATIENCE_SECONDS)
+        assert answered.wait(PATIENCE_SECONDS)
 
 
 # Other receivers tell
@@ -379,7 +380,7 @@ def test_listener_comes_back_when_its_connection_breaks(
     proxy.close()
 
     (record,) = caplog.records
-    assert "News of other receivers come later" in record.message
+    assert "Events of other receivers arrive later" in record.message
 
 
 def test_listener_ends_at_once_wherever_it_is(postgres: Postgres, postgresql_url: str) -> None:

@@ -1,6 +1,7 @@
 """Group commit."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from threading import Event
@@ -8,17 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import make_url
 
 import messages
 from contract import Heartbeat, InvalidMessage, MalformedJSON, Problem, merge
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.errors import Overloaded, StoreUnavailable
-from receiver.service.fleet import Fleet
-from receiver.service.group_commit import Writer
-from receiver.service.ingest import Outcome, Submission
-from receiver.store.merging import Applied, Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
+from receiver.service.group_commit import GroupCommit
+from receiver.service.ingest import Submission
 from servers import Clock, serve
 from watched import endless
 
@@ -26,16 +24,15 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 WRONG = InvalidMessage([Problem("port", "is wrong")])
 
 
-def read(body: bytes) -> list[Heartbeat | InvalidMessage]:
-    """Reads a body that lists the servers whose heartbeats it holds."""
-    if body == b"no JSON":
-        raise MalformedJSON("not valid JSON")
-    names = body.decode().split(",")
-    return [WRONG if name == "wrong" else Heartbeat(server_id=name) for name in names]
-
-
 def beats(names: str) -> Submission:
-    return Submission(names.encode(), read, NOON)
+    """A body with a heartbeat of each of these servers; one that is called "wrong" is wrong."""
+    if names == "no JSON":
+        return Submission(b"no JSON", BodyKind.HEARTBEATS, NOON)
+    items = [
+        {"server_id": name} if name != "wrong" else {"server_id": name, "port": 0}
+        for name in names.split(",")
+    ]
+    return Submission(json.dumps(items).encode(), BodyKind.HEARTBEATS, NOON)
 
 
 class Transactions:
@@ -64,13 +61,13 @@ class Transactions:
 
 
 def drive(
-    scene: Callable[[Writer, Transactions], Awaitable[Any]], **limits: Any
+    scene: Callable[[GroupCommit, Transactions], Awaitable[Any]], **limits: Any
 ) -> list[list[str]]:
     """Play a scene with a writer that runs, and tell who was written together."""
     transactions = Transactions()
 
     async def play() -> None:
-        writer = Writer(transactions.apply, endless(), **limits)
+        writer = GroupCommit(transactions.apply, endless(), **limits)
         running = asyncio.create_task(writer.run())
         await scene(writer, transactions)
         running.cancel()
@@ -80,7 +77,7 @@ def drive(
 
 
 async def crowd(
-    writer: Writer, transactions: Transactions, *bodies: str
+    writer: GroupCommit, transactions: Transactions, *bodies: str
 ) -> list["asyncio.Future[Outcome]"]:
     """Let jobs gather behind a transaction that takes its time."""
     transactions.open.clear()
@@ -94,7 +91,7 @@ def ids(outcome: Outcome) -> list[str]:
 
 
 def test_those_who_wait_are_written_together_and_answered_one_by_one() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "a", "b,c", "d")
         transactions.open.set()
 
@@ -104,7 +101,7 @@ def test_those_who_wait_are_written_together_and_answered_one_by_one() -> None:
 
 
 def test_a_transaction_is_closed_when_it_is_full() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "aa", "bb,cc", "dd")
         transactions.open.set()
         await asyncio.gather(*answers)
@@ -113,7 +110,7 @@ def test_a_transaction_is_closed_when_it_is_full() -> None:
 
 
 def test_a_body_that_cannot_be_used_is_refused_alone() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "a", "no JSON", "wrong,b", "wrong")
         transactions.open.set()
         _, a, refused, partly, wrong = await asyncio.gather(*answers, return_exceptions=True)
@@ -128,7 +125,7 @@ def test_a_body_that_cannot_be_used_is_refused_alone() -> None:
 
 
 def test_nothing_is_written_when_no_body_can_be_used() -> None:
-    async def scene(writer: Writer, _: Transactions) -> None:
+    async def scene(writer: GroupCommit, _: Transactions) -> None:
         with pytest.raises(MalformedJSON):
             await writer.submit(beats("no JSON"))
         assert [WRONG] == await writer.submit(beats("wrong"))
@@ -137,7 +134,7 @@ def test_nothing_is_written_when_no_body_can_be_used() -> None:
 
 
 def test_whoever_finds_the_queue_full_is_refused_at_once() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "aa", "bbb")
         with pytest.raises(Overloaded, match=r"^5 bytes wait"):
             writer.submit(beats("c"))
@@ -150,7 +147,7 @@ def test_whoever_finds_the_queue_full_is_refused_at_once() -> None:
 
 
 def test_one_that_fails_its_transaction_fails_alone() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "a", "bad", "b")
         transactions.open.set()
         _, a, bad, b = await asyncio.gather(*answers, return_exceptions=True)
@@ -164,7 +161,7 @@ def test_one_that_fails_its_transaction_fails_alone() -> None:
 
 
 def test_when_the_store_is_away_all_are_told_and_the_next_ones_are_served() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "a", "b")
         transactions.away = True
         transactions.open.set()
@@ -178,7 +175,7 @@ def test_when_the_store_is_away_all_are_told_and_the_next_ones_are_served() -> N
 
 
 def test_senders_that_are_gone_do_not_stop_the_others() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         for answer in await crowd(writer, transactions, "a"):
             answer.cancel()
         transactions.open.set()
@@ -189,7 +186,7 @@ def test_senders_that_are_gone_do_not_stop_the_others() -> None:
 
 
 def test_senders_that_are_gone_when_it_fails_do_not_stop_the_others() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         for answer in await crowd(writer, transactions, "a"):
             answer.cancel()
         transactions.away = True
@@ -204,19 +201,17 @@ def test_senders_that_are_gone_when_it_fails_do_not_stop_the_others() -> None:
 
 
 def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> None:
-    store = SqlStore(make_url(database_url))
-    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
+    environ = {"FLEET_DATABASE_URL": database_url}
+    app = create_app(environ=environ, clock=clock, tuning=Tuning(max_waiting_bytes=0))
     with serve(app) as receiver:
-        app.state.fleet = Fleet(store, Writer(store.apply, endless(), most_waiting=0), clock=clock)
         answer: httpx.Response = receiver.post("/heartbeat", json=messages.slim())
-    store.close()
 
     assert (503, "overloaded") == (answer.status_code, answer.json()["code"])
     assert "5" == answer.headers["retry-after"]
 
 
 def test_only_those_under_way_wait_for_a_transaction_that_does_not_end() -> None:
-    async def scene(writer: Writer, transactions: Transactions) -> None:
+    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         under_way, waiting = await crowd(writer, transactions, "waiting")
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
             await waiting

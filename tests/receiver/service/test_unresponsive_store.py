@@ -12,20 +12,23 @@ from sqlalchemy import make_url
 
 from contract import Heartbeat
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import ALL_SERVERS
 from receiver.service.fleet import Fleet
-from receiver.service.group_commit import Writer
-from receiver.store.merging import Incoming
-from receiver.store.server_list import EVERYTHING
-from receiver.store.sql_store import SqlStore
+from receiver.service.group_commit import GroupCommit
+from receiver.service.store_calls import StoreCalls
+from receiver.store import SqlStore
 from servers import Clock, wait_until
 from watched import endless
+
+Question = Callable[[StoreCalls, Fleet], Awaitable[Any]]
 
 
 @pytest.fixture
 def store(postgresql_url: str) -> Iterator[SqlStore]:
     """It has heard of a server."""
     store = SqlStore(make_url(postgresql_url))
-    store.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
+    store.servers.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
     yield store
     store.close()
 
@@ -43,11 +46,12 @@ def hold(postgresql_url: str) -> Iterator[Callable[[], Any]]:
         yield begin
 
 
-def ask(store: SqlStore, question: Callable[[Fleet], Awaitable[Any]]) -> Any:
+def ask(store: SqlStore, question: Question) -> Any:
     async def play() -> Any:
-        writer = Writer(store.apply, endless())
+        writer = GroupCommit(store.servers.apply, endless())
         try:
-            return await question(Fleet(store, writer, clock=Clock(), patience=0.2))
+            calls = StoreCalls(patience=0.2)
+            return await question(calls, Fleet(store, calls, writer, clock=Clock()))
         finally:
             writer.close()
 
@@ -57,27 +61,27 @@ def ask(store: SqlStore, question: Callable[[Fleet], Awaitable[Any]]) -> Any:
 @pytest.mark.parametrize(
     "question",
     [
-        lambda fleet: fleet.get("a"),
-        lambda fleet: fleet.count(),
-        lambda fleet: fleet.page(EVERYTHING, after=None, limit=1),
+        lambda _, __, fleet: fleet.get("a"),
+        lambda store, calls, _: calls.read(store.servers.count, ALL_SERVERS),
+        lambda _, __, fleet: fleet.page(ALL_SERVERS, after=None, limit=1),
     ],
 )
 def test_a_read_is_not_waited_for(
-    store: SqlStore, hold: Callable[[], Any], question: Callable[[Fleet], Awaitable[Any]]
+    store: SqlStore, hold: Callable[[], Any], question: Callable[..., Awaitable[Any]]
 ) -> None:
     let_go = hold()
     begun = time.monotonic()
 
-    async def timed(fleet: Fleet) -> float:
+    async def timed(calls: StoreCalls, fleet: Fleet) -> float:
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
-            await question(fleet)
+            await question(store, calls, fleet)
         return time.monotonic() - begun
 
     waited = ask(store, timed)
     let_go()
 
     assert waited < 1
-    assert 1 == ask(store, lambda fleet: fleet.count())
+    assert 1 == store.servers.count(ALL_SERVERS)
 
 
 def test_a_deletion_that_does_not_end_may_have_happened(
@@ -85,10 +89,10 @@ def test_a_deletion_that_does_not_end_may_have_happened(
 ) -> None:
     let_go = hold()
 
-    async def delete(fleet: Fleet) -> None:
+    async def delete(calls: StoreCalls, _: Fleet) -> None:
         with pytest.raises(OutcomeUnknown):
-            await fleet.delete("a")
+            await calls.change(store.servers.delete, "a", Clock()())
         let_go()
-        await asyncio.to_thread(wait_until, lambda: store.get("a") is None)
+        await asyncio.to_thread(wait_until, lambda: store.servers.get("a") is None)
 
     ask(store, delete)

@@ -12,21 +12,21 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
 from contract import Event, EventKind
-from receiver.service.watchdog import Habits, Watch
-from receiver.store.silence import Rules
-from receiver.store.sql_store import IS_DUE, SqlStore
-from receiver.store.tables import microseconds
+from receiver.domain.instants import microseconds
+from receiver.service.watchdog import Timing, Watchdog
+from receiver.store import Rules, SqlStore
+from receiver.store.silence import IS_DUE
 from servers import Clock, wait_until
 from watched import Watched
 
 HALF_A_MINUTE = timedelta(seconds=30)
 # Of one who looks in real time, while a test moves the clock.
-OFTEN = Habits(look_seconds=0.01, absence_seconds=1e9)
+OFTEN = Timing(look_seconds=0.01, absence_seconds=1e9)
 
 
 def is_due(fleet: Watched) -> bool:
     """Whether anybody has to be looked at."""
-    with fleet.store.connection() as connection:
+    with fleet.store.transactions.read() as connection:
         return connection.execute(IS_DUE, {"now": microseconds(fleet.now)}).first() is not None
 
 
@@ -38,10 +38,10 @@ class Watcher:
         seconds: That have passed since it began, which the clock may know nothing of.
     """
 
-    def __init__(self, fleet: Watched, store: SqlStore, habits: Habits = Habits()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, fleet: Watched, store: SqlStore, timing: Timing = Timing()) -> None:  # noqa: B008 - it is frozen
         self.seconds = 0.0
         self.fleet = fleet
-        self.watch = Watch(store, habits, clock=fleet.clock, elapsed=lambda: self.seconds)
+        self.watch = Watchdog(store, timing, clock=fleet.clock, elapsed=lambda: self.seconds)
 
     def look(self) -> None:
         while self.watch.look():
@@ -291,7 +291,7 @@ def test_two_stores_agree_since_when_servers_can_be_heard(store: SqlStore, other
         for n in range(100):
             barrier.wait(20)  # whose clock stands still while the other's goes on has been absent
             now = clock.now + timedelta(seconds=n + behind)
-            told.append(store.watch(now, absent=HALF_A_MINUTE))
+            told.append(store.servers.note_presence(now, absent=HALF_A_MINUTE))
 
     threads = [Thread(target=watch, args=(store, 0)), Thread(target=watch, args=(other, 0.5))]
     for thread in threads:
@@ -322,9 +322,9 @@ def test_presence_is_noted_seldom(fleet: Watched, engine: Engine) -> None:
 
 
 def test_the_rules_of_the_watch_are_kept(fleet: Watched) -> None:
-    habits = Habits(rules=Rules(share=0.9))
+    timing = Timing(rules=Rules(share=0.9))
     fleet.beat(*"abcdefghij")
-    watcher = Watcher(fleet, fleet.store, habits)
+    watcher = Watcher(fleet, fleet.store, timing)
     watcher.go_on(130, "a", "b")
 
     assert 8 == len(fleet.details(EventKind.LATE))
@@ -332,11 +332,11 @@ def test_the_rules_of_the_watch_are_kept(fleet: Watched) -> None:
 
 
 def test_old_events_are_forgotten_and_the_others_stay(fleet: Watched) -> None:
-    habits = Habits(retention=timedelta(days=7))
+    timing = Timing(retention=timedelta(days=7))
     fleet.beat("old")
     fleet.clock.advance(86400)
     fleet.beat("young")
-    watcher = Watcher(fleet, fleet.store, habits)
+    watcher = Watcher(fleet, fleet.store, timing)
     watcher.look()
     fleet.clock.advance(6 * 86400)
     watcher.go_on(59)
@@ -371,7 +371,7 @@ def test_many_old_events_are_forgotten_piece_by_piece(fleet: Watched) -> None:
 def test_it_looks_again_and_again_until_it_is_cancelled(fleet: Watched) -> None:
     fleet.beat("a")
 
-    with running(Watch(fleet.store, OFTEN, clock=fleet.clock)):
+    with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
         for seconds, state in ((121, "late"), (120, "down")):
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
@@ -383,7 +383,7 @@ def test_a_crowd_is_looked_at_without_a_rest(fleet: Watched) -> None:
     ids = [f"s{n:03}" for n in range(500)]
     fleet.beat(*ids)
 
-    with running(Watch(fleet.store, Habits(look_seconds=3600.0), clock=fleet.clock)):
+    with running(Watchdog(fleet.store, Timing(look_seconds=3600.0), clock=fleet.clock)):
         wait_until(lambda: not is_due(fleet))
 
     assert {"up"} == {*map(fleet.state, ids)}
@@ -400,7 +400,7 @@ def test_it_survives_that_the_database_is_away_and_says_so_once(
     with engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
         connection.commit()
-        with running(Watch(fleet.store, OFTEN, clock=fleet.clock)):
+        with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
             wait_until(lambda: bool(caplog.records))
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
             connection.commit()
@@ -424,11 +424,11 @@ def test_it_survives_whatever_goes_wrong(fleet: Watched, caplog: pytest.LogCaptu
     told: list[Event] = []
 
     def fail() -> None:
-        told.append(fleet.store.events_after(0, limit=9)[-1].event)
+        told.append(fleet.store.events.after(0, limit=9)[-1].event)
         raise RuntimeError("it cannot bear it")
 
-    fleet.store.on_news = fail
-    with running(Watch(fleet.store, OFTEN, clock=fleet.clock)):
+    fleet.on_events = fail
+    with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
         for seconds, state in ((121, "late"), (120, "down")):
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
@@ -440,7 +440,7 @@ def test_it_survives_whatever_goes_wrong(fleet: Watched, caplog: pytest.LogCaptu
 class running:  # noqa: N801 - it is used as a function
     """A watch, in a thread with a loop of its own."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watchdog) -> None:
         self._watch = watch
         self._thread = Thread(target=lambda: asyncio.run(self._run()))
         self._stop: Callable[[], object] = lambda: None

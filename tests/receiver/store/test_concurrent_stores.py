@@ -14,9 +14,9 @@ from sqlalchemy import make_url
 
 from contract import Heartbeat
 from receiver.domain.errors import StoreUnavailable
-from receiver.store.merging import Applied, Incoming
-from receiver.store.server_list import EVERYTHING, Filter
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Applied, Incoming
+from receiver.domain.queries import ALL_SERVERS, Filter
+from receiver.store import SqlStore
 from servers import wait_until
 from watched import hear
 
@@ -74,7 +74,7 @@ def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
 
 
 def counts(store: SqlStore) -> dict[str, int]:
-    kept = store.page(EVERYTHING, after=None, limit=10_000)
+    kept = store.servers.page(ALL_SERVERS, after=None, limit=10_000)
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
@@ -119,7 +119,7 @@ def test_every_heartbeat_counts_once_however_many_write(stores: list[SqlStore]) 
         batches = [choose.choices(ids, k=choose.randint(1, 9)) for _ in range(80)]
         for batch in batches:
             heard.update(batch)
-        return lambda: [store.apply(beats(*batch)) for batch in batches]
+        return lambda: [store.servers.apply(beats(*batch)) for batch in batches]
 
     at_once(*(phone_home(store, seed) for seed, store in enumerate(stores * 3)))
 
@@ -132,7 +132,9 @@ def test_new_server_heard_by_two_stores_at_once_is_one_record(stores: list[SqlSt
 
     def discover(store: SqlStore, ids: list[str]) -> Callable[[], None]:
         def hear() -> None:
-            applied = [each for each in store.apply(beats(*ids)) if isinstance(each, Applied)]
+            applied = [
+                each for each in store.servers.apply(beats(*ids)) if isinstance(each, Applied)
+            ]
             created.extend(each.record.server_id for each in applied if each.created)
 
         return hear
@@ -155,13 +157,13 @@ def test_batches_in_opposite_order_wait_for_each_other(stores: list[SqlStore]) -
             Incoming(Heartbeat(server_id=s, hostname=name, capabilities=(name, "both")), MOMENT)
             for s in order
         ]
-        return lambda: [store.apply(b) for _ in range(15) for b in (full, beats(*order))]
+        return lambda: [store.servers.apply(b) for _ in range(15) for b in (full, beats(*order))]
 
     at_once(change(stores[0], "up", ids), change(stores[1], "down", ids[::-1]))
 
     assert dict.fromkeys(ids, 60) == counts(stores[0])
-    assert 50 == stores[0].count(Filter(capability="both"))
-    assert 50 == stores[0].count(Filter(capability="up")) + stores[0].count(
+    assert 50 == stores[0].servers.count(Filter(capability="both"))
+    assert 50 == stores[0].servers.count(Filter(capability="up")) + stores[0].servers.count(
         Filter(capability="down")
     )
 
@@ -172,15 +174,15 @@ def test_server_that_is_deleted_and_heard_at_once_is_whole_or_gone(
     beat = Incoming(Heartbeat(server_id="a", capabilities=("search",)), MOMENT)
 
     at_once(
-        lambda: [stores[0].apply([beat]) for _ in range(100)],
-        lambda: [stores[1].delete("a", MOMENT) for _ in range(100)],
-        lambda: [stores[1].apply(beats("a")) for _ in range(100)],
+        lambda: [stores[0].servers.apply([beat]) for _ in range(100)],
+        lambda: [stores[1].servers.delete("a", MOMENT) for _ in range(100)],
+        lambda: [stores[1].servers.apply(beats("a")) for _ in range(100)],
     )
 
-    stores[0].apply([beat])
-    assert 1 == stores[1].count(Filter(capability="search"))
-    assert stores[1].delete("a", MOMENT)
-    assert 0 == stores[1].count(Filter(capability="search"))
+    stores[0].servers.apply([beat])
+    assert 1 == stores[1].servers.count(Filter(capability="search"))
+    assert stores[1].servers.delete("a", MOMENT)
+    assert 0 == stores[1].servers.count(Filter(capability="search"))
 
 
 def test_stores_may_be_opened_on_one_new_database_at_once(postgresql_url: str) -> None:
@@ -188,7 +190,7 @@ def test_stores_may_be_opened_on_one_new_database_at_once(postgresql_url: str) -
 
     at_once(*[lambda: stores.append(SqlStore(make_url(postgresql_url)))] * 4)
     for store in stores:
-        store.apply(beats("a"))
+        store.servers.apply(beats("a"))
 
     assert {"a": 4} == counts(stores[0])
     for store in stores:
@@ -201,37 +203,37 @@ def test_stores_may_be_opened_on_one_new_database_at_once(postgresql_url: str) -
 def test_row_that_is_held_too_long_is_not_waited_for(
     store: SqlStore, other: psycopg.Connection
 ) -> None:
-    store.apply(beats("a", "b"))
+    store.servers.apply(beats("a", "b"))
     other.execute(LOCK, ["b"])
     begun = time.monotonic()
 
     with pytest.raises(StoreUnavailable):
-        store.apply(beats("a", "b"))
+        store.servers.apply(beats("a", "b"))
 
     assert 1.5 < time.monotonic() - begun < 4
     assert {"a": 1, "b": 1} == counts(store)
     other.rollback()
-    store.apply(beats("a", "b"))
+    store.servers.apply(beats("a", "b"))
     assert {"a": 2, "b": 2} == counts(store)
 
 
 def test_row_that_is_held_is_not_deleted(store: SqlStore, other: psycopg.Connection) -> None:
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     other.execute(LOCK, ["a"])
 
     with pytest.raises(StoreUnavailable):
-        store.delete("a", MOMENT)
+        store.servers.delete("a", MOMENT)
 
     other.rollback()
     assert {"a": 1} == counts(store)
 
 
 def test_row_that_is_held_can_be_read(store: SqlStore, other: psycopg.Connection) -> None:
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     other.execute(LOCK, ["a"])
 
     assert {"a": 1} == counts(store)
-    assert [store.get("a")] == store.page(EVERYTHING, after=None, limit=1)
+    assert [store.servers.get("a")] == store.servers.page(ALL_SERVERS, after=None, limit=1)
 
 
 def test_table_that_is_held_too_long_is_not_waited_for(
@@ -240,13 +242,13 @@ def test_table_that_is_held_too_long_is_not_waited_for(
     other.execute("LOCK TABLE servers")
 
     with pytest.raises(StoreUnavailable):
-        store.get("a")
+        store.servers.get("a")
 
 
 def test_row_that_is_let_go_in_time_is_waited_for(
     store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
 ) -> None:
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     other.execute(LOCK, ["a"])
 
     with ThreadPoolExecutor(1) as thread:
@@ -277,7 +279,7 @@ def test_row_that_somebody_makes_meanwhile_is_merged_into(
 def test_row_that_somebody_deletes_meanwhile_is_made_anew(
     store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
 ) -> None:
-    store.apply(beats("a", hostname="old"))
+    store.servers.apply(beats("a", hostname="old"))
     other.execute("DELETE FROM facets")
     other.execute("DELETE FROM servers")
 
@@ -300,7 +302,7 @@ def test_row_that_somebody_deletes_meanwhile_is_made_anew(
 def test_deadlock_is_survived(
     store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
 ) -> None:
-    store.apply(beats("a", "b"))
+    store.servers.apply(beats("a", "b"))
     # Whoever looks for a deadlock finds it and gives way: the store, after a second.
     other.execute("SET deadlock_timeout = '60s'")
     other.execute(LOCK, ["b"])
@@ -318,10 +320,10 @@ def test_deadlock_is_survived(
 
 
 def test_serialization_failure_is_tried_again(store: SqlStore, watcher: psycopg.Connection) -> None:
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     watcher.execute(UNLUCKY.format(failures=2).encode())
 
-    store.apply(beats("a", "b"))
+    store.servers.apply(beats("a", "b"))
 
     assert {"a": 2, "b": 1} == counts(store)
     assert number(watcher, "SELECT last_value FROM tries") > 2
@@ -330,10 +332,10 @@ def test_serialization_failure_is_tried_again(store: SqlStore, watcher: psycopg.
 def test_serialization_failure_without_end_changes_nothing(
     store: SqlStore, watcher: psycopg.Connection
 ) -> None:
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     watcher.execute(UNLUCKY.format(failures=1000).encode())
 
     with pytest.raises(StoreUnavailable):
-        store.apply(beats("a", "b"))
+        store.servers.apply(beats("a", "b"))
 
     assert {"a": 1} == counts(store)

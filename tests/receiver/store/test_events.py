@@ -16,9 +16,9 @@ from sqlalchemy.exc import IntegrityError
 import messages
 from contract import EventKind, Heartbeat
 from receiver.domain.errors import StoreUnavailable
-from receiver.store.events import ALL, Choice, Recorded
-from receiver.store.merging import Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import ALL_EVENTS, EventFilter, RecordedEvent
+from receiver.store import SqlStore
 from receiver.store.tables import servers
 from servers import Clock, wait_until
 from watched import Watched
@@ -58,14 +58,14 @@ def test_every_message_that_changes_something_has_its_event(fleet: Watched) -> N
         {"capabilities": ("b", "c")},
     ]
 
-    fleet.store.apply(
+    fleet.store.servers.apply(
         [Incoming(Heartbeat(server_id="a", **said), fleet.now) for said in beats]
         + [Incoming(Heartbeat(server_id="b"), fleet.now)]
     )
 
     told = [
         (each.event.kind.value, each.event.server_id, dict(each.event.details))
-        for each in fleet.store.events_after(0, limit=99)
+        for each in fleet.store.events.after(0, limit=99)
     ]
     assert [
         ("registered", "a", {}),
@@ -103,11 +103,11 @@ def test_a_change_whose_event_fails_is_none(fleet: Watched, engine: Engine, acti
     news: list[int] = []
     fleet.beat("a", hostname="one")
     fleet.clock.advance(121)
-    fleet.store.on_news = lambda: news.append(fleet.store.last_event())
+    fleet.on_events = lambda: news.append(fleet.store.events.last())
     before, counted = fleet.record("a"), fleet.counts
     do: dict[str, Callable[[], object]] = {
         "beat": lambda: fleet.beat("a", hostname="two"),
-        "delete": lambda: fleet.store.delete("a", fleet.now),
+        "delete": lambda: fleet.store.servers.delete("a", fleet.now),
         "sweep": fleet.sweep,
     }
     run(engine, NO_MORE[engine.dialect.name].format("events"))
@@ -120,32 +120,32 @@ def test_a_change_whose_event_fails_is_none(fleet: Watched, engine: Engine, acti
     do[action]()
     kinds = {"beat": ["moved"], "delete": ["deleted"], "sweep": ["late"]}[action]
     assert kinds == [kind for kind, _ in fleet.told()]
-    assert [fleet.store.last_event()] == news
+    assert [fleet.store.events.last()] == news
 
 
 def test_deletion_is_told_and_what_happened_before_stays(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.clock.advance(5)
 
-    assert fleet.store.delete("a", fleet.now)
-    assert not fleet.store.delete("a", fleet.now)
+    assert fleet.store.servers.delete("a", fleet.now)
+    assert not fleet.store.servers.delete("a", fleet.now)
 
-    last = fleet.store.events(ALL, before=None, limit=1).events[0]
+    last = fleet.store.events.page(ALL_EVENTS, before=None, limit=1).events[0]
     assert [("registered", "a"), ("deleted", "a")] == fleet.told(of="a", but=())
     assert (2, fleet.now) == (last.id, last.event.at)
 
 
 def test_news_are_announced_after_their_commit_and_only_then(fleet: Watched) -> None:
     seen: list[int] = []
-    fleet.store.on_news = lambda: seen.append(fleet.store.last_event())
+    fleet.on_events = lambda: seen.append(fleet.store.events.last())
 
     fleet.beat("a", "b")
     fleet.beat("a")
     fleet.beat("a", hostname="x")
     fleet.clock.advance(121)
     fleet.sweep()
-    fleet.store.delete("nobody", fleet.now)
-    fleet.store.delete("a", fleet.now)
+    fleet.store.servers.delete("nobody", fleet.now)
+    fleet.store.servers.delete("a", fleet.now)
 
     assert [2, 3, 5, 6] == seen
     assert {"registered": 2, "updated": 1, "late": 2, "deleted": 1} == fleet.counts
@@ -156,7 +156,7 @@ def test_an_event_is_kept_as_it_is_whatever_it_holds(fleet: Watched) -> None:
     fleet.beat(odd, hostname="a", capabilities=("x",))
     fleet.beat(odd, hostname=odd, capabilities=(odd,))
 
-    found = fleet.store.events(Choice(server_id=odd), before=None, limit=9).events
+    found = fleet.store.events.page(EventFilter(server_id=odd), before=None, limit=9).events
 
     moved, changed = sorted(found[:2], key=lambda each: each.event.kind.value)[::-1]
     assert {"hostname": {"from": "a", "to": odd}} == moved.event.details
@@ -178,12 +178,12 @@ def test_numbers_rise_and_are_never_used_again(fleet: Watched, engine: Engine) -
     run(engine, "DELETE FROM events")
     fleet.beat("d")
 
-    assert [4] == [each.id for each in fleet.store.events_after(0, limit=9)]
-    assert 4 == fleet.store.last_event()
+    assert [4] == [each.id for each in fleet.store.events.after(0, limit=9)]
+    assert 4 == fleet.store.events.last()
 
 
 def test_an_empty_timeline_begins_at_zero(store: SqlStore) -> None:
-    assert (0, []) == (store.last_event(), store.events_after(0, limit=9))
+    assert (0, []) == (store.events.last(), store.events.after(0, limit=9))
 
 
 def beat_until_heard(fleet: Watched, *ids: str, **said: str) -> None:
@@ -199,7 +199,7 @@ def beat_until_heard(fleet: Watched, *ids: str, **said: str) -> None:
 def test_who_reads_on_from_the_last_number_misses_nothing(store: SqlStore, other: SqlStore) -> None:
     """However many write at once, batches large and small."""
     fleets = [Watched(store), Watched(other)]
-    is_over, read = Event(), list[Recorded]()
+    is_over, read = Event(), list[RecordedEvent]()
     barrier = Barrier(5)
 
     def write(number: int) -> None:
@@ -214,7 +214,7 @@ def test_who_reads_on_from_the_last_number_misses_nothing(store: SqlStore, other
         barrier.wait(PATIENCE_SECONDS)
         while True:
             was_over = is_over.is_set()
-            news = store.events_after(read[-1].id if read else 0, limit=7)
+            news = store.events.after(read[-1].id if read else 0, limit=7)
             read.extend(news)
             if was_over and not news:
                 return
@@ -228,7 +228,7 @@ def test_who_reads_on_from_the_last_number_misses_nothing(store: SqlStore, other
             is_over.set()
         reading.result(60)
 
-    everything = store.events_after(0, limit=100_000)
+    everything = store.events.after(0, limit=100_000)
     assert len(everything) > 120
     assert everything == read
     counted = [sum(each.counts.values()) for each in fleets]
@@ -275,7 +275,7 @@ def test_events_come_newest_first_in_pieces(fleet: Watched) -> None:
     pieces: list[list[int]] = []
     before = None
     while not pieces or pieces[-1]:
-        found = fleet.store.events(ALL, before=before, limit=3).events
+        found = fleet.store.events.page(ALL_EVENTS, before=before, limit=3).events
         pieces.append([each.id for each in found])
         before = found[-1].id if found else before
 
@@ -290,7 +290,7 @@ def test_since_finds_what_is_not_older(fleet: Watched, late_by: int) -> None:
         fleet.clock.advance(1)
 
     since = began + timedelta(seconds=10, microseconds=late_by)
-    found = fleet.store.events(Choice(since=since), before=None, limit=99).events
+    found = fleet.store.events.page(EventFilter(since=since), before=None, limit=99).events
 
     expected = [f"s{n}" for n in range(39, 9 if late_by == 0 else 10, -1)]
     assert expected == [each.event.server_id for each in found]
@@ -298,9 +298,9 @@ def test_since_finds_what_is_not_older(fleet: Watched, late_by: int) -> None:
 
 def test_since_a_moment_to_come_finds_nothing(fleet: Watched) -> None:
     fleet.beat("a")
-    choice = Choice(since=fleet.now + timedelta(days=1))
+    choice = EventFilter(since=fleet.now + timedelta(days=1))
 
-    assert [] == fleet.store.events(choice, before=None, limit=9).events
+    assert [] == fleet.store.events.page(choice, before=None, limit=9).events
 
 
 def test_since_bears_clocks_that_differ(fleet: Watched) -> None:
@@ -309,8 +309,8 @@ def test_since_bears_clocks_that_differ(fleet: Watched) -> None:
         fleet.clock.now = began + timedelta(seconds=[0, 5 if n < 50 else 4][n % 2])
         fleet.beat(f"s{n}")
 
-    found = fleet.store.events(
-        Choice(since=began + timedelta(seconds=3)), before=None, limit=99
+    found = fleet.store.events.page(
+        EventFilter(since=began + timedelta(seconds=3)), before=None, limit=99
     ).events
 
     assert [f"s{n}" for n in range(99, 0, -2)] == [each.event.server_id for each in found]
@@ -321,14 +321,14 @@ def test_a_choice_of_everything_is_a_choice_of_each(fleet: Watched) -> None:
     for n in range(6):
         fleet.beat("a", "b", hostname=f"h{n}", version=f"v{n}")
         fleet.clock.advance(60)
-    choice = Choice(
+    choice = EventFilter(
         kinds=frozenset({EventKind.MOVED, EventKind.UPGRADED}),
         server_id="b",
         since=began + timedelta(seconds=240),
     )
 
-    newest = fleet.store.events(choice, before=None, limit=99).events
-    oldest = fleet.store.events_after(0, choice, limit=99)
+    newest = fleet.store.events.page(choice, before=None, limit=99).events
+    oldest = fleet.store.events.after(0, choice, limit=99)
 
     told = [(each.event.kind.value, each.event.server_id) for each in newest]
     assert [("moved", "b"), ("upgraded", "b")] * 2 == sorted(told[:2]) + sorted(told[2:])
@@ -382,8 +382,8 @@ def test_old_events_are_forgotten_and_no_others(fleet: Watched) -> None:
         fleet.beat(f"s{n}")
         fleet.clock.advance(10)
 
-    is_more = fleet.store.trim(fleet.now - timedelta(seconds=50))
-    again = fleet.store.trim(fleet.now - timedelta(seconds=50))
+    is_more = fleet.store.events.trim(fleet.now - timedelta(seconds=50))
+    again = fleet.store.events.trim(fleet.now - timedelta(seconds=50))
 
     assert (False, False) == (is_more, again)
     assert [f"s{n}" for n in range(5, 10)] == [who for _, who in fleet.told(but=())]
@@ -396,7 +396,7 @@ def test_a_thousand_old_events_are_forgotten_at_once(fleet: Watched) -> None:
         fleet.clock.advance(1)
     left = []
     for _ in range(3):
-        is_more = fleet.store.trim(fleet.now)
+        is_more = fleet.store.events.trim(fleet.now)
         left.append((is_more, len(fleet.told(but=()))))
 
     assert [(True, 500), (False, 0), (False, 0)] == left
@@ -413,7 +413,7 @@ def test_two_stores_forget_each_event_once_and_nothing_else(
 
     def trim(store: SqlStore) -> None:
         for _ in range(6):
-            store.trim(until)
+            store.events.trim(until)
 
     threads = [Thread(target=trim, args=(each,)) for each in (store, other)]
     for thread in threads:

@@ -13,8 +13,8 @@ from sqlalchemy import make_url, text
 
 from contract import Heartbeat
 from receiver.app import create_app
-from receiver.store.merging import Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.store import SqlStore
 from servers import Clock, serve
 
 SERVERS = 100_000
@@ -40,8 +40,8 @@ def large_fleet(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
         capabilities=tuple(f"tool_{n}" for n in range(12)),
         heartbeat_interval_seconds=3600.0,
     )
-    store.apply([Incoming(beat, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))])
-    with store.connection() as connection:
+    store.servers.apply([Incoming(beat, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))])
+    with store.transactions.read() as connection:
         for table in ("servers", "facets"):
             names = [
                 name for _, name, *_ in connection.execute(text(f"PRAGMA table_info({table})"))

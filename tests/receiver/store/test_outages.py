@@ -16,9 +16,9 @@ from contract import Heartbeat
 from postgres import Postgres
 from proxy import Link, Once, Proxy, hang_up
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
-from receiver.store.merging import Incoming
-from receiver.store.server_list import EVERYTHING
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import ALL_SERVERS
+from receiver.store import SqlStore
 from servers import wait_until
 from watched import hear
 
@@ -43,7 +43,7 @@ def store(postgres: Postgres, postgresql_url: str, proxy: Proxy) -> Iterator[Sql
     """It has heard of a server, and has a connection through the proxy."""
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
     store = SqlStore(make_url(url))
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     yield store
     store.close()
 
@@ -69,7 +69,7 @@ def beats(*ids: str) -> list[Incoming]:
 
 
 def counts(store: SqlStore) -> dict[str, int]:
-    kept = store.page(EVERYTHING, after=None, limit=1000)
+    kept = store.servers.page(ALL_SERVERS, after=None, limit=1000)
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
@@ -98,7 +98,7 @@ def test_commit_whose_answer_is_lost_is_not_done_again(
     assert cut.happened
     assert (2, 1) == (a.record.heartbeat_count, b.record.heartbeat_count)
     assert {"a": 2, "b": 1} == counts(truth)
-    store.apply(beats("a", "b"))
+    store.servers.apply(beats("a", "b"))
     assert {"a": 3, "b": 2} == counts(truth)
 
 
@@ -109,7 +109,7 @@ def test_delete_whose_commit_is_cut_tells_what_it_did(
     cut = Once(COMMIT)
     setattr(proxy, way, cut)
 
-    assert store.delete("a", MOMENT)
+    assert store.servers.delete("a", MOMENT)
     assert cut.happened
     assert {} == counts(truth)
 
@@ -137,7 +137,7 @@ def test_commit_that_arrives_after_its_connection_is_cut_counts_once(
 
 
 def somebody_waits(store: SqlStore) -> bool:
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         waiting = connection.exec_driver_sql(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -154,7 +154,7 @@ def test_connection_may_be_cut_at_any_moment(
         cut = Once(pieces=n)
         setattr(proxy, way, cut)
 
-        store.apply([*beats("a", f"new-{n}"), *beats("a")])
+        store.servers.apply([*beats("a", f"new-{n}"), *beats("a")])
 
         assert {"a": 1 + 2 * n} | {f"new-{m}": 1 for m in range(1, n + 1)} == counts(truth)
         if not cut.happened:
@@ -169,11 +169,11 @@ def test_connection_that_went_stale_is_not_noticed(
 ) -> None:
     assert {"a": 1} == counts(store)
     proxy.cut_all()
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     proxy.cut_all()
     assert {"a": 2} == counts(store)
     proxy.cut_all()
-    assert store.delete("a", MOMENT)
+    assert store.servers.delete("a", MOMENT)
 
     assert {} == counts(truth)
 
@@ -199,7 +199,7 @@ def test_commit_of_which_nothing_can_be_learnt_is_told_as_such(
     begun = time.monotonic()
 
     with pytest.raises(OutcomeUnknown):
-        store.apply(beats("a"))
+        store.servers.apply(beats("a"))
 
     assert time.monotonic() - begun < 4
     proxy.listen()
@@ -222,12 +222,12 @@ def test_commit_that_hangs_is_told_as_such(store: SqlStore, truth: SqlStore, pro
     begun = time.monotonic()
 
     with pytest.raises(OutcomeUnknown):
-        store.apply(beats("a"))
+        store.servers.apply(beats("a"))
 
     assert time.monotonic() - begun < 4.5
     enough.set()
     wait_until(lambda: counts(truth) == {"a": 2})
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
     assert {"a": 3} == counts(truth)
 
 
@@ -239,7 +239,7 @@ def test_database_that_is_away_is_told_at_once(
     begun = time.monotonic()
 
     with pytest.raises(StoreUnavailable) as raised:
-        store.apply(beats("a"))
+        store.servers.apply(beats("a"))
 
     assert time.monotonic() - begun < 0.8
     assert StoreUnavailable is raised.type
@@ -251,12 +251,12 @@ def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Pro
     proxy.cut_all()
     for _ in range(20):  # more than it keeps connections
         with pytest.raises(StoreUnavailable):
-            store.apply(beats("a"))
+            store.servers.apply(beats("a"))
         with pytest.raises(StoreUnavailable):
-            store.get("a")
+            store.servers.get("a")
     proxy.listen()
 
-    store.apply(beats("a"))
+    store.servers.apply(beats("a"))
 
     assert {"a": 2} == counts(store)
 
@@ -267,10 +267,10 @@ def test_nothing_is_read_from_a_database_that_is_away(store: SqlStore, proxy: Pr
     proxy.cut_all()
 
     for ask in (
-        lambda: store.get("a"),
-        lambda: store.page(EVERYTHING, after=None, limit=1),
-        lambda: store.count(EVERYTHING),
-        lambda: store.delete("a", MOMENT),
+        lambda: store.servers.get("a"),
+        lambda: store.servers.page(ALL_SERVERS, after=None, limit=1),
+        lambda: store.servers.count(ALL_SERVERS),
+        lambda: store.servers.delete("a", MOMENT),
     ):
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable):
@@ -288,7 +288,7 @@ def test_database_that_says_nothing_is_not_waited_for(
     begun = time.monotonic()
 
     with pytest.raises(StoreUnavailable):
-        store.apply(beats("a"))
+        store.servers.apply(beats("a"))
 
     assert time.monotonic() - begun < 4.5
     enough.set()
@@ -310,10 +310,10 @@ def test_store_is_not_opened_while_the_database_is_away(
 def test_connections_that_the_server_ended_are_not_noticed(
     direct: SqlStore, postgres: Postgres, postgresql_url: str
 ) -> None:
-    direct.apply(beats("a"))
+    direct.servers.apply(beats("a"))
     assert {"a": 1} == counts(direct)
     terminate(postgresql_url)
-    direct.apply(beats("a"))
+    direct.servers.apply(beats("a"))
     terminate(postgresql_url)
     assert {"a": 2} == counts(direct)
 
@@ -324,17 +324,17 @@ def terminate(url: str) -> None:
 
 
 def test_store_outlives_the_server(direct: SqlStore, postgres: Postgres) -> None:
-    direct.apply(beats("a"))
+    direct.servers.apply(beats("a"))
     postgres.stop()
     try:
         with pytest.raises(StoreUnavailable):
-            direct.apply(beats("a"))
+            direct.servers.apply(beats("a"))
         with pytest.raises(StoreUnavailable):
-            direct.get("a")
+            direct.servers.get("a")
     finally:
         postgres.start()
 
-    direct.apply(beats("a"))
+    direct.servers.apply(beats("a"))
 
     assert {"a": 2} == counts(direct)
 
@@ -359,7 +359,7 @@ class Witnesses:
     def phone_home(self, store: SqlStore) -> None:
         while not self.enough.is_set():
             try:
-                store.apply(beats("a"))
+                store.servers.apply(beats("a"))
             except OutcomeUnknown:
                 self.told["unknown"] += 1
             except StoreUnavailable:

@@ -11,11 +11,11 @@ from contract import Event, EventKind, Heartbeat, Registration
 from keyring import made
 from receiver.domain.errors import Refusal, StoreUnavailable
 from receiver.domain.keys import Key
-from receiver.domain.rate_limits import Limits
-from receiver.store.events import Choice
-from receiver.store.merging import Applied, Incoming
-from receiver.store.ownership import Refused
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Applied, Incoming
+from receiver.domain.queries import EventFilter
+from receiver.domain.rate_limits import RateLimits
+from receiver.store import SqlStore
+from receiver.store.ownership import RefusedWrites
 from servers import Clock
 from watched import Watched
 
@@ -40,14 +40,14 @@ def admin(store: SqlStore) -> Key:
 
 def issued(store: SqlStore, scope: str, *, servers: str = "*", name: str | None = None) -> Key:
     key, _ = made(scope, servers=servers, name=name)
-    store.add_key(key)
+    store.keys.add(key)
     return key
 
 
 def beat(store: SqlStore, key: Key | None, *ids: str, **said: Any) -> list[str]:
     """What became of a heartbeat of each: `ok`, or the code of the refusal."""
     incoming = [Incoming(Heartbeat(server_id=each, **said), NOW, key) for each in ids]
-    return [code(each) for each in store.apply(incoming)]
+    return [code(each) for each in store.servers.apply(incoming)]
 
 
 def code(outcome: Applied | Refusal) -> str:
@@ -57,7 +57,7 @@ def code(outcome: Applied | Refusal) -> str:
 def refusals(store: SqlStore) -> list[tuple[str | None, str]]:
     """Whom the timeline tells of: which server, by the key of what name."""
     kinds = frozenset({EventKind.REFUSED_WRITE})
-    found = store.events_after(0, Choice(kinds=kinds), limit=1000)
+    found = store.events.after(0, EventFilter(kinds=kinds), limit=1000)
     return [(each.event.server_id, each.event.details["name"]) for each in found]
 
 
@@ -68,15 +68,17 @@ def test_server_belongs_to_the_key_that_first_brought_it(
     assert ["server_of_another_key"] == beat(store, every, "acme_1", hostname="evil")
     assert ["ok"] == beat(store, acme, "acme_1")
 
-    record = store.get("acme_1")
+    record = store.servers.get("acme_1")
     assert record is not None
     assert (None, 2) == (record.hostname, record.heartbeat_count)
-    assert acme.id == store.owner("acme_1")
+    assert acme.id == store.servers.owner("acme_1")
 
 
 def test_registration_brings_a_server_too(store: SqlStore, acme: Key, every: Key) -> None:
     registration = Registration(server_id="acme_1")
-    outcomes = [store.apply([Incoming(registration, NOW, key)])[0] for key in (acme, every, acme)]
+    outcomes = [
+        store.servers.apply([Incoming(registration, NOW, key)])[0] for key in (acme, every, acme)
+    ]
 
     assert ["ok", "server_of_another_key", "ok"] == [code(each) for each in outcomes]
 
@@ -86,7 +88,9 @@ def test_of_two_keys_in_one_batch_the_first_brings_it(
 ) -> None:
     beats = [Incoming(Heartbeat(server_id="acme_1"), NOW, key) for key in (acme, every, acme)]
 
-    assert ["ok", "server_of_another_key", "ok"] == [code(each) for each in store.apply(beats)]
+    assert ["ok", "server_of_another_key", "ok"] == [
+        code(each) for each in store.servers.apply(beats)
+    ]
     assert [("acme_1", "every")] == refusals(store)
 
 
@@ -100,7 +104,7 @@ def test_two_receivers_agree_whose_it_is(
 
 def test_pattern_is_a_bound(store: SqlStore, acme: Key) -> None:
     assert ["ok", "server_not_covered"] == beat(store, acme, "acme_1", "blue_1")
-    assert store.get("blue_1") is None
+    assert store.servers.get("blue_1") is None
     # It may have been anybody's mistake, and there is nothing that it could have harmed.
     assert [] == refusals(store)
 
@@ -110,8 +114,8 @@ def test_refused_write_is_told_with_the_key(store: SqlStore, acme: Key, every: K
 
     assert ["server_not_covered"] == beat(store, acme, "blue_1")
 
-    (recorded,) = store.events_after(
-        0, Choice(kinds=frozenset({EventKind.REFUSED_WRITE})), limit=10
+    (recorded,) = store.events.after(
+        0, EventFilter(kinds=frozenset({EventKind.REFUSED_WRITE})), limit=10
     )
     assert (
         Event(
@@ -131,14 +135,14 @@ def test_refused_writes_are_told_once_an_hour(store: SqlStore, acme: Key, every:
 
     for minutes in (0, 1, 59, 60, 61):
         at = NOW + timedelta(minutes=minutes)
-        store.apply([Incoming(evil, at, every), Incoming(evil, at, every)])
+        store.servers.apply([Incoming(evil, at, every), Incoming(evil, at, every)])
     beat(store, every, "acme_2")
 
     assert [("acme_1", "every"), ("acme_1", "every"), ("acme_2", "every")] == refusals(store)
 
 
 def test_memory_of_what_was_told_is_bounded_and_forgets_the_oldest() -> None:
-    refused = Refused(most=2)
+    refused = RefusedWrites(size=2)
     for n in range(3):
         event = Event(kind=EventKind.REFUSED_WRITE, at=NOW, server_id="a", details={"key": f"k{n}"})
         refused.note([event])
@@ -158,13 +162,13 @@ def test_server_from_before_there_were_keys_belongs_to_the_first_that_writes_it(
     store: SqlStore, acme: Key, every: Key
 ) -> None:
     beat(store, None, "acme_1")
-    assert store.owner("acme_1") is None
+    assert store.servers.owner("acme_1") is None
 
     assert ["ok", "server_of_another_key"] == [
         *beat(store, every, "acme_1"),
         *beat(store, acme, "acme_1"),
     ]
-    assert every.id == store.owner("acme_1")
+    assert every.id == store.servers.owner("acme_1")
 
 
 def test_administrator_writes_what_is_anybodys(store: SqlStore, acme: Key, admin: Key) -> None:
@@ -172,7 +176,7 @@ def test_administrator_writes_what_is_anybodys(store: SqlStore, acme: Key, admin
     beat(store, None, "before")
 
     assert ["ok"] * 3 == beat(store, admin, "acme_1", "before", "new")
-    owners = [store.owner(each) for each in ("acme_1", "before", "new")]
+    owners = [store.servers.owner(each) for each in ("acme_1", "before", "new")]
     assert [acme.id, None, admin.id] == owners
 
 
@@ -180,19 +184,19 @@ def test_server_can_be_handed_over(store: SqlStore, other: SqlStore, acme: Key, 
     beat(store, acme, "acme_1", "acme_2")
     assert ["server_of_another_key"] == beat(other, every, "acme_1")
 
-    assert ["acme_1"] == store.hand_over(["acme_1", "unknown", "no\x00name"], every.id)
+    assert ["acme_1"] == store.servers.hand_over(["acme_1", "unknown", "no\x00name"], every.id)
 
     for each in (store, other):
         assert ["ok"] == beat(each, every, "acme_1")
         assert ["server_of_another_key"] == beat(each, acme, "acme_1")
-    assert [["acme_2"], ["acme_1"]] == [store.owned(key.id) for key in (acme, every)]
+    assert [["acme_2"], ["acme_1"]] == [store.servers.owned(key.id) for key in (acme, every)]
 
 
 def test_server_that_is_given_up_belongs_to_whoever_writes_it_next(
     store: SqlStore, acme: Key, every: Key
 ) -> None:
     beat(store, acme, "acme_1")
-    store.hand_over(["acme_1"], None)
+    store.servers.hand_over(["acme_1"], None)
 
     assert ["ok", "server_of_another_key"] == [
         *beat(store, every, "acme_1"),
@@ -201,7 +205,7 @@ def test_server_that_is_given_up_belongs_to_whoever_writes_it_next(
 
 
 def test_nobody_owns_what_is_not_there(store: SqlStore) -> None:
-    assert [None, None] == [store.owner("unknown"), store.owner("no\x00name")]
+    assert [None, None] == [store.servers.owner("unknown"), store.servers.owner("no\x00name")]
 
 
 def test_key_may_bring_so_many_servers(database_url: str) -> None:
@@ -213,9 +217,9 @@ def test_key_may_bring_so_many_servers(database_url: str) -> None:
     assert ["ok", "too_many_servers", "ok"] == beat(store, one, "c", "d", "a")
     assert ["ok"] == beat(store, other, "e")
     assert ["ok"] * 4 == beat(store, admin, "w", "x", "y", "z")
-    store.delete("a", NOW)
+    store.servers.delete("a", NOW)
     assert ["ok", "too_many_servers"] == beat(store, one, "f", "g")
-    (refusal,) = store.apply([Incoming(Heartbeat(server_id="g"), NOW, one)])
+    (refusal,) = store.servers.apply([Incoming(Heartbeat(server_id="g"), NOW, one)])
     assert (
         "3 servers belong to this key, which are as many as may. An administrator can delete "
         "some, make another key, or raise FLEET_SERVERS_PER_KEY."
@@ -231,14 +235,16 @@ def test_rebuilt_servers_take_no_room_but_are_bounded_too(database_url: str) -> 
     for n in range(21):
         said: Any = {"database": "acme", "database_uuid": "u"}
         rebuilt = Heartbeat(server_id=f"build-{n:02}", **said)
-        assert ["ok"] == [code(each) for each in store.apply([Incoming(rebuilt, fleet.now, key)])]
+        assert ["ok"] == [
+            code(each) for each in store.servers.apply([Incoming(rebuilt, fleet.now, key)])
+        ]
         fleet.sweep()
         fleet.clock.advance(300)
         fleet.sweep()
 
     assert ["build-20"] == fleet.ids()
-    fleet.store.apply([Incoming(Heartbeat(server_id="build-20"), fleet.now, key)])
-    (refusal,) = store.apply([Incoming(Heartbeat(server_id="build-21"), fleet.now, key)])
+    fleet.store.servers.apply([Incoming(Heartbeat(server_id="build-20"), fleet.now, key)])
+    (refusal,) = store.servers.apply([Incoming(Heartbeat(server_id="build-21"), fleet.now, key)])
     assert isinstance(refusal, Refusal)
     assert "too_many_servers" == refusal.code
     assert str(refusal).startswith("20 servers of this key were superseded")
@@ -246,12 +252,12 @@ def test_rebuilt_servers_take_no_room_but_are_bounded_too(database_url: str) -> 
 
 
 def told(store: SqlStore) -> list[str]:
-    return [each.event.kind.value for each in store.events_after(0, limit=1000)]
+    return [each.event.kind.value for each in store.events.after(0, limit=1000)]
 
 
 def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """So that a key that leaked cannot fill the timeline; what is so is known all the same."""
-    limits = Limits(messages=100, changes=3, failures=3)
+    limits = RateLimits(messages=100, changes=3, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key, admin = issued(store, "agent"), issued(store, "admin")
 
@@ -260,7 +266,7 @@ def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptu
 
     assert [["ok"]] * 7 == [*outcomes, by_admin]
     assert ["registered", "moved", "moved", "moved"] == told(store)
-    record = store.get("a")
+    record = store.servers.get("a")
     assert record is not None
     assert "host-9" == record.hostname
     assert 1 == caplog.text.count(f"The key {key.id} causes more events than may be told")
@@ -268,7 +274,7 @@ def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptu
 
 
 def test_long_event_counts_for_more(database_url: str) -> None:
-    limits = Limits(messages=100, changes=10, failures=3)
+    limits = RateLimits(messages=100, changes=10, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key = issued(store, "agent")
     tools = tuple(f"tool_{n:04}" for n in range(1000))  # some 12 KiB
@@ -277,23 +283,25 @@ def test_long_event_counts_for_more(database_url: str) -> None:
     beat(store, key, "a", capabilities=tools)
 
     assert ["registered"] == told(store)
-    assert tools == getattr(store.get("a"), "capabilities", None)
+    assert tools == getattr(store.servers.get("a"), "capabilities", None)
     store.close()
 
 
 def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> None:
     """One noisy server must not hide how available the others of its key were."""
-    limits = Limits(messages=100, changes=2, failures=3)
+    limits = RateLimits(messages=100, changes=2, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
     fleet = Watched(store)
     key = issued(store, "agent")
-    store.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
+    store.servers.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
     for n in range(3):
-        store.apply([Incoming(Heartbeat(server_id="noisy", version=str(n)), fleet.now, key)])
+        store.servers.apply(
+            [Incoming(Heartbeat(server_id="noisy", version=str(n)), fleet.now, key)]
+        )
     fleet.clock.advance(300)
     fleet.sweep()
-    store.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
-    store.apply([Incoming(Heartbeat(server_id="new"), fleet.now, key)])
+    store.servers.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
+    store.servers.apply([Incoming(Heartbeat(server_id="new"), fleet.now, key)])
 
     assert "up" == fleet.state("quiet")
     lived = [kind for kind, of in fleet.told(but=()) if of in {"quiet", "new"}]
@@ -302,19 +310,20 @@ def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> No
 
 
 def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
-    limits = Limits(messages=100, changes=3, failures=3)
+    limits = RateLimits(messages=100, changes=3, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key = issued(store, "agent")
-    commit = store._commit  # noqa: SLF001 - to take the database away
+    transactions = store.transactions
+    commit = transactions._commit  # noqa: SLF001 - to take the database away
 
     def away(number: int) -> None:
         raise StoreUnavailable("the database does not answer: test")
 
-    store._commit = away  # type: ignore[method-assign] # noqa: SLF001 - as above
+    transactions._commit = away  # type: ignore[method-assign] # noqa: SLF001 - as above
     for _ in range(5):
         with pytest.raises(StoreUnavailable):
             beat(store, key, "a")
-    store._commit = commit  # type: ignore[method-assign] # noqa: SLF001 - as above
+    transactions._commit = commit  # type: ignore[method-assign] # noqa: SLF001 - as above
 
     assert 3 == limits.changes_left(key.id)
     store.close()
@@ -322,7 +331,7 @@ def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
 
 def test_refused_writes_are_told_whatever_a_key_has_caused(database_url: str) -> None:
     """Or whoever is about to forge would first make noise."""
-    limits = Limits(messages=100, changes=2, failures=3)
+    limits = RateLimits(messages=100, changes=2, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
     owner, evil = issued(store, "admin"), issued(store, "agent", name="evil")
     beat(store, owner, "victim")
@@ -345,7 +354,7 @@ def test_server_of_another_key_takes_nobodys_place(fleet: Watched) -> None:
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
     forged = Heartbeat(server_id="evil_1", **said)
-    fleet.store.apply([Incoming(forged, fleet.now, evil)])
+    fleet.store.servers.apply([Incoming(forged, fleet.now, evil)])
 
     fleet.sweep()
 
@@ -358,7 +367,7 @@ def test_server_of_the_same_key_takes_its_place(fleet: Watched) -> None:
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
     rebuilt = Heartbeat(server_id="acme_2", **said)
-    fleet.store.apply([Incoming(rebuilt, fleet.now, acme)])
+    fleet.store.servers.apply([Incoming(rebuilt, fleet.now, acme)])
 
     fleet.sweep()
 
@@ -373,7 +382,7 @@ def test_forged_servers_do_not_hide_a_rebuild(fleet: Watched) -> None:
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
     rebuilt = Heartbeat(server_id="acme_2", **said)
-    fleet.store.apply([Incoming(rebuilt, fleet.now, acme)])
+    fleet.store.servers.apply([Incoming(rebuilt, fleet.now, acme)])
 
     fleet.sweep()
 
@@ -386,7 +395,7 @@ def test_server_from_before_there_were_keys_is_superseded(fleet: Watched) -> Non
     said: Any = {"database": "acme", "database_uuid": "u"}
     beat(fleet.store, None, "acme_1", **said)
     fleet.clock.advance(300)
-    fleet.store.apply([Incoming(Heartbeat(server_id="acme_2", **said), fleet.now, acme)])
+    fleet.store.servers.apply([Incoming(Heartbeat(server_id="acme_2", **said), fleet.now, acme)])
 
     fleet.sweep()
 
@@ -399,7 +408,7 @@ def test_sweep_keeps_the_owner(fleet: Watched) -> None:
     fleet.clock.advance(300)
     fleet.sweep()
 
-    assert acme.id == fleet.store.owner("acme_1")
+    assert acme.id == fleet.store.servers.owner("acme_1")
     late = evolve(acme, id="another")
     assert ["server_of_another_key"] == beat(fleet.store, late, "acme_1")
 
@@ -409,10 +418,10 @@ def test_deletion_of_a_successor_keeps_the_owner(fleet: Watched) -> None:
     said: Any = {"database": "acme", "database_uuid": "u"}
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
-    fleet.store.apply([Incoming(Heartbeat(server_id="acme_2", **said), fleet.now, acme)])
+    fleet.store.servers.apply([Incoming(Heartbeat(server_id="acme_2", **said), fleet.now, acme)])
     fleet.sweep()
-    fleet.store.delete("acme_2", fleet.now)
+    fleet.store.servers.delete("acme_2", fleet.now)
 
-    assert acme.id == fleet.store.owner("acme_1")
+    assert acme.id == fleet.store.servers.owner("acme_1")
     another = evolve(acme, id="another")
     assert ["server_of_another_key"] == beat(fleet.store, another, "acme_1")

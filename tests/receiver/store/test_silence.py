@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from contract import EventKind, ServerRecord, State, liveness
-from receiver.store.silence import Rules, state_at
-from receiver.store.sql_store import IS_DUE, SqlStore
-from receiver.store.tables import due_after, microseconds
+from receiver.domain.instants import microseconds
+from receiver.domain.liveness import due_after, state_at
+from receiver.store import Rules, SqlStore
+from receiver.store.silence import IS_DUE
 from watched import Watched
 
 PATIENCE_SECONDS = 20
@@ -72,7 +73,7 @@ def test_the_moment_of_an_event_is_when_it_was_noticed(fleet: Watched) -> None:
     fleet.clock.advance(130)
     fleet.sweep()
 
-    (late,) = fleet.store.events_after(1, limit=9)
+    (late,) = fleet.store.events.after(1, limit=9)
 
     assert (fleet.now, fleet.now) == (late.event.at, fleet.record("a").state_since)
 
@@ -102,7 +103,7 @@ def test_a_long_silence_that_nobody_noticed_is_late_first_and_down_next(fleet: W
 
     states = []
     for _ in range(3):
-        fleet.store.sweep(fleet.look())
+        fleet.store.servers.sweep(fleet.look())
         states.append(fleet.state("a"))
 
     assert ["late", "down", "down"] == states
@@ -162,7 +163,7 @@ def test_many_are_noticed_in_pieces_each_once(fleet: Watched) -> None:
     fleet.beat(*ids)
     fleet.go_on(30, *ids)
     fleet.clock.advance(121)
-    pieces = [fleet.store.sweep(fleet.look()) for _ in range(3)]
+    pieces = [fleet.store.servers.sweep(fleet.look()) for _ in range(3)]
     fleet.sweep()
 
     assert [True, True, False] == pieces
@@ -331,7 +332,7 @@ def test_a_look_at_nobody_costs_the_same_however_many_there_are(
 def quickest(fleet: Watched) -> float:
     def once() -> float:
         begun = time.perf_counter()
-        assert not fleet.store.sweep(fleet.look())
+        assert not fleet.store.servers.sweep(fleet.look())
         return time.perf_counter() - begun
 
     return min(once() for _ in range(30))
@@ -481,7 +482,7 @@ def test_silence_of_the_fleet_is_told_when_who_noticed_it_does_not_come_to_the_e
     fleet.go_on(30, *ids)
     fleet.clock.advance(121)
     beside.clock.now = fleet.now
-    fleet.store.sweep(fleet.look())
+    fleet.store.servers.sweep(fleet.look())
     before = fleet.details(EventKind.FLEET_SILENT)
     beside.sweep()
 
@@ -544,7 +545,7 @@ def test_server_that_takes_the_place_of_a_silent_one_supersedes_it(fleet: Watche
     assert ["new"] == fleet.ids()
     assert ["old"] == fleet.ids(state="superseded")
     assert [] == fleet.ids(state="down") + fleet.ids(state="late")
-    assert {("new", "production"): 1} == dict(fleet.store.tally())
+    assert {("new", "production"): 1} == dict(fleet.store.servers.tally())
 
 
 def test_silence_of_a_server_that_has_a_successor_is_no_alarm(fleet: Watched) -> None:
@@ -829,7 +830,7 @@ def test_server_whose_successor_is_deleted_is_back(
     fleet.go_on(60, "old")
     fleet.beat(new, **DATABASE)
     fleet.go_on(150, new)
-    fleet.store.delete(new, fleet.now)
+    fleet.store.servers.delete(new, fleet.now)
     states = [fleet.state("old")]
     due = due_at(engine, "old")
     fleet.sweep()
@@ -838,7 +839,7 @@ def test_server_whose_successor_is_deleted_is_back(
     assert (["late"], microseconds(fleet.now - timedelta(seconds=300))) == (states, due)
     assert [("rebuilt", "old"), ("deleted", new), ("late", "old"), ("down", "old")] == fleet.told()
     assert (["old"], []) == (fleet.ids(state="down"), fleet.ids(state="superseded"))
-    assert {("down", "production"): 1} == dict(fleet.store.tally())
+    assert {("down", "production"): 1} == dict(fleet.store.servers.tally())
 
 
 def test_server_that_had_been_down_before_it_was_superseded_is_down_again(fleet: Watched) -> None:
@@ -846,7 +847,7 @@ def test_server_that_had_been_down_before_it_was_superseded_is_down_again(fleet:
     fleet.go_on(300)
     fleet.beat("new", **DATABASE)
     fleet.go_on(60, "new")
-    fleet.store.delete("new", fleet.now)
+    fleet.store.servers.delete("new", fleet.now)
     fleet.go_on(300)
 
     assert [("rebuilt", "old"), ("deleted", "new"), ("down", "old")] == fleet.told()[2:]
@@ -860,7 +861,7 @@ def test_server_whose_successor_is_deleted_goes_on_as_the_next(
         fleet.go_on(150, each)
         fleet.go_on(150)
     fleet.go_on(300, "third")
-    fleet.store.delete("second", fleet.now)
+    fleet.store.servers.delete("second", fleet.now)
     told = fleet.told()
     fleet.go_on(300, "third")
 
@@ -879,7 +880,7 @@ def test_server_that_is_back_is_heard_by_every_store(store: SqlStore, other: Sql
     fleet.go_on(30, "new")
     beside.clock.now = fleet.now
     beside.beat("new")
-    beside.store.delete("new", beside.now)
+    beside.store.servers.delete("new", beside.now)
     for each in (fleet, beside):
         each.beat("old")
         each.sweep()
@@ -901,7 +902,7 @@ def test_nobody_is_superseded_by_one_that_is_deleted_at_the_same_time(
     fleet.go_on(130)
     for n, (_, new) in enumerate(pairs):
         fleet.beat(new, **{**DATABASE, "database_uuid": f"u-{n}"})
-    at_once(fleet.sweep, lambda: [beside.store.delete(new, fleet.now) for _, new in pairs])
+    at_once(fleet.sweep, lambda: [beside.store.servers.delete(new, fleet.now) for _, new in pairs])
     fleet.sweep()
 
     assert [old for old, _ in pairs] == fleet.ids()
@@ -1008,7 +1009,7 @@ def test_twin_that_is_deleted_is_none(fleet: Watched) -> None:
     fleet.beat("d", database_uuid="u-2")
     fleet.go_on(300, "a", "b", "c", "d")
     twins = [fleet.record(each).twin_of for each in "abcd"]
-    fleet.store.delete("a", fleet.now)
+    fleet.store.servers.delete("a", fleet.now)
 
     assert ["b", "a", "a", None] == twins
     assert [None, None, None] == [fleet.record(each).twin_of for each in "bcd"]
@@ -1112,13 +1113,13 @@ def test_whatever_happens_what_is_noticed_is_so(
 ) -> None:
     fleet = Watched(store)
     for name in NAMES:
-        store.delete(name, fleet.now)
+        store.servers.delete(name, fleet.now)
     for seconds, heard, said, only_register, deleted in steps:
         if deleted is not None:
-            store.delete(deleted, fleet.now)
+            store.servers.delete(deleted, fleet.now)
             left = known(store).values()
             assert deleted not in [*(e.superseded_by for e in left), *(e.twin_of for e in left)]
-        seen = store.last_event()
+        seen = store.events.last()
         fleet.clock.advance(seconds)
         if only_register:
             fleet.register(*heard, **said)
@@ -1130,8 +1131,8 @@ def test_whatever_happens_what_is_noticed_is_so(
         now = known(store)
         for record in now.values():
             hold_for(record, now, fleet.now)
-        news = store.events_after(seen, limit=1000)
-        seen = store.last_event()
+        news = store.events.after(seen, limit=1000)
+        seen = store.events.last()
         for each in (e.event for e in news):
             if each.kind in (EventKind.LATE, EventKind.DOWN):
                 assert None is now[str(each.server_id)].superseded_by
@@ -1140,11 +1141,11 @@ def test_whatever_happens_what_is_noticed_is_so(
                 assert not liveness(successor, fleet.now).stale
                 assert age(old) < age(successor) or together(old, successor) <= 2 * LONGEST
         fleet.sweep()
-        assert (now, seen) == (known(store), store.last_event())
+        assert (now, seen) == (known(store), store.events.last())
 
 
 def known(store: SqlStore) -> dict[str, ServerRecord]:
-    found = (store.get(name) for name in NAMES)
+    found = (store.servers.get(name) for name in NAMES)
     return {record.server_id: record for record in found if record is not None}
 
 

@@ -19,11 +19,11 @@ from sqlalchemy.exc import IntegrityError
 
 import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
-from receiver.store.merging import Incoming
-from receiver.store.server_list import EVERYTHING, Filter
-from receiver.store.silence import Look
-from receiver.store.sql_store import SqlStore
-from receiver.store.tables import facet_value, facets, metadata, microseconds, servers
+from receiver.domain.instants import microseconds
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import ALL_SERVERS, Filter, index_text
+from receiver.store import Look, SqlStore
+from receiver.store.tables import facets, metadata, servers
 from strategies import heartbeats, moments, registrations
 from watched import Watched, hear
 
@@ -47,12 +47,12 @@ def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
 
 
 def counts(store: SqlStore) -> dict[str, int]:
-    kept = store.page(EVERYTHING, after=None, limit=1000)
+    kept = store.servers.page(ALL_SERVERS, after=None, limit=1000)
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
 def found_by(store: SqlStore, matching: Filter) -> list[str]:
-    return [record.server_id for record in store.page(matching, after=None, limit=1000)]
+    return [record.server_id for record in store.servers.page(matching, after=None, limit=1000)]
 
 
 # Tables
@@ -117,7 +117,7 @@ def test_migration_lets_the_servers_that_are_there_be_found(
 
 def facets_of(store: SqlStore) -> list[tuple[str, ...]]:
     """By what servers are found, but the columns that are told."""
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         rows = [*map(tuple, connection.execute(select(facets)))]
     return sorted(row for row in rows if row[0] in ("database_uuid", "standing", "state"))
 
@@ -143,22 +143,22 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
         )
 
     store = SqlStore(make_url(database_url))
-    kept = {each: store.get(each) for each in ("up", "new", "long")}
-    with store.connection() as connection:
+    kept = {each: store.servers.get(each) for each in ("up", "new", "long")}
+    with store.transactions.read() as connection:
         query = select(servers.c.server_id, servers.c.due_at)
         due = dict(map(tuple, connection.execute(query)))
     turned = facets_of(store)
     found = [
         found_by(store, Filter(state="up")),
         found_by(store, Filter(state="new")),
-        found_by(store, EVERYTHING),
+        found_by(store, ALL_SERVERS),
     ]
-    tally, last = dict(store.tally()), store.last_event()
+    tally, last = dict(store.servers.tally()), store.events.last()
     look = Look(now=MOMENT + timedelta(days=1), heard_since=MOMENT + timedelta(days=1))
-    store.sweep(look)
-    swept = {each: store.get(each) for each in kept}
-    store.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
-    store.delete("long", MOMENT)
+    store.servers.sweep(look)
+    swept = {each: store.servers.get(each) for each in kept}
+    store.servers.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
+    store.servers.delete("long", MOMENT)
     left = facets_of(store)
     store.close()
 
@@ -177,7 +177,7 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
     assert kept == swept
     assert {"up": seen, "new": seen + 1, "long": seen} == due
     assert [["long", "up"], ["new"], ["long", "new", "up"]] == found
-    digest = facet_value(long)
+    digest = index_text(long)
     assert {("up", "dev"): 1, ("new", ""): 1, ("up", digest): 1} == tally
     assert 0 == last
     assert [
@@ -202,7 +202,7 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
 def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
 
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
         synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
     store.close()
@@ -213,7 +213,7 @@ def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:
 def test_a_commit_reaches_the_disk_of_postgresql(postgresql_url: str) -> None:
     store = SqlStore(make_url(postgresql_url))
 
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         synchronous = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
     store.close()
 
@@ -239,11 +239,11 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
 
 def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
     first = SqlStore(make_url(database_url))
-    first.apply(beats("a"))
+    first.servers.apply(beats("a"))
     first.close()
 
     second = SqlStore(make_url(database_url))
-    kept = second.get("a")
+    kept = second.servers.get("a")
     second.close()
 
     assert (
@@ -276,8 +276,8 @@ def test_store_keeps_exactly_what_merging_makes(
         for each in incoming:
             expected = merged(expected, each)
         last = hear(store, incoming)[-1].record
-    kept = store.get(last.server_id)
-    store.delete(last.server_id, MOMENT)
+    kept = store.servers.get(last.server_id)
+    store.servers.delete(last.server_id, MOMENT)
 
     assert expected == last == kept
 
@@ -298,7 +298,7 @@ def test_text_of_any_length_is_kept_and_found(store: SqlStore, name: str, length
 
     (applied,) = hear(store, [Incoming(structure(told, Heartbeat), MOMENT)])
 
-    assert applied.record == store.get(server_id)
+    assert applied.record == store.servers.get(server_id)
     assert [server_id] == found_by(store, Filter(**{name: long}))
     assert [] == found_by(store, Filter(**{name: other}))
 
@@ -307,8 +307,8 @@ def test_text_that_looks_like_the_digest_of_another_is_not_taken_for_it(store: S
     long = long_text(1_000)
     digest = f"sha256:{sha256(long.encode()).hexdigest()}"
 
-    store.apply([Incoming(Heartbeat(server_id="long", database=long), MOMENT)])
-    store.apply([Incoming(Heartbeat(server_id="digest", database=digest), MOMENT)])
+    store.servers.apply([Incoming(Heartbeat(server_id="long", database=long), MOMENT)])
+    store.servers.apply([Incoming(Heartbeat(server_id="digest", database=digest), MOMENT)])
 
     assert ["long"] == found_by(store, Filter(database=long))
     assert ["digest"] == found_by(store, Filter(database=digest))
@@ -331,7 +331,7 @@ def test_empty_stage_means_whoever_has_none_in_any_state(fleet: Watched) -> None
     assert ["old"] == fleet.ids(stage="", state="superseded")
     assert ["old dev"] == fleet.ids(stage="dev", state="superseded")
     assert ["new"] == fleet.ids(stage="", database="acme")
-    assert 4 == fleet.store.count(Filter(stage=""))
+    assert 4 == fleet.store.servers.count(Filter(stage=""))
 
 
 def long_text(length: int) -> str:
@@ -343,8 +343,8 @@ def long_text(length: int) -> str:
 def test_a_batch_may_concern_a_thousand_servers(store: SqlStore) -> None:
     ids = [f"s{n:03}" for n in range(1000)]
 
-    store.apply(beats(*ids, *ids, hostname="host"))
-    store.apply(beats(*reversed(ids)))
+    store.servers.apply(beats(*ids, *ids, hostname="host"))
+    store.servers.apply(beats(*reversed(ids)))
 
     assert dict.fromkeys(ids, 3) == counts(store)
 
@@ -355,23 +355,23 @@ def test_a_batch_may_concern_a_thousand_servers(store: SqlStore) -> None:
 def test_two_stores_on_one_database_lose_and_double_nothing(
     store: SqlStore, other: SqlStore
 ) -> None:
-    store.apply(beats("a", hostname="first"))
-    other.apply(beats("a", "b", hostname="second"))
-    store.apply(beats("a", "b"))
-    store.delete("b", MOMENT)
-    other.apply(beats("b"))
-    store.apply(beats("b"))
+    store.servers.apply(beats("a", hostname="first"))
+    other.servers.apply(beats("a", "b", hostname="second"))
+    store.servers.apply(beats("a", "b"))
+    store.servers.delete("b", MOMENT)
+    other.servers.apply(beats("b"))
+    store.servers.apply(beats("b"))
 
-    a, b = store.page(EVERYTHING, after=None, limit=2)
+    a, b = store.servers.page(ALL_SERVERS, after=None, limit=2)
     assert ("second", 3) == (a.hostname, a.heartbeat_count)
     assert (None, 2) == (b.hostname, b.heartbeat_count)
 
 
 def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: SqlStore) -> None:
-    store.apply(beats("a", "b"))
-    other.apply(beats("a", hostname="second"))
+    store.servers.apply(beats("a", "b"))
+    other.servers.apply(beats("a", hostname="second"))
     for _ in range(2):
-        store.apply(beats("b"))
+        store.servers.apply(beats("b"))
 
     (applied,) = hear(store, beats("a"))
 
@@ -379,10 +379,10 @@ def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: S
 
 
 def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other: SqlStore) -> None:
-    store.apply(beats("a", "b", hostname="first"))
-    other.delete("a", MOMENT)
+    store.servers.apply(beats("a", "b", hostname="first"))
+    other.servers.delete("a", MOMENT)
     for _ in range(2):
-        store.apply(beats("b"))
+        store.servers.apply(beats("b"))
 
     (applied,) = hear(store, beats("a"))
 
@@ -396,12 +396,12 @@ def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other:
 def test_a_failed_batch_leaves_no_trace_in_what_a_store_remembers(
     store: SqlStore, other: SqlStore, engine: Engine
 ) -> None:
-    store.apply(beats("a", hostname="first"))
-    other.apply(beats("a", hostname="second"))
+    store.servers.apply(beats("a", hostname="first"))
+    other.servers.apply(beats("a", hostname="second"))
     with engine.begin() as connection:
         connection.exec_driver_sql(NO_MORE_SERVERS[engine.dialect.name])
     with pytest.raises(IntegrityError):
-        store.apply(beats("a", "b", hostname="never"))
+        store.servers.apply(beats("a", "b", hostname="never"))
 
     (applied,) = hear(store, beats("a"))
 
@@ -410,14 +410,14 @@ def test_a_failed_batch_leaves_no_trace_in_what_a_store_remembers(
 
 
 def test_what_a_store_does_not_remember_it_reads_again(database_url: str) -> None:
-    forgetful = SqlStore(make_url(database_url), remembered=1)
+    forgetful = SqlStore(make_url(database_url), cached_rows=1)
     ids = [f"s{n}" for n in range(5)]
-    forgetful.apply(beats(*ids, hostname="host"))
+    forgetful.servers.apply(beats(*ids, hostname="host"))
     for _ in range(2):
         for server_id in ids:
-            forgetful.apply(beats(server_id))
+            forgetful.servers.apply(beats(server_id))
 
-    kept = forgetful.page(EVERYTHING, after=None, limit=9)
+    kept = forgetful.servers.page(ALL_SERVERS, after=None, limit=9)
     forgetful.close()
     assert [(s, "host", 3) for s in ids] == [
         (r.server_id, r.hostname, r.heartbeat_count) for r in kept

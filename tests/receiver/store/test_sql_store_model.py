@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 from sqlalchemy import create_engine, make_url
 
 from contract import Heartbeat, Registration, ServerPayload, ServerRecord, State
-from receiver.store.merging import Incoming
-from receiver.store.server_list import EVERYTHING, Filter, Place
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import ALL_SERVERS, Filter, Place
+from receiver.store import SqlStore
 from strategies import heartbeats, moments, payloads, registrations, seconds, texts
 from watched import hear
 
@@ -173,12 +173,12 @@ class StoresBesideADict(RuleBasedStateMachine):
     def delete(self, server_id: str, n: int) -> None:
         was_there = self.fleet.servers.pop(server_id, None) is not None
 
-        assert was_there == self.store(n).delete(server_id, self.now)
+        assert was_there == self.store(n).servers.delete(server_id, self.now)
 
     @rule(n=which)
     def delete_all(self, n: int) -> None:
         for server_id in self.fleet.servers:
-            assert self.store(n).delete(server_id, self.now)
+            assert self.store(n).servers.delete(server_id, self.now)
         self.fleet.servers.clear()
 
         left = self.run("SELECT count(*) FROM servers", "SELECT count(*) FROM facets")
@@ -186,7 +186,7 @@ class StoresBesideADict(RuleBasedStateMachine):
 
     @rule(server_id=ids | texts(), n=which)
     def get(self, server_id: str, n: int) -> None:
-        record = self.store(n).get(server_id)
+        record = self.store(n).servers.get(server_id)
 
         assert self.fleet.servers.get(server_id) == (None if record is None else plain(record))
 
@@ -196,19 +196,19 @@ class StoresBesideADict(RuleBasedStateMachine):
         expected = self.fleet.those(wanted)
         matching = Filter(**wanted)
 
-        pages = [self.store(n).page(matching, after=None, limit=limit)]
+        pages = [self.store(n).servers.page(matching, after=None, limit=limit)]
         while len(pages[-1]) == limit:
             last = Place(pages[-1][-1].server_id)
-            pages.append(self.store(n).page(matching, after=last, limit=limit))
+            pages.append(self.store(n).servers.page(matching, after=last, limit=limit))
 
         assert expected == [server for page in pages for server in plains(page)]
-        assert len(expected) == self.store(n).count(matching)
+        assert len(expected) == self.store(n).servers.count(matching)
 
     @rule(after=ids | texts(), limit=st.integers(1, 3), n=which)
     def list_from_anywhere(self, after: str, limit: int, n: int) -> None:
         expected = [server for server in self.fleet.those({}) if server["server_id"] > after]
 
-        page = self.store(n).page(EVERYTHING, after=Place(after), limit=limit)
+        page = self.store(n).servers.page(ALL_SERVERS, after=Place(after), limit=limit)
 
         assert expected[:limit] == plains(page)
 
@@ -223,7 +223,9 @@ class StoresBesideADict(RuleBasedStateMachine):
     @invariant()
     def the_whole_fleet_is_there(self) -> None:
         self.looks += 1  # through this store and that
-        kept = plains(self.store(self.looks).page(EVERYTHING, after=None, limit=len(IDS) + 1))
+        kept = plains(
+            self.store(self.looks).servers.page(ALL_SERVERS, after=None, limit=len(IDS) + 1)
+        )
 
         expected = self.fleet.those({})
         assert expected == kept
@@ -264,7 +266,7 @@ class StoresBesideADict(RuleBasedStateMachine):
         return self.stores[n % len(self.stores)]
 
     def open(self, remembered: int) -> SqlStore:
-        return SqlStore(make_url(self.url), remembered=remembered)
+        return SqlStore(make_url(self.url), cached_rows=remembered)
 
     def run(self, *statements: str) -> list[Any]:
         """Past the stores; the first value that each statement finds, if it finds any."""

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import Engine, make_url, update
 
 from receiver.app import create_app
+from receiver.domain.instants import microseconds
 from receiver.service.availability import History
+from receiver.store import SqlStore, StateLog
 from receiver.store.events import CHAIN
-from receiver.store.sql_store import SqlStore
-from receiver.store.state_changes import PRECEDING, TURNS, Life
-from receiver.store.tables import microseconds, servers
+from receiver.store.state_changes import LAST_BEFORE, SINCE
+from receiver.store.tables import servers
 from servers import Clock, serve
 from watched import Watched
 
@@ -29,7 +30,9 @@ SECONDS = 0.3 if sys.gettrace() is None else 1.5
 def history(fleet: Watched, server_id: str, window: timedelta = DAY) -> History:
     """As it is read for that much time."""
     since = fleet.now - window
-    return History.of(fleet.store.lives([server_id], since)[server_id], since=since, now=fleet.now)
+    return History.of(
+        fleet.store.servers.state_logs([server_id], since)[server_id], since=since, now=fleet.now
+    )
 
 
 def minutes(fleet: Watched, server_id: str, window: timedelta = DAY) -> list[tuple[str, float]]:
@@ -70,7 +73,7 @@ def test_the_state_at_the_beginning_is_known_when_what_was_before_is_forgotten(
     fleet.beat("a", "b")
     fleet.go_on(3600, every=60)
     fleet.beat("a")
-    while fleet.store.trim(fleet.now):
+    while fleet.store.events.trim(fleet.now):
         pass
     fleet.clock.advance(1800)
 
@@ -136,7 +139,7 @@ def test_history_of_a_database_that_is_rebuilt_every_day_is_whole(fleet: Watched
     for days in (1, 7, 30):
         share = history(fleet, "last", days * DAY).availability(days * DAY)
         assert 1 - 150 / 86400 == pytest.approx(share, abs=1e-4)
-        lives = fleet.store.lives(["last"], fleet.now - days * DAY)["last"]
+        lives = fleet.store.servers.state_logs(["last"], fleet.now - days * DAY)["last"]
         assert days + 2 >= len(lives)
 
 
@@ -148,7 +151,7 @@ def test_lives_of_several_are_read_together(fleet: Watched) -> None:
         fleet.beat(f"{database}2", **{**DATABASE, "database": database, "database_uuid": database})
     fleet.sweep()
 
-    found = fleet.store.lives(["x2", "y2", "x1", "nobody"], fleet.now - DAY)
+    found = fleet.store.servers.state_logs(["x2", "y2", "x1", "nobody"], fleet.now - DAY)
 
     number = {server_id: len(lives) for server_id, lives in found.items()}
     assert {"x2": 2, "y2": 2, "x1": 1} == number
@@ -159,10 +162,10 @@ def test_a_server_that_was_deleted_meanwhile_has_the_history_of_its_record(
 ) -> None:
     fleet.beat("a")
     record = fleet.record("a")
-    fleet.store.delete("a", fleet.now)
+    fleet.store.servers.delete("a", fleet.now)
 
-    assert {} == fleet.store.lives(["a"], fleet.now - DAY)
-    assert microseconds(record.first_seen) == Life.of(record).first_seen
+    assert {} == fleet.store.servers.state_logs(["a"], fleet.now - DAY)
+    assert microseconds(record.first_seen) == StateLog.of(record).first_seen
 
 
 # What it costs
@@ -186,7 +189,7 @@ def flapping(sqlite_url: str, clock: Clock) -> Iterator[SqlStore]:
     fleet = Watched(store)
     fleet.beat(*FLAPPING)
     fleet.beat("often")
-    with store.connection() as connection:
+    with store.transactions.read() as connection:
         connection.execute(update(servers).values(first_seen=clock.now - 90 * DAY))
         connection.exec_driver_sql(FLAPS.format(end=microseconds(clock.now)))
         connection.commit()
@@ -200,7 +203,7 @@ def test_those_who_flap_cost_little(flapping: SqlStore, clock: Clock) -> None:
     for days, ids in asked.items():
         since = clock.now - days * DAY
         begun = time.process_time()
-        lives = flapping.lives(ids, since)
+        lives = flapping.servers.state_logs(ids, since)
         found = [History.of(lives[each], since=since, now=clock.now) for each in ids]
         shares = [each.availability(days * DAY) for each in found]
         seconds[days] = time.process_time() - begun
@@ -222,7 +225,7 @@ def test_pages_of_those_who_flap_come(
 def test_lives_are_read_from_an_index_alone(store: SqlStore, engine: Engine) -> None:
     Watched(store).beat(*FLAPPING)
     known = {"ids": FLAPPING, "first": 10}
-    plans = [plan(engine, query.params(**known)) for query in (TURNS, PRECEDING)]
+    plans = [plan(engine, query.params(**known)) for query in (SINCE, LAST_BEFORE)]
 
     for found in plans:
         assert "ix_events_of_life" in found

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -10,10 +10,11 @@ import pytest
 
 import messages
 from keyring import bearer, keep, made
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.domain.keys import Key
-from servers import ANY_PAUSE_SECONDS, Clock, serve
+from receiver.store.keys import ChangedKeys
+from servers import ANY_PAUSE_SECONDS, Clock, Observed, serve
 
 JSON = {"Content-Type": "application/json"}
 
@@ -28,7 +29,7 @@ def receiver(database_url: str, clock: Clock, admin: tuple[Key, str]) -> Iterato
     """One that has a key, which its client sends."""
     keep(database_url, admin[0])
     environ = {"FLEET_DATABASE_URL": database_url}
-    app = create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
+    app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
     with serve(app) as client:
         client.headers.update(bearer(admin[1]))
         yield client
@@ -281,13 +282,13 @@ def test_audit_tells_also_of_what_may_have_happened(
     sqlite_url: str, clock: Clock, admin: tuple[Key, str], audit: list[str]
 ) -> None:
     keep(sqlite_url, admin[0])
-    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
+    app = Observed(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock))
     with serve(app) as receiver:
 
-        async def delete(server_id: str) -> bool:
+        def delete(server_id: str, at: datetime) -> bool:
             raise OutcomeUnknown("the database does not end a change")
 
-        app.state.fleet.delete = delete
+        app.services.store.servers.delete = delete  # type: ignore[method-assign]  # as it may be
         answer = receiver.delete("/servers/acme_web-1", headers=bearer(admin[1]))
 
     assert (503, "outcome_unknown") == (answer.status_code, answer.json()["code"])
@@ -300,18 +301,24 @@ def test_key_that_is_made_is_shown_although_the_look_after_it_fails(
 ) -> None:
     """Or it would be there, and nobody could know it."""
     keep(sqlite_url, admin[0])
-    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock, look_seconds=3600)
+    app = Observed(
+        create_app(
+            environ={"FLEET_DATABASE_URL": sqlite_url},
+            clock=clock,
+            tuning=Tuning(look_seconds=3600),
+        )
+    )
     with serve(app) as receiver:
         receiver.headers.update(bearer(admin[1]))
-        store = app.state.door._store  # noqa: SLF001 - to take the database away
-        all_keys = store.all_keys
+        keys = app.services.store.keys
+        changed = keys.changed
 
-        def away() -> list[Key]:
+        def away(*, since: int) -> ChangedKeys:
             raise StoreUnavailable("the database does not answer: test")
 
-        store.all_keys = away
+        keys.changed = away  # type: ignore[method-assign]  # to take the database away
         new = receiver.post("/keys", json={"name": "a", "scope": "viewer"})
-        store.all_keys = all_keys
+        keys.changed = changed  # type: ignore[method-assign]  # as above
 
         assert 201 == new.status_code
         # It finds out when somebody asks for it.
@@ -323,7 +330,9 @@ def test_key_made_at_one_receiver_is_known_to_administrators_at_another(
 ) -> None:
     keep(database_url, admin[0])
     environ = {"FLEET_DATABASE_URL": database_url}
-    apps = [create_app(environ=environ, clock=clock, look_seconds=3600) for _ in range(2)]
+    apps = [
+        create_app(environ=environ, clock=clock, tuning=Tuning(look_seconds=3600)) for _ in range(2)
+    ]
     with serve(apps[0]) as one, serve(apps[1]) as other:
         for each in (one, other):
             each.headers.update(bearer(admin[1]))

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from receiver.web.body_timeout import Patience
+from receiver.web.body_timeout import BodyTimeout
 
 
-def play(scene: Callable[[Patience], Awaitable[Any]]) -> Any:
+def play(scene: Callable[[BodyTimeout], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        return await scene(Patience(0.08))
+        return await scene(BodyTimeout(0.08))
 
     return asyncio.run(run())
 
 
-async def wait_in(patience: Patience, seconds: float) -> str:
+async def wait_in(patience: BodyTimeout, seconds: float) -> str:
     with patience:
         return await asyncio.sleep(seconds, "here")
 
@@ -31,7 +31,7 @@ def test_what_does_not_come_is_not_waited_for() -> None:
 
 
 def test_what_is_done_at_once_needs_no_wait() -> None:
-    async def scene(patience: Patience) -> str:
+    async def scene(patience: BodyTimeout) -> str:
         for _ in range(3):
             with patience:
                 pass
@@ -41,7 +41,7 @@ def test_what_is_done_at_once_needs_no_wait() -> None:
 
 
 def test_who_comes_later_is_waited_for_as_long() -> None:
-    async def scene(patience: Patience) -> tuple[str | BaseException, str | BaseException]:
+    async def scene(patience: BodyTimeout) -> tuple[str | BaseException, str | BaseException]:
         async def later() -> str:
             await asyncio.sleep(0.06)
             return await wait_in(patience, 0.06)
@@ -55,7 +55,7 @@ def test_who_comes_later_is_waited_for_as_long() -> None:
 
 
 def test_what_fails_meanwhile_fails_as_it_is() -> None:
-    async def scene(patience: Patience) -> None:
+    async def scene(patience: BodyTimeout) -> None:
         with patience:
             await asyncio.sleep(0)
             raise LookupError
@@ -65,7 +65,7 @@ def test_what_fails_meanwhile_fails_as_it_is() -> None:
 
 
 def test_who_is_too_late_to_be_cancelled_is_let_go() -> None:
-    async def scene(patience: Patience) -> str:
+    async def scene(patience: BodyTimeout) -> str:
         with patience:
             try:
                 await asyncio.sleep(60)
@@ -77,7 +77,7 @@ def test_who_is_too_late_to_be_cancelled_is_let_go() -> None:
 
 
 def test_who_is_cancelled_by_somebody_else_stays_cancelled() -> None:
-    async def scene(patience: Patience) -> None:
+    async def scene(patience: BodyTimeout) -> None:
         waiting = asyncio.create_task(wait_in(patience, 60))
         await asyncio.sleep(0)
         waiting.cancel()

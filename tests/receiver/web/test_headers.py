@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 import messages
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.service.fleet import Fleet
 from receiver.web.headers import request_id
 from servers import ANY_PAUSE_SECONDS, Clock, serve
@@ -29,7 +29,9 @@ MADE = re.compile(r"[0-9a-f]{16}").fullmatch
 @pytest.fixture
 def app(sqlite_url: str, clock: Clock) -> Starlette:
     environ = {"FLEET_DATABASE_URL": sqlite_url}
-    return create_app(environ=environ, clock=clock, absence_seconds=ANY_PAUSE_SECONDS)
+    return create_app(
+        environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS)
+    )
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import messages
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from servers import Clock, serve
 
 JSON = {"Content-Type": "application/json"}
@@ -179,7 +179,9 @@ def test_announced_size_is_enough_to_be_refused(receiver: httpx.Client) -> None:
 
 
 def test_body_that_does_not_arrive_is_not_waited_for(database_url: str, clock: Clock) -> None:
-    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock, body_seconds=0.05)
+    app = create_app(
+        environ={"FLEET_DATABASE_URL": database_url}, clock=clock, tuning=Tuning(body_seconds=0.05)
+    )
     with (
         serve(app) as receiver,
         socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw,

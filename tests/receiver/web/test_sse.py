@@ -24,14 +24,13 @@ import messages
 from contract import Heartbeat
 from postgres import Postgres
 from proxy import Once, Proxy, hang_up
-from receiver.access.gate import Guarded
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.keys import Power
-from receiver.service.feed import Feed
-from receiver.store.merging import Incoming
-from receiver.store.sql_store import SqlStore
+from receiver.domain.outcomes import Incoming
+from receiver.store import SqlStore
+from receiver.web.routing import Guarded
 from receiver.web.sse import EventStream, event_stream
-from servers import Clock, receiver_process, serve, wait_until
+from servers import Clock, Observed, receiver_process, serve, wait_until
 
 
 @dataclass
@@ -379,7 +378,7 @@ def test_an_empty_last_event_id_is_as_good_as_none(receiver: httpx.Client) -> No
 
 
 def changed(app: Starlette, **arguments: Any) -> Starlette:
-    """A receiver whose streams have other habits."""
+    """A receiver whose streams have other timing."""
     endpoint = partial(event_stream, **arguments)
     route = Guarded("/events/stream", endpoint, methods=["GET"], needs=Power.READ)
     app.router.routes.insert(0, route)
@@ -473,20 +472,17 @@ def test_who_leaves_is_not_missed_whatever_server_it_is() -> None:
     assert ["http.response.start"] == sent
 
 
-async def feed_for(store: SqlStore, *, most_followers: int) -> Feed:
-    return Feed(store, most_followers=most_followers)
-
-
 def test_only_so_many_streams_are_open_at_once(sqlite_url: str) -> None:
-    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=Clock())
-    with serve(app) as receiver, closing(SqlStore(make_url(sqlite_url))) as store:
-        app.state.feed = asyncio.run(feed_for(store, most_followers=2))
+    environ = {"FLEET_DATABASE_URL": sqlite_url}
+    app = Observed(create_app(environ=environ, clock=Clock(), tuning=Tuning(most_streams=2)))
+    with serve(app) as receiver:
+        feed = app.services.feed
         with stream(receiver.base_url), stream(receiver.base_url) as second:
             refused = receiver.get("/events/stream")
             second.close()
-            wait_until(lambda: not app.state.feed.is_full)
+            wait_until(lambda: not feed.is_full)
             with stream(receiver.base_url):
-                assert app.state.feed.is_full
+                assert feed.is_full
 
     assert (503, "overloaded") == (refused.status_code, refused.json()["code"])
     assert "5" == refused.headers["Retry-After"]
@@ -554,7 +550,7 @@ def test_events_of_another_process_come_soon(sqlite_url: str) -> None:
         stream(receiver.base_url) as live,
         closing(SqlStore(make_url(sqlite_url))) as other,
     ):
-        other.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
+        other.servers.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
         live.wait_for(1)
 
     assert [("registered", "a")] == live.news
@@ -576,7 +572,7 @@ def test_stream_goes_on_when_the_database_is_back(postgres: Postgres, postgresql
         proxy.refuse()
         proxy.cut_all()
         refused = receiver.get("/events/stream")
-        other.apply([Incoming(Heartbeat(server_id="b"), Clock()())])
+        other.servers.apply([Incoming(Heartbeat(server_id="b"), Clock()())])
         proxy.listen()
         live.wait_for(2)
     proxy.close()

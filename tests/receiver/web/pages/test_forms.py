@@ -23,11 +23,11 @@ from sqlalchemy import Engine, make_url, text
 
 import messages
 from keyring import bearer, keep, made
-from receiver.access.gate import Guarded
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.keys import Key, Power
 from receiver.service.fleet import Fleet
-from receiver.store.sql_store import SqlStore
+from receiver.store import SqlStore
+from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 
@@ -43,8 +43,7 @@ def receiver_on(
     app = create_app(
         environ={"FLEET_DATABASE_URL": database_url, **settings},
         clock=clock,
-        absence_seconds=ANY_PAUSE_SECONDS,
-        look_seconds=0.05,
+        tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05),
     )
     with serve(app, root_path=root_path) as client:
         if scheme == "https":  # as a proxy says, which this machine's are believed
@@ -529,18 +528,18 @@ def neighbour(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
 
 
 def test_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) -> None:
-    secret = store.secret("a")
+    secret = store.sessions.secret("a")
 
     assert 32 == len(secret)
-    assert secret == store.secret("a") == neighbour.secret("a")
-    assert secret != store.secret("b")
+    assert secret == store.sessions.secret("a") == neighbour.sessions.secret("a")
+    assert secret != store.sessions.secret("b")
 
 
 def test_of_receivers_that_start_at_once_all_have_the_same_secret(database_url: str) -> None:
     for n in range(5):
         stores = [SqlStore(make_url(database_url)) for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
-            found = {*pool.map(lambda store, name=f"{n}": store.secret(name), stores)}
+            found = {*pool.map(lambda store, name=f"{n}": store.sessions.secret(name), stores)}
         for store in stores:
             store.close()
         assert 1 == len(found)
@@ -670,7 +669,9 @@ def test_what_is_no_form_is_refused_by_a_page(
 
 def test_form_that_does_not_arrive_is_not_waited_for(sqlite_url: str, clock: Clock) -> None:
     keep(sqlite_url, made("viewer")[0])
-    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock, body_seconds=0.1)
+    app = create_app(
+        environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock, tuning=Tuning(body_seconds=0.1)
+    )
     with serve(app) as receiver:
         url = receiver.base_url
         head = f"POST /sign-in HTTP/1.1\r\nHost: {url.host}\r\nContent-Length: 9\r\n"
@@ -1110,8 +1111,7 @@ def streaming(
     app = create_app(
         environ={"FLEET_DATABASE_URL": database_url},
         clock=clock,
-        absence_seconds=ANY_PAUSE_SECONDS,
-        look_seconds=0.05,
+        tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05),
     )
     endpoint = partial(event_stream, look_seconds=0.05, session_seconds=session_seconds)
     route = Guarded("/events/stream", endpoint, methods=["GET"], needs=Power.READ)
@@ -1151,9 +1151,9 @@ def test_stream_ends_with_its_key(database_url: str, clock: Clock, by: str, chan
             time.sleep(0.3)
             assert not has_ended()
             if change == "revoked":
-                store.revoke_key(key.id, clock.now)
+                store.keys.revoke(key.id, clock.now)
             elif change == "rotated":
-                store.rotate_key(key.id, bytes(32), key.expires_at)
+                store.keys.rotate(key.id, bytes(32), key.expires_at)
             else:
                 clock.advance(3600)
             wait_until(has_ended)
@@ -1172,7 +1172,7 @@ def test_stream_of_who_needed_no_key_ends_when_there_is_one(
     with streaming(database_url, clock) as (client, store), followed(client) as has_ended:
         time.sleep(0.3)
         assert not has_ended()
-        store.add_key(made("viewer")[0])
+        store.keys.add(made("viewer")[0])
 
 
 def test_stream_ends_when_its_reader_has_signed_out(database_url: str, clock: Clock) -> None:
@@ -1187,7 +1187,7 @@ def test_stream_ends_when_its_reader_has_signed_out(database_url: str, clock: Cl
             signs_out(browser)
             wait_until(stays)
             assert not goes_on()
-            store.revoke_key(viewer.id, clock.now)
+            store.keys.revoke(viewer.id, clock.now)
 
 
 def test_stream_ends_when_the_time_of_the_session_has_come(sqlite_url: str, clock: Clock) -> None:
@@ -1213,4 +1213,4 @@ def test_stream_stays_while_the_database_is_away(
         time.sleep(0.5)
         assert not has_ended()
         database.execute("ALTER TABLE gone RENAME TO sessions")
-        store.revoke_key(viewer.id, clock.now)
+        store.keys.revoke(viewer.id, clock.now)

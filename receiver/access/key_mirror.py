@@ -1,0 +1,173 @@
+"""
+The key mirror: the keys of the database in memory, kept up to date, and what was used of them.
+
+Every request asks for a key, so none of them asks the database.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from threading import Lock
+
+from anyio import move_on_after, to_thread
+
+from receiver.domain.errors import StoreUnavailable
+from receiver.domain.keys import Key, Keyring
+from receiver.domain.rate_limits import RateLimits
+from receiver.store import SqlStore
+
+__all__ = ["KeyMirror"]
+
+_WRITE_EVERY = 5
+"""After so many reads of the keys, what was used of them is written."""
+
+_READ_ALL_EVERY = 30
+"""
+Of so many reads of the keys, one reads all of them.
+
+The others read only the keys that changed, which they know by a revision. A receiver of an older
+version, or an administrator with SQL, changes keys without raising it.
+"""
+
+_REFRESH_SECONDS = 4
+
+_log = logging.getLogger(__name__)
+
+
+class KeyMirror:
+    """
+    The keys of a store. Creating the mirror reads all of them.
+
+    Args:
+        store: Where the keys are.
+        limits: Counts the messages of keys; those that other receivers counted are added.
+        clock: The time at which keys are said to be used.
+        read_seconds: How often to read the keys that changed.
+    """
+
+    def __init__(
+        self,
+        store: SqlStore,
+        limits: RateLimits,
+        *,
+        clock: Callable[[], datetime],
+        read_seconds: float = 2.0,
+    ) -> None:
+        self._store = store.keys
+        self._limits = limits
+        self._clock = clock
+        self._read_seconds = read_seconds
+        self._turn = Lock()
+        self._reads = 0
+        self._revision = -1
+        self._by_id: dict[str, Key] = {}
+        self._keys = Keyring(())
+        self._used: set[str] = set()
+        self._unwritten: Counter[str] = Counter()
+        self._messages: dict[str, int] = {}
+        self._is_behind = False
+        self._had_keys = False
+        self.read()
+
+    @property
+    def keys(self) -> Keyring:
+        """All keys, as of the last read."""
+        return self._keys
+
+    @property
+    def had_keys(self) -> bool:
+        """Whether there were keys at any read, also when there are none any more."""
+        return self._had_keys
+
+    def note_use(self, key: Key) -> None:
+        """Remember that a key was used, until that is written."""
+        self._used.add(key.id)
+
+    def read(self) -> None:
+        """Read the keys that changed, and what they have sent to other receivers."""
+        with self._turn:
+            self._read()
+
+    def write_uses(self) -> None:
+        """Write which keys were used and how many messages they sent, then read as `read`."""
+        with self._turn:
+            used, self._used = self._used, set()
+            self._unwritten.update(self._limits.take_spent())
+            uses = {key_id: self._unwritten[key_id] for key_id in {*used, *self._unwritten}}
+            try:
+                if uses:
+                    self._store.add_uses(uses, self._clock())
+            except BaseException:
+                self._used.update(used)  # the next call writes them
+                raise
+            self._unwritten.clear()
+            for key_id, messages in uses.items():
+                self._messages[key_id] = self._messages.get(key_id, 0) + messages
+            self._read()
+
+    async def run(self) -> None:
+        """Read, and now and then write, until cancelled."""
+        reads = 0
+        while True:
+            await asyncio.sleep(self._read_seconds)
+            reads += 1
+            is_time = reads % _WRITE_EVERY == 0 or self._limits.is_much_spent()
+            await self._attempt(self.write_uses if is_time else self.read)
+
+    async def refresh(self) -> None:
+        """Read now; wait for that only some seconds, and only log when it fails."""
+        with move_on_after(_REFRESH_SECONDS):
+            await self._attempt(self.read)
+
+    def close(self) -> None:
+        """Write what was used since the last time, if the database lets it."""
+        try:
+            self.write_uses()
+        except Exception as error:  # noqa: BLE001 - the receiver ends all the same
+            self._log_failure(error)
+
+    async def _attempt(self, method: Callable[[], None]) -> None:
+        try:
+            await to_thread.run_sync(method, abandon_on_cancel=True)
+        except Exception as error:  # noqa: BLE001 - without further reads no key could be revoked
+            self._log_failure(error)
+        else:
+            self._is_behind = False
+
+    def _read(self) -> None:
+        is_time_for_all = self._reads % _READ_ALL_EVERY == 0
+        changed = self._store.changed(since=-1 if is_time_for_all else self._revision)
+        known = {} if is_time_for_all else self._by_id
+        by_id = {**known, **{key.id: key for key in changed.keys}}
+        if len(by_id) != changed.total:  # keys were deleted
+            changed = self._store.changed(since=-1)
+            by_id = {key.id: key for key in changed.keys}
+        self._reads += 1
+        self._revision = changed.revision
+        for key in changed.keys:
+            elsewhere = key.messages - self._messages.get(key.id, key.messages)
+            if elsewhere > 0:
+                self._limits.spent_elsewhere(key.id, elsewhere)
+            self._messages[key.id] = key.messages
+        if by_id == self._by_id:
+            return
+        if not by_id:
+            _log.error("There were keys, and now there are none: nobody is let in")
+        # Deleting all keys must not open the receiver to everybody.
+        self._had_keys = True
+        self._by_id = by_id
+        self._keys = Keyring(sorted(by_id.values(), key=_oldest_first))
+
+    def _log_failure(self, error: Exception) -> None:
+        if not self._is_behind:
+            known = isinstance(error, StoreUnavailable)
+            _log.warning(
+                "The keys are those of some time ago: %s", error, exc_info=None if known else error
+            )
+        self._is_behind = True
+
+
+def _oldest_first(key: Key) -> tuple[datetime, str]:
+    return key.created_at, key.id

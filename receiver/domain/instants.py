@@ -1,0 +1,18 @@
+"""Instants as the database stores them: whole microseconds since 1970-01-01T00:00:00Z."""
+
+from datetime import datetime, timedelta, timezone
+
+__all__ = ["MICROSECOND", "instant", "microseconds"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(moment: datetime) -> int:
+    """Whole microseconds from 1970 to an instant, which must have a UTC offset."""
+    return (moment - _EPOCH) // MICROSECOND
+
+
+def instant(since_1970: int) -> datetime:
+    """The instant, in UTC, so many microseconds after 1970 began."""
+    return _EPOCH + timedelta(microseconds=since_1970)

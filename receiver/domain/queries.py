@@ -1,0 +1,150 @@
+"""What can be asked about servers and events, and the pages in which the answers come."""
+
+from datetime import datetime
+from enum import Enum
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from attrs import frozen
+
+from contract import Event, EventKind, ServerRecord, unstructure
+from receiver.domain.instants import microseconds
+
+__all__ = [
+    "ALL_EVENTS",
+    "ALL_SERVERS",
+    "SUPERSEDED",
+    "EventFilter",
+    "EventPage",
+    "Filter",
+    "Order",
+    "Place",
+    "RecordedEvent",
+    "index_text",
+]
+
+SUPERSEDED = "superseded"
+"""The value of the filter `state` that finds servers which another one supersedes."""
+
+
+@frozen(kw_only=True)
+class Filter:
+    """
+    Which servers to list: those that match every attribute that is not None.
+
+    Attributes:
+        state: The state as last written, or `superseded`. None: all but superseded ones.
+        stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
+        q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
+            the case of ASCII letters only.
+    """
+
+    state: str | None = None
+    stage: str | None = None
+    database: str | None = None
+    version: str | None = None
+    odoo_version: str | None = None
+    capability: str | None = None
+    q: str | None = None
+
+
+ALL_SERVERS = Filter()
+"""All servers that no other one supersedes."""
+
+
+class Order(str, Enum):
+    """The order of a list of servers; `server_id` decides between equal ones."""
+
+    SERVER_ID = "server_id"
+    SERVER_ID_DOWN = "-server_id"
+    FIRST_SEEN = "first_seen"
+    FIRST_SEEN_DOWN = "-first_seen"
+    LAST_SEEN = "last_seen"
+    LAST_SEEN_DOWN = "-last_seen"
+
+    @property
+    def field(self) -> str:
+        """The field of the record that the list is sorted by."""
+        return self.value.removeprefix("-")
+
+    @property
+    def is_descending(self) -> bool:
+        return self.value.startswith("-")
+
+    def place(self, record: ServerRecord) -> "Place":
+        """The place of a server in a list of this order."""
+        if self.field == "server_id":
+            return Place(record.server_id)
+        return Place(record.server_id, microseconds(getattr(record, self.field)))
+
+
+class Place(NamedTuple):
+    """
+    A place in a list of servers, for keyset pagination.
+
+    Attributes:
+        server_id: The last server before the place.
+        moment: That server's `first_seen` or `last_seen` in microseconds since 1970, when
+            the list is sorted by it.
+    """
+
+    server_id: str
+    moment: int | None = None
+
+
+@frozen(kw_only=True)
+class EventFilter:
+    """
+    Which events to list: those that match every attribute that is set.
+
+    Attributes:
+        kinds: Events of these kinds; of all kinds when it is empty.
+        server_id: Events of this server and of those that it superseded.
+        since: Events at or after this instant.
+    """
+
+    kinds: frozenset[EventKind] = frozenset()
+    server_id: str | None = None
+    since: datetime | None = None
+
+
+ALL_EVENTS = EventFilter()
+
+
+@frozen
+class RecordedEvent:
+    """
+    An event that is in the database.
+
+    Attributes:
+        id: Rises in the order of the commits. The database never uses a number twice.
+        event: The event.
+    """
+
+    id: int
+    event: Event
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, **unstructure(self.event), "details": dict(self.event.details)}
+
+
+class EventPage(NamedTuple):
+    """Some of the events that were asked for, and whether there are more."""
+
+    events: list[RecordedEvent]
+    is_more: bool
+
+
+def index_text(text: str) -> str:
+    """
+    A text as the inverted index stores it.
+
+    Texts of more than 200 characters are too long for an index of PostgreSQL; their
+    SHA-256 stands for them.
+    """
+    if len(text) <= 200 and not text.startswith(_DIGEST):
+        return text
+    return _DIGEST + sha256(text.encode()).hexdigest()
+
+
+_DIGEST = "sha256:"

@@ -1,0 +1,25 @@
+"""A browser session, as the store keeps it."""
+
+from datetime import datetime
+
+from attrs import field, frozen
+
+__all__ = ["Session"]
+
+
+@frozen(kw_only=True)
+class Session:
+    """
+    A person who has signed in with a key.
+
+    Attributes:
+        digest: SHA-256 of the token in the browser's cookie, 32 bytes.
+        key_id: The id of the key that the person signed in with.
+        key_digest: The digest of that key at that time: rotating the key ends its sessions.
+        expires_at: From then on the session is over.
+    """
+
+    digest: bytes = field(repr=False)
+    key_id: str
+    key_digest: bytes = field(repr=False)
+    expires_at: datetime

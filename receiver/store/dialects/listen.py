@@ -1,0 +1,55 @@
+"""How a receiver hears of the events that other receivers write: PostgreSQL's LISTEN."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import URL
+
+__all__ = ["CHANNEL", "listen"]
+
+CHANNEL = "fleet_events"
+"""The channel that every transaction with new events notifies."""
+
+_log = logging.getLogger(__name__)
+
+
+async def listen(
+    url: URL, wake: Callable[[], None], *, first_pause: float = 0.5, longest_pause: float = 15.0
+) -> None:
+    """
+    Call `wake` whenever a receiver has committed events, until cancelled.
+
+    Returns at once for SQLite, which has no notifications. A connection that breaks is made
+    again after a pause in seconds, which doubles up to the longest while attempts fail.
+    """
+    if url.get_backend_name() == "sqlite":
+        return
+    import psycopg  # noqa: PLC0415 - only PostgreSQL needs it
+
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    pause = 0.0
+    while True:
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                **{**_KEEPALIVE, **arguments}, autocommit=True
+            ) as connection:
+                await connection.execute(f"LISTEN {CHANNEL}".encode())
+                pause = 0.0
+                wake()  # for what was written before the LISTEN
+                async for _ in connection.notifies():
+                    wake()
+        except psycopg.Error as error:
+            if not pause:
+                _log.warning("Events of other receivers arrive later: %s", error)
+        pause = min(2 * pause or first_pause, longest_pause)
+        await asyncio.sleep(pause)
+
+
+_KEEPALIVE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""Without these a connection that broke silently would look idle for hours."""

@@ -1,0 +1,195 @@
+"""PostgreSQL: a server for many receivers. Each locks the rows that it changes, in key order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from sqlalchemy import (
+    JSON,
+    URL,
+    Column,
+    Connection,
+    Engine,
+    TableValuedAlias,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    column,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+
+from receiver.domain.errors import InvalidSetting
+from receiver.store.dialects.listen import CHANNEL
+from receiver.store.tables import (
+    DUE_COLUMNS,
+    HEARTBEAT_COLUMNS,
+    LOCK_SECONDS,
+    IndexEntry,
+    commits,
+    facets,
+    servers,
+)
+
+__all__ = ["Postgresql"]
+
+
+class Postgresql:
+    """The dialect of PostgreSQL."""
+
+    def __init__(self) -> None:
+        self._writer = uuid4().hex
+
+    def create_engine(self, url: URL) -> Engine:
+        engine = create_engine(
+            url,
+            connect_args={
+                "client_encoding": "utf8",
+                "connect_timeout": 2,
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+            },
+            hide_parameters=True,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_timeout=LOCK_SECONDS,
+        )
+
+        @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks anything
+        def configure(connection: Any, _: object) -> None:
+            encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise InvalidSetting(
+                    f"FLEET_DATABASE_URL: the encoding of the database is {encoding}, which "
+                    "cannot hold every name; create it with ENCODING 'UTF8'"
+                )
+            connection.execute(_SESSION_SETTINGS)
+            connection.commit()
+
+        return engine
+
+    def lock_migrations(self, connection: Connection) -> None:
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATIONS_LOCK)))
+
+    def is_undisturbed(self, connection: Connection) -> bool:  # noqa: ARG002 - it cannot tell
+        return False
+
+    def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        # One statement for all rows: a statement for each would cost a round trip each.
+        connection.execute(_UPDATE_HEARTBEATS, _json_rows(rows))
+
+    def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        connection.execute(_UPDATE_DUE, _json_rows(rows))
+
+    def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
+        # Entries that share name and server are sent as one object: that takes half the time.
+        values: dict[tuple[str, str], list[str]] = {}
+        for name, value, server_id in entries:
+            values.setdefault((name, server_id), []).append(value)
+        grouped = (
+            {"name": name, "server_id": server_id, "values": each}
+            for (name, server_id), each in values.items()
+        )
+        connection.execute(_ADD_ENTRIES, _json_rows(grouped))
+
+    def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
+        connection.execute(_REMOVE_ENTRIES, _json_rows(each._asdict() for each in entries))
+
+    def lock_events(self, connection: Connection) -> None:
+        connection.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))
+        connection.execute(select(func.pg_notify(CHANNEL, "")))
+
+    def record_commit(self, connection: Connection, number: int) -> None:
+        connection.execute(_RECORD_COMMIT, {"writer": self._writer, "batch": number})
+
+    def was_committed(self, connection: Connection, number: int) -> bool:
+        # Either statement waits for the broken transaction as long as it holds the row.
+        connection.execute(_ENSURE_RECORD, {"writer": self._writer})
+        last = connection.execute(_LAST_COMMIT, {"writer": self._writer}).scalar_one()
+        return bool(last == number)
+
+    def forget_old_commits(self, connection: Connection) -> None:
+        connection.execute(_FORGET_OLD_COMMITS)
+
+    def is_transient(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlstate", None) in _TRANSIENT
+
+
+def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
+    """The parameter `rows`: a list of objects in JSON."""
+    return {"rows": orjson.dumps([*rows]).decode()}
+
+
+_MIGRATIONS_LOCK = 0x0D00_F1EE
+_EVENTS_LOCK = 0x0D00_F1EF
+"""The numbers of two advisory locks; any numbers that nobody else uses would do."""
+
+_TRANSIENT = {"40001", "40P01", "23505"}
+"""SQLSTATE: serialization failure, deadlock, and a row that another inserted meanwhile."""
+
+_SESSION_SETTINGS = """
+SET lock_timeout = '2s';
+SET idle_in_transaction_session_timeout = '10s';
+SET statement_timeout = '30s';
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""No receiver waits for ever, none waits for a receiver that is gone, and commits are durable."""
+
+
+def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
+    """The parameter `rows`, a list of objects in JSON, as a table with these columns."""
+    return (
+        func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+        .table_valued(*(column(each.name, each.type) for each in columns))
+        .render_derived(name="given", with_types=True)
+    )
+
+
+def _update(columns: Sequence[str]) -> Update:
+    given = _given_rows(*(servers.c[name] for name in (*columns, "server_id")))
+    return (
+        update(servers)
+        .where(servers.c.server_id == given.c.server_id)
+        .values({name: given.c[name] for name in columns})
+    )
+
+
+_UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
+_UPDATE_DUE = _update(DUE_COLUMNS)
+
+_entries = _given_rows(*facets.columns)
+_ADD_ENTRIES = text("""
+INSERT INTO facets (name, value, server_id)
+SELECT name, value, server_id
+FROM json_to_recordset(CAST(:rows AS json)) AS given (name text, server_id text, "values" json),
+json_array_elements_text("values") AS value
+""")
+_REMOVE_ENTRIES = delete(facets).where(*(each == _entries.c[each.name] for each in facets.columns))
+
+_insert = postgresql.insert(commits).values(
+    writer=bindparam("writer"), batch=bindparam("batch"), committed_at=func.now()
+)
+_RECORD_COMMIT = _insert.on_conflict_do_update(
+    index_elements=[commits.c.writer],
+    set_={"batch": _insert.excluded.batch, "committed_at": func.now()},
+)
+_ENSURE_RECORD = _insert.values(batch=-1).on_conflict_do_nothing()
+_LAST_COMMIT = (
+    select(commits.c.batch).where(commits.c.writer == bindparam("writer")).with_for_update()
+)
+_FORGET_OLD_COMMITS = delete(commits).where(
+    commits.c.committed_at < func.now() - text("interval '1 day'")
+)

@@ -1,0 +1,115 @@
+"""SQLite: a file for the processes of one machine. One process writes at a time."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from receiver.store.tables import DUE_COLUMNS, HEARTBEAT_COLUMNS, LOCK_SECONDS, IndexEntry
+
+__all__ = ["Sqlite"]
+
+
+class Sqlite:
+    """The dialect of SQLite."""
+
+    def __init__(self) -> None:
+        self._version: int | None = None
+
+    def create_engine(self, url: URL) -> Engine:
+        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _: object) -> None:
+            connection.isolation_level = None  # SQLAlchemy begins and commits, not sqlite3
+            # A heartbeat changes one row, and the commit writes the whole page of that row.
+            connection.execute("PRAGMA page_size = 2048")  # bytes, of a new file
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            # Servers send in any order, so that most pages of the file are in use all the time.
+            connection.execute("PRAGMA cache_size = -16384")  # KiB
+            connection.execute("PRAGMA wal_autocheckpoint = 16000")  # pages
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            # A writer takes the write lock before it reads: nobody changes what it has read.
+            reads = connection.get_execution_options().get("reads", False)
+            with _driver(connection) as driver:
+                driver.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+        return engine
+
+    def lock_migrations(self, connection: Connection) -> None:
+        """The write lock of the transaction is enough."""
+
+    def is_undisturbed(self, connection: Connection) -> bool:
+        # Only commits of other connections change the pragma.
+        before = self._version
+        with _driver(connection) as driver:
+            (self._version,) = driver.execute("PRAGMA data_version").fetchone()
+        return before == self._version
+
+    def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        with _driver(connection) as driver:
+            driver.executemany(_UPDATE_HEARTBEATS, rows)
+
+    def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        with _driver(connection) as driver:
+            driver.executemany(_UPDATE_DUE, rows)
+
+    def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
+        with _driver(connection) as driver:
+            driver.executemany(_ADD_ENTRY, entries)
+
+    def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
+        with _driver(connection) as driver:
+            driver.executemany(_REMOVE_ENTRY, entries)
+
+    def lock_events(self, connection: Connection) -> None:
+        """The write lock of the transaction is enough."""
+
+    def record_commit(self, connection: Connection, number: int) -> None:
+        """No connection can break: the file is on this machine."""
+
+    def was_committed(self, connection: Connection, number: int) -> bool:  # noqa: ARG002 - see above
+        return False
+
+    def forget_old_commits(self, connection: Connection) -> None:
+        """`record_commit` writes nothing."""
+
+    def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
+        return False
+
+
+@contextmanager
+def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
+    """
+    The connection of the driver, with SQLAlchemy's errors.
+
+    SQLAlchemy's own work for one statement takes as long as the update of ten rows.
+    """
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, sqlite3.Connection)
+    try:
+        yield driver
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
+
+
+def _update(columns: Sequence[str]) -> str:
+    values = ", ".join(f'"{name}" = :{name}' for name in columns)
+    return f"UPDATE servers SET {values} WHERE server_id = :server_id"  # noqa: S608 - constants
+
+
+_UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
+_UPDATE_DUE = _update(DUE_COLUMNS)
+_ADD_ENTRY = (
+    f"INSERT INTO facets ({', '.join(IndexEntry._fields)}) "  # noqa: S608 - constants
+    f"VALUES ({', '.join('?' for _ in IndexEntry._fields)})"
+)
+_REMOVE_ENTRY = (
+    f"DELETE FROM facets WHERE {' AND '.join(f'{name} = ?' for name in IndexEntry._fields)}"  # noqa: S608 - as above
+)

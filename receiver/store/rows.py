@@ -1,0 +1,206 @@
+"""The rows of servers: a cache of them, reading with locks, and writing with their index."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from attrs import asdict
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+
+from contract import Event, ServerRecord
+from receiver.domain.instants import microseconds
+from receiver.domain.queries import SUPERSEDED, index_text
+from receiver.domain.rows import Row
+from receiver.store.dialects import Dialect
+from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
+
+__all__ = [
+    "Committed",
+    "RowCache",
+    "index_entries",
+    "read_rows",
+    "row_of",
+    "write_heartbeats",
+    "write_rows",
+]
+
+
+class Committed(NamedTuple):
+    """
+    What a transaction changes once it is committed.
+
+    Attributes:
+        rows: The rows it wrote, by `server_id`.
+        events: The events it wrote.
+        deleted: The `server_id`s whose rows it deleted.
+    """
+
+    rows: dict[str, Row]
+    events: list[Event]
+    deleted: Sequence[str] = ()
+
+
+class RowCache:
+    """
+    The rows of recent transactions, which need not be read again.
+
+    A row in it is *current* when no other process can have written it since it was read.
+
+    Args:
+        size: How many rows it keeps at least, and at most twice as many; a row with a dozen
+            tools takes some 2.5 kB.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._young: dict[str, Row] = {}
+        self._old: dict[str, Row] = {}
+        self._current: set[str] = set()
+
+    def get(self, server_id: str) -> Row | None:
+        """A row as this process last saw it, current or not."""
+        return self._young.get(server_id) or self._old.get(server_id)
+
+    def current(self, ids: Iterable[str]) -> dict[str, Row]:
+        """Those of the rows that are current."""
+        young, old = self._young, self._old
+        return {each: young.get(each) or old[each] for each in ids if each in self._current}
+
+    def invalidate(self) -> None:
+        """No row is current any more: another process may have written."""
+        self._current.clear()
+
+    def keep(self, committed: Committed) -> None:
+        """Store the rows of a transaction that this process has committed."""
+        self._young.update(committed.rows)
+        self._current.update(committed.rows)
+        for server_id in committed.deleted:
+            self._young.pop(server_id, None)
+            self._old.pop(server_id, None)
+            self._current.discard(server_id)
+        if len(self._young) > self._size:
+            self._old, self._young = self._young, {}
+            self._current &= self._old.keys()
+
+
+def read_rows(
+    dialect: Dialect, connection: Connection, ids: Sequence[str], cache: RowCache
+) -> dict[str, Row]:
+    """
+    The rows with these ids, sorted ascending, as far as they exist.
+
+    The rows are locked in that order until the transaction ends.
+    """
+    if not dialect.is_undisturbed(connection):
+        cache.invalidate()
+    rows = cache.current(ids)
+    unsure = [each for each in ids if each not in rows]
+    if not unsure:
+        return rows
+    changed = []
+    for server_id, revision in connection.execute(_REVISIONS, {"ids": unsure}):
+        row = cache.get(server_id)
+        if row is not None and row.revision == revision:
+            rows[server_id] = row
+        else:
+            changed.append(server_id)
+    if changed:
+        for columns in connection.execute(_READ, {"ids": changed}).mappings():
+            rows[columns["server_id"]] = row_of(columns)
+    return rows
+
+
+def row_of(columns: RowMapping) -> Row:
+    """A row of the table of servers as a value."""
+    values = dict(columns)
+    rest = {name: values.pop(name) for name in ("revision", "due_at", "owner")}
+    return Row(ServerRecord(**values), **rest)
+
+
+def write_rows(
+    dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
+) -> None:
+    """
+    Insert or update whole rows, each given as it was (None: new) and as it shall be.
+
+    The inverted index changes with them.
+    """
+    new: list[Row] = []
+    changed: list[Row] = []
+    added: list[IndexEntry] = []
+    removed: list[IndexEntry] = []
+    for before, after in rows:
+        (new if before is None else changed).append(after)
+        had = set() if before is None else index_entries(before)
+        has = index_entries(after)
+        added += has - had
+        removed += had - has
+
+    if new:
+        connection.execute(insert(servers), [_columns(row) for row in new])
+    if changed:
+        connection.execute(_UPDATE, [{"key": row.server_id, **_columns(row)} for row in changed])
+    if added:
+        dialect.add_index_entries(connection, added)
+    if removed:
+        dialect.remove_index_entries(connection, removed)
+
+
+def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
+    """Update only the columns that every heartbeat changes, of rows where nothing else does."""
+    dialect.update_heartbeats(connection, map(_heartbeat_columns, rows))
+
+
+def index_entries(row: Row) -> set[IndexEntry]:
+    """The rows of the inverted index that lead to a server."""
+    record = row.record
+    texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
+    texts |= {("capability", name) for name in record.capabilities or ()}
+    if record.superseded_by is None:
+        texts |= {("state", record.state.value), ("database_uuid", record.database_uuid)}
+    else:
+        texts.add(("state", SUPERSEDED))
+    server_id = record.server_id
+    entries = {
+        IndexEntry(name, index_text(text), server_id) for name, text in texts if text is not None
+    }
+    if record.superseded_by is None:
+        standing = f"{record.state.value}/{index_text(record.odoo_stage or '')}"
+        entries.add(IndexEntry("standing", standing, server_id))
+    return entries
+
+
+def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
+    """`HEARTBEAT_COLUMNS` and the key, as the database stores them."""
+    record = row.record
+    return {
+        "server_id": record.server_id,
+        "status": record.status,
+        "timestamp": record.timestamp and microseconds(record.timestamp),
+        "uptime_seconds": record.uptime_seconds,
+        "last_seen": microseconds(record.last_seen),
+        "heartbeat_count": record.heartbeat_count,
+        "revision": row.revision,
+    }
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    return {
+        **asdict(row.record, recurse=False),
+        "revision": row.revision,
+        "due_at": row.due_at,
+        "owner": row.owner,
+    }
+
+
+_REVISIONS = (
+    select(servers.c.server_id, servers.c.revision)
+    .where(among(servers.c.server_id, "ids"))
+    .order_by(servers.c.server_id)
+    .with_for_update()
+)
+_READ = select(servers).where(among(servers.c.server_id, "ids"))
+_UPDATE = (
+    update(servers)
+    .where(servers.c.server_id == bindparam("key"))
+    .values({column.name: bindparam(column.name) for column in servers.columns})
+)

@@ -1,0 +1,193 @@
+"""
+The cookies of the pages: sessions, CSRF tokens and notices.
+
+Cookies are HttpOnly, and Secure under https. That of the session is SameSite=Strict.
+"""
+
+import re
+from collections.abc import Mapping
+from secrets import token_urlsafe
+from typing import Literal
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import Scope
+
+from receiver.domain.errors import Refusal
+from receiver.domain.keys import Key
+from receiver.web.context import services
+
+__all__ = [
+    "CsrfToken",
+    "add_cookies",
+    "check_form",
+    "csrf_token",
+    "leave_notice",
+    "may_hide_session",
+    "note_second_try",
+    "notice",
+    "session_cookie",
+    "sign_in",
+    "sign_out",
+]
+
+_SESSION = "fleet_session"
+_FORM = "fleet_form"
+_NOTICE = "fleet_notice"
+_AGAIN = "fleet_again"
+
+
+class CsrfToken:
+    """
+    The CSRF token of a page, which knows whether the page has a form that holds it.
+
+    Attributes:
+        cookie: The value of the cookie that the browser needs with it; None when it has it.
+    """
+
+    def __init__(self, text: str, *, cookie: str | None = None) -> None:
+        self._text = text
+        self.cookie = cookie
+        self.is_used = False
+
+    def __str__(self) -> str:
+        self.is_used = True
+        return self._text
+
+
+def session_cookie(scope: Scope) -> str:
+    """The value of the session cookie; empty without one."""
+    return _cookie(scope, _SESSION)
+
+
+async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
+    """Begin a session, and end the one of this browser before."""
+    sessions = services(scope).sessions
+    await sessions.end(session_cookie(scope))
+    value = await sessions.begin(key)
+    _set(answer, scope, _SESSION, value, seconds=int(sessions.lifetime.total_seconds()))
+    _forget(answer, scope, _FORM)
+
+
+async def sign_out(scope: Scope, answer: Response) -> None:
+    """End the session of this browser."""
+    await services(scope).sessions.end(session_cookie(scope))
+    _forget(answer, scope, _SESSION)
+
+
+def csrf_token(scope: Scope) -> CsrfToken:
+    """The CSRF token for the forms of a page."""
+    sessions = services(scope).sessions
+    token = sessions.token(session_cookie(scope))
+    if token is not None:
+        return CsrfToken(sessions.csrf_token(token))
+    given = _cookie(scope, _FORM)
+    if _is_random(given):
+        return CsrfToken(sessions.csrf_token(given.encode()))
+    new = token_urlsafe(32)
+    return CsrfToken(sessions.csrf_token(new.encode()), cookie=new)
+
+
+def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
+    """Raise Refusal for a form that no page of a receiver has given to this browser."""
+    sessions = services(scope).sessions
+    given = sessions.token(session_cookie(scope)) or _cookie(scope, _FORM).encode()
+    if not (
+        _is_same_origin(HTTPConnection(scope).headers)
+        and given
+        and sessions.is_csrf_token(fields.get("form", ""), given)
+    ):
+        raise Refusal(403, "form_expired", _EXPIRED)
+
+
+def leave_notice(scope: Scope, answer: Response, text: str) -> None:
+    """Let the next page show a text."""
+    _set(answer, scope, _NOTICE, services(scope).sessions.sign_notice(text), seconds=60)
+
+
+def notice(scope: Scope) -> str | None:
+    """The text that a page is to show; None for a script that only fetches what has changed."""
+    if HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") != "navigate":
+        return None
+    return services(scope).sessions.notice(_cookie(scope, _NOTICE))
+
+
+def may_hide_session(scope: Scope) -> bool:
+    """
+    Whether the browser may have a session cookie that it did not send.
+
+    Browsers do not send a SameSite=Strict cookie after a link from another site. When the page
+    itself asks a second time, they do.
+    """
+    headers = HTTPConnection(scope).headers
+    is_from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
+    is_first = not (session_cookie(scope) or _cookie(scope, _AGAIN))
+    return scope["method"] == "GET" and is_from_elsewhere and is_first
+
+
+def note_second_try(scope: Scope, answer: Response) -> None:
+    """Make `may_hide_session` false for ten seconds, so that no page asks for ever."""
+    _set(answer, scope, _AGAIN, "1", seconds=10, same_site="lax")
+
+
+def add_cookies(scope: Scope, answer: Response, token: CsrfToken) -> None:
+    """Set the cookie that a CSRF token in a page needs; delete a notice that the page shows."""
+    if token.is_used and token.cookie is not None:
+        _set(answer, scope, _FORM, token.cookie)
+    if notice(scope) is not None:
+        _forget(answer, scope, _NOTICE)
+
+
+def _cookie(scope: Scope, name: str) -> str:
+    """The value of a cookie; empty without one."""
+    return HTTPConnection(scope).cookies.get(name, "")
+
+
+def _set(  # noqa: PLR0913 - a cookie has that many attributes
+    answer: Response,
+    scope: Scope,
+    name: str,
+    value: str,
+    *,
+    seconds: int | None = None,
+    same_site: Literal["strict", "lax"] = "strict",
+) -> None:
+    answer.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=scope.get("root_path") or "/",
+        secure=scope["scheme"] == "https",
+        httponly=True,
+        samesite=same_site,
+    )
+
+
+def _forget(answer: Response, scope: Scope, name: str) -> None:
+    _set(answer, scope, name, "", seconds=0)
+
+
+def _is_same_origin(headers: Mapping[str, str]) -> bool:
+    """
+    Whether a page of this receiver sent a form, as far as the browser says.
+
+    Without Sec-Fetch-Site, which older browsers and http:// lack, Origin says so. It is
+    "null" for the pages of a receiver, whose Referrer-Policy is no-referrer.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = headers.get("origin", "null")
+    return origin == "null" or _host(origin) == _host(f"//{headers.get('host', '')}") is not None
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+_is_random = re.compile(r"[A-Za-z0-9_-]{43}").fullmatch
+_EXPIRED = "This form was open for too long, or was not sent by a page of this receiver."
