@@ -39,20 +39,32 @@ class Background(threading.Thread):
             _logger.exception("Nothing was sent, and this is a bug of the addon")
 
 
-def in_background(database, occasion, work) -> bool:
-    """
-    Call `work(thread)` in a thread, unless one is still at it for that database and occasion.
+class NotStarted(Exception):
+    """No thread runs the work; the message is a sentence that says why."""
 
-    Whether it was begun. What `work` raises is logged.
+
+class StillRunning(NotStarted):
+    """The thread before it for the same database and occasion is not done."""
+
+
+def in_background(database, occasion, work):
     """
-    _wait_at_exit()
+    Call `work(thread)` in a new thread. What `work` raises is logged.
+
+    One thread runs at a time for each database and occasion, a text. Raises StillRunning while
+    it does, and NotStarted where the process can start no thread, as when it ends.
+    """
     with _lock:
         current = _threads.get((database, occasion))
         if current is not None and current.is_alive():
-            return False
-        thread = _threads[database, occasion] = Background(database, work)
-        thread.start()
-        return True
+            raise StillRunning("The message before it is still on its way.")
+        thread = Background(database, work)
+        try:
+            _wait_at_exit()
+            thread.start()
+        except RuntimeError as error:
+            raise NotStarted(f"No thread can be started: {_one_line(error)}.") from error
+        _threads[database, occasion] = thread
 
 
 def wait_for_all():

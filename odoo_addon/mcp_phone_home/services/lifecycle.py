@@ -15,14 +15,14 @@ from odoo.modules.registry import Registry
 
 from client import host_facts
 
-from .background import in_background, wait_for_others
+from .background import NotStarted, StillRunning, in_background, wait_for_others
 from .phone_home import (
     NothingToSend,
     prepare_farewell,
     prepare_heartbeat,
     prepare_registration,
 )
-from .state import claim_registration, remember
+from .state import claim_registration, release_registration, remember
 
 _logger = logging.getLogger(__name__)
 
@@ -41,10 +41,18 @@ def on_schedule(env):
     its scheduled actions, also those of other threads.
     """
     try:
-        messages = [*_claimed(env.registry, _registration(env)), prepare_heartbeat(env)]
+        registration = _registration(env)
+        heartbeat = prepare_heartbeat(env)
     except NothingToSend:
         return
-    _deliver_in_background(env.registry, "schedule", messages)
+    # Claimed last: nothing that fails before it keeps another process from registering.
+    claimed = _claimed(env.registry, registration)
+    try:
+        _deliver_in_background(env.registry, "schedule", [*claimed, heartbeat])
+    except NotStarted as error:
+        _logger.warning("No heartbeat was sent. %s", error)
+        for each in claimed:
+            release_registration(env.registry, each.message.hostname)
 
 
 def on_health(env):
@@ -54,6 +62,11 @@ def on_health(env):
             in_background(
                 env.cr.dbname, "health", functools.partial(_register_if_claimed, env.registry)
             )
+    except StillRunning:
+        # It registers this host, so nothing is lost.
+        return
+    except NotStarted as error:
+        _logger.warning("The server was not registered after a rebuild. %s", error)
     except Exception:
         _logger.exception("A rebuild was not noticed, and this is a bug of the addon")
 
@@ -72,6 +85,8 @@ def after_install(registry):
         _deliver_in_background(registry, "install", [message])
     except NothingToSend:
         return
+    except NotStarted as error:
+        _logger.warning("The server was not registered after its installation. %s", error)
     except Exception:
         _logger.exception("The server was not registered, and this is a bug of the addon")
 
@@ -82,8 +97,14 @@ def before_uninstall(env):
         farewell = prepare_farewell(env)
     except NothingToSend:
         return
-    work = functools.partial(_take_leave, farewell)
-    env.cr.postcommit.add(functools.partial(in_background, env.cr.dbname, "uninstall", work))
+    env.cr.postcommit.add(functools.partial(_take_leave_in_background, env.cr.dbname, farewell))
+
+
+def _take_leave_in_background(database, farewell):
+    try:
+        in_background(database, "uninstall", functools.partial(_take_leave, farewell))
+    except NotStarted as error:
+        _logger.warning("The receiver was not told of the uninstallation. %s", error)
 
 
 def _take_leave(farewell, thread):
@@ -145,7 +166,7 @@ def _loaded(registry):
     """
     The registry of that database as it is when all modules are loaded.
 
-    None when that takes too long, and when this addon is not there any more.
+    None when that takes too long, which is logged, and when this addon is not there any more.
     """
     deadline = time.monotonic() + _LOADING_SECONDS
     while time.monotonic() < deadline:
@@ -153,4 +174,9 @@ def _loaded(registry):
         if current.ready:
             return current if "mcp.phone.home.state" in current else None
         time.sleep(0.05)
+    _logger.warning(
+        "What came of a message was not written down, and nothing was sent after it: the modules "
+        "of this database were not loaded within %.0f s",
+        _LOADING_SECONDS,
+    )
     return None

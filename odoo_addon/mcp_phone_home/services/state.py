@@ -6,6 +6,7 @@ transaction holds a row while a receiver is waited for.
 """
 
 import logging
+import math
 import time
 from contextlib import contextmanager
 
@@ -80,6 +81,16 @@ def claim_registration(registry, hostname) -> bool:
     return bool(_try(registry, lambda env: _claim(env, hostname)))
 
 
+def release_registration(registry, hostname):
+    """
+    Give back what `claim_registration` has just given, since the caller does not register.
+
+    So the next that asks may do so at once. A hostname that was registered meanwhile stays
+    settled.
+    """
+    _try(registry, lambda env: _release(env, hostname))
+
+
 def wait_for_turn(env):
     """
     Let one after the other change what belongs together; `env` is that of `own_transaction`.
@@ -132,6 +143,13 @@ def _claim(env, hostname) -> bool:
         return False
     _update(env, claims={**claims, hostname: time.time() + CLAIM_SECONDS})
     return True
+
+
+def _release(env, hostname):
+    claims = _claims(env)
+    if claims.get(hostname, math.inf) - time.time() <= CLAIM_SECONDS:
+        del claims[hostname]
+        _update(env, claims=claims)
 
 
 def _claims(env) -> dict:

@@ -2,14 +2,22 @@ import json
 import logging
 import socket
 import time
+from unittest.mock import patch
 
 from odoo import fields
+from odoo.tests.common import release_test_lock
 
 from odoo.addons.mcp_phone_home.hooks import PARAMETERS, uninstall_hook
-from odoo.addons.mcp_phone_home.services import lifecycle
+from odoo.addons.mcp_phone_home.services import background, lifecycle
 from odoo.addons.mcp_phone_home.services.lifecycle import on_health, on_schedule
+from odoo.addons.mcp_phone_home.services.outgoing import Outcome
 from odoo.addons.mcp_phone_home.services.phone_home import register_server, send_heartbeat
-from odoo.addons.mcp_phone_home.services.state import claim_registration, own_transaction
+from odoo.addons.mcp_phone_home.services.state import (
+    claim_registration,
+    own_transaction,
+    release_registration,
+    remember,
+)
 
 from .common import LOGGER, PhoneHomeCase
 from .receiver import CREATED, OK
@@ -144,6 +152,31 @@ class TestClaims(LifecycleCase):
         self.assertIs(True, claim_registration(self.env.registry, "a"))
         self.assertIs(True, claim_registration(self.env.registry, "b"))
 
+    def test_claim_that_was_given_back_can_be_had_again(self):
+        claim_registration(self.env.registry, "a")
+
+        release_registration(self.env.registry, "a")
+        self.assertIs(True, claim_registration(self.env.registry, "a"))
+
+    def test_claim_that_is_given_back_leaves_those_of_other_hostnames(self):
+        claim_registration(self.env.registry, "a")
+        claim_registration(self.env.registry, "b")
+
+        release_registration(self.env.registry, "a")
+        self.assertEqual(["b"], list(self.state().claims))
+
+    def test_hostname_that_was_registered_meanwhile_stays_settled(self):
+        claim_registration(self.env.registry, "a")
+        remember(self.env.registry, Outcome(hostname="a"))
+
+        release_registration(self.env.registry, "a")
+        self.assertIs(False, claim_registration(self.env.registry, "a"))
+
+    def test_claim_that_is_gone_is_given_back_without_a_word(self):
+        with self.assertNoLogs(LOGGER, "WARNING"):
+            release_registration(self.env.registry, "a")
+        self.assertFalse(self.state().claims)
+
     def test_claim_of_a_clock_that_was_ahead_does_not_hold(self):
         self.set_claims({"a": time.time() + 86400})
 
@@ -249,9 +282,85 @@ class TestBackground(LifecycleCase):
 
         on_schedule(self.env)
         self.assertTrue(receiver.wait_for(1))
-        on_schedule(self.env)
+        with self.assert_one_warning("No heartbeat was sent", "still on its way"):
+            on_schedule(self.env)
         receiver.answering.set()
         self.assertEqual(["POST /heartbeat"], self.calls(receiver))
+
+    def test_registration_that_was_not_begun_gives_its_claim_back(self):
+        receiver = self.receiver()
+        self.set_params(last_hostname=HERE)
+        receiver.answering.clear()
+        on_schedule(self.env)
+        self.assertTrue(receiver.wait_for(1))
+
+        self.set_params(last_hostname="before")
+        with self.assert_one_warning("still on its way"):
+            on_schedule(self.env)
+        self.assertEqual({}, self.state().claims)
+
+        receiver.answering.set()
+        self.wait_for_threads()
+        on_schedule(self.env)
+        expected = ["POST /heartbeat", "POST /register", "POST /heartbeat"]
+        self.assertEqual(expected, self.calls(receiver))
+
+    def test_schedule_without_a_thread_warns_and_gives_the_claim_back(self):
+        receiver = self.receiver()
+        with self.no_thread_starts(), self.assert_one_warning("No heartbeat", "new thread"):
+            on_schedule(self.env)
+        self.assertEqual({}, self.state().claims)
+
+        on_schedule(self.env)
+        self.assertEqual(["POST /register", "POST /heartbeat"], self.calls(receiver))
+
+    def test_heartbeat_that_cannot_be_prepared_claims_nothing(self):
+        self.receiver()
+        self.patch(lifecycle, "prepare_heartbeat", _broken)
+
+        with self.assertRaises(RuntimeError):
+            on_schedule(self.env)
+        self.assertFalse(self.state().claims)
+
+    def test_health_without_a_thread_warns_and_claims_nothing(self):
+        self.receiver()
+
+        with self.no_thread_starts(), self.assert_one_warning("not registered", "new thread"):
+            on_health(self.env)
+        self.assertFalse(self.state().claims)
+
+    def test_health_says_nothing_while_the_registration_is_on_its_way(self):
+        receiver = self.receiver(CREATED)
+        receiver.answering.clear()
+        on_health(self.env)
+        with release_test_lock():
+            self.assertTrue(receiver.wait_for(1))
+
+        with self.assertNoLogs(LOGGER, "WARNING"):
+            on_health(self.env)
+        receiver.answering.set()
+        self.assertEqual(["POST /register"], self.calls(receiver))
+
+    def test_install_without_a_thread_warns(self):
+        self.receiver()
+
+        with self.no_thread_starts(), self.assert_one_warning("not registered", "new thread"):
+            lifecycle.after_install(self.env.registry)
+
+    def test_uninstall_without_a_thread_warns_and_does_not_fail(self):
+        self.receiver()
+
+        uninstall_hook(self.env)
+        with self.no_thread_starts(), self.assert_one_warning("uninstallation", "new thread"):
+            self.env.cr.postcommit.run()
+
+    def test_heartbeat_that_modules_being_loaded_keep_back_is_warned_of(self):
+        receiver = self.receiver()
+        self.patch(lifecycle, "_LOADING_SECONDS", 0.0)
+
+        with self.assert_one_warning("nothing was sent after it"):
+            on_schedule(self.env)
+            self.assertEqual(["POST /register"], self.calls(receiver))
 
     def test_message_is_sent_also_when_nothing_can_be_remembered(self):
         receiver = self.receiver()
@@ -262,6 +371,12 @@ class TestBackground(LifecycleCase):
             on_schedule(self.env)
             self.assertEqual(["POST /heartbeat"], self.calls(receiver))
         self.assertIn("cannot be written down", logs.records[0].getMessage())
+
+    def no_thread_starts(self):
+        """The process has as many threads as it may have."""
+        return patch.object(
+            background.Background, "start", side_effect=RuntimeError("can't start new thread")
+        )
 
 
 def _broken(env):
