@@ -1,7 +1,8 @@
 """
-What Odoo MCP servers and the receiver say to each other, and what it means.
+The messages between Odoo MCP servers and the receiver, and the rules for merging them.
 
-No I/O, no clock, no HTTP: classes, rules and two pure functions.
+This package does no I/O and reads no clock: it holds data classes, their validation, a JSON
+codec, and pure functions over records.
 """
 
 from contract.codec import dumps, loads, parse, structure, unstructure

@@ -1,4 +1,4 @@
-"""A field transformer that holds attrs classes to the rules of their field types."""
+"""An attrs field transformer: constructors validate each field by the `Rule` of its type."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Take = Callable[[Any], Any]
 
 def checked(_: type, attributes: list[Attribute[Any]]) -> list[Attribute[Any]]:
     """
-    Let each field take only what the rule of its type allows.
+    Give each field a converter that applies the `Rule` of the field's type.
 
-    The class then raises `InvalidMessage` for the first field that breaks its rule.
+    The constructor of the class then raises `InvalidMessage` for the first field whose value
+    breaks its rule.
     """
     return [each.evolve(converter=_converter(each.name, each.type)) for each in attributes]
 
@@ -29,7 +30,7 @@ def _converter(name: str, kind: Any) -> Take:
     optional = present is not kind
     take = _take(present)
 
-    # Every message comes through here once for each of its fields.
+    # The hot path: it runs for every field of every message.
     def convert(value: Any) -> Any:
         if value is None and optional:
             return None
@@ -43,7 +44,7 @@ def _converter(name: str, kind: Any) -> Take:
 
 
 def _take(kind: Any) -> Take:
-    """Gives back what a field may hold. Raises one of `BROKEN`."""
+    """A function that returns a valid value, normalised, and raises one of `BROKEN` else."""
     if (rule := rule_of(kind)) is not None:
         return rule.from_python
     if get_origin(kind) is tuple:

@@ -1,17 +1,17 @@
 """
-Between JSON and the classes of the contract, without ever guessing.
+The codec between JSON and the classes of the contract; it never coerces a value.
 
 The wire form of each type:
 
-    str, int, float     themselves; a number may be written without a fraction
-    datetime            ISO 8601 in UTC with `Z`; any offset is read
-    tuple               a list
-    a class             an object; a field that it does not know is ignored
-    None                in a message: not sent, and null is read as absent
+    str, int, float     a JSON string or number; a float may be written without a fraction
+    datetime            ISO 8601 text, written in UTC with `Z`; read with any offset
+    tuple               an array
+    attrs class         an object; unknown members are ignored
+    None                in a message: the field is omitted, and null is read as absent
                         in a record: null
 
-A value of another type is an error, never converted: `"8768"` is no port, `true` is
-no port, `5` is no hostname.
+A value of another type is an error: `"8768"` and `true` are refused as a port, and `5` as a
+hostname.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,14 +32,14 @@ from contract.record import ServerRecord
 __all__ = ["dumps", "loads", "parse", "structure", "unstructure"]
 
 MOST_BAD_ITEMS = 10
-"""After so many, a list is not read on: one message must not keep its reader busy."""
+"""Reading a list stops after so many invalid items, to bound the work for one message."""
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
 
 
 class _BadItems(ValueError):
-    """A list with items that are not what they should be, by their index."""
+    """The invalid items of a list: `errors` maps the index of each to its error."""
 
     def __init__(self, errors: Mapping[int, Unexpected]) -> None:
         self.errors = errors
@@ -48,15 +48,20 @@ class _BadItems(ValueError):
 
 def loads(data: bytes | str, kind: type[T]) -> T:
     """
-    Read JSON as an object of a class of the contract.
+    Decode JSON in UTF-8 into an instance of `kind`, a class of the contract.
 
-    Raises MalformedJSON for what is no JSON, InvalidMessage for what is no `kind`.
+    Raises MalformedJSON for bytes that are not JSON, and InvalidMessage for JSON that does not
+    describe a valid `kind`.
     """
     return structure(parse(data), kind)
 
 
 def parse(data: bytes | str) -> object:
-    """Read JSON, as RFC 8259 has it: no NaN, no broken Unicode. Raises MalformedJSON."""
+    """
+    Decode strict JSON (RFC 8259: no NaN, no invalid Unicode) into dicts, lists and scalars.
+
+    Raises MalformedJSON.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -65,9 +70,9 @@ def parse(data: bytes | str) -> object:
 
 def structure(value: object, kind: type[T]) -> T:
     """
-    Turn decoded JSON into an object of a class of the contract.
+    Turn decoded JSON into an instance of `kind`, a class of the contract.
 
-    Raises InvalidMessage with every problem there is, up to ten in one list.
+    Raises InvalidMessage, which lists every problem, but at most ten for each list.
     """
     if kind in _CHECKED:
         with suppress(InvalidMessage, KeyError, *BROKEN):
@@ -76,7 +81,7 @@ def structure(value: object, kind: type[T]) -> T:
 
 
 def structure_in_detail(value: object, kind: type[T]) -> T:
-    """As `structure`, by the longer way that finds out what is wrong where."""
+    """As `structure`, by the slow converter alone, which finds the path of every problem."""
     try:
         return _detailed.structure(value, kind)
     except (BaseValidationError, Unexpected, _BadItems) as error:
@@ -84,12 +89,12 @@ def structure_in_detail(value: object, kind: type[T]) -> T:
 
 
 def dumps(value: object) -> bytes:
-    """Write an object of the contract as JSON in UTF-8."""
+    """Encode an instance of a class of the contract as JSON in UTF-8."""
     return orjson.dumps(unstructure(value))
 
 
 def unstructure(value: object) -> Any:
-    """Turn an object of the contract into what JSON can hold."""
+    """Turn an instance of a class of the contract into dicts, lists and scalars for JSON."""
     return _detailed.unstructure(value)
 
 
@@ -109,7 +114,7 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
 
 
 def _make_detailed() -> OrjsonConverter:
-    """Checks each value where it stands, so that each problem has its path."""
+    """The slow converter: it validates each value itself, so each problem has its path."""
     converter = make_converter(omit_if_default=True)
     converter.register_structure_hook_factory(has, _class_hook)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
@@ -123,7 +128,11 @@ def _make_detailed() -> OrjsonConverter:
 
 
 def _make_quick() -> OrjsonConverter:
-    """Only converts, for classes whose constructors check: many times as fast."""
+    """
+    The fast converter: it leaves validation to the constructors of `_CHECKED` classes.
+
+    It is many times as fast as the slow one, but stops at the first problem.
+    """
     converter = make_converter(detailed_validation=False)
     converter.register_structure_hook_factory(has, _quick_class_hook)
     return converter
@@ -143,11 +152,15 @@ def _checking_hook(kind: Any) -> Hook:
 
 
 def _class_hook(kind: Any, converter: Converter) -> Hook:
-    return _only(dict, "an object", make_dict_structure_fn(kind, converter))
+    return _requiring(dict, "an object", make_dict_structure_fn(kind, converter))
 
 
 def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
-    """What needs no conversion goes to the constructor untouched, without a call."""
+    """
+    A hook that converts only the fields whose JSON value the constructor would not take.
+
+    Each other value goes to the constructor as it is, which saves one call a field.
+    """
     converted: Any = {
         each.name: override(struct_hook=hook)
         for each in fields(kind)
@@ -159,7 +172,7 @@ def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _conversion(kind: Any, converter: Converter) -> Hook | None:
-    """What makes a JSON value one that a constructor takes; None where it does as it is."""
+    """The conversion from a field's JSON value to its constructor argument; None for none."""
     if has(kind):
         hook = converter.get_structure_hook(kind)
         return lambda value, _: None if value is None else hook(value, kind)
@@ -187,16 +200,16 @@ def _tuple_hook(kind: Any, converter: Converter) -> Hook:
             raise _BadItems(errors)
         return tuple(items)
 
-    return _only(list, "a list", structure_items)
+    return _requiring(list, "a list", structure_items)
 
 
-def _only(json_type: type, expected: str, hook: Hook) -> Hook:
-    def structure_only(value: Any, kind: Any) -> Any:
+def _requiring(json_type: type, expected: str, hook: Hook) -> Hook:
+    def structure_checked(value: Any, kind: Any) -> Any:
         if not isinstance(value, json_type):
             raise Unexpected(expected, value)
         return hook(value, kind)
 
-    return structure_only
+    return structure_checked
 
 
 _detailed = _make_detailed()

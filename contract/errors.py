@@ -1,12 +1,12 @@
 """
-The errors of the project.
+The errors of the project: each class with the `code` that programs can match on.
 
-    FleetError                      the root; everything that is raised on purpose
+    FleetError                      root of all errors               fleet_error
     ├── InvalidMessage              a value breaks the contract      invalid_message
-    ├── MalformedJSON               bytes that are no JSON           malformed_json
-    ├── WrongServer                 a message for another record     wrong_server
+    ├── MalformedJSON               bytes are not JSON               malformed_json
+    ├── WrongServer                 message and record differ        wrong_server
     ├── client.ClientError          see client.errors
-    └── receiver.ReceiverError      see receiver.errors
+    └── receiver.ReceiverError      the receiver's own errors
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ __all__ = ["FleetError", "InvalidMessage", "MalformedJSON", "Problem", "WrongSer
 
 class FleetError(Exception):
     """
-    Anything this project raises on purpose.
+    The base class of every error that this project raises on purpose.
 
     Attributes:
-        code: A stable, machine-readable name of the kind of error.
+        code: A stable, machine-readable name of the kind of error, such as `wrong_server`.
     """
 
     code = "fleet_error"
@@ -33,9 +33,9 @@ class Problem:
     One thing that is wrong with a value.
 
     Attributes:
-        path: Where, such as `ip_addresses.primary` or `capabilities[3]`;
-            empty for the value as a whole.
-        message: What was expected and what was there instead.
+        path: The path of the value, such as `ip_addresses.primary` or `capabilities[3]`;
+            empty for the message as a whole.
+        message: What was expected and what was found instead.
     """
 
     path: str
@@ -47,10 +47,10 @@ class Problem:
 
 class InvalidMessage(FleetError):
     """
-    A value that breaks the contract.
+    A value breaks the contract.
 
     Attributes:
-        problems: Everything that is wrong with it, in the order of the fields.
+        problems: Every problem that was found, in the order of the fields.
     """
 
     code = "invalid_message"
@@ -71,7 +71,7 @@ class MalformedJSON(FleetError):
 
 class WrongServer(FleetError):
     """
-    A message was merged into the record of another server.
+    A message was to be merged into the record of another server.
 
     Attributes:
         record_id: The `server_id` of the record.

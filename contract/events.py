@@ -1,4 +1,4 @@
-"""What happens to a server, and what a change of its record tells."""
+"""Events, and how a change of a record is turned into events."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,7 +15,7 @@ __all__ = ["Event", "EventKind", "changes"]
 
 
 class EventKind(str, Enum):
-    """What may happen in a fleet."""
+    """The kinds of events of a fleet."""
 
     REGISTERED = "registered"
     MOVED = "moved"
@@ -52,23 +52,24 @@ Details = Annotated[Mapping[str, Any], Rule("an object", {"type": "object"}, _ob
 @frozen(kw_only=True)
 class Event:
     """
-    Something that happened.
+    One thing that happened to a server or to the fleet.
 
     Attributes:
-        kind: What.
-        at: When it was noticed, in UTC.
-        server_id: To which server; None for the fleet as a whole.
-        details: More, as JSON has it. Of a change, each field that changed:
-            `{"hostname": {"from": "web-1", "to": "web-2"}}`, and of the capabilities
+        kind: What happened.
+        at: When the receiver noticed, in UTC.
+        server_id: The server it happened to; None for the fleet as a whole.
+        details: A JSON object that depends on the kind. Kinds that report changed fields
+            map each field to its old and new value:
+            `{"hostname": {"from": "web-1", "to": "web-2"}}`; the capabilities to
             `{"capabilities": {"gained": [...], "lost": [...]}}`.
             `late` and `down`: `{"last_seen": "2026-01-31T12:00:00Z"}`.
-            `recovered`: `{"away_seconds": 301.5}`, how long nothing was heard.
+            `recovered`: `{"away_seconds": 301.5}`, the time without a message.
             `rebuilt`: `{"superseded_by": "acme_web-2"}`.
             `twin`: `{"twin_of": "acme_web-2"}`.
             `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers fell silent at
-            once, and how many were heard before.
-            `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of a
-            key that may not write it.
+            once, and how many were up before.
+            `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the
+            key that tried to write a server of another key.
     """
 
     kind: Kind
@@ -79,36 +80,44 @@ class Event:
 
 def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -> list[Event]:
     """
-    What the change of a record means.
+    The events that turn the record `before` (None for a new server) into `after`.
 
-    Every field of a server's description that changed is named in exactly one event; one
-    that becomes known is `updated`, and so is a `started_at` that falls. A `started_at`
-    later than the last heartbeat was sent tells of a restart also when it becomes known.
-    Nothing is said of what changes with every heartbeat, of `status` and
-    `uptime_seconds` when they become known, of the order of the capabilities and of the
-    addresses but the primary one, nor of an uptime that fell because of a restart that a
-    registration has told of.
-    A superseded server raises no alarm, but does when it loses its successor and is silent.
+    Each changed field is reported by exactly one event, at most one event for each kind:
+
+    - The kind of a changed field is that of `_KIND_OF`. A field whose old value was None is
+      reported as `updated`.
+    - A changed `started_at` is `restarted` when it is later than the old one, or, without an
+      old one, later than the `timestamp` of the last heartbeat; else it is `updated`.
+    - A falling `uptime_seconds` is `restarted`, unless a registration has already reported
+      that restart by its `started_at`.
+
+    These changes cause no event: fields that differ in every heartbeat, the first `status`
+    and the first `uptime_seconds`, another order of the capabilities or of the addresses
+    beside the primary one.
+
+    A superseded server causes no `late` and no `down`. One that is silent causes it as soon
+    as it is no longer superseded.
     """
     if before is None:
         return [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
 
-    told: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
+    details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     for name, kind in _KIND_OF.items():
         old, new = getattr(before, name), getattr(after, name)
-        if old != new and not _goes_without_saying(name, before, after):
+        if old != new and not _is_unreported(name, before, after):
             is_update = not _restarted(before, after) if name == "started_at" else old is None
-            told[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
-    told |= _news_of_its_life(before, after)
+            details_of[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
+    details_of |= _details_of_state(before, after)
 
     return [
         Event(kind=kind, at=at, server_id=after.server_id, details=details)
-        for kind, details in told.items()
+        for kind, details in details_of.items()
         if details
     ]
 
 
-def _goes_without_saying(name: str, before: ServerRecord, after: ServerRecord) -> bool:
+def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool:
+    """Whether the change of this field causes no event."""
     if name == "status":
         return before.status is None
     if name == "uptime_seconds":
@@ -123,7 +132,7 @@ def _goes_without_saying(name: str, before: ServerRecord, after: ServerRecord) -
 
 
 def _restarted(before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether it says that it started again, later than it said before or was heard."""
+    """Whether `started_at` is later than the old one or, without one, than the last heartbeat."""
     if before.started_at is None:
         return _started_since(after, before.timestamp)
     return _started_since(after, before.started_at)
@@ -143,21 +152,22 @@ def _plain(value: Any) -> Any:
     return format_moment(value) if isinstance(value, datetime) else unstructure(value)
 
 
-def _news_of_its_life(before: ServerRecord, after: ServerRecord) -> dict[EventKind, dict[str, Any]]:
-    news: dict[EventKind, dict[str, Any]] = {}
+def _details_of_state(before: ServerRecord, after: ServerRecord) -> dict[EventKind, dict[str, Any]]:
+    """The details, by kind, of changes of liveness, of a rebuild and of a twin."""
+    details: dict[EventKind, dict[str, Any]] = {}
     if after.superseded_by not in (None, before.superseded_by):
-        news[EventKind.REBUILT] = {"superseded_by": after.superseded_by}
+        details[EventKind.REBUILT] = {"superseded_by": after.superseded_by}
     if after.twin_of not in (None, before.twin_of):
-        news[EventKind.TWIN] = {"twin_of": after.twin_of}
-    was_so = after.state is before.state and before.superseded_by is None
-    if after.state.stale and after.superseded_by is None and not was_so:
+        details[EventKind.TWIN] = {"twin_of": after.twin_of}
+    was_reported = after.state is before.state and before.superseded_by is None
+    if after.state.stale and after.superseded_by is None and not was_reported:
         last_seen = format_moment(after.last_seen)
-        news[EventKind(after.state.value)] = {"last_seen": last_seen}
+        details[EventKind(after.state.value)] = {"last_seen": last_seen}
     if before.state.stale and not after.state.stale:
-        # Another receiver's clock may be a little behind.
+        # Receivers that share a database may disagree a little about the time.
         away = max(0.0, (after.last_seen - before.last_seen).total_seconds())
-        news[EventKind.RECOVERED] = {"away_seconds": away}
-    return news
+        details[EventKind.RECOVERED] = {"away_seconds": away}
+    return details
 
 
 _KIND_OF = {

@@ -1,11 +1,9 @@
 """
-What each kind of field may hold: the one place that says so.
+The field types of the contract, each with its validation rule.
 
-A kind is an ordinary type with a `Rule` attached, as in
-`Port = Annotated[int, Rule(...)]`.
-The constructors, the codec and the JSON schemas all read the same rules, so
-that what Python code may build, what the wire may carry and what the
-documentation promises are the same.
+A field type is an ordinary type that carries a `Rule`: `Port = Annotated[int, Rule(...)]`.
+The constructors, the codec and the JSON schemas read the same rules, so they all accept the
+same values.
 """
 
 import ipaddress
@@ -42,15 +40,15 @@ __all__ = [
 
 
 BROKEN = (ValueError, TypeError, OverflowError)
-"""What a conversion raises for a value that breaks its rule."""
+"""The exceptions that `Rule.from_python` and `Rule.from_json` raise for an invalid value."""
 
 
 class Unexpected(ValueError):
     """
-    A value that is not what its place expects; the message says both.
+    A value that breaks a rule; the message says what was expected and what was found.
 
     Attributes:
-        path: Where in the field the value is, such as `[3]`; empty for all of it.
+        path: The path of the value within its field, such as `[3]`; empty for the field itself.
     """
 
     path = ""
@@ -65,11 +63,11 @@ class Rule:
     What a field may hold.
 
     Attributes:
-        expected: The rule in words, to follow "expected".
+        expected: The rule in words, for a message such as "expected a port from 1 to 65535".
         schema: The rule as JSON Schema.
-        from_python: Gives back the value, normalised. Raises one of `BROKEN` when it
-            breaks the rule.
-        from_json: The same for what JSON decodes to. By default `from_python`.
+        from_python: Returns a constructor argument, normalised. Raises one of `BROKEN` when
+            the argument breaks the rule.
+        from_json: Does the same with a decoded JSON value. By default `from_python`.
     """
 
     expected: str
@@ -82,7 +80,7 @@ class Rule:
         return self.from_python
 
     def read(self, value: Any) -> Any:
-        """Check a JSON value and convert it. Raises `Unexpected`."""
+        """Validate and convert a decoded JSON value. Raises `Unexpected`."""
         try:
             return self.from_json(value)
         except BROKEN as error:
@@ -90,14 +88,14 @@ class Rule:
 
 
 def rule_of(kind: object) -> Rule | None:
-    """The rule that a type carries, or None."""
+    """The `Rule` of an `Annotated` type, or None for a type without one."""
     if get_origin(kind) is not Annotated:
         return None
     return next((extra for extra in get_args(kind)[1:] if isinstance(extra, Rule)), None)
 
 
 def present_type(kind: Any) -> Any:
-    """The type of a field when it is not None."""
+    """The type without `| None`: `int` for `int | None`, and `int` for `int`."""
     kinds = get_args(kind)
     if NoneType not in kinds:
         return kind
@@ -109,15 +107,15 @@ def parse_moment(text: str) -> datetime:
     """
     Read an ISO 8601 time with an offset, such as `2026-01-31T12:00:00Z`.
 
-    A space may stand for the `T`, as in RFC 3339, and the offset may do without its colon.
-    Digits beyond microseconds are rounded, halves up. The result is in UTC.
-    Raises ValueError or OverflowError for anything else, a time without an offset included.
+    A space may stand for the `T`, as in RFC 3339, and the offset may lack its colon. Digits
+    beyond microseconds are rounded, halves up. Returns the time in UTC.
+    Raises ValueError or OverflowError for any other text and for a time without an offset.
     """
     match = _MOMENT.fullmatch(text)
     if match is None:
         raise ValueError(text)
     seconds, fraction, hours, minutes = match.groups()
-    # Python 3.10 reads neither a "Z" nor any other number of digits.
+    # Python 3.10 reads no "Z", and a fraction only of 3 or 6 digits.
     micros = (fraction or "").ljust(6, "0")
     offset = "+00:00" if hours is None else f"{hours}:{minutes}"
     moment = datetime.fromisoformat(f"{seconds}.{micros[:6]}{offset}")
@@ -127,7 +125,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def format_moment(moment: datetime) -> str:
-    """Write a moment in UTC as ISO 8601 with `Z`. Raises ValueError as `to_utc` does."""
+    """Format a time as ISO 8601 in UTC with `Z`. Raises ValueError as `to_utc` does."""
     return to_utc(moment).isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -135,8 +133,8 @@ def to_utc(moment: datetime) -> datetime:
     """
     The same instant in UTC.
 
-    Raises ValueError for what is no moment, has no offset, or is so near the first or the
-    last year that UTC cannot tell it.
+    Raises ValueError for a value that is not a datetime, for a time without an offset, and
+    for one whose equivalent in UTC is outside the years 1 to 9999.
     """
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise Unexpected("a time with an offset", moment)
@@ -147,7 +145,7 @@ def to_utc(moment: datetime) -> datetime:
 
 
 def _shown(value: Any) -> str:
-    """A value as a person reads it in an error: short, on one line."""
+    """The value for an error message: on one line and at most 60 characters."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):
@@ -161,8 +159,8 @@ def _shown(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    # A NUL or half a surrogate pair has no place in UTF-8 or in PostgreSQL.
-    # Neither is printable; most texts are, and that is a quick thing to ask.
+    # PostgreSQL stores no NUL, and UTF-8 encodes no lone surrogate. Neither is printable, and
+    # `isprintable`, which most texts pass, is faster than the regular expression.
     if isinstance(value, str) and (value.isprintable() or _UNSTORABLE.search(value) is None):
         return value
     raise ValueError(value)
@@ -182,7 +180,7 @@ def _address(value: Any) -> str:
 
 @lru_cache(maxsize=2**16)
 def _ipv6(value: str) -> ipaddress.IPv6Address:
-    # A zone, as in fe80::1%eth0, means something on its own host only.
+    # A zone, as in fe80::1%eth0, has a meaning only on the host that reports it.
     if "%" in value:
         raise ValueError(value)
     return ipaddress.IPv6Address(value)
@@ -231,7 +229,7 @@ def _interval(value: Any) -> float:
 
 
 def _number(value: Any) -> float:
-    """Any finite number, as a plain float."""
+    """The finite number as a float. Raises ValueError for a bool and for other types."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise ValueError(value)
@@ -245,7 +243,7 @@ _is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
-# RFC 3986 without a user and a password: those are not for everybody who sees the fleet.
+# RFC 3986 without user and password, since everybody who reads the fleet would see them.
 _URL = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~]+)(?::([0-9]{1,5}))?"
     rf"(?:/{_IN_URL}*)?(?:\?(?:{_IN_URL}|\?)*)?(?:\#(?:{_IN_URL}|\?)*)?"

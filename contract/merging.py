@@ -1,4 +1,4 @@
-"""The rule of the project: what a message changes in a record, and what it leaves."""
+"""The merge rule: which fields of a record a message replaces, and which it leaves."""
 
 from datetime import datetime
 from typing import TypeVar
@@ -19,15 +19,14 @@ def merge(
     record: ServerRecord | None, heartbeat: Heartbeat, *, received_at: datetime
 ) -> ServerRecord:
     """
-    The record after a heartbeat.
+    The record of a server after a heartbeat; without a record, a new one.
 
-    What the heartbeat holds replaces what the record held, also when it is empty or 0.
-    What it does not hold stays as it was.
-    It counts once, and `last_seen` becomes `received_at`, whatever it holds.
-    Who is heard is up, and superseded by nobody.
-    Without a record, a new one is made.
+    - A field that the heartbeat holds replaces that of the record, also when it is empty or 0.
+    - A field that the heartbeat lacks (None) keeps the value of the record.
+    - `heartbeat_count` rises by 1 and `last_seen` becomes `received_at`, whatever it holds.
+    - `state` becomes up, and `superseded_by` None.
 
-    Raises WrongServer when the heartbeat is another server's, and ValueError when
+    Raises WrongServer when record and heartbeat differ in `server_id`, and ValueError when
     `received_at` has no offset.
     """
     now = to_utc(received_at)
@@ -69,18 +68,20 @@ def register(
     record: ServerRecord | None, registration: Registration, *, received_at: datetime
 ) -> ServerRecord:
     """
-    The record after a registration.
+    The record of a server after a registration; without a record, a new one.
 
-    As `merge`, but the heartbeats counted so far stay, without any the server is new and
-    not up, and `registered_at` becomes `received_at`.
+    As `merge`, except that `heartbeat_count` stays as it was, `state` becomes new instead of
+    up while it is 0, and `registered_at` becomes `received_at`.
+
+    Raises WrongServer and ValueError, as `merge` does.
     """
     now = to_utc(received_at)
-    said = Heartbeat(**{name: getattr(registration, name) for name in _VIEW})
-    before = _before(record, said, now)
+    view = Heartbeat(**{name: getattr(registration, name) for name in _VIEW})
+    before = _before(record, view, now)
     state = State.UP if before.heartbeat_count else State.NEW
 
     return evolve(
-        merge(before, said, received_at=now),
+        merge(before, view, received_at=now),
         started_at=registration.started_at or before.started_at,
         registered_at=now,
         heartbeat_count=before.heartbeat_count,
@@ -91,15 +92,16 @@ def register(
 
 def _last(old: T | None, new: T | None) -> T | None:
     """
-    The value that was said last.
+    The new value, or the old one where the new one is None or equal.
 
-    What is said once more stays the object that it was: to replace it each time would
-    scatter the records of a large fleet over the memory, which costs more than this look.
+    Keeping the old object is faster than replacing it: new objects for each heartbeat would
+    scatter the records of a large fleet over the memory.
     """
     return old if new in (None, old) else new
 
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
+    """The record to merge into, an empty one for a new server. Raises WrongServer."""
     if record is None:
         return ServerRecord(
             server_id=message.server_id, first_seen=now, last_seen=now, state_since=now
@@ -109,5 +111,5 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
     return record
 
 
-_UP = State.UP  # to look it up in the class each time costs as much as three fields
+_UP = State.UP  # an attribute look-up on the enum costs as much as merging three fields
 _VIEW = [field.name for field in fields(View)]

@@ -1,13 +1,12 @@
 """
-What a server says about itself.
+The messages that a server sends about itself.
 
-`ServerPayload` is the complete view that a sender builds.
-`Registration` and `Heartbeat` are what it sends: partial views, in which None
-means unknown, never empty.
+A sender builds a complete `ServerPayload`. It sends `Registration` and `Heartbeat`, in which
+every field but `server_id` is optional: None means "not known", never "empty".
 """
 
-# Annotations stay objects here, for the rules are read from them when the
-# classes are made: no `from __future__ import annotations`.
+# No `from __future__ import annotations` here: attrs reads the rules from the annotations when
+# it builds the classes, so they must be objects and not text.
 
 from datetime import datetime
 from typing import Any
@@ -32,12 +31,11 @@ __all__ = ["Heartbeat", "IpAddresses", "Registration", "ServerPayload", "View"]
 @frozen(kw_only=True, field_transformer=checked)
 class IpAddresses:
     """
-    Where a server can be reached, as it sees itself.
+    The IP addresses of a server's host, as the host itself reports them.
 
     Attributes:
-        primary: The address it reaches the network from; loopback when there is no
-            network.
-        all: Every address, both families. Source: the host's interfaces.
+        primary: The source address of the host's default route; loopback when it has none.
+        all: Every address, IPv4 and IPv6. Source: the host's interfaces.
     """
 
     primary: IpAddress
@@ -47,27 +45,28 @@ class IpAddresses:
 @frozen(kw_only=True, field_transformer=checked)
 class ServerPayload:
     """
-    The complete view of a server, as its sender builds it.
+    The complete description of a server, as its sender builds it.
 
     Raises `InvalidMessage` for a value that breaks the contract.
 
     Attributes:
         server_id: The key, `{database}_{hostname}`; 1 to 255 characters, no control
             characters.
-        hostname: The host's name. Source: `socket.gethostname()`.
-        ip_addresses: Where the host can be reached.
-        port: Where the MCP server listens. Source: `mcp.server_port`.
-        transport: How MCP is spoken there, `http/sse`.
-        version: Of the MCP server.
-        odoo_version: Of Odoo. Source: `odoo.release.version`.
+        hostname: Name of the host. Source: `socket.gethostname()`.
+        ip_addresses: IP addresses of the host.
+        port: TCP port on which the MCP server listens. Source: `mcp.server_port`.
+        transport: The MCP transport that the server speaks, `http/sse`.
+        version: Version of the MCP server.
+        odoo_version: Version of Odoo. Source: `odoo.release.version`.
         database: Name of the database.
         capabilities: Names of the MCP tools, sorted.
-        odoo_stage: `dev`, `staging`, `production`, or empty off Odoo.sh. Source:
+        odoo_stage: `dev`, `staging`, `production`, or empty outside Odoo.sh. Source:
             `ODOO_STAGE`.
-        database_uuid: What stays the same when a rebuild changes the `server_id`;
-            copies of a database share it. Source: Odoo's `database.uuid`.
-        endpoint_url: Where an MCP client connects; http or https.
-        heartbeat_interval_seconds: How often the sender promises to be heard.
+        database_uuid: Identifies the database: a rebuild changes the `server_id` and keeps
+            the uuid. Copies of a database have the same uuid. Source: Odoo's
+            `database.uuid`.
+        endpoint_url: The http or https URL to which an MCP client connects.
+        heartbeat_interval_seconds: Seconds between two heartbeats, as the sender promises.
     """
 
     server_id: ServerId
@@ -88,8 +87,9 @@ class ServerPayload:
 @frozen(kw_only=True)
 class View:
     """
-    What may be known of a server: the fields of `ServerPayload`, all but the key
-    optional.
+    The fields of `ServerPayload`, in which every field but `server_id` is optional.
+
+    None means that a value is not known.
     """
 
     server_id: ServerId
@@ -110,7 +110,7 @@ class View:
 @frozen(kw_only=True, field_transformer=checked)
 class Registration(View):
     """
-    Sent once, when a server starts.
+    The message that a server sends once, when it starts.
 
     Raises `InvalidMessage` for a value that breaks the contract.
 
@@ -122,21 +122,21 @@ class Registration(View):
 
     @classmethod
     def from_payload(cls, payload: ServerPayload, *, started_at: datetime) -> "Registration":
-        """The full message of a server that started at that time."""
+        """A registration with every field of `payload`."""
         return cls(**_fields_of(payload), started_at=started_at)
 
 
 @frozen(kw_only=True, field_transformer=checked)
 class Heartbeat(View):
     """
-    Sent on a schedule.
+    The message that a server sends periodically.
 
     Raises `InvalidMessage` for a value that breaks the contract.
 
     Attributes:
-        status: How the sender feels, `healthy`.
-        timestamp: The sender's clock, in UTC.
-        uptime_seconds: Since the sender was loaded.
+        status: Health of the sender, as it reports it: `healthy`.
+        timestamp: Time of sending by the sender's clock, in UTC.
+        uptime_seconds: Seconds since the sender's module was loaded.
     """
 
     status: Text | None = None
@@ -152,7 +152,7 @@ class Heartbeat(View):
         uptime_seconds: float,
         status: str = "healthy",
     ) -> "Heartbeat":
-        """The full message of a server at that time."""
+        """A heartbeat with every field of `payload`."""
         return cls(
             **_fields_of(payload),
             status=status,

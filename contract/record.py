@@ -1,4 +1,4 @@
-"""What the receiver keeps of a server."""
+"""The record that the receiver keeps of each server."""
 
 from enum import Enum
 from typing import Annotated
@@ -12,7 +12,11 @@ __all__ = ["ServerRecord", "State"]
 
 
 class State(str, Enum):
-    """How long a server has been silent, in intervals of its heartbeat."""
+    """
+    The liveness of a server: how many of its heartbeat intervals it has been silent.
+
+    `liveness` has the thresholds.
+    """
 
     NEW = "new"
     UP = "up"
@@ -34,25 +38,28 @@ Noticed = Annotated[
 @frozen(kw_only=True)
 class ServerRecord(View):
     """
-    One server, as far as it is known.
+    What the receiver knows of one server. Times are by the receiver's clock, in UTC.
 
-    `merge` and `register` make records; a field that was never heard is None.
-    The constructor checks nothing: what goes into a record was checked in a message.
+    `merge` and `register` make records; a field that no message has held is None.
+    The constructor validates nothing, since messages are validated before they are merged.
 
     Attributes:
-        started_at: From the latest registration that held it.
-        status: From the latest heartbeat that held it.
-        timestamp: The sender's clock, from the latest heartbeat that held it.
-        uptime_seconds: From the latest heartbeat that held it.
+        started_at: When the server started, from the latest registration that held it.
+        status: Health, from the latest heartbeat that held it.
+        timestamp: Time of sending by the sender's clock, from the latest heartbeat that held
+            it.
+        uptime_seconds: Seconds since the sender's module was loaded, from the latest
+            heartbeat that held it.
         first_seen: When the first message was received; never changes.
         registered_at: When the latest registration was received.
         last_seen: When the latest message was received.
-        heartbeat_count: Heartbeats received since `first_seen`.
-        state: As the receiver last noticed it; `liveness` tells what it is at a moment.
-        state_since: When the receiver noticed that.
-        superseded_by: The server that is the same database after a rebuild; None as soon
-            as this one is heard again.
-        twin_of: A server that goes on sending at the same time as the same database.
+        heartbeat_count: Number of heartbeats received since `first_seen`.
+        state: Liveness, as the receiver last determined it.
+        state_since: When the receiver determined that `state`.
+        superseded_by: `server_id` of the server that replaced this one in a rebuild of the
+            same database; None again as soon as this one is heard.
+        twin_of: `server_id` of another server with the same `database_uuid` that sends in
+            parallel, such as a second node or a copy of the database.
     """
 
     started_at: Moment | None = None

@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12) of the wire forms, made from the rules of the fields."""
+"""JSON Schema (2020-12) of the wire format, generated from the rules of the fields."""
 
 import inspect
 import re
@@ -15,9 +15,10 @@ __all__ = ["json_schema"]
 
 def json_schema(kind: type) -> dict[str, Any]:
     """
-    The schema of a class of the contract: an object that stands for itself.
+    The JSON Schema of a class of the contract, without `$ref`; the caller may change it.
 
-    Fields that it does not name are allowed, and ignored.
+    It allows additional members, which the codec ignores. The descriptions of the fields
+    are those of the "Attributes:" section in the docstring of the class.
     """
     docs = _field_docs(kind)
     return {

@@ -1,4 +1,4 @@
-"""Whether a server is alive, as far as its record tells."""
+"""Liveness of a server, as a function of its record and the time."""
 
 from datetime import datetime, timedelta
 
@@ -12,13 +12,13 @@ DEFAULT_INTERVAL_SECONDS = 60.0
 
 def liveness(record: ServerRecord, now: datetime) -> State:
     """
-    The state of a server at a moment.
+    The liveness of a server at the time `now`, by the time since its last message.
 
-    A server may be silent for twice the interval that it declared, or 60 seconds: it is
-    up then, or new as long as it has registered but sent no heartbeat. Up to four times
-    the interval it is late, and beyond that it is down.
+    - at most 2 intervals: `up`, or `new` while it has registered and sent no heartbeat
+    - more than 2 intervals: `late`
+    - more than 4 intervals: `down`
 
-    Raises ValueError when `now` has no offset.
+    The interval is that of `interval(record)`. Raises ValueError when `now` has no offset.
     """
     silent = to_utc(now) - record.last_seen
     if silent > 2 * interval(record):
@@ -27,7 +27,11 @@ def liveness(record: ServerRecord, now: datetime) -> State:
 
 
 def interval(record: ServerRecord) -> timedelta:
-    """How often a server promises to be heard; at most a century, 60 s when it does not say."""
+    """
+    The time between two heartbeats that a server has declared, or 60 s without a declaration.
+
+    It is capped at a century, which a timedelta can hold four times.
+    """
     seconds = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
     return timedelta(seconds=min(seconds, _CENTURY_SECONDS))
 
