@@ -1,7 +1,7 @@
 """
-Phone home from a machine without Odoo, as itself or as made-up servers.
+The command `python -m client`: report this machine, or made-up servers, to a receiver.
 
-The token is read from FLEET_TOKEN, so that no list of processes shows it.
+It reads the token from the environment variable FLEET_TOKEN, because `ps` shows arguments.
 """
 
 import argparse
@@ -34,10 +34,17 @@ def main(
     say: Callable[[str], None] = _print,
 ) -> int:
     """
-    Phone home until Ctrl-C, or for `--beats` rounds.
+    Register and send heartbeats until Ctrl-C, or for `--beats` rounds.
 
-    Gives back the exit status: 1 when there were so many rounds and not one heartbeat
-    was taken in, otherwise 0. Raises SystemExit for arguments that cannot be.
+    Args:
+        arguments: Command-line arguments without the program's name; by default `sys.argv`.
+        environ: Environment variables; `FLEET_TOKEN` is read.
+        clock: Returns seconds since 1970.
+        sleep: Waits for a number of seconds.
+        say: Prints one line.
+
+    Returns the exit status: 1 when the receiver accepted no heartbeat in `--beats` rounds,
+    else 0. Raises SystemExit for invalid arguments.
     """
     parser = _parser()
     options = _options(parser, arguments)
@@ -73,7 +80,7 @@ def _options(
 ) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        # Their names only: one may be a token that a person thought to go there.
+        # Show the options' names and no values: somebody may have passed a token by mistake.
         names = [each.partition("=")[0] for each in unknown if each.startswith("-")]
         parser.error(f"unrecognized arguments: {' '.join(names) or len(unknown)}")
     if options.demo:

@@ -1,4 +1,4 @@
-"""What a receiver's answers mean."""
+"""Turning a receiver's HTTP answers into receipts and errors."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,11 +27,11 @@ _SUCCESS = {200, 201}
 @frozen(kw_only=True)
 class RegistrationReceipt:
     """
-    The receiver knows the server now.
+    The receiver has accepted a registration.
 
     Attributes:
-        server_id: As it was sent.
-        created: Whether the receiver had never heard of it.
+        server_id: That of the registration.
+        created: Whether the server was new to the receiver.
     """
 
     server_id: str
@@ -41,12 +41,12 @@ class RegistrationReceipt:
 @frozen(kw_only=True)
 class HeartbeatReceipt:
     """
-    The receiver took in a heartbeat.
+    The receiver has accepted a heartbeat.
 
     Attributes:
-        server_id: As it was sent.
-        heartbeat_count: Heartbeats the receiver has counted for the server, this one
-            included; None when the answer does not say.
+        server_id: That of the heartbeat.
+        heartbeat_count: How many heartbeats of the server the receiver has counted, with
+            this one; None when the answer lacks the number.
     """
 
     server_id: str
@@ -56,7 +56,7 @@ class HeartbeatReceipt:
 def receipt_of_registration(
     answer: Answer, registration: Registration, *, receiver: str
 ) -> RegistrationReceipt:
-    """Read the answer to a registration. The status decides, whatever the body holds."""
+    """Read the answer to a registration by its status alone. Raises Refused or BadAnswer."""
     _must_succeed(answer, receiver)
 
     return RegistrationReceipt(server_id=registration.server_id, created=answer.status == 201)
@@ -65,7 +65,11 @@ def receipt_of_registration(
 def receipt_of_heartbeat(
     answer: Answer, heartbeat: Heartbeat, *, receiver: str
 ) -> HeartbeatReceipt:
-    """Read the answer to a heartbeat. The status decides, whatever the body holds."""
+    """
+    Read the answer to a heartbeat: 200 and 201 are success even with an unreadable body.
+
+    Raises Refused or BadAnswer.
+    """
     _must_succeed(answer, receiver)
 
     return _receipt(heartbeat, _object(answer.body))
@@ -74,17 +78,21 @@ def receipt_of_heartbeat(
 def receipts_of_batch(
     answer: Answer, heartbeats: Sequence[Heartbeat], *, receiver: str
 ) -> list[HeartbeatReceipt | Refused]:
-    """Read the answer to a batch: one result for each heartbeat, in their order."""
+    """
+    Read the answer to a batch: one receipt or refusal for each heartbeat, in their order.
+
+    Raises Refused for a batch that is refused as a whole, and BadAnswer.
+    """
     _must_succeed(answer, receiver)
 
     results = _object(answer.body).get("results")
     if not isinstance(results, list) or len(results) != len(heartbeats):
         raise BadAnswer(receiver, "it does not hold one result for each heartbeat")
-    return [_result(said, beat, receiver) for said, beat in zip(results, heartbeats, strict=True)]
+    return [_result(each, beat, receiver) for each, beat in zip(results, heartbeats, strict=True)]
 
 
 def health_of(answer: Answer, *, receiver: str) -> dict[str, Any]:
-    """Read what a receiver says of itself."""
+    """Read the answer to `GET /health`: a JSON object. Raises Refused or BadAnswer."""
     _must_succeed(answer, receiver)
 
     if not (health := _object(answer.body)):
@@ -100,18 +108,21 @@ def _must_succeed(answer: Answer, receiver: str) -> None:
     if answer.status < 400:
         raise BadAnswer(receiver, f"the status is {answer.status}, and 200 or 201 would be right")
     raise _refusal(
-        _object(answer.body), answer.status, receiver, retry_after_seconds=_patience(answer.headers)
+        _object(answer.body),
+        answer.status,
+        receiver,
+        retry_after_seconds=_retry_after_seconds(answer.headers),
     )
 
 
-def _patience(headers: Mapping[str, str]) -> float | None:
-    """How many seconds the receiver asks to be left alone."""
-    said = headers.get("retry-after", "").strip()
-    if said.isascii() and said.isdigit():
-        return float(said[:9])
-    # A date is one of the receiver's clock, and so is the date of the answer.
+def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """The `Retry-After` header in seconds; None without one that can be read."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    # A date is relative to the answer's own Date header: this host's clock may differ.
     with suppress(ValueError, TypeError, OverflowError):
-        until = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
+        until = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
         return max(0.0, until.total_seconds())
     return None
 
@@ -122,6 +133,7 @@ def _moved_to(answer: Answer) -> str:
 
 
 def _without_secrets(url: str) -> str:
+    """The URL without user, password, query and fragment; empty for text that is no URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -130,16 +142,16 @@ def _without_secrets(url: str) -> str:
     return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
-def _result(said: object, heartbeat: Heartbeat, receiver: str) -> HeartbeatReceipt | Refused:
-    if not isinstance(said, dict):
+def _result(result: object, heartbeat: Heartbeat, receiver: str) -> HeartbeatReceipt | Refused:
+    if not isinstance(result, dict):
         raise BadAnswer(receiver, "a result in it is no object")
-    if said.get("status") == "ok":
-        return _receipt(heartbeat, said)
-    return _refusal(said, _whole(said.get("status")) or 422, receiver)
+    if result.get("status") == "ok":
+        return _receipt(heartbeat, result)
+    return _refusal(result, _whole(result.get("status")) or 422, receiver)
 
 
-def _receipt(heartbeat: Heartbeat, said: dict[str, Any]) -> HeartbeatReceipt:
-    count = _whole(said.get("heartbeat_count"))
+def _receipt(heartbeat: Heartbeat, result: dict[str, Any]) -> HeartbeatReceipt:
+    count = _whole(result.get("heartbeat_count"))
     return HeartbeatReceipt(server_id=heartbeat.server_id, heartbeat_count=count)
 
 
@@ -162,12 +174,12 @@ def _refusal(
 
 
 def _problem(error: object) -> Problem:
-    said = error if isinstance(error, dict) else {"message": error}
-    return Problem(_text(said.get("path")), _text(said.get("message")))
+    problem = error if isinstance(error, dict) else {"message": error}
+    return Problem(_text(problem.get("path")), _text(problem.get("message")))
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body, or an empty one."""
+    """The JSON object in a body; an empty dict for any other body."""
     try:
         value = parse(body)
     except MalformedJSON:

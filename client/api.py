@@ -36,43 +36,43 @@ __all__ = ["PhoneHomeClient", "user_agent"]
 
 _BATCH_LIMIT = 1000
 _BATCH_LIMIT_BYTES = 1024 * 1024 - len("[]")
-_LONGEST_ASKED_SECONDS = 60.0
+_MOST_RETRY_AFTER_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
-_doubling = wait_exponential(multiplier=2)
+_backoff = wait_exponential(multiplier=2)
 
 
 class PhoneHomeClient:
     """
-    Tells a receiver about servers.
+    A client that sends registrations and heartbeats of servers to one receiver.
 
-    It may be used from several threads at once, and is closed by `close` or at the
-    end of a `with` block; calls after that raise RuntimeError.
+    It is thread-safe. `close`, or the end of a `with` block, closes it; calls after that
+    raise RuntimeError.
 
-    Every exchange is a connection of its own: heartbeats are far apart, and one sent
-    over an idle connection that the receiver just dropped would be lost.
-    Redirects are not followed, and cookies not kept. Proxies and certificates are taken
-    from the environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` ...) as httpx does.
+    It opens a new connection for each request: heartbeats are minutes apart, and one that is
+    sent over an idle connection which the receiver has just closed would be lost.
+    It does not follow redirects and keeps no cookies. As httpx does, it reads proxies and
+    certificates from the environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` ...).
 
-    A token, or a name and a password, that would go over plain http to another machine is
-    warned of in the log, once in a process for each receiver.
+    It logs one warning for each receiver and process when a token or a password would travel
+    unencrypted (plain http) to another machine.
 
     Args:
-        base_url: Where the receiver is, such as `https://host/fleet`; `/register`,
-            `/heartbeat` or `/heartbeats` at its end is taken off. A name and a
-            password in it are sent as Basic authentication when there is no token.
-        token: Sent as `Authorization: Bearer`; none when empty.
-        timeout: Seconds for one whole exchange, from the look-up of the name to the
-            last byte of the answer.
-        attempts: How often a registration is tried in all.
-        verify: How to check the receiver's certificate; by default against the
-            authorities that certifi lists. `client.trust_only(path)` makes one for a
+        base_url: URL of the receiver, such as `https://host/fleet`; a trailing `/register`,
+            `/heartbeat` or `/heartbeats` is removed. User and password in it are sent as
+            Basic authentication when there is no token.
+        token: Sent as `Authorization: Bearer`; None or empty for no token.
+        timeout: Seconds for one whole request, from the DNS look-up to the last byte of the
+            answer.
+        attempts: How often a registration is tried, the first time included.
+        verify: TLS settings that check the receiver's certificate; by default against the
+            certificate authorities of certifi. `client.trust_only(path)` makes one for a
             private authority.
-        transport: Carries the requests instead of a socket. The environment is
-            then left alone.
-        sleep: Waits for a number of seconds.
+        transport: Replaces the network, for tests. The client then ignores the proxies in
+            the environment.
+        sleep: Waits for a number of seconds between two attempts.
 
-    Raises InvalidUrl, InvalidToken or InvalidSetting for what cannot work.
+    Raises InvalidUrl, InvalidToken or InvalidSetting for arguments that cannot work.
     """
 
     def __init__(  # noqa: PLR0913 - all but one by name, all but one optional
@@ -86,10 +86,10 @@ class PhoneHomeClient:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        # First of all, for the repr that a traceback may show.
+        # Set before anything can raise: a traceback tool may call `__repr__`.
         self._base_url, self._has_token = "", bool(token)
         bearer = _Authorization("Bearer", token) if token else None
-        del token  # a traceback that lists variables must not show it
+        del token  # tools that print the local variables of a traceback must not show it
         if bearer is not None and not bearer.is_visible():
             raise InvalidToken("The token may only hold visible ASCII characters, and no spaces.")
         if not 0 < timeout < math.inf:
@@ -98,7 +98,7 @@ class PhoneHomeClient:
             raise InvalidSetting(f"There must be at least 1 attempt, not {attempts}.")
 
         url = receiver_url.parse(base_url)
-        del base_url  # nor a password in it
+        del base_url  # as above: it may hold a password
         auth = bearer or _basic(url)
         self._base_url = str(url.copy_with(userinfo=b"")).rstrip("/")
         self._mask = Mask(*(auth.secrets if auth else ()))
@@ -117,18 +117,17 @@ class PhoneHomeClient:
 
     @property
     def base_url(self) -> str:
-        """Where the receiver is, without a slash at its end, a name or a password."""
+        """URL of the receiver, without trailing slash, user and password."""
         return self._base_url
 
     def register(self, registration: Registration) -> RegistrationReceipt:
         """
-        Make a server known; 200 and 201 are success, whatever the body holds.
+        Register a server, with retries; 200 and 201 are success, whatever the body holds.
 
-        What may be better later (no connection, no answer in time, an odd answer,
-        408, 429 and 5xx) is tried again, up to `attempts` in all, 2, 4, 8 ... seconds
-        after the first, second, third ... failure, or after what `Retry-After` asks for,
-        when that is longer; a minute of that at most.
-        It takes up to `attempts` timeouts and these waits together.
+        Temporary failures (no connection, a timeout, an unreadable answer, 408, 429 and 5xx)
+        are retried until `attempts` are used up. The back-off is 2, 4, 8 ... seconds, or the
+        time of the receiver's `Retry-After` where that is longer, but at most 60 seconds of
+        that. The call takes at most `attempts` timeouts and these waits together.
 
         Raises the CallFailed of the last attempt.
         """
@@ -143,23 +142,23 @@ class PhoneHomeClient:
 
     def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReceipt:
         """
-        Say once that a server is alive; 200 and 201 are success, whatever the body holds.
+        Send one heartbeat, without retry; 200 and 201 are success, whatever the body holds.
 
-        Raises CallFailed. There is no second attempt: the next heartbeat is one.
+        Raises CallFailed. The next scheduled heartbeat makes up for a failed one.
         """
         answer = self._post("/heartbeat", dumps(heartbeat))
         return answers.receipt_of_heartbeat(answer, heartbeat, receiver=self._base_url)
 
     def heartbeats(self, heartbeats: Iterable[Heartbeat]) -> list[HeartbeatReceipt | Refused]:
         """
-        Say once that many servers are alive.
+        Send heartbeats of many servers in batches, without retry.
 
-        The result holds a receipt, or the reason why there is none, for each
-        heartbeat in order. What exceeds a receiver's limits, 1,000 heartbeats or
-        1 MiB, goes in several exchanges, each with the whole timeout.
+        A batch holds at most 1,000 heartbeats and 1 MiB, the limits of a receiver. Each
+        batch is one request with the whole timeout.
 
-        Raises CallFailed when an exchange fails as a whole; those before it were
-        heard.
+        Returns, for each heartbeat and in their order, a receipt or the receiver's refusal.
+        Raises CallFailed when a request fails as a whole; the receiver has then accepted the
+        batches before it.
         """
         results: list[HeartbeatReceipt | Refused] = []
         for batch, body in _batches(heartbeats):
@@ -169,15 +168,15 @@ class PhoneHomeClient:
 
     def health(self) -> dict[str, Any]:
         """
-        What the receiver says of itself, such as `{"status": "healthy", ...}`.
+        The JSON object of the receiver's `GET /health`, such as `{"status": "healthy", ...}`.
 
-        Raises CallFailed, which is a Refused when the receiver says that it is not well.
+        Raises CallFailed; it is Refused when the receiver reports that it is unhealthy.
         """
         answer = self._ask(self._http.build_request("GET", self._base_url + "/health"))
         return answers.health_of(answer, receiver=self._base_url)
 
     def close(self) -> None:
-        """Let go of what the client holds."""
+        """Release the client's resources. Calls after this raise RuntimeError."""
         self._http.close()
 
     def __enter__(self) -> "Self":
@@ -213,7 +212,7 @@ class PhoneHomeClient:
 
 
 def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
-    """`odoo-mcp-fleet/1.2.3`, without the version when the distribution is not installed."""
+    """The User-Agent, `odoo-mcp-fleet/1.2.3`; without version if that is not installed."""
     try:
         return f"{distribution}/{metadata.version(distribution)}"
     except metadata.PackageNotFoundError:
@@ -222,10 +221,10 @@ def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
 
 class _Authorization(httpx.Auth):
     """
-    The header that says who asks; its repr does not.
+    Adds the `Authorization` header to each request; its repr does not show the secret.
 
     Attributes:
-        secrets: What nobody else may read.
+        secrets: Texts to mask in errors and logs.
     """
 
     def __init__(self, scheme: str, credentials: str, *secrets: str) -> None:
@@ -233,7 +232,7 @@ class _Authorization(httpx.Auth):
         self._value = f"{scheme} {credentials}"
 
     def is_visible(self) -> bool:
-        """Whether a header can carry it."""
+        """Whether the credentials are visible ASCII, which an HTTP header can carry."""
         return all("!" <= char <= "~" for char in self.secrets[0])
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
@@ -245,13 +244,13 @@ def _basic(url: httpx.URL) -> _Authorization | None:
     if not url.userinfo:
         return None
     credentials = b64encode(f"{url.username}:{url.password}".encode()).decode()
-    # A name without a password is a secret itself.
+    # A user name without a password may be an API key, so it is masked like a password.
     return _Authorization("Basic", credentials, url.password or url.username)
 
 
 def _http_client(**options: Any) -> httpx.Client:
     headers = {
-        # An answer that was packed could be small on the wire and huge in memory.
+        # No compression: a small compressed answer could expand to a huge one in memory.
         "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": user_agent(),
@@ -264,7 +263,7 @@ def _http_client(**options: Any) -> httpx.Client:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             **options,
         )
-    # Not from inside: the error there may quote a proxy's URL, and its password.
+    # Raised outside the `with`, without a cause: httpx's error may quote a proxy's password.
     raise InvalidSetting("The proxy or the certificates that the environment names cannot be used.")
 
 
@@ -283,12 +282,12 @@ def _is_temporary(error: BaseException) -> bool:
 
 def _pause_seconds(state: RetryCallState) -> float:
     error = state.outcome and state.outcome.exception()
-    asked = (isinstance(error, Refused) and error.retry_after_seconds) or 0.0
-    return max(_doubling(state), min(asked, _LONGEST_ASKED_SECONDS))
+    retry_after = (isinstance(error, Refused) and error.retry_after_seconds) or 0.0
+    return max(_backoff(state), min(retry_after, _MOST_RETRY_AFTER_SECONDS))
 
 
 def _batches(heartbeats: Iterable[Heartbeat]) -> Iterator[tuple[list[Heartbeat], bytes]]:
-    """Heartbeats by the batch that a receiver takes, each with its JSON."""
+    """Split heartbeats into batches within a receiver's limits: `(batch, its JSON array)`."""
     batch: list[Heartbeat] = []
     parts: list[bytes] = []
     size = 0

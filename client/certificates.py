@@ -1,4 +1,4 @@
-"""Whose word on a certificate is taken."""
+"""Trusting a private certificate authority."""
 
 import ssl
 from os import PathLike
@@ -11,13 +11,14 @@ __all__ = ["trust_only"]
 
 def trust_only(path: str | PathLike[str]) -> ssl.SSLContext:
     """
-    Trust the authorities in a PEM file, and no others: for `PhoneHomeClient(verify=...)`.
+    TLS settings for `PhoneHomeClient(verify=...)` that trust only the authorities in a PEM file.
 
-    A receiver must still have the right name, and a certificate that is valid today.
+    The host name and the validity dates of the receiver's certificate are still checked.
 
-    Raises InvalidCertificates, which names the file.
+    Raises InvalidCertificates, which names the file, when it cannot be used.
     """
-    # An empty path becomes a folder here: ssl takes it for none, and trusts everybody's own.
+    # `Path("")` is the current folder, which fails below. Without this, ssl would read "" as
+    # "no file" and trust the authorities of the system.
     path = Path(path)
     try:
         return ssl.create_default_context(cafile=path)

@@ -1,23 +1,24 @@
 """
-What can go wrong when a server phones home.
+The errors of the client: each class with its meaning and its `code`.
 
     contract.FleetError
-    └── ClientError         the root of all of these                    client_error
-        ├── InvalidSetting  the client was made with a useless value    invalid_setting
-        │   ├── InvalidUrl      a base URL that leads nowhere           invalid_url
+    └── ClientError         root of the client's errors                 client_error
+        ├── InvalidSetting  an argument that cannot work                invalid_setting
+        │   ├── InvalidUrl      a base URL that is no http(s) URL       invalid_url
         │   ├── InvalidToken    a token that no header can carry        invalid_token
-        │   └── InvalidCertificates  a file that holds no authority     invalid_certificates
-        └── CallFailed      the message may not have arrived            call_failed
+        │   └── InvalidCertificates  an unusable file of authorities    invalid_certificates
+        └── CallFailed      a request without a usable answer           call_failed
             ├── Unreachable     no connection, or it broke              unreachable
-            │   └── Untrusted       it may be anybody: its certificate  untrusted
-            ├── TimedOut        no whole answer in time                 timed_out
-            ├── Refused         an answer that says no                  the receiver's code,
+            │   └── Untrusted       the certificate is not trusted      untrusted
+            ├── TimedOut        no complete answer in time              timed_out
+            ├── Refused         an HTTP error status or a redirect      the receiver's code,
             │                                                           or http_error
-            └── BadAnswer       an answer that makes no sense           bad_answer
+            └── BadAnswer       an answer that breaks the protocol      bad_answer
 
-Each reads as a sentence for an operator, on one line of a log. None shows the token, nor
-a name or a password that stood in the URL; what others wrote is searched for them. None has
-a cause: an error of httpx holds the request, and the token with it.
+The text of each error is a sentence for an operator that fits on one log line.
+No error shows the token, or user and password of the URL: they are masked also in text that
+the error quotes from a receiver. No error has a `__cause__`, because httpx's errors hold the
+request, and so the token.
 """
 
 from collections.abc import Iterable
@@ -43,35 +44,35 @@ _BUSY = {408, 429}
 
 
 class ClientError(FleetError):
-    """Anything the client raises on purpose."""
+    """The base class of every error that the client raises on purpose."""
 
     code = "client_error"
 
 
 class InvalidSetting(ClientError, ValueError):
-    """The client was made with a value that cannot work."""
+    """The client was created with an argument that cannot work."""
 
     code = "invalid_setting"
 
 
 class InvalidUrl(InvalidSetting):
-    """The base URL is not one of an http or https server."""
+    """The base URL is not a usable http or https URL."""
 
     code = "invalid_url"
 
 
 class InvalidToken(InvalidSetting):
-    """The token holds what an HTTP header cannot carry."""
+    """The token has characters that an HTTP header cannot carry."""
 
     code = "invalid_token"
 
 
 class InvalidCertificates(InvalidSetting):
     """
-    The file that should hold the authorities to trust does not, or cannot be read.
+    The file of certificate authorities to trust holds none, or cannot be read.
 
     Attributes:
-        path: The file.
+        path: Path of the file.
     """
 
     code = "invalid_certificates"
@@ -85,11 +86,11 @@ class InvalidCertificates(InvalidSetting):
 
 class CallFailed(ClientError):
     """
-    A call that brought no usable answer; the receiver may or may not have heard it.
+    A request brought no usable answer; the receiver may or may not have processed it.
 
     Attributes:
-        url: The receiver's base URL, without a name or a password.
-        temporary: Whether the same call may succeed later.
+        url: The receiver's base URL, without user and password.
+        temporary: Whether a retry of the same request may succeed.
     """
 
     code = "call_failed"
@@ -101,7 +102,7 @@ class CallFailed(ClientError):
 
 
 class Unreachable(CallFailed):
-    """There was no connection, or it broke before the answer was complete."""
+    """No connection could be made, or it broke before the answer was complete."""
 
     code = "unreachable"
 
@@ -111,9 +112,9 @@ class Unreachable(CallFailed):
 
 class Untrusted(Unreachable):
     """
-    Nothing was sent, for whoever answered could not prove to be the receiver.
+    The receiver's certificate is not trusted, so the client sent nothing.
 
-    It may be in order later: certificates are renewed.
+    The error is temporary, since certificates are renewed.
     """
 
     code = "untrusted"
@@ -128,7 +129,7 @@ class Untrusted(Unreachable):
 
 class TimedOut(CallFailed):
     """
-    The answer was not complete in time.
+    The answer was not complete within the timeout.
 
     Attributes:
         timeout_seconds: How long the client waited.
@@ -145,15 +146,15 @@ class TimedOut(CallFailed):
 
 class Refused(CallFailed):
     """
-    The receiver answered with an error, or with a redirect, which is not followed.
+    The receiver answered with an error status, or with a redirect, which is not followed.
 
     Attributes:
-        status: The HTTP status.
-        code: From the problem document, or `http_error` when there is none.
-        detail: The receiver's words; may be empty.
-        errors: What is wrong with the message, item by item; may be empty.
-        temporary: True for 408, 429 and 5xx.
-        retry_after_seconds: How long the receiver asks to be left alone, or None.
+        status: HTTP status; in a batch, that of one heartbeat.
+        code: `code` of the RFC 9457 problem document; `http_error` without one.
+        detail: `detail` of the problem document, or its `title`; may be empty.
+        errors: Each problem of the message that the receiver reports; may be empty.
+        temporary: Whether a retry may succeed: true for 408, 429 and 5xx.
+        retry_after_seconds: `Retry-After` of the answer in seconds; None without one.
     """
 
     def __init__(  # noqa: PLR0913 - all but one by name, all but two optional
@@ -175,7 +176,7 @@ class Refused(CallFailed):
         super().__init__(url, self._sentence(url))
 
     def _sentence(self, url: str) -> str:
-        # The detail of a receiver may list the errors already.
+        # A receiver may repeat the errors in its detail.
         unsaid = [str(error) for error in self.errors if str(error) not in self.detail]
         because = _clause("; ".join(_clause(part) for part in [self.detail, *unsaid] if part))
         refusal = f"The receiver at {url} refused with {self.status} ({_clause(self.code)})"
@@ -183,7 +184,7 @@ class Refused(CallFailed):
 
 
 class BadAnswer(CallFailed):
-    """The receiver answered something that it should never answer."""
+    """The answer breaks HTTP, or the interface that a receiver promises."""
 
     code = "bad_answer"
 
@@ -194,5 +195,5 @@ class BadAnswer(CallFailed):
 
 
 def _clause(text: str) -> str:
-    """Foreign text as a part of a sentence."""
+    """Text from elsewhere, on one line and without its full stop, to stand in a sentence."""
     return one_line(text).rstrip(".")

@@ -1,13 +1,13 @@
 """
-One question, one answer, in a bounded time.
+One HTTP request and its answer, within a total timeout.
 
-httpx bounds each single read and write, so a server that drips its answer, or a
-resolver that hangs, could hold a caller for ever. Here the exchange runs in a
-thread of its own; the caller waits as long as it said, then cuts the connection,
-which ends the thread too.
+The timeouts of httpx are for each read and write, so a server that sends its answer one byte
+at a time, or a DNS resolver that hangs, could block a caller for ever. This module runs each
+request in a thread. The caller waits for the thread until the timeout and then shuts the
+connection down, which also ends the thread.
 
-What httpx raises holds the request in its frames, and so the token. Errors of ours are
-raised without it as their cause.
+The frames of an error of httpx hold the request, and so the token. Therefore this module
+raises its own errors without a `__cause__`.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ __all__ = ["ANSWER_LIMIT_BYTES", "Answer", "ask", "mask_logs", "wrapped"]
 
 ANSWER_LIMIT_BYTES = 1024 * 1024
 
-# What logs, at INFO or DEBUG, words that a receiver chose.
+# Loggers that write text chosen by a receiver, at INFO or DEBUG.
 _LOGGERS = ("httpx", *(f"httpcore.{each}" for each in ("connection", "http11", "proxy", "socks")))
 
-# OpenSSL's numbers for what is wrong with a certificate, where its words are for experts.
-_CERTIFICATE = {
+# Plain words for the OpenSSL verify codes whose own messages only experts understand.
+_VERIFY_REASONS = {
     10: "it has expired",
     18: "it is self-signed",
     19: "the authority that issued it is not known here",
@@ -44,14 +44,12 @@ _CERTIFICATE = {
 @frozen(kw_only=True)
 class Answer:
     """
-    What a receiver answered.
+    A receiver's answer, in which secrets are masked.
 
     Attributes:
-        status: The HTTP status.
-        headers: Case does not matter.
-        body: As sent, nothing unpacked, cut off at 1 MiB.
-
-    The values and the body are masked.
+        status: HTTP status.
+        headers: Header values by name; look-up ignores case.
+        body: The raw body without decompression, cut off at 1 MiB.
     """
 
     status: int
@@ -68,98 +66,108 @@ def ask(
     mask: Mask,
 ) -> Answer:
     """
-    Send a request, and wait for the whole answer no longer than the timeout.
+    Send a request and return the complete answer, whatever its HTTP status.
 
-    `receiver` is the URL that errors show; `mask` hides secrets that the answer quotes.
+    Args:
+        http: Sends the request.
+        request: The request.
+        receiver: The receiver's URL as errors show it.
+        timeout_seconds: For everything from the DNS look-up to the last byte of the answer.
+        mask: Hides secrets in the answer, in errors and in logs.
 
-    Raises Unreachable, TimedOut or BadAnswer. Any HTTP status is an answer.
+    Raises Unreachable, Untrusted, TimedOut, BadAnswer or InvalidUrl.
     """
-    line = _Line()
-    request.extensions["trace"] = line.trace
+    connection = _Connection()
+    request.extensions["trace"] = connection.trace
     try:
         return _in_thread(http, request, mask).result(timeout_seconds)
     except futures.TimeoutError:
         failure: ClientError = TimedOut(receiver, timeout_seconds)
-    except _FOREIGN as error:
+    except _HTTPX_ERRORS as error:
         failure = wrapped(error, receiver=receiver, timeout_seconds=timeout_seconds, mask=mask)
     finally:
-        line.cut()
+        connection.shut_down()
     raise failure
 
 
 def wrapped(error: Exception, *, receiver: str, timeout_seconds: float, mask: Mask) -> ClientError:
-    """The error of ours that says what one of httpx or of the system means."""
+    """The ClientError for an error of httpx, of ssl or of the operating system."""
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(receiver, timeout_seconds)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return InvalidUrl(f"There can be no receiver at {receiver}.")
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):
-            why = _CERTIFICATE.get(each.verify_code, each.verify_message)
+            why = _VERIFY_REASONS.get(each.verify_code, each.verify_message)
             return Untrusted(receiver, mask(why))
         if isinstance(each, ssl.SSLError):
             why = (each.reason or str(each)).replace("_", " ").lower()
             return Unreachable(receiver, f"no TLS connection can be made, {mask(why)}")
-    kind = BadAnswer if isinstance(error, _NONSENSE) else Unreachable
+    kind = BadAnswer if isinstance(error, _PROTOCOL_ERRORS) else Unreachable
     return kind(receiver, mask(str(error)) or type(error).__name__)
 
 
 def mask_logs() -> None:
-    """From now on, mask what httpx logs of exchanges of ours, and of no others."""
+    """Mask secrets in the log records of httpx about this module's requests, from now on."""
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_discretion)
+        logging.getLogger(name).addFilter(_masking_filter)
 
 
-class _Discretion(logging.Filter):
-    """Hides what the mask of an exchange hides, and keeps each record on one line."""
+class _MaskingFilter(logging.Filter):
+    """
+    Masks secrets in the log records of threads of this module, and puts each on one line.
+
+    Attributes:
+        current: Thread-local; its `mask` is the mask of the thread's request.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.here = threading.local()
+        self.current = threading.local()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        mask = getattr(self.here, "mask", None)
+        mask = getattr(self.current, "mask", None)
         if mask is not None:
             record.msg, record.args = one_line(mask(record.getMessage())), ()
         return True
 
 
-_discretion = _Discretion()
+_masking_filter = _MaskingFilter()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what has led to it."""
+    """The error, then its cause or context, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-class _Line:
-    """The connection of one exchange, which any thread can cut."""
+class _Connection:
+    """The sockets of one request, which another thread can shut down."""
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
-        self._is_cut = False
+        self._is_shut_down = False
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take note of what httpx's transport reports that it opened."""
+        """Remember each socket that httpcore opens; its `trace` extension calls this."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._sockets.append(info["return_value"].get_extra_info("socket"))
-            if self._is_cut:
-                self.cut()
+            if self._is_shut_down:
+                self.shut_down()
 
-    def cut(self) -> None:
-        """End the connection, now or as soon as there is one."""
-        self._is_cut = True
+    def shut_down(self) -> None:
+        """Shut the sockets down, also those that httpcore opens later."""
+        self._is_shut_down = True
         for each in tuple(self._sockets):
             with contextlib.suppress(OSError):
-                # Not a TLS socket's own shutdown, which is not for two threads.
+                # `SSLSocket.shutdown` is not safe while another thread uses the socket.
                 socket.socket.shutdown(each, socket.SHUT_RDWR)
 
 
 def _in_thread(http: httpx.Client, request: httpx.Request, mask: Mask) -> futures.Future[Answer]:
     future: futures.Future[Answer] = futures.Future()
-    # A daemon: a resolver that hangs must not keep a process from ending.
+    # A daemon thread: a DNS resolver that hangs must not keep the process from exiting.
     arguments = (future, http, request, mask)
     threading.Thread(target=_answer_into, args=arguments, daemon=True).start()
     return future
@@ -168,7 +176,7 @@ def _in_thread(http: httpx.Client, request: httpx.Request, mask: Mask) -> future
 def _answer_into(
     future: futures.Future[Answer], http: httpx.Client, request: httpx.Request, mask: Mask
 ) -> None:
-    _discretion.here.mask = mask
+    _masking_filter.current.mask = mask
     try:
         future.set_result(_answer(http, request, mask))
     except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
@@ -185,7 +193,7 @@ def _answer(http: httpx.Client, request: httpx.Request, mask: Mask) -> Answer:
 
 
 def _body(response: httpx.Response) -> bytes:
-    # A transport without a network may have read everything by now.
+    # A test's transport may have read the body already.
     chunks = [response.content] if response.is_stream_consumed else response.iter_raw()
     body = bytearray()
     for chunk in chunks:
@@ -195,7 +203,7 @@ def _body(response: httpx.Response) -> bytes:
     return bytes(body[:ANSWER_LIMIT_BYTES])
 
 
-_NONSENSE = (
+_PROTOCOL_ERRORS = (
     httpx.CookieConflict,
     httpx.DecodingError,
     httpx.HTTPStatusError,
@@ -203,8 +211,8 @@ _NONSENSE = (
     httpx.TooManyRedirects,
 )
 
-# UnicodeError: what a name longer than DNS allows ends in.
-_FOREIGN = (
+# Python raises UnicodeError for a host name that is longer than DNS allows.
+_HTTPX_ERRORS = (
     httpx.CookieConflict,
     httpx.HTTPError,
     httpx.InvalidURL,

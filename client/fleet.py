@@ -1,4 +1,4 @@
-"""Servers without Odoo that phone home: this host as it is, or made-up ones."""
+"""A fleet of simulated servers, or this host alone, that reports to a receiver."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +20,14 @@ __all__ = ["Fleet", "Member", "Round", "demo_fleet", "this_host"]
 @frozen(kw_only=True)
 class Member:
     """
-    A server and what happens to it, by the time since its fleet set off.
+    A simulated server and its scheduled events, in seconds since its fleet was created.
 
     Attributes:
-        payload: The server at first.
-        rebuilt_after_seconds: When it is rebuilt, which gives it another host and
-            another `server_id`; None for never.
-        silent_after_seconds: When it falls silent; None for never.
-        back_after_seconds: When it is heard again after its silence; None for never.
+        payload: The server before any event.
+        rebuilt_after_seconds: When it is rebuilt, which changes its hostname and so its
+            `server_id`; None for never.
+        silent_after_seconds: When it stops sending; None for never.
+        back_after_seconds: When it sends again after its silence; None for never.
     """
 
     payload: ServerPayload
@@ -36,23 +36,23 @@ class Member:
     back_after_seconds: float | None = None
 
     def at(self, seconds: float) -> ServerPayload | None:
-        """The server at that time; None while it is silent."""
-        silent = _has_come(self.silent_after_seconds, seconds)
-        if silent and not _has_come(self.back_after_seconds, seconds):
+        """The server so many seconds after the fleet was created; None while it is silent."""
+        silent = _is_past(self.silent_after_seconds, seconds)
+        if silent and not _is_past(self.back_after_seconds, seconds):
             return None
-        is_rebuilt = _has_come(self.rebuilt_after_seconds, seconds)
+        is_rebuilt = _is_past(self.rebuilt_after_seconds, seconds)
         return rebuilt(self.payload) if is_rebuilt else self.payload
 
 
 @frozen(kw_only=True)
 class Round:
     """
-    What became of one round of heartbeats.
+    The outcome of one round of heartbeats.
 
     Attributes:
-        accepted: How many the receiver took in.
-        sent: How many there were.
-        silent: How many members sent none.
+        accepted: Number of heartbeats that the receiver accepted.
+        sent: Number of heartbeats that were sent.
+        silent: Number of members that sent none.
     """
 
     accepted: int
@@ -65,7 +65,7 @@ class Round:
 
 
 def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
-    """This host as a server without Odoo and without tools."""
+    """The payload of this host, which has no Odoo and no MCP tools."""
     database = "no-odoo"
     return ServerPayload(
         server_id=f"{database}_{facts.hostname}",
@@ -84,10 +84,10 @@ def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
 
 def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> list[Member]:
     """
-    Made-up servers to which something happens; 3 or more.
+    Made-up servers, `size` of them and 3 at least, of which three have scheduled events.
 
-    After 4 intervals the first is rebuilt. After 6 the second falls silent for good,
-    and the third for 5 intervals, long enough to be taken for down before it is back.
+    The first is rebuilt after 4 intervals. The second stops sending after 6 intervals, and
+    the third from 6 to 11 intervals, long enough for a receiver to report it as down.
     """
     members = [
         Member(payload=payload)
@@ -108,15 +108,15 @@ def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> li
 
 class Fleet:
     """
-    Servers that phone home by one client.
+    Servers that report to one receiver through one client.
 
-    Whatever fails is said in a sentence, and the next round goes on.
+    A failed request is reported by `say`, and the next round continues.
 
     Args:
-        client: Carries the messages. Its `attempts` should be 1: each round is one.
+        client: Sends the messages. Its `attempts` should be 1: each round is a retry.
         members: The servers.
-        clock: The time in seconds since 1970.
-        say: Takes one line for each thing to tell.
+        clock: Returns seconds since 1970.
+        say: Prints one line: an event, a failure or the outcome of a round.
     """
 
     def __init__(
@@ -131,10 +131,10 @@ class Fleet:
         self._members = tuple(members)
         self._clock = clock
         self._say = say
-        self._set_off = clock()
+        self._created = clock()
         self._latest: list[ServerPayload | None] = [each.payload for each in self._members]
         self._started: dict[str, float] = {}
-        self._settled: set[str] = set()
+        self._registered: set[str] = set()
 
     def run(
         self,
@@ -144,26 +144,27 @@ class Fleet:
         sleep: Callable[[float], None] = time.sleep,
     ) -> int:
         """
-        Phone home once each interval, for so many rounds or for ever.
+        Run one round each interval: `beats` rounds, or endlessly for None.
 
-        Gives back how many heartbeats the receiver took in.
+        Returns the number of heartbeats that the receiver accepted in all rounds.
         """
         due = self._clock()
         accepted = self.round().accepted
         for _ in count() if beats is None else range(beats - 1):
             now = self._clock()
-            # At once when a round took too long; never later when the clock is set back.
+            # Start at once when a round took longer than the interval, and wait one interval
+            # at most when the clock was set back.
             due = min(max(due + interval_seconds, now), now + interval_seconds)
             sleep(due - now)
             accepted += self.round().accepted
         return accepted
 
     def round(self) -> Round:
-        """Let each member that is not silent phone home, and tell how it went."""
-        seconds = self._clock() - self._set_off
+        """Send a heartbeat of each member that is not silent, after its registration."""
+        seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]
         for before, after in zip(self._latest, now, strict=True):
-            self._tell(before, after)
+            self._say_event(before, after)
         self._latest = now
         payloads = [each for each in now if each is not None]
         self._register(payloads)
@@ -173,7 +174,7 @@ class Fleet:
         self._say(str(outcome))
         return outcome
 
-    def _tell(self, before: ServerPayload | None, after: ServerPayload | None) -> None:
+    def _say_event(self, before: ServerPayload | None, after: ServerPayload | None) -> None:
         if before is not None and after is None:
             self._say(f"{before.server_id} falls silent")
         if before is None and after is not None:
@@ -182,16 +183,21 @@ class Fleet:
             self._say(f"{before.server_id} is rebuilt as {after.server_id}")
 
     def _register(self, payloads: Iterable[ServerPayload]) -> None:
-        """Register those that are not; the others wait when the receiver is away."""
+        """
+        Register the servers that are not registered yet.
+
+        A temporary failure leaves the rest to the next round.
+        """
         for payload in payloads:
-            if payload.server_id not in self._settled:
+            if payload.server_id not in self._registered:
                 try:
                     self._register_one(payload)
                 except CallFailed as error:
                     self._say(f"{payload.server_id} is not registered: {error}")
                     if error.temporary:
                         return
-                self._settled.add(payload.server_id)
+                # Also after a permanent refusal, which a retry would not change.
+                self._registered.add(payload.server_id)
 
     def _register_one(self, payload: ServerPayload) -> None:
         started_at = _moment(self._start_of(payload))
@@ -200,7 +206,7 @@ class Fleet:
         self._say(f"{payload.server_id} is registered {known}")
 
     def _beat(self, payloads: Sequence[ServerPayload]) -> int:
-        """How many heartbeats of these servers the receiver took in."""
+        """Send a heartbeat of each server; returns how many the receiver accepted."""
         try:
             results = self._send([self._heartbeat(each) for each in payloads])
         except CallFailed as error:
@@ -231,7 +237,7 @@ class Fleet:
         return self._started.setdefault(payload.server_id, self._clock())
 
 
-def _has_come(when: float | None, seconds: float) -> bool:
+def _is_past(when: float | None, seconds: float) -> bool:
     return when is not None and seconds >= when
 
 

@@ -1,4 +1,4 @@
-"""What a host knows about itself, found without sending a packet."""
+"""Hostname and IP addresses of this host, found without sending a packet."""
 
 import contextlib
 import ipaddress
@@ -16,8 +16,8 @@ __all__ = ["HostFacts", "host_facts", "interface_addresses", "source_addresses"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interfaces = Mapping[str, Iterable[Any]]
 
-# Reserved for documentation: routed like any address abroad, and nobody's.
-_ABROAD = (
+# Addresses reserved for documentation: the default route leads to them, and nobody has them.
+_PROBE_TARGETS = (
     (socket.AF_INET, ("192.0.2.1", 9)),
     (socket.AF_INET6, ("2001:db8::1", 9)),
 )
@@ -26,16 +26,16 @@ _ABROAD = (
 @frozen(kw_only=True)
 class HostFacts:
     """
-    Who and where a host is.
+    Name and addresses of a host.
 
     Attributes:
         hostname: Never empty. Source: `socket.gethostname()`.
-        ip_addresses: `primary` is the source address of the default route, that of
-            IPv4 before that of IPv6; without a route the first of all addresses.
-            `all` begins with it; then come IPv4 and IPv6, each in order, and IPv4
-            addresses that are link-local last. Left out are loopback, which is there
-            alone when there is no network, and link-local IPv6, which leads nowhere
-            without the zone of its host.
+        ip_addresses: `primary` is the source address of the default route, IPv4 before
+            IPv6; without a route it is the first of all addresses.
+            `all` begins with `primary`, followed by the other IPv4 addresses and then the
+            IPv6 ones, each in numerical order, and link-local IPv4 addresses at the end.
+            It lacks link-local IPv6 addresses, which are useless without a zone, and
+            loopback addresses. A host without a network has 127.0.0.1 alone.
     """
 
     hostname: str
@@ -43,16 +43,16 @@ class HostFacts:
 
 
 def interface_addresses(ask: Callable[[], Interfaces] = psutil.net_if_addrs) -> list[str]:
-    """The addresses of all interfaces, of both families; none when the system tells none."""
+    """The IPv4 and IPv6 addresses of all interfaces; empty when the system call fails."""
     with contextlib.suppress(OSError, psutil.Error):
         interfaces = ask().values()
-        families = {family for family, _ in _ABROAD}
+        families = {family for family, _ in _PROBE_TARGETS}
         return [each.address for some in interfaces for each in some if each.family in families]
     return []
 
 
 def source_addresses() -> list[str]:
-    """The addresses from which this host would speak to one abroad: IPv4, then IPv6."""
+    """The source addresses of this host's default routes: IPv4, then IPv6; missing ones omitted."""
     return list(_source_addresses())
 
 
@@ -62,10 +62,17 @@ def host_facts(
     sources: Callable[[], Iterable[str]] = source_addresses,
     interfaces: Callable[[], Iterable[str]] = interface_addresses,
 ) -> HostFacts:
-    """Gather the facts. An odd host gets fewer of them, and no error."""
+    """
+    Hostname and addresses of this host; never raises for a host that lacks some of them.
+
+    Args:
+        hostname: Returns the hostname.
+        sources: Returns the source addresses of the default routes, the primary one first.
+        interfaces: Returns the addresses of all interfaces.
+    """
     routed = _usable(sources())
     attached = sorted(_usable(interfaces()), key=_rank)
-    # A dictionary drops what comes twice, and keeps the order.
+    # `dict.fromkeys` removes duplicates and keeps the order.
     found = dict.fromkeys([*routed[:1], *attached, *routed[1:]])
     addresses = tuple(map(str, found)) or ("127.0.0.1",)
     return HostFacts(
@@ -75,10 +82,10 @@ def host_facts(
 
 
 def _source_addresses() -> Iterator[str]:
-    for family, abroad in _ABROAD:
+    for family, target in _PROBE_TARGETS:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            # Connecting a datagram socket chooses a route, and sends nothing.
-            probe.connect(abroad)
+            # Connecting a UDP socket chooses a route and sends no packet.
+            probe.connect(target)
             yield probe.getsockname()[0]
 
 
@@ -105,5 +112,5 @@ def _rank(address: Address) -> tuple[bool, int, int]:
 
 
 def _storable(text: str) -> str:
-    """The text with a `?` for each byte of a name that is no Unicode."""
+    """The hostname with a `?` for each byte that is not valid UTF-8."""
     return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Servers that do not exist, for demonstrations and tests of a receiver."""
+"""Made-up servers, for demonstrations and load tests of a receiver."""
 
 import uuid
 from ipaddress import IPv4Address, IPv6Address
@@ -15,17 +15,17 @@ def made_up_fleet(
     count: int, *, seed: int = 0, interval_seconds: float = 60.0
 ) -> list[ServerPayload]:
     """
-    So many servers, no two with the same `server_id`, database or `database_uuid`.
+    The payloads of `count` servers with distinct `server_id`, database and `database_uuid`.
 
-    The same seed makes the same servers, and a larger fleet begins with the smaller.
+    The same seed makes the same servers, and a larger `count` only appends servers.
     """
     return [_server(index, seed, interval_seconds) for index in range(count)]
 
 
 def rebuilt(payload: ServerPayload) -> ServerPayload:
     """
-    The server after a rebuild: another host and other addresses, so another
-    `server_id`, but the same `database_uuid`.
+    The server after a rebuild: with another hostname, other addresses and so another
+    `server_id`, but with the same `database_uuid`. The same payload gives the same result.
     """
     random = _random("rebuilt", payload.server_id)
     role = payload.hostname.rpartition("-")[0]
@@ -67,7 +67,7 @@ def _on_host(payload: ServerPayload, hostname: str, random: Random) -> ServerPay
 
 
 def _database(index: int, stage: str, random: Random) -> str:
-    """Each company once, then each with a number: the names never repeat."""
+    """A unique name: each company once, then each with the number of its repetition."""
     again, which = divmod(index, len(_COMPANIES))
     company = _COMPANIES[which] + (f"-{again + 1}" if again else "")
     branch = _BRANCHES[stage]

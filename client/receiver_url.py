@@ -1,4 +1,4 @@
-"""Where a receiver is, out of what a person configured."""
+"""Parsing the URL of a receiver that somebody has configured."""
 
 from ipaddress import IPv6Address, ip_address
 
@@ -13,12 +13,12 @@ _CALLS = ("/register", "/heartbeats", "/heartbeat")
 
 def parse(text: str) -> httpx.URL:
     """
-    A receiver's base URL: http or https, no slash at its end, its path prefix kept.
+    Parse the base URL of a receiver, http or https.
 
-    Spaces around it, slashes at its end and the name of one call, as in
-    `https://host/fleet/register`, are taken off. A name and a password stay in it.
+    It removes surrounding spaces, trailing slashes and a trailing call such as `/register` in
+    `https://host/fleet/register`. It keeps the rest of the path, and user and password.
 
-    Raises InvalidUrl, which shows nothing of a URL that may hold a password.
+    Raises InvalidUrl, which does not quote the URL, since that may hold a password.
     """
     url = _split(text.strip())
     if url.scheme not in {"http", "https"}:
@@ -33,7 +33,7 @@ def parse(text: str) -> httpx.URL:
 
 
 def is_exposed(url: httpx.URL) -> bool:
-    """Whether others can read what is sent there: it leaves this machine, and in the clear."""
+    """Whether requests to the URL leave this machine unencrypted."""
     return url.scheme == "http" and not _is_loopback(url.host.rstrip("."))
 
 
@@ -51,7 +51,7 @@ def _split(text: str) -> httpx.URL:
     try:
         return httpx.URL(text)
     except httpx.InvalidURL:
-        # Not "from" it: the cause quotes the URL, and a piece of a password with it.
+        # `from None`: the error of httpx quotes the URL, and so part of a password.
         raise InvalidUrl("The receiver's URL cannot be read as a URL.") from None
 
 
