@@ -15,11 +15,11 @@ PARAMETERS = (
 
 
 def post_init_hook(env):
-    """Register once the install is committed: one that is rolled back was never heard of."""
+    """Register the server after the install is committed, and not when it is rolled back."""
     env.cr.postcommit.add(functools.partial(after_install, env.registry))
 
 
 def uninstall_hook(env):
-    """Leave no parameter behind, and tell the receiver."""
+    """Send the receiver a farewell, and delete the addon's system parameters."""
     before_uninstall(env)
     env["ir.config_parameter"].search([("key", "in", PARAMETERS)]).unlink()

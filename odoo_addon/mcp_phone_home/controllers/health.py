@@ -15,7 +15,7 @@ class HealthController(http.Controller):
         save_session=False,
     )
     def health(self):
-        """Whether this server answers. Who asks does not wait for any receiver."""
+        """Answer a health probe; registers the server after a rebuild, in the background."""
         on_health(request.env(user=SUPERUSER_ID))
         health = {"status": "healthy", "version": MCP_VERSION, "odoo_version": release.version}
 

@@ -10,7 +10,7 @@ from odoo.http import request
 from ..services.mcp import BODY_LIMIT_BYTES, answer
 from ..services.messages import FORBIDDEN, Fault, error_of
 
-# As Odoo looks for it: whoever does not match is let in by a session, if at all.
+# The pattern of Odoo's `auth="bearer"`, which falls back to the session cookie without a match.
 _KEY = re.compile(r"^bearer\s+(.+)$", re.IGNORECASE)
 
 
@@ -26,7 +26,7 @@ class McpController(http.Controller):
         max_content_length=BODY_LIMIT_BYTES,
     )
     def mcp(self, **_params):
-        """One message of an MCP client, which has the API key of an administrator."""
+        """Answer one message of an MCP client that has the API key of an administrator."""
         if request.httprequest.method != "POST":
             return self._only_post()
         _refuse_session()
@@ -36,7 +36,7 @@ class McpController(http.Controller):
             return _response(403, error_of(Fault(FORBIDDEN, "Another site may not do this.")))
         if request.httprequest.mimetype != "application/json":
             return _response(415, None)
-        # What comes in chunks is read up to the limit, and is no JSON then.
+        # A chunked body beyond the limit is cut off there, and so is refused as invalid JSON.
         http_request = request.httprequest
         return _response(*answer(request.env, http_request.get_data(), http_request.headers))
 
@@ -50,7 +50,7 @@ class McpController(http.Controller):
         save_session=False,
     )
     def mcp_by_another_method(self, **_params):
-        """There is no stream to open and no session to end."""
+        """Refuse the methods with which MCP opens streams and ends sessions."""
         return self._only_post()
 
     def _only_post(self):
@@ -59,9 +59,10 @@ class McpController(http.Controller):
 
 def _refuse_session():
     """
-    Let nobody in by the cookie of a session, as `auth="bearer"` does.
+    Raise Unauthorized for a request without an API key.
 
-    A page of another site could otherwise make a browser call tools.
+    `auth="bearer"` also accepts a session cookie, so a page of another site could make a
+    logged-in browser call tools.
     """
     if _KEY.match(request.httprequest.headers.get("Authorization", "")) is None:
         raise Unauthorized(
@@ -71,7 +72,7 @@ def _refuse_session():
 
 
 def _is_of_another_site(origin) -> bool:
-    """Whether a page in a browser sends it that is none of this Odoo's, as MCP wants it asked."""
+    """Whether the Origin header names another site; MCP requires the check (DNS rebinding)."""
     if origin is None:
         return False
     base_url = request.env["ir.config_parameter"].sudo().get_param("web.base.url") or ""
@@ -79,8 +80,8 @@ def _is_of_another_site(origin) -> bool:
 
 
 def _response(status, message, **headers):
-    told = {"Cache-Control": "no-store", **headers}
+    headers = {"Cache-Control": "no-store", **headers}
     if message is None:
-        return request.make_response("", headers=list(told.items()), status=status)
-    told["Content-Type"] = "application/json"
-    return request.make_response(json.dumps(message), headers=list(told.items()), status=status)
+        return request.make_response("", headers=list(headers.items()), status=status)
+    headers["Content-Type"] = "application/json"
+    return request.make_response(json.dumps(message), headers=list(headers.items()), status=status)

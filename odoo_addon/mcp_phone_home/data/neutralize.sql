@@ -1,11 +1,11 @@
--- a copy must not report as the server that it was copied from
+-- a neutralized copy must not send messages as the original server
 UPDATE ir_config_parameter
    SET value = ''
  WHERE key IN ('mcp.phone_home_url', 'mcp.phone_home_token');
 
 DELETE FROM ir_config_parameter WHERE key = 'mcp.last_hostname';
 
--- nor is what somebody was typing good for it
+-- delete a token that somebody typed and did not save
 DO $$
 BEGIN
     IF EXISTS (
@@ -16,7 +16,7 @@ BEGIN
     END IF;
 END $$;
 
--- nor has it ever reported; the copy of an older version has no such table yet
+-- reset the state; the table is missing in a copy made before the addon had it
 DO $$
 BEGIN
     IF to_regclass('mcp_phone_home_state') IS NOT NULL THEN

@@ -14,10 +14,11 @@ class McpHeartbeat(models.AbstractModel):
     @api.model
     def _cron_send_heartbeat(self):
         """
-        Never raises: Odoo switches off a job that fails for a week, and it stays off.
+        Send a heartbeat in the background; called by the scheduled action.
 
-        Nor does it wait for the receiver: as long as a job runs, Odoo refuses to change it,
-        and to install or upgrade any module.
+        It never raises, because Odoo deactivates a job that keeps failing for a week. It does
+        not wait for the receiver, because while a job runs Odoo refuses to edit it and to
+        install or upgrade modules.
         """
         try:
             on_schedule(self.env)

@@ -2,7 +2,11 @@ from odoo import fields, models
 
 
 class McpPhoneHomeState(models.Model):
-    """One row, which `services.state` writes; a parameter would clear the caches of all workers."""
+    """
+    The addon's state, in one row that `services.state` writes by SQL.
+
+    It is no system parameter, because writing one clears the caches of all workers.
+    """
 
     _name = "mcp.phone.home.state"
     _description = "MCP Phone Home State"

@@ -26,7 +26,7 @@ from ..services.settings import (
 )
 from ..services.state import forget_claims
 
-# Stands for a token that is set; none can look like that.
+# The browser shows it for a token that is set. No token equals it, since tokens are ASCII.
 MASK = "\u2022" * 8
 
 _ADMINISTRATORS = "base.group_system"
@@ -90,7 +90,7 @@ class ResConfigSettings(models.TransientModel):
 
     @api.depends("mcp_typed_token")
     def _compute_mcp_phone_home_token(self):
-        """What stands for it: no browser is ever sent a token, not even one it has sent."""
+        """The mask instead of the token: the server never sends a token to a browser."""
         is_set = receiver_settings(self.env).token is not None
         for settings in self:
             typed = settings.sudo().mcp_typed_token
@@ -100,10 +100,10 @@ class ResConfigSettings(models.TransientModel):
     def _inverse_mcp_phone_home_token(self):
         for settings in self:
             settings.sudo().mcp_typed_token = settings.mcp_phone_home_token
-        # Else what was typed would be read back.
+        # The cache holds the typed token, which the form would read back.
         self.invalidate_recordset(["mcp_phone_home_token"])
 
-    # As in base_setup, they have to depend on a field to be shown in a new record.
+    # A dependency makes Odoo compute the fields in a new record; base_setup does the same.
     @api.depends("company_id")
     def _compute_mcp(self):
         state = self.env["mcp.phone.home.state"].sudo().search([], limit=1)
@@ -129,7 +129,7 @@ class ResConfigSettings(models.TransientModel):
 
     @api.model
     def _get_mcp_values(self):
-        """What is set up, as it is shown: without a password, and numbers as they are used."""
+        """The current settings as the form shows them: URLs without passwords, valid numbers."""
         receiver = receiver_settings(self.env)
         number, unit = interval_in_days_at_most(self.env)
 
@@ -146,7 +146,7 @@ class ResConfigSettings(models.TransientModel):
 
     @api.constrains(*_CHECKED)
     def _check_mcp_values(self):
-        """Refuse what cannot be used; what is as it was may stay, whatever it is."""
+        """Refuse invalid values, but only in fields that differ from the current settings."""
         if not self.env.is_system():
             return
         current = self._get_mcp_values()
@@ -156,7 +156,7 @@ class ResConfigSettings(models.TransientModel):
             settings._check_mcp_interval(current)  # noqa: SLF001 - as above
 
     def _check_mcp_texts(self, current):
-        """Raise ValidationError for a text that is not as in `current` and cannot be used."""
+        """Raise ValidationError for an invalid text that differs from `current`."""
         url, endpoint_url, ca = (
             self[name] != current[name] and _stripped(self[name])
             for name in ("mcp_phone_home_url", "mcp_endpoint_url", "mcp_phone_home_ca")
@@ -195,7 +195,7 @@ class ResConfigSettings(models.TransientModel):
             ) from error
 
     def _check_mcp_numbers(self, current):
-        """Raise ValidationError for a number that is not as in `current` and cannot be."""
+        """Raise ValidationError for an invalid number that differs from `current`."""
         port, timeout, attempts = (
             self[name] if self[name] != current[name] else None
             for name in ("mcp_server_port", "mcp_phone_home_timeout", "mcp_phone_home_retries")
@@ -223,7 +223,7 @@ class ResConfigSettings(models.TransientModel):
             )
 
     def _check_mcp_interval(self, current):
-        """Raise ValidationError for an interval that is not as in `current` and cannot be."""
+        """Raise ValidationError for an invalid interval that differs from `current`."""
         if not self._is_mcp_interval_changed(current):
             return
         unit = self.mcp_heartbeat_unit
@@ -238,7 +238,7 @@ class ResConfigSettings(models.TransientModel):
         return any(self[name] != current[name] for name in names)
 
     def _typed_mcp_token(self):
-        """What the token shall be, False for none; None where it stays as it is."""
+        """The token to store; False to delete it, None to leave it unchanged."""
         typed = self.sudo().mcp_typed_token
         if typed == MASK or outside_the_database("mcp.phone_home_token"):
             return None
@@ -274,9 +274,10 @@ class ResConfigSettings(models.TransientModel):
 
     def _lock_mcp_token(self):
         """
-        Find out that somebody else has just changed it in a statement that does not hold it.
+        Lock the token's row, so that a conflict fails here and not in the statement that writes.
 
-        Odoo logs the statement that failed, before it does the whole request again.
+        Odoo logs the SQL of a failed statement before it repeats the request, and the later
+        statement holds the token.
         """
         self.env.cr.execute(
             "SELECT FROM ir_config_parameter WHERE key = 'mcp.phone_home_token' FOR UPDATE",
@@ -284,7 +285,7 @@ class ResConfigSettings(models.TransientModel):
         )
 
     def _set_mcp_receiver(self, url):
-        """Let the next scheduled action register there, also shortly after another one."""
+        """Store the receiver's URL, and let the next scheduled action register there at once."""
         self._set_mcp_parameter("mcp.phone_home_url", url and checked_receiver_url(url))
         self._set_mcp_parameter("mcp.last_hostname", None)
         forget_claims(self.env)
@@ -298,37 +299,38 @@ class ResConfigSettings(models.TransientModel):
         self.env["ir.config_parameter"].sudo().set_param(key, value)
 
     def action_mcp_register(self):
-        """Save the settings; when that is committed, the browser asks for the rest."""
+        """Save the settings, then let the browser request the registration."""
         return self._save_and_run("mcp_phone_home.action_register_now")
 
     def action_mcp_send_heartbeat(self):
-        """Save the settings; when that is committed, the browser asks for the rest."""
+        """Save the settings, then let the browser request the heartbeat."""
         return self._save_and_run("mcp_phone_home.action_send_heartbeat_now")
 
     def _save_and_run(self, action):
         """
-        The action to go on with, which runs in a request of its own.
+        Save the settings and return a client action for the browser to run next.
 
-        So no receiver is waited for by a transaction that has written settings.
+        The action runs in a second request, so that the transaction which writes the settings
+        is committed before Odoo waits for the receiver.
         """
         self._mcp_refuse_others()
         saved = self.execute()
         if saved.get("tag") != "reload":
-            # It asks what shall become of modules that were unticked.
+            # Odoo opens a dialogue first, about modules to uninstall.
             return saved
-        # Odoo's own addons read an action by it.
+        # Odoo's own addons read actions by this method, too.
         return self.env["ir.actions.actions"]._for_xml_id(action)  # noqa: SLF001 - as said
 
     @api.model
     def _mcp_register_now(self):
-        """Register, and a notification that says what came of it."""
+        """Register the server, and return a notification with the outcome."""
         self._mcp_refuse_others()
         taken_in = self.env._("The receiver knows this server now.")
         return self._mcp_notification(register(self.env, attempts=1), taken_in)
 
     @api.model
     def _mcp_send_heartbeat_now(self):
-        """Send a heartbeat, and a notification that says what came of it."""
+        """Send a heartbeat, and return a notification with the outcome."""
         self._mcp_refuse_others()
         taken_in = self.env._("The receiver has taken the heartbeat in.")
         return self._mcp_notification(beat(self.env), taken_in)
@@ -356,12 +358,12 @@ class ResConfigSettings(models.TransientModel):
 
 
 def _stripped(text):
-    """Without the blanks around it; False where nothing is left."""
+    """The text, stripped; False for an empty one."""
     return (text or "").strip() or False
 
 
 def _text(number) -> str:
-    """As a person writes it: 5, and not 5.0."""
+    """The number as text without a trailing `.0`: 5 for 5.0."""
     return repr(number).removesuffix(".0")
 
 

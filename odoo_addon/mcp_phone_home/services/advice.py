@@ -1,4 +1,4 @@
-"""What an administrator of this Odoo can do about a failure."""
+"""Advice for the administrator of this Odoo after a failed request to the receiver."""
 
 from client import InvalidCertificates, InvalidToken, Refused, Untrusted
 
@@ -14,7 +14,7 @@ _BY_STATUS = {
 
 
 def with_advice(error) -> str:
-    """The error's sentence, and one that says what to do where that is known."""
+    """The text of a ClientError, followed by a sentence of advice where there is one."""
     return " ".join(filter(None, (str(error), _advice(error))))
 
 

@@ -1,4 +1,4 @@
-"""Doing what may take long without letting anybody wait for it."""
+"""Threads for requests to the receiver, so that no cron job and no HTTP request waits for it."""
 
 import atexit
 import logging
@@ -16,43 +16,44 @@ _threads: dict[tuple[str, str], "Background"] = {}
 
 class Background(threading.Thread):
     """
-    A thread that ends with the process.
+    A daemon thread that calls `work(thread)`.
 
     Attributes:
-        patience_seconds: How long a process that ends waits for it.
+        exit_wait_seconds: How long the process waits for the thread when it exits.
     """
 
     def __init__(self, database, work):
         super().__init__(name="mcp_phone_home", daemon=True)
-        # Odoo's log tells the database by it.
+        # Odoo's log formatter reads the database's name from this attribute.
         self.dbname = database
-        self.patience_seconds = 1.0
+        self.exit_wait_seconds = 1.0
         self._work = work
 
     def run(self):
         try:
             self._work(self)
         except psycopg2.Error as error:
-            # The database was dropped, say; the next heartbeat is the next try.
+            # For example, the database was dropped. The next heartbeat is the retry.
             _logger.warning("Nothing was sent, since the database fails: %s", _one_line(error))
         except Exception:
             _logger.exception("Nothing was sent, and this is a bug of the addon")
 
 
 class NotStarted(Exception):
-    """No thread runs the work; the message is a sentence that says why."""
+    """No thread was started; the message is a sentence with the reason."""
 
 
 class StillRunning(NotStarted):
-    """The thread before it for the same database and occasion is not done."""
+    """The previous thread for the same database and occasion has not finished."""
 
 
 def in_background(database, occasion, work):
     """
-    Call `work(thread)` in a new thread. What `work` raises is logged.
+    Call `work(thread)` in a new thread, which logs any exception.
 
-    One thread runs at a time for each database and occasion, a text. Raises StillRunning while
-    it does, and NotStarted where the process can start no thread, as when it ends.
+    At most one thread runs for each pair of database name and `occasion`, an arbitrary text.
+    Raises StillRunning while the previous one runs, and NotStarted when the operating system
+    gives no more threads or the process is exiting.
     """
     with _lock:
         current = _threads.get((database, occasion))
@@ -68,21 +69,25 @@ def in_background(database, occasion, work):
 
 
 def wait_for_all():
-    """Wait for those that are at it, for none longer than it asks for."""
+    """Wait for every running thread, but no longer than its `exit_wait_seconds`."""
     begun = time.monotonic()
     for thread in list(_threads.values()):
-        while thread.is_alive() and time.monotonic() < begun + thread.patience_seconds:
+        while thread.is_alive() and time.monotonic() < begun + thread.exit_wait_seconds:
             thread.join(0.05)
 
 
 def wait_for_others(thread, *, most_seconds):
-    """Let a thread wait for those that are at it for the same database."""
+    """
+    Wait, in `thread`, until the other threads for its database have finished.
+
+    Meanwhile `thread` takes over their `exit_wait_seconds`.
+    """
     deadline = time.monotonic() + most_seconds
     for (database, _), other in list(_threads.items()):
         if database != thread.dbname or other is thread:
             continue
         while other.is_alive() and time.monotonic() < deadline:
-            thread.patience_seconds = other.patience_seconds
+            thread.exit_wait_seconds = other.exit_wait_seconds
             other.join(0.05)
 
 

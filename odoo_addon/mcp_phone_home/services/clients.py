@@ -1,4 +1,4 @@
-"""The clients by which the databases of a process talk to their receivers."""
+"""The HTTP clients of this process, cached by the settings of the receiver."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -7,38 +7,37 @@ import httpx
 
 from client import PhoneHomeClient, trust_only
 
-# More receivers, or tokens for them, than that, and some are set up anew each time.
-_MOST = 256
+_CACHE_SIZE = 256
 
 
 def client_for(settings):
     """
-    A client for the receiver, shared by all that have the same settings; nobody closes it.
+    The PhoneHomeClient for these ReceiverSettings, from a cache; callers must not close it.
 
-    What is dear about one is reading the certificates to trust, and that is done once for
-    all. It holds no connection open. Raises `client.ClientError` for what cannot work.
+    The cache saves reading the trusted certificates, which is slow, for each message. A client
+    holds no connection open. Raises `client.ClientError` for settings that cannot work.
     """
-    return _client(settings, None if settings.ca is None else _stamp(settings.ca))
+    return _client(settings, None if settings.ca is None else _file_version(settings.ca))
 
 
-@lru_cache(maxsize=_MOST)
-def _client(settings, stamp):
+@lru_cache(maxsize=_CACHE_SIZE)
+def _client(settings, ca_version):
     return PhoneHomeClient(
         settings.url,
         token=settings.token,
         timeout=settings.timeout_seconds,
         attempts=settings.attempts,
-        verify=_trust(settings.ca, stamp),
+        verify=_trust(settings.ca, ca_version),
     )
 
 
-@lru_cache(maxsize=_MOST)
-def _trust(ca, _stamp):
+@lru_cache(maxsize=_CACHE_SIZE)
+def _trust(ca, _ca_version):
     return httpx.create_ssl_context() if ca is None else trust_only(ca)
 
 
-def _stamp(path):
-    """What changes when somebody puts other certificates there."""
+def _file_version(path):
+    """Modification time and size of a file, a cache key; None for a file that is not there."""
     try:
         found = Path(path).stat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How often this database promises to be heard."""
+"""The heartbeat interval: that of the scheduled action (`ir.cron`)."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ _UNIT_SECONDS = {
     "months": 30 * 86400,
 }
 
-# Odoo.sh runs a scheduled action no more often, whatever its interval says.
+# Odoo.sh runs a scheduled action at most once in this time, whatever its interval is.
 ODOO_SH_SECONDS = 300
 
 MOST_SECONDS = 365 * 86400
@@ -20,10 +20,11 @@ MOST_SECONDS = 365 * 86400
 
 def heartbeat_interval_seconds(env, *, stage):
     """
-    The interval of the scheduled action that sends heartbeats.
+    The interval, in seconds, of the scheduled action that sends heartbeats, to declare it to
+    the receiver.
 
-    None where there is no promise: the action is archived or gone.
-    `stage` is not empty on Odoo.sh, where the interval is 5 minutes or more.
+    None when the action is archived or deleted. `stage` is the value of `ODOO_STAGE`; where it
+    is not empty the server runs on Odoo.sh, and the interval is 300 seconds at least.
     """
     cron = heartbeat_action(env)
     if not cron.active:
@@ -38,16 +39,16 @@ def interval_seconds(number, unit) -> int:
 
 
 def heartbeat_action(env):
-    """The scheduled action that sends heartbeats; an empty record where it is gone."""
+    """The scheduled action that sends heartbeats; an empty recordset when it was deleted."""
     cron = env.ref("mcp_phone_home.ir_cron_heartbeat", raise_if_not_found=False)
     return (cron or env["ir.cron"]).sudo()
 
 
 def interval_in_days_at_most(env):
     """
-    The interval of the scheduled action, `(number, unit)` with no unit above days.
+    The interval of the scheduled action as `(number, unit)`, weeks and months given in days.
 
-    A minute where the action is gone.
+    `(1, "minutes")` when the action was deleted.
     """
     cron = heartbeat_action(env)
     if not cron:
@@ -59,11 +60,11 @@ def interval_in_days_at_most(env):
 
 
 def set_interval(env, number, unit):
-    """Let the scheduled action run that often from now on. Nothing where it is gone."""
+    """Set the interval of the scheduled action; does nothing when the action was deleted."""
     cron = heartbeat_action(env)
     if not cron:
         return
-    # What was due in a month is due in a minute, when it shall run every minute.
+    # Bring the next run forward: it must not stay a month away after a change to one minute.
     soonest = fields.Datetime.now() + timedelta(seconds=interval_seconds(number, unit))
     cron.write(
         {

@@ -1,9 +1,10 @@
 """
-When a server phones home without being asked: installed, on schedule, rebuilt, uninstalled.
+The occasions on which the addon sends messages: install, schedule, rebuild, uninstall.
 
-A rebuild gives the host another name, and so the server another `server_id`. The hostname
-that was registered last is in `mcp.last_hostname`; the health route and the scheduled
-action compare it, and register the new one. Of many at once one does so.
+A rebuild changes the hostname, and so the `server_id`. The system parameter
+`mcp.last_hostname` holds the hostname that was registered last. The scheduled action and the
+health route compare it with the current hostname, and register the server when they differ.
+`state.claim_registration` lets only one of several processes do so.
 """
 
 import functools
@@ -26,26 +27,28 @@ from .state import claim_registration, release_registration, remember
 
 _logger = logging.getLogger(__name__)
 
-# Loading the modules of a large database takes minutes; the next heartbeat registers else.
+# Loading the modules of a large database takes minutes.
 _LOADING_SECONDS = 600.0
 
-# Longer than a heartbeat takes; a registration that is tried again and again is not awaited.
-_LEAVING_SECONDS = 60.0
+# Longer than a heartbeat takes, but shorter than a registration with many retries.
+_FAREWELL_WAIT_SECONDS = 60.0
 
 
 def on_schedule(env):
     """
-    Send a heartbeat in the background, after a registration when this host is another one.
+    Send a heartbeat in a background thread, after a registration where the host was rebuilt.
 
-    It is read here and now: Odoo closes all connections to a database when it is done with
-    its scheduled actions, also those of other threads.
+    Logs a warning and sends nothing while the thread of the previous call is still running.
+
+    The messages are built here and not in the thread: after its scheduled actions, Odoo closes
+    all connections to a database, also those of other threads.
     """
     try:
         registration = _registration(env)
         heartbeat = prepare_heartbeat(env)
     except NothingToSend:
         return
-    # Claimed last: nothing that fails before it keeps another process from registering.
+    # Claim as the last step, so that no failure in the steps before leaves a claim behind.
     claimed = _claimed(env.registry, registration)
     try:
         _deliver_in_background(env.registry, "schedule", [*claimed, heartbeat])
@@ -56,14 +59,18 @@ def on_schedule(env):
 
 
 def on_health(env):
-    """Register after a rebuild, in the background and read there. Never raises."""
+    """
+    Register the server in a background thread if the host was rebuilt. Never raises.
+
+    The thread reads the database itself, so that the health route stays fast.
+    """
     try:
         if _is_rebuilt(env):
             in_background(
                 env.cr.dbname, "health", functools.partial(_register_if_claimed, env.registry)
             )
     except StillRunning:
-        # It registers this host, so nothing is lost.
+        # The running thread registers the same host, so there is nothing to warn about.
         return
     except NotStarted as error:
         _logger.warning("The server was not registered after a rebuild. %s", error)
@@ -73,11 +80,10 @@ def on_health(env):
 
 def after_install(registry):
     """
-    Register in the background what is committed in a database. Never raises.
+    Register the server in a background thread, after the install was committed. Never raises.
 
-    It is read here and now: the ORM may be in the middle of loading modules, where no other
-    thread may use it. A server that stops meanwhile, as after `--stop-after-init`, gives it
-    the time of one attempt.
+    The message is built here and not in the thread: while Odoo loads modules, no other thread
+    may use the ORM. A process that exits, as after `--stop-after-init`, waits for one attempt.
     """
     try:
         with registry.cursor() as cr:
@@ -92,29 +98,34 @@ def after_install(registry):
 
 
 def before_uninstall(env):
-    """Tell the receiver, once it is committed, that this was all; at best once."""
+    """Send the farewell once, without retry, after the uninstallation was committed."""
     try:
         farewell = prepare_farewell(env)
     except NothingToSend:
         return
-    env.cr.postcommit.add(functools.partial(_take_leave_in_background, env.cr.dbname, farewell))
+    send = functools.partial(_send_farewell_in_background, env.cr.dbname, farewell)
+    env.cr.postcommit.add(send)
 
 
-def _take_leave_in_background(database, farewell):
+def _send_farewell_in_background(database, farewell):
     try:
-        in_background(database, "uninstall", functools.partial(_take_leave, farewell))
+        in_background(database, "uninstall", functools.partial(_send_farewell, farewell))
     except NotStarted as error:
         _logger.warning("The receiver was not told of the uninstallation. %s", error)
 
 
-def _take_leave(farewell, thread):
-    """After all that is on its way, or the receiver would take it for a return."""
-    wait_for_others(thread, most_seconds=_LEAVING_SECONDS)
+def _send_farewell(farewell, thread):
+    """
+    Send the farewell after the messages of other threads.
+
+    The receiver would take a message that arrives after it for a return of the server.
+    """
+    wait_for_others(thread, most_seconds=_FAREWELL_WAIT_SECONDS)
     _deliver([farewell], None, thread)
 
 
 def _is_rebuilt(env) -> bool:
-    """Whether there is a receiver, and this host is not the one that it knows."""
+    """Whether a receiver is set and the hostname differs from the one registered last."""
     parameter = env["ir.config_parameter"].sudo().get_param
     if not parameter("mcp.phone_home_url"):
         return False
@@ -122,12 +133,12 @@ def _is_rebuilt(env) -> bool:
 
 
 def _registration(env):
-    """A registration if there was a rebuild, else None. Raises NothingToSend."""
+    """The registration to send after a rebuild; None without one. Raises NothingToSend."""
     return prepare_registration(env) if _is_rebuilt(env) else None
 
 
 def _claimed(registry, registration) -> list:
-    """The registration, if there is one and nobody else is at it; else nothing."""
+    """`[registration]` if this process could claim it; `[]` for None and where others did."""
     if registration is None or not claim_registration(registry, registration.message.hostname):
         return []
     return [registration]
@@ -135,7 +146,7 @@ def _claimed(registry, registration) -> list:
 
 def _register_if_claimed(registry, thread):
     try:
-        # Also where nothing can be written; then nothing is claimed.
+        # A read-only cursor also works on a standby, where the claim then fails.
         with registry.cursor(readonly=True) as cr:
             registration = _registration(api.Environment(cr, SUPERUSER_ID, {}))
     except NothingToSend:
@@ -149,11 +160,11 @@ def _deliver_in_background(registry, occasion, messages):
 
 
 def _deliver(messages, registry, thread):
-    """Send one after the other, and remember what came of each where there is a registry."""
+    """Send the messages in order; with a registry, store the outcome of each in the database."""
     for message in messages:
-        thread.patience_seconds = message.settings.timeout_seconds
+        thread.exit_wait_seconds = message.settings.timeout_seconds
         outcome = message.deliver()
-        thread.patience_seconds = 1.0
+        thread.exit_wait_seconds = 1.0
         if registry is None:
             continue
         current = _loaded(registry)
@@ -164,9 +175,10 @@ def _deliver(messages, registry, thread):
 
 def _loaded(registry):
     """
-    The registry of that database as it is when all modules are loaded.
+    The current registry of the same database, after all its modules were loaded.
 
-    None when that takes too long, which is logged, and when this addon is not there any more.
+    None when that takes longer than `_LOADING_SECONDS`, which is logged, and when the addon was
+    uninstalled.
     """
     deadline = time.monotonic() + _LOADING_SECONDS
     while time.monotonic() < deadline:
@@ -175,8 +187,8 @@ def _loaded(registry):
             return current if "mcp.phone.home.state" in current else None
         time.sleep(0.05)
     _logger.warning(
-        "What came of a message was not written down, and nothing was sent after it: the modules "
-        "of this database were not loaded within %.0f s",
+        "The outcome of a message was not written down, and nothing was sent after it: the "
+        "modules of this database were not loaded within %.0f s",
         _LOADING_SECONDS,
     )
     return None

@@ -1,9 +1,10 @@
 """
-The Model Context Protocol over HTTP, for the tools of this database.
+The Model Context Protocol (MCP) over HTTP, for the tools of this database.
 
-Each POST is one message and each answer plain JSON; nothing is remembered in between. So
-the revisions that begin with `initialize` and the one that says in each request who asks
-are served alike. Their rules are those of https://modelcontextprotocol.io/specification.
+Each POST holds one message and its answer is plain JSON. The server is stateless, so it serves
+both the revisions that begin a session with `initialize` and the revision whose requests carry
+the client's version and capabilities themselves.
+Source: https://modelcontextprotocol.io/specification
 """
 
 import base64
@@ -34,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 BODY_LIMIT_BYTES = 1024 * 1024
 
-# The newest last.
+# In the order of their release.
 HANDSHAKE_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS = ("2026-07-28",)
 
@@ -42,7 +43,7 @@ _CAPABILITIES = {"tools": {}}
 _SERVER_INFO = {"name": "odoo-mcp-phone-home", "version": MCP_VERSION}
 _META = "io.modelcontextprotocol/"
 
-# The tools change with what is installed, so nobody keeps a list of them.
+# Installing an addon changes the tools, so clients must not cache their list.
 _NOT_CACHED = {"ttlMs": 0, "cacheScope": "private"}
 _CACHEABLE = {"server/discover", "tools/list"}
 
@@ -54,9 +55,10 @@ _BASE64 = re.compile(r"=\?base64\?(.*)\?=")
 
 def answer(env, body: bytes, headers) -> tuple[int, dict | None]:
     """
-    The HTTP status and the message that answer a body; None where nothing is to be said.
+    The HTTP status and the JSON-RPC message that answer a body; None for an empty answer.
 
-    Raises only what Odoo's HTTP server tries again.
+    `env` is that of the authenticated user, `headers` those of the request. Raises only the
+    exceptions of `RETRIED`, after which Odoo's HTTP server repeats the whole request.
     """
     is_modern = headers.get("MCP-Protocol-Version") in MODERN_VERSIONS
     try:
@@ -80,14 +82,18 @@ def _answer(env, body, headers, *, is_modern):
         raise
     except RETRIED:
         raise
-    except Exception:  # a bug must not answer a client in HTML
+    except Exception:  # Odoo would answer a JSON client with an HTML page
         _logger.exception("A request of an MCP client failed, and this is a bug of the addon")
         sentence = "The request failed; the reason is in Odoo's log."
         raise Fault(INTERNAL_ERROR, sentence, request_id=request.id) from None
 
 
 def _check_version(headers):
-    """Without the header it is a client that initializes, or one from before the header."""
+    """
+    Raise Fault for a protocol version that is not served.
+
+    Requests without the header are fine: `initialize` has none, and old clients never send it.
+    """
     version = headers.get("MCP-Protocol-Version")
     known = (*HANDSHAKE_VERSIONS, *MODERN_VERSIONS)
     if version is None or version in known:
@@ -97,24 +103,24 @@ def _check_version(headers):
 
 
 def _check_envelope(request, headers):
-    """What a request says of itself in its headers and in its body must be the same."""
+    """Raise Fault where `params._meta` is incomplete, or the headers contradict the body."""
     meta = request.params.get("_meta")
     wanted = [f"{_META}protocolVersion", f"{_META}clientCapabilities"]
     if not isinstance(meta, dict) or not all(name in meta for name in wanted):
         raise Fault(INVALID_PARAMS, f"params._meta must have {' and '.join(wanted)}.")
-    said = {
+    pairs = {
         "MCP-Protocol-Version": (headers.get("MCP-Protocol-Version"), meta[wanted[0]]),
         "Mcp-Method": (headers.get("Mcp-Method"), request.method),
     }
     if request.method == "tools/call":
-        said["Mcp-Name"] = (_decoded(headers.get("Mcp-Name")), request.params.get("name"))
-    for header, (in_header, in_body) in said.items():
+        pairs["Mcp-Name"] = (_decoded(headers.get("Mcp-Name")), request.params.get("name"))
+    for header, (in_header, in_body) in pairs.items():
         if in_header != in_body:
             raise Fault(HEADER_MISMATCH, f"The header {header} is not what the body says.")
 
 
 def _decoded(value):
-    """A header's value, which is in Base64 when it is not plain ASCII; None for nonsense."""
+    """A header's value, decoded from `=?base64?...?=`; None for invalid Base64."""
     match = _BASE64.fullmatch(value or "")
     if match is None:
         return value
@@ -170,7 +176,7 @@ def _described(env, tool) -> dict:
     text = tool.description
     return {
         "name": tool.name,
-        # It may be one that Odoo translates when it is read.
+        # A description may be a lazy translation (`_lt`) of Odoo.
         "description": text if isinstance(text, str) else env._(text),
         "inputSchema": dict(tool.input_schema),
     }

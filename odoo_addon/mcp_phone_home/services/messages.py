@@ -1,7 +1,7 @@
 """
-JSON-RPC 2.0 as MCP speaks it: one message in a body, read and checked.
+Reading and writing JSON-RPC 2.0 messages, in the subset that MCP uses.
 
-A body that is not exactly one message is a `Fault`, never a traceback.
+`read` raises Fault for every body that is not exactly one valid message.
 """
 
 import json
@@ -22,12 +22,12 @@ FORBIDDEN = -32003
 
 class Fault(Exception):
     """
-    Why a message is not answered with a result.
+    An error to answer a message with.
 
     Attributes:
-        code: Of JSON-RPC, or of MCP.
-        data: What a client can act upon, or None.
-        request_id: Of the request, or None when it could not be read.
+        code: Error code of JSON-RPC or MCP.
+        data: Machine-readable details for the client, or None.
+        request_id: `id` of the request; None when it could not be read.
     """
 
     def __init__(self, code: int, sentence: str, *, data=None, request_id=None):
@@ -40,12 +40,12 @@ class Fault(Exception):
 @frozen(kw_only=True)
 class Request:
     """
-    A message that wants an answer.
+    A JSON-RPC request: a message that needs an answer.
 
     Attributes:
         id: A text or a whole number, which the answer repeats.
-        method: What is wanted.
-        params: Its parameters by name; empty when there are none.
+        method: Name of the method, such as `tools/call`.
+        params: Parameters by name; may be empty.
     """
 
     id: str | int
@@ -54,7 +54,7 @@ class Request:
 
 
 def read(body: bytes) -> Request | None:
-    """The request in a body; None for a notification or an answer. Raises Fault."""
+    """The request in a body; None for a notification or a response. Raises Fault."""
     message = _one_message(_json(body))
     if "method" not in message:
         if "result" in message or "error" in message:
@@ -79,7 +79,7 @@ def error_of(fault: Fault) -> dict:
 
 
 def shown(text: Any) -> str:
-    """What a client has said, short, on one line and without control characters."""
+    """A client's text for a message or a log: quoted, in ASCII, at most 100 characters."""
     return ascii(text) if len(ascii(text)) <= 100 else f"{ascii(text)[:99]}…"
 
 
@@ -108,7 +108,11 @@ def _finite(text) -> float:
 
 
 def _unambiguous(pairs) -> dict:
-    """Whoever looks at a message on its way must not read another one than we do."""
+    """
+    Refuse duplicate keys, since other JSON parsers may take another one of them.
+
+    A proxy would otherwise check another message than the one that is processed.
+    """
     message = dict(pairs)
     if len(message) != len(pairs):
         raise ValueError("an object has two members of one name")
@@ -136,5 +140,5 @@ def _request(message) -> Request:
 
 
 def _one_line(error) -> str:
-    # A decoder may quote what it could not read.
+    # The text of a decoding error may quote the body.
     return ascii(str(error))[1:-1][:200]

@@ -1,8 +1,9 @@
 """
-Pointing a database to a receiver because an administrator, or an agent of theirs, says so.
+Changing the receiver of a database by the MCP tool `register_receiver`.
 
-The URL is committed before the receiver is asked, so nobody waits for the network. The
-token is for the receiver it was given out by: to another origin it is never sent.
+The URL is committed before the receiver is called, so no transaction waits for the network.
+The stored token belongs to one receiver and is never sent to another origin (scheme, host and
+port).
 """
 
 import logging
@@ -38,25 +39,25 @@ PERIOD_SECONDS = 60.0
 
 _ATTEMPTS = 10
 
-_OVERTAKEN = (errors.LockNotAvailable, errors.SerializationFailure, errors.UniqueViolation)
+_CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure, errors.UniqueViolation)
 
 
 def register_at(env, url) -> dict:
     """
-    Store the base URL of a receiver, and register there: one attempt, one timeout at most.
+    Store the base URL of a receiver and register there, in one attempt.
 
-    The answer has these members:
+    It takes one timeout at most. The result has these members:
 
-    - `server_id`: what the receiver knows this server by
-    - `url_stored`: the URL, without `/register` and without a slash at its end
+    - `server_id`: the key of this server at the receiver
+    - `url_stored`: the URL, without `/register` and without a trailing slash
     - `heartbeat_schedule`: in words, such as "every 60 seconds" or "off"
-    - `registered`: whether the receiver has taken the registration in
-    - `reason`: why not, in a sentence; else None
-    - `token_cleared`: whether a token was removed, since it was for another receiver
+    - `registered`: whether the receiver has accepted the registration
+    - `reason`: a sentence that says why it has not; else None
+    - `token_cleared`: whether the stored token was removed, since it belonged to another receiver
 
-    Raises ValueError for a URL that cannot be one, for too many calls, and where the token
-    cannot be removed; nothing is changed then. Raises AccessError for whoever is no
-    administrator.
+    Raises AccessError for a user who is no administrator. Raises ValueError, and changes
+    nothing, for an invalid URL, for more than `MOST_CALLS` calls in `PERIOD_SECONDS`, and when
+    the token of another receiver cannot be removed.
     """
     outcome, where = "refused", "a URL that cannot be one"
     try:
@@ -88,14 +89,19 @@ def _count_call(registry):
 
 
 def _base_url(url) -> str:
-    """The URL as it is stored. Raises ValueError, which shows nothing of it."""
+    """The URL in the form to store. Raises ValueError, which does not quote it."""
     if not isinstance(url, str) or not url.strip():
         raise ValueError("The receiver's URL is missing.")
     return checked_receiver_url(url)
 
 
 def _store(env, base) -> bool:
-    """Whether the token was removed. Raises ValueError when it had to be, and cannot."""
+    """
+    Store the URL, and remove the token where it belongs to another origin.
+
+    Returns whether a token was removed. Raises ValueError where the token is set outside the
+    database and so cannot be removed.
+    """
     wait_for_turn(env)
     set_param = env["ir.config_parameter"].set_param
     old = (set_param("mcp.phone_home_url", base) or "").strip()
@@ -113,13 +119,13 @@ def _store(env, base) -> bool:
 
 
 def _let_next_action_register(env):
-    """Whatever comes of it now; nobody has told this receiver of this host."""
+    """Forget what was registered at the old receiver, so the scheduled action registers anew."""
     env["ir.config_parameter"].set_param("mcp.last_hostname", None)
     forget_claims(env)
 
 
 def _origin(url):
-    """Scheme, host and port; None for what is no URL of a receiver."""
+    """Scheme, host and port of a receiver's URL; None for an invalid one."""
     try:
         parsed = parse(url)
     except ValueError:
@@ -151,7 +157,7 @@ def _registered(registry, base, *, token_cleared) -> dict:
 
 def _deliver(registry, outgoing, base):
     if outgoing.settings.url != base:
-        # Its token is for that one.
+        # The settings, and so the token, are those of the other receiver.
         return Outcome(reason="Another receiver was chosen meanwhile.")
     outcome = outgoing.deliver()
     remember(registry, outcome)
@@ -164,13 +170,17 @@ def _schedule(env) -> str:
 
 
 def _committed(registry, work, *, attempts=_ATTEMPTS):
-    """What `work(env)` returns, once it is committed. Raises ValueError when it cannot be."""
+    """
+    Run `work(env)` in a transaction of its own, with retries; returns its result.
+
+    Raises ValueError when the transaction cannot be committed.
+    """
     try:
         with own_transaction(registry) as env:
             return work(env)
     except ReadOnlyDatabase as error:
         raise ValueError(str(error)) from error
-    except _OVERTAKEN as error:
+    except _CONFLICTS as error:
         if attempts > 1:
             return _committed(registry, work, attempts=attempts - 1)
         raise ValueError("The database is busy; nothing was changed. Call again.") from error

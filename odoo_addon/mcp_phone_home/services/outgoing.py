@@ -1,4 +1,4 @@
-"""A message on its way, cut off from Odoo."""
+"""Messages that are ready to send, independent of Odoo's environment."""
 
 import logging
 from collections.abc import Callable
@@ -18,11 +18,12 @@ _logger = logging.getLogger(__name__)
 @frozen(kw_only=True)
 class Outcome:
     """
-    What came of a message.
+    The outcome of sending a message.
 
     Attributes:
-        reason: Why it was not taken in, in a sentence, and what to do about it; else empty.
-        hostname: That which the receiver knows now by a registration; else empty.
+        reason: A sentence that says why the receiver has not accepted the message, and what to
+            do about it; empty when it has.
+        hostname: The hostname of a registration that the receiver has accepted; else empty.
     """
 
     reason: str = ""
@@ -30,16 +31,21 @@ class Outcome:
 
     @property
     def taken_in(self) -> bool:
-        """Whether the receiver has taken the message in."""
+        """Whether the receiver has accepted the message."""
         return not self.reason
 
 
 @frozen(kw_only=True)
 class Outgoing:
     """
-    A message with all that its delivery needs.
+    A message with everything that is needed to send it.
 
-    It knows no environment, so it may be delivered in another thread and at any time.
+    It holds no Odoo environment, so any thread may send it at any time.
+
+    Attributes:
+        settings: How to reach the receiver.
+        message: The registration or heartbeat.
+        send: Sends the message by a client, and raises `contract.FleetError`.
     """
 
     settings: ReceiverSettings
@@ -47,7 +53,7 @@ class Outgoing:
     send: Callable[[PhoneHomeClient, Registration | Heartbeat], None]
 
     def deliver(self) -> Outcome:
-        """Send it; why the receiver has not taken it in is logged too."""
+        """Send the message. Logs a warning when that fails; never raises a FleetError."""
         try:
             self.send(client_for(self.settings), self.message)
         except FleetError as error:

@@ -1,9 +1,9 @@
 """
-What this Odoo tells the fleet's receiver, and the telling of it.
+Building the messages about this Odoo server, and sending them to the receiver.
 
-Phoning home is off, and nothing is sent, as long as `mcp.phone_home_url` is empty.
-A receiver that is away never raises here: it costs one line in the log, and no more time
-than `mcp.phone_home_timeout` for each attempt.
+Nothing is sent while the system parameter `mcp.phone_home_url` is empty.
+A receiver that cannot be reached raises no exception here: it costs one warning in the log, and
+at most `mcp.phone_home_timeout` seconds for each attempt.
 """
 
 import logging
@@ -35,15 +35,15 @@ _logger = logging.getLogger(__name__)
 
 MCP_VERSION = "1.0.0"
 
-# What uptime counts from, in seconds since the epoch.
+# When this module was loaded, in seconds since 1970: the zero of `uptime_seconds`.
 _server_start_time = time.time()
 
 
 def _build_server_payload(env) -> dict:
     """
-    Everything that this server says about itself, as it goes over the wire.
+    The wire form of `contract.ServerPayload` for this server, as a dict.
 
-    Optional fields that are not known are left out. Raises `contract.InvalidMessage`.
+    Optional fields whose value is not known are omitted. Raises `contract.InvalidMessage`.
     """
     host = host_facts()
     server = server_settings(env)
@@ -69,45 +69,46 @@ def _build_server_payload(env) -> dict:
 
 
 class NothingToSend(Exception):
-    """Phoning home is off, or there is nothing valid to send; a sentence that says which."""
+    """No receiver is set, or the payload is invalid; the message is a sentence that says which."""
 
 
 def register_server(env) -> bool:
     """
-    Tell the receiver that this server is there, again after a pause if it cannot be reached.
+    Register this server at the receiver, with retries and back-off.
 
-    All attempts and pauses together take some 20 seconds by default, and 2 minutes when the
-    receiver asks for patience, so call it where nobody waits for it. True when the receiver
-    has taken it in; False when not, which is logged, and when phoning home is off.
+    It blocks for up to 21 seconds by default, and for more than 2 minutes when the receiver
+    sends `Retry-After`, so do not call it in a request. Returns True when the receiver has
+    accepted the registration. Returns False when it has not, which is logged as a warning, and
+    when no receiver is set.
     """
     return register(env).taken_in
 
 
 def send_heartbeat(env) -> bool:
     """
-    Tell the receiver that this server is alive: one request, never a second try.
+    Send one heartbeat, without retry.
 
-    True when the receiver has taken it in; False when not, which is logged, and when
-    phoning home is off.
+    Returns True when the receiver has accepted it. Returns False when it has not, which is
+    logged as a warning, and when no receiver is set.
     """
     return beat(env).taken_in
 
 
 def register(env, *, attempts=None) -> Outcome:
-    """As `register_server`, and says why not. With 1 attempt it takes one timeout at most."""
+    """As `register_server`, but returns an Outcome. `attempts` overrides the setting."""
     return _deliver(env, lambda: prepare_registration(env, attempts=attempts))
 
 
 def beat(env) -> Outcome:
-    """As `send_heartbeat`, and says why not."""
+    """As `send_heartbeat`, but returns an Outcome."""
     return _deliver(env, lambda: prepare_heartbeat(env))
 
 
 def prepare_registration(env, *, attempts=None) -> Outgoing:
     """
-    What `register_server` would send, to be delivered later or elsewhere.
+    Build the registration of this server, to send it later or in another thread.
 
-    `attempts` goes before what is set up. Raises NothingToSend.
+    `attempts` overrides the setting. Raises NothingToSend.
     """
     outgoing = _prepare(env, _registration, _send_registration)
     if attempts is None:
@@ -116,12 +117,16 @@ def prepare_registration(env, *, attempts=None) -> Outgoing:
 
 
 def prepare_heartbeat(env) -> Outgoing:
-    """What `send_heartbeat` would send, to be delivered later. Raises NothingToSend."""
+    """Build a heartbeat, to send it later or in another thread. Raises NothingToSend."""
     return _prepare(env, _heartbeat, _send_heartbeat)
 
 
 def prepare_farewell(env) -> Outgoing:
-    """The last heartbeat of a server that phones home no more. Raises NothingToSend."""
+    """
+    Build the farewell: a heartbeat with the status `uninstalled` and no capabilities.
+
+    Raises NothingToSend.
+    """
     return _prepare(env, _farewell, _send_heartbeat)
 
 

@@ -1,4 +1,4 @@
-"""What an administrator has set up, read from the system parameters."""
+"""The addon's settings, read from system parameters, the environment and odoo.conf."""
 
 import logging
 import os
@@ -24,13 +24,14 @@ MOST_TIMEOUT_SECONDS = 60
 DEFAULT_ATTEMPTS = 3
 MOST_ATTEMPTS = 10
 
-# Parameters before which a variable and an option of odoo.conf go: they are no part of a backup.
+# Parameters that an environment variable or an option of odoo.conf overrides. Unlike the
+# parameters, those are not part of a database backup.
 _OUTSIDE = {
     "mcp.phone_home_token": ("MCP_PHONE_HOME_TOKEN", "mcp_phone_home_token"),
     "mcp.phone_home_ca": ("MCP_PHONE_HOME_CA", "mcp_phone_home_ca"),
 }
 
-# Where this addon answers MCP clients.
+# Path of the addon's MCP endpoint.
 MCP_PATH = "/mcp/v1"
 
 
@@ -40,15 +41,15 @@ class ReceiverSettings:
     How to reach the receiver.
 
     Attributes:
-        url: Its base URL; empty when phoning home is off. Source: `mcp.phone_home_url`.
-        token: What it knows this server by, or None. Source: the environment variable
+        url: Base URL of the receiver; empty when no receiver is set. Source:
+            `mcp.phone_home_url`.
+        token: Bearer token for the receiver, or None. Source: the environment variable
             `MCP_PHONE_HOME_TOKEN`, else `mcp_phone_home_token` in odoo.conf, else the
             parameter `mcp.phone_home_token`.
-        ca: The path of a PEM file with the only authorities to trust, or None for those
-            that everybody trusts. Source: `MCP_PHONE_HOME_CA`, `mcp_phone_home_ca` or
+        ca: Path of a PEM file with the only certificate authorities to trust, or None for the
+            public ones. Source: `MCP_PHONE_HOME_CA`, `mcp_phone_home_ca` or
             `mcp.phone_home_ca`, as with the token.
-        timeout_seconds: Of one exchange, from beginning to end. Source:
-            `mcp.phone_home_timeout`.
+        timeout_seconds: For one whole request. Source: `mcp.phone_home_timeout`.
         attempts: How often a registration is tried, the first time included. Source:
             `mcp.phone_home_retries`.
     """
@@ -63,12 +64,12 @@ class ReceiverSettings:
 @frozen(kw_only=True)
 class ServerSettings:
     """
-    Where the MCP server of this database is.
+    How to reach the MCP server of this database.
 
     Attributes:
-        port: Where it listens. Source: `mcp.server_port`.
-        endpoint_url: Where a client connects, or None. Source: `mcp.endpoint_url`, else
-            `web.base.url`.
+        port: TCP port on which the MCP server listens. Source: `mcp.server_port`.
+        endpoint_url: URL to which an MCP client connects, or None when it is not known.
+            Source: `mcp.endpoint_url`, else `web.base.url`.
     """
 
     port: int
@@ -77,10 +78,10 @@ class ServerSettings:
 
 def receiver_settings(env):
     """
-    The parameters' `ReceiverSettings`; a bad value is logged, and its default is used.
+    The current `ReceiverSettings`. An invalid value is logged and replaced by its default.
 
-    All are read at once and past Odoo's cache, which may still hold what another process
-    has changed: the token of one receiver must not be sent to another.
+    One query reads all parameters, bypassing Odoo's cache: a stale cache could combine the old
+    token with a new URL, and so send the token of one receiver to another.
     """
     found = (
         env["ir.config_parameter"]
@@ -92,15 +93,15 @@ def receiver_settings(env):
 
     return ReceiverSettings(
         url=read("mcp.phone_home_url", str, ""),
-        token=_guarded(values, "mcp.phone_home_token"),
-        ca=_guarded(values, "mcp.phone_home_ca"),
+        token=_overridable(values, "mcp.phone_home_token"),
+        ca=_overridable(values, "mcp.phone_home_ca"),
         timeout_seconds=read("mcp.phone_home_timeout", _seconds, DEFAULT_TIMEOUT_SECONDS),
         attempts=read("mcp.phone_home_retries", _attempts, DEFAULT_ATTEMPTS),
     )
 
 
 def server_settings(env):
-    """The parameters' `ServerSettings`; a bad value is logged, and its default is used."""
+    """The current `ServerSettings`. An invalid value is logged and replaced by its default."""
     keys = ("mcp.server_port", "mcp.endpoint_url")
     read = partial(_read, {key: parameter(env, key) for key in keys})
 
@@ -112,10 +113,10 @@ def server_settings(env):
 
 def endpoint_by_default(env):
     """
-    Where a client connects when nobody says so, or None where that is not known.
+    The endpoint URL derived from `web.base.url`, or None when that is not usable.
 
-    A `web.base.url` that is good on this machine only, as that of a new database is, says
-    so to a receiver on this machine only.
+    A `web.base.url` on localhost, as in a new database, is only usable when the receiver is on
+    localhost too.
     """
     base_url = parameter(env, "web.base.url").rstrip("/")
     if _is_local(base_url) and not _is_local(parameter(env, "mcp.phone_home_url")):
@@ -127,23 +128,23 @@ def endpoint_by_default(env):
 
 
 def parameter(env, key) -> str:
-    """A system parameter without the blanks around it; empty where there is none."""
+    """A system parameter, stripped; empty for a missing one."""
     return (env["ir.config_parameter"].sudo().get_param(key) or "").strip()
 
 
 def outside_the_database(key):
-    """What the environment, or else odoo.conf, says in place of a parameter, or None."""
+    """The value that the environment, or else odoo.conf, sets for a parameter; else None."""
     variable, option = _OUTSIDE[key]
     return _first(os.environ.get(variable), config.get(option))
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown; one without a name and a password stays as it is."""
+    """The URL with *** in place of user and password."""
     return _PASSWORD.sub("//***@", url)
 
 
 def checked_receiver_url(text) -> str:
-    """The URL of a receiver as the database keeps it. Raises ValueError for what is none."""
+    """A receiver's URL in the form that the database stores. Raises ValueError for others."""
     url = parse_receiver_url(text)
     if any(sign in text for sign in "?#@"):
         raise ValueError("The URL of a receiver holds no ?, no #, no @ and no password.")
@@ -151,7 +152,7 @@ def checked_receiver_url(text) -> str:
 
 
 def checked_endpoint_url(text) -> str:
-    """A URL that a client connects to. Raises ValueError for what is none."""
+    """A valid endpoint URL, unchanged. Raises ValueError for others."""
     return _allowed(endpoint_url=text).endpoint_url
 
 
@@ -172,7 +173,7 @@ def _read(values, key, parse, default):
 
 
 def _is_local(url):
-    """Whether it leads to the machine that follows it, whichever that is."""
+    """Whether the URL's host is localhost or a loopback address."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
@@ -180,12 +181,12 @@ def _is_local(url):
         return False
 
 
-def _guarded(values, key):
+def _overridable(values, key):
     return outside_the_database(key) or values.get(key) or None
 
 
 def _first(*values):
-    """The first value that is there and not blank, or None."""
+    """The first value that is neither None nor blank, stripped; else None."""
     return next((value.strip() for value in values if value and value.strip()), None)
 
 
@@ -194,7 +195,7 @@ def _port(text):
 
 
 def _allowed(**fields):
-    """Hold values to the contract, which alone knows its rules. Raises ValueError."""
+    """Validate values by the contract's rules for a Heartbeat. Raises ValueError."""
     try:
         return Heartbeat(server_id="any", **fields)
     except InvalidMessage as error:

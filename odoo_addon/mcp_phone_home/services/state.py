@@ -1,8 +1,11 @@
 """
-What a database remembers from one message to the next.
+The addon's state in the database: outcomes, registration claims and recent tool calls.
 
-Each is written in a short transaction of its own that waits for nobody: no caller's
-transaction holds a row while a receiver is waited for.
+Each change is committed in a short transaction of its own, so the caller's transaction holds no
+lock on the row while it waits for the receiver.
+
+A claim on a hostname keeps other processes from registering it. It is a time of expiry in the
+JSON column `claims`, by hostname.
 """
 
 import logging
@@ -19,29 +22,29 @@ from odoo.tools import SQL
 
 _logger = logging.getLogger(__name__)
 
-# Within that, nobody else tries to register a hostname ...
+# How long a claim lasts after it was taken ...
 CLAIM_SECONDS = 60.0
-# ... or does it again, so that the nodes of one database do not take turns all the time.
+# ... and after the hostname was registered. Without it, the nodes of one database, which share
+# `mcp.last_hostname`, would register in turns all the time.
 SETTLED_SECONDS = 300.0
 
-# Somebody else has just written the same.
-_OVERTAKEN = (errors.LockNotAvailable, errors.SerializationFailure)
+# Another transaction has just written the same row.
+_CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure)
 
-# Odoo asks for a transaction that writes, and a standby has none.
+# A PostgreSQL standby raises these when Odoo opens a read-write transaction.
 _READ_ONLY = (errors.FeatureNotSupported, errors.ReadOnlySqlTransaction)
 
 
 class ReadOnlyDatabase(Exception):
-    """Nothing can be remembered in this database."""
+    """The database is read-only, so no state can be stored."""
 
 
 @contextmanager
 def own_transaction(registry):
     """
-    The superuser's environment in a new transaction, committed in the end.
+    A new transaction with the superuser's environment; commits when the block ends.
 
-    It waits a second for what others have locked, and no longer.
-    Raises ReadOnlyDatabase, or psycopg2.Error.
+    It waits at most a second for a lock. Raises ReadOnlyDatabase or psycopg2.Error.
     """
     try:
         with registry.cursor() as cr:
@@ -55,7 +58,7 @@ def own_transaction(registry):
 
 
 def _refuse_read_only(cr):
-    """Raise ReadOnlyDatabase, also where PostgreSQL follows another and nothing may be written."""
+    """Raise ReadOnlyDatabase for a read-only transaction, and on a PostgreSQL standby."""
     try:
         cr.execute("SELECT current_setting('transaction_read_only')", log_exceptions=False)
     except _READ_ONLY as error:
@@ -65,59 +68,62 @@ def _refuse_read_only(cr):
 
 
 def remember(registry, outcome):
-    """Write down what came of a message. Never raises for a database that takes nothing in."""
-    _try(registry, lambda env: _update(env, **_seen(outcome)))
+    """Store the outcome of a message. Logs a database error instead of raising it."""
+    _try_to_store(registry, lambda env: _update(env, **_columns_of(outcome)))
     if outcome.hostname:
-        _try(registry, lambda env: _settle(env, outcome.hostname))
+        _try_to_store(registry, lambda env: _settle(env, outcome.hostname))
 
 
 def claim_registration(registry, hostname) -> bool:
     """
-    Whether it falls to the caller to register this hostname.
+    Claim the registration of a hostname; returns whether the caller got the claim.
 
-    Of all processes that ask, one is told so within a minute, and none within five when it
-    was registered. False in a read-only database too, where nobody could be told apart.
+    False while another claim lasts: for `CLAIM_SECONDS` after a process got one, and for
+    `SETTLED_SECONDS` after the hostname was registered. False also in a read-only database,
+    which cannot store a claim.
     """
-    return bool(_try(registry, lambda env: _claim(env, hostname)))
+    return bool(_try_to_store(registry, lambda env: _claim(env, hostname)))
 
 
 def release_registration(registry, hostname):
     """
-    Give back what `claim_registration` has just given, since the caller does not register.
+    Release a claim that the caller has just got, since it cannot send the registration.
 
-    So the next that asks may do so at once. A hostname that was registered meanwhile stays
-    settled.
+    Another process can then claim the hostname at once. A hostname that was registered
+    meanwhile keeps the longer claim of its registration.
     """
-    _try(registry, lambda env: _release(env, hostname))
+    _try_to_store(registry, lambda env: _release(env, hostname))
 
 
 def wait_for_turn(env):
     """
-    Let one after the other change what belongs together; `env` is that of `own_transaction`.
+    Lock the state row, so that transactions which change several parameters do not overlap.
 
-    What others have just written is a SerializationFailure, which nobody logs.
+    `env` is that of `own_transaction`. Raises SerializationFailure, which is not logged, when
+    another transaction has just changed the row.
     """
     query = "SELECT FROM mcp_phone_home_state FOR NO KEY UPDATE"
     env.cr.execute(query, log_exceptions=False)
 
 
 def forget_claims(env):
-    """Let any hostname be registered at once."""
+    """Delete all claims, so that any hostname can be registered at once."""
     _update(env, claims=None)
 
 
 def seconds_until_next_call(env, *, most, period_seconds) -> float:
     """
-    Take note of a call, if it is one of `most` in a period; 0.0 then.
+    The rate limit of a tool: at most `most` calls in any `period_seconds`.
 
-    Else how long to wait until the next would be. `env` is that of `own_transaction`; what
-    others have just written is a SerializationFailure.
+    Counts this call and returns 0.0 when it is within the limit; else returns how many seconds
+    to wait, and counts nothing. `env` is that of `own_transaction`. Raises
+    SerializationFailure when another transaction has just changed the row.
     """
     query = "SELECT recent_calls FROM mcp_phone_home_state FOR NO KEY UPDATE"
     env.cr.execute(query, log_exceptions=False)
     calls = _only_value(env)
     now = time.time()
-    # Of a clock that was set back nothing is left that would keep callers waiting.
+    # Times in the future are dropped: a clock that was set back must not block callers.
     recent = sorted(t for t in calls or [] if now - period_seconds < t <= now)
     if len(recent) >= most:
         return recent[-most] + period_seconds - now
@@ -125,7 +131,7 @@ def seconds_until_next_call(env, *, most, period_seconds) -> float:
     return 0.0
 
 
-def _seen(outcome) -> dict:
+def _columns_of(outcome) -> dict:
     now = fields.Datetime.now()
     if outcome.taken_in:
         return {"last_success_at": now}
@@ -153,17 +159,21 @@ def _release(env, hostname):
 
 
 def _claims(env) -> dict:
-    """Those that hold, by hostname. Raises LockNotAvailable while somebody else has them."""
+    """
+    Lock the state row and return the claims that last, by hostname.
+
+    Raises LockNotAvailable while another transaction holds the lock.
+    """
     query = "SELECT claims FROM mcp_phone_home_state FOR NO KEY UPDATE NOWAIT"
     env.cr.execute(query, log_exceptions=False)
     claims = _only_value(env)
     now = time.time()
-    # The clock of whoever claimed may have been ahead.
+    # A time too far ahead is dropped: the clock of the process that wrote it was wrong.
     return {host: t for host, t in (claims or {}).items() if now < t <= now + SETTLED_SECONDS}
 
 
 def _only_value(env):
-    """What was asked of the row, which is made anew where somebody has deleted it."""
+    """The one column of the selected row; None, after inserting the row, if it was deleted."""
     found = env.cr.fetchone()
     if found is None:
         env.cr.execute("INSERT INTO mcp_phone_home_state DEFAULT VALUES")
@@ -172,7 +182,7 @@ def _only_value(env):
 
 
 def _update(env, **values):
-    """Not by the ORM, which logs as an error that somebody else was faster."""
+    """Update columns of the state row by SQL, because the ORM logs a conflict as an error."""
     assignments = SQL(", ").join(
         SQL("%s = %s", SQL.identifier(name), Json(value) if isinstance(value, dict) else value)
         for name, value in values.items()
@@ -180,28 +190,28 @@ def _update(env, **values):
     env.cr.execute(SQL("UPDATE mcp_phone_home_state SET %s", assignments), log_exceptions=False)
 
 
-def _try(registry, work, *, attempts=2):
+def _try_to_store(registry, work, *, attempts=2):
     """
-    What `work(env)` returns in a transaction of its own; None when that is not possible.
+    Run `work(env)` in a transaction of its own; returns its result, or None when that fails.
 
-    It is tried again, since others write here too, and Odoo closes the connections to a
-    database when it is done with its scheduled actions.
+    It retries, because other processes write the same row, and because Odoo closes all
+    connections to a database after its scheduled actions.
     """
     try:
         with own_transaction(registry) as env:
             return work(env)
     except ReadOnlyDatabase as error:
-        _logger.debug("Nothing is remembered of a message: %s", error)
+        _logger.debug("The outcome of a message is not written down: %s", error)
     except psycopg2.Error as error:
         if attempts > 1:
-            return _try(registry, work, attempts=attempts - 1)
-        is_harmless = isinstance(error, _OVERTAKEN) or _is_gone(registry, error)
+            return _try_to_store(registry, work, attempts=attempts - 1)
+        is_harmless = isinstance(error, _CONFLICTS) or _is_uninstalled(registry, error)
         level = logging.DEBUG if is_harmless else logging.WARNING
-        _logger.log(level, "What came of a message cannot be written down: %s", _one_line(error))
+        _logger.log(level, "The outcome of a message cannot be written down: %s", _one_line(error))
     return None
 
 
-def _is_gone(registry, error) -> bool:
+def _is_uninstalled(registry, error) -> bool:
     """Whether the table is missing because another process has uninstalled the addon."""
     if not isinstance(error, errors.UndefinedTable):
         return False

@@ -1,4 +1,4 @@
-"""Running a tool for an agent: its arguments checked, its writes kept or undone as a whole."""
+"""Running a tool for an agent: validates its arguments, and rolls back a call that fails."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from .messages import shown
 
 _logger = logging.getLogger(__name__)
 
-# Somebody else has written the same; Odoo's HTTP server does the whole request again.
+# Conflicts with another transaction, after which Odoo's HTTP server repeats the whole request.
 RETRIED = (ConcurrencyError, *PG_CONCURRENCY_EXCEPTIONS_TO_RETRY)
 
 _MOST_COMPLAINTS = 5
@@ -21,11 +21,11 @@ _MOST_COMPLAINTS = 5
 
 def call_tool(env, tool, arguments: dict) -> dict:
     """
-    The result that MCP wants of a call, with `isError` when it came to nothing.
+    Run a tool and return the result object of MCP's `tools/call`.
 
-    So are arguments that break the schema told, for that is what a model gets to see and
-    can correct (SEP-1303). What a failed call has written is undone.
-    Raises one of `RETRIED`.
+    The result of a failed call has `isError`, and the tool's writes are rolled back. Invalid
+    arguments give such a result too, and no JSON-RPC error, because a model sees the result and
+    can correct them (SEP-1303). Raises the exceptions of `RETRIED`.
     """
     begun = time.monotonic()
     login, uid, outcome = env.user.login, env.uid, "to be tried again"
@@ -50,14 +50,14 @@ def _outcome(env, tool, arguments) -> tuple[str, dict]:
     except (ValueError, UserError) as error:
         env.registry.reset_changes()
         return "refused", _failure(str(error) or "The tool refuses, and does not say why.")
-    except Exception:  # a tool is another addon's, and may raise whatever it likes
+    except Exception:  # the tool of another addon may raise anything
         env.registry.reset_changes()
         _logger.exception("The MCP tool %s failed", shown(tool.name))
         return "failed", _failure("The tool failed; the reason is in Odoo's log.")
 
 
 def _complaints(tool, arguments) -> str:
-    """What is wrong with the arguments, in one line; empty when nothing is."""
+    """The first problems of the arguments, in one line; empty for valid ones."""
     if "env" in arguments:
         return "env is none of them."
     try:
@@ -73,20 +73,20 @@ def _complaints(tool, arguments) -> str:
 
 
 class _NotJson(Exception):
-    """A tool has given back what JSON cannot hold."""
+    """A tool has returned a value that JSON cannot hold."""
 
 
-def _success(result) -> dict:
-    text = _as_json(result)
-    told = {"content": [{"type": "text", "text": text}]}
-    # MCP wants an object there, and nothing else.
-    return {**told, "structuredContent": json.loads(text)} if text.startswith("{") else told
+def _success(value) -> dict:
+    text = _as_json(value)
+    result = {"content": [{"type": "text", "text": text}]}
+    # MCP allows only an object as `structuredContent`.
+    return {**result, "structuredContent": json.loads(text)} if text.startswith("{") else result
 
 
-def _as_json(result) -> str:
+def _as_json(value) -> str:
     try:
-        text = json.dumps(result, allow_nan=False, ensure_ascii=False)
-        # Half a surrogate pair has no place in UTF-8.
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        # Raises for a lone surrogate.
         text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise _NotJson("the result is nothing that JSON can hold") from error

@@ -1,4 +1,4 @@
-"""The tools by which an agent learns of this server and its fleet."""
+"""The addon's own MCP tools: about this server, and about its connection to the receiver."""
 
 from client import ClientError
 
@@ -25,7 +25,7 @@ def server_info(env) -> dict:
     "receiver is: its own answer, or the reason why there is none.",
 )
 def fleet_status(env) -> dict:
-    """Waits for the receiver, for one timeout at most."""
+    """Blocks for the receiver's answer, for one timeout at most."""
     settings = receiver_settings(env)
     if not settings.url:
         return _status(reason="Phoning home is off: mcp.phone_home_url is empty.")
@@ -55,7 +55,7 @@ def fleet_status(env) -> dict:
     },
 )
 def register_receiver(env, url) -> dict:
-    """Stores the URL in a transaction of its own, and waits for one timeout at most."""
+    """Commits the URL in a transaction of its own, and blocks for one timeout at most."""
     return register_at(env, url)
 
 
@@ -67,5 +67,5 @@ def _ask(client):
 
 
 def _status(*, url="", receiver=None, reason=None):
-    """`phone_home` says whether there is a receiver to phone, `url` which one."""
+    """The tool's result: `phone_home` is whether a receiver is set, `url` is its URL."""
     return {"phone_home": bool(url), "url": url, "receiver": receiver, "reason": reason}

@@ -1,7 +1,8 @@
 """
-The tools of other MCP addons, as far as their names can be had.
+The names of the tools of other MCP addons, which this addon announces and does not call.
 
-They are none of ours to call: whoever offers them answers for them.
+It knows two places: functions `get_tool_registry` in modules of other addons, and the records
+of the model `llm.tool`.
 """
 
 import inspect
@@ -22,36 +23,37 @@ _MODEL = "llm.tool"
 
 
 def addon_of(module: str) -> str:
-    """The addon that a Python module is of, such as `odoo.addons.stock.models`; else empty."""
+    """The addon of a Python module: `stock` for `odoo.addons.stock.models`; empty for none."""
     if not module.startswith("odoo.addons."):
         return ""
     return module.split(".")[2]
 
 
 def is_installed(env, addon: str) -> bool:
-    """Whether an addon is installed in this database; a process may have loaded it for others."""
+    """Whether an addon is installed in this database, and not only in others of the process."""
     return addon in env.registry._init_modules  # noqa: SLF001 - Odoo has no other list
 
 
 def names(env, *, ours) -> set:
     """
-    The names that other registries and `llm.tool` give; `ours` is the registry to pass over.
+    The names of the tools in other registries and in `llm.tool`.
 
-    Whatever one of them raises costs a warning, and its own names only.
+    `ours` is this addon's `get_tool_registry`, which is skipped. A source that raises is
+    skipped and logged as a warning.
     """
-    asked = {
+    sources = {
         where: partial(_listed, registry) for where, registry in _registries(env, ours).items()
     }
     if _MODEL in env:
-        asked[_MODEL] = _active_records
+        sources[_MODEL] = _active_records
     found = set()
-    for where, ask in asked.items():
-        found |= _named_by(env.registry, where, ask)
+    for where, list_names in sources.items():
+        found |= _names_in(env.registry, where, list_names)
     return found
 
 
-def can_be_told(name) -> bool:
-    """Whether the contract takes it for a capability; when not, that is warned of once."""
+def is_capability(name) -> bool:
+    """Whether the name is a valid capability by the contract; logs a warning once if not."""
     try:
         Heartbeat(server_id="any", capabilities=(name,))
     except InvalidMessage as error:
@@ -61,7 +63,11 @@ def can_be_told(name) -> bool:
 
 
 def _registries(env, ours) -> dict:
-    """Those in modules of installed addons, by where they are; each once."""
+    """
+    The functions `get_tool_registry` of installed addons, by the name of their module.
+
+    A function that several modules import is listed once.
+    """
     seen, found = {id(ours)}, {}
     for name, module in sorted(sys.modules.copy().items()):
         registry = getattr(module, "__dict__", {}).get(_REGISTRY)
@@ -72,7 +78,7 @@ def _registries(env, ours) -> dict:
 
 
 def as_many_as_fit(names, *, most_bytes) -> list:
-    """The first of these names, as long as they fit into a message; the rest is warned of once."""
+    """As many of the names as fit into `most_bytes` of JSON; logs a warning once for the rest."""
     fitting, left_out = [], 0
     for name in names:
         most_bytes -= len(json.dumps(name)) + 2
@@ -85,12 +91,16 @@ def as_many_as_fit(names, *, most_bytes) -> list:
     return fitting
 
 
-def _named_by(registry, where, ask) -> set:
-    """In a transaction that writes nothing, and that nobody else needs afterwards."""
+def _names_in(registry, where, list_names) -> set:
+    """
+    The names that one source lists, in a read-only transaction of its own.
+
+    So a source that fails does not break the caller's transaction.
+    """
     try:
         with registry.cursor(readonly=True) as cr:
-            names = list(ask(api.Environment(cr, SUPERUSER_ID, {})))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the heartbeat goes on
+            names = list(list_names(api.Environment(cr, SUPERUSER_ID, {})))
+    except Exception as error:  # noqa: BLE001 - another addon's bug must not stop heartbeats
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         _warn(f"The MCP tools of {where} are not announced: {reason:.300}")
         return set()
@@ -101,7 +111,12 @@ def _named_by(registry, where, ask) -> set:
 
 
 def _listed(registry, env) -> list:
-    """What it gives may be a dict by name, or names, dicts with a name, or objects with one."""
+    """
+    The names in a registry's result.
+
+    That may be a dict by name, or an iterable of names, of dicts with the key `name`, or of
+    objects with the attribute `name`.
+    """
     tools = registry(env) if _wants_env(registry) else registry()
     if isinstance(tools, str):
         raise TypeError("expected tools, got a text")
@@ -114,7 +129,7 @@ def _wants_env(registry) -> bool:
     except TypeError:
         return True
     except ValueError:
-        # It is written in C, and does not tell.
+        # A function written in C may have no signature.
         return False
     return False
 
@@ -131,5 +146,5 @@ def _active_records(env) -> list:
 
 @lru_cache(maxsize=1024)
 def _warn(sentence):
-    """Say it once in this process, for heartbeats are sent all the time."""
+    """Log a warning once in this process, and not with every heartbeat."""
     _logger.warning("%s", sentence)

@@ -1,7 +1,7 @@
 """
-The MCP tools that this Odoo offers to agents.
+The registry of MCP tools that this Odoo offers to agents.
 
-An addon adds its own when it is loaded:
+An addon registers its tools when its modules are imported:
 
     @mcp_tool("stock_level", description="How much of a product is on hand.")
     def stock_level(env):
@@ -23,14 +23,14 @@ NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": Fals
 @frozen(kw_only=True)
 class McpTool:
     """
-    Something that an agent can ask of this Odoo.
+    A function that an agent can call by MCP.
 
     Attributes:
         name: Unique in this process.
-        description: What it is for, in words for an agent.
-        input_schema: JSON Schema of its arguments, an object.
-        run: Called as `run(env, **arguments)`; returns what JSON can hold.
-        module: The addon that brings it; empty for a function that is of no addon.
+        description: What the tool does, for an agent to read.
+        input_schema: JSON Schema of the arguments; its type is `object`.
+        run: Called as `run(env, **arguments)`; returns a value that JSON can hold.
+        module: Technical name of the addon that defines `run`; empty for none.
     """
 
     name: str
@@ -47,16 +47,16 @@ class McpTool:
 _tools: dict[str, McpTool] = {}
 
 
-# Less than half of what a receiver reads of a message.
+# For all names together: less than half of the 64 KiB that a receiver accepts as a message.
 _MOST_BYTES = 24 * 1024
 
 
 def mcp_tool(name, *, description, input_schema=None):
     """
-    Offer the decorated function as a tool; the function itself stays as it is.
+    A decorator that registers a function as a tool and returns it unchanged.
 
-    Without an `input_schema` it takes no arguments beside `env`.
-    Raises ValueError when another tool has that name, and for what is no JSON Schema.
+    Without an `input_schema` the tool takes no arguments beside `env`.
+    Raises ValueError when another tool has that name, and for an invalid JSON Schema.
     """
     schema = NO_ARGUMENTS if input_schema is None else input_schema
     try:
@@ -77,16 +77,15 @@ def mcp_tool(name, *, description, input_schema=None):
 
 def get_tool_registry() -> dict[str, McpTool]:
     """
-    The tools by name, in the order of their names.
+    All tools by name, sorted by name, in a dict that the caller may change.
 
-    These are the tools of every addon that this process has loaded, for any of its
-    databases. Changing the dict changes nothing.
+    They include the tools of every addon that this process has loaded for any of its databases.
     """
     return dict(sorted(_tools.items()))
 
 
 def installed_tools(env) -> dict[str, McpTool]:
-    """The tools by name, without those of addons that are not installed in this database."""
+    """The tools by name whose addon is installed in this database, sorted by name."""
     return {
         name: tool
         for name, tool in get_tool_registry().items()
@@ -96,13 +95,14 @@ def installed_tools(env) -> dict[str, McpTool]:
 
 def announced_names(env) -> tuple[str, ...]:
     """
-    The names of all MCP tools of this database, in their order.
+    The names of all MCP tools of this database, sorted: the capabilities that it announces.
 
-    Those of the registry of another MCP addon and of its model `llm.tool` are among them.
-    What of these cannot be had, or cannot be told, is left out and warned of once.
+    They include the tools of other MCP addons, by `foreign.names`. Names that cannot be read,
+    are no valid capabilities or do not fit into a message are omitted, and each such case is
+    logged once.
     """
     ours = installed_tools(env)
     others = foreign.names(env, ours=get_tool_registry) - ours.keys()
-    told = filter(foreign.can_be_told, [*ours, *sorted(others)])
+    valid = filter(foreign.is_capability, [*ours, *sorted(others)])
 
-    return tuple(sorted(foreign.as_many_as_fit(told, most_bytes=_MOST_BYTES)))
+    return tuple(sorted(foreign.as_many_as_fit(valid, most_bytes=_MOST_BYTES)))
