@@ -82,7 +82,7 @@ def each(phoning: dict[str, PhoningServer], request: pytest.FixtureRequest) -> P
     return server
 
 
-def test_server_appears_by_its_registration(each: PhoningServer) -> None:
+def test_registration_makes_the_server_known(each: PhoningServer) -> None:
     record = each.record()
 
     assert record is not None
@@ -99,7 +99,7 @@ def test_server_is_listed_with_the_others(each: PhoningServer) -> None:
     assert each.database in [record["database"] for record in listed]
 
 
-def test_stage_in_the_record_is_that_of_the_environment(
+def test_record_has_the_stage_of_the_environment(
     phoning: dict[str, PhoningServer], each: PhoningServer
 ) -> None:
     (stage,) = (stage for stage, server in phoning.items() if server is each)
@@ -109,7 +109,7 @@ def test_stage_in_the_record_is_that_of_the_environment(
     assert record["odoo_stage"] == stage
 
 
-def test_heartbeats_are_counted_because_odoos_own_scheduler_sends_them(
+def test_scheduler_of_odoo_sends_heartbeats_that_are_counted(
     each: PhoningServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Proves: Successful enriched heartbeat"""
@@ -129,7 +129,7 @@ def test_heartbeats_are_counted_because_odoos_own_scheduler_sends_them(
         print("", *starts, f"counted: {record['heartbeat_count']}", sep="\n")  # noqa: T201
 
 
-def test_install_that_ends_at_once_is_registered(
+def test_install_with_stop_after_init_registers_the_server(
     odoo: OdooProgram, database: str, receiver: Process
 ) -> None:
     odoo.set_parameters(database, phone_home_url=receiver.url)
@@ -141,7 +141,7 @@ def test_install_that_ends_at_once_is_registered(
     assert record["heartbeat_count"] == 0
 
 
-def test_receiver_with_keys_takes_in_whoever_has_one_that_covers_it(
+def test_receiver_with_keys_accepts_only_a_key_that_covers_the_server(
     odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
     database_url = f"sqlite:///{tmp_path}/fleet.db"

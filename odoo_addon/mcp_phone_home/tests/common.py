@@ -14,7 +14,7 @@ from .receiver import Receiver
 
 LOGGER = "odoo.addons.mcp_phone_home"
 
-# What every message says, whatever is configured.
+# The fields of every message, whatever the settings are.
 FIELDS = {
     "server_id",
     "hostname",
@@ -31,7 +31,7 @@ FIELDS = {
 
 @tagged("post_install", "-at_install")
 class PhoneHomeCase(TransactionCase):
-    """A database where phoning home is off, and an environment that says nothing of it."""
+    """Base class: no receiver is set in the database, and none in the environment."""
 
     def setUp(self):
         super().setUp()
@@ -39,7 +39,8 @@ class PhoneHomeCase(TransactionCase):
         self.set_environ(ODOO_STAGE=None, MCP_PHONE_HOME_TOKEN=None, MCP_PHONE_HOME_CA=None)
         parameters = self.env["ir.config_parameter"]
         parameters.search([("key", "=like", "mcp.%")]).unlink()
-        # What is written in transactions of its own is gone with the test's.
+        # Makes `registry.cursor()` return savepoints of the test's transaction, so that what
+        # the addon commits is rolled back too.
         self.registry_enter_test_mode()
         self.addCleanup(self.wait_for_threads)
 
@@ -50,17 +51,17 @@ class PhoneHomeCase(TransactionCase):
                 os.environ[name] = value
 
     def set_params(self, **values):
-        """Set parameters, named without their `mcp.`."""
+        """Set system parameters, by their names without the prefix `mcp.`."""
         for name, value in values.items():
             self.env["ir.config_parameter"].set_param(f"mcp.{name}", value)
 
     def set_odoo_conf(self, **values):
-        """Set options of odoo.conf, named without their `mcp_`."""
+        """Set options of odoo.conf, by their names without the prefix `mcp_`."""
         options = {f"mcp_{name}": value for name, value in values.items()}
         self.startPatcher(patch.dict(config.options, options))
 
     def wait_for_threads(self):
-        """Let everything that was begun in the background come to its end."""
+        """Wait until the addon's background threads have finished."""
         self.env.flush_all()
         with release_test_lock():
             for thread in threading.enumerate():
@@ -69,20 +70,20 @@ class PhoneHomeCase(TransactionCase):
         self.env.invalidate_all()
 
     def state(self):
-        """The row that is written in transactions of its own, as it is now."""
+        """The addon's state row, read from the database and not from the ORM's cache."""
         state = self.env.ref("mcp_phone_home.state")
         state.invalidate_recordset()
         return state
 
     def receiver(self, *answers):
-        """Start a receiver, and point the database to it."""
+        """Start a Receiver with these answers, and set its URL in the database."""
         receiver = Receiver(*answers)
         self.addCleanup(receiver.close)
         self.set_params(phone_home_url=receiver.url)
         return receiver
 
     def closed_port(self):
-        """The URL of a place where nobody listens, for as long as the test lasts."""
+        """A URL whose port refuses connections until the test ends."""
         taken = socket.socket()
         self.addCleanup(taken.close)
         taken.bind(("127.0.0.1", 0))
@@ -90,7 +91,7 @@ class PhoneHomeCase(TransactionCase):
 
     @contextmanager
     def assert_one_warning(self, *words):
-        """One line of warning that holds these words, and no traceback."""
+        """Assert that the block logs one warning with these words, in one line, no traceback."""
         with self.assertLogs(LOGGER, "WARNING") as logs:
             yield
         (record,) = logs.records

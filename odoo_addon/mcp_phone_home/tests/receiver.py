@@ -1,4 +1,4 @@
-"""A receiver on a real socket that answers what a test tells it to."""
+"""A fake receiver on a real socket, whose answers a test chooses."""
 
 import json
 import threading
@@ -13,12 +13,12 @@ CREATED = (201, b'{"status": "registered"}')
 @frozen(kw_only=True)
 class Heard:
     """
-    One request.
+    One request that the fake receiver got.
 
     Attributes:
-        call: Method and path.
-        headers: By their names in lower case.
-        message: The JSON of the body, or None without one.
+        call: Method and path, such as `POST /register`.
+        headers: Header values by name in lower case.
+        message: The decoded JSON body; None for an empty body.
     """
 
     call: str
@@ -30,15 +30,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """A client that has given up is no error here."""
+        """Ignore clients that have closed the connection, which tests of timeouts do."""
 
 
 class Receiver:
     """
-    Answers in turn with each of `answers`, a status and a body; with the last for ever.
+    Gives the `answers`, pairs of status and body, in turn, and repeats the last one.
 
-    A status of None stands for bytes that are no HTTP. While `answering` is not set, it
-    says nothing at all.
+    For a status of None it sends the body alone, which is no valid HTTP. While the event
+    `answering` is not set, it delays its answers. `heard` lists the requests so far.
     """
 
     def __init__(self, *answers):
@@ -57,7 +57,7 @@ class Receiver:
         self._server.server_close()
 
     def wait_for(self, count):
-        """Wait until that many requests have come; False when they do not."""
+        """Wait for so many requests; returns False after 20 seconds without them."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.heard) >= count, timeout=20)
 
@@ -73,7 +73,7 @@ class Receiver:
             do_GET = do_POST
 
             def log_message(self, *args):
-                """The test tells what matters."""
+                """Keep the log of http.server out of the test's output."""
 
         return Handler
 

@@ -22,19 +22,19 @@ class TestClients(PhoneHomeCase):
     def test_same_settings_share_a_client(self):
         self.assertIs(client_for(self.settings), client_for(receiver_settings(self.env)))
 
-    def test_another_token_is_another_client(self):
+    def test_settings_with_another_token_get_another_client(self):
         other = evolve(self.settings, token="of-another-database")
 
         self.assertIsNot(client_for(self.settings), client_for(other))
 
-    def test_clients_share_the_certificates_that_they_trust(self):
+    def test_clients_share_the_loaded_certificates(self):
         contexts = []
         client_for(self.settings)
         self.patch(ssl, "SSLContext", _counted(contexts))
         client_for(evolve(self.settings, token="of-a-third-database"))
         self.assertEqual([], contexts)
 
-    def test_file_of_certificates_that_was_replaced_is_read_again(self):
+    def test_replaced_certificate_file_is_read_again(self):
         with tempfile.TemporaryDirectory() as folder:
             ca = Path(folder) / "ca.pem"
             settings = evolve(self.settings, ca=str(ca))
@@ -49,7 +49,7 @@ class TestClients(PhoneHomeCase):
 
 
 def _counted(contexts):
-    """A class of contexts that leaves a trace of each in a list."""
+    """A subclass of SSLContext that appends each new instance to the list."""
 
     class Counted(ssl.SSLContext):
         def __new__(cls, *args, **kwargs):

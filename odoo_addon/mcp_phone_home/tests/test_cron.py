@@ -22,7 +22,7 @@ class TestCron(PhoneHomeCase):
         self.assertEqual((1, "minutes"), (cron.interval_number, cron.interval_type))
         self.assertTrue(cron.active)
 
-    def test_scheduled_action_survives_a_receiver_that_is_away(self):
+    def test_scheduled_action_survives_an_unreachable_receiver(self):
         self.set_params(phone_home_url=self.closed_port())
 
         with self.assert_one_warning("cannot be reached"):

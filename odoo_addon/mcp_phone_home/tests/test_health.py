@@ -4,7 +4,7 @@ from odoo.tests import HttpCase, tagged
 
 @tagged("post_install", "-at_install")
 class TestHealth(HttpCase):
-    def test_health_is_told_without_a_login(self):
+    def test_health_route_needs_no_login(self):
         answer = self.url_open("/mcp/v1/health")
 
         expected = {"status": "healthy", "version": "1.0.0", "odoo_version": release.version}

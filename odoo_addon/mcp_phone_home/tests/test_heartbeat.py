@@ -19,7 +19,7 @@ REFUSAL = (422, b'{"code": "invalid_message", "detail": "The message is not vali
 
 class TestHeartbeat(PhoneHomeCase):
     def sent(self):
-        """Send a heartbeat that arrives; what the receiver heard."""
+        """Send a heartbeat; returns the message that the receiver got."""
         receiver = self.receiver()
         self.assertIs(True, send_heartbeat(self.env))
         return receiver.heard[-1].message
@@ -27,13 +27,13 @@ class TestHeartbeat(PhoneHomeCase):
     def started(self, *, seconds_ago):
         self.patch(phone_home, "_server_start_time", time.time() - seconds_ago)
 
-    def test_heartbeat_holds_the_whole_server_and_how_it_is(self):
+    def test_heartbeat_holds_the_payload_status_and_uptime(self):
         """Proves: Enriched heartbeat contains full server info"""
         fields = FIELDS | {"status", "timestamp", "uptime_seconds"}
 
         self.assertLessEqual(fields, set(self.sent()))
 
-    def test_heartbeat_is_the_payload_and_three_fields_more(self):
+    def test_heartbeat_is_the_payload_and_three_more_fields(self):
         """Proves: Heartbeat payload uses shared builder"""
         message = self.sent()
 
@@ -45,26 +45,26 @@ class TestHeartbeat(PhoneHomeCase):
         self.assertIsInstance(timestamp, str)
         self.assertIsInstance(uptime_seconds, float)
 
-    def test_timestamp_is_the_time_in_utc(self):
+    def test_timestamp_is_the_current_time_in_utc(self):
         timestamp = self.sent()["timestamp"]
 
         self.assertTrue(timestamp.endswith("Z"), timestamp)
         sent_at = datetime.fromisoformat(timestamp.removesuffix("Z") + "+00:00")
         self.assertLess(abs((datetime.now(timezone.utc) - sent_at).total_seconds()), 10)
 
-    def test_heartbeat_tells_the_stage_of_odoo_sh(self):
+    def test_heartbeat_holds_the_odoo_sh_stage(self):
         """Proves: Heartbeat includes odoo_stage from environment"""
         self.set_environ(ODOO_STAGE="production")
 
         self.assertEqual("production", self.sent()["odoo_stage"])
 
-    def test_heartbeat_tells_an_empty_stage_elsewhere(self):
+    def test_heartbeat_holds_an_empty_stage_outside_odoo_sh(self):
         """Proves: Heartbeat includes odoo_stage empty on self-hosted"""
         self.set_environ(ODOO_STAGE=None)
 
         self.assertEqual("", self.sent()["odoo_stage"])
 
-    def test_uptime_counts_from_the_start(self):
+    def test_uptime_counts_from_the_start_time(self):
         """Proves: Heartbeat includes uptime"""
         self.started(seconds_ago=300)
 
@@ -99,7 +99,7 @@ class TestHeartbeat(PhoneHomeCase):
 
 
 class TestUndeliveredHeartbeat(PhoneHomeCase):
-    def test_heartbeat_is_sent_once_when_it_is_refused(self):
+    def test_refused_heartbeat_is_not_retried(self):
         """Proves: Failed heartbeat"""
         for answer in (REFUSAL, (404, b""), (429, b""), (500, b"oops"), (503, b"")):
             with self.subTest(answer), self.assert_one_warning(str(answer[0])):
@@ -108,13 +108,13 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
                 self.assertIs(False, send_heartbeat(self.env))
                 self.assertEqual(1, len(receiver.heard))
 
-    def test_refusal_is_logged_in_the_words_of_the_receiver(self):
+    def test_log_quotes_the_detail_of_a_refusal(self):
         self.receiver(REFUSAL)
 
         with self.assert_one_warning("invalid_message", "The message is not valid"):
             send_heartbeat(self.env)
 
-    def test_heartbeat_fails_when_the_receiver_is_away(self):
+    def test_heartbeat_to_an_unreachable_receiver_fails(self):
         """Proves: Failed heartbeat"""
         url = self.closed_port()
         self.set_params(phone_home_url=url)
@@ -122,7 +122,7 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
         with self.assert_one_warning(url):
             self.assertIs(False, send_heartbeat(self.env))
 
-    def test_heartbeat_is_sent_once_when_the_answer_is_no_http(self):
+    def test_heartbeat_with_a_malformed_answer_is_not_retried(self):
         """Proves: Failed heartbeat"""
         receiver = self.receiver((None, b"\x00 what is this?\r\n\r\n"))
 
@@ -130,7 +130,7 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
             self.assertIs(False, send_heartbeat(self.env))
         self.assertEqual(1, len(receiver.heard))
 
-    def test_heartbeat_is_sent_once_and_given_up_after_the_timeout(self):
+    def test_heartbeat_is_not_retried_after_the_timeout(self):
         """Proves: Failed heartbeat"""
         receiver = self.receiver()
         receiver.answering.clear()
@@ -142,14 +142,14 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
         self.assertLess(time.monotonic() - begin, 3)
         self.assertEqual(1, len(receiver.heard))
 
-    def test_heartbeat_fails_when_the_url_is_none(self):
+    def test_heartbeat_to_an_invalid_url_fails(self):
         for url in ("nonsense", "ftp://fleet.example", "http://", "http://[::"):
             with self.subTest(url), self.assert_one_warning("URL"):
                 self.set_params(phone_home_url=url)
 
                 self.assertIs(False, send_heartbeat(self.env))
 
-    def test_nothing_is_sent_that_breaks_the_contract(self):
+    def test_invalid_payload_is_not_sent(self):
         receiver = self.receiver()
         host = phone_home.host_facts(hostname=lambda: "h" * 300)
         self.patch(phone_home, "host_facts", lambda: host)
@@ -158,7 +158,7 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
             self.assertIs(False, send_heartbeat(self.env))
         self.assertEqual([], receiver.heard)
 
-    def test_useless_settings_are_warned_of_and_the_heartbeat_is_sent(self):
+    def test_invalid_settings_are_logged_and_replaced_by_defaults(self):
         for name, useless in (
             ("phone_home_timeout", "soon"),
             ("phone_home_timeout", "0"),
@@ -174,7 +174,7 @@ class TestUndeliveredHeartbeat(PhoneHomeCase):
 
                 self.assertIs(True, send_heartbeat(self.env))
 
-    def test_nothing_is_sent_or_said_without_a_url(self):
+    def test_nothing_is_sent_or_logged_without_a_url(self):
         receiver = self.receiver()
         for off in ("", "  ", False):
             with self.subTest(off), self.assertNoLogs(LOGGER):
@@ -190,28 +190,28 @@ class TestToken(PhoneHomeCase):
         self.assertIs(True, send_heartbeat(self.env))
         return receiver.heard[-1].headers.get("authorization")
 
-    def test_no_token_is_sent_without_one(self):
+    def test_request_without_a_token_has_no_authorization(self):
         self.assertIsNone(self.authorization())
 
-    def test_token_is_that_of_its_parameter(self):
+    def test_token_is_read_from_the_parameter(self):
         self.set_params(phone_home_token="from-parameter")
 
         self.assertEqual("Bearer from-parameter", self.authorization())
 
-    def test_odoo_conf_goes_before_the_parameter(self):
+    def test_odoo_conf_overrides_the_parameter(self):
         self.set_params(phone_home_token="from-parameter")
         self.set_odoo_conf(phone_home_token="from-conf")
 
         self.assertEqual("Bearer from-conf", self.authorization())
 
-    def test_environment_goes_before_odoo_conf(self):
+    def test_environment_overrides_odoo_conf(self):
         self.set_params(phone_home_token="from-parameter")
         self.set_odoo_conf(phone_home_token="from-conf")
         self.set_environ(MCP_PHONE_HOME_TOKEN="from-environment")
 
         self.assertEqual("Bearer from-environment", self.authorization())
 
-    def test_blank_token_is_none(self):
+    def test_blank_token_counts_as_no_token(self):
         self.set_environ(MCP_PHONE_HOME_TOKEN=" ")
         self.set_odoo_conf(phone_home_token="\t")
         self.set_params(phone_home_token=" from-parameter ")
@@ -237,14 +237,14 @@ class TestToken(PhoneHomeCase):
         self.assertNotIn("hush-hush", repr(outgoing))
         self.assertIn("https://***@fleet.example", repr(outgoing))
 
-    def test_token_that_no_header_carries_is_warned_of(self):
+    def test_token_that_no_header_can_carry_is_logged(self):
         self.receiver()
         self.set_params(phone_home_token="two\nlines")
 
         with self.assert_one_warning("token", "mcp_phone_home_token in odoo.conf"):
             self.assertIs(False, send_heartbeat(self.env))
 
-    def test_token_over_plain_http_is_warned_of_once(self):
+    def test_token_over_plain_http_is_logged_once(self):
         self.set_params(phone_home_url="http://fleet.invalid", phone_home_token="hush-hush")
 
         with self.assertLogs("client", "WARNING") as logs:
@@ -255,7 +255,7 @@ class TestToken(PhoneHomeCase):
 
 
 class TestAdvice(PhoneHomeCase):
-    def test_administrator_is_told_what_to_do(self):
+    def test_log_advises_the_administrator(self):
         for status, advice in (
             (401, "Set the token that the receiver gave out"),
             (403, "Ask whoever runs the receiver for a key"),
@@ -269,7 +269,7 @@ class TestAdvice(PhoneHomeCase):
 
                 self.assertIs(False, send_heartbeat(self.env))
 
-    def test_words_of_a_receiver_stay_on_one_line(self):
+    def test_detail_of_a_refusal_is_logged_on_one_line(self):
         self.receiver((422, b'{"code": "a\\n\\u001b[2Jb", "detail": "c\\r\\nd"}'))
 
         with self.assert_one_warning("(a [2Jb): c d."):
@@ -277,7 +277,7 @@ class TestAdvice(PhoneHomeCase):
 
 
 class TestAuthority(PhoneHomeCase):
-    def test_file_without_an_authority_is_named_and_nothing_is_sent(self):
+    def test_log_names_a_file_without_authority_and_nothing_is_sent(self):
         receiver = self.receiver()
         for path in ("/nowhere/ca.pem", __file__):
             with self.subTest(path), self.assert_one_warning(path, "mcp_phone_home_ca"):
@@ -286,7 +286,7 @@ class TestAuthority(PhoneHomeCase):
                 self.assertIs(False, send_heartbeat(self.env))
         self.assertEqual([], receiver.heard)
 
-    def test_environment_goes_before_odoo_conf_and_that_before_the_parameter(self):
+    def test_environment_overrides_odoo_conf_which_overrides_the_parameter(self):
         self.assertIsNone(receiver_settings(self.env).ca)
         self.set_params(phone_home_ca="/of/parameter")
         self.assertEqual("/of/parameter", receiver_settings(self.env).ca)

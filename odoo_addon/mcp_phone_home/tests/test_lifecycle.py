@@ -40,7 +40,7 @@ class LifecycleCase(PhoneHomeCase):
 
 
 class TestRebuild(LifecycleCase):
-    def test_schedule_registers_another_hostname_before_its_heartbeat(self):
+    def test_schedule_registers_a_changed_hostname_before_its_heartbeat(self):
         receiver = self.receiver(CREATED, OK)
         self.set_params(last_hostname="before")
 
@@ -48,7 +48,7 @@ class TestRebuild(LifecycleCase):
         self.assertEqual(["POST /register", "POST /heartbeat"], self.calls(receiver))
         self.assertEqual(HERE, self.last_hostname())
 
-    def test_schedule_registers_no_hostname_twice(self):
+    def test_schedule_registers_a_hostname_once(self):
         receiver = self.receiver(CREATED, OK)
 
         on_schedule(self.env)
@@ -57,7 +57,7 @@ class TestRebuild(LifecycleCase):
         expected = ["POST /register", "POST /heartbeat", "POST /heartbeat"]
         self.assertEqual(expected, self.calls(receiver))
 
-    def test_health_registers_another_hostname_and_sends_no_heartbeat(self):
+    def test_health_registers_a_changed_hostname_and_sends_no_heartbeat(self):
         receiver = self.receiver(CREATED)
         self.set_params(last_hostname="before")
 
@@ -65,19 +65,19 @@ class TestRebuild(LifecycleCase):
         self.assertEqual(["POST /register"], self.calls(receiver))
         self.assertEqual(HERE, self.last_hostname())
 
-    def test_health_tells_nobody_of_the_same_hostname(self):
+    def test_health_sends_nothing_for_an_unchanged_hostname(self):
         receiver = self.receiver()
         self.set_params(last_hostname=HERE)
 
         on_health(self.env)
         self.assertEqual([], self.calls(receiver))
 
-    def test_health_tells_nobody_without_a_url(self):
+    def test_health_sends_nothing_without_a_url(self):
         with self.assertNoLogs(LOGGER):
             on_health(self.env)
             self.wait_for_threads()
 
-    def test_hostname_that_was_not_taken_in_is_not_remembered(self):
+    def test_hostname_of_a_failed_registration_is_not_stored(self):
         receiver = self.receiver(AWAY)
         self.set_params(last_hostname="before", phone_home_retries="1")
 
@@ -86,7 +86,7 @@ class TestRebuild(LifecycleCase):
             self.assertEqual(["POST /register"], self.calls(receiver))
         self.assertEqual("before", self.last_hostname())
 
-    def test_registration_that_failed_is_not_tried_at_each_probe(self):
+    def test_failed_registration_is_not_retried_at_the_next_probe(self):
         receiver = self.receiver(AWAY)
         self.set_params(phone_home_retries="1")
 
@@ -96,19 +96,19 @@ class TestRebuild(LifecycleCase):
                 self.wait_for_threads()
         self.assertEqual(["POST /register"], self.calls(receiver))
 
-    def test_registration_that_failed_is_tried_again_a_minute_later(self):
+    def test_failed_registration_is_retried_after_its_claim_expires(self):
         receiver = self.receiver(AWAY, CREATED)
         self.set_params(phone_home_retries="1")
         with self.assertLogs(LOGGER, "WARNING"):
             on_health(self.env)
             self.wait_for_threads()
 
-        self.let_claims_pass()
+        self.expire_claims()
         on_health(self.env)
         self.assertEqual(["POST /register", "POST /register"], self.calls(receiver))
         self.assertEqual(HERE, self.last_hostname())
 
-    def test_nodes_of_one_database_do_not_take_turns_at_registering(self):
+    def test_nodes_of_one_database_do_not_register_in_turns(self):
         receiver = self.receiver(CREATED)
         on_health(self.env)
         self.wait_for_threads()
@@ -117,14 +117,14 @@ class TestRebuild(LifecycleCase):
         on_health(self.env)
         self.assertEqual(["POST /register"], self.calls(receiver))
 
-    def test_registration_by_hand_is_remembered_too(self):
+    def test_registration_by_hand_stores_the_hostname(self):
         self.receiver(CREATED)
 
         self.assertIs(True, register_server(self.env))
         self.env.invalidate_all()
         self.assertEqual(HERE, self.last_hostname())
 
-    def test_heartbeat_by_hand_is_no_registration(self):
+    def test_heartbeat_by_hand_stores_no_hostname(self):
         self.receiver()
 
         self.assertIs(True, send_heartbeat(self.env))
@@ -138,7 +138,7 @@ class TestRebuild(LifecycleCase):
         with self.assertLogs(LOGGER, "ERROR"):
             on_health(self.env)
 
-    def let_claims_pass(self):
+    def expire_claims(self):
         self.set_claims({HERE: 1})
 
 
@@ -148,53 +148,53 @@ class TestClaims(LifecycleCase):
 
         self.assertEqual((True, False), (first, again))
 
-    def test_each_hostname_is_claimed_for_itself(self):
+    def test_claims_of_two_hostnames_are_independent(self):
         self.assertIs(True, claim_registration(self.env.registry, "a"))
         self.assertIs(True, claim_registration(self.env.registry, "b"))
 
-    def test_claim_that_was_given_back_can_be_had_again(self):
+    def test_released_hostname_can_be_claimed_again(self):
         claim_registration(self.env.registry, "a")
 
         release_registration(self.env.registry, "a")
         self.assertIs(True, claim_registration(self.env.registry, "a"))
 
-    def test_claim_that_is_given_back_leaves_those_of_other_hostnames(self):
+    def test_release_keeps_the_claims_of_other_hostnames(self):
         claim_registration(self.env.registry, "a")
         claim_registration(self.env.registry, "b")
 
         release_registration(self.env.registry, "a")
         self.assertEqual(["b"], list(self.state().claims))
 
-    def test_hostname_that_was_registered_meanwhile_stays_settled(self):
+    def test_release_keeps_the_claim_of_a_registered_hostname(self):
         claim_registration(self.env.registry, "a")
         remember(self.env.registry, Outcome(hostname="a"))
 
         release_registration(self.env.registry, "a")
         self.assertIs(False, claim_registration(self.env.registry, "a"))
 
-    def test_claim_that_is_gone_is_given_back_without_a_word(self):
+    def test_release_without_a_claim_does_nothing(self):
         with self.assertNoLogs(LOGGER, "WARNING"):
             release_registration(self.env.registry, "a")
         self.assertFalse(self.state().claims)
 
-    def test_claim_of_a_clock_that_was_ahead_does_not_hold(self):
+    def test_claim_too_far_in_the_future_is_ignored(self):
         self.set_claims({"a": time.time() + 86400})
 
         self.assertIs(True, claim_registration(self.env.registry, "a"))
 
-    def test_claims_that_have_passed_are_forgotten(self):
+    def test_expired_claims_are_deleted(self):
         self.set_claims({"a": 1})
 
         claim_registration(self.env.registry, "b")
         self.assertEqual(["b"], list(self.state().claims))
 
-    def test_row_that_somebody_deleted_is_made_anew(self):
+    def test_deleted_state_row_is_recreated(self):
         self.env["mcp.phone.home.state"].search([]).unlink()
 
         first, again = (claim_registration(self.env.registry, "a") for _ in range(2))
         self.assertEqual((True, False), (first, again))
 
-    def test_own_transaction_that_fails_changes_nothing(self):
+    def test_failed_own_transaction_is_rolled_back(self):
         with self.assertRaises(RuntimeError), own_transaction(self.env.registry) as env:
             env["ir.config_parameter"].set_param("mcp.server_port", "1")
             raise RuntimeError("half done")
@@ -202,8 +202,8 @@ class TestClaims(LifecycleCase):
         self.assertIs(False, self.env["ir.config_parameter"].get_param("mcp.server_port"))
 
 
-class TestWhatIsRemembered(LifecycleCase):
-    def test_success_is_remembered_with_its_time(self):
+class TestStoredOutcome(LifecycleCase):
+    def test_success_is_stored_with_its_time(self):
         self.receiver()
         before = fields.Datetime.now()
 
@@ -211,7 +211,7 @@ class TestWhatIsRemembered(LifecycleCase):
         self.assertLessEqual(before, self.state().last_success_at)
         self.assertIs(False, self.state().last_failure_at)
 
-    def test_failure_is_remembered_with_its_reason(self):
+    def test_failure_is_stored_with_its_reason(self):
         self.receiver((401, b'{"code": "unauthenticated", "detail": "There is no such key"}'))
 
         with self.assertLogs(LOGGER, "WARNING"):
@@ -220,7 +220,7 @@ class TestWhatIsRemembered(LifecycleCase):
         self.assertIn("Set the token", self.state().last_failure_reason)
         self.assertIs(False, self.state().last_success_at)
 
-    def test_failure_does_not_erase_the_last_success(self):
+    def test_failure_keeps_the_last_success(self):
         self.receiver(OK, AWAY)
 
         send_heartbeat(self.env)
@@ -229,7 +229,7 @@ class TestWhatIsRemembered(LifecycleCase):
         self.assertTrue(self.state().last_success_at)
         self.assertTrue(self.state().last_failure_at)
 
-    def test_nothing_is_remembered_when_phoning_home_is_off(self):
+    def test_no_outcome_is_stored_without_a_url(self):
         send_heartbeat(self.env)
 
         self.assertEqual(
@@ -238,7 +238,7 @@ class TestWhatIsRemembered(LifecycleCase):
 
 
 class TestUninstall(LifecycleCase):
-    def test_receiver_is_told_when_it_is_committed(self):
+    def test_committed_uninstall_sends_a_farewell(self):
         receiver = self.receiver()
 
         uninstall_hook(self.env)
@@ -248,14 +248,14 @@ class TestUninstall(LifecycleCase):
         message = receiver.heard[-1].message
         self.assertEqual(("uninstalled", []), (message["status"], message["capabilities"]))
 
-    def test_nobody_is_told_of_one_that_is_rolled_back(self):
+    def test_uninstall_that_is_rolled_back_sends_nothing(self):
         receiver = self.receiver()
 
         uninstall_hook(self.env)
         self.env.cr.postcommit.clear()
         self.assertEqual([], self.calls(receiver))
 
-    def test_parameters_go_and_those_of_others_stay(self):
+    def test_uninstall_deletes_only_the_parameters_of_the_addon(self):
         for name in PARAMETERS:
             value = "https://fleet.example" if name.endswith("_url") else "1"
             self.set_params(**{name.removeprefix("mcp."): value})
@@ -265,7 +265,7 @@ class TestUninstall(LifecycleCase):
         found = self.env["ir.config_parameter"].search([("key", "=like", "mcp.%")]).mapped("key")
         self.assertEqual(["mcp.something_else"], found)
 
-    def test_receiver_that_is_away_is_warned_of_once(self):
+    def test_farewell_to_an_unreachable_receiver_logs_one_warning(self):
         self.set_params(phone_home_url=self.closed_port())
 
         uninstall_hook(self.env)
@@ -275,7 +275,7 @@ class TestUninstall(LifecycleCase):
 
 
 class TestBackground(LifecycleCase):
-    def test_second_heartbeat_is_not_begun_while_one_is_on_its_way(self):
+    def test_heartbeat_is_dropped_with_a_warning_while_the_last_one_is_sent(self):
         receiver = self.receiver()
         self.set_params(last_hostname=HERE)
         receiver.answering.clear()
@@ -287,7 +287,7 @@ class TestBackground(LifecycleCase):
         receiver.answering.set()
         self.assertEqual(["POST /heartbeat"], self.calls(receiver))
 
-    def test_registration_that_was_not_begun_gives_its_claim_back(self):
+    def test_dropped_registration_releases_its_claim(self):
         receiver = self.receiver()
         self.set_params(last_hostname=HERE)
         receiver.answering.clear()
@@ -305,7 +305,7 @@ class TestBackground(LifecycleCase):
         expected = ["POST /heartbeat", "POST /register", "POST /heartbeat"]
         self.assertEqual(expected, self.calls(receiver))
 
-    def test_schedule_without_a_thread_warns_and_gives_the_claim_back(self):
+    def test_schedule_without_a_thread_warns_and_releases_the_claim(self):
         receiver = self.receiver()
         with self.no_thread_starts(), self.assert_one_warning("No heartbeat", "new thread"):
             on_schedule(self.env)
@@ -314,7 +314,7 @@ class TestBackground(LifecycleCase):
         on_schedule(self.env)
         self.assertEqual(["POST /register", "POST /heartbeat"], self.calls(receiver))
 
-    def test_heartbeat_that_cannot_be_prepared_claims_nothing(self):
+    def test_failure_to_build_a_heartbeat_leaves_no_claim(self):
         self.receiver()
         self.patch(lifecycle, "prepare_heartbeat", _broken)
 
@@ -322,14 +322,14 @@ class TestBackground(LifecycleCase):
             on_schedule(self.env)
         self.assertFalse(self.state().claims)
 
-    def test_health_without_a_thread_warns_and_claims_nothing(self):
+    def test_health_without_a_thread_warns_and_leaves_no_claim(self):
         self.receiver()
 
         with self.no_thread_starts(), self.assert_one_warning("not registered", "new thread"):
             on_health(self.env)
         self.assertFalse(self.state().claims)
 
-    def test_health_says_nothing_while_the_registration_is_on_its_way(self):
+    def test_health_logs_nothing_while_the_registration_is_sent(self):
         receiver = self.receiver(CREATED)
         receiver.answering.clear()
         on_health(self.env)
@@ -354,7 +354,7 @@ class TestBackground(LifecycleCase):
         with self.no_thread_starts(), self.assert_one_warning("uninstallation", "new thread"):
             self.env.cr.postcommit.run()
 
-    def test_heartbeat_that_modules_being_loaded_keep_back_is_warned_of(self):
+    def test_heartbeat_is_dropped_with_a_warning_while_modules_load(self):
         receiver = self.receiver()
         self.patch(lifecycle, "_LOADING_SECONDS", 0.0)
 
@@ -362,7 +362,7 @@ class TestBackground(LifecycleCase):
             on_schedule(self.env)
             self.assertEqual(["POST /register"], self.calls(receiver))
 
-    def test_message_is_sent_also_when_nothing_can_be_remembered(self):
+    def test_message_is_sent_when_its_outcome_cannot_be_stored(self):
         receiver = self.receiver()
         self.set_params(last_hostname=HERE)
         self.env.cr.execute("ALTER TABLE mcp_phone_home_state RENAME TO moved_away")
@@ -373,7 +373,7 @@ class TestBackground(LifecycleCase):
         self.assertIn("cannot be written down", logs.records[0].getMessage())
 
     def no_thread_starts(self):
-        """The process has as many threads as it may have."""
+        """Let `Thread.start` fail, as when the process has reached its limit of threads."""
         return patch.object(
             background.Background, "start", side_effect=RuntimeError("can't start new thread")
         )

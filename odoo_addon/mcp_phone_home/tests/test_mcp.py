@@ -27,13 +27,13 @@ class McpCase(PhoneHomeCase):
         self.patch(registry, "_tools", dict(registry._tools))
 
     def post(self, body, **headers):
-        """Status and answer; the headers are named with `_` for `-`."""
+        """Answer a body; returns status and message. Header names have `_` for `-`."""
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return answer(self.env, raw, told)
 
     def ask(self, method, params=None, **headers):
-        """The answer to a request; `params` may be left out."""
+        """Send a request; returns the JSON-RPC response, which is checked to be a success."""
         message = {"jsonrpc": "2.0", "id": 7, "method": method}
         if params is not None:
             message["params"] = params
@@ -42,18 +42,18 @@ class McpCase(PhoneHomeCase):
         return said
 
     def refusal(self, body, **headers):
-        """Status, code and id of what is no result."""
+        """Send a body that is refused; returns the status, and code and id of the error."""
         status, said = self.post(body, **headers)
         self.assertTrue(said["error"]["message"])
         self.assertNotIn("Traceback", json.dumps(said))
         return status, said["error"]["code"], said["id"]
 
     def call(self, name, **arguments):
-        """The result of a tool's call."""
+        """Call a tool; returns the result object."""
         return self.ask("tools/call", {"name": name, "arguments": arguments})["result"]
 
     def failure(self, name, **arguments):
-        """The sentence of a call that has come to nothing."""
+        """Call a tool that fails; returns the text of its result."""
         result = self.call(name, **arguments)
         self.assertEqual({"content", "isError"}, set(result))
         self.assertIs(True, result["isError"])
@@ -65,19 +65,19 @@ class McpCase(PhoneHomeCase):
 
 
 class TestHandshake(McpCase):
-    def test_each_version_that_is_known_is_agreed_to(self):
+    def test_known_version_is_accepted(self):
         for version in HANDSHAKE_VERSIONS:
             with self.subTest(version):
                 result = self.ask("initialize", {"protocolVersion": version})["result"]
                 self.assertEqual(version, result["protocolVersion"])
 
-    def test_another_version_is_answered_with_the_newest(self):
+    def test_unknown_version_is_answered_with_the_newest(self):
         for version in ("1999-01-01", "", "x" * 5000, NEWEST):
             with self.subTest(version[:20]):
                 result = self.ask("initialize", {"protocolVersion": version})["result"]
                 self.assertEqual("2025-11-25", result["protocolVersion"])
 
-    def test_server_says_who_it_is_and_that_it_has_tools(self):
+    def test_initialize_returns_server_info_and_tools_capability(self):
         result = self.ask("initialize", {"protocolVersion": "2025-06-18"})["result"]
 
         self.assertEqual({"tools": {}}, result["capabilities"])
@@ -91,12 +91,12 @@ class TestHandshake(McpCase):
     def test_ping_is_answered(self):
         self.assertEqual({}, self.ask("ping")["result"])
 
-    def test_header_with_a_version_that_is_known_is_taken(self):
+    def test_known_version_in_the_header_is_accepted(self):
         for version in HANDSHAKE_VERSIONS:
             with self.subTest(version):
                 self.assertEqual({}, self.ask("ping", MCP_Protocol_Version=version)["result"])
 
-    def test_header_with_another_version_is_refused_with_those_that_are_known(self):
+    def test_unknown_version_in_the_header_is_refused_with_the_known_ones(self):
         message = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
 
         status, said = self.post(message, MCP_Protocol_Version="1999-01-01")
@@ -109,7 +109,7 @@ class TestHandshake(McpCase):
 
 
 class TestMessages(McpCase):
-    def test_what_is_no_json_is_refused(self):
+    def test_malformed_json_is_refused(self):
         bodies = [
             b"",
             b"{",
@@ -127,7 +127,7 @@ class TestMessages(McpCase):
             with self.subTest(body[:20]):
                 self.assertEqual((400, -32700, None), self.refusal(body))
 
-    def test_what_is_no_message_is_refused(self):
+    def test_json_that_is_no_message_is_refused(self):
         messages = [
             5,
             "ping",
@@ -142,39 +142,39 @@ class TestMessages(McpCase):
             with self.subTest(message):
                 self.assertEqual((400, -32600, None), self.refusal(message))
 
-    def test_id_that_is_neither_text_nor_whole_number_is_refused(self):
+    def test_id_of_another_type_than_text_or_integer_is_refused(self):
         for request_id in (None, True, 1.5, [], {}):
             message = {"jsonrpc": "2.0", "id": request_id, "method": "ping"}
             with self.subTest(request_id):
                 self.assertEqual((400, -32600, None), self.refusal(message))
 
-    def test_id_is_repeated_as_it_was_also_when_it_is_used_again(self):
+    def test_answer_repeats_the_id_even_a_reused_one(self):
         for request_id in (0, -1, 10**30, "", "a", "\ud800", "a"):
             message = {"jsonrpc": "2.0", "id": request_id, "method": "ping"}
             with self.subTest(ascii(request_id)):
                 said = {"jsonrpc": "2.0", "id": request_id, "result": {}}
                 self.assertEqual((200, said), self.post(message))
 
-    def test_batch_is_refused_in_words(self):
+    def test_batch_is_refused_with_a_sentence(self):
         batch = [{"jsonrpc": "2.0", "id": 1, "method": "ping"}]
 
         self.assertEqual((400, -32600, None), self.refusal(batch))
         self.assertIn("one message at a time", self.post(batch)[1]["error"]["message"])
 
-    def test_params_that_are_no_object_are_refused(self):
+    def test_params_other_than_an_object_are_refused(self):
         for params in ([], "a", 5, None):
             message = {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": params}
             with self.subTest(params):
                 self.assertEqual((200, -32602, 1), self.refusal(message))
 
-    def test_method_that_is_unknown_is_refused_and_shown_without_control_characters(self):
+    def test_unknown_method_is_refused_and_quoted_without_control_characters(self):
         for method in ("resources/list", "server/discover", "", "notifications/initialized", "\n"):
             with self.subTest(method):
                 error = self.ask(method)["error"]
                 self.assertEqual(-32601, error["code"])
                 self.assertNotIn("\n", error["message"])
 
-    def test_notifications_and_answers_are_taken_in_silence(self):
+    def test_notifications_and_responses_get_an_empty_answer(self):
         messages = [
             {"jsonrpc": "2.0", "method": "notifications/initialized"},
             {"jsonrpc": "2.0", "method": "notifications/whatever", "params": {}},
@@ -196,7 +196,7 @@ class TestMessages(McpCase):
         self.post({**message, "id": 1})
         self.assertEqual([1], ran)
 
-    def test_bug_is_logged_and_its_traceback_is_not_answered(self):
+    def test_answer_to_a_bug_has_no_traceback(self):
         self.patch(registry, "_tools", {"broken": None})
 
         with self.assertLogs(LOGGER, "ERROR") as logs:
@@ -214,7 +214,7 @@ class TestNewestRevision(McpCase):
     def headers(self, method, **headers):
         return {"MCP_Protocol_Version": NEWEST, "Mcp_Method": method, **headers}
 
-    def test_discovery_tells_the_versions_and_that_there_are_tools(self):
+    def test_discover_returns_versions_and_tools_capability(self):
         headers = self.headers("server/discover")
         result = self.ask("server/discover", self.params(), **headers)["result"]
 
@@ -226,7 +226,7 @@ class TestNewestRevision(McpCase):
             (result["resultType"], result["ttlMs"], result["cacheScope"]),
         )
 
-    def test_call_is_answered_when_its_headers_say_the_same(self):
+    def test_call_with_matching_headers_is_answered(self):
         for name in ("server_info", "=?base64?c2VydmVyX2luZm8=?="):
             headers = self.headers("tools/call", Mcp_Name=name)
             with self.subTest(name):
@@ -235,7 +235,7 @@ class TestNewestRevision(McpCase):
                 self.assertEqual("complete", result["resultType"])
                 self.assertIn("server_id", result["structuredContent"])
 
-    def test_request_whose_headers_say_otherwise_is_refused(self):
+    def test_request_with_contradicting_headers_is_refused(self):
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
         message["params"] = self.params(name="server_info")
         wrong = [
@@ -250,21 +250,21 @@ class TestNewestRevision(McpCase):
             with self.subTest(headers):
                 self.assertEqual((400, -32020, 1), self.refusal(message, **headers))
 
-    def test_version_in_the_body_is_that_of_the_header(self):
+    def test_version_in_the_body_must_match_the_header(self):
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": self.params()}
         message["params"]["_meta"][f"{META}protocolVersion"] = "2025-11-25"
 
         refusal = self.refusal(message, **self.headers("tools/list"))
         self.assertEqual((400, -32020, 1), refusal)
 
-    def test_request_that_does_not_say_who_asks_is_refused(self):
+    def test_request_without_client_metadata_is_refused(self):
         for meta in (None, 5, {}, {f"{META}protocolVersion": NEWEST}):
             message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
             with self.subTest(meta):
                 refusal = self.refusal(message, **self.headers("tools/list"))
                 self.assertEqual((400, -32602, 1), refusal)
 
-    def test_method_that_is_unknown_is_not_found(self):
+    def test_unknown_method_is_answered_with_404(self):
         for method in ("initialize", "prompts/list"):
             message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": self.params()}
             with self.subTest(method):
@@ -284,7 +284,7 @@ class TestTools(McpCase):
     def test_list_has_one_page(self):
         self.assertEqual(-32602, self.ask("tools/list", {"cursor": "2"})["error"]["code"])
 
-    def test_tool_of_an_addon_that_is_not_installed_here_is_not_offered(self):
+    def test_tool_of_an_uninstalled_addon_is_not_listed(self):
         def run(env):
             return {}
 
@@ -296,7 +296,7 @@ class TestTools(McpCase):
         error = self.ask("tools/call", {"name": "elsewhere"})["error"]
         self.assertEqual(-32602, error["code"])
 
-    def test_result_is_told_as_text_and_as_structure(self):
+    def test_object_is_returned_as_text_and_as_structured_content(self):
         self.offer("say", lambda env: {"said": "Grüße", "n": (1, 2)})
 
         result = self.call("say")
@@ -306,19 +306,19 @@ class TestTools(McpCase):
         self.assertEqual({"said": "Grüße", "n": [1, 2]}, result["structuredContent"])
         self.assertNotIn("isError", result)
 
-    def test_result_that_is_no_object_is_told_as_text(self):
+    def test_other_result_is_returned_as_text_only(self):
         self.offer("say", lambda env: ["a"])
 
         self.assertEqual({"content": [{"type": "text", "text": '["a"]'}]}, self.call("say"))
 
-    def test_tool_runs_as_the_user_who_asks(self):
+    def test_tool_runs_as_the_calling_user(self):
         self.offer("who", lambda env: {"uid": env.uid, "su": env.su})
         user = new_test_user(self.env, "mcp-admin", groups="base.group_system")
 
         self.env = self.env(user=user)
         self.assertEqual({"uid": user.id, "su": False}, self.call("who")["structuredContent"])
 
-    def test_tool_that_is_unknown_is_an_error_and_leaves_a_line_without_control_characters(self):
+    def test_unknown_tool_is_refused_and_logged_without_control_characters(self):
         with self.assertLogs(LOGGER, logging.INFO) as logs:
             error = self.ask("tools/call", {"name": "no\nsuch\x1b[31m"})["error"]
         self.assertEqual(-32602, error["code"])
@@ -326,18 +326,18 @@ class TestTools(McpCase):
         (record,) = logs.records
         self.assertTrue(record.getMessage().isprintable())
 
-    def test_call_that_names_nothing_or_no_arguments_is_refused(self):
+    def test_call_with_invalid_name_or_arguments_is_refused(self):
         wrong = [{}, {"name": 5}, {"name": "server_info", "arguments": []}]
         for params in wrong:
             with self.subTest(params):
                 self.assertEqual(-32602, self.ask("tools/call", params)["error"]["code"])
 
-    def test_arguments_may_be_left_out_or_null(self):
+    def test_arguments_may_be_absent_or_null(self):
         for params in ({"name": "server_info"}, {"name": "server_info", "arguments": None}):
             with self.subTest(params):
                 self.assertNotIn("isError", self.ask("tools/call", params)["result"])
 
-    def test_arguments_that_break_the_schema_are_told_and_the_tool_does_not_run(self):
+    def test_invalid_arguments_are_reported_and_the_tool_does_not_run(self):
         ran = []
         schema = {
             "type": "object",
@@ -356,19 +356,19 @@ class TestTools(McpCase):
         self.call("count", n=1)
         self.assertEqual([1], ran)
 
-    def test_environment_is_no_argument_whatever_the_schema_allows(self):
+    def test_env_is_refused_as_an_argument_by_any_schema(self):
         self.offer("open", lambda env, **_: {}, {"type": "object"})
 
         self.assertIn("env is none of them", self.failure("open", env=1))
 
-    def test_description_may_be_a_text_that_odoo_translates(self):
+    def test_description_may_be_a_lazy_translation(self):
         mcp_tool("translated", description=LazyTranslate(__name__)("For a test."))(lambda env: {})
 
         tools = {tool["name"]: tool for tool in self.ask("tools/list")["result"]["tools"]}
         self.assertEqual("For a test.", tools["translated"]["description"])
         json.dumps(tools)
 
-    def test_arguments_that_nest_too_deeply_for_a_recursive_schema_are_told(self):
+    def test_too_deeply_nested_arguments_are_reported(self):
         self.offer(
             "tree", lambda env, **_: {}, {"type": "object", "additionalProperties": {"$ref": "#"}}
         )
@@ -378,7 +378,7 @@ class TestTools(McpCase):
 
         self.assertIn("too deeply", call_tool_text(self.env, "tree", arguments))
 
-    def test_many_complaints_are_cut_short(self):
+    def test_long_list_of_problems_is_cut_short(self):
         names = [f"n{i}" for i in range(40)]
         self.offer("many", lambda env, **_: {}, {"type": "object", "required": names})
 
@@ -396,13 +396,13 @@ class TestFailures(McpCase):
             env["res.partner"].create({"name": "written"})
             parameters = env["ir.config_parameter"]
             parameters.set_param("mcp.server_port", "1234")
-            # Odoo keeps in mind what was read.
+            # Fill the caches that the rollback has to invalidate.
             self.assertEqual("1234", parameters.get_param("mcp.server_port"))
             raise error
 
         return run
 
-    def test_refusal_is_told_in_its_own_words_and_its_writes_are_undone(self):
+    def test_refusal_returns_its_text_and_is_rolled_back(self):
         for error in (ValueError("Not so."), UserError("Not so.")):
             self.offer(f"refuse {type(error).__name__}", self.writing(error))
             with self.subTest(error):
@@ -412,18 +412,18 @@ class TestFailures(McpCase):
                 port = self.env["ir.config_parameter"].get_param("mcp.server_port")
                 self.assertIs(False, port)
 
-    def test_writes_of_a_call_that_is_done_are_kept(self):
+    def test_writes_of_a_successful_call_are_kept(self):
         self.offer("write", lambda env: {"id": env["res.partner"].create({"name": "kept"}).id})
 
         self.call("write")
         self.assertEqual(1, self.partner("kept"))
 
-    def test_refusal_without_a_word_is_told_with_one(self):
+    def test_refusal_without_text_gets_a_sentence(self):
         self.offer("refuse", self.writing(ValueError()))
 
         self.assertIn("refuses", self.failure("refuse"))
 
-    def test_access_that_is_denied_is_told(self):
+    def test_access_error_is_returned(self):
         def write(env):
             env["ir.cron"].create({})
 
@@ -432,7 +432,7 @@ class TestFailures(McpCase):
         with self.assertLogs("odoo", logging.INFO):
             self.assertIn("not allowed", self.failure("write"))
 
-    def test_failure_is_logged_once_and_only_that_is_told(self):
+    def test_failure_is_logged_once_and_returned_without_details(self):
         self.offer("fail", self.writing(RuntimeError("the secret reason")))
 
         with self.assertLogs(LOGGER, "ERROR") as logs:
@@ -443,7 +443,7 @@ class TestFailures(McpCase):
         self.assertIsNotNone(record.exc_info)
         self.assertEqual(0, self.partner("written"))
 
-    def test_result_that_json_cannot_hold_is_a_failure_and_undone(self):
+    def test_result_that_json_cannot_hold_fails_and_is_rolled_back(self):
         circle = {}
         circle["self"] = circle
         for index, result in enumerate(
@@ -459,14 +459,14 @@ class TestFailures(McpCase):
                 self.assertIn("Odoo's log", self.failure(f"odd{index}"))
                 self.assertEqual(0, self.partner("written"))
 
-    def test_sql_that_fails_does_not_take_the_answer_with_it(self):
+    def test_failed_sql_of_a_tool_still_gets_an_answer(self):
         self.offer("sql", lambda env: env.cr.execute("SELECT 1 / 0"))
 
         with self.assertLogs("odoo", "ERROR"):
             self.assertIn("Odoo's log", self.failure("sql"))
         self.assertEqual({}, self.ask("ping")["result"])
 
-    def test_what_odoo_tries_again_is_left_to_it(self):
+    def test_conflict_is_left_to_the_retry_of_odoo(self):
         def run(env):
             raise errors.SerializationFailure
 
@@ -478,7 +478,7 @@ class TestFailures(McpCase):
             self.call("overtaken")
         self.assertIn("tried again", logs.records[0].getMessage())
 
-    def test_each_call_leaves_one_line_without_its_arguments(self):
+    def test_call_is_logged_on_one_line_without_its_arguments(self):
         schema = {"type": "object", "properties": {"key": {"type": "string"}}}
         self.offer("take", lambda env, key: {}, schema)
 
@@ -489,7 +489,7 @@ class TestFailures(McpCase):
         self.assertRegex(record.getMessage(), r"'take' of '__system__' \(user 1\): done, \d")
         self.assertNotIn("hush-hush", record.getMessage())
 
-    def test_line_says_how_a_call_ended(self):
+    def test_log_line_has_the_outcome_of_a_call(self):
         self.offer("refuse", self.writing(ValueError("hush-hush")))
 
         with self.assertLogs(LOGGER, logging.INFO) as logs:
@@ -520,7 +520,7 @@ class TestEndpoint(HttpCase):
         data = body if isinstance(body, bytes) else json.dumps(body)
         return self.url_open("/mcp/v1", data=data, headers=headers, method="POST")
 
-    def test_administrator_with_a_key_is_answered_in_json(self):
+    def test_administrator_with_a_key_gets_a_json_answer(self):
         answer = self.post(PING, key=self.admin_key())
 
         said = {"jsonrpc": "2.0", "id": 1, "result": {}}
@@ -529,18 +529,18 @@ class TestEndpoint(HttpCase):
         self.assertEqual("no-store", answer.headers["Cache-Control"])
         self.assertNotIn("Set-Cookie", answer.headers)
 
-    def test_notification_is_taken_in_without_a_body(self):
+    def test_notification_gets_an_empty_answer(self):
         message = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
         answer = self.post(message, key=self.admin_key())
         self.assertEqual((202, b""), (answer.status_code, answer.content))
 
-    def test_version_in_the_header_reaches_the_protocol(self):
+    def test_version_header_is_checked(self):
         answer = self.post(PING, key=self.admin_key(), **{"MCP-Protocol-Version": "1"})
 
         self.assertEqual((400, -32022), (answer.status_code, answer.json()["error"]["code"]))
 
-    def test_nobody_is_let_in_without_a_key_that_is_right(self):
+    def test_request_without_a_valid_key_is_refused(self):
         key = self.admin_key()
         for wrong in (None, "", "x", key[:-1], key[::-1], "\xe4"):
             with self.subTest(wrong):
@@ -548,13 +548,13 @@ class TestEndpoint(HttpCase):
                 self.assertEqual(401, answer.status_code)
                 self.assertIn("bearer", answer.headers["WWW-Authenticate"].lower())
 
-    def test_key_is_taken_from_no_other_scheme(self):
+    def test_key_in_another_scheme_is_refused(self):
         key = self.admin_key()
 
         answer = self.post(PING, Authorization=f"Basic {key}")
         self.assertEqual(401, answer.status_code)
 
-    def test_session_is_no_key(self):
+    def test_session_cookie_is_refused_without_a_key(self):
         new_test_user(self.env, "mcp-browser", groups="base.group_system")
         self.authenticate("mcp-browser", "mcp-browser")
         like_a_page = {
@@ -570,14 +570,14 @@ class TestEndpoint(HttpCase):
                 self.assertEqual(401, answer.status_code)
                 self.assertIn("bearer", answer.headers["WWW-Authenticate"].lower())
 
-    def test_user_who_is_no_administrator_is_refused_in_a_sentence(self):
+    def test_user_who_is_no_administrator_gets_403(self):
         _, key = self.key_of("mcp-plain", "base.group_user")
 
         answer = self.post(PING, key=key)
         self.assertEqual(403, answer.status_code)
         self.assertIn("administrators", answer.json()["error"]["message"])
 
-    def test_key_of_a_user_who_is_archived_is_refused(self):
+    def test_key_of_an_archived_user_is_refused(self):
         user, key = self.key_of("mcp-gone", "base.group_system")
         user.active = False
 
@@ -599,7 +599,7 @@ class TestEndpoint(HttpCase):
                 answer = self.post(PING, key=key, **{"Content-Type": content_type})
                 self.assertEqual(415, answer.status_code)
 
-    def test_page_of_another_site_is_refused_whatever_it_has(self):
+    def test_request_from_another_site_is_refused_even_with_a_key(self):
         key = self.admin_key()
 
         for origin in ("http://evil.example", "null", ""):
@@ -608,7 +608,7 @@ class TestEndpoint(HttpCase):
         own = self.base_url()
         self.assertEqual(200, self.post(PING, key=key, Origin=own).status_code)
 
-    def test_body_may_have_one_mebibyte_and_no_more(self):
+    def test_body_over_one_mebibyte_is_refused(self):
         key = self.admin_key()
         whole = json.dumps(PING).encode()
         largest = whole + b" " * (1024 * 1024 - len(whole))
@@ -616,7 +616,7 @@ class TestEndpoint(HttpCase):
         self.assertEqual(200, self.post(largest, key=key).status_code)
         self.assertEqual(413, self.post(largest + b" ", key=key).status_code)
 
-    def test_what_a_tool_writes_is_committed(self):
+    def test_writes_of_a_tool_are_committed(self):
         tools = dict(registry._tools)
         self.patch(registry, "_tools", tools)
 

@@ -16,7 +16,7 @@ class TestPayload(PhoneHomeCase):
         """Proves: Payload builder returns all required fields"""
         self.assertLessEqual(FIELDS, set(self.payload()))
 
-    def test_payload_tells_of_this_server(self):
+    def test_payload_describes_this_server(self):
         """Proves: Payload builder returns all required fields"""
         payload = self.payload()
 
@@ -45,52 +45,52 @@ class TestPayload(PhoneHomeCase):
         self.assertEqual(list(get_tool_registry().keys()), capabilities)
         self.assertLessEqual({"fleet_status", "server_info"}, set(capabilities))
 
-    def test_stage_is_that_of_odoo_sh(self):
+    def test_stage_is_read_from_the_environment(self):
         """Proves: Odoo.sh production stage detected"""
         self.set_environ(ODOO_STAGE="production")
 
         self.assertEqual("production", self.payload()["odoo_stage"])
 
-    def test_stage_is_empty_elsewhere(self):
+    def test_stage_is_empty_outside_odoo_sh(self):
         """Proves: Non-Odoo.sh environment"""
         self.set_environ(ODOO_STAGE=None)
 
         self.assertEqual("", self.payload()["odoo_stage"])
 
-    def test_port_is_that_of_its_parameter(self):
+    def test_port_is_read_from_the_parameter(self):
         self.set_params(server_port="9001")
 
         self.assertEqual(9001, self.payload()["port"])
 
-    def test_useless_port_is_warned_of_and_the_default_is_told(self):
+    def test_invalid_port_is_logged_and_replaced_by_the_default(self):
         for useless in ("abc", "0", "65536", "-1", "87.5"):
             with self.subTest(useless), self.assert_one_warning("mcp.server_port", useless):
                 self.set_params(server_port=useless)
 
                 self.assertEqual(8768, self.payload()["port"])
 
-    def test_endpoint_is_that_of_its_parameter(self):
+    def test_endpoint_is_read_from_the_parameter(self):
         self.set_params(endpoint_url="https://odoo.example/mcp/sse")
 
         self.assertEqual("https://odoo.example/mcp/sse", self.payload()["endpoint_url"])
 
-    def test_endpoint_is_left_out_when_there_is_none(self):
+    def test_payload_without_an_endpoint_omits_it(self):
         self.assertNotIn("endpoint_url", self.payload())
 
-    def test_useless_endpoint_is_warned_of_and_left_out(self):
+    def test_invalid_endpoint_is_logged_and_omitted(self):
         self.set_params(endpoint_url="ftp://odoo.example")
 
         with self.assert_one_warning("mcp.endpoint_url", "ftp://odoo.example"):
             self.assertNotIn("endpoint_url", self.payload())
 
-    def test_endpoint_is_under_the_url_of_odoo_by_default(self):
+    def test_endpoint_defaults_to_a_path_of_web_base_url(self):
         for base_url in ("https://odoo.example", "https://odoo.example/"):
             with self.subTest(base_url):
                 self.set_base_url(base_url)
 
                 self.assertEqual("https://odoo.example/mcp/v1", self.payload()["endpoint_url"])
 
-    def test_endpoint_of_this_machine_is_not_told_to_a_receiver_on_another(self):
+    def test_local_endpoint_is_omitted_for_a_remote_receiver(self):
         self.set_params(phone_home_url="https://fleet.example")
         for base_url in (
             "http://localhost:8069",
@@ -103,7 +103,7 @@ class TestPayload(PhoneHomeCase):
 
                 self.assertNotIn("endpoint_url", self.payload())
 
-    def test_endpoint_of_this_machine_is_told_to_a_receiver_on_it(self):
+    def test_local_endpoint_is_sent_to_a_local_receiver(self):
         self.set_base_url("http://localhost:8069")
         for url in ("http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"):
             with self.subTest(url):
@@ -111,7 +111,7 @@ class TestPayload(PhoneHomeCase):
 
                 self.assertEqual("http://localhost:8069/mcp/v1", self.payload()["endpoint_url"])
 
-    def test_url_of_odoo_that_is_no_endpoint_is_left_out(self):
+    def test_invalid_web_base_url_is_omitted(self):
         for base_url in ("https://me:hush-hush@odoo.example", "odoo.example", "http://[::1"):
             with self.subTest(base_url):
                 self.set_base_url(base_url)
@@ -127,7 +127,7 @@ class TestPayload(PhoneHomeCase):
         self.assertEqual(uuid, self.payload()["database_uuid"])
 
 
-class TestPromisedInterval(PhoneHomeCase):
+class TestDeclaredInterval(PhoneHomeCase):
     def setUp(self):
         super().setUp()
         self.cron = self.env.ref("mcp_phone_home.ir_cron_heartbeat")
@@ -135,7 +135,7 @@ class TestPromisedInterval(PhoneHomeCase):
     def promised(self):
         return _build_server_payload(self.env).get("heartbeat_interval_seconds")
 
-    def test_interval_is_a_minute_out_of_the_box(self):
+    def test_declared_interval_is_a_minute_by_default(self):
         self.assertEqual(60, self.promised())
 
     def test_interval_is_that_of_the_scheduled_action(self):
@@ -143,17 +143,17 @@ class TestPromisedInterval(PhoneHomeCase):
 
         self.assertEqual(7200, self.promised())
 
-    def test_no_interval_is_promised_when_the_action_is_archived(self):
+    def test_no_interval_is_declared_for_an_archived_action(self):
         self.cron.active = False
 
         self.assertIsNone(self.promised())
 
-    def test_no_interval_is_promised_when_the_action_is_gone(self):
+    def test_no_interval_is_declared_for_a_deleted_action(self):
         self.cron.unlink()
 
         self.assertIsNone(self.promised())
 
-    def test_interval_is_five_minutes_at_least_on_odoo_sh(self):
+    def test_interval_is_at_least_five_minutes_on_odoo_sh(self):
         self.set_environ(ODOO_STAGE="staging")
 
         self.assertEqual(300, self.promised())

@@ -21,18 +21,18 @@ NEW = "https://new.example"
 
 class TestRegisterReceiver(PhoneHomeCase):
     def run_tool(self, url, env=None):
-        # The tool looks from a transaction of its own.
+        # The tool reads in a transaction of its own, which does not see unflushed writes.
         self.env.flush_all()
         return get_tool_registry()["register_receiver"].run(env or self.env, url=url)
 
     def at_a_receiver(self, *answers, path="", **params):
-        """Run the tool for a receiver that answers so; the receiver, and the tool's answer."""
+        """Run the tool with the URL of a new Receiver; returns the Receiver and the result."""
         receiver = self.receiver(*(answers or [CREATED]))
         self.set_params(**{"phone_home_url": False, **params})
         return receiver, self.run_tool(receiver.url + path)
 
     def nowhere(self):
-        """Run the tool for a port where nobody listens."""
+        """Run the tool with a URL whose port refuses connections."""
         with self.assertLogs(LOGGER, "WARNING"):
             return self.run_tool(self.closed_port())
 
@@ -41,7 +41,7 @@ class TestRegisterReceiver(PhoneHomeCase):
         return self.env["ir.config_parameter"].get_param(f"mcp.{name}")
 
     def refused(self, url, *words):
-        # Not assertRaises, in which Odoo takes back what was written.
+        # Odoo's `assertRaises` would roll back what the tool has written.
         try:
             self.run_tool(url)
         except ValueError as error:
@@ -58,7 +58,7 @@ class TestRegisterReceiver(PhoneHomeCase):
 
 
 class TestRegistering(TestRegisterReceiver):
-    def test_server_is_registered_at_once_and_the_answer_says_so(self):
+    def test_server_is_registered_at_once(self):
         receiver, answer = self.at_a_receiver()
 
         expected = {
@@ -75,7 +75,7 @@ class TestRegistering(TestRegisterReceiver):
         self.assertEqual(socket.gethostname(), self.param("last_hostname"))
         self.assertTrue(self.state().last_success_at)
 
-    def test_url_is_stored_without_the_call_and_without_slashes_and_blanks(self):
+    def test_url_is_stored_normalised(self):
         for end in ("", "/", "//", "/register", "/register/", "/register// \n"):
             self.set_recent_calls()
             with self.subTest(end):
@@ -89,7 +89,7 @@ class TestRegistering(TestRegisterReceiver):
         self.assertEqual(f"{receiver.url}/fleet", answer["url_stored"])
         self.assertEqual(["POST /fleet/register"], [each.call for each in receiver.heard])
 
-    def test_receiver_that_is_away_is_stored_and_the_reason_is_told(self):
+    def test_unreachable_receiver_is_stored_and_the_reason_returned(self):
         url = self.closed_port()
         with self.assert_one_warning("cannot be reached"):
             answer = self.run_tool(url)
@@ -98,7 +98,7 @@ class TestRegistering(TestRegisterReceiver):
         self.assertIn("cannot be reached", answer["reason"])
         self.assertEqual(url, self.param("phone_home_url"))
 
-    def test_receiver_that_is_away_is_registered_at_by_the_next_scheduled_action(self):
+    def test_next_scheduled_action_registers_at_a_receiver_that_was_unreachable(self):
         self.set_params(last_hostname=socket.gethostname())
         self.assertIs(True, claim_registration(self.env.registry, socket.gethostname()))
 
@@ -106,7 +106,7 @@ class TestRegistering(TestRegisterReceiver):
         self.assertIs(False, self.param("last_hostname"))
         self.assertIs(True, claim_registration(self.env.registry, socket.gethostname()))
 
-    def test_same_receiver_again_is_no_other_one(self):
+    def test_same_receiver_again_keeps_token_and_hostname(self):
         url = self.closed_port()
         self.set_params(phone_home_url=url, phone_home_token="secret", last_hostname="here")
 
@@ -114,7 +114,7 @@ class TestRegistering(TestRegisterReceiver):
             self.assertIs(False, self.run_tool(url)["token_cleared"])
         self.assertEqual("here", self.param("last_hostname"))
 
-    def test_one_attempt_is_made_and_no_more_than_a_timeout_is_waited(self):
+    def test_one_attempt_is_made_within_one_timeout(self):
         receiver = self.receiver()
         receiver.answering.clear()
         self.set_params(phone_home_url=False, phone_home_timeout="0.3", phone_home_retries="5")
@@ -126,7 +126,7 @@ class TestRegistering(TestRegisterReceiver):
         self.assertIn("0.3 s", answer["reason"])
         self.assertEqual(1, len(receiver.heard))
 
-    def test_schedule_is_told_in_words(self):
+    def test_schedule_is_returned_in_words(self):
         cron = self.env.ref("mcp_phone_home.ir_cron_heartbeat")
         cron.write({"interval_number": 2, "interval_type": "hours"})
         self.assertEqual("every 7200 seconds", self.at_a_receiver()[1]["heartbeat_schedule"])
@@ -134,7 +134,7 @@ class TestRegistering(TestRegisterReceiver):
         cron.active = False
         self.assertEqual("off", self.at_a_receiver()[1]["heartbeat_schedule"])
 
-    def test_agent_calls_it_with_a_url_and_nothing_else(self):
+    def test_tool_takes_a_url_and_nothing_else(self):
         schema = get_tool_registry()["register_receiver"].input_schema
 
         self.assertEqual(["url"], schema["required"])
@@ -142,7 +142,7 @@ class TestRegistering(TestRegisterReceiver):
 
 
 class TestUrls(TestRegisterReceiver):
-    def test_url_that_cannot_be_one_is_refused_and_nothing_is_changed(self):
+    def test_invalid_url_is_refused_and_changes_nothing(self):
         self.set_params(phone_home_url=OLD, phone_home_token="secret", last_hostname="here")
         wrong = {
             "": "missing",
@@ -170,7 +170,7 @@ class TestUrls(TestRegisterReceiver):
         self.assertEqual([OLD, "secret"], kept)
         self.assertEqual("here", self.param("last_hostname"))
 
-    def test_what_is_no_text_is_refused(self):
+    def test_url_of_another_type_than_text_is_refused(self):
         for url in (None, 5, False, [NEW]):
             self.set_recent_calls()
             with self.subTest(url):
@@ -178,7 +178,7 @@ class TestUrls(TestRegisterReceiver):
 
 
 class TestToken(TestRegisterReceiver):
-    def test_token_goes_to_the_same_origin(self):
+    def test_token_is_sent_to_the_same_origin(self):
         receiver = self.receiver(CREATED)
         self.set_params(phone_home_url=f"{receiver.url}/other", phone_home_token="secret")
 
@@ -187,7 +187,7 @@ class TestToken(TestRegisterReceiver):
         self.assertEqual("Bearer secret", receiver.heard[0].headers["authorization"])
         self.assertEqual("secret", self.param("phone_home_token"))
 
-    def test_token_is_for_the_first_receiver(self):
+    def test_token_is_sent_to_the_first_receiver(self):
         receiver, answer = self.at_a_receiver(phone_home_token="secret")
 
         self.assertIs(False, answer["token_cleared"])
@@ -202,7 +202,7 @@ class TestToken(TestRegisterReceiver):
                 self.assertNotIn("authorization", receiver.heard[0].headers)
                 self.assertFalse(self.param("phone_home_token"))
 
-    def test_token_is_not_sent_where_only_the_scheme_is_another(self):
+    def test_token_is_not_sent_to_another_scheme(self):
         receiver = self.receiver(CREATED)
         old = receiver.url.replace("http:", "https:")
         self.set_params(phone_home_url=old, phone_home_token="secret")
@@ -210,7 +210,7 @@ class TestToken(TestRegisterReceiver):
         self.assertIs(True, self.run_tool(receiver.url)["token_cleared"])
         self.assertNotIn("authorization", receiver.heard[0].headers)
 
-    def test_token_that_another_process_has_removed_is_not_sent_from_odoos_cache(self):
+    def test_token_deleted_by_another_process_is_not_sent_from_the_cache(self):
         receiver = self.receiver(CREATED)
         self.set_params(phone_home_url=OLD, phone_home_token="secret")
         self.assertEqual([OLD, "secret"], [self.param(f"phone_home_{n}") for n in ("url", "token")])
@@ -222,7 +222,7 @@ class TestToken(TestRegisterReceiver):
         self.assertIs(True, self.run_tool(receiver.url)["registered"])
         self.assertNotIn("authorization", receiver.heard[0].headers)
 
-    def test_receiver_that_was_chosen_meanwhile_is_not_told_of(self):
+    def test_nothing_is_sent_when_another_receiver_was_set_meanwhile(self):
         receiver = self.receiver(CREATED)
         store = new_receiver._store
 
@@ -236,10 +236,10 @@ class TestToken(TestRegisterReceiver):
         self.assertEqual("Another receiver was chosen meanwhile.", answer["reason"])
         self.assertEqual([], receiver.heard)
 
-    def test_nothing_is_said_to_be_removed_where_there_was_no_token(self):
+    def test_token_cleared_is_false_without_a_token(self):
         self.assertIs(False, self.at_a_receiver(phone_home_url=OLD)[1]["token_cleared"])
 
-    def test_token_that_cannot_be_removed_keeps_the_receiver(self):
+    def test_token_outside_the_database_keeps_the_old_receiver(self):
         for place in ("environment", "odoo.conf"):
             with self.subTest(place):
                 self.set_environ(MCP_PHONE_HOME_TOKEN=None)
@@ -254,7 +254,7 @@ class TestToken(TestRegisterReceiver):
                 self.assertEqual("kept", self.param("phone_home_token"))
                 self.assertEqual("here", self.param("last_hostname"))
 
-    def test_token_of_the_host_goes_to_the_same_origin_and_to_the_first_receiver(self):
+    def test_token_outside_the_database_is_sent_to_the_same_origin_and_the_first_receiver(self):
         self.set_environ(MCP_PHONE_HOME_TOKEN="secret")
         receiver, _ = self.at_a_receiver()
         self.run_tool(f"{receiver.url}/register")
@@ -264,7 +264,7 @@ class TestToken(TestRegisterReceiver):
 
 
 class TestLimits(TestRegisterReceiver):
-    def test_sixth_call_within_a_minute_is_refused_and_says_when_the_next_is_possible(self):
+    def test_sixth_call_within_a_minute_is_refused_with_the_time_to_wait(self):
         self.set_params(phone_home_url=OLD)
         for _ in range(5):
             self.refused("ftp://fleet.example", "http")
@@ -286,13 +286,13 @@ class TestLimits(TestRegisterReceiver):
 
         self.refused(NEW, "in 10 seconds")
 
-    def test_call_that_was_refused_for_their_number_does_not_count(self):
+    def test_call_over_the_limit_does_not_count(self):
         self.set_recent_calls(*[time.time()] * 5)
 
         self.refused(NEW, "5 calls")
         self.assertEqual(5, len(self.state().recent_calls))
 
-    def test_clock_that_was_set_back_keeps_nobody_waiting(self):
+    def test_clock_that_was_set_back_blocks_no_call(self):
         self.set_recent_calls(*[time.time() + 86400] * 5)
 
         self.assertIs(True, self.at_a_receiver()[1]["registered"])
@@ -316,19 +316,19 @@ class TestLog(TestRegisterReceiver):
         (record,) = logs.records
         return record.getMessage()
 
-    def test_line_says_who_and_where_and_what_came_of_it(self):
+    def test_log_line_has_user_url_and_outcome(self):
         receiver = self.receiver(CREATED)
         self.set_params(phone_home_url=False)
 
         line = self.line(receiver.url)
         self.assertIn(f"of '__system__' (user 1) with {receiver.url}: registered", line)
 
-    def test_line_of_a_refusal_shows_no_password(self):
+    def test_log_line_of_a_refusal_shows_no_password(self):
         line = self.line("https://me:hush-hush@fleet.example")
 
         self.assertIn("refused", line)
         self.assertNotIn("hush-hush", line)
 
-    def test_line_of_a_failure_says_that_it_was_stored(self):
+    def test_log_line_of_a_failure_says_that_the_url_was_stored(self):
         with self.assertLogs(LOGGER, "WARNING"):
             self.assertIn("stored, but not registered", self.line(self.closed_port()))

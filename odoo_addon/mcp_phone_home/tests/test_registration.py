@@ -16,23 +16,23 @@ AWAY = (503, b"")
 
 class TestRegistration(PhoneHomeCase):
     def registered(self):
-        """Register at a receiver that agrees; what it heard."""
+        """Register at a receiver that accepts; returns the message that it got."""
         receiver = self.receiver(CREATED)
         self.assertIs(True, register_server(self.env))
         return receiver.heard[-1].message
 
-    def test_registration_holds_the_whole_server_and_its_start(self):
+    def test_registration_holds_the_payload_and_the_start(self):
         """Proves: Registration payload uses shared builder"""
         self.assertLessEqual(FIELDS | {"started_at"}, set(self.registered()))
 
-    def test_registration_is_the_payload_and_one_field_more(self):
+    def test_registration_is_the_payload_and_one_more_field(self):
         """Proves: Registration payload uses shared builder"""
         message = self.registered()
         del message["started_at"]
 
         self.assertEqual(_build_server_payload(self.env), message)
 
-    def test_start_is_told_in_utc(self):
+    def test_start_is_sent_in_utc(self):
         started_at = self.registered()["started_at"]
 
         self.assertTrue(started_at.endswith("Z"), started_at)
@@ -41,7 +41,7 @@ class TestRegistration(PhoneHomeCase):
             datetime.fromisoformat(started_at.removesuffix("Z") + "+00:00"),
         )
 
-    def test_registration_is_done_and_said_when_the_answer_is_200_or_201(self):
+    def test_registration_answered_with_200_or_201_is_logged_as_info(self):
         for answer in (OK, CREATED):
             with self.subTest(answer), self.assertLogs(LOGGER, logging.INFO) as logs:
                 receiver = self.receiver(answer)
@@ -50,14 +50,14 @@ class TestRegistration(PhoneHomeCase):
                 self.assertEqual(["POST /register"], [each.call for each in receiver.heard])
             self.assertEqual(["INFO"], [record.levelname for record in logs.records])
 
-    def test_registration_is_tried_again_when_the_receiver_is_away(self):
+    def test_registration_is_retried_while_the_receiver_is_unavailable(self):
         receiver = self.receiver(AWAY, CREATED)
         self.set_params(phone_home_retries="2")
 
         self.assertIs(True, register_server(self.env))
         self.assertEqual(2, len(receiver.heard))
 
-    def test_registration_is_given_up_after_the_last_attempt(self):
+    def test_registration_fails_after_the_last_attempt(self):
         receiver = self.receiver(AWAY)
         self.set_params(phone_home_retries="1")
 
@@ -65,14 +65,14 @@ class TestRegistration(PhoneHomeCase):
             self.assertIs(False, register_server(self.env))
         self.assertEqual(1, len(receiver.heard))
 
-    def test_registration_is_not_tried_again_when_it_is_refused(self):
+    def test_refused_registration_is_not_retried(self):
         receiver = self.receiver((422, b'{"code": "invalid_message"}'))
 
         with self.assert_one_warning("invalid_message"):
             self.assertIs(False, register_server(self.env))
         self.assertEqual(1, len(receiver.heard))
 
-    def test_nothing_is_sent_or_said_without_a_url(self):
+    def test_nothing_is_sent_or_logged_without_a_url(self):
         receiver = self.receiver()
         self.set_params(phone_home_url="")
 
@@ -89,7 +89,7 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
         self.env.flush_all()
         self.env.cr.postcommit.run()
 
-    def test_install_registers_when_it_is_committed(self):
+    def test_install_registers_after_its_commit(self):
         receiver = self.receiver(CREATED)
 
         self.install()
@@ -106,7 +106,7 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
         self.commit()
         self.assertEqual([], receiver.heard)
 
-    def test_install_does_not_wait_for_the_answer(self):
+    def test_install_does_not_wait_for_the_receiver(self):
         receiver = self.receiver(CREATED)
         receiver.answering.clear()
 
@@ -115,7 +115,7 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
         self.assertTrue(receiver.wait_for(1))
         receiver.answering.set()
 
-    def test_install_says_nothing_without_a_url(self):
+    def test_install_logs_nothing_without_a_url(self):
         self.install()
         with self.assertNoLogs(LOGGER):
             self.commit()

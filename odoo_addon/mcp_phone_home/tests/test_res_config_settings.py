@@ -24,7 +24,7 @@ class SettingsCase(PhoneHomeCase):
         self.settings = self.env["res.config.settings"]
 
     def save(self, **values):
-        """Save the form with these fields changed, named without their `mcp_`."""
+        """Change these fields of the form, named without the prefix `mcp_`, and save it."""
         changed = {f"mcp_{name}": value for name, value in values.items()}
         settings = self.settings.create(changed)
         settings.execute()
@@ -32,17 +32,17 @@ class SettingsCase(PhoneHomeCase):
         return settings
 
     def shown(self, name):
-        """What the form opens with."""
+        """The value of a field in a new form."""
         names = [f"mcp_{name}"]
         return self.settings.create({}).read(names)[0][names[0]]
 
     def parameters(self):
-        """What is stored, by the names without their `mcp.`."""
+        """The stored system parameters, by their names without the prefix `mcp.`."""
         found = self.env["ir.config_parameter"].search([("key", "=like", "mcp.%")])
         return {each.key.removeprefix("mcp."): each.value for each in found}
 
     def assert_refused(self, *words, **values):
-        """Saving is refused by a sentence with these words, and nothing is written."""
+        """Assert that saving raises an error with these words and stores nothing."""
         before = self.parameters()
         with self.assertRaises(ValidationError) as refused:
             self.save(**values)
@@ -69,13 +69,13 @@ class TestSettings(SettingsCase):
         }
         self.assertEqual(expected, {name: self.shown(name) for name in expected})
 
-    def test_form_opens_where_nothing_is_remembered(self):
+    def test_form_opens_without_a_state_row(self):
         self.env["mcp.phone.home.state"].search([]).unlink()
 
         self.assertIs(False, self.shown("last_success_at"))
         self.save(phone_home_url="https://fleet.example")
 
-    def test_defaults_are_not_written_down(self):
+    def test_defaults_are_not_stored(self):
         self.save()
 
         self.assertEqual({}, self.parameters())
@@ -93,18 +93,18 @@ class TestSettings(SettingsCase):
         self.assertEqual({name: str(value) for name, value in values.items()}, self.parameters())
         self.assertEqual(values, {name: self.shown(name) for name in values})
 
-    def test_number_goes_back_to_its_default(self):
+    def test_number_can_be_set_back_to_its_default(self):
         self.set_params(server_port="9001")
 
         self.save(server_port=8768)
         self.assertEqual({"server_port": "8768"}, self.parameters())
 
-    def test_whole_seconds_are_stored_without_a_point(self):
+    def test_whole_seconds_are_stored_without_a_decimal_point(self):
         self.save(phone_home_timeout=8.0)
 
         self.assertEqual({"phone_home_timeout": "8"}, self.parameters())
 
-    def test_texts_that_are_emptied_are_removed(self):
+    def test_emptied_texts_are_deleted(self):
         self.set_params(
             phone_home_url="https://fleet.example", endpoint_url="https://odoo.example/mcp"
         )
@@ -112,7 +112,7 @@ class TestSettings(SettingsCase):
         self.save(phone_home_url=False, endpoint_url=" ")
         self.assertEqual({}, self.parameters())
 
-    def test_url_is_stored_without_blanks_and_what_a_person_copied_with_it(self):
+    def test_url_is_stored_without_blanks_and_call(self):
         for typed in (" https://fleet.example/base/ ", "https://fleet.example/base/register"):
             with self.subTest(typed):
                 self.set_params(phone_home_url="")
@@ -120,7 +120,7 @@ class TestSettings(SettingsCase):
                 self.save(phone_home_url=typed)
                 self.assertEqual("https://fleet.example/base", self.parameters()["phone_home_url"])
 
-    def test_url_that_is_no_url_is_refused(self):
+    def test_invalid_url_is_refused(self):
         for useless in (
             "fleet.example",
             "ftp://fleet.example",
@@ -136,7 +136,7 @@ class TestSettings(SettingsCase):
                     "Receiver URL: expected http:// or https:// and a host", phone_home_url=useless
                 )
 
-    def test_refused_url_is_not_repeated_with_its_password(self):
+    def test_error_about_a_url_shows_no_password(self):
         with self.assertRaises(ValidationError) as refused:
             self.save(phone_home_url="https://me:hush-hush@fleet.example")
 
@@ -149,12 +149,12 @@ class TestSettings(SettingsCase):
         self.save(server_port=9001)
         self.assertEqual("https://me:hush-hush@fleet.example", self.parameters()["phone_home_url"])
 
-    def test_public_url_that_is_no_url_is_refused(self):
+    def test_invalid_public_url_is_refused(self):
         for useless in ("odoo.example", "ftp://odoo.example", "https://me:hush@odoo.example"):
             with self.subTest(useless):
                 self.assert_refused("Public URL: expected http://", endpoint_url=useless)
 
-    def test_port_that_cannot_be_is_refused(self):
+    def test_invalid_port_is_refused(self):
         for useless in (-1, 0, 65536):
             with self.subTest(useless):
                 self.assert_refused(
@@ -162,7 +162,7 @@ class TestSettings(SettingsCase):
                     server_port=useless,
                 )
 
-    def test_timeout_that_cannot_be_is_refused(self):
+    def test_invalid_timeout_is_refused(self):
         for useless, said in ((-1.0, "-1"), (0.0, "0"), (60.5, "60.5")):
             with self.subTest(useless):
                 self.assert_refused(
@@ -170,7 +170,7 @@ class TestSettings(SettingsCase):
                     phone_home_timeout=useless,
                 )
 
-    def test_attempts_that_cannot_be_are_refused(self):
+    def test_invalid_attempts_are_refused(self):
         for useless in (-1, 0, 11):
             with self.subTest(useless):
                 self.assert_refused(
@@ -178,18 +178,18 @@ class TestSettings(SettingsCase):
                     phone_home_retries=useless,
                 )
 
-    def test_one_wrong_value_keeps_all_from_being_written(self):
+    def test_one_invalid_value_keeps_every_value_from_being_stored(self):
         self.assert_refused(
             "MCP Port", phone_home_url="https://fleet.example", phone_home_retries=2, server_port=0
         )
 
-    def test_wrong_value_is_refused_when_the_saved_form_is_changed(self):
+    def test_invalid_value_is_refused_when_the_saved_form_is_changed(self):
         settings = self.settings.create({})
 
         with self.assertRaisesRegex(ValidationError, "MCP Port"):
             settings.mcp_server_port = 0
 
-    def test_useless_stored_text_does_not_keep_other_settings_from_being_saved(self):
+    def test_invalid_stored_text_does_not_block_other_settings(self):
         self.set_params(
             endpoint_url="ftp://odoo.example",
             phone_home_ca="/no/such/file.pem",
@@ -203,7 +203,7 @@ class TestSettings(SettingsCase):
             self.save(server_port=9001)
         self.assertEqual({**before, "server_port": "9001"}, self.parameters())
 
-    def test_useless_stored_number_is_shown_as_it_is_used_and_stays(self):
+    def test_invalid_stored_number_is_shown_as_its_default_and_kept(self):
         self.set_params(server_port="abc")
 
         with self.assertLogs("odoo.addons.mcp_phone_home", "WARNING"):
@@ -211,7 +211,7 @@ class TestSettings(SettingsCase):
             self.save()
         self.assertEqual({"server_port": "abc"}, self.parameters())
 
-    def test_numbers_that_nobody_changed_are_written_by_nobody(self):
+    def test_unchanged_numbers_are_not_written(self):
         stored = {"phone_home_timeout": "5.0", "phone_home_retries": "03"}
         self.set_params(**stored)
 
@@ -225,7 +225,7 @@ class TestSettings(SettingsCase):
         self.assertEqual({"phone_home_ca": path}, self.parameters())
         self.assertEqual(path, self.shown("phone_home_ca"))
 
-    def test_certificate_file_that_is_none_is_refused(self):
+    def test_invalid_certificate_file_is_refused(self):
         for useless in ("/no/such/file.pem", __file__, "/"):
             with self.subTest(useless):
                 self.assert_refused(
@@ -234,7 +234,7 @@ class TestSettings(SettingsCase):
                     phone_home_ca=useless,
                 )
 
-    def test_certificate_file_that_is_set_outside_stays_so(self):
+    def test_certificate_file_outside_the_database_is_not_overwritten(self):
         path = certifi.where()
         self.set_environ(MCP_PHONE_HOME_CA=path)
 
@@ -242,19 +242,19 @@ class TestSettings(SettingsCase):
         self.save(phone_home_ca="/another/file.pem")
         self.assertEqual({}, self.parameters())
 
-    def test_server_id_is_what_the_receiver_is_told(self):
+    def test_form_shows_the_server_id_of_the_payload(self):
         expected = f"{self.env.cr.dbname}_{socket.gethostname()}"
 
         self.assertEqual(expected, self.shown("server_id"))
         self.assertEqual(_build_server_payload(self.env)["server_id"], expected)
 
-    def test_public_url_by_default_is_shown(self):
+    def test_form_shows_the_default_public_url(self):
         self.env["ir.config_parameter"].set_param("web.base.url", "https://odoo.example")
 
         self.assertEqual("https://odoo.example/mcp/v1", self.shown("endpoint_default"))
         self.assertIs(False, self.shown("endpoint_url"))
 
-    def test_last_success_and_failure_are_shown(self):
+    def test_form_shows_the_last_success_and_failure(self):
         moment = fields.Datetime.to_datetime("2026-01-31 12:00:00")
         self.state().write(
             {
@@ -280,20 +280,20 @@ class TestToken(SettingsCase):
 
         self.assertEqual(MASK, self.shown("phone_home_token"))
 
-    def test_bullets_leave_the_token_as_it_is(self):
+    def test_bullets_keep_the_token(self):
         self.set_params(phone_home_token="hush-hush")
 
         self.save(phone_home_token=MASK)
         self.assertEqual({"phone_home_token": "hush-hush"}, self.parameters())
 
-    def test_token_that_is_emptied_is_removed(self):
+    def test_emptied_token_is_deleted(self):
         self.set_params(phone_home_token="hush-hush")
 
         self.save(phone_home_token=False)
         self.assertEqual({}, self.parameters())
         self.assertIs(False, self.shown("phone_home_token"))
 
-    def test_typed_token_is_not_sent_back(self):
+    def test_typed_token_is_not_sent_to_the_browser(self):
         settings = self.settings.with_user(self.administrator())
         names = [name for name in settings.fields_get() if name.startswith("mcp_")]
 
@@ -303,7 +303,7 @@ class TestToken(SettingsCase):
         self.assertEqual(MASK, answer[0]["mcp_phone_home_token"])
         self.assertNotIn("hush-hush", str(answer))
 
-    def test_typed_token_is_sent_back_by_no_name(self):
+    def test_typed_token_is_in_no_field_of_the_form(self):
         settings = self.settings.with_user(self.administrator()).create(
             {"mcp_phone_home_token": "hush-hush"}
         )
@@ -312,7 +312,7 @@ class TestToken(SettingsCase):
         with self.assertRaises(AccessError):
             settings.read(["mcp_typed_token"])
 
-    def test_typed_token_is_kept_nowhere_but_in_its_parameter(self):
+    def test_typed_token_is_stored_only_in_its_parameter(self):
         settings = self.save(phone_home_token="hush-hush")
 
         self.env.cr.execute(
@@ -328,13 +328,13 @@ class TestToken(SettingsCase):
                     phone_home_token=useless,
                 )
 
-    def test_refused_token_is_not_repeated(self):
+    def test_error_about_a_token_does_not_quote_it(self):
         with self.assertRaises(ValidationError) as refused:
             self.save(phone_home_token="hush hush")
 
         self.assertNotIn("hush", str(refused.exception))
 
-    def test_token_that_is_set_outside_stays_so(self):
+    def test_token_outside_the_database_is_not_overwritten(self):
         for place in (self.set_environ_token, self.set_conf_token):
             with self.subTest(place.__name__):
                 place("outside")
@@ -367,26 +367,26 @@ class TestInterval(SettingsCase):
         self.assertEqual((2, "hours"), (self.cron.interval_number, self.cron.interval_type))
         self.assertEqual((2, "hours"), self.shown_interval())
 
-    def test_interval_is_promised_to_the_receiver(self):
+    def test_saved_interval_is_declared_to_the_receiver(self):
         self.save(heartbeat_number=3, heartbeat_unit="days")
 
         self.assertEqual(3 * 86400, _build_server_payload(self.env)["heartbeat_interval_seconds"])
 
-    def test_action_does_not_wait_for_the_end_of_a_longer_interval(self):
+    def test_shorter_interval_brings_the_next_run_forward(self):
         later = fields.Datetime.now() + timedelta(days=20)
         self.cron.write({"interval_number": 1, "interval_type": "months", "nextcall": later})
 
         self.save(heartbeat_number=5, heartbeat_unit="minutes")
         self.assertLess(self.cron.nextcall, fields.Datetime.now() + timedelta(minutes=6))
 
-    def test_action_that_is_due_does_not_wait_for_a_longer_interval(self):
+    def test_longer_interval_does_not_delay_a_due_run(self):
         due = fields.Datetime.now()
         self.cron.nextcall = due
 
         self.save(heartbeat_number=5, heartbeat_unit="days")
         self.assertEqual(due, self.cron.nextcall)
 
-    def test_interval_that_cannot_be_is_refused(self):
+    def test_invalid_interval_is_refused(self):
         for number, unit in ((0, "minutes"), (-5, "hours"), (366, "days"), (5, False)):
             with self.subTest(number=number, unit=unit):
                 self.assert_refused(
@@ -396,21 +396,21 @@ class TestInterval(SettingsCase):
                 )
                 self.assertEqual(1, self.cron.interval_number)
 
-    def test_interval_of_another_unit_is_shown_in_days_and_stays(self):
+    def test_interval_in_weeks_or_months_is_shown_in_days_and_kept(self):
         self.cron.write({"interval_number": 2, "interval_type": "weeks"})
 
         self.assertEqual((14, "days"), self.shown_interval())
         self.save(server_port=9001)
         self.assertEqual((2, "weeks"), (self.cron.interval_number, self.cron.interval_type))
 
-    def test_archived_action_is_told_and_stays_archived(self):
+    def test_form_shows_an_archived_action_and_keeps_it_archived(self):
         self.cron.active = False
 
         self.assertIs(True, self.shown("is_heartbeat_off"))
         self.save(heartbeat_number=7)
         self.assertEqual((7, False), (self.cron.interval_number, self.cron.active))
 
-    def test_settings_are_saved_without_the_action(self):
+    def test_settings_can_be_saved_after_the_action_was_deleted(self):
         self.cron.unlink()
 
         self.assertIs(True, self.shown("is_heartbeat_off"))
@@ -429,7 +429,7 @@ class TestNewReceiver(SettingsCase):
         self.new = self.receiver()
         self.set_params(phone_home_url=self.old.url)
 
-    def test_new_receiver_hears_a_registration_on_schedule(self):
+    def test_scheduled_action_registers_at_a_new_receiver(self):
         self.save(phone_home_url=self.new.url)
         self.run_action()
 
@@ -437,7 +437,7 @@ class TestNewReceiver(SettingsCase):
         self.assertEqual(calls, [each.call for each in self.old.heard])
         self.assertEqual(calls, [each.call for each in self.new.heard])
 
-    def test_same_receiver_hears_no_other_registration(self):
+    def test_scheduled_action_does_not_register_again_at_the_same_receiver(self):
         self.save(phone_home_url=self.old.url, server_port=9001)
         self.run_action()
 
@@ -451,14 +451,14 @@ class TestNewReceiver(SettingsCase):
 
 class TestButtons(SettingsCase):
     def press(self, button, **values):
-        """Press a button of the form with these fields changed; the notification's parameters."""
+        """Change fields, then press a button; returns the parameters of the notification."""
         changed = {f"mcp_{name}": value for name, value in values.items()}
         action = getattr(self.settings.create(changed), button)()
         told = self.env["ir.actions.server"].browse(action["id"]).run()
         self.assertEqual("display_notification", told["tag"])
         return told["params"]
 
-    def test_heartbeat_is_sent_to_the_url_that_was_typed(self):
+    def test_button_sends_a_heartbeat_to_the_typed_url(self):
         receiver = self.receiver()
         self.set_params(phone_home_url="")
 
@@ -468,7 +468,7 @@ class TestButtons(SettingsCase):
         self.assertEqual("The receiver has taken the heartbeat in.", told["message"])
         self.assertTrue(self.shown("last_success_at"))
 
-    def test_registration_is_sent_with_the_token_that_was_typed(self):
+    def test_button_registers_with_the_typed_token(self):
         receiver = self.receiver()
 
         told = self.press("action_mcp_register", phone_home_token="typed")
@@ -478,7 +478,7 @@ class TestButtons(SettingsCase):
         self.assertEqual("success", told["type"])
         self.assertEqual("The receiver knows this server now.", told["message"])
 
-    def test_buttons_tell_why_the_receiver_has_not_heard(self):
+    def test_notification_has_the_reason_of_a_failure(self):
         self.set_params(phone_home_url=self.closed_port())
 
         for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
@@ -489,21 +489,21 @@ class TestButtons(SettingsCase):
                 self.assertIn("cannot be reached", told["message"])
                 self.assertEqual(told["message"], self.shown("last_failure_reason"))
 
-    def test_buttons_tell_what_to_do_about_a_refusal(self):
+    def test_notification_has_advice_about_a_refusal(self):
         self.receiver((401, b"{}"))
 
         with self.assert_one_warning("refused with 401"):
             told = self.press("action_mcp_send_heartbeat")
         self.assertIn("Set the token that the receiver gave out", told["message"])
 
-    def test_registration_is_tried_once_since_somebody_waits(self):
+    def test_button_registers_without_retry(self):
         receiver = self.receiver((503, b"{}"))
 
         with self.assert_one_warning("refused with 503"):
             self.press("action_mcp_register")
         self.assertEqual(1, len(receiver.heard))
 
-    def test_buttons_tell_that_phoning_home_is_off(self):
+    def test_notification_says_that_phoning_home_is_off(self):
         for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
             with self.subTest(button):
                 told = self.press(button)
@@ -513,7 +513,7 @@ class TestButtons(SettingsCase):
                     "Phoning home is off. Enter the URL of a receiver first.", told["message"]
                 )
 
-    def test_notification_lets_the_form_be_read_again(self):
+    def test_notification_reloads_the_form(self):
         told = self.press("action_mcp_send_heartbeat")
 
         self.assertEqual({"type": "ir.actions.client", "tag": "soft_reload"}, told["next"])
@@ -525,7 +525,7 @@ class TestButtons(SettingsCase):
             self.press("action_mcp_send_heartbeat", server_port=0)
         self.assertEqual([], receiver.heard)
 
-    def test_nothing_is_sent_while_odoo_asks_what_becomes_of_modules(self):
+    def test_nothing_is_sent_while_odoo_asks_about_modules_to_uninstall(self):
         receiver = self.receiver()
         self.env["ir.module.module"]._get("web_unsplash").state = "installed"
 
@@ -542,14 +542,14 @@ class TestButtons(SettingsCase):
         self.assertEqual([], receiver.heard)
 
 
-class TestWhoMay(SettingsCase):
+class TestAccess(SettingsCase):
     def setUp(self):
         super().setUp()
         self.set_params(phone_home_url="https://fleet.example", phone_home_token="hush-hush")
         self.user = new_test_user(self.env, "somebody", "base.group_user")
         self.manager = new_test_user(self.env, "manager", "base.group_user,base.group_erp_manager")
 
-    def test_administrator_who_is_no_superuser_may_save(self):
+    def test_administrator_may_save(self):
         administrator = new_test_user(self.env, "someone", "base.group_user,base.group_system")
         self.settings = self.settings.with_user(administrator)
 
@@ -558,7 +558,7 @@ class TestWhoMay(SettingsCase):
         self.assertEqual("new", self.parameters()["phone_home_token"])
         self.assertEqual(9, self.env.ref("mcp_phone_home.ir_cron_heartbeat").interval_number)
 
-    def test_nobody_else_reads_the_settings(self):
+    def test_other_user_cannot_read_the_settings(self):
         names = ["mcp_phone_home_url", "mcp_phone_home_token", "mcp_server_port"]
         for user in (self.user, self.manager):
             with self.subTest(user.login):
@@ -569,20 +569,20 @@ class TestWhoMay(SettingsCase):
                 with self.assertRaises(AccessError):
                     settings.browse(self.settings.create({}).id).read(names)
 
-    def test_nobody_else_presses_the_buttons(self):
+    def test_other_user_cannot_use_the_buttons(self):
         settings = self.settings.create({})
         for user in (self.user, self.manager):
             for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
                 with self.subTest(button, user=user.login), self.assertRaises(AccessError):
                     getattr(settings.with_user(user), button)()
 
-    def test_nobody_else_runs_what_is_behind_the_buttons(self):
+    def test_other_user_cannot_run_the_actions_of_the_buttons(self):
         for user in (self.user, self.manager):
             for action in (REGISTER, HEARTBEAT):
                 with self.subTest(action, user=user.login), self.assertRaises(AccessError):
                     self.env.ref(action).with_user(user).sudo(False).run()
 
-    def test_block_is_in_the_form_of_administrators(self):
+    def test_only_the_form_of_administrators_has_the_block(self):
         arch = self.settings.get_view(view_type="form")["arch"]
 
         (block,) = etree.fromstring(arch).xpath(
