@@ -1,4 +1,4 @@
-"""A receiver as small as can be, on a real socket."""
+"""A minimal receiver on a real socket, which accepts every message."""
 
 import json
 import threading
@@ -14,13 +14,13 @@ Heard = dict[str, Any]
 
 @pytest.fixture
 def heard() -> list[Heard]:
-    """What the receiver heard: method, path, headers with small names, and body."""
+    """The requests that the receiver got: method, path, headers by lower-case name, and body."""
     return []
 
 
 @pytest.fixture
 def receiver(heard: list[Heard]) -> Iterator[str]:
-    """The URL of a receiver that is content with everything."""
+    """The URL of the receiver."""
     with serve(heard) as url:
         yield url
 
@@ -56,7 +56,7 @@ def handler(heard: list[Heard]) -> type[BaseHTTPRequestHandler]:
             )
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Keep the log of http.server out of the test's output."""
 
     return Handler
 

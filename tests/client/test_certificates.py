@@ -1,4 +1,4 @@
-"""Whom the client believes to be the receiver; the servers and their certificates are real."""
+"""Which certificates the client trusts, tested with real TLS servers."""
 
 import ssl
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    """The certificate of the authority, as a person has it."""
+    """A PEM file with the certificate of the authority."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return path
@@ -77,7 +77,7 @@ def test_expired_certificate_is_refused(authority: trustme.CA, ca_file: Path) ->
     assert "it has expired" in refusal(expired, ca_file)
 
 
-def test_certificate_of_tomorrow_is_refused(authority: trustme.CA, ca_file: Path) -> None:
+def test_not_yet_valid_certificate_is_refused(authority: trustme.CA, ca_file: Path) -> None:
     early = authority.issue_cert("127.0.0.1", not_before=NOW + timedelta(days=1))
 
     assert "not yet valid" in refusal(early, ca_file)
@@ -98,8 +98,8 @@ def test_self_signed_certificate_is_refused(ca_file: Path, tmp_path: Path) -> No
     )
 
 
-def test_it_may_be_in_order_later(authority: trustme.CA) -> None:
-    """Certificates are renewed: a fleet goes on trying."""
+def test_untrusted_certificate_is_a_temporary_failure(authority: trustme.CA) -> None:
+    """A retry may succeed, since certificates are renewed."""
     waits: list[float] = []
     with (
         server(authority.issue_cert("127.0.0.1")) as evil,
@@ -112,7 +112,7 @@ def test_it_may_be_in_order_later(authority: trustme.CA) -> None:
     assert issubclass(Untrusted, Unreachable)
 
 
-def test_server_without_tls_is_told_in_words(ca_file: Path) -> None:
+def test_server_without_tls_is_unreachable_with_a_readable_reason(ca_file: Path) -> None:
     with evil_server(say(OK), listens=False) as evil:
         url = evil.url.replace("http:", "https:")
         with (
@@ -127,7 +127,7 @@ def test_server_without_tls_is_told_in_words(ca_file: Path) -> None:
     )
 
 
-# The file of the authority.
+# The file of the authority
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,7 @@ def test_server_without_tls_is_told_in_words(ca_file: Path) -> None:
         ),
     ],
 )
-def test_file_that_names_no_authority_is_told(
-    tmp_path: Path, content: bytes | None, why: str
-) -> None:
+def test_file_without_an_authority_raises(tmp_path: Path, content: bytes | None, why: str) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -156,7 +154,7 @@ def test_file_that_names_no_authority_is_told(
     assert (caught.value.code, caught.value.path) == ("invalid_certificates", str(path))
 
 
-def test_private_key_is_no_authority(authority: trustme.CA, tmp_path: Path) -> None:
+def test_file_with_a_private_key_alone_raises(authority: trustme.CA, tmp_path: Path) -> None:
     authority.private_key_pem.write_to_path(tmp_path / "key.pem")
 
     with pytest.raises(InvalidCertificates, match="no certificate in PEM"):
@@ -164,17 +162,17 @@ def test_private_key_is_no_authority(authority: trustme.CA, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("path", ["", ".", "a\0b"])
-def test_path_that_is_no_file_is_told_and_nobody_else_is_trusted(path: str) -> None:
+def test_path_of_no_file_raises_and_falls_back_to_no_other_authority(path: str) -> None:
     with pytest.raises(InvalidCertificates) as caught:
         trust_only(path)
 
     assert "\0" not in str(caught.value)
 
 
-# The same for a person.
+# The command line
 
 
-def test_command_trusts_the_authority_that_it_is_told(authority: trustme.CA, ca_file: Path) -> None:
+def test_command_trusts_the_authority_of_its_option(authority: trustme.CA, ca_file: Path) -> None:
     said: list[str] = []
     with server(authority.issue_cert("127.0.0.1")) as evil:
         arguments = ["--url", evil.url, "--beats=1"]
@@ -186,7 +184,7 @@ def test_command_trusts_the_authority_that_it_is_told(authority: trustme.CA, ca_
     assert "is not trusted" in said[2]
 
 
-def test_command_names_the_file_that_it_cannot_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_names_an_unusable_certificate_file(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--url=https://host", "--ca=/nowhere/ca.pem"], environ={})
 
@@ -198,7 +196,7 @@ OK = answer("200 OK", b'{"heartbeat_count": 7}')
 
 @contextmanager
 def server(certificate: trustme.LeafCert) -> Iterator[Evil]:
-    """A receiver that has this certificate."""
+    """A TLS server with this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     with evil_server(say(OK), tls=context) as evil:
@@ -211,7 +209,7 @@ def client(evil: Evil, ca_file: Path | None) -> PhoneHomeClient:
 
 
 def refusal(certificate: trustme.LeafCert, ca_file: Path | None) -> str:
-    """What the client says of a receiver that has this certificate."""
+    """The text of the error for a receiver with this certificate."""
     with server(certificate) as evil:
         return refusal_by(evil, ca_file)
 

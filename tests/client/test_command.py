@@ -1,4 +1,4 @@
-"""`python -m client`, as a person runs it."""
+"""The command `python -m client`."""
 
 import signal
 import socket
@@ -13,7 +13,7 @@ from client import host_facts
 from client.__main__ import main
 from client.made_up import made_up_fleet
 
-# A test that runs in the background of a shell would hand down that Ctrl-C is ignored.
+# A background job of a shell ignores SIGINT, and its child processes inherit that.
 RUN_WITH_CTRL_C = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,7 +24,7 @@ runpy.run_module("client", run_name="__main__", alter_sys=True)
 def run(
     *arguments: str, environ: dict[str, str] | None = None, slept: list[float] | None = None
 ) -> tuple[int, list[str]]:
-    """The exit status and what was said."""
+    """Run `main`; returns the exit status and the printed lines."""
     said: list[str] = []
     sleep = [] if slept is None else slept
     status = main(arguments, environ=environ or {}, sleep=sleep.append, say=said.append)
@@ -35,7 +35,7 @@ def ids(heard: Sequence[dict[str, Any]], path: str) -> list[str]:
     return [each["body"]["server_id"] for each in heard if each["path"] == path]
 
 
-def test_it_phones_home_as_this_machine(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_command_reports_this_machine(receiver: str, heard: list[dict[str, Any]]) -> None:
     status, said = run("--url", receiver, "--beats", "2")
 
     here = f"no-odoo_{host_facts().hostname}"
@@ -45,7 +45,7 @@ def test_it_phones_home_as_this_machine(receiver: str, heard: list[dict[str, Any
     assert "1 of 1 heartbeats accepted" == said[-1]
 
 
-def test_it_phones_home_as_made_up_servers(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_command_reports_made_up_servers(receiver: str, heard: list[dict[str, Any]]) -> None:
     run("--url", receiver, "--count", "4", "--seed", "7", "--beats", "1", "--interval", "9")
 
     expected = made_up_fleet(4, seed=7, interval_seconds=9)
@@ -57,7 +57,7 @@ def test_it_phones_home_as_made_up_servers(receiver: str, heard: list[dict[str, 
     ("arguments", "size", "interval"),
     [(["--demo"], 12, 5), (["--demo", "--count=3", "--interval=2"], 3, 2), (["--count=2"], 2, 60)],
 )
-def test_demo_is_a_dozen_servers_every_five_seconds(
+def test_demo_reports_a_dozen_servers_every_five_seconds(
     receiver: str, heard: list[dict[str, Any]], arguments: list[str], size: int, interval: float
 ) -> None:
     slept: list[float] = []
@@ -68,13 +68,15 @@ def test_demo_is_a_dozen_servers_every_five_seconds(
     assert heard[0]["body"]["heartbeat_interval_seconds"] == interval
 
 
-def test_token_comes_from_the_environment(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_command_reads_the_token_from_the_environment(
+    receiver: str, heard: list[dict[str, Any]]
+) -> None:
     run("--url", receiver, "--beats", "1", environ={"FLEET_TOKEN": "s3cret"})
 
     assert {"Bearer s3cret"} == {each["headers"]["authorization"] for each in heard}
 
 
-def test_without_a_receiver_it_fails_in_sentences() -> None:
+def test_command_without_a_receiver_fails_with_sentences() -> None:
     status, said = run("--url", unused_url(), "--beats", "2", "--count", "2")
 
     assert 1 == status
@@ -82,14 +84,14 @@ def test_without_a_receiver_it_fails_in_sentences() -> None:
     assert all("cannot be reached" in line for line in said[:2])
 
 
-def test_ctrl_c_is_a_good_end(receiver: str) -> None:
+def test_ctrl_c_ends_the_command_with_status_zero(receiver: str) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
     assert 0 == main(["--url", receiver], environ={}, sleep=interrupt, say=lambda _: None)
 
 
-def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
+def test_ctrl_c_ends_the_process_with_status_zero(receiver: str) -> None:
     command = [sys.executable, "-c", RUN_WITH_CTRL_C, "--url", receiver, "--count", "2"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -118,7 +120,7 @@ def test_process_ends_well_on_ctrl_c(receiver: str) -> None:
         (["--url=http://host", "s3cret"], "unrecognized arguments: 1\n"),
     ],
 )
-def test_argument_that_cannot_be_is_told(
+def test_invalid_argument_is_reported(
     capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:

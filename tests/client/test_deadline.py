@@ -1,4 +1,4 @@
-"""No receiver, however odd, holds a caller longer than the timeout."""
+"""No receiver can block a caller for longer than the timeout."""
 
 import socket
 import ssl
@@ -16,7 +16,7 @@ from contract import Heartbeat
 
 BEAT = Heartbeat(server_id="acme_web-1")
 TIMEOUT_SECONDS = 0.3
-AT_MOST_SECONDS = 1.5  # on a machine that is busy with other things
+AT_MOST_SECONDS = 1.5  # the timeout, with a margin for a busy machine
 PATIENCE_SECONDS = 10.0
 
 OK = b'HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{"heartbeat_count": 7}'
@@ -31,25 +31,25 @@ def test_silent_server_times_out() -> None:
     assert str(error) == f"The receiver at {url} did not answer within 0.3 s."
 
 
-def test_dripping_head_times_out_and_is_cut_off() -> None:
+def test_slowly_sent_head_times_out_and_its_connection_is_closed() -> None:
     with serve(lambda line: drip(line, b"HTTP/1.1 200 OK\r\nx-padding: ")) as url:
         failure(url)
 
 
-def test_dripping_body_times_out_and_is_cut_off() -> None:
+def test_slowly_sent_body_times_out_and_its_connection_is_closed() -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"
     with serve(lambda line: drip(line, head)) as url:
         failure(url)
 
 
-def test_body_without_end_is_cut_off_where_enough_is_read() -> None:
+def test_endless_body_is_cut_off_at_the_limit() -> None:
     with serve(flood) as url, PhoneHomeClient(url, timeout=PATIENCE_SECONDS) as client:
         receipt = client.heartbeat(BEAT)
 
     assert receipt == HeartbeatReceipt(server_id="acme_web-1", heartbeat_count=None)
 
 
-def test_hanging_up_without_a_word_is_a_bad_answer() -> None:
+def test_connection_closed_without_an_answer_is_a_bad_answer() -> None:
     with (
         serve(lambda _: None) as url,
         PhoneHomeClient(url) as client,
@@ -58,14 +58,14 @@ def test_hanging_up_without_a_word_is_a_bad_answer() -> None:
         client.heartbeat(BEAT)
 
 
-def test_nobody_there_is_unreachable() -> None:
+def test_refused_connection_is_unreachable() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as gone:
         url = url_of(gone)
     with PhoneHomeClient(url) as client, pytest.raises(Unreachable, match="Connection refused"):
         client.heartbeat(BEAT)
 
 
-def test_name_that_nobody_has_is_unreachable() -> None:
+def test_unknown_host_name_is_unreachable() -> None:
     url = "http://" + "a" * 64 + ".invalid"
     with PhoneHomeClient(url) as client, pytest.raises(Unreachable) as caught:
         client.heartbeat(BEAT)
@@ -73,7 +73,7 @@ def test_name_that_nobody_has_is_unreachable() -> None:
     assert caught.value.url == url
 
 
-def test_look_up_that_hangs_times_out_and_what_follows_is_cut_off() -> None:
+def test_hanging_dns_look_up_times_out_and_its_later_connection_is_closed() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         transport = SlowToConnect(ours)
@@ -97,12 +97,12 @@ def test_answer_over_tls_is_read() -> None:
     assert 7 == receipt.heartbeat_count
 
 
-def test_dripping_over_tls_times_out_and_is_cut_off() -> None:
+def test_slowly_sent_answer_over_tls_times_out_and_its_connection_is_closed() -> None:
     with serve(lambda line: drip(line, b"HTTP/1.1 200 OK\r\nx-padding: "), tls=True) as url:
         failure(url, verify=anybody(ssl.PROTOCOL_TLS_CLIENT))
 
 
-def test_server_that_cannot_prove_who_it_is_is_unreachable() -> None:
+def test_server_without_a_trusted_certificate_is_unreachable() -> None:
     with (
         serve(stay, tls=True) as url,
         PhoneHomeClient(url) as client,
@@ -120,7 +120,7 @@ class Stream:
 
 
 class SlowToConnect(httpx.BaseTransport):
-    """Reports a connection as httpx's own transport does, when a test lets it."""
+    """Reports a connection to the `trace` extension, as httpcore does, when the test allows it."""
 
     def __init__(self, line: socket.socket) -> None:
         self.connected = threading.Event()
@@ -135,7 +135,7 @@ class SlowToConnect(httpx.BaseTransport):
 
 
 def failure(url: str, **options: Any) -> TimedOut:
-    """The error of a heartbeat that must not take long."""
+    """The TimedOut of a heartbeat; asserts that it is raised within `AT_MOST_SECONDS`."""
     with PhoneHomeClient(url, timeout=TIMEOUT_SECONDS, **options) as client:
         began = time.monotonic()
         with pytest.raises(TimedOut) as caught:
@@ -148,7 +148,7 @@ def failure(url: str, **options: Any) -> TimedOut:
 
 @contextmanager
 def serve(talk: Talk, *, tls: bool = False) -> Iterator[str]:
-    """A server for one connection. At the end, the client must have closed it."""
+    """A server for one connection; asserts at the end that the client has closed it."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         thread = threading.Thread(target=accept, args=(server, talk), kwargs={"tls": tls})
         thread.start()
@@ -170,19 +170,19 @@ def accept(server: socket.socket, talk: Talk, *, tls: bool) -> None:
 
 
 def hear(line: socket.socket) -> None:
-    """Take in the whole request, so that hanging up is no reset of the connection."""
+    """Read the whole request, since closing with unread data would reset the connection."""
     heard = b""
     while not heard.endswith(b"}"):
         heard += line.recv(65536)
 
 
 def stay(line: socket.socket) -> None:
-    """Say nothing until the other side hangs up."""
+    """Send nothing until the client closes the connection."""
     line.recv(1)
 
 
 def drip(line: socket.socket, head: bytes) -> None:
-    """One byte at a time, until the other side hangs up."""
+    """Send one byte at a time until the client closes the connection."""
     line.sendall(head)
     line.settimeout(0.02)
     while True:
@@ -203,7 +203,7 @@ def url_of(server: socket.socket) -> str:
 
 
 def anybody(protocol: int) -> ssl.SSLContext:
-    """TLS that needs no certificate, which only a test may want."""
+    """TLS settings without certificates, for tests only."""
     context = ssl.SSLContext(protocol)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

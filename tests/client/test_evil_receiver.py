@@ -1,4 +1,4 @@
-"""What a receiver that means harm can do to a client: nothing, for no longer than the timeout."""
+"""A malicious receiver costs a client neither more than the timeout nor much memory."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from evil import Evil, answer, evil_server, say
 BEAT = Heartbeat(server_id="acme_web-1")
 TOKEN = "fleetkey_ab12_S3cret"
 TIMEOUT_SECONDS = 0.5
-AT_MOST_SECONDS = 3.0  # on a machine that is busy with other things
+AT_MOST_SECONDS = 3.0  # the timeout, with a margin for a busy machine
 AT_MOST_BYTES = 20 * 1024 * 1024
 PIECE = bytes(65536)
 TEN_MEGABYTES = 160
@@ -60,7 +60,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-def test_flood_takes_little_time_and_memory(flood: str) -> None:
+def test_endless_answer_costs_little_time_and_memory(flood: str) -> None:
     sentence = ""
     with evil_server(FLOODS[flood]) as evil, timed(), memory() as peak, phone(evil) as client:
         try:
@@ -74,7 +74,7 @@ def test_flood_takes_little_time_and_memory(flood: str) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Hint\r\n\r\n"])
-def test_slow_drip_takes_no_longer_than_the_timeout(head: bytes) -> None:
+def test_slowly_sent_answer_ends_after_the_timeout(head: bytes) -> None:
     def drip(line: socket.socket) -> None:
         line.sendall(head)
         while True:
@@ -92,7 +92,7 @@ def test_slow_drip_takes_no_longer_than_the_timeout(head: bytes) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300, 305])
 @pytest.mark.parametrize("scheme", ["http:", ""])
-def test_redirect_leads_nobody_to_another_host(status: int, scheme: str) -> None:
+def test_redirect_to_another_host_is_not_followed(status: int, scheme: str) -> None:
     with evil_server(say(answer("200 OK"))) as other:
         place = other.url.replace("http:", scheme)
         redirect = answer(f"{status} Go", b"", f"location: {place}/heartbeat", "refresh: 0")
@@ -118,8 +118,8 @@ def test_cookie_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("packing", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
-def test_packed_answer_is_not_unpacked(packing: str) -> None:
-    """What is no gzip shows it: unpacking would fail."""
+def test_compressed_answer_is_not_decompressed(packing: str) -> None:
+    """The body is no valid gzip, so decompressing it would fail."""
     body = b'{"heartbeat_count": 7}'
     with (
         evil_server(say(answer("200 OK", body, f"content-encoding: {packing}"))) as evil,
@@ -147,7 +147,7 @@ def test_packed_answer_is_not_unpacked(packing: str) -> None:
         b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n1",
     ],
 )
-def test_answer_that_is_no_http_is_a_bad_answer(said: bytes) -> None:
+def test_malformed_http_is_a_bad_answer(said: bytes) -> None:
     with (
         evil_server(say(said)) as evil,
         phone(evil) as client,
@@ -169,7 +169,7 @@ def test_answer_that_is_no_http_is_a_bad_answer(said: bytes) -> None:
         "x" * 100_000,
     ],
 )
-def test_words_of_a_receiver_stay_on_one_line_that_can_be_printed(evil_text: str) -> None:
+def test_error_quotes_a_receiver_on_one_printable_line(evil_text: str) -> None:
     said = {
         "code": evil_text,
         "detail": evil_text,
@@ -186,7 +186,7 @@ def test_words_of_a_receiver_stay_on_one_line_that_can_be_printed(evil_text: str
     assert len(str(caught.value)) < 2500
 
 
-def test_place_of_a_redirect_stays_on_one_line_that_can_be_printed() -> None:
+def test_error_quotes_a_redirect_on_one_printable_line() -> None:
     redirect = answer("302 Go", b"", "location: http://a/\x9b31m\x85\xa0b?c")
     with (
         evil_server(say(redirect)) as evil,
@@ -198,7 +198,7 @@ def test_place_of_a_redirect_stays_on_one_line_that_can_be_printed() -> None:
     assert str(caught.value).isprintable()
 
 
-def test_reason_stays_on_one_line_of_the_log_of_httpx(caplog: pytest.LogCaptureFixture) -> None:
+def test_httpx_log_quotes_a_reason_phrase_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with evil_server(say(answer("200 \x1b[2J\x9b31m"))) as evil, phone(evil) as client:
         client.heartbeat(BEAT)
@@ -222,7 +222,7 @@ def test_reason_stays_on_one_line_of_the_log_of_httpx(caplog: pytest.LogCaptureF
         [{"status": "ok"}, "ok"],
     ],
 )
-def test_results_of_another_shape_are_a_bad_answer(results: object) -> None:
+def test_malformed_results_of_a_batch_are_a_bad_answer(results: object) -> None:
     with batch(results) as client, pytest.raises(BadAnswer):
         client.heartbeats([BEAT, BEAT])
 
@@ -242,7 +242,7 @@ def test_results_of_another_shape_are_a_bad_answer(results: object) -> None:
         {"status": "no", "errors": [None, [], 1, {"path": {}, "message": []}]},
     ],
 )
-def test_odd_result_is_a_refusal_of_its_heartbeat_alone(result: object) -> None:
+def test_unknown_result_refuses_only_its_heartbeat(result: object) -> None:
     with batch([result, {"status": "ok", "heartbeat_count": 2**62}]) as client:
         first, second = client.heartbeats([BEAT, BEAT])
 
@@ -251,7 +251,7 @@ def test_odd_result_is_a_refusal_of_its_heartbeat_alone(result: object) -> None:
     assert second == HeartbeatReceipt(server_id="acme_web-1", heartbeat_count=2**62)
 
 
-def test_answer_of_many_folds_is_read_or_refused() -> None:
+def test_deeply_nested_answer_is_read_or_refused() -> None:
     body = b"[" * 100_000 + b"]" * 100_000
     with (
         evil_server(say(answer("200 OK", body))) as evil,
@@ -263,7 +263,7 @@ def test_answer_of_many_folds_is_read_or_refused() -> None:
 
 @contextmanager
 def batch(results: object) -> Iterator[PhoneHomeClient]:
-    """A client whose receiver answers a batch with these results."""
+    """A client whose receiver answers a batch with these `results`."""
     body = json.dumps({"results": results}).encode()
     with evil_server(say(answer("200 OK", body))) as evil, phone(evil) as client:
         yield client
@@ -282,7 +282,7 @@ def timed() -> Iterator[None]:
 
 @contextmanager
 def memory() -> Iterator[list[int]]:
-    """The most bytes of Python's that were in use at once, beyond those before."""
+    """Yields a list that receives the peak of Python's memory in the block, in bytes."""
     peak = [0]
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""What the client makes of every way to fail; only the network is simulated."""
+"""The client's retries and errors for every kind of failure; only the network is a fake."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ REGISTRATION = Registration(server_id="acme_web-1")
 
 
 class Network(httpx.BaseTransport):
-    """Gives one reaction to each request: a response, or an error to raise."""
+    """A fake transport with one reaction for each request: a response, or an error to raise."""
 
     def __init__(self, *reactions: httpx.Response | Exception) -> None:
         self._reactions = iter(reactions)
@@ -48,7 +48,7 @@ def refusal(status: int, **problem: Any) -> httpx.Response:
     return httpx.Response(status, json=problem)
 
 
-# Registration: tried again when it may help.
+# A registration is retried
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,9 @@ def refusal(status: int, **problem: Any) -> httpx.Response:
     ],
     ids=repr,
 )
-def test_registration_is_tried_again(reaction: httpx.Response | Exception) -> None:
+def test_temporary_failure_of_a_registration_is_retried(
+    reaction: httpx.Response | Exception,
+) -> None:
     network = Network(reaction, httpx.Response(200))
     waits: list[float] = []
     with PhoneHomeClient(URL, transport=network, sleep=waits.append) as client:
@@ -77,7 +79,7 @@ def test_registration_is_tried_again(reaction: httpx.Response | Exception) -> No
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 413, 415, 422])
-def test_registration_is_not_tried_again(status: int) -> None:
+def test_permanent_failure_of_a_registration_is_not_retried(status: int) -> None:
     network = Network(httpx.Response(status))
     waits: list[float] = []
     with (
@@ -93,7 +95,7 @@ def test_registration_is_not_tried_again(status: int) -> None:
 @pytest.mark.parametrize(
     ("attempts", "expected"), [(1, []), (2, [2]), (3, [2, 4]), (5, [2, 4, 8, 16])]
 )
-def test_waits_between_attempts_double(attempts: int, expected: list[float]) -> None:
+def test_back_off_doubles(attempts: int, expected: list[float]) -> None:
     network = Network(*(httpx.ConnectError("down") for _ in range(attempts)))
     waits: list[float] = []
     with (
@@ -106,7 +108,7 @@ def test_waits_between_attempts_double(attempts: int, expected: list[float]) -> 
     assert len(network.requests) == attempts
 
 
-def test_last_failure_of_a_registration_is_the_one_raised() -> None:
+def test_registration_raises_the_failure_of_its_last_attempt() -> None:
     network = Network(httpx.ConnectError("down"), httpx.Response(503), refusal(422, code="no"))
     with (
         PhoneHomeClient(URL, transport=network, sleep=lambda _: None) as client,
@@ -138,7 +140,7 @@ def test_last_failure_of_a_registration_is_the_one_raised() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_registration_waits_as_long_as_the_receiver_asks_for_up_to_a_minute(
+def test_back_off_honours_retry_after_up_to_a_minute(
     status: int, headers: dict[str, str], expected: list[float]
 ) -> None:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
@@ -153,14 +155,14 @@ def test_registration_waits_as_long_as_the_receiver_asks_for_up_to_a_minute(
     assert waits == expected
 
 
-def test_what_the_receiver_asks_for_is_told() -> None:
+def test_refusal_has_retry_after_seconds() -> None:
     error = failure_of(httpx.Response(429, headers={"retry-after": "3600"}))
 
     assert isinstance(error, Refused)
     assert 3600 == error.retry_after_seconds
 
 
-# A heartbeat: once.
+# A heartbeat is not retried
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_what_the_receiver_asks_for_is_told() -> None:
         httpx.Response(429, headers={"retry-after": "7"}),
     ],
 )
-def test_heartbeat_is_sent_once(reaction: httpx.Response | Exception) -> None:
+def test_heartbeat_is_not_retried(reaction: httpx.Response | Exception) -> None:
     network = Network(reaction)
     waits: list[float] = []
     with (
@@ -189,7 +191,7 @@ def test_heartbeat_is_sent_once(reaction: httpx.Response | Exception) -> None:
     "body",
     [b"", b"OK", b"<html>", b"\xff\xfe", b"[]", b"{}", b'{"heartbeat_count": true}', b"null"],
 )
-def test_success_is_success_whatever_the_body_holds(status: int, body: bytes) -> None:
+def test_success_does_not_depend_on_the_body(status: int, body: bytes) -> None:
     network = Network(*(httpx.Response(status, content=body) for _ in range(2)))
     with PhoneHomeClient(URL, transport=network) as client:
         beaten = client.heartbeat(BEAT)
@@ -199,7 +201,7 @@ def test_success_is_success_whatever_the_body_holds(status: int, body: bytes) ->
     assert registered == RegistrationReceipt(server_id="acme_web-1", created=status == 201)
 
 
-def test_endless_answer_is_cut_off() -> None:
+def test_long_body_is_cut_off_at_the_limit() -> None:
     taken = 0
 
     def endless() -> Iterator[bytes]:
@@ -217,7 +219,7 @@ def test_endless_answer_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("status", [202, 204, 206])
-def test_other_success_is_a_bad_answer(status: int) -> None:
+def test_other_success_status_is_a_bad_answer(status: int) -> None:
     with (
         PhoneHomeClient(URL, transport=Network(httpx.Response(status))) as client,
         pytest.raises(BadAnswer, match=f"the status is {status}"),
@@ -225,10 +227,10 @@ def test_other_success_is_a_bad_answer(status: int) -> None:
         client.heartbeat(BEAT)
 
 
-# What a refusal says.
+# The content of a refusal
 
 
-def test_refusal_carries_the_problem_document() -> None:
+def test_refusal_holds_the_problem_document() -> None:
     response = refusal(
         422,
         code="invalid_message",
@@ -247,7 +249,7 @@ def test_refusal_carries_the_problem_document() -> None:
     )
 
 
-def test_refusal_says_nothing_twice() -> None:
+def test_text_of_a_refusal_repeats_nothing() -> None:
     response = refusal(
         422, code="invalid_message", detail="port: no", errors=[{"path": "port", "message": "no"}]
     )
@@ -264,7 +266,9 @@ def test_refusal_says_nothing_twice() -> None:
         httpx.Response(502, json=["code"]),
     ],
 )
-def test_refusal_without_a_problem_document_has_a_code_too(response: httpx.Response) -> None:
+def test_refusal_without_a_problem_document_has_the_code_http_error(
+    response: httpx.Response,
+) -> None:
     error = failure_of(response)
 
     assert isinstance(error, Refused)
@@ -272,17 +276,17 @@ def test_refusal_without_a_problem_document_has_a_code_too(response: httpx.Respo
     assert str(error) == f"The receiver at {URL} refused with 502 (http_error)."
 
 
-def test_title_stands_in_for_the_detail() -> None:
+def test_title_replaces_a_missing_detail() -> None:
     assert str(failure_of(refusal(500, title="Broken"))).endswith("(http_error): Broken.")
 
 
-def test_sentence_stays_on_one_line_of_a_log() -> None:
+def test_text_of_an_error_is_one_line() -> None:
     error = failure_of(refusal(400, code="x", detail="one\n2026 CRITICAL two\x1b[31m\u2028three."))
 
     assert str(error).endswith(": one 2026 CRITICAL two [31m three.")
 
 
-def test_redirect_is_refused_and_told_without_secrets() -> None:
+def test_redirect_is_refused_and_quoted_without_secrets() -> None:
     place = "https://ann:pass@other.example/login?ticket=s3cret#s3cret"
     network = Network(httpx.Response(302, headers={"location": place}))
     error = failure_of(network=network)
@@ -295,14 +299,14 @@ def test_redirect_is_refused_and_told_without_secrets() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"location": "http://[broken"}])
-def test_redirect_to_nowhere_is_refused(headers: dict[str, str]) -> None:
+def test_redirect_without_a_valid_location_is_refused(headers: dict[str, str]) -> None:
     assert "points to nowhere" in str(failure_of(httpx.Response(302, headers=headers)))
 
 
-# A batch.
+# Batches
 
 
-def test_batch_tells_each_item_apart() -> None:
+def test_batch_returns_a_receipt_or_refusal_for_each_heartbeat() -> None:
     rejected = {"status": "rejected", "code": "invalid_message", "errors": [{"path": "port"}]}
     results = [{"status": "ok", "heartbeat_count": 3}, rejected, {"status": 413, "code": "large"}]
     network = Network(httpx.Response(200, json={"results": results}))
@@ -317,7 +321,7 @@ def test_batch_tells_each_item_apart() -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"results": {}}, {"results": []}, {"results": [1]}, []])
-def test_batch_without_a_result_for_each_is_a_bad_answer(body: Any) -> None:
+def test_batch_with_missing_results_is_a_bad_answer(body: Any) -> None:
     with (
         PhoneHomeClient(URL, transport=Network(httpx.Response(200, json=body))) as client,
         pytest.raises(BadAnswer),
@@ -325,26 +329,26 @@ def test_batch_without_a_result_for_each_is_a_bad_answer(body: Any) -> None:
         client.heartbeats([BEAT])
 
 
-def test_no_heartbeats_are_no_request() -> None:
+def test_empty_batch_sends_no_request() -> None:
     with PhoneHomeClient(URL, transport=Network()) as client:
         assert [] == client.heartbeats([])
 
 
-def test_more_than_a_thousand_go_in_several_requests() -> None:
+def test_more_than_a_thousand_heartbeats_are_split() -> None:
     sizes = batch_sizes([BEAT] * 2001)
 
     assert [1000, 1000, 1] == sizes
 
 
-def test_more_than_a_mebibyte_goes_in_several_requests() -> None:
-    # Each is 524,287 bytes in JSON, so that two with comma and brackets just do not fit.
+def test_more_than_a_mebibyte_is_split() -> None:
+    # Each is 524,287 bytes in JSON, so two with comma and brackets exceed 1 MiB by one byte.
     padding = "x" * (524_287 - len('{"server_id":"a","hostname":""}'))
     sizes = batch_sizes([Heartbeat(server_id="a", hostname=padding)] * 3)
 
     assert [1, 1, 1] == sizes
 
 
-def test_a_mebibyte_to_the_byte_goes_in_one_request() -> None:
+def test_exactly_a_mebibyte_is_not_split() -> None:
     padding = "x" * (524_286 - len('{"server_id":"a","hostname":""}'))
     slimmer = Heartbeat(server_id="a", hostname=padding)
     wider = Heartbeat(server_id="a", hostname=padding + "x")
@@ -352,11 +356,11 @@ def test_a_mebibyte_to_the_byte_goes_in_one_request() -> None:
     assert [2] == batch_sizes([slimmer, wider])
 
 
-# Health.
+# Health
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"[]"])
-def test_health_that_cannot_be_read_is_a_bad_answer(body: bytes) -> None:
+def test_unreadable_health_is_a_bad_answer(body: bytes) -> None:
     with (
         PhoneHomeClient(URL, transport=Network(httpx.Response(200, content=body))) as client,
         pytest.raises(BadAnswer),
@@ -364,7 +368,7 @@ def test_health_that_cannot_be_read_is_a_bad_answer(body: bytes) -> None:
         client.health()
 
 
-def test_receiver_that_is_not_well_says_so() -> None:
+def test_unhealthy_receiver_raises_refused() -> None:
     with (
         PhoneHomeClient(URL, transport=Network(refusal(503, code="store_unavailable"))) as client,
         pytest.raises(Refused) as caught,
@@ -374,10 +378,10 @@ def test_receiver_that_is_not_well_says_so() -> None:
     assert ("store_unavailable", True) == (caught.value.code, caught.value.temporary)
 
 
-# Secrets.
+# Secrets
 
 
-def test_token_that_a_receiver_quotes_is_masked() -> None:
+def test_token_quoted_by_a_receiver_is_masked() -> None:
     network = Network(refusal(401, code="unauthorized", detail="s3cret is not valid"))
     with (
         PhoneHomeClient(URL, token="s3cret", transport=network) as client,
@@ -391,7 +395,7 @@ def test_token_that_a_receiver_quotes_is_masked() -> None:
 @pytest.mark.parametrize(
     "reaction", [httpx.ConnectError("down"), httpx.ReadTimeout("slow"), httpx.Response(500)]
 )
-def test_no_error_shows_a_name_a_password_or_the_token(
+def test_no_error_shows_user_password_or_token(
     reaction: httpx.Response | Exception,
 ) -> None:
     url = "http://nora:pass@receiver.example"
@@ -405,7 +409,7 @@ def test_no_error_shows_a_name_a_password_or_the_token(
     assert not any(secret in shown for secret in ["nora", "pass", "s3cret"])
 
 
-# Foreign errors.
+# Errors of httpx and of the operating system
 
 KINDS: dict[type[Exception], type[ClientError]] = {
     httpx.CloseError: Unreachable,
@@ -439,7 +443,7 @@ KINDS: dict[type[Exception], type[ClientError]] = {
 }
 
 
-def test_every_error_that_httpx_exports_has_its_place() -> None:
+def test_every_exported_error_of_httpx_is_covered() -> None:
     exported = (getattr(httpx, name) for name in httpx.__all__)
     errors = {each for each in exported if isinstance(each, type) and issubclass(each, Exception)}
 
@@ -447,7 +451,7 @@ def test_every_error_that_httpx_exports_has_its_place() -> None:
 
 
 @pytest.mark.parametrize("foreign", KINDS, ids=lambda kind: kind.__name__)
-def test_foreign_error_is_wrapped(foreign: type[Exception]) -> None:
+def test_error_of_httpx_is_wrapped(foreign: type[Exception]) -> None:
     error = foreign.__new__(foreign)
     Exception.__init__(error, "why")
     with (
@@ -463,7 +467,7 @@ def test_foreign_error_is_wrapped(foreign: type[Exception]) -> None:
 @pytest.mark.parametrize(
     "error", [OSError(24, "Too many open files"), UnicodeError("label too long")], ids=repr
 )
-def test_error_of_the_system_is_wrapped(error: Exception) -> None:
+def test_error_of_the_operating_system_is_wrapped(error: Exception) -> None:
     with (
         PhoneHomeClient(URL, transport=Network(error)) as client,
         pytest.raises(Unreachable) as caught,
@@ -473,13 +477,13 @@ def test_error_of_the_system_is_wrapped(error: Exception) -> None:
     assert str(caught.value) == f"The receiver at {URL} cannot be reached: {error}."
 
 
-def test_error_without_words_is_named_by_its_kind() -> None:
+def test_error_without_text_is_named_by_its_class() -> None:
     error = wrapped(httpx.ConnectError(""), receiver=URL, timeout_seconds=1, mask=Mask())
 
     assert str(error) == f"The receiver at {URL} cannot be reached: ConnectError."
 
 
-def test_mistake_in_the_client_is_not_dressed_up() -> None:
+def test_bug_in_the_client_is_not_wrapped() -> None:
     with (
         PhoneHomeClient(URL, transport=Network(ZeroDivisionError("a bug"))) as client,
         pytest.raises(ZeroDivisionError),
@@ -490,7 +494,7 @@ def test_mistake_in_the_client_is_not_dressed_up() -> None:
 def failure_of(
     response: httpx.Response | None = None, *, network: Network | None = None
 ) -> CallFailed:
-    """The error of a heartbeat that gets this response."""
+    """The error of a heartbeat that is answered with this response."""
     if network is None:
         assert response is not None
         network = Network(response)
@@ -503,7 +507,7 @@ def failure_of(
 
 
 def batch_sizes(beats: list[Heartbeat]) -> list[int]:
-    """How many heartbeats each request holds."""
+    """Send the heartbeats; returns the number in each request."""
     sizes: list[int] = []
 
     def count(request: httpx.Request) -> httpx.Response:

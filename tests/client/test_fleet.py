@@ -1,4 +1,4 @@
-"""Servers without Odoo, as a receiver hears them."""
+"""The messages and the output of a simulated fleet."""
 
 import json
 from collections import Counter
@@ -12,13 +12,13 @@ from client.fleet import Fleet, Member, Round, demo_fleet, this_host
 from client.made_up import made_up_fleet, rebuilt
 from contract import IpAddresses
 
-SET_OFF = 1_769_860_800.0  # 2026-01-31T12:00:00Z
+START = 1_769_860_800.0  # 2026-01-31T12:00:00Z
 
 Reaction = Callable[[str, Any], httpx.Response]
 
 
 class Receiver(httpx.BaseTransport):
-    """Keeps what it hears, and answers as a test tells it to."""
+    """A fake transport that records the messages, and answers as a test chooses."""
 
     def __init__(self, react: Reaction | None = None) -> None:
         self.heard: list[tuple[str, Any]] = []
@@ -33,7 +33,7 @@ class Receiver(httpx.BaseTransport):
         return [body["server_id"] for path, body in self.heard if path == "/register"]
 
     def beats(self) -> list[Any]:
-        """Every heartbeat that was heard, alone or in a batch."""
+        """Every heartbeat so far, alone or in a batch."""
         beats: list[Any] = []
         for path, body in self.heard:
             beats += {"/register": [], "/heartbeat": [body]}.get(path, body)
@@ -41,10 +41,10 @@ class Receiver(httpx.BaseTransport):
 
 
 class Time:
-    """A clock that moves when somebody sleeps."""
+    """A clock that only `sleep` moves."""
 
     def __init__(self) -> None:
-        self.now = SET_OFF
+        self.now = START
         self.slept: list[float] = []
 
     def clock(self) -> float:
@@ -70,7 +70,7 @@ def run(
     interval_seconds: float = 5.0,
     time: Time | None = None,
 ) -> tuple[int, list[str]]:
-    """How many heartbeats were accepted, and what was said."""
+    """Run a fleet; returns the number of accepted heartbeats and the printed lines."""
     time = time or Time()
     said: list[str] = []
     with PhoneHomeClient("http://receiver", transport=receiver, attempts=1) as client:
@@ -83,7 +83,7 @@ def members(count: int) -> list[Member]:
     return [Member(payload=payload) for payload in made_up_fleet(count)]
 
 
-def test_host_without_odoo_is_a_server_without_tools() -> None:
+def test_this_host_has_no_tools() -> None:
     here = IpAddresses(primary="10.0.0.5", all=("10.0.0.5",))
     payload = this_host(HostFacts(hostname="web-1", ip_addresses=here), interval_seconds=30)
 
@@ -93,7 +93,7 @@ def test_host_without_odoo_is_a_server_without_tools() -> None:
     assert 30 == payload.heartbeat_interval_seconds
 
 
-def test_each_server_registers_once_and_beats_each_round() -> None:
+def test_each_server_registers_once_and_sends_a_heartbeat_each_round() -> None:
     receiver = Receiver()
     accepted, said = run(receiver, members(3), beats=4)
 
@@ -107,20 +107,20 @@ def test_each_server_registers_once_and_beats_each_round() -> None:
     ]
 
 
-def test_known_server_is_registered_again() -> None:
+def test_known_server_is_reported_as_registered_again() -> None:
     _, said = run(Receiver(lambda *_: httpx.Response(200)), members(1))
 
     assert said[0].endswith("is registered again")
 
 
-def test_one_server_beats_by_the_call_for_one() -> None:
+def test_one_server_sends_no_batch() -> None:
     receiver = Receiver()
     run(receiver, members(1))
 
     assert ["/register", "/heartbeat"] == [path for path, _ in receiver.heard]
 
 
-def test_heartbeat_tells_the_time_and_the_uptime() -> None:
+def test_heartbeat_has_timestamp_and_uptime() -> None:
     receiver = Receiver()
     run(receiver, members(1), beats=3, interval_seconds=5)
 
@@ -142,11 +142,11 @@ def test_rounds_keep_their_interval_when_a_receiver_is_slow() -> None:
 
     run(Receiver(slow), members(1), beats=3, interval_seconds=5, time=time)
 
-    # The first round holds a registration too.
+    # The first round also sends a registration.
     assert [3, 4] == time.slept
 
 
-def test_round_that_takes_longer_than_the_interval_is_followed_at_once() -> None:
+def test_next_round_starts_at_once_after_a_long_one() -> None:
     time = Time()
 
     def slow(path: str, body: Any) -> httpx.Response:
@@ -158,7 +158,7 @@ def test_round_that_takes_longer_than_the_interval_is_followed_at_once() -> None
     assert [0, 4] == time.slept
 
 
-def test_clock_that_is_set_back_delays_nothing() -> None:
+def test_clock_that_is_set_back_delays_no_round() -> None:
     time = Time()
 
     def set_back(path: str, body: Any) -> httpx.Response:
@@ -172,11 +172,11 @@ def test_clock_that_is_set_back_delays_nothing() -> None:
     assert [0, 0, 0] == [beat["uptime_seconds"] for beat in receiver.beats()]
 
 
-def test_receiver_that_is_away_is_told_and_tried_again() -> None:
+def test_unavailable_receiver_is_reported_and_retried_in_the_next_round() -> None:
     time = Time()
 
     def away_at_first(path: str, body: Any) -> httpx.Response:
-        if time.now == SET_OFF:
+        if time.now == START:
             raise httpx.ConnectError("[Errno 111] Connection refused")
         return content(path, body)
 
@@ -190,7 +190,7 @@ def test_receiver_that_is_away_is_told_and_tried_again() -> None:
     assert 3 == accepted
 
 
-def test_registration_that_can_never_succeed_is_not_repeated() -> None:
+def test_permanently_refused_registration_is_not_repeated() -> None:
     def strict(path: str, body: Any) -> httpx.Response:
         if path == "/register":
             return httpx.Response(422, json={"code": "invalid_message"})
@@ -204,7 +204,7 @@ def test_registration_that_can_never_succeed_is_not_repeated() -> None:
     assert 4 == accepted
 
 
-def test_heartbeat_that_is_refused_is_told() -> None:
+def test_refused_heartbeat_is_reported() -> None:
     def strict(path: str, body: Any) -> httpx.Response:
         if path == "/register":
             return httpx.Response(201)
@@ -219,7 +219,7 @@ def test_heartbeat_that_is_refused_is_told() -> None:
     assert 1 == accepted
 
 
-def test_demo_is_one_rebuild_one_silence_for_good_and_one_recovery() -> None:
+def test_demo_has_a_rebuild_a_silence_and_a_recovery() -> None:
     receiver = Receiver()
     _, said = run(receiver, demo_fleet(4, interval_seconds=5), beats=14, interval_seconds=5)
 
@@ -243,7 +243,7 @@ def test_demo_is_one_rebuild_one_silence_for_good_and_one_recovery() -> None:
     assert "3 of 3 heartbeats accepted, 1 silent" == said[-1]
 
 
-def test_rebuilt_server_started_when_it_was_rebuilt() -> None:
+def test_rebuilt_server_starts_at_the_rebuild() -> None:
     receiver = Receiver()
     run(receiver, demo_fleet(3, interval_seconds=5), beats=6, interval_seconds=5)
 
@@ -252,7 +252,7 @@ def test_rebuilt_server_started_when_it_was_rebuilt() -> None:
     assert [0, 5] == [beat["uptime_seconds"] for beat in beats]
 
 
-def test_silence_of_everybody_is_a_round_too() -> None:
+def test_round_without_heartbeats_sends_nothing() -> None:
     (payload,) = made_up_fleet(1)
     receiver = Receiver()
     accepted, said = run(receiver, [Member(payload=payload, silent_after_seconds=0)])
@@ -261,7 +261,7 @@ def test_silence_of_everybody_is_a_round_too() -> None:
     assert said == [f"{payload.server_id} falls silent", "0 of 0 heartbeats accepted, 1 silent"]
 
 
-def test_round_tells_what_became_of_it() -> None:
+def test_round_has_its_outcome_as_text() -> None:
     said: list[str] = []
     with PhoneHomeClient("http://receiver", transport=Receiver()) as client:
         outcome = Fleet(client, members(2), say=said.append).round()

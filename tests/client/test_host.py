@@ -1,4 +1,4 @@
-"""What a host says about itself, whatever its network is like."""
+"""Hostname and addresses of hosts with all kinds of networks."""
 
 import json
 import socket
@@ -22,14 +22,14 @@ def addresses(*, sources: list[str], interfaces: list[str]) -> list[str]:
     return list(facts.ip_addresses.all)
 
 
-def test_this_host_names_itself_and_what_it_has() -> None:
+def test_facts_of_this_host_are_its_name_and_addresses() -> None:
     facts = host_facts()
 
     assert facts.hostname == socket.gethostname()
     assert facts.ip_addresses.primary in {*source_addresses(), *interface_addresses(), "127.0.0.1"}
 
 
-def test_facts_are_the_same_twice() -> None:
+def test_facts_are_reproducible() -> None:
     assert host_facts() == host_facts()
 
 
@@ -56,7 +56,7 @@ def test_primary_without_a_route_is_the_first_address() -> None:
     ] == addresses(sources=[], interfaces=["fd00::5", "10.0.0.9", "10.0.0.5"])
 
 
-def test_source_that_no_interface_has_is_told_too() -> None:
+def test_source_address_of_no_interface_is_included() -> None:
     assert ["10.0.0.5", "fd00::5"] == addresses(sources=["10.0.0.5", "fd00::5"], interfaces=[])
 
 
@@ -77,18 +77,18 @@ def test_link_local_ipv6_is_left_out_and_link_local_ipv4_comes_last() -> None:
     assert ["10.0.0.5", "2001:db8::5", "169.254.7.7"] == found
 
 
-def test_what_is_no_address_is_left_out() -> None:
+def test_invalid_address_is_left_out() -> None:
     assert ["10.0.0.5"] == addresses(sources=["", "0.0.0.0"], interfaces=["::", "eth0", "10.0.0.5"])
 
 
-def test_without_a_network_there_is_loopback() -> None:
+def test_host_without_a_network_has_loopback() -> None:
     facts = host_facts(sources=list, interfaces=list)
 
     assert NO_NETWORK == facts.ip_addresses
 
 
-def test_in_a_namespace_without_a_network_there_is_loopback() -> None:
-    """Where the system allows no namespace, the same with a host that has nothing."""
+def test_network_namespace_without_a_network_has_loopback() -> None:
+    """Where the system allows no network namespace, a fake host without addresses replaces it."""
     asks = "import json, client; print(json.dumps(client.host_facts().ip_addresses.all))"
     command = [sys.executable, "-c", asks]
     alone = subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True)
@@ -106,23 +106,23 @@ def test_in_a_namespace_without_a_network_there_is_loopback() -> None:
     ("name", "expected"),
     [("web-1", "web-1"), ("", "localhost"), ("w\udcffb", "w?b"), ("büro", "büro")],
 )
-def test_odd_name_is_made_one_that_can_be_stored(name: str, expected: str) -> None:
+def test_invalid_unicode_in_a_hostname_is_replaced(name: str, expected: str) -> None:
     assert host_facts(hostname=lambda: name).hostname == expected
 
 
 @pytest.mark.parametrize("error", [OSError("no netlink"), psutil.AccessDenied()])
-def test_system_that_tells_no_interfaces_is_no_error(error: Exception) -> None:
+def test_failing_interface_look_up_gives_no_addresses(error: Exception) -> None:
     def refuse() -> NoReturn:
         raise error
 
     assert [] == interface_addresses(refuse)
 
 
-def test_only_addresses_of_the_internet_are_interface_addresses() -> None:
+def test_interface_addresses_are_only_ipv4_and_ipv6() -> None:
     assert all("." in each or each.count(":") >= 2 for each in interface_addresses())
 
 
-def test_facts_are_a_value() -> None:
+def test_equal_facts_compare_equal() -> None:
     assert host_facts(hostname=lambda: "web-1", sources=list, interfaces=list) == HostFacts(
         hostname="web-1", ip_addresses=NO_NETWORK
     )

@@ -1,4 +1,4 @@
-"""The servers that do not exist."""
+"""The made-up servers."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def test_larger_fleet_begins_with_the_smaller() -> None:
 
 
 @given(st.integers(), st.integers(0, 60))
-def test_no_two_are_the_same_server(seed: int, count: int) -> None:
+def test_made_up_servers_are_distinct(seed: int, count: int) -> None:
     fleet = made_up_fleet(count, seed=seed)
 
     for name in ("server_id", "database", "database_uuid"):
@@ -30,14 +30,14 @@ def test_no_two_are_the_same_server(seed: int, count: int) -> None:
 
 
 @given(st.integers())
-def test_each_is_what_a_server_can_be(seed: int) -> None:
+def test_made_up_servers_are_valid(seed: int) -> None:
     for payload in made_up_fleet(5, seed=seed):
         assert structure(unstructure(payload), ServerPayload) == payload
         assert payload.server_id == f"{payload.database}_{payload.hostname}"
         assert list(payload.capabilities) == sorted(set(payload.capabilities))
 
 
-def test_fleet_is_a_mixed_one() -> None:
+def test_made_up_servers_vary_in_stage_version_and_tools() -> None:
     fleet = made_up_fleet(12)
 
     assert {"production", "staging", "dev", ""} == {each.odoo_stage for each in fleet}
@@ -46,13 +46,13 @@ def test_fleet_is_a_mixed_one() -> None:
     assert len({each.capabilities for each in fleet}) > 6
 
 
-def test_interval_is_declared() -> None:
+def test_made_up_servers_declare_the_interval() -> None:
     (payload,) = made_up_fleet(1, interval_seconds=5)
 
     assert 5 == payload.heartbeat_interval_seconds
 
 
-def test_rebuild_changes_where_a_server_is_and_not_what_it_is() -> None:
+def test_rebuild_changes_only_host_addresses_and_server_id() -> None:
     (before,) = made_up_fleet(1)
     after = rebuilt(before)
 

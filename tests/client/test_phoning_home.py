@@ -1,4 +1,4 @@
-"""The ordinary ways of the client, to a receiver on a real socket."""
+"""Successful requests of the client to a receiver on a real socket."""
 
 import base64
 import threading
@@ -52,7 +52,9 @@ def test_batch_arrives_in_one_request(receiver: str, heard: list[dict[str, Any]]
     ]
 
 
-def test_health_is_what_the_receiver_says(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_health_returns_the_answer_of_the_receiver(
+    receiver: str, heard: list[dict[str, Any]]
+) -> None:
     with PhoneHomeClient(receiver) as client:
         health = client.health()
 
@@ -63,7 +65,7 @@ def test_health_is_what_the_receiver_says(receiver: str, heard: list[dict[str, A
 @pytest.mark.parametrize(
     "end", ["", "/", "/register", "/register/", "/heartbeat", "/heartbeats", "/heartbeats//"]
 )
-def test_path_prefix_is_kept_and_the_name_of_a_call_is_not(
+def test_path_prefix_is_kept_and_a_trailing_call_removed(
     receiver: str, heard: list[dict[str, Any]], end: str
 ) -> None:
     with PhoneHomeClient(f"{receiver}/fleet{end}") as client:
@@ -72,7 +74,9 @@ def test_path_prefix_is_kept_and_the_name_of_a_call_is_not(
     assert "/fleet/heartbeat" == heard[0]["path"]
 
 
-def test_request_says_what_it_is(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_request_has_content_type_and_user_agent(
+    receiver: str, heard: list[dict[str, Any]]
+) -> None:
     with PhoneHomeClient(receiver) as client:
         client.heartbeat(HEARTBEATS[0])
 
@@ -89,7 +93,7 @@ def test_token_is_sent_as_bearer(receiver: str, heard: list[dict[str, Any]]) -> 
     assert "Bearer s3cret" == heard[0]["headers"]["authorization"]
 
 
-def test_name_and_password_in_the_url_are_sent_as_basic(
+def test_user_and_password_in_the_url_are_sent_as_basic(
     receiver: str, heard: list[dict[str, Any]]
 ) -> None:
     url = receiver.replace("//", "//ann:p%40ss@")
@@ -100,14 +104,14 @@ def test_name_and_password_in_the_url_are_sent_as_basic(
     assert heard[0]["headers"]["authorization"] == expected
 
 
-def test_token_wins_over_a_password_in_the_url(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_token_overrides_a_password_in_the_url(receiver: str, heard: list[dict[str, Any]]) -> None:
     with PhoneHomeClient(receiver.replace("//", "//ann:pass@"), token="s3cret") as client:
         client.heartbeat(HEARTBEATS[0])
 
     assert "Bearer s3cret" == heard[0]["headers"]["authorization"]
 
 
-def test_one_client_serves_many_threads(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_client_is_thread_safe(receiver: str, heard: list[dict[str, Any]]) -> None:
     with PhoneHomeClient(receiver) as client:
         threads = [
             threading.Thread(target=client.heartbeat, args=(HEARTBEATS[0],)) for _ in "12345678"
@@ -120,7 +124,7 @@ def test_one_client_serves_many_threads(receiver: str, heard: list[dict[str, Any
     assert 8 == len(heard)
 
 
-def test_closed_client_calls_nobody(receiver: str, heard: list[dict[str, Any]]) -> None:
+def test_closed_client_raises_and_sends_nothing(receiver: str, heard: list[dict[str, Any]]) -> None:
     client = PhoneHomeClient(receiver)
     client.close()
 
@@ -129,9 +133,9 @@ def test_closed_client_calls_nobody(receiver: str, heard: list[dict[str, Any]]) 
     assert [] == heard
 
 
-def test_user_agent_names_the_version_of_what_is_installed() -> None:
+def test_user_agent_has_the_installed_version() -> None:
     assert user_agent("pytest") == f"pytest/{pytest.__version__}"
 
 
-def test_user_agent_does_without_a_version() -> None:
+def test_user_agent_of_nothing_installed_has_no_version() -> None:
     assert "no-such-distribution" == user_agent("no-such-distribution")

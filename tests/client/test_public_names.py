@@ -1,4 +1,4 @@
-"""What others may rely on."""
+"""Pins the public names of the client, and what importing them does."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_error_is_in_the_tree_with_its_code(name: str) -> None:
     assert drawn[0][-1] in {error.code, "code,"}
 
 
-def test_importing_opens_no_socket_and_says_nothing() -> None:
+def test_import_opens_no_socket_and_logs_nothing() -> None:
     run = subprocess.run(
         [sys.executable, "-c", WATCHED_IMPORT], check=True, capture_output=True, text=True
     )

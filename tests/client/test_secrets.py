@@ -1,4 +1,4 @@
-"""Nothing that goes wrong shows the token or a password; every failure here is a real one."""
+"""No error and no log shows the token or a password; the failures here are real ones."""
 
 import base64
 import html
@@ -92,7 +92,7 @@ def test_quoted_secret_is_masked(spell: Spell, secret: str) -> None:
     assert "***" in masked
 
 
-def test_text_without_a_secret_stays_as_it_is() -> None:
+def test_text_without_a_secret_is_unchanged() -> None:
     text = r"fleetkey_ab12 \u0041 %41 &#65; " + to_base64()("nothing of the kind")
 
     assert text == Mask(TOKEN)(text)
@@ -100,8 +100,8 @@ def test_text_without_a_secret_stays_as_it_is() -> None:
     assert b"\xff\x00" == Mask(TOKEN).data(b"\xff\x00")
 
 
-def test_base64_of_a_short_secret_is_not_searched() -> None:
-    """It would be found by chance, in words."""
+def test_base64_of_a_short_secret_is_not_masked() -> None:
+    """Few characters of base64 also occur by chance, in words."""
     assert "*** and YWI" == Mask("ab")("ab and YWI")
 
 
@@ -111,7 +111,7 @@ def test_long_text_is_cut() -> None:
     assert "x" * 1000 == one_line("x" * 1000)
 
 
-# What a receiver may quote it in.
+# Secrets that a receiver quotes
 
 QUOTES: dict[str, Callable[[str], bytes]] = {
     "detail": lambda said: problem(detail=said),
@@ -162,7 +162,7 @@ def test_no_failure_shows_a_password_that_a_receiver_quotes(
     assert not shows(everything(client, error, caplog), PASSWORD)
 
 
-def test_name_without_a_password_is_a_secret() -> None:
+def test_user_without_a_password_is_masked() -> None:
     with evil_server(say(QUOTES["detail"](TOKEN))) as evil:
         url = evil.url.replace("//", f"//{quote(TOKEN, safe='')}@")
         with PhoneHomeClient(url, attempts=1) as client:
@@ -171,7 +171,9 @@ def test_name_without_a_password_is_a_secret() -> None:
     assert not shows(str(error), TOKEN)
 
 
-def test_good_answer_does_not_show_the_token_either(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_of_a_successful_request_does_not_show_the_token(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
     body = json.dumps({"you": {TOKEN: [f"Bearer {TOKEN}"]}}).encode()
     with (
@@ -197,7 +199,7 @@ def test_batch_does_not_show_the_token() -> None:
     assert not shows(f"{result} {result!r} {vars(result)}", TOKEN)
 
 
-# Every other way to fail.
+# Every other kind of failure
 
 
 def refused_connection(_: Path) -> ClientError:
@@ -283,7 +285,7 @@ def test_no_other_failure_shows_the_token(
     assert not shows(everything(None, error, caplog), TOKEN)
 
 
-def test_proxy_that_cannot_be_is_told_without_its_password(
+def test_error_about_an_unusable_proxy_does_not_show_its_password(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://nora:s3/cret@proxy")
@@ -292,7 +294,7 @@ def test_proxy_that_cannot_be_is_told_without_its_password(
     assert "s3" not in everything(None, error, caplog)
 
 
-def test_logs_of_others_that_use_httpx_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+def test_httpx_logs_of_other_requests_are_unchanged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     PhoneHomeClient("http://host", token=TOKEN).close()
     logging.getLogger("httpx").info("of %s\n", TOKEN)
@@ -300,7 +302,7 @@ def test_logs_of_others_that_use_httpx_stay_as_they_are(caplog: pytest.LogCaptur
     assert f"of {TOKEN}\n" in caplog.messages
 
 
-def test_command_shows_the_token_nowhere() -> None:
+def test_command_does_not_show_the_token() -> None:
     said = {"code": f"\x1b[2J{TOKEN}", "detail": f"{TOKEN}\r\n{to_base64('Bearer ')(TOKEN)}"}
     with evil_server(say(answer("401 No", json.dumps(said).encode()))) as evil:
         ended = subprocess.run(
@@ -320,7 +322,7 @@ def test_command_shows_the_token_nowhere() -> None:
 
 
 class Hidden(str):
-    """A text of which a list of variables does not tell."""
+    """A text whose repr hides it, so that the test's own variables do not show the secret."""
 
     __slots__ = ()
 
@@ -338,7 +340,7 @@ def failure_at(url: str, *, timeout: float = 5.0) -> CallFailed:
 
 
 def failure_of(client: PhoneHomeClient) -> CallFailed:
-    """The error of a message that does not arrive."""
+    """The CallFailed of a heartbeat."""
     with pytest.raises(CallFailed) as caught:
         client.register(Registration(server_id="acme_web-1"))
     return caught.value
@@ -349,7 +351,7 @@ def failure_to_make(
 ) -> InvalidSetting:
     with pytest.raises(kind) as caught:
         PhoneHomeClient(url, token=token, timeout=timeout)
-    # What the caller called it with is the caller's: only the frames below are looked at.
+    # Look only at the frames of the client: the caller's own variables hold the secret.
     assert caught.value.__traceback__ is not None
     return caught.value.with_traceback(caught.value.__traceback__.tb_next)
 
@@ -357,7 +359,7 @@ def failure_to_make(
 def everything(
     client: PhoneHomeClient | None, error: ClientError, caplog: pytest.LogCaptureFixture
 ) -> str:
-    """Whatever a log, a debugger or a service that collects errors may show."""
+    """All that a log, a debugger or an error-tracking service may show of an error."""
     logging.getLogger("mine").error("failed", exc_info=error)
     lines = traceback.TracebackException.from_exception(error, capture_locals=True).format()
     state = [repr(vars(each)) for each in (client, error) if each is not None]
@@ -370,7 +372,7 @@ def texts_of(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def shows(text: str, secret: str) -> bool:
-    """Whether somebody who tries finds the secret in a text."""
+    """Whether a text holds the secret, plain or escaped or in base64."""
     plain = {text, unquote(text), unquote(unquote(text)), html.unescape(text)}
     plain |= {re.sub(r"\\+u([0-9a-fA-F]{4})", _char, each) for each in plain}
     plain |= {re.sub(r"\\+x([0-9a-fA-F]{2})", _char, each) for each in plain}
@@ -395,8 +397,8 @@ def _unpacked(text: str) -> str:
 
 
 @pytest.mark.parametrize("spelled", ["\\x{:02x}", "\\\\x{:02x}", "\\u{:04x}", "%{:02x}", "&#{};"])
-def test_text_that_nearly_quotes_a_secret_keeps_nobody_busy(spelled: str) -> None:
-    """Or a receiver that is evil could stop an Odoo with one answer."""
+def test_text_that_nearly_quotes_a_secret_is_searched_quickly(spelled: str) -> None:
+    """Otherwise a malicious receiver could block an Odoo with one answer."""
     token = "fleetkey_AbCdEfGhIj_" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ"
     nearly = "".join(spelled.format(ord(char)) for char in token[:-1]) + "!"
     mask = Mask(token)

@@ -1,4 +1,4 @@
-"""What a client may be made with, and what it says of what it may not."""
+"""The arguments of a client, and the errors for invalid ones."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ from client.receiver_url import is_exposed
         ("https://nora:pass@host/fleet", "https://host/fleet"),
     ],
 )
-def test_url_is_brought_into_one_form(url: str, expected: str) -> None:
+def test_url_is_normalised(url: str, expected: str) -> None:
     with PhoneHomeClient(url) as client:
         assert client.base_url == expected
 
@@ -50,7 +50,7 @@ def test_url_is_brought_into_one_form(url: str, expected: str) -> None:
         ("http://[::1", "cannot be read"),
     ],
 )
-def test_url_that_leads_nowhere_is_told(url: str, why: str) -> None:
+def test_invalid_url_raises(url: str, why: str) -> None:
     with pytest.raises(InvalidUrl, match=why) as caught:
         PhoneHomeClient(url)
 
@@ -77,11 +77,11 @@ def test_url_that_leads_nowhere_is_told(url: str, why: str) -> None:
         ("http://[::ffff:127.0.0.1]", False),
     ],
 )
-def test_others_can_read_what_leaves_the_machine_in_the_clear(url: str, expected: bool) -> None:  # noqa: FBT001 - a case of the table
+def test_plain_http_to_another_machine_is_exposed(url: str, expected: bool) -> None:  # noqa: FBT001 - a case of the table
     assert expected == is_exposed(httpx.URL(url))
 
 
-def test_token_over_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_token_over_plain_http_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):
         PhoneHomeClient("http://once.example/fleet", token="s3cret").close()
@@ -94,7 +94,7 @@ def test_token_over_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixtur
     )
 
 
-def test_password_over_plain_http_is_warned_of_and_not_shown(
+def test_warning_about_a_password_over_plain_http_does_not_show_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     PhoneHomeClient("http://nora:pass@basic.example").close()
@@ -113,7 +113,7 @@ def test_password_over_plain_http_is_warned_of_and_not_shown(
         ("http://127.0.0.1:8000", "s3cret"),
     ],
 )
-def test_nothing_is_warned_of_where_nothing_is_exposed(
+def test_nothing_is_logged_without_exposed_secrets(
     url: str, token: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     PhoneHomeClient(url, token=token).close()
@@ -122,7 +122,7 @@ def test_nothing_is_warned_of_where_nothing_is_exposed(
 
 
 @pytest.mark.parametrize("token", ["two words", "line\n", "nötig", "\x00"])
-def test_token_that_no_header_can_carry_is_told_and_not_shown(token: str) -> None:
+def test_token_that_no_header_can_carry_raises_without_showing_it(token: str) -> None:
     with pytest.raises(InvalidToken) as caught:
         PhoneHomeClient("http://host", token=token)
 
@@ -131,13 +131,13 @@ def test_token_that_no_header_can_carry_is_told_and_not_shown(token: str) -> Non
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.inf, math.nan])
-def test_timeout_must_be_a_time(timeout: float) -> None:
+def test_invalid_timeout_raises(timeout: float) -> None:
     with pytest.raises(InvalidSetting, match="timeout"):
         PhoneHomeClient("http://host", timeout=timeout)
 
 
 @pytest.mark.parametrize("attempts", [0, -1])
-def test_there_is_at_least_one_attempt(attempts: int) -> None:
+def test_less_than_one_attempt_raises(attempts: int) -> None:
     with pytest.raises(InvalidSetting, match="attempt"):
         PhoneHomeClient("http://host", attempts=attempts)
 
@@ -150,7 +150,7 @@ def test_there_is_at_least_one_attempt(attempts: int) -> None:
         ("SSL_CERT_FILE", "/nowhere/ca.pem"),
     ],
 )
-def test_environment_that_cannot_work_is_told(
+def test_unusable_environment_raises(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
