@@ -1,4 +1,4 @@
-"""Importing the contract pulls in little, and opens nothing."""
+"""Importing the contract imports few packages, and opens no file, socket or process."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ ALLOWED = {"attr", "attrs", "cattr", "cattrs", "contract", "orjson", "typing_ext
 if sys.version_info < (3, 11):
     ALLOWED |= {"exceptiongroup"}
 
-# Runs in an interpreter of its own, which nothing else has imported anything into.
+# Runs in a new interpreter, in which nothing else has been imported.
 IMPORT = """
 import json
 import sys
@@ -35,7 +35,7 @@ print(json.dumps({"modules": sorted(new), "events": sorted(events)}))
 
 
 @cache
-def what_happens() -> dict[str, Any]:
+def import_effects() -> dict[str, Any]:
     run = subprocess.run(
         [sys.executable, "-I", "-B", "-W", "error", "-c", IMPORT],
         env={},
@@ -47,26 +47,26 @@ def what_happens() -> dict[str, Any]:
     return dict(json.loads(run.stdout))
 
 
-def test_only_attrs_cattrs_and_orjson_are_imported() -> None:
-    roots = {name.partition(".")[0] for name in what_happens()["modules"]}
+def test_contract_imports_only_attrs_cattrs_and_orjson() -> None:
+    roots = {name.partition(".")[0] for name in import_effects()["modules"]}
     others = roots - sys.stdlib_module_names
 
-    # Python's own, though it does not say so.
+    # `sys.stdlib_module_names` lacks this module of the standard library.
     assert {name for name in others if not name.startswith("_sysconfigdata")} <= ALLOWED
 
 
-def test_the_contract_itself_is_imported() -> None:
-    assert "contract" in what_happens()["modules"]
+def test_import_of_the_contract_is_observed() -> None:
+    assert "contract" in import_effects()["modules"]
 
 
-def test_nothing_of_the_network_or_a_database_is_imported() -> None:
-    roots = {name.partition(".")[0] for name in what_happens()["modules"]}
+def test_contract_imports_no_network_and_no_database_module() -> None:
+    roots = {name.partition(".")[0] for name in import_effects()["modules"]}
 
     assert set() == roots & {"asyncio", "http", "socket", "sqlite3", "ssl", "urllib3"}
 
 
-def test_nothing_is_opened_connected_or_started() -> None:
-    events = what_happens()["events"]
+def test_import_opens_no_file_socket_or_process() -> None:
+    events = import_effects()["events"]
     roots = {event.partition(".")[0] for event in events}
 
     assert set() == roots & {"http", "open", "shutil", "socket", "sqlite3", "subprocess", "urllib"}

@@ -1,4 +1,4 @@
-"""Between JSON and objects: nothing is guessed, everything wrong is told."""
+"""The codec never coerces a value, and reports every problem."""
 
 import json
 from collections.abc import Callable
@@ -195,7 +195,7 @@ KIND = (
 )
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 
-# Of each field: what it expects, and values that it refuses.
+# For each field: its class, its name, its rule in words, and values that break the rule.
 WRONG: list[tuple[type, str, str, list[Any]]] = [
     (Heartbeat, "server_id", SERVER_ID, NO_IDS),
     (Registration, "server_id", SERVER_ID, NO_IDS),
@@ -254,7 +254,7 @@ WRONG_IN_ITEMS = [
 
 
 def problems(value: object, kind: type) -> list[str]:
-    """What is wrong with a wire value, as people read it."""
+    """The problems of a wire value that the codec refuses, as text."""
     with pytest.raises(InvalidMessage) as raised:
         structure(value, kind)
     return [str(problem) for problem in raised.value.problems]
@@ -275,14 +275,14 @@ def shown(value: object) -> str:
         for value in wrong
     ],
 )
-def test_a_wrong_value_is_refused(kind: type, name: str, expected: str, value: Any) -> None:
+def test_an_invalid_value_is_refused(kind: type, name: str, expected: str, value: Any) -> None:
     (problem,) = problems(VALID[kind] | {name: value}, kind)
 
     assert problem.startswith(f"{name}: expected {expected}, got ")
 
 
 @pytest.mark.parametrize(("name", "value", "path", "expected"), WRONG_IN_ITEMS)
-def test_a_wrong_item_is_refused(name: str, value: Any, path: str, expected: str) -> None:
+def test_an_invalid_item_is_refused(name: str, value: Any, path: str, expected: str) -> None:
     wire: dict[str, dict[str, Any]] = {
         "capabilities": {"capabilities": ["create", value, "search"]},
         "all": {"ip_addresses": {"primary": "10.0.0.5", "all": ["10.0.0.5", value]}},
@@ -294,7 +294,7 @@ def test_a_wrong_item_is_refused(name: str, value: Any, path: str, expected: str
     assert problem.startswith(f"{path}: expected {expected}, got ")
 
 
-def test_every_field_has_wrong_values_here() -> None:
+def test_every_field_has_invalid_values_in_the_table() -> None:
     told = {name for _, name, _, _ in WRONG}
 
     assert {field.name for kind in KINDS for field in fields(kind)} == told
@@ -319,7 +319,7 @@ def test_every_field_has_wrong_values_here() -> None:
         ({"ip_addresses": {"primary": "::1", "all": []}}, IpAddresses(primary="::1", all=())),
     ],
 )
-def test_a_right_value_is_kept(wire: dict[str, Any], kept: object) -> None:
+def test_a_valid_value_is_kept(wire: dict[str, Any], kept: object) -> None:
     (name,) = wire
 
     assert kept == getattr(structure(SERVER | wire, Heartbeat), name)
@@ -333,11 +333,11 @@ def test_null_is_read_as_absent(kind: type) -> None:
 
 
 @pytest.mark.parametrize("field", [f for f in fields(ServerRecord) if f.default is None])
-def test_null_in_a_record_is_never_heard(field: Any) -> None:
+def test_null_in_a_record_is_read_as_none(field: Any) -> None:
     assert getattr(structure(RECORD | {field.name: None}, ServerRecord), field.name) is None
 
 
-def test_null_is_no_server_but_the_fleet() -> None:
+def test_null_server_of_an_event_is_none() -> None:
     noon = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
     assert Event(kind=EventKind.LATE, at=noon, server_id=None) == structure(
@@ -347,7 +347,7 @@ def test_null_is_no_server_but_the_fleet() -> None:
 
 @any_kind
 @pytest.mark.parametrize("value", [None, True, 5, 1.5, "text", [], [SERVER]])
-def test_only_an_object_is_a_message(kind: type, value: object) -> None:
+def test_other_json_than_an_object_is_refused(kind: type, value: object) -> None:
     assert [f"expected an object, got {shown(value)}"] == problems(value, kind)
 
 
@@ -390,7 +390,7 @@ def test_the_constructor_and_the_codec_agree_on_moments(moment: datetime) -> Non
 
 
 def outcome(make: Callable[[], object]) -> object:
-    """What was made, or the error that tells why not."""
+    """The result of `make`, or the InvalidMessage that it raises."""
     try:
         return make()
     except InvalidMessage as error:
@@ -404,7 +404,7 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-# What an error tells
+# The problems of an error
 
 
 def test_an_error_quotes_what_was_there() -> None:
@@ -454,12 +454,12 @@ def test_a_problem_is_a_path_and_a_message() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_missing_field_is_told(kind: type) -> None:
+def test_every_missing_field_is_reported(kind: type) -> None:
     assert [f"{name}: is required" for name in REQUIRED[kind]] == problems({}, kind)
 
 
 @given(st.dictionaries(st.sampled_from([*PAYLOAD]), st.just({"no": "value"})))
-def test_every_wrong_field_is_told(wrong: dict[str, Any]) -> None:
+def test_every_invalid_field_is_reported(wrong: dict[str, Any]) -> None:
     paths = [path for path in PAYLOAD if path in wrong]
     wire = PAYLOAD | wrong
 
@@ -474,7 +474,7 @@ def test_every_wrong_field_is_told(wrong: dict[str, Any]) -> None:
 
 
 @given(almost_valid_of_any_kind)
-def test_what_is_refused_is_explained(told: tuple[type, Any]) -> None:
+def test_every_problem_has_path_and_message(told: tuple[type, Any]) -> None:
     kind, wire = told
 
     refusal = outcome(lambda: structure(wire, kind))
@@ -485,7 +485,7 @@ def test_what_is_refused_is_explained(told: tuple[type, Any]) -> None:
         assert refusal.problems
 
 
-# What another version adds
+# Unknown fields, which another version may have added
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -503,7 +503,7 @@ def test_unknown_fields_are_ignored_at_depth() -> None:
 # Bytes
 
 
-NASTY = [
+NOT_JSON = [
     b"",
     b" ",
     b"\0",
@@ -540,20 +540,20 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("data", NASTY, ids=range(len(NASTY)))
-def test_nasty_bytes_are_refused(data: bytes) -> None:
+@pytest.mark.parametrize("data", NOT_JSON, ids=range(len(NOT_JSON)))
+def test_bytes_that_are_no_json_are_refused(data: bytes) -> None:
     with pytest.raises((MalformedJSON, InvalidMessage)):
         loads(data, Heartbeat)
 
 
 @any_kind
 @given(data=st.binary() | st.text().map(json.dumps) | st.text())
-def test_bytes_are_an_object_or_an_error_of_the_project(kind: type, data: bytes | str) -> None:
+def test_any_bytes_give_an_object_or_a_fleet_error(kind: type, data: bytes | str) -> None:
     assert isinstance(read(data, kind), kind | FleetError)
 
 
 @given(wire_of_any_kind, st.integers(0, 1000), st.integers(0, 3), st.binary(max_size=3))
-def test_broken_json_is_an_object_or_an_error_of_the_project(
+def test_corrupted_json_gives_an_object_or_a_fleet_error(
     told: tuple[type, Any], start: int, length: int, other: bytes
 ) -> None:
     kind, wire = told
@@ -565,7 +565,7 @@ def test_broken_json_is_an_object_or_an_error_of_the_project(
 
 @any_kind
 @given(value=wire_values())
-def test_json_is_an_object_or_an_error_of_the_project(kind: type, value: object) -> None:
+def test_any_json_gives_an_object_or_a_fleet_error(kind: type, value: object) -> None:
     assert isinstance(read(json.dumps(value), kind), kind | FleetError)
 
 
@@ -577,12 +577,12 @@ def read(data: bytes | str, kind: type) -> object:
 
 
 @pytest.mark.parametrize("data", [b"{", "{", b"\xff", b"NaN"])
-def test_what_is_no_json_is_malformed(data: bytes | str) -> None:
+def test_other_text_than_json_raises_malformed_json(data: bytes | str) -> None:
     with pytest.raises(MalformedJSON, match="not valid JSON: "):
         parse(data)
 
 
-def test_of_a_key_told_twice_the_last_counts() -> None:
+def test_the_last_of_two_equal_keys_is_read() -> None:
     twice = b'{"server_id": "a", "port": "8768", "server_id": "b", "port": 8768}'
 
     assert Heartbeat(server_id="b", port=8768) == loads(twice, Heartbeat)
@@ -592,26 +592,26 @@ def test_text_is_read_like_bytes() -> None:
     assert loads(b'{"server_id": "\xc3\xbc"}', Heartbeat) == loads('{"server_id": "ü"}', Heartbeat)
 
 
-# What is written
+# Encoding
 
 
 @given(payloads() | registrations() | heartbeats() | records() | events())
-def test_what_is_written_is_read_back(thing: object) -> None:
+def test_encoded_objects_decode_to_equal_ones(thing: object) -> None:
     assert thing == loads(dumps(thing), type(thing))
 
 
 @given(heartbeats() | records() | events())
-def test_what_is_written_is_read_by_other_json_libraries(thing: object) -> None:
+def test_encoded_objects_are_read_by_other_json_libraries(thing: object) -> None:
     assert unstructure(thing) == json.loads(dumps(thing))
 
 
-def test_a_message_is_written_without_what_is_absent() -> None:
+def test_an_encoded_message_omits_absent_fields() -> None:
     assert b'{"server_id":"prod_web-1","port":8768,"capabilities":[]}' == dumps(
         Heartbeat(**SERVER, port=8768, capabilities=())
     )
 
 
-def test_a_record_is_written_with_null_for_what_was_never_heard() -> None:
+def test_an_encoded_record_has_null_for_unknown_fields() -> None:
     never = [field.name for field in fields(ServerRecord) if field.default is None]
 
     assert dict.fromkeys(never) | RECORD | {"heartbeat_count": 0, "state": "new"} == json.loads(
@@ -619,7 +619,7 @@ def test_a_record_is_written_with_null_for_what_was_never_heard() -> None:
     )
 
 
-def test_a_full_payload_is_written_as_the_specification_has_it() -> None:
+def test_an_encoded_payload_is_that_of_the_specification() -> None:
     assert PAYLOAD == json.loads(dumps(structure(PAYLOAD, ServerPayload)))
 
 
@@ -636,22 +636,22 @@ def test_times_are_written_in_utc_with_z(wire: str, written: str) -> None:
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 2**64, 10**20, 10**300])
-def test_numbers_beyond_64_bits_are_written(number: int) -> None:
+def test_numbers_beyond_64_bits_are_encoded(number: int) -> None:
     heartbeat = Heartbeat(**SERVER, uptime_seconds=number, heartbeat_interval_seconds=number)
 
     assert heartbeat == loads(dumps(heartbeat), Heartbeat)
 
 
-def test_numbers_of_other_libraries_are_written() -> None:
+def test_subclasses_of_float_are_encoded() -> None:
     class Float64(float):
-        """As NumPy has it."""
+        """A float64 of NumPy is a subclass of float, too."""
 
     heartbeat = Heartbeat(**SERVER, uptime_seconds=Float64(300.5))
 
     assert heartbeat == loads(dumps(heartbeat), Heartbeat)
 
 
-def test_a_long_list_of_wrong_items_does_not_keep_its_reader_busy() -> None:
+def test_reading_stops_after_ten_invalid_items() -> None:
     wire = {"server_id": "prod_web-1", "capabilities": [1] * 30_000}
 
     with pytest.raises(InvalidMessage) as caught:
@@ -673,7 +673,7 @@ def test_a_long_list_of_wrong_items_does_not_keep_its_reader_busy() -> None:
         "http://a/%zz",
     ],
 )
-def test_what_is_no_uri_or_holds_a_password_is_no_endpoint(url: str) -> None:
+def test_an_invalid_url_or_one_with_a_password_is_refused_as_endpoint(url: str) -> None:
     with pytest.raises(InvalidMessage, match="expected an http or https URL"):
         structure({"server_id": "prod_web-1", "endpoint_url": url}, Heartbeat)
 
@@ -687,18 +687,18 @@ def test_what_is_no_uri_or_holds_a_password_is_no_endpoint(url: str) -> None:
         "http://10.0.0.5?x=1",
     ],
 )
-def test_ordinary_urls_are_endpoints(url: str) -> None:
+def test_ordinary_urls_are_accepted_as_endpoint(url: str) -> None:
     assert url == structure({"server_id": "a", "endpoint_url": url}, Heartbeat).endpoint_url
 
 
-def test_a_list_on_its_own_lists_its_problems() -> None:
+def test_problems_of_a_bare_list_have_its_indexes() -> None:
     with pytest.raises(InvalidMessage, match=r"\[1\]: expected text, got 5"):
         structure(["a", 5], tuple[Text, ...])
 
 
 @pytest.mark.parametrize("kind", [Heartbeat, Registration, ServerPayload])
 @given(data=st.data())
-def test_the_quick_way_and_the_detailed_way_agree(kind: type, data: st.DataObject) -> None:
+def test_the_fast_and_the_slow_converter_agree(kind: type, data: st.DataObject) -> None:
     wire = data.draw(wire_messages(kind) | almost_valid(kind) | wire_values())
 
     quick = outcome(lambda: structure(wire, kind))

@@ -1,4 +1,4 @@
-"""Everything that is raised on purpose has one root, a code and a sentence."""
+"""Every error of the contract derives from FleetError, and has a code and a sentence."""
 
 import pickle
 
@@ -44,7 +44,7 @@ def test_an_invalid_message_keeps_its_problems_in_order() -> None:
     "error",
     [InvalidMessage([Problem("a", "b"), Problem("", "c")]), WrongServer("prod_a", "prod_b")],
 )
-def test_an_error_crosses_processes_whole(error: FleetError) -> None:
+def test_an_error_can_be_pickled(error: FleetError) -> None:
     copy = pickle.loads(pickle.dumps(error))
 
     assert (type(error), str(error), vars(error)) == (type(copy), str(copy), vars(copy))

@@ -1,4 +1,4 @@
-"""What a change of a record tells: each thing once, and nothing that is not news."""
+"""`changes` reports each change of a record once, and nothing else."""
 
 import json
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ UNKNOWN = ServerRecord(
     server_id="acme_web-1", first_seen=NOON, last_seen=NOON, state=State.UP, state_since=NOON
 )
 
-# Of each field that is known and becomes another: what that is called.
+# The kind of event for a field whose known value is replaced by another.
 KIND_OF = {
     "hostname": "moved",
     "ip_addresses": "moved",
@@ -78,14 +78,21 @@ KIND_OF = {
     "started_at": "restarted",
     "uptime_seconds": "restarted",
 }
-# Those of which something is said whenever they change, and of the same kind.
-ALWAYS_TOLD = [*KIND_OF][: [*KIND_OF].index("status")]
-LIFE = ["state", "superseded_by", "twin_of"]
-PULSE = ["timestamp", "first_seen", "registered_at", "last_seen", "heartbeat_count", "state_since"]
+# The fields whose every change causes an event of that kind.
+UNCONDITIONAL = [*KIND_OF][: [*KIND_OF].index("status")]
+LIVENESS = ["state", "superseded_by", "twin_of"]
+PER_HEARTBEAT = [
+    "timestamp",
+    "first_seen",
+    "registered_at",
+    "last_seen",
+    "heartbeat_count",
+    "state_since",
+]
 
 
-def news(before: ServerRecord | None, after: ServerRecord) -> dict[str, Any]:
-    """The details of what happened, by kind."""
+def details_by_kind(before: ServerRecord | None, after: ServerRecord) -> dict[str, Any]:
+    """The details of the events, by kind; asserts that no kind occurs twice."""
     happened = changes(before, after, at=NOON)
     by_kind = {event.kind.value: event.details for event in happened}
 
@@ -105,8 +112,8 @@ def kinds_that_name(name: str, happened: Iterable[Event]) -> list[str]:
     return [event.kind.value for event in happened if name in event.details]
 
 
-def same_but_for_its_order(name: str, old: Any, new: Any) -> bool:
-    """Whether tools or addresses are the same."""
+def is_reordered(name: str, old: Any, new: Any) -> bool:
+    """Whether the old and the new tools or addresses differ only in their order."""
     if old is None or new is None:
         return False
     if name == "ip_addresses":
@@ -114,56 +121,56 @@ def same_but_for_its_order(name: str, old: Any, new: Any) -> bool:
     return name == "capabilities" and {*old} == {*new}
 
 
-# Every change is told once
+# Every change causes one event
 
 
-def test_every_field_is_described_told_of_or_part_of_the_pulse() -> None:
+def test_every_field_is_classified_in_the_tables() -> None:
     names = {field.name for field in fields(ServerRecord)} - {"server_id"}
 
-    assert names == {*KIND_OF, *LIFE, *PULSE}
-    assert len(names) == len([*KIND_OF, *LIFE, *PULSE])
+    assert names == {*KIND_OF, *LIVENESS, *PER_HEARTBEAT}
+    assert len(names) == len([*KIND_OF, *LIVENESS, *PER_HEARTBEAT])
 
 
 @given(records())
-def test_no_change_is_no_event(record: ServerRecord) -> None:
+def test_an_unchanged_record_causes_no_event(record: ServerRecord) -> None:
     assert [] == changes(record, deepcopy(record), at=NOON)
 
 
 @given(records(), moments())
-def test_the_first_that_is_heard_of_a_server_is_that_it_registered(
-    record: ServerRecord, at: datetime
-) -> None:
+def test_a_new_server_causes_only_a_registered_event(record: ServerRecord, at: datetime) -> None:
     assert [Event(kind=EventKind.REGISTERED, at=at, server_id=record.server_id)] == changes(
         None, record, at=at
     )
 
 
 @given(changed_records())
-def test_every_changed_field_is_named_in_one_event_of_its_kind(
+def test_a_changed_field_is_reported_by_one_event_of_its_kind(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
     happened = changes(before, after, at=NOON)
 
-    for name in ALWAYS_TOLD:
+    for name in UNCONDITIONAL:
         old, new = getattr(before, name), getattr(after, name)
-        changed = old != new and not same_but_for_its_order(name, old, new)
+        changed = old != new and not is_reordered(name, old, new)
         expected = ["updated" if old is None else KIND_OF[name]] if changed else []
         assert expected == kinds_that_name(name, happened)
 
 
 @given(changed_records())
-def test_a_status_that_becomes_another_is_an_update(
+def test_a_changed_status_is_updated_and_the_first_one_causes_no_event(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
-    told = before.status is not None and before.status != after.status
+    is_reported = before.status is not None and before.status != after.status
 
-    assert (["updated"] if told else []) == kinds_that_name("status", changes(*pair, at=NOON))
+    assert (["updated"] if is_reported else []) == kinds_that_name(
+        "status", changes(*pair, at=NOON)
+    )
 
 
 @given(changed_records())
-def test_a_start_that_changed_is_named_in_one_event(
+def test_a_changed_start_is_reported_by_one_event(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
@@ -171,7 +178,7 @@ def test_a_start_that_changed_is_named_in_one_event(
 
     expected = []
     if after.started_at is not None and before.started_at != after.started_at:
-        # What was known before of the time when it last started, or was alive.
+        # The last time at which the server is known to have started or to have been alive.
         earlier = before.timestamp if before.started_at is None else before.started_at
         again = earlier is not None and after.started_at > earlier
         expected = ["restarted" if again else "updated"]
@@ -179,7 +186,7 @@ def test_a_start_that_changed_is_named_in_one_event(
 
 
 @given(changed_records())
-def test_an_uptime_is_told_when_it_fell_and_no_registration_said_so_before(
+def test_a_falling_uptime_is_restarted_unless_a_registration_reported_it(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
@@ -188,57 +195,57 @@ def test_an_uptime_is_told_when_it_fell_and_no_registration_said_so_before(
         and after.uptime_seconds is not None
         and before.uptime_seconds > after.uptime_seconds
     )
-    was_told = (
+    was_reported = (
         before.started_at is not None
         and before.timestamp is not None
         and before.started_at > before.timestamp
     )
 
-    assert (["restarted"] if fell and not was_told else []) == kinds_that_name(
+    assert (["restarted"] if fell and not was_reported else []) == kinds_that_name(
         "uptime_seconds", changes(before, after, at=NOON)
     )
 
 
 @given(records(), records())
-def test_nothing_is_said_of_what_changes_with_every_heartbeat(
+def test_fields_that_change_with_every_heartbeat_cause_no_event(
     record: ServerRecord, other: ServerRecord
 ) -> None:
-    later = evolve(record, **{name: getattr(other, name) for name in PULSE})
+    later = evolve(record, **{name: getattr(other, name) for name in PER_HEARTBEAT})
 
     assert [] == changes(record, later, at=NOON)
 
 
 @given(changed_records())
-def test_events_name_what_is_in_their_kind_and_nothing_else(
+def test_an_event_names_only_fields_of_its_kind(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
-    of_life = {
+    details_of_state = {
         "late": {"last_seen"},
         "down": {"last_seen"},
         "recovered": {"away_seconds"},
         "rebuilt": {"superseded_by"},
         "twin": {"twin_of"},
     }
-    for kind, details in news(*pair).items():
+    for kind, details in details_by_kind(*pair).items():
         described = {name for name in KIND_OF if kind in {KIND_OF[name], "updated"}}
-        assert set() < {*details} <= of_life.get(kind, described)
+        assert set() < {*details} <= details_of_state.get(kind, described)
 
 
 @given(changed_records())
-def test_details_tell_what_was_and_what_is(pair: tuple[ServerRecord, ServerRecord]) -> None:
+def test_details_have_the_old_and_the_new_value(pair: tuple[ServerRecord, ServerRecord]) -> None:
     before, after = (unstructure(record) for record in pair)
-    told = [change for event in changes(*pair, at=NOON) for change in event.details.items()]
+    reported = [change for event in changes(*pair, at=NOON) for change in event.details.items()]
 
-    for name, change in told:
+    for name, change in reported:
         if name in KIND_OF and "gained" not in change:
             assert {"from": before[name], "to": after[name]} == change
 
 
 @given(changed_records())
-def test_tools_gained_and_lost_are_told_by_name(
+def test_details_name_the_tools_gained_and_lost(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
-    details = news(*pair).get("capabilities_changed")
+    details = details_by_kind(*pair).get("capabilities_changed")
     if details is None:
         return
 
@@ -252,7 +259,7 @@ def test_tools_gained_and_lost_are_told_by_name(
 
 
 @given(changed_records(), moments())
-def test_events_are_of_the_server_and_of_the_moment(
+def test_events_have_the_server_and_the_time_of_the_change(
     pair: tuple[ServerRecord, ServerRecord], at: datetime
 ) -> None:
     for event in changes(*pair, at=at):
@@ -260,7 +267,7 @@ def test_events_are_of_the_server_and_of_the_moment(
 
 
 @given(records(), heartbeats(), registrations(), moments())
-def test_a_message_that_comes_again_is_no_news(
+def test_a_repeated_message_causes_no_event(
     record: ServerRecord, heartbeat: Heartbeat, registration: Registration, now: datetime
 ) -> None:
     once = merge(record, heartbeat, received_at=now)
@@ -270,21 +277,21 @@ def test_a_message_that_comes_again_is_no_news(
     assert [] == changes(once, register(once, registration, received_at=now), at=now)
 
 
-# A restart is told once
+# A restart causes one event
 
 
-# Of each life of a server: whether its registration arrives, and how often it is heard.
-lives = st.lists(st.tuples(st.booleans(), st.integers(2, 4)), min_size=1, max_size=5)
+# For each run of a server: whether its registration arrives, and the number of heartbeats.
+runs = st.lists(st.tuples(st.booleans(), st.integers(2, 4)), min_size=1, max_size=5)
 
 
-@given(lives)
-def test_every_restart_is_told_once_whether_its_registration_arrives_or_not(
-    told: list[tuple[bool, int]],
+@given(runs)
+def test_a_restart_is_reported_once_with_or_without_a_registration(
+    drawn_runs: list[tuple[bool, int]],
 ) -> None:
     record: ServerRecord | None = None
     clock = NOON
     restarts = []
-    for registers, beats in told:
+    for registers, beats in drawn_runs:
         started_at, clock = clock, clock + timedelta(seconds=10)
         happened = []
         if registers:
@@ -297,78 +304,86 @@ def test_every_restart_is_told_once_whether_its_registration_arrives_or_not(
             clock += MINUTE
         restarts.append([event.kind for event in happened].count(EventKind.RESTARTED))
 
-    assert [0] + [1] * (len(told) - 1) == restarts
+    assert [0] + [1] * (len(drawn_runs) - 1) == restarts
 
 
-def test_a_start_that_rose_is_a_restart() -> None:
+def test_a_later_start_is_a_restart() -> None:
     assert {
         "restarted": {
             "started_at": {"from": "2026-01-31T11:00:00Z", "to": "2026-01-31T11:59:30Z"},
         }
-    } == news(WEB, registered(WEB, started_at=NOON - MINUTE / 2))
+    } == details_by_kind(WEB, registered(WEB, started_at=NOON - MINUTE / 2))
 
 
-def test_an_uptime_that_fell_is_a_restart() -> None:
-    assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 30.0}}} == news(
+def test_a_falling_uptime_is_a_restart() -> None:
+    assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 30.0}}} == details_by_kind(
         WEB, heard(WEB, timestamp=NOON, uptime_seconds=30.0)
     )
 
 
-def test_an_uptime_that_fell_to_nothing_is_a_restart() -> None:
-    assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 0.0}}} == news(
+def test_an_uptime_that_falls_to_zero_is_a_restart() -> None:
+    assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 0.0}}} == details_by_kind(
         WEB, heard(WEB, uptime_seconds=0)
     )
 
 
-def test_a_restart_that_a_registration_told_is_not_told_by_the_next_heartbeat() -> None:
+def test_a_restart_of_a_registration_is_not_repeated_by_the_next_heartbeat() -> None:
     again = registered(WEB, started_at=NOON - MINUTE / 2)
 
-    assert {} == news(again, heard(again, timestamp=NOON, uptime_seconds=30.0))
+    assert {} == details_by_kind(again, heard(again, timestamp=NOON, uptime_seconds=30.0))
 
 
-def test_the_restart_after_one_that_was_told_is_told() -> None:
+def test_the_restart_after_a_reported_one_is_reported() -> None:
     again = registered(WEB, started_at=NOON - MINUTE / 2)
     alive = heard(again, timestamp=NOON, uptime_seconds=30.0)
 
-    assert ["restarted"] == [*news(alive, heard(alive, timestamp=NOON + MINUTE, uptime_seconds=5))]
+    assert ["restarted"] == [
+        *details_by_kind(alive, heard(alive, timestamp=NOON + MINUTE, uptime_seconds=5))
+    ]
 
 
-def test_the_first_registration_that_arrives_tells_of_a_restart_since_the_last_heartbeat() -> None:
+def test_a_first_start_after_the_last_heartbeat_is_a_restart() -> None:
     never_registered = evolve(WEB, started_at=None, registered_at=None)
 
-    assert {"restarted": {"started_at": {"from": None, "to": "2026-01-31T11:59:30Z"}}} == news(
+    assert {
+        "restarted": {"started_at": {"from": None, "to": "2026-01-31T11:59:30Z"}}
+    } == details_by_kind(
         never_registered, registered(never_registered, started_at=NOON - MINUTE / 2)
     )
 
 
-def test_a_start_before_the_last_heartbeat_only_becomes_known() -> None:
+def test_a_first_start_before_the_last_heartbeat_is_an_update() -> None:
     never_registered = evolve(WEB, started_at=None, registered_at=None)
 
-    assert {"updated": {"started_at": {"from": None, "to": "2026-01-31T11:00:00Z"}}} == news(
+    assert {
+        "updated": {"started_at": {"from": None, "to": "2026-01-31T11:00:00Z"}}
+    } == details_by_kind(
         never_registered, registered(never_registered, started_at=NOON - 60 * MINUTE)
     )
 
 
-def test_a_start_that_falls_is_an_update() -> None:
+def test_an_earlier_start_is_an_update() -> None:
     assert {
         "updated": {
             "started_at": {"from": "2026-01-31T11:00:00Z", "to": "2026-01-31T10:00:00Z"},
         }
-    } == news(WEB, registered(WEB, started_at=NOON - 120 * MINUTE))
+    } == details_by_kind(WEB, registered(WEB, started_at=NOON - 120 * MINUTE))
 
 
-# What else happens to a server
+# Examples of each kind of event
 
 
-def test_a_server_that_is_heard_first_has_registered() -> None:
-    assert {"registered": {}} == news(None, heard(None, hostname="web-1"))
+def test_the_first_heartbeat_of_a_server_causes_a_registered_event() -> None:
+    assert {"registered": {}} == details_by_kind(None, heard(None, hostname="web-1"))
 
 
-def test_a_heartbeat_as_ever_is_no_news() -> None:
-    assert {} == news(WEB, heard(WEB, timestamp=NOON, uptime_seconds=3600.0, status="healthy"))
+def test_an_ordinary_heartbeat_causes_no_event() -> None:
+    assert {} == details_by_kind(
+        WEB, heard(WEB, timestamp=NOON, uptime_seconds=3600.0, status="healthy")
+    )
 
 
-def test_another_host_is_a_move() -> None:
+def test_a_changed_host_is_a_move() -> None:
     addresses = IpAddresses(primary="10.0.0.9", all=("10.0.0.9", "fd00::9"))
 
     assert {
@@ -379,7 +394,7 @@ def test_another_host_is_a_move() -> None:
                 "to": {"primary": "10.0.0.9", "all": ["10.0.0.9", "fd00::9"]},
             },
         }
-    } == news(WEB, heard(WEB, hostname="web-2", ip_addresses=addresses))
+    } == details_by_kind(WEB, heard(WEB, hostname="web-2", ip_addresses=addresses))
 
 
 @pytest.mark.parametrize(
@@ -390,53 +405,55 @@ def test_another_host_is_a_move() -> None:
         ("endpoint_url", "https://web-1.example/mcp", "https://web-2.example/mcp"),
     ],
 )
-def test_another_way_to_connect_is_a_move(name: str, old: Any, new: Any) -> None:
-    assert {"moved": {name: {"from": old, "to": new}}} == news(WEB, heard(WEB, **{name: new}))
+def test_a_changed_connection_field_is_a_move(name: str, old: Any, new: Any) -> None:
+    assert {"moved": {name: {"from": old, "to": new}}} == details_by_kind(
+        WEB, heard(WEB, **{name: new})
+    )
 
 
-def test_another_version_is_an_upgrade() -> None:
+def test_a_changed_version_is_an_upgrade() -> None:
     assert {
         "upgraded": {
             "version": {"from": "1.0.0", "to": "1.1.0"},
             "odoo_version": {"from": "19.0", "to": "19.1"},
         }
-    } == news(WEB, heard(WEB, version="1.1.0", odoo_version="19.1"))
+    } == details_by_kind(WEB, heard(WEB, version="1.1.0", odoo_version="19.1"))
 
 
-def test_other_tools_are_told_by_name() -> None:
+def test_changed_tools_are_reported_by_name() -> None:
     assert {
         "capabilities_changed": {
             "capabilities": {"gained": ["unlink", "write"], "lost": ["create"]}
         }
-    } == news(WEB, heard(WEB, capabilities=("write", "search", "unlink")))
+    } == details_by_kind(WEB, heard(WEB, capabilities=("write", "search", "unlink")))
 
 
-def test_all_tools_may_be_lost() -> None:
+def test_the_loss_of_all_tools_is_reported() -> None:
     assert {
         "capabilities_changed": {"capabilities": {"gained": [], "lost": ["create", "search"]}}
-    } == news(WEB, heard(WEB, capabilities=()))
+    } == details_by_kind(WEB, heard(WEB, capabilities=()))
 
 
 @pytest.mark.parametrize("name", ["10.0.0.6", "10.0.0.7"])
-def test_the_same_addresses_in_another_order_are_no_news(name: str) -> None:
+def test_reordered_addresses_cause_no_event(name: str) -> None:
     addresses = ("10.0.0.5", "10.0.0.6", "10.0.0.7")
     before = evolve(WEB, ip_addresses=IpAddresses(primary="10.0.0.5", all=addresses))
     reordered = IpAddresses(primary="10.0.0.5", all=addresses[::-1])
     another = IpAddresses(primary=name, all=addresses)
 
-    assert {} == news(before, heard(before, ip_addresses=reordered))
-    assert ["moved"] == [*news(before, heard(before, ip_addresses=another))]
+    assert {} == details_by_kind(before, heard(before, ip_addresses=reordered))
+    assert ["moved"] == [*details_by_kind(before, heard(before, ip_addresses=another))]
 
 
 @pytest.mark.parametrize("tools", [("search", "create"), ("create", "search", "search")])
-def test_the_same_tools_in_another_order_are_no_news(tools: tuple[str, ...]) -> None:
-    assert {} == news(WEB, heard(WEB, capabilities=tools))
+def test_reordered_tools_cause_no_event(tools: tuple[str, ...]) -> None:
+    assert {} == details_by_kind(WEB, heard(WEB, capabilities=tools))
 
 
-def test_another_stage_is_told() -> None:
-    assert {"stage_changed": {"odoo_stage": {"from": "staging", "to": "production"}}} == news(
-        WEB, heard(WEB, odoo_stage="production")
-    )
+def test_a_changed_stage_is_reported() -> None:
+    assert {
+        "stage_changed": {"odoo_stage": {"from": "staging", "to": "production"}}
+    } == details_by_kind(WEB, heard(WEB, odoo_stage="production"))
 
 
 @pytest.mark.parametrize(
@@ -448,11 +465,15 @@ def test_another_stage_is_told() -> None:
         ("status", "healthy", "degraded"),
     ],
 )
-def test_what_has_no_kind_of_its_own_is_an_update(name: str, old: Any, new: Any) -> None:
-    assert {"updated": {name: {"from": old, "to": new}}} == news(WEB, heard(WEB, **{name: new}))
+def test_a_changed_field_without_a_kind_of_its_own_is_an_update(
+    name: str, old: Any, new: Any
+) -> None:
+    assert {"updated": {name: {"from": old, "to": new}}} == details_by_kind(
+        WEB, heard(WEB, **{name: new})
+    )
 
 
-def test_what_becomes_known_is_an_update() -> None:
+def test_a_field_that_becomes_known_is_an_update() -> None:
     told: dict[str, Any] = {
         "hostname": "web-1",
         "version": "1.0.0",
@@ -469,24 +490,24 @@ def test_what_becomes_known_is_an_update() -> None:
             "capabilities": {"from": None, "to": ["create", "search"]},
             "odoo_stage": {"from": None, "to": ""},
         }
-    } == news(UNKNOWN, heard(UNKNOWN, **told))
+    } == details_by_kind(UNKNOWN, heard(UNKNOWN, **told))
 
 
-def test_one_message_may_tell_of_several_things() -> None:
+def test_one_message_may_cause_several_events() -> None:
     after = heard(WEB, hostname="web-2", version="1.1.0", uptime_seconds=1.0)
 
-    assert {"moved", "restarted", "upgraded"} == {*news(WEB, after)}
+    assert {"moved", "restarted", "upgraded"} == {*details_by_kind(WEB, after)}
 
 
 # Alarms
 
 
 @given(changed_records())
-def test_an_alarm_is_raised_for_who_falls_silent_and_is_not_superseded(
+def test_only_a_silent_server_that_is_not_superseded_causes_an_alarm(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
-    happened = news(before, after)
+    happened = details_by_kind(before, after)
 
     for state in (State.LATE, State.DOWN):
         was_so = before.state is state and before.superseded_by is None
@@ -495,98 +516,96 @@ def test_an_alarm_is_raised_for_who_falls_silent_and_is_not_superseded(
 
 
 @given(changed_records())
-def test_a_recovery_is_told_of_who_was_silent_and_is_heard(
+def test_a_stale_server_that_is_heard_causes_a_recovered_event(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
     silent = {State.LATE, State.DOWN}
 
     assert (before.state in silent and after.state not in silent) == (
-        "recovered" in news(before, after)
+        "recovered" in details_by_kind(before, after)
     )
 
 
 @given(changed_records())
-def test_nobody_was_away_for_less_than_no_time(pair: tuple[ServerRecord, ServerRecord]) -> None:
+def test_away_seconds_are_never_negative(pair: tuple[ServerRecord, ServerRecord]) -> None:
     before, after = pair
     silence = (after.last_seen - before.last_seen).total_seconds()
-    recovered = news(before, after).get("recovered", {"away_seconds": max(silence, 0.0)})
+    recovered = details_by_kind(before, after).get("recovered", {"away_seconds": max(silence, 0.0)})
 
     assert {"away_seconds": max(silence, 0.0)} == recovered
 
 
 @pytest.mark.parametrize("state", [State.LATE, State.DOWN])
 @pytest.mark.parametrize("before", [State.NEW, State.UP])
-def test_a_server_that_falls_silent_is_told_with_the_time_it_was_last_seen(
-    before: State, state: State
-) -> None:
+def test_late_and_down_have_the_time_of_the_last_message(before: State, state: State) -> None:
     record = evolve(WEB, state=before)
 
-    assert {state.value: {"last_seen": "2026-01-31T11:59:00Z"}} == news(
+    assert {state.value: {"last_seen": "2026-01-31T11:59:00Z"}} == details_by_kind(
         record, evolve(record, state=state, state_since=NOON)
     )
 
 
-def test_a_late_server_that_goes_down_is_told_again() -> None:
+def test_a_late_server_that_goes_down_causes_another_event() -> None:
     late = evolve(WEB, state=State.LATE)
 
-    assert ["down"] == [*news(late, evolve(late, state=State.DOWN, state_since=NOON))]
+    assert ["down"] == [*details_by_kind(late, evolve(late, state=State.DOWN, state_since=NOON))]
 
 
-def test_a_server_that_stays_down_is_told_no_more() -> None:
+def test_a_server_that_stays_down_causes_no_event() -> None:
     down = evolve(WEB, state=State.DOWN)
 
-    assert {} == news(down, evolve(down, state_since=NOON))
+    assert {} == details_by_kind(down, evolve(down, state_since=NOON))
 
 
 @pytest.mark.parametrize("state", [State.LATE, State.DOWN])
-def test_a_server_that_is_heard_again_recovers_after_the_time_it_was_away(state: State) -> None:
+def test_recovered_has_the_time_without_a_message(state: State) -> None:
     silent = evolve(WEB, state=state, last_seen=NOON - timedelta(seconds=301.5))
 
-    assert {"recovered": {"away_seconds": 301.5}} == news(silent, heard(silent))
+    assert {"recovered": {"away_seconds": 301.5}} == details_by_kind(silent, heard(silent))
 
 
 def test_a_server_that_registers_again_recovers() -> None:
     down = evolve(WEB, state=State.DOWN, heartbeat_count=0)
 
-    assert {"recovered": {"away_seconds": 60.0}} == news(down, registered(down))
+    assert {"recovered": {"away_seconds": 60.0}} == details_by_kind(down, registered(down))
 
 
-def test_a_server_that_is_heard_by_a_clock_that_is_behind_was_away_for_no_time() -> None:
+def test_away_seconds_are_zero_when_the_clock_is_behind() -> None:
     down = evolve(WEB, state=State.DOWN, last_seen=NOON + MINUTE)
 
-    assert {"recovered": {"away_seconds": 0.0}} == news(down, heard(down))
+    assert {"recovered": {"away_seconds": 0.0}} == details_by_kind(down, heard(down))
 
 
 # Rebuilt servers and twins
 
 
 @given(changed_records())
-def test_a_successor_is_told_once(pair: tuple[ServerRecord, ServerRecord]) -> None:
+def test_a_rebuild_is_reported_once(pair: tuple[ServerRecord, ServerRecord]) -> None:
     before, after = pair
     is_news = after.superseded_by is not None and before.superseded_by != after.superseded_by
 
-    assert ({"superseded_by": after.superseded_by} if is_news else None) == news(*pair).get(
-        "rebuilt"
-    )
+    assert ({"superseded_by": after.superseded_by} if is_news else None) == details_by_kind(
+        *pair
+    ).get("rebuilt")
 
 
 @given(changed_records())
-def test_a_twin_is_told_once(pair: tuple[ServerRecord, ServerRecord]) -> None:
+def test_a_twin_is_reported_once(pair: tuple[ServerRecord, ServerRecord]) -> None:
     before, after = pair
     is_news = after.twin_of is not None and before.twin_of != after.twin_of
 
-    assert ({"twin_of": after.twin_of} if is_news else None) == news(*pair).get("twin")
+    assert ({"twin_of": after.twin_of} if is_news else None) == details_by_kind(*pair).get("twin")
 
 
-def test_a_rebuilt_server_is_told_with_its_successor_and_raises_no_alarm() -> None:
+def test_a_rebuilt_server_names_its_successor_and_causes_no_alarm() -> None:
     gone = evolve(WEB, superseded_by="acme_web-2", state=State.DOWN, state_since=NOON)
 
-    assert {"rebuilt": {"superseded_by": "acme_web-2"}} == news(WEB, gone)
+    assert {"rebuilt": {"superseded_by": "acme_web-2"}} == details_by_kind(WEB, gone)
 
 
 @given(records(), server_ids(), st.sampled_from([State.LATE, State.DOWN]))
-def test_a_superseded_server_raises_no_alarm(
+def test_a_superseded_server_causes_no_alarm(
     record: ServerRecord, successor: str, state: State
 ) -> None:
     superseded = evolve(record, superseded_by=successor)
@@ -598,31 +617,35 @@ def test_a_superseded_server_raises_no_alarm(
 def test_a_superseded_server_that_is_heard_again_recovers() -> None:
     gone = evolve(WEB, superseded_by="acme_web-2", state=State.DOWN)
 
-    assert {"recovered": {"away_seconds": 60.0}} == news(gone, heard(gone))
+    assert {"recovered": {"away_seconds": 60.0}} == details_by_kind(gone, heard(gone))
 
 
-def test_a_server_that_lost_its_successor_and_its_twin_is_no_news() -> None:
+def test_the_loss_of_successor_and_twin_causes_no_event() -> None:
     record = evolve(WEB, superseded_by="acme_web-2", twin_of="acme_web-3")
 
-    assert {} == news(record, evolve(record, superseded_by=None, twin_of=None))
+    assert {} == details_by_kind(record, evolve(record, superseded_by=None, twin_of=None))
 
 
 @pytest.mark.parametrize("state", [State.LATE, State.DOWN])
-def test_a_silent_server_that_lost_its_successor_is_an_alarm_and_not_back(state: State) -> None:
+def test_a_silent_server_without_its_successor_causes_an_alarm(state: State) -> None:
     gone = evolve(WEB, superseded_by="acme_web-2", state=state)
 
-    assert [state.value] == [*news(gone, evolve(gone, superseded_by=None))]
+    assert [state.value] == [*details_by_kind(gone, evolve(gone, superseded_by=None))]
 
 
-def test_a_twin_is_told_with_its_name() -> None:
-    assert {"twin": {"twin_of": "copy_web-9"}} == news(WEB, evolve(WEB, twin_of="copy_web-9"))
+def test_twin_names_the_other_server() -> None:
+    assert {"twin": {"twin_of": "copy_web-9"}} == details_by_kind(
+        WEB, evolve(WEB, twin_of="copy_web-9")
+    )
 
 
-# Pure, and the same on both sides of the wire
+# Purity, and equal results after a round trip through JSON
 
 
 @given(changed_records(), moments())
-def test_pure(pair: tuple[ServerRecord, ServerRecord], at: datetime) -> None:
+def test_arguments_are_unchanged_and_results_repeatable(
+    pair: tuple[ServerRecord, ServerRecord], at: datetime
+) -> None:
     before = deepcopy(pair)
 
     first = changes(*pair, at=at)
@@ -650,7 +673,7 @@ def test_events_are_written_in_utc_with_z(
         assert written == json.loads(dumps(event))["at"]
 
 
-def test_an_event_is_written_as_it_reads() -> None:
+def test_an_encoded_event_has_the_documented_form() -> None:
     (event,) = changes(WEB, heard(WEB, odoo_stage=""), at=NOON)
 
     assert {
@@ -661,7 +684,7 @@ def test_an_event_is_written_as_it_reads() -> None:
     } == json.loads(dumps(event))
 
 
-def test_an_event_of_the_fleet_is_of_no_server() -> None:
+def test_an_event_of_the_fleet_has_no_server() -> None:
     event = Event(
         kind=EventKind.FLEET_SILENT, at=NOON, server_id=None, details={"silent": 40, "of": 50}
     )

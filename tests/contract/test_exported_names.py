@@ -1,4 +1,4 @@
-"""The public names of the contract: to add one is a decision, to remove one breaks callers."""
+"""Pins the public names of the contract, since removing one breaks callers."""
 
 import contract
 

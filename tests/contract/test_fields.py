@@ -1,4 +1,4 @@
-"""The rules of the fields, and how times are read and written."""
+"""The rules of the field types, and parsing and formatting of times."""
 
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Annotated, Any
@@ -45,7 +45,7 @@ def test_other_types_carry_no_rule(kind: object) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, OverflowError])
-def test_what_a_conversion_refuses_is_unexpected(error: type[Exception]) -> None:
+def test_an_error_of_a_conversion_becomes_unexpected(error: type[Exception]) -> None:
     def refuse(_: object) -> object:
         raise error
 
@@ -53,7 +53,7 @@ def test_what_a_conversion_refuses_is_unexpected(error: type[Exception]) -> None
         Rule("a miracle", {}, refuse).read(5)
 
 
-def test_a_mistake_in_a_conversion_is_not_hidden() -> None:
+def test_a_bug_in_a_conversion_is_not_hidden() -> None:
     def stumble(_: object) -> object:
         raise LookupError
 
@@ -61,7 +61,7 @@ def test_a_mistake_in_a_conversion_is_not_hidden() -> None:
         Rule("a miracle", {}, stumble).read(5)
 
 
-def test_a_rule_may_read_json_otherwise() -> None:
+def test_a_rule_may_convert_json_by_another_function() -> None:
     rule = Rule("a number", {}, int, lambda text: int(text, 16))
 
     assert (10, 16) == (rule.from_python("10"), rule.read("10"))
@@ -97,26 +97,26 @@ def test_a_rule_may_read_json_otherwise() -> None:
         (10**29, str(10**29)),
     ],
 )
-def test_a_value_is_shown_short_and_on_one_line(value: object, shown: str) -> None:
+def test_an_error_shows_a_value_shortened_on_one_line(value: object, shown: str) -> None:
     assert f"expected rain, got {shown}" == str(Unexpected("rain", value))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_number_too_long_to_print_is_not_shown(sign: int) -> None:
+def test_an_error_does_not_show_a_huge_number(sign: int) -> None:
     assert "expected rain, got a number too long to show" == str(
         Unexpected("rain", sign * 10**5000)
     )
 
 
 @given(st.text(st.characters()))
-def test_a_value_is_shown_in_printable_characters(text: str) -> None:
+def test_an_error_shows_only_printable_characters(text: str) -> None:
     assert str(Unexpected("rain", text)).isprintable()
 
 
 # Constructors
 
 
-def test_a_constructor_tells_what_is_wrong() -> None:
+def test_a_constructor_raises_the_problem_of_a_field() -> None:
     with pytest.raises(
         InvalidMessage, match=r'^port: expected a port from 1 to 65535, got "8768"$'
     ):
@@ -124,18 +124,18 @@ def test_a_constructor_tells_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("kind", [Heartbeat, Registration])
-def test_the_constructor_of_every_message_is_strict(kind: type[Heartbeat | Registration]) -> None:
+def test_the_constructor_of_every_message_validates(kind: type[Heartbeat | Registration]) -> None:
     with pytest.raises(InvalidMessage, match=r"^server_id: expected 1 to 255 characters"):
         kind(server_id="")
 
 
-def test_a_constructor_tells_where_in_a_list_it_is_wrong() -> None:
+def test_a_constructor_raises_the_index_of_an_invalid_item() -> None:
     with pytest.raises(InvalidMessage, match=r"^capabilities\[1\]: expected text, got 5$"):
         heartbeat(capabilities=["search", 5])
 
 
 @pytest.mark.parametrize("capabilities", ["abc", 5, {"search": 1}, {"search"}, iter(["search"])])
-def test_a_constructor_takes_only_lists_for_lists(capabilities: object) -> None:
+def test_a_constructor_refuses_other_values_for_a_list(capabilities: object) -> None:
     with pytest.raises(InvalidMessage, match=r"^capabilities: expected a list, got "):
         heartbeat(capabilities=capabilities)
 
@@ -146,18 +146,18 @@ def test_a_constructor_keeps_a_list_as_a_tuple(capabilities: Any) -> None:
 
 
 @pytest.mark.parametrize("addresses", [5, "10.0.0.5", ["10.0.0.5"], {"primary": "10.0.0.5"}])
-def test_a_constructor_takes_only_objects_for_objects(addresses: object) -> None:
+def test_a_constructor_refuses_other_values_for_an_object(addresses: object) -> None:
     with pytest.raises(InvalidMessage, match=r"^ip_addresses: expected IpAddresses, got "):
         heartbeat(ip_addresses=addresses)
 
 
-def test_addresses_are_checked_by_themselves() -> None:
+def test_the_constructor_of_addresses_validates() -> None:
     with pytest.raises(InvalidMessage, match=r'^all\[0\]: expected an IP address, got "10.0.0"$'):
         IpAddresses(primary="10.0.0.5", all=("10.0.0",))
 
 
 @pytest.mark.parametrize("moment", ["2026-01-31T12:00:00Z", 1769860800, date(2026, 1, 31)])
-def test_a_constructor_takes_only_datetimes_for_times(moment: object) -> None:
+def test_a_constructor_refuses_other_values_for_a_time(moment: object) -> None:
     with pytest.raises(
         InvalidMessage, match=r"^timestamp: expected an ISO 8601 time with an offset"
     ):
@@ -171,7 +171,7 @@ def test_a_constructor_refuses_a_time_without_an_offset() -> None:
         heartbeat(timestamp=NOON.replace(tzinfo=None))
 
 
-def test_a_constructor_takes_none_as_absent() -> None:
+def test_a_constructor_accepts_none_for_an_optional_field() -> None:
     assert heartbeat() == heartbeat(hostname=None, port=None, ip_addresses=None, timestamp=None)
 
 
@@ -204,7 +204,7 @@ def test_a_constructor_keeps_times_in_utc(moment: datetime) -> None:
         "https://odoo.example/mcp#tools",
     ],
 )
-def test_urls_over_http_are_taken(url: str) -> None:
+def test_http_urls_are_accepted(url: str) -> None:
     rule = rule_of(HttpUrl)
 
     assert rule is not None
@@ -242,13 +242,13 @@ def test_urls_over_http_are_taken(url: str) -> None:
         ("0001-01-01T01:00:00+01:00", datetime(1, 1, 1, tzinfo=timezone.utc)),
     ],
 )
-def test_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
+def test_a_time_is_parsed_to_utc(text: str, moment: datetime) -> None:
     assert moment == parse_moment(text)
     assert timezone.utc is parse_moment(text).tzinfo
 
 
 @given(st.text(st.sampled_from("0123456789-:.+TtZz W"), max_size=40))
-def test_any_other_text_is_no_time(text: str) -> None:
+def test_other_text_is_refused_as_a_time(text: str) -> None:
     try:
         assert parse_moment(text).tzinfo is timezone.utc
     except ValueError:
@@ -258,7 +258,7 @@ def test_any_other_text_is_no_time(text: str) -> None:
 
 
 @given(moments())
-def test_a_time_that_is_written_is_read_back(moment: datetime) -> None:
+def test_a_formatted_time_is_parsed_to_the_same_time(moment: datetime) -> None:
     assert moment.astimezone(timezone.utc) == parse_moment(format_moment(moment))
 
 
@@ -268,7 +268,7 @@ def test_a_time_that_is_written_is_read_back(moment: datetime) -> None:
     st.integers(0, 23),
     st.integers(0, 59),
 )
-def test_a_time_with_any_offset_is_read(
+def test_a_time_with_any_offset_is_parsed(
     naive: datetime, sign: str, hours: int, minutes: int
 ) -> None:
     offset = timedelta(hours=hours, minutes=minutes) * (1 if sign == "+" else -1)
@@ -287,7 +287,7 @@ def test_a_time_with_any_offset_is_read(
         (NOON.replace(year=7), "0007-01-31T12:00:00Z"),
     ],
 )
-def test_a_time_is_written_in_utc_with_z(moment: datetime, written: str) -> None:
+def test_a_time_is_formatted_in_utc_with_z(moment: datetime, written: str) -> None:
     assert written == format_moment(moment)
 
 
@@ -295,20 +295,20 @@ def test_a_time_is_written_in_utc_with_z(moment: datetime, written: str) -> None
     ("fold", "utc"),
     [(0, "2026-10-25T00:30:00Z"), (1, "2026-10-25T01:30:00Z")],
 )
-def test_the_hour_that_a_clock_shows_twice_is_told_apart(fold: int, utc: str) -> None:
+def test_the_two_hours_at_the_end_of_summer_time_differ_in_utc(fold: int, utc: str) -> None:
     moment = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
 
     assert utc == format_moment(moment)
 
 
 @pytest.mark.parametrize("value", [None, 5, "2026-01-31T12:00:00Z", date(2026, 1, 31)])
-def test_what_is_no_time_has_no_utc(value: Any) -> None:
+def test_to_utc_refuses_other_values(value: Any) -> None:
     with pytest.raises(ValueError, match="expected a time with an offset"):
         to_utc(value)
 
 
 class Nowhere(tzinfo):
-    """A zone that does not know its offset."""
+    """A time zone whose `utcoffset` returns None."""
 
     def utcoffset(self, _: datetime | None) -> None:
         return None
@@ -316,6 +316,6 @@ class Nowhere(tzinfo):
     dst = tzname = utcoffset
 
 
-def test_a_time_in_a_zone_without_an_offset_has_no_utc() -> None:
+def test_to_utc_refuses_a_zone_without_an_offset() -> None:
     with pytest.raises(ValueError, match="expected a time with an offset"):
         to_utc(NOON.replace(tzinfo=Nowhere()))

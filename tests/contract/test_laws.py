@@ -1,4 +1,4 @@
-"""The laws of the contract, and what the specification tells of the merge."""
+"""The laws of `merge` and `register`, and the merge scenarios of the specification."""
 
 import json
 from copy import deepcopy
@@ -98,7 +98,7 @@ SLIM: dict[str, Any] = {
 Message: TypeAlias = Heartbeat | Registration
 Wire: TypeAlias = dict[str, Any]
 
-# One message on the wire, and when it was received.
+# Each is a class of messages, a message in its wire form and the time of its receipt.
 heard_heartbeats = st.tuples(st.just(Heartbeat), wire_messages(Heartbeat), wire_moments())
 heard_registrations = st.tuples(st.just(Registration), wire_messages(Registration), wire_moments())
 histories = st.lists(heard_heartbeats | heard_registrations, min_size=1, max_size=8)
@@ -158,7 +158,7 @@ def test_present_wins_in_a_registration(
         ("uptime_seconds", 0.0),
     ],
 )
-def test_present_wins_also_when_it_is_empty(name: str, empty: Any) -> None:
+def test_present_wins_even_when_empty(name: str, empty: Any) -> None:
     heartbeat = Heartbeat(server_id=OLD.server_id, **{name: empty})
 
     assert empty == getattr(merge(OLD, heartbeat, received_at=NOON), name)
@@ -195,17 +195,19 @@ def test_null_is_absent(told: tuple[type[Message], Wire]) -> None:
 
 @given(histories)
 def test_absent_never_erases_in_any_order_of_messages(history: History) -> None:
-    """Compares the contract, from JSON to JSON, with a few lines on plain dicts."""
+    """Compares the contract with `model_after`, a model of it on plain dicts."""
     record: ServerRecord | None = None
     model: Wire = {}
     for kind, wire, now in history:
-        record = hear(record, kind, wire, now)
-        model = model_hears(model, kind, wire, now)
+        record = record_after(record, kind, wire, now)
+        model = model_after(model, kind, wire, now)
 
         assert model == json.loads(dumps(record))
 
 
-def hear(record: ServerRecord | None, kind: type[Message], wire: Wire, now: str) -> ServerRecord:
+def record_after(
+    record: ServerRecord | None, kind: type[Message], wire: Wire, now: str
+) -> ServerRecord:
     message = loads(json.dumps(wire), kind)
     received_at = datetime.fromisoformat(now.replace("Z", "+00:00"))
     if isinstance(message, Heartbeat):
@@ -213,7 +215,7 @@ def hear(record: ServerRecord | None, kind: type[Message], wire: Wire, now: str)
     return register(record, message, received_at=received_at)
 
 
-NEVER_HEARD = dict.fromkeys(
+UNKNOWN_FIELDS = dict.fromkeys(
     [
         "server_id",
         "hostname",
@@ -237,12 +239,12 @@ NEVER_HEARD = dict.fromkeys(
 )
 
 
-def model_hears(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
+def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
     count = model.get("heartbeat_count", 0) + (kind is Heartbeat)
     state = "up" if count else "new"
     since = model["state_since"] if model.get("state") == state else now
     model = {
-        **(model or NEVER_HEARD | {"first_seen": now}),
+        **(model or UNKNOWN_FIELDS | {"first_seen": now}),
         "last_seen": now,
         "heartbeat_count": count,
         "state": state,
@@ -251,7 +253,7 @@ def model_hears(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
         "twin_of": None,
     }
     for name, value in wire.items():
-        if name in NEVER_HEARD and value is not None:
+        if name in UNKNOWN_FIELDS and value is not None:
             model = {**model, name: value}
     return model if kind is Heartbeat else {**model, "registered_at": now}
 
@@ -267,13 +269,13 @@ def test_every_heartbeat_counts(record: ServerRecord, heartbeat: Heartbeat, now:
     assert in_utc(now) == after.last_seen
 
 
-def test_every_heartbeat_counts_also_when_it_is_told_twice() -> None:
+def test_every_heartbeat_counts_even_a_repeated_one() -> None:
     once = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
 
     assert 9 == merge(once, structure(SLIM, Heartbeat), received_at=NOON).heartbeat_count
 
 
-def test_every_heartbeat_counts_also_when_the_clock_went_back() -> None:
+def test_every_heartbeat_counts_even_when_the_clock_was_set_back() -> None:
     earlier = OLD.last_seen - timedelta(hours=1)
 
     after = merge(OLD, structure(SLIM, Heartbeat), received_at=earlier)
@@ -292,7 +294,7 @@ def test_a_registration_never_resets_the_count(
 
 
 @given(records(), registrations(), moments())
-def test_a_registration_is_seen(
+def test_a_registration_sets_last_seen_and_registered_at(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     after = register(record, registration, received_at=now)
@@ -311,7 +313,9 @@ def test_first_seen_never_changes() -> None:
 
 
 @given(heartbeats(), moments())
-def test_unknown_servers_are_welcome(heartbeat: Heartbeat, now: datetime) -> None:
+def test_a_heartbeat_of_an_unknown_server_makes_a_record(
+    heartbeat: Heartbeat, now: datetime
+) -> None:
     assert ServerRecord(
         **values(heartbeat),
         first_seen=in_utc(now),
@@ -324,7 +328,9 @@ def test_unknown_servers_are_welcome(heartbeat: Heartbeat, now: datetime) -> Non
 
 
 @given(registrations(), moments())
-def test_unknown_servers_may_register(registration: Registration, now: datetime) -> None:
+def test_a_registration_of_an_unknown_server_makes_a_record(
+    registration: Registration, now: datetime
+) -> None:
     assert ServerRecord(
         **values(registration),
         first_seen=in_utc(now),
@@ -340,7 +346,9 @@ def test_unknown_servers_may_register(registration: Registration, now: datetime)
 
 
 @given(st.none() | records(), heartbeats(), moments())
-def test_pure(record: ServerRecord | None, heartbeat: Heartbeat, now: datetime) -> None:
+def test_arguments_are_unchanged_and_results_repeatable(
+    record: ServerRecord | None, heartbeat: Heartbeat, now: datetime
+) -> None:
     before = deepcopy((record, heartbeat))
 
     first = merge(record, heartbeat, received_at=now)
@@ -350,9 +358,7 @@ def test_pure(record: ServerRecord | None, heartbeat: Heartbeat, now: datetime) 
 
 
 @given(heartbeats(), moments())
-def test_what_is_said_again_stays_the_object_that_it_was(
-    heartbeat: Heartbeat, now: datetime
-) -> None:
+def test_an_equal_value_keeps_the_old_object(heartbeat: Heartbeat, now: datetime) -> None:
     record = merge(None, heartbeat, received_at=now)
 
     after = merge(record, deepcopy(heartbeat), received_at=now)
@@ -362,7 +368,7 @@ def test_what_is_said_again_stays_the_object_that_it_was(
 
 
 @given(st.none() | records(), registrations(), moments())
-def test_pure_in_a_registration(
+def test_register_leaves_arguments_unchanged(
     record: ServerRecord | None, registration: Registration, now: datetime
 ) -> None:
     before = deepcopy((record, registration))
@@ -394,14 +400,14 @@ def test_a_registration_for_another_server_raises() -> None:
 
 
 @pytest.mark.parametrize("other", ["prod_OLD-HOST", "prod_old-host ", "prod_old-hos"])
-def test_a_server_that_is_called_nearly_the_same_is_another(other: str) -> None:
+def test_a_similar_server_id_is_another_server(other: str) -> None:
     with pytest.raises(WrongServer):
         merge(OLD, Heartbeat(server_id=other), received_at=NOON)
 
 
 @pytest.mark.parametrize("record", [None, OLD])
 @given(naive=st.datetimes())
-def test_a_heartbeat_received_at_no_offset_raises(
+def test_a_heartbeat_received_at_a_naive_time_raises(
     record: ServerRecord | None, naive: datetime
 ) -> None:
     with pytest.raises(ValueError, match="offset"):
@@ -410,7 +416,7 @@ def test_a_heartbeat_received_at_no_offset_raises(
 
 @pytest.mark.parametrize("record", [None, OLD])
 @given(naive=st.datetimes())
-def test_a_registration_received_at_no_offset_raises(
+def test_a_registration_received_at_a_naive_time_raises(
     record: ServerRecord | None, naive: datetime
 ) -> None:
     with pytest.raises(ValueError, match="offset"):
@@ -424,7 +430,7 @@ def test_a_registration_received_at_no_offset_raises(
         datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-5))),
     ],
 )
-def test_a_time_that_utc_cannot_tell_raises(moment: datetime) -> None:
+def test_a_time_outside_the_range_of_utc_raises(moment: datetime) -> None:
     with pytest.raises(ValueError, match="UTC"):
         merge(OLD, Heartbeat(server_id=OLD.server_id), received_at=moment)
 
@@ -448,7 +454,7 @@ def test_round_trip(thing: ServerPayload | Message | ServerRecord | Event) -> No
 
 
 @given(st.one_of(*[st.tuples(st.just(kind), wire_messages(kind)) for kind in KINDS]))
-def test_what_another_version_adds_is_ignored(told: tuple[type, Wire]) -> None:
+def test_unknown_fields_of_any_class_are_ignored(told: tuple[type, Wire]) -> None:
     kind, wire = told
     known = {field.name for field in fields(kind)}
 
@@ -477,16 +483,18 @@ def test_a_full_heartbeat_holds_all_of_the_payload(
     } == values(heartbeat)
 
 
-# 7. Who is heard is alive
+# 7. A message changes state, successor and twin
 
 
 @given(records(), heartbeats(), moments())
-def test_who_is_heard_is_up(record: ServerRecord, heartbeat: Heartbeat, now: datetime) -> None:
+def test_a_heartbeat_makes_a_server_up(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
     assert merge(record, heartbeat, received_at=now).state is State.UP
 
 
 @given(records(), registrations(), moments())
-def test_who_registers_is_up_once_a_heartbeat_was_heard_and_new_before(
+def test_a_registration_makes_a_server_new_until_its_first_heartbeat(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     after = register(record, registration, received_at=now)
@@ -495,7 +503,7 @@ def test_who_registers_is_up_once_a_heartbeat_was_heard_and_new_before(
 
 
 @given(records(), heartbeats(), moments())
-def test_a_state_that_a_heartbeat_changes_is_since_then_and_another_since_before(
+def test_a_heartbeat_moves_state_since_only_with_the_state(
     record: ServerRecord, heartbeat: Heartbeat, now: datetime
 ) -> None:
     after = merge(record, heartbeat, received_at=now)
@@ -505,7 +513,7 @@ def test_a_state_that_a_heartbeat_changes_is_since_then_and_another_since_before
 
 
 @given(records(), registrations(), moments())
-def test_a_state_that_a_registration_changes_is_since_then_and_another_since_before(
+def test_a_registration_moves_state_since_only_with_the_state(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     after = register(record, registration, received_at=now)
@@ -515,35 +523,35 @@ def test_a_state_that_a_registration_changes_is_since_then_and_another_since_bef
 
 
 @given(records(), heartbeats(), moments())
-def test_who_is_heard_is_superseded_by_nobody(
+def test_a_heartbeat_clears_superseded_by(
     record: ServerRecord, heartbeat: Heartbeat, now: datetime
 ) -> None:
     assert merge(record, heartbeat, received_at=now).superseded_by is None
 
 
 @given(records(), registrations(), moments())
-def test_who_registers_is_superseded_by_nobody(
+def test_a_registration_clears_superseded_by(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     assert register(record, registration, received_at=now).superseded_by is None
 
 
 @given(records(), heartbeats(), moments())
-def test_who_is_heard_has_the_twin_it_had(
+def test_a_heartbeat_keeps_the_twin(
     record: ServerRecord, heartbeat: Heartbeat, now: datetime
 ) -> None:
     assert record.twin_of == merge(record, heartbeat, received_at=now).twin_of
 
 
 @given(records(), registrations(), moments())
-def test_who_registers_has_the_twin_it_had(
+def test_a_registration_keeps_the_twin(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     assert record.twin_of == register(record, registration, received_at=now).twin_of
 
 
 @pytest.mark.parametrize("state", [State.LATE, State.DOWN])
-def test_a_silent_server_that_is_heard_again_is_up_since_then(state: State) -> None:
+def test_a_silent_server_is_up_since_its_next_heartbeat(state: State) -> None:
     silent = evolve(OLD, state=state, state_since=NOON - timedelta(hours=1))
 
     after = merge(silent, structure(SLIM, Heartbeat), received_at=NOON)
@@ -551,14 +559,14 @@ def test_a_silent_server_that_is_heard_again_is_up_since_then(state: State) -> N
     assert (State.UP, NOON) == (after.state, after.state_since)
 
 
-def test_a_server_that_goes_on_sending_is_up_since_it_was_first_heard() -> None:
+def test_a_server_that_keeps_sending_is_up_since_its_first_heartbeat() -> None:
     first = merge(None, structure(SLIM, Heartbeat), received_at=NOON)
     again = merge(first, structure(SLIM, Heartbeat), received_at=NOON + timedelta(minutes=1))
 
     assert NOON == again.state_since
 
 
-# What the specification tells, scenario by scenario
+# The scenarios of the specification
 
 
 def test_an_enriched_heartbeat_updates_the_record() -> None:
@@ -583,7 +591,7 @@ def test_a_slim_heartbeat_keeps_the_hostname() -> None:
     assert 8 == after.heartbeat_count
 
 
-def test_a_slim_heartbeat_keeps_all_that_it_does_not_hold() -> None:
+def test_a_slim_heartbeat_keeps_every_field_that_it_lacks() -> None:
     after = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
 
     assert (
@@ -606,6 +614,6 @@ def test_an_enriched_heartbeat_of_an_unknown_server_makes_a_full_record() -> Non
 
 
 @pytest.mark.parametrize("thing", [OLD, OLD.ip_addresses, structure(SLIM, Heartbeat)])
-def test_nothing_can_be_assigned(thing: Any) -> None:
+def test_objects_are_immutable(thing: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         thing.hostname = "changed"

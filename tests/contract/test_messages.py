@@ -1,4 +1,4 @@
-"""What a sender builds, what it sends and what is kept have the same fields."""
+"""Payloads, messages and records have the same fields with the same types."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -73,11 +73,11 @@ def test_a_view_has_the_types_of_a_payload() -> None:
         assert field.type in (types[field.name], types[field.name] | None)
 
 
-def test_a_registration_adds_when_the_server_started() -> None:
+def test_a_registration_adds_started_at() -> None:
     assert [*VIEW, "started_at"] == names(Registration)
 
 
-def test_a_heartbeat_adds_how_the_server_is() -> None:
+def test_a_heartbeat_adds_status_timestamp_and_uptime() -> None:
     assert [*VIEW, "status", "timestamp", "uptime_seconds"] == names(Heartbeat)
 
 
@@ -107,16 +107,16 @@ def test_a_record_has_the_types_of_a_message(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [View, Registration, Heartbeat])
-def test_a_message_requires_the_server_alone(kind: Any) -> None:
+def test_a_message_requires_only_the_server_id(kind: Any) -> None:
     assert ["server_id"] == required(kind)
 
 
-def test_a_payload_that_forgets_a_field_is_not_made() -> None:
+def test_a_payload_without_a_required_field_raises() -> None:
     with pytest.raises(TypeError, match="hostname"):
         ServerPayload(server_id="prod_web-1")  # type: ignore[call-arg]
 
 
-def test_a_payload_that_breaks_a_rule_is_not_made() -> None:
+def test_a_payload_that_breaks_a_rule_raises() -> None:
     with pytest.raises(InvalidMessage, match=r"^hostname: expected text, got null$"):
         evolve(PAYLOAD, hostname=None)  # type: ignore[arg-type]
 
@@ -155,7 +155,7 @@ def test_a_heartbeat_is_made_from_a_payload() -> None:
     ) == Heartbeat.from_payload(PAYLOAD, timestamp=NOON, uptime_seconds=300.0)
 
 
-def test_a_heartbeat_may_be_told_another_status() -> None:
+def test_a_heartbeat_may_have_another_status() -> None:
     heartbeat = Heartbeat.from_payload(
         PAYLOAD, timestamp=NOON, uptime_seconds=300.0, status="degraded"
     )

@@ -1,4 +1,4 @@
-"""The JSON schemas say what the codec does."""
+"""The JSON schemas accept the same values as the codec."""
 
 import json
 from functools import cache
@@ -39,7 +39,7 @@ almost_valid_of_any_kind = st.one_of(
     *[st.tuples(st.just(kind), almost_valid(kind)) for kind in KINDS]
 )
 
-# What a schema cannot say in full: that a URL has a host, and that a time exists in UTC.
+# Rules that JSON Schema cannot express in full: a URL needs a host, a time must exist in UTC.
 BEYOND_A_SCHEMA = {
     "expected an http or https URL",
     "expected an ISO 8601 time with an offset",
@@ -54,7 +54,7 @@ def validator(kind: type) -> Draft202012Validator:
 
 
 def refusals(value: object, kind: type) -> set[str]:
-    """What the codec expected instead, where it refuses."""
+    """The "expected ..." part of each problem that the codec reports; empty if it accepts."""
     try:
         structure(value, kind)
     except InvalidMessage as error:
@@ -73,7 +73,7 @@ def test_a_schema_is_json(kind: type) -> None:
 
 
 @pytest.mark.parametrize("name", ["date-time", "ipv4", "ipv6"])
-def test_formats_are_checked_here(name: str) -> None:
+def test_the_validator_checks_formats(name: str) -> None:
     assert name in Draft202012Validator.FORMAT_CHECKER.checkers
 
 
@@ -94,7 +94,7 @@ def test_a_schema_describes_every_field(kind: type) -> None:
 
 
 @given(payloads() | registrations() | heartbeats() | records() | events())
-def test_what_is_written_fits_its_schema(thing: object) -> None:
+def test_encoded_objects_match_their_schema(thing: object) -> None:
     kind: type = type(thing)
 
     validator(kind).validate(json.loads(dumps(thing)))
@@ -103,7 +103,7 @@ def test_what_is_written_fits_its_schema(thing: object) -> None:
 @given(almost_valid_of_any_kind)
 def test_schema_and_codec_agree(told: tuple[type, Any]) -> None:
     kind, wire = told
-    # To a schema 1.0 is a whole number, to the codec it is none.
+    # JSON Schema takes 1.0 for an integer, and the codec does not.
     assume(not isinstance(wire, dict) or not isinstance(wire.get("port"), float))
     assume(not isinstance(wire, dict) or not isinstance(wire.get("heartbeat_count"), float))
 
@@ -139,14 +139,14 @@ def test_schema_and_codec_agree(told: tuple[type, Any]) -> None:
         ("timestamp", "2026-01-31T12:00:00+00:60"),
     ],
 )
-def test_schema_and_codec_refuse_alike(name: str, value: object) -> None:
+def test_schema_and_codec_refuse_the_same_values(name: str, value: object) -> None:
     wire = {"server_id": "prod_web-1", name: value}
 
     assert not validator(Heartbeat).is_valid(wire)
     assert refusals(wire, Heartbeat)
 
 
-def test_a_schema_is_the_callers_own() -> None:
+def test_a_schema_may_be_changed_by_the_caller() -> None:
     json_schema(Heartbeat)["properties"]["port"]["anyOf"].clear()
 
     assert json_schema(Heartbeat)["properties"]["port"]["anyOf"]

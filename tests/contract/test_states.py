@@ -1,4 +1,4 @@
-"""Whether a server is alive: a matter of its record and the time alone."""
+"""Liveness depends only on the record and the time."""
 
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
@@ -25,7 +25,7 @@ HEARD = ServerRecord(
 )
 REGISTERED = evolve(HEARD, heartbeat_count=0, state=State.NEW)
 
-# From best to worst.
+# The states from best to worst.
 ORDER = [State.NEW, State.UP, State.LATE, State.DOWN]
 
 
@@ -33,7 +33,7 @@ def state(record: ServerRecord, **silent: float) -> State:
     return liveness(record, record.last_seen + timedelta(**silent))
 
 
-def test_a_server_without_a_declared_interval_has_a_minute() -> None:
+def test_the_default_interval_is_a_minute() -> None:
     assert 60 == DEFAULT_INTERVAL_SECONDS
 
 
@@ -80,7 +80,7 @@ def test_a_server_that_only_registered_is_new_until_it_is_late(
         (86_400, 172_800, 345_600),
     ],
 )
-def test_the_declared_interval_counts(declared: float, up: float, late: float) -> None:
+def test_the_declared_interval_sets_the_thresholds(declared: float, up: float, late: float) -> None:
     record = evolve(HEARD, heartbeat_interval_seconds=declared)
 
     assert State.UP is state(record, seconds=up)
@@ -116,7 +116,7 @@ def test_an_interval_is_as_declared_up_to_a_century(record: ServerRecord) -> Non
 
 
 @given(records(), moments(), st.sampled_from(State))
-def test_what_the_receiver_noticed_does_not_count(
+def test_liveness_ignores_the_stored_state(
     record: ServerRecord, now: datetime, noticed: State
 ) -> None:
     other = evolve(record, state=noticed, state_since=now, superseded_by="prod_web-2")
@@ -125,12 +125,12 @@ def test_what_the_receiver_noticed_does_not_count(
 
 
 @pytest.mark.parametrize("record", [HEARD, REGISTERED])
-def test_a_clock_that_went_back_makes_nobody_late(record: ServerRecord) -> None:
+def test_a_clock_that_was_set_back_makes_no_server_late(record: ServerRecord) -> None:
     assert state(record) is state(record, days=-365)
 
 
 @given(records(), moments())
-def test_only_a_server_never_heard_is_new(record: ServerRecord, now: datetime) -> None:
+def test_only_a_server_without_heartbeats_is_new(record: ServerRecord, now: datetime) -> None:
     if record.heartbeat_count:
         assert liveness(record, now) is not State.NEW
     else:
@@ -138,7 +138,7 @@ def test_only_a_server_never_heard_is_new(record: ServerRecord, now: datetime) -
 
 
 @given(records(), moments(), moments())
-def test_with_time_a_state_only_gets_worse(
+def test_liveness_never_improves_with_time(
     record: ServerRecord, one: datetime, other: datetime
 ) -> None:
     earlier, later = sorted(moment.astimezone(timezone.utc) for moment in [one, other])
@@ -147,7 +147,9 @@ def test_with_time_a_state_only_gets_worse(
 
 
 @given(intervals(), st.floats(0, 6))
-def test_silence_counts_in_intervals(declared: float, intervals_of_silence: float) -> None:
+def test_liveness_depends_on_the_number_of_silent_intervals(
+    declared: float, intervals_of_silence: float
+) -> None:
     assume(1e-3 <= declared <= 1e8)
     silence = timedelta(seconds=declared * intervals_of_silence)
     record = evolve(HEARD, heartbeat_interval_seconds=declared)
@@ -165,7 +167,7 @@ def test_silence_counts_in_intervals(declared: float, intervals_of_silence: floa
 
 
 @given(records(), moments())
-def test_the_state_depends_on_record_and_time_alone(record: ServerRecord, now: datetime) -> None:
+def test_liveness_depends_only_on_record_and_time(record: ServerRecord, now: datetime) -> None:
     before = deepcopy(record)
 
     first = liveness(record, now)

@@ -1,4 +1,4 @@
-"""The strategies draw what they say, and reach the corners that the laws are about."""
+"""The Hypothesis strategies draw valid values, and reach the edge cases of the laws."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -65,7 +65,7 @@ WIRE, ALMOST = (
 
 @cache
 def sample(strategy: SearchStrategy[T]) -> list[T]:
-    """Some of what a strategy draws, the same at every run."""
+    """200 values that a strategy draws, the same in every run."""
     drawn: list[T] = []
 
     @settings(max_examples=200, database=None, derandomize=True, phases=[Phase.generate])
@@ -78,7 +78,7 @@ def sample(strategy: SearchStrategy[T]) -> list[T]:
 
 
 def share(strategy: SearchStrategy[T], holds: Callable[[T], Any]) -> float:
-    """How much of what a strategy draws is so."""
+    """The share, from 0 to 1, of drawn values for which `holds` is true."""
     drawn = sample(strategy)
     return sum(bool(holds(value)) for value in drawn) / len(drawn)
 
@@ -118,7 +118,7 @@ def test_fields_may_be_empty(kind: type, name: str, empty: object) -> None:
     assert share(PARTIAL[kind], lambda drawn: getattr(drawn, name) == empty) > 0
 
 
-def test_a_heartbeat_may_hold_nothing_but_its_server() -> None:
+def test_a_heartbeat_may_hold_only_the_server_id() -> None:
     def bare(beat: Heartbeat) -> bool:
         return beat == Heartbeat(server_id=beat.server_id)
 
@@ -132,13 +132,13 @@ def test_a_heartbeat_may_hold_everything() -> None:
     assert reaches(strategies.heartbeats(), full)
 
 
-def test_what_is_drawn_for_one_test_is_of_one_server() -> None:
+def test_objects_drawn_for_one_test_have_one_server_id() -> None:
     both = st.tuples(strategies.records(), strategies.heartbeats())
 
     assert 1 == share(both, lambda pair: pair[0].server_id == pair[1].server_id)
 
 
-def test_messages_of_other_servers_are_drawn_on_request() -> None:
+def test_messages_of_other_servers_can_be_drawn() -> None:
     others = st.tuples(strategies.records(), strategies.heartbeats(strategies.server_ids()))
 
     assert reaches(others, lambda pair: pair[0].server_id != pair[1].server_id)
@@ -159,7 +159,7 @@ def test_events_are_about_a_server_or_the_fleet() -> None:
 
 
 def changed(pair: tuple[ServerRecord, ServerRecord]) -> set[str]:
-    """Names of the fields that changed."""
+    """The names of the fields in which two records differ."""
     before, after = pair
     names = [field.name for field in fields(ServerRecord)]
     return {name for name in names if getattr(before, name) != getattr(after, name)}
@@ -179,7 +179,7 @@ def test_changed_records_may_be_unchanged() -> None:
     assert share(CHANGED, lambda pair: pair[0] == pair[1]) > 0
 
 
-def test_changed_records_know_what_they_knew() -> None:
+def test_changed_records_keep_known_fields() -> None:
     may_go = {"superseded_by", "twin_of"}
 
     def forgets(pair: tuple[ServerRecord, ServerRecord]) -> bool:
@@ -225,7 +225,7 @@ def test_intervals_may_be_too_short_to_measure() -> None:
     assert reaches(strategies.intervals(), lambda drawn: drawn < 1e-6)
 
 
-def test_intervals_may_be_longer_than_time() -> None:
+def test_intervals_may_exceed_the_range_of_timedelta() -> None:
     assert reaches(strategies.intervals(), lambda drawn: drawn > timedelta.max.total_seconds())
 
 
@@ -245,7 +245,7 @@ def test_moments_are_in_zones_with_a_history() -> None:
     assert share(strategies.moments(), lambda moment: isinstance(moment.tzinfo, ZoneInfo)) > 0.1
 
 
-def test_moments_may_be_the_second_of_two() -> None:
+def test_moments_may_be_the_second_of_an_ambiguous_hour() -> None:
     assert reaches(strategies.moments(), lambda moment: moment.fold)
 
 
@@ -262,7 +262,7 @@ def test_wire_messages_may_hold_null() -> None:
     assert reaches(WIRE, lambda told: None in told[1].values())
 
 
-def test_wire_messages_may_hold_what_the_contract_does_not_know() -> None:
+def test_wire_messages_may_hold_unknown_fields() -> None:
     assert reaches(WIRE, lambda told: any(name.startswith("x_") for name in told[1]))
 
 
@@ -283,5 +283,5 @@ def test_almost_valid_messages_are_refused_at_depth() -> None:
 
 
 @pytest.mark.parametrize("kind", [type(None), bool, int, float, str, list, dict])
-def test_wire_values_are_anything_json_can_say(kind: type) -> None:
+def test_wire_values_have_every_json_type(kind: type) -> None:
     assert reaches(strategies.wire_values(), lambda value: type(value) is kind)
