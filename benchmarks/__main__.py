@@ -1,4 +1,4 @@
-"""What the receiver costs, beside named baselines: `python benchmarks --help`."""
+"""Benchmarks of the receiver against named baselines: `python benchmarks --help`."""
 
 import argparse
 import sys
@@ -22,7 +22,11 @@ _OUTPUT = Path(".cache/benchmarks.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the tables and write the JSON; the exit status."""
+    """
+    Run the benchmarks, print the tables and write the JSON.
+
+    Returns the exit status: 1 when a benchmark failed, or with `--strict` when a bar was missed.
+    """
     options = _options(arguments)
     try:
         wrk.require()
@@ -79,7 +83,7 @@ def _positive(text: str) -> int:
 
 
 def _say(text: str) -> None:
-    """For whoever waits; what is measured goes to standard output."""
+    """Print progress to standard error, since the results go to standard output."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What the receiver must reach."""
+"""The performance targets of the receiver."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -14,14 +14,14 @@ __all__ = ["Bar", "bars"]
 @frozen(kw_only=True)
 class Bar:
     """
-    A figure, and what it must not fall below or not exceed.
+    A performance target, and the figure measured for it.
 
     Attributes:
-        what: What was measured.
-        measured: The figure.
-        bound: The bar.
-        lower: Whether the bar is a lower bound, not an upper.
-        reached: Whether the figure is on the right side of it.
+        what: Name and unit of the figure.
+        measured: The measured figure.
+        bound: The target.
+        lower: Whether `bound` is a lower bound; else it is an upper one.
+        reached: Whether the figure meets the target.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Bar:
 
 
 def bars(throughput: Sequence[Throughput], costs: Sequence[Cost]) -> list[Bar]:
-    """Every bar that something was measured for."""
+    """The targets for which there are results."""
     return [*_of_throughput(throughput), *_of_costs(costs)]
 
 

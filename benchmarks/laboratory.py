@@ -1,4 +1,4 @@
-"""Where servers run side by side until the measuring is over."""
+"""Starting the servers to measure, which run in parallel until the end."""
 
 import os
 import subprocess
@@ -21,10 +21,10 @@ DATABASES = ("SQLite", "PostgreSQL")
 @frozen(kw_only=True)
 class Laboratory:
     """
-    Starts servers; leaving it ends them.
+    Starts servers that run until the context manager `laboratory` exits.
 
     Attributes:
-        folder: For files; it is deleted in the end.
+        folder: A temporary folder for files and SQLite databases.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class Laboratory:
         return self._running.enter_context(running("plain:app", folder=self.folder))
 
     def receiver(self, database: str, name: str, *, keys: bool = False) -> Server:
-        """A receiver with an empty database of its own, and with keys if it is to have any."""
+        """Start a receiver with an empty database, and on request with an agent and admin key."""
         if database == "SQLite":
             url = f"sqlite:///{self.folder / name}.db"
         else:
@@ -47,13 +47,13 @@ class Laboratory:
         return evolve(self._running.enter_context(server), keys=made)
 
     def settle(self, database: str, name: str) -> None:
-        """Do at once what PostgreSQL does by itself within minutes after a table was filled."""
+        """Vacuum and analyze, which PostgreSQL's autovacuum does minutes after a bulk insert."""
         if database == "PostgreSQL":
             self._postgres.sql("VACUUM ANALYZE", database=name)
 
 
 def _key(scope: str, settings: Mapping[str, str]) -> str:
-    """A new key, made as an operator makes one."""
+    """Create a key by the receiver's command line; returns the token."""
     made = subprocess.run(
         [
             *(sys.executable, "-m", "receiver", "keys", "create"),

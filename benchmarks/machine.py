@@ -1,4 +1,4 @@
-"""Where it was measured."""
+"""Facts about the machine that runs the benchmarks."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ _PACKAGES = ("httptools", "psycopg", "sqlalchemy", "starlette", "uvicorn", "uvlo
 
 
 def facts(postgres: Postgres) -> dict[str, str]:
-    """The machine, and the version of everything that has a part in the figures."""
+    """The hardware, and the versions of all software that influences the figures."""
     return {
         "CPU": _cpu(),
         "cores": str(os.cpu_count()),
@@ -43,6 +43,6 @@ def _cpu() -> str:
 
 
 def _file_system(folder: Path) -> str:
-    """Of a folder: one in memory makes every database look fast."""
+    """The file system of a folder; on one in memory, databases are unrealistically fast."""
     mounted = [p for p in psutil.disk_partitions(all=True) if folder.is_relative_to(p.mountpoint)]
     return max(mounted, key=lambda p: len(p.mountpoint)).fstype

@@ -1,4 +1,4 @@
-"""The plain handler: what anybody would write first. It keeps nothing and checks nothing."""
+"""The baseline: the simplest Starlette handler, which neither validates nor stores a message."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request

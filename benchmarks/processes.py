@@ -1,4 +1,4 @@
-"""The processes that are measured, each kept to one core."""
+"""Running the server processes, each pinned to one CPU core."""
 
 import os
 import shutil
@@ -20,16 +20,18 @@ _PATIENCE_SECONDS = 30.0
 
 
 class BenchmarkFailed(Exception):
-    """What was measured did not work, so the figures mean nothing."""
+    """A server or request failed, so the figures are meaningless; says what failed."""
 
 
 @frozen(kw_only=True)
 class Server:
     """
-    A server under uvicorn, in a process of its own.
+    A running uvicorn process.
 
     Attributes:
-        keys: The keys that it asks for, by what they are for; none when it asks for none.
+        url: Base URL of the server.
+        pid: Process id.
+        keys: Tokens by scope, `agent` and `admin`; empty for a server without keys.
     """
 
     url: str
@@ -37,13 +39,13 @@ class Server:
     keys: Mapping[str, str] = field(factory=dict, hash=False)
 
     def memory(self) -> tuple[int, int]:
-        """Bytes it holds: resident, and its share of what it shares with others."""
+        """Memory of the process in bytes: resident set (RSS) and proportional set (PSS)."""
         info = psutil.Process(self.pid).memory_full_info()
         return info.rss, info.pss
 
 
 def cores() -> tuple[int, int] | None:
-    """The cores for the server and for the load, or None where no process can be kept to one."""
+    """The CPU cores for the server and for the load; None where `taskset` is missing."""
     if shutil.which("taskset") is None:
         return None
     usable = sorted(os.sched_getaffinity(0))
@@ -51,7 +53,7 @@ def cores() -> tuple[int, int] | None:
 
 
 def pinned(*, load: bool) -> list[str]:
-    """What begins a command that stays on the core for the load, or on the one for the server."""
+    """The prefix of a command that pins it to the core for the load, or to the server's."""
     both = cores()
     return [] if both is None else ["taskset", "--cpu-list", str(both[load])]
 
@@ -59,9 +61,9 @@ def pinned(*, load: bool) -> list[str]:
 @contextmanager
 def running(app: str, *, folder: Path, **environ: str) -> Iterator[Server]:
     """
-    Run an app in a folder until the block is left.
+    Run an ASGI app under uvicorn, in a folder, until the block ends.
 
-    What it says goes to standard error. Settings of a receiver come from `environ` alone.
+    Its output goes to standard error. Of the `FLEET_` variables it gets only those of `environ`.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

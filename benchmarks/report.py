@@ -1,4 +1,4 @@
-"""The results, for people and for machines."""
+"""The results as Markdown and as JSON."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,19 @@ __all__ = ["Results", "to_json", "to_markdown"]
 
 @frozen(kw_only=True)
 class Results:
-    """All that was measured, when and where; `seconds` is how long a run took."""
+    """
+    All measured figures, with the time and the machine.
+
+    Attributes:
+        date: When the benchmarks ended, in UTC.
+        machine: Facts about hardware and software, by name.
+        rounds: Number of measured runs of each kind.
+        seconds: Duration of a run in seconds.
+        throughput: Heartbeats per second of each contender.
+        costs: Cost of each kind of request.
+        memory: Memory of the receivers.
+        bars: The performance targets.
+    """
 
     date: datetime
     machine: Mapping[str, str]
@@ -33,7 +45,7 @@ def to_json(results: Results) -> str:
 
 
 def to_markdown(results: Results) -> str:
-    """Tables, each with how to read it, and how they came to be."""
+    """The tables with their explanations, and the conditions of the measurement."""
     return "\n\n".join(_parts(results))
 
 
@@ -141,5 +153,5 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _figure(value: float) -> str:
-    """As many digits as mean something."""
+    """The figure with three significant digits, or all digits before the decimal point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"

@@ -1,4 +1,4 @@
-"""What a request costs when there are a thousand servers, and when there are a hundred thousand."""
+"""How the cost of a request grows from a thousand to a hundred thousand servers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -20,15 +20,15 @@ _PAGE = 100
 @frozen(kw_only=True)
 class Cost:
     """
-    What one request costs a receiver.
+    The cost of one kind of request.
 
     Attributes:
         what: The request.
-        database: Where the receiver keeps the fleet.
-        microseconds: By the number of servers; medians of the rounds.
-        growth: The cost at most servers against that at fewest, in the same round;
-            median of the rounds.
-        rounds: What came of each round, in microseconds by the number of servers.
+        database: `SQLite` or `PostgreSQL`.
+        microseconds: Median cost over the rounds, by the number of servers.
+        growth: Ratio of the cost with the most servers to that with the fewest, in the same
+            round; median over the rounds.
+        rounds: For each round, the cost in microseconds by the number of servers.
     """
 
     what: str
@@ -41,13 +41,13 @@ class Cost:
 @frozen(kw_only=True)
 class Memory:
     """
-    What a receiver's process holds in memory.
+    The memory of a receiver's process.
 
     Attributes:
-        database: Where it keeps the fleet.
-        servers: How many it has heard.
-        rss_bytes: Resident.
-        pss_bytes: Its share, where it shares pages with other processes.
+        database: `SQLite` or `PostgreSQL`.
+        servers: Number of servers that have sent a heartbeat.
+        rss_bytes: Resident set size.
+        pss_bytes: Proportional set size, in which shared pages count in part.
     """
 
     database: str
@@ -58,7 +58,7 @@ class Memory:
 
 @frozen
 class _Subject:
-    """A receiver that keeps a fleet of some size, and what it is asked, by name."""
+    """A receiver with a fleet of `size` servers, and the requests to measure by name."""
 
     database: str
     size: int
@@ -70,9 +70,9 @@ def measure(
     lab: Laboratory, *, rounds: int, seconds: int, say: Callable[[str], None]
 ) -> tuple[list[Cost], list[Memory]]:
     """
-    Ask receivers of every size the same, round after round.
+    Measure each kind of request with fleets of each size, in `rounds` rounds.
 
-    A heartbeat is measured for so many seconds, a read for a fifth of them.
+    A run of heartbeats takes `seconds`, and one of reads a fifth of that.
     """
     empty = [_memory(database, 0, lab.receiver(database, "empty")) for database in DATABASES]
     fleets = {database: _fleets(lab, database, say) for database in DATABASES}
@@ -81,7 +81,7 @@ def measure(
         say(f"round {number + 1} of {rounds}: what a request costs")
         for database, subjects in fleets.items():
             for what in subjects[0].loads:
-                # Whoever was first is last the next time.
+                # Alternate the order, so that a drift of the machine favours no size.
                 ordered = subjects[:: -1 if number % 2 else 1]
                 found = {each.size: _microseconds(each, what, seconds) for each in ordered}
                 costs.setdefault((what, database), []).append(dict(sorted(found.items())))
@@ -126,7 +126,7 @@ def _loads(traffic: Traffic, server: Server) -> dict[str, Load]:
 
 
 def _microseconds(subject: _Subject, what: str, seconds: int) -> float:
-    """Of a heartbeat the time it takes up in a crowd, of a read the time until its answer."""
+    """The inverse throughput for a load of many connections; the median latency for one."""
     load = subject.loads[what]
     if load.connections > 1:
         return 1e6 / run(load, subject.server, seconds=seconds).per_second

@@ -1,4 +1,4 @@
-"""What a receiver keeps: putting it there, and looking at it."""
+"""Filling a receiver with servers, and reading what it has stored."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 def fill(server: Server, traffic: Traffic) -> None:
-    """Let every server of the fleet be heard once."""
+    """Send one heartbeat of every server. Raises BenchmarkFailed."""
     with _client(server, "agent") as client:
         for body in traffic.batch_bodies():
             answer = client.post(
@@ -28,14 +28,14 @@ def fill(server: Server, traffic: Traffic) -> None:
 
 
 def heartbeat_count(server: Server) -> int:
-    """How many heartbeats the records hold together."""
+    """The sum of `heartbeat_count` over all records."""
     with _client(server) as client:
         pages = _pages(client, limit=_LONGEST_PAGE)
         return sum(record["heartbeat_count"] for page in pages for record in page["servers"])
 
 
 def cursor_at(server: Server, position: int) -> str:
-    """Where the list of servers goes on after so many."""
+    """The cursor of the server list after `position` servers. Raises BenchmarkFailed."""
     limit = min(position, _LONGEST_PAGE)
     with _client(server) as client:
         for number, page in enumerate(_pages(client, limit=limit), start=1):
@@ -66,7 +66,7 @@ def _get(client: httpx.Client, path: str) -> Any:
 
 
 def _client(server: Server, scope: str = "admin") -> httpx.Client:
-    """Who asks with the key for that, if the receiver asks for any."""
+    """A client with the token of that scope, or without one for a server without keys."""
     key = server.keys.get(scope)
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     return httpx.Client(

@@ -1,4 +1,4 @@
-"""How many heartbeats a second are taken in, beside a handler that keeps nothing."""
+"""Heartbeats per second of the receiver, compared with a handler that stores nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -21,17 +21,16 @@ _SIZE = 10_000
 @frozen(kw_only=True)
 class Throughput:
     """
-    What one contender did.
+    The result of one contender; each figure is the median over the rounds.
 
     Attributes:
-        name: Who it is.
-        heartbeats_per_second: Median of the rounds, as are `p50_ms` and `p99_ms`.
-        p50_ms: Half of the requests were answered within it.
-        p99_ms: All but one in a hundred were.
-        rate_to_plain: Heartbeats a second against the plain handler's of the same round;
-            median of the rounds, as is `p99_to_plain`.
-        p99_to_plain: `p99_ms` against the plain handler's.
-        rounds: What came of each round.
+        name: Name of the contender.
+        heartbeats_per_second: Accepted heartbeats per second.
+        p50_ms: Median latency of a request.
+        p99_ms: 99th percentile of the latency.
+        rate_to_plain: Ratio of heartbeats per second to the plain handler's in the same round.
+        p99_to_plain: Ratio of `p99_ms` to the plain handler's in the same round.
+        rounds: The measured runs.
     """
 
     name: str
@@ -53,7 +52,7 @@ class _Contender:
 def measure(
     lab: Laboratory, *, rounds: int, seconds: int, say: Callable[[str], None]
 ) -> list[Throughput]:
-    """Load one contender after the other, round after round."""
+    """Load each contender in turn, in `rounds` rounds after one to warm up."""
     contenders = _contenders(lab)
     runs: dict[str, list[Run]] = {each.name: [] for each in contenders}
     for number in range(rounds + 1):
@@ -90,7 +89,7 @@ def _contenders(lab: Laboratory) -> list[_Contender]:
 
 
 def _expect_all_kept(contenders: Sequence[_Contender], runs: Mapping[str, Sequence[Run]]) -> None:
-    """Whoever answers a heartbeat has stored it."""
+    """Raise BenchmarkFailed when a receiver has stored fewer heartbeats than it has answered."""
     for receiver in {each.server for each in contenders if each.name != PLAIN}:
         answered = sum(
             done.requests * each.load.heartbeats
@@ -104,7 +103,7 @@ def _expect_all_kept(contenders: Sequence[_Contender], runs: Mapping[str, Sequen
 
 
 def _result(contender: _Contender, runs: Mapping[str, Sequence[Run]]) -> Throughput:
-    mine, plain = runs[contender.name][1:], runs[PLAIN][1:]  # the first was to warm up
+    mine, plain = runs[contender.name][1:], runs[PLAIN][1:]  # without the warm-up run
     beside = list(zip(mine, plain, strict=True))
     heartbeats = contender.load.heartbeats
 

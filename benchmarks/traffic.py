@@ -1,4 +1,4 @@
-"""What is sent: the heartbeats of a made-up fleet, and questions about it."""
+"""The requests of the benchmarks: heartbeats of a made-up fleet, and reads."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from attrs import frozen
 __all__ = ["BATCH", "RARE_TOOL", "Load", "Traffic", "stamped"]
 
 BATCH = 1_000
-"""Heartbeats in one post of the batch route."""
+"""Number of heartbeats in one `POST /heartbeats`."""
 
 RARE_TOOL = "mrp_production_schedule"
 _RARE_CARRIERS = 200
@@ -27,13 +27,13 @@ _STAMP = "@@@@@@"
 @frozen(kw_only=True)
 class Load:
     """
-    Requests that are sent again and again, in random order.
+    Requests that wrk repeats in random order.
 
     Attributes:
-        name: What they do.
-        path: A file with a line for each: method, path and body, apart by tabs.
-        connections: How many are under way at a time.
-        heartbeats: How many heartbeats one request holds.
+        name: Name of the load.
+        path: A file with one request a line: method, path and body, separated by tabs.
+        connections: Number of concurrent requests.
+        heartbeats: Number of heartbeats in one request.
     """
 
     name: str
@@ -45,35 +45,35 @@ class Load:
 @frozen
 class Traffic:
     """
-    What a fleet of so many servers sends, written to files in a folder.
+    The requests of a fleet of `size` servers, written to files in `folder`.
 
-    All its servers carry the same tools; 200 of them, spread evenly, one more.
+    All servers have the same tools, except that 200 servers, spread evenly, have one more.
     """
 
     size: int
     folder: Path
 
     def heartbeats(self) -> Load:
-        """One heartbeat a request, 64 at a time."""
+        """One heartbeat a request, over 64 connections."""
         lines = (f"POST\t/heartbeat\t{self._heartbeat(n)}" for n in range(self.size))
         return self._load("heartbeats", lines, connections=64)
 
     def batches(self) -> Load:
-        """A thousand heartbeats a request, 4 at a time."""
+        """A thousand heartbeats a request, over 4 connections."""
         lines = (f"POST\t/heartbeats\t{body}" for body in self.batch_bodies())
         return self._load("batches", lines, connections=4, heartbeats=BATCH)
 
     def records(self) -> Load:
-        """One server's record a request, one after the other."""
+        """One server's record a request, over 1 connection."""
         lines = (f"GET\t/servers/{_server_id(n)}\t" for n in range(self.size))
         return self._load("records", lines, connections=1)
 
     def page(self, name: str, path: str) -> Load:
-        """The same page again and again."""
+        """The same page in every request, over 1 connection."""
         return self._load(name, [f"GET\t{path}\t"], connections=1)
 
     def batch_bodies(self) -> Iterator[str]:
-        """Batches that together hold a heartbeat of every server."""
+        """The bodies of batches that together hold one heartbeat of every server."""
         for first in range(0, self.size, BATCH):
             beats = (self._heartbeat(n) for n in range(first, min(first + BATCH, self.size)))
             yield f"[{','.join(beats)}]"
@@ -93,7 +93,7 @@ class Traffic:
 
 
 def stamped(body: str) -> str:
-    """A body as it is sent."""
+    """The body with zeros in place of the mark that wrk.lua replaces by a running number."""
     return body.replace(_STAMP, "0" * len(_STAMP))
 
 
@@ -116,7 +116,7 @@ def _heartbeat(number: int, *, tools: Iterable[str]) -> str:
         "capabilities": sorted(tools),
         "odoo_stage": "production",
         "database_uuid": str(UUID(int=number)),
-        # Who has no turn for some minutes is not silent.
+        # An hour, so that a server without a heartbeat for some minutes stays up.
         "heartbeat_interval_seconds": 3600.0,
         "status": "healthy",
         "timestamp": f"2026-01-31T12:00:00.{_STAMP}Z",

@@ -1,14 +1,15 @@
--- Sends the requests of a file in random order, with a key if one is given. Each line of the
--- file is a method, a path and a body, apart by tabs. Every @@@@@@ becomes a running number: no two heartbeats are the same.
--- Ends with one line, RESULT and JSON.
+-- Sends the requests of a file in random order, with a token if one is given. Each line of the
+-- file is a method, a path and a body, separated by tabs. Each @@@@@@ is replaced by a running
+-- number, so that no two heartbeats are equal.
+-- Prints a last line of RESULT and JSON.
 
 local requests = {}
 local sent = 0
 local threads = {}
 
-rejected = 0 -- global: `done` runs elsewhere and asks the thread for it
+rejected = 0 -- global, because `done` runs in another Lua state and reads it by `thread:get`
 
--- The pieces of a text between the marks.
+-- The parts of a text between the marks @@@@@@.
 local function pieces(text)
   local found = {}
   local from = 1
@@ -22,7 +23,7 @@ local function pieces(text)
   return found
 end
 
--- A batch is answered with 200 also when a heartbeat in it is refused.
+-- The status of a batch is 200 even when a heartbeat in it was refused, so look at its body.
 local function look_for_rejected(_, _, body)
   if not body:find('"rejected":0', 1, true) then
     rejected = rejected + 1

@@ -1,4 +1,4 @@
-"""The load generator, wrk."""
+"""Running the load generator wrk."""
 
 import json
 import shutil
@@ -18,7 +18,15 @@ _FEWEST_REQUESTS = 10
 
 @frozen(kw_only=True)
 class Run:
-    """What came of sending requests for a while: how many were answered, and how fast."""
+    """
+    The result of one run of wrk.
+
+    Attributes:
+        requests: Number of answered requests.
+        seconds: Duration of the run.
+        p50_ms: Median latency.
+        p99_ms: 99th percentile of the latency.
+    """
 
     requests: int
     seconds: float
@@ -31,7 +39,7 @@ class Run:
 
 
 def require() -> None:
-    """Raises BenchmarkFailed, with how to get it, where wrk is not installed."""
+    """Raise BenchmarkFailed, with how to install wrk, where it is missing."""
     if shutil.which("wrk") is None:
         raise BenchmarkFailed(
             "The load comes from wrk, which is not installed: `apt-get install wrk` on Debian, "
@@ -40,13 +48,17 @@ def require() -> None:
 
 
 def version() -> str:
-    """Which wrk this is."""
+    """The version of wrk."""
     said = subprocess.run(["wrk", "--version"], capture_output=True, text=True, check=False)
     return said.stdout.removeprefix("wrk ").partition(" ")[0]
 
 
 def run(load: Load, server: Server, *, seconds: int) -> Run:
-    """Send requests. Raises BenchmarkFailed when one fails, or too few were answered."""
+    """
+    Load a server for some seconds.
+
+    Raises BenchmarkFailed when a request fails, or when fewer than 10 were answered.
+    """
     output = subprocess.run(
         [
             *(*pinned(load=True), "wrk", "--threads=1", f"--connections={load.connections}"),
