@@ -1,4 +1,4 @@
-"""docs/operations.md names what there is."""
+"""docs/operations.md names only commands, settings, metrics and messages that exist."""
 
 import ast
 import re
@@ -20,8 +20,8 @@ SHIPPED = (DEPLOY / UNIT).read_text()
 
 @cache
 def said() -> list[str]:
-    """Every text in the programs: of their own, and what the shipped files say."""
-    sources = [*ROOT.glob("receiver/*.py"), *ROOT.glob("contract/*.py")]
+    """Every string constant of the programs, and the texts of the shipped files."""
+    sources = [*ROOT.glob("receiver/**/*.py"), *ROOT.glob("contract/*.py")]
     texts = [
         node.value
         for file in sources
@@ -32,7 +32,7 @@ def said() -> list[str]:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The rows of the table below a heading, without its first two lines."""
+    """The rows of the table below a heading, without the header."""
     lines = [line for line in section(heading).splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
 
@@ -55,7 +55,7 @@ ALEMBIC_SAYS = {"Can't locate revision"}
         - ALEMBIC_SAYS
     ),
 )
-def test_symptom_is_one_that_is_said(quoted: str) -> None:
+def test_every_symptom_is_a_text_of_the_programs(quoted: str) -> None:
     setting, _, sentence = quoted.partition(": ")
     parts = [setting, sentence] if setting.startswith("FLEET_") else [quoted]
 
@@ -66,20 +66,20 @@ def test_symptom_is_one_that_is_said(quoted: str) -> None:
 @pytest.mark.parametrize(
     "metric", sorted({*re.findall(r"\bfleet_\w+(?=[\[{ `])", section("What to watch"))})
 )
-def test_metric_is_one_that_is_told(metric: str) -> None:
+def test_every_metric_exists(metric: str) -> None:
     told = {*said()}
     family = re.sub("_(total|bucket|sum|count)$", "", metric)
 
     assert family in told
 
 
-def test_settings_are_those_in_the_readme() -> None:
+def test_every_setting_is_in_the_readme() -> None:
     table = {*re.findall(r"^\| `(FLEET_\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
 
     assert set() == {*re.findall(r"FLEET_[A-Z_]+", TEXT)} - table
 
 
-def test_links_lead_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     for target in re.findall(r"\]\((?!http)(.+?)\)", TEXT):
         path, _, heading = target.partition("#")
         assert (PAGE.parent / path).exists(), target
@@ -87,7 +87,7 @@ def test_links_lead_somewhere() -> None:
         assert not heading or heading in {t.lower().replace(" ", "-") for t in titles}, target
 
 
-def test_commands_for_keys_work(installed: Machine) -> None:
+def test_commands_about_keys_work(installed: Machine) -> None:
     _, agent, *_ = installed.do(commands("Make the first key")).split()
     listed = installed.do("fleet keys list").splitlines()[1:]
     ids = {line.split()[1]: line.split()[0] for line in listed}
@@ -103,8 +103,8 @@ def test_commands_for_keys_work(installed: Machine) -> None:
     assert "revoked" in installed.do("fleet keys list | grep acme")
 
 
-def test_service_starts_as_the_page_says(installed: Machine) -> None:
-    """But for what only systemd itself does."""
+def test_service_starts_by_the_commands_of_the_page(installed: Machine) -> None:
+    """Everything but what needs systemd itself."""
     lines = commands("Start").splitlines(keepends=True)
     assert ["daemon-reload", "enable"] == [line.split()[1] for line in lines[:2]]
 
@@ -112,7 +112,7 @@ def test_service_starts_as_the_page_says(installed: Machine) -> None:
 
 
 @pytest.mark.parametrize("block", blocks(TEXT, "ini"))
-def test_change_of_the_unit_is_understood(installed: Machine, block: str) -> None:
+def test_drop_in_of_the_unit_is_valid(installed: Machine, block: str) -> None:
     changes = Path(f"{installed.unit}.d")
     changes.mkdir()
     (changes / "override.conf").write_text(installed.here(block))
@@ -121,6 +121,6 @@ def test_change_of_the_unit_is_understood(installed: Machine, block: str) -> Non
     )
 
     assert (0, "") == (found.returncode, found.stderr)
-    # A command of its own has all options of the shipped one.
+    # A drop-in that replaces the command must keep all options of the shipped one.
     shipped, own = ("".join(values(settings(unit), "ExecStart")) for unit in (SHIPPED, block))
     assert not own or {*shlex.split(shipped)} - {*shlex.split(own)} <= {"127.0.0.1"}
