@@ -1,6 +1,6 @@
 """
-Receivers to attack: one without keys, as it is started at first, and one that asks for them,
-whose connections are careful.
+The receivers to attack: one without keys and with default connections, and one with keys and
+with `receiver.connections:Careful`, which bounds slow and oversized requests.
 """
 
 import sys
@@ -29,7 +29,7 @@ def postgres() -> Iterator[Postgres]:
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
-    """A receiver that listens, of either sort; what tests do to it stays for the next."""
+    """Each of the two receivers; all tests share it, with everything that they store in it."""
     folder = tmp_path_factory.mktemp("receiver")
     with ExitStack() as stack:
         if request.param == "keyless on SQLite":
@@ -55,13 +55,13 @@ def running(
 
 @pytest.fixture
 def target(running: Target) -> Iterator[Target]:
-    """The receiver, which outlives what a test does to it."""
+    """The receiver; asserts after the test that it is healthy and accepts a heartbeat."""
     with running.kept_alive():
         yield running
 
 
 def make_key(environ: dict[str, str]) -> str:
-    """A key that may do everything."""
+    """Create an admin key; returns the token."""
     said: list[str] = []
     arguments = ["keys", "create", "--name", "attacker", "--scope", "admin"]
     assert 0 == main(arguments, environ=environ, say=said.append)

@@ -1,4 +1,4 @@
-"""What every answer to an attack keeps to, whatever was sent."""
+"""The invariants of every answer to an attack, and the client that checks them."""
 
 import json
 import os
@@ -18,7 +18,7 @@ __all__ = ["Answer", "Target", "searched", "split_answers"]
 Test = TypeVar("Test", bound=Callable[..., None])
 
 MORE = int(os.environ.get("FLEET_ATTACK_EXAMPLES", "1"))
-"""How many times as many examples are tried; as many as one of them the same every time."""
+"""A factor for the number of examples. With 1, the examples are the same in every run."""
 
 PATIENCE_SECONDS = 10.0
 QUIET_SECONDS = 2.0
@@ -35,10 +35,10 @@ _HTTP_REFUSED = b"Invalid HTTP request received."
 @frozen(kw_only=True)
 class Answer:
     """
-    An answer as it came over the wire.
+    An HTTP answer.
 
     Attributes:
-        headers: The last of each name, which is in small letters.
+        headers: The last value of each header, by lower-case name.
     """
 
     status: int
@@ -56,11 +56,11 @@ class Answer:
 @frozen(kw_only=True)
 class Target:
     """
-    A receiver that is attacked.
+    A receiver under attack, and a client that checks each of its answers.
 
     Attributes:
-        key: What it asks for; None when it has no keys.
-        hidden: What no answer may hold.
+        key: Token of an admin key; None for a receiver without keys.
+        hidden: Texts that no answer may contain.
     """
 
     host: str
@@ -68,7 +68,7 @@ class Target:
     key: str | None = field(repr=False)
     hidden: tuple[bytes, ...] = field(repr=False)
     _kept: list[bytes] = field(factory=list, init=False, repr=False, eq=False)
-    """All that is kept, as long as nothing was sent since that could have changed it."""
+    """A cache of `records()`; empty after a request that may have changed them."""
 
     @property
     def url(self) -> str:
@@ -76,7 +76,7 @@ class Target:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What lets somebody in."""
+        """The headers that authorize a request."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def ask(
@@ -87,9 +87,9 @@ class Target:
         headers: Mapping[str, str | bytes] | None = None,
     ) -> Answer:
         """
-        Send a request, every byte of its target as it is, and judge the answer.
+        Send a request with an unescaped target, and check the answer.
 
-        The law is broken where it changed what it was refused to change.
+        Asserts that a refused request has changed no record.
         """
         if method == "GET":
             return self._answer(method, target, body, headers)
@@ -119,7 +119,7 @@ class Target:
         return self.ask("POST", path, json.dumps(message).encode())
 
     def send(self, raw: bytes, *, is_page: bool = False) -> list[Answer]:
-        """Send bytes, and judge all that is answered until it hangs up."""
+        """Send raw bytes, and check all answers until the receiver closes the connection."""
         self._kept.clear()
         answers = split_answers(self.exchange(raw))
         for answer in answers:
@@ -127,7 +127,7 @@ class Target:
         return answers
 
     def exchange(self, raw: bytes) -> bytes:
-        """What comes back for bytes, until it hangs up or says no more."""
+        """Send raw bytes; returns what comes back until the connection closes or is quiet."""
         with socket.create_connection((self.host, self.port), PATIENCE_SECONDS) as connection:
             answer = b""
             with suppress(OSError):  # it has hung up on us, perhaps with an answer
@@ -143,7 +143,7 @@ class Target:
         return answer
 
     def judge(self, answer: Answer, *, is_page: bool = False) -> None:
-        """An answer may refuse, but neither fail nor tell of what is behind it."""
+        """Assert that an answer is no 500, leaks no internals, and has the right headers."""
         assert answer.status < 500, answer
         everything = answer.body + repr(answer.headers).encode()
         assert _LEAKS.search(everything) is None, answer
@@ -160,25 +160,25 @@ class Target:
         assert all(isinstance(problem[name], str) for name in ("title", "detail", "code"))
 
     def records(self) -> list[bytes]:
-        """All that is kept: the servers that are listed and that are not, and the last event."""
+        """The stored state: listed and unlisted servers, and the last event."""
         paths = ("/servers?limit=1000", "/servers?limit=1000&state=superseded", "/events?limit=1")
         parts = [self.ask("GET", path).body for path in paths]
         assert all(part.endswith(b'"next_cursor":null}') for part in parts[:2])
         return parts
 
     def servers(self) -> dict[str, Any]:
-        """The records of all servers that are listed, by their names."""
+        """The records of all listed servers, by `server_id`."""
         listed = self.ask("GET", "/servers?limit=1000").json()["servers"]
         return {each["server_id"]: each for each in listed}
 
     def count_of(self, server_id: str) -> int:
-        """How many heartbeats of a server it has taken in."""
+        """The `heartbeat_count` of a server; 0 for an unknown one."""
         answer = self.ask("GET", f"/servers/{server_id}")
         return int(answer.json()["heartbeat_count"]) if answer.status == 200 else 0
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Whatever happens in it, the receiver is healthy after it and takes a heartbeat."""
+        """Assert after the block that the receiver is healthy and accepts a heartbeat."""
         yield
         assert "healthy" == self.ask("GET", "/health").json()["status"]
         self._kept.clear()
@@ -188,7 +188,7 @@ class Target:
 
 
 def searched(examples: int) -> Callable[[Test], Test]:
-    """A test with so many examples, the same every time unless more are asked for."""
+    """A decorator: so many Hypothesis examples, times MORE, and derandomized when MORE is 1."""
     return settings(
         max_examples=examples * MORE,
         derandomize=True,
@@ -199,7 +199,7 @@ def searched(examples: int) -> Callable[[Test], Test]:
 
 
 def split_answers(raw: bytes) -> list[Answer]:
-    """The answers in what came over a connection."""
+    """Split the bytes of a connection into HTTP answers."""
     answers = []
     while raw:
         head, end, rest = raw.partition(b"\r\n\r\n")

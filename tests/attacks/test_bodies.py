@@ -1,4 +1,4 @@
-"""Whatever is posted is taken in or refused, and a refusal changes nothing."""
+"""Every body is accepted or refused with a problem document, and a refusal changes nothing."""
 
 import gzip
 import json
@@ -49,12 +49,12 @@ right = st.sampled_from(
 
 
 def as_posted(path: str, message: bytes) -> bytes:
-    """A message as it stands in what a path takes."""
+    """The body for a path: the message, or a batch that holds it."""
     return b"[%b]" % message if path == "/heartbeats" else message
 
 
 def outcome_of(target: Target, path: str, message: bytes) -> tuple[int, str | None]:
-    """The status, and the code of what is refused, also of a message in a batch."""
+    """Post a message; returns its status, in a batch that of its result, and its error code."""
     answer = target.ask("POST", path, as_posted(path, message))
     said = answer.json()
     if path == "/heartbeats" and answer.status == 200:
@@ -66,7 +66,9 @@ def outcome_of(target: Target, path: str, message: bytes) -> tuple[int, str | No
 @EVERY_CALL
 @given(body=st.binary(max_size=300), media_type=media_types)
 @searched(15)
-def test_bytes(target: Target, method: str, path: str, body: bytes, media_type: bytes) -> None:
+def test_random_bytes_are_refused(
+    target: Target, method: str, path: str, body: bytes, media_type: bytes
+) -> None:
     answer = target.ask(method, path, body, {"Content-Type": media_type})
 
     assert answer.status >= 400
@@ -88,7 +90,9 @@ forms = st.lists(
 @pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])
 @given(body=forms | st.binary(max_size=200), media_type=media_types)
 @searched(30)
-def test_forms(target: Target, path: str, body: bytes, media_type: bytes) -> None:
+def test_random_form_redirects_to_no_other_site(
+    target: Target, path: str, body: bytes, media_type: bytes
+) -> None:
     form = media_type if body.startswith(b"\xff") else b"application/x-www-form-urlencoded"
 
     answer = target.ask(
@@ -101,14 +105,18 @@ def test_forms(target: Target, path: str, body: bytes, media_type: bytes) -> Non
 @EVERY_CALL
 @given(value=strategies.wire_values())
 @searched(15)
-def test_json_of_another_shape(target: Target, method: str, path: str, value: object) -> None:
+def test_random_json_is_accepted_or_refused(
+    target: Target, method: str, path: str, value: object
+) -> None:
     target.ask(method, path, json.dumps(value).encode())
 
 
 @EVERY_CALL
 @given(data=st.data())
 @searched(30)
-def test_a_changed_byte(target: Target, method: str, path: str, data: st.DataObject) -> None:
+def test_message_with_a_changed_byte_is_accepted_or_refused(
+    target: Target, method: str, path: str, data: st.DataObject
+) -> None:
     body = bytearray(data.draw(right))
     at = data.draw(st.integers(0, len(body) - 1))
     body[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
@@ -119,7 +127,9 @@ def test_a_changed_byte(target: Target, method: str, path: str, data: st.DataObj
 @EVERY_POST
 @given(data=st.data())
 @searched(30)
-def test_what_looks_like_a_message(target: Target, path: str, data: st.DataObject) -> None:
+def test_almost_valid_message_is_accepted_or_refused(
+    target: Target, path: str, data: st.DataObject
+) -> None:
     kind = Registration if path == "/register" else Heartbeat
 
     target.ask("POST", path, as_posted(path, data.draw(strategies.bodies(kind))))
@@ -134,7 +144,7 @@ def beat_at(time: str) -> bytes:
 
 
 def raw_beat(more: bytes) -> bytes:
-    """A heartbeat with something in it that Python would not write."""
+    """A heartbeat with a raw member that `json.dumps` cannot write."""
     return b'{"server_id": "odd", %b}' % more
 
 
@@ -212,24 +222,24 @@ ODD: dict[str, tuple[bytes, tuple[int, str | None]]] = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_messages(target: Target, odd: str) -> None:
+def test_odd_message_has_the_expected_outcome(target: Target, odd: str) -> None:
     message, wanted = ODD[odd]
 
     for path in POSTS:
         status, code = outcome_of(target, path, message)
 
         if path == "/heartbeats" and wanted == NO_JSON:
-            # The batch is no JSON, or only one of its items is not.
+            # Either the whole batch is invalid JSON, or one of its items is an invalid message.
             assert (status, code) in (NO_JSON, NO_MESSAGE)
         else:
             assert wanted == (200 if status == 201 else status, code)
     if wanted == TAKEN:
-        # It is large, and looked at again and again.
+        # Delete the large record, which every later check would read again.
         target.ask("DELETE", "/servers/odd")
 
 
 @EVERY_POST
-def test_deep_nest(target: Target, path: str) -> None:
+def test_deeply_nested_body_is_refused(target: Target, path: str) -> None:
     size = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_MESSAGE_BYTES
     for opening in (b"[", b'{"a":', b'[{"a":'):
         body = opening * (size // len(opening))
@@ -254,7 +264,7 @@ NAMES = {
 
 @EVERY_POST
 @pytest.mark.parametrize("name", NAMES)
-def test_names(target: Target, path: str, name: str) -> None:
+def test_name_is_accepted_or_refused_by_every_call(target: Target, path: str, name: str) -> None:
     server_id, is_one = NAMES[name]
 
     status, _ = outcome_of(target, path, json.dumps({"server_id": server_id}).encode())
@@ -284,9 +294,7 @@ TWICE = {
 
 @EVERY_POST
 @pytest.mark.parametrize("twice", TWICE)
-def test_of_a_field_that_is_there_twice_the_last_counts(
-    target: Target, path: str, twice: str
-) -> None:
+def test_the_last_of_two_equal_fields_counts(target: Target, path: str, twice: str) -> None:
     answer = target.ask("POST", path, as_posted(path, TWICE[twice]))
 
     said = answer.json()
@@ -310,7 +318,9 @@ def test_of_a_field_that_is_there_twice_the_last_counts(
         rb'{"server_id": "last", "Server_Id": "first", "server_id": {}}',
     ],
 )
-def test_what_is_wrong_at_last_is_refused(target: Target, path: str, message: bytes) -> None:
+def test_field_whose_last_value_is_invalid_is_refused(
+    target: Target, path: str, message: bytes
+) -> None:
     before = target.records()
 
     assert NO_MESSAGE == outcome_of(target, path, message)
@@ -319,7 +329,7 @@ def test_what_is_wrong_at_last_is_refused(target: Target, path: str, message: by
 
 @EVERY_POST
 @pytest.mark.parametrize(("first", "last"), [("mine_1", "another"), ("another", "mine_1")])
-def test_who_may_write_goes_by_the_name_that_counts(
+def test_permission_is_checked_for_the_last_server_id(
     target: Target, path: str, first: str, last: str
 ) -> None:
     if target.key is None:
@@ -343,7 +353,7 @@ def test_who_may_write_goes_by_the_name_that_counts(
 
 
 @EVERY_POST
-def test_size(target: Target, path: str) -> None:
+def test_body_over_the_limit_is_refused(target: Target, path: str) -> None:
     most = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_MESSAGE_BYTES
     body = as_posted(path, beat())
 
@@ -355,7 +365,9 @@ def test_size(target: Target, path: str) -> None:
 
 @pytest.mark.parametrize(("count", "status"), [(0, 200), (1000, 200), (1001, 422), (500_000, 422)])
 @pytest.mark.parametrize("item", [b"1", b'{"server_id":"odd"}'])
-def test_count(target: Target, count: int, status: int, item: bytes) -> None:
+def test_batch_over_a_thousand_items_is_refused(
+    target: Target, count: int, status: int, item: bytes
+) -> None:
     count = min(count, MAX_BATCH_BYTES // (len(item) + 1) - 1)
 
     answer = target.ask("POST", "/heartbeats", b"[%b]" % b",".join([item] * count))
@@ -367,7 +379,7 @@ def test_count(target: Target, count: int, status: int, item: bytes) -> None:
 
 @EVERY_POST
 @pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip", "deflate", "x", "", "IDENTITY"])
-def test_coding(target: Target, path: str, coding: str) -> None:
+def test_content_encoding_is_refused(target: Target, path: str, coding: str) -> None:
     body = as_posted(path, beat())
 
     answer = target.ask("POST", path, body, {"Content-Encoding": coding})

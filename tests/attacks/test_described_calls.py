@@ -1,4 +1,4 @@
-"""Every call that the receiver describes, asked in every way that the description allows."""
+"""Schemathesis calls every operation of the OpenAPI document, with generated arguments."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 
-# A stream of events never ends, so it is tried elsewhere.
+# The event stream is left out, because it never ends; test_queries.py has tests of it.
 schema = schemathesis.openapi.from_dict(document(routes())).exclude(path="/events/stream")
 
 

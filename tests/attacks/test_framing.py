@@ -1,4 +1,4 @@
-"""Requests that another parser could cut otherwise: each is one request, or is refused."""
+"""Request smuggling: a request that parsers could frame differently is one request or refused."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def request(
     end: bytes = b"\r\n",
     is_last: bool = True,
 ) -> bytes:
-    """A request with such headers, each of them as it is; the connection ends with the last."""
+    """The bytes of a request with these raw headers, which lets the connection close after it."""
     said = b"".join(b"%b: %b\r\n" % (_latin(n), _latin(v)) for n, v in target.headers.items())
     if is_last:
         said += b"Connection: close\r\n"
@@ -94,19 +94,19 @@ REFUSED: dict[str, tuple[tuple[bytes, ...], bytes]] = {
 
 
 def followed(target: Target, body: bytes, *headers: bytes, end: bytes = b"\r\n") -> bytes:
-    """A request, and behind it another, for whoever thinks that the first has ended."""
+    """A request followed by a hidden one, which a wrongly framing parser would process."""
     outer = request(target, body, *headers, end=end, is_last=False)
     return outer + request(target, INNER, b"Content-Length: %d" % len(INNER))
 
 
 @pytest.mark.parametrize("refused", REFUSED)
-def test_what_could_be_cut_in_two_ways_is_refused(target: Target, refused: str) -> None:
+def test_ambiguously_framed_request_is_refused(target: Target, refused: str) -> None:
     headers, body = REFUSED[refused]
     before = target.records()
 
     answers = target.send(followed(target, body, *headers))
 
-    # What is found in its body may end the connection without a word.
+    # The receiver may close the connection without an answer for the bytes of the body.
     assert [400] == [answer.status for answer in answers] or not answers
     assert before == target.records()
 
@@ -129,7 +129,7 @@ WHOLE: dict[str, tuple[tuple[bytes, ...], bytes]] = {
 
 
 @pytest.mark.parametrize("whole", WHOLE)
-def test_what_follows_is_a_request_of_its_own(target: Target, whole: str) -> None:
+def test_request_after_a_well_framed_one_is_answered(target: Target, whole: str) -> None:
     headers, body = WHOLE[whole]
     outer, inner = target.count_of("outer"), target.count_of(HIDDEN)
 
@@ -149,7 +149,9 @@ PATHS = [
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("line", PATHS)
-def test_request_in_a_body_is_no_request(target: Target, line: str, *, is_chunked: bool) -> None:
+def test_request_within_a_body_is_not_answered(
+    target: Target, line: str, *, is_chunked: bool
+) -> None:
     hidden = request(target, INNER, b"Content-Length: %d" % len(INNER))
     inner = target.count_of(HIDDEN)
     length = CHUNKED if is_chunked else b"Content-Length: %d" % len(hidden)
@@ -163,7 +165,7 @@ def test_request_in_a_body_is_no_request(target: Target, line: str, *, is_chunke
 
 
 @pytest.mark.parametrize("line", ["POST /heartbeat", "POST /heartbeats", "GET /servers"])
-def test_request_in_the_body_of_a_wrong_key_is_no_request(target: Target, line: str) -> None:
+def test_request_within_an_unauthorized_body_is_not_answered(target: Target, line: str) -> None:
     hidden = request(target, INNER, b"Content-Length: %d" % len(INNER))
     inner = target.count_of(HIDDEN)
     head = (
@@ -178,7 +180,7 @@ def test_request_in_the_body_of_a_wrong_key_is_no_request(target: Target, line: 
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_request_at_the_end_of_too_large_a_body_is_no_request(
+def test_request_at_the_end_of_a_too_large_body_is_not_answered(
     target: Target, *, is_chunked: bool
 ) -> None:
     hidden = request(target, INNER, b"Content-Length: %d" % len(INNER))
@@ -188,7 +190,7 @@ def test_request_at_the_end_of_too_large_a_body_is_no_request(
 
     answers = target.send(request(target, chunked(body) if is_chunked else body, length))
 
-    # It hangs up, perhaps before we have read why.
+    # The receiver closes the connection, perhaps before the client has read the answer.
     assert [413] == [answer.status for answer in answers] or not answers
     assert inner == target.count_of(HIDDEN)
 
@@ -202,12 +204,14 @@ def test_request_at_the_end_of_too_large_a_body_is_no_request(
         pytest.param((LENGTH,), id="the right one"),
     ],
 )
-def test_body_that_is_longer_than_it_says(target: Target, headers: tuple[bytes, ...]) -> None:
+def test_bytes_beyond_the_declared_length_are_not_part_of_the_body(
+    target: Target, headers: tuple[bytes, ...]
+) -> None:
     inner = target.count_of(HIDDEN)
 
     answers = target.send(followed(target, OUTER + b"{}\r\n\r\n", *headers))
 
-    # What is no request may end the connection before the first is answered.
+    # The invalid bytes may close the connection before the first request is answered.
     assert {200, 400} >= {answer.status for answer in answers}
     assert inner == target.count_of(HIDDEN)
 
@@ -247,7 +251,7 @@ LINES: dict[str, tuple[bytes, set[int]]] = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_request_line_that_is_not_for_us(target: Target, line: str) -> None:
+def test_invalid_request_line_is_refused(target: Target, line: str) -> None:
     first, statuses = LINES[line]
     before = target.records()
 
@@ -263,7 +267,7 @@ def test_request_line_that_is_not_for_us(target: Target, line: str) -> None:
     [
         b"POST /heartbeat HTTP/1.1",
         b"POST /heartbeat HTTP/1.0",
-        # What it calls itself does not matter: it is cut in the same way.
+        # Other protocol names and versions are framed in the same way.
         b"POST /heartbeat",
         b"POST /heartbeat HTTP/2.0",
         b"POST /heartbeat RTSP/1.0",
@@ -274,7 +278,7 @@ def test_request_line_that_is_not_for_us(target: Target, line: str) -> None:
         b"\r\n\r\nPOST /heartbeat HTTP/1.1",
     ],
 )
-def test_request_line_that_is_for_us(target: Target, line: bytes) -> None:
+def test_valid_request_line_is_answered(target: Target, line: bytes) -> None:
     before = target.count_of("outer")
 
     answers = target.send(request(target, OUTER, LENGTH, line=line))
@@ -295,12 +299,12 @@ def test_request_line_that_is_for_us(target: Target, line: bytes) -> None:
         b"()" * 1000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_request(target: Target, raw: bytes) -> None:
+def test_bytes_that_are_no_request_are_refused(target: Target, raw: bytes) -> None:
     assert [400] == [answer.status for answer in target.send(raw)]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\n\r\n", b"\r\r\n"])
-def test_lines_that_end_otherwise(target: Target, end: bytes) -> None:
+def test_other_line_endings_are_refused(target: Target, end: bytes) -> None:
     before = target.records()
 
     answers = target.send(followed(target, OUTER, LENGTH, b"X-Odd: a", end=end))
@@ -310,7 +314,7 @@ def test_lines_that_end_otherwise(target: Target, end: bytes) -> None:
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
-def test_no_other_protocol(target: Target, protocol: bytes) -> None:
+def test_upgrade_to_another_protocol_is_ignored(target: Target, protocol: bytes) -> None:
     outer, inner = target.count_of("outer"), target.count_of(HIDDEN)
     upgrade = (
         b"Connection: Upgrade, HTTP2-Settings",
@@ -342,14 +346,15 @@ def test_expectation_is_answered_once(target: Target) -> None:
         pytest.param(b"Cookie: " + b"a=b; " * 20_000, id="20,000 cookies"),
     ],
 )
-def test_large_head(target: Target, head: bytes) -> None:
+def test_large_head_is_refused(target: Target, head: bytes) -> None:
     answers = target.send(request(target, b"", head, line=b"GET /health HTTP/1.1"))
 
-    # Only connections that are careful bound it. They hang up, perhaps before we have read why.
+    # Only `Careful` bounds the head. It closes the connection, perhaps before the client has
+    # read the answer.
     assert {200 if target.key is None else 431} >= {answer.status for answer in answers}
 
 
-def test_long_target(target: Target) -> None:
+def test_long_request_target_is_refused(target: Target) -> None:
     answers = target.send(request(target, b"", line=b"GET /%b HTTP/1.1" % (b"a" * 2**20)))
 
     assert {400 if target.key is None else 431} >= {answer.status for answer in answers}
@@ -361,7 +366,7 @@ def get(target: Target, *headers: bytes, version: bytes = b"1.1") -> Any:
     return answer.status, answer.json().get("code")
 
 
-def test_two_keys_are_none(target: Target) -> None:
+def test_repeated_or_malformed_authorization_is_refused(target: Target) -> None:
     if target.key is None:
         pytest.skip("it asks for none")
     right = b"Authorization: Bearer " + target.key.encode()
@@ -399,7 +404,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("said", ELSEWHERE)
-def test_who_comes_from_elsewhere_without_a_key(target: Target, said: bytes) -> None:
+def test_foreign_or_forwarded_request_without_a_key_is_refused(target: Target, said: bytes) -> None:
     wanted = (401, "key_missing") if target.key else (403, "no_keys_yet")
 
     assert wanted == get(target, said)

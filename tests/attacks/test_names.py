@@ -1,4 +1,4 @@
-"""Whatever a server is called, it is reached by its own name, and its name reaches nothing else."""
+"""Path traversal and odd names: only its exact `server_id` reaches a server."""
 
 from urllib.parse import unquote
 
@@ -25,20 +25,20 @@ NAMES = [
     ),
     *("stream", "servers", "a/", "/a", "a//b", "a", "A", "a;b=c", "a?b=c", "a#b", "a&b", "a\\b"),
     *("?", "#", "\\", "'", '"', "<script>", "{{7*7}}", "{server_id}", "*", "\u202ea", "\ufffd"),
-    # Spelled in two ways each: they look alike, and are not the same.
+    # Different Unicode spellings of texts that look alike.
     *("caf\u00e9", "cafe\u0301", "\uff0e\uff0e", "\u212a", "K", "\u00df", "ss", "\u2024\u2024"),
     *("fi", "\ufb01", "stra\u00dfe", "STRASSE", "\u0130", "i\u0307", "\U0001f40d" * 255, "\u2215"),
 ]
 
 
 def quoted(name: str) -> str:
-    """Each byte of it, none as it is."""
+    """The name with every byte percent-encoded."""
     return "".join(f"%{byte:02x}" for byte in name.encode())
 
 
 @pytest.fixture(scope="module")
 def named(running: Target) -> Target:
-    """A receiver that knows a server of each name, its hostname being its number."""
+    """The receiver with a server of each name, whose hostname is the index of the name."""
     for number, name in enumerate(NAMES):
         beat = messages.slim(server_id=name, hostname=str(number))
         assert 200 == running.post("/heartbeat", beat).status
@@ -49,11 +49,11 @@ def listed(target: Target) -> set[str]:
     return {*target.servers()}
 
 
-def test_all_are_kept_apart(named: Target, target: Target) -> None:
+def test_similar_names_are_different_servers(named: Target, target: Target) -> None:
     assert {*NAMES} <= listed(target)
 
 
-def test_server_has_its_own_name_only(named: Target, target: Target) -> None:
+def test_server_is_found_only_by_its_exact_name(named: Target, target: Target) -> None:
     for number, name in enumerate(NAMES):
         got = target.ask("GET", f"/servers/{quoted(name)}")
         events = target.ask("GET", f"/servers/{quoted(name)}/events")
@@ -65,7 +65,7 @@ def test_server_has_its_own_name_only(named: Target, target: Target) -> None:
         assert 200 == page.status
 
 
-def test_only_the_one_that_is_meant_is_deleted(named: Target, target: Target) -> None:
+def test_delete_removes_only_the_named_server(named: Target, target: Target) -> None:
     for number, name in enumerate(NAMES):
         before = listed(target)
 
@@ -92,13 +92,15 @@ pieces = st.sampled_from(
 @pytest.mark.parametrize("prefix", PREFIXES)
 @given(path=st.lists(pieces, max_size=8).map("".join))
 @searched(12)
-def test_any_path(target: Target, prefix: str, method: str, path: str) -> None:
+def test_random_path_is_answered_or_refused(
+    target: Target, prefix: str, method: str, path: str
+) -> None:
     before = listed(target)
 
     answer = target.ask(method, f"{prefix}{path}", None if method == "GET" else b"{}")
 
     if method != "GET" and answer.status < 400:
-        # Some servers are called so.
+        # The path names a server of an earlier test.
         name = answer.json()["server_id"]
         assert ("DELETE", before - {name}) == (method, listed(target))
         assert name in (unquote(path), unquote(path).removeprefix("servers/"))
@@ -107,7 +109,7 @@ def test_any_path(target: Target, prefix: str, method: str, path: str) -> None:
 
 @given(name=strategies.server_ids())
 @searched(40)
-def test_any_name(target: Target, name: str) -> None:
+def test_server_of_any_valid_name_is_reachable(target: Target, name: str) -> None:
     made = target.post("/heartbeat", messages.slim(server_id=name, hostname="any"))
     got = target.ask("GET", f"/servers/{quoted(name)}")
     page = target.ask("GET", f"/server/{quoted(name)}")
@@ -119,13 +121,13 @@ def test_any_name(target: Target, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/servers/", "/server/", "/keys/"])
-def test_a_very_long_name(target: Target, path: str) -> None:
+def test_very_long_name_is_not_found(target: Target, path: str) -> None:
     for name in ("a" * 60_000, "%00" * 20_000, "../" * 20_000, "%2e%2e%2f" * 6000, "/" * 60_000):
         for method in ("GET", "DELETE"):
             assert target.ask(method, path + name).status in (403, 404, 405)
 
 
-def test_bytes_that_are_no_text_are_no_name(target: Target) -> None:
+def test_name_of_invalid_utf_8_is_not_found(target: Target) -> None:
     name = "\ufffd"
     target.post("/heartbeat", messages.slim(server_id=name))
 
@@ -146,7 +148,7 @@ SOURCES = [
 
 
 @pytest.mark.parametrize("mount", ["/static/", "/static%2f", "//static/", "/static/./"])
-def test_files_are_those_of_the_pages_only(target: Target, mount: str) -> None:
+def test_only_static_files_of_the_pages_are_served(target: Target, mount: str) -> None:
     for path in SOURCES:
         answer = target.ask("GET", mount + path)
 

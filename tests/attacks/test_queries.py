@@ -1,4 +1,4 @@
-"""Whatever is asked for in a query is answered or refused."""
+"""Every query string is answered or refused with a problem document."""
 
 import base64
 import json
@@ -33,28 +33,30 @@ parts = st.builds("{}={}".format, names, values) | names | values
 queries = st.lists(parts, max_size=5).flatmap(
     lambda said: st.sampled_from("&;").map(lambda between: between.join(said))
 )
-# What has an end in HTTP ends the target; the rest is for the receiver to judge.
+# Without the bytes that end the request target in HTTP.
 bytes_in_query = st.binary(max_size=60).map(lambda soup: soup.translate(None, b"\r\n\0 #\t\f\v"))
 
 
 @EVERYWHERE
 @given(query=queries.map(str.encode) | bytes_in_query)
 @searched(15)
-def test_query(target: Target, path: str, query: bytes) -> None:
+def test_random_query_is_answered_or_refused(target: Target, path: str, query: bytes) -> None:
     target.ask("GET", path.encode() + b"?" + query)
 
 
 @EVERY_LIST
 @given(data=st.data())
 @searched(15)
-def test_any_text_as_a_parameter(target: Target, path: str, data: st.DataObject) -> None:
+def test_random_parameter_is_answered_or_refused(
+    target: Target, path: str, data: st.DataObject
+) -> None:
     name, text = data.draw(names), data.draw(st.text(st.characters(exclude_categories=["Cs"])))
 
     target.ask("GET", f"{path}?{name}={quote(text, safe='')}")
 
 
 def cursors(target: Target) -> list[str]:
-    """Cursors that a receiver has written, of each sort."""
+    """Valid cursors of the receiver, one for each list and order."""
     target.ask(
         *("POST", "/heartbeats"),
         json.dumps([messages.slim(server_id=each) for each in ("one", "two")]).encode(),
@@ -67,7 +69,9 @@ def cursors(target: Target) -> list[str]:
 @pytest.mark.parametrize("path", ["/servers", "/events", "/", "/timeline", "/servers/one/events"])
 @given(data=st.data())
 @searched(30)
-def test_changed_cursor(target: Target, path: str, data: st.DataObject) -> None:
+def test_changed_cursor_is_answered_or_refused(
+    target: Target, path: str, data: st.DataObject
+) -> None:
     cursor = data.draw(st.sampled_from(cursors(target)))
     assert cursor is not None
     if data.draw(st.booleans()):
@@ -88,7 +92,7 @@ def test_changed_cursor(target: Target, path: str, data: st.DataObject) -> None:
 
 
 @EVERYWHERE
-def test_ten_thousand_parameters(target: Target, path: str) -> None:
+def test_ten_thousand_parameters_are_answered_or_refused(target: Target, path: str) -> None:
     for query in ("&" * 10_000, "x&" * 10_000, "x=%00&" * 8000, "kind=late&" * 6000, "q=1&" * 9000):
         answer = target.ask("GET", f"{path}?{query}")
 
@@ -96,7 +100,7 @@ def test_ten_thousand_parameters(target: Target, path: str) -> None:
 
 
 @EVERYWHERE
-def test_60_kib(target: Target, path: str) -> None:
+def test_query_of_60_kib_is_answered_or_refused(target: Target, path: str) -> None:
     for name in ("q", "stage", "cursor", "limit", "server_id", "kind", "since"):
         for letter in ("a", "%00", "%ff", "%F0%9F%90%8D", "'", "="):
             answer = target.ask("GET", f"{path}?{name}={letter * (60 * 1024 // len(letter))}")
@@ -110,7 +114,7 @@ EVENT_IDS = [
 ]
 
 
-def test_last_event_id_that_is_none(target: Target) -> None:
+def test_invalid_last_event_id_is_refused(target: Target) -> None:
     for said in EVENT_IDS:
         answer = target.ask("GET", "/events/stream", headers={"Last-Event-ID": said})
 
@@ -119,9 +123,9 @@ def test_last_event_id_that_is_none(target: Target) -> None:
 
 @given(said=st.binary(max_size=12).map(lambda soup: soup.translate(None, b"\r\n\0")))
 @searched(30)
-def test_last_event_id(target: Target, said: bytes) -> None:
+def test_random_last_event_id_is_refused(target: Target, said: bytes) -> None:
     if said.strip(b" \t").isdigit() or not said.strip(b" \t"):
-        return  # it is one, or none was sent
+        return  # a valid id, or an empty header, which counts as none
 
     answer = target.ask("GET", "/events/stream", headers={"Last-Event-ID": said})
 
@@ -130,8 +134,8 @@ def test_last_event_id(target: Target, said: bytes) -> None:
 
 @given(query=queries)
 @searched(30)
-def test_query_of_the_stream(target: Target, query: str) -> None:
-    # Whatever else it says, it is refused, for a stream that begins does not end.
+def test_invalid_query_of_the_stream_is_refused(target: Target, query: str) -> None:
+    # `limit` makes every query invalid here, because a stream that starts would not end.
     answer = target.ask("GET", f"/events/stream?{query}&limit=1")
 
     assert 400 == answer.status

@@ -1,4 +1,4 @@
-"""A browser, and a real receiver."""
+"""Fixtures: a browser, and a real receiver."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -37,7 +37,7 @@ def database_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def past(database_url: str, clock: Clock) -> None:
-    """A week of a fleet, which a receiver that starts later finds."""
+    """Store the events of a week in the database, before a receiver starts."""
     store = SqlStore(make_url(database_url))
     try:
         Past(store, clock).happen()
@@ -55,7 +55,11 @@ def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def reader(browser: Browser, receiver: httpx.Client) -> Iterator[Reader]:
-    """Whatever is read, nothing comes from elsewhere and the browser has nothing to say."""
+    """
+    A Reader of the receiver's pages.
+
+    Asserts after the test that the browser has contacted no other host and logged nothing.
+    """
     with ExitStack() as contexts:
         reader = Reader(browser, contexts, str(receiver.base_url).rstrip("/"))
         yield reader
@@ -65,7 +69,7 @@ def reader(browser: Browser, receiver: httpx.Client) -> Iterator[Reader]:
 
 @pytest.fixture
 def held(database_url: str) -> dict[str, str]:
-    """What the holders of three keys have, by their scopes; without it there is no key."""
+    """Store three keys in the database; returns their tokens by scope."""
     keys = {scope: made(scope, name=name) for scope, name in HOLDERS.items()}
     keep(database_url, *(key for key, _ in keys.values()))
     return {scope: token for scope, (_, token) in keys.items()}

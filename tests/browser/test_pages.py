@@ -1,4 +1,4 @@
-"""The pages in a browser, while the fleet goes on."""
+"""The pages in a browser, while heartbeats arrive."""
 
 import re
 import sqlite3
@@ -26,10 +26,10 @@ HOSTILE = [
 BLANK = [" ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}", "\N{ZERO WIDTH SPACE}"]
 
 
-def test_list_fills_while_a_fleet_phones_home(reader: Reader, receiver: httpx.Client) -> None:
+def test_list_fills_while_heartbeats_arrive(reader: Reader, receiver: httpx.Client) -> None:
     page = reader.open()
     expect(page.get_by_role("heading", name="No server has phoned home yet")).to_be_visible()
-    stays = never_loaded_again(page)
+    stays = reload_check(page)
 
     for n in range(3):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=f"s{n}", database=f"db{n}"))
@@ -40,17 +40,17 @@ def test_list_fills_while_a_fleet_phones_home(reader: Reader, receiver: httpx.Cl
     assert stays()
 
 
-def test_silenced_server_turns_late_then_down_on_an_open_page(
+def test_silent_server_turns_late_then_down_on_an_open_page(
     reader: Reader, receiver: httpx.Client, clock: Clock
 ) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(3)]
     receiver.post("/heartbeats", json=fleet)
     page, server = reader.open(), reader.open("/server/s1")
     expect(state_of(page, "db1")).to_have_text("up")
-    stays = [never_loaded_again(each) for each in (page, server)]
+    stays = [reload_check(each) for each in (page, server)]
 
     def goes_on_until(state: str) -> None:
-        """Time goes by, and all but one are heard."""
+        """Advance the clock, with heartbeats of all servers but one, until the page shows it."""
         for _ in range(200):
             if state_of(page, "db1").text_content() == state:
                 break
@@ -74,13 +74,13 @@ def test_silenced_server_turns_late_then_down_on_an_open_page(
     assert all(stay() for stay in stays)
 
 
-def test_search_answers_while_one_types_and_can_be_shared(
+def test_search_updates_while_typing_and_is_in_the_address(
     reader: Reader, receiver: httpx.Client
 ) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(12)]
     receiver.post("/heartbeats", json=fleet)
     page = reader.open()
-    stays = never_loaded_again(page)
+    stays = reload_check(page)
 
     page.get_by_role("searchbox").press_sequentially("db1")
     expect(page.get_by_text("3 servers found")).to_be_visible()
@@ -91,9 +91,7 @@ def test_search_answers_while_one_types_and_can_be_shared(
     assert ["db1", "db10", "db11"] == databases(reader.open("/?q=db1"))
 
 
-def test_what_the_reader_does_stays_when_the_page_changes(
-    reader: Reader, receiver: httpx.Client
-) -> None:
+def test_focus_and_input_survive_a_live_update(reader: Reader, receiver: httpx.Client) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(1, 40)]
     receiver.post("/heartbeats", json=fleet)
     page = reader.open()
@@ -112,7 +110,7 @@ def test_what_the_reader_does_stays_when_the_page_changes(
     assert abs(place - top_of(link)) <= 1
 
 
-def test_filters_and_order_are_in_the_address(
+def test_address_has_filters_and_order(
     reader: Reader, receiver: httpx.Client, clock: Clock
 ) -> None:
     for n in range(4):
@@ -146,7 +144,9 @@ def test_filters_and_order_are_in_the_address(
     expect(listed(page)).to_have_count(4)
 
 
-def test_pages_are_turned_and_keep_up(reader: Reader, receiver: httpx.Client) -> None:
+def test_pages_of_the_list_can_be_turned_and_are_updated(
+    reader: Reader, receiver: httpx.Client
+) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n:03}", database=f"db{n:03}") for n in range(120)]
     receiver.post("/heartbeats", json=fleet)
     page = reader.open()
@@ -163,7 +163,7 @@ def test_pages_are_turned_and_keep_up(reader: Reader, receiver: httpx.Client) ->
     expect(listed(page)).to_have_text([f"db{n:03}" for n in range(50)])
 
 
-def test_row_leads_to_the_server_and_back(reader: Reader, receiver: httpx.Client) -> None:
+def test_row_links_to_the_server_and_back(reader: Reader, receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b c?d#e", database="acme"))
     page = reader.open()
 
@@ -177,7 +177,7 @@ def test_row_leads_to_the_server_and_back(reader: Reader, receiver: httpx.Client
     expect(listed(page)).to_have_text(["acme"])
 
 
-def test_page_of_a_server_tells_when_it_is_deleted_and_when_it_is_back(
+def test_page_of_a_server_shows_its_deletion_and_its_return(
     reader: Reader, receiver: httpx.Client
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
@@ -191,7 +191,7 @@ def test_page_of_a_server_tells_when_it_is_deleted_and_when_it_is_back(
     reader.expect_complaint("404")
 
 
-def test_lost_connection_is_marked_and_found_again(reader: Reader, receiver: httpx.Client) -> None:
+def test_lost_connection_is_marked_and_restored(reader: Reader, receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     page = reader.open()
     expect(page.locator("#connection")).to_have_text("Live")
@@ -206,7 +206,7 @@ def test_lost_connection_is_marked_and_found_again(reader: Reader, receiver: htt
     reader.expect_complaint("ERR_INTERNET_DISCONNECTED")
 
 
-def test_page_that_found_the_database_away_comes_by_itself(
+def test_page_reloads_when_the_database_is_available_again(
     reader: Reader, receiver: httpx.Client, tmp_path: Path
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
@@ -219,7 +219,7 @@ def test_page_that_found_the_database_away_comes_by_itself(
     reader.expect_complaint("503")
 
 
-def test_pages_work_without_a_script(reader: Reader, receiver: httpx.Client) -> None:
+def test_pages_work_without_javascript(reader: Reader, receiver: httpx.Client) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(60)]
     receiver.post("/heartbeats", json=fleet)
     page = reader.open(java_script_enabled=False)
@@ -257,10 +257,10 @@ def test_pages_work_without_a_script(reader: Reader, receiver: httpx.Client) -> 
     reader.expect_complaint("404")
 
 
-def test_timeline_goes_on_while_it_is_open(reader: Reader, receiver: httpx.Client) -> None:
+def test_open_timeline_is_updated(reader: Reader, receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     pages = [reader.open("/timeline"), reader.open("/timeline?kind=upgraded")]
-    stays = [never_loaded_again(each) for each in pages]
+    stays = [reload_check(each) for each in pages]
     every, upgraded = pages
     expect(every.locator("#happened .says")).to_have_text(["joined the fleet"])
 
@@ -275,9 +275,7 @@ def test_timeline_goes_on_while_it_is_open(reader: Reader, receiver: httpx.Clien
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_names_that_nobody_can_see_can_be_clicked_on(
-    reader: Reader, receiver: httpx.Client, width: int
-) -> None:
+def test_invisible_names_can_be_clicked(reader: Reader, receiver: httpx.Client, width: int) -> None:
     for n, name in enumerate(BLANK):
         for server_id in (name, f"{n}"):
             beat = messages.heartbeat(server_id=server_id, database=name, capabilities=[name])
@@ -296,7 +294,7 @@ def test_names_that_nobody_can_see_can_be_clicked_on(
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_hostile_names_show_as_text_and_break_nothing(
+def test_hostile_names_are_shown_as_text(
     reader: Reader, receiver: httpx.Client, width: int
 ) -> None:
     for n, name in enumerate(HOSTILE):
@@ -330,7 +328,7 @@ def test_hostile_names_show_as_text_and_break_nothing(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.usefixtures("past")
-def test_nothing_serious_stands_in_the_way_of_anybody(
+def test_pages_have_no_serious_accessibility_violation(
     reader: Reader, receiver: httpx.Client, scheme: str
 ) -> None:
     down = receiver.get("/servers?state=down").json()["servers"][0]["server_id"]
@@ -369,14 +367,14 @@ def test_keyboard_reaches_everything(reader: Reader, receiver: httpx.Client) -> 
     assert {"tiles", "search", "chips", "servers", "news"} <= reached
 
 
-def never_loaded_again(page: Page) -> Callable[[], bool]:
-    """A question that is answered with yes as long as this is the page that it is now."""
+def reload_check(page: Page) -> Callable[[], bool]:
+    """A function that returns whether the page has not been reloaded since this call."""
     page.evaluate("window.isStillHere = true")
     return lambda: page.evaluate("window.isStillHere === true") is True
 
 
 def databases(page: Page) -> list[str]:
-    """The same at once, of a page that is there."""
+    """The names of the listed databases, without waiting."""
     return listed(page).all_text_contents()
 
 
@@ -386,7 +384,7 @@ def state_of(page: Page, database: str) -> Locator:
 
 
 def top_of(place: Locator) -> float:
-    """How far below the upper edge of the window it is, in pixels."""
+    """The distance of an element from the upper edge of the window, in pixels."""
     box = place.bounding_box()
     assert box is not None
     return box["y"]

@@ -1,4 +1,4 @@
-"""People in a browser: they sign in and out, and change things."""
+"""Signing in and out, and administration, in a browser."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SERVER = "/server/acme_web-1"
 
 @pytest.fixture
 def fleet(held: dict[str, str], receiver: httpx.Client) -> httpx.Client:
-    """A receiver that has keys, and whose client is an administrator; it knows a server."""
+    """A client with an admin key, of a receiver that has keys and one server."""
     receiver.headers.update(bearer(held["admin"]))
     beat = messages.heartbeat()
     receiver.post("/heartbeat", json=beat, headers=bearer(held["agent"])).raise_for_status()
@@ -28,7 +28,7 @@ def sign_in(page: Page, token: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_somebody_signs_in_and_sees_the_fleet_live(
+def test_sign_in_shows_the_live_fleet(
     fleet: httpx.Client, reader: Reader, held: dict[str, str]
 ) -> None:
     page = reader.open("/timeline?kind=registered")
@@ -89,7 +89,7 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     reader.expect_complaint("401")
 
 
-def test_key_that_is_shown_once_stays_shown_and_is_copied(
+def test_new_key_stays_visible_and_can_be_copied(
     fleet: httpx.Client, reader: Reader, held: dict[str, str]
 ) -> None:
     page = reader.open("/keyring")
@@ -111,7 +111,7 @@ def test_key_that_is_shown_once_stays_shown_and_is_copied(
 
 
 @pytest.mark.parametrize("path", ["/", "/timeline", SERVER])
-def test_page_shows_the_form_when_the_session_ends_elsewhere(
+def test_page_shows_the_sign_in_form_when_its_session_ends(
     fleet: httpx.Client, reader: Reader, held: dict[str, str], path: str
 ) -> None:
     page = reader.open(path)
@@ -131,7 +131,7 @@ def test_page_shows_the_form_when_the_session_ends_elsewhere(
     reader.expect_complaint("401")
 
 
-def test_page_that_was_open_before_there_was_a_key_asks_for_one(
+def test_page_asks_for_a_key_once_the_receiver_has_one(
     reader: Reader, receiver: httpx.Client, database_url: str
 ) -> None:
     page = reader.open()
@@ -143,7 +143,7 @@ def test_page_that_was_open_before_there_was_a_key_asks_for_one(
     reader.expect_complaint("401")
 
 
-def test_who_follows_a_link_from_elsewhere_is_still_signed_in(
+def test_link_from_another_site_keeps_the_session(
     fleet: httpx.Client, reader: Reader, held: dict[str, str]
 ) -> None:
     page = reader.open()
@@ -166,7 +166,7 @@ def test_who_follows_a_link_from_elsewhere_is_still_signed_in(
     reader.expect_complaint("401")
 
 
-def test_page_elsewhere_deletes_nothing_through_somebodys_browser(
+def test_form_on_another_site_cannot_delete_a_server(
     reader: Reader, receiver: httpx.Client
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
@@ -186,37 +186,37 @@ def test_page_elsewhere_deletes_nothing_through_somebodys_browser(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_serious_stands_in_the_way_of_anybody_who_signs_in(
+def test_pages_with_keys_have_no_serious_accessibility_violation(
     fleet: httpx.Client, reader: Reader, held: dict[str, str], scheme: str
 ) -> None:
     page = reader.open(color_scheme=scheme, reduced_motion="reduce")
     viewer = next(k for k in fleet.get("/keys").json()["keys"] if k["scope"] == "viewer")
 
-    def is_for_everybody() -> None:
+    def assert_accessible() -> None:
         for width in (1440, 390):
             page.set_viewport_size({"width": width, "height": 844})
             assert [] == serious(page), page.url
             assert fits(page), page.url
 
-    is_for_everybody()
+    assert_accessible()
     sign_in(page, "not a key")
-    is_for_everybody()
+    assert_accessible()
     sign_in(page, held["viewer"])
-    is_for_everybody()
+    assert_accessible()
     page.goto(f"{reader.url}/keyring")
-    is_for_everybody()
+    assert_accessible()
     page.get_by_role("button", name="Sign out").click()
-    is_for_everybody()
+    assert_accessible()
     sign_in(page, held["admin"])
     for path in (SERVER, f"{SERVER}/delete", "/keyring", f"/keyring/{viewer['id']}/rotate"):
         page.goto(f"{reader.url}{path}")
-        is_for_everybody()
+        assert_accessible()
     page.get_by_role("button", name="Rotate").click()
-    is_for_everybody()
+    assert_accessible()
     page.goto(f"{reader.url}/keyring")
     page.get_by_label("Name").fill("a")
     page.get_by_label("Expires on").fill("2020-01-01")
     page.get_by_role("button", name="Make a key").click()
-    is_for_everybody()
+    assert_accessible()
     for status in ("401", "403", "422"):
         reader.expect_complaint(status)

@@ -1,4 +1,4 @@
-"""The pictures that the documentation shows: `SCREENSHOTS=docs/images` writes them there."""
+"""The screenshots of the documentation; `SCREENSHOTS=docs/images` writes them there."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ MAX_BYTES = 200_000
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", SIZES)
 @pytest.mark.usefixtures("past")
-def test_pages_have_their_picture_taken(
+def test_screenshots_of_the_pages(
     reader: Reader, receiver: httpx.Client, tmp_path: Path, width: int, scheme: str
 ) -> None:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))

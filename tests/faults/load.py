@@ -1,4 +1,4 @@
-"""Heartbeats by the thousand, and what became of each."""
+"""A load generator for heartbeats, which records the outcome of each request."""
 
 import asyncio
 import json
@@ -19,15 +19,15 @@ SERVERS = [f"acme-{number:03}" for number in range(100)]
 @frozen(kw_only=True)
 class Exchange:
     """
-    A request, and its answer.
+    A request and its answer. Times are in seconds by `time.monotonic`.
 
     Attributes:
-        server_id: Whose heartbeat it was; empty for another request.
-        began: When it was sent, by the clock `monotonic`.
-        ended: When the answer was there, or the connection broke.
-        status: None when the connection broke before the answer.
-        headers: Their names in lower case.
-        body: The answer's JSON; empty when there was none.
+        server_id: `server_id` of the heartbeat; empty for another request.
+        began: When the request was sent.
+        ended: When the answer was complete, or the connection broke.
+        status: Status of the answer; None when the connection broke before it.
+        headers: Header values by lower-case name.
+        body: JSON object of the answer; empty without one.
     """
 
     server_id: str
@@ -43,12 +43,12 @@ class Exchange:
 
     @property
     def code(self) -> str | None:
-        """What went wrong, where it was said."""
+        """The `code` of the answer's problem document; None without one."""
         return self.body.get("code")
 
 
 class Connection:
-    """A connection that sends one request after the other."""
+    """A keep-alive connection that sends requests in sequence."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -62,11 +62,11 @@ class Connection:
         return await self._exchange(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     def send(self, content: bytes) -> None:
-        """Send a part of a request."""
+        """Send bytes of a request."""
         self._writer.write(content)
 
     async def answer(self, *, began: float, server_id: str = "") -> Exchange:
-        """The answer to what was sent, or that the connection broke."""
+        """Wait for the answer to the sent request; its status is None if the connection breaks."""
         try:
             status, headers, body = await self._read()
         except (OSError, EOFError):
@@ -94,7 +94,7 @@ class Connection:
 
 
 def head(path: str, length: int) -> bytes:
-    """What comes before the body of a post."""
+    """The head of a POST with a body of so many bytes."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {length}\r\n\r\n"
@@ -113,7 +113,7 @@ async def connected(port: int) -> AsyncIterator[Connection]:
 
 
 def beats(count: int, servers: Sequence[str]) -> Iterator[Json]:
-    """Heartbeats of servers in turn; each server sends a slim and a full one in turn."""
+    """Heartbeats of the servers in rotation, alternately slim and full for each server."""
     for number in range(count):
         turn, server = divmod(number, len(servers))
         if (turn + server) % 2:
@@ -126,10 +126,10 @@ async def send_all(
     port: int, heartbeats: Iterable[Json], seen: list[Exchange], *, connections: int
 ) -> None:
     """
-    Send heartbeats over several connections, each as soon as one of them is free.
+    Send heartbeats over several connections, each over the next free one.
 
-    Notes in `seen` what becomes of each. A connection that breaks sends no more, and one that
-    is answered with 503 rests for a moment.
+    Appends each Exchange to `seen`. A broken connection sends no more, and one that gets a 503
+    pauses briefly.
     """
     remaining = iter(heartbeats)
 
@@ -148,7 +148,7 @@ async def send_all(
 
 
 def telling(heartbeats: Iterable[Json], told: asyncio.Event, *, after: int) -> Iterator[Json]:
-    """The same heartbeats; says when so many of them have been sent."""
+    """Pass the heartbeats on, and set the event `told` after the first `after` of them."""
     for number, beat in enumerate(heartbeats):
         if number == after:
             told.set()
@@ -160,19 +160,19 @@ def statuses(seen: Iterable[Exchange]) -> set[int | None]:
 
 
 def acknowledged(seen: Iterable[Exchange]) -> Counter[str]:
-    """How many heartbeats of each server were answered with 200."""
+    """The number of heartbeats of each server that were answered with 200."""
     return Counter(each.server_id for each in seen if each.status == 200)
 
 
 def unknown(seen: Iterable[Exchange]) -> Counter[str]:
-    """How many heartbeats of each server may count or not: nobody said."""
+    """The number of heartbeats of each server without an answer, which may count or not."""
     return Counter(
         each.server_id for each in seen if each.status is None or each.code == "outcome_unknown"
     )
 
 
 def miscounted(seen: Sequence[Exchange], kept: Mapping[str, int]) -> dict[str, str]:
-    """The servers of which more or less is kept than what they sent allows."""
+    """The servers whose stored count is below the acknowledged or above the sent heartbeats."""
     sure, perhaps = acknowledged(seen), unknown(seen)
     return {
         each: f"{sure[each]} acknowledged, {perhaps[each]} unknown, {kept.get(each, 0)} kept"
@@ -182,7 +182,7 @@ def miscounted(seen: Sequence[Exchange], kept: Mapping[str, int]) -> dict[str, s
 
 
 def counted_twice(seen: Iterable[Exchange]) -> list[tuple[str, int]]:
-    """The counts that two heartbeats of one server got: the first of them was forgotten."""
+    """Each server and `heartbeat_count` that two answers hold, so that one was lost."""
     given = Counter(
         (each.server_id, each.body["heartbeat_count"]) for each in seen if each.status == 200
     )
@@ -190,6 +190,6 @@ def counted_twice(seen: Iterable[Exchange]) -> list[tuple[str, int]]:
 
 
 def counts(url: str) -> dict[str, int]:
-    """How many heartbeats of each server a receiver has counted."""
+    """The `heartbeat_count` of each server of a receiver."""
     answer = httpx.get(f"{url}/servers", params={"limit": 1000}, trust_env=False)
     return {each["server_id"]: each["heartbeat_count"] for each in answer.json()["servers"]}

@@ -1,4 +1,4 @@
-"""What SQLite itself says of a file."""
+"""SQLite's own check of a database file."""
 
 import sqlite3
 from contextlib import closing
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def integrity(file: Path) -> list[str]:
-    """What is wrong with a database, or `ok`."""
+    """The result of `PRAGMA integrity_check`: problems, or `ok` alone."""
     with closing(sqlite3.connect(file)) as database:
         return [line for (line,) in database.execute("PRAGMA integrity_check")]

@@ -1,4 +1,4 @@
-"""A disk that is full keeps what it has, and takes more when there is room."""
+"""A receiver on a full disk loses nothing, and accepts heartbeats again when there is room."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ TOOLS = [f"model_{number:04}_search_and_read" for number in range(1000)]
 
 @frozen(kw_only=True)
 class Disk:
-    """A disk of 8 MB, with a receiver's database on it."""
+    """A disk of 8 MB with a receiver's SQLite database."""
 
     folder: Path
     log_folder: Path
@@ -36,7 +36,7 @@ class Disk:
         return receiver_process(self.log_folder, FLEET_DATABASE_URL=f"sqlite:///{self.database}")
 
     def fill(self, *, but: int) -> None:
-        """Leave only so many bytes to the database."""
+        """Fill the disk, but for `but` bytes."""
         disk = os.statvfs(self.folder)
         with (self.folder / "filler").open("ab") as filler:
             filler.write(b"x" * (disk.f_bavail * disk.f_frsize - but))
@@ -60,7 +60,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def until_refused(seen: list[Exchange]) -> Iterator[Json]:
-    """Large heartbeats, each of a new server, until one is refused."""
+    """Large heartbeats, each of a new server, until `seen` has one that was refused."""
     for number in range(500):
         if 503 in statuses(seen):
             return
@@ -90,7 +90,7 @@ def ids(seen: list[Exchange], status: int) -> list[str]:
     return sorted(each.server_id for each in seen if each.status == status)
 
 
-def test_full_disk_is_answered_with_503_and_can_be_read(disk: Disk) -> None:
+def test_full_disk_gives_503_and_reads_still_work(disk: Disk) -> None:
     with disk.receiver() as receiver:
         disk.fill(but=3 * MEGABYTE)
         seen = send_until_refused(receiver)
@@ -106,7 +106,7 @@ def test_full_disk_is_answered_with_503_and_can_be_read(disk: Disk) -> None:
     assert (200, len(kept)) == (health.status_code, health.json()["server_count"])
 
 
-def test_full_disk_tears_nothing(disk: Disk) -> None:
+def test_full_disk_leaves_no_partial_write(disk: Disk) -> None:
     with disk.receiver() as receiver:
         disk.fill(but=3 * MEGABYTE)
         seen = send_until_refused(receiver)
@@ -124,7 +124,7 @@ def test_full_disk_tears_nothing(disk: Disk) -> None:
     assert ["ok"] == integrity(disk.database)
 
 
-def test_heartbeats_are_taken_again_when_there_is_room(disk: Disk) -> None:
+def test_heartbeats_are_accepted_again_when_there_is_room(disk: Disk) -> None:
     with disk.receiver() as receiver:
         disk.fill(but=3 * MEGABYTE)
         seen = send_until_refused(receiver)

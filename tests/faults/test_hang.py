@@ -1,4 +1,4 @@
-"""PostgreSQL neither answers nor goes away."""
+"""PostgreSQL hangs: it neither answers nor closes its connections."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from servers import receiver_process
 
 @contextmanager
 def frozen(postgres: Postgres, database: str) -> Iterator[None]:
-    """Its processes that serve the database stand still."""
+    """Stop PostgreSQL's processes for a database by SIGSTOP, and continue them after the block."""
     query = f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}'"
     processes = [int(pid) for pid in postgres.sql(query).splitlines()]
     assert processes
@@ -35,7 +35,7 @@ def beat(url: str, server_id: str) -> httpx.Response:
     return httpx.post(f"{url}/heartbeat", json=message, timeout=30, trust_env=False)
 
 
-def test_only_those_under_way_wait_for_a_database_that_hangs(
+def test_only_requests_in_flight_wait_for_a_hanging_database(
     postgres: Postgres, tmp_path: Path
 ) -> None:
     with (
@@ -58,6 +58,6 @@ def test_only_those_under_way_wait_for_a_database_that_hangs(
     assert (503, "store_unavailable") == (late.status_code, late.json()["code"])
     assert answered - begun < 6
     assert refused - answered < 1
-    # A 200 counts, also a late one; a 503 does not.
+    # A heartbeat that got a 200, even a late one, is counted; one that got a 503 is not.
     assert 200 == after_all.status_code
     assert {"under way", "after"} == {server["server_id"] for server in fleet}

@@ -1,4 +1,4 @@
-"""Messages that are right, and as dear as messages can be."""
+"""Valid messages that cost the receiver as much as possible."""
 
 import itertools
 import json
@@ -20,11 +20,12 @@ TOOLS = ["".join(letters) for letters in itertools.product(string.ascii_letters,
 OTHER_TOOLS = [name[::-1] + "!" for name in TOOLS]
 
 PATIENCE_SECONDS = 4.0
-"""For how long a transaction may go on until the receiver turns others away."""
+"""How long a transaction may take until the receiver refuses other messages with 503."""
 
 COST_SECONDS = 6.0
-"""Of a core. One that others use too does less in a second than one that is free, where
-the same has to be done within the patience."""
+"""The most CPU time that a heavy batch may cost, in seconds of one core.
+
+It is not elapsed time, which depends on the other load of the machine."""
 
 
 def beats(tools: list[str]) -> list[messages.Json]:
@@ -36,7 +37,7 @@ def compact(content: object) -> bytes:
 
 
 def seconds_of_a_core(*marks: str) -> float:
-    """What the processes have used whose command lines hold one of these."""
+    """The CPU time, in seconds, of the processes whose command line has one of the marks."""
     seconds = 0.0
     for process in psutil.process_iter(["cmdline", "cpu_times"]):
         if any(mark in " ".join(process.info["cmdline"] or ()) for mark in marks):
@@ -46,15 +47,15 @@ def seconds_of_a_core(*marks: str) -> float:
 
 
 def test_a_heavy_batch_is_just_below_what_may_be_sent() -> None:
-    """A message that is longer is refused, and then costs nothing."""
+    """A longer message would be refused, and so cost nothing."""
     heavy = beats(OTHER_TOOLS)
 
     assert 0.9 < len(compact(heavy[0])) / MAX_MESSAGE_BYTES < 1
     assert 0.9 < len(compact(heavy)) / MAX_BATCH_BYTES < 1
 
 
-def test_neighbours_of_a_heavy_batch_are_taken_in(database_url: str, tmp_path: Path) -> None:
-    """But where others use the machine so much that the batch outlasts the patience."""
+def test_heartbeats_beside_a_heavy_batch_are_accepted(database_url: str, tmp_path: Path) -> None:
+    """Others may get a 503 only where a busy machine makes the batch outlast the patience."""
     begun, over = threading.Event(), threading.Event()
     neighbours: list[int] = []
     answers: list[messages.Json] = []

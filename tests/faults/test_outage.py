@@ -1,4 +1,4 @@
-"""PostgreSQL goes away for 5 seconds under load, and comes back."""
+"""PostgreSQL is stopped for 5 seconds under load."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -30,12 +30,12 @@ AWAY_SECONDS = 5.0
 @frozen(kw_only=True)
 class Times:
     """
-    When it happened, by the clock `monotonic`.
+    The times of the outage, in seconds by `time.monotonic`.
 
     Attributes:
         gone: PostgreSQL had stopped.
-        starting: It was about to be started again.
-        back: It had started.
+        starting: The command to start PostgreSQL began.
+        back: PostgreSQL had started.
     """
 
     gone: float
@@ -46,12 +46,12 @@ class Times:
 @frozen(kw_only=True)
 class Outage:
     """
-    What was seen of it.
+    The requests around an outage, and the stored result.
 
     Attributes:
-        heartbeats: What became of each, from before the outage until after it.
-        questions: The answers to `GET /health` all the while.
-        kept: How many heartbeats of each server are counted in the end.
+        heartbeats: Heartbeats from before the outage until after it.
+        questions: `GET /health` requests over the same time.
+        kept: `heartbeat_count` of each server at the end.
     """
 
     times: Times
@@ -60,7 +60,7 @@ class Outage:
     kept: dict[str, int]
 
     def during(self) -> tuple[list[Exchange], list[Exchange]]:
-        """Which heartbeats and questions were answered while PostgreSQL was away."""
+        """The heartbeats and the health requests that were answered during the outage."""
         return self._away(self.heartbeats), self._away(self.questions)
 
     def _away(self, seen: list[Exchange]) -> list[Exchange]:
@@ -76,12 +76,12 @@ def outage(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Outa
         postgres.new_database() as name,
         receiver_process(folder, FLEET_DATABASE_URL=postgres.url(name)) as receiver,
     ):
-        times = asyncio.run(go_through(postgres, receiver.port, heartbeats, questions))
+        times = asyncio.run(observe_outage(postgres, receiver.port, heartbeats, questions))
         kept = counts(receiver.url)
     return Outage(times=times, heartbeats=heartbeats, questions=questions, kept=kept)
 
 
-async def go_through(
+async def observe_outage(
     postgres: Postgres, port: int, heartbeats: list[Exchange], questions: list[Exchange]
 ) -> Times:
     busy, over = asyncio.Event(), asyncio.Event()
@@ -126,25 +126,25 @@ def test_no_acknowledged_heartbeat_is_lost_in_an_outage(outage: Outage) -> None:
     assert [] == counted_twice(outage.heartbeats)
 
 
-def test_outage_is_answered_with_503_and_when_to_come_back(outage: Outage) -> None:
+def test_requests_during_an_outage_get_503_with_retry_after(outage: Outage) -> None:
     for answers in outage.during():
         assert {503} == statuses(answers)
         assert {"5"} == {each.headers["retry-after"] for each in answers}
         assert {each.code for each in answers} <= {"store_unavailable", "outcome_unknown"}
 
 
-def test_outage_brings_no_answer_but_200_and_503(outage: Outage) -> None:
+def test_outage_causes_only_200_and_503(outage: Outage) -> None:
     assert {200, 503} == statuses(outage.heartbeats)
     assert {200, 503} == statuses(outage.questions)
 
 
-def test_outage_lets_nobody_wait(outage: Outage) -> None:
+def test_requests_do_not_wait_during_an_outage(outage: Outage) -> None:
     for answers in outage.during():
         assert median(each.seconds for each in answers) < 0.2
     assert max(each.seconds for each in outage.heartbeats + outage.questions) < 3
 
 
-def test_service_is_back_within_a_second_of_the_database(outage: Outage) -> None:
+def test_heartbeats_are_accepted_a_second_after_the_database_is_back(outage: Outage) -> None:
     for seen in (outage.heartbeats, outage.questions):
         after = [each for each in seen if each.ended > outage.times.starting]
         again = min(each.ended for each in after if each.status == 200)

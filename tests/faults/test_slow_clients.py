@@ -1,4 +1,4 @@
-"""Clients that send a byte a second do not stop the others."""
+"""Slow clients, which send a byte a second, do not block other clients."""
 
 import asyncio
 import json
@@ -22,13 +22,13 @@ HEAD = head("/heartbeat", len(BODY))
 @frozen(kw_only=True)
 class Crowd:
     """
-    What was seen while 500 clients dawdled.
+    The requests during an attack by 500 slow clients.
 
     Attributes:
-        heartbeats: The answers to those who did not.
-        questions: The answers to `GET /health`.
-        dawdling: How many still dawdled when these had been answered.
-        in_the_body: The answers to those who dawdled there, and not in the head.
+        heartbeats: The heartbeats of normal clients.
+        questions: The `GET /health` requests of normal clients.
+        dawdling: Number of slow clients that were still connected after those.
+        in_the_body: The requests of slow clients that send their body slowly.
     """
 
     heartbeats: list[Exchange]
@@ -39,7 +39,7 @@ class Crowd:
 
 @pytest.fixture(scope="module")
 def many_files() -> Iterator[None]:
-    """Allow as many connections as it takes, here and in the receiver, which inherits it."""
+    """Raise the limit of open files, in this process and in the receiver, which inherits it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = 4 * SLOW if hard == resource.RLIM_INFINITY else min(4 * SLOW, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, enough), hard))
@@ -78,7 +78,7 @@ async def gather(port: int) -> Crowd:
 
 
 async def dawdle(port: int, ready: asyncio.Barrier, at_once: bytes) -> Exchange:
-    """Send a heartbeat's beginning at once, and the rest at a byte a second until answered."""
+    """Send the start of a heartbeat at once, then a byte a second until there is an answer."""
     async with connected(port) as connection:
         await ready.wait()
         began = monotonic()
@@ -102,7 +102,7 @@ def test_slow_clients_do_not_stop_the_others(crowd: Crowd) -> None:
     assert SLOW == crowd.dawdling
 
 
-def test_slow_clients_do_not_slow_the_others(crowd: Crowd) -> None:
+def test_slow_clients_do_not_delay_the_others(crowd: Crowd) -> None:
     assert median(each.seconds for each in crowd.heartbeats) < 0.1
     assert median(each.seconds for each in crowd.questions) < 0.1
 

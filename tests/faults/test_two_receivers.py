@@ -1,4 +1,4 @@
-"""Two receivers on one PostgreSQL count as one does."""
+"""Two receivers on one PostgreSQL database count every heartbeat once."""
 
 import asyncio
 from collections import Counter
@@ -18,8 +18,8 @@ async def send_to_both(ports: Sequence[int]) -> list[Exchange]:
     """
     Send half of the heartbeats to each receiver.
 
-    The servers come in groups that are smaller than what is under way at a time, so that both
-    receivers hear of each new one at the same moment.
+    The servers come in groups that are smaller than the number of requests in flight, so both
+    receivers get the first heartbeats of each new server at the same time.
     """
     seen: list[Exchange] = []
     groups = [SERVERS[first : first + 20] for first in range(0, len(SERVERS), 20)]

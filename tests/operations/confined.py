@@ -1,10 +1,10 @@
 """
-Run a command under the filters of system calls that a systemd unit asks for.
+Run a command under the system-call filters of a systemd unit.
 
     python confined.py <unit> <command> [<argument> ...]
 
-They are loaded into the kernel as systemd loads them, and need no privileges. So what a
-unit forbids is forbidden also where no systemd runs.
+It loads the same seccomp filters as systemd does, which needs no privileges. So tests can check
+a unit's restrictions on a machine without systemd.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ Settings = list[tuple[str, str]]
 
 
 def settings(unit: str) -> Settings:
-    """The lines of a unit, in their order; a name may come more than once."""
+    """The settings of a unit as pairs of name and value, in order; names may repeat."""
     lines = (line.partition("=") for line in unit.splitlines() if line[:1].isalpha())
     return [(name, value) for name, _, value in lines]
 
@@ -31,7 +31,7 @@ def values(unit: Settings, name: str) -> list[str]:
 
 
 def allowed_calls(unit: Settings) -> set[str]:
-    """The names of the system calls that are left."""
+    """The names of the system calls that the unit allows."""
     allowed: set[str] = set()
     for value in values(unit, "SystemCallFilter"):
         if value.startswith("~"):
@@ -42,7 +42,7 @@ def allowed_calls(unit: Settings) -> set[str]:
 
 
 def _calls(name: str) -> Iterator[str]:
-    """The system calls of a set, and of the sets in it."""
+    """The system calls of a set such as `@system-service`, with those of its nested sets."""
     if not name.startswith("@"):
         yield name
         return
@@ -55,7 +55,7 @@ def _calls(name: str) -> Iterator[str]:
 
 
 class Comparison(Structure):
-    """What an argument of a system call is compared with."""
+    """libseccomp's `scmp_arg_cmp`: a comparison of a system call's argument."""
 
     _fields_ = [("arg", c_uint), ("op", c_int), ("a", c_uint64), ("b", c_uint64)]
 
@@ -68,7 +68,7 @@ PROT_EXEC, PROT_WRITE, SHM_EXEC = 4, 2, 0o100000
 
 
 class Filter:
-    """A filter of system calls, as libseccomp builds it."""
+    """A seccomp filter, built by libseccomp."""
 
     def __init__(self, default: int) -> None:
         self._library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
@@ -84,7 +84,7 @@ class Filter:
     def add(self, action: int, call: str, *comparisons: Comparison) -> None:
         number = self._library.seccomp_syscall_resolve_name(call.encode())
         if number == -1:
-            return  # this machine's libseccomp does not know it, and so does not let it pass
+            return  # unknown to this version of libseccomp, and so not allowed
         array = (Comparison * len(comparisons))(*comparisons)
         self._check(
             self._library.seccomp_rule_add_array(
@@ -102,7 +102,7 @@ class Filter:
 
 
 def confine(unit: Settings) -> None:
-    """Let this process, and those that it starts, do no more than a unit allows."""
+    """Apply the restrictions of a unit to this process and its future children."""
     call_filter = Filter(REFUSE)
     for call in allowed_calls(unit):
         call_filter.add(ALLOW, call)
@@ -111,7 +111,7 @@ def confine(unit: Settings) -> None:
     _restrict_families(
         [f for value in values(unit, "RestrictAddressFamilies") for f in value.split()]
     )
-    call_filter.load()  # the last: it may not allow to load another
+    call_filter.load()  # the last one, because it may forbid to load another
 
 
 def _deny_write_execute() -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL whose own programs are found first, and a machine with a receiver."""
+"""Fixtures: PostgreSQL with its own programs first in PATH, and a machine with a receiver."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Iterator[Machine]:
-    """A machine with a receiver on SQLite, which is not started yet."""
+    """A machine with a receiver on SQLite, which is installed and not started."""
     with machine(tmp_path / "machine") as installed:
         yield installed
 
@@ -27,7 +27,7 @@ def installed(tmp_path: Path) -> Iterator[Machine]:
 def installed_with_postgres(
     tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Machine]:
-    """One whose receiver is on PostgreSQL; a dump is as new as the server."""
+    """A machine with a receiver on PostgreSQL, and a `pg_dump` of the server's version."""
     monkeypatch.setenv("PATH", os.pathsep.join([str(postgres.psql.parent), os.environ["PATH"]]))
     there, here = "postgresql://fleet@db.example.com", "postgresql://postgres@"
     places = {

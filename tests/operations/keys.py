@@ -1,4 +1,4 @@
-"""Keys, made as an administrator makes them."""
+"""Creating keys by the receiver's command line."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 
 def new_key(database_url: str, *, scope: str) -> str:
-    """A key of a receiver, which need not be running."""
+    """Create a key in a receiver's database; returns the token. The receiver need not run."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "receiver", "keys", "create"),

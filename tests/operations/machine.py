@@ -1,4 +1,4 @@
-"""A machine that a receiver is installed on as docs/operations.md says, in a folder."""
+"""A simulated machine, in a folder, with a receiver installed as docs/operations.md says."""
 
 import os
 import re
@@ -23,7 +23,7 @@ UNIT = "odoo-mcp-fleet.service"
 HERE = Path(__file__).parent
 
 RUNUSER = """#!/bin/sh
-# Whoever runs the tests is the user of the service, and may not become another.
+# The tests' own user runs the service, because it may not become another user.
 [ "$1 $2 $3" = "-u odoo-mcp-fleet --" ] || exit 99
 shift 3
 exec "$@"
@@ -31,19 +31,19 @@ exec "$@"
 
 
 def section(heading: str) -> str:
-    """What the page says below a heading."""
+    """The text of docs/operations.md below a heading."""
     found = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     assert found, f"no such heading: {heading}"
     return found
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The blocks of code in a text, of one language."""
+    """The code blocks of one language in a Markdown text."""
     return re.findall(rf"^```{language}\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(heading: str) -> str:
-    """The commands below a heading of the page."""
+    """The shell commands of docs/operations.md below a heading."""
     found = "".join(blocks(section(heading), "sh"))
     assert found, f"no commands below {heading}"
     return found
@@ -51,11 +51,11 @@ def commands(heading: str) -> str:
 
 class Machine:
     """
-    A folder that stands for the root of a machine on which the service is managed.
+    A folder that simulates the file system of a machine with the service.
 
     Args:
         root: The folder.
-        places: What else is not where the page says.
+        places: More paths or names of the page, each with its replacement on this machine.
     """
 
     def __init__(self, root: Path, places: Mapping[str, str] = {}) -> None:
@@ -64,7 +64,7 @@ class Machine:
         self.log = root / "journal"
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
-        # The longer ones first: some begin like others.
+        # The longer paths first, because some are prefixes of others.
         self._places = {
             "install -d -m 700 -o odoo-mcp-fleet -g odoo-mcp-fleet": "install -d -m 700",
             "install -m 600 -o odoo-mcp-fleet -g odoo-mcp-fleet": "install -m 600",
@@ -92,7 +92,7 @@ class Machine:
         return self.root / "var/lib/odoo-mcp-fleet"
 
     def here(self, text: str) -> str:
-        """The same, with the places of this machine."""
+        """The text with the page's paths replaced by those of this machine."""
         for there, here in self._places.items():
             text = text.replace(there, here)
         return text
@@ -102,7 +102,11 @@ class Machine:
         (self.root / "etc/odoo-mcp-fleet.env").write_text("".join(lines))
 
     def do(self, script: str) -> str:
-        """Run commands of the page; what they say. The service is managed from here."""
+        """
+        Run commands of the page; returns their output.
+
+        Lines with `systemctl` start and stop the service by this class.
+        """
         said = ""
         for is_about_service, lines in _parts(script):
             if not is_about_service:
@@ -112,7 +116,7 @@ class Machine:
         return said
 
     def start(self, *more: str) -> None:
-        """Start the service, under the filters of its unit, and wait until it answers."""
+        """Start the service under its unit's system-call filters, and wait until it answers."""
         (command,) = values(settings(self.unit.read_text()), "ExecStart")
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
@@ -125,10 +129,10 @@ class Machine:
         wait_until(self._is_healthy)
 
     def stop(self) -> None:
-        """Stop the service, as systemd does; it ends by itself."""
+        """Stop the service as systemd does, and assert that it exits cleanly."""
         if self._process is not None:
             self._process.terminate()
-            # To systemd, to end by the signal that was sent is to end well.
+            # systemd takes a death by the signal that it has sent for a clean exit.
             status = self._process.wait(20)
             assert status in {0, -signal.SIGTERM}, self.log.read_text()
             self._process = None
@@ -139,12 +143,12 @@ class Machine:
             self._process.wait()
 
     def client(self, key: str | None = None) -> httpx.Client:
-        """A client on this machine that connects directly."""
+        """An HTTP client of the receiver, without a proxy between."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False)
 
     def _shell(self, script: str) -> str:
-        """In a shell of its own: it knows no variables of the one before."""
+        """Run a script in a new shell, without variables of earlier ones."""
         path = os.pathsep.join([str(self.root / "bin"), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self.here(script)],
@@ -163,7 +167,7 @@ class Machine:
         program.chmod(0o755)
 
     def _variables(self) -> dict[str, str]:
-        """What systemd reads from the file of settings."""
+        """The environment variables of the service's environment file."""
         file = self.root / "etc/odoo-mcp-fleet.env"
         lines = shlex.split(file.read_text(), comments=True) if file.exists() else []
         return dict(line.split("=", 1) for line in lines)
@@ -187,7 +191,7 @@ def machine(root: Path, places: Mapping[str, str] = {}) -> Iterator[Machine]:
 
 
 def _parts(script: str) -> Iterator[tuple[bool, list[str]]]:
-    """Runs of lines that are about the service, and of others."""
+    """Split a script into runs of lines with `systemctl` (True) and of others (False)."""
     lines = script.splitlines(keepends=True)
     for is_about_service, group in groupby(lines, lambda line: line.startswith("systemctl ")):
         yield is_about_service, [*group]

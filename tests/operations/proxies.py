@@ -1,4 +1,4 @@
-"""Debian's proxies with the shipped configuration, as plain processes on loopback."""
+"""nginx and HAProxy with the shipped configuration, as ordinary processes on loopback."""
 
 import getpass
 import grp
@@ -19,7 +19,7 @@ from servers import wait_until
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 HOST = "fleet.example.com"
-"""The name that the shipped files are for."""
+"""The host name in the shipped configuration."""
 
 NGINX = """
 user {user} {group};
@@ -41,12 +41,12 @@ http {{
 
 class Front:
     """
-    A proxy in front of an app.
+    A running reverse proxy.
 
     Attributes:
-        http_port: Where it sends clients to TLS.
-        https_port: Where it takes them in.
-        access_log: Where it tells who came.
+        http_port: Port that redirects clients to HTTPS.
+        https_port: Port that serves HTTPS.
+        access_log: Path of the proxy's access log.
     """
 
     def __init__(self, ports: tuple[int, int], access_log: Path, ca: trustme.CA) -> None:
@@ -58,7 +58,7 @@ class Front:
     def client(
         self, address: str = "127.0.0.1", *, key: str | None = None, tls: bool = True
     ) -> httpx.Client:
-        """A client at an address of this machine, with a key."""
+        """An HTTPS client of the proxy that connects from a given address, with a key."""
         port = self.https_port if tls else self.http_port
         credentials = {} if key is None else {"Authorization": f"Bearer {key}"}
         return httpx.Client(
@@ -74,7 +74,7 @@ class Front:
 
 @contextmanager
 def nginx(folder: Path, port: int) -> Iterator[Front]:
-    """A running nginx in front of a port."""
+    """Run nginx in front of a port."""
     ca, certificate = _certificate()
     certificate.private_key_pem.write_to_path(folder / "key.pem")
     for pem in certificate.cert_chain_pems:
@@ -102,7 +102,7 @@ def nginx(folder: Path, port: int) -> Iterator[Front]:
 
 @contextmanager
 def haproxy(folder: Path, port: int) -> Iterator[Front]:
-    """A running HAProxy in front of a port."""
+    """Run HAProxy in front of a port."""
     ca, certificate = _certificate()
     certificate.private_key_and_cert_chain_pem.write_to_path(folder / "all.pem")
     ports = free_port(), free_port()
@@ -129,7 +129,7 @@ def haproxy(folder: Path, port: int) -> Iterator[Front]:
 
 
 def rendered(name: str, places: Mapping[str, str]) -> str:
-    """A shipped file in which nothing but these places are others."""
+    """A shipped configuration file with only these texts replaced."""
     text = (DEPLOY / name).read_text()
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     text = "\n".join([*lines, ""])
@@ -140,8 +140,8 @@ def rendered(name: str, places: Mapping[str, str]) -> str:
 
 
 def program(name: str) -> str:
-    """Where a program is; the tests fail without it: none may be skipped."""
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])  # nobody's PATH but root's has it
+    """The path of a program. Fails where it is missing, because no test may be skipped."""
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])  # which only root has in its PATH
     found = shutil.which(name, path=path)
     assert found is not None, f"{name} is not installed: apt-get install {name}"
     return found
@@ -156,7 +156,7 @@ def _running(command: list[str], front: Front, log: Path) -> Iterator[None]:
         assert process.poll() is None, log.read_text()
         yield
     finally:
-        process.terminate()  # and not killed, or its workers would stay
+        process.terminate()  # a killed proxy would leave its workers behind
         process.wait()
 
 
@@ -166,7 +166,7 @@ def _certificate() -> tuple[trustme.CA, trustme.LeafCert]:
 
 
 def _whoever() -> dict[str, str]:
-    """Who runs the tests: the proxies stay who they are."""
+    """User and group of this process, under which the proxies run too."""
     return {"user": getpass.getuser(), "group": grp.getgrgid(os.getegid()).gr_name}
 
 

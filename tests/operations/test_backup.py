@@ -1,4 +1,4 @@
-"""What docs/operations.md says of backups, done: a fleet is as it was after a restore."""
+"""The backup and restore commands of docs/operations.md restore a fleet completely."""
 
 import threading
 from collections import Counter
@@ -17,12 +17,12 @@ from servers import wait_until
 
 SERVERS = [f"acme_web-{number}" for number in range(20)]
 EXAMPLE = {"SQLite": "fleet-2026-01-31-030000.db", "PostgreSQL": "fleet-2026-01-31-030000.dump"}
-"""The backup that the page restores."""
+"""The file name of the backup in the page's restore commands."""
 
 
 @frozen
 class Place:
-    """A machine, and the kind of its database."""
+    """A machine, and whether its receiver is on SQLite or PostgreSQL."""
 
     machine: Machine
     kind: str
@@ -47,7 +47,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def admin(place: Place) -> str:
-    """The first key, made before the first start as the page says."""
+    """The token of the first admin key, created before the first start as the page says."""
     key = place.machine.do("fleet keys create --name 'Ada Lovelace' --scope admin").strip()
     place.machine.start()
     return key
@@ -55,7 +55,7 @@ def admin(place: Place) -> str:
 
 @contextmanager
 def heartbeats(client: httpx.Client) -> Iterator[Counter[str]]:
-    """Heartbeats that arrive all the time, and how many of each server were acknowledged."""
+    """Send heartbeats in the background; yields the number acknowledged for each server."""
     acknowledged: Counter[str] = Counter()
     enough = threading.Event()
 
@@ -76,7 +76,7 @@ def heartbeats(client: httpx.Client) -> Iterator[Counter[str]]:
 
 
 def fleet(client: httpx.Client) -> dict[str, dict[str, Any]]:
-    """What is kept of each server."""
+    """The record of each server, by `server_id`."""
     found = client.get("/servers").raise_for_status().json()["servers"]
     return {each["server_id"]: each for each in found}
 
@@ -86,7 +86,7 @@ def events(client: httpx.Client) -> list[dict[str, Any]]:
     return found
 
 
-def test_backup_while_heartbeats_arrive_holds_every_one_that_was_acknowledged_before(
+def test_backup_under_load_holds_every_heartbeat_acknowledged_before(
     place: Place, admin: str
 ) -> None:
     with place.machine.client(admin) as client:
@@ -106,14 +106,14 @@ def test_backup_while_heartbeats_arrive_holds_every_one_that_was_acknowledged_be
         restored = fleet(client)
         assert {*SERVERS} == {*restored}
         for name, each in restored.items():
-            # One more may have been under way when those that were acknowledged were counted.
+            # One more may have been in flight when the acknowledged ones were counted.
             assert before[name] <= each["heartbeat_count"] <= after[name] + 1
         assert "acme_web-3.example.com" == restored["acme_web-3"]["hostname"]
         beat = client.post("/heartbeat", json=messages.slim(server_id="acme_web-3")).json()
         assert restored["acme_web-3"]["heartbeat_count"] + 1 == beat["heartbeat_count"]
 
 
-def test_restore_brings_back_what_there_was_and_nothing_else(place: Place, admin: str) -> None:
+def test_restore_brings_back_exactly_the_backup(place: Place, admin: str) -> None:
     do = place.machine.do
     agent = do("fleet keys create --name acme --scope agent --servers 'acme_*'").strip()
     lost = do("fleet keys create --name lost --scope viewer").strip()
@@ -133,19 +133,19 @@ def test_restore_brings_back_what_there_was_and_nothing_else(place: Place, admin
     place.restore(backup)
 
     with place.machine.client(admin) as client:
-        assert timeless(servers) == timeless(fleet(client))
+        assert without_times(servers) == without_times(fleet(client))
         assert happened == events(client)
     with place.machine.client(agent) as client:
         beat = client.post("/heartbeat", json=messages.heartbeat()).json()
     assert servers["acme_web-1"]["heartbeat_count"] + 1 == beat["heartbeat_count"]
-    # As the page warns: what became of the keys since is forgotten.
+    # As the page warns, changes of keys since the backup are lost.
     assert 200 == status(place.machine, lost)
     assert 401 == status(place.machine, young)
     do(f"fleet keys revoke {lost_id}")
     wait_until(lambda: status(place.machine, lost) == 401)
 
 
-def test_older_version_does_not_start_on_tables_of_a_newer_one(installed: Machine) -> None:
+def test_older_version_does_not_start_on_a_newer_schema(installed: Machine) -> None:
     installed.start()
     installed.stop()
     installed.do(
@@ -157,7 +157,7 @@ def test_older_version_does_not_start_on_tables_of_a_newer_one(installed: Machin
 
 
 def wait_until_known(machine: Machine, *keys: str) -> None:
-    """Running receivers know a new key within seconds."""
+    """Wait until the running receiver accepts these new keys, which takes seconds."""
     wait_until(lambda: all(status(machine, key) != 401 for key in keys))
 
 
@@ -166,8 +166,8 @@ def status(machine: Machine, key: str) -> int:
         return client.get("/servers").status_code
 
 
-def timeless(servers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Without what passes as time does."""
+def without_times(servers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records without the fields that change with time."""
     return {
         name: {key: value for key, value in each.items() if key not in {"state", "stale"}}
         for name, each in servers.items()

@@ -1,4 +1,4 @@
-"""Somebody on another machine: a network namespace of their own, and a cable between."""
+"""Access from another machine, simulated by a network namespace and a virtual cable."""
 
 import json
 import os
@@ -15,14 +15,14 @@ import pytest
 from operations.keys import new_key
 from servers import wait_until
 
-# Of a network for the testing of networks, which is nobody's.
+# Addresses of the network reserved for benchmarks, 198.18.0.0/15.
 HERE, THERE = "198.18.7.1", "198.18.7.2"
 PORT = 8000
 URL = f"http://{HERE}:{PORT}"
 
 
 class Cable(NamedTuple):
-    """The namespaces at its ends."""
+    """The names of the two network namespaces that the virtual cable connects."""
 
     here: str
     there: str
@@ -55,7 +55,7 @@ def cable() -> Iterator[Cable]:
 
 @pytest.fixture
 def receiver(cable: Cable, tmp_path: Path) -> Iterator[Path]:
-    """One that listens on every address; the folder that its database is in."""
+    """Run a receiver that listens on every address; yields the folder of its database."""
     process = subprocess.Popen(
         inside(
             cable.here,
@@ -74,7 +74,7 @@ def receiver(cable: Cable, tmp_path: Path) -> Iterator[Path]:
 
 
 def status(namespace: str, path: str, *options: str, host: str = HERE) -> int:
-    """How a receiver answers curl there; 0 when it does not."""
+    """The status that curl gets from the receiver in a namespace; 0 without an answer."""
     said = subprocess.run(
         inside(
             namespace,
@@ -94,14 +94,14 @@ BEAT = (
 )
 
 
-def test_receiver_without_keys_serves_nobody_elsewhere(cable: Cable, receiver: Path) -> None:
+def test_receiver_without_keys_refuses_other_machines(cable: Cable, receiver: Path) -> None:
     paths = ("/servers", "/health", "/", "/metrics", "/nothing")
     lies = ("--header", "Host: localhost"), ("--header", "X-Forwarded-For: 127.0.0.1")
 
     assert [403] * 5 == [status(cable.there, path) for path in paths]
     assert [403] * 2 == [status(cable.there, "/servers", *lie) for lie in lies]
     assert 403 == status(cable.there, "/heartbeat", *BEAT)
-    # It reaches itself by that address too, and is not taken for somebody on the machine.
+    # A request from the receiver's own machine by that address counts as a remote one, too.
     assert 403 == status(cable.here, "/servers")
     assert 200 == status(cable.here, "/servers", host="127.0.0.1")
 
@@ -115,7 +115,7 @@ def test_receiver_without_keys_serves_nobody_elsewhere(cable: Cable, receiver: P
         ("admin", [200, 200, 200, 404, 200]),
     ],
 )
-def test_key_opens_what_it_is_for(
+def test_key_gives_access_from_another_machine(
     scope: str | None, expected: list[int], cable: Cable, receiver: Path
 ) -> None:
     key = new_key(f"sqlite:///{receiver}/fleet.db", scope=scope or "viewer")

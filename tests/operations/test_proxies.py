@@ -1,4 +1,4 @@
-"""A receiver behind the proxies that it is shipped with the configuration of."""
+"""A receiver behind nginx and HAProxy, with the shipped configurations."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ KIB = 1024
 
 @frozen
 class Site:
-    """A receiver behind a proxy, and a key that may do everything."""
+    """A receiver behind a proxy, and the token of an admin key."""
 
     receiver: Process
     front: Front
@@ -56,7 +56,7 @@ def client(running: Site) -> Iterator[httpx.Client]:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """An app that tells what uvicorn tells it."""
+    """An ASGI app that answers with client address, scheme and headers of its scope."""
     if scope["type"] != "http":
         await send({"type": f"{(await receive())['type']}.complete"})
         return
@@ -66,7 +66,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def log_line(running: Site, wanted: str) -> str:
-    """What the receiver says of a request, once it has."""
+    """Wait for the line of the receiver's log about a request."""
 
     def found() -> list[str]:
         return [line for line in running.receiver.log.read_text().splitlines() if wanted in line]
@@ -83,7 +83,7 @@ def test_heartbeat_over_tls_is_counted(client: httpx.Client) -> None:
     assert first + 1 == second
 
 
-def test_plain_http_is_sent_to_tls_with_its_method_and_its_path(running: Site) -> None:
+def test_plain_http_is_redirected_to_https_with_method_and_path(running: Site) -> None:
     with running.front.client(tls=False) as client:
         answer = client.post("/heartbeat?a=b", json=messages.heartbeat())
 
@@ -93,7 +93,7 @@ def test_plain_http_is_sent_to_tls_with_its_method_and_its_path(running: Site) -
 
 @pytest.mark.parametrize("proxy", PROXIES)
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
-def test_receiver_is_told_who_is_connected_and_nothing_that_a_client_made_up(
+def test_forwarded_headers_of_a_client_are_replaced(
     proxy: str, address: str, tmp_path: Path
 ) -> None:
     made_up = {
@@ -119,7 +119,7 @@ def test_receiver_is_told_who_is_connected_and_nothing_that_a_client_made_up(
     }
 
 
-def test_receiver_logs_who_is_connected(running: Site) -> None:
+def test_receiver_logs_the_address_of_the_client(running: Site) -> None:
     with running.front.client("127.0.0.2") as client:
         client.get("/health?logged", headers={"X-Forwarded-For": "192.0.2.1"}).raise_for_status()
 
@@ -127,12 +127,12 @@ def test_receiver_logs_who_is_connected(running: Site) -> None:
     assert "192.0.2.1" not in running.receiver.log.read_text()
 
 
-def test_events_come_at_once(running: Site, client: httpx.Client) -> None:
+def test_events_are_not_buffered(running: Site, client: httpx.Client) -> None:
     seen = threading.Event()
     name = f"streamed-{running.front.https_port}"
     with client.stream("GET", "/events/stream?kind=registered") as stream:
         lines = stream.iter_lines()
-        assert next(lines).startswith("id: ")  # it is open: what happens now is news
+        assert next(lines).startswith("id: ")  # the stream is open, so it sends the next event
 
         def read() -> None:
             for line in lines:
@@ -143,7 +143,7 @@ def test_events_come_at_once(running: Site, client: httpx.Client) -> None:
         thread = threading.Thread(target=read)
         thread.start()
         client.post("/heartbeat", json=messages.slim(server_id=name)).raise_for_status()
-        assert seen.wait(3)  # a ping, that would push it through, comes after 15
+        assert seen.wait(3)  # a ping, which would flush a buffer, comes after 15 seconds
         thread.join()
 
 
@@ -151,7 +151,7 @@ def test_events_come_at_once(running: Site, client: httpx.Client) -> None:
     ("path", "most"),
     [("/heartbeat", 64 * KIB), ("/register", 64 * KIB), ("/heartbeats", KIB * KIB)],
 )
-def test_body_is_refused_from_the_size_on_that_the_receiver_takes(
+def test_body_over_the_limit_of_the_receiver_is_refused(
     client: httpx.Client, path: str, most: int
 ) -> None:
     headers = {"Content-Type": "application/json"}
@@ -162,10 +162,10 @@ def test_body_is_refused_from_the_size_on_that_the_receiver_takes(
     assert "malformed_json" == fits.json()["code"]
     assert (413, "body_too_large") == (is_too_large.status_code, is_too_large.json()["code"])
     assert "application/problem+json" == is_too_large.headers["content-type"]
-    assert "64 KiB at most" in is_too_large.json()["detail"]  # it is the proxy that says so
+    assert "64 KiB at most" in is_too_large.json()["detail"]  # the proxy's own answer
 
 
-def test_body_of_unknown_length_is_refused_all_the_same(client: httpx.Client) -> None:
+def test_too_large_chunked_body_is_refused(client: httpx.Client) -> None:
     pieces = (b" " * KIB for _ in range(65))
     answer = client.post("/heartbeat", content=pieces, headers={"Content-Type": "application/json"})
 
@@ -173,7 +173,7 @@ def test_body_of_unknown_length_is_refused_all_the_same(client: httpx.Client) ->
 
 
 @pytest.mark.parametrize("path", ["/health", "/nothing-there"])
-def test_browsers_are_told_once_to_come_by_tls_only(client: httpx.Client, path: str) -> None:
+def test_answer_has_one_hsts_header(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
 
     assert ["max-age=31536000"] == answer.headers.get_list("strict-transport-security")
@@ -188,7 +188,7 @@ def test_key_is_in_no_log(running: Site, client: httpx.Client) -> None:
     assert running.key not in running.receiver.log.read_text()
 
 
-def test_nobody_comes_in_without_a_key(running: Site) -> None:
+def test_request_without_a_key_is_refused(running: Site) -> None:
     with running.front.client() as client:
         answers = [client.get("/servers"), client.post("/heartbeat", json=messages.heartbeat())]
 
@@ -196,7 +196,7 @@ def test_nobody_comes_in_without_a_key(running: Site) -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_receiver_without_keys_lets_nobody_in_through_a_proxy(proxy: str, tmp_path: Path) -> None:
+def test_receiver_without_keys_refuses_requests_of_a_proxy(proxy: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'fleet.db'}"
     with (
         receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
@@ -209,7 +209,7 @@ def test_receiver_without_keys_lets_nobody_in_through_a_proxy(proxy: str, tmp_pa
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_receiver_that_is_away_is_a_problem_to_try_again(proxy: str, tmp_path: Path) -> None:
+def test_stopped_receiver_is_answered_with_503_and_retry_after(proxy: str, tmp_path: Path) -> None:
     with PROXIES[proxy](tmp_path, free_port()) as front, front.client() as client:
         answer = client.get("/health")
 

@@ -1,4 +1,4 @@
-"""The service, as its unit starts and confines it."""
+"""The systemd unit: its command, its restrictions and its exposure level."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from operations.proxies import DEPLOY, program
 
 SHIPPED = DEPLOY / "odoo-mcp-fleet.service"
 EXPOSURE = 10
-"""The most that systemd may find, in tenths: up to 1.0 of 10."""
+"""The highest exposure level of `systemd-analyze security`, in tenths: 1.0 of 10."""
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -21,26 +21,26 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
-def test_service_is_as_confined_as_it_can_be() -> None:
+def test_exposure_level_of_the_service_is_low() -> None:
     found = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", SHIPPED)
 
     assert 0 == found.returncode, found.stdout
 
 
-def test_unit_is_understood(installed: Machine) -> None:
+def test_unit_is_valid(installed: Machine) -> None:
     found = analyze("verify", installed.unit)
 
     assert (0, "", "") == (found.returncode, found.stdout, found.stderr)
 
 
-def test_mistake_in_a_unit_is_found(installed: Machine) -> None:
+def test_invalid_unit_is_detected(installed: Machine) -> None:
     installed.unit.write_text(installed.unit.read_text().replace("ProtectHome=", "ProtectHme="))
 
     assert "ProtectHme" in analyze("verify", installed.unit).stderr
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
-def test_command_of_the_unit_serves_under_its_filters(
+def test_command_of_the_unit_works_under_its_syscall_filters(
     installed: Machine, workers: tuple[str, ...]
 ) -> None:
     installed.start(*workers)
@@ -67,7 +67,7 @@ def test_command_of_the_unit_serves_under_its_filters(
         "import os; os.sched_setaffinity(0, os.sched_getaffinity(0))",
     ],
 )
-def test_what_the_unit_forbids_is_refused(forbidden: str) -> None:
+def test_forbidden_system_call_is_refused(forbidden: str) -> None:
     command = [sys.executable, f"{HERE}/confined.py", f"{SHIPPED}", sys.executable, "-c", forbidden]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
@@ -75,7 +75,7 @@ def test_what_the_unit_forbids_is_refused(forbidden: str) -> None:
     assert 0 == subprocess.run([sys.executable, "-c", forbidden], check=False).returncode
 
 
-def test_program_of_the_unit_and_of_the_command_line_are_of_one_place() -> None:
+def test_unit_and_command_line_use_the_same_environment() -> None:
     (command,) = values(settings(SHIPPED.read_text()), "ExecStart")
     (folder,) = values(settings(SHIPPED.read_text()), "WorkingDirectory")
     (file,) = values(settings(SHIPPED.read_text()), "EnvironmentFile")

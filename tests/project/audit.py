@@ -1,13 +1,13 @@
 """
-Whether the locked versions have known vulnerabilities.
+Check the locked versions for known vulnerabilities.
 
-    python audit.py <file of requirements>
+    python audit.py <requirements file>
 
-It prints one sentence. Its exit status is 0 when there are none, 1 when there are some or
-when pip-audit fails, and 75 when the index of vulnerabilities cannot be reached.
+It prints one sentence. The exit status is 0 without vulnerabilities, 1 with vulnerabilities or
+when pip-audit fails, and 75 when the vulnerability index cannot be reached.
 
-An index may answer and yet know nothing, as a mirror does that only hands out packages, and
-pip-audit is content with that. So it is first asked about a version that has some.
+A package mirror without vulnerability data answers pip-audit with "none known". Therefore the
+script first asks about a version that has known vulnerabilities.
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 KNOWN = "django==3.0"
-"""A version that has had vulnerabilities for years."""
+"""A version with vulnerabilities that have been known for years."""
 
 CLEAN, FOUND, UNREACHABLE = 0, 1, 75
 
@@ -27,13 +27,13 @@ CLEAN, FOUND, UNREACHABLE = 0, 1, 75
 @dataclass(frozen=True)
 class Said:
     """
-    What pip-audit said.
+    The result of a run of pip-audit.
 
     Attributes:
-        status: Its exit status.
-        report: What it was asked about, each with `vulns` or a `skip_reason`; None when it
-            wrote no report.
-        last_line: The last line that it wrote to standard error.
+        status: Exit status.
+        report: The checked packages, each with `vulns` or a `skip_reason`; None without a
+            report.
+        last_line: Last line of standard error.
     """
 
     status: int
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def ask(requirements: Path, *options: str) -> Said:
-    """Ask pip-audit, which installs and resolves nothing."""
+    """Run pip-audit on pinned requirements, which it neither installs nor resolves."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "report.json"
         done = subprocess.run(
@@ -67,7 +67,7 @@ def ask(requirements: Path, *options: str) -> Said:
 
 
 def vulnerabilities(report: list[dict[str, Any]]) -> list[str]:
-    """What was found, in words."""
+    """A text for each vulnerability in a report."""
     return [
         f"{each['name']} {each['version']} has {vulnerability['id']}"
         for each in report
@@ -76,7 +76,7 @@ def vulnerabilities(report: list[dict[str, Any]]) -> list[str]:
 
 
 def unreachable(known: Said) -> Verdict | None:
-    """That the index cannot be asked, by what was said of a version with vulnerabilities."""
+    """The verdict when the index does not report the known vulnerabilities; None if it does."""
     if known.report and vulnerabilities(known.report):
         return None
     why = known.last_line
@@ -88,7 +88,7 @@ def unreachable(known: Said) -> Verdict | None:
 
 
 def judge(locked: Said) -> Verdict:
-    """What is said of the locked versions when the index can be reached."""
+    """The verdict on the locked versions, from an index that can be reached."""
     if locked.report is None:
         return Verdict(FOUND, f"pip-audit failed: {locked.last_line}")
     if found := vulnerabilities(locked.report):

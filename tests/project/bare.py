@@ -1,4 +1,4 @@
-"""Run by a Python that has the bare package and nothing else: it imports, and it merges."""
+"""A smoke test for a Python with the package and no extras: the contract imports and merges."""
 
 import sys
 from datetime import datetime, timezone

@@ -1,4 +1,4 @@
-"""An audit that could not ask is never taken for one that found nothing."""
+"""The audit tells an unreachable index from an index that reports no vulnerabilities."""
 
 import json
 from pathlib import Path
@@ -22,9 +22,7 @@ SKIPPED = {"name": "django", "skip_reason": "Dependency not found and could not 
         (Said(0, [], "No dependencies"), "No dependencies"),
     ],
 )
-def test_index_that_does_not_know_what_everybody_knows_cannot_be_reached(
-    said: Said, why: str
-) -> None:
+def test_index_without_a_known_vulnerability_counts_as_unreachable(said: Said, why: str) -> None:
     verdict = unreachable(said)
 
     assert verdict is not None
@@ -33,7 +31,7 @@ def test_index_that_does_not_know_what_everybody_knows_cannot_be_reached(
     assert "Nothing was checked" in verdict.sentence
 
 
-def test_index_that_knows_can_be_reached() -> None:
+def test_index_with_a_known_vulnerability_is_reachable() -> None:
     assert unreachable(Said(1, [VULNERABLE], "Found 2 known vulnerabilities")) is None
 
 
@@ -60,7 +58,7 @@ def test_locked_versions_are_safe_only_when_each_was_checked(
     assert (status, sentence) == (verdict.status, verdict.sentence)
 
 
-PRETENDED = """
+FAKE_PIP_AUDIT = """
 import json, os, sys
 requirements = open(sys.argv[sys.argv.index("--requirement") + 1]).read()
 report = json.loads(os.environ["KNOWN" if "django" in requirements else "LOCKED"])
@@ -89,7 +87,7 @@ def test_audit_ends_with_the_status_of_its_verdict(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "pip_audit.py").write_text(PRETENDED)
+    (tmp_path / "pip_audit.py").write_text(FAKE_PIP_AUDIT)
     (tmp_path / "constraints.txt").write_text("attrs==25.1\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     for name, answer in zip(("KNOWN", "LOCKED"), answers, strict=True):

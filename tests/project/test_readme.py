@@ -1,4 +1,4 @@
-"""What the README says is true."""
+"""The README's examples run, and its tables of settings are complete and correct."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ ADDON_README = "".join(file.read_text() for file in sorted(ADDON.glob("readme/*.
 
 
 class Watched(Mapping[str, str]):
-    """An environment with nothing in it that notes what it was asked for."""
+    """An empty environment that records the names that were looked up."""
 
     def __init__(self) -> None:
         self.asked: set[str] = set()
@@ -36,24 +36,24 @@ class Watched(Mapping[str, str]):
         return 0
 
 
-def test_settings_are_all_in_the_table() -> None:
+def test_every_setting_is_in_the_table() -> None:
     environ = Watched()
     read_settings(environ)
 
     assert environ.asked == set(re.findall(r"^\| `(FLEET_\w+)` \|", README, re.MULTILINE))
 
 
-def test_parameters_of_the_addon_are_all_in_the_table() -> None:
+def test_every_parameter_of_the_addon_is_in_the_table() -> None:
     assert parameters("services/*.py") == set(
         re.findall(r"^\| `(mcp\.\w+)` \|", ADDON_README, re.MULTILINE)
     )
 
 
-def test_parameters_of_the_addon_all_go_with_it() -> None:
+def test_every_parameter_of_the_addon_is_deleted_with_it() -> None:
     assert parameters("services/*.py") == parameters("hooks.py")
 
 
-def test_every_variable_that_is_read_is_spoken_of() -> None:
+def test_every_environment_variable_is_documented() -> None:
     sources = [
         f for room in ("client", "receiver", "odoo_addon") for f in ROOT.glob(f"{room}/**/*.py")
     ]
@@ -79,7 +79,7 @@ def test_defaults_of_the_addon_are_those_in_the_table() -> None:
     }
 
 
-def test_default_in_the_table_is_the_default() -> None:
+def test_defaults_of_settings_are_those_in_the_table() -> None:
     defaults = dict(re.findall(r"^\| `(FLEET_\w+)` \| `?(.+?)`? \|", README, re.MULTILINE))
     settings = read_settings({})
 
@@ -103,6 +103,6 @@ def test_python_examples_run(code: str) -> None:
 
 
 def parameters(files: str) -> set[str]:
-    """The system parameters that these files of the addon name."""
+    """The names of the system parameters in these files of the addon."""
     sources = "".join(file.read_text() for file in ADDON.glob(files))
     return set(re.findall(r'"(mcp\.\w+)"', sources))

@@ -1,4 +1,4 @@
-"""Each scenario of the specification has a test that proves it, and the other way round."""
+"""The manifest and the tests agree on which test proves which scenario."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ Proof = tuple[str, str]
 
 
 def promised() -> set[Proof]:
-    """Scenario and test, as the manifest has them."""
+    """The pairs of scenario and test in the manifest."""
     return {
         (scenario["title"], test)
         for scenario in SPECIFICATION["scenario"]
@@ -25,7 +25,7 @@ def promised() -> set[Proof]:
 
 
 def claimed() -> Iterator[Proof]:
-    """Scenario and test, as the tests say in lines such as `Proves: Failed heartbeat`."""
+    """The pairs in docstrings of tests, by lines such as `Proves: Failed heartbeat`."""
     for file in TESTS:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef):

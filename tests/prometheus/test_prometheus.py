@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real receiver, and finds the servers of the fleet through it."""
+"""A real Prometheus scrapes a real receiver, and discovers the fleet's servers through it."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ Labels = dict[str, str]
 
 
 class Prometheus:
-    """A running Prometheus, and how to ask it."""
+    """A running Prometheus, and its HTTP API."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -51,12 +51,12 @@ class Prometheus:
             return False
 
     def query(self, expression: str) -> list[tuple[Labels, float]]:
-        """Each time series at this moment. Fails when Prometheus calls it an error."""
+        """The labels and the current value of each time series. Raises AssertionError."""
         found = self._ask("query", query=expression)["result"]
         return [(each["metric"], float(each["value"][1])) for each in found]
 
     def targets(self) -> dict[str, Labels]:
-        """The labels of each server that it scrapes, and `url`, by its `server_id`."""
+        """The labels, and the `url`, of each scraped server, by `server_id`."""
         return {
             target["labels"]["server_id"]: {**target["labels"], "url": target["scrapeUrl"]}
             for target in self._ask("targets", state="active")["activeTargets"]
@@ -64,7 +64,7 @@ class Prometheus:
         }
 
     def failures(self) -> float:
-        """How often it could not read the list of targets."""
+        """How often Prometheus has failed to read the list of targets."""
         page = httpx.get(f"{self._url}/metrics", trust_env=False).text
         (found,) = [s for s in page.splitlines() if s.startswith("prometheus_sd_http_failures_t")]
         return float(found.split()[1])
@@ -79,8 +79,8 @@ class Prometheus:
 def running_prometheus(
     folder: Path, receiver: Process, *, key: Path | None = None
 ) -> Iterator[Prometheus]:
-    """Debian's Prometheus; when it does not start, the tests fail: none may be skipped."""
-    # Debian's sends nothing to the discovery unless the type is said.
+    """Run Debian's Prometheus. Fails where it does not start, because no test may be skipped."""
+    # Debian's Prometheus sends no token to the service discovery without an explicit type.
     kind = f"type: Bearer\n      credentials_file: {key}"
     said = "" if key is None else f"\n    authorization:\n      {kind}"
     configuration = CONFIGURATION.format(
@@ -105,16 +105,16 @@ def running_prometheus(
         assert process.poll() is None, (folder / "prometheus.log").read_text()
         yield prometheus
     finally:
-        process.kill()  # what it has stored goes with its folder
+        process.kill()  # no clean exit is needed: its data is in a temporary folder
         process.wait()
 
 
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """It knows of a server that can be scraped, being itself, and of one that cannot."""
+    """A receiver with two servers: one is the receiver itself, the other cannot be scraped."""
     folder = tmp_path_factory.mktemp("receiver")
     with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{database(folder)}") as process:
-        # With an hour to their next heartbeat they stay up as long as the tests run.
+        # An interval of an hour keeps the servers up while the tests run.
         near = messages.heartbeat(heartbeat_interval_seconds=3600, endpoint_url=process.url)
         far = messages.slim(
             heartbeat_interval_seconds=3600, server_id="far", hostname="far.invalid", port=8768
@@ -126,7 +126,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def prometheus(receiver: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """It has found the servers, and asked them and the receiver at least once."""
+    """A Prometheus that has discovered the servers, and scraped them and the receiver."""
     with running_prometheus(tmp_path_factory.mktemp("prometheus"), receiver) as prometheus:
         wait_until(lambda: len(prometheus.query("up")) == 3)
         yield prometheus
@@ -149,13 +149,13 @@ def free_port() -> int:
 
 
 def queries() -> list[str]:
-    """Every query of the dashboard, as Grafana would ask it."""
+    """Every query of the dashboard, with Grafana's variables replaced."""
     asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     return [each.replace("$job", ".+").replace("$__rate_interval", "1m") for each in asked]
 
 
 def by(label: str, found: list[tuple[Labels, float]]) -> dict[str, float]:
-    """The values by a label, which is empty where it is not there."""
+    """The values by a label; an empty text stands for a missing label."""
     return {labels.get(label, ""): value for labels, value in found}
 
 
@@ -173,7 +173,7 @@ def test_receiver_is_scraped(receiver: Process, prometheus: Prometheus) -> None:
     )
 
 
-def test_servers_are_found(receiver: Process, prometheus: Prometheus) -> None:
+def test_service_discovery_lists_the_servers(receiver: Process, prometheus: Prometheus) -> None:
     assert {
         "acme_web-1": {
             "server_id": "acme_web-1",
@@ -194,11 +194,11 @@ def test_servers_are_found(receiver: Process, prometheus: Prometheus) -> None:
     } == prometheus.targets()
 
 
-def test_servers_are_scraped_where_they_are(prometheus: Prometheus) -> None:
+def test_servers_are_scraped_at_their_endpoint(prometheus: Prometheus) -> None:
     assert {"acme_web-1": 1, "far": 0} == by("server_id", prometheus.query('up{job="servers"}'))
 
 
-def test_receiver_with_keys_is_scraped_with_one(tmp_path: Path) -> None:
+def test_receiver_with_keys_is_scraped_with_a_key(tmp_path: Path) -> None:
     url = f"sqlite:///{database(tmp_path)}"
     viewer, token = made("viewer")
     agent, agents = made("agent")
@@ -217,14 +217,14 @@ def test_receiver_with_keys_is_scraped_with_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", queries())
-def test_queries_of_the_dashboard_find_something(prometheus: Prometheus, query: str) -> None:
-    # Those who ask what happened ask for more than nothing, and lately nothing has.
+def test_every_query_of_the_dashboard_has_a_result(prometheus: Prometheus, query: str) -> None:
+    # Queries for recent events compare with `> 0`, which drops them while nothing happens.
     wait_until(lambda: bool(prometheus.query(query.removesuffix(" > 0"))))
 
     prometheus.query(query)
 
 
-def test_fleets_of_the_dashboard_are_found(prometheus: Prometheus) -> None:
+def test_dashboard_variable_lists_the_fleets(prometheus: Prometheus) -> None:
     (variable,) = [v for v in DASHBOARD["templating"]["list"] if v["name"] == "job"]
 
     assert "label_values(fleet_build_info, job)" == variable["definition"]
@@ -233,7 +233,7 @@ def test_fleets_of_the_dashboard_are_found(prometheus: Prometheus) -> None:
     )
 
 
-def test_promtool_finds_no_fault(receiver: Process) -> None:
+def test_promtool_accepts_the_metrics(receiver: Process) -> None:
     page = httpx.get(f"{receiver.url}/metrics", trust_env=False).content
 
     checked = subprocess.run(
@@ -247,7 +247,9 @@ def test_promtool_finds_no_fault(receiver: Process) -> None:
     assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
 
 
-def test_targets_stay_while_the_database_is_away(receiver: Process, prometheus: Prometheus) -> None:
+def test_targets_are_kept_while_the_database_is_unavailable(
+    receiver: Process, prometheus: Prometheus
+) -> None:
     before, failures = prometheus.targets(), prometheus.failures()
     with closing(sqlite3.connect(database(receiver.log.parent))) as other:
         other.execute("ALTER TABLE servers RENAME TO gone")
