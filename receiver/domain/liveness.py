@@ -173,7 +173,12 @@ def _paired(record: ServerRecord, heard: Sequence[ServerRecord]) -> dict[str, Se
 
 
 def _have_both_gone_on(one: ServerRecord, other: ServerRecord) -> bool:
-    """Whether both sent heartbeats in parallel for more than two intervals."""
+    """
+    Whether both sent in parallel for more than two intervals.
+
+    A server that registers again and again but never sends a heartbeat does not count as
+    sending: something restarts it before it gets that far.
+    """
     if not (one.heartbeat_count and other.heartbeat_count):
         return False
     both_since = max(_alive_since(one), _alive_since(other))

@@ -8,7 +8,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
@@ -769,6 +769,23 @@ def test_servers_that_only_registered_did_not_go_on(fleet: Watched) -> None:
     assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
 
 
+def test_newer_one_that_registers_but_never_sends_a_heartbeat_is_superseded_when_it_falls_silent(
+    fleet: Watched,
+) -> None:
+    """However long it registers: it was started again and again, and never ran."""
+    fleet.beat("old", **DATABASE)
+    fleet.clock.advance(1)
+    for _ in range(10):
+        fleet.register("new", **DATABASE)
+        fleet.go_on(60, "old")
+    before = fleet.told()
+    fleet.go_on(600, "old")
+
+    assert [] == before
+    assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
+    assert "old" == fleet.record("new").superseded_by
+
+
 def test_silence_of_both_is_two_alarms(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(30, "old")
@@ -1108,6 +1125,14 @@ steps = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=steps)
+@example(
+    steps=[
+        (0.0, ["a"], {"database_uuid": "u"}, False, None),
+        (0.0, ["a", "b"], {"database_uuid": "u"}, True, None),
+        (601.0, ["a", "b"], {"database_uuid": "u"}, True, None),
+        (121.0, ["a"], {"database_uuid": "u"}, False, None),
+    ]
+)
 def test_whatever_happens_what_is_noticed_is_so(
     store: SqlStore, steps: list[tuple[float, list[str], dict[str, Any], bool, str | None]]
 ) -> None:
@@ -1154,7 +1179,9 @@ def age(record: ServerRecord) -> tuple[datetime, str]:
 
 
 def together(one: ServerRecord, other: ServerRecord) -> timedelta:
-    """How long both have sent."""
+    """How long both have sent heartbeats, and registrations between them."""
+    if not (one.heartbeat_count and other.heartbeat_count):
+        return timedelta(0)
     return min(one.last_seen, other.last_seen) - max(one.state_since, other.state_since)
 
 
@@ -1174,11 +1201,17 @@ def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: da
         assert not record.state.stale
         assert not twin.state.stale
         assert None is twin.superseded_by
+        assert record.heartbeat_count
+        assert twin.heartbeat_count
     same = ("database_uuid", "database", "odoo_stage", "superseded_by")
     heirs = [
         each
         for each in all_of_them.values()
-        if (age(each) > age(record) or each.state_since > record.last_seen)
+        if (
+            age(each) > age(record)
+            or each.state_since > record.last_seen
+            or not (each.heartbeat_count and record.heartbeat_count)
+        )
         and all(getattr(each, name) == getattr(record, name) for name in same)
         and not each.state.stale
     ]
