@@ -1,5 +1,6 @@
 """Real receivers on real sockets, for the tests."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,16 @@ class Clock:
 @contextmanager
 def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
     """Run an app under uvicorn in this process, with options of its, and talk to it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", **options))
+    server = Prompt(uvicorn.Config(app, port=0, log_level="warning", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        wait_until(lambda: server.started or not thread.is_alive())
+        server.wait_until_started()
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             yield client
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(PATIENCE_SECONDS)
 
 
@@ -73,6 +74,59 @@ class Observed:
             await send(message)
 
         await self._app(scope, receive, observe)
+
+
+class Prompt(uvicorn.Server):
+    """
+    uvicorn's server without its pauses: hundreds of tests would wait for each of them.
+
+    uvicorn looks ten times a second whether it is to end, and pauses again while it ends.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._has_begun = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            self._has_begun.set()  # and is over
+
+    def wait_until_started(self) -> None:
+        assert self._has_begun.wait(PATIENCE_SECONDS), "it takes too long to start"
+        assert self.started, "it has not started; its log says why"
+
+    def end(self) -> None:
+        """Let it end, from another thread; it may have ended."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # its loop is closed
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    async def main_loop(self) -> None:
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        ticks = asyncio.ensure_future(super().main_loop())
+        await asyncio.sleep(0)  # the first tick, which answers need
+        self._has_begun.set()
+        ended = asyncio.ensure_future(self._ended.wait())
+        await asyncio.wait({ticks, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (ticks, ended):
+            each.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets is None, "it has its own"
+        for server in self.servers:
+            server.close()
+        for connection in [*self.server_state.connections]:
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - as uvicorn
+            await asyncio.sleep(0.002)
+        for server in self.servers:
+            await server.wait_closed()
+        await self.lifespan.shutdown()
 
 
 class Process:

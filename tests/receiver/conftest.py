@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import copyfile
 
 import httpx
 import pytest
@@ -31,22 +32,59 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables and nothing in them."""
+    file = tmp_path_factory.mktemp("template") / "fleet.db"
+    SqlStore(make_url(f"sqlite:///{file}")).close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgres: Postgres) -> str:
+    """A database with all tables and nothing in them."""
+    postgres.create_database("template_of_a_fleet")
+    SqlStore(make_url(postgres.url("template_of_a_fleet"))).close()
+    return "template_of_a_fleet"
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def new_sqlite_url(tmp_path: Path) -> str:
     """A file that is not there yet."""
     return f"sqlite:///{tmp_path / 'fleet.db'}"
 
 
 @pytest.fixture
-def postgresql_url(postgres: Postgres) -> Iterator[str]:
+def sqlite_url(new_sqlite_url: str, sqlite_template: Path) -> str:
+    """A file in which nothing is but the tables: a copy, for migrations take longer than tests."""
+    copyfile(sqlite_template, str(make_url(new_sqlite_url).database))
+    return new_sqlite_url
+
+
+@pytest.fixture
+def new_postgresql_url(postgres: Postgres) -> Iterator[str]:
     """A database that is empty."""
     with postgres.new_database() as name:
         yield postgres.url(name)
 
 
+@pytest.fixture
+def postgresql_url(postgres: Postgres, postgresql_template: str) -> Iterator[str]:
+    """A database in which nothing is but the tables."""
+    with postgres.new_database(template=postgresql_template) as name:
+        yield postgres.url(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database_url(request: pytest.FixtureRequest) -> str:
+    """A database of each kind that no receiver has seen."""
+    url: str = request.getfixturevalue(f"new_{request.param}_url")
+    return url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A new database of each kind."""
+    """A database of each kind that has all tables, and nothing in them."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 

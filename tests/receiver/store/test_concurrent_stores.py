@@ -185,10 +185,10 @@ def test_server_that_is_deleted_and_heard_at_once_is_whole_or_gone(
     assert 0 == stores[1].servers.count(Filter(capability="search"))
 
 
-def test_stores_may_be_opened_on_one_new_database_at_once(postgresql_url: str) -> None:
+def test_stores_may_be_opened_on_one_new_database_at_once(new_postgresql_url: str) -> None:
     stores: list[SqlStore] = []
 
-    at_once(*[lambda: stores.append(SqlStore(make_url(postgresql_url)))] * 4)
+    at_once(*[lambda: stores.append(SqlStore(make_url(new_postgresql_url)))] * 4)
     for store in stores:
         store.servers.apply(beats("a"))
 

@@ -1,6 +1,7 @@
 """The store keeps what the contract makes of the messages, on each kind of database."""
 
 import random
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -60,13 +61,25 @@ def found_by(store: SqlStore, matching: Filter) -> list[str]:
 
 def migrate(connection: Connection, revision: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(receiver.__path__[0]) / "migrations"))
+    config.set_main_option("script_location", str(Path(receiver.__path__[0]) / "store/migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
 
-def test_migrations_make_the_tables_that_the_code_expects(store: SqlStore, engine: Engine) -> None:
-    with engine.connect() as connection:
+@pytest.fixture
+def new_engine(new_database_url: str) -> Iterator[Engine]:
+    """A database that no store has seen."""
+    engine = create_engine(new_database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_migrations_make_the_tables_that_the_code_expects(
+    new_database_url: str, new_engine: Engine
+) -> None:
+    SqlStore(make_url(new_database_url)).close()
+
+    with new_engine.connect() as connection:
         difference = compare_metadata(MigrationContext.configure(connection), metadata)
 
     assert [] == difference
@@ -79,10 +92,10 @@ def test_columns_are_the_fields_of_a_record() -> None:
 
 
 def test_migration_lets_the_servers_that_are_there_be_found(
-    database_url: str, engine: Engine
+    new_database_url: str, new_engine: Engine
 ) -> None:
     long = long_text(3_000)
-    with engine.begin() as connection:
+    with new_engine.begin() as connection:
         migrate(connection, "0001")
         connection.execute(
             text(
@@ -98,7 +111,7 @@ def test_migration_lets_the_servers_that_are_there_be_found(
             ],
         )
 
-    store = SqlStore(make_url(database_url))
+    store = SqlStore(make_url(new_database_url))
     found = [
         found_by(store, matching)
         for matching in (
@@ -123,11 +136,11 @@ def facets_of(store: SqlStore) -> list[tuple[str, ...]]:
 
 
 def test_migration_lets_the_servers_that_are_there_be_looked_at(
-    database_url: str, engine: Engine
+    new_database_url: str, new_engine: Engine
 ) -> None:
     """As soon as somebody watches, and after they had a chance to be heard."""
     seen, long = microseconds(MOMENT), long_text(1_000)
-    with engine.begin() as connection:
+    with new_engine.begin() as connection:
         migrate(connection, "0002")
         connection.execute(
             text(
@@ -142,7 +155,7 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
             ],
         )
 
-    store = SqlStore(make_url(database_url))
+    store = SqlStore(make_url(new_database_url))
     kept = {each: store.servers.get(each) for each in ("up", "new", "long")}
     with store.transactions.read() as connection:
         query = select(servers.c.server_id, servers.c.due_at)
