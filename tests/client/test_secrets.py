@@ -396,6 +396,7 @@ def _unpacked(text: str) -> str:
         return ""
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("spelled", ["\\x{:02x}", "\\\\x{:02x}", "\\u{:04x}", "%{:02x}", "&#{};"])
 def test_text_that_nearly_quotes_a_secret_is_searched_quickly(spelled: str) -> None:
     """Otherwise a malicious receiver could block an Odoo with one answer."""

@@ -519,6 +519,7 @@ def large(sqlite_url: str) -> str:
     return sqlite_url
 
 
+@pytest.mark.serial
 def test_a_scrape_of_a_large_fleet_is_quick(large: str, clock: Clock) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": large}, clock=clock)) as receiver:
         first = receiver.get("/metrics").text
@@ -554,6 +555,7 @@ def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int =
     return best
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("parent", [None, current_process()], ids=["alone", "together"])
 def test_a_count_costs_next_to_nothing(parent: BaseProcess | None) -> None:
     """It takes 0.3 µs; 12 are a tenth of a heartbeat, whatever else the machine does."""

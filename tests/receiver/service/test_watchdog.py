@@ -14,7 +14,7 @@ from sqlalchemy import Engine, create_engine, make_url
 from contract import Event, EventKind
 from receiver.domain.instants import microseconds
 from receiver.service.watchdog import Timing, Watchdog
-from receiver.store import Rules, SqlStore
+from receiver.store import Look, Rules, SqlStore
 from receiver.store.silence import IS_DUE
 from servers import Clock, wait_until
 from watched import Watched
@@ -390,18 +390,24 @@ def test_a_crowd_is_looked_at_without_a_rest(fleet: Watched) -> None:
 
 
 def test_it_survives_that_the_database_is_away_and_says_so_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "fleet.db"
     fleet = Watched(SqlStore(make_url(f"sqlite:///{file}")))
     fleet.beat("a")
     engine = create_engine(f"sqlite:///{file}")
+    sweep, looks = fleet.store.servers.sweep, list[Look]()
 
+    def noted(look: Look) -> bool:
+        looks.append(look)
+        return sweep(look)
+
+    monkeypatch.setattr(fleet.store.servers, "sweep", noted)
     with engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
         connection.commit()
         with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
-            wait_until(lambda: bool(caplog.records))
+            wait_until(lambda: len(looks) > 2)  # two have failed
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
             connection.commit()
             for each in ("b", "c"):  # once c is looked at, the look that found b is over

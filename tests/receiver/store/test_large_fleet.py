@@ -60,6 +60,7 @@ def large_fleet(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
         yield receiver
 
 
+@pytest.mark.serial
 def test_pages_come_at_once(large_fleet: httpx.Client) -> None:
     paths = ["/", "/?state=up", "/?sort=-first_seen", "/server/s77"]
     seconds = {path: min(how_long(large_fleet, path) for _ in range(5)) for path in paths}
@@ -68,6 +69,7 @@ def test_pages_come_at_once(large_fleet: httpx.Client) -> None:
     assert {} == {path: took for path, took in seconds.items() if took > PAGE_SECONDS}
 
 
+@pytest.mark.serial
 def test_that_nobody_is_alive_is_known_at_once(large_fleet: httpx.Client, sqlite_url: str) -> None:
     # A receiver that has just started writes down for each server when its silence begins.
     with closing(sqlite3.connect(str(make_url(sqlite_url).database), timeout=60)) as database:

@@ -231,6 +231,7 @@ def test_commit_that_hangs_is_told_as_such(store: SqlStore, truth: SqlStore, pro
     assert {"a": 3} == counts(truth)
 
 
+@pytest.mark.serial
 def test_database_that_is_away_is_told_at_once(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
@@ -261,6 +262,7 @@ def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Pro
     assert {"a": 2} == counts(store)
 
 
+@pytest.mark.serial
 def test_nothing_is_read_from_a_database_that_is_away(store: SqlStore, proxy: Proxy) -> None:
     assert {"a": 1} == counts(store)
     proxy.refuse()

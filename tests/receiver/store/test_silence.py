@@ -317,6 +317,7 @@ def test_a_look_at_nobody_reads_the_index_only(
     assert "Seq Scan" not in found
 
 
+@pytest.mark.serial
 def test_a_look_at_nobody_costs_the_same_however_many_there_are(
     fleet: Watched, engine: Engine
 ) -> None:

@@ -197,6 +197,7 @@ def flapping(sqlite_url: str, clock: Clock) -> Iterator[SqlStore]:
     store.close()
 
 
+@pytest.mark.serial
 def test_those_who_flap_cost_little(flapping: SqlStore, clock: Clock) -> None:
     asked = {1: FLAPPING, 7: ["often"], 30: ["often"]}
     seconds = {}

@@ -180,6 +180,7 @@ def close_what_was_opened() -> Iterator[None]:
 # Signing in
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("path", ["/", "/timeline?kind=late", "/server/a%2Fb%3F/c", "/keyring"])
 def test_page_asks_whoever_is_not_signed_in_and_is_there_afterwards(
     receiver: httpx.Client, held: Held, path: str
@@ -202,6 +203,7 @@ def test_programs_hear_a_problem(receiver: httpx.Client) -> None:
     assert (401, "key_missing") == (answer.status_code, answer.json()["code"])
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("scope", ["viewer", "admin"])
 def test_whoever_is_signed_in_reads_everything(
     receiver: httpx.Client, held: Held, scope: str
@@ -275,6 +277,7 @@ def test_cookie_is_for_where_the_receiver_is(
     assert expected - {"Max-Age=43200", "Max-Age=3600"} == cookies(asked)["fleet_form"][1]
 
 
+@pytest.mark.both_databases
 def test_session_is_over_when_its_time_has_come(
     receiver: httpx.Client, held: Held, clock: Clock, engine: Engine
 ) -> None:
@@ -386,6 +389,7 @@ def test_long_way_back_is_cut_where_its_parameters_begin(receiver: httpx.Client)
     assert "/timeline" == form_of(asked)["to"]
 
 
+@pytest.mark.both_databases
 def test_signing_in_twice_ends_the_first_session(
     receiver: httpx.Client, held: Held, engine: Engine
 ) -> None:
@@ -451,6 +455,7 @@ def test_key_that_is_sent_goes_before_the_session(receiver: httpx.Client, held: 
 # How it ends
 
 
+@pytest.mark.both_databases
 def test_signed_out_is_signed_out(receiver: httpx.Client, held: Held, engine: Engine) -> None:
     signed_in(receiver, held.tokens["viewer"])
     stolen = receiver.cookies["fleet_session"]
@@ -468,6 +473,7 @@ def test_signed_out_is_signed_out(receiver: httpx.Client, held: Held, engine: En
     assert 401 == thief.get("/").status_code
 
 
+@pytest.mark.both_databases
 def test_who_signs_in_at_one_receiver_is_so_at_all(
     receiver: httpx.Client, other: httpx.Client, held: Held
 ) -> None:
@@ -479,6 +485,7 @@ def test_who_signs_in_at_one_receiver_is_so_at_all(
     assert 401 == other.get("/").status_code
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("change", ["revoke", "rotate"])
 def test_key_that_is_taken_back_or_changed_ends_its_sessions_everywhere(
     receiver: httpx.Client, other: httpx.Client, held: Held, change: str
@@ -496,6 +503,7 @@ def test_key_that_is_taken_back_or_changed_ends_its_sessions_everywhere(
     wait_until(lambda: other.get("/").status_code == 401)
 
 
+@pytest.mark.both_databases
 def test_key_that_expires_ends_its_sessions(
     receiver: httpx.Client, held: Held, clock: Clock
 ) -> None:
@@ -510,6 +518,7 @@ def test_key_that_expires_ends_its_sessions(
     assert "This key has expired." in fault(refused)
 
 
+@pytest.mark.both_databases
 def test_session_of_a_key_that_nobody_knows_is_none(
     receiver: httpx.Client, held: Held, engine: Engine
 ) -> None:
@@ -527,6 +536,7 @@ def neighbour(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
         yield neighbour
 
 
+@pytest.mark.both_databases
 def test_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) -> None:
     secret = store.sessions.secret("a")
 
@@ -535,6 +545,7 @@ def test_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) ->
     assert secret != store.sessions.secret("b")
 
 
+@pytest.mark.both_databases
 def test_of_receivers_that_start_at_once_all_have_the_same_secret(database_url: str) -> None:
     for n in range(5):
         stores = [SqlStore(make_url(database_url)) for _ in range(4)]
@@ -698,6 +709,7 @@ def brought(receiver: httpx.Client, held: Held) -> httpx.Client:
     return receiver
 
 
+@pytest.mark.both_databases
 def test_admin_deletes_a_server_after_being_asked(
     brought: httpx.Client, held: Held, audit: list[str]
 ) -> None:
@@ -743,6 +755,7 @@ def test_notice_that_no_receiver_has_left_is_not_shown(brought: httpx.Client, he
     assert None is notice(brought.get("/"))
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     "server_id",
     ["a/b", "a/delete", "delete", "a/owner", "../x", "ü ?#%", "//evil.example/x", "<b>"],
@@ -778,6 +791,7 @@ def test_form_that_is_too_old_asks_again(brought: httpx.Client, held: Held) -> N
     assert 303 == again.status_code
 
 
+@pytest.mark.both_databases
 def test_server_that_is_gone_meanwhile_is_not_deleted_twice(
     brought: httpx.Client, held: Held
 ) -> None:
@@ -823,6 +837,7 @@ def test_who_was_signed_out_meanwhile_comes_back_to_the_page_of_the_form(
     assert path.removesuffix("/owner") == form_of(answer)["to"]
 
 
+@pytest.mark.both_databases
 def test_admin_hands_a_server_over(brought: httpx.Client, held: Held, audit: list[str]) -> None:
     signed_in(brought, held.tokens["admin"])
     page = brought.get(SERVER)
@@ -847,6 +862,7 @@ def test_admin_hands_a_server_over(brought: httpx.Client, held: Held, audit: lis
     ]
 
 
+@pytest.mark.both_databases
 def test_server_is_not_handed_over_to_nobody(brought: httpx.Client, held: Held) -> None:
     signed_in(brought, held.tokens["admin"])
     form = form_of(brought.get(SERVER), action="/owner")
@@ -876,6 +892,7 @@ def shown(page: httpx.Response) -> str:
     return str(token)
 
 
+@pytest.mark.both_databases
 def test_admin_makes_a_key(
     receiver: httpx.Client, held: Held, clock: Clock, audit: list[str]
 ) -> None:
@@ -937,6 +954,7 @@ def test_key_for_everything_and_for_ever_is_made_with_a_name_alone(
     assert 200 == beat.status_code
 
 
+@pytest.mark.both_databases
 def test_admin_revokes_a_key_after_being_asked(
     receiver: httpx.Client, held: Held, audit: list[str]
 ) -> None:
@@ -957,6 +975,7 @@ def test_admin_revokes_a_key_after_being_asked(
     assert 404 == receiver.get("/keyring/nobody/revoke").status_code
 
 
+@pytest.mark.both_databases
 def test_admin_rotates_their_own_key(receiver: httpx.Client, held: Held) -> None:
     signed_in(receiver, held.tokens["admin"])
     path = f"/keyring/{held.keys['admin'].id}/rotate"
@@ -1139,6 +1158,7 @@ def followed(client: httpx.Client, **headers: str) -> Iterator[Callable[[], bool
         wait_until(lambda: not reading.is_alive())
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("by", ["key", "session"])
 @pytest.mark.parametrize("change", ["revoked", "rotated", "expired"])
 def test_stream_ends_with_its_key(database_url: str, clock: Clock, by: str, change: str) -> None:
@@ -1175,6 +1195,7 @@ def test_stream_of_who_needed_no_key_ends_when_there_is_one(
         store.keys.add(made("viewer")[0])
 
 
+@pytest.mark.both_databases
 def test_stream_ends_when_its_reader_has_signed_out(database_url: str, clock: Clock) -> None:
     viewer, token = made("viewer")
     keep(database_url, viewer)
