@@ -16,6 +16,14 @@ from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark tests that need a PostgreSQL."""
+    if isinstance(item, pytest.Function):
+        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "postgres" in item.fixturenames or "postgresql" in chosen:
+            item.add_marker("postgresql")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One for all tests; when it does not start, they end."""

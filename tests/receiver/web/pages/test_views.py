@@ -25,6 +25,7 @@ def test_empty_fleet_says_how_to_connect_the_first_odoo(receiver: httpx.Client) 
     assert f"python -m client --url {str(receiver.base_url).rstrip('/')}" in page
 
 
+@pytest.mark.both_databases
 def test_page_lists_the_fleet(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     clock.advance(12)
@@ -45,6 +46,7 @@ def test_a_server_of_which_nothing_is_known_has_both_pages(receiver: httpx.Clien
     assert "<h1><bdi>only-a-name</bdi></h1>" in receiver.get("/server/only-a-name").text
 
 
+@pytest.mark.both_databases
 def test_hostile_names_show_as_text(receiver: httpx.Client) -> None:
     hostile = "<script>alert('x')</script>\"&\u202e"
     receiver.post("/heartbeat", json=messages.heartbeat(capabilities=["a"]))
@@ -183,6 +185,7 @@ def test_head_of_a_column_sorts_and_turns_round(receiver: httpx.Client, clock: C
     assert '<option value="-last_seen" selected>' in turned
 
 
+@pytest.mark.both_databases
 def test_tiles_count_states_and_lead_to_their_servers(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration(server_id="new"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="up-1"))
@@ -214,6 +217,7 @@ def test_servers_without_a_stage_are_found_as_such(receiver: httpx.Client) -> No
     assert '<input type="hidden" name="stage" value="">' in page
 
 
+@pytest.mark.both_databases
 def test_stage_with_a_long_name_is_counted_and_found(receiver: httpx.Client) -> None:
     long = "long" * 60
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
@@ -301,6 +305,7 @@ def test_servers_page_shows_every_field(receiver: httpx.Client) -> None:
         assert f">{value}<" in page
 
 
+@pytest.mark.both_databases
 def test_silence_is_seen_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat()
     receiver.post("/heartbeat", json=beat)
@@ -342,6 +347,7 @@ def test_news_are_those_since_yesterday(receiver: httpx.Client, clock: Clock) ->
     assert [("joined the fleet", "24 h ago")] == events(receiver, "/server/acme_web-1")
 
 
+@pytest.mark.both_databases
 def test_timeline_tells_all_by_days_and_page_by_page(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
     for version in ("16.0", "17.0", "18.0", "19.0"):
@@ -364,6 +370,7 @@ def test_timeline_tells_all_by_days_and_page_by_page(receiver: httpx.Client, clo
     assert 'rel="' not in receiver.get("/timeline").text.split("<body")[1]
 
 
+@pytest.mark.both_databases
 def test_timeline_is_narrowed_to_kinds_and_a_server(receiver: httpx.Client) -> None:
     for name in ("a", "b/c"):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=name))
@@ -412,6 +419,7 @@ def test_address_of_a_timeline_that_cannot_be_understood_is_explained(
         assert f"<code><bdi>{name}</bdi></code>" in answer.text
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("path", "room"), [("/", 20), ("/server/acme_web-1", 100)])
 def test_events_that_a_page_has_no_room_for_are_a_link_away(
     receiver: httpx.Client, path: str, room: int
@@ -432,6 +440,7 @@ def test_events_that_a_page_has_no_room_for_are_a_link_away(
     assert ["joined the fleet"] == says(older)
 
 
+@pytest.mark.both_databases
 def test_what_happened_to_a_server_that_is_gone_is_a_link_away(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b"))
     receiver.delete("/servers/a%2Fb")
@@ -463,6 +472,7 @@ def test_names_that_nobody_can_see_are_shown_as_such(receiver: httpx.Client) -> 
         assert [] == re.findall(r"<(?:bdi|a)[^>]*>\s*</", page)
 
 
+@pytest.mark.both_databases
 def test_rebuilt_server_is_one_line_and_both_pages_lead_to_each_other(
     receiver: httpx.Client, clock: Clock
 ) -> None:
@@ -482,6 +492,7 @@ def test_rebuilt_server_is_one_line_and_both_pages_lead_to_each_other(
     assert '<a href="../server/acme_web-1"' in successor
 
 
+@pytest.mark.both_databases
 def test_twins_name_each_other(receiver: httpx.Client, clock: Clock) -> None:
     one = messages.heartbeat(database_uuid="u")
     two = {**one, "server_id": "copy_web-2", "database": "copy"}
