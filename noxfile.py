@@ -108,6 +108,18 @@ def operations(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Whether the tests of the contract notice small mistakes in its code; half an hour."""
+    groups = nox.project.dependency_groups(PYPROJECT, "mutants")
+    # The mistakes are made in copies of the checkout, so the package is not installed.
+    needed = [*PYPROJECT["project"]["dependencies"], *groups]
+    session.install("--constraint", CONSTRAINTS, *needed)
+    copies = Path(session.create_tmp()).resolve() / "copies"
+    script = HERE / "tests/project/mutants.py"
+    session.run("python", "-I", script, HERE, copies, *session.posargs)
+
+
+@nox.session(default=False)
 def audit(session: nox.Session) -> None:
     """Whether a locked version has a known vulnerability; skipped where nobody can tell."""
     groups = nox.project.dependency_groups(PYPROJECT, "audit")

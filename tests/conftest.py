@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "fleet",
@@ -14,4 +14,13 @@ settings.register_profile(
 )
 # The laws are proven where the coverage is measured; here it matters that all of it runs.
 settings.register_profile("portable", settings.get_profile("fleet"), max_examples=12)
+# A mutant of the contract is killed by the same examples each time, or by none: never by luck.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("fleet"),
+    max_examples=20,
+    database=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("fleet")
