@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import messages
-from contract import Heartbeat, InvalidMessage, MalformedJSON, Problem, merge
+from contract import Heartbeat, InvalidMessage, MalformedJSON, merge
 from receiver.app import Tuning, create_app
 from receiver.domain.errors import Overloaded, StoreUnavailable
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
@@ -21,7 +21,6 @@ from servers import Clock, serve
 from watched import endless
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-WRONG = InvalidMessage([Problem("port", "is wrong")])
 
 
 def beats(names: str) -> Submission:
@@ -33,6 +32,11 @@ def beats(names: str) -> Submission:
         for name in names.split(",")
     ]
     return Submission(json.dumps(items).encode(), BodyKind.HEARTBEATS, NOON)
+
+
+def size(*bodies: str) -> int:
+    """How many bytes bodies have together."""
+    return sum(len(beats(names).body) for names in bodies)
 
 
 class Transactions:
@@ -87,7 +91,7 @@ async def crowd(
 
 
 def ids(outcome: Outcome) -> list[str]:
-    return ["wrong" if each is WRONG else each.record.server_id for each in outcome]  # type: ignore[union-attr]  # all but WRONG are Applied
+    return [each.record.server_id if isinstance(each, Applied) else "wrong" for each in outcome]
 
 
 def test_those_who_wait_are_written_together_and_answered_one_by_one() -> None:
@@ -106,7 +110,9 @@ def test_a_transaction_is_closed_when_it_is_full() -> None:
         transactions.open.set()
         await asyncio.gather(*answers)
 
-    assert [["first"], ["aa", "bb", "cc"], ["dd"]] == drive(scene, most_together=7)
+    assert [["first"], ["aa", "bb", "cc"], ["dd"]] == drive(
+        scene, max_batch_bytes=size("aa", "bb,cc")
+    )
 
 
 def test_a_body_that_cannot_be_used_is_refused_alone() -> None:
@@ -128,7 +134,8 @@ def test_nothing_is_written_when_no_body_can_be_used() -> None:
     async def scene(writer: GroupCommit, _: Transactions) -> None:
         with pytest.raises(MalformedJSON):
             await writer.submit(beats("no JSON"))
-        assert [WRONG] == await writer.submit(beats("wrong"))
+        (wrong,) = await writer.submit(beats("wrong"))
+        assert isinstance(wrong, InvalidMessage)
 
     assert [] == drive(scene)
 
@@ -136,14 +143,14 @@ def test_nothing_is_written_when_no_body_can_be_used() -> None:
 def test_whoever_finds_the_queue_full_is_refused_at_once() -> None:
     async def scene(writer: GroupCommit, transactions: Transactions) -> None:
         answers = await crowd(writer, transactions, "aa", "bbb")
-        with pytest.raises(Overloaded, match=r"^5 bytes wait"):
+        with pytest.raises(Overloaded, match=f"^{size('aa', 'bbb')} bytes wait"):
             writer.submit(beats("c"))
         transactions.open.set()
         await asyncio.gather(*answers)
 
         assert ["d"] == ids(await writer.submit(beats("d")))
 
-    assert [["first"], ["aa", "bbb"], ["d"]] == drive(scene, most_waiting=5)
+    assert [["first"], ["aa", "bbb"], ["d"]] == drive(scene, max_waiting_bytes=size("aa", "bbb"))
 
 
 def test_one_that_fails_its_transaction_fails_alone() -> None:

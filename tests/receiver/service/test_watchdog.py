@@ -419,7 +419,7 @@ def test_it_survives_that_the_database_is_away_and_says_so_once(
     fleet.store.close()
 
     assert [(logging.WARNING, True)] == [
-        (each.levelno, "Nobody looks after the servers" in each.getMessage())
+        (each.levelno, "The silence of servers goes unnoticed" in each.getMessage())
         for each in caplog.records
     ]
 
