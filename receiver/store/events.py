@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, Text, bindparam, cast, delete, func, 
 from contract import Event
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
-from receiver.store.tables import among, events, servers
+from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
 
 __all__ = ["CHAIN", "Events", "first_since", "write_events"]
@@ -123,8 +123,7 @@ def _matching(connection: Connection, matching: EventFilter) -> Select[Any]:
     if matching.kinds:
         query = query.where(events.c.kind.in_(matching.kinds))
     if matching.server_id is not None:
-        query = query.where(among(events.c.server_id, "chain"))
-        query = query.params(chain=_chain(connection, matching.server_id))
+        query = query.where(events.c.server_id.in_(_chain(connection, matching.server_id)))
     if matching.since is not None:
         first = first_since(connection, matching.since)
         query = query.where(events.c.at >= matching.since, events.c.id >= first)

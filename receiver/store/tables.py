@@ -10,7 +10,6 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     BigInteger,
-    Boolean,
     Column,
     ColumnElement,
     DateTime,
@@ -29,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 from contract import (
     EventKind,
@@ -135,9 +134,10 @@ def _has_arrays(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
-class _Among(FunctionElement[bool]):
+class _Among(FunctionElement[Any]):
     inherit_cache = True
-    type = Boolean()
+    # A Boolean would be compiled to `(...) = 1` for SQLite, which then uses no index.
+    type = NullType()
 
 
 @compiles(_Among, "sqlite")
@@ -152,7 +152,7 @@ def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) ->
     return f"{column} = ANY ({texts})"
 
 
-def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     """
     Whether a text column equals one of the texts of a parameter, an iterable of any length.
 
