@@ -75,12 +75,11 @@ def decide(
     due = sorted((row for row in rows.values() if _is_due(row, now)), key=_due_first)
     after = {server_id: row.record for server_id, row in rows.items()}
     for row in due:
-        relatives = [
-            after[each]
-            for each in families.get(_family_of(row.record) or "", ())
-            if each in after and _may_be_one(rows[each], row) and _is_relative(after[each], row)
-        ]
+        family = [each for each in families.get(_family_of(row.record) or "", ()) if each in rows]
+        related = {each for each in family if _are_related(rows[each], after[each], row)}
+        relatives = [after[each] for each in family if each in related]
         after |= _looked_at(after[row.server_id], relatives, now, heard_since)
+        after |= _without_twin(row, [after[each] for each in family if each not in related])
 
     changed = [row for row in rows.values() if after[row.server_id] is not row.record]
     return Decision(
@@ -102,21 +101,34 @@ def _family_of(record: ServerRecord) -> str | None:
     return None if record.database_uuid is None else index_text(record.database_uuid)
 
 
-def _may_be_one(one: Row, other: Row) -> bool:
-    """Whether no key can supersede another key's server; a server without owner is open to all."""
-    return one.owner == other.owner or None in (one.owner, other.owner)
+def _are_related(one: Row, record: ServerRecord, other: Row) -> bool:
+    """
+    Whether two rows may be of one database: same uuid, same stage, and no foreign key.
 
+    A key cannot supersede another key's server; a server without owner is open to all keys.
 
-def _is_relative(one: ServerRecord, row: Row) -> bool:
-    """Whether a record, not superseded, is of the same database uuid and stage as a row."""
-    other = row.record
+    Args:
+        one: A row.
+        record: Its record by now; a superseded server is related to no other.
+        other: Another row.
+    """
     return (
         one.server_id != other.server_id
-        and one.superseded_by is None
-        and bool(one.database_uuid)
-        and one.database_uuid == other.database_uuid
-        and (one.odoo_stage or "") == (other.odoo_stage or "")
+        and (one.owner == other.owner or None in (one.owner, other.owner))
+        and record.superseded_by is None
+        and bool(record.database_uuid)
+        and record.database_uuid == other.record.database_uuid
+        and (record.odoo_stage or "") == (other.record.odoo_stage or "")
     )
+
+
+def _without_twin(row: Row, strangers: Iterable[ServerRecord]) -> dict[str, ServerRecord]:
+    """Those that name a server as their twin although it is of another stage or key by now."""
+    return {
+        each.server_id: evolve(each, twin_of=None)
+        for each in strangers
+        if each.twin_of == row.server_id
+    }
 
 
 def _looked_at(
