@@ -1062,6 +1062,17 @@ def test_another_uuid_or_stage_is_no_twin(fleet: Watched) -> None:
     assert [] == fleet.told()
 
 
+def test_twin_that_becomes_another_stage_is_none_at_once(fleet: Watched) -> None:
+    fleet.beat("a", "b", **DATABASE)
+    fleet.go_on(300, "a", "b")
+    before = [fleet.record(each).twin_of for each in "ab"]
+    fleet.beat("a", odoo_stage="staging")
+    fleet.sweep()
+
+    assert ["b", "a"] == before
+    assert [None, None] == [fleet.record(each).twin_of for each in "ab"]
+
+
 def test_the_longer_interval_counts_for_twins(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.beat("b", **DATABASE, heartbeat_interval_seconds=300.0)
@@ -1132,6 +1143,14 @@ steps = st.lists(
         (0.0, ["a", "b"], {"database_uuid": "u"}, True, None),
         (601.0, ["a", "b"], {"database_uuid": "u"}, True, None),
         (121.0, ["a"], {"database_uuid": "u"}, False, None),
+    ]
+)
+@example(
+    steps=[
+        (0.0, ["a", "b"], {"database_uuid": "u"}, False, None),
+        (121.0, ["a", "b"], {"database_uuid": "u"}, False, None),
+        (0.0, ["a"], {"odoo_stage": "dev", "heartbeat_interval_seconds": 10.0}, False, None),
+        (50.0, [], {}, False, None),
     ]
 )
 def test_whatever_happens_what_is_noticed_is_so(
