@@ -1,4 +1,4 @@
-"""Somebody with a browser, for the tests."""
+"""Test helper: pages in a real Chromium."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ FLAGS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The machine's own; it is not skipped where there is none."""
+    """Run the machine's Chromium. Fails where it is missing, because no test may be skipped."""
     path = shutil.which("chromium")
     assert path is not None, "there is no chromium on this machine"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        expect.set_options(timeout=8_000)  # less than the time after which a page asks anyway
+        expect.set_options(timeout=8_000)  # less than the interval at which a page polls anyway
         yield browser
         browser.close()
 
@@ -38,11 +38,12 @@ def chromium() -> Iterator[Browser]:
 @frozen
 class Reader:
     """
-    Somebody who opens pages.
+    Opens the receiver's pages.
 
     Attributes:
-        complaints: What the browser had to say of them; a violation of a policy is there too.
-        hosts: Who was asked for anything.
+        url: Base URL of the receiver.
+        complaints: Console messages and errors, also violations of the CSP.
+        hosts: Hosts of all requests.
     """
 
     _chromium: Browser
@@ -52,7 +53,7 @@ class Reader:
     hosts: set[str] = field(factory=set)
 
     def open(self, path: str = "/", *, width: int = 1440, height: int = 900, **how: Any) -> Page:
-        """A page in a browser of its own."""
+        """Open a path in a new browser context, without cookies of other pages."""
         context = self._chromium.new_context(viewport={"width": width, "height": height}, **how)
         self._contexts.callback(context.close)
         page = context.new_page()
@@ -64,6 +65,6 @@ class Reader:
         return page
 
     def expect_complaint(self, part: str) -> None:
-        """Forget that the browser has said what it had to say."""
+        """Assert that there are complaints with this text, and remove them."""
         assert any(part in each for each in self.complaints)
         self.complaints[:] = [each for each in self.complaints if part not in each]

@@ -1,4 +1,4 @@
-"""How Hypothesis searches: anew on every machine, the same every time in CI."""
+"""Hypothesis profiles: random examples on a developer's machine, the same ones in CI."""
 
 import os
 
@@ -12,7 +12,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# The laws are proven where the coverage is measured; here it matters that all of it runs.
+# For the other Python versions few examples suffice: the session `tests` uses the full number.
 settings.register_profile("portable", settings.get_profile("fleet"), max_examples=12)
 # A mutant of the contract is killed by the same examples each time, or by none: never by luck.
 settings.register_profile(

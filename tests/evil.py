@@ -1,4 +1,4 @@
-"""A server on a real socket that answers whatever a test makes it answer, HTTP or not."""
+"""Test helper: a server on a real socket that sends any bytes, valid HTTP or not."""
 
 import socket
 import ssl
@@ -19,12 +19,12 @@ _PATIENCE_SECONDS = 10.0
 @define
 class Evil:
     """
-    A server that runs.
+    A running malicious server.
 
     Attributes:
-        url: Where it is.
-        connections: How many there were, those that said nothing included.
-        heard: The requests, each with its head and body.
+        url: Base URL.
+        connections: Number of connections so far, also of those without a request.
+        heard: The requests so far, each with head and body.
     """
 
     url: str
@@ -37,9 +37,9 @@ def evil_server(
     talk: Talk, *, tls: ssl.SSLContext | None = None, listens: bool = True
 ) -> Iterator[Evil]:
     """
-    Serve one connection after the other: take in a request, then `talk` and hang up.
+    Serve connections in sequence: read a request, call `talk` with the socket, and close it.
 
-    One that does not listen talks at once.
+    With `listens=False` it calls `talk` without reading a request.
     """
     over = threading.Event()
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
@@ -53,7 +53,7 @@ def evil_server(
                     line, _ = server.accept()
                     evil.connections += 1
                     line.settimeout(_PATIENCE_SECONDS)
-                    # The other side may hang up at any time.
+                    # The client may close the connection at any time.
                     with line, suppress(OSError), _secured(line, tls) as secured:
                         if listens:
                             evil.heard.append(_request(secured))
@@ -70,7 +70,7 @@ def evil_server(
 
 
 def say(*parts: bytes) -> Talk:
-    """Say these bytes, and hang up."""
+    """A `talk` that sends these bytes."""
 
     def talk(line: socket.socket) -> None:
         for part in parts:
@@ -80,7 +80,7 @@ def say(*parts: bytes) -> Talk:
 
 
 def answer(status: str, body: bytes = b"", *headers: str) -> bytes:
-    """The bytes of an ordinary answer, such as to `200 OK`."""
+    """The bytes of a valid HTTP answer with a status such as `200 OK`."""
     head = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers, "", ""]
     return "\r\n".join(head).encode("latin-1") + body
 
@@ -90,7 +90,7 @@ def _secured(line: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
 
 
 def _request(line: socket.socket) -> bytes:
-    """A whole request, so that hanging up is no reset of the connection."""
+    """Read a whole request, since closing with unread data would reset the connection."""
     with line.makefile("rb") as stream:
         head = b""
         while not head.endswith(b"\r\n\r\n"):

@@ -1,4 +1,4 @@
-"""Keys for the tests."""
+"""Test helper: keys of a receiver."""
 
 from datetime import datetime, timedelta
 
@@ -15,14 +15,14 @@ __all__ = ["bearer", "expired", "keep", "made", "revoked"]
 def made(
     scope: str, *, servers: str = "*", name: str | None = None, now: datetime | None = None
 ) -> tuple[Key, str]:
-    """A key, and what its holder has; nobody keeps it yet."""
+    """A new key that is not stored, and its token."""
     now = now or Clock().now
     asked = {"name": name or scope, "scope": scope, "servers": servers}
     return NewKey.of(asked, now=now).issue(now=now)
 
 
 def keep(database_url: str, *keys: Key) -> None:
-    """Let a database have these keys, before there is a receiver."""
+    """Store keys in a database, before a receiver starts."""
     store = SqlStore(make_url(database_url))
     try:
         for key in keys:
@@ -32,7 +32,7 @@ def keep(database_url: str, *keys: Key) -> None:
 
 
 def expired(key: Key) -> Key:
-    """The same, but a second too late."""
+    """The key, expired a second ago."""
     return evolve(key, expires_at=Clock().now - timedelta(seconds=1))
 
 
@@ -41,5 +41,5 @@ def revoked(key: Key) -> Key:
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """The header that a key is sent in."""
+    """The Authorization header for a token; no header for None."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}

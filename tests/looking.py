@@ -1,4 +1,4 @@
-"""What somebody finds on a page, for the tests."""
+"""Test helper: checks of a page in a browser."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,26 +9,26 @@ from playwright.sync_api import Locator, Page
 __all__ = ["faults", "fits", "listed", "serious"]
 
 Fault = tuple[str, list[str]]
-"""A rule that axe finds broken, and where."""
+"""The id of a rule that axe reports as violated, and the HTML of the elements."""
 
 
 def listed(page: Page) -> Locator:
-    """The databases in their order, which may be those of the page before for a moment."""
+    """The links of the listed databases; just after a click they may be those of the last page."""
     return page.get_by_role("rowheader").get_by_role("link")
 
 
 def fits(page: Page) -> bool:
-    """Whether nothing is cut off on the right."""
+    """Whether the page has no horizontal overflow."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 def serious(page: Page) -> Sequence[Fault]:
-    """What axe finds that stands in somebody's way."""
+    """The accessibility violations of impact serious or critical, by axe."""
     return found(page, lambda fault: fault["impact"] in {"serious", "critical"})
 
 
 def faults(page: Page, *rules: str) -> Sequence[Fault]:
-    """What axe finds by some of its rules."""
+    """The violations of these rules of axe."""
     return found(page, lambda fault: fault["id"] in rules)
 
 

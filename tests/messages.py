@@ -1,4 +1,4 @@
-"""Messages as they come over the wire, written out by hand."""
+"""Test helper: messages in their wire form, written out by hand."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def registration(**changed: Any) -> Json:
 
 
 def heartbeat(**changed: Any) -> Json:
-    """An enriched heartbeat."""
+    """An enriched heartbeat, with all fields of the payload."""
     return payload(
         **{
             "status": "healthy",
@@ -39,7 +39,7 @@ def heartbeat(**changed: Any) -> Json:
 
 
 def slim(**changed: Any) -> Json:
-    """A heartbeat with nothing but what identifies it."""
+    """A slim heartbeat, with `server_id`, `status` and `timestamp` alone."""
     return {
         "server_id": PAYLOAD["server_id"],
         "status": "healthy",

@@ -1,4 +1,4 @@
-"""A fleet to which much has happened, for pictures and for tests of what is remembered."""
+"""Test helper: a fleet with a week of events, for screenshots and tests of the timeline."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,7 +15,7 @@ __all__ = ["Past"]
 
 
 class Past:
-    """A week of a fleet, told to a store as a receiver does, and ending at a clock's time."""
+    """Writes a week of a fleet's messages and sweeps to a store, up to a clock's time."""
 
     def __init__(self, store: SqlStore, clock: Clock) -> None:
         self._store = store
@@ -131,4 +131,4 @@ _HAPPENINGS = [
     (0.9, 24, "copy"),
     (0.5, 19, "return"),
 ]
-"""How many hours ago, to which server, what."""
+"""Hours before the end, index of the server, and what happens to it."""

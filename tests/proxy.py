@@ -1,4 +1,4 @@
-"""A proxy between a store and PostgreSQL that breaks what it is told to break."""
+"""Test helper: a proxy between a store and PostgreSQL that breaks connections on demand."""
 
 import shutil
 import socket
@@ -18,8 +18,8 @@ class Link:
     One connection through a proxy.
 
     Attributes:
-        client: The end at which the store is.
-        server: The end at which PostgreSQL is.
+        client: Socket to the store.
+        server: Socket to PostgreSQL.
     """
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
@@ -40,13 +40,13 @@ Passes = Callable[[Link, bytes], bool]
 
 class Proxy:
     """
-    Stands between a store and PostgreSQL, and breaks what it is told to break.
+    A proxy on a Unix socket between a store and PostgreSQL.
 
     Attributes:
-        folder: Where its socket is; a store connects to this "host".
-        request_passes: Asked of each piece that a store sends, and may take its time. When
-            it says no, the piece does not arrive, and the connection is cut.
-        answer_passes: The same of each piece that PostgreSQL sends.
+        folder: Folder of the socket; the "host" to which a store connects.
+        request_passes: Called for each chunk from the store; it may block. When it returns
+            False, the proxy drops the chunk and cuts the connection.
+        answer_passes: The same for each chunk from PostgreSQL.
     """
 
     def __init__(self, postgres: Postgres) -> None:
@@ -68,7 +68,7 @@ class Proxy:
         self._start(self._accept, self._listener)
 
     def refuse(self) -> None:
-        """From now on nobody is connected any more."""
+        """Refuse new connections from now on."""
         hang_up(self._listener)
         (self.folder / SOCKET).unlink(missing_ok=True)
 
@@ -122,7 +122,7 @@ def hang_up(end: socket.socket) -> None:
 
 
 class Once:
-    """Says no to the first piece that holds a word, or to the n-th piece; yes to all others."""
+    """Returns False for the n-th chunk (by default the first) with a word, and True else."""
 
     def __init__(self, word: bytes = b"", *, pieces: int = 1) -> None:
         self.left = pieces

@@ -1,4 +1,4 @@
-"""Real receivers on real sockets, for the tests."""
+"""Test helper: real receivers on real sockets."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from receiver.web.context import Services
 PATIENCE_SECONDS = 20.0
 
 ANY_PAUSE_SECONDS = 1e9
-"""For a receiver whose clock a test moves at will: no pause is an absence."""
+"""For a receiver whose clock a test moves: no jump counts as downtime of the receiver."""
 
 
 class Clock:
@@ -40,7 +40,7 @@ class Clock:
 
 @contextmanager
 def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
-    """Run an app under uvicorn in this process, with options of its, and talk to it."""
+    """Run an app under uvicorn, with its options, in a thread; yields a client for it."""
     server = Prompt(uvicorn.Config(app, port=0, log_level="warning", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -130,7 +130,7 @@ class Prompt(uvicorn.Server):
 
 
 class Process:
-    """A receiver in a process of its own, as people start it, with options of uvicorn."""
+    """A receiver in a process of its own, started by the uvicorn command with options."""
 
     def __init__(self, folder: Path, *options: str, **environ: str) -> None:
         with socket.socket() as probe:
@@ -154,16 +154,16 @@ class Process:
         wait_until(self._is_healthy)
 
     def kill(self) -> None:
-        """End it as `kill -9` does."""
+        """Kill the process by SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     def terminate(self) -> None:
-        """Ask it to end, as a service manager does."""
+        """Ask the process to exit by SIGTERM, as a service manager does."""
         self._process.terminate()
 
     def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait until the process has exited; returns its exit status."""
         return self._process.wait(PATIENCE_SECONDS)
 
     def _is_healthy(self) -> bool:
@@ -177,7 +177,7 @@ class Process:
 
 @contextmanager
 def receiver_process(folder: Path, **environ: str) -> Iterator[Process]:
-    """A receiver in a process of its own that answers."""
+    """Run a receiver in a process of its own; yields it when it is healthy."""
     process = Process(folder, **environ)
     try:
         process.wait_until_healthy()
@@ -187,7 +187,7 @@ def receiver_process(folder: Path, **environ: str) -> Iterator[Process]:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Look again and again until it holds; fail when it takes too long."""
+    """Poll `holds` until it is true. Raises AssertionError after 20 seconds."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         if time.monotonic() > deadline:

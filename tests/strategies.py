@@ -1,12 +1,11 @@
 """
-What Hypothesis draws: everything that the contract speaks of, valid and not quite.
+Hypothesis strategies for valid and almost valid values of the contract.
 
-All that is drawn for one test is about one server, so that its records, heartbeats and
-registrations fit each other. Another strategy for `server_id` says otherwise:
-`heartbeats(server_ids())` are anybody's.
+All objects that are drawn for one test have the same `server_id`, so that records, heartbeats
+and registrations can be merged. `heartbeats(server_ids())` draws another one for each object.
 
-What is spoken of here by name is spelled out, not read from the contract, so that a test
-does not believe what it is to check.
+Field names and kinds are written out here and not read from the contract, so that the tests do
+not share an error with the code that they check.
 """
 
 import json
@@ -61,7 +60,7 @@ Fields: TypeAlias = dict[str, st.SearchStrategy[Any]]
 Wire: TypeAlias = dict[str, Any]
 
 _UTC = timezone.utc
-_FIRST = datetime(1, 1, 2)  # noqa: DTZ001 - hypothesis takes naive bounds, a day off the edge
+_FIRST = datetime(1, 1, 2)  # noqa: DTZ001 - hypothesis takes naive bounds; a day for offsets
 _LAST = datetime(9999, 12, 30)  # noqa: DTZ001
 _ZONES = [
     "Africa/Monrovia",  # offsets with seconds
@@ -90,7 +89,7 @@ _KINDS = [
     "refused_write",
     "fleet_silent",
 ]
-# What is there, but may be left out on the wire, is never null.
+# Fields with a default other than None: a wire object may lack them, but null is invalid.
 _NEVER_NULL = {"heartbeat_count", "state", "details"}
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
@@ -118,20 +117,20 @@ REQUIRED: Mapping[type, tuple[str, ...]] = {
 
 @cache
 def server_ids() -> st.SearchStrategy[str]:
-    """1 to 255 characters, none of them a control character."""
+    """Valid server ids: 1 to 255 characters without control characters."""
     characters = st.characters(exclude_categories=["Cc", "Cs"])
     return st.just(_FIRST_SERVER) | st.text(characters, min_size=1, max_size=255)
 
 
 @cache
 def this_server() -> st.SearchStrategy[str]:
-    """The `server_id` of all that is drawn for one test."""
+    """One `server_id` that all objects of a test share."""
     return st.shared(server_ids(), key="this server")
 
 
 @cache
 def texts() -> st.SearchStrategy[str]:
-    """Any text that UTF-8 and PostgreSQL can hold, often empty."""
+    """Texts that UTF-8 and PostgreSQL can hold, often empty."""
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.just("") | st.text(characters, max_size=8)
 
@@ -143,7 +142,7 @@ def addresses() -> st.SearchStrategy[str]:
 
 @cache
 def ip_addresses() -> st.SearchStrategy[IpAddresses]:
-    """Of both families; `all` may be empty."""
+    """IPv4 and IPv6 addresses; `all` may be empty."""
     return st.builds(IpAddresses, primary=addresses(), all=_tuples_of(addresses()))
 
 
@@ -163,23 +162,23 @@ def urls() -> st.SearchStrategy[str]:
 
 @cache
 def seconds() -> st.SearchStrategy[float]:
-    """0 or more, often 0, at times without a fraction."""
+    """Valid seconds: ints and floats, 0 or more, often 0."""
     return st.sampled_from([0, 0.0, 300.0]) | _numbers(min_value=0)
 
 
 @cache
 def intervals() -> st.SearchStrategy[float]:
-    """More than 0, from far below a second to far beyond the age of the world."""
+    """Valid intervals in seconds: above 0, from below a microsecond to beyond a century."""
     return st.sampled_from([60, 300.0]) | _numbers(min_value=0).filter(bool)
 
 
 @cache
 def moments() -> st.SearchStrategy[datetime]:
     """
-    Times with an offset: UTC, fixed ones, and zones that have summer time and a past.
+    Aware datetimes in UTC, with fixed offsets and in zones whose offset has changed.
 
-    Also times that a clock shows twice, or skips, and those nearly at either end of what
-    `datetime` can hold.
+    They include ambiguous and skipped local times at changes of the offset, and times near both
+    ends of the range of `datetime`.
     """
     offsets = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59))
     zones = st.just(_UTC) | offsets.map(timezone) | st.sampled_from([*map(ZoneInfo, _ZONES)])
@@ -192,38 +191,37 @@ def moments() -> st.SearchStrategy[datetime]:
 def payloads(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerPayload]:
-    """With what is optional, and without."""
+    """Valid payloads, with and without the optional fields."""
     return _objects(ServerPayload, _view(server_id))
 
 
 def registrations(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Registration]:
-    """With any of the fields absent or empty."""
+    """Valid registrations; any optional field may be absent or empty."""
     return _objects(Registration, _view(server_id) | {"started_at": moments()})
 
 
 def heartbeats(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Heartbeat]:
-    """With any of the fields absent, empty or 0."""
+    """Valid heartbeats; any optional field may be absent, empty or 0."""
     return _objects(Heartbeat, _view(server_id) | _health(moments()))
 
 
 def records(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerRecord]:
-    """What the contract allows to be kept, no matter which messages would lead there."""
+    """Valid records, also such that no sequence of messages would produce."""
     return _objects(ServerRecord, _view(server_id) | _kept())
 
 
 @st.composite
 def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     """
-    A record before and after something happened, no matter what.
+    Pairs of a record before and after a change of no, one, a few or nearly all fields.
 
-    One field changed, or a few, or nearly all, or none. What was known stays known, as in
-    all that messages do; only `superseded_by` and `twin_of` come and go.
+    As with messages, a known field never becomes None, except `superseded_by` and `twin_of`.
     """
     before = draw(records())
     fields = {name: value for name, value in (_view(None) | _kept()).items() if name != "server_id"}
@@ -235,7 +233,7 @@ def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
 
 
 def events() -> st.SearchStrategy[Event]:
-    """Of every kind, about this server or about the fleet."""
+    """Valid events of every kind, about the shared server or about the fleet."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
     return _objects(
         Event,
@@ -253,7 +251,7 @@ def events() -> st.SearchStrategy[Event]:
 
 @cache
 def wire_values() -> st.SearchStrategy[Any]:
-    """Anything that JSON can say."""
+    """Any decoded JSON value."""
     scalars = (
         st.none()
         | st.booleans()
@@ -270,7 +268,7 @@ def wire_values() -> st.SearchStrategy[Any]:
 
 @cache
 def wire_moments() -> st.SearchStrategy[str]:
-    """Times as the contract writes them."""
+    """Times in the wire format of the contract, in UTC with `Z`."""
     return st.datetimes(_FIRST, _LAST).map(lambda naive: f"{naive.isoformat()}Z")
 
 
@@ -279,10 +277,10 @@ def wire_messages(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Wire]:
     """
-    Objects of a kind as they may stand on the wire.
+    Valid wire objects of a class, as dicts.
 
-    Times are as the contract writes them. A field may be null where that is allowed, and
-    there may be fields that the contract does not know.
+    Times have the contract's format. Optional fields may be null, and there may be unknown
+    fields.
     """
     known = _wire_fields(kind, server_id)
     required = {name: known.pop(name) for name in REQUIRED[kind]}
@@ -301,7 +299,7 @@ def almost_valid(
     kind: type,
     server_id: st.SearchStrategy[str] | None = None,
 ) -> Any:
-    """Objects of a kind in which one value, at any depth, gave way to another."""
+    """Wire objects of a class in which one value, at any depth, is replaced by another."""
     message = draw(wire_messages(kind, server_id))
     places = list(_places(message))
     place = places[draw(st.integers(0, len(places) - 1))]
@@ -310,7 +308,7 @@ def almost_valid(
 
 @st.composite
 def almost_values(draw: st.DrawFn, name: str) -> Any:
-    """Values of a field of a heartbeat as they may stand on the wire, or nearly so."""
+    """Valid and almost valid wire values of a heartbeat's field."""
     value = draw(_wire_fields(Heartbeat, None)[name])
     return value if draw(st.booleans()) else _spoiled(draw, value)
 
@@ -318,10 +316,9 @@ def almost_values(draw: st.DrawFn, name: str) -> Any:
 @st.composite
 def bodies(draw: st.DrawFn, kind: type) -> bytes:
     """
-    What may be posted as an object of a kind, spelled in any way that JSON has.
+    JSON bodies for an object of a class.
 
-    Some are right; in most, a few fields hold what looks like it and is not, or stand
-    there twice, or something is no JSON at all.
+    Some are valid. Most have a few odd values or duplicate fields, and some are no JSON.
     """
     message = draw(wire_messages(kind) | wire_messages(kind) | almost_valid(kind))
     if isinstance(message, dict):
@@ -332,7 +329,7 @@ def bodies(draw: st.DrawFn, kind: type) -> bytes:
 
 
 def _json(value: Any, *, ascii_only: bool) -> bytes:
-    """A list of pairs becomes an object, which may have the same name more than once."""
+    """Encode a value; a list of pairs becomes an object, which may have duplicate keys."""
     dumps = partial(json.dumps, ensure_ascii=ascii_only)
     if isinstance(value, list) and all(isinstance(each, tuple) for each in value):
         text = ", ".join(f"{dumps(name)}: {dumps(inner)}" for name, inner in value)
@@ -342,7 +339,7 @@ def _json(value: Any, *, ascii_only: bool) -> bytes:
 
 @cache
 def _odd_values(name: str) -> st.SearchStrategy[Any]:
-    """What a field might be thought to take; part of it, it does."""
+    """Edge cases for a field; some of them are valid."""
     return {
         "ip_addresses": st.fixed_dictionaries(
             {},
@@ -380,7 +377,7 @@ def _odd_addresses() -> st.SearchStrategy[Any]:
 
 
 def _odd_times() -> st.SearchStrategy[Any]:
-    """In all the spellings there are, at both ends of the calendar too."""
+    """Times in many formats, valid and not, also at both ends of the calendar."""
     days = ["2026-01-31", "2026-02-29", "2024-02-29", "0001-01-01", "9999-12-31", "0000-01-01"]
     offsets = ["Z", "z", "+01:00", "-23:59", "+00:00", "-00:00", "+0100", "+01", "+24:00", "+12:60"]
     return (
@@ -399,9 +396,9 @@ def _odd_times() -> st.SearchStrategy[Any]:
 
 
 def _spoiled(draw: st.DrawFn, value: Any) -> Any:
-    """Something else than a value, though mostly it looks like it."""
+    """Another value than this one, mostly a similar one."""
     alike = _alike(value)
-    # A number is quicker to draw than a strategy is to make.
+    # Drawing an index is faster than building a strategy of the similar values.
     choice = draw(st.integers(0, len(alike) + 2))
     return alike[choice] if choice < len(alike) else draw(wire_values())
 
@@ -469,7 +466,7 @@ def _health(times: st.SearchStrategy[Any]) -> Fields:
 
 
 def _kept() -> Fields:
-    """What a record holds beside the view of a server."""
+    """The fields of a record beside those of a `View`."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
     return _health(utc) | {
         "started_at": utc,

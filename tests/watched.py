@@ -1,4 +1,4 @@
-"""A fleet in a store, looked after by hand, for the tests."""
+"""Test helper: a fleet in a store, with a clock that a test moves and sweeps on demand."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ __all__ = ["Watched", "endless", "hear"]
 
 
 def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
-    """What became of messages, none of which may be refused."""
+    """Apply messages to a store; asserts that none is refused."""
     applied = []
     for each in store.servers.apply(incoming):
         assert isinstance(each, Applied)
@@ -27,18 +27,18 @@ def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
 
 
 def endless() -> RateLimits:
-    """Limits that nobody reaches."""
+    """Rate limits that no test reaches."""
     return RateLimits(messages=10**9, changes=10**9, failures=10**9)
 
 
 class Watched:
     """
-    Some servers, and the time, which a test moves.
+    A store with servers, and a clock that a test moves.
 
     Attributes:
-        store: Where they are.
+        store: The store.
         on_events: Called after events are committed.
-        heard_since: Since when they can be heard.
+        heard_since: Since when the receiver can get messages.
     """
 
     def __init__(self, store: SqlStore) -> None:
@@ -60,17 +60,17 @@ class Watched:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many events of each kind the store has announced."""
+        """The number of events that the store has announced, by kind."""
         return Counter(event.kind.value for event in self._announced)
 
     def beat(self, *ids: str, **said: Any) -> None:
-        """Hear a heartbeat of each, with this in it."""
+        """Apply a heartbeat of each server, with these fields."""
         self.store.servers.apply(
             [Incoming(Heartbeat(server_id=each, **said), self.now) for each in ids]
         )
 
     def register(self, *ids: str, **said: Any) -> None:
-        """Hear a registration of each, with this in it."""
+        """Apply a registration of each server, with these fields."""
         self.store.servers.apply(
             [Incoming(Registration(server_id=each, **said), self.now) for each in ids]
         )
@@ -79,13 +79,13 @@ class Watched:
         return Look(now=self.now, heard_since=self.heard_since, rules=self.rules)
 
     def sweep(self) -> None:
-        """Look at all that are due, and again: whoever is down was late first."""
+        """Sweep all servers that are due, twice, since a server is late before it is down."""
         for _ in range(2):
             while self.store.servers.sweep(self.look()):
                 pass
 
     def go_on(self, seconds: float, *alive: str, every: float = 30.0) -> None:
-        """Let time pass, in which some are heard; look now and then."""
+        """Advance the clock in steps; each step has a heartbeat of `alive`, then a sweep."""
         until = self.now + timedelta(seconds=seconds)
         while self.now < until:
             self.clock.advance(min(every, (until - self.now).total_seconds()))
@@ -99,11 +99,11 @@ class Watched:
         return record
 
     def state(self, server_id: str) -> str:
-        """As it was last noticed."""
+        """The stored state of a server."""
         return self.record(server_id).state.value
 
     def ids(self, **wanted: str) -> list[str]:
-        """Who is found."""
+        """The ids of the servers that match a filter."""
         matching = evolve(ALL_SERVERS, **wanted)
         assert isinstance(matching, Filter)
         return [
@@ -113,7 +113,7 @@ class Watched:
     def told(
         self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)
     ) -> list[tuple[str, str | None]]:
-        """What has happened, oldest first: which kind, to whom."""
+        """Kind and server of the stored events, oldest first, without the kinds of `but`."""
         return [
             (each.event.kind.value, each.event.server_id)
             for each in self.store.events.after(0, EventFilter(server_id=of), limit=100_000)
@@ -121,7 +121,7 @@ class Watched:
         ]
 
     def details(self, kind: EventKind) -> list[dict[str, Any]]:
-        """What events of a kind say."""
+        """The details of the stored events of a kind."""
         choice = evolve(ALL_EVENTS, kinds=frozenset({kind}))
         found = self.store.events.after(0, choice, limit=100_000)
         return [dict(each.event.details) for each in found]
