@@ -1,4 +1,4 @@
-"""What happens to databases: copied, restored, many at once, upgraded, read-only, taken out."""
+"""Heartbeats of databases that are copied, restored, upgraded, read-only or uninstalled."""
 
 import os
 import re
@@ -47,7 +47,7 @@ SLACK_SECONDS = 2
 
 @frozen(kw_only=True)
 class Host:
-    """One server of Odoo with many databases, and the receiver that they phone."""
+    """An Odoo server with many databases, and their receiver."""
 
     odoo: OdooProgram
     server: Server
@@ -71,10 +71,10 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 @pytest.fixture(scope="module")
 def host(odoo: OdooProgram, receiver: Process) -> Iterator[Host]:
     """
-    A server of an original, two copies of it, and five databases of their own.
+    A server with an original database, two copies of it and five independent databases.
 
-    The original was heard before it was copied; each has been served for a round of the
-    scheduler.
+    The original had sent a heartbeat before it was copied. The scheduler has since run the
+    action once in each database.
     """
     _install(odoo, ORIGINAL, receiver.url)
     with odoo.server(ORIGINAL) as server:
@@ -83,7 +83,7 @@ def host(odoo: OdooProgram, receiver: Process) -> Iterator[Host]:
     for copy in (RESTORED, NEUTRALISED):
         odoo.postgres.create_database(copy, template=ORIGINAL, owner=USER)
     odoo.run("neutralize", "-d", NEUTRALISED)
-    # Whoever tests in a copy switches on what it needs.
+    # Neutralizing deactivates the actions of a copy, and somebody may activate them again.
     odoo.postgres.sql("UPDATE ir_cron SET active = true", database=NEUTRALISED)
     for database in MANY:
         _install(odoo, database, receiver.url)
@@ -97,12 +97,12 @@ def host(odoo: OdooProgram, receiver: Process) -> Iterator[Host]:
 
 @pytest.fixture
 def phoning(odoo: OdooProgram, installed: str, receiver: Process) -> str:
-    """A database that phones the receiver when it is served."""
+    """A database with the addon that is set up to send heartbeats to the receiver."""
     odoo.set_parameters(installed, phone_home_url=receiver.url)
     return installed
 
 
-def test_neutralised_copy_is_never_heard(host: Host) -> None:
+def test_neutralized_copy_sends_nothing(host: Host) -> None:
     assert runs(host.server, NEUTRALISED) >= 1
     host.wait_until_heard(RESTORED, *MANY)
 
@@ -110,7 +110,7 @@ def test_neutralised_copy_is_never_heard(host: Host) -> None:
     assert [] == [line for line in our_lines(host.server) if NEUTRALISED in line]
 
 
-def test_neutralised_copy_knows_nothing_of_what_the_original_did(host: Host) -> None:
+def test_neutralized_copy_has_no_state_of_the_original(host: Host) -> None:
     original, copy = (
         host.odoo.postgres.sql(STATE, database=name) for name in (ORIGINAL, NEUTRALISED)
     )
@@ -130,7 +130,7 @@ def test_restored_database_is_another_server_with_the_same_uuid(host: Host) -> N
     assert original["database_uuid"] == restored["database_uuid"]
 
 
-def test_each_of_many_databases_phones_home_for_itself_in_one_round(host: Host) -> None:
+def test_scheduler_sends_a_heartbeat_for_each_of_many_databases(host: Host) -> None:
     host.wait_until_heard(*MANY)
 
     records = [record_of(host.receiver, database) for database in MANY]
@@ -141,10 +141,10 @@ def test_each_of_many_databases_phones_home_for_itself_in_one_round(host: Host) 
     assert [] == host.server.log.complaints()
 
 
-def test_many_databases_are_heard_from_worker_processes_too(
+def test_worker_processes_send_heartbeats_of_many_databases(
     odoo: OdooProgram, receiver: Process
 ) -> None:
-    """Such a process closes all connections to a database as soon as it goes on to the next."""
+    """A worker process closes its connections to one database when it goes on to the next."""
     databases = [f"db_of_workers_{number}" for number in range(1, 6)]
     for database in databases:
         _install(odoo, database, receiver.url)
@@ -162,9 +162,7 @@ def test_many_databases_are_heard_from_worker_processes_too(
     assert [] == server.log.complaints()
 
 
-def test_receiver_is_told_of_an_uninstall(
-    odoo: OdooProgram, phoning: str, receiver: Process
-) -> None:
+def test_uninstall_sends_a_farewell(odoo: OdooProgram, phoning: str, receiver: Process) -> None:
     finished = odoo.shell(phoning, f"{BEAT}{UNINSTALL}")
 
     record = record_of(receiver, phoning)
@@ -174,7 +172,7 @@ def test_receiver_is_told_of_an_uninstall(
     assert [] == finished.log.complaints()
 
 
-def test_uninstall_waits_for_a_silent_receiver_no_longer_than_the_timeout(
+def test_uninstalling_process_ends_within_the_timeout_of_a_silent_receiver(
     odoo: OdooProgram, installed: str
 ) -> None:
     with silent_receiver() as silent:
@@ -189,7 +187,7 @@ def test_uninstall_waits_for_a_silent_receiver_no_longer_than_the_timeout(
     assert "did not answer within 3.0 s" in complaint
 
 
-def test_heartbeat_that_is_on_its_way_survives_the_uninstall(
+def test_uninstall_during_a_heartbeat_logs_only_both_failures(
     odoo: OdooProgram, installed: str
 ) -> None:
     with silent_receiver() as silent:
@@ -214,7 +212,7 @@ def test_heartbeat_that_is_on_its_way_survives_the_uninstall(
     ]
 
 
-def test_heartbeats_go_on_while_the_database_is_upgraded(
+def test_heartbeats_continue_during_an_upgrade(
     odoo: OdooProgram, phoning: str, receiver: Process
 ) -> None:
     with odoo.server(phoning) as server, ThreadPoolExecutor() as pool:
@@ -238,7 +236,7 @@ def test_heartbeats_go_on_while_the_database_is_upgraded(
     assert record["heartbeat_count"] >= sent
 
 
-def test_database_that_is_read_only_by_default_is_heard(
+def test_database_that_is_read_only_by_default_sends_heartbeats(
     odoo: OdooProgram, phoning: str, receiver: Process
 ) -> None:
     odoo.postgres.sql(f"ALTER DATABASE {phoning} SET default_transaction_read_only = on")
@@ -250,10 +248,10 @@ def test_database_that_is_read_only_by_default_is_heard(
     assert [] == finished.log.complaints()
 
 
-def test_health_is_told_while_the_database_is_a_standby(
+def test_health_answers_on_a_standby_database(
     odoo: OdooProgram, installed: str, receiver: Process, tmp_path: Path
 ) -> None:
-    """Nothing can be written there; when it can be again, the server registers."""
+    """A standby cannot store a claim; the server registers when it is writable again."""
     with running_postgres() as postgres:
         apart = OdooProgram(provide(environ=os.environ), postgres, tmp_path)
         copy_between(odoo.postgres, postgres, installed)
@@ -276,7 +274,7 @@ def test_health_is_told_while_the_database_is_a_standby(
 
 
 def copy_between(source: Postgres, target: Postgres, database: str) -> None:
-    """Copy a database to another PostgreSQL."""
+    """Copy a database to another PostgreSQL server."""
     dumped = subprocess.run(
         [source.psql.with_name("pg_dump"), "-h", source.socket_folder, "-U", "postgres", database],
         check=True,
@@ -288,7 +286,7 @@ def copy_between(source: Postgres, target: Postgres, database: str) -> None:
 
 
 def become_standby(postgres: Postgres) -> None:
-    """Let it be as one that follows another: it can be read, and nobody can write there."""
+    """Restart PostgreSQL as a standby, which is read-only."""
     folder = Path(postgres.sql("SHOW data_directory"))
     postgres.stop()
     (folder / "standby.signal").touch()

@@ -1,4 +1,4 @@
-"""An agent's way in: the official MCP client, an API key, a real Odoo and a real receiver."""
+"""The official MCP client against a real Odoo with a real receiver."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from servers import Process, receiver_process
 DATABASE = "e2e_mcp"
 SERVER_ID = f"{DATABASE}_{socket.gethostname()}"
 
-# Each prints one line.
+# Each script prints one line.
 FACTS = f"""
 import json
 from datetime import datetime, timedelta
@@ -84,16 +84,16 @@ Result = TypeVar("Result")
 @frozen(kw_only=True)
 class Agent:
     """
-    What an agent needs, and what a test sees beside it.
+    An Odoo server as an MCP client sees it, and what a test needs to check it.
 
     Attributes:
-        odoo: With its database.
-        server: A running Odoo with two workers.
-        url: Of its MCP endpoint.
-        key: An administrator's.
-        plain_key: That of a user who is none.
-        tools: The names in the registry.
-        receiver: Where the server phones home to.
+        odoo: The Odoo program, with the server's database.
+        server: The running Odoo server, with two workers.
+        url: URL of the server's MCP endpoint.
+        key: API key of an administrator.
+        plain_key: API key of a user who is no administrator.
+        tools: Names of the tools in the registry.
+        receiver: The receiver of the server's heartbeats.
     """
 
     odoo: OdooProgram
@@ -105,7 +105,7 @@ class Agent:
     receiver: Process
 
     def post(self, body: object, **headers: str) -> httpx.Response:
-        """Post what need not be a message; the headers are named with `_` for `-`."""
+        """Post any body to the MCP endpoint. Header names have `_` for `-`."""
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return httpx.post(
@@ -121,7 +121,7 @@ class Agent:
         return {"Authorization": f"Bearer {self.key}"}
 
     def call(self, name: str, **arguments: object) -> dict[str, Any]:
-        """The result of a tool's call, without any client library."""
+        """Call a tool by HTTP, without a client library; returns the result object."""
         params = {"name": name, "arguments": arguments}
         answer = self.post({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
         result: dict[str, Any] = answer.raise_for_status().json()["result"]
@@ -134,13 +134,13 @@ class Agent:
         return self.sql("SELECT value FROM ir_config_parameter WHERE key = 'mcp.phone_home_url'")
 
     def record(self) -> dict[str, Any] | None:
-        """What the receiver knows of this server."""
+        """The receiver's record of this server, or None."""
         return record_of(self.receiver, DATABASE)
 
     def connected(
         self, act: Callable[[Client], Awaitable[Result]], *, key: str, mode: str = "auto"
     ) -> Result:
-        """What `act` makes of a client that has connected with that key."""
+        """Connect the MCP client with a key; returns the result of `act(client)`."""
 
         async def connect() -> Result:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -157,7 +157,7 @@ def running(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("receiver")
     odoo.create_database_with(DATABASE, ADDON)
     facts = json.loads(odoo.shell(DATABASE, FACTS).output)
-    # No heartbeat makes the receiver know what a test has made it forget.
+    # Without the scheduler, no heartbeat restores a record that a test has deleted.
     options = ("--workers=2", f"--gevent-port={free_port()}", "--max-cron-threads=0")
     with (
         receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as receiver,
@@ -177,7 +177,7 @@ def running(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def agent(running: Agent) -> Agent:
-    """One that has called nothing yet, of a server that its receiver does not know yet."""
+    """The running Agent, with its rate limit reset and without a record at the receiver."""
     running.sql("UPDATE mcp_phone_home_state SET recent_calls = NULL")
     running.call("register_receiver", url=running.receiver.url)
     running.sql("UPDATE mcp_phone_home_state SET recent_calls = NULL")
@@ -187,7 +187,7 @@ def agent(running: Agent) -> Agent:
 
 @pytest.fixture(params=["auto", "legacy"])
 def mode(request: pytest.FixtureRequest) -> str:
-    """How the client connects: it discovers the newest revision, or it initializes an older."""
+    """How the client connects: by `server/discover`, or by `initialize` of older revisions."""
     name: str = request.param
     return name
 
@@ -195,7 +195,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 VERSIONS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
 
 
-def test_client_connects_with_a_key_and_finds_who_is_there(agent: Agent, mode: str) -> None:
+def test_client_connects_with_a_key_and_gets_the_server_info(agent: Agent, mode: str) -> None:
     async def look(client: Client) -> tuple[object, ...]:
         info = client.server_info
         capabilities = client.server_capabilities
@@ -244,7 +244,7 @@ def test_client_registers_the_server_at_a_receiver(agent: Agent, mode: str) -> N
     assert agent.receiver.url == agent.stored_url()
 
 
-def test_client_asks_for_the_fleet_and_the_server(agent: Agent, mode: str) -> None:
+def test_client_calls_fleet_status_and_server_info(agent: Agent, mode: str) -> None:
     status = agent.connected(tool("fleet_status"), key=agent.key, mode=mode)
     info = agent.connected(tool("server_info"), key=agent.key, mode=mode)
 
@@ -253,7 +253,7 @@ def test_client_asks_for_the_fleet_and_the_server(agent: Agent, mode: str) -> No
     assert (SERVER_ID, agent.tools) == (info["server_id"], info["capabilities"])
 
 
-def test_client_is_told_what_is_wrong_with_its_arguments(agent: Agent, mode: str) -> None:
+def test_client_gets_the_problems_of_its_arguments(agent: Agent, mode: str) -> None:
     async def call_wrongly(client: Client) -> list[tuple[bool, str]]:
         wrong: list[dict[str, Any]] = [{}, {"url": 5}, {"url": "ftp://x"}, {"url": "", "a": 1}]
         results = [await client.call_tool("register_receiver", each) for each in wrong]
@@ -269,7 +269,7 @@ def test_client_is_told_what_is_wrong_with_its_arguments(agent: Agent, mode: str
     assert before == agent.stored_url()
 
 
-def test_client_is_told_that_there_is_no_such_tool(agent: Agent, mode: str) -> None:
+def test_client_gets_an_error_for_an_unknown_tool(agent: Agent, mode: str) -> None:
     async def call_nothing(client: Client) -> int:
         with pytest.raises(MCPError, match="There is no tool") as caught:
             await client.call_tool("no_such_tool", {})
@@ -279,7 +279,7 @@ def test_client_is_told_that_there_is_no_such_tool(agent: Agent, mode: str) -> N
 
 
 @pytest.mark.parametrize("whose", ["nobody", "a stranger", "a plain user"])
-def test_client_without_the_key_of_an_administrator_does_not_get_in(
+def test_client_without_the_key_of_an_administrator_is_refused(
     agent: Agent, mode: str, whose: str
 ) -> None:
     async def list_tools(client: Client) -> object:
@@ -290,7 +290,7 @@ def test_client_without_the_key_of_an_administrator_does_not_get_in(
         agent.connected(list_tools, key=keys[whose], mode=mode)
 
 
-def test_who_may_not_get_in_is_told_why(agent: Agent) -> None:
+def test_refused_request_has_a_reason(agent: Agent) -> None:
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     none = agent.post(ping, Authorization="")
     wrong = agent.post(ping, Authorization=f"Bearer {agent.key[:-1]}")
@@ -321,7 +321,7 @@ def test_there_is_no_stream_and_no_session(agent: Agent) -> None:
     ],
     ids=["empty", "deep", "NaN", "batch", "null id", "no such method", "no params"],
 )
-def test_what_makes_no_sense_is_answered_with_an_error(
+def test_malformed_message_is_answered_with_an_error(
     agent: Agent, body: object, status: int, code: int
 ) -> None:
     answer = agent.post(body)
@@ -331,18 +331,18 @@ def test_what_makes_no_sense_is_answered_with_an_error(
     assert "Traceback" not in answer.text
 
 
-def test_body_that_is_too_large_is_refused(agent: Agent) -> None:
+def test_too_large_body_is_refused(agent: Agent) -> None:
     assert 413 == agent.post(b" " * (1024 * 1024 + 1)).status_code
 
 
-def test_version_that_is_unknown_is_refused(agent: Agent) -> None:
+def test_unknown_version_is_refused(agent: Agent) -> None:
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
     answer = agent.post(ping, MCP_Protocol_Version="1999-01-01")
     assert (400, "1999-01-01") == (answer.status_code, answer.json()["error"]["data"]["requested"])
 
 
-def test_calls_at_the_same_time_are_counted_by_all_workers_together(agent: Agent) -> None:
+def test_workers_share_the_limit_of_concurrent_calls(agent: Agent) -> None:
     with ThreadPoolExecutor(10) as pool:
         calls = [pool.submit(agent.call, "register_receiver", url="") for _ in range(10)]
         told = [text_of(call.result()["content"]) for call in calls]
@@ -352,7 +352,7 @@ def test_calls_at_the_same_time_are_counted_by_all_workers_together(agent: Agent
     assert all("5 calls within 60 seconds" in text for text in told if "missing" not in text)
 
 
-def test_receiver_that_is_silent_keeps_no_parameter_locked(agent: Agent) -> None:
+def test_silent_receiver_keeps_no_parameter_locked(agent: Agent) -> None:
     with silent_receiver() as silent, ThreadPoolExecutor(1) as pool:
         call = pool.submit(agent.call, "register_receiver", url=silent.url)
         agent.server.wait_until(lambda: silent.connections, seconds=20)
@@ -369,7 +369,7 @@ def test_receiver_that_is_silent_keeps_no_parameter_locked(agent: Agent) -> None
     assert "did not answer within 5.0 s" in answer["reason"]
 
 
-def test_calls_leave_lines_and_no_complaints(agent: Agent) -> None:
+def test_calls_are_logged_without_warnings(agent: Agent) -> None:
     agent.call("server_info")
     agent.call("register_receiver", url="https://me:hush-hush@fleet.example")
 
@@ -407,7 +407,7 @@ def test_tools_of_another_mcp_addon_are_announced(
 
 
 def tool(name: str, **arguments: object) -> Callable[[Client], Awaitable[dict[str, Any]]]:
-    """Call it, and give back what it says, which must be the same as text and as structure."""
+    """A function that calls a tool; it asserts that text and structured content are equal."""
 
     async def call(client: Client) -> dict[str, Any]:
         result = await client.call_tool(name, dict(arguments))
@@ -420,7 +420,7 @@ def tool(name: str, **arguments: object) -> Callable[[Client], Awaitable[dict[st
 
 
 def text_of(content: Any) -> str:
-    """The text of a result that has nothing else, of the client library or in JSON."""
+    """The text of a result's only content, from the client library or from JSON."""
     (only,) = content
     text: str = only["text"] if isinstance(only, dict) else only.text
     return text

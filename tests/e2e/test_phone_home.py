@@ -1,4 +1,4 @@
-"""The whole way: a real Odoo, its own scheduler, a real receiver, and nothing in between."""
+"""A real Odoo with its own scheduler sends messages to a real receiver."""
 
 import os
 import subprocess
@@ -18,15 +18,15 @@ from servers import Process, receiver_process
 
 SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heartbeat(env))"
 
-# A server installs the addon in some 5 seconds.
+# A server needs about 5 seconds to install the addon.
 INSTALL_SECONDS = 90
-# Odoo looks once a minute for actions that are due.
+# Odoo checks once a minute for scheduled actions that are due.
 SCHEDULE_SECONDS = 120
 
 
 @frozen(kw_only=True)
 class PhoningServer:
-    """An Odoo server that has the addon, and the receiver that it phones."""
+    """An Odoo server with the addon, and its receiver."""
 
     odoo: OdooProgram
     server: Server
@@ -34,7 +34,7 @@ class PhoningServer:
     database: str
 
     def record(self) -> dict[str, Any] | None:
-        """What the receiver knows of it."""
+        """The receiver's record of the server, or None."""
         return record_of(self.receiver, self.database)
 
     def wait_for_heartbeats(self, count: int) -> None:
@@ -56,9 +56,9 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 @pytest.fixture(scope="module")
 def phoning(odoo: OdooProgram, receiver: Process) -> Iterator[dict[str, PhoningServer]]:
     """
-    Two servers that install the addon at the same time, by the stage of their environment.
+    Two servers, by the stage in their environment, that install the addon concurrently.
 
-    All that tells them of the receiver is a system parameter.
+    They know the receiver only by a system parameter.
     """
     environs = {"production": {"ODOO_STAGE": "production"}, "": {}}
     with ExitStack() as running:
@@ -76,7 +76,7 @@ def phoning(odoo: OdooProgram, receiver: Process) -> Iterator[dict[str, PhoningS
 
 @pytest.fixture(params=["production", ""], ids=["odoo.sh", "self-hosted"])
 def each(phoning: dict[str, PhoningServer], request: pytest.FixtureRequest) -> PhoningServer:
-    """Each of the servers, once the receiver knows it."""
+    """Each of the two servers, after the receiver has its record."""
     server = phoning[request.param]
     server.server.wait_until(server.record, seconds=INSTALL_SECONDS)
     return server
@@ -167,7 +167,7 @@ def test_receiver_with_keys_accepts_only_a_key_that_covers_the_server(
 
 
 def new_key(database_url: str, *, servers: str) -> str:
-    """A key for servers of that pattern, as an administrator of a receiver makes it."""
+    """Issue a receiver's key for servers that match the pattern; returns the token."""
     command = (sys.executable, "-m", "receiver", "keys", "create", "--name=odoo", "--scope=agent")
     made = subprocess.run(
         [*command, f"--servers={servers}"],

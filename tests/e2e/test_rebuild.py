@@ -1,4 +1,4 @@
-"""A host that was built anew has another name, and so its server is another one to the fleet."""
+"""A rebuild changes the hostname, and so the server registers with another `server_id`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ HEARD_SECONDS = 20
 
 @frozen(kw_only=True)
 class Fleet:
-    """A database that is served on one host after the other, and the receiver that it phones."""
+    """A database that hosts of different names serve in turn, and its receiver."""
 
     odoo: OdooProgram
     receiver: Process
@@ -43,7 +43,7 @@ class Fleet:
         return self.odoo.postgres.sql(LAST_HOSTNAME, database=DATABASE)
 
     def registrations(self) -> int:
-        """How many the receiver has taken in, of whomever."""
+        """The number of registrations that the receiver has accepted."""
         return self.receiver.log.read_text().count('"POST /register HTTP/1.1" 20')
 
     def events(self, kind: str) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One whose database was heard from the host `web-1`."""
+    """A Fleet whose database has sent a heartbeat from the host `web-1`."""
     folder = tmp_path_factory.mktemp("receiver")
     odoo.create_database_with(DATABASE, ADDON)
     with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as receiver:
@@ -66,7 +66,7 @@ def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield fleet
 
 
-def test_rebuilt_server_is_registered_by_the_next_scheduled_action(fleet: Fleet) -> None:
+def test_next_scheduled_action_registers_a_rebuilt_server(fleet: Fleet) -> None:
     assert "web-1" == fleet.last_hostname()
     with fleet.odoo.server(DATABASE, hostname="web-2") as server:
         let_action_run(fleet.odoo, server, DATABASE)
@@ -82,7 +82,7 @@ def test_rebuilt_server_is_registered_by_the_next_scheduled_action(fleet: Fleet)
 
 
 def test_receiver_shows_the_old_server_as_rebuilt(fleet: Fleet) -> None:
-    # What the old one would have said last, had it promised to be heard every second.
+    # A last heartbeat of the old server declares a short interval, so that it is down soon.
     last = {"server_id": f"{DATABASE}_web-1", "heartbeat_interval_seconds": 0.5}
     url = f"{fleet.receiver.url}/heartbeat"
     httpx.post(url, json=last, trust_env=False).raise_for_status()
@@ -93,7 +93,7 @@ def test_receiver_shows_the_old_server_as_rebuilt(fleet: Fleet) -> None:
     assert {"superseded_by": f"{DATABASE}_web-2"} == event["details"]
 
 
-def test_rebuilt_server_without_a_scheduler_is_registered_at_once_when_its_health_is_asked(
+def test_health_request_registers_a_rebuilt_server_without_a_scheduler(
     fleet: Fleet,
 ) -> None:
     with fleet.odoo.server(DATABASE, NO_CRON, hostname="web-3") as server:
@@ -110,7 +110,7 @@ def test_rebuilt_server_without_a_scheduler_is_registered_at_once_when_its_healt
     assert [] == server.log.complaints()
 
 
-def test_workers_and_scheduler_make_one_registration(fleet: Fleet) -> None:
+def test_workers_and_scheduler_send_one_registration(fleet: Fleet) -> None:
     before = fleet.registrations()
     workers = ("--workers=2", f"--gevent-port={free_port()}")
     with (
@@ -131,16 +131,14 @@ def test_workers_and_scheduler_make_one_registration(fleet: Fleet) -> None:
     assert [] == server.log.complaints()
 
 
-def test_answer_on_health_does_not_wait_for_a_receiver_that_never_answers(
-    odoo: OdooProgram, installed: str
-) -> None:
+def test_health_does_not_wait_for_a_silent_receiver(odoo: OdooProgram, installed: str) -> None:
     with silent_receiver() as silent:
         odoo.set_parameters(
             installed, phone_home_url=silent.url, phone_home_timeout="60", phone_home_retries="1"
         )
         with odoo.server(installed, NO_CRON) as server:
             wait_until_up(server)
-            health(server)  # the first one loads the registry
+            health(server)  # the first request loads the registry, which is slow
             server.wait_until(lambda: silent.connections, seconds=HEARD_SECONDS)
             seconds = [_seconds(health, server) for _ in range(20)]
             silent.hang_up()

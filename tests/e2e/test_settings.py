@@ -1,4 +1,4 @@
-"""An administrator sets the addon up in a browser, and a real receiver hears of it."""
+"""An administrator configures the addon in a browser, and a real receiver gets the messages."""
 
 import os
 import re
@@ -21,9 +21,9 @@ from servers import Process, receiver_process
 DATABASE = "acme"
 SERVER_ID = f"{DATABASE}_{socket.gethostname()}"
 
-# A server installs the addon in some 10 seconds.
+# A server needs about 10 seconds to install the addon.
 START_SECONDS = 120
-# The first page has Odoo compile its styles.
+# For the first page Odoo compiles its stylesheets.
 PAGE_MS = 120_000
 
 WIDTH, HEIGHT = 1280, 2400
@@ -33,14 +33,14 @@ MAX_BYTES = 200_000
 
 @frozen(kw_only=True)
 class Fleet:
-    """A real receiver that has keys, and one for this server and for a viewer."""
+    """A real receiver with keys: one for this server, and one of a viewer."""
 
     receiver: Process
     token: str
     viewer: str
 
     def heartbeats(self) -> int:
-        """How many it has counted."""
+        """The number of heartbeats that the receiver has counted."""
         url = f"{self.receiver.url}/servers/{quote(SERVER_ID)}"
         answer = httpx.get(url, headers=bearer(self.viewer), trust_env=False)
         if answer.status_code == 404:
@@ -57,7 +57,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def server(odoo: OdooProgram) -> Iterator[Server]:
-    """An Odoo that has the addon, and no scheduler that would send anything by itself."""
+    """An Odoo server with the addon and without a scheduler, so it sends nothing by itself."""
     odoo.create_database_with(DATABASE, "mcp_phone_home")
     with odoo.server(DATABASE, "--max-cron-threads=0") as server:
         server.wait_until(lambda: answers(server), seconds=START_SECONDS)
@@ -75,13 +75,13 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.fixture
 def received() -> list[bytes]:
-    """All that the browser has received, body by body."""
+    """The bodies of all answers that the browser has received."""
     return []
 
 
 @pytest.fixture
 def page(browser: Browser, server: Server, received: list[bytes]) -> Iterator[Page]:
-    """The settings, opened by an administrator."""
+    """The settings page, opened by an administrator."""
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     context.set_default_timeout(PAGE_MS)
     page = context.new_page()
@@ -120,9 +120,7 @@ def test_administrator_saves_a_receiver_and_sends_it_a_heartbeat(
     take_picture(page, Path(os.environ.get("MCP_WRITE_SCREENSHOT", tmp_path)) / "settings.png")
 
 
-def test_button_sends_to_the_receiver_that_was_typed_and_not_yet_saved(
-    page: Page, fleet: Fleet
-) -> None:
+def test_button_saves_the_typed_receiver_and_sends_to_it(page: Page, fleet: Fleet) -> None:
     field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
     field(page, "mcp_phone_home_token").fill(fleet.token)
 
@@ -135,7 +133,7 @@ def test_button_sends_to_the_receiver_that_was_typed_and_not_yet_saved(
     expect(field(page, "mcp_phone_home_url")).to_have_value(fleet.receiver.url)
 
 
-def test_heartbeat_that_is_not_heard_is_explained(page: Page, fleet: Fleet) -> None:
+def test_failed_heartbeat_is_explained(page: Page, fleet: Fleet) -> None:
     fleet.receiver.kill()
     field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
 
@@ -144,7 +142,7 @@ def test_heartbeat_that_is_not_heard_is_explained(page: Page, fleet: Fleet) -> N
     expect(page.locator("[name=mcp_last_failure_reason]")).to_contain_text("cannot be reached")
 
 
-def test_wrong_port_is_refused_and_the_sentence_is_shown(page: Page) -> None:
+def test_invalid_port_is_refused_with_a_sentence(page: Page) -> None:
     field(page, "mcp_server_port").fill("70000")
     page.get_by_role("button", name="Save", exact=True).click()
 
@@ -163,7 +161,7 @@ def answers(server: Server) -> bool:
 
 
 def pass_on(route: Route, received: list[bytes]) -> None:
-    """Let the browser have what it asks for, and keep a copy of it."""
+    """Fulfil a request of the browser, and append the answer's body to `received`."""
     answer = route.fetch(max_redirects=0, timeout=PAGE_MS)
     received.append(answer.body())
     route.fulfill(response=answer)
@@ -178,14 +176,14 @@ def notification(page: Page) -> Locator:
 
 
 def save(page: Page) -> None:
-    """Save the form, and wait until the page is there again."""
+    """Save the form, and wait until the page has reloaded."""
     with page.expect_event("load"):
         page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("heading", name="MCP Fleet")).to_be_visible(timeout=PAGE_MS)
 
 
 def take_picture(page: Page, path: Path) -> None:
-    """A picture of the block, as it is seen when the notifications are gone."""
+    """Save a screenshot of the addon's block, without notifications."""
     notification(page).get_by_role("button", name=re.compile("close", re.IGNORECASE)).click()
     expect(notification(page)).to_have_count(0)
     heading = page.get_by_role("heading", name="MCP Fleet")
@@ -196,7 +194,7 @@ def take_picture(page: Page, path: Path) -> None:
 
 
 def around(*places: Locator) -> Any:
-    """The part of the page that holds these, with a margin below."""
+    """The clip rectangle that holds these locators, with a margin below."""
     boxes = [box for box in (place.bounding_box() for place in places) if box]
     left, top = (min(box[name] for box in boxes) for name in ("x", "y"))
     right = min(WIDTH, max(box["x"] + box["width"] for box in boxes))

@@ -1,4 +1,4 @@
-"""The addon in a real Odoo: its own tests, and what is set up outside its database."""
+"""The addon in a real Odoo: its own tests, and its settings outside the database."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ TYPE_TOKEN = """
 INSERT INTO res_config_settings (company_id, mcp_typed_token)
 SELECT min(id), 'secret' FROM res_company
 """
-SAVE_AND_BE_OVERTAKEN = """
+SAVE_WITH_A_CONFLICT = """
 import psycopg2
 
 settings = env["res.config.settings"].create({"mcp_phone_home_token": "hush-hush"})
@@ -36,14 +36,14 @@ SEND = f"{PHONE_HOME}; print(phone_home.send_heartbeat(env))"
 
 @pytest.fixture
 def silent_url() -> Iterator[str]:
-    """A place that takes connections and never says a word."""
+    """The URL of a socket that accepts connections and never answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_every_test_of_the_addon_runs_and_passes(odoo: OdooProgram, database: str) -> None:
+def test_tests_of_the_addon_pass_in_odoo(odoo: OdooProgram, database: str) -> None:
     log = odoo.test(database, ADDON).log
 
     (verdict,) = log.lines("odoo.tests.result: ")
@@ -53,7 +53,7 @@ def test_every_test_of_the_addon_runs_and_passes(odoo: OdooProgram, database: st
     assert log.complaints() == []
 
 
-def test_neutralised_copy_knows_no_receiver(odoo: OdooProgram, installed: str) -> None:
+def test_neutralized_copy_has_no_receiver_and_no_token(odoo: OdooProgram, installed: str) -> None:
     odoo.set_parameters(installed, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
     odoo.postgres.sql(TYPE_TOKEN, database=installed)
 
@@ -78,7 +78,7 @@ def test_install_does_not_wait_for_a_silent_receiver(
     assert position(lines, "Modules loaded.") < position(lines, "did not answer within 4.0 s")
 
 
-def test_token_is_that_of_the_environment_else_of_odoo_conf_else_of_the_parameter(
+def test_environment_overrides_odoo_conf_which_overrides_the_parameter(
     odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
     odoo.set_parameters(installed, phone_home_token="from-parameter")
@@ -93,17 +93,15 @@ def test_token_is_that_of_the_environment_else_of_odoo_conf_else_of_the_paramete
     assert token(blank) == "from-parameter"
 
 
-def test_token_is_in_no_log_when_two_save_one_at_the_same_time(
-    odoo: OdooProgram, installed: str
-) -> None:
+def test_concurrent_saves_of_a_token_do_not_log_it(odoo: OdooProgram, installed: str) -> None:
     odoo.set_parameters(installed, phone_home_token="before")
 
-    overtaken = odoo.shell(installed, SAVE_AND_BE_OVERTAKEN)
+    overtaken = odoo.shell(installed, SAVE_WITH_A_CONFLICT)
     assert "SerializationFailure" == overtaken.output.strip()
     assert [] == overtaken.log.lines("hush-hush")
 
 
-def test_receiver_of_a_private_authority_is_trusted_where_it_is_named(
+def test_private_authority_is_trusted_only_when_it_is_set(
     odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
     authority = trustme.CA()

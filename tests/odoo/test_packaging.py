@@ -1,4 +1,4 @@
-"""The addon as it is handed on: its package, its README and its translations."""
+"""The addon's package, README and translations."""
 
 import importlib.util
 import os
@@ -30,12 +30,12 @@ WHERE = f"from odoo.addons.{ADDON}.services import phone_home; print(phone_home.
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The addon's package."""
+    """The addon's wheel, built from a copy of its folder."""
     folder = tmp_path_factory.mktemp("wheel")
     addon = shutil.copytree(FOLDER, folder / ADDON)
     subprocess.run(
         [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, addon],
-        # The build asks git for the files, and the copy may lie in a checkout.
+        # whool asks git for the addon's files, and would find the checkout around the copy.
         env={**os.environ, "GIT_CEILING_DIRECTORIES": str(folder)},
         check=True,
     )
@@ -43,7 +43,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_package_brings_the_client_and_all_that_the_addon_reads(wheel: Path) -> None:
+def test_package_requires_the_client_and_holds_the_data_files(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as files:
         names = set(files.namelist())
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
@@ -55,7 +55,7 @@ def test_package_brings_the_client_and_all_that_the_addon_reads(wheel: Path) -> 
     assert {"data/neutralize.sql", "i18n/de.po", "static/description/icon.png"} <= packed
 
 
-def test_package_installs_beside_the_client_into_the_environment_of_an_odoo(
+def test_package_installs_beside_the_client(
     odoo: OdooProgram, database: str, wheel: Path, tmp_path: Path
 ) -> None:
     packages = tmp_path / "packages"
@@ -68,30 +68,30 @@ def test_package_installs_beside_the_client_into_the_environment_of_an_odoo(
     assert str(packages / f"odoo/addons/{ADDON}/services/phone_home.py") == found
 
 
-def test_readme_is_that_of_the_fragments() -> None:
-    """`nox -s readme` makes it."""
+def test_readme_is_generated_from_the_fragments() -> None:
+    """`nox -s readme` generates it."""
     expected = generator().generated(FOLDER)
 
     assert expected == {path: path.read_text() for path in expected}
 
 
-def test_pictures_of_the_readme_are_there() -> None:
+def test_images_of_the_readme_exist() -> None:
     names = re.findall(r"(?:figure|image):: (\S+)", (FOLDER / "README.rst").read_text())
 
     assert "static/description/settings.png" in names
     assert [] == [name for name in names if not (FOLDER / name).exists()]
 
 
-def test_icon_is_one() -> None:
+def test_icon_is_a_png_of_128_pixels() -> None:
     header = (FOLDER / "static/description/icon.png").read_bytes()[:24]
 
     assert (b"\x89PNG\r\n\x1a\n", (128, 128)) == (header[:8], struct.unpack(">II", header[16:]))
 
 
-def test_template_of_translations_is_what_odoo_exports(
+def test_translation_template_equals_the_export_of_odoo(
     odoo: OdooProgram, installed: str, tmp_path: Path
 ) -> None:
-    """`nox -s translations` makes it, and brings the languages up to date."""
+    """`nox -s translations` exports it, and updates the languages."""
     exported = odoo.export_translations(installed, ADDON, tmp_path / "new.pot")
 
     expected = texts(exported)
@@ -111,7 +111,7 @@ def test_every_text_is_translated(language: str) -> None:
     assert [] == differ
 
 
-def test_odoo_speaks_every_language(odoo: OdooProgram, installed: str) -> None:
+def test_odoo_loads_every_language(odoo: OdooProgram, installed: str) -> None:
     codes = [f"{language}_{language.upper()}" for language in LANGUAGES]
     loaded = odoo.run("i18n", "loadlang", "-d", installed, "-l", *LANGUAGES)
 
@@ -121,7 +121,7 @@ def test_odoo_speaks_every_language(odoo: OdooProgram, installed: str) -> None:
 
 
 def texts(path: Path) -> dict[str, list[str]]:
-    """What there is to translate, and where it occurs."""
+    """The texts to translate, each with its occurrences."""
     return {
         entry.msgid: sorted(file for file, _ in entry.occurrences)
         for entry in polib.pofile(str(path))

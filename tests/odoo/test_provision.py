@@ -1,4 +1,4 @@
-"""Where an Odoo is looked for, on machines of every kind."""
+"""Finding or fetching an Odoo, on machines with different apt sources."""
 
 import sys
 from pathlib import Path
@@ -67,13 +67,13 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache/odoo-19"
 
 
-def test_archive_is_found_in_sources_of_stanzas(apt: Path) -> None:
+def test_archive_is_found_in_deb822_sources(apt: Path) -> None:
     (apt / "sources.list.d/debian.sources").write_text(STANZAS)
 
     assert archives(apt, codename="bookworm") == [Archive(uris=DEBIAN, signed_by=KEYRING)]
 
 
-def test_archive_is_found_with_a_key_of_many_lines(apt: Path) -> None:
+def test_archive_is_found_with_an_inline_key(apt: Path) -> None:
     (apt / "sources.list.d/debian.sources").write_text(INLINE_KEY)
 
     (archive,) = archives(apt, codename="bookworm")
@@ -81,7 +81,7 @@ def test_archive_is_found_with_a_key_of_many_lines(apt: Path) -> None:
     assert archive.signed_by.splitlines()[-1] == " -----END PGP PUBLIC KEY BLOCK-----"
 
 
-def test_archive_is_found_in_a_list_of_lines(apt: Path) -> None:
+def test_archive_is_found_in_one_line_sources(apt: Path) -> None:
     (apt / "sources.list").write_text(LINES)
 
     assert archives(apt, codename="bookworm") == [Archive(uris=DEBIAN, signed_by=KEYRING)]
@@ -93,27 +93,25 @@ def test_archive_is_found_under_an_alias_of_a_release(apt: Path) -> None:
     assert archives(apt, codename="bookworm") == [Archive(uris=DEBIAN)]
 
 
-def test_archive_that_is_named_twice_is_taken_once(apt: Path) -> None:
+def test_archive_that_is_listed_twice_is_used_once(apt: Path) -> None:
     (apt / "sources.list").write_text(f"deb {DEBIAN} bookworm main\ndeb {DEBIAN} sid main\n")
 
     assert archives(apt, codename="bookworm") == [Archive(uris=DEBIAN)]
 
 
-def test_odoo_bin_goes_before_everything(apt: Path, cache: Path) -> None:
+def test_odoo_bin_overrides_cache_and_archive(apt: Path, cache: Path) -> None:
     odoo = provide(environ={"ODOO_BIN": sys.executable}, cache=cache, apt=apt)
 
     assert odoo.command == (sys.executable,)
     assert not cache.parent.exists()
 
 
-def test_odoo_bin_that_is_no_program_is_named(apt: Path, cache: Path) -> None:
+def test_odoo_bin_that_is_no_program_raises(apt: Path, cache: Path) -> None:
     with pytest.raises(NoOdoo, match="'/nowhere/odoo', which is no program"):
         provide(environ={"ODOO_BIN": "/nowhere/odoo"}, cache=cache, apt=apt)
 
 
-def test_machine_without_odoo_and_without_debian_is_told_in_a_sentence(
-    apt: Path, cache: Path
-) -> None:
+def test_machine_without_odoo_and_debian_raises_a_sentence(apt: Path, cache: Path) -> None:
     with pytest.raises(NoOdoo) as caught:
         provide(environ={}, cache=cache, apt=apt)
 
@@ -124,7 +122,7 @@ def test_machine_without_odoo_and_without_debian_is_told_in_a_sentence(
     assert not cache.exists()
 
 
-def test_archive_that_cannot_be_reached_is_told_and_leaves_nothing(apt: Path, cache: Path) -> None:
+def test_unreachable_archive_raises_and_leaves_no_cache(apt: Path, cache: Path) -> None:
     (apt / "sources.list").write_text(f"deb file:{apt}/nowhere stable main\n")
 
     with pytest.raises(NoOdoo, match="nowhere"):
@@ -132,7 +130,7 @@ def test_archive_that_cannot_be_reached_is_told_and_leaves_nothing(apt: Path, ca
     assert list(cache.parent.iterdir()) == []
 
 
-def test_what_is_in_the_cache_is_used_without_asking_anybody(apt: Path, cache: Path) -> None:
+def test_cached_odoo_is_used_without_the_network(apt: Path, cache: Path) -> None:
     (cache / "usr/bin").mkdir(parents=True)
     (cache / "usr/bin/odoo").touch()
 

@@ -1,4 +1,4 @@
-"""The addon put in, brought up to date from each version that there was, and taken out."""
+"""Installing the addon, upgrading it from each old version, and uninstalling it."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heart
 UNINSTALL = f"""
 env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()
 """
-# Archives of the addon's folder, by the version.
+# Archives of the addon's folder in old versions, by the name of the version.
 PAST = sorted((Path(__file__).parent / "past").glob("*.zip"))
 
 
@@ -31,7 +31,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
 
 
-def test_addon_installs_without_a_complaint(odoo: OdooProgram, database: str) -> None:
+def test_addon_installs_without_warnings(odoo: OdooProgram, database: str) -> None:
     finished = odoo.install(database, ADDON)
 
     assert finished.log.lines(f"Module {ADDON} loaded")
@@ -39,16 +39,14 @@ def test_addon_installs_without_a_complaint(odoo: OdooProgram, database: str) ->
     assert "1" == odoo.postgres.sql(HAS_CRON, database=database)
 
 
-def test_addon_upgrades_and_leaves_the_schedule_as_it_was_set(
-    odoo: OdooProgram, installed: str
-) -> None:
+def test_addon_upgrade_keeps_the_changed_schedule(odoo: OdooProgram, installed: str) -> None:
     odoo.shell(installed, f"{CRON}.interval_number = 7; env.cr.commit()")
 
     assert_clean(odoo.upgrade(installed, ADDON))
     assert "7" == odoo.shell(installed, f"print({CRON}.interval_number)").output.strip()
 
 
-def test_addon_is_taken_out_and_put_in_again(odoo: OdooProgram, installed: str) -> None:
+def test_addon_can_be_uninstalled_and_installed_again(odoo: OdooProgram, installed: str) -> None:
     odoo.set_parameters(installed, server_port="8069", endpoint_url="https://odoo.example/mcp/v1")
 
     assert_clean(odoo.shell(installed, UNINSTALL))
@@ -61,7 +59,7 @@ def test_addon_is_taken_out_and_put_in_again(odoo: OdooProgram, installed: str) 
 
 
 @pytest.mark.parametrize("archive", PAST, ids=lambda archive: str(archive.stem))
-def test_addon_comes_up_to_date_from_an_old_version(
+def test_addon_upgrades_from_an_old_version(
     odoo: OdooProgram, database: str, receiver: Process, tmp_path: Path, archive: Path
 ) -> None:
     zipfile.ZipFile(archive).extractall(tmp_path)
@@ -79,13 +77,13 @@ def test_addon_comes_up_to_date_from_an_old_version(
     assert "t" == odoo.postgres.sql(remembered, database=database)
 
 
-def test_there_is_an_old_version() -> None:
+def test_archives_of_old_versions_exist() -> None:
     assert PAST
     assert (ADDONS / ADDON).is_dir()
 
 
 def assert_clean(finished: Finished) -> None:
-    """Nothing in the log is a complaint, also in the eyes of the tool that OCA uses."""
+    """Assert that the log has no warnings, by our own check and by OCA's checklog-odoo."""
     assert [] == finished.log.complaints()
     check_log(finished.log)
 

@@ -12,8 +12,8 @@ from provision import NoOdoo, provide
 
 __all__ = ["database", "installed", "odoo"]
 
-# A fixture that two folders import is set up once for each; PostgreSQL and Odoo's
-# template are too slow for that.
+# pytest sets a session fixture up once for each conftest.py that imports it. Starting
+# PostgreSQL and installing Odoo's template database twice would be too slow.
 _SHARED = pytest.StashKey[OdooProgram]()
 
 _numbers = itertools.count(1)
@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def odoo(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> OdooProgram:
-    """An Odoo with a database to copy. Without an Odoo the whole run ends, and says why."""
+    """An Odoo with a template database. Without an Odoo the whole run exits with the reason."""
     if _SHARED not in pytestconfig.stash:
         pytestconfig.stash[_SHARED] = _start(pytestconfig, tmp_path_factory)
     return pytestconfig.stash[_SHARED]
@@ -37,7 +37,7 @@ def database(odoo: OdooProgram) -> str:
 
 @pytest.fixture
 def installed(odoo: OdooProgram) -> str:
-    """A new database in which the addon is installed, and phones nobody yet."""
+    """A new database with the addon installed, in which no receiver is set."""
     name = f"odoo_{next(_numbers)}"
     odoo.create_database_with(name, "mcp_phone_home")
     return name

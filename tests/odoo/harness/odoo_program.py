@@ -1,4 +1,4 @@
-"""Running a real Odoo: its commands to their end, and its server as long as a test needs it."""
+"""Running the commands and servers of a real Odoo."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ from provision import Odoo
 ADDONS = Path(__file__).parents[3] / "odoo_addon"
 USER = "odoo"
 
-# What would set up an Odoo, its addon or its PostgreSQL behind a test's back.
+# Environment variables that would configure Odoo, the addon or PostgreSQL; tests drop them.
 _FOREIGN = re.compile(r"^(PG|ODOO_|OPENERP_|MCP_|LISTEN_)|_proxy$", re.IGNORECASE)
 
 _COMMAND_SECONDS = 240
@@ -26,22 +26,22 @@ _STOP_SECONDS = 20
 
 
 class Log:
-    """What an Odoo has logged so far."""
+    """The log file of an Odoo process, as it is at each call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def lines(self, *wanted: str) -> list[str]:
-        """The lines that hold every one of these texts."""
+        """The lines that contain all of these texts."""
         text = self.path.read_text(errors="replace")
         return [line for line in text.splitlines() if all(each in line for each in wanted)]
 
     def complaints(self) -> list[str]:
-        """The lines at WARNING or worse."""
+        """The lines of level WARNING, ERROR or CRITICAL."""
         return [line for line in self.lines() if _COMPLAINT.match(line)]
 
     def print_tail(self) -> None:
-        """Print the last lines, which pytest shows when a test fails."""
+        """Print the last 60 lines; pytest shows them when a test fails."""
         print(f"--- the end of {self.path}", *self.lines()[-60:], "---", sep="\n")  # noqa: T201
 
 
@@ -51,11 +51,11 @@ _COMPLAINT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ \d+ (WARNING|ERROR|
 @dataclass(frozen=True)
 class Finished:
     """
-    A command of Odoo that has ended well.
+    A command of Odoo that has exited with status 0.
 
     Attributes:
-        log: What it has logged.
-        output: What it has printed.
+        log: Its log.
+        output: Its standard output.
     """
 
     log: Log
@@ -63,7 +63,7 @@ class Finished:
 
 
 class Server:
-    """A server of Odoo that is running."""
+    """A running Odoo server."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Log, port: int) -> None:
         self.log = log
@@ -71,7 +71,7 @@ class Server:
         self._process = process
 
     def wait_until(self, holds: Callable[[], object], *, seconds: float) -> None:
-        """Look again and again until it holds; fail when it takes too long."""
+        """Poll `holds` until it is true. Raises AssertionError after so many seconds."""
         deadline = time.monotonic() + seconds
         while not holds():
             assert self._process.poll() is None, "Odoo has ended by itself"
@@ -79,7 +79,7 @@ class Server:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Ask it to end, and see to it that it does."""
+        """Terminate the server, and kill it when it does not exit in time."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(_STOP_SECONDS)
@@ -90,10 +90,10 @@ class Server:
 
 class OdooProgram:
     """
-    An Odoo with the project's addons on its path and a PostgreSQL to work with.
+    The Odoo program with the project's addons on its path, and its PostgreSQL.
 
-    Its settings, data and logs are in `folder`; `template` is a database to copy, with
-    nothing but `base` installed.
+    `folder` holds its settings, data and logs. `template` is the name of a database with only
+    `base` installed, which tests copy.
     """
 
     template = "template_odoo"
@@ -118,9 +118,9 @@ class OdooProgram:
 
     def run(self, *args: str, script: str = "", **environ: str) -> Finished:
         """
-        Run a command to its end; `script` is what it reads.
+        Run a command until it exits; `script` is its standard input.
 
-        Raises AssertionError when it fails.
+        Raises AssertionError when its exit status is not 0.
         """
         log = self._new_log()
         with log.path.open("wb") as stderr:
@@ -139,12 +139,12 @@ class OdooProgram:
         return Finished(log, process.stdout)
 
     def create_database(self, name: str, *, empty: bool = False) -> None:
-        """Make a database with nothing but `base` installed, or with not even that."""
+        """Create a database as a copy of the template, or an empty one."""
         template = "template0" if empty else self.template
         self.postgres.create_database(name, template=template, owner=USER)
 
     def create_database_with(self, name: str, module: str) -> None:
-        """Make a database that has the module too; it is installed only the first time."""
+        """Create a database with the module, as a copy of one that the first call installs."""
         template = f"template_{module}"
         if template not in self._templates:
             self.create_database(template)
@@ -164,14 +164,14 @@ class OdooProgram:
         return self.run(*_on(database), "-i", module, port, f"--test-tags=/{module}", *_BRIEFLY)
 
     def shell(self, database: str, script: str, *options: str, **environ: str) -> Finished:
-        """Run a script that knows `env`."""
+        """Run a script in `odoo shell`, where `env` is defined."""
         return self.run("shell", *_on(database), "--no-http", *options, script=script, **environ)
 
     def config_with(self, path: Path, **options: str | None) -> str:
         """
-        Write a configuration that has these options too; gives back the one to run with.
+        Write a configuration file with additional options; returns the argument `--config=...`.
 
-        An option that is None is left out.
+        An option that is None is omitted.
         """
         told = {**self._options, **options}.items()
         lines = [f"{name} = {value}\n" for name, value in told if value is not None]
@@ -179,17 +179,17 @@ class OdooProgram:
         return f"--config={path}"
 
     def with_packages(self, folder: Path) -> dict[str, str]:
-        """Variables by which an Odoo imports what is in that folder too."""
+        """Environment variables that add the folder to Odoo's PYTHONPATH."""
         known = self._odoo.environment.get("PYTHONPATH")
         return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), known)))}
 
     def export_translations(self, database: str, module: str, path: Path) -> Path:
-        """Write a template of what a module has to translate, to a `.pot` file."""
+        """Export the translation template of a module to a `.pot` file."""
         self.run("i18n", "export", *_on(database), f"--output={path}", "--languages=pot", module)
         return path
 
     def set_parameters(self, database: str, **values: str) -> None:
-        """Set system parameters, named without their `mcp.`, while no Odoo is running."""
+        """Set system parameters by SQL, by their names without the prefix `mcp.`."""
         for name, value in values.items():
             self.postgres.sql(
                 "INSERT INTO ir_config_parameter (key, value) VALUES "
@@ -202,9 +202,10 @@ class OdooProgram:
         self, database: str, *args: str, hostname: str | None = None, **environ: str
     ) -> Iterator[Server]:
         """
-        A server of one database, with one cron thread; stopped in the end.
+        Run a server with one cron thread, and stop it when the block ends.
 
-        Several databases are told as `a,b`. With a `hostname` it is on a host of that name.
+        `database` is the name of a database, or several names as in `a,b`. With a `hostname`,
+        the server sees that as the name of its host.
         """
         port = free_port()
         options = (f"--http-port={port}", "--max-cron-threads=1")
@@ -225,7 +226,7 @@ class OdooProgram:
                 log.print_tail()
 
     def _command(self, *args: str) -> list[str]:
-        # Its sub-commands come first, its options after them.
+        # Odoo wants its sub-command before the options.
         command = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args))
         options = args[len(command) :]
         return [*self._odoo.command, *command, f"--config={self._config}", *options]
@@ -251,10 +252,10 @@ def _on(database: str) -> tuple[str, ...]:
 
 
 def _on_host(name: str | None) -> tuple[str, ...]:
-    """What a command is to be begun with, so that it sees another hostname."""
+    """The prefix of a command that runs it in a UTS namespace with another hostname."""
     if name is None:
         return ()
-    # Whoever is not root is so among those that see that name.
+    # `--map-root-user` gives an unprivileged user the rights to create the namespace.
     rights = () if os.geteuid() == 0 else ("--map-root-user",)
     rename = 'hostname "$0" && exec "$@"'
     return ("unshare", "--uts", *rights, "sh", "-c", rename, name)

@@ -1,4 +1,4 @@
-"""Servers of Odoo that phone home, and what hears them."""
+"""Helpers for Odoo servers that send heartbeats, and for their receivers."""
 
 import re
 import socket
@@ -34,16 +34,16 @@ __all__ = [
 ADDON = "mcp_phone_home"
 ACTION = "MCP: Send Heartbeat"
 
-# Odoo looks once a minute for actions that are due, or when it is told to.
+# Odoo checks for due actions once a minute, and when PostgreSQL notifies it.
 SCHEDULE_SECONDS = 120
 START_SECONDS = 90
 
 
 def let_action_be_due(odoo: OdooProgram, *databases: str) -> None:
-    """Do not wait for the minute to be over: let Odoo's scheduler look at once."""
+    """Make the heartbeat action due in each database, and wake Odoo's scheduler."""
     for database in databases:
         odoo.postgres.sql(
-            # Odoo itself reckons in whole seconds, and would run it twice.
+            # Odoo compares whole seconds; a fraction here would make it run the action twice.
             "UPDATE ir_cron SET nextcall"
             " = date_trunc('second', now() AT TIME ZONE 'UTC' - interval '1 second')"
             f" WHERE cron_name = '{ACTION}'",
@@ -53,13 +53,13 @@ def let_action_be_due(odoo: OdooProgram, *databases: str) -> None:
 
 
 def wake_scheduler(odoo: OdooProgram, *databases: str) -> None:
-    """Let Odoo's scheduler look at once, if it listens yet."""
+    """Notify Odoo's scheduler to check at once; lost when it does not listen yet."""
     for database in databases:
         odoo.postgres.sql(f"SELECT pg_notify('cron_trigger', '{database}')")
 
 
 def let_action_run(odoo: OdooProgram, server: Server, *databases: str) -> None:
-    """Wait until Odoo's scheduler has run the action once more in each database."""
+    """Let Odoo's scheduler run the action once more in each database, and wait for that."""
     before = {database: runs(server, database) for database in databases}
     let_action_be_due(odoo, *databases)
 
@@ -72,19 +72,19 @@ def let_action_run(odoo: OdooProgram, server: Server, *databases: str) -> None:
 
 
 def runs(server: Server, database: str) -> int:
-    """How often the scheduler has run the action to its end."""
+    """How often the scheduler has completed the action, by the log."""
     return len(server.log.lines(f" {database} odoo.addons.base.models.ir_cron: Job ", ACTION, "#"))
 
 
 def our_lines(server: Server, *wanted: str) -> list[str]:
-    """What the addon itself has logged at WARNING or worse, and holds these texts."""
+    """The lines of level WARNING or above from the addon that contain all of these texts."""
     ours = re.compile(rf" \S+ odoo\.addons\.{ADDON}\.")
     found = [line for line in server.log.complaints() if ours.search(line)]
     return [line for line in found if all(each in line for each in wanted)]
 
 
 def wait_until_up(server: Server) -> None:
-    """Wait until it answers, and has set up all that its first answer needs."""
+    """Wait until the server answers, which also makes it load what a first request needs."""
 
     def answers() -> bool:
         with suppress(httpx.TransportError):
@@ -101,9 +101,10 @@ def health(server: Server) -> httpx.Response:
 @contextmanager
 def administrator(server: Server, database: str) -> Iterator[Callable[..., Any]]:
     """
-    Somebody who is logged in, as their browser calls it: `call(model, method, *args)`.
+    A logged-in administrator's session, as a function `call(model, method, *args)`.
 
-    The call returns the result; AssertionError shows what Odoo had to say instead of it.
+    It returns the method's result by JSON-RPC, as a browser gets it. Raises AssertionError
+    with Odoo's error.
     """
     with httpx.Client(base_url=server.url, trust_env=False, timeout=120) as browser:
 
@@ -123,7 +124,7 @@ def administrator(server: Server, database: str) -> Iterator[Callable[..., Any]]
 def record_of(
     receiver: Process, database: str, *, hostname: str | None = None
 ) -> dict[str, Any] | None:
-    """What a receiver knows of a server; by default of one on this host."""
+    """A receiver's record of a database's server, by default of one on this host, or None."""
     server_id = f"{database}_{hostname or socket.gethostname()}"
     answer = httpx.get(f"{receiver.url}/servers/{quote(server_id)}", trust_env=False)
     if answer.status_code == 404:
@@ -135,11 +136,11 @@ def record_of(
 @define
 class Silent:
     """
-    A receiver that takes connections and never says a word.
+    A receiver that accepts connections and never answers.
 
     Attributes:
-        url: Where it is.
-        connections: How many there were.
+        url: Its URL.
+        connections: The number of connections so far.
     """
 
     url: str
@@ -151,14 +152,14 @@ class Silent:
         self.connections += 1
 
     def is_called_more_than(self, connections: int, *, seconds: float) -> bool:
-        """Whether there are more than that, or will be so within that time."""
+        """Whether there are more connections, waiting for them so many seconds."""
         deadline = time.monotonic() + seconds
         while self.connections <= connections and time.monotonic() < deadline:
             time.sleep(0.02)
         return self.connections > connections
 
     def hang_up(self) -> None:
-        """Let those who wait for an answer know that there will be none."""
+        """Close all connections, so that clients stop waiting."""
         while self._held:
             self._held.pop().close()
 

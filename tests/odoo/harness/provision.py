@@ -1,15 +1,15 @@
 """
-Find an Odoo 19 to test against, or fetch one.
+Find an Odoo 19 to test against, or download one.
 
-`ODOO_BIN` names the `odoo` program of an Odoo 19 that is already here.
-The Python it runs on must have `odoo-mcp-fleet[client]` installed.
+`ODOO_BIN` names the `odoo` program of an installed Odoo 19, whose Python must have
+`odoo-mcp-fleet[client]`.
 
-Otherwise the package `odoo-19` is fetched from Debian's suite `sid` and unpacked into a
-cache folder, without touching the system: the archive's address and its keyring are those
-of the machine's own apt sources, but lists and downloads go into a folder of their own.
-It then runs on the Python that runs this, which must have Odoo's requirements installed.
+Without `ODOO_BIN`, this module downloads the package `odoo-19` from Debian's suite `sid` and
+unpacks it into a cache folder. It does not change the system: it takes the archive's address
+and keyring from the machine's apt sources, but keeps package lists and downloads in a folder of
+its own. That Odoo runs on the current Python, which must have Odoo's requirements installed.
 
-As a program: prints the command that starts Odoo, fetching it first if need be.
+Run as a program, it prints the command that starts Odoo, after a download if necessary.
 """
 
 import os
@@ -26,7 +26,7 @@ __all__ = ["Archive", "NoOdoo", "Odoo", "archives", "provide"]
 
 CACHE = Path(__file__).parents[3] / ".cache" / "odoo-19"
 
-# Odoo's web client links to what these install.
+# Odoo, and the packages whose files Odoo's web client links to.
 PACKAGES = (
     "odoo-19",
     "libjs-jquery",
@@ -43,7 +43,7 @@ ALIASES = {"stable", "oldstable", "testing", "unstable", "sid"}
 
 
 class NoOdoo(Exception):
-    """There is no Odoo 19 to be had here; the message is one sentence that says why."""
+    """No Odoo 19 can be found or downloaded; the message is a sentence with the reason."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Odoo:
 
     Attributes:
         command: The program and its first arguments.
-        environment: Variables it needs beyond those of this process.
+        environment: Environment variables to add to those of this process.
     """
 
     command: tuple[str, ...]
@@ -63,12 +63,12 @@ class Odoo:
 @dataclass(frozen=True)
 class Archive:
     """
-    A Debian archive that this machine's apt uses.
+    A Debian archive from this machine's apt sources.
 
     Attributes:
-        uris: Its addresses, separated by blanks, as apt's sources have them.
-        signed_by: Path of the keyring, or the key itself, as apt's sources have it;
-            empty where they trust apt's own keyrings.
+        uris: Addresses of the archive, separated by blanks, as in the sources.
+        signed_by: Path of the keyring, or the key itself, as in the sources; empty for apt's
+            own keyrings.
     """
 
     uris: str
@@ -79,9 +79,9 @@ def provide(
     *, environ: Mapping[str, str], cache: Path = CACHE, apt: Path = Path("/etc/apt")
 ) -> Odoo:
     """
-    The Odoo that `ODOO_BIN` names, else the one in the cache, else a fetched one.
+    The Odoo of `ODOO_BIN`, else the cached one, else a downloaded one.
 
-    What is in the cache needs no network. Raises `NoOdoo`.
+    Only the download needs the network. Raises `NoOdoo`.
     """
     if named := environ.get("ODOO_BIN"):
         return Odoo(command=(_program(named),))
@@ -95,10 +95,10 @@ def provide(
 
 def archives(apt: Path, *, codename: str) -> list[Archive]:
     """
-    The archives in apt's sources that may be Debian's: each once, in their order.
+    The archives in apt's sources that may be Debian's, without duplicates, in their order.
 
-    That is, those with the component `main` in a suite that is Debian's release
-    `codename` or one of Debian's aliases.
+    These have the component `main` in a suite that is the Debian release `codename` or one
+    of Debian's aliases.
     """
     suites = {codename, *ALIASES}
     found = [
@@ -139,7 +139,7 @@ def _stanzas(apt: Path) -> Iterator[Mapping[str, str]]:
 
 
 def _deb822(text: str) -> Iterator[Mapping[str, str]]:
-    """The stanzas of a `.sources` file; a value of several lines keeps them."""
+    """The stanzas of a `.sources` file (deb822); values may have several lines."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
         fields = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", stanza, re.MULTILINE)
@@ -148,7 +148,7 @@ def _deb822(text: str) -> Iterator[Mapping[str, str]]:
 
 
 def _one_line(text: str) -> Iterator[Mapping[str, str]]:
-    """The lines of a `.list` file, as the stanzas they stand for."""
+    """The lines of a `.list` file, each as the equivalent stanza."""
     pattern = r"^\s*(deb)\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)\s+([^#\n]+)"
     for kind, options, uri, suite, components in re.findall(pattern, text, re.MULTILINE):
         signed_by = re.search(r"signed-by=(\S+)", options)
@@ -162,7 +162,7 @@ def _one_line(text: str) -> Iterator[Mapping[str, str]]:
 
 
 def _fetch(cache: Path, sources: Iterable[Archive]) -> None:
-    """Fill the cache. What is half done is never seen under its name."""
+    """Fill the cache folder atomically: it gets its name when it is complete."""
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         raise _no_odoo("this machine has no apt")
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def _fetch(cache: Path, sources: Iterable[Archive]) -> None:
 
 
 def _download(work: Path, sources: Iterable[Archive]) -> list[Path]:
-    """The packages, from the first archive that has them."""
+    """Download the packages from the first archive that has them; returns their files."""
     why = "none of this machine's apt sources is Debian's"
     for archive in sources:
         options = _own_apt(work, archive)
@@ -189,7 +189,7 @@ def _download(work: Path, sources: Iterable[Archive]) -> list[Path]:
 
 
 def _own_apt(work: Path, archive: Archive) -> list[str]:
-    """Options for an apt that knows one suite of one archive and keeps to its own folder."""
+    """Options for apt-get: only the suite `sid` of one archive, all its files below `work`."""
     stanza = {"Types": "deb", "URIs": archive.uris, "Suites": "sid", "Components": "main"}
     if archive.signed_by:
         stanza["Signed-By"] = archive.signed_by
@@ -202,7 +202,7 @@ def _own_apt(work: Path, archive: Archive) -> list[str]:
         "Dir::Etc::SourceParts": work / "sources",
         "Dir::State::Lists": work / "lists",
         "Dir::Cache": work / "cache",
-        # The user that apt would change to may not write here.
+        # apt's unprivileged user may not write into this folder.
         "APT::Sandbox::User": "root",
         "APT::Update::Error-Mode": "any",
         "Acquire::Languages": "none",
@@ -216,7 +216,7 @@ def _rename(root: Path, cache: Path) -> None:
     try:
         root.rename(cache)
     except OSError:
-        # Another run was faster; what it put there is as good.
+        # A concurrent run has filled the cache with the same content.
         if not (cache / "usr/bin/odoo").exists():
             raise
 
@@ -245,7 +245,7 @@ def _no_odoo(why: str) -> NoOdoo:
 
 
 def main() -> None:
-    """Print the command, or the sentence that says why there is none."""
+    """Print the command that starts Odoo, or exit with the reason why there is none."""
     try:
         odoo = provide(environ=os.environ)
     except NoOdoo as error:

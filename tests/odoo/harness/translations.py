@@ -1,8 +1,8 @@
 """
-What the addon has to translate, kept up to date in its folder `i18n`.
+Update the addon's translation files in its folder `i18n`.
 
-As a program: exports the template from a real Odoo, and brings each language up to date
-with it, where a new text has no translation yet.
+Run as a program, it exports the template from a real Odoo and merges it into the file of each
+language. New texts have no translation then.
 """
 
 import os
@@ -23,7 +23,7 @@ FOLDER = ADDONS / ADDON / "i18n"
 TEMPLATE = FOLDER / f"{ADDON}.pot"
 LANGUAGES = ("de", "es", "fr")
 
-# What changes from one export to the next, and says nothing.
+# Headers that differ in each export and have no meaning.
 _DATES = ("POT-Creation-Date", "PO-Revision-Date")
 
 
