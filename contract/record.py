@@ -57,7 +57,7 @@ class ServerRecord(View):
         state: Liveness, as the receiver last determined it.
         state_since: When the receiver determined that `state`.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
-            same database; None again as soon as this one is heard.
+            same database; None again as soon as this one sends again.
         twin_of: `server_id` of another server with the same `database_uuid` that sends in
             parallel, such as a second node or a copy of the database.
     """

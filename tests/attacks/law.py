@@ -130,7 +130,7 @@ class Target:
         """Send raw bytes; returns what comes back until the connection closes or is quiet."""
         with socket.create_connection((self.host, self.port), PATIENCE_SECONDS) as connection:
             answer = b""
-            with suppress(OSError):  # it has hung up on us, perhaps with an answer
+            with suppress(OSError):  # it has closed the connection, perhaps after an answer
                 connection.sendall(raw)
             try:
                 while piece := connection.recv(1 << 20):
@@ -209,7 +209,7 @@ def split_answers(raw: bytes) -> list[Answer]:
         assert "HTTP/1.1" == version, raw
         said = [each.partition(":") for each in lines]
         headers = {name.lower(): value.strip() for name, _, value in said}
-        is_bare = status.startswith("1")  # 100 Continue is but a word between
+        is_bare = status.startswith("1")  # an interim answer such as 100 Continue has no body
         length = 0 if is_bare else int(headers.get("content-length", len(rest)))
         answers.append(Answer(status=int(status), headers=headers, body=rest[:length]))
         raw = rest[length:]
