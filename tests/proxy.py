@@ -122,7 +122,7 @@ def hang_up(end: socket.socket) -> None:
 
 
 class Once:
-    """Returns False for the n-th chunk (by default the first) that contains `word`, and True else."""
+    """Returns False for the n-th chunk (by default the first) with `word` in it, else True."""
 
     def __init__(self, word: bytes = b"", *, pieces: int = 1) -> None:
         self.left = pieces
