@@ -41,6 +41,7 @@ STATE = f"SELECT * FROM {ADDON}_state"
 PARAMETERS = "SELECT count(*) FROM ir_config_parameter WHERE key LIKE 'mcp.%'"
 NEW_UUID = "UPDATE ir_config_parameter SET value = gen_random_uuid() WHERE key = 'database.uuid'"
 
+FAILED = "Phoning home failed"
 HEARD_SECONDS = 20
 SLACK_SECONDS = 2
 
@@ -202,14 +203,16 @@ def test_uninstall_during_a_heartbeat_logs_only_both_failures(
 
             def have_both_failed() -> bool:
                 silent.hang_up()
-                return len(our_lines(server)) >= 2
+                return len(our_lines(server, FAILED)) >= 2
 
             server.wait_until(have_both_failed, seconds=HEARD_SECONDS)
             server.stop()
 
-    assert ["Phoning home failed"] * 2 == [
-        re.sub(".*(Phoning home failed).*", r"\1", line) for line in server.log.complaints()
-    ]
+    # On a slow machine, the scheduler looks at the database once more during all this.
+    again = re.compile("No heartbeat was sent|Skipping database")
+    lines = [line for line in server.log.complaints() if not again.search(line)]
+    assert lines == our_lines(server, FAILED)
+    assert 2 == len(lines)
 
 
 def test_heartbeats_continue_during_an_upgrade(
