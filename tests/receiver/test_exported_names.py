@@ -6,5 +6,5 @@ import receiver.app
 
 
 def test_app_is_what_uvicorn_starts() -> None:
-    assert ["app", "create_app"] == receiver.app.__all__
+    assert ["Tuning", "app", "create_app"] == receiver.app.__all__
     assert isinstance(receiver.app.app, Starlette)

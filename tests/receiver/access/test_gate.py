@@ -48,7 +48,7 @@ def receiver_on(database_url: str, clock: Clock, **settings: str) -> Iterator[ht
 
 def asked_from(address: str | None, database_url: str, clock: Clock, **settings: str) -> int:
     """How a receiver without keys answers somebody at an address, by whatever server it runs."""
-    app = app_on(database_url, clock, **settings)
+    app = Observed(app_on(database_url, clock, **settings))
     scope: Scope = {
         "type": "http",
         "method": "GET",
@@ -68,6 +68,7 @@ def asked_from(address: str | None, database_url: str, clock: Clock, **settings:
             statuses.append(message["status"])
 
     with serve(app):
+        scope["state"] = {"services": app.services}
         asyncio.run(app(scope, receive, send))
     (status,) = statuses
     assert isinstance(status, int)
@@ -486,18 +487,24 @@ def test_receivers_of_one_database_know_what_the_others_let_through(
 ) -> None:
     key, token = made("agent")
     keep(database_url, key)
-    apps = [app_on(database_url, clock, FLEET_MESSAGES_PER_MINUTE="10") for _ in range(2)]
-    with serve(apps[0]) as one, serve(apps[1]) as other:
+    one_app, other_app = (
+        Observed(app_on(database_url, clock, FLEET_MESSAGES_PER_MINUTE="10")) for _ in range(2)
+    )
+    with serve(one_app) as one, serve(other_app) as other:
+
+        def known(to: Observed) -> int:
+            found = to.services.mirror.keys.get(key.id)
+            return 0 if found is None else found.messages
 
         def status(of: httpx.Client, size: int) -> int:
             batch = [messages.heartbeat()] * size
             return of.post("/heartbeats", json=batch, headers=bearer(token)).status_code
 
         assert 200 == status(one, 8)
-        wait_until(lambda: apps[1].state.door.keys.get(key.id).messages == 8)
+        wait_until(lambda: known(other_app) == 8)
 
         assert [200, 429] == [status(other, 2), status(other, 1)]
-        wait_until(lambda: apps[0].state.door.keys.get(key.id).messages == 10)
+        wait_until(lambda: known(one_app) == 10)
         assert 429 == status(one, 1)
 
 

@@ -1,6 +1,5 @@
 """What every request and every answer has, whatever they are about."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from starlette.routing import Mount, Route
 import messages
 from receiver.app import Tuning, create_app
 from receiver.service.fleet import Fleet
+from receiver.store import Servers
 from receiver.web.headers import request_id
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
@@ -140,10 +140,10 @@ def test_only_a_refused_message_tells_its_name(receiver: httpx.Client) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_failure_has_them_too(receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object) -> int:
+    def fail(*_: object) -> int:
         raise LookupError
 
-    monkeypatch.setattr(Fleet, "count", fail)
+    monkeypatch.setattr(Servers, "count", fail)
 
     answer = receiver.get("/health", headers={"X-Request-ID": "mine"})
 
@@ -156,11 +156,16 @@ def test_handler_and_its_threads_know_the_name(
 ) -> None:
     known: list[str | None] = []
 
-    async def count(*_: object) -> int:
-        known.extend([request_id(), await asyncio.to_thread(request_id)])
+    def uptime(_: Fleet) -> float:
+        known.append(request_id())  # in the handler
+        return 0.0
+
+    def count(*_: object) -> int:
+        known.append(request_id())  # in a thread
         return 0
 
-    monkeypatch.setattr(Fleet, "count", count)
+    monkeypatch.setattr(Fleet, "uptime_seconds", uptime)
+    monkeypatch.setattr(Servers, "count", count)
     answer = receiver.get("/health")
 
     assert [answer.headers["x-request-id"]] * 2 == known

@@ -25,8 +25,8 @@ import messages
 from keyring import bearer, keep, made
 from receiver.app import Tuning, create_app
 from receiver.domain.keys import Key, Power
-from receiver.service.fleet import Fleet
 from receiver.store import SqlStore
+from receiver.store.sessions import Sessions
 from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
@@ -425,10 +425,10 @@ def test_junk_is_refused_without_asking_the_database(
 ) -> None:
     asked: list[bytes] = []
 
-    async def note(_: Fleet, digest: bytes) -> None:
+    def note(_: Sessions, digest: bytes) -> None:
         asked.append(digest)
 
-    monkeypatch.setattr(Fleet, "session", note)
+    monkeypatch.setattr(Sessions, "find", note)
     headers = {b"Cookie": f"fleet_session={value}".encode()} if value else {}
 
     assert [401, 401] == [
