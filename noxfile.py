@@ -65,6 +65,28 @@ def portable(session: nox.Session) -> None:
     session.run("pytest", *IN_PARALLEL, *short, *(session.posargs or paths))
 
 
+@nox.session(python=["3.10", MEASURED], default=False)
+def lowest(session: nox.Session) -> None:
+    """The tests with the oldest versions that pyproject.toml allows; takes uv."""
+    extras, paths = ["client"], ["tests/contract", "tests/client"]
+    if session.python != "3.10":
+        extras += ["receiver", "postgres"]
+        paths += ["tests/receiver"]
+    oldest = Path(session.create_tmp()) / "oldest.txt"
+    session.run(
+        *("uv", "pip", "compile", "pyproject.toml", "--resolution=lowest-direct"),
+        *(f"--extra={extra}" for extra in extras),
+        *(f"--python-version={session.python}", "--quiet", f"--output-file={oldest}"),
+        external=True,
+    )
+    groups = nox.project.dependency_groups(PYPROJECT, "tests")
+    session.env.update({"PYTHONSAFEPATH": "1", "UV_COMPILE_BYTECODE": "1"})
+    session.install("--requirement", oldest, "--constraint", oldest, *groups)
+    session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
+    short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
+    session.run("pytest", *IN_PARALLEL, *short, *(session.posargs or paths))
+
+
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """What a receiver promises while it is killed, or its database or disk fails; some minutes."""
@@ -204,6 +226,7 @@ def install(
 
     # Nothing that a session runs finds the checkout by being started in it.
     session.env["PYTHONSAFEPATH"] = "1"
+    session.env["UV_COMPILE_BYTECODE"] = "1"  # as pip does: tests start many processes
     session.install("--constraint", CONSTRAINTS, *needed)
     session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
 

@@ -129,7 +129,7 @@ def test_a_list_that_is_nested_deeply_is_read_or_refused() -> None:
     assert found in (refused, anatomy(Heartbeat(server_id="a")))
 
 
-@pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 2000 + b"]" * 2000])
+@pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 100_000 + b"]" * 100_000])
 def test_what_is_no_json_is_no_list(body: bytes) -> None:
     with pytest.raises(MalformedJSON):
         READERS[Heartbeat].read_list(body, at_most=1, longest=65536)
