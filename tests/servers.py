@@ -151,7 +151,11 @@ class Process:
             )
 
     def wait_until_healthy(self) -> None:
-        wait_until(self._is_healthy)
+        try:
+            wait_until(self._is_healthy)
+        except BaseException:
+            self.kill()  # or it would outlive the tests
+            raise
 
     def kill(self) -> None:
         """Kill the process by SIGKILL."""
