@@ -15,4 +15,11 @@ assert ("web-1", 2) == (record.hostname, record.heartbeat_count)
 
 others = {"client", "httpx", "psutil", "receiver", "sqlalchemy", "starlette", "tenacity"}
 assert not others & set(sys.modules)
+if sys.version_info < (3, 11):
+    said = ""
+    try:
+        import receiver  # noqa: F401 - to see what it says
+    except ImportError as error:
+        said = str(error)
+    assert "needs Python 3.11 or later" in said, said
 print(f"Python {sys.version.split()[0]}: the bare contract imports and merges.")  # noqa: T201

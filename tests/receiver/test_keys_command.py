@@ -192,10 +192,10 @@ def test_key_is_rotated(store: SqlStore, command: Command) -> None:
 
 @pytest.mark.parametrize("arguments", [("list",), ("revoke", "a"), ("rotate", "a")])
 def test_only_a_new_key_makes_a_database(
-    arguments: tuple[str, ...], command: Command, tmp_path: Path
+    arguments: tuple[str, ...], new_sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     """In another folder there is another one, and whoever does not notice believes what it says."""
-    status, said, explained = command(*arguments)
+    status, said, explained = Command(new_sqlite_url, clock)(*arguments)
 
     assert (1, []) == (status, said)
     assert explained.startswith("There is no database at sqlite:///")

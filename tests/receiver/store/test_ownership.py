@@ -425,3 +425,13 @@ def test_deletion_of_a_successor_keeps_the_owner(fleet: Watched) -> None:
     assert acme.id == fleet.store.servers.owner("acme_1")
     another = evolve(acme, id="another")
     assert ["server_of_another_key"] == beat(fleet.store, another, "acme_1")
+
+
+def test_more_servers_than_a_statement_has_parameters_can_be_handed_over(store: SqlStore) -> None:
+    """PostgreSQL takes 65,535 parameters at most, SQLite 32,766."""
+    key = issued(store, "agent")
+    store.servers.apply([Incoming(Heartbeat(server_id="s69999"), NOW)])
+
+    handed = store.servers.hand_over([f"s{n}" for n in range(70_000)], key.id)
+
+    assert (["s69999"], key.id) == (handed, store.servers.owner("s69999"))
