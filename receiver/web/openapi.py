@@ -68,25 +68,29 @@ def document(routes: Iterable[Guarded]) -> Json:
         "paths": paths,
         "security": [{"key": []}],
         "components": {
-            "schemas": {
-                "Registration": json_schema(Registration),
-                "Heartbeat": json_schema(Heartbeat),
-                "Server": _server_schema(),
-                "ServerWithAvailability": _server_with_availability(),
-                "Event": _event_schema(),
-                "Key": _key_schema(),
-                "NewKey": {**json_schema(NewKey), "additionalProperties": False},
-                "Owner": object_of(server_id=TEXT, key_id=ID_OR_NULL),
-                "Counted": object_of(
-                    status={"const": "ok"}, server_id=TEXT, heartbeat_count={**COUNT, "minimum": 1}
-                ),
-                "Rejected": object_of(status={"const": "rejected"}, code=TEXT, errors=_ERRORS),
-                "Problem": _problem_schema(),
-            },
+            "schemas": _schemas(),
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": _KEYS},
             },
         },
+    }
+
+
+def _schemas() -> dict[str, Json]:
+    return {
+        "Registration": json_schema(Registration),
+        "Heartbeat": json_schema(Heartbeat),
+        "Server": _server_schema(),
+        "ServerWithAvailability": _server_with_availability(),
+        "Event": _event_schema(),
+        "Key": _key_schema(),
+        "NewKey": {**json_schema(NewKey), "additionalProperties": False},
+        "Owner": object_of(server_id=TEXT, key_id=ID_OR_NULL),
+        "Counted": object_of(
+            status={"const": "ok"}, server_id=TEXT, heartbeat_count={**COUNT, "minimum": 1}
+        ),
+        "Rejected": object_of(status={"const": "rejected"}, code=TEXT, errors=_ERRORS),
+        "Problem": _problem_schema(),
     }
 
 

@@ -88,14 +88,7 @@ async def event_stream(
     stopping = anyio.Event()
 
     async def end_in_time() -> None:
-        asked = anyio.current_time()
-        while not stopping.is_set() and not _is_locked_out(request):
-            with anyio.move_on_after(look_seconds):
-                await stopping.wait()
-            if anyio.current_time() - asked >= session_seconds:
-                asked = anyio.current_time()
-                if await _has_signed_out(request):
-                    break
+        await _until_locked_out(request, stopping, look_seconds, session_seconds)
         follower.end()
 
     return EventStream(
@@ -109,6 +102,20 @@ async def event_stream(
         shutdown_event=stopping,
         shutdown_grace_period=_GRACE_SECONDS,
     )
+
+
+async def _until_locked_out(
+    request: Request, stopping: anyio.Event, look_seconds: float, session_seconds: float
+) -> None:
+    """Wait until the client may read no more, or until the receiver stops."""
+    asked = anyio.current_time()
+    while not stopping.is_set() and not _is_locked_out(request):
+        with anyio.move_on_after(look_seconds):
+            await stopping.wait()
+        if anyio.current_time() - asked >= session_seconds:
+            asked = anyio.current_time()
+            if await _has_signed_out(request):
+                return
 
 
 def _is_locked_out(request: Request) -> bool:
