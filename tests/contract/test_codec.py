@@ -703,3 +703,54 @@ def test_the_fast_and_the_slow_converter_agree(kind: type, data: st.DataObject) 
 
     quick = outcome(lambda: structure(wire, kind))
     assert same(quick, outcome(lambda: structure_in_detail(wire, kind)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wire"),
+    [
+        (ServerPayload, PAYLOAD),
+        (Registration, PAYLOAD | {"started_at": "2026-01-31T12:00:00Z"}),
+        (Heartbeat, PAYLOAD | {"timestamp": "2026-01-31T12:00:00Z", "uptime_seconds": 300}),
+        (Heartbeat, SERVER | {"port": None, "timestamp": None, "ip_addresses": None}),
+        (IpAddresses, PAYLOAD["ip_addresses"]),
+    ],
+)
+def test_a_right_message_is_read_without_looking_for_what_is_wrong(
+    kind: type, wire: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: object = structure_in_detail(wire, kind)
+
+    monkeypatch.delattr("contract.codec.structure_in_detail")
+
+    assert expected == structure(wire, kind)
+
+
+@pytest.mark.parametrize(("count", "told"), [(9, 9), (10, 11), (11, 11)])
+def test_up_to_ten_wrong_items_of_a_list_are_told(count: int, told: int) -> None:
+    wire = SERVER | {"capabilities": [*[5] * count, "search"]}
+
+    assert told == len(problems(wire, Heartbeat))
+
+
+def test_a_wrong_item_does_not_hide_the_wrong_ones_after_it() -> None:
+    assert ["capabilities[0]: expected text, got 5", "capabilities[2]: expected text, got 7"] == (
+        problems(SERVER | {"capabilities": [5, "search", 7]}, Heartbeat)
+    )
+
+
+def test_what_is_missing_at_depth_is_told_with_its_path() -> None:
+    assert ["ip_addresses.primary: is required", "ip_addresses.all: is required"] == problems(
+        SERVER | {"ip_addresses": {}}, Heartbeat
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "told"),
+    [
+        ([], Heartbeat, "expected an object, got a list"),
+        ({}, tuple[Text, ...], "expected a list, got an object"),
+        (5, Text, "expected text, got 5"),
+    ],
+)
+def test_a_problem_of_the_whole_value_has_no_path(value: object, kind: Any, told: str) -> None:
+    assert [told] == problems(value, kind)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from contract import Heartbeat, InvalidMessage, IpAddresses, Registration
 from contract.fields import (
     HttpUrl,
+    Moment,
     Port,
     Rule,
     Text,
@@ -319,3 +320,140 @@ class Nowhere(tzinfo):
 def test_to_utc_refuses_a_zone_without_an_offset() -> None:
     with pytest.raises(ValueError, match="expected a time with an offset"):
         to_utc(NOON.replace(tzinfo=Nowhere()))
+
+
+# The edges of what is allowed
+
+
+def allowed(name: str, value: object) -> bool:
+    try:
+        Heartbeat(**{"server_id": "prod_web-1", name: value})  # type: ignore[arg-type]
+    except InvalidMessage:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [10**30 - 1, 1 - 10**30])
+def test_a_number_of_thirty_digits_is_shown(number: int) -> None:
+    assert f"expected rain, got {number}" == str(Unexpected("rain", number))
+
+
+@pytest.mark.parametrize("number", [10**30, -(10**30)])
+def test_a_number_of_more_than_thirty_digits_is_not_shown(number: int) -> None:
+    assert "expected rain, got a number too long to show" == str(Unexpected("rain", number))
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x1f", "\x7f", "\x80", "\x9f"])
+def test_the_name_of_a_server_holds_no_control_character(character: str) -> None:
+    assert not allowed("server_id", f"prod{character}web")
+
+
+@pytest.mark.parametrize("character", [" ", "~", "\xa0", "\u2028", "\U000e0001"])
+def test_the_name_of_a_server_may_hold_any_other_character(character: str) -> None:
+    assert allowed("server_id", f"prod{character}web")
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0, False), (1, True), (255, True), (256, False)])
+def test_the_name_of_a_server_has_up_to_255_characters(length: int, *, expected: bool) -> None:
+    assert expected is allowed("server_id", "a" * length)
+
+
+@pytest.mark.parametrize("code", [0, 0xD800, 0xDBFF, 0xDC00, 0xDFFF])
+def test_text_holds_nothing_that_cannot_be_stored(code: int) -> None:
+    assert not allowed("hostname", f"web{chr(code)}1")
+
+
+@pytest.mark.parametrize("character", ["\x01", "\n", "\x7f", "\ud7ff", "\ue000"])
+def test_text_may_hold_all_that_can_be_stored(character: str) -> None:
+    assert allowed("hostname", f"web{character}1")
+
+
+@pytest.mark.parametrize(
+    "byte", ["0", "9", "10", "19", "20", "99", "100", "199", "200", "249", "250", "255"]
+)
+def test_a_byte_of_an_address_goes_up_to_255(byte: str) -> None:
+    address = ".".join([byte] * 4)
+
+    assert IpAddresses(primary=address, all=()).primary == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("256.0.0.1", "0.260.0.1", "0.0.300.1", "0.0.0.1000", "0.0.0.01", "00.0.0.0"),
+        *("10.0.0", "10.0.0.5.6", "10.0.0.", "10a0.0.5", "fe80::5%eth0", "::g", ""),
+    ],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidMessage, match=r"^primary: expected an IP address, got "):
+        IpAddresses(primary=address, all=())
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"), [(0, False), (1, True), (65535, True), (65536, False), (True, False)]
+)
+def test_a_port_is_a_whole_number_from_1_to_65535(port: object, *, expected: bool) -> None:
+    assert expected is allowed("port", port)
+
+
+@pytest.mark.parametrize("name", ["uptime_seconds", "heartbeat_interval_seconds"])
+@pytest.mark.parametrize(
+    "seconds", [True, "5", float("nan"), float("inf"), -float("inf"), -5e-324, -1]
+)
+def test_seconds_are_a_finite_number_that_is_not_below_0(name: str, seconds: object) -> None:
+    assert not allowed(name, seconds)
+
+
+def test_an_uptime_may_be_0_and_an_interval_may_not() -> None:
+    assert allowed("uptime_seconds", 0)
+    assert not allowed("heartbeat_interval_seconds", 0)
+    assert allowed("heartbeat_interval_seconds", 5e-324)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://odoo/?a?b", "http://odoo?a?b", "http://odoo#a?b", "http://odoo/?a#b?c"),
+        *("http://odoo/a//b/%7Emcp/-._~!$&'()*+,;=:@", "http://odoo/?a/b#c/d", "http://odoo/?#"),
+        *("http://A-Z.a-z_0~9", "http://[2001:db8::a:5]:80/", "hTtPs://odoo"),
+    ],
+)
+def test_a_url_may_have_a_path_a_query_and_a_fragment(url: str) -> None:
+    assert allowed("endpoint_url", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http:/odoo", "http://", "http://:80", "httpss://odoo", "ftp://odoo", "//odoo", "odoo"),
+        *("http://odoo:", "http://odoo:0", "http://odoo:65536", "http://odoo:000080", 5),
+        *("http://[::g]", "http://[]", "http://[10.0.0]", "http://od oo", "http://odoo/ü"),
+        *("http://odoo/%7", "http://odoo/#a#b", "http://odoo/\n", " http://odoo", "http://a[::1]"),
+    ],
+)
+def test_what_is_no_url_over_http_is_refused(url: object) -> None:
+    assert not allowed("endpoint_url", url)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-01-31T12:00:00", "2026-01-31", "2026-01-31T12:00Z", "2026-01-31_12:00:00Z"),
+        *("2026-01-31T12:00:00.Z", "2026-01-31T12:00:00,5Z", "2026-01-31T12:00:00+01"),
+        *("2026-01-31T12:00:00+24:00", "2026-01-31T12:00:00+00:60", "2026-01-31T24:00:01Z"),
+        *("2026-02-29T12:00:00Z", "2026-01-31T12:00:00Z\n", "٢٠٢٦-01-31T12:00:00Z", ""),
+    ],
+)
+def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
+    rule = rule_of(Moment)
+
+    assert rule is not None
+    with pytest.raises(Unexpected, match=r"^expected an ISO 8601 time with an offset, got "):
+        rule.read(text)
+
+
+def test_a_time_that_utc_cannot_tell_is_refused_by_its_name() -> None:
+    first = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+
+    with pytest.raises(ValueError, match=r"^UTC cannot tell 0001-01-01T00:00:00\+01:00$"):
+        to_utc(first)

@@ -617,3 +617,10 @@ def test_an_enriched_heartbeat_of_an_unknown_server_makes_a_full_record() -> Non
 def test_objects_are_immutable(thing: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         thing.hostname = "changed"
+
+
+def test_the_time_of_receipt_is_given_by_its_name() -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        merge(None, Heartbeat(server_id="prod_web-1"), NOON)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional argument"):
+        register(None, Registration(server_id="prod_web-1"), NOON)  # type: ignore[call-arg]

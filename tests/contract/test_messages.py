@@ -161,3 +161,23 @@ def test_a_heartbeat_may_have_another_status() -> None:
     )
 
     assert "degraded" == heartbeat.status
+
+
+@pytest.mark.parametrize("kind", [IpAddresses, ServerPayload, View, Registration, Heartbeat])
+def test_every_field_is_given_by_its_name(kind: Any) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        kind("prod_web-1", *["1"] * (len(required(kind)) - 1))
+
+
+@pytest.mark.parametrize("kind", [Registration, Heartbeat])
+def test_the_moment_of_a_message_is_given_by_its_name(kind: Any) -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        kind.from_payload(PAYLOAD, NOON, 300.0)
+
+
+@pytest.mark.parametrize("kind", [View, ServerRecord])
+def test_what_is_kept_was_checked_before_and_is_taken_as_it_is(kind: Any) -> None:
+    moments = {"first_seen": NOON, "last_seen": NOON, "state_since": NOON}
+    kept = kind(server_id="", port="8768", **(moments if kind is ServerRecord else {}))
+
+    assert ("", "8768") == (kept.server_id, kept.port)

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from attrs import fields
+from attrs import fields, frozen
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -22,6 +22,7 @@ from contract import (
     json_schema,
     structure,
 )
+from contract.fields import Count, Port, Text
 from strategies import (
     REQUIRED,
     almost_valid,
@@ -150,3 +151,102 @@ def test_a_schema_may_be_changed_by_the_caller() -> None:
     json_schema(Heartbeat)["properties"]["port"]["anyOf"].clear()
 
     assert json_schema(Heartbeat)["properties"]["port"]["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "schema"),
+    [
+        (Heartbeat, "server_id", {"minLength": 1, "maxLength": 255}),
+        (ServerPayload, "hostname", {"type": "string", "pattern": r"^[^\u0000]*$"}),
+        (ServerPayload, "port", {"type": "integer", "minimum": 1, "maximum": 65535}),
+        (ServerPayload, "capabilities", {"type": "array"}),
+        (IpAddresses, "primary", {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+        (ServerRecord, "last_seen", {"type": "string", "format": "date-time"}),
+        (ServerRecord, "heartbeat_count", {"type": "integer", "minimum": 0}),
+        (ServerRecord, "state", {"type": "string", "enum": ["new", "up", "late", "down"]}),
+        (Event, "details", {"type": "object"}),
+    ],
+)
+def test_a_schema_says_what_a_field_may_hold(kind: type, name: str, schema: dict[str, Any]) -> None:
+    assert schema.items() <= json_schema(kind)["properties"][name].items()
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        (
+            "endpoint_url",
+            {"type": "string", "format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"},
+        ),
+        ("heartbeat_interval_seconds", {"type": "number", "exclusiveMinimum": 0}),
+        ("uptime_seconds", {"type": "number", "minimum": 0}),
+        ("timestamp", {"type": "string", "format": "date-time"}),
+    ],
+)
+def test_a_field_that_may_be_absent_may_be_null(name: str, schema: dict[str, Any]) -> None:
+    assert [schema, {"type": "null"}] == json_schema(Heartbeat)["properties"][name]["anyOf"]
+
+
+def test_a_description_is_what_the_docstring_of_a_class_says_of_its_attributes() -> None:
+    @frozen(kw_only=True)
+    class Weather:
+        """
+        What is measured.
+
+        before: Not an attribute.
+
+        Attributes:
+            rain: How much there was,
+                in millimetres;
+                snow too.
+            port: Where to ask.
+
+        after: Not one either.
+        """
+
+        rain: Count
+        port: Port | None = None
+        after: Text = ""
+
+    @frozen(kw_only=True)
+    class Tides(Weather):
+        """
+        What is measured at sea.
+
+        Attributes:
+            port: Which harbour.
+        """
+
+    described = {
+        kind: {name: field.get("description") for name, field in fields_of(kind).items()}
+        for kind in (Weather, Tides)
+    }
+
+    assert {
+        "rain": "How much there was, in millimetres; snow too.",
+        "port": "Where to ask.",
+        "after": None,
+    } == described[Weather]
+    assert described[Weather] | {"port": "Which harbour."} == described[Tides]
+
+
+def test_a_field_without_a_description_is_described_as_in_a_payload() -> None:
+    @frozen(kw_only=True)
+    class Door:
+        port: Port
+
+    assert fields_of(ServerPayload)["port"] == fields_of(Door)["port"]
+
+
+def fields_of(kind: type) -> dict[str, dict[str, Any]]:
+    properties: dict[str, dict[str, Any]] = json_schema(kind)["properties"]
+    return properties
+
+
+def test_a_schema_of_an_object_in_an_object_stands_in_it() -> None:
+    addresses = {**json_schema(IpAddresses)}
+    described = fields_of(ServerPayload)["ip_addresses"]
+
+    assert described.pop("description")
+    assert addresses == described
+    assert {"type", "properties", "required"} == {*addresses}
