@@ -18,7 +18,7 @@ settings.register_profile("portable", settings.get_profile("fleet"), max_example
 settings.register_profile(
     "mutants",
     settings.get_profile("fleet"),
-    max_examples=20,
+    max_examples=10,
     database=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

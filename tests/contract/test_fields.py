@@ -457,3 +457,22 @@ def test_a_time_that_utc_cannot_tell_is_refused_by_its_name() -> None:
 
     with pytest.raises(ValueError, match=r"^UTC cannot tell 0001-01-01T00:00:00\+01:00$"):
         to_utc(first)
+
+
+@pytest.mark.parametrize("code", [0xD800, 0xDFFF])
+def test_the_name_of_a_server_holds_nothing_that_cannot_be_stored(code: int) -> None:
+    assert not allowed("server_id", f"prod{chr(code)}web")
+
+
+def test_a_value_that_describes_itself_in_odd_characters_is_shown_without_them() -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            return "<odd\x1b[31m>"
+
+    assert r'expected rain, got "<odd\u001b[31m>"' == str(Unexpected("rain", Odd()))
+
+
+def test_a_whole_number_of_seconds_is_kept_as_a_fraction() -> None:
+    kept = heartbeat(uptime_seconds=300, heartbeat_interval_seconds=60)
+
+    assert "300.0 60.0" == f"{kept.uptime_seconds} {kept.heartbeat_interval_seconds}"

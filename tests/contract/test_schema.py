@@ -250,3 +250,11 @@ def test_a_schema_of_an_object_in_an_object_stands_in_it() -> None:
     assert described.pop("description")
     assert addresses == described
     assert {"type", "properties", "required"} == {*addresses}
+
+
+def test_no_part_of_a_schema_is_shared_with_the_next_caller() -> None:
+    fields_of(IpAddresses)["primary"]["anyOf"].clear()
+    fields_of(ServerRecord)["state"]["enum"].clear()
+
+    assert 2 == len(fields_of(IpAddresses)["primary"]["anyOf"])
+    assert 4 == len(fields_of(ServerRecord)["state"]["enum"])

@@ -187,3 +187,8 @@ def test_late_and_down_are_stale(state: State, *, stale: bool) -> None:
 def test_a_state_is_its_name() -> None:
     assert ["new", "up", "late", "down"] == [str(state.value) for state in State]
     assert State.LATE is State("late")
+
+
+def test_a_moment_without_an_offset_tells_of_no_state() -> None:
+    with pytest.raises(ValueError, match="expected a time with an offset"):
+        liveness(HEARD, NOON.replace(tzinfo=None))

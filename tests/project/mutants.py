@@ -47,7 +47,8 @@ FIRST_ASKED = {
     "record": "states",
 }
 PYTEST = (
-    *("--exitfirst", "--quiet", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"),
+    *("--exitfirst", "--quiet", "--hypothesis-profile=mutants"),
+    *("-p", "no:cacheprovider", "-p", "no:anyio"),
     # What is loaded before pytest starts keeps its own assertions as they are.
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
     *(f"--ignore=tests/contract/{name}" for name in LEFT_OUT),
@@ -341,5 +342,5 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("files", type=Path, nargs="*", help="all of the contract if there is none")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    told = parser.parse_args()
+    told = parser.parse_intermixed_args()
     sys.exit(main(told.checkout, told.folder, told.files, told.workers))
