@@ -754,3 +754,15 @@ def test_what_is_missing_at_depth_is_told_with_its_path() -> None:
 )
 def test_a_problem_of_the_whole_value_has_no_path(value: object, kind: Any, told: str) -> None:
     assert [told] == problems(value, kind)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2**63])
+def test_a_count_is_any_whole_number_from_0(count: int) -> None:
+    assert count == structure(RECORD | {"heartbeat_count": count}, ServerRecord).heartbeat_count
+
+
+@pytest.mark.parametrize("count", [-1, True, 0.0, "0"])
+def test_what_is_no_whole_number_from_0_is_no_count(count: object) -> None:
+    assert [f"heartbeat_count: expected a whole number, 0 or more, got {shown(count)}"] == problems(
+        RECORD | {"heartbeat_count": count}, ServerRecord
+    )
