@@ -279,7 +279,11 @@ def read_list(path: Path) -> set[Key]:
     for each in listed:
         if not each["reason"].strip():
             raise ValueError(f"there is no reason why this may survive: {each}")
-    return {(each["module"], each["within"], each["was"], each["becomes"]) for each in listed}
+    return {
+        (each["module"], each["within"], each["was"], becomes)
+        for each in listed
+        for becomes in each["becomes"]
+    }
 
 
 def table(outcomes: list[Outcome], listed: set[Key]) -> Iterator[str]:
@@ -298,8 +302,11 @@ def table(outcomes: list[Outcome], listed: set[Key]) -> Iterator[str]:
 
 
 def entry(key: Key) -> str:
-    names = ("module", "within", "was", "becomes")
-    return "\n".join(["[[mutant]]", *(f"{n} = {v!r}" for n, v in zip(names, key, strict=True))])
+    module, within, was, becomes = key
+    return (
+        f"[[mutant]]\nmodule = {module!r}\nwithin = {within!r}\nwas = {was!r}\n"
+        f"becomes = [{becomes!r}]\n"
+    )
 
 
 def say(text: str) -> None:
@@ -325,11 +332,11 @@ def main(checkout: Path, folder: Path, files: list[Path], workers: int) -> int:
             if len(outcomes) % 50 == 0:
                 say(f"{len(outcomes)} of {len(work)} mutants were tried.")
             if not outcome.killed and outcome.key not in listed:
-                say(f"This survived:\n\n{entry(outcome.key)}\n")
+                say(f"This survived:\n\n{entry(outcome.key)}")
 
     survived = {each.key for each in outcomes if not each.killed}
     for key in sorted(listed - survived):
-        say(f"This is listed and does not survive, or does not exist any more:\n\n{entry(key)}\n")
+        say(f"This is listed and does not survive, or does not exist any more:\n\n{entry(key)}")
     for line in table(outcomes, listed):
         say(line)
     say(f"That took {(time.monotonic() - began) / 60:.1f} minutes with {workers} at a time.")
