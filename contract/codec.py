@@ -43,7 +43,6 @@ class _BadItems(ValueError):
 
     def __init__(self, errors: Mapping[int, Unexpected]) -> None:
         self.errors = errors
-        super().__init__()
 
 
 def loads(data: bytes | str, kind: type[T]) -> T:

@@ -467,9 +467,9 @@ def test_the_name_of_a_server_holds_nothing_that_cannot_be_stored(code: int) -> 
 def test_a_value_that_describes_itself_in_odd_characters_is_shown_without_them() -> None:
     class Odd:
         def __repr__(self) -> str:
-            return "<odd\x1b[31m>"
+            return "<odd\x9b31m>"
 
-    assert r'expected rain, got "<odd\u001b[31m>"' == str(Unexpected("rain", Odd()))
+    assert r'expected rain, got "<odd\u009b31m>"' == str(Unexpected("rain", Odd()))
 
 
 def test_a_whole_number_of_seconds_is_kept_as_a_fraction() -> None:

@@ -268,7 +268,7 @@ def changed_lines(old: str, new: str) -> tuple[str, str]:
     """What differs on both sides, each on one line."""
     lines = [*unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)][2:]
     was, becomes = (
-        " ".join(" ".join(line[1:].split()) for line in lines if line.startswith(sign))
+        " ".join(" ".join(line[1:] for line in lines if line.startswith(sign)).split())
         for sign in "-+"
     )
     return was, becomes
