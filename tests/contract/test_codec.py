@@ -766,3 +766,14 @@ def test_what_is_no_whole_number_from_0_is_no_count(count: object) -> None:
     assert [f"heartbeat_count: expected a whole number, 0 or more, got {shown(count)}"] == problems(
         RECORD | {"heartbeat_count": count}, ServerRecord
     )
+
+
+def test_what_is_no_json_is_told_in_words_that_begin_alike() -> None:
+    with pytest.raises(MalformedJSON, match=r"^not valid JSON: "):
+        parse(b"{")
+
+
+def test_a_list_is_kept_as_a_tuple_in_a_record_too() -> None:
+    record = structure(RECORD | {"capabilities": ["create", "search"]}, ServerRecord)
+
+    assert ("create", "search") == record.capabilities

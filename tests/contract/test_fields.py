@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import Heartbeat, InvalidMessage, IpAddresses, Registration
+from contract import Heartbeat, InvalidMessage, IpAddresses, Problem, Registration
 from contract.fields import (
     HttpUrl,
     Moment,
@@ -476,3 +476,10 @@ def test_a_whole_number_of_seconds_is_kept_as_a_fraction() -> None:
     kept = heartbeat(uptime_seconds=300, heartbeat_interval_seconds=60)
 
     assert "300.0 60.0" == f"{kept.uptime_seconds} {kept.heartbeat_interval_seconds}"
+
+
+def test_a_constructor_tells_its_problem_as_a_path_and_a_message() -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        heartbeat(port=0)
+
+    assert (Problem("port", "expected a port from 1 to 65535, got 0"),) == caught.value.problems

@@ -624,3 +624,13 @@ def test_the_time_of_receipt_is_given_by_its_name() -> None:
         merge(None, Heartbeat(server_id="prod_web-1"), NOON)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional argument"):
         register(None, Registration(server_id="prod_web-1"), NOON)  # type: ignore[call-arg]
+
+
+def test_every_time_that_a_registration_sets_is_kept_in_utc() -> None:
+    elsewhere = NOON.astimezone(timezone(timedelta(hours=5, minutes=45)))
+    record = register(None, Registration(server_id="prod_web-1"), received_at=elsewhere)
+
+    assert record.registered_at is not None
+    for moment in (record.first_seen, record.registered_at, record.last_seen, record.state_since):
+        assert NOON == moment
+        assert timezone.utc is moment.tzinfo
