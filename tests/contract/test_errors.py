@@ -1,6 +1,7 @@
 """Every error of the contract derives from FleetError, and has a code and a sentence."""
 
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -48,3 +49,22 @@ def test_an_error_can_be_pickled(error: FleetError) -> None:
     copy = pickle.loads(pickle.dumps(error))
 
     assert (type(error), str(error), vars(error)) == (type(copy), str(copy), vars(copy))
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (
+            lambda: InvalidMessage(Problem(name, "is required") for name in ["port"]),
+            "port: is required",
+        ),
+        (
+            lambda: WrongServer(record_id="prod_a", message_id="prod_b"),
+            "a message from 'prod_b' cannot change the record of 'prod_a'",
+        ),
+    ],
+)
+def test_an_error_crosses_processes_however_it_was_made(
+    made: Callable[[], FleetError], sentence: str
+) -> None:
+    assert sentence == str(pickle.loads(pickle.dumps(made())))
