@@ -703,15 +703,15 @@ def test_an_event_of_the_fleet_has_no_server() -> None:
 def test_a_start_at_the_moment_of_the_last_heartbeat_only_becomes_known() -> None:
     never_registered = evolve(WEB, started_at=None, registered_at=None)
 
-    assert {"updated": {"started_at": {"from": None, "to": "2026-01-31T11:59:00Z"}}} == news(
-        never_registered, registered(never_registered, started_at=NOON - MINUTE)
-    )
+    assert {
+        "updated": {"started_at": {"from": None, "to": "2026-01-31T11:59:00Z"}}
+    } == details_by_kind(never_registered, registered(never_registered, started_at=NOON - MINUTE))
 
 
 def test_an_uptime_that_fell_since_a_start_at_the_last_heartbeat_is_a_restart() -> None:
     started = evolve(WEB, started_at=NOON - MINUTE)
 
-    assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 30.0}}} == news(
+    assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 30.0}}} == details_by_kind(
         started, heard(started, timestamp=NOON, uptime_seconds=30.0)
     )
 
@@ -726,4 +726,4 @@ def test_the_time_and_the_fields_of_an_event_are_given_by_their_names() -> None:
 def test_events_come_in_the_order_of_their_kinds() -> None:
     after = evolve(WEB, status="degraded", version="2", hostname="web-2", twin_of="acme_web-2")
 
-    assert ["moved", "upgraded", "updated", "twin"] == [*news(WEB, after)]
+    assert ["moved", "upgraded", "updated", "twin"] == [*details_by_kind(WEB, after)]
