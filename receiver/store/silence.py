@@ -1,5 +1,5 @@
 """
-The sweep: servers that are due are read, judged by `domain.liveness.decide`, and written.
+The sweep: reads the servers that are due, lets `domain.rebuilds_and_twins` decide, and writes.
 
 Also the event that a large part of the fleet fell silent at once, and since when receivers run.
 """
@@ -15,8 +15,8 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 
 from contract import Event, EventKind, State, changes
 from receiver.domain.instants import microseconds
-from receiver.domain.liveness import decide
 from receiver.domain.queries import index_text
+from receiver.domain.rebuilds_and_twins import decide
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
 from receiver.store.rows import Committed, RowCache, read_rows, write_rows

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contract import FleetError, InvalidMessage, Problem
+from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
@@ -24,14 +25,7 @@ from receiver.web.headers import with_headers
 from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem
 from receiver.web.prometheus_sd import DISCOVERY, discovery
-from receiver.web.requests import (
-    EventQuery,
-    event_query,
-    json_body,
-    list_query,
-    write_cursor,
-    write_event_cursor,
-)
+from receiver.web.requests import EventQuery, event_query, json_body, list_query
 from receiver.web.routing import Guarded
 from receiver.web.sse import EVENT_STREAM, event_stream
 

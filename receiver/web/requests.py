@@ -1,20 +1,19 @@
-"""What a request holds: bodies, query parameters and cursors, checked before they are used."""
+"""What a request holds: its body and its query parameters, checked before they are used."""
 
-import base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from functools import partial
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-import orjson
 from attrs import fields, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
 from contract import EventKind, Problem, State
 from contract.fields import parse_moment
+from receiver.domain.cursors import read_cursor, read_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.queries import (
     ALL_EVENTS,
@@ -38,8 +37,6 @@ __all__ = [
     "form_fields",
     "json_body",
     "list_query",
-    "write_cursor",
-    "write_event_cursor",
 ]
 
 Named = TypeVar("Named", bound=Enum)
@@ -240,58 +237,10 @@ def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, 
     found[key] = value
 
 
-def write_cursor(order: Order, after: Place) -> str:
-    """The cursor of a place in a list of servers: opaque to clients."""
-    return _encode([order.value, *after])
-
-
-def write_event_cursor(before: int) -> str:
-    """The cursor of a place in a list of events: opaque to clients."""
-    return _encode([before])
-
-
-def _encode(parts: list[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
-
-
-def _decode(text: str) -> object:
-    return orjson.loads(base64.b64decode(text.encode(), altchars=b"-_", validate=True))
-
-
-def _cursor(text: str) -> tuple[Order, Place]:
-    try:
-        match _decode(text):
-            case [str(name), str(after), moment]:
-                order = _one_of(Order, name)
-                if order.field == "server_id" and moment is None:
-                    return order, Place(_text(after))
-                if order.field != "server_id" and _is_number(moment):
-                    return order, Place(_text(after), moment)
-    except ValueError:
-        pass
-    raise ValueError(_NO_CURSOR)
-
-
-def _event_cursor(text: str) -> int:
-    try:
-        match _decode(text):
-            case [before] if _is_number(before) and before > 0:
-                return before
-    except ValueError:
-        pass
-    raise ValueError(_NO_CURSOR)
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number that fits a BIGINT column."""
-    return type(value) is int and abs(value) < 2**63
-
-
 _MOST_PARAMETERS = 100
 _MOST_FIELDS = 20
 _LONGEST_SEARCH = 1000
 _LONGEST_TEXT = 4000  # bytes; a page repeats a filter in each of its links
-_NO_CURSOR = "expected the next_cursor of an earlier answer"
 
 
 def _one_of(kind: type[Named], text: str) -> Named:
@@ -348,7 +297,7 @@ Parameter = tuple[str, Callable[[str], Any]]
 
 _LIST: dict[str, Parameter] = {
     "limit": ("limit", _limit),
-    "cursor": ("after", _cursor),
+    "cursor": ("after", read_cursor),
     "total": ("total", _total),
     "sort": ("order", partial(_one_of, Order)),
     **{name: (name, _short_text) for name in _FILTERS},
@@ -361,7 +310,7 @@ _STREAM: dict[str, Parameter] = {
 }
 _EVENTS: dict[str, Parameter] = {
     "limit": ("limit", _limit),
-    "cursor": ("before", _event_cursor),
+    "cursor": ("before", read_event_cursor),
     "since": ("since", _since),
     **_STREAM,
 }

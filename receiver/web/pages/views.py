@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
 from contract import State
+from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
 from receiver.domain.queries import (
@@ -25,13 +26,7 @@ from receiver.service.fleet import Fleet, Sighting
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer
-from receiver.web.requests import (
-    EventQuery,
-    event_query,
-    list_query,
-    write_cursor,
-    write_event_cursor,
-)
+from receiver.web.requests import EventQuery, event_query, list_query
 
 __all__ = ["routes"]
 

@@ -14,7 +14,7 @@ from attrs import fields
 import messages
 from contract import ServerRecord
 from receiver.app import create_app
-from receiver.web.requests import write_event_cursor
+from receiver.domain.cursors import write_event_cursor
 from servers import Clock, serve, wait_until
 
 
