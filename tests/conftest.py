@@ -1,7 +1,10 @@
-"""Hypothesis profiles: random examples on a developer's machine, the same ones in CI."""
+"""Hypothesis profiles, the same examples in CI; and reports that can cross processes."""
 
 import os
+from collections.abc import Generator
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
@@ -24,3 +27,23 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("fleet")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """
+    Let what a test has logged reach the process that reports it.
+
+    Half a surrogate pair, which many tests are about, would end the process instead.
+    """
+    return encodable((yield))
+
+
+def encodable(thing: Any) -> Any:
+    if isinstance(thing, dict):
+        return {encodable(key): encodable(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [encodable(each) for each in thing]
+    if isinstance(thing, str):
+        return thing.encode("utf-8", "backslashreplace").decode()
+    return thing
