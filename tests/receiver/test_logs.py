@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,10 +23,10 @@ from uvicorn.logging import AccessFormatter, DefaultFormatter
 import messages
 from receiver.app import create_app
 from receiver.domain.errors import InvalidSetting
+from receiver.domain.outcomes import Incoming
 from receiver.logs import FORMATS, Logs
-from receiver.service.ingest import Submission
 from receiver.settings import read_settings
-from receiver.store import SqlStore
+from receiver.store import Servers
 from receiver.web.headers import begin
 from servers import Clock, Process, serve, wait_until
 
@@ -361,7 +361,7 @@ def test_neither_keys_nor_bodies_are_written(  # noqa: PLR0917 - fixtures
         statuses += answers(receiver, mark)
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO servers")
-    monkeypatch.setattr(SqlStore, "apply", failing)
+    monkeypatch.setattr(Servers, "apply", failing)
     with serve(create_app(environ=environ, clock=clock)) as receiver:
         statuses += answers(receiver, mark)
 
@@ -374,7 +374,7 @@ def test_neither_keys_nor_bodies_are_written(  # noqa: PLR0917 - fixtures
     assert mark not in shown
 
 
-def failing(_: SqlStore, submissions: list[Submission]) -> None:
+def failing(_: Servers, incoming: Sequence[Incoming]) -> None:
     raise LookupError("the store is broken")
 
 
