@@ -1,9 +1,9 @@
 """
-Connections that cannot be had for nothing: `uvicorn receiver.app:app --http` takes `Careful`.
+Limits on slow or oversized HTTP clients: `uvicorn receiver.app:app --http` takes `Careful`.
 
-It is uvicorn's protocol on httptools, which waits for the end of a request for as long as a
-client pleases, and keeps as much of it as that sends. A request that comes whole in one piece,
-as nearly all do, pays for next to nothing of this. It needs a system that is a Unix.
+uvicorn's own protocol on httptools has no timeout for the headers of a request, and no limit on
+their size. Nearly all requests arrive in a single read, for which `Careful` costs next to
+nothing. The module needs a Unix, because it reads the file descriptor limit.
 """
 
 from asyncio import Transport
@@ -22,64 +22,76 @@ from receiver.domain.errors import Refusal
 from receiver.web.headers import SECURITY_HEADERS
 from receiver.web.problems import problem
 
-__all__ = ["Careful", "room"]
+__all__ = ["Careful", "max_connections"]
 
-_LOOKS = 8
-"""How often it is looked after those who are waited for, until the first of them is late."""
+_CHECKS_PER_TIMEOUT = 8
+"""How often the connections of a server are checked within `head_timeout_seconds`."""
 
 
 @cache
-def room() -> int:
-    """How many connections a process has file descriptors for, beside its files and databases."""
+def max_connections() -> int:
+    """
+    How many connections a process may have: at most 10,000.
+
+    Where the file descriptor limit is lower, it is three quarters of that limit; the rest is
+    for files and for connections to the database.
+    """
     descriptors, _ = getrlimit(RLIMIT_NOFILE)
-    return _MOST if descriptors == RLIM_INFINITY else min(_MOST, descriptors * 3 // 4)
+    if descriptors == RLIM_INFINITY:
+        return _MAX_CONNECTIONS
+    return min(_MAX_CONNECTIONS, descriptors * 3 // 4)
 
 
 class Careful(HttpToolsProtocol):
     """
-    A connection that is closed when its client takes too long, or too much.
+    An HTTP connection that is closed when its client is too slow or sends too much.
 
     Attributes:
-        head_bytes: How long a request line and headers may be.
-        most_headers: How many headers there may be, those after a body included.
-        message_bytes: How much may be sent for one body, whatever is made of it.
-        head_seconds: How long they may take, from the first byte of a request, or from the
-            beginning of the connection; at most an eighth more.
-        unread_seconds: How long a client may leave all that is sent to it.
-        room: How many connections there may be in a process.
+        max_head_bytes: How long the request line and headers of a request may be.
+        max_headers: How many headers a request may have, including trailers after its body.
+        max_body_bytes: How many bytes of a body may arrive, including the framing of chunks.
+        head_timeout_seconds: Slow-client timeout: how long the request line and headers may
+            take, from the first byte of the request, or for the first request from the
+            beginning of the connection. It is exceeded by at most an eighth.
+        write_timeout_seconds: How long a client may read nothing of an answer.
+        max_connections: How many connections a process may have; when there are more, those
+            that are idle for longest are closed.
     """
 
-    head_bytes: ClassVar[int] = 64 * 1024
-    most_headers: ClassVar[int] = 100
-    message_bytes: ClassVar[int] = 8 * 1024 * 1024  # a batch in the smallest of chunks
-    head_seconds: ClassVar[float] = 10.0
-    unread_seconds: ClassVar[float] = 30.0
-    room: ClassVar[Callable[[], int]] = staticmethod(room)
+    max_head_bytes: ClassVar[int] = 64 * 1024
+    max_headers: ClassVar[int] = 100
+    # A batch of 1 MiB that is sent in chunks of one byte takes 6 MiB.
+    max_body_bytes: ClassVar[int] = 8 * 1024 * 1024
+    head_timeout_seconds: ClassVar[float] = 10.0
+    write_timeout_seconds: ClassVar[float] = 30.0
+    max_connections: ClassVar[Callable[[], int]] = staticmethod(max_connections)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._bytes = 0
-        """What came since a request was whole, but for the piece in which the next began."""
-        self._since: float | None = None
-        """Since when the client is waited for."""
-        self._message: object = None
-        """The scope of the request whose bytes are counted."""
-        self._why: Refusal | None = None
-        self._unread = 0
-        self._read_at = 0.0
+        """Bytes received of the current request, except for the read in which it began."""
+        self._waiting_since: float | None = None
+        """Loop time since when the client has to send more; None: it does not have to."""
+        self._counted_scope: object = None
+        """The scope of the request whose bytes `_bytes` counts."""
+        self._head_refusal: Refusal | None = None
+        self._unsent_bytes = 0
+        """Size of the write buffer at the last check."""
+        self._drained_at = 0.0
+        """Loop time of the last check at which the write buffer was empty or had shrunk."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # uvicorn's
         super().connection_made(transport)
-        self._since = self._read_at = self.loop.time()
-        if self.server_state not in _watched:
-            _watched.add(self.server_state)
-            self._look_later()
-        if len(self.connections) > type(self).room():
-            self._make_room()
+        self._waiting_since = self._drained_at = self.loop.time()
+        if self.server_state not in _checked_servers:
+            _checked_servers.add(self.server_state)
+            self._schedule_checks()
+        if len(self.connections) > type(self).max_connections():
+            self._close_idle_connections()
 
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
-        _received(self, data)
+        _data_received(self, data)
         cycle = self.cycle
         if (
             cycle is None
@@ -87,46 +99,51 @@ class Careful(HttpToolsProtocol):
             or cycle.response_complete
             or cycle.scope is not self.scope
         ):
-            self._wait_for_more()
+            self._check_incomplete_request()
         else:
             self._bytes = 0
-            self._since = None
+            self._waiting_since = None
 
     def on_headers_complete(self) -> None:
-        if len(self.headers) > self.most_headers or (
-            # It did not come in one short piece.
-            (self._since is not None or self._bytes > self.head_bytes)
-            and self._head_size() > self.head_bytes
+        if len(self.headers) > self.max_headers or (
+            # The size need not be computed for a request that arrived in one short read.
+            (self._waiting_since is not None or self._bytes > self.max_head_bytes)
+            and self._head_size() > self.max_head_bytes
         ):
-            self._why = self._too_large()
-            raise self._why  # and the parser stops, with a call of `send_400_response`
-        _headers_complete(self)
-        # What comes after a body is no header, though it looks like one.
+            self._head_refusal = self._too_large()
+            raise self._head_refusal  # the parser stops, and uvicorn calls `send_400_response`
+        _on_headers_complete(self)
+        # A copy, because httptools reports trailers as headers: the app must not see them.
         self.headers = self.headers[:]
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._why or Refusal(400, "malformed_request", msg))
+        self._refuse(self._head_refusal or Refusal(400, "malformed_request", msg))
 
-    def _wait_for_more(self) -> None:
-        """A request is not whole; or what comes is of none that is still to be answered."""
-        if self._message is not self.scope:
-            if self._message is not None or self._since is None:  # it is not the first
-                self._since = self.loop.time()
-            self._message, self._bytes = self.scope, 0
+    def _check_incomplete_request(self) -> None:
+        """
+        Apply the limits to a request of which more bytes are to come.
+
+        The request may have been answered before its body was complete.
+        """
+        if self._counted_scope is not self.scope:
+            is_first = self._counted_scope is None
+            if not is_first or self._waiting_since is None:
+                self._waiting_since = self.loop.time()
+            self._counted_scope, self._bytes = self.scope, 0
         cycle = self.cycle
-        if self._is_in_head():
-            if self._bytes > self.head_bytes or len(self.headers) > self.most_headers:
+        if self._is_reading_head():
+            if self._bytes > self.max_head_bytes or len(self.headers) > self.max_headers:
                 self._refuse(self._too_large())
             return
         if cycle is not None and not cycle.response_complete:
-            self._since = None  # the app waits for the body
-        elif self._since is None:
-            self._since = self.loop.time()
-        if self._bytes > self.message_bytes or len(self.headers or ()) > self.most_headers:
+            self._waiting_since = None  # the app has a timeout of its own for bodies
+        elif self._waiting_since is None:
+            self._waiting_since = self.loop.time()
+        if self._bytes > self.max_body_bytes or len(self.headers or ()) > self.max_headers:
             self.transport.close()
 
-    def _is_in_head(self) -> bool:
-        """Whether a request has begun whose headers are not complete."""
+    def _is_reading_head(self) -> bool:
+        """Whether a request has begun and its headers are incomplete."""
         scope = self.scope
         return scope is not None and (self.cycle is None or self.cycle.scope is not scope)
 
@@ -137,12 +154,12 @@ class Careful(HttpToolsProtocol):
         return Refusal(
             431,
             "headers_too_large",
-            f"A request may have {self.most_headers} headers, and {self.head_bytes} bytes "
+            f"A request may have {self.max_headers} headers, and {self.max_head_bytes} bytes "
             "before its body.",
         )
 
     def _refuse(self, refused: Refusal) -> None:
-        """Say why, unless another answer is under way; and hang up."""
+        """Answer with a refusal, unless another answer is being sent, and close the connection."""
         if self.cycle is None or self.cycle.response_complete:
             answer = problem(refused)
             headers = [
@@ -157,74 +174,79 @@ class Careful(HttpToolsProtocol):
             )
         self.transport.close()
 
-    def _look_later(self) -> None:
-        self.loop.call_later(self.head_seconds / _LOOKS, self._look)
+    def _schedule_checks(self) -> None:
+        delay = self.head_timeout_seconds / _CHECKS_PER_TIMEOUT
+        self.loop.call_later(delay, self._check_connections)
 
-    def _look(self) -> None:
-        """Look after all connections of the server: one timer is enough for them."""
+    def _check_connections(self) -> None:
+        """Check the timeouts of all connections of the server, which share this timer."""
         now = self.loop.time()
-        for each in self._all():
-            each._hurry(now)  # noqa: SLF001 - it is another of the same
+        for connection in self._careful_connections():
+            connection._check_timeouts(now)  # noqa: SLF001 - it has the same class
         if self.connections:
-            self._look_later()
+            self._schedule_checks()
         else:
-            _watched.discard(self.server_state)
+            _checked_servers.discard(self.server_state)
 
-    def _hurry(self, now: float) -> None:
-        unread = self.transport.get_write_buffer_size()
-        if unread == 0 or unread < self._unread:
-            self._read_at = now
-        self._unread = unread
-        if now - self._read_at > self.unread_seconds:
+    def _check_timeouts(self, now: float) -> None:
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if unsent_bytes == 0 or unsent_bytes < self._unsent_bytes:
+            self._drained_at = now
+        self._unsent_bytes = unsent_bytes
+        if now - self._drained_at > self.write_timeout_seconds:
             self.transport.abort()
         elif (
-            self._since is not None
-            and now - self._since > self.head_seconds
+            self._waiting_since is not None
+            and now - self._waiting_since > self.head_timeout_seconds
             and not self.transport.is_closing()
         ):
-            if self._is_in_head():
+            # A client that has sent nothing gets no 408: it would take the 408 for the answer
+            # to its next request.
+            if self._is_reading_head():
                 self._refuse(
                     Refusal(
                         408,
                         "headers_too_slow",
-                        f"The headers did not arrive within {self.head_seconds:g} seconds.",
+                        f"The headers did not arrive within {self.head_timeout_seconds:g} seconds.",
                     )
                 )
-            # Whoever has asked for nothing would take an answer for that to the next question.
             self.transport.close()
 
-    def _make_room(self) -> None:
-        """Hang up on some of those who are idle for longest, which the newest may be."""
-        open_ones = [each for each in self._all() if not each.transport.is_closing()]
-        if len(open_ones) <= type(self).room():
+    def _close_idle_connections(self) -> None:
+        """Close the connections that are idle for longest; the new one may be among them."""
+        connections = [
+            each for each in self._careful_connections() if not each.transport.is_closing()
+        ]
+        if len(connections) <= type(self).max_connections():
             return
-        idle = [each for each in open_ones if each.is_idle]
-        # More than one at a time: to find them takes a look at all.
+        idle = [each for each in connections if each.is_idle]
+        # One in a hundred at a time, because finding the idle ones scans all connections.
         for each in nsmallest(len(idle) // 100 + 1, idle, key=attrgetter("idle_since")):
             each.transport.close()
 
-    def _all(self) -> "list[Careful]":
+    def _careful_connections(self) -> "list[Careful]":
         return [each for each in self.connections if isinstance(each, Careful)]
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is to be answered."""
+        """Whether every complete request is answered, and the answers are sent."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and not self.transport.get_write_buffer_size()
 
     @property
     def idle_since(self) -> float:
-        """Since when it is idle, in the time of its loop."""
-        if self._since is not None:
-            return self._since
+        """Since when an idle connection is idle, in loop time."""
+        if self._waiting_since is not None:
+            return self._waiting_since
         timer = self.timeout_keep_alive_task
-        assert timer is not None  # as long as it is not waited for a request
+        assert timer is not None  # uvicorn sets it when it has answered a request
         return timer.when() - self.timeout_keep_alive
 
 
 # Python finds these faster than by `super()`.
-_received = HttpToolsProtocol.data_received
-_headers_complete = HttpToolsProtocol.on_headers_complete
+_data_received = HttpToolsProtocol.data_received
+_on_headers_complete = HttpToolsProtocol.on_headers_complete
 
-_MOST = 10_000
-_watched: WeakSet[ServerState] = WeakSet()
+_MAX_CONNECTIONS = 10_000
+_checked_servers: WeakSet[ServerState] = WeakSet()
+"""The servers of this process with a timer that checks their connections."""

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 import messages
 from receiver.app import Tuning, create_app
-from receiver.connections import Careful, room
+from receiver.connections import Careful, max_connections
 from servers import Clock, Process, serve, wait_until
 
 POST = b"POST /echo HTTP/1.1\r\nHost: fleet\r\n"
@@ -34,10 +34,10 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
 class Hasty(Careful):
     """With limits that a test can reach."""
 
-    head_bytes = 4096
-    message_bytes = 300_000
-    head_seconds = 0.6
-    unread_seconds = 0.4
+    max_head_bytes = 4096
+    max_body_bytes = 300_000
+    head_timeout_seconds = 0.6
+    write_timeout_seconds = 0.4
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -280,7 +280,7 @@ def test_endless_trailers_are_not_kept(port: int, path: bytes, endless: bytes) -
 @pytest.mark.parametrize("path", [b"/echo", b"/rude"])
 def test_many_trailers_are_not_kept_however_short(path: bytes) -> None:
     class Roomy(Careful):
-        message_bytes = 10**9
+        max_body_bytes = 10**9
 
     with hasty(Roomy) as port, connected(port) as raw:
         raw.sendall(CHUNKED.replace(b"/echo", path) + b"0\r\n")
@@ -373,7 +373,7 @@ def test_answer_that_is_read_slowly_is_sent_to_the_end(port: int) -> None:
 
 def of_room(connections: int) -> type[Careful]:
     class Small(Careful):
-        room = staticmethod(lambda: connections)
+        max_connections = staticmethod(lambda: connections)
 
     return Small
 
@@ -477,7 +477,7 @@ def test_room_is_as_large_as_the_system_allows(
 ) -> None:
     monkeypatch.setattr("receiver.connections.getrlimit", lambda _: (descriptors, descriptors))
 
-    assert connections == room.__wrapped__()
+    assert connections == max_connections.__wrapped__()
 
 
 @pytest.fixture
