@@ -1,9 +1,10 @@
 """
-Keys, from the command line of the machine that the database is on or reached from.
+The command line: make, list, revoke and rotate keys, and hand servers over to another key.
 
     python -m receiver keys create --name acme --scope agent --servers 'acme_*' --expires 90d
 
-It works on the database itself, which FLEET_DATABASE_URL names, so that it needs no key.
+The commands need no key, because they open the database that FLEET_DATABASE_URL names. They may
+run on any machine that reaches the database, also while receivers run.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from receiver.store import SqlStore
 
 __all__ = ["main"]
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
-def _explain(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - a command speaks so
+def _print_to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - a command prints for its user
 
 
 def main(
@@ -36,14 +37,20 @@ def main(
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
-    say: Say = print,
-    explain: Say = _explain,
+    say: Print = print,
+    explain: Print = _print_to_stderr,
 ) -> int:
     """
-    Do what is asked, and give back the exit status: 1 when it could not be done.
+    Run a command and return its exit status, which is 1 for a command that failed.
 
-    What is asked for is said, and what it means is explained, which is standard error.
-    Raises SystemExit for arguments that cannot be.
+    Raises SystemExit for invalid arguments.
+
+    Args:
+        arguments: The arguments of the command; those of the process by default.
+        environ: Environment variables with the settings.
+        clock: The time.
+        say: Prints a line of the result to standard output.
+        explain: Prints a sentence for people, such as an error, to standard error.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -54,7 +61,7 @@ def main(
             return 1
         store = SqlStore(url)
         try:
-            return int(options.do(_Desk(store, str(url), clock(), say, explain), options))
+            return int(options.do(_Context(store, str(url), clock(), say, explain), options))
         finally:
             store.close()
     except FleetError as error:
@@ -63,96 +70,106 @@ def main(
 
 
 def _is_missing(settings: Settings) -> bool:
-    """Whether there is no database yet: opening one that is missing would create it."""
+    """Whether the SQLite file does not exist: opening the database would create the file."""
     url = settings.database_url
     return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
 @frozen
-class _Desk:
-    """What a command works with: the database, the time, and where it prints."""
+class _Context:
+    """
+    What a command needs, beside its arguments.
+
+    Attributes:
+        store: The open database.
+        database: The URL of the database, with its password masked.
+        now: The time at which the command began.
+        say: Prints a line of the result.
+        explain: Prints a sentence for people.
+    """
 
     store: SqlStore
     database: str
     now: datetime
-    say: Say
-    explain: Say
+    say: Print
+    explain: Print
 
     def no_such_key(self, key_id: str) -> int:
+        """Explain that there is no such key, or that it is revoked; returns the exit status."""
         self.explain(
             f"There is no key {key_id!r} that is not revoked; see: python -m receiver keys list"
         )
         return 1
 
 
-def _create(desk: _Desk, options: argparse.Namespace) -> int:
+def _create(context: _Context, options: argparse.Namespace) -> int:
     asked = {"name": options.name, "scope": options.scope, "servers": options.servers}
     if options.expires is not None:
-        asked["expires_at"] = format_moment(options.expires(desk.now))
-    key, token = NewKey.of(asked, now=desk.now).issue(now=desk.now)
-    desk.store.keys.add(key)
-    desk.say(token)
-    desk.explain(
+        asked["expires_at"] = format_moment(options.expires(context.now))
+    key, token = NewKey.of(asked, now=context.now).issue(now=context.now)
+    context.store.keys.add(key)
+    context.say(token)
+    context.explain(
         f"This is the key {key.id} for {key.name!r}. It is not shown again: keep it where only "
-        f"its holder can read it. Receivers on {desk.database} know it within seconds."
+        f"its holder can read it. Receivers on {context.database} know it within seconds."
     )
     return 0
 
 
-def _list(desk: _Desk, _: argparse.Namespace) -> int:
-    keys = desk.store.keys.all()
+def _list(context: _Context, _: argparse.Namespace) -> int:
+    keys = context.store.keys.all()
     if not keys:
-        desk.explain(
-            f"There are no keys in {desk.database}: only clients on the receiver's own machine "
+        context.explain(
+            f"There are no keys in {context.database}: only clients on the receiver's own machine "
             "are served."
         )
         return 0
-    for line in _table([_TITLES, *(_row(key, desk.now) for key in keys)]):
-        desk.say(line)
+    for line in _table([_TITLES, *(_row(key, context.now) for key in keys)]):
+        context.say(line)
     return 0
 
 
-def _revoke(desk: _Desk, options: argparse.Namespace) -> int:
-    if not desk.store.keys.revoke(options.key, desk.now):
-        return desk.no_such_key(options.key)
-    desk.explain(f"The key {options.key} is revoked. Receivers refuse it within seconds.")
+def _revoke(context: _Context, options: argparse.Namespace) -> int:
+    if not context.store.keys.revoke(options.key, context.now):
+        return context.no_such_key(options.key)
+    context.explain(f"The key {options.key} is revoked. Receivers refuse it within seconds.")
     return 0
 
 
-def _rotate(desk: _Desk, options: argparse.Namespace) -> int:
-    key = next((each for each in desk.store.keys.all() if each.id == options.key), None)
+def _rotate(context: _Context, options: argparse.Namespace) -> int:
+    key = next((each for each in context.store.keys.all() if each.id == options.key), None)
     if key is None:
-        return desk.no_such_key(options.key)
-    expires_at = options.expires(desk.now) if options.expires else key.expires_at
-    if expires_at is not None and expires_at <= desk.now:
-        desk.explain(f"The key {key.id} has expired: give it another time with --expires")
+        return context.no_such_key(options.key)
+    expires_at = options.expires(context.now) if options.expires else key.expires_at
+    if expires_at is not None and expires_at <= context.now:
+        context.explain(f"The key {key.id} has expired: give it another time with --expires")
         return 1
     token = new_token(key.id)
-    if not desk.store.keys.rotate(key.id, digest(token), expires_at):
-        return desk.no_such_key(key.id)
-    desk.say(token)
-    desk.explain(
+    if not context.store.keys.rotate(key.id, digest(token), expires_at):
+        return context.no_such_key(key.id)
+    context.say(token)
+    context.explain(
         f"The key {options.key} has another secret, and its servers stay its own. "
         "The one before is refused within seconds."
     )
     return 0
 
 
-def _hand_over(desk: _Desk, options: argparse.Namespace) -> int:
-    keys = {key.id: key for key in desk.store.keys.all()}
+def _hand_over(context: _Context, options: argparse.Namespace) -> int:
+    keys = {key.id: key for key in context.store.keys.all()}
     for key_id in (options.to, options.all_of):
         if key_id is not None and key_id not in keys:
-            return desk.no_such_key(key_id)
-    ids = desk.store.servers.owned(options.all_of) if options.all_of else options.server
-    reasons = [keys[options.to].why_not_own(server_id, desk.now) for server_id in ids]
+            return context.no_such_key(key_id)
+    ids = context.store.servers.owned(options.all_of) if options.all_of else options.server
+    reasons = [keys[options.to].why_not_own(server_id, context.now) for server_id in ids]
     for reason in dict.fromkeys(reason for reason in reasons if reason is not None):
-        desk.explain(reason)
+        context.explain(reason)
     if any(reasons):
         return 1
-    handed = desk.store.servers.hand_over(ids, options.to)
+    handed = context.store.servers.hand_over(ids, options.to)
     for server_id in ids:
-        desk.say(server_id if server_id in handed else f"{server_id}: there is no such server")
-    desk.explain(f"{len(handed)} of {len(ids)} servers belong to the key {options.to} now.")
+        context.say(server_id if server_id in handed else f"{server_id}: there is no such server")
+    context.explain(f"{len(handed)} of {len(ids)} servers belong to the key {options.to} now.")
     return 0 if len(handed) == len(ids) else 1
 
 
@@ -188,18 +205,23 @@ def _minute(moment: datetime | None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """
+    The parser of all commands.
+
+    It is long because it lists every argument of every command.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m receiver",
-        description="What is done on the database of a receiver, not through it.",
-        epilog="The database is that of FLEET_DATABASE_URL; receivers may be running.",
+        description="Administer a receiver by way of its database, without a key.",
+        epilog="FLEET_DATABASE_URL names the database; receivers may be running.",
     )
     keys = parser.add_subparsers(required=True, metavar="keys").add_parser(
-        "keys", help="make, list and revoke the keys that a receiver asks for"
+        "keys", help="make, list, revoke and rotate keys, and hand servers over"
     )
     commands = keys.add_subparsers(required=True)
 
     create = commands.add_parser("create", help="make a key, which is shown once")
-    create.add_argument("--name", required=True, help="whose it is, for people")
+    create.add_argument("--name", required=True, help="what people call it")
     create.add_argument(
         "--scope",
         required=True,
@@ -219,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("list", help="all keys, without their secrets").set_defaults(do=_list)
 
-    revoke = commands.add_parser("revoke", help="take a key back")
+    revoke = commands.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("key", type=_key, metavar="ID", help="or the whole key")
     revoke.set_defaults(do=_revoke)
 
@@ -230,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     rotate.set_defaults(do=_rotate)
 
-    hand_over = commands.add_parser("hand-over", help="let servers belong to another key")
+    hand_over = commands.add_parser("hand-over", help="make servers belong to another key")
     which = hand_over.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--server", action="append", type=_text, metavar="SERVER_ID", help="may be repeated"
@@ -242,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _key(text: str) -> str:
-    """The id, whichever was given; whoever is in a hurry has the whole key at hand."""
+    """The id of a key, given its id or the whole key, which is what people have at hand."""
     return _text(id_of(text))
 
 
@@ -255,6 +277,7 @@ def _text(text: str) -> str:
 
 
 def _expiry(text: str) -> Callable[[datetime], datetime]:
+    """Read a length of time or a moment; returns when a key expires, given the time now."""
     if match := re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text):
         length = timedelta(**{_UNITS[match[2]]: int(match[1])})
         return lambda now: now + length

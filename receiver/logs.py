@@ -1,8 +1,8 @@
 """
-What the log looks like.
+Log formats: text or JSON, one line for each log record.
 
-Each record is one line, whatever is in it; in text, what follows it is indented. It bears the
-name of the request that was handled, and nobody's key.
+In text, a traceback follows its line, indented. A record that is logged while a request is
+handled contains the `X-Request-ID` of the request. The secrets of keys are masked.
 """
 
 import logging
@@ -26,59 +26,68 @@ FORMATS = ("text", "json")
 
 class Logs:
     """
-    The log of a process while a receiver runs in it.
+    The logging configuration of a process while a receiver runs in it.
 
-    It goes where it went, by the handlers that are there. Where there are none but those of
-    uvicorn, what others say goes to the standard error.
+    The handlers of all loggers stay, and get other formatters. If the root logger has no
+    handler, it gets one that writes to standard error.
     """
 
     def __init__(self) -> None:
-        self._before = ExitStack()
+        self._undo = ExitStack()
 
     def begin(self, log_format: str) -> None:
-        """Let all handlers write in that format, and let the receiver be heard."""
-        _open_where_closed(self._before)
-        _capture_warnings(self._before)
+        """
+        Set the format of all handlers, `text` or `json`, and the level of the receiver's loggers.
+
+        That is the level of uvicorn's log, and INFO for the audit log.
+        """
+        _add_root_handler(self._undo)
+        _capture_warnings(self._undo)
         for handler in _handlers():
-            before = _original(handler.formatter)
-            now = _Json(before) if log_format == "json" else _Text(before)
-            handler.setFormatter(now)
-            self._before.callback(_put_back, handler, now)
+            replaced = _original(handler.formatter)
+            formatter = _Json(replaced) if log_format == "json" else _Text(replaced)
+            handler.setFormatter(formatter)
+            self._undo.callback(_restore_formatter, handler, formatter)
         level = logging.getLogger("uvicorn.error").level or logging.INFO
-        _hear("receiver", level, self._before)
-        _hear("receiver.audit", logging.INFO, self._before)
+        _set_default_level("receiver", level, self._undo)
+        _set_default_level("receiver.audit", logging.INFO, self._undo)
 
     def end(self) -> None:
-        """Put everything back."""
-        self._before.close()
+        """Undo what `begin` changed."""
+        self._undo.close()
 
 
-class _Careful(logging.Formatter, ABC):
-    """Writes nobody's key. `before` is the formatter in whose place it is."""
+class _MaskingFormatter(logging.Formatter, ABC):
+    """
+    A formatter that masks the secrets of keys and adds the id of the request.
 
-    def __init__(self, before: logging.Formatter | None) -> None:
+    Args:
+        replaced: The formatter that the handler had before.
+    """
+
+    def __init__(self, replaced: logging.Formatter | None) -> None:
         super().__init__()
-        self.before = before
+        self.replaced = replaced
 
     def format(self, record: logging.LogRecord) -> str:
         record = copy(record)
-        name = request_id()
-        if name is not None:
-            record.request_id = name
+        current_id = request_id()
+        if current_id is not None:
+            record.request_id = current_id
         return _KEY.sub(r"\1***", self.write(record))
 
     @abstractmethod
     def write(self, record: logging.LogRecord) -> str:
-        """A copy of a record, as it is written."""
+        """The text of a log record, which it may change: the record is a copy."""
 
 
-class _Json(_Careful):
+class _Json(_MaskingFormatter):
     def write(self, record: logging.LogRecord) -> str:
         return _JSON.format(record)
 
 
 class _JsonLine(JsonFormatter):
-    """JSON in ASCII, so that no character of a text can end a line."""
+    """JSON in ASCII, so that no character of a message can end the line."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -93,53 +102,53 @@ class _JsonLine(JsonFormatter):
             reserved_attrs=[*RESERVED_ATTRS, "color_message"],
         )
 
-    def formatTime(  # noqa: N802 - the name is logging's
+    def formatTime(  # noqa: N802 - logging's name
         self,
         record: logging.LogRecord,
-        datefmt: str | None = None,  # noqa: ARG002 - logging's too
+        datefmt: str | None = None,  # noqa: ARG002 - logging's argument
     ) -> str:
         moment = datetime.fromtimestamp(record.created, timezone.utc)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class _Text(_Careful):
-    """Lets the formatter that was there write, but each record as a line."""
+class _Text(_MaskingFormatter):
+    """Formats with the formatter that it replaces, but keeps each message in one line."""
 
     def write(self, record: logging.LogRecord) -> str:
-        record.msg, record.args = _said(record, self.before)
-        if type(self.before) not in _LINES:  # somebody's own, who knows what it writes
-            assert self.before is not None  # which is one of them
-            return self.before.format(record)
-        follows = [
+        record.msg, record.args = _message(record, self.replaced)
+        if type(self.replaced) not in _LINE_FORMATTERS:  # custom: it may write several lines
+            assert self.replaced is not None  # the type of None is in _LINE_FORMATTERS
+            return self.replaced.format(record)
+        tracebacks = [
             *([self.formatException(record.exc_info)] if record.exc_info else []),
             *([self.formatStack(record.stack_info)] if record.stack_info else []),
         ]
         record.exc_info = record.exc_text = record.stack_info = None
-        line = (self.before or logging.Formatter()).format(record)
+        line = (self.replaced or logging.Formatter()).format(record)
         if hasattr(record, "request_id"):
             line += f" [{record.request_id}]"
-        return "\n".join([line, *(_indented(each) for each in follows)])
+        return "\n".join([line, *(_indented(each) for each in tracebacks)])
 
 
 _JSON = _JsonLine()
-_LINES = (AccessFormatter, DefaultFormatter, logging.Formatter, type(None))
+_LINE_FORMATTERS = (AccessFormatter, DefaultFormatter, logging.Formatter, type(None))
 _KEY = re.compile(r"(fleetkey_[A-Za-z0-9]+_)[A-Za-z0-9_-]+")
 
 
-def _said(
+def _message(
     record: logging.LogRecord, formatter: logging.Formatter | None
 ) -> tuple[str, tuple[object, ...]]:
-    """The message and arguments of a record, without what could end a line."""
+    """The message and arguments of a log record, with control characters escaped."""
     if isinstance(formatter, AccessFormatter) and isinstance(record.args, tuple):
         args = [_in_one_line(each) if isinstance(each, str) else each for each in record.args]
         return record.msg, tuple(args)
-    if hasattr(record, "color_message"):  # uvicorn's, with colours
+    if hasattr(record, "color_message"):  # uvicorn's copy of the message with colours
         record.color_message %= record.args
     return _in_one_line(record.getMessage().rstrip()), ()
 
 
 def _in_one_line(text: str) -> str:
-    """With an escape for whatever moves the cursor, hides or cannot be written."""
+    """The text with escapes for characters that are not printable, such as a newline."""
     if text.isprintable():
         return text
     return "".join(
@@ -152,7 +161,7 @@ def _indented(text: str) -> str:
 
 
 def _handlers() -> set[logging.Handler]:
-    """Those of all loggers."""
+    """The handlers of all loggers."""
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     return {
         handler
@@ -163,17 +172,17 @@ def _handlers() -> set[logging.Handler]:
 
 
 def _original(formatter: logging.Formatter | None) -> logging.Formatter | None:
-    """Without what another receiver in this process has put in its place."""
-    return formatter.before if isinstance(formatter, _Careful) else formatter
+    """The formatter; the one that it replaces, if another receiver of this process set it."""
+    return formatter.replaced if isinstance(formatter, _MaskingFormatter) else formatter
 
 
-def _put_back(handler: logging.Handler, now: _Careful) -> None:
-    if handler.formatter is now:
-        handler.setFormatter(now.before)
+def _restore_formatter(handler: logging.Handler, formatter: _MaskingFormatter) -> None:
+    if handler.formatter is formatter:
+        handler.setFormatter(formatter.replaced)
 
 
-def _open_where_closed(before: ExitStack) -> None:
-    """Let what nobody would write be written as uvicorn writes."""
+def _add_root_handler(undo: ExitStack) -> None:
+    """Add a handler in uvicorn's format to the root logger, if it has none."""
     if logging.root.handlers:
         return
     uvicorn = logging.getLogger("uvicorn").handlers
@@ -182,22 +191,22 @@ def _open_where_closed(before: ExitStack) -> None:
     handler.setFormatter(
         DefaultFormatter("%(levelprefix)s %(name)s: %(message)s", use_colors=any(colours))
     )
-    if uvicorn:  # which writes its own
+    if uvicorn:  # its handlers write its records
         handler.addFilter(lambda record: not record.name.startswith("uvicorn"))
     logging.root.addHandler(handler)
-    before.callback(logging.root.removeHandler, handler)
+    undo.callback(logging.root.removeHandler, handler)
 
 
-def _capture_warnings(before: ExitStack) -> None:
-    shown = warnings.showwarning
+def _capture_warnings(undo: ExitStack) -> None:
+    showwarning = warnings.showwarning
     logging.captureWarnings(capture=True)
-    if warnings.showwarning is not shown:
-        before.callback(logging.captureWarnings, capture=False)
+    if warnings.showwarning is not showwarning:  # warnings were not captured before
+        undo.callback(logging.captureWarnings, capture=False)
 
 
-def _hear(name: str, level: int, before: ExitStack) -> None:
-    """Let what a logger says from a level on be written, unless somebody has set another."""
+def _set_default_level(name: str, level: int, undo: ExitStack) -> None:
+    """Set the level of a logger, unless the logger has one."""
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(level)
-        before.callback(logger.setLevel, logging.NOTSET)
+        undo.callback(logger.setLevel, logging.NOTSET)

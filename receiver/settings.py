@@ -16,9 +16,9 @@ from receiver.store import SERVERS_PER_KEY
 
 __all__ = ["Settings", "read_settings"]
 
-MOST_DAYS = 36_500
-MOST_HOURS = 8_760
-LEAST_SHARE = 0.5
+MAX_DAYS = 36_500
+MAX_HOURS = 8_760
+MIN_SHARE = 0.5
 
 
 @frozen(kw_only=True)
@@ -27,16 +27,17 @@ class Settings:
     How a receiver runs.
 
     Attributes:
-        database_url: Where the fleet is kept; its password is masked when shown.
-        event_retention: How long events are kept.
-        silent_share: Which part of the fleet falls silent at once for it to be an event.
+        database_url: The database of the fleet; `repr` masks its password.
+        event_retention: How long events are kept before they are deleted.
+        silent_share: The share of the fleet, 0.5 to 1, that has to fall silent at the same time
+            to cause a `fleet_silent` event.
         log_format: `text` or `json`.
-        open: Whether everybody is served as long as no key was made.
-        messages_per_minute: How many messages a key may send.
-        changes_per_hour: How many events the servers of a key may cause.
-        servers_per_key: How many servers a key may bring.
-        failures_per_minute: How many wrong keys an address may send.
-        session: How long somebody stays signed in.
+        open: Whether requests without a key are served as long as no key has been made.
+        messages_per_minute: Rate limit: how many messages a key may send.
+        changes_per_hour: Rate limit: how many events the servers of a key may cause.
+        servers_per_key: How many servers may belong to a key that is not an administrator's.
+        failures_per_minute: Rate limit: how many wrong keys an IP address may send.
+        session: How long a sign-in to the pages lasts.
     """
 
     database_url: URL
@@ -52,7 +53,7 @@ class Settings:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings. Raises InvalidSetting with a sentence that names the variable."""
+    """Read the settings. Raises InvalidSetting, whose message names the variable."""
     config = Config(environ=environ, env_prefix="FLEET_")
 
     return Settings(
@@ -60,7 +61,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         event_retention=config("EVENT_RETENTION_DAYS", cast=_days, default="90"),
         silent_share=config("SILENT_SHARE", cast=_share, default="0.5"),
         log_format=config("LOG_FORMAT", cast=_log_format, default="text"),
-        open=config("OPEN", cast=_switch, default="0"),
+        open=config("OPEN", cast=_flag, default="0"),
         session=config("SESSION_HOURS", cast=_hours, default="12"),
         **{
             name.lower(): config(name, cast=partial(_number, name), default=default)
@@ -83,7 +84,7 @@ def _log_format(text: str) -> str:
     return text
 
 
-def _switch(text: str) -> bool:
+def _flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise InvalidSetting("FLEET_OPEN: expected 1 or 0")
     return text == "1"
@@ -96,17 +97,17 @@ def _number(name: str, text: str) -> int:
 
 
 def _days(text: str) -> timedelta:
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MOST_DAYS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_DAYS):
         raise InvalidSetting(
-            f"FLEET_EVENT_RETENTION_DAYS: expected a whole number of days from 1 to {MOST_DAYS}"
+            f"FLEET_EVENT_RETENTION_DAYS: expected a whole number of days from 1 to {MAX_DAYS}"
         )
     return timedelta(days=int(text))
 
 
 def _hours(text: str) -> timedelta:
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_HOURS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_HOURS):
         raise InvalidSetting(
-            f"FLEET_SESSION_HOURS: expected a whole number of hours from 1 to {MOST_HOURS}"
+            f"FLEET_SESSION_HOURS: expected a whole number of hours from 1 to {MAX_HOURS}"
         )
     return timedelta(hours=int(text))
 
@@ -116,8 +117,8 @@ def _share(text: str) -> float:
         share = float(text)
     except ValueError:
         share = 0.0
-    if not LEAST_SHARE <= share <= 1:
-        raise InvalidSetting(f"FLEET_SILENT_SHARE: expected a number from {LEAST_SHARE} to 1")
+    if not MIN_SHARE <= share <= 1:
+        raise InvalidSetting(f"FLEET_SILENT_SHARE: expected a number from {MIN_SHARE} to 1")
     return share
 
 
@@ -126,7 +127,7 @@ def _database_url(text: str) -> URL:
         url = make_url(text)
     except ArgumentError:
         url = None
-    if url is not None and url.drivername == "sqlite" and _is_file(url):
+    if url is not None and url.drivername == "sqlite" and _is_in_file(url):
         return url
     if url is not None and url.drivername == "postgresql+psycopg":
         if find_spec("psycopg") is None:
@@ -142,6 +143,6 @@ def _database_url(text: str) -> URL:
     )
 
 
-def _is_file(url: URL) -> bool:
-    # What is only in memory is another database on each connection, and lost with it.
+def _is_in_file(url: URL) -> bool:
+    # A database in memory belongs to one connection, and is lost when that is closed.
     return url.database not in (None, "", ":memory:") and url.query.get("mode") != "memory"
