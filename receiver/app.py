@@ -110,10 +110,10 @@ async def _services(
         metrics.join(parent_process(), str(settings.database_url))
         opened.callback(metrics.leave)
         limits = RateLimits(
-            messages=settings.messages_per_minute,
-            changes=settings.changes_per_hour,
-            failures=settings.failures_per_minute,
-            seconds=tuning.limit_seconds,
+            messages_per_window=settings.messages_per_minute,
+            changes_per_hour=settings.changes_per_hour,
+            failures_per_window=settings.failures_per_minute,
+            window_seconds=tuning.limit_seconds,
         )
         news = NewsSignal()
 

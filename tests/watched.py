@@ -28,7 +28,7 @@ def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
 
 def endless() -> RateLimits:
     """Rate limits that no test reaches."""
-    return RateLimits(messages=10**9, changes=10**9, failures=10**9)
+    return RateLimits(messages_per_window=10**9, changes_per_hour=10**9, failures_per_window=10**9)
 
 
 class Watched:

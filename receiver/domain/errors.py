@@ -3,11 +3,11 @@ What the receiver raises.
 
     contract.FleetError
     └── ReceiverError
-        ├── InvalidSetting      a FLEET_ variable cannot be used     invalid_setting
+        ├── InvalidSetting      a FLEET_ variable is not valid       invalid_setting
         ├── StoreUnavailable    the database does not answer         store_unavailable
         │   └── OutcomeUnknown  what became of a commit is unknown   outcome_unknown
         ├── Overloaded          too many messages wait               overloaded
-        └── Refusal             a request that gets another answer   its own code
+        └── Refusal             a request is refused                 its own code
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,38 +31,38 @@ class ReceiverError(FleetError):
 
 
 class InvalidSetting(ReceiverError):
-    """A setting that stops the start; the sentence names it and never shows its value."""
+    """A FLEET_ variable is not valid; the message names the variable, and not its value."""
 
     code = "invalid_setting"
 
 
 class StoreUnavailable(ReceiverError):
-    """The database does not answer; what was asked of it did not happen."""
+    """The database does not answer; the transaction changed nothing."""
 
     code = "store_unavailable"
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The database did not say what became of a commit; it may have happened."""
+    """The connection broke during a commit, which may have succeeded."""
 
     code = "outcome_unknown"
 
 
 class Overloaded(ReceiverError):
-    """More messages wait to be written than may wait; the new ones did not join them."""
+    """Too many messages wait to be written, so that a new one was not queued."""
 
     code = "overloaded"
 
 
 class Refusal(ReceiverError):
     """
-    A request that is answered with a problem document.
+    A request is refused, and answered with a problem document (RFC 9457).
 
     Attributes:
         status: The HTTP status.
-        code: What went wrong, for machines.
-        errors: What is wrong where, when it is known.
-        headers: To send along.
+        code: The stable name of the error, for programs.
+        errors: The invalid fields or parameters, as far as they are known.
+        headers: Headers of the answer.
     """
 
     def __init__(

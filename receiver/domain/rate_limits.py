@@ -1,4 +1,4 @@
-"""How much may come from one key, and from one address that has none."""
+"""Rate limits: messages and events of each key, and failed authentications of each address."""
 
 import math
 import time
@@ -16,119 +16,135 @@ from receiver.domain.errors import Refusal
 __all__ = ["RateLimits"]
 
 Clock = Callable[[], float]
-"""The time in seconds; only differences mean something."""
+"""A time in seconds from an arbitrary start, such as `time.monotonic`."""
 
-_HOUR = 3600
+_HOUR_SECONDS = 3600
 
 
 class RateLimits:
     """
-    Counts what comes from keys and addresses, in windows of fixed length.
+    Fixed-window rate limits.
 
-    Every receiver counts for itself. What a key has sent to others is added when it becomes
-    known here, so that several receivers let through more than the limit for some seconds.
+    Each receiver counts by itself, and reads from the database what a key has sent to other
+    receivers. Until it has read that, several receivers together let through more than the
+    limit.
 
     Args:
-        messages: How many messages of one key a window may hold. A long one counts for more.
-        changes: How many events the servers of one key may cause in an hour; a long one
-            counts for each KiB.
-        failures: How many failed authentications of one address a window may hold.
-        seconds: How long a window is.
-        clock: A clock that is never set back.
+        messages_per_window: How many messages of a key are let through in a window; a
+            body counts at least once for each 4 KiB.
+        changes_per_hour: How many events the servers of a key may cause in an hour; an event
+            counts once, and once more for each KiB.
+        failures_per_window: How many failed authentications of an address are let through in
+            a window.
+        window_seconds: The length of the windows of messages and failures.
+        clock: A monotonic clock.
     """
 
     def __init__(
         self,
         *,
-        messages: int,
-        changes: int,
-        failures: int,
-        seconds: int = 60,
+        messages_per_window: int,
+        changes_per_hour: int,
+        failures_per_window: int,
+        window_seconds: int = 60,
         clock: Clock = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._of_keys = FixedWindowRateLimiter(_Windows(clock))
-        self._of_addresses = FixedWindowRateLimiter(_Windows(clock))
-        self._messages = RateLimitItemPerSecond(messages, seconds, "messages")
-        self._changes = RateLimitItemPerSecond(changes, _HOUR, "changes")
-        self._failures = RateLimitItemPerSecond(failures, seconds, "failures")
-        self._full_until: dict[str, float] = {}
-        self._spent: Counter[str] = Counter()
+        self._key_limiter = FixedWindowRateLimiter(_WindowCounters(clock))
+        self._address_limiter = FixedWindowRateLimiter(_WindowCounters(clock))
+        self._message_limit = RateLimitItemPerSecond(
+            messages_per_window, window_seconds, "messages"
+        )
+        self._change_limit = RateLimitItemPerSecond(changes_per_hour, _HOUR_SECONDS, "changes")
+        self._failure_limit = RateLimitItemPerSecond(
+            failures_per_window, window_seconds, "failures"
+        )
+        self._blocked_until: dict[str, float] = {}
+        self._untaken: Counter[str] = Counter()
         self._lock = Lock()
 
     def check(self, key_id: str) -> None:
-        """Raise a Refusal when nothing more is let through of a key for now."""
-        if self._full_until and self._full_until.get(key_id, 0.0) > self._clock():
+        """Raise Refusal for a key that has exceeded the limit of messages in this window."""
+        if self._blocked_until and self._blocked_until.get(key_id, 0.0) > self._clock():
             raise self._too_many_messages(key_id)
 
     def left(self, key_id: str) -> int:
-        """How many messages of a key are let through yet."""
-        return self._of_keys.get_window_stats(self._messages, key_id).remaining
+        """How many more messages of a key are let through in this window."""
+        return self._key_limiter.get_window_stats(self._message_limit, key_id).remaining
 
-    def spend(self, key_id: str, messages: int) -> None:
-        """Count messages of a key that were let through."""
-        self._of_keys.hit(self._messages, key_id, cost=messages)
+    def spend(self, key_id: str, cost: int) -> None:
+        """Count messages of a key that this receiver has let through."""
+        self._key_limiter.hit(self._message_limit, key_id, cost=cost)
         with self._lock:
-            self._spent[key_id] += messages
+            self._untaken[key_id] += cost
 
-    def exceeded(self, key_id: str, messages: int) -> Refusal:
-        """What is said to whoever sends more than is left; then nothing is, for a while."""
-        self._of_keys.hit(self._messages, key_id, cost=self._messages.amount)
-        self._full_until[key_id] = self._of_keys.get_window_stats(self._messages, key_id).reset_time
-        if messages > self._messages.amount:
-            return Refusal(413, "batch_too_large", f"{self._may_send} Send fewer at a time.")
+    def exceeded(self, key_id: str, cost: int) -> Refusal:
+        """
+        The refusal of a body that costs more than the key has left.
+
+        Until the window ends, all further messages of the key are refused.
+        """
+        self._key_limiter.hit(self._message_limit, key_id, cost=self._message_limit.amount)
+        self._blocked_until[key_id] = self._key_limiter.get_window_stats(
+            self._message_limit, key_id
+        ).reset_time
+        if cost > self._message_limit.amount:
+            return Refusal(
+                413, "batch_too_large", f"{self._message_limit_text} Send fewer at a time."
+            )
         return self._too_many_messages(key_id)
 
-    def spent_elsewhere(self, key_id: str, messages: int) -> None:
-        """Count what other receivers have let through."""
-        self._of_keys.hit(self._messages, key_id, cost=messages)
+    def spent_elsewhere(self, key_id: str, cost: int) -> None:
+        """Count messages of a key that other receivers have let through."""
+        self._key_limiter.hit(self._message_limit, key_id, cost=cost)
 
     def take_spent(self) -> Mapping[str, int]:
-        """What was counted here since this was last asked, by key."""
+        """What `spend` has counted since the last call, by key id."""
         with self._lock:
-            spent, self._spent = self._spent, Counter()
-        return spent
+            taken, self._untaken = self._untaken, Counter()
+        return taken
 
     def is_much_spent(self) -> bool:
-        """Whether a key has spent so much here that others should know soon."""
+        """Whether `take_spent` would return more than a tenth of the limit for some key."""
         with self._lock:
-            return any(10 * spent > self._messages.amount for spent in self._spent.values())
+            return any(10 * cost > self._message_limit.amount for cost in self._untaken.values())
 
     def changes_left(self, key_id: str) -> int:
-        """How many events a key may cause yet."""
-        return self._of_keys.get_window_stats(self._changes, key_id).remaining
+        """How many more events the servers of a key may cause in this hour."""
+        return self._key_limiter.get_window_stats(self._change_limit, key_id).remaining
 
     def spend_changes(self, key_id: str, size: int) -> None:
-        """Count events that a key has caused."""
-        self._of_keys.hit(self._changes, key_id, cost=size)
+        """Count events that the servers of a key have caused."""
+        self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def failed(self, address: str) -> Refusal | None:
         """
-        Count a failed authentication; what is said when there were too many, else None.
+        Count a failed authentication. Returns a Refusal if the address has exceeded the limit.
 
-        An IPv6 network of 64 bits is one address: whoever has one has all of it.
+        All addresses of an IPv6 /64 network count as one, because a client with such a network
+        can use them all.
         """
-        place = _place(address)
-        if self._of_addresses.hit(self._failures, place):
+        network = _network(address)
+        if self._address_limiter.hit(self._failure_limit, network):
             return None
         return Refusal(
             429,
             "too_many_failures",
             "Too many wrong keys came from this address. A right one is still let in.",
-            headers=self._retry_after(self._of_addresses, self._failures, place),
+            headers=self._retry_after(self._address_limiter, self._failure_limit, network),
         )
 
     def _too_many_messages(self, key_id: str) -> Refusal:
         return Refusal(
             429,
             "too_many_messages",
-            f"{self._may_send} Nothing was changed; send it again later.",
-            headers=self._retry_after(self._of_keys, self._messages, key_id),
+            f"{self._message_limit_text} Nothing was changed; send it again later.",
+            headers=self._retry_after(self._key_limiter, self._message_limit, key_id),
         )
 
     @property
-    def _may_send(self) -> str:
-        amount, seconds = self._messages.amount, self._messages.get_expiry()
+    def _message_limit_text(self) -> str:
+        amount, seconds = self._message_limit.amount, self._message_limit.get_expiry()
         return f"This key may send {amount} messages in {seconds} seconds."
 
     def _retry_after(
@@ -138,20 +154,22 @@ class RateLimits:
         return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-class _Windows(Storage):
+class _WindowCounters(Storage):
     """
-    Counters that end after a time; the oldest are dropped when there are too many.
+    Counters in memory, each of which starts again from zero when its window ends.
 
-    Those that the library keeps in memory go by a clock that may be set back, and it looks
-    through all of them a hundred times a second.
+    When there are `max_counters`, a new one replaces the one whose window began first.
+
+    The `MemoryStorage` of the library uses the system clock, which may be set back, and scans
+    all its counters a hundred times a second.
     """
 
     STORAGE_SCHEME = None
 
-    def __init__(self, clock: Clock, *, most: int = 10_000) -> None:
+    def __init__(self, clock: Clock, *, max_counters: int = 10_000) -> None:
         super().__init__()
         self._clock = clock
-        self._most = most
+        self._max_counters = max_counters
         self._counters: dict[str, tuple[int, float]] = {}
         self._lock = Lock()
 
@@ -161,13 +179,13 @@ class _Windows(Storage):
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         with self._lock:
-            count, until = self._counter(key)
+            count, end = self._counter(key)
             if not count:
-                until = self._clock() + expiry
-                self._counters.pop(key, None)  # the youngest stand last
-                while len(self._counters) >= self._most:
+                end = self._clock() + expiry
+                self._counters.pop(key, None)  # so that the newest window stands last
+                while len(self._counters) >= self._max_counters:
                     del self._counters[next(iter(self._counters))]
-            self._counters[key] = count + amount, until
+            self._counters[key] = count + amount, end
             return count + amount
 
     def get(self, key: str) -> int:
@@ -186,15 +204,16 @@ class _Windows(Storage):
         self._counters.pop(key, None)
 
     def _counter(self, key: str) -> tuple[int, float]:
-        """How much there is, and until when."""
+        """The count, and when the window ends; 0 and now if there is no window."""
         now = self._clock()
-        count, until = self._counters.get(key, (0, now))
-        return (count, until) if until > now else (0, now)
+        count, end = self._counters.get(key, (0, now))
+        return (count, end) if end > now else (0, now)
 
 
-def _place(address: str) -> str:
+def _network(address: str) -> str:
+    """The /64 network of an IPv6 address; any other address as it is."""
     try:
-        found = ip_address(address)
+        parsed = ip_address(address)
     except ValueError:
         return address
-    return address if found.version == 4 else str(ip_network((found, 64), strict=False))
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))

@@ -25,7 +25,9 @@ def seconds() -> Seconds:
 
 @pytest.fixture
 def limits(seconds: Seconds) -> RateLimits:
-    return RateLimits(messages=10, changes=5, failures=3, clock=seconds)
+    return RateLimits(
+        messages_per_window=10, changes_per_hour=5, failures_per_window=3, clock=seconds
+    )
 
 
 def said(answer: Callable[[], object]) -> tuple[str, str | None]:
@@ -140,7 +142,7 @@ def test_failures_of_many_addresses_cost_a_bounded_memory(limits: RateLimits) ->
         limits.failed("192.0.2.1")
 
     assert limits.failed("192.0.2.1") is not None
-    kept = limits._of_addresses.storage._counters  # type: ignore[attr-defined] # noqa: SLF001 - how much is kept
+    kept = limits._address_limiter.storage._counters  # type: ignore[attr-defined] # noqa: SLF001 - how much is kept
     assert 10_000 == len(kept)
 
 
@@ -159,7 +161,7 @@ def test_storage_does_all_that_the_library_asks_of_one(limits: RateLimits) -> No
 
     assert storage.check()
     assert issubclass(storage.base_exceptions, ValueError)  # type: ignore[arg-type] # one, not many
-    limits._of_keys.clear(limits._messages, "a")  # noqa: SLF001 - as above
+    limits._key_limiter.clear(limits._message_limit, "a")  # noqa: SLF001 - as above
     assert [10, 7] == [limits.left("a"), limits.left("b")]
     storage.reset()
     assert 10 == limits.left("b")

@@ -63,7 +63,7 @@ def test_an_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
 def test_a_crowd_is_held_to_the_limit_of_its_key() -> None:
     """What comes first is let through, and what is too much is not."""
     key, _ = made("agent")
-    limits = RateLimits(messages=2, changes=100, failures=100)
+    limits = RateLimits(messages_per_window=2, changes_per_hour=100, failures_per_window=100)
     written: list[Incoming] = []
 
     def apply(incoming: Sequence[Incoming]) -> list[Refusal]:

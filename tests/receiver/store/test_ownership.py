@@ -257,7 +257,7 @@ def told(store: SqlStore) -> list[str]:
 
 def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """So that a key that leaked cannot fill the timeline; what is so is known all the same."""
-    limits = RateLimits(messages=100, changes=3, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=3, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key, admin = issued(store, "agent"), issued(store, "admin")
 
@@ -274,7 +274,7 @@ def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptu
 
 
 def test_long_event_counts_for_more(database_url: str) -> None:
-    limits = RateLimits(messages=100, changes=10, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=10, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key = issued(store, "agent")
     tools = tuple(f"tool_{n:04}" for n in range(1000))  # some 12 KiB
@@ -289,7 +289,7 @@ def test_long_event_counts_for_more(database_url: str) -> None:
 
 def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> None:
     """One noisy server must not hide how available the others of its key were."""
-    limits = RateLimits(messages=100, changes=2, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     fleet = Watched(store)
     key = issued(store, "agent")
@@ -310,7 +310,7 @@ def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> No
 
 
 def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
-    limits = RateLimits(messages=100, changes=3, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=3, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key = issued(store, "agent")
     transactions = store.transactions
@@ -331,7 +331,7 @@ def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
 
 def test_refused_writes_are_told_whatever_a_key_has_caused(database_url: str) -> None:
     """Or whoever is about to forge would first make noise."""
-    limits = RateLimits(messages=100, changes=2, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     owner, evil = issued(store, "admin"), issued(store, "agent", name="evil")
     beat(store, owner, "victim")
