@@ -139,13 +139,15 @@ class KeyMirror:
     def _read(self) -> None:
         is_time_for_all = self._reads % _READ_ALL_EVERY == 0
         changed = self._store.changed(since=-1 if is_time_for_all else self._revision)
+        self._reads += 1
+        self._revision = changed.revision
+        if not changed.keys and len(self._by_id) == changed.total:
+            return
         known = {} if is_time_for_all else self._by_id
         by_id = {**known, **{key.id: key for key in changed.keys}}
         if len(by_id) != changed.total:  # keys were deleted
             changed = self._store.changed(since=-1)
             by_id = {key.id: key for key in changed.keys}
-        self._reads += 1
-        self._revision = changed.revision
         for key in changed.keys:
             elsewhere = key.messages - self._messages.get(key.id, key.messages)
             if elsewhere > 0:

@@ -9,16 +9,16 @@ from keyring import made
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import Key
-from receiver.domain.rate_limits import RateLimits
 from receiver.store import SqlStore
 from receiver.store.keys import ChangedKeys
 from receiver.store.tables import keys
 from servers import Clock
+from watched import endless
 
 
 @pytest.fixture
 def mirror(store: SqlStore, clock: Clock) -> KeyMirror:
-    return KeyMirror(store, RateLimits(messages=100, changes=100, failures=100), clock=clock)
+    return KeyMirror(store, endless(), clock=clock)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_only_keys_that_changed_are_read(
     store: SqlStore, found: list[list[str]], clock: Clock
 ) -> None:
     one, other, _ = add(store, "one", "other", "third")
-    mirror = KeyMirror(store, RateLimits(messages=9, changes=9, failures=9), clock=clock)
+    mirror = KeyMirror(store, endless(), clock=clock)
     mirror.read()
     store.keys.revoke(one.id, clock.now)
     store.keys.rotate(other.id, b"another", None)

@@ -155,7 +155,7 @@ def test_many_failures_leave_the_keys_alone(limits: RateLimits) -> None:
 
 
 def test_storage_does_all_that_the_library_asks_of_one(limits: RateLimits) -> None:
-    storage = limits._of_keys.storage  # noqa: SLF001 - what the library calls
+    storage = limits._key_limiter.storage  # noqa: SLF001 - what the library calls
     limits.spend("a", 3)
     limits.spend("b", 3)
 
