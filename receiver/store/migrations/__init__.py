@@ -1,1 +1,1 @@
-"""The history of the tables. Each start brings the database up to the newest."""
+"""Alembic migrations. Each start of a receiver upgrades the database to the newest one."""

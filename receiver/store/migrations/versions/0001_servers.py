@@ -1,4 +1,4 @@
-"""One record per server."""
+"""Create the table of servers, with one row for each server."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a list of servers is filtered by, and what each writer committed last."""
+"""Create the inverted index of servers, `facets`, and `commits`: each writer's last commit."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256

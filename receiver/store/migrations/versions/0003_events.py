@@ -1,4 +1,4 @@
-"""What happened, and what the receivers notice of each server."""
+"""Add the states of servers, and create the tables of events and of the watchdog."""
 
 from hashlib import sha256
 
@@ -20,10 +20,11 @@ def upgrade() -> None:
         table.add_column(sa.Column("superseded_by", KEY))
         table.add_column(sa.Column("twin_of", KEY))
         table.add_column(sa.Column("due_at", sa.BigInteger))
-    # Each is looked at as soon as somebody watches, and not before it had a chance to be heard.
+    # With `due_at` in the past, the watchdog checks every server; it gives each of them the time
+    # to send a heartbeat first.
     op.execute("UPDATE servers SET state_since = last_seen, due_at = last_seen")
     op.execute("UPDATE servers SET state = 'up' WHERE heartbeat_count > 0")
-    _turn_round()
+    _index_servers()
 
     listed = sa.text("superseded_by IS NULL")
     op.create_index("ix_servers_due_at", "servers", ["due_at"])
@@ -59,7 +60,8 @@ def upgrade() -> None:
     )
 
 
-def _turn_round() -> None:
+def _index_servers() -> None:
+    """Add the states, stages and database UUIDs of all servers to the inverted index."""
     names = ("server_id", "state", "database_uuid", "odoo_stage")
     servers = sa.table("servers", *map(sa.column, names))
     facets = sa.table("facets", *map(sa.column, ("name", "value", "server_id")))

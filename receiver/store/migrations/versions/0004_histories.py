@@ -1,4 +1,4 @@
-"""What the history of a server is read by."""
+"""Create the indexes that the query for the history of a server uses."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Keys, whose servers are whose, and who is signed in."""
+"""Create the tables of keys, sessions and secrets, and add the owner of a server."""
 
 import sqlalchemy as sa
 from alembic import op

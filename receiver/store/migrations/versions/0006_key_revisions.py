@@ -1,4 +1,4 @@
-"""A revision for each write of a key, so that receivers read only the keys that changed."""
+"""Add a revision to each key, so that receivers read only the keys that have changed."""
 
 import sqlalchemy as sa
 from alembic import op
