@@ -1,8 +1,8 @@
 """
-The metrics of a receiver: counted while it works, and exposed to Prometheus.
+The metrics of a receiver, and their exposition to Prometheus.
 
-Each request and each commit is counted, so counting only adds to plain numbers. Everything that
-costs more happens when somebody asks for the page.
+Counting a request or a commit only adds to numbers in an array, because it happens for each of
+them. The metric families of prometheus-client are made when Prometheus scrapes `/metrics`.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ from receiver.store import SqlStore
 __all__ = ["Exposition", "Metrics", "version_of"]
 
 _BATCH = BodyKind.HEARTBEATS.value
-_KINDS = tuple(kind.value for kind in BodyKind)
+_BODY_KINDS = tuple(kind.value for kind in BodyKind)
 
 Waiting = Callable[[], tuple[int, int]]
 """How many requests wait to be written, and how many bytes they have."""
@@ -54,37 +54,37 @@ Waiting = Callable[[], tuple[int, int]]
 
 class Metrics:
     """
-    What is counted while messages come in.
+    The counters of one process, in a row that it may share with other workers.
 
-    `answered` belongs to the event loop and `committed` to whoever writes: each changes
-    numbers of its own, and whoever reads them meanwhile may miss the last one.
+    Only the event loop calls `answered`, and only the thread that writes calls `committed`.
+    They change different numbers, so that they need no lock; `total` may miss the last change.
     """
 
     def __init__(self) -> None:
-        self._events_turn = Lock()
-        self._count_in(Alone(_LENGTH))
+        self._events_lock = Lock()
+        self._use_rows(Alone(_ROW_LENGTH))
 
     @property
     def is_shared(self) -> bool:
-        """Whether other workers count beside this process."""
+        """Whether the metrics are those of several workers."""
         return self._rows.is_shared
 
     def join(self, parent: BaseProcess | None, purpose: str) -> None:
         """
-        Count together with the workers that have this parent and purpose, from now on.
+        From now on, share the metrics with the workers that have this parent and purpose.
 
-        What was counted until now is forgotten.
+        Counts from before are dropped.
         """
-        self._count_in(rows_for(parent, purpose + repr(_LAYOUT), _LENGTH))
+        self._use_rows(rows_for(parent, purpose + repr(_LAYOUT), _ROW_LENGTH))
 
     def leave(self) -> None:
-        """Let the next worker go on."""
+        """Release the row of this process: the next worker continues it."""
         self._rows.close()
 
-    def _count_in(self, rows: Rows) -> None:
+    def _use_rows(self, rows: Rows) -> None:
         self._rows = rows
         self.mine = mine = Numbers(rows.mine)
-        # Ready for every status, as this is looked up for each message.
+        # By every possible status, because `answered` looks it up for each request.
         self._requests = {
             kind: {status: by_outcome[_outcome(status)] for status in range(100, 600)}
             for kind, by_outcome in mine.requests.items()
@@ -94,46 +94,50 @@ class Metrics:
         self, kind: str, status: int, seconds: float, outcome: Outcome | None = None
     ) -> None:
         """
-        A request was answered, so many seconds after it came.
+        Count a request that was answered so many seconds after it arrived.
 
-        What became of the messages is told by the status alone, but in a batch that was
-        accepted: each of it has an outcome of its own.
+        The status tells whether its messages were accepted. Only for a batch that was
+        accepted, `outcome` tells it of each message.
         """
         timings = self._requests[kind][status]
-        timings[bisect_left(_SECONDS, seconds)] += 1
+        timings[bisect_left(_DURATION_BOUNDS, seconds)] += 1
         timings[-1] += seconds
         if outcome is not None and kind == _BATCH:
             refused = sum(not isinstance(each, Applied) for each in outcome)
-            self.mine.items[0] += len(outcome) - refused
-            self.mine.items[1] += refused
+            self.mine.batch_messages[0] += len(outcome) - refused
+            self.mine.batch_messages[1] += refused
 
     def committed(self, messages: int, seconds: float) -> None:
-        """So many messages were committed together, which took so many seconds."""
-        self.mine.commits[bisect_left(_SECONDS, seconds)] += 1
+        """Count a transaction with so many messages that took so many seconds."""
+        self.mine.commits[bisect_left(_DURATION_BOUNDS, seconds)] += 1
         self.mine.commits[-1] += seconds
-        self.mine.crowds[bisect_left(_MESSAGES, messages)] += 1
-        self.mine.crowds[-1] += messages
+        self.mine.commit_sizes[bisect_left(_SIZE_BOUNDS, messages)] += 1
+        self.mine.commit_sizes[-1] += messages
 
     def happened(self, events: Iterable[Event]) -> None:
-        """Events were committed, by any thread."""
-        with self._events_turn:
+        """Count committed events. Any thread may call it."""
+        with self._events_lock:
             for event in events:
-                self.mine.events[_KINDS_OF_EVENTS.index(event.kind)] += 1
+                self.mine.events[_EVENT_KINDS.index(event.kind)] += 1
 
     def total(self) -> "Numbers":
-        """What all workers have counted; only those that are alive have a queue."""
+        """
+        The sums over all workers.
+
+        The queue is that of the workers that are alive, and `started_at` the earliest start.
+        """
         rows, alive = zip(*self._rows.all(), strict=True)
-        # Rounded once: a sum of what only rises must not fall either.
+        # `fsum` rounds only once, so that the sum of counters never decreases.
         total = Numbers(memoryview(array("d", map(fsum, zip(*rows, strict=True)))))
-        seen = list(zip(map(Numbers, rows), alive, strict=True))
+        workers = list(zip(map(Numbers, rows), alive, strict=True))
         for n in range(len(total.queue)):
-            total.queue[n] = sum(numbers.queue[n] for numbers, is_alive in seen if is_alive)
-        # It is not there yet in a row that is new.
-        total.started[0] = min(numbers.started[0] or inf for numbers, _ in seen)
+            total.queue[n] = sum(numbers.queue[n] for numbers, is_alive in workers if is_alive)
+        # It is 0 in the row of a worker that has just begun.
+        total.started_at[0] = min(numbers.started_at[0] or inf for numbers, _ in workers)
         return total
 
     def timed(self, apply: Apply) -> Apply:
-        """The same, with a note of each commit."""
+        """`apply`, which calls `committed` after each of its transactions."""
 
         def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()
@@ -144,65 +148,79 @@ class Metrics:
         return timed
 
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_MESSAGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _OUTCOMES = ("accepted", "refused", "unavailable", "failed")
-_KINDS_OF_EVENTS = tuple(EventKind)
+_EVENT_KINDS = tuple(EventKind)
 
-_TIMINGS = len(_SECONDS) + 2
-_SIZES = len(_MESSAGES) + 2
-_LENGTH = len(_KINDS) * len(_OUTCOMES) * _TIMINGS + _TIMINGS + _SIZES + len(_KINDS_OF_EVENTS) + 5
+_DURATION_LENGTH = len(_DURATION_BOUNDS) + 2
+_SIZE_LENGTH = len(_SIZE_BOUNDS) + 2
+_ROW_LENGTH = (
+    len(_BODY_KINDS) * len(_OUTCOMES) * _DURATION_LENGTH
+    + _DURATION_LENGTH
+    + _SIZE_LENGTH
+    + len(_EVENT_KINDS)
+    + 5  # batch_messages, queue and started_at
+)
 
-_LAYOUT = (_SECONDS, _MESSAGES, _KINDS, _OUTCOMES, [kind.value for kind in EventKind])
-"""Tells rows apart that different versions of this module have made."""
+_LAYOUT = (
+    _DURATION_BOUNDS,
+    _SIZE_BOUNDS,
+    _BODY_KINDS,
+    _OUTCOMES,
+    [kind.value for kind in EventKind],
+)
+"""What is in a row. Workers share rows only if they have the same layout."""
 
 
 class Numbers:
     """
-    The numbers in a row, by their names. Those of several rows can be added up.
+    The numbers of a row, by name; each attribute is a part of the row.
+
+    A histogram is the number of observations in each bucket, then the sum of what was observed.
 
     Attributes:
-        requests: By kind and outcome: how many took how long, in each range of `_SECONDS`;
-            the last number is all their seconds.
-        items: Of batches that were accepted: messages accepted and refused.
-        commits: The same as `requests`, for transactions.
-        crowds: How many transactions had which size, in each range of `_MESSAGES`; the
-            last number is all their messages.
-        events: By kind.
-        queue: Requests that wait now, and their bytes.
-        started: When the first began to count here, in seconds since 1970.
+        requests: Histograms of seconds, by the kind of body and the outcome.
+        batch_messages: How many messages of accepted batches were accepted, and how many
+            were refused.
+        commits: A histogram of the seconds that transactions took.
+        commit_sizes: A histogram of the messages in a transaction.
+        events: How many events were committed, in the order of `_EVENT_KINDS`.
+        queue: How many requests wait to be written, and how many bytes they have.
+        started_at: When the first worker began to count in the row, in seconds since 1970;
+            0 when it has just begun.
     """
 
     def __init__(self, row: Doubles) -> None:
-        taken = 0
+        end = 0
 
         def take(length: int) -> Doubles:
-            nonlocal taken
-            taken += length
-            return row[taken - length : taken]
+            nonlocal end
+            end += length
+            return row[end - length : end]
 
         self.requests = {
-            kind: {outcome: take(_TIMINGS) for outcome in _OUTCOMES} for kind in _KINDS
+            kind: {outcome: take(_DURATION_LENGTH) for outcome in _OUTCOMES} for kind in _BODY_KINDS
         }
-        self.items = take(2)
-        self.commits = take(_TIMINGS)
-        self.crowds = take(_SIZES)
-        self.events = take(len(_KINDS_OF_EVENTS))
+        self.batch_messages = take(2)
+        self.commits = take(_DURATION_LENGTH)
+        self.commit_sizes = take(_SIZE_LENGTH)
+        self.events = take(len(_EVENT_KINDS))
         self.queue = take(2)
-        self.started = take(1)
-        assert len(row) == taken
+        self.started_at = take(1)
+        assert len(row) == end
 
 
 class Exposition(Collector):
     """
-    The page of one receiver, which is all its workers together.
+    The `/metrics` page of a receiver: the sums over all its workers.
 
     Args:
         metrics: The counters.
-        store: Counts the servers, at most once in some seconds.
-        calls: How the methods of the store are called.
+        store: Counts the servers, at most every 5 seconds.
+        calls: Calls the methods of the store in a thread.
         clock: The time.
-        waiting: How much waits to be written.
+        waiting: How many requests wait to be written, and how many bytes they have.
     """
 
     def __init__(
@@ -219,55 +237,56 @@ class Exposition(Collector):
         self._calls = calls
         self._clock = clock
         self._waiting = waiting
-        started = metrics.mine.started
-        started[0] = started[0] or clock().timestamp()
+        started_at = metrics.mine.started_at
+        started_at[0] = started_at[0] or clock().timestamp()
         self._tally: Mapping[tuple[str, str], int] | None = None
         self._tallied_at: datetime | None = None
         self._version = version_of("odoo-mcp-fleet")
-        # One of its own: the one that prometheus-client offers is for a whole process.
+        # The default registry of prometheus-client belongs to the process, which may run
+        # several receivers.
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        # Of several workers each would tell of itself.
-        of_one = () if metrics.is_shared else (ProcessCollector, GCCollector)
-        for collector in (PlatformCollector, *of_one):
+        # These describe one process: of several workers, a scrape would reach any one.
+        for_one_process = () if metrics.is_shared else (ProcessCollector, GCCollector)
+        for collector in (PlatformCollector, *for_one_process):
             collector(registry=self._registry)
 
     async def run(self) -> None:
-        """Let the other workers know how much waits here, until cancelled."""
+        """Write the size of the queue to the shared row every second, until cancelled."""
         while True:
-            self._note_the_queue()
+            self._record_queue()
             await asyncio.sleep(1)
 
     async def page(self, accept: str) -> tuple[bytes, str]:
-        """The page in the format that is accepted, and its media type."""
-        await self._ask_the_fleet()
-        self._note_the_queue()
+        """The page in a format that the `Accept` header allows, and its media type."""
+        await self._refresh_tally()
+        self._record_queue()
         try:
             encode, media_type = choose_encoder(accept)
-        except TypeError:  # it asks for a version that is no number
+        except TypeError:  # the header asks for a version that is not a number
             encode, media_type = choose_encoder("")
         return encode(self._registry), media_type
 
     def collect(self) -> Iterator[Metric]:
         """Every metric of the receiver."""
         total = self._metrics.total()
-        yield from _of_requests(total)
-        yield from _of_commits(total)
-        yield from self._of_the_fleet()
-        yield _of_events(total)
+        yield from _request_metrics(total)
+        yield from _commit_metrics(total)
+        yield from self._server_metrics()
+        yield _event_metric(total)
         yield InfoMetricFamily("fleet_build", "This receiver.", {"version": self._version})
         # The clock may have been set back.
-        uptime = max(0.0, self._clock().timestamp() - total.started[0])
+        uptime = max(0.0, self._clock().timestamp() - total.started_at[0])
         yield GaugeMetricFamily("fleet_uptime_seconds", "Since this receiver started.", uptime)
 
-    def _note_the_queue(self) -> None:
+    def _record_queue(self) -> None:
         queue = self._metrics.mine.queue
         queue[0], queue[1] = self._waiting()
 
-    async def _ask_the_fleet(self) -> None:
+    async def _refresh_tally(self) -> None:
         now = self._clock()
         # The clock may have been set back.
-        if self._tallied_at is not None and abs(now - self._tallied_at) < _KEPT:
+        if self._tallied_at is not None and abs(now - self._tallied_at) < _TALLY_AGE:
             return
         try:
             self._tally = await self._calls.read(self._store.servers.tally)
@@ -275,7 +294,7 @@ class Exposition(Collector):
         except StoreUnavailable:
             self._tally = self._tallied_at = None
 
-    def _of_the_fleet(self) -> Iterator[Metric]:
+    def _server_metrics(self) -> Iterator[Metric]:
         is_up = self._tally is not None
         yield GaugeMetricFamily("fleet_store_up", "Whether the database answers.", is_up)
         if self._tally is None:
@@ -285,12 +304,12 @@ class Exposition(Collector):
             "Servers by state and stage; of those that share a database, each tells of all.",
             labels=("state", "stage"),
         )
-        for (state, stage), count in _few_stages(self._tally).items():
+        for (state, stage), count in _limit_stages(self._tally).items():
             servers.add_metric((state, stage), count)
         yield servers
 
 
-def _of_requests(total: Numbers) -> Iterator[Metric]:
+def _request_metrics(total: Numbers) -> Iterator[Metric]:
     messages = CounterMetricFamily(
         "fleet_messages",
         "Messages by what became of them; a request that is refused as a whole is one.",
@@ -304,75 +323,75 @@ def _of_requests(total: Numbers) -> Iterator[Metric]:
     for kind, by_outcome in total.requests.items():
         outcomes = {outcome: sum(timings[:-1]) for outcome, timings in by_outcome.items()}
         if kind == _BATCH:
-            accepted, refused = total.items
+            accepted, refused = total.batch_messages
             outcomes["accepted"] = accepted
             outcomes["refused"] += refused
         for outcome, count in outcomes.items():
             messages.add_metric((kind, outcome), count)
         *counts, seconds = map(fsum, zip(*by_outcome.values(), strict=True))
-        durations.add_metric((kind,), _buckets(_SECONDS, counts), seconds)
+        durations.add_metric((kind,), _buckets(_DURATION_BOUNDS, counts), seconds)
     yield messages
     yield durations
 
 
-def _of_commits(total: Numbers) -> Iterator[Metric]:
+def _commit_metrics(total: Numbers) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "fleet_commit_duration_seconds",
         "One transaction, from its beginning to the end of its commit.",
-        _buckets(_SECONDS, total.commits[:-1]),
+        _buckets(_DURATION_BOUNDS, total.commits[:-1]),
         total.commits[-1],
     )
     yield HistogramMetricFamily(
         "fleet_commit_messages",
         "Messages that were committed together.",
-        _buckets(_MESSAGES, total.crowds[:-1]),
-        total.crowds[-1],
+        _buckets(_SIZE_BOUNDS, total.commit_sizes[:-1]),
+        total.commit_sizes[-1],
     )
     requests, size = total.queue
     yield GaugeMetricFamily("fleet_queue_requests", "Requests that wait to be written.", requests)
     yield GaugeMetricFamily("fleet_queue_bytes", "Bytes that wait to be written.", size)
 
 
-def _of_events(total: Numbers) -> Metric:
+def _event_metric(total: Numbers) -> Metric:
     events = CounterMetricFamily(
         "fleet_events", "Events that this receiver has written.", labels=("kind",)
     )
-    for kind, count in zip(_KINDS_OF_EVENTS, total.events, strict=True):
+    for kind, count in zip(_EVENT_KINDS, total.events, strict=True):
         events.add_metric((kind.value,), count)
     return events
 
 
-_KEPT = timedelta(seconds=5)
-"""How long it counts how many servers there are."""
+_TALLY_AGE = timedelta(seconds=5)
+"""How old the counts of servers may be before the store counts again."""
 
-_MOST_STAGES = 20
-_LONGEST_STAGE = 64
+_MAX_STAGES = 20
+_MAX_STAGE_LENGTH = 64
 
 
-def _few_stages(tally: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+def _limit_stages(tally: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """
-    The same numbers, with each state for each stage.
+    How many servers have which state and stage, with a number for every state of each stage.
 
-    A stage is whatever a server says. Each costs four time series, so that all beyond the
-    most frequent, and long ones, are "other".
+    Servers report any text as their stage, and each stage costs four time series. So only the
+    20 most frequent stages are kept; the others, and those that are long, become "other".
     """
-    sizes: Counter[str] = Counter()
+    servers: Counter[str] = Counter()
     for (_, stage), count in tally.items():
-        sizes[stage if len(stage) <= _LONGEST_STAGE else _OTHER] += count
-    shown = {stage for stage, _ in sizes.most_common(_MOST_STAGES)} or {""}
-    if len(sizes) > _MOST_STAGES:
+        servers[stage if len(stage) <= _MAX_STAGE_LENGTH else _OTHER] += count
+    shown = {stage for stage, _ in servers.most_common(_MAX_STAGES)} or {""}
+    if len(servers) > _MAX_STAGES:
         shown.add(_OTHER)
-    few = {(state.value, stage): 0 for stage in sorted(shown) for state in State}
+    limited = {(state.value, stage): 0 for stage in sorted(shown) for state in State}
     for (state, stage), count in tally.items():
-        few[state, stage if stage in shown else _OTHER] += count
-    return few
+        limited[state, stage if stage in shown else _OTHER] += count
+    return limited
 
 
 _OTHER = "other"
 
 
 def _buckets(bounds: Sequence[float], counts: Iterable[float]) -> list[tuple[str, float]]:
-    """How many were at most so large, for each bound, as Prometheus has it."""
+    """The cumulative buckets of a histogram, as Prometheus expects them."""
     names = [*map(floatToGoString, bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))
 
@@ -386,7 +405,7 @@ def _outcome(status: int) -> str:
 
 
 def version_of(distribution: str) -> str:
-    """The version of an installed package; "unknown" in a checkout, where it is none."""
+    """The version of an installed package; "unknown" if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

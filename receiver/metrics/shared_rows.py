@@ -1,13 +1,14 @@
 """
-Numbers that the workers of one parent process count together.
+Rows of numbers that the workers of one parent process share in memory-mapped files.
 
-Each counts in a file that is mapped into its memory, and whoever is asked adds up those of
-all. The files are in a folder whose name comes from a secret that the parent hands down to
-its workers: nobody else can guess it, and no other parent will ever have the same.
+Each worker counts in a file of its own, and reads the files of all workers to add them up. The
+folder of the files has a name that is derived from the `authkey` that multiprocessing gives to
+the workers of one parent: no other user can guess it, and no other parent has the same.
 
-A lock is held on each file by its worker and on the folder by all of them, and ends with
-the process, however that ends. So a file without a lock is free for the worker that comes
-next, which goes on counting there, and a folder without one is of a parent that is gone.
+Each worker holds an exclusive lock (flock) on its file and a shared one on the folder. The kernel
+releases both when the process ends, however it ends. A file without a lock is therefore free,
+and the next worker continues to count in it; a folder without a lock belongs to a parent that
+has ended, and is removed.
 """
 
 import logging
@@ -25,7 +26,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Protocol, TypeAlias
 
-if sys.platform != "win32":  # pragma: no branch - which has no such locks
+if sys.platform != "win32":  # pragma: no branch - Windows has no flock
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
 __all__ = ["Alone", "Doubles", "Rows", "Together", "rows_for"]
@@ -33,7 +34,7 @@ __all__ = ["Alone", "Doubles", "Rows", "Together", "rows_for"]
 _log = logging.getLogger(__name__)
 
 Doubles: TypeAlias = "memoryview[float]"
-"""Numbers side by side."""
+"""An array of 64-bit floating point numbers."""
 
 
 class Rows(Protocol):
@@ -41,36 +42,39 @@ class Rows(Protocol):
     Rows of numbers, all of one length.
 
     Attributes:
-        mine: Where this process counts; whole numbers are exact up to 2**53.
-        is_shared: Whether others may count beside it.
+        mine: The row that this process writes; whole numbers are exact up to 2**53.
+        is_shared: Whether other processes may have rows too.
     """
 
     mine: Doubles
     is_shared: bool
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
-        """Every row there is, and whether somebody still counts there."""
+        """Every row, and whether the process that writes it is alive."""
 
     def close(self) -> None:
-        """Leave the row to the next."""
+        """Release the row for the next process."""
 
 
 def rows_for(
     parent: BaseProcess | None, purpose: str, length: int, *, place: Path | None = None
 ) -> Rows:
     """
-    Where a process counts, beside those that have its parent and its purpose.
+    The rows that this process shares with the workers of the same parent and purpose.
+
+    Logs a warning and returns `Alone` when the files cannot be used.
 
     Args:
-        parent: Who started it to be one of several; None if nobody did.
+        parent: The process that started this worker; None if this process is no worker.
+        purpose: What is counted; workers with different purposes share nothing.
         length: How many numbers a row has.
-        place: Where the folder is made; in memory, unless it is given.
+        place: The directory in which the folder is made; `/dev/shm` by default, where it exists.
     """
     if parent is None or sys.platform == "win32":
         return Alone(length)
-    family = sha256(current_process().authkey + f"{parent.pid} {purpose}".encode())
+    group = sha256(current_process().authkey + f"{parent.pid} {purpose}".encode())
     try:
-        return Together(place or _place(), family.hexdigest(), length)
+        return Together(place or _default_place(), group.hexdigest(), length)
     except OSError as error:
         _log.warning("/metrics tells of one worker only: %s", error)
         return Alone(length)
@@ -82,91 +86,97 @@ class Alone:
     is_shared = False
 
     def __init__(self, length: int) -> None:
-        self.mine: Doubles = memoryview(array("d", bytes(_SIZE * length)))
+        self.mine: Doubles = memoryview(array("d", bytes(_NUMBER_BYTES * length)))
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
         yield self.mine, True
 
     def close(self) -> None:
-        """Nobody else knows of it."""
+        """Nothing to do: no other process can use the row."""
 
 
 class Together:
     """
-    One row of those that a family shares.
+    The rows of a group of workers, in memory-mapped files.
 
-    Raises OSError when there is no room for it, or its folder is somebody else's.
+    Raises OSError when a file cannot be made, or when other users may access the folder.
+
+    Args:
+        place: The directory in which the folder of the group is made.
+        group: The name of the group, in its folder's name.
+        length: How many numbers a row has.
     """
 
     is_shared = True
 
-    def __init__(self, place: Path, family: str, length: int) -> None:
-        self._folder = place / f"{_PREFIX}{family}"
-        self._size = _SIZE * length
-        self._held = _enter(self._folder)
-        _tidy(place)
+    def __init__(self, place: Path, group: str, length: int) -> None:
+        self._folder = place / f"{_PREFIX}{group}"
+        self._size = _NUMBER_BYTES * length
+        self._folder_lock = _make_and_lock(self._folder)
+        _remove_old_folders(place)
         self._file, self._path = self._free_file()
         self.mine: Doubles = memoryview(mmap(self._file, self._size)).cast("d")
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
         yield self.mine, True
-        # Somebody may clear up what is in the memory or the temporary folder.
+        # The own row is not read from its file, which a cleaner of temporary files may remove.
         for path in self._folder.glob("*"):
             if path == self._path:
                 continue
             file = os.open(path, os.O_RDONLY)
             try:
-                # It is smaller while somebody makes it.
+                # A file that another worker is just making is smaller.
                 if os.fstat(file).st_size == self._size:
-                    is_held = not _take(file, LOCK_SH)
+                    is_held = not _try_lock(file, LOCK_SH)
                     flock(file, LOCK_UN)
-                    # Mapped, and not read: a number is never seen half written.
+                    # Mapped, because `read` could return a number that is half written.
                     mapped = mmap(file, self._size, access=ACCESS_READ)
                     yield memoryview(mapped).cast("d"), is_held
             finally:
                 os.close(file)
 
     def close(self) -> None:
-        # The mapping keeps the file open, and would keep the lock.
+        # Closing the file does not release its lock, because the mapping keeps the file open.
         flock(self._file, LOCK_UN)
         os.close(self._file)
-        os.close(self._held)
+        os.close(self._folder_lock)
 
     def _free_file(self, number: int = 0) -> tuple[int, Path]:
-        """The first file from a number on that nobody counts in."""
+        """The first file, counted from `number`, that no process has locked; and its path."""
         path = self._folder / str(number)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not _take(file, LOCK_EX):
+        if not _try_lock(file, LOCK_EX):
             os.close(file)
             return self._free_file(number + 1)
         if os.fstat(file).st_size != self._size:
-            # Written, so that there is room: a page that cannot be had ends the process.
+            # Zeros are written to allocate the memory: with a sparse file, counting would end
+            # the process by SIGBUS when the memory is full.
             os.pwrite(file, bytes(self._size), 0)
         return file, path
 
 
-_SIZE = 8
-"""Bytes of a number."""
+_NUMBER_BYTES = 8
+"""Bytes of a number in a row."""
 
 _PREFIX = "odoo-mcp-fleet-"
 
 
-def _place() -> Path:
-    """A folder in memory where there is one: a disk may keep whoever counts waiting."""
-    memory = Path("/dev/shm")  # noqa: S108 - what is made there is checked
+def _default_place() -> Path:
+    """A directory in memory, if there is one: writes to a disk may block the event loop."""
+    memory = Path("/dev/shm")  # noqa: S108 - `_open_own_folder` checks what is there
     return memory if os.access(memory, os.W_OK) else Path(gettempdir())
 
 
-def _enter(folder: Path) -> int:
-    """Make a folder, unless it is there, and hold it."""
+def _make_and_lock(folder: Path) -> int:
+    """Make a folder, unless it exists, and lock it; returns its file descriptor."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    held = _opened(folder)
-    flock(held, LOCK_SH)
-    return held
+    file = _open_own_folder(folder)
+    flock(file, LOCK_SH)
+    return file
 
 
-def _opened(folder: Path) -> int:
-    """Open a folder. Raises OSError when it is a link, or others may write to it."""
+def _open_own_folder(folder: Path) -> int:
+    """Open a folder. Raises OSError for a symbolic link, and if other users have access."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     status = os.fstat(file)
     if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
@@ -175,8 +185,8 @@ def _opened(folder: Path) -> int:
     raise PermissionError(f"{folder} is not only for the user of this process")
 
 
-def _take(file: int, lock: int) -> bool:
-    """Take a lock, unless another has one that excludes it."""
+def _try_lock(file: int, lock: int) -> bool:
+    """Lock a file; return False when the lock of another process excludes that."""
     try:
         flock(file, lock | LOCK_NB)
     except BlockingIOError:
@@ -184,12 +194,12 @@ def _take(file: int, lock: int) -> bool:
     return True
 
 
-def _tidy(place: Path) -> None:
-    """Remove the folders of families that are gone."""
+def _remove_old_folders(place: Path) -> None:
+    """Remove the folders of groups of which no process is left."""
     for folder in place.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # it may be another's, or just go
-            file = _opened(folder)
-            # An empty one has just been made, and is about to be held.
-            if _take(file, LOCK_EX) and any(folder.iterdir()):
+        with suppress(OSError):  # of another user, or just removed by another worker
+            file = _open_own_folder(folder)
+            # An empty folder has just been made, and its worker is about to lock it.
+            if _try_lock(file, LOCK_EX) and any(folder.iterdir()):
                 shutil.rmtree(folder)
             os.close(file)

@@ -392,10 +392,10 @@ def test_uptime_is_that_of_the_first_worker() -> None:
     one, two = Metrics(), Metrics()
     one.join(current_process(), "uptime")
     two.join(current_process(), "uptime")
-    before = one.total().started[0]
-    two.mine.started[0] = 5
+    before = one.total().started_at[0]
+    two.mine.started_at[0] = 5
 
-    assert (inf, 5) == (before, one.total().started[0])
+    assert (inf, 5) == (before, one.total().started_at[0])
     one.leave()
     two.leave()
 
