@@ -31,7 +31,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def exception_handlers() -> dict[Any, ExceptionHandler]:
-    """What the app answers when a handler raises."""
+    """The exception handlers of the Starlette app."""
     return {
         FleetError: _problem,
         HTTPException: _http_exception,
@@ -40,14 +40,14 @@ def exception_handlers() -> dict[Any, ExceptionHandler]:
 
 
 def problem(error: Exception) -> Response:
-    """The answer to a request that made its handler raise."""
+    """The response to a request whose handler raised; logs when the database is the cause."""
     if isinstance(error, StoreUnavailable | Overloaded):
         _log.warning("%s", error)
     return _document(refusal(error))
 
 
 def refusal(error: Exception) -> Refusal:
-    """The answer to a request that made a handler raise."""
+    """The refusal that answers a request whose handler raised."""
     match error:
         case Refusal():
             return error
@@ -63,7 +63,8 @@ def refusal(error: Exception) -> Refusal:
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         case _:
-            # The error is raised once more after this answer: uvicorn logs it, and hangs up.
+            # Starlette raises the error again after this answer; uvicorn logs it and closes
+            # the connection.
             return Refusal(
                 500,
                 "internal_error",
@@ -90,7 +91,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> set[str]:
-    """What may be used at a path, by all routes that lead there."""
+    """The methods of all routes that match the path of a request."""
     return {
         method
         for route in request.app.routes

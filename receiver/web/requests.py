@@ -1,4 +1,4 @@
-"""What a request holds: its body and its query parameters, checked before they are used."""
+"""Reading and validating requests: bodies, forms and query parameters."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -52,11 +52,11 @@ class ListQuery:
     The query parameters of a list of servers.
 
     Attributes:
-        limit: How many servers at most, 1 to 1,000.
-        after: The place that the page begins after, from a cursor.
+        limit: How many servers to return at most, 1 to 1,000.
+        after: Return only servers after this place in the list. Source: the cursor.
         matching: The filters.
         order: The order of the list.
-        total: Whether to count all servers that match, which costs a scan.
+        total: Whether to count all servers that match, which takes a scan.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -68,35 +68,35 @@ class ListQuery:
 
 async def json_body(scope: Scope, receive: Receive, max_bytes: int, timeout: BodyTimeout) -> bytes:
     """
-    The body of a request whose Content-Type is JSON; it is not parsed.
+    Read the body of a request whose Content-Type is JSON, without parsing it.
 
-    Raises Refusal for another media type, a body that is too large, and one that takes too
-    long to arrive. Raises ClientDisconnect.
+    Raises Refusal for another media type, for a body that is too large, and for one that is
+    too slow to arrive. Raises ClientDisconnect.
     """
-    _expect(scope, "JSON", "application/json", max_bytes)
+    _check_headers(scope, "JSON", "application/json", max_bytes)
     return await _body(receive, max_bytes, timeout)
 
 
 async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> dict[str, str]:
     """
-    The fields of a form.
+    Read the fields of a form.
 
-    Raises what `json_body` raises, and Refusal for a form that no page of a receiver sends.
+    Raises what `json_body` raises, and Refusal for a malformed form or a repeated field.
     """
-    _expect(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
+    _check_headers(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
     body = await _body(receive, MAX_FORM_BYTES, timeout)
     try:
-        said = parse_qsl(
+        pairs = parse_qsl(
             body.decode("ascii"),
             keep_blank_values=True,
             strict_parsing=bool(body),
             errors="strict",
-            max_num_fields=_MOST_FIELDS,
+            max_num_fields=_MAX_FIELDS,
         )
     except ValueError as error:
         raise Refusal(400, "invalid_form", "The form cannot be read.") from error
-    fields = dict(said)
-    if len(fields) != len(said):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise Refusal(400, "invalid_form", "A field of the form is there more than once.")
     return fields
 
@@ -137,13 +137,13 @@ def _too_large(max_bytes: int) -> Refusal:
     )
 
 
-def _expect(scope: Scope, what: str, media_type: str, max_bytes: int) -> None:
+def _check_headers(scope: Scope, what: str, media_type: str, max_bytes: int) -> None:
     headers = dict(scope["headers"])
     if int(headers.get(b"content-length", 0)) > max_bytes:
         raise _too_large(max_bytes)
-    said = headers.get(b"content-type", b"").decode("latin-1")
-    if said != media_type:
-        _accept_media_type(said, what, media_type)
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    if content_type != media_type:
+        _check_media_type(content_type, what, media_type)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refusal(
             415,
@@ -153,7 +153,7 @@ def _expect(scope: Scope, what: str, media_type: str, max_bytes: int) -> None:
         )
 
 
-def _accept_media_type(text: str, what: str, wanted: str) -> None:
+def _check_media_type(text: str, what: str, wanted: str) -> None:
     media_type = text.partition(";")[0].strip().lower()
     if media_type != wanted:
         raise Refusal(
@@ -170,8 +170,8 @@ class EventQuery:
     The query parameters of a list of events.
 
     Attributes:
-        limit: How many events at most, 1 to 1,000.
-        before: Only events with a smaller number, from a cursor.
+        limit: How many events to return at most, 1 to 1,000.
+        before: Return only events whose id is smaller. Source: the cursor.
         matching: The filters.
     """
 
@@ -181,42 +181,42 @@ class EventQuery:
 
 
 def list_query(request: Request) -> ListQuery:
-    """The query parameters of a list of servers. Raises Refusal with all that is wrong in them."""
+    """Read the query parameters of a list of servers. Raises Refusal that lists all errors."""
     found = _parameters(request, _LIST)
     order = found.setdefault("order", Order.SERVER_ID)
-    written_for, found["after"] = found.pop("after", (order, None))
-    if written_for is not order:
+    order_of_cursor, found["after"] = found.pop("after", (order, None))
+    if order_of_cursor is not order:
         problem = Problem("cursor", "is of a list in another order")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
-    wanted = {name: found.pop(name) for name in _FILTERS if name in found}
-    return ListQuery(**found, matching=Filter(**wanted))
+    filters = {name: found.pop(name) for name in _FILTERS if name in found}
+    return ListQuery(**found, matching=Filter(**filters))
 
 
 def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
-    """The query parameters of a list of events, of one server if given. Raises Refusal."""
+    """Read the query parameters of a list of events, or of those of one server. Raises Refusal."""
     allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
     found = _parameters(request, allowed)
-    chosen = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
+    filters = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
     if server_id is not None:
-        chosen["server_id"] = server_id
-    return EventQuery(**found, matching=EventFilter(**chosen))
+        filters["server_id"] = server_id
+    return EventQuery(**found, matching=EventFilter(**filters))
 
 
 def event_filter(request: Request) -> EventFilter:
-    """The filters of a stream of events. Raises Refusal."""
+    """Read the filters of a stream of events. Raises Refusal."""
     return EventFilter(**_parameters(request, _STREAM))
 
 
 def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    said = request.query_params.multi_items()
-    if len(said) > _MOST_PARAMETERS:
-        problem = Problem("", f"expected at most {_MOST_PARAMETERS} parameters, got {len(said)}")
+    given = request.query_params.multi_items()
+    if len(given) > _MAX_PARAMETERS:
+        problem = Problem("", f"expected at most {_MAX_PARAMETERS} parameters, got {len(given)}")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
     problems = []
-    for name, text in said:
+    for name, text in given:
         try:
-            _take(found, allowed, name, text)
+            _set_parameter(found, allowed, name, text)
         except ValueError as error:
             problems.append(Problem(name, str(error)))
     if problems:
@@ -225,7 +225,9 @@ def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[st
     return found
 
 
-def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, text: str) -> None:
+def _set_parameter(
+    found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, text: str
+) -> None:
     if name not in allowed:
         raise ValueError(f"is no parameter here; these are: {', '.join(allowed)}")
     key, read = allowed[name]
@@ -237,10 +239,10 @@ def _take(found: dict[str, Any], allowed: Mapping[str, "Parameter"], name: str, 
     found[key] = value
 
 
-_MOST_PARAMETERS = 100
-_MOST_FIELDS = 20
-_LONGEST_SEARCH = 1000
-_LONGEST_TEXT = 4000  # bytes; a page repeats a filter in each of its links
+_MAX_PARAMETERS = 100
+_MAX_FIELDS = 20
+_MAX_SEARCH_BYTES = 1000
+_MAX_TEXT_BYTES = 4000  # each link of a page repeats the filters
 
 
 def _one_of(kind: type[Named], text: str) -> Named:
@@ -278,7 +280,7 @@ def _text(text: str) -> str:
     return text
 
 
-def _short_text(text: str, *, at_most: int = _LONGEST_TEXT) -> str:
+def _short_text(text: str, *, at_most: int = _MAX_TEXT_BYTES) -> str:
     if len(text.encode()) > at_most:
         raise ValueError(f"expected at most {at_most} bytes of text")
     return _text(text)
@@ -293,7 +295,7 @@ def _total(text: str) -> bool:
 _FILTERS = [field.name for field in fields(Filter)]
 
 Parameter = tuple[str, Callable[[str], Any]]
-"""The attribute that a parameter sets, and how its text is read."""
+"""The attribute that a query parameter sets, and the function that parses its text."""
 
 _LIST: dict[str, Parameter] = {
     "limit": ("limit", _limit),
@@ -302,7 +304,7 @@ _LIST: dict[str, Parameter] = {
     "sort": ("order", partial(_one_of, Order)),
     **{name: (name, _short_text) for name in _FILTERS},
     "state": ("state", _state),
-    "q": ("q", partial(_short_text, at_most=_LONGEST_SEARCH)),
+    "q": ("q", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
 }
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),

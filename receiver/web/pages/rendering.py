@@ -1,4 +1,4 @@
-"""What all pages have in common: their templates, headers, links, and the pages of errors."""
+"""What all pages share: templates, headers, relative URLs, and error pages."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -47,16 +47,16 @@ _HEADERS = {
     "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
 }
-_FOR_EVER = "public, max-age=31536000, immutable"
+_CACHE_FOR_A_YEAR = "public, max-age=31536000, immutable"
 _log = logging.getLogger(__name__)
 
 
 class PageRoute(Guarded):
     """
-    A route whose answers are pages, also those to requests that are not let in.
+    A route that answers with an HTML page, also when the gate refuses the request.
 
     Args:
-        render: Renders the page. A FleetError that it raises becomes a page too.
+        render: Renders the page. When it raises a FleetError, the answer is an error page.
     """
 
     is_page = True
@@ -69,54 +69,55 @@ class PageRoute(Guarded):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().handle(scope, receive, send)
-        except FleetError as error:  # the gate's: those of `render` are pages by now
-            await _trouble(Request(scope), error)(scope, receive, send)
+        except FleetError as error:  # of the gate; `_page` handles those of `render`
+            await _error_page(Request(scope), error)(scope, receive, send)
 
 
 class Versioned(StaticFiles):
-    """Static files that browsers cache for ever, as their URLs contain a checksum."""
+    """Static files that browsers may cache for a year, because their URLs contain a checksum."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         answer = await super().get_response(path, scope)
-        is_known = _static(path).endswith(f"?{scope['query_string'].decode('latin-1')}")
-        answer.headers["Cache-Control"] = _FOR_EVER if is_known else "no-cache"
+        is_known = _static_url(path).endswith(f"?{scope['query_string'].decode('latin-1')}")
+        answer.headers["Cache-Control"] = _CACHE_FOR_A_YEAR if is_known else "no-cache"
         return answer
 
 
 def _page(render: Render) -> Render:
-    """Render a page, or the page of the error that `render` raises."""
+    """Wrap `render`, so that a FleetError becomes an error page."""
 
     async def answer(request: Request) -> Response:
         try:
             return await render(request)
         except FleetError as error:
-            return _trouble(request, error)
+            return _error_page(request, error)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody receives it
+            return Response(status_code=400)  # the client has gone, and does not receive it
 
     return answer
 
 
-def _trouble(request: Request, error: FleetError) -> Response:
+def _error_page(request: Request, error: FleetError) -> Response:
+    """The page that answers an error: the sign-in form, if signing in may help."""
     if isinstance(error, StoreUnavailable):
         _log.warning("%s", error)
     refused = refusal(error)
     if refused.status in {401, 429}:
         if refused.status == 401 and cookies.may_hide_session(request.scope):
-            return _second_try(request, refused)
-        return sign_in_form(request, refused, to=_way_back(request))
+            return _reload_page(request, refused)
+        return sign_in_form(request, refused, to=_return_path(request))
     return answer(
         request,
         "trouble.html",
         status=refused.status,
         headers=refused.headers,
         refused=refused,
-        back=_root(request) + _way_back(request)[1:],
+        back=_root_url(request) + _return_path(request)[1:],
     )
 
 
 def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Response:
-    """The form to sign in, and why it is shown; after signing in, the browser goes to `to`."""
+    """The sign-in form, with the reason for it; after signing in, the browser goes to `to`."""
     return answer(
         request,
         "sign_in.html",
@@ -129,12 +130,12 @@ def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Respo
     )
 
 
-def _second_try(request: Request, refused: Refusal) -> Response:
-    """A page that loads itself again, because then the browser sends its session cookie."""
+def _reload_page(request: Request, refused: Refusal) -> Response:
+    """A page that reloads itself, because then the browser sends the SameSite=Strict cookie."""
     again = _TEMPLATES.TemplateResponse(
         request,
         "again.html",
-        {"root": _root(request), "static": _static},
+        {"root": _root_url(request), "static": _static_url},
         status_code=refused.status,
         headers={**_HEADERS, **refused.headers},
     )
@@ -150,7 +151,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     **context: Any,
 ) -> Response:
-    """A page from a template."""
+    """Render a template, and set the cookies of the answer."""
     scope, who = request.scope, visitor(request)
     token = cookies.csrf_token(scope)
     page = _TEMPLATES.TemplateResponse(
@@ -158,9 +159,9 @@ def answer(
         template,
         {
             "now": services(request).clock(),
-            "root": _root(request),
-            "kinds": _KINDS,
-            "static": _static,
+            "root": _root_url(request),
+            "kinds": _EVENT_KINDS,
+            "static": _static_url,
             "form": token,
             "notice": cookies.notice(scope),
             "signed_in": who.signed_in,
@@ -176,32 +177,33 @@ def answer(
 
 def redirect(request: Request, to: str, *, notice: str | None = None) -> Response:
     """
-    A redirect to another page of this receiver, which shows the notice.
+    A redirect (303) to another page of this receiver, which shows the notice once.
 
-    The URL is relative, like all URLs in the pages, because a proxy may add a prefix.
+    The URL is relative, like all URLs in the pages, because a reverse proxy may serve the
+    receiver below a path prefix.
     """
-    away = RedirectResponse(_root(request) + to[1:], 303)
+    response = RedirectResponse(_root_url(request) + to[1:], 303)
     if notice is not None:
-        cookies.leave_notice(request.scope, away, notice)
-    return away
+        cookies.leave_notice(request.scope, response, notice)
+    return response
 
 
-def _way_back(request: Request) -> str:
-    """The path of the page of a request, below the root of the receiver."""
+def _return_path(request: Request) -> str:
+    """The path of the page to return to after signing in, relative to the receiver's root."""
     path: str = request.scope["raw_path"].decode("latin-1")
     path = path.removeprefix(request.scope.get("root_path", ""))
     if request.method not in {"GET", "HEAD"}:
         return path.removesuffix("/owner")
     query = request.scope["query_string"].decode("latin-1")
-    whole = f"{path}?{query}" if query else path
-    return whole if len(whole) <= _LONGEST_WAY else path
+    full = f"{path}?{query}" if query else path
+    return full if len(full) <= _MAX_RETURN_PATH else path
 
 
-def _root(request: Request) -> str:
+def _root_url(request: Request) -> str:
     """
     The relative URL of the first page, such as `../../`.
 
-    It counts the slashes of the raw path, as browsers do: an escaped slash is none of them.
+    Like browsers, it counts the slashes of the raw path, in which `%2F` does not count.
     """
     path: bytes = request.scope["raw_path"]
     below = path.removeprefix(request.scope.get("root_path", "").encode())
@@ -209,17 +211,17 @@ def _root(request: Request) -> str:
 
 
 @cache
-def _static(name: str) -> str:
+def _static_url(name: str) -> str:
     """The URL of a static file, with a checksum of its content."""
     return f"static/{name}?v={crc32((FILES / name).read_bytes()):08x}"
 
 
-def _in_path(text: str) -> str:
-    """A text as one segment of a path; its slashes are escaped."""
+def _path_segment(text: str) -> str:
+    """Quote a text as one segment of a path."""
     return quote(text, safe="")
 
 
-def _name(server: Sighting) -> str:
+def _display_name(server: Sighting) -> str:
     database = server.record.database or ""
     return wording.shown(database if wording.is_seen(database) else server.record.server_id)
 
@@ -244,8 +246,8 @@ def _make_templates() -> Jinja2Templates:
         availability=_availability,
         duration=wording.duration,
         exactly=wording.exactly,
-        in_path=_in_path,
-        name=_name,
+        in_path=_path_segment,
+        name=_display_name,
         shown=wording.shown,
         strip=_strip,
         tale=wording.tale,
@@ -256,8 +258,8 @@ def _make_templates() -> Jinja2Templates:
     return templates
 
 
-_LONGEST_WAY = 4000  # characters, of which a form has three times as many at worst
-_KINDS = " ".join(kind.value for kind in EventKind)
+_MAX_RETURN_PATH = 4000  # characters; percent-encoded in a form, at most three times as many
+_EVENT_KINDS = " ".join(kind.value for kind in EventKind)
 _WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _LABELS = {"name": "Name", "scope": "Scope", "servers": "Servers", "expires_at": "Expires on"}
 _TEMPLATES = _make_templates()

@@ -1,4 +1,4 @@
-"""How the pages say it: times, changes and states, in words and as a picture."""
+"""Texts of the pages: times, records and events in words, and availability as SVG bars."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -70,17 +70,19 @@ FACTS = {
         "twin_of": "Twin of",
     },
 }
-"""Every field of a record, in groups, and what people call it."""
+"""The labels of all fields of a record, in groups."""
 
 
 @frozen(kw_only=True)
 class Fact:
     """
-    A field of a record, for people.
+    A field of a record, as a page shows it.
 
     Attributes:
-        values: Nothing when it is not known.
-        moment: When the value is one.
+        name: The name of the field.
+        label: The label of the field.
+        values: The lines of the value; empty when the value is unknown.
+        moment: The value of a field that is a time, else None.
     """
 
     name: str
@@ -92,12 +94,13 @@ class Fact:
 @frozen(kw_only=True)
 class Tale:
     """
-    An event, for people.
+    An event, as a page shows it.
 
     Attributes:
-        says: What the server did, or what happened to the fleet.
-        more: Each line a subject and what is said of it.
-        other: The server that it has to do with as well.
+        says: The predicate of a sentence whose subject is the server; a whole sentence for an
+            event of the fleet.
+        more: Lines with details, each a label and a text.
+        other: The `server_id` of the second server of a rebuild or twin event, else None.
     """
 
     says: str
@@ -107,7 +110,15 @@ class Tale:
 
 @frozen(kw_only=True)
 class Bar:
-    """A part of a strip: from where, how wide, and the worst that happened in it."""
+    """
+    A bar of a strip.
+
+    Attributes:
+        x: Its left edge, in SVG units.
+        width: Its width, in SVG units.
+        state: The worst state of its time.
+        title: Its tooltip: its time and state.
+    """
 
     x: float
     width: float
@@ -118,15 +129,15 @@ class Bar:
 @frozen(kw_only=True)
 class Strip:
     """
-    The states of a server over a time, as bars of the same width.
+    The states of a server over some time, as SVG bars of the same width.
 
-    A bar shows the worst of its time, so that a short silence is seen too.
+    Each bar has the worst state of its time, so that short outages are visible.
 
     Attributes:
         start: When the first bar begins.
-        length: How much time each bar is.
-        states: Of each bar.
-        says: The same in words.
+        length: The time that a bar covers.
+        states: The state of each bar.
+        says: How long the server was in each state, in words.
     """
 
     start: datetime
@@ -136,12 +147,12 @@ class Strip:
 
     @property
     def bars(self) -> list[Bar]:
-        """Each for itself, with its time."""
+        """The bars, to be drawn one by one, with tooltips."""
         times = [self.start + n * self.length for n in range(len(self.states) + 1)]
         return [
             Bar(
-                x=_STEP * n,
-                width=_STEP - 1,
+                x=_BAR_STEP * n,
+                width=_BAR_STEP - 1,
                 state=state,
                 title=f"{times[n]:%d %b %H:%M} to {times[n + 1]:%H:%M}: {state}",
             )
@@ -150,35 +161,35 @@ class Strip:
 
     @property
     def paths(self) -> dict[str, str]:
-        """All that are in a state as one SVG path."""
+        """For each state, one SVG path of all its bars, which is shorter than single bars."""
         paths: dict[str, str] = {}
         for n, state in enumerate(self.states):
-            bar = f"M{_STEP * n} 0h{_STEP - 1}v10h-{_STEP - 1}z"
+            bar = f"M{_BAR_STEP * n} 0h{_BAR_STEP - 1}v10h-{_BAR_STEP - 1}z"
             paths[state] = paths.get(state, "") + bar
         return paths
 
 
 def exactly(moment: datetime) -> str:
-    """To the second, in UTC."""
+    """A time to the second, in UTC."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """How long ago a moment was, in the largest unit of which there are two."""
+    """How long ago a time was, in the largest unit of which at least two have passed."""
     seconds = (now - moment).total_seconds()
-    for unit, size in _UNITS.items():
+    for unit, size in _UNIT_SECONDS.items():
         if seconds >= 2 * size:
             return f"{int(seconds / size)} {unit} ago"
     return "1 s ago" if seconds >= 1 else "just now"
 
 
 def duration(seconds: float) -> str:
-    """In the largest unit that fits, and the one below it."""
-    if not 1 <= seconds < _ENDLESS:
+    """A duration in the largest unit that fits and the next smaller one, such as `2 h 5 min`."""
+    if not 1 <= seconds < _MAX_SECONDS:
         return f"{seconds:g} s"
     rest = int(seconds)
     parts: list[str] = []
-    for unit, size in _UNITS.items():
+    for unit, size in _UNIT_SECONDS.items():
         count, rest = divmod(rest, size)
         if count or parts:
             parts.append(f"{count} {unit}" if count else "")
@@ -186,27 +197,27 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """One decimal, and never 100% when something was missing."""
+    """A share of 0 to 1 with one decimal; a share below 1 is never rounded to 100%."""
     if share is None:
-        return _UNKNOWN
+        return _NO_SHARE
     return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"
 
 
 def is_seen(text: str) -> bool:
-    """Whether there is anything in a text that leaves ink."""
+    """Whether a text has a visible character."""
     return any(
-        unicodedata.category(each) not in _WITHOUT_INK and each not in _BLANK_LETTERS
+        unicodedata.category(each) not in _INVISIBLE_CATEGORIES and each not in _BLANK_CHARACTERS
         for each in text
     )
 
 
 def shown(text: str) -> str:
-    """A text, or words in place of one that nobody sees and nobody can click on."""
+    """A text; `(blank)` in place of one without a visible character."""
     return text if is_seen(text) else "(blank)"
 
 
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
-    """Every field of a record, in groups."""
+    """All fields of a record, in the groups of `FACTS`."""
     return {
         group: [_fact(name, label, getattr(record, name)) for name, label in labels.items()]
         for group, labels in FACTS.items()
@@ -230,7 +241,7 @@ def _fact(name: str, label: str, value: Any) -> Fact:
 
 
 def tale(event: Event) -> Tale:
-    """What an event tells, in a sentence whose subject is the server."""
+    """Put an event into words."""
     details = event.details
     says = KINDS[event.kind]
     match event.kind:
@@ -265,7 +276,7 @@ def _change(name: str, change: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where a server is reached now, when that is elsewhere, and what else came and went."""
+    """The change of the primary address, if any, and the other addresses gained and lost."""
     before, after = old["primary"], new["primary"]
     gained = [each for each in new["all"] if each not in (before, after, *old["all"])]
     lost = [each for each in old["all"] if each not in (before, after, *new["all"])]
@@ -294,12 +305,12 @@ def _text(value: Any) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    first = ", ".join(map(shown, names[:_NAMES]))
-    return f"{first} and {len(names) - _NAMES} more" if len(names) > _NAMES else first
+    first = ", ".join(map(shown, names[:_MAX_NAMES]))
+    return f"{first} and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else first
 
 
 def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -> Strip:
-    """What the spans are from a start to an end, in so many bars."""
+    """Divide the time from `start` to `end` into bars, and find the worst state of each."""
     length = (end - start) / bars
     worst = ["unknown"] * bars
     total: dict[str, timedelta] = {}
@@ -308,7 +319,7 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
         last = min(bars - 1, int((span.end - start) / length))
         total[span.state] = total.get(span.state, timedelta()) + (span.end - span.start)
         for n in range(first, last + 1):
-            worst[n] = max(worst[n], span.state, key=_RANK.__getitem__)
+            worst[n] = max(worst[n], span.state, key=_SEVERITY.__getitem__)
 
     said = ", ".join(
         f"{state} for {duration(time.total_seconds())}"
@@ -317,15 +328,17 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
     return Strip(start=start, length=length, states=worst, says=said or "not known")
 
 
-_STEP = 4
-_UNKNOWN = "\N{EN DASH}"
-_NAMES = 5
-_RANK = {"unknown": 0, "superseded": 1, "up": 2, "late": 3, "down": 4}
-_UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
-_ENDLESS = 1e9
+_BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
+_NO_SHARE = "\N{EN DASH}"
+_MAX_NAMES = 5
+_SEVERITY = {"unknown": 0, "superseded": 1, "up": 2, "late": 3, "down": 4}
+_UNIT_SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+_MAX_SECONDS = 1e9  # longer durations are shown in seconds
 
-_WITHOUT_INK = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn"}  # spaces, controls, marks upon nothing
-_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # fillers of Hangul, a cell of Braille
+# Spaces, control and format characters, and combining marks.
+_INVISIBLE_CATEGORIES = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn"}
+# Hangul fillers and the empty Braille pattern.
+_BLANK_CHARACTERS = "\u115f\u1160\u2800\u3164\uffa0"
 
 _LABELS = {name: label for group in FACTS.values() for name, label in group.items()}
 
@@ -346,4 +359,4 @@ KINDS = {
     EventKind.REFUSED_WRITE: "was written to by a key that may not",
     EventKind.FLEET_SILENT: "fell silent at once",
 }
-"""What is said of each kind of event; the subject is the server."""
+"""The predicate for each kind of event; the subject is the server."""
