@@ -1,9 +1,10 @@
 """
-Keys: who may do what, and to which servers.
+API keys: who may do what, and to which servers.
 
-A key is written `fleetkey_<id>_<secret>`, 10 and 43 letters and digits. The secret, of 256
-random bits, is known to its holder only; what is kept is a SHA-256 of the whole, which a
-secret of that length makes as good as a slow hash, and thousands of times as fast.
+A key is written `fleetkey_<id>_<secret>`; the id has 10 letters and digits, the secret 43. The
+database holds a SHA-256 digest of the whole text, so that only the holder knows the secret. A
+slow password hash would add no protection, because nobody can guess the 256 random bits of the
+secret, and would take thousands of times as long.
 """
 
 import re
@@ -27,7 +28,7 @@ __all__ = ["Key", "KeyScope", "Keyring", "NewKey", "Power", "digest", "id_of", "
 
 
 class KeyScope(str, Enum):
-    """What a key is for."""
+    """The role of a key: agents send messages, viewers read, and admins may do everything."""
 
     AGENT = "agent"
     VIEWER = "viewer"
@@ -35,7 +36,7 @@ class KeyScope(str, Enum):
 
 
 class Power(Enum):
-    """What may be done, in the words that follow "may not"."""
+    """A permission; the value completes the sentence "This key may not ..."."""
 
     WRITE = "send messages of servers"
     READ = "read the fleet"
@@ -45,20 +46,21 @@ class Power(Enum):
 @frozen(kw_only=True)
 class Key:
     """
-    A key as it is kept.
+    A key as the database holds it.
 
     Attributes:
-        id: The part of it that is no secret.
-        name: For people.
-        scope: What it is for.
-        servers: A pattern of the `server_id`s that it may write, as of file names; `*` for
-            all. It binds agents only.
+        id: The part of the key that is not secret.
+        name: What people call the key.
+        scope: The role of the key.
+        servers: A pattern for the `server_id`s that an agent may write, as in `fnmatch`; `*`
+            for all. Keys of other scopes have `*`.
         digest: SHA-256 of the key, 32 bytes.
-        created_at: When it was made.
-        expires_at: From when on it is good for nothing; None for never.
-        revoked_at: When it was taken back; None when it was not.
-        last_used_at: When it was last used, some seconds more or less; None for never.
-        messages: How many messages it has sent, those of the last seconds left out.
+        created_at: When the key was made.
+        expires_at: From when on the key is refused; None: never.
+        revoked_at: When the key was revoked; None: it is not.
+        last_used_at: When a request came with the key, to within some seconds; None: never.
+        messages: How many messages came with the key, without those of the last seconds.
+        is_admin: Whether the scope is `ADMIN`.
     """
 
     id: str
@@ -75,18 +77,18 @@ class Key:
     _covers_all: bool = field(init=False, repr=False, eq=False)
     _powers: tuple[Power, ...] = field(init=False, repr=False, eq=False)
 
-    # Found out once, for a key is asked with every message.
+    # These are computed once, because every message needs them.
 
     @is_admin.default
-    def _is_for_all(self) -> bool:
+    def _default_is_admin(self) -> bool:
         return self.scope is KeyScope.ADMIN
 
     @_covers_all.default
-    def _is_without_bound(self) -> bool:
+    def _default_covers_all(self) -> bool:
         return self.is_admin or self.servers == "*"
 
     @_powers.default
-    def _powers_of_its_scope(self) -> tuple[Power, ...]:
+    def _default_powers(self) -> tuple[Power, ...]:
         return _POWERS[self.scope]
 
     @cached_property
@@ -94,15 +96,15 @@ class Key:
         return re.compile(translate(self.servers)).match
 
     def may(self, power: Power) -> bool:
-        """Whether it is for that."""
+        """Whether the scope of the key includes a permission."""
         return power in self._powers
 
     def covers(self, server_id: str) -> bool:
-        """Whether it may write that server, if nobody else's key owns it."""
+        """Whether the pattern of the key allows to write a server that no other key owns."""
         return self._covers_all or self._matches(server_id) is not None
 
     def why_not_own(self, server_id: str, now: datetime) -> str | None:
-        """Why a server must not be handed over to it; None when it may."""
+        """Why a server cannot be handed over to the key, as a sentence; None if it can."""
         if not self.may(Power.WRITE):
             return f"The key {self.id} is a {self.scope.value}'s, which sends no messages."
         if self.standing(now) != "active":
@@ -121,27 +123,29 @@ class Key:
         return "expired" if self.is_expired(now) else "active"
 
     def to_json(self, now: datetime) -> dict[str, Any]:
-        """All that may be shown of it."""
-        shown = {each.name: _plain(getattr(self, each.name)) for each in fields(Key) if each.repr}
+        """The attributes and the standing of the key, without its digest."""
+        shown = {
+            each.name: _json_value(getattr(self, each.name)) for each in fields(Key) if each.repr
+        }
         return {**shown, "standing": self.standing(now)}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_moment(value)
     return value.value if isinstance(value, KeyScope) else value
 
 
-def _text(longest: int) -> Any:
+def _text(max_length: int) -> Any:
     def read(value: Any) -> str:
         if not (isinstance(value, str) and value.strip() and value.isprintable()):
             raise ValueError(value)
-        if len(value) > longest:
+        if len(value) > max_length:
             raise ValueError(value)
         return value
 
-    schema = {"type": "string", "minLength": 1, "maxLength": longest}
-    return Rule(f"1 to {longest} printable characters", schema, read)
+    schema = {"type": "string", "minLength": 1, "maxLength": max_length}
+    return Rule(f"1 to {max_length} printable characters", schema, read)
 
 
 _SCOPES = [scope.value for scope in KeyScope]
@@ -150,13 +154,13 @@ _SCOPES = [scope.value for scope in KeyScope]
 @frozen(kw_only=True)
 class NewKey:
     """
-    A key that is asked for.
+    A request for a new key.
 
     Attributes:
-        name: For people.
-        scope: What it is for.
-        servers: A pattern of the `server_id`s that an agent may write.
-        expires_at: From when on it is good for nothing; None for never.
+        name: What people call the key: 1 to 100 printable characters.
+        scope: The role of the key.
+        servers: A pattern for the `server_id`s that an agent may write; `*` for all.
+        expires_at: From when on the key is refused; None: never.
     """
 
     name: Annotated[str, _text(100)]
@@ -170,29 +174,31 @@ class NewKey:
     @classmethod
     def of(cls, value: object, *, now: datetime) -> "NewKey":
         """
-        Read what JSON decodes to.
+        Read a request from a decoded JSON value.
 
-        Raises InvalidMessage, also for a field that is unknown: what was meant to bind a key
-        must not be overlooked.
+        Raises InvalidMessage. That includes unknown fields, because a misspelt field may have
+        been meant to restrict the key.
         """
         new = structure(value, cls)
-        assert isinstance(value, dict)  # or it would be no NewKey
+        assert isinstance(value, dict)  # `structure` raises otherwise
         known = [each.name for each in fields(cls)]
-        wrong = [
+        problems = [
             Problem(name, f"is no field of a key; these are: {', '.join(known)}")
             for name in value
             if name not in known
         ]
         if new.expires_at is not None and new.expires_at <= now:
-            wrong.append(Problem("expires_at", "is over already"))
+            problems.append(Problem("expires_at", "is over already"))
         if new.servers != "*" and new.scope is not KeyScope.AGENT:
-            wrong.append(Problem("servers", f"binds agents only, not a key of {new.scope.value}s"))
-        if wrong:
-            raise InvalidMessage(wrong)
+            problems.append(
+                Problem("servers", f"binds agents only, not a key of {new.scope.value}s")
+            )
+        if problems:
+            raise InvalidMessage(problems)
         return new
 
     def issue(self, *, now: datetime) -> tuple[Key, str]:
-        """Make the key: what is kept of it, and what its holder gets."""
+        """Make the key; returns what the database holds, and the text that its holder gets."""
         key_id = _random(_ID_LENGTH)
         token = new_token(key_id)
         return Key(
@@ -210,57 +216,57 @@ class NewKey:
 
 
 class Keyring:
-    """All keys, at one moment."""
+    """All keys as they were at one moment, to look them up by id or by their text."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._by_id = {key.id: key for key in keys}
-        self._by_name = {key.id.encode(): key for key in self._by_id.values()}
-        self._proven: dict[bytes, Key] = {}
+        self._by_encoded_id = {key.id.encode(): key for key in self._by_id.values()}
+        self._verified: dict[bytes, Key] = {}
 
     def __bool__(self) -> bool:
-        """Whether a key was ever made, also when none is good any more."""
+        """Whether there are any keys, including expired and revoked ones."""
         return bool(self._by_id)
 
     def __iter__(self) -> Iterator[Key]:
-        """In the order in which they were made."""
+        """All keys, in the order in which they were given."""
         return iter(self._by_id.values())
 
     def get(self, key_id: str) -> Key | None:
         return self._by_id.get(key_id)
 
     def bearer(self, authorization: bytes) -> Key | None:
-        """The key that an Authorization header holds; proven once, and then remembered."""
-        key = self._proven.get(authorization)
+        """The key in an Authorization header, or None; each valid header is verified only once."""
+        key = self._verified.get(authorization)
         if key is None:
             kind, _, token = authorization.partition(b" ")
             key = self.find(token) if kind.lower() == b"bearer" else None
             if key is not None:
-                self._proven[authorization] = key
+                self._verified[authorization] = key
         return key
 
     def find(self, token: bytes) -> Key | None:
         """
-        The key that this is, which may be expired or revoked.
+        The key with this text, which may be expired or revoked; None if there is none.
 
-        It takes the same time however much of the secret is right.
+        The digests are compared in constant time.
         """
-        key = self._by_name.get(token[_ID])
-        is_right = compare_digest(sha256(token).digest(), key.digest if key else _NOBODYS)
+        key = self._by_encoded_id.get(token[_ID])
+        is_right = compare_digest(sha256(token).digest(), key.digest if key else _NO_DIGEST)
         return key if is_right else None
 
 
 def new_token(key_id: str) -> str:
-    """A key with an id and a new secret. Nobody but its holder is to keep it."""
+    """The text of a key with this id and a new secret, to show once and not to store."""
     return f"{_PREFIX}{key_id}_{_random(_SECRET_LENGTH)}"
 
 
 def id_of(text: str) -> str:
-    """The id of a key, out of the id or of the whole key."""
+    """The id of a key, given the id or the whole text of the key."""
     return text[_ID] if text.startswith(_PREFIX) else text
 
 
 def digest(token: str) -> bytes:
-    """What is kept of a key."""
+    """The SHA-256 digest of the text of a key, 32 bytes."""
     return sha256(token.encode()).digest()
 
 
@@ -273,7 +279,7 @@ _ALPHABET = string.ascii_letters + string.digits
 _ID_LENGTH = 10
 _SECRET_LENGTH = 43
 _ID = slice(len(_PREFIX), len(_PREFIX) + _ID_LENGTH)
-_NOBODYS = bytes(32)  # of which nobody knows what it is the digest of
+_NO_DIGEST = bytes(32)  # no known text has this SHA-256 digest
 _POWERS = {
     KeyScope.AGENT: (Power.WRITE,),
     KeyScope.VIEWER: (Power.READ,),
