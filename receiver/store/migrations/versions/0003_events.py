@@ -36,7 +36,11 @@ def upgrade() -> None:
         sqlite_where=listed,
         postgresql_where=listed,
     )
+    _create_events()
+    _create_watches()
 
+
+def _create_events() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=False),
@@ -51,6 +55,8 @@ def upgrade() -> None:
     op.create_index("ix_events_kind_id", "events", ["kind", "id"])
     op.create_index("ix_events_server_id_id", "events", ["server_id", "id"])
 
+
+def _create_watches() -> None:
     op.create_table(
         "watches",
         sa.Column("id", sa.Integer, nullable=False),
