@@ -103,10 +103,10 @@ class _Context:
 
 
 def _create(context: _Context, options: argparse.Namespace) -> int:
-    asked = {"name": options.name, "scope": options.scope, "servers": options.servers}
+    given = {"name": options.name, "scope": options.scope, "servers": options.servers}
     if options.expires is not None:
-        asked["expires_at"] = format_moment(options.expires(context.now))
-    key, token = NewKey.of(asked, now=context.now).issue(now=context.now)
+        given["expires_at"] = format_moment(options.expires(context.now))
+    key, token = NewKey.of(given, now=context.now).issue(now=context.now)
     context.store.keys.add(key)
     context.say(token)
     context.explain(
@@ -150,7 +150,7 @@ def _rotate(context: _Context, options: argparse.Namespace) -> int:
     context.say(token)
     context.explain(
         f"The key {options.key} has another secret, and its servers stay its own. "
-        "The one before is refused within seconds."
+        "Receivers refuse the old secret within seconds."
     )
     return 0
 

@@ -191,7 +191,7 @@ class NewKey:
             problems.append(Problem("expires_at", "is over already"))
         if new.servers != "*" and new.scope is not KeyScope.AGENT:
             problems.append(
-                Problem("servers", f"binds agents only, not a key of {new.scope.value}s")
+                Problem("servers", f"restricts agents only, not a key with scope {new.scope.value}")
             )
         if problems:
             raise InvalidMessage(problems)

@@ -130,7 +130,7 @@ class RateLimits:
         return Refusal(
             429,
             "too_many_failures",
-            "Too many wrong keys came from this address. A right one is still let in.",
+            "Too many wrong keys came from this address. A valid key is still accepted.",
             headers=self._retry_after(self._address_limiter, self._failure_limit, network),
         )
 

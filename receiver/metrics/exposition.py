@@ -301,7 +301,7 @@ class Exposition(Collector):
             return
         servers = GaugeMetricFamily(
             "fleet_servers",
-            "Servers by state and stage; of those that share a database, each tells of all.",
+            "Servers by state and stage; receivers that share a database report the same.",
             labels=("state", "stage"),
         )
         for (state, stage), count in _limit_stages(self._tally).items():
@@ -312,7 +312,7 @@ class Exposition(Collector):
 def _request_metrics(total: Numbers) -> Iterator[Metric]:
     messages = CounterMetricFamily(
         "fleet_messages",
-        "Messages by what became of them; a request that is refused as a whole is one.",
+        "Messages by outcome; a request that is refused as a whole counts as one.",
         labels=("kind", "outcome"),
     )
     durations = HistogramMetricFamily(

@@ -268,11 +268,11 @@ def _change(name: str, change: Mapping[str, Any]) -> list[tuple[str, str]]:
     label, old, new = _LABELS.get(name, name), change.get("from"), change.get("to")
     if name == "ip_addresses" and old and new:
         return _addresses(label, old, new)
-    said = [
+    texts = [
         duration(value) if name.endswith("_seconds") and value is not None else _text(value)
         for value in (old, new)
     ]
-    return [(label, " → ".join(said))]
+    return [(label, " → ".join(texts))]
 
 
 def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -280,12 +280,12 @@ def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> li
     before, after = old["primary"], new["primary"]
     gained = [each for each in new["all"] if each not in (before, after, *old["all"])]
     lost = [each for each in old["all"] if each not in (before, after, *new["all"])]
-    said = {
+    lines = {
         label: f"{before} → {after}" if before != after else "",
         f"{label} gained": _names(gained),
         f"{label} lost": _names(lost),
     }
-    return [line for line in said.items() if line[1]] or [(label, "in another order")]
+    return [line for line in lines.items() if line[1]] or [(label, "in another order")]
 
 
 def _text(value: Any) -> str:
@@ -321,11 +321,11 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
         for n in range(first, last + 1):
             worst[n] = max(worst[n], span.state, key=_SEVERITY.__getitem__)
 
-    said = ", ".join(
+    times = ", ".join(
         f"{state} for {duration(time.total_seconds())}"
         for state, time in sorted(total.items(), key=lambda item: item[1], reverse=True)
     )
-    return Strip(start=start, length=length, states=worst, says=said or "not known")
+    return Strip(start=start, length=length, states=worst, says=times or "not known")
 
 
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next

@@ -191,7 +191,7 @@ GOOD = {"name": "Acme", "scope": "agent"}
         (GOOD | {"expires_at": "2026-01-31T12:00:00Z"}, "expires_at: is over already"),
         (
             GOOD | {"scope": "viewer", "servers": "acme_*"},
-            "servers: binds agents only, not a key of viewers",
+            "servers: restricts agents only, not a key with scope viewer",
         ),
         (
             GOOD | {"server": "acme_*"},
