@@ -18,6 +18,7 @@ import messages
 from keyring import bearer, expired, keep, made, revoked
 from receiver.app import Tuning, create_app
 from receiver.domain.errors import StoreUnavailable
+from receiver.domain.keys import Key
 from receiver.store import SqlStore
 from receiver.store.keys import ChangedKeys
 from receiver.store.tables import keys
@@ -328,15 +329,17 @@ def test_use_of_a_key_is_recorded(database_url: str, clock: Clock) -> None:
         receiver.get("/servers", headers=bearer(viewers)).raise_for_status()
         at = clock.now
 
+        # What was used before is noted no later than that.
         assert {agent.id: (at, 4), viewer.id: (at, 0), unused.id: (None, 0)} == eventually_used(
-            database_url, at
+            viewer, database_url, at
         )
 
 
-def eventually_used(database_url: str, at: Any) -> dict[str, Any]:
+def eventually_used(last: Key, database_url: str, at: Any) -> dict[str, Any]:
+    """When keys were used and how many messages they sent, once the last use is noted."""
     store = SqlStore(make_url(database_url))
     try:
-        wait_until(lambda: at in {key.last_used_at for key in store.keys.all()})
+        wait_until(lambda: (last.id, at) in {(k.id, k.last_used_at) for k in store.keys.all()})
         return {key.id: (key.last_used_at, key.messages) for key in store.keys.all()}
     finally:
         store.close()
@@ -352,7 +355,7 @@ def test_last_use_is_recorded_when_a_receiver_ends(database_url: str, clock: Clo
     with serve(app) as receiver:
         receiver.get("/servers", headers=bearer(viewers)).raise_for_status()
 
-    assert {viewer.id: (clock.now, 0)} == eventually_used(database_url, clock.now)
+    assert {viewer.id: (clock.now, 0)} == eventually_used(viewer, database_url, clock.now)
 
 
 # What is too much
