@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from receiver.web.context import Services
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
+"""How long to wait for what comes at once, unless others use the machine too."""
 
 ANY_PAUSE_SECONDS = 1e9
 """For a receiver whose clock a test moves: no jump counts as downtime of the receiver."""

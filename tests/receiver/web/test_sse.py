@@ -492,6 +492,7 @@ def test_only_so_many_streams_are_open_at_once(sqlite_url: str) -> None:
 # More than one process
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("written_by", ["first", "second"])
 def test_events_of_another_receiver_come_at_once(
     postgres: Postgres, postgresql_url: str, written_by: str
@@ -610,6 +611,7 @@ def test_stream_ends_with_its_receiver(
     assert live.ended
 
 
+@pytest.mark.serial
 def test_receiver_stops_at_once_whoever_reads(database_url: str, tmp_path: Path) -> None:
     with (
         receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as process,
