@@ -21,7 +21,8 @@ from receiver.access.gate import Gate
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.rate_limits import RateLimits
 from receiver.logs import Logs
-from receiver.metrics.exposition import Exposition, Metrics
+from receiver.metrics.counters import Metrics
+from receiver.metrics.exposition import Exposition
 from receiver.service.background import running
 from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet

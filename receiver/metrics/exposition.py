@@ -1,22 +1,12 @@
-"""
-The metrics of a receiver, and their exposition to Prometheus.
-
-Counting a request or a commit only adds to numbers in an array, because it happens for each of
-them. The metric families of prometheus-client are made when Prometheus scrapes `/metrics`.
-"""
+"""The exposition of the counters to Prometheus, made when it scrapes `/metrics`."""
 
 import asyncio
-from array import array
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
-from math import fsum, inf
-from multiprocessing.process import BaseProcess
-from threading import Lock
-from time import perf_counter
+from math import fsum
 
 from prometheus_client import (
     CollectorRegistry,
@@ -35,180 +25,23 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from contract import Event, EventKind, State
-from receiver.domain.errors import Refusal, StoreUnavailable
-from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
-from receiver.metrics.shared_rows import Alone, Doubles, Rows, rows_for
-from receiver.service.ingest import Apply
+from contract import State
+from receiver.domain.errors import StoreUnavailable
+from receiver.metrics.counters import (
+    BATCH,
+    DURATION_BOUNDS,
+    EVENT_KINDS,
+    SIZE_BOUNDS,
+    Metrics,
+    Numbers,
+)
 from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 
-__all__ = ["Exposition", "Metrics", "version_of"]
-
-_BATCH = BodyKind.HEARTBEATS.value
-_BODY_KINDS = tuple(kind.value for kind in BodyKind)
+__all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
 """How many requests wait to be written, and how many bytes they have."""
-
-
-class Metrics:
-    """
-    The counters of one process, in a row that it may share with other workers.
-
-    Only the event loop calls `answered`, and only the thread that writes calls `committed`.
-    They change different numbers, so that they need no lock; `total` may miss the last change.
-    """
-
-    def __init__(self) -> None:
-        self._events_lock = Lock()
-        self._use_rows(Alone(_ROW_LENGTH))
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether the metrics are those of several workers."""
-        return self._rows.is_shared
-
-    def join(self, parent: BaseProcess | None, purpose: str) -> None:
-        """
-        From now on, share the metrics with the workers that have this parent and purpose.
-
-        Counts from before are dropped.
-        """
-        self._use_rows(rows_for(parent, purpose + repr(_LAYOUT), _ROW_LENGTH))
-
-    def leave(self) -> None:
-        """Release the row of this process: the next worker continues it."""
-        self._rows.close()
-
-    def _use_rows(self, rows: Rows) -> None:
-        self._rows = rows
-        self.mine = mine = Numbers(rows.mine)
-        # By every possible status, because `answered` looks it up for each request.
-        self._requests = {
-            kind: {status: by_outcome[_outcome(status)] for status in range(100, 600)}
-            for kind, by_outcome in mine.requests.items()
-        }
-
-    def answered(
-        self, kind: str, status: int, seconds: float, outcome: Outcome | None = None
-    ) -> None:
-        """
-        Count a request that was answered so many seconds after it arrived.
-
-        The status tells whether its messages were accepted. Only for a batch that was
-        accepted, `outcome` tells it of each message.
-        """
-        timings = self._requests[kind][status]
-        timings[bisect_left(_DURATION_BOUNDS, seconds)] += 1
-        timings[-1] += seconds
-        if outcome is not None and kind == _BATCH:
-            refused = sum(not isinstance(each, Applied) for each in outcome)
-            self.mine.batch_messages[0] += len(outcome) - refused
-            self.mine.batch_messages[1] += refused
-
-    def committed(self, messages: int, seconds: float) -> None:
-        """Count a transaction with so many messages that took so many seconds."""
-        self.mine.commits[bisect_left(_DURATION_BOUNDS, seconds)] += 1
-        self.mine.commits[-1] += seconds
-        self.mine.commit_sizes[bisect_left(_SIZE_BOUNDS, messages)] += 1
-        self.mine.commit_sizes[-1] += messages
-
-    def happened(self, events: Iterable[Event]) -> None:
-        """Count committed events. Any thread may call it."""
-        with self._events_lock:
-            for event in events:
-                self.mine.events[_EVENT_KINDS.index(event.kind)] += 1
-
-    def total(self) -> "Numbers":
-        """
-        The sums over all workers.
-
-        The queue is that of the workers that are alive, and `started_at` the earliest start.
-        """
-        rows, alive = zip(*self._rows.all(), strict=True)
-        # `fsum` rounds only once, so that the sum of counters never decreases.
-        total = Numbers(memoryview(array("d", map(fsum, zip(*rows, strict=True)))))
-        workers = list(zip(map(Numbers, rows), alive, strict=True))
-        for n in range(len(total.queue)):
-            total.queue[n] = sum(numbers.queue[n] for numbers, is_alive in workers if is_alive)
-        # It is 0 in the row of a worker that has just begun.
-        total.started_at[0] = min(numbers.started_at[0] or inf for numbers, _ in workers)
-        return total
-
-    def timed(self, apply: Apply) -> Apply:
-        """`apply`, which calls `committed` after each of its transactions."""
-
-        def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
-            began = perf_counter()
-            applied = apply(incoming)
-            self.committed(len(incoming), perf_counter() - began)
-            return applied
-
-        return timed
-
-
-_DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_SIZE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-_OUTCOMES = ("accepted", "refused", "unavailable", "failed")
-_EVENT_KINDS = tuple(EventKind)
-
-_DURATION_LENGTH = len(_DURATION_BOUNDS) + 2
-_SIZE_LENGTH = len(_SIZE_BOUNDS) + 2
-_ROW_LENGTH = (
-    len(_BODY_KINDS) * len(_OUTCOMES) * _DURATION_LENGTH
-    + _DURATION_LENGTH
-    + _SIZE_LENGTH
-    + len(_EVENT_KINDS)
-    + 5  # batch_messages, queue and started_at
-)
-
-_LAYOUT = (
-    _DURATION_BOUNDS,
-    _SIZE_BOUNDS,
-    _BODY_KINDS,
-    _OUTCOMES,
-    [kind.value for kind in EventKind],
-)
-"""What is in a row. Workers share rows only if they have the same layout."""
-
-
-class Numbers:
-    """
-    The numbers of a row, by name; each attribute is a part of the row.
-
-    A histogram is the number of observations in each bucket, then the sum of what was observed.
-
-    Attributes:
-        requests: Histograms of seconds, by the kind of body and the outcome.
-        batch_messages: How many messages of accepted batches were accepted, and how many
-            were refused.
-        commits: A histogram of the seconds that transactions took.
-        commit_sizes: A histogram of the messages in a transaction.
-        events: How many events were committed, in the order of `_EVENT_KINDS`.
-        queue: How many requests wait to be written, and how many bytes they have.
-        started_at: When the first worker began to count in the row, in seconds since 1970;
-            0 when it has just begun.
-    """
-
-    def __init__(self, row: Doubles) -> None:
-        end = 0
-
-        def take(length: int) -> Doubles:
-            nonlocal end
-            end += length
-            return row[end - length : end]
-
-        self.requests = {
-            kind: {outcome: take(_DURATION_LENGTH) for outcome in _OUTCOMES} for kind in _BODY_KINDS
-        }
-        self.batch_messages = take(2)
-        self.commits = take(_DURATION_LENGTH)
-        self.commit_sizes = take(_SIZE_LENGTH)
-        self.events = take(len(_EVENT_KINDS))
-        self.queue = take(2)
-        self.started_at = take(1)
-        assert len(row) == end
 
 
 class Exposition(Collector):
@@ -322,14 +155,14 @@ def _request_metrics(total: Numbers) -> Iterator[Metric]:
     )
     for kind, by_outcome in total.requests.items():
         outcomes = {outcome: sum(timings[:-1]) for outcome, timings in by_outcome.items()}
-        if kind == _BATCH:
+        if kind == BATCH:
             accepted, refused = total.batch_messages
             outcomes["accepted"] = accepted
             outcomes["refused"] += refused
         for outcome, count in outcomes.items():
             messages.add_metric((kind, outcome), count)
         *counts, seconds = map(fsum, zip(*by_outcome.values(), strict=True))
-        durations.add_metric((kind,), _buckets(_DURATION_BOUNDS, counts), seconds)
+        durations.add_metric((kind,), _buckets(DURATION_BOUNDS, counts), seconds)
     yield messages
     yield durations
 
@@ -338,13 +171,13 @@ def _commit_metrics(total: Numbers) -> Iterator[Metric]:
     yield HistogramMetricFamily(
         "fleet_commit_duration_seconds",
         "One transaction, from its beginning to the end of its commit.",
-        _buckets(_DURATION_BOUNDS, total.commits[:-1]),
+        _buckets(DURATION_BOUNDS, total.commits[:-1]),
         total.commits[-1],
     )
     yield HistogramMetricFamily(
         "fleet_commit_messages",
         "Messages that were committed together.",
-        _buckets(_SIZE_BOUNDS, total.commit_sizes[:-1]),
+        _buckets(SIZE_BOUNDS, total.commit_sizes[:-1]),
         total.commit_sizes[-1],
     )
     requests, size = total.queue
@@ -356,7 +189,7 @@ def _event_metric(total: Numbers) -> Metric:
     events = CounterMetricFamily(
         "fleet_events", "Events that this receiver has written.", labels=("kind",)
     )
-    for kind, count in zip(_EVENT_KINDS, total.events, strict=True):
+    for kind, count in zip(EVENT_KINDS, total.events, strict=True):
         events.add_metric((kind.value,), count)
     return events
 
@@ -394,14 +227,6 @@ def _buckets(bounds: Sequence[float], counts: Iterable[float]) -> list[tuple[str
     """The cumulative buckets of a histogram, as Prometheus expects them."""
     names = [*map(floatToGoString, bounds), "+Inf"]
     return list(zip(names, accumulate(counts), strict=True))
-
-
-def _outcome(status: int) -> str:
-    if status < 400:
-        return "accepted"
-    if status < 500:
-        return "refused"
-    return "unavailable" if status == 503 else "failed"
 
 
 def version_of(distribution: str) -> str:

@@ -11,7 +11,8 @@ from receiver.access.gate import Gate
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.keys import Key, Power
 from receiver.domain.sessions import Session
-from receiver.metrics.exposition import Exposition, Metrics
+from receiver.metrics.counters import Metrics
+from receiver.metrics.exposition import Exposition
 from receiver.service.feed import Feed
 from receiver.service.fleet import Fleet
 from receiver.service.store_calls import StoreCalls

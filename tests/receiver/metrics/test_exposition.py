@@ -27,7 +27,8 @@ from sqlalchemy.dialects import sqlite
 import messages
 from contract import Event, EventKind
 from receiver.app import create_app
-from receiver.metrics.exposition import Metrics, version_of
+from receiver.metrics.counters import Metrics
+from receiver.metrics.exposition import version_of
 from receiver.store import SqlStore
 from receiver.store.sql_store import TALLY
 from servers import PATIENCE_SECONDS, Clock, Process, serve, wait_until
