@@ -170,7 +170,7 @@ class PhoneHomeClient:
         """
         The JSON object of the receiver's `GET /health`, such as `{"status": "healthy", ...}`.
 
-        Raises CallFailed; it is Refused when the receiver reports that it is unhealthy.
+        Raises CallFailed, and its subclass Refused when the receiver reports that it is unhealthy.
         """
         answer = self._ask(self._http.build_request("GET", self._base_url + "/health"))
         return answers.health_of(answer, receiver=self._base_url)

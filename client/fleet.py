@@ -52,7 +52,7 @@ class Round:
     Attributes:
         accepted: Number of heartbeats that the receiver accepted.
         sent: Number of heartbeats that were sent.
-        silent: Number of members that sent none.
+        silent: Number of servers that sent none, because the made-up fleet plays them as down.
     """
 
     accepted: int

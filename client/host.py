@@ -63,11 +63,12 @@ def host_facts(
     interfaces: Callable[[], Iterable[str]] = interface_addresses,
 ) -> HostFacts:
     """
-    Hostname and addresses of this host; never raises for a host that lacks some of them.
+    Hostname and IP addresses of this host; one that has no address gets the loopback address.
 
     Args:
         hostname: Returns the hostname.
-        sources: Returns the source addresses of the default routes, the primary one first.
+        sources: Returns the addresses from which this host sends to the internet, the
+            preferred one first.
         interfaces: Returns the addresses of all interfaces.
     """
     routed = _usable(sources())

@@ -179,7 +179,7 @@ class Careful(HttpToolsProtocol):
         self.loop.call_later(delay, self._check_connections)
 
     def _check_connections(self) -> None:
-        """Check the timeouts of all connections of the server, which share this timer."""
+        """Close those connections of this uvicorn server whose clients exceed a timeout."""
         now = self.loop.time()
         for connection in self._careful_connections():
             connection._check_timeouts(now)  # noqa: SLF001 - it has the same class

@@ -33,7 +33,9 @@ class Filter:
     Which servers to list: those that match every attribute that is not None.
 
     Attributes:
-        state: The state as last written, or `superseded`. None: all but superseded ones.
+        state: The state in the database, which the sweep may not have updated yet; or
+            `superseded`, for servers that were replaced by a rebuild of their database.
+            None finds all servers but those.
         stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
         q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
             the case of ASCII letters only.

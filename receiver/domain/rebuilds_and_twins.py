@@ -134,7 +134,15 @@ def _looked_at(
 def _silent(
     record: ServerRecord, state: State, heirs: Sequence[ServerRecord], now: datetime
 ) -> ServerRecord:
-    """A silent record: superseded by the newest of its heirs, or late, or down."""
+    """
+    The record of a server that is silent, with its new state.
+
+    Args:
+        record: The record as it is.
+        state: Late or down, by how long the server has been silent.
+        heirs: Living servers of the same database; the newest supersedes the silent one.
+        now: The time of the change.
+    """
     if heirs:
         return _superseded(record, max(heirs, key=_age), now)
     if not record.state.stale:

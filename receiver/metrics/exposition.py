@@ -91,7 +91,11 @@ class Exposition(Collector):
             await asyncio.sleep(1)
 
     async def page(self, accept: str) -> tuple[bytes, str]:
-        """The page in a format that the `Accept` header allows, and its media type."""
+        """
+        The body of the answer to `GET /metrics`, and its media type.
+
+        The format is the one that the `Accept` header asks for, or else the text format.
+        """
         await self._refresh_tally()
         self._record_queue()
         try:

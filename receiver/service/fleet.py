@@ -26,7 +26,7 @@ MAX_EVENTS_BYTES = 1024 * 1024
 
 @frozen(kw_only=True)
 class Sighting:
-    """A record, and the state of its server at one instant."""
+    """A record as it was read, and the state of its server at the time of reading."""
 
     record: ServerRecord
     state: State
@@ -92,12 +92,19 @@ class Fleet:
         self, body: bytes, kind: BodyKind, key: Key | None = None
     ) -> "asyncio.Future[Outcome]":
         """
-        Take in a body, as received now; without a key it may write every server.
+        Queue a body to be merged, with the current time as the time of receipt.
 
-        The future tells what became of each message, after their commit. It raises what
-        decoding raises when no message of the body can be used, and StoreUnavailable.
+        The future returns what became of each message, once all of them are committed. It
+        raises MalformedJSON or InvalidMessage when no message of the body can be used, and
+        StoreUnavailable when the database does not answer.
 
-        Raises Overloaded and StoreUnavailable.
+        Args:
+            body: The body as it was received.
+            kind: What the body holds.
+            key: The key of the request. It may write only its own servers; None, where the
+                receiver needs no keys, may write all.
+
+        Raises Overloaded when too much waits, and StoreUnavailable when the database hangs.
         """
         return self._group_commit.submit(Submission(body, kind, self._clock(), key))
 

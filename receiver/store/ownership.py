@@ -95,10 +95,14 @@ class Rights:
 
     def count_servers(self, keys: Iterable[Key]) -> None:
         """
-        Count the servers of the keys that create new ones, before `to_create` is asked.
+        Remember how many servers belong to each of these keys, for `to_create` to check.
 
-        The rows of the keys are locked, in the order of their ids, because two receivers
-        that count at the same time would together let a key create too many.
+        A key may own a limited number of servers. The rows of the keys are locked, in the
+        order of their ids: two receivers that count at the same time would together let a
+        key exceed its limit.
+
+        Args:
+            keys: The keys of those messages that are about servers without a row.
         """
         for key_id in sorted({key.id for key in keys if not key.is_admin}):
             self._connection.execute(_LOCK, {"key": key_id})

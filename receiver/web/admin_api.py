@@ -259,7 +259,12 @@ def _wanted_owner(asked: object) -> str | None:
 
 
 async def _json_of(request: Request) -> object:
-    """The decoded body of a request. Raises what `json_body` raises, and InvalidMessage."""
+    """
+    The decoded body of a request.
+
+    Raises Refusal for a body that is no JSON by its headers, too large or too slow,
+    MalformedJSON, and InvalidMessage for JSON that is nested too deeply or repeats a name.
+    """
     body = await json_body(
         request.scope, request.receive, MAX_MESSAGE_BYTES, services(request).body_timeout
     )

@@ -43,7 +43,7 @@ class Sqlite:
         return engine
 
     def lock_migrations(self, connection: Connection) -> None:
-        """The write lock of the transaction is enough."""
+        """Do nothing: the transaction holds the write lock of the file already."""
 
     def is_undisturbed(self, connection: Connection) -> bool:
         # Only commits of other connections change the pragma.
@@ -69,16 +69,16 @@ class Sqlite:
             driver.executemany(_REMOVE_ENTRY, entries)
 
     def lock_events(self, connection: Connection) -> None:
-        """The write lock of the transaction is enough."""
+        """Do nothing: the transaction holds the write lock of the file already."""
 
     def record_commit(self, connection: Connection, number: int) -> None:
-        """No connection can break: the file is on this machine."""
+        """Do nothing: a file on this machine has no connection that could break in a commit."""
 
     def was_committed(self, connection: Connection, number: int) -> bool:  # noqa: ARG002 - see above
         return False
 
     def forget_old_commits(self, connection: Connection) -> None:
-        """`record_commit` writes nothing."""
+        """Do nothing, as `record_commit` writes nothing."""
 
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False

@@ -276,7 +276,14 @@ def _change(name: str, change: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The change of the primary address, if any, and the other addresses gained and lost."""
+    """
+    Lines about changed addresses, each a label and a text.
+
+    Args:
+        label: The label of the line about the primary address; other lines extend it.
+        old: The addresses before, in the wire form `{"primary": ..., "all": [...]}`.
+        new: The addresses after.
+    """
     before, after = old["primary"], new["primary"]
     gained = [each for each in new["all"] if each not in (before, after, *old["all"])]
     lost = [each for each in old["all"] if each not in (before, after, *new["all"])]
