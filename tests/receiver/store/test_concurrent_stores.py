@@ -1,4 +1,4 @@
-"""Stores that are not alone in a PostgreSQL lose nothing, double nothing and wait for nobody."""
+"""Concurrent transactions in PostgreSQL: no heartbeat lost or counted twice, bounded waits."""
 
 import random
 import time
@@ -21,14 +21,14 @@ from servers import wait_until
 from watched import hear
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 LOCK = "SELECT 1 FROM servers WHERE server_id = %s FOR UPDATE"
 INSERT = """
     INSERT INTO servers (server_id, hostname, first_seen, last_seen, heartbeat_count, revision)
     VALUES (%s, 'other', 0, 0, 1, 0)
 """
-UNLUCKY = """
+FAIL_FIRST_WRITES = """
     CREATE SEQUENCE tries;
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -43,7 +43,7 @@ UNLUCKY = """
 
 @pytest.fixture
 def stores(postgresql_url: str) -> Iterator[list[SqlStore]]:
-    """Those of two receivers."""
+    """The stores of two receivers, in one database."""
     stores = [SqlStore(make_url(postgresql_url)) for _ in range(2)]
     yield stores
     for store in stores:
@@ -57,16 +57,16 @@ def store(stores: list[SqlStore]) -> SqlStore:
 
 @pytest.fixture
 def other(store: SqlStore, postgresql_url: str) -> Iterator[psycopg.Connection]:
-    """Somebody else at the same tables, in a transaction."""
+    """A connection of another client, in a transaction."""
     with psycopg.connect(postgresql_url.replace("+psycopg", "")) as other:
         yield other
 
 
 @pytest.fixture
-def watcher(store: SqlStore, postgresql_url: str) -> Iterator[psycopg.Connection]:
-    """Looks on, and holds nothing."""
-    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as watcher:
-        yield watcher
+def observer(store: SqlStore, postgresql_url: str) -> Iterator[psycopg.Connection]:
+    """A connection that reads statistics and holds no locks."""
+    with psycopg.connect(postgresql_url.replace("+psycopg", ""), autocommit=True) as observer:
+        yield observer
 
 
 def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
@@ -84,10 +84,10 @@ def number(connection: psycopg.Connection, query: str) -> int:
     return int(value)
 
 
-def somebody_waits(watcher: psycopg.Connection) -> bool:
+def is_waiting_for_a_lock(observer: psycopg.Connection) -> bool:
     return (
         number(
-            watcher,
+            observer,
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND datname = current_database()",
         )
@@ -96,11 +96,11 @@ def somebody_waits(watcher: psycopg.Connection) -> bool:
 
 
 def at_once(*jobs: Callable[[], object]) -> None:
-    """Do all of it at the same time."""
+    """Run the jobs in threads that start at the same time."""
     barrier = Barrier(len(jobs))
 
     def do(job: Callable[[], object]) -> None:
-        barrier.wait(PATIENCE_SECONDS)
+        barrier.wait(TIMEOUT_SECONDS)
         job()
 
     with ThreadPoolExecutor(len(jobs)) as threads:
@@ -110,24 +110,24 @@ def at_once(*jobs: Callable[[], object]) -> None:
 # Many writers
 
 
-def test_every_heartbeat_counts_once_however_many_write(stores: list[SqlStore]) -> None:
+def test_heartbeats_of_six_concurrent_writers_count_once(stores: list[SqlStore]) -> None:
     ids = [f"s{n}" for n in range(6)]
-    heard: Counter[str] = Counter()
+    sent: Counter[str] = Counter()
 
     def phone_home(store: SqlStore, seed: int) -> Callable[[], object]:
         choose = random.Random(seed)
         batches = [choose.choices(ids, k=choose.randint(1, 9)) for _ in range(80)]
         for batch in batches:
-            heard.update(batch)
+            sent.update(batch)
         return lambda: [store.servers.apply(beats(*batch)) for batch in batches]
 
     at_once(*(phone_home(store, seed) for seed, store in enumerate(stores * 3)))
 
-    assert heard == counts(stores[0])
-    assert heard.total() > 2000
+    assert sent == counts(stores[0])
+    assert sent.total() > 2000
 
 
-def test_new_server_heard_by_two_stores_at_once_is_one_record(stores: list[SqlStore]) -> None:
+def test_new_server_of_two_concurrent_stores_is_one_record(stores: list[SqlStore]) -> None:
     created: list[str] = []
 
     def discover(store: SqlStore, ids: list[str]) -> Callable[[], None]:
@@ -148,11 +148,11 @@ def test_new_server_heard_by_two_stores_at_once_is_one_record(stores: list[SqlSt
     assert 120 == len(created)
 
 
-def test_batches_in_opposite_order_wait_for_each_other(stores: list[SqlStore]) -> None:
+def test_concurrent_batches_in_opposite_order_do_not_deadlock(stores: list[SqlStore]) -> None:
     ids = [f"s{n}" for n in range(50)]
 
     def change(store: SqlStore, name: str, order: list[str]) -> Callable[[], object]:
-        """Alternately the whole description and a sign of life."""
+        """Alternate heartbeats with all fields and heartbeats with none."""
         full = [
             Incoming(Heartbeat(server_id=s, hostname=name, capabilities=(name, "both")), MOMENT)
             for s in order
@@ -168,7 +168,7 @@ def test_batches_in_opposite_order_wait_for_each_other(stores: list[SqlStore]) -
     )
 
 
-def test_server_that_is_deleted_and_heard_at_once_is_whole_or_gone(
+def test_concurrent_delete_and_heartbeat_leave_no_stale_index(
     stores: list[SqlStore],
 ) -> None:
     beat = Incoming(Heartbeat(server_id="a", capabilities=("search",)), MOMENT)
@@ -185,7 +185,7 @@ def test_server_that_is_deleted_and_heard_at_once_is_whole_or_gone(
     assert 0 == stores[1].servers.count(Filter(capability="search"))
 
 
-def test_stores_may_be_opened_on_one_new_database_at_once(new_postgresql_url: str) -> None:
+def test_four_stores_open_one_new_database_concurrently(new_postgresql_url: str) -> None:
     stores: list[SqlStore] = []
 
     at_once(*[lambda: stores.append(SqlStore(make_url(new_postgresql_url)))] * 4)
@@ -197,10 +197,10 @@ def test_stores_may_be_opened_on_one_new_database_at_once(new_postgresql_url: st
         store.close()
 
 
-# Somebody who holds a row
+# Another transaction locks a row
 
 
-def test_row_that_is_held_too_long_is_not_waited_for(
+def test_row_locked_for_too_long_raises_store_unavailable(
     store: SqlStore, other: psycopg.Connection
 ) -> None:
     store.servers.apply(beats("a", "b"))
@@ -217,7 +217,7 @@ def test_row_that_is_held_too_long_is_not_waited_for(
     assert {"a": 2, "b": 2} == counts(store)
 
 
-def test_row_that_is_held_is_not_deleted(store: SqlStore, other: psycopg.Connection) -> None:
+def test_locked_row_is_not_deleted(store: SqlStore, other: psycopg.Connection) -> None:
     store.servers.apply(beats("a"))
     other.execute(LOCK, ["a"])
 
@@ -228,7 +228,7 @@ def test_row_that_is_held_is_not_deleted(store: SqlStore, other: psycopg.Connect
     assert {"a": 1} == counts(store)
 
 
-def test_row_that_is_held_can_be_read(store: SqlStore, other: psycopg.Connection) -> None:
+def test_locked_row_can_be_read(store: SqlStore, other: psycopg.Connection) -> None:
     store.servers.apply(beats("a"))
     other.execute(LOCK, ["a"])
 
@@ -236,48 +236,46 @@ def test_row_that_is_held_can_be_read(store: SqlStore, other: psycopg.Connection
     assert [store.servers.get("a")] == store.servers.page(ALL_SERVERS, after=None, limit=1)
 
 
-def test_table_that_is_held_too_long_is_not_waited_for(
-    store: SqlStore, other: psycopg.Connection
-) -> None:
+def test_locked_table_raises_store_unavailable(store: SqlStore, other: psycopg.Connection) -> None:
     other.execute("LOCK TABLE servers")
 
     with pytest.raises(StoreUnavailable):
         store.servers.get("a")
 
 
-def test_row_that_is_let_go_in_time_is_waited_for(
-    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+def test_row_unlocked_in_time_is_merged_into(
+    store: SqlStore, other: psycopg.Connection, observer: psycopg.Connection
 ) -> None:
     store.servers.apply(beats("a"))
     other.execute(LOCK, ["a"])
 
     with ThreadPoolExecutor(1) as thread:
         applying = thread.submit(hear, store, beats("a"))
-        wait_until(lambda: somebody_waits(watcher))
+        wait_until(lambda: is_waiting_for_a_lock(observer))
         other.execute("UPDATE servers SET hostname = 'other', revision = revision + 1")
         other.commit()
-        (applied,) = applying.result(PATIENCE_SECONDS)
+        (applied,) = applying.result(TIMEOUT_SECONDS)
 
     assert ("other", 2) == (applied.record.hostname, applied.record.heartbeat_count)
 
 
-def test_row_that_somebody_makes_meanwhile_is_merged_into(
-    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+def test_row_inserted_by_a_concurrent_transaction_is_merged_into(
+    store: SqlStore, other: psycopg.Connection, observer: psycopg.Connection
 ) -> None:
     other.execute(INSERT, ["b"])
 
     with ThreadPoolExecutor(1) as thread:
         applying = thread.submit(hear, store, beats("a", "b"))
-        wait_until(lambda: somebody_waits(watcher))
+        wait_until(lambda: is_waiting_for_a_lock(observer))
         other.commit()
-        a, b = applying.result(PATIENCE_SECONDS)
+        a, b = applying.result(TIMEOUT_SECONDS)
 
     assert (True, None, 1) == (a.created, a.record.hostname, a.record.heartbeat_count)
     assert (False, "other", 2) == (b.created, b.record.hostname, b.record.heartbeat_count)
 
 
-def test_row_that_somebody_deletes_meanwhile_is_made_anew(
-    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+def test_row_deleted_by_a_concurrent_transaction_is_created_again(
+    store: SqlStore, other: psycopg.Connection, observer: psycopg.Connection
 ) -> None:
     store.servers.apply(beats("a", hostname="old"))
     other.execute("DELETE FROM facets")
@@ -285,9 +283,9 @@ def test_row_that_somebody_deletes_meanwhile_is_made_anew(
 
     with ThreadPoolExecutor(1) as thread:
         applying = thread.submit(hear, store, beats("a"))
-        wait_until(lambda: somebody_waits(watcher))
+        wait_until(lambda: is_waiting_for_a_lock(observer))
         other.commit()
-        (applied,) = applying.result(PATIENCE_SECONDS)
+        (applied,) = applying.result(TIMEOUT_SECONDS)
 
     assert (True, None, 1) == (
         applied.created,
@@ -296,44 +294,46 @@ def test_row_that_somebody_deletes_meanwhile_is_made_anew(
     )
 
 
-# Bad luck
+# Deadlocks and serialization failures
 
 
-def test_deadlock_is_survived(
-    store: SqlStore, other: psycopg.Connection, watcher: psycopg.Connection
+def test_batch_is_retried_after_a_deadlock(
+    store: SqlStore, other: psycopg.Connection, observer: psycopg.Connection
 ) -> None:
     store.servers.apply(beats("a", "b"))
-    # Whoever looks for a deadlock finds it and gives way: the store, after a second.
+    # PostgreSQL aborts the transaction that detects the deadlock: the store's, after a second.
     other.execute("SET deadlock_timeout = '60s'")
     other.execute(LOCK, ["b"])
 
     with ThreadPoolExecutor(1) as thread:
         applying = thread.submit(hear, store, beats("a", "b"))
-        wait_until(lambda: somebody_waits(watcher))
+        wait_until(lambda: is_waiting_for_a_lock(observer))
         other.execute(LOCK, ["a"])
         other.rollback()
-        applying.result(PATIENCE_SECONDS)
+        applying.result(TIMEOUT_SECONDS)
 
     assert {"a": 2, "b": 2} == counts(store)
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    wait_until(lambda: number(watcher, deadlocks) == 1)
+    wait_until(lambda: number(observer, deadlocks) == 1)
 
 
-def test_serialization_failure_is_tried_again(store: SqlStore, watcher: psycopg.Connection) -> None:
+def test_batch_is_retried_after_a_serialization_failure(
+    store: SqlStore, observer: psycopg.Connection
+) -> None:
     store.servers.apply(beats("a"))
-    watcher.execute(UNLUCKY.format(failures=2).encode())
+    observer.execute(FAIL_FIRST_WRITES.format(failures=2).encode())
 
     store.servers.apply(beats("a", "b"))
 
     assert {"a": 2, "b": 1} == counts(store)
-    assert number(watcher, "SELECT last_value FROM tries") > 2
+    assert number(observer, "SELECT last_value FROM tries") > 2
 
 
-def test_serialization_failure_without_end_changes_nothing(
-    store: SqlStore, watcher: psycopg.Connection
+def test_endless_serialization_failures_change_nothing(
+    store: SqlStore, observer: psycopg.Connection
 ) -> None:
     store.servers.apply(beats("a"))
-    watcher.execute(UNLUCKY.format(failures=1000).encode())
+    observer.execute(FAIL_FIRST_WRITES.format(failures=1000).encode())
 
     with pytest.raises(StoreUnavailable):
         store.servers.apply(beats("a", "b"))

@@ -1,4 +1,4 @@
-"""The timeline: every change once, in the order of its commit, until it is forgotten."""
+"""The timeline: one event for every change, in the order of commits, until it is trimmed."""
 
 import random
 from collections.abc import Callable
@@ -23,10 +23,10 @@ from receiver.store.tables import servers
 from servers import Clock, wait_until
 from watched import Watched
 
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
-NO_MORE = {
+REFUSE_INSERTS = {
     "sqlite": "CREATE TRIGGER no BEFORE INSERT ON {} BEGIN SELECT RAISE(ABORT, 'no'); END",
     "postgresql": """
         CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
@@ -34,7 +34,7 @@ NO_MORE = {
         CREATE TRIGGER no BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION no()
     """,
 }
-MORE = {
+ALLOW_INSERTS = {
     "sqlite": "DROP TRIGGER no",
     "postgresql": "DROP FUNCTION no() CASCADE",
 }
@@ -45,11 +45,11 @@ def run(engine: Engine, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-# In the transaction of the change
+# An event is inserted in the transaction of its change
 
 
-def test_every_message_that_changes_something_has_its_event(fleet: Watched) -> None:
-    """Also when they are of one server and come together."""
+def test_every_change_in_a_batch_has_its_own_event(fleet: Watched) -> None:
+    """Also when several heartbeats of one server are in the same batch."""
     beats: list[dict[str, Any]] = [
         {"hostname": "one", "version": "1"},
         {"hostname": "two"},
@@ -78,7 +78,7 @@ def test_every_message_that_changes_something_has_its_event(fleet: Watched) -> N
     ] == told
 
 
-def test_a_status_that_alone_becomes_another_is_told_of(fleet: Watched) -> None:
+def test_changed_status_is_an_updated_event(fleet: Watched) -> None:
     for status in ("healthy", "degraded", "degraded"):
         fleet.beat("a", status=status)
 
@@ -86,10 +86,10 @@ def test_a_status_that_alone_becomes_another_is_told_of(fleet: Watched) -> None:
     assert [{"status": {"from": "healthy", "to": "degraded"}}] == fleet.details(EventKind.UPDATED)
 
 
-def test_a_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> None:
+def test_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", hostname="one")
     told = fleet.told(but=())
-    run(engine, NO_MORE[engine.dialect.name].format("servers"))
+    run(engine, REFUSE_INSERTS[engine.dialect.name].format("servers"))
 
     with pytest.raises(IntegrityError):
         fleet.beat("a", "b", hostname="two")
@@ -99,7 +99,9 @@ def test_a_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> N
 
 
 @pytest.mark.parametrize("action", ["beat", "delete", "sweep"])
-def test_a_change_whose_event_fails_is_none(fleet: Watched, engine: Engine, action: str) -> None:
+def test_change_whose_event_cannot_be_inserted_is_rolled_back(
+    fleet: Watched, engine: Engine, action: str
+) -> None:
     news: list[int] = []
     fleet.beat("a", hostname="one")
     fleet.clock.advance(121)
@@ -110,20 +112,20 @@ def test_a_change_whose_event_fails_is_none(fleet: Watched, engine: Engine, acti
         "delete": lambda: fleet.store.servers.delete("a", fleet.now),
         "sweep": fleet.sweep,
     }
-    run(engine, NO_MORE[engine.dialect.name].format("events"))
+    run(engine, REFUSE_INSERTS[engine.dialect.name].format("events"))
 
     with pytest.raises(IntegrityError):
         do[action]()
 
     assert (before, counted, []) == (fleet.record("a"), fleet.counts, news)
-    run(engine, MORE[engine.dialect.name])
+    run(engine, ALLOW_INSERTS[engine.dialect.name])
     do[action]()
     kinds = {"beat": ["moved"], "delete": ["deleted"], "sweep": ["late"]}[action]
     assert kinds == [kind for kind, _ in fleet.told()]
     assert [fleet.store.events.last()] == news
 
 
-def test_deletion_is_told_and_what_happened_before_stays(fleet: Watched) -> None:
+def test_deletion_adds_an_event_and_keeps_the_older_ones(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.clock.advance(5)
 
@@ -135,7 +137,7 @@ def test_deletion_is_told_and_what_happened_before_stays(fleet: Watched) -> None
     assert (2, fleet.now) == (last.id, last.event.at)
 
 
-def test_news_are_announced_after_their_commit_and_only_then(fleet: Watched) -> None:
+def test_events_are_announced_once_after_their_commit(fleet: Watched) -> None:
     seen: list[int] = []
     fleet.on_events = lambda: seen.append(fleet.store.events.last())
 
@@ -151,7 +153,7 @@ def test_news_are_announced_after_their_commit_and_only_then(fleet: Watched) -> 
     assert {"registered": 2, "updated": 1, "late": 2, "deleted": 1} == fleet.counts
 
 
-def test_an_event_is_kept_as_it_is_whatever_it_holds(fleet: Watched) -> None:
+def test_event_with_odd_characters_is_stored_unchanged(fleet: Watched) -> None:
     odd = "<script>\u202e\U0001f40d'\"\\ %_"
     fleet.beat(odd, hostname="a", capabilities=("x",))
     fleet.beat(odd, hostname=odd, capabilities=(odd,))
@@ -170,10 +172,10 @@ def test_an_event_is_kept_as_it_is_whatever_it_holds(fleet: Watched) -> None:
     } == moved.to_json()
 
 
-# The numbers
+# Event ids
 
 
-def test_numbers_rise_and_are_never_used_again(fleet: Watched, engine: Engine) -> None:
+def test_event_ids_rise_and_are_never_reused(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", "b", "c")
     run(engine, "DELETE FROM events")
     fleet.beat("d")
@@ -182,12 +184,12 @@ def test_numbers_rise_and_are_never_used_again(fleet: Watched, engine: Engine) -
     assert 4 == fleet.store.events.last()
 
 
-def test_an_empty_timeline_begins_at_zero(store: SqlStore) -> None:
+def test_last_event_id_of_an_empty_timeline_is_zero(store: SqlStore) -> None:
     assert (0, []) == (store.events.last(), store.events.after(0, limit=9))
 
 
-def beat_until_heard(fleet: Watched, *ids: str, **said: str) -> None:
-    """As every sender does; SQLite lets wait who has no turn for too long."""
+def beat_with_retries(fleet: Watched, *ids: str, **said: str) -> None:
+    """Retry as clients do: under many writers SQLite may report that the database is locked."""
     while True:
         try:
             fleet.beat(*ids, **said)
@@ -196,22 +198,24 @@ def beat_until_heard(fleet: Watched, *ids: str, **said: str) -> None:
         return
 
 
-def test_who_reads_on_from_the_last_number_misses_nothing(store: SqlStore, other: SqlStore) -> None:
-    """However many write at once, batches large and small."""
+def test_reader_that_continues_after_the_last_id_misses_no_event(
+    store: SqlStore, other: SqlStore
+) -> None:
+    """Also while four threads write batches of many sizes at the same time."""
     fleets = [Watched(store), Watched(other)]
     is_over, read = Event(), list[RecordedEvent]()
     barrier = Barrier(5)
 
     def write(number: int) -> None:
         choose, fleet = random.Random(number), fleets[number % 2]
-        barrier.wait(PATIENCE_SECONDS)
+        barrier.wait(TIMEOUT_SECONDS)
         for n in range(30):
             ids = [f"{number}-{n}-{m}" for m in range(choose.choice([1, 1, 2, 40]))]
             ids += ["shared"] * (n % 5 == 0)
-            beat_until_heard(fleet, *ids, hostname=f"{number}-{n}")
+            beat_with_retries(fleet, *ids, hostname=f"{number}-{n}")
 
     def follow() -> None:
-        barrier.wait(PATIENCE_SECONDS)
+        barrier.wait(TIMEOUT_SECONDS)
         while True:
             was_over = is_over.is_set()
             news = store.events.after(read[-1].id if read else 0, limit=7)
@@ -235,7 +239,7 @@ def test_who_reads_on_from_the_last_number_misses_nothing(store: SqlStore, other
     assert len(everything) == sum(counted)
 
 
-LONG_COMMIT = """
+SLOW_COMMIT = """
     CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF NEW.server_id = 'slow' THEN PERFORM pg_sleep(0.3); END IF;
@@ -246,19 +250,19 @@ LONG_COMMIT = """
 """
 
 
-def test_an_event_whose_commit_takes_long_is_not_overtaken(postgresql_url: str) -> None:
-    """Who had seen the higher number would never ask for the lower one again."""
+def test_event_of_a_slow_commit_is_readable_before_higher_ids(postgresql_url: str) -> None:
+    """A reader that has seen a higher id would never ask for a lower one again."""
     stores = [SqlStore(make_url(postgresql_url)) for _ in range(2)]
     engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
     slow, quick = map(Watched, stores)
     with engine.connect() as connection, ThreadPoolExecutor(1) as thread:
-        connection.exec_driver_sql(LONG_COMMIT)
+        connection.exec_driver_sql(SLOW_COMMIT)
         writing = thread.submit(slow.beat, "slow")
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         wait_until(lambda: bool(connection.exec_driver_sql(asleep).scalar_one()))
         quick.beat("quick")
         told = quick.told(but=())
-        writing.result(PATIENCE_SECONDS)
+        writing.result(TIMEOUT_SECONDS)
     for store in stores:
         store.close()
     engine.dispose()
@@ -266,10 +270,10 @@ def test_an_event_whose_commit_takes_long_is_not_overtaken(postgresql_url: str) 
     assert [("registered", "slow"), ("registered", "quick")] == told
 
 
-# What is asked for
+# Filters and pages
 
 
-def test_events_come_newest_first_in_pieces(fleet: Watched) -> None:
+def test_event_pages_come_newest_first(fleet: Watched) -> None:
     fleet.beat(*"abcdefg")
 
     pieces: list[list[int]] = []
@@ -283,7 +287,7 @@ def test_events_come_newest_first_in_pieces(fleet: Watched) -> None:
 
 
 @pytest.mark.parametrize("late_by", [0, 1, 30])
-def test_since_finds_what_is_not_older(fleet: Watched, late_by: int) -> None:
+def test_since_filter_keeps_events_at_or_after_the_time(fleet: Watched, late_by: int) -> None:
     began = fleet.now
     for n in range(40):
         fleet.beat(f"s{n}")
@@ -296,14 +300,14 @@ def test_since_finds_what_is_not_older(fleet: Watched, late_by: int) -> None:
     assert expected == [each.event.server_id for each in found]
 
 
-def test_since_a_moment_to_come_finds_nothing(fleet: Watched) -> None:
+def test_since_filter_in_the_future_finds_no_event(fleet: Watched) -> None:
     fleet.beat("a")
-    choice = EventFilter(since=fleet.now + timedelta(days=1))
+    event_filter = EventFilter(since=fleet.now + timedelta(days=1))
 
-    assert [] == fleet.store.events.page(choice, before=None, limit=9).events
+    assert [] == fleet.store.events.page(event_filter, before=None, limit=9).events
 
 
-def test_since_bears_clocks_that_differ(fleet: Watched) -> None:
+def test_since_filter_finds_events_of_clocks_that_differ(fleet: Watched) -> None:
     began = fleet.now
     for n in range(100):
         fleet.clock.now = began + timedelta(seconds=[0, 5 if n < 50 else 4][n % 2])
@@ -316,27 +320,27 @@ def test_since_bears_clocks_that_differ(fleet: Watched) -> None:
     assert [f"s{n}" for n in range(99, 0, -2)] == [each.event.server_id for each in found]
 
 
-def test_a_choice_of_everything_is_a_choice_of_each(fleet: Watched) -> None:
+def test_combined_filters_must_all_match(fleet: Watched) -> None:
     began = fleet.now
     for n in range(6):
         fleet.beat("a", "b", hostname=f"h{n}", version=f"v{n}")
         fleet.clock.advance(60)
-    choice = EventFilter(
+    event_filter = EventFilter(
         kinds=frozenset({EventKind.MOVED, EventKind.UPGRADED}),
         server_id="b",
         since=began + timedelta(seconds=240),
     )
 
-    newest = fleet.store.events.page(choice, before=None, limit=99).events
-    oldest = fleet.store.events.after(0, choice, limit=99)
+    newest = fleet.store.events.page(event_filter, before=None, limit=99).events
+    oldest = fleet.store.events.after(0, event_filter, limit=99)
 
     told = [(each.event.kind.value, each.event.server_id) for each in newest]
     assert [("moved", "b"), ("upgraded", "b")] * 2 == sorted(told[:2]) + sorted(told[2:])
     assert newest == oldest[::-1]
 
 
-def test_the_chain_of_those_who_are_superseded_has_an_end(fleet: Watched, engine: Engine) -> None:
-    """A hundred rebuilds, the last of which is asked for."""
+def test_events_include_a_hundred_superseded_servers(fleet: Watched, engine: Engine) -> None:
+    """Of a hundred rebuilds, each new server supersedes the one before."""
     for n in range(100):
         fleet.beat(f"s{n:03}", **DATABASE)
         fleet.sweep()
@@ -349,7 +353,7 @@ def test_the_chain_of_those_who_are_superseded_has_an_end(fleet: Watched, engine
     assert {"last", *(f"s{n:03}" for n in range(100))} == whose
 
 
-def test_no_more_than_a_thousand_who_are_superseded_are_asked_for(
+def test_events_include_at_most_a_thousand_superseded_servers(
     fleet: Watched, engine: Engine
 ) -> None:
     ids = [f"s{n:04}" for n in range(1500)]
@@ -360,24 +364,24 @@ def test_no_more_than_a_thousand_who_are_superseded_are_asked_for(
 
 
 def supersede(engine: Engine, ids: list[str]) -> None:
-    """Let each server have superseded the one before it."""
+    """Store in each server that the next one of `ids` supersedes it."""
     change = update(servers).where(servers.c.server_id == bindparam("old"))
     pairs = [{"old": old, "new": new} for old, new in pairwise(ids)]
     with engine.begin() as connection:
         connection.execute(change.values(superseded_by=bindparam("new")), pairs)
 
 
-def test_a_chain_that_is_a_ring_has_an_end(fleet: Watched, engine: Engine) -> None:
+def test_events_of_a_superseding_cycle_are_finite(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", "b", "c")
     supersede(engine, ["a", "b", "c", "a"])
 
     assert {"a", "b", "c"} == {who for _, who in fleet.told(of="b", but=())}
 
 
-# What is forgotten
+# Trimming old events
 
 
-def test_old_events_are_forgotten_and_no_others(fleet: Watched) -> None:
+def test_trim_deletes_old_events_only(fleet: Watched) -> None:
     for n in range(10):
         fleet.beat(f"s{n}")
         fleet.clock.advance(10)
@@ -390,7 +394,7 @@ def test_old_events_are_forgotten_and_no_others(fleet: Watched) -> None:
     assert 10 == len(fleet.ids())
 
 
-def test_a_thousand_old_events_are_forgotten_at_once(fleet: Watched) -> None:
+def test_trim_deletes_at_most_a_thousand_events_per_call(fleet: Watched) -> None:
     for n in range(3):
         fleet.beat(*(f"s{n}-{m}" for m in range(500)))
         fleet.clock.advance(1)
@@ -402,7 +406,7 @@ def test_a_thousand_old_events_are_forgotten_at_once(fleet: Watched) -> None:
     assert [(True, 500), (False, 0), (False, 0)] == left
 
 
-def test_two_stores_forget_each_event_once_and_nothing_else(
+def test_concurrent_trims_of_two_stores_keep_recent_events(
     store: SqlStore, other: SqlStore
 ) -> None:
     fleet = Watched(store)
@@ -419,7 +423,7 @@ def test_two_stores_forget_each_event_once_and_nothing_else(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
 
     assert [("registered", "young")] == fleet.told(but=())
 
@@ -427,7 +431,7 @@ def test_two_stores_forget_each_event_once_and_nothing_else(
 # Over HTTP
 
 
-def test_an_empty_timeline_is_an_empty_list(receiver: httpx.Client) -> None:
+def test_empty_timeline_is_an_empty_list(receiver: httpx.Client) -> None:
     assert {"events": [], "count": 0, "next_cursor": None} == receiver.get("/events").json()
     assert {"events": [], "count": 0, "next_cursor": None} == receiver.get(
         "/servers/nobody/events"
@@ -438,8 +442,8 @@ def listed(answer: httpx.Response) -> list[tuple[str, str | None]]:
     return [(each["kind"], each["server_id"]) for each in answer.json()["events"]]
 
 
-def fill(receiver: httpx.Client, clock: Clock) -> None:
-    """Two servers, of which one moves, is upgraded, and falls silent."""
+def send_messages(receiver: httpx.Client, clock: Clock) -> None:
+    """Send messages of two servers, one of which moves, is upgraded, and falls silent."""
     receiver.post("/heartbeat", json=messages.slim(server_id="b", heartbeat_interval_seconds=1e6))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
     clock.advance(10)
@@ -450,7 +454,7 @@ def fill(receiver: httpx.Client, clock: Clock) -> None:
     wait_until(lambda: ("late", "a") in listed(receiver.get("/events")))
 
 
-ASKED = {
+KINDS_BY_PATH = {
     "/events": ["late", "upgraded", "moved", "registered", "registered"],
     "/events?kind=moved": ["moved"],
     "/events?kind=late&kind=moved&kind=down": ["late", "moved"],
@@ -470,18 +474,20 @@ ASKED = {
 }
 
 
-def test_events_are_those_that_are_asked_for(receiver: httpx.Client, clock: Clock) -> None:
-    fill(receiver, clock)
+def test_event_query_parameters_filter_events(receiver: httpx.Client, clock: Clock) -> None:
+    send_messages(receiver, clock)
 
-    answers = {path: receiver.get(path).json() for path in ASKED}
+    answers = {path: receiver.get(path).json() for path in KINDS_BY_PATH}
 
     found = {path: [e["kind"] for e in answer["events"]] for path, answer in answers.items()}
-    assert ASKED == found
-    assert [len(kinds) for kinds in ASKED.values()] == [a["count"] for a in answers.values()]
+    assert KINDS_BY_PATH == found
+    assert [len(kinds) for kinds in KINDS_BY_PATH.values()] == [
+        a["count"] for a in answers.values()
+    ]
 
 
-def test_an_event_says_what_to_whom_and_when(receiver: httpx.Client, clock: Clock) -> None:
-    fill(receiver, clock)
+def test_event_json_has_kind_server_time_and_details(receiver: httpx.Client, clock: Clock) -> None:
+    send_messages(receiver, clock)
 
     late, _, moved, *_ = receiver.get("/events?server_id=a").json()["events"]
 
@@ -501,7 +507,7 @@ def test_an_event_says_what_to_whom_and_when(receiver: httpx.Client, clock: Cloc
     } == moved
 
 
-def test_pages_hold_every_event_once_while_others_are_added(receiver: httpx.Client) -> None:
+def test_pages_hold_every_event_once_while_events_are_added(receiver: httpx.Client) -> None:
     for n in range(10):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id="a", hostname=f"h{n}"))
 
@@ -522,7 +528,7 @@ def test_pages_hold_every_event_once_while_others_are_added(receiver: httpx.Clie
         assert expected == found
 
 
-def test_a_page_that_ends_the_timeline_has_no_next(receiver: httpx.Client) -> None:
+def test_last_page_of_events_has_no_next_cursor(receiver: httpx.Client) -> None:
     receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in "ab"])
 
     page = receiver.get("/events?limit=2").json()
@@ -530,7 +536,7 @@ def test_a_page_that_ends_the_timeline_has_no_next(receiver: httpx.Client) -> No
     assert (2, None) == (page["count"], page["next_cursor"])
 
 
-def test_a_page_of_long_events_ends_early(receiver: httpx.Client) -> None:
+def test_page_of_long_events_is_cut_at_a_mebibyte(receiver: httpx.Client) -> None:
     for n in range(40):
         tools = [f"{n:02}_{tool:047}" for tool in range(1000)]
         receiver.post("/heartbeat", json=messages.slim(server_id="a", capabilities=tools))
@@ -548,14 +554,14 @@ def test_a_page_of_long_events_ends_early(receiver: httpx.Client) -> None:
     assert 200 == receiver.get("/timeline?limit=1000").status_code
 
 
-def test_deletion_is_the_last_thing_that_is_told(receiver: httpx.Client) -> None:
+def test_deletion_is_the_last_event_of_a_server(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id="a"))
     receiver.delete("/servers/a")
 
     assert [("deleted", "a"), ("registered", "a")] == listed(receiver.get("/servers/a/events"))
 
 
-def test_events_of_a_server_hold_those_of_whom_it_supersedes(
+def test_events_of_a_server_over_http_include_its_superseded_server(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", database_uuid="u"))
@@ -575,7 +581,7 @@ def ids(answer: httpx.Response) -> list[str]:
     return [server["server_id"] for server in answer.json()["servers"]]
 
 
-def test_any_server_may_be_asked_for_its_events(receiver: httpx.Client) -> None:
+def test_server_ids_with_reserved_characters_have_their_events(receiver: httpx.Client) -> None:
     for server_id in ("a/b", "ä ö%", "a?b#c", "events", "'\"<"):
         receiver.post("/heartbeat", json=messages.slim(server_id=server_id))
         path = "".join(f"%{byte:02X}" for byte in server_id.encode())
@@ -586,7 +592,7 @@ def test_any_server_may_be_asked_for_its_events(receiver: httpx.Client) -> None:
         assert [("registered", server_id)] == listed(of_one) == listed(chosen)
 
 
-def test_a_server_whose_name_ends_like_a_list_of_events_may_be_asked_for(
+def test_server_id_that_ends_in_events_has_its_own_routes(
     receiver: httpx.Client,
 ) -> None:
     for server_id in ("x", "x/events"):
@@ -600,14 +606,14 @@ def test_a_server_whose_name_ends_like_a_list_of_events_may_be_asked_for(
     assert "x" == receiver.get("/servers/x").json()["server_id"]
 
 
-def test_whoever_cannot_be_has_no_events(receiver: httpx.Client) -> None:
+def test_impossible_server_id_has_no_events(receiver: httpx.Client) -> None:
     for path in ("/servers/a%00b/events", "/servers//events"):
         answer = receiver.get(path)
 
         assert (200, []) == (answer.status_code, listed(answer))
 
 
-def test_a_server_tells_how_available_it_was(receiver: httpx.Client, clock: Clock) -> None:
+def test_server_json_has_its_availability(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.slim(server_id="a", heartbeat_interval_seconds=3600.0)
     receiver.post("/heartbeat", json=beat)
     new = receiver.get("/servers/a").json()["availability"]
@@ -615,7 +621,7 @@ def test_a_server_tells_how_available_it_was(receiver: httpx.Client, clock: Cloc
         clock.advance(seconds)
         kinds = ["late"] if seconds == 6 * 3600.0 else ["late", "down"]
         wait_until(
-            lambda kinds=kinds: {*kinds} <= {k for k, _ in listed(receiver.get("/events"))}  # type: ignore[misc]  # a default binds it
+            lambda kinds=kinds: {*kinds} <= {k for k, _ in listed(receiver.get("/events"))}  # type: ignore[misc]  # binds it
         )
     down = receiver.get("/servers/a").json()["availability"]
     receiver.post("/heartbeat", json=beat)
@@ -631,7 +637,7 @@ def test_a_server_tells_how_available_it_was(receiver: httpx.Client, clock: Cloc
     assert pytest.approx((24 - 18) / 24) == back["24h"]
 
 
-def test_a_server_that_was_never_away_was_always_available(
+def test_server_that_is_always_up_has_full_availability(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id="a"))

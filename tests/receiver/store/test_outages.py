@@ -1,4 +1,4 @@
-"""Whatever becomes of the way to PostgreSQL, a store says what is so, and nothing counts twice."""
+"""Connections to PostgreSQL that break: outcomes are reported right, nothing counts twice."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from servers import wait_until
 from watched import hear
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-COMMIT = b"COMMIT\0"  # as it is asked for, and as it is confirmed
+COMMIT = b"COMMIT\0"  # in the client's request and in the server's answer
 
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -40,7 +40,7 @@ def proxy(postgres: Postgres) -> Iterator[Proxy]:
 
 @pytest.fixture
 def store(postgres: Postgres, postgresql_url: str, proxy: Proxy) -> Iterator[SqlStore]:
-    """It has heard of a server, and has a connection through the proxy."""
+    """A store with one server, connected through the proxy."""
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
     store = SqlStore(make_url(url))
     store.servers.apply(beats("a"))
@@ -50,7 +50,7 @@ def store(postgres: Postgres, postgresql_url: str, proxy: Proxy) -> Iterator[Sql
 
 @pytest.fixture
 def truth(store: SqlStore, postgresql_url: str) -> Iterator[SqlStore]:
-    """A look at the database that no proxy disturbs."""
+    """A store of the same database that bypasses the proxy, to read what was committed."""
     truth = SqlStore(make_url(postgresql_url))
     yield truth
     truth.close()
@@ -76,9 +76,7 @@ def counts(store: SqlStore) -> dict[str, int]:
 # The connection is cut
 
 
-def test_commit_that_does_not_arrive_is_done_again(
-    store: SqlStore, truth: SqlStore, proxy: Proxy
-) -> None:
+def test_commit_lost_on_the_way_is_retried(store: SqlStore, truth: SqlStore, proxy: Proxy) -> None:
     proxy.request_passes = cut = Once(COMMIT)
 
     (a, b) = hear(store, beats("a", "b"))
@@ -88,7 +86,7 @@ def test_commit_that_does_not_arrive_is_done_again(
     assert {"a": 2, "b": 1} == counts(truth)
 
 
-def test_commit_whose_answer_is_lost_is_not_done_again(
+def test_commit_whose_answer_is_lost_is_not_repeated(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
     proxy.answer_passes = cut = Once(COMMIT)
@@ -103,7 +101,7 @@ def test_commit_whose_answer_is_lost_is_not_done_again(
 
 
 @pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
-def test_delete_whose_commit_is_cut_tells_what_it_did(
+def test_delete_whose_commit_is_cut_returns_its_outcome(
     store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
 ) -> None:
     cut = Once(COMMIT)
@@ -114,17 +112,17 @@ def test_delete_whose_commit_is_cut_tells_what_it_did(
     assert {} == counts(truth)
 
 
-def test_commit_that_arrives_after_its_connection_is_cut_counts_once(
+def test_commit_that_arrives_late_counts_once(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
-    """The store asks what became of it before the server has heard of the end."""
+    """The store asks for the outcome before PostgreSQL notices that the connection is closed."""
     late = threading.Event()
 
     def hold_back(link: Link, data: bytes) -> bool:
         if COMMIT in data and not late.is_set():
             late.set()
             hang_up(link.client)
-            wait_until(lambda: somebody_waits(truth))
+            wait_until(lambda: is_waiting_for_a_lock(truth))
         return True
 
     proxy.request_passes = hold_back
@@ -136,7 +134,7 @@ def test_commit_that_arrives_after_its_connection_is_cut_counts_once(
     assert {"a": 2} == counts(truth)
 
 
-def somebody_waits(store: SqlStore) -> bool:
+def is_waiting_for_a_lock(store: SqlStore) -> bool:
     with store.transactions.read() as connection:
         waiting = connection.exec_driver_sql(
             "SELECT count(*) FROM pg_stat_activity"
@@ -146,10 +144,10 @@ def somebody_waits(store: SqlStore) -> bool:
 
 
 @pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
-def test_connection_may_be_cut_at_any_moment(
+def test_batch_counts_once_wherever_the_connection_is_cut(
     store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
 ) -> None:
-    """At the first piece of what is said, at the second, and so on to the last."""
+    """The connection is cut at the first chunk of a batch, at the second, and so on."""
     for n in range(1, 100):
         cut = Once(pieces=n)
         setattr(proxy, way, cut)
@@ -164,7 +162,7 @@ def test_connection_may_be_cut_at_any_moment(
     assert n > 4
 
 
-def test_connection_that_went_stale_is_not_noticed(
+def test_stale_connections_are_replaced_without_an_error(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
     assert {"a": 1} == counts(store)
@@ -178,13 +176,13 @@ def test_connection_that_went_stale_is_not_noticed(
     assert {} == counts(truth)
 
 
-# Nobody answers
+# The database does not answer
 
 
 @pytest.mark.parametrize(
     ("way", "kept"), [("request_passes", {"a": 1}), ("answer_passes", {"a": 2})]
 )
-def test_commit_of_which_nothing_can_be_learnt_is_told_as_such(
+def test_commit_without_a_known_outcome_raises_outcome_unknown(
     store: SqlStore, truth: SqlStore, proxy: Proxy, way: str, kept: dict[str, int]
 ) -> None:
     cut = Once(COMMIT)
@@ -208,14 +206,16 @@ def test_commit_of_which_nothing_can_be_learnt_is_told_as_such(
     assert kept["a"] + 1 == a.record.heartbeat_count == counts(truth)["a"]
 
 
-def test_commit_that_hangs_is_told_as_such(store: SqlStore, truth: SqlStore, proxy: Proxy) -> None:
-    hanging, enough = threading.Event(), threading.Event()
+def test_hanging_commit_raises_outcome_unknown(
+    store: SqlStore, truth: SqlStore, proxy: Proxy
+) -> None:
+    hanging, release = threading.Event(), threading.Event()
 
     def hold_back(link: Link, data: bytes) -> bool:
         if COMMIT in data and not hanging.is_set():
             hanging.set()
             hang_up(link.client)
-            assert enough.wait(20)
+            assert release.wait(20)
         return True
 
     proxy.request_passes = hold_back
@@ -225,14 +225,14 @@ def test_commit_that_hangs_is_told_as_such(store: SqlStore, truth: SqlStore, pro
         store.servers.apply(beats("a"))
 
     assert time.monotonic() - begun < 4.5
-    enough.set()
+    release.set()
     wait_until(lambda: counts(truth) == {"a": 2})
     store.servers.apply(beats("a"))
     assert {"a": 3} == counts(truth)
 
 
 @pytest.mark.serial
-def test_database_that_is_away_is_told_at_once(
+def test_unreachable_database_raises_store_unavailable_at_once(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
     proxy.refuse()
@@ -250,7 +250,7 @@ def test_database_that_is_away_is_told_at_once(
 def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Proxy) -> None:
     proxy.refuse()
     proxy.cut_all()
-    for _ in range(20):  # more than it keeps connections
+    for _ in range(20):  # more than the size of the connection pool
         with pytest.raises(StoreUnavailable):
             store.servers.apply(beats("a"))
         with pytest.raises(StoreUnavailable):
@@ -263,7 +263,7 @@ def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Pro
 
 
 @pytest.mark.serial
-def test_nothing_is_read_from_a_database_that_is_away(store: SqlStore, proxy: Proxy) -> None:
+def test_reads_of_an_unreachable_database_fail_at_once(store: SqlStore, proxy: Proxy) -> None:
     assert {"a": 1} == counts(store)
     proxy.refuse()
     proxy.cut_all()
@@ -280,24 +280,22 @@ def test_nothing_is_read_from_a_database_that_is_away(store: SqlStore, proxy: Pr
         assert time.monotonic() - begun < 0.8
 
 
-def test_database_that_says_nothing_is_not_waited_for(
-    store: SqlStore, truth: SqlStore, proxy: Proxy
-) -> None:
-    """It takes connections, and no more."""
-    enough = threading.Event()
+def test_silent_database_times_out(store: SqlStore, truth: SqlStore, proxy: Proxy) -> None:
+    """The database accepts connections and never answers."""
+    release = threading.Event()
     proxy.cut_all()
-    proxy.request_passes = lambda _, __: not enough.wait(20)
+    proxy.request_passes = lambda _, __: not release.wait(20)
     begun = time.monotonic()
 
     with pytest.raises(StoreUnavailable):
         store.servers.apply(beats("a"))
 
     assert time.monotonic() - begun < 4.5
-    enough.set()
+    release.set()
     assert {"a": 1} == counts(truth)
 
 
-def test_store_is_not_opened_while_the_database_is_away(
+def test_opening_a_store_without_a_database_raises_store_unavailable(
     postgres: Postgres, postgresql_url: str, proxy: Proxy
 ) -> None:
     proxy.refuse()
@@ -306,10 +304,10 @@ def test_store_is_not_opened_while_the_database_is_away(
         SqlStore(make_url(postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))))
 
 
-# PostgreSQL itself goes
+# PostgreSQL terminates connections or restarts
 
 
-def test_connections_that_the_server_ended_are_not_noticed(
+def test_terminated_connections_are_replaced_without_an_error(
     direct: SqlStore, postgres: Postgres, postgresql_url: str
 ) -> None:
     direct.servers.apply(beats("a"))
@@ -325,7 +323,9 @@ def terminate(url: str) -> None:
         administrator.execute(TERMINATE)
 
 
-def test_store_outlives_the_server(direct: SqlStore, postgres: Postgres) -> None:
+def test_store_works_again_after_a_restart_of_postgresql(
+    direct: SqlStore, postgres: Postgres
+) -> None:
     direct.servers.apply(beats("a"))
     postgres.stop()
     try:
@@ -341,72 +341,72 @@ def test_store_outlives_the_server(direct: SqlStore, postgres: Postgres) -> None
     assert {"a": 2} == counts(direct)
 
 
-class Witnesses:
+class Senders:
     """
-    Phone home until it is enough, and note what they are told.
+    Send heartbeats until `stop` is set, and count their outcomes.
 
     Attributes:
-        told: How many heartbeats were `applied`, `refused`, or of `unknown` outcome.
+        outcomes: How many heartbeats were `applied`, `refused`, or of `unknown` outcome.
     """
 
     def __init__(self) -> None:
-        self.told = Counter[str]()
-        self.enough = threading.Event()
+        self.outcomes = Counter[str]()
+        self.stop = threading.Event()
 
     def wait_for_more(self) -> None:
-        """Until some more heartbeats were applied, at a moment that nobody can foresee."""
-        before = self.told["applied"]
-        wait_until(lambda: self.told["applied"] > before)
+        """Wait until some more heartbeats were applied, which is at a random point of a commit."""
+        before = self.outcomes["applied"]
+        wait_until(lambda: self.outcomes["applied"] > before)
 
     def phone_home(self, store: SqlStore) -> None:
-        while not self.enough.is_set():
+        while not self.stop.is_set():
             try:
                 store.servers.apply(beats("a"))
             except OutcomeUnknown:
-                self.told["unknown"] += 1
+                self.outcomes["unknown"] += 1
             except StoreUnavailable:
-                self.told["refused"] += 1
+                self.outcomes["refused"] += 1
             else:
-                self.told["applied"] += 1
+                self.outcomes["applied"] += 1
 
 
 @contextmanager
-def witnesses_of(url: str) -> Iterator[Witnesses]:
-    witnesses = Witnesses()
+def senders_to(url: str) -> Iterator[Senders]:
+    senders = Senders()
     with ExitStack() as stack:
         stores = [stack.enter_context(closing(SqlStore(make_url(url)))) for _ in range(2)]
         threads = stack.enter_context(ThreadPoolExecutor(len(stores)))
-        stack.callback(witnesses.enough.set)
-        done = [threads.submit(witnesses.phone_home, store) for store in stores]
-        yield witnesses
-        witnesses.enough.set()
+        stack.callback(senders.stop.set)
+        done = [threads.submit(senders.phone_home, store) for store in stores]
+        yield senders
+        senders.stop.set()
         for each in done:
             each.result()
 
 
-def test_every_answer_is_true_while_connections_are_ended_all_the_time(
+def test_heartbeats_are_counted_exactly_while_connections_are_terminated(
     direct: SqlStore, postgresql_url: str
 ) -> None:
-    with witnesses_of(postgresql_url) as witnesses:
+    with senders_to(postgresql_url) as senders:
         for _ in range(60):
-            witnesses.wait_for_more()
+            senders.wait_for_more()
             terminate(postgresql_url)
 
-    assert {"a": witnesses.told["applied"]} == counts(direct)
-    assert 0 == witnesses.told["unknown"]
+    assert {"a": senders.outcomes["applied"]} == counts(direct)
+    assert 0 == senders.outcomes["unknown"]
 
 
-def test_every_answer_is_true_while_the_server_stops_and_starts(
+def test_heartbeats_are_counted_within_bounds_while_postgresql_restarts(
     direct: SqlStore, postgres: Postgres, postgresql_url: str
 ) -> None:
-    with witnesses_of(postgresql_url) as witnesses:
+    with senders_to(postgresql_url) as senders:
         for _ in range(3):
-            witnesses.wait_for_more()
+            senders.wait_for_more()
             postgres.stop()
             postgres.start()
-        witnesses.wait_for_more()
+        senders.wait_for_more()
 
     counted = counts(direct)["a"]
-    assert witnesses.told["applied"] <= counted
-    assert counted <= witnesses.told["applied"] + witnesses.told["unknown"]
-    assert witnesses.told["refused"] > 0
+    assert senders.outcomes["applied"] <= counted
+    assert counted <= senders.outcomes["applied"] + senders.outcomes["unknown"]
+    assert senders.outcomes["refused"] > 0

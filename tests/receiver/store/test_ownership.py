@@ -1,4 +1,4 @@
-"""Whose servers are whose, on every database."""
+"""Ownership: which key may write which server, on SQLite and PostgreSQL."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,28 +24,28 @@ NOW = Clock().now
 
 @pytest.fixture
 def acme(store: SqlStore) -> Key:
-    return issued(store, "agent", servers="acme_*", name="acme")
+    return new_key(store, "agent", servers="acme_*", name="acme")
 
 
 @pytest.fixture
-def every(store: SqlStore) -> Key:
-    """The key of an agent that may write every server that is nobody else's."""
-    return issued(store, "agent", name="every")
+def unrestricted(store: SqlStore) -> Key:
+    """The key of an agent with the pattern `*`: any server that no other key owns."""
+    return new_key(store, "agent", name="unrestricted")
 
 
 @pytest.fixture
 def admin(store: SqlStore) -> Key:
-    return issued(store, "admin")
+    return new_key(store, "admin")
 
 
-def issued(store: SqlStore, scope: str, *, servers: str = "*", name: str | None = None) -> Key:
+def new_key(store: SqlStore, scope: str, *, servers: str = "*", name: str | None = None) -> Key:
     key, _ = made(scope, servers=servers, name=name)
     store.keys.add(key)
     return key
 
 
 def beat(store: SqlStore, key: Key | None, *ids: str, **said: Any) -> list[str]:
-    """What became of a heartbeat of each: `ok`, or the code of the refusal."""
+    """Apply one heartbeat for each id; returns `ok` or the code of the refusal for each."""
     incoming = [Incoming(Heartbeat(server_id=each, **said), NOW, key) for each in ids]
     return [code(each) for each in store.servers.apply(incoming)]
 
@@ -55,17 +55,17 @@ def code(outcome: Applied | Refusal) -> str:
 
 
 def refusals(store: SqlStore) -> list[tuple[str | None, str]]:
-    """Whom the timeline tells of: which server, by the key of what name."""
+    """Server and name of the key of each `refused_write` event."""
     kinds = frozenset({EventKind.REFUSED_WRITE})
     found = store.events.after(0, EventFilter(kinds=kinds), limit=1000)
     return [(each.event.server_id, each.event.details["name"]) for each in found]
 
 
-def test_server_belongs_to_the_key_that_first_brought_it(
-    store: SqlStore, acme: Key, every: Key
+def test_server_belongs_to_the_key_that_first_wrote_it(
+    store: SqlStore, acme: Key, unrestricted: Key
 ) -> None:
     assert ["ok"] == beat(store, acme, "acme_1")
-    assert ["server_of_another_key"] == beat(store, every, "acme_1", hostname="evil")
+    assert ["server_of_another_key"] == beat(store, unrestricted, "acme_1", hostname="evil")
     assert ["ok"] == beat(store, acme, "acme_1")
 
     record = store.servers.get("acme_1")
@@ -74,43 +74,48 @@ def test_server_belongs_to_the_key_that_first_brought_it(
     assert acme.id == store.servers.owner("acme_1")
 
 
-def test_registration_brings_a_server_too(store: SqlStore, acme: Key, every: Key) -> None:
+def test_server_belongs_to_the_key_that_registered_it(
+    store: SqlStore, acme: Key, unrestricted: Key
+) -> None:
     registration = Registration(server_id="acme_1")
     outcomes = [
-        store.servers.apply([Incoming(registration, NOW, key)])[0] for key in (acme, every, acme)
+        store.servers.apply([Incoming(registration, NOW, key)])[0]
+        for key in (acme, unrestricted, acme)
     ]
 
     assert ["ok", "server_of_another_key", "ok"] == [code(each) for each in outcomes]
 
 
-def test_of_two_keys_in_one_batch_the_first_brings_it(
-    store: SqlStore, acme: Key, every: Key
+def test_first_of_two_keys_in_one_batch_owns_the_server(
+    store: SqlStore, acme: Key, unrestricted: Key
 ) -> None:
-    beats = [Incoming(Heartbeat(server_id="acme_1"), NOW, key) for key in (acme, every, acme)]
+    beats = [
+        Incoming(Heartbeat(server_id="acme_1"), NOW, key) for key in (acme, unrestricted, acme)
+    ]
 
     assert ["ok", "server_of_another_key", "ok"] == [
         code(each) for each in store.servers.apply(beats)
     ]
-    assert [("acme_1", "every")] == refusals(store)
+    assert [("acme_1", "unrestricted")] == refusals(store)
 
 
-def test_two_receivers_agree_whose_it_is(
-    store: SqlStore, other: SqlStore, acme: Key, every: Key
+def test_two_stores_agree_on_the_owner(
+    store: SqlStore, other: SqlStore, acme: Key, unrestricted: Key
 ) -> None:
     assert ["ok"] == beat(store, acme, "acme_1")
-    assert ["server_of_another_key"] == beat(other, every, "acme_1")
+    assert ["server_of_another_key"] == beat(other, unrestricted, "acme_1")
     assert ["ok"] == beat(other, acme, "acme_1")
 
 
-def test_pattern_is_a_bound(store: SqlStore, acme: Key) -> None:
+def test_server_outside_the_pattern_of_a_key_is_refused(store: SqlStore, acme: Key) -> None:
     assert ["ok", "server_not_covered"] == beat(store, acme, "acme_1", "blue_1")
     assert store.servers.get("blue_1") is None
-    # It may have been anybody's mistake, and there is nothing that it could have harmed.
+    # No event: the server does not exist, so a mistake in a setting is likelier than an attack.
     assert [] == refusals(store)
 
 
-def test_refused_write_is_told_with_the_key(store: SqlStore, acme: Key, every: Key) -> None:
-    beat(store, every, "blue_1")
+def test_refused_write_event_names_the_key(store: SqlStore, acme: Key, unrestricted: Key) -> None:
+    beat(store, unrestricted, "blue_1")
 
     assert ["server_not_covered"] == beat(store, acme, "blue_1")
 
@@ -128,20 +133,26 @@ def test_refused_write_is_told_with_the_key(store: SqlStore, acme: Key, every: K
     )
 
 
-def test_refused_writes_are_told_once_an_hour(store: SqlStore, acme: Key, every: Key) -> None:
-    """A key that tries on and on must not bury what else happened."""
+def test_refused_writes_make_one_event_an_hour(
+    store: SqlStore, acme: Key, unrestricted: Key
+) -> None:
+    """A key that retries forever must not fill the timeline."""
     beat(store, acme, "acme_1", "acme_2")
     evil = Heartbeat(server_id="acme_1")
 
     for minutes in (0, 1, 59, 60, 61):
         at = NOW + timedelta(minutes=minutes)
-        store.servers.apply([Incoming(evil, at, every), Incoming(evil, at, every)])
-    beat(store, every, "acme_2")
+        store.servers.apply([Incoming(evil, at, unrestricted), Incoming(evil, at, unrestricted)])
+    beat(store, unrestricted, "acme_2")
 
-    assert [("acme_1", "every"), ("acme_1", "every"), ("acme_2", "every")] == refusals(store)
+    assert [
+        ("acme_1", "unrestricted"),
+        ("acme_1", "unrestricted"),
+        ("acme_2", "unrestricted"),
+    ] == refusals(store)
 
 
-def test_memory_of_what_was_told_is_bounded_and_forgets_the_oldest() -> None:
+def test_memory_of_refused_writes_drops_the_oldest() -> None:
     refused = RefusedWrites(size=2)
     for n in range(3):
         event = Event(kind=EventKind.REFUSED_WRITE, at=NOW, server_id="a", details={"key": f"k{n}"})
@@ -150,28 +161,28 @@ def test_memory_of_what_was_told_is_bounded_and_forgets_the_oldest() -> None:
     assert [False, True, True] == [refused.is_known("a", f"k{n}", NOW) for n in range(3)]
 
 
-def test_what_was_refused_with_others_leaves_them_alone(
-    store: SqlStore, acme: Key, every: Key
+def test_refused_message_leaves_the_rest_of_the_batch_applied(
+    store: SqlStore, acme: Key, unrestricted: Key
 ) -> None:
     beat(store, acme, "acme_1")
 
-    assert ["ok", "server_of_another_key", "ok"] == beat(store, every, "a", "acme_1", "z")
+    assert ["ok", "server_of_another_key", "ok"] == beat(store, unrestricted, "a", "acme_1", "z")
 
 
-def test_server_from_before_there_were_keys_belongs_to_the_first_that_writes_it(
-    store: SqlStore, acme: Key, every: Key
+def test_server_without_an_owner_belongs_to_the_next_key_that_writes_it(
+    store: SqlStore, acme: Key, unrestricted: Key
 ) -> None:
     beat(store, None, "acme_1")
     assert store.servers.owner("acme_1") is None
 
     assert ["ok", "server_of_another_key"] == [
-        *beat(store, every, "acme_1"),
+        *beat(store, unrestricted, "acme_1"),
         *beat(store, acme, "acme_1"),
     ]
-    assert every.id == store.servers.owner("acme_1")
+    assert unrestricted.id == store.servers.owner("acme_1")
 
 
-def test_administrator_writes_what_is_anybodys(store: SqlStore, acme: Key, admin: Key) -> None:
+def test_admin_key_writes_servers_of_any_owner(store: SqlStore, acme: Key, admin: Key) -> None:
     beat(store, acme, "acme_1")
     beat(store, None, "before")
 
@@ -180,38 +191,42 @@ def test_administrator_writes_what_is_anybodys(store: SqlStore, acme: Key, admin
     assert [acme.id, None, admin.id] == owners
 
 
-def test_server_can_be_handed_over(store: SqlStore, other: SqlStore, acme: Key, every: Key) -> None:
+def test_handed_over_server_belongs_to_the_new_key(
+    store: SqlStore, other: SqlStore, acme: Key, unrestricted: Key
+) -> None:
     beat(store, acme, "acme_1", "acme_2")
-    assert ["server_of_another_key"] == beat(other, every, "acme_1")
+    assert ["server_of_another_key"] == beat(other, unrestricted, "acme_1")
 
-    assert ["acme_1"] == store.servers.hand_over(["acme_1", "unknown", "no\x00name"], every.id)
+    assert ["acme_1"] == store.servers.hand_over(
+        ["acme_1", "unknown", "no\x00name"], unrestricted.id
+    )
 
     for each in (store, other):
-        assert ["ok"] == beat(each, every, "acme_1")
+        assert ["ok"] == beat(each, unrestricted, "acme_1")
         assert ["server_of_another_key"] == beat(each, acme, "acme_1")
-    assert [["acme_2"], ["acme_1"]] == [store.servers.owned(key.id) for key in (acme, every)]
+    assert [["acme_2"], ["acme_1"]] == [store.servers.owned(key.id) for key in (acme, unrestricted)]
 
 
-def test_server_that_is_given_up_belongs_to_whoever_writes_it_next(
-    store: SqlStore, acme: Key, every: Key
+def test_server_handed_to_none_belongs_to_the_next_key_that_writes_it(
+    store: SqlStore, acme: Key, unrestricted: Key
 ) -> None:
     beat(store, acme, "acme_1")
     store.servers.hand_over(["acme_1"], None)
 
     assert ["ok", "server_of_another_key"] == [
-        *beat(store, every, "acme_1"),
+        *beat(store, unrestricted, "acme_1"),
         *beat(store, acme, "acme_1"),
     ]
 
 
-def test_nobody_owns_what_is_not_there(store: SqlStore) -> None:
+def test_unknown_server_has_no_owner(store: SqlStore) -> None:
     assert [None, None] == [store.servers.owner("unknown"), store.servers.owner("no\x00name")]
 
 
-def test_key_may_bring_so_many_servers(database_url: str) -> None:
-    """So that a key that leaked cannot fill the store."""
+def test_number_of_servers_per_key_is_limited(database_url: str) -> None:
+    """A leaked key must not be able to fill the database."""
     store = SqlStore(make_url(database_url), servers_per_key=3)
-    one, other, admin = (issued(store, scope) for scope in ("agent", "agent", "admin"))
+    one, other, admin = (new_key(store, scope) for scope in ("agent", "agent", "admin"))
 
     assert ["ok", "ok"] == beat(store, one, "a", "b")
     assert ["ok", "too_many_servers", "ok"] == beat(store, one, "c", "d", "a")
@@ -227,11 +242,11 @@ def test_key_may_bring_so_many_servers(database_url: str) -> None:
     store.close()
 
 
-def test_rebuilt_servers_take_no_room_but_are_bounded_too(database_url: str) -> None:
-    """A staging branch is built anew every day, and yet nobody may fill the store so."""
+def test_superseded_servers_per_key_have_a_higher_limit(database_url: str) -> None:
+    """Daily rebuilds of a staging branch must pass; endless ones must not fill the database."""
     store = SqlStore(make_url(database_url), servers_per_key=2)
     fleet = Watched(store)
-    key = issued(store, "agent")
+    key = new_key(store, "agent")
     for n in range(21):
         said: Any = {"database": "acme", "database_uuid": "u"}
         rebuilt = Heartbeat(server_id=f"build-{n:02}", **said)
@@ -255,11 +270,13 @@ def told(store: SqlStore) -> list[str]:
     return [each.event.kind.value for each in store.events.after(0, limit=1000)]
 
 
-def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    """So that a key that leaked cannot fill the timeline; what is so is known all the same."""
-    limits = RateLimits(messages_per_window=100, changes_per_hour=3, failures_per_window=3)
+def test_changes_above_the_limit_of_a_key_are_applied_without_events(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A leaked key must not be able to fill the timeline, while records stay up to date."""
+    limits = RateLimits(messages=100, changes=3, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
-    key, admin = issued(store, "agent"), issued(store, "admin")
+    key, admin = new_key(store, "agent"), new_key(store, "admin")
 
     outcomes = [beat(store, key, "a", hostname=f"host-{n}") for n in range(6)]
     by_admin = beat(store, admin, "a", hostname="host-9")
@@ -273,10 +290,10 @@ def test_key_may_cause_so_many_events(database_url: str, caplog: pytest.LogCaptu
     store.close()
 
 
-def test_long_event_counts_for_more(database_url: str) -> None:
-    limits = RateLimits(messages_per_window=100, changes_per_hour=10, failures_per_window=3)
+def test_long_event_uses_more_of_the_limit(database_url: str) -> None:
+    limits = RateLimits(messages=100, changes=10, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
-    key = issued(store, "agent")
+    key = new_key(store, "agent")
     tools = tuple(f"tool_{n:04}" for n in range(1000))  # some 12 KiB
 
     beat(store, key, "a", capabilities=())
@@ -287,12 +304,12 @@ def test_long_event_counts_for_more(database_url: str) -> None:
     store.close()
 
 
-def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> None:
-    """One noisy server must not hide how available the others of its key were."""
-    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
+def test_state_events_are_recorded_above_the_limit_of_a_key(database_url: str) -> None:
+    """One noisy server must not hide the late, down and recovered events of its key."""
+    limits = RateLimits(messages=100, changes=2, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
     fleet = Watched(store)
-    key = issued(store, "agent")
+    key = new_key(store, "agent")
     store.servers.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
     for n in range(3):
         store.servers.apply(
@@ -304,22 +321,22 @@ def test_news_of_life_is_told_whatever_a_key_has_caused(database_url: str) -> No
     store.servers.apply([Incoming(Heartbeat(server_id="new"), fleet.now, key)])
 
     assert "up" == fleet.state("quiet")
-    lived = [kind for kind, of in fleet.told(but=()) if of in {"quiet", "new"}]
-    assert ["registered", "late", "down", "recovered", "registered"] == lived
+    kinds = [kind for kind, of in fleet.told(but=()) if of in {"quiet", "new"}]
+    assert ["registered", "late", "down", "recovered", "registered"] == kinds
     store.close()
 
 
-def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
-    limits = RateLimits(messages_per_window=100, changes_per_hour=3, failures_per_window=3)
+def test_failed_commits_use_nothing_of_the_limit(database_url: str) -> None:
+    limits = RateLimits(messages=100, changes=3, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
-    key = issued(store, "agent")
+    key = new_key(store, "agent")
     transactions = store.transactions
-    commit = transactions._commit  # noqa: SLF001 - to take the database away
+    commit = transactions._commit  # noqa: SLF001 - to take the database fail
 
-    def away(number: int) -> None:
+    def fail(number: int) -> None:
         raise StoreUnavailable("the database does not answer: test")
 
-    transactions._commit = away  # type: ignore[method-assign] # noqa: SLF001 - as above
+    transactions._commit = fail  # type: ignore[method-assign] # noqa: SLF001 - as above
     for _ in range(5):
         with pytest.raises(StoreUnavailable):
             beat(store, key, "a")
@@ -329,11 +346,11 @@ def test_what_was_not_committed_counts_for_nothing(database_url: str) -> None:
     store.close()
 
 
-def test_refused_writes_are_told_whatever_a_key_has_caused(database_url: str) -> None:
-    """Or whoever is about to forge would first make noise."""
-    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
+def test_refused_write_event_is_recorded_above_the_limit_of_a_key(database_url: str) -> None:
+    """An attacker could otherwise use up the limit first and then forge unseen."""
+    limits = RateLimits(messages=100, changes=2, failures=3)
     store = SqlStore(make_url(database_url), budget=limits)
-    owner, evil = issued(store, "admin"), issued(store, "agent", name="evil")
+    owner, evil = new_key(store, "admin"), new_key(store, "agent", name="evil")
     beat(store, owner, "victim")
     for n in range(5):
         beat(store, evil, "noise", version=str(n))
@@ -344,12 +361,12 @@ def test_refused_writes_are_told_whatever_a_key_has_caused(database_url: str) ->
     store.close()
 
 
-# What a forged entry could do to others
+# A key must not supersede servers of another key
 
 
-def test_server_of_another_key_takes_nobodys_place(fleet: Watched) -> None:
-    """Or an agent that was told where the server has gone would talk to the wrong machine."""
-    acme, evil = (issued(fleet.store, "agent", servers=f"{name}_*") for name in ("acme", "evil"))
+def test_server_of_another_key_does_not_supersede(fleet: Watched) -> None:
+    """A client that follows `superseded_by` would otherwise reach the machine of an attacker."""
+    acme, evil = (new_key(fleet.store, "agent", servers=f"{name}_*") for name in ("acme", "evil"))
     said: Any = {"database": "acme", "database_uuid": "u", "odoo_stage": "production"}
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
@@ -361,8 +378,8 @@ def test_server_of_another_key_takes_nobodys_place(fleet: Watched) -> None:
     assert ("down", None) == (fleet.state("acme_1"), fleet.record("acme_1").superseded_by)
 
 
-def test_server_of_the_same_key_takes_its_place(fleet: Watched) -> None:
-    acme = issued(fleet.store, "agent")
+def test_server_of_the_same_key_supersedes(fleet: Watched) -> None:
+    acme = new_key(fleet.store, "agent")
     said: Any = {"database": "acme", "database_uuid": "u"}
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
@@ -374,9 +391,9 @@ def test_server_of_the_same_key_takes_its_place(fleet: Watched) -> None:
     assert "acme_2" == fleet.record("acme_1").superseded_by
 
 
-def test_forged_servers_do_not_hide_a_rebuild(fleet: Watched) -> None:
-    """A family that is too large tells nothing, but only of one's own servers."""
-    acme, evil = issued(fleet.store, "agent"), issued(fleet.store, "agent")
+def test_servers_of_another_key_do_not_hide_a_rebuild(fleet: Watched) -> None:
+    """Sixty servers with one uuid disable rebuilds, but only among servers of one key."""
+    acme, evil = new_key(fleet.store, "agent"), new_key(fleet.store, "agent")
     said: Any = {"database": "acme", "database_uuid": "u"}
     beat(fleet.store, evil, *(f"evil_{n}" for n in range(60)), **said)
     beat(fleet.store, acme, "acme_1", **said)
@@ -389,9 +406,9 @@ def test_forged_servers_do_not_hide_a_rebuild(fleet: Watched) -> None:
     assert "acme_2" == fleet.record("acme_1").superseded_by
 
 
-def test_server_from_before_there_were_keys_is_superseded(fleet: Watched) -> None:
-    """Or every rebuild after the first key was made would be an alarm that stays."""
-    acme = issued(fleet.store, "agent")
+def test_server_without_an_owner_is_superseded(fleet: Watched) -> None:
+    """Otherwise a rebuild after the first key was made would stay an alarm forever."""
+    acme = new_key(fleet.store, "agent")
     said: Any = {"database": "acme", "database_uuid": "u"}
     beat(fleet.store, None, "acme_1", **said)
     fleet.clock.advance(300)
@@ -403,7 +420,7 @@ def test_server_from_before_there_were_keys_is_superseded(fleet: Watched) -> Non
 
 
 def test_sweep_keeps_the_owner(fleet: Watched) -> None:
-    acme = issued(fleet.store, "agent")
+    acme = new_key(fleet.store, "agent")
     beat(fleet.store, acme, "acme_1")
     fleet.clock.advance(300)
     fleet.sweep()
@@ -414,7 +431,7 @@ def test_sweep_keeps_the_owner(fleet: Watched) -> None:
 
 
 def test_deletion_of_a_successor_keeps_the_owner(fleet: Watched) -> None:
-    acme = issued(fleet.store, "agent")
+    acme = new_key(fleet.store, "agent")
     said: Any = {"database": "acme", "database_uuid": "u"}
     beat(fleet.store, acme, "acme_1", **said)
     fleet.clock.advance(300)
@@ -427,9 +444,9 @@ def test_deletion_of_a_successor_keeps_the_owner(fleet: Watched) -> None:
     assert ["server_of_another_key"] == beat(fleet.store, another, "acme_1")
 
 
-def test_more_servers_than_a_statement_has_parameters_can_be_handed_over(store: SqlStore) -> None:
+def test_hand_over_takes_more_servers_than_sql_parameters(store: SqlStore) -> None:
     """PostgreSQL takes 65,535 parameters at most, SQLite 32,766."""
-    key = issued(store, "agent")
+    key = new_key(store, "agent")
     store.servers.apply([Incoming(Heartbeat(server_id="s69999"), NOW)])
 
     handed = store.servers.hand_over([f"s{n}" for n in range(70_000)], key.id)

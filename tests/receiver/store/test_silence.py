@@ -1,4 +1,4 @@
-"""What time alone changes is noticed soon, once, and for little."""
+"""Sweeps: states that time changes (late, down), rebuilds and twins, each recorded once."""
 
 import time
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from receiver.store import Rules, SqlStore
 from receiver.store.silence import IS_DUE
 from watched import Watched
 
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
 
 def at_once(*jobs: Callable[[], object]) -> None:
-    """Do all of it at the same time."""
+    """Run the jobs in threads that start at the same time."""
     barrier = Barrier(len(jobs))
 
     def do(job: Callable[[], object]) -> None:
-        barrier.wait(PATIENCE_SECONDS)
+        barrier.wait(TIMEOUT_SECONDS)
         job()
 
     with ThreadPoolExecutor(len(jobs)) as threads:
@@ -48,7 +48,7 @@ def due_at(engine: Engine, server_id: str) -> int | None:
 @pytest.mark.parametrize(
     ("interval", "seconds"), [(None, 60.0), (300.0, 300.0), (0.5, 0.5), (1e7, 1e7)]
 )
-def test_silence_is_noticed_once_by_the_interval_that_was_promised(
+def test_sweep_records_late_and_down_once_after_two_and_four_intervals(
     fleet: Watched, interval: float | None, seconds: float
 ) -> None:
     heard = "2026-01-31T12:00:00Z"
@@ -68,7 +68,7 @@ def test_silence_is_noticed_once_by_the_interval_that_was_promised(
     assert [{"last_seen": heard}] == fleet.details(EventKind.DOWN)
 
 
-def test_the_moment_of_an_event_is_when_it_was_noticed(fleet: Watched) -> None:
+def test_late_event_and_new_state_have_the_time_of_the_sweep(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.clock.advance(130)
     fleet.sweep()
@@ -78,7 +78,7 @@ def test_the_moment_of_an_event_is_when_it_was_noticed(fleet: Watched) -> None:
     assert (fleet.now, fleet.now) == (late.event.at, fleet.record("a").state_since)
 
 
-def test_a_promise_of_ages_is_kept_without_an_alarm(fleet: Watched) -> None:
+def test_huge_heartbeat_interval_never_makes_a_server_late(fleet: Watched) -> None:
     fleet.beat("a", heartbeat_interval_seconds=1e300)
     fleet.clock.advance(50 * 365 * 86400)
 
@@ -87,7 +87,7 @@ def test_a_promise_of_ages_is_kept_without_an_alarm(fleet: Watched) -> None:
     assert ("up", []) == (fleet.state("a"), fleet.told())
 
 
-def test_a_server_that_only_registered_falls_silent_too(fleet: Watched) -> None:
+def test_server_that_only_registered_becomes_late(fleet: Watched) -> None:
     fleet.register("a")
     fleet.sweep()
     before = fleet.state("a")
@@ -97,7 +97,7 @@ def test_a_server_that_only_registered_falls_silent_too(fleet: Watched) -> None:
     assert ("new", "late") == (before, fleet.state("a"))
 
 
-def test_a_long_silence_that_nobody_noticed_is_late_first_and_down_next(fleet: Watched) -> None:
+def test_late_sweep_records_late_before_down(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.clock.advance(1000)
 
@@ -110,7 +110,7 @@ def test_a_long_silence_that_nobody_noticed_is_late_first_and_down_next(fleet: W
     assert [("late", "a"), ("down", "a")] == fleet.told()
 
 
-def test_whoever_is_heard_is_never_late(fleet: Watched) -> None:
+def test_server_that_sends_heartbeats_stays_up(fleet: Watched) -> None:
     fleet.beat("a")
 
     fleet.go_on(1800, "a", every=59)
@@ -119,7 +119,7 @@ def test_whoever_is_heard_is_never_late(fleet: Watched) -> None:
 
 
 @pytest.mark.parametrize(("silent", "noticed"), [(119, False), (121, True), (500, True)])
-def test_recovery_is_told_of_a_silence_that_was(
+def test_recovered_event_follows_only_a_recorded_late_event(
     fleet: Watched, silent: float, *, noticed: bool
 ) -> None:
     fleet.beat("a")
@@ -132,7 +132,7 @@ def test_recovery_is_told_of_a_silence_that_was(
     assert [{"away_seconds": float(silent)}] * noticed == fleet.details(EventKind.RECOVERED)
 
 
-def test_silence_that_ended_before_it_was_noticed_is_none(fleet: Watched) -> None:
+def test_silence_that_ends_before_the_sweep_leaves_no_event(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.clock.advance(500)
     fleet.beat("a")
@@ -141,7 +141,7 @@ def test_silence_that_ended_before_it_was_noticed_is_none(fleet: Watched) -> Non
     assert ("up", []) == (fleet.state("a"), fleet.told())
 
 
-def test_each_silence_is_told_anew(fleet: Watched) -> None:
+def test_each_silence_has_its_own_late_event(fleet: Watched) -> None:
     for _ in range(3):
         fleet.beat("a")
         fleet.go_on(130)
@@ -149,7 +149,7 @@ def test_each_silence_is_told_anew(fleet: Watched) -> None:
     assert [("late", "a"), ("recovered", "a")] * 2 + [("late", "a")] == fleet.told()
 
 
-def test_a_server_that_registers_again_is_heard(fleet: Watched) -> None:
+def test_registration_of_a_down_server_is_a_recovery(fleet: Watched) -> None:
     fleet.register("a")
     fleet.go_on(300)
     fleet.register("a")
@@ -158,7 +158,7 @@ def test_a_server_that_registers_again_is_heard(fleet: Watched) -> None:
     assert [("late", "a"), ("down", "a"), ("recovered", "a")] == fleet.told()
 
 
-def test_many_are_noticed_in_pieces_each_once(fleet: Watched) -> None:
+def test_sweep_of_many_servers_is_split_and_records_each_once(fleet: Watched) -> None:
     ids = [f"s{n:03}" for n in range(450)]
     fleet.beat(*ids)
     fleet.go_on(30, *ids)
@@ -170,7 +170,9 @@ def test_many_are_noticed_in_pieces_each_once(fleet: Watched) -> None:
     assert sorted(ids) == sorted(str(who) for kind, who in fleet.told() if kind == "late")
 
 
-def test_two_stores_notice_each_silence_once(store: SqlStore, other: SqlStore) -> None:
+def test_concurrent_sweeps_of_two_stores_record_each_silence_once(
+    store: SqlStore, other: SqlStore
+) -> None:
     fleet, beside = Watched(store), Watched(other)
     ids = [f"s{n:03}" for n in range(300)]
     fleet.beat(*ids)
@@ -184,10 +186,10 @@ def test_two_stores_notice_each_silence_once(store: SqlStore, other: SqlStore) -
     assert 300 == fleet.counts["late"] + beside.counts["late"]
 
 
-def test_servers_that_speak_while_two_stores_look_are_late_only_when_they_were(
+def test_heartbeats_during_concurrent_sweeps_pair_each_late_with_a_recovery(
     store: SqlStore, other: SqlStore
 ) -> None:
-    """Whatever order it comes in: each late has its recovery, and each is up in the end."""
+    """In any order of sweeps and heartbeats, every server is up in the end."""
     fleet, beside = Watched(store), Watched(other)
     ids = [f"s{n:02}" for n in range(60)]
     for _ in range(4):
@@ -206,17 +208,15 @@ def test_servers_that_speak_while_two_stores_look_are_late_only_when_they_were(
     assert {"up"} == {*map(fleet.state, ids)}
 
 
-def beat_in_turn(fleet: Watched, crowds: list[list[str]]) -> None:
-    for crowd in crowds:
-        fleet.beat(*crowd)
+def beat_in_turn(fleet: Watched, batches: list[list[str]]) -> None:
+    for batch in batches:
+        fleet.beat(*batch)
 
 
-# When to look
+# due_at: when a sweep checks a server next
 
 
-def test_a_heartbeat_leaves_the_time_to_look_and_a_look_puts_it_off(
-    fleet: Watched, engine: Engine
-) -> None:
+def test_sweep_moves_due_at_and_a_heartbeat_does_not(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a")
     new = due_at(engine, "a")
     fleet.sweep()
@@ -234,7 +234,7 @@ def test_a_heartbeat_leaves_the_time_to_look_and_a_look_puts_it_off(
     assert [] == fleet.told()
 
 
-def test_whoever_is_down_or_superseded_is_not_looked_at(fleet: Watched, engine: Engine) -> None:
+def test_down_and_superseded_servers_are_never_due(fleet: Watched, engine: Engine) -> None:
     fleet.beat("down")
     fleet.go_on(120)
     fleet.beat("old", **DATABASE)
@@ -250,7 +250,7 @@ def test_whoever_is_down_or_superseded_is_not_looked_at(fleet: Watched, engine: 
     assert {microseconds(fleet.now)} == {due_at(engine, "down"), due_at(engine, "old")}
 
 
-def test_a_shorter_interval_brings_the_look_forward(fleet: Watched) -> None:
+def test_shorter_interval_makes_a_server_late_sooner(fleet: Watched) -> None:
     fleet.beat("a", heartbeat_interval_seconds=86400.0)
     fleet.sweep()
     fleet.clock.advance(60)
@@ -261,7 +261,7 @@ def test_a_shorter_interval_brings_the_look_forward(fleet: Watched) -> None:
     assert ("late", [("updated", "a"), ("late", "a")]) == (fleet.state("a"), fleet.told())
 
 
-def test_a_longer_interval_puts_the_alarm_off(fleet: Watched) -> None:
+def test_longer_interval_makes_a_server_late_later(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.sweep()
     fleet.beat("a", heartbeat_interval_seconds=300.0)
@@ -278,7 +278,7 @@ NUMBERS = {
 
 
 def insert_many(engine: Engine, number: int, due: int) -> None:
-    """Servers that have to be looked at within two minutes after a moment."""
+    """Insert servers whose `due_at` is within two minutes after `due`, in microseconds."""
     numbers = NUMBERS[engine.dialect.name].format(number)
     with engine.begin() as connection:
         connection.execute(
@@ -291,7 +291,7 @@ def insert_many(engine: Engine, number: int, due: int) -> None:
 
 
 def plan(engine: Engine, query: Any, **values: Any) -> str:
-    """How a database goes about a query, in its words."""
+    """The query plan of a query, as the database prints it."""
     sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}, **values))
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     with engine.connect() as connection:
@@ -299,10 +299,10 @@ def plan(engine: Engine, query: Any, **values: Any) -> str:
 
 
 @pytest.mark.parametrize("late_statistics", [False, True])
-def test_a_look_at_nobody_reads_the_index_only(
+def test_query_for_due_servers_uses_the_index_when_none_is_due(
     fleet: Watched, engine: Engine, *, late_statistics: bool
 ) -> None:
-    """Also when all have been put off since the database last took stock."""
+    """Also when the statistics of the planner are older than an UPDATE of every `due_at`."""
     now = microseconds(fleet.now)
     insert_many(engine, 100_000, now - 130_000_000 if late_statistics else now + 1)
     with engine.begin() as connection:
@@ -318,19 +318,19 @@ def test_a_look_at_nobody_reads_the_index_only(
 
 
 @pytest.mark.serial
-def test_a_look_at_nobody_costs_the_same_however_many_there_are(
+def test_duration_of_an_empty_sweep_does_not_grow_with_the_fleet(
     fleet: Watched, engine: Engine
 ) -> None:
-    few = quickest(fleet)
+    few = shortest_sweep(fleet)
     insert_many(engine, 100_000, microseconds(fleet.now) + 1_000_000)
     with engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE")
-    many = quickest(fleet)
+    many = shortest_sweep(fleet)
 
     assert many < 5 * few + 0.002
 
 
-def quickest(fleet: Watched) -> float:
+def shortest_sweep(fleet: Watched) -> float:
     def once() -> float:
         begun = time.perf_counter()
         assert not fleet.store.servers.sweep(fleet.look())
@@ -339,7 +339,7 @@ def quickest(fleet: Watched) -> float:
     return min(once() for _ in range(30))
 
 
-# The silence of a fleet
+# fleet_silent: a large share of the fleet is late at once
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def quickest(fleet: Watched) -> float:
         (600, 700, True),
     ],
 )
-def test_silence_of_a_large_part_of_the_fleet_is_told_beside_theirs(
+def test_fleet_silent_event_follows_when_half_the_fleet_and_five_servers_are_late(
     fleet: Watched, silent: int, of: int, *, is_told: bool
 ) -> None:
     ids = [f"s{n:03}" for n in range(of)]
@@ -370,7 +370,7 @@ def test_silence_of_a_large_part_of_the_fleet_is_told_beside_theirs(
     assert [{"silent": silent, "of": of}] * is_told == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_silence_of_the_fleet_is_told_once(fleet: Watched) -> None:
+def test_one_outage_has_one_fleet_silent_event(fleet: Watched) -> None:
     ids = [f"s{n}" for n in range(20)]
     for n in range(10):
         fleet.beat(*ids[: 20 - n])
@@ -381,7 +381,7 @@ def test_silence_of_the_fleet_is_told_once(fleet: Watched) -> None:
     assert (20, 1) == (kinds.count("late"), kinds.count("fleet_silent"))
 
 
-def test_those_who_fall_silent_within_five_minutes_do_so_together(fleet: Watched) -> None:
+def test_servers_late_within_five_minutes_make_a_fleet_silent_event(fleet: Watched) -> None:
     for n in range(5):
         fleet.beat(f"s{n}")
         fleet.go_on(74, "x", "y", every=37)
@@ -390,7 +390,7 @@ def test_those_who_fall_silent_within_five_minutes_do_so_together(fleet: Watched
     assert [{"silent": 5, "of": 7}] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_those_who_fall_silent_one_by_one_do_not_do_so_together(fleet: Watched) -> None:
+def test_servers_late_one_by_one_make_no_fleet_silent_event(fleet: Watched) -> None:
     for n in range(8):
         fleet.beat(f"s{n}")
         fleet.go_on(76, every=38)
@@ -400,7 +400,7 @@ def test_those_who_fall_silent_one_by_one_do_not_do_so_together(fleet: Watched) 
     assert [] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_few_who_fall_silent_again_and_again_are_few(fleet: Watched) -> None:
+def test_few_servers_that_flap_make_no_fleet_silent_event(fleet: Watched) -> None:
     ids = ["a", "b", "c", "d"]
     for _ in range(3):
         fleet.beat(*ids, heartbeat_interval_seconds=10.0)
@@ -410,7 +410,7 @@ def test_few_who_fall_silent_again_and_again_are_few(fleet: Watched) -> None:
     assert [] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_whoever_is_back_does_not_count(fleet: Watched) -> None:
+def test_recovered_servers_do_not_count_as_silent(fleet: Watched) -> None:
     some, others = ["a", "b", "c"], ["d", "e", "f"]
     fleet.beat(*some, *others)
     fleet.go_on(130, *others)
@@ -420,7 +420,7 @@ def test_whoever_is_back_does_not_count(fleet: Watched) -> None:
     assert [] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_whoever_fell_silent_twice_counts_once(fleet: Watched) -> None:
+def test_server_late_twice_counts_once_as_silent(fleet: Watched) -> None:
     few, many = ["a", "b", "c"], [f"s{n}" for n in range(7)]
     fleet.beat(*few, *many, heartbeat_interval_seconds=10.0)
     for _ in range(3):
@@ -431,7 +431,7 @@ def test_whoever_fell_silent_twice_counts_once(fleet: Watched) -> None:
     assert [{"silent": 5, "of": 10}] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_a_fleet_that_falls_silent_another_time_is_told_again(fleet: Watched) -> None:
+def test_second_outage_has_a_second_fleet_silent_event(fleet: Watched) -> None:
     ids = [f"s{n}" for n in range(6)]
     for _ in range(2):
         fleet.beat(*ids)
@@ -441,7 +441,7 @@ def test_a_fleet_that_falls_silent_another_time_is_told_again(fleet: Watched) ->
     assert [{"silent": 6, "of": 6}] * 2 == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_a_fleet_that_is_back_and_falls_silent_soon_is_told_again(fleet: Watched) -> None:
+def test_second_outage_right_after_a_recovery_has_a_second_event(fleet: Watched) -> None:
     ids = [f"s{n}" for n in range(10)]
     fleet.beat(*ids, heartbeat_interval_seconds=10.0)
     fleet.go_on(25, every=5)
@@ -451,7 +451,7 @@ def test_a_fleet_that_is_back_and_falls_silent_soon_is_told_again(fleet: Watched
     assert [{"silent": 10, "of": 10}] * 2 == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_few_who_are_back_and_fall_silent_again_are_few(fleet: Watched) -> None:
+def test_minority_that_flaps_after_an_outage_makes_no_second_event(fleet: Watched) -> None:
     ids = [f"s{n:02}" for n in range(20)]
     fleet.beat(*ids, heartbeat_interval_seconds=10.0)
     fleet.go_on(25, every=5)
@@ -462,7 +462,7 @@ def test_few_who_are_back_and_fall_silent_again_are_few(fleet: Watched) -> None:
     assert [{"silent": 20, "of": 20}] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_whoever_is_not_back_does_not_fall_silent_again(fleet: Watched) -> None:
+def test_servers_still_down_do_not_count_in_a_second_outage(fleet: Watched) -> None:
     ids = [f"s{n:02}" for n in range(20)]
     fleet.beat(*ids, heartbeat_interval_seconds=10.0)
     fleet.go_on(25, every=5)
@@ -474,7 +474,7 @@ def test_whoever_is_not_back_does_not_fall_silent_again(fleet: Watched) -> None:
     assert [{"silent": 6, "of": 12}] == fleet.details(EventKind.FLEET_SILENT)[1:]
 
 
-def test_silence_of_the_fleet_is_told_when_who_noticed_it_does_not_come_to_the_end(
+def test_sweep_that_another_store_finishes_makes_the_fleet_silent_event(
     fleet: Watched, other: SqlStore
 ) -> None:
     beside = Watched(other)
@@ -491,7 +491,9 @@ def test_silence_of_the_fleet_is_told_when_who_noticed_it_does_not_come_to_the_e
     assert [{"silent": 450, "of": 450}] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_two_stores_tell_of_the_silence_of_the_fleet_once(store: SqlStore, other: SqlStore) -> None:
+def test_concurrent_sweeps_of_two_stores_make_one_fleet_silent_event(
+    store: SqlStore, other: SqlStore
+) -> None:
     fleet, beside = Watched(store), Watched(other)
     ids = [f"s{n:03}" for n in range(500)]
     fleet.beat(*ids)
@@ -504,7 +506,7 @@ def test_two_stores_tell_of_the_silence_of_the_fleet_once(store: SqlStore, other
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.7, True), (0.71, False), (1.0, False)])
-def test_a_setting_says_what_is_a_large_part(
+def test_share_setting_decides_when_the_fleet_is_silent(
     fleet: Watched, share: float, *, is_told: bool
 ) -> None:
     fleet.rules = Rules(share=share)
@@ -515,7 +517,7 @@ def test_a_setting_says_what_is_a_large_part(
     assert is_told == bool(fleet.details(EventKind.FLEET_SILENT))
 
 
-def test_whoever_was_down_or_superseded_before_does_not_count(fleet: Watched) -> None:
+def test_servers_down_or_superseded_before_do_not_count_as_fleet(fleet: Watched) -> None:
     gone = [f"gone-{n}" for n in range(20)]
     for n, each in enumerate(gone):
         fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n % 10}"})
@@ -528,10 +530,10 @@ def test_whoever_was_down_or_superseded_before_does_not_count(fleet: Watched) ->
     assert {"silent": 5, "of": 10} == fleet.details(EventKind.FLEET_SILENT)[-1]
 
 
-# Rebuilt
+# Rebuilds: a new server supersedes an old one of the same database
 
 
-def test_server_that_takes_the_place_of_a_silent_one_supersedes_it(fleet: Watched) -> None:
+def test_new_server_of_the_same_database_supersedes_a_down_one(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(300)
     fleet.register("new", **DATABASE)
@@ -549,7 +551,7 @@ def test_server_that_takes_the_place_of_a_silent_one_supersedes_it(fleet: Watche
     assert {("new", "production"): 1} == dict(fleet.store.servers.tally())
 
 
-def test_silence_of_a_server_that_has_a_successor_is_no_alarm(fleet: Watched) -> None:
+def test_silence_of_a_rebuilt_server_is_no_alarm(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(60, "old")
     fleet.beat("new", **DATABASE)
@@ -559,8 +561,8 @@ def test_silence_of_a_server_that_has_a_successor_is_no_alarm(fleet: Watched) ->
     assert (["new"], ["old"]) == (fleet.ids(), fleet.ids(state="superseded"))
 
 
-def test_servers_that_were_never_heard_to_the_end_are_superseded_too(fleet: Watched) -> None:
-    """The newer one is looked at before anybody has noticed the silence of the older one."""
+def test_server_whose_silence_is_not_yet_recorded_is_superseded(fleet: Watched) -> None:
+    """The sweep checks the new server before it has recorded the old one as late."""
     fleet.beat("old", **DATABASE)
     fleet.sweep()
     fleet.clock.advance(100)
@@ -573,7 +575,7 @@ def test_servers_that_were_never_heard_to_the_end_are_superseded_too(fleet: Watc
     assert ([("rebuilt", "old")], ["new"]) == (fleet.told(), fleet.ids())
 
 
-def test_history_of_a_superseded_server_is_shown_with_its_successors(fleet: Watched) -> None:
+def test_events_of_a_successor_include_those_of_superseded_servers(fleet: Watched) -> None:
     fleet.beat("other")
     for each in ("first", "second", "third"):
         fleet.beat(each, **DATABASE)
@@ -597,7 +599,7 @@ def test_history_of_a_superseded_server_is_shown_with_its_successors(fleet: Watc
     assert [("registered", "other")] == fleet.told(of="other", but=())
 
 
-def test_a_short_overlap_is_no_twin(fleet: Watched) -> None:
+def test_short_overlap_is_a_rebuild_without_twins(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(600, "old")
     fleet.register("new", **DATABASE)
@@ -608,7 +610,7 @@ def test_a_short_overlap_is_no_twin(fleet: Watched) -> None:
     assert None is fleet.record("new").twin_of
 
 
-def test_superseded_server_that_speaks_again_is_back(fleet: Watched) -> None:
+def test_heartbeat_of_a_superseded_server_makes_it_up_again(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(300)
     fleet.beat("new", **DATABASE)
@@ -621,7 +623,7 @@ def test_superseded_server_that_speaks_again_is_back(fleet: Watched) -> None:
     assert (None, State.UP) == (fleet.record("old").superseded_by, fleet.record("old").state)
 
 
-def test_superseded_server_is_back_also_when_nobody_had_noticed_its_silence(
+def test_superseded_server_recovers_without_an_earlier_late_event(
     fleet: Watched,
 ) -> None:
     fleet.beat("old", **DATABASE)
@@ -637,7 +639,7 @@ def test_superseded_server_is_back_also_when_nobody_had_noticed_its_silence(
     assert None is fleet.record("old").twin_of
 
 
-def test_a_rebuild_that_comes_and_goes_is_told_each_time(fleet: Watched) -> None:
+def test_each_repeated_rebuild_has_its_own_event(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(30, "old")
     fleet.beat("new", **DATABASE)
@@ -651,7 +653,7 @@ def test_a_rebuild_that_comes_and_goes_is_told_each_time(fleet: Watched) -> None
 
 
 OTHERS: list[dict[str, str | None]] = [
-    {"database_uuid": "of nobody"},
+    {"database_uuid": "another"},
     {"database": "copy"},
     {"odoo_stage": "staging"},
     {"odoo_stage": None},
@@ -659,7 +661,7 @@ OTHERS: list[dict[str, str | None]] = [
 ]
 
 
-def test_another_database_or_stage_supersedes_nobody(fleet: Watched) -> None:
+def test_server_of_another_database_or_stage_does_not_supersede(fleet: Watched) -> None:
     old, new = ([f"{age}-{n}" for n in range(len(OTHERS))] for age in ("old", "new"))
     for n, each in enumerate(old):
         fleet.beat(each, **{**DATABASE, "database_uuid": f"u-{n}"})
@@ -673,7 +675,7 @@ def test_another_database_or_stage_supersedes_nobody(fleet: Watched) -> None:
     assert old == fleet.ids(state="down")
 
 
-def test_servers_without_a_uuid_are_nobodys_successor(fleet: Watched) -> None:
+def test_server_without_a_uuid_does_not_supersede(fleet: Watched) -> None:
     fleet.beat("old", database="acme")
     fleet.go_on(130)
     fleet.beat("new", database="acme")
@@ -682,7 +684,7 @@ def test_servers_without_a_uuid_are_nobodys_successor(fleet: Watched) -> None:
     assert ["new", "old"] == fleet.ids()
 
 
-def test_server_that_becomes_the_same_database_later_supersedes(fleet: Watched) -> None:
+def test_server_whose_stage_becomes_the_same_supersedes(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(130)
     fleet.beat("new", **{**DATABASE, "odoo_stage": "staging"})
@@ -695,7 +697,7 @@ def test_server_that_becomes_the_same_database_later_supersedes(fleet: Watched) 
 
 @pytest.mark.parametrize("name", ["odoo_stage", "database"])
 @pytest.mark.parametrize(("one", "other"), [(None, ""), ("", None)])
-def test_without_a_stage_or_a_database_is_the_same_said_or_not(
+def test_absent_stage_or_database_equals_an_empty_one(
     fleet: Watched, name: str, one: str | None, other: str | None
 ) -> None:
     fleet.beat("old", **{**DATABASE, name: one})
@@ -708,7 +710,7 @@ def test_without_a_stage_or_a_database_is_the_same_said_or_not(
     assert ("new", "new") == (rebuilt, fleet.record("old").twin_of)
 
 
-def test_an_empty_uuid_is_none(fleet: Watched) -> None:
+def test_empty_uuid_counts_as_no_uuid(fleet: Watched) -> None:
     fleet.beat("old", **{**DATABASE, "database_uuid": ""})
     fleet.go_on(130)
     fleet.beat("new", **{**DATABASE, "database_uuid": ""})
@@ -717,7 +719,7 @@ def test_an_empty_uuid_is_none(fleet: Watched) -> None:
     assert ["new", "old"] == fleet.ids()
 
 
-def test_newer_one_that_did_not_stay_is_superseded(fleet: Watched) -> None:
+def test_newer_server_that_falls_silent_is_superseded_by_the_old_one(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(30, "old")
     fleet.beat("new", **DATABASE)
@@ -726,7 +728,7 @@ def test_newer_one_that_did_not_stay_is_superseded(fleet: Watched) -> None:
     assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
 
 
-def test_server_that_is_back_takes_its_place_again(fleet: Watched) -> None:
+def test_recovered_old_server_supersedes_its_silent_successor(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(60, "old")
     fleet.beat("new", **DATABASE)
@@ -739,7 +741,7 @@ def test_server_that_is_back_takes_its_place_again(fleet: Watched) -> None:
     assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
 
 
-def test_server_that_is_back_supersedes_who_had_been_missed(fleet: Watched) -> None:
+def test_recovered_old_server_supersedes_a_late_successor(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(60, "old")
     fleet.beat("new", **DATABASE)
@@ -756,7 +758,7 @@ def test_server_that_is_back_supersedes_who_had_been_missed(fleet: Watched) -> N
     assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
 
 
-def test_servers_that_only_registered_did_not_go_on(fleet: Watched) -> None:
+def test_servers_that_only_register_are_no_twins(fleet: Watched) -> None:
     fleet.register("old", **DATABASE)
     fleet.clock.advance(1)
     for _ in range(10):
@@ -770,10 +772,10 @@ def test_servers_that_only_registered_did_not_go_on(fleet: Watched) -> None:
     assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
 
 
-def test_newer_one_that_registers_but_never_sends_a_heartbeat_is_superseded_when_it_falls_silent(
+def test_silent_newer_server_that_never_sent_a_heartbeat_is_superseded(
     fleet: Watched,
 ) -> None:
-    """However long it registers: it was started again and again, and never ran."""
+    """A server that registers many times was started again and again, and never ran."""
     fleet.beat("old", **DATABASE)
     fleet.clock.advance(1)
     for _ in range(10):
@@ -787,7 +789,7 @@ def test_newer_one_that_registers_but_never_sends_a_heartbeat_is_superseded_when
     assert "old" == fleet.record("new").superseded_by
 
 
-def test_silence_of_both_is_two_alarms(fleet: Watched) -> None:
+def test_silence_of_old_and_new_server_is_two_alarms(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(30, "old")
     fleet.beat("new", **DATABASE)
@@ -796,7 +798,7 @@ def test_silence_of_both_is_two_alarms(fleet: Watched) -> None:
     assert [("late", "new"), ("late", "old")] == sorted(fleet.told())
 
 
-def test_successor_that_falls_silent_is_an_alarm_and_the_old_one_stays_away(
+def test_silent_successor_is_an_alarm_and_the_old_server_stays_superseded(
     fleet: Watched,
 ) -> None:
     fleet.beat("old", **DATABASE)
@@ -808,7 +810,7 @@ def test_successor_that_falls_silent_is_an_alarm_and_the_old_one_stays_away(
     assert ["new"] == fleet.ids()
 
 
-def test_the_newest_that_is_heard_is_the_successor(fleet: Watched) -> None:
+def test_newest_server_that_is_up_is_the_successor(fleet: Watched) -> None:
     for each in ("first", "second", "third"):
         fleet.beat(each, **DATABASE)
         fleet.clock.advance(1)
@@ -821,7 +823,9 @@ def test_the_newest_that_is_heard_is_the_successor(fleet: Watched) -> None:
     assert [("rebuilt", "first")] == fleet.told()
 
 
-def test_two_stores_tell_of_a_rebuild_once(store: SqlStore, other: SqlStore) -> None:
+def test_concurrent_sweeps_of_two_stores_record_each_rebuild_once(
+    store: SqlStore, other: SqlStore
+) -> None:
     fleet, beside = Watched(store), Watched(other)
     for n in range(40):
         uuid = {**DATABASE, "database_uuid": f"u-{n:02}"}
@@ -837,11 +841,11 @@ def test_two_stores_tell_of_a_rebuild_once(store: SqlStore, other: SqlStore) -> 
     assert [f"new-{n:02}" for n in range(40)] == fleet.ids()
 
 
-# Deleted
+# Deletion of a successor
 
 
 @pytest.mark.parametrize("new", ["new", "n" * 255])
-def test_server_whose_successor_is_deleted_is_back(
+def test_deleting_a_successor_brings_the_superseded_server_back_as_late(
     fleet: Watched, engine: Engine, new: str
 ) -> None:
     fleet.beat("old", **DATABASE)
@@ -860,7 +864,7 @@ def test_server_whose_successor_is_deleted_is_back(
     assert {("down", "production"): 1} == dict(fleet.store.servers.tally())
 
 
-def test_server_that_had_been_down_before_it_was_superseded_is_down_again(fleet: Watched) -> None:
+def test_deleting_a_successor_brings_a_down_server_back_as_down(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(300)
     fleet.beat("new", **DATABASE)
@@ -871,7 +875,7 @@ def test_server_that_had_been_down_before_it_was_superseded_is_down_again(fleet:
     assert [("rebuilt", "old"), ("deleted", "new"), ("down", "old")] == fleet.told()[2:]
 
 
-def test_server_whose_successor_is_deleted_goes_on_as_the_next(
+def test_deleting_a_middle_successor_leaves_the_next_as_successor(
     fleet: Watched, engine: Engine
 ) -> None:
     for each in ("first", "second", "third"):
@@ -890,7 +894,9 @@ def test_server_whose_successor_is_deleted_goes_on_as_the_next(
     assert ("registered", "first") in fleet.told(of="third", but=())
 
 
-def test_server_that_is_back_is_heard_by_every_store(store: SqlStore, other: SqlStore) -> None:
+def test_server_back_after_its_successor_is_deleted_recovers_in_both_stores(
+    store: SqlStore, other: SqlStore
+) -> None:
     fleet, beside = Watched(store), Watched(other)
     fleet.beat("old", **DATABASE)
     fleet.go_on(150)
@@ -910,9 +916,7 @@ def test_server_that_is_back_is_heard_by_every_store(store: SqlStore, other: Sql
     )
 
 
-def test_nobody_is_superseded_by_one_that_is_deleted_at_the_same_time(
-    store: SqlStore, other: SqlStore
-) -> None:
+def test_concurrently_deleted_server_supersedes_none(store: SqlStore, other: SqlStore) -> None:
     fleet, beside = Watched(store), Watched(other)
     pairs = [(f"old-{n:02}", f"new-{n:02}") for n in range(20)]
     for n, (old, _) in enumerate(pairs):
@@ -929,7 +933,7 @@ def test_nobody_is_superseded_by_one_that_is_deleted_at_the_same_time(
 # Twins
 
 
-def test_two_that_go_on_as_one_database_name_each_other_once(fleet: Watched) -> None:
+def test_two_servers_of_one_database_become_twins_once(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.go_on(600, "a")
     fleet.beat("b", **DATABASE)
@@ -943,7 +947,7 @@ def test_two_that_go_on_as_one_database_name_each_other_once(fleet: Watched) -> 
     assert ["a", "b"] == fleet.ids()
 
 
-def test_a_copy_with_another_name_is_a_twin_too(fleet: Watched) -> None:
+def test_copied_database_with_another_name_is_a_twin(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.beat("b", **{**DATABASE, "database": "copy"})
     fleet.go_on(300, "a", "b")
@@ -951,7 +955,7 @@ def test_a_copy_with_another_name_is_a_twin_too(fleet: Watched) -> None:
     assert ("b", "a") == (fleet.record("a").twin_of, fleet.record("b").twin_of)
 
 
-def test_twins_are_so_until_the_older_one_falls_silent(fleet: Watched) -> None:
+def test_twins_end_when_the_older_one_falls_silent(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.clock.advance(1)
     fleet.beat("b", **DATABASE)
@@ -962,7 +966,7 @@ def test_twins_are_so_until_the_older_one_falls_silent(fleet: Watched) -> None:
     assert [("rebuilt", "a"), ("twin", "a"), ("twin", "b")] == sorted(fleet.told())
 
 
-def test_twins_are_so_until_the_newer_one_falls_silent(fleet: Watched) -> None:
+def test_twins_end_when_the_newer_one_falls_silent(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.clock.advance(1)
     fleet.beat("b", **DATABASE)
@@ -977,7 +981,7 @@ def test_twins_are_so_until_the_newer_one_falls_silent(fleet: Watched) -> None:
 
 
 def test_silence_of_the_newer_twin_stays_an_alarm(fleet: Watched) -> None:
-    """It may have been another node of the same database."""
+    """The newer twin may have been another node of the same database."""
     fleet.beat("a", **DATABASE)
     fleet.clock.advance(1)
     fleet.beat("b", **DATABASE)
@@ -988,7 +992,7 @@ def test_silence_of_the_newer_twin_stays_an_alarm(fleet: Watched) -> None:
     assert ["a", "b"] == fleet.ids()
 
 
-def test_of_three_the_newest_is_an_alarm_whoever_falls_silent_with_it(fleet: Watched) -> None:
+def test_silent_newest_of_three_twins_is_an_alarm(fleet: Watched) -> None:
     for each in "abc":
         fleet.beat(each, **DATABASE)
         fleet.clock.advance(1)
@@ -999,7 +1003,7 @@ def test_of_three_the_newest_is_an_alarm_whoever_falls_silent_with_it(fleet: Wat
     assert (["b", "c"], "down") == (fleet.ids(), fleet.state("c"))
 
 
-def test_twins_that_both_fall_silent_are_none(fleet: Watched) -> None:
+def test_twins_end_when_both_fall_silent(fleet: Watched) -> None:
     fleet.beat("a", "b", **DATABASE)
     fleet.go_on(300, "a", "b")
     fleet.go_on(300)
@@ -1007,7 +1011,7 @@ def test_twins_that_both_fall_silent_are_none(fleet: Watched) -> None:
     assert (None, None) == (fleet.record("a").twin_of, fleet.record("b").twin_of)
 
 
-def test_twin_that_is_back_is_one_again_only_when_both_go_on(fleet: Watched) -> None:
+def test_recovered_twin_is_a_twin_again_after_two_intervals(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.clock.advance(1)
     fleet.beat("b", **DATABASE)
@@ -1022,7 +1026,7 @@ def test_twin_that_is_back_is_one_again_only_when_both_go_on(fleet: Watched) -> 
     assert 4 == len(fleet.details(EventKind.TWIN))
 
 
-def test_twin_that_is_deleted_is_none(fleet: Watched) -> None:
+def test_deleted_twin_is_removed_from_the_others(fleet: Watched) -> None:
     fleet.beat("a", "b", "c", "d", **DATABASE)
     fleet.beat("d", database_uuid="u-2")
     fleet.go_on(300, "a", "b", "c", "d")
@@ -1036,7 +1040,7 @@ def test_twin_that_is_deleted_is_none(fleet: Watched) -> None:
     assert ["c", "b", None] == [fleet.record(each).twin_of for each in "bcd"]
 
 
-def test_of_three_each_names_one_that_is_heard(fleet: Watched) -> None:
+def test_each_of_three_twins_names_one_that_is_up(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.clock.advance(1)
     fleet.beat("b", "c", **DATABASE)
@@ -1053,7 +1057,7 @@ def test_of_three_each_names_one_that_is_heard(fleet: Watched) -> None:
     assert 5 == len(fleet.details(EventKind.TWIN))
 
 
-def test_another_uuid_or_stage_is_no_twin(fleet: Watched) -> None:
+def test_servers_of_another_uuid_or_stage_are_no_twins(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.beat("b", **{**DATABASE, "database_uuid": "u-2"})
     fleet.beat("c", **{**DATABASE, "odoo_stage": "dev"})
@@ -1062,7 +1066,7 @@ def test_another_uuid_or_stage_is_no_twin(fleet: Watched) -> None:
     assert [] == fleet.told()
 
 
-def test_twin_that_becomes_another_stage_is_none_at_once(fleet: Watched) -> None:
+def test_twin_whose_stage_changes_is_no_twin_any_more(fleet: Watched) -> None:
     fleet.beat("a", "b", **DATABASE)
     fleet.go_on(300, "a", "b")
     before = [fleet.record(each).twin_of for each in "ab"]
@@ -1073,7 +1077,7 @@ def test_twin_that_becomes_another_stage_is_none_at_once(fleet: Watched) -> None
     assert [None, None] == [fleet.record(each).twin_of for each in "ab"]
 
 
-def test_the_longer_interval_counts_for_twins(fleet: Watched) -> None:
+def test_twins_need_two_of_the_longer_interval(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     fleet.beat("b", **DATABASE, heartbeat_interval_seconds=300.0)
     fleet.go_on(600, "a", "b")
@@ -1083,7 +1087,7 @@ def test_the_longer_interval_counts_for_twins(fleet: Watched) -> None:
     assert ([], [("twin", "a"), ("twin", "b")]) == (before, sorted(fleet.told()))
 
 
-def test_a_server_that_only_registers_is_no_twin(fleet: Watched) -> None:
+def test_server_that_only_registers_is_no_twin(fleet: Watched) -> None:
     fleet.beat("a", **DATABASE)
     for _ in range(10):
         fleet.register("b", **DATABASE)
@@ -1092,7 +1096,9 @@ def test_a_server_that_only_registers_is_no_twin(fleet: Watched) -> None:
     assert [] == fleet.told()
 
 
-def test_two_stores_tell_of_twins_once(store: SqlStore, other: SqlStore) -> None:
+def test_concurrent_sweeps_of_two_stores_record_twins_once(
+    store: SqlStore, other: SqlStore
+) -> None:
     fleet, beside = Watched(store), Watched(other)
     pairs = [(f"a-{n}", f"b-{n}") for n in range(20)]
     for n, pair in enumerate(pairs):
@@ -1107,7 +1113,7 @@ def test_two_stores_tell_of_twins_once(store: SqlStore, other: SqlStore) -> None
     assert sorted(("twin", each) for pair in pairs for each in pair) == sorted(fleet.told())
 
 
-# Whatever happens
+# Random histories
 
 
 NAMES = ["a", "b", "c", "d"]
@@ -1153,7 +1159,7 @@ steps = st.lists(
         (50.0, [], {}, False, None),
     ]
 )
-def test_whatever_happens_what_is_noticed_is_so(
+def test_random_fleets_keep_the_rules_of_states_rebuilds_and_twins(
     store: SqlStore, steps: list[tuple[float, list[str], dict[str, Any], bool, str | None]]
 ) -> None:
     fleet = Watched(store)
@@ -1175,7 +1181,7 @@ def test_whatever_happens_what_is_noticed_is_so(
 
         now = known(store)
         for record in now.values():
-            hold_for(record, now, fleet.now)
+            assert_rules(record, now, fleet.now)
         news = store.events.after(seen, limit=1000)
         seen = store.events.last()
         for each in (e.event for e in news):
@@ -1184,7 +1190,7 @@ def test_whatever_happens_what_is_noticed_is_so(
             if each.kind is EventKind.REBUILT:
                 old, successor = before[str(each.server_id)], now[each.details["superseded_by"]]
                 assert not liveness(successor, fleet.now).stale
-                assert age(old) < age(successor) or together(old, successor) <= 2 * LONGEST
+                assert age(old) < age(successor) or overlap(old, successor) <= 2 * LONGEST
         fleet.sweep()
         assert (now, seen) == (known(store), store.events.last())
 
@@ -1198,15 +1204,15 @@ def age(record: ServerRecord) -> tuple[datetime, str]:
     return record.first_seen, record.server_id
 
 
-def together(one: ServerRecord, other: ServerRecord) -> timedelta:
-    """How long both have sent heartbeats, and registrations between them."""
+def overlap(one: ServerRecord, other: ServerRecord) -> timedelta:
+    """For how long both servers were up at the same time; zero if one never sent a heartbeat."""
     if not (one.heartbeat_count and other.heartbeat_count):
         return timedelta(0)
     return min(one.last_seen, other.last_seen) - max(one.state_since, other.state_since)
 
 
-def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: datetime) -> None:
-    """What is so of a server after all that are due have been looked at."""
+def assert_rules(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: datetime) -> None:
+    """Assert the rules that hold for every server after a sweep."""
     if record.superseded_by is not None:
         line = [record]
         while line[-1].superseded_by is not None:
@@ -1224,7 +1230,7 @@ def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: da
         assert record.heartbeat_count
         assert twin.heartbeat_count
     same = ("database_uuid", "database", "odoo_stage", "superseded_by")
-    heirs = [
+    successors = [
         each
         for each in all_of_them.values()
         if (
@@ -1235,7 +1241,7 @@ def hold_for(record: ServerRecord, all_of_them: dict[str, ServerRecord], now: da
         and all(getattr(each, name) == getattr(record, name) for name in same)
         and not each.state.stale
     ]
-    assert not (record.state.stale and heirs)
+    assert not (record.state.stale and successors)
 
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -1248,7 +1254,7 @@ SECONDS = st.integers(0, 2000).map(lambda seconds: NOON + timedelta(seconds=seco
     now=SECONDS,
     noticed=st.sampled_from([State.UP, State.LATE, State.DOWN]),
 )
-def test_silence_begins_no_sooner_than_somebody_listens(
+def test_silence_is_counted_from_the_start_of_the_receiver(
     last_seen: datetime, heard_since: datetime, now: datetime, noticed: State
 ) -> None:
     record = ServerRecord(
@@ -1268,7 +1274,7 @@ def test_silence_begins_no_sooner_than_somebody_listens(
     assert worse is state
 
 
-def test_a_uuid_that_very_many_share_tells_nothing(fleet: Watched) -> None:
+def test_uuid_that_sixty_servers_share_makes_no_rebuild_and_no_twin(fleet: Watched) -> None:
     ids = [f"copy-{n}" for n in range(60)]
     for each in ids:
         fleet.beat(each, **DATABASE)

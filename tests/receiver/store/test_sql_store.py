@@ -1,4 +1,4 @@
-"""The store keeps what the contract makes of the messages, on each kind of database."""
+"""The SQL store keeps records as the contract merges them, on SQLite and PostgreSQL."""
 
 import random
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ from watched import Watched, hear
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
-NO_MORE_SERVERS = {
+REFUSE_NEW_SERVERS = {
     "sqlite": "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END",
     "postgresql": """
         CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
@@ -56,7 +56,7 @@ def found_by(store: SqlStore, matching: Filter) -> list[str]:
     return [record.server_id for record in store.servers.page(matching, after=None, limit=1000)]
 
 
-# Tables
+# Tables and migrations
 
 
 def migrate(connection: Connection, revision: str) -> None:
@@ -68,13 +68,13 @@ def migrate(connection: Connection, revision: str) -> None:
 
 @pytest.fixture
 def new_engine(new_database_url: str) -> Iterator[Engine]:
-    """A database that no store has seen."""
+    """An engine of an empty database, without tables."""
     engine = create_engine(new_database_url)
     yield engine
     engine.dispose()
 
 
-def test_migrations_make_the_tables_that_the_code_expects(
+def test_migrations_make_the_tables_of_the_metadata(
     new_database_url: str, new_engine: Engine
 ) -> None:
     SqlStore(make_url(new_database_url)).close()
@@ -85,13 +85,13 @@ def test_migrations_make_the_tables_that_the_code_expects(
     assert [] == difference
 
 
-def test_columns_are_the_fields_of_a_record() -> None:
+def test_columns_of_servers_are_the_fields_of_a_record() -> None:
     names = [field.name for field in fields(ServerRecord)]
 
     assert [*names, "revision", "due_at", "owner"] == servers.columns.keys()
 
 
-def test_migration_lets_the_servers_that_are_there_be_found(
+def test_migration_indexes_the_existing_servers_for_filters(
     new_database_url: str, new_engine: Engine
 ) -> None:
     long = long_text(3_000)
@@ -128,17 +128,17 @@ def test_migration_lets_the_servers_that_are_there_be_found(
     assert [["a", "b"], ["a"], ["a", "b"], ["none", "unknown"], ["b"], ["a"]] == found
 
 
-def facets_of(store: SqlStore) -> list[tuple[str, ...]]:
-    """By what servers are found, but the columns that are told."""
+def index_rows(store: SqlStore) -> list[tuple[str, ...]]:
+    """The rows of the inverted index for uuid, state, and state with stage."""
     with store.transactions.read() as connection:
         rows = [*map(tuple, connection.execute(select(facets)))]
     return sorted(row for row in rows if row[0] in ("database_uuid", "standing", "state"))
 
 
-def test_migration_lets_the_servers_that_are_there_be_looked_at(
+def test_migration_gives_existing_servers_a_state_and_a_due_time(
     new_database_url: str, new_engine: Engine
 ) -> None:
-    """As soon as somebody watches, and after they had a chance to be heard."""
+    """The next sweep checks them, counting silence from the start of the receiver."""
     seen, long = microseconds(MOMENT), long_text(1_000)
     with new_engine.begin() as connection:
         migrate(connection, "0002")
@@ -160,7 +160,7 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
     with store.transactions.read() as connection:
         query = select(servers.c.server_id, servers.c.due_at)
         due = dict(map(tuple, connection.execute(query)))
-    turned = facets_of(store)
+    indexed = index_rows(store)
     found = [
         found_by(store, Filter(state="up")),
         found_by(store, Filter(state="new")),
@@ -172,7 +172,7 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
     swept = {each: store.servers.get(each) for each in kept}
     store.servers.apply([Incoming(Heartbeat(server_id="up", database_uuid="v"), MOMENT)])
     store.servers.delete("long", MOMENT)
-    left = facets_of(store)
+    indexed_after = index_rows(store)
     store.close()
 
     up = ServerRecord(
@@ -202,17 +202,17 @@ def test_migration_lets_the_servers_that_are_there_be_looked_at(
         ("state", "new", "new"),
         ("state", "up", "long"),
         ("state", "up", "up"),
-    ] == turned
+    ] == indexed
     assert [
         ("database_uuid", "v", "up"),
         ("standing", "new/", "new"),
         ("standing", "up/dev", "up"),
         ("state", "new", "new"),
         ("state", "up", "up"),
-    ] == left
+    ] == indexed_after
 
 
-def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:
+def test_sqlite_commit_is_synced_to_disk(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
 
     with store.transactions.read() as connection:
@@ -223,7 +223,7 @@ def test_a_commit_reaches_the_disk_of_sqlite(sqlite_url: str) -> None:
     assert ("wal", 2) == (mode, synchronous)
 
 
-def test_a_commit_reaches_the_disk_of_postgresql(postgresql_url: str) -> None:
+def test_postgresql_commit_is_synced_to_disk(postgresql_url: str) -> None:
     store = SqlStore(make_url(postgresql_url))
 
     with store.transactions.read() as connection:
@@ -247,10 +247,10 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
     assert [("events", "C"), ("facets", "C"), ("servers", "C")] == collations
 
 
-# What is kept
+# Records and filters
 
 
-def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
+def test_reopened_store_keeps_its_servers(database_url: str) -> None:
     first = SqlStore(make_url(database_url))
     first.servers.apply(beats("a"))
     first.close()
@@ -280,7 +280,7 @@ def test_opening_a_store_again_keeps_what_is_in_it(database_url: str) -> None:
         max_size=4,
     )
 )
-def test_store_keeps_exactly_what_merging_makes(
+def test_store_keeps_exactly_the_merged_record(
     store: SqlStore, batches: list[list[tuple[Heartbeat | Registration, datetime]]]
 ) -> None:
     expected = None
@@ -305,18 +305,18 @@ def merged(before: ServerRecord | None, incoming: Incoming) -> ServerRecord:
 @pytest.mark.parametrize("name", ["stage", "database", "version", "odoo_version", "capability"])
 def test_text_of_any_length_is_kept_and_found(store: SqlStore, name: str, length: int) -> None:
     long, other, server_id = long_text(length), long_text(length + 1), long_text(255)
-    told: dict[str, Any] = {"server_id": server_id, name: long}
-    told |= {"odoo_stage": long} if name == "stage" else {}
-    told |= {"capabilities": [long, "short"]} if name == "capability" else {}
+    fields_of_message: dict[str, Any] = {"server_id": server_id, name: long}
+    fields_of_message |= {"odoo_stage": long} if name == "stage" else {}
+    fields_of_message |= {"capabilities": [long, "short"]} if name == "capability" else {}
 
-    (applied,) = hear(store, [Incoming(structure(told, Heartbeat), MOMENT)])
+    (applied,) = hear(store, [Incoming(structure(fields_of_message, Heartbeat), MOMENT)])
 
     assert applied.record == store.servers.get(server_id)
     assert [server_id] == found_by(store, Filter(**{name: long}))
     assert [] == found_by(store, Filter(**{name: other}))
 
 
-def test_text_that_looks_like_the_digest_of_another_is_not_taken_for_it(store: SqlStore) -> None:
+def test_text_equal_to_the_digest_of_a_long_text_is_not_confused_with_it(store: SqlStore) -> None:
     long = long_text(1_000)
     digest = f"sha256:{sha256(long.encode()).hexdigest()}"
 
@@ -327,7 +327,7 @@ def test_text_that_looks_like_the_digest_of_another_is_not_taken_for_it(store: S
     assert ["digest"] == found_by(store, Filter(database=digest))
 
 
-def test_empty_stage_means_whoever_has_none_in_any_state(fleet: Watched) -> None:
+def test_empty_stage_filter_finds_servers_without_a_stage_in_any_state(fleet: Watched) -> None:
     fleet.beat("silent", "says nothing")
     fleet.beat("says none", odoo_stage="")
     fleet.beat("dev", odoo_stage="dev")
@@ -348,12 +348,12 @@ def test_empty_stage_means_whoever_has_none_in_any_state(fleet: Watched) -> None
 
 
 def long_text(length: int) -> str:
-    """Such as takes the most room: nothing makes it shorter."""
+    """Random characters of four bytes each, which no compression makes shorter."""
     choose = random.Random(length)
     return "".join(chr(choose.randrange(0x10000, 0x110000)) for _ in range(length))
 
 
-def test_a_batch_may_concern_a_thousand_servers(store: SqlStore) -> None:
+def test_batch_of_a_thousand_servers_is_applied(store: SqlStore) -> None:
     ids = [f"s{n:03}" for n in range(1000)]
 
     store.servers.apply(beats(*ids, *ids, hostname="host"))
@@ -362,10 +362,10 @@ def test_a_batch_may_concern_a_thousand_servers(store: SqlStore) -> None:
     assert dict.fromkeys(ids, 3) == counts(store)
 
 
-# What a store remembers
+# The row cache
 
 
-def test_two_stores_on_one_database_lose_and_double_nothing(
+def test_two_stores_of_one_database_count_each_heartbeat_once(
     store: SqlStore, other: SqlStore
 ) -> None:
     store.servers.apply(beats("a", hostname="first"))
@@ -380,7 +380,9 @@ def test_two_stores_on_one_database_lose_and_double_nothing(
     assert (None, 2) == (b.hostname, b.heartbeat_count)
 
 
-def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: SqlStore) -> None:
+def test_write_of_another_store_is_seen_after_other_batches(
+    store: SqlStore, other: SqlStore
+) -> None:
     store.servers.apply(beats("a", "b"))
     other.servers.apply(beats("a", hostname="second"))
     for _ in range(2):
@@ -391,7 +393,9 @@ def test_what_another_store_wrote_is_seen_however_late(store: SqlStore, other: S
     assert ("second", 3) == (applied.record.hostname, applied.record.heartbeat_count)
 
 
-def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other: SqlStore) -> None:
+def test_deletion_by_another_store_is_seen_after_other_batches(
+    store: SqlStore, other: SqlStore
+) -> None:
     store.servers.apply(beats("a", "b", hostname="first"))
     other.servers.delete("a", MOMENT)
     for _ in range(2):
@@ -406,13 +410,13 @@ def test_what_another_store_deleted_is_gone_however_late(store: SqlStore, other:
     )
 
 
-def test_a_failed_batch_leaves_no_trace_in_what_a_store_remembers(
+def test_failed_batch_leaves_the_row_cache_unchanged(
     store: SqlStore, other: SqlStore, engine: Engine
 ) -> None:
     store.servers.apply(beats("a", hostname="first"))
     other.servers.apply(beats("a", hostname="second"))
     with engine.begin() as connection:
-        connection.exec_driver_sql(NO_MORE_SERVERS[engine.dialect.name])
+        connection.exec_driver_sql(REFUSE_NEW_SERVERS[engine.dialect.name])
     with pytest.raises(IntegrityError):
         store.servers.apply(beats("a", "b", hostname="never"))
 
@@ -422,16 +426,16 @@ def test_a_failed_batch_leaves_no_trace_in_what_a_store_remembers(
     assert {"a": 3} == counts(other)
 
 
-def test_what_a_store_does_not_remember_it_reads_again(database_url: str) -> None:
-    forgetful = SqlStore(make_url(database_url), cached_rows=1)
+def test_rows_evicted_from_the_cache_are_read_again(database_url: str) -> None:
+    store = SqlStore(make_url(database_url), cached_rows=1)
     ids = [f"s{n}" for n in range(5)]
-    forgetful.servers.apply(beats(*ids, hostname="host"))
+    store.servers.apply(beats(*ids, hostname="host"))
     for _ in range(2):
         for server_id in ids:
-            forgetful.servers.apply(beats(server_id))
+            store.servers.apply(beats(server_id))
 
-    kept = forgetful.servers.page(ALL_SERVERS, after=None, limit=9)
-    forgetful.close()
+    kept = store.servers.page(ALL_SERVERS, after=None, limit=9)
+    store.close()
     assert [(s, "host", 3) for s in ids] == [
         (r.server_id, r.hostname, r.heartbeat_count) for r in kept
     ]

@@ -1,8 +1,8 @@
 """
-Stores do what a plain dict does.
+A stateful Hypothesis test that compares the SQL store with a plain dict.
 
-Whatever is asked of them, in any order, a dict is asked too, and they must agree.
-The dict knows the rules of the specification by itself: it shares no code with the
+Hypothesis calls both in random order, and both must give the same results.
+The dict has its own implementation of the merge rules: it shares no code with the
 contract and the receiver.
 """
 
@@ -28,10 +28,10 @@ from receiver.store import SqlStore
 from strategies import heartbeats, moments, payloads, registrations, seconds, texts
 from watched import hear
 
-# Few, so that what is drawn meets; out of order as people sort, in order by code point.
+# Few ids, so that random messages hit the same server; sorted by code point.
 IDS = ["B", "a", "a/'b\"%", "é", "\uffee", "\U0001f40d"]
 
-NEVER_HEARD = dict.fromkeys(
+ABSENT = dict.fromkeys(
     [
         "hostname",
         "ip_addresses",
@@ -68,21 +68,21 @@ Plain = dict[str, Any]
 ids = st.sampled_from(IDS)
 messages = heartbeats(ids) | registrations(ids)
 pauses = st.timedeltas(timedelta(milliseconds=1), timedelta(days=1))
-which = st.integers(0, 5)
+store_numbers = st.integers(0, 5)
 
 
 class Fleet:
-    """The dict."""
+    """A model of the servers as a dict."""
 
     def __init__(self) -> None:
         self.servers: dict[str, Plain] = {}
 
     def hear(self, message: Message, now: datetime) -> tuple[Plain, bool]:
-        """What is known of a server after a message, and whether it is new."""
+        """Merge a message; returns the server, and whether the server is new."""
         said = {name: value for name, value in plain(message).items() if value is not None}
         is_new = message.server_id not in self.servers
         new: Plain = {
-            **NEVER_HEARD,
+            **ABSENT,
             "first_seen": now,
             "heartbeat_count": 0,
             "state": State.NEW,
@@ -99,8 +99,8 @@ class Fleet:
         self.servers[message.server_id] = after
         return after, is_new
 
-    def those(self, wanted: dict[str, str]) -> list[Plain]:
-        """Who has everything that is wanted, in the order of their ids."""
+    def matching(self, wanted: dict[str, str]) -> list[Plain]:
+        """The servers that match every filter, sorted by id."""
         return [
             server
             for _, server in sorted(self.servers.items())
@@ -109,7 +109,7 @@ class Fleet:
 
 
 def values(server: Plain, filtered_by: str) -> list[str]:
-    """By what a filter finds a server: one value, or none, or many."""
+    """The values by which a filter finds a server: none, one, or many."""
     value = server[FILTERS[filtered_by]]
     if value is None:
         return [""] if filtered_by == "stage" else []
@@ -125,57 +125,57 @@ def plains(records: list[ServerRecord]) -> list[Plain]:
 
 
 def types(server: Plain) -> dict[str, type]:
-    """An int is not a float, however equal they are."""
+    """The type of every field, since `1 == 1.0` would hide a wrong type."""
     return {name: type(value) for name, value in server.items()}
 
 
-class StoresBesideADict(RuleBasedStateMachine):
+class StoresAndADict(RuleBasedStateMachine):
     """
-    Asks several stores of one database, now this one and now that one.
+    Calls one of several stores of the same database at each step.
 
     Args:
-        url: Of a database; what is in it is deleted.
-        remembered: How many rows each of the stores remembers.
+        url: URL of a database; its servers are deleted.
+        cached_rows: How many rows each store caches; one number per store.
     """
 
-    def __init__(self, url: str, *, remembered: list[int]) -> None:
+    def __init__(self, url: str, *, cached_rows: list[int]) -> None:
         super().__init__()
         self.url = url
-        self.remembered = remembered
+        self.cached_rows = cached_rows
         self.fleet = Fleet()
-        self.stores = [*map(self.open, remembered)]
+        self.stores = [*map(self.open, cached_rows)]
         self.now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-        self.looks = 0
+        self.checks = 0
         self.run("DELETE FROM facets", "DELETE FROM servers")
 
-    # What is asked
+    # Rules
 
-    @rule(message=messages, n=which, data=st.data())
-    def hear_one(self, message: Message, n: int, data: st.DataObject) -> None:
+    @rule(message=messages, n=store_numbers, data=st.data())
+    def apply_one(self, message: Message, n: int, data: st.DataObject) -> None:
         self.apply([message], n, data)
 
-    @rule(server_id=ids, n=which, data=st.data())
-    def hear_a_slim_heartbeat(self, server_id: str, n: int, data: st.DataObject) -> None:
+    @rule(server_id=ids, n=store_numbers, data=st.data())
+    def apply_slim_heartbeat(self, server_id: str, n: int, data: st.DataObject) -> None:
         self.apply([Heartbeat(server_id=server_id, status="healthy")], n, data)
 
-    @rule(payload=payloads(ids), sent=moments(), uptime=seconds(), n=which, data=st.data())
-    def hear_a_full_heartbeat(
+    @rule(payload=payloads(ids), sent=moments(), uptime=seconds(), n=store_numbers, data=st.data())
+    def apply_full_heartbeat(
         self, payload: ServerPayload, sent: datetime, uptime: float, n: int, data: st.DataObject
     ) -> None:
         beat = Heartbeat.from_payload(payload, timestamp=sent, uptime_seconds=uptime)
         self.apply([beat], n, data)
 
-    @rule(batch=st.lists(messages, min_size=2, max_size=6), n=which, data=st.data())
-    def hear_many(self, batch: list[Message], n: int, data: st.DataObject) -> None:
+    @rule(batch=st.lists(messages, min_size=2, max_size=6), n=store_numbers, data=st.data())
+    def apply_batch(self, batch: list[Message], n: int, data: st.DataObject) -> None:
         self.apply(batch, n, data)
 
-    @rule(server_id=ids, n=which)
+    @rule(server_id=ids, n=store_numbers)
     def delete(self, server_id: str, n: int) -> None:
         was_there = self.fleet.servers.pop(server_id, None) is not None
 
         assert was_there == self.store(n).servers.delete(server_id, self.now)
 
-    @rule(n=which)
+    @rule(n=store_numbers)
     def delete_all(self, n: int) -> None:
         for server_id in self.fleet.servers:
             assert self.store(n).servers.delete(server_id, self.now)
@@ -184,16 +184,16 @@ class StoresBesideADict(RuleBasedStateMachine):
         left = self.run("SELECT count(*) FROM servers", "SELECT count(*) FROM facets")
         assert [0, 0] == left
 
-    @rule(server_id=ids | texts(), n=which)
+    @rule(server_id=ids | texts(), n=store_numbers)
     def get(self, server_id: str, n: int) -> None:
         record = self.store(n).servers.get(server_id)
 
         assert self.fleet.servers.get(server_id) == (None if record is None else plain(record))
 
-    @rule(data=st.data(), limit=st.integers(1, 3), n=which)
+    @rule(data=st.data(), limit=st.integers(1, 3), n=store_numbers)
     def list_some(self, data: st.DataObject, limit: int, n: int) -> None:
         wanted = self.draw_filter(data)
-        expected = self.fleet.those(wanted)
+        expected = self.fleet.matching(wanted)
         matching = Filter(**wanted)
 
         pages = [self.store(n).servers.page(matching, after=None, limit=limit)]
@@ -204,30 +204,30 @@ class StoresBesideADict(RuleBasedStateMachine):
         assert expected == [server for page in pages for server in plains(page)]
         assert len(expected) == self.store(n).servers.count(matching)
 
-    @rule(after=ids | texts(), limit=st.integers(1, 3), n=which)
+    @rule(after=ids | texts(), limit=st.integers(1, 3), n=store_numbers)
     def list_from_anywhere(self, after: str, limit: int, n: int) -> None:
-        expected = [server for server in self.fleet.those({}) if server["server_id"] > after]
+        expected = [server for server in self.fleet.matching({}) if server["server_id"] > after]
 
         page = self.store(n).servers.page(ALL_SERVERS, after=Place(after), limit=limit)
 
         assert expected[:limit] == plains(page)
 
-    @rule(n=which)
+    @rule(n=store_numbers)
     def reopen(self, n: int) -> None:
         n %= len(self.stores)
         self.stores[n].close()
-        self.stores[n] = self.open(self.remembered[n])
+        self.stores[n] = self.open(self.cached_rows[n])
 
-    # What is so at any time
+    # Invariants
 
     @invariant()
-    def the_whole_fleet_is_there(self) -> None:
-        self.looks += 1  # through this store and that
+    def all_servers_are_equal(self) -> None:
+        self.checks += 1  # through each store in turn
         kept = plains(
-            self.store(self.looks).servers.page(ALL_SERVERS, after=None, limit=len(IDS) + 1)
+            self.store(self.checks).servers.page(ALL_SERVERS, after=None, limit=len(IDS) + 1)
         )
 
-        expected = self.fleet.those({})
+        expected = self.fleet.matching({})
         assert expected == kept
         assert [*map(types, expected)] == [*map(types, kept)]
 
@@ -235,41 +235,40 @@ class StoresBesideADict(RuleBasedStateMachine):
         for store in self.stores:
             store.close()
 
-    # How
+    # Helpers
 
     def apply(self, batch: list[Message], n: int, data: st.DataObject) -> None:
         incoming = [Incoming(message, self.moment(data)) for message in batch]
 
         applied = hear(self.store(n), incoming)
 
-        for each, told in zip(incoming, applied, strict=True):
-            outcome = plain(told.record), told.created
+        for each, result in zip(incoming, applied, strict=True):
+            outcome = plain(result.record), result.created
             assert self.fleet.hear(each.message, each.received_at) == outcome
 
     def moment(self, data: st.DataObject) -> datetime:
-        """The clock of one receiver may be anywhere; several agree on the time."""
+        """Any time if there is one store; several stores share a clock that only advances."""
         if len(self.stores) == 1:
             return data.draw(moments()).astimezone(timezone.utc)
         self.now += data.draw(pauses)
         return self.now
 
     def draw_filter(self, data: st.DataObject) -> dict[str, str]:
-        """Some of what somebody is, if there is anybody; at times nobody is like that."""
-        somebody = data.draw(st.sampled_from([*self.fleet.servers.values()] or [NEVER_HEARD]))
+        """Filters by values of one server, or by a value that no server has."""
+        server = data.draw(st.sampled_from([*self.fleet.servers.values()] or [ABSENT]))
         names = data.draw(st.lists(st.sampled_from([*FILTERS]), unique=True))
         return {
-            name: data.draw(st.sampled_from([*values(somebody, name), "of nobody"]))
-            for name in names
+            name: data.draw(st.sampled_from([*values(server, name), "unknown"])) for name in names
         }
 
     def store(self, n: int) -> SqlStore:
         return self.stores[n % len(self.stores)]
 
-    def open(self, remembered: int) -> SqlStore:
-        return SqlStore(make_url(self.url), cached_rows=remembered)
+    def open(self, cached_rows: int) -> SqlStore:
+        return SqlStore(make_url(self.url), cached_rows=cached_rows)
 
     def run(self, *statements: str) -> list[Any]:
-        """Past the stores; the first value that each statement finds, if it finds any."""
+        """Run SQL on a connection of its own; the first value of each result, or None."""
         with ExitStack() as stack:
             engine = create_engine(self.url)
             stack.callback(engine.dispose)
@@ -278,18 +277,18 @@ class StoresBesideADict(RuleBasedStateMachine):
             return [result.scalar() if result.returns_rows else None for result in results]
 
 
-def hold_beside_a_dict(url: str, *, remembered: list[int]) -> None:
+def compare_with_a_dict(url: str, *, cached_rows: list[int]) -> None:
     run_state_machine_as_test(
-        # It calls what it is given, so that this need not be a class, as its type says.
-        lambda: StoresBesideADict(url, remembered=remembered),  # type: ignore[arg-type]
+        # Typed as a class, but Hypothesis only calls it without arguments.
+        lambda: StoresAndADict(url, cached_rows=cached_rows),  # type: ignore[arg-type]
         settings=settings(max_examples=25, stateful_step_count=40),
     )
 
 
-def test_a_store_does_what_a_dict_does(database_url: str) -> None:
-    hold_beside_a_dict(database_url, remembered=[100_000])
+def test_store_agrees_with_a_dict_after_random_calls(database_url: str) -> None:
+    compare_with_a_dict(database_url, cached_rows=[100_000])
 
 
-def test_two_stores_do_what_one_dict_does(database_url: str) -> None:
-    """One of them forgets nearly everything."""
-    hold_beside_a_dict(database_url, remembered=[100_000, 1])
+def test_two_stores_of_one_database_agree_with_a_dict_after_random_calls(database_url: str) -> None:
+    """The second store caches one row only."""
+    compare_with_a_dict(database_url, cached_rows=[100_000, 1])

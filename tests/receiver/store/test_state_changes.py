@@ -1,4 +1,4 @@
-"""The histories of servers are read for little, and right wherever they are cut."""
+"""State logs: the states of servers over time, correct for any window and cheap to read."""
 
 import re
 import sys
@@ -23,12 +23,12 @@ from watched import Watched
 DAY = timedelta(days=1)
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 FLAPPING = [f"s{n:02}" for n in range(50)]
-# To be watched by the measurement of coverage costs several times as much.
+# Measuring coverage makes this several times as slow.
 SECONDS = 0.3 if sys.gettrace() is None else 1.5
 
 
 def history(fleet: Watched, server_id: str, window: timedelta = DAY) -> History:
-    """As it is read for that much time."""
+    """The history of a server in a window that ends now."""
     since = fleet.now - window
     return History.of(
         fleet.store.servers.state_logs([server_id], since)[server_id], since=since, now=fleet.now
@@ -36,12 +36,12 @@ def history(fleet: Watched, server_id: str, window: timedelta = DAY) -> History:
 
 
 def minutes(fleet: Watched, server_id: str, window: timedelta = DAY) -> list[tuple[str, float]]:
-    """In which states it was, and for how many minutes."""
+    """The states of a server in order, each with its duration in minutes."""
     spans = history(fleet, server_id, window).spans(window)
     return [(state, (end - start) / timedelta(minutes=1)) for state, start, end in spans]
 
 
-def test_a_history_holds_what_happened(fleet: Watched) -> None:
+def test_history_has_every_state_with_its_duration(fleet: Watched) -> None:
     fleet.beat("a", "other")
     fleet.go_on(600, "a", every=60)
     fleet.go_on(300, "other", every=60)
@@ -52,7 +52,7 @@ def test_a_history_holds_what_happened(fleet: Watched) -> None:
 
 
 @pytest.mark.parametrize("seconds", [30.0, 3600.0, 30 * 86400.0])
-def test_the_state_at_the_beginning_is_that_of_the_last_event_before(
+def test_state_at_the_start_of_a_window_is_that_of_the_last_event_before(
     fleet: Watched, seconds: float
 ) -> None:
     fleet.beat("a", "b")
@@ -67,7 +67,7 @@ def test_the_state_at_the_beginning_is_that_of_the_last_event_before(
     assert ["down"] == [state for state, _ in minutes(fleet, "b", window)]
 
 
-def test_the_state_at_the_beginning_is_known_when_what_was_before_is_forgotten(
+def test_state_at_the_start_of_a_window_is_known_after_a_trim(
     fleet: Watched,
 ) -> None:
     fleet.beat("a", "b")
@@ -82,8 +82,8 @@ def test_the_state_at_the_beginning_is_known_when_what_was_before_is_forgotten(
     assert [("down", 10)] == minutes(fleet, "b", timedelta(minutes=10))
 
 
-def test_clocks_that_differ_do_not_turn_a_state_round(fleet: Watched) -> None:
-    """What was committed last counts, whatever its time."""
+def test_state_of_the_last_commit_counts_when_clocks_differ(fleet: Watched) -> None:
+    """The order of commits counts, not the times of events."""
     fleet.beat("a")
     fleet.clock.advance(121)
     fleet.sweep()
@@ -94,10 +94,10 @@ def test_clocks_that_differ_do_not_turn_a_state_round(fleet: Watched) -> None:
     assert [("up", 0.5)] == minutes(fleet, "a", timedelta(seconds=30))
 
 
-# Of those that are superseded
+# Superseded servers
 
 
-def test_history_of_a_successor_is_that_of_its_database(fleet: Watched) -> None:
+def test_history_of_a_successor_includes_its_superseded_server(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(1800, "old", every=60)
     fleet.go_on(3 * 3600, every=60)
@@ -112,7 +112,9 @@ def test_history_of_a_successor_is_that_of_its_database(fleet: Watched) -> None:
     assert [("up", 5)] == minutes(fleet, "new", timedelta(minutes=5))
 
 
-def test_history_of_one_that_is_back_holds_the_silence_of_who_came_between(fleet: Watched) -> None:
+def test_history_of_a_recovered_server_includes_the_silence_of_its_successor(
+    fleet: Watched,
+) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(600, every=60)
     fleet.beat("new", **DATABASE)
@@ -125,7 +127,7 @@ def test_history_of_one_that_is_back_holds_the_silence_of_who_came_between(fleet
     assert [("down", 20), ("up", 10)] == minutes(fleet, "old", timedelta(minutes=30))
 
 
-def test_history_of_a_database_that_is_rebuilt_every_day_is_whole(fleet: Watched) -> None:
+def test_history_of_daily_rebuilds_is_complete(fleet: Watched) -> None:
     for n in range(60):
         fleet.beat(f"s{n:02}", **DATABASE)
         fleet.sweep()
@@ -139,11 +141,11 @@ def test_history_of_a_database_that_is_rebuilt_every_day_is_whole(fleet: Watched
     for days in (1, 7, 30):
         share = history(fleet, "last", days * DAY).availability(days * DAY)
         assert 1 - 150 / 86400 == pytest.approx(share, abs=1e-4)
-        lives = fleet.store.servers.state_logs(["last"], fleet.now - days * DAY)["last"]
-        assert days + 2 >= len(lives)
+        logs = fleet.store.servers.state_logs(["last"], fleet.now - days * DAY)["last"]
+        assert days + 2 >= len(logs)
 
 
-def test_lives_of_several_are_read_together(fleet: Watched) -> None:
+def test_state_logs_of_several_servers_are_read_together(fleet: Watched) -> None:
     for database in ("x", "y"):
         fleet.beat(f"{database}1", **{**DATABASE, "database": database, "database_uuid": database})
     fleet.go_on(300)
@@ -153,11 +155,11 @@ def test_lives_of_several_are_read_together(fleet: Watched) -> None:
 
     found = fleet.store.servers.state_logs(["x2", "y2", "x1", "nobody"], fleet.now - DAY)
 
-    number = {server_id: len(lives) for server_id, lives in found.items()}
+    number = {server_id: len(logs) for server_id, logs in found.items()}
     assert {"x2": 2, "y2": 2, "x1": 1} == number
 
 
-def test_a_server_that_was_deleted_meanwhile_has_the_history_of_its_record(
+def test_deleted_server_has_the_history_of_its_record(
     fleet: Watched,
 ) -> None:
     fleet.beat("a")
@@ -168,11 +170,11 @@ def test_a_server_that_was_deleted_meanwhile_has_the_history_of_its_record(
     assert microseconds(record.first_seen) == StateLog.of(record).first_seen
 
 
-# What it costs
+# Costs and query plans
 
 
-# Silent for three of every five minutes, one of them for five weeks, the others for four days.
-FLAPS = """
+# Servers silent for three of every five minutes: `often` for five weeks, others for four days.
+FLAPPING_EVENTS = """
 INSERT INTO events (at, kind, server_id, details)
 WITH RECURSIVE
     flaps(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM flaps WHERE n < 35 * 288),
@@ -184,28 +186,30 @@ FROM flaps, turns, servers WHERE server_id = 'often' OR n <= 4 * 288 ORDER BY 1
 
 @pytest.fixture
 def flapping(sqlite_url: str, clock: Clock) -> Iterator[SqlStore]:
-    """Many servers that do nothing else."""
+    """A store of servers that flap: each is late, down and recovered every five minutes."""
     store = SqlStore(make_url(sqlite_url))
     fleet = Watched(store)
     fleet.beat(*FLAPPING)
     fleet.beat("often")
     with store.transactions.read() as connection:
         connection.execute(update(servers).values(first_seen=clock.now - 90 * DAY))
-        connection.exec_driver_sql(FLAPS.format(end=microseconds(clock.now)))
+        connection.exec_driver_sql(FLAPPING_EVENTS.format(end=microseconds(clock.now)))
         connection.commit()
     yield store
     store.close()
 
 
 @pytest.mark.serial
-def test_those_who_flap_cost_little(flapping: SqlStore, clock: Clock) -> None:
+def test_availability_of_flapping_servers_is_computed_quickly(
+    flapping: SqlStore, clock: Clock
+) -> None:
     asked = {1: FLAPPING, 7: ["often"], 30: ["often"]}
     seconds = {}
     for days, ids in asked.items():
         since = clock.now - days * DAY
         begun = time.process_time()
-        lives = flapping.servers.state_logs(ids, since)
-        found = [History.of(lives[each], since=since, now=clock.now) for each in ids]
+        logs = flapping.servers.state_logs(ids, since)
+        found = [History.of(logs[each], since=since, now=clock.now) for each in ids]
         shares = [each.availability(days * DAY) for each in found]
         seconds[days] = time.process_time() - begun
         assert [pytest.approx(0.4)] * len(ids) == shares
@@ -214,7 +218,7 @@ def test_those_who_flap_cost_little(flapping: SqlStore, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/server/often", "/servers/often"])
-def test_pages_of_those_who_flap_come(
+def test_pages_of_flapping_servers_show_their_availability(
     flapping: SqlStore, sqlite_url: str, clock: Clock, path: str
 ) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
@@ -223,7 +227,7 @@ def test_pages_of_those_who_flap_come(
     assert (200, True) == (answer.status_code, "40" in answer.text or "0.4" in answer.text)
 
 
-def test_lives_are_read_from_an_index_alone(store: SqlStore, engine: Engine) -> None:
+def test_query_plan_of_state_logs_uses_a_covering_index(store: SqlStore, engine: Engine) -> None:
     Watched(store).beat(*FLAPPING)
     known = {"ids": FLAPPING, "first": 10}
     plans = [plan(engine, query.params(**known)) for query in (SINCE, LAST_BEFORE)]
@@ -237,7 +241,7 @@ def test_lives_are_read_from_an_index_alone(store: SqlStore, engine: Engine) -> 
         assert covering.format("earlier", "<") in plans[1]
 
 
-def test_a_chain_is_read_by_its_index(store: SqlStore, engine: Engine) -> None:
+def test_query_plan_of_superseded_servers_uses_an_index(store: SqlStore, engine: Engine) -> None:
     found = plan(engine, CHAIN.params(last="a"))
 
     assert "ix_servers_superseded_by" in found
@@ -245,11 +249,11 @@ def test_a_chain_is_read_by_its_index(store: SqlStore, engine: Engine) -> None:
 
 
 def plan(engine: Engine, query: Any) -> str:
-    """How the database answers."""
+    """The query plan of a query, as the database prints it."""
     sql = query.compile(engine, compile_kwargs={"literal_binds": True})
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # of a small table it would read all
+        if engine.dialect.name == "postgresql":  # or it would scan a table this small
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         rows = connection.exec_driver_sql(f"{explain} {sql}")
         return "\n".join(str(row[-1]) for row in rows)
