@@ -1,4 +1,4 @@
-"""The door: who may come in before there are keys, and how keys are looked after."""
+"""The gate: which requests are let in without keys, how keys are checked, and rate limits."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ UNKNOWN = "fleetkey_abcdefghij_" + 43 * "k"
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """A quick one, where no test says otherwise."""
+    """SQLite only, since the gate is the same on each database."""
     return sqlite_url
 
 
@@ -47,8 +47,10 @@ def receiver_on(database_url: str, clock: Clock, **settings: str) -> Iterator[ht
         yield client
 
 
-def asked_from(address: str | None, database_url: str, clock: Clock, **settings: str) -> int:
-    """How a receiver without keys answers somebody at an address, by whatever server it runs."""
+def status_for_address(
+    address: str | None, database_url: str, clock: Clock, **settings: str
+) -> int:
+    """The status that a receiver without keys answers a client at an address, as an ASGI app."""
     app = Observed(app_on(database_url, clock, **settings))
     scope: Scope = {
         "type": "http",
@@ -76,7 +78,7 @@ def asked_from(address: str | None, database_url: str, clock: Clock, **settings:
     return status
 
 
-# Before there is a key
+# Without keys
 
 
 @pytest.mark.parametrize(
@@ -97,17 +99,17 @@ def asked_from(address: str | None, database_url: str, clock: Clock, **settings:
         (None, 403),
     ],
 )
-def test_only_who_is_on_the_machine_is_served(
+def test_keyless_receiver_serves_loopback_addresses_only(
     address: str | None, status: int, database_url: str, clock: Clock
 ) -> None:
-    assert status == asked_from(address, database_url, clock)
+    assert status == status_for_address(address, database_url, clock)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", None])
-def test_open_receiver_serves_everybody(
+def test_open_receiver_serves_any_address(
     address: str | None, database_url: str, clock: Clock
 ) -> None:
-    assert 200 == asked_from(address, database_url, clock, FLEET_OPEN="1")
+    assert 200 == status_for_address(address, database_url, clock, FLEET_OPEN="1")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_open_receiver_serves_everybody(
     ],
     ids=str,
 )
-def test_who_does_not_come_directly_is_refused(
+def test_keyless_receiver_refuses_requests_through_a_proxy(
     header: dict[str, str], database_url: str, clock: Clock
 ) -> None:
     with receiver_on(database_url, clock) as receiver:
@@ -148,7 +150,9 @@ def test_who_does_not_come_directly_is_refused(
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8000", "fleet.localhost", "127.0.0.2:1", "[::1]:8000", "[::1]"]
 )
-def test_this_machine_has_many_names(host: str, database_url: str, clock: Clock) -> None:
+def test_keyless_receiver_accepts_loopback_host_names(
+    host: str, database_url: str, clock: Clock
+) -> None:
     with receiver_on(database_url, clock) as receiver:
         assert 200 == receiver.get("/servers", headers={"Host": host}).status_code
 
@@ -173,7 +177,7 @@ def test_refusal_says_how_to_make_a_key(database_url: str, clock: Clock) -> None
         ({}, True, None),
     ],
 )
-def test_receiver_says_at_its_start_who_may_come_in(  # noqa: PLR0917 - fixtures
+def test_receiver_warns_at_start_about_missing_keys(  # noqa: PLR0917 - fixtures
     settings: dict[str, str],
     has_key: bool,  # noqa: FBT001 - a parameter of the test
     said: str | None,
@@ -195,7 +199,9 @@ def test_receiver_says_at_its_start_who_may_come_in(  # noqa: PLR0917 - fixtures
 # With keys
 
 
-def test_first_key_closes_a_running_receiver(database_url: str, clock: Clock) -> None:
+def test_first_key_ends_keyless_access_to_a_running_receiver(
+    database_url: str, clock: Clock
+) -> None:
     key, token = made("viewer")
     with receiver_on(database_url, clock, FLEET_OPEN="1") as receiver:
         assert 200 == receiver.get("/servers").status_code
@@ -206,7 +212,9 @@ def test_first_key_closes_a_running_receiver(database_url: str, clock: Clock) ->
         assert 200 == receiver.get("/servers", headers=bearer(token)).status_code
 
 
-def test_receiver_whose_last_key_is_revoked_stays_closed(database_url: str, clock: Clock) -> None:
+def test_receiver_whose_only_key_is_revoked_refuses_requests_without_a_key(
+    database_url: str, clock: Clock
+) -> None:
     keep(database_url, revoked(made("admin")[0]))
 
     with receiver_on(database_url, clock, FLEET_OPEN="1") as receiver:
@@ -231,7 +239,7 @@ def test_receiver_whose_last_key_is_revoked_stays_closed(database_url: str, cloc
     ],
     ids=str,
 )
-def test_what_is_no_key_is_refused_with_a_reason(
+def test_request_without_a_valid_key_is_refused_with_a_code(
     headers: list[tuple[str, Any]], code: str, database_url: str, clock: Clock
 ) -> None:
     key, token = made("admin")
@@ -250,7 +258,7 @@ def test_what_is_no_key_is_refused_with_a_reason(
     assert token not in answer.text
 
 
-def test_key_in_a_url_is_no_key(database_url: str, clock: Clock) -> None:
+def test_key_in_a_query_string_is_refused(database_url: str, clock: Clock) -> None:
     key, token = made("admin")
     keep(database_url, key)
 
@@ -259,7 +267,7 @@ def test_key_in_a_url_is_no_key(database_url: str, clock: Clock) -> None:
             assert 401 == receiver.get("/servers", params={name: token}).status_code
 
 
-def test_scheme_is_read_in_either_case(database_url: str, clock: Clock) -> None:
+def test_bearer_scheme_is_case_insensitive(database_url: str, clock: Clock) -> None:
     key, token = made("viewer")
     keep(database_url, key)
 
@@ -269,7 +277,7 @@ def test_scheme_is_read_in_either_case(database_url: str, clock: Clock) -> None:
     assert 200 == answer.status_code
 
 
-def test_key_ends_when_it_expires(database_url: str, clock: Clock) -> None:
+def test_key_is_refused_from_its_expiry(database_url: str, clock: Clock) -> None:
     key, token = made("viewer")
     keep(database_url, evolve(key, expires_at=clock.now + timedelta(days=1)))
 
@@ -285,7 +293,7 @@ def test_key_ends_when_it_expires(database_url: str, clock: Clock) -> None:
 def test_revoked_key_is_refused_by_every_receiver_within_seconds(
     database_url: str, clock: Clock
 ) -> None:
-    """Also by one that did not hear of it, and by another process."""
+    """Also by a receiver that reads the revocation from the database."""
     admin, admins = made("admin")
     viewer, viewers = made("viewer")
     keep(database_url, admin, viewer)
@@ -315,7 +323,7 @@ def test_rotated_key_keeps_its_servers(database_url: str, clock: Clock) -> None:
     assert (200, 2) == (after.status_code, after.json()["heartbeat_count"])
 
 
-def test_use_of_a_key_is_recorded(database_url: str, clock: Clock) -> None:
+def test_last_use_and_messages_of_a_key_are_recorded(database_url: str, clock: Clock) -> None:
     agent, agents = made("agent")
     viewer, viewers = made("viewer")
     unused, _ = made("viewer")
@@ -358,10 +366,10 @@ def test_last_use_is_recorded_when_a_receiver_ends(database_url: str, clock: Clo
     assert {viewer.id: (clock.now, 0)} == eventually_used(viewer, database_url, clock.now)
 
 
-# What is too much
+# Rate limits
 
 
-def test_key_that_sends_too_much_is_told_when_to_go_on(database_url: str, clock: Clock) -> None:
+def test_key_over_its_rate_limit_gets_429_with_retry_after(database_url: str, clock: Clock) -> None:
     one, ones = made("agent")
     other, others = made("agent", servers="b*")
     keep(database_url, one, other)
@@ -389,7 +397,7 @@ def test_key_that_sends_too_much_is_told_when_to_go_on(database_url: str, clock:
     ) == refused.json()["detail"]
 
 
-def test_limit_is_over_after_its_time(database_url: str, clock: Clock) -> None:
+def test_rate_limit_ends_with_its_window(database_url: str, clock: Clock) -> None:
     key, token = made("agent")
     keep(database_url, key)
     environ = {"FLEET_DATABASE_URL": database_url, "FLEET_MESSAGES_PER_MINUTE": "1"}
@@ -407,7 +415,7 @@ def test_limit_is_over_after_its_time(database_url: str, clock: Clock) -> None:
     assert [200, 429] == first
 
 
-def test_messages_of_a_batch_count_each(database_url: str, clock: Clock) -> None:
+def test_each_message_of_a_batch_counts_to_the_rate_limit(database_url: str, clock: Clock) -> None:
     key, token = made("agent")
     keep(database_url, key)
 
@@ -420,8 +428,8 @@ def test_messages_of_a_batch_count_each(database_url: str, clock: Clock) -> None
         assert [200, 200, 429, 429] == [status(size) for size in (2, 2, 2, 1)]
 
 
-def test_batch_that_is_always_too_much_is_told_so(database_url: str, clock: Clock) -> None:
-    """Whoever sends it again in a minute is refused again."""
+def test_batch_larger_than_the_rate_limit_gets_413(database_url: str, clock: Clock) -> None:
+    """A retry after the window would fail too, so the answer must not be 429."""
     key, token = made("agent")
     keep(database_url, key)
     batch = [messages.heartbeat(server_id=f"s{n}") for n in range(4)]
@@ -432,7 +440,7 @@ def test_batch_that_is_always_too_much_is_told_so(database_url: str, clock: Cloc
     assert (413, "batch_too_large") == (answer.status_code, answer.json()["code"])
 
 
-def test_long_message_counts_for_each_4_kib(database_url: str, clock: Clock) -> None:
+def test_long_message_counts_once_per_4_kib(database_url: str, clock: Clock) -> None:
     key, token = made("agent")
     keep(database_url, key)
     long = messages.heartbeat(capabilities=["a" * 1000] * 30)
@@ -445,8 +453,8 @@ def test_long_message_counts_for_each_4_kib(database_url: str, clock: Clock) -> 
         assert [200, 429] == [status(), status()]
 
 
-def test_outage_uses_up_no_limit(database_url: str, clock: Clock) -> None:
-    """What was not written is sent again, and must not be refused then."""
+def test_database_outage_uses_nothing_of_the_rate_limit(database_url: str, clock: Clock) -> None:
+    """Clients retry messages that were not stored, and the retries must pass."""
     key, token = made("agent")
     keep(database_url, key)
     app = Observed(app_on(database_url, clock, FLEET_MESSAGES_PER_MINUTE="2"))
@@ -459,10 +467,10 @@ def test_outage_uses_up_no_limit(database_url: str, clock: Clock) -> None:
         transactions = app.services.store.transactions
         write = transactions.write
 
-        def away(_: object) -> NoReturn:
+        def fail(_: object) -> NoReturn:
             raise StoreUnavailable("the database does not answer: test")
 
-        transactions.write = away  # type: ignore[method-assign, assignment]  # to take the database away
+        transactions.write = fail  # type: ignore[method-assign, assignment]  # to take the database fail
         outage = [status() for _ in range(3)]
         transactions.write = write  # type: ignore[method-assign]  # as above
 
@@ -470,8 +478,8 @@ def test_outage_uses_up_no_limit(database_url: str, clock: Clock) -> None:
         assert [200, 200, 429] == [status() for _ in range(3)]
 
 
-def test_what_cannot_be_read_counts_too(database_url: str, clock: Clock) -> None:
-    """Whoever sends rubbish costs as much."""
+def test_unreadable_messages_count_to_the_rate_limit(database_url: str, clock: Clock) -> None:
+    """Parsing an invalid message costs as much as a valid one."""
     key, token = made("agent")
     keep(database_url, key)
     headers = bearer(token) | {"Content-Type": "application/json"}
@@ -485,9 +493,7 @@ def test_what_cannot_be_read_counts_too(database_url: str, clock: Clock) -> None
     assert [400, 400, 429] == statuses
 
 
-def test_receivers_of_one_database_know_what_the_others_let_through(
-    database_url: str, clock: Clock
-) -> None:
+def test_receivers_of_one_database_share_rate_limits(database_url: str, clock: Clock) -> None:
     key, token = made("agent")
     keep(database_url, key)
     one_app, other_app = (
@@ -511,7 +517,7 @@ def test_receivers_of_one_database_know_what_the_others_let_through(
         assert 429 == status(one, 1)
 
 
-def test_address_with_many_wrong_keys_is_told_to_wait(database_url: str, clock: Clock) -> None:
+def test_address_with_many_wrong_keys_gets_429(database_url: str, clock: Clock) -> None:
     key, token = made("viewer")
     keep(database_url, key)
 
@@ -523,14 +529,14 @@ def test_address_with_many_wrong_keys_is_told_to_wait(database_url: str, clock: 
     assert [401, 401, 429] == [each.status_code for each in wrong]
     assert "too_many_failures" == wrong[-1].json()["code"]
     assert 1 <= int(wrong[-1].headers["retry-after"]) <= 60
-    # Whoever has a right one is not locked out by a neighbour behind the same address.
+    # A valid key still works for another client behind the same address.
     assert [401, 200] == [missing.status_code, right.status_code]
 
 
-def test_key_that_was_right_once_is_no_wrong_one(
+def test_expired_and_revoked_keys_do_not_count_as_wrong(
     database_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A hundred servers whose key has expired are told so, and not to wait."""
+    """Servers with an expired key get its code, not 429; the log warns once an hour."""
     (one, ones), (other, others) = made("agent"), made("agent")
     keep(database_url, expired(one), revoked(other))
 
@@ -549,26 +555,26 @@ def test_key_that_was_right_once_is_no_wrong_one(
         codes()
 
     assert [["key_expired", "key_revoked"]] * 4 == first
-    told = [r.getMessage() for r in caplog.records if "is used" in r.getMessage()]
+    warnings = [r.getMessage() for r in caplog.records if "is used" in r.getMessage()]
     hourly = [
         f"The key {one.id} ('agent') is used and has expired",
         f"The key {other.id} ('agent') is used and is revoked",
     ]
-    assert hourly * 2 == told
+    assert hourly * 2 == warnings
 
 
-# At three in the morning
+# Failures
 
 
 @pytest.mark.parametrize(
     "error",
-    [StoreUnavailable("the database does not answer: test"), RuntimeError("whatever it is")],
-    ids=["away", "unforeseen"],
+    [StoreUnavailable("the database does not answer: test"), RuntimeError("unexpected")],
+    ids=["fail", "unforeseen"],
 )
-def test_keys_outlive_a_database_that_fails(
+def test_keys_stay_valid_while_the_database_fails(
     error: Exception, database_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And a key that is revoked meanwhile is refused when it is back."""
+    """A key that is revoked during the failure is refused afterwards."""
     key, token = made("viewer")
     keep(database_url, key)
     app = Observed(app_on(database_url, clock))
@@ -579,7 +585,7 @@ def test_keys_outlive_a_database_that_fails(
         def fail(*, since: int) -> ChangedKeys:
             raise error
 
-        store.keys.changed = fail  # type: ignore[method-assign]  # to take the database away
+        store.keys.changed = fail  # type: ignore[method-assign]  # to take the database fail
         with caplog.at_level(logging.WARNING):
             wait_until(lambda: "The keys are those of some time ago" in caplog.text)
         assert 200 == receiver.get("/openapi.json", headers=bearer(token)).status_code
@@ -588,7 +594,7 @@ def test_keys_outlive_a_database_that_fails(
         wait_until(lambda: receiver.get("/openapi.json", headers=bearer(token)).status_code == 401)
 
 
-def test_nobody_gets_a_websocket(database_url: str, clock: Clock) -> None:
+def test_websocket_is_closed(database_url: str, clock: Clock) -> None:
     app = app_on(database_url, clock)
     scope: Scope = {"type": "websocket", "path": "/", "raw_path": b"/", "headers": []}
     sent = []
@@ -605,10 +611,10 @@ def test_nobody_gets_a_websocket(database_url: str, clock: Clock) -> None:
     assert ["websocket.close"] == sent
 
 
-def test_door_stays_shut_when_all_keys_are_gone(
+def test_receiver_stays_closed_when_all_keys_are_deleted(
     database_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever puts back a backup from before the keys does not open it by that."""
+    """Restoring a backup without keys must not open a running receiver."""
     key, token = made("viewer")
     keep(database_url, key)
     app = Observed(app_on(database_url, clock, FLEET_OPEN="1"))
@@ -623,7 +629,7 @@ def test_door_stays_shut_when_all_keys_are_gone(
         ]
 
 
-def test_receiver_ends_although_the_use_of_keys_cannot_be_noted(
+def test_receiver_stops_although_the_use_of_keys_cannot_be_stored(
     database_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, token = made("viewer")
@@ -642,17 +648,17 @@ def test_receiver_ends_although_the_use_of_keys_cannot_be_noted(
     assert "The keys are those of some time ago" in caplog.text
 
 
-def test_who_is_behind_says_so_once(
+def test_outdated_keys_are_logged_once(
     database_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = Observed(app_on(database_url, clock))
     with serve(app):
         looks = []
 
-        def away(*, since: int) -> ChangedKeys:
+        def fail(*, since: int) -> ChangedKeys:
             looks.append(1)
             raise StoreUnavailable("the database does not answer: test")
 
-        app.services.store.keys.changed = away  # type: ignore[method-assign]  # as above
+        app.services.store.keys.changed = fail  # type: ignore[method-assign]  # as above
         wait_until(lambda: len(looks) > 3)
         assert 1 == caplog.text.count("The keys are those of some time ago")

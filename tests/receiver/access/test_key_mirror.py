@@ -1,4 +1,4 @@
-"""The key mirror: reads the keys that changed, and writes what was used of them."""
+"""The key mirror: a copy of all keys in memory; reads changed keys, writes their last use."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ def mirror(store: SqlStore, clock: Clock) -> KeyMirror:
 
 @pytest.fixture
 def found(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names of the keys that each question to the store has found."""
+    """The names of the keys that each query for changed keys has returned."""
     names: list[list[str]] = []
     changed = store.keys.changed
 
@@ -62,10 +62,10 @@ def test_only_keys_that_changed_are_read(
     assert {key.id: key for key in store.keys.all()} == {key.id: key for key in mirror.keys}
 
 
-def test_change_by_somebody_who_knows_no_revisions_is_read_after_a_while(
+def test_change_without_a_new_revision_is_read_after_a_while(
     store: SqlStore, mirror: KeyMirror, clock: Clock
 ) -> None:
-    """Such as a receiver of an older version, which may run beside this one."""
+    """An older version of the receiver may write to the same database without revisions."""
     add(store, "one")
     mirror.read()
     store.transactions.write(
@@ -90,18 +90,18 @@ def test_deleted_keys_are_gone_at_the_next_read(store: SqlStore, mirror: KeyMirr
     assert [other.id] == [key.id for key in mirror.keys]
 
 
-def test_last_use_survives_that_it_cannot_be_written_once(
+def test_last_use_is_written_again_after_a_failure(
     store: SqlStore, mirror: KeyMirror, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (key,) = add(store, "one")
     mirror.read()
     mirror.note_use(key)
 
-    def away(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise StoreUnavailable("the database does not answer: test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.keys, "add_uses", away)
+        patch.setattr(store.keys, "add_uses", fail)
         with pytest.raises(StoreUnavailable):
             mirror.write_uses()
     clock.advance(60)
@@ -110,7 +110,7 @@ def test_last_use_survives_that_it_cannot_be_written_once(
     assert [clock.now] == [each.last_used_at for each in store.keys.all()]
 
 
-def test_two_receivers_that_write_uses_at_once_lose_none(
+def test_uses_written_by_two_receivers_add_up(
     store: SqlStore, other: SqlStore, clock: Clock
 ) -> None:
     one, two = add(store, "one", "two")

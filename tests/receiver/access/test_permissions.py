@@ -1,5 +1,5 @@
 """
-Who may do what: every route, and everybody who may come.
+Permissions: the status of every route for every kind of credential.
 
 The table is complete: a route without a row fails, and so does a row without a route.
 """
@@ -20,11 +20,11 @@ from receiver.app import Tuning, create_app
 from receiver.web.routing import Guarded
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
-# Who comes, and what the answer is. "near" is somebody on the machine of a receiver that has
-# no keys; "far" comes there by a proxy. The others come to a receiver that has keys: with
-# none, with one that nobody has, with a viewer's that is expired or revoked, with an agent's
-# whose server it is, with that of an agent whose it is not, with a viewer's, an admin's; and
-# "viewer@" and "admin@" come with the cookie of somebody who is signed in, and without a form.
+# The expected status for each credential. Two requests go to a receiver without keys: "near"
+# directly from the same machine, "far" through a proxy. The others go to a receiver with keys:
+# without a key, with an unknown key, with an expired or revoked viewer key, with the agent key
+# that owns the server, with an "other" agent key, with a viewer key, with an admin key; and
+# "viewer@" and "admin@" with a session cookie, without a CSRF token.
 TABLE = """
                                 near  far none wrong expired revoked agent other viewer admin viewer@ admin@
 POST   /register                 200  403  401   401     401     401   200   403    403   200     401    401
@@ -65,12 +65,12 @@ GET    /static/fleet.css         200  200  200   200     200     200   200   200
 GET    /nothing                  404  403  404   404     404     404   404   404    404   404     404    404
 """  # noqa: E501 - a table
 
-SERVER = "acme_web-1"  # that of `messages`
+SERVER = "acme_web-1"  # the server_id of `messages`
 UNKNOWN = "fleetkey_abcdefghij_" + 43 * "k"
 
 
 class Row(NamedTuple):
-    """A call, and the status that each who comes is answered with."""
+    """A route, and the expected status for each credential."""
 
     method: str
     path: str
@@ -91,7 +91,7 @@ ROWS = rows()
 
 
 def body_of(row: Row, key_id: str) -> dict[str, Any]:
-    """What is sent along, as httpx takes it; a form without what proves that a page sent it."""
+    """The body of a request as arguments of httpx; forms have no CSRF token."""
     if row.method == "POST" and row.path.startswith(("/server/", "/keyring", "/sign-")):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
     sent = {
@@ -104,15 +104,15 @@ def body_of(row: Row, key_id: str) -> dict[str, Any]:
     return {"json": sent.get((row.method, row.path))}
 
 
-class World(NamedTuple):
-    """A receiver with one server, and who may come."""
+class Receiver(NamedTuple):
+    """A receiver with one server, and the headers of each credential."""
 
     client: httpx.Client
     headers: dict[str, dict[str, str]]
     owner_id: str
 
     def status(self, row: Row, who: str) -> int:
-        """How somebody is answered who makes a call."""
+        """The status that a request with a credential is answered with."""
         path = row.path.format(id=SERVER, key=self.owner_id) if "{" in row.path else row.path
         sent = body_of(row, self.owner_id)
         with self.client.stream(row.method, path, headers=self.headers[who], **sent) as answer:
@@ -120,22 +120,22 @@ class World(NamedTuple):
 
 
 @contextmanager
-def without_keys(database_url: str, clock: Clock) -> Iterator[World]:
+def without_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
     with receiver(database_url, clock) as client:
         client.post("/register", json=messages.registration()).raise_for_status()
         headers = {"near": {}, "far": {"X-Forwarded-For": "192.0.2.7"}}
-        yield World(client, headers, "abcdefghij")
+        yield Receiver(client, headers, "abcdefghij")
 
 
 @contextmanager
-def with_keys(database_url: str, clock: Clock) -> Iterator[World]:
+def with_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
     agent, agents = made("agent", servers="acme_*")
     other, others = made("agent", servers="*")
     viewer, viewers = made("viewer")
     admin, admins = made("admin")
     old, olds = made("viewer")
-    back, backs = made("viewer")
-    keep(database_url, agent, other, viewer, admin, expired(old), revoked(back))
+    withdrawn, backs = made("viewer")
+    keep(database_url, agent, other, viewer, admin, expired(old), revoked(withdrawn))
     tokens = {
         "none": None,
         "wrong": UNKNOWN,
@@ -147,19 +147,19 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[World]:
         "admin": admins,
     }
     with receiver(database_url, clock) as client:
-        brought = client.post("/register", json=messages.registration(), headers=bearer(agents))
-        brought.raise_for_status()
+        registered = client.post("/register", json=messages.registration(), headers=bearer(agents))
+        registered.raise_for_status()
         headers = {who: bearer(token) for who, token in tokens.items()}
         headers["viewer@"] = signed_in(client, viewers)
         headers["admin@"] = signed_in(client, admins)
-        yield World(client, headers, agent.id)
+        yield Receiver(client, headers, agent.id)
 
 
 def signed_in(client: httpx.Client, token: str) -> dict[str, str]:
-    """What a browser sends of somebody who is signed in."""
+    """Sign in with a key; the Cookie header that a browser would send then."""
     form = client.get("/sign-in")
-    (word,) = re.findall(r'name="form" value="([^"]+)"', form.text)
-    answer = client.post("/sign-in", data={"form": word, "key": token})
+    (csrf_token,) = re.findall(r'name="form" value="([^"]+)"', form.text)
+    answer = client.post("/sign-in", data={"form": csrf_token, "key": token})
     cookie = answer.cookies["fleet_session"]
     client.cookies.clear()
     return {"Cookie": f"fleet_session={cookie}"}
@@ -174,7 +174,7 @@ def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
 
 
 def calls(app: Starlette) -> set[tuple[str, str]]:
-    """Every way in but the files that pages are made of."""
+    """Method and path of every route except static files."""
     found = set()
     for route in app.routes:
         if isinstance(route, Route):
@@ -194,68 +194,76 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """A quick one: who may come in is no question for a database."""
+    """SQLite only, since permissions are the same on each database."""
     return sqlite_url
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
-def test_everybody_may_do_what_the_table_says(
+def test_every_credential_gets_the_status_of_the_table(
     row: Row, sqlite_url: str, clock: Clock, tmp_path: Any
 ) -> None:
     answered: dict[str, int] = {}
     keyless = f"sqlite:///{tmp_path / 'keyless.db'}"
-    for world_of, url in ((without_keys, keyless), (with_keys, sqlite_url)):
-        with world_of(url, clock) as world:
-            # Whoever is refused comes first, for what is done cannot be done twice.
-            for who in sorted(world.headers, key=lambda who: (row.expected[who] < 300, who)):
-                answered[who] = world.status(row, who)
+    for start, url in ((without_keys, keyless), (with_keys, sqlite_url)):
+        with start(url, clock) as receiver_under_test:
+            # Refused requests first, since successful ones delete and revoke things.
+            for who in sorted(
+                receiver_under_test.headers, key=lambda who: (row.expected[who] < 300, who)
+            ):
+                answered[who] = receiver_under_test.status(row, who)
 
     assert row.expected == {who: answered[who] for who in row.expected}
 
 
-def test_who_is_refused_changes_nothing(sqlite_url: str, clock: Clock) -> None:
-    with with_keys(sqlite_url, clock) as world:
-        admin = world.headers["admin"]
+def test_refused_request_changes_nothing(sqlite_url: str, clock: Clock) -> None:
+    with with_keys(sqlite_url, clock) as receiver_under_test:
+        admin = receiver_under_test.headers["admin"]
 
         def everything() -> list[Any]:
             pages = ("/servers?total=true", f"/servers/{SERVER}", f"/servers/{SERVER}/owner")
-            found = [world.client.get(page, headers=admin).json() for page in pages]
-            keys = world.client.get("/keys", headers=admin).json()["keys"]
+            found = [receiver_under_test.client.get(page, headers=admin).json() for page in pages]
+            keys = receiver_under_test.client.get("/keys", headers=admin).json()["keys"]
             return [*found, [(key["id"], key["revoked_at"]) for key in keys]]
 
         before = everything()
         for row in ROWS:
             for who, expected in row.expected.items():
-                if who in world.headers and (expected >= 400 or who == "other"):
-                    world.status(row, who)
+                if who in receiver_under_test.headers and (expected >= 400 or who == "other"):
+                    receiver_under_test.status(row, who)
 
         assert before == everything()
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PATCH", "PUT", "PROPFIND"])
 @pytest.mark.parametrize("path", ["/servers", "/heartbeat", "/keys", "/", f"/servers/{SERVER}"])
-def test_no_other_method_is_a_way_round(
+def test_other_methods_need_a_key_too(
     method: str, path: str, sqlite_url: str, clock: Clock
 ) -> None:
-    with with_keys(sqlite_url, clock) as world:
+    with with_keys(sqlite_url, clock) as receiver_under_test:
         answers = [
-            world.client.request(method, path, headers=world.headers[who]).status_code
+            receiver_under_test.client.request(
+                method, path, headers=receiver_under_test.headers[who]
+            ).status_code
             for who in ("none", "wrong", "expired", "revoked")
         ]
 
     assert [401] * 4 == answers
 
 
-def test_what_a_batch_may_not_write_is_refused_by_itself(sqlite_url: str, clock: Clock) -> None:
-    with with_keys(sqlite_url, clock) as world:
+def test_forbidden_message_of_a_batch_is_refused_alone(sqlite_url: str, clock: Clock) -> None:
+    with with_keys(sqlite_url, clock) as receiver_under_test:
         beats = [messages.heartbeat(), messages.heartbeat(server_id="blue_1")]
-        other = world.client.post("/heartbeats", json=beats, headers=world.headers["other"])
-        agent = world.client.post("/heartbeats", json=beats, headers=world.headers["agent"])
+        other = receiver_under_test.client.post(
+            "/heartbeats", json=beats, headers=receiver_under_test.headers["other"]
+        )
+        agent = receiver_under_test.client.post(
+            "/heartbeats", json=beats, headers=receiver_under_test.headers["agent"]
+        )
 
-    assert [("rejected", "server_of_another_key"), ("ok", None)] == told(other)
-    assert [("ok", None), ("rejected", "server_not_covered")] == told(agent)
+    assert [("rejected", "server_of_another_key"), ("ok", None)] == results(other)
+    assert [("ok", None), ("rejected", "server_not_covered")] == results(agent)
     assert (1, 1) == (other.json()["accepted"], other.json()["rejected"])
 
 
-def told(answer: httpx.Response) -> list[tuple[str, str | None]]:
+def results(answer: httpx.Response) -> list[tuple[str, str | None]]:
     return [(each["status"], each.get("code")) for each in answer.json()["results"]]

@@ -1,4 +1,4 @@
-"""The states of a server, told from its events."""
+"""Availability: the states of a server over time, computed from its state log."""
 
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -19,12 +19,12 @@ NAMES = ["up", "late", "down", "superseded"]
 
 
 def at(hours: float) -> datetime:
-    """So many hours after the server was first seen."""
+    """The time so many hours after the server was first seen."""
     return NOON + timedelta(hours=hours)
 
 
-def life(
-    *turns: StateChange,
+def state_log(
+    *changes: StateChange,
     state: State = State.UP,
     state_since: datetime = NOON,
     superseded: bool = False,
@@ -35,56 +35,56 @@ def life(
         state=state.value,
         state_since=microseconds(state_since),
         is_superseded=superseded,
-        changes=turns,
+        changes=changes,
         away_seconds=away * 3600,
     )
 
 
-def told(life: StateLog, now: datetime, *others: StateLog) -> History:
-    """All of the history."""
-    return History.of([life, *others], since=NOON - 1000 * DAY, now=now)
+def history_of(state_log: StateLog, now: datetime, *others: StateLog) -> History:
+    """The whole history of a server and of the servers that it supersedes."""
+    return History.of([state_log, *others], since=NOON - 1000 * DAY, now=now)
 
 
-def turn(kind: EventKind, hours: float) -> StateChange:
+def change(kind: EventKind, hours: float) -> StateChange:
     return kind.value, microseconds(at(hours))
 
 
 def late(hours: float) -> StateChange:
-    return turn(EventKind.LATE, hours)
+    return change(EventKind.LATE, hours)
 
 
 def down(hours: float) -> StateChange:
-    return turn(EventKind.DOWN, hours)
+    return change(EventKind.DOWN, hours)
 
 
 def rebuilt(hours: float) -> StateChange:
-    return turn(EventKind.REBUILT, hours)
+    return change(EventKind.REBUILT, hours)
 
 
 def recovered(hours: float) -> StateChange:
-    return turn(EventKind.RECOVERED, hours)
+    return change(EventKind.RECOVERED, hours)
 
 
 def spans(history: History, window: timedelta) -> list[tuple[str, float, float]]:
-    """With hours."""
+    """The spans of a history, with starts and ends in hours."""
     return [
         (each.state, (each.start - NOON) / timedelta(hours=1), (each.end - NOON) / DAY * 24)
         for each in history.spans(window)
     ]
 
 
-# Of a day
+# Availability of a day
 
 
-def test_a_day_without_events_is_all_up() -> None:
-    history = told(life(), at(100))
+def test_day_without_events_is_all_up() -> None:
+    history = history_of(state_log(), at(100))
 
     assert [Span("up", at(76), at(100))] == history.spans(DAY)
     assert 1.0 == history.availability(DAY)
 
 
-def test_a_day_with_a_silence_shows_it() -> None:
-    history = told(life(late(80), down(82), recovered(86)), at(100))
+def test_day_with_a_silence_has_its_spans() -> None:
+    history = history_of(state_log(late(80), down(82), recovered(86)), at(100))
 
     assert [
         ("up", 76, 80),
@@ -95,48 +95,48 @@ def test_a_day_with_a_silence_shows_it() -> None:
     assert 0.75 == history.availability(DAY)
 
 
-def test_a_silence_that_began_before_the_day_counts_for_its_part() -> None:
-    history = told(life(late(10), down(12), recovered(88)), at(100))
+def test_silence_from_before_the_day_counts_for_its_part() -> None:
+    history = history_of(state_log(late(10), down(12), recovered(88)), at(100))
 
     assert [("down", 76, 88), ("up", 88, 100)] == spans(history, DAY)
     assert 0.5 == history.availability(DAY)
 
 
-def test_a_silence_that_goes_on_counts_until_now() -> None:
-    history = told(life(late(94), state=State.LATE), at(100))
+def test_ongoing_silence_counts_until_now() -> None:
+    history = history_of(state_log(late(94), state=State.LATE), at(100))
 
     assert [("up", 76, 94), ("late", 94, 100)] == spans(history, DAY)
     assert 0.75 == history.availability(DAY)
 
 
-def test_a_day_in_silence_is_none_available() -> None:
-    history = told(life(late(1), down(2), state=State.DOWN), at(100))
+def test_day_in_silence_has_availability_zero() -> None:
+    history = history_of(state_log(late(1), down(2), state=State.DOWN), at(100))
 
     assert 0.0 == history.availability(DAY)
 
 
-def test_only_the_time_since_it_was_first_seen_counts() -> None:
-    history = told(life(late(3), state=State.LATE), at(4))
+def test_availability_counts_from_first_seen() -> None:
+    history = history_of(state_log(late(3), state=State.LATE), at(4))
 
     assert [("up", 0, 3), ("late", 3, 4)] == spans(history, DAY)
     assert 0.75 == history.availability(DAY)
 
 
-def test_a_silence_that_ends_where_the_day_begins_is_not_in_it() -> None:
-    history = told(life(late(70), recovered(76)), at(100))
+def test_silence_that_ends_at_the_start_of_the_day_is_left_out() -> None:
+    history = history_of(state_log(late(70), recovered(76)), at(100))
 
     assert [("up", 76, 100)] == spans(history, DAY)
 
 
-def test_a_server_of_this_moment_has_no_availability() -> None:
-    history = told(life(), NOON)
+def test_server_of_this_moment_has_no_availability() -> None:
+    history = history_of(state_log(), NOON)
 
     assert [Span("up", NOON, NOON)] == history.spans(DAY)
     assert None is history.availability(DAY)
 
 
-def test_time_in_which_it_was_superseded_does_not_count() -> None:
-    history = told(life(late(80), rebuilt(82), recovered(94)), at(100))
+def test_superseded_time_does_not_count() -> None:
+    history = history_of(state_log(late(80), rebuilt(82), recovered(94)), at(100))
 
     assert [
         ("up", 76, 80),
@@ -147,143 +147,143 @@ def test_time_in_which_it_was_superseded_does_not_count() -> None:
     assert 10 / 12 == history.availability(DAY)
 
 
-def test_a_day_in_which_it_was_superseded_has_no_availability() -> None:
-    history = told(life(rebuilt(2), superseded=True), at(100))
+def test_superseded_day_has_no_availability() -> None:
+    history = history_of(state_log(rebuilt(2), superseded=True), at(100))
 
     assert None is history.availability(DAY)
 
 
-def test_another_successor_changes_nothing() -> None:
-    history = told(life(rebuilt(80), rebuilt(90), superseded=True), at(100))
+def test_second_rebuild_keeps_the_superseded_span() -> None:
+    history = history_of(state_log(rebuilt(80), rebuilt(90), superseded=True), at(100))
 
     assert [("up", 76, 80), ("superseded", 80, 100)] == spans(history, DAY)
 
 
-def test_events_of_an_earlier_life_tell_nothing() -> None:
-    history = told(life(late(-5), down(-4)), at(100))
+def test_events_from_before_first_seen_are_ignored() -> None:
+    history = history_of(state_log(late(-5), down(-4)), at(100))
 
     assert [("up", 0, 100)] == spans(history, 30 * DAY)
 
 
-def test_a_clock_that_was_set_back_makes_no_span_run_backwards() -> None:
-    history = told(life(late(80), down(90), recovered(85)), at(70))
+def test_clock_set_back_makes_no_negative_span() -> None:
+    history = history_of(state_log(late(80), down(90), recovered(85)), at(70))
 
     assert [("up", 0, 80), ("late", 80, 90), ("down", 90, 90), ("up", 90, 90)] == spans(
         history, 30 * DAY
     )
 
 
-# Of a database that went from one server to another
+# Rebuilds: a history of several servers
 
 
-def after(hours: float, *turns: StateChange) -> StateLog:
-    """The life of a server that began so late."""
-    return evolve(life(*turns), first_seen=microseconds(at(hours)))
+def after(hours: float, *changes: StateChange) -> StateLog:
+    """The state log of a server that was first seen so many hours after noon."""
+    return evolve(state_log(*changes), first_seen=microseconds(at(hours)))
 
 
-def test_a_silence_before_a_rebuild_counts() -> None:
-    old = life(late(0.5), down(1), rebuilt(3.5), state=State.DOWN, superseded=True)
-    history = told(after(3.5), at(4), old)
+def test_silence_before_a_rebuild_counts() -> None:
+    old = state_log(late(0.5), down(1), rebuilt(3.5), state=State.DOWN, superseded=True)
+    history = history_of(after(3.5), at(4), old)
 
     assert [("up", 0, 0.5), ("late", 0.5, 1), ("down", 1, 3.5), ("up", 3.5, 4)] == spans(
         history, DAY
     )
     assert 0.25 == history.availability(DAY)
-    assert pytest.approx(0.5 / 3.5) == told(old, at(4)).availability(DAY)
+    assert pytest.approx(0.5 / 3.5) == history_of(old, at(4)).availability(DAY)
 
 
-def test_while_two_overlap_one_that_is_up_is_enough() -> None:
-    old = life(late(5), rebuilt(6), state=State.LATE, superseded=True)
-    history = told(after(4, late(7), recovered(8)), at(10), old)
+def test_overlapping_servers_are_up_when_one_is_up() -> None:
+    old = state_log(late(5), rebuilt(6), state=State.LATE, superseded=True)
+    history = history_of(after(4, late(7), recovered(8)), at(10), old)
 
     assert [("up", 0, 7), ("late", 7, 8), ("up", 8, 10)] == spans(history, DAY)
 
 
-def test_a_long_line_of_rebuilds_is_one_history() -> None:
+def test_nine_hundred_rebuilds_make_one_history() -> None:
     old = [after(day, late(day + 0.5), rebuilt(day + 1)) for day in range(900)]
-    history = told(after(900), at(901), *old)
+    history = history_of(after(900), at(901), *old)
 
     assert 1 == len({each.state for each in history.spans(timedelta(hours=0.5))})
     assert 0.5 == pytest.approx(history.availability(timedelta(hours=900)), abs=1e-3)
 
 
-# Of a part of the time
+# Histories that start late
 
 
-def test_a_history_tells_how_far_back_it_is_known() -> None:
-    history = History.of([life()], since=at(76), now=at(100))
+def test_history_covers_only_the_time_since_its_start() -> None:
+    history = History.of([state_log()], since=at(76), now=at(100))
 
     assert (True, False) == (history.covers(DAY), history.covers(2 * DAY))
     assert [("up", 76, 100)] == spans(history, 30 * DAY)
 
 
-def test_what_happened_before_it_says_how_it_begins() -> None:
-    silent = life(down(10), recovered(88))
+def test_history_starts_with_the_state_of_the_last_earlier_event() -> None:
+    silent = state_log(down(10), recovered(88))
 
     assert [("down", 76, 88), ("up", 88, 100)] == spans(
         History.of([silent], since=at(76), now=at(100)), DAY
     )
 
 
-def test_a_history_that_begins_in_the_future_has_no_length() -> None:
-    history = History.of([life()], since=at(200), now=at(100))
+def test_history_with_a_start_in_the_future_has_one_span() -> None:
+    history = History.of([state_log()], since=at(200), now=at(100))
 
     assert [("up", 0, 100)] == spans(history, 1000 * DAY)
 
 
-# What is forgotten
+# Trimmed events
 
 
-def test_a_silence_whose_events_are_forgotten_is_known_from_the_record() -> None:
-    history = told(life(state=State.DOWN, state_since=at(10)), at(100))
+def test_silence_without_events_comes_from_the_record() -> None:
+    history = history_of(state_log(state=State.DOWN, state_since=at(10)), at(100))
 
     assert [("up", 0, 10), ("down", 10, 100)] == spans(history, 30 * DAY)
     assert 0.0 == history.availability(DAY)
 
 
-def test_a_rebuild_that_is_forgotten_does_not_count_as_silence() -> None:
-    forgotten = life(state=State.LATE, state_since=at(10), superseded=True)
-    history = told(forgotten, at(100))
+def test_rebuild_without_events_does_not_count_as_silence() -> None:
+    trimmed = state_log(state=State.LATE, state_since=at(10), superseded=True)
+    history = history_of(trimmed, at(100))
 
     assert [("up", 0, 10), ("superseded", 10, 100)] == spans(history, 30 * DAY)
     assert None is history.availability(DAY)
 
 
-def test_a_silence_that_ended_is_known_from_its_end() -> None:
-    history = told(life(recovered(90), away=30), at(100))
+def test_silence_without_a_start_comes_from_its_recovered_event() -> None:
+    history = history_of(state_log(recovered(90), away=30), at(100))
 
     assert [("up", 0, 60), ("down", 60, 90), ("up", 90, 100)] == spans(history, 30 * DAY)
     assert pytest.approx(10 / 24) == history.availability(DAY)
 
 
-def test_a_silence_longer_than_is_known_begins_with_the_record() -> None:
-    history = told(life(recovered(90), away=1000), at(100))
+def test_silence_longer_than_the_record_starts_at_first_seen() -> None:
+    history = history_of(state_log(recovered(90), away=1000), at(100))
 
     assert [("down", 0, 90), ("up", 90, 100)] == [
         each for each in spans(history, 30 * DAY) if each[1] != each[2]
     ]
 
 
-def test_of_a_silence_half_forgotten_the_rest_is_told() -> None:
-    history = told(life(down(95), state=State.DOWN), at(100))
+def test_silence_without_its_late_event_starts_with_down() -> None:
+    history = history_of(state_log(down(95), state=State.DOWN), at(100))
 
     assert [("up", 76, 95), ("down", 95, 100)] == spans(history, DAY)
 
 
-# Whatever happens
+# Random state logs
 
 
 hours = st.floats(-50, 500)
-turns = st.lists(
+changes = st.lists(
     st.builds(late, hours)
     | st.builds(down, hours)
     | st.builds(rebuilt, hours)
     | st.builds(recovered, hours),
     max_size=8,
 )
-lives = st.builds(
-    lambda turns, first_seen, **more: evolve(life(*turns, **more), first_seen=first_seen),
-    turns,
+state_logs = st.builds(
+    lambda changes, first_seen, **more: evolve(state_log(*changes, **more), first_seen=first_seen),
+    changes,
     first_seen=hours.map(at).map(microseconds),
     state=st.sampled_from(State),
     state_since=hours.map(at),
@@ -294,11 +294,13 @@ nows = hours.map(at)
 windows = st.timedeltas(timedelta(0), timedelta(days=40))
 
 
-@given(lives=st.lists(lives, min_size=1, max_size=4), since=nows, now=nows, window=windows)
-def test_spans_follow_each_other_without_a_gap_until_now(
-    lives: list[StateLog], since: datetime, now: datetime, window: timedelta
+@given(
+    state_logs=st.lists(state_logs, min_size=1, max_size=4), since=nows, now=nows, window=windows
+)
+def test_spans_are_contiguous_until_now(
+    state_logs: list[StateLog], since: datetime, now: datetime, window: timedelta
 ) -> None:
-    history = History.of(lives, since=since, now=now)
+    history = History.of(state_logs, since=since, now=now)
     found = history.spans(window)
 
     assert {each.state for each in found} <= {*NAMES}
@@ -308,14 +310,14 @@ def test_spans_follow_each_other_without_a_gap_until_now(
     if found:
         assert found[-1].end >= now
         assert found[-1].end - window <= found[0].start
-        assert microseconds(found[0].start) >= min(each.first_seen for each in lives)
+        assert microseconds(found[0].start) >= min(each.first_seen for each in state_logs)
 
 
-@given(lives=st.lists(lives, min_size=1, max_size=4), now=nows, window=windows)
-def test_availability_is_a_part_or_unknown(
-    lives: list[StateLog], now: datetime, window: timedelta
+@given(state_logs=st.lists(state_logs, min_size=1, max_size=4), now=nows, window=windows)
+def test_availability_is_the_up_share_or_none(
+    state_logs: list[StateLog], now: datetime, window: timedelta
 ) -> None:
-    history = told(lives[0], now, *lives[1:])
+    history = history_of(state_logs[0], now, *state_logs[1:])
 
     part = history.availability(window)
 
@@ -330,16 +332,16 @@ def test_availability_is_a_part_or_unknown(
         assert seconds["up"] == pytest.approx(part * total, abs=1e-3)
 
 
-@given(lives=st.lists(lives, min_size=1, max_size=4), now=nows, moment=nows)
-def test_a_database_is_at_each_moment_what_the_best_of_its_servers_is(
-    lives: list[StateLog], now: datetime, moment: datetime
+@given(state_logs=st.lists(state_logs, min_size=1, max_size=4), now=nows, moment=nows)
+def test_state_of_a_history_is_the_best_of_its_servers(
+    state_logs: list[StateLog], now: datetime, moment: datetime
 ) -> None:
-    each = [state_at(told(life, now), moment) for life in lives]
+    each = [state_at(history_of(state_log, now), moment) for state_log in state_logs]
 
     known = [state for state in each if state is not None]
     if moment < now:
         best = min(known, key=NAMES.index, default=None)
-        assert best == state_at(told(lives[0], now, *lives[1:]), moment)
+        assert best == state_at(history_of(state_logs[0], now, *state_logs[1:]), moment)
 
 
 def state_at(history: History, moment: datetime) -> str | None:
@@ -347,24 +349,24 @@ def state_at(history: History, moment: datetime) -> str | None:
     return found[0].state if found else None
 
 
-@given(life=lives, since=nows, now=nows, moment=nows)
-def test_a_part_of_a_history_is_the_same_as_the_whole(
-    life: StateLog, since: datetime, now: datetime, moment: datetime
+@given(state_log=state_logs, since=nows, now=nows, moment=nows)
+def test_partial_history_agrees_with_the_whole(
+    state_log: StateLog, since: datetime, now: datetime, moment: datetime
 ) -> None:
-    part = History.of([life], since=since, now=now)
+    part = History.of([state_log], since=since, now=now)
 
     if since <= moment < now:
-        assert state_at(told(life, now), moment) == state_at(part, moment)
+        assert state_at(history_of(state_log, now), moment) == state_at(part, moment)
 
 
 @given(
     silences=st.lists(st.tuples(st.floats(0.1, 5), st.floats(0.1, 5), st.floats(0.1, 5))),
     rest=st.floats(0.1, 5),
 )
-def test_time_in_each_state_is_what_it_was(
+def test_availability_of_random_silences_is_the_up_share(
     silences: list[tuple[float, float, float]], rest: float
 ) -> None:
-    """Up for so long, then late, then down, again and again; then up."""
+    """A server that is up, late and down in change for random times, and up at the end."""
     events, now, up = [], 0.0, rest
     for before, late_for, down_for in silences:
         moments = (now + before, now + before + late_for, now + before + late_for + down_for)
@@ -372,7 +374,7 @@ def test_time_in_each_state_is_what_it_was(
         now, up = moments[2], up + before
     end = at(now + rest)
 
-    part = told(life(*events), end).availability(end - NOON)
+    part = history_of(state_log(*events), end).availability(end - NOON)
 
     assert part is not None
     assert up / (now + rest) == pytest.approx(part)

@@ -1,4 +1,4 @@
-"""Background tasks run as long as the app does; one that dies ends the process."""
+"""Background tasks run as long as the app; a task that ends early ends the process."""
 
 import asyncio
 import logging
@@ -41,25 +41,25 @@ async def failing() -> None:
 
 
 def test_tasks_are_cancelled_when_the_context_is_left(caplog: pytest.LogCaptureFixture) -> None:
-    async def scene() -> set[str]:
+    async def scenario() -> set[str]:
         async with running(one=forever(), other=early()):
             await asyncio.sleep(0)
             began = {task.get_name() for task in asyncio.all_tasks()}
         return began - {task.get_name() for task in asyncio.all_tasks()}
 
-    assert {"one"} <= asyncio.run(scene())
+    assert {"one"} <= asyncio.run(scenario())
     assert [] == caplog.records
 
 
 def test_task_that_raises_ends_the_event_loop_with_its_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def scene() -> None:
+    async def scenario() -> None:
         async with running(watchdog=failing(), feed=forever()):
             await forever()
 
     with pytest.raises(SystemExit) as ended:
-        asyncio.run(scene())
+        asyncio.run(scenario())
 
     (record,) = caplog.records
     assert 1 == ended.value.code
@@ -69,25 +69,23 @@ def test_task_that_raises_ends_the_event_loop_with_its_reason(
     assert record.exc_info
 
 
-def test_task_that_is_cancelled_by_somebody_else_ends_the_event_loop(
+def test_task_that_is_cancelled_from_outside_ends_the_event_loop(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def scene() -> None:
+    async def scenario() -> None:
         async with running(feed=forever()):
             (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "feed"]
             task.cancel()
             await forever()
 
     with pytest.raises(SystemExit):
-        asyncio.run(scene())
+        asyncio.run(scenario())
 
     assert ["it was cancelled"] == [each.getMessage().split(": ")[-1] for each in caplog.records]
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_receiver_whose_writer_dies_ends_with_status_1_and_says_why(
-    tmp_path: Path, loop: str
-) -> None:
+def test_receiver_whose_group_commit_dies_exits_with_status_1(tmp_path: Path, loop: str) -> None:
     """Otherwise every message would wait for an answer that never comes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The quick way from JSON to a message finds what the contract finds, right or wrong."""
+"""The fast JSON reader gives the same messages and errors as the reader of the contract."""
 
 import json
 from collections.abc import Callable
@@ -33,28 +33,28 @@ READERS: dict[Kind, Reader[Any]] = {kind: Reader(kind) for kind in KINDS}
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def assert_read_alike(kind: Kind, body: bytes) -> None:
+def assert_same_outcome(kind: Kind, body: bytes) -> None:
     assert outcome(lambda: loads(body, kind)) == outcome(lambda: READERS[kind].read(body))
 
 
 def outcome(make: Callable[[], object]) -> object:
-    """All that can be told of an object, or of the error that tells why there is none."""
+    """A comparable form of the object that `make` returns, or of its error."""
     try:
         made = make()
     except InvalidMessage as error:
         return InvalidMessage, error.problems
     except FleetError as error:
         return type(error), str(error)
-    return anatomy(made)
+    return typed(made)
 
 
-def anatomy(value: Any) -> object:
-    """A value with its types all the way down: an int is not a float, however equal."""
+def typed(value: Any) -> object:
+    """A value with the types of all its parts, since `1 == 1.0` would hide a wrong type."""
     if has(type(value)):
         parts = {field.name: getattr(value, field.name) for field in fields(type(value))}
-        return type(value), {name: anatomy(part) for name, part in parts.items()}
+        return type(value), {name: typed(part) for name, part in parts.items()}
     if isinstance(value, tuple):
-        return tuple, [anatomy(item) for item in value]
+        return tuple, [typed(item) for item in value]
     if isinstance(value, datetime):
         return type(value), value.tzinfo, value.replace(tzinfo=None), value.fold
     return type(value), repr(value)
@@ -64,7 +64,7 @@ def anatomy(value: Any) -> object:
 @settings(max_examples=300)
 @given(data=st.data())
 def test_reader_reads_as_the_contract_does(kind: Kind, data: st.DataObject) -> None:
-    assert_read_alike(kind, data.draw(bodies(kind)))
+    assert_same_outcome(kind, data.draw(bodies(kind)))
 
 
 @both_kinds
@@ -78,12 +78,12 @@ def test_reader_reads_every_character_as_the_contract_does(
         for value in (text, [text], {"primary": text, "all": [text]}):
             message = {"server_id": "a", field.name: value, text: text}
             spelled = json.dumps(message, ensure_ascii=ascii_only)
-            assert_read_alike(kind, spelled.encode(errors="surrogatepass"))
+            assert_same_outcome(kind, spelled.encode(errors="surrogatepass"))
 
 
 @both_kinds
 @given(data=st.data())
-def test_each_of_a_list_is_read_as_by_itself(kind: Kind, data: st.DataObject) -> None:
+def test_list_items_are_read_as_single_messages_are(kind: Kind, data: st.DataObject) -> None:
     one = wire_messages(kind) | almost_valid(kind) | wire_values()
     values = data.draw(st.lists(one, max_size=4))
     body = json.dumps(values, ensure_ascii=data.draw(st.booleans())).encode()
@@ -115,28 +115,28 @@ def raised(each: object) -> object:
         (b'[{"a": "\\u0000"}, {"server_id": "b"}]', "expected at most 1 heartbeats, got 2"),
     ],
 )
-def test_what_is_no_list_of_at_most_so_many_is_refused(body: bytes, problem: str) -> None:
+def test_body_that_is_no_list_or_a_long_one_is_refused(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidMessage, match=f"^{problem}$"):
         READERS[Heartbeat].read_list(body, at_most=1, longest=65536)
 
 
-def test_a_list_that_is_nested_deeply_is_read_or_refused() -> None:
+def test_deeply_nested_list_is_read_or_refused() -> None:
     deep = b'[{"server_id": "a", "of_another_version": %b%b}]' % (b"[" * 1000, b"]" * 1000)
 
     found = outcome(lambda: READERS[Heartbeat].read_list(deep, at_most=1, longest=65536)[0])
 
     refused = InvalidMessage, (Problem("", "is nested too deeply"),)
-    assert found in (refused, anatomy(Heartbeat(server_id="a")))
+    assert found in (refused, typed(Heartbeat(server_id="a")))
 
 
 @pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 100_000 + b"]" * 100_000])
-def test_what_is_no_json_is_no_list(body: bytes) -> None:
+def test_malformed_json_list_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedJSON):
         READERS[Heartbeat].read_list(body, at_most=1, longest=65536)
 
 
 @pytest.mark.parametrize("number", ["1e999", "1" * 400])
-def test_a_number_beyond_any_float_is_ignored_where_nobody_reads_it(number: str) -> None:
+def test_huge_number_in_an_unknown_field_is_ignored(number: str) -> None:
     body = b'{"server_id": "a", "of_another_version": %b}' % number.encode()
 
     assert Heartbeat(server_id="a") == READERS[Heartbeat].read(body)
@@ -156,7 +156,7 @@ def test_a_number_beyond_any_float_is_ignored_where_nobody_reads_it(number: str)
         ),
     ],
 )
-def test_bodies_are_of_every_sort(kind: Kind, wanted: Callable[[Any], bool]) -> None:
+def test_bodies_strategy_draws_every_sort(kind: Kind, wanted: Callable[[Any], bool]) -> None:
     find(
         bodies(kind),
         lambda body: wanted(outcome(lambda: loads(body, kind))),
@@ -166,8 +166,8 @@ def test_bodies_are_of_every_sort(kind: Kind, wanted: Callable[[Any], bool]) -> 
     )
 
 
-def test_item_that_is_longer_than_it_may_be_refuses_itself() -> None:
-    """A batch is no way to send a message that is too long by itself."""
+def test_item_that_is_too_long_is_refused_alone() -> None:
+    """The size limit of a single message also holds in a batch."""
     long = b'{"server_id": "a", "hostname": "%b"}' % (b"x" * 100)
     short = b'{"server_id": "b"}'
 

@@ -1,4 +1,4 @@
-"""New events reach everybody who follows, in their order, and nobody is waited for."""
+"""The event feed: new events reach every follower in order, and slow followers are dropped."""
 
 import asyncio
 import threading
@@ -31,12 +31,12 @@ def store(database_url: str) -> Iterator[SqlStore]:
 
 
 def register(store: SqlStore, *ids: str) -> None:
-    """Make an event of each."""
+    """Make a `registered` event of each server."""
     store.servers.apply([Incoming(Heartbeat(server_id=each), Clock()()) for each in ids])
 
 
 def feed_of(store: SqlStore, *, seconds: float = 2.0) -> Feed:
-    """A feed that hears of the commits of a store."""
+    """A feed that is signalled after each commit of a store."""
     news = NewsSignal()
     store.servers._on_events = lambda _: news.set()  # noqa: SLF001 - the store is older
     return Feed(store, StoreCalls(), news, seconds=seconds)
@@ -46,12 +46,12 @@ def everything(_: News) -> bool:
     return True
 
 
-def play(scene: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(asyncio.wait_for(scene, PATIENCE_SECONDS))
+def run_scenario(scenario: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(scenario, PATIENCE_SECONDS))
 
 
 async def ids(follower: Follower, *, number: int) -> list[str | None]:
-    """The servers of the next events."""
+    """The server ids of the next events, at least `number` of them."""
     found: list[str | None] = []
     async for news in follower:
         found += [each.event.server_id for each in news]
@@ -70,10 +70,10 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-def test_everybody_gets_what_is_new_in_its_order(store: SqlStore) -> None:
+def test_every_follower_gets_new_events_in_order(store: SqlStore) -> None:
     register(store, "old")
 
-    async def scene() -> list[list[str | None]]:
+    async def scenario() -> list[list[str | None]]:
         feed = feed_of(store, seconds=60)
         one, other = Follower(everything), Follower(everything)
         after = await feed.last_event()
@@ -83,11 +83,11 @@ def test_everybody_gets_what_is_new_in_its_order(store: SqlStore) -> None:
                 await asyncio.to_thread(register, store, "c")
                 return [await ids(one, number=3), await ids(other, number=3)]
 
-    assert [["b", "a", "c"]] * 2 == play(scene())
+    assert [["b", "a", "c"]] * 2 == run_scenario(scenario())
 
 
-def test_what_was_written_while_nobody_followed_is_not_handed_on(store: SqlStore) -> None:
-    async def scene() -> list[str | None]:
+def test_follower_gets_no_events_from_before_it_followed(store: SqlStore) -> None:
+    async def scenario() -> list[str | None]:
         feed = feed_of(store, seconds=60)
         async with running(feed.run()):
             first = Follower(everything)
@@ -100,11 +100,11 @@ def test_what_was_written_while_nobody_followed_is_not_handed_on(store: SqlStore
                 await asyncio.to_thread(register, store, "c")
                 return await ids(follower, number=1)
 
-    assert ["c"] == play(scene())
+    assert ["c"] == run_scenario(scenario())
 
 
-def test_news_of_which_nobody_tells_are_found(store: SqlStore) -> None:
-    async def scene() -> list[str | None]:
+def test_unannounced_events_are_found_by_polling(store: SqlStore) -> None:
+    async def scenario() -> list[str | None]:
         feed = feed_of(store, seconds=0.05)
         follower = Follower(everything)
         async with running(feed.run()):
@@ -112,25 +112,25 @@ def test_news_of_which_nobody_tells_are_found(store: SqlStore) -> None:
                 await asyncio.to_thread(register, store, "a")
                 return await ids(follower, number=1)
 
-    assert ["a"] == play(scene())
+    assert ["a"] == run_scenario(scenario())
 
 
-def test_many_events_come_in_several_parts(store: SqlStore) -> None:
+def test_many_events_arrive_in_several_batches(store: SqlStore) -> None:
     many = [f"s{n}" for n in range(2500)]
     register(store, *many)
 
-    async def scene() -> list[str | None]:
+    async def scenario() -> list[str | None]:
         feed = feed_of(store, seconds=0.05)
         follower = Follower(everything)
         async with running(feed.run()):
             with feed.followed(follower, after=0):
                 return await ids(follower, number=2500)
 
-    assert many == play(scene())
+    assert many == run_scenario(scenario())
 
 
-def test_who_does_not_keep_up_is_let_go_and_others_go_on(store: SqlStore) -> None:
-    async def scene() -> tuple[list[str | None], list[str | None], list[str | None]]:
+def test_slow_follower_is_dropped_and_others_continue(store: SqlStore) -> None:
+    async def scenario() -> tuple[list[str | None], list[str | None], list[str | None]]:
         feed = feed_of(store, seconds=60)
         quick = Follower(everything, most_waiting=1)
         slow = Follower(everything, most_waiting=2)
@@ -145,10 +145,10 @@ def test_who_does_not_keep_up_is_let_go_and_others_go_on(store: SqlStore) -> Non
                     taken += await ids(quick, number=1)
                 return taken, await ids(slow, number=1), await ids(picky, number=1)
 
-    assert (["a", "b", "c", "d"], [], ["d"]) == play(scene())
+    assert (["a", "b", "c", "d"], [], ["d"]) == run_scenario(scenario())
 
 
-def tell_much(store: SqlStore, number: int) -> None:
+def make_long_events(store: SqlStore, number: int) -> None:
     """Make some events of about 52 kB."""
     for n in range(number):
         tools = tuple(f"{n:02}_{tool:047}" for tool in range(1000))
@@ -158,52 +158,52 @@ def tell_much(store: SqlStore, number: int) -> None:
         store.servers.apply([Incoming(Heartbeat(server_id=f"s{n}", capabilities=tools), Clock()())])
 
 
-def test_what_was_missed_comes_in_parts_that_can_be_kept(store: SqlStore) -> None:
-    tell_much(store, 20)
+def test_missed_events_are_read_in_batches_of_bounded_size(store: SqlStore) -> None:
+    make_long_events(store, 20)
 
-    async def scene() -> list[list[News]]:
-        feed, parts = feed_of(store), list[list[News]]()
-        while not parts or parts[-1]:
-            parts.append(await feed.events_after(parts[-1][-1].id if parts else 0))
-        return parts
+    async def scenario() -> list[list[News]]:
+        feed, batches = feed_of(store), list[list[News]]()
+        while not batches or batches[-1]:
+            batches.append(await feed.events_after(batches[-1][-1].id if batches else 0))
+        return batches
 
-    parts = play(scene())
+    batches = run_scenario(scenario())
 
-    assert [*range(1, 41)] == [news.id for part in parts for news in part]
-    sizes = [sum(len(news.message) for news in part) for part in parts]
+    assert [*range(1, 41)] == [news.id for batch in batches for news in batch]
+    sizes = [sum(len(news.message) for news in batch) for batch in batches]
     assert max(sizes) < 256 * 1024 < 4 * sizes[0]
 
 
-def test_an_event_that_is_too_long_for_a_part_is_one(store: SqlStore) -> None:
-    tell_much(store, 2)
+def test_event_longer_than_a_batch_is_a_batch_of_its_own(store: SqlStore) -> None:
+    make_long_events(store, 2)
 
-    parts = [store.events.after(number, limit=9, max_bytes=1000) for number in range(5)]
+    batches = [store.events.after(number, limit=9, max_bytes=1000) for number in range(5)]
 
-    assert [[1], [2], [3], [4], []] == [[each.id for each in part] for part in parts]
+    assert [[1], [2], [3], [4], []] == [[each.id for each in batch] for batch in batches]
 
 
-def test_who_does_not_keep_up_with_long_events_is_let_go(store: SqlStore) -> None:
-    tell_much(store, 3)
+def test_follower_with_too_many_waiting_bytes_is_dropped(store: SqlStore) -> None:
+    make_long_events(store, 3)
 
-    async def scene() -> tuple[list[str | None], list[str | None]]:
+    async def scenario() -> tuple[list[str | None], list[str | None]]:
         news = await feed_of(store).events_after(0)
         slow = Follower(everything, most_bytes=100_000)
         slow.hand(news)
         slow.hand(news)
-        enough = Follower(everything, most_bytes=200_000)
+        release = Follower(everything, most_bytes=200_000)
         for _ in range(9):
-            enough.hand(news)
-            await ids(enough, number=1)
-        enough.hand(news)
-        return await ids(slow, number=1), await ids(enough, number=1)
+            release.hand(news)
+            await ids(release, number=1)
+        release.hand(news)
+        return await ids(slow, number=1), await ids(release, number=1)
 
-    assert ([], ["s0", "s0", "s1", "s1", "s2", "s2"]) == play(scene())
+    assert ([], ["s0", "s0", "s1", "s1", "s2", "s2"]) == run_scenario(scenario())
 
 
-def test_who_was_ended_has_nothing_any_more(store: SqlStore) -> None:
+def test_ended_follower_yields_no_events(store: SqlStore) -> None:
     register(store, "a")
 
-    async def scene() -> list[str | None]:
+    async def scenario() -> list[str | None]:
         follower = Follower(everything)
         (news,) = [await feed_of(store).events_after(0)]
         follower.hand(news)
@@ -211,28 +211,28 @@ def test_who_was_ended_has_nothing_any_more(store: SqlStore) -> None:
         follower.hand(news)
         return await ids(follower, number=1)
 
-    assert [] == play(scene())
+    assert [] == run_scenario(scenario())
 
 
 def test_signal_may_be_set_after_its_loop_is_closed() -> None:
-    async def scene() -> NewsSignal:
+    async def scenario() -> NewsSignal:
         return NewsSignal()
 
-    signal = play(scene())
+    signal = run_scenario(scenario())
 
-    signal.set()  # as a thread does that commits late
+    signal.set()  # as a thread does whose commit ends late
 
 
 # The database fails
 
 
-def test_nothing_is_lost_while_the_database_is_away(
+def test_events_during_a_database_outage_are_delivered_later(
     postgres: Postgres, postgresql_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy = Proxy(postgres)
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
 
-    async def scene(store: SqlStore, direct: SqlStore) -> list[str | None]:
+    async def scenario(store: SqlStore, direct: SqlStore) -> list[str | None]:
         feed = feed_of(store, seconds=0.02)
         follower = Follower(everything)
         async with running(feed.run()):
@@ -243,7 +243,7 @@ def test_nothing_is_lost_while_the_database_is_away(
                 proxy.cut_all()
                 await until(lambda: len(caplog.records) > 0)
                 await asyncio.to_thread(register, direct, "b", "c")
-                await asyncio.sleep(0.2)  # it tries again and again, and says so once
+                await asyncio.sleep(0.2)  # retries; logs one warning only
                 proxy.listen()
                 return found + await ids(follower, number=2)
 
@@ -251,7 +251,7 @@ def test_nothing_is_lost_while_the_database_is_away(
         closing(SqlStore(make_url(url))) as store,
         closing(SqlStore(make_url(postgresql_url))) as d,
     ):
-        assert ["a", "b", "c"] == play(scene(store, d))
+        assert ["a", "b", "c"] == run_scenario(scenario(store, d))
     proxy.close()
 
     (record,) = caplog.records
@@ -260,18 +260,18 @@ def test_nothing_is_lost_while_the_database_is_away(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - nobody tells
+    while not holds():  # noqa: ASYNC110 - polls
         await asyncio.sleep(0.01)
 
 
-def test_feed_outlives_what_nobody_foresaw(
+def test_feed_continues_after_an_unexpected_error(
     store: SqlStore, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such as an event that only a later release knows."""
+    """For example an event of a kind that only a later release knows."""
     register(store, "a", "b")
     rename(database_url, "registered", "abducted")
 
-    async def scene() -> list[str | None]:
+    async def scenario() -> list[str | None]:
         feed = feed_of(store, seconds=0.02)
         follower = Follower(everything)
         async with running(feed.run()):
@@ -280,7 +280,7 @@ def test_feed_outlives_what_nobody_foresaw(
                 await asyncio.to_thread(rename, database_url, "abducted", "registered")
                 return await ids(follower, number=2)
 
-    assert ["a", "b"] == play(scene())
+    assert ["a", "b"] == run_scenario(scenario())
     (record,) = caplog.records
     assert record.exc_info
 
@@ -295,116 +295,120 @@ def rename(url: str, before: str, after: str) -> None:
     engine.dispose()
 
 
-def test_database_that_says_nothing_is_not_waited_for(postgresql_url: str) -> None:
+def test_read_from_a_silent_database_times_out(postgresql_url: str) -> None:
     answered = threading.Event()
 
-    async def scene(store: SqlStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         last = store.events.last
 
-        def witnessed() -> int:
+        def last_event() -> int:
             try:
                 return last()
             finally:
                 answered.set()
 
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
-            await StoreCalls(patience=0.1).read(witnessed)
+            await StoreCalls(patience=0.1).read(last_event)
 
     with closing(SqlStore(make_url(postgresql_url))) as store, connection(postgresql_url) as other:
         other.execute("BEGIN; LOCK TABLE events")
-        play(scene(store))
+        run_scenario(scenario(store))
         other.rollback()
         assert answered.wait(PATIENCE_SECONDS)
 
 
-# Other receivers tell
+# Notifications from other receivers
 
 
 def connection(url: str) -> psycopg.Connection:
     return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
 
 
-class Ears:
-    """Hear whenever somebody is woken."""
+class Notifications:
+    """Waits for the next notification."""
 
     def __init__(self) -> None:
-        self.heard = asyncio.Event()
+        self.arrived = asyncio.Event()
 
-    async def hear(self) -> None:
-        await self.heard.wait()
-        self.heard.clear()
-
-
-def test_sqlite_does_not_tell(sqlite_url: str) -> None:
-    play(listen(make_url(sqlite_url), lambda: None))
+    async def next(self) -> None:
+        await self.arrived.wait()
+        self.arrived.clear()
 
 
-def test_events_of_another_receiver_are_told(postgresql_url: str) -> None:
-    async def scene(store: SqlStore) -> None:
-        ears = Ears()
-        async with running(listen(make_url(postgresql_url), ears.heard.set)):
-            await ears.hear()
+def test_listening_on_sqlite_returns_at_once(sqlite_url: str) -> None:
+    run_scenario(listen(make_url(sqlite_url), lambda: None))
+
+
+def test_listener_is_notified_of_events_of_another_receiver(postgresql_url: str) -> None:
+    async def scenario(store: SqlStore) -> None:
+        notifications = Notifications()
+        async with running(listen(make_url(postgresql_url), notifications.arrived.set)):
+            await notifications.next()
             for server_id in "abc":
                 await asyncio.to_thread(register, store, server_id)
-                await ears.hear()
+                await notifications.next()
             await asyncio.to_thread(register, store, "a")
             await asyncio.sleep(0.1)
-            assert not ears.heard.is_set()
+            assert not notifications.arrived.is_set()
 
     with closing(SqlStore(make_url(postgresql_url))) as store:
-        play(scene(store))
+        run_scenario(scenario(store))
 
 
-def test_listener_comes_back_when_its_connection_breaks(
+def test_listener_reconnects_after_its_connection_breaks(
     postgres: Postgres, postgresql_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy = Proxy(postgres)
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
 
-    async def scene() -> None:
-        ears = Ears()
-        begin = listen(make_url(url), ears.heard.set, first_pause=0.01, longest_pause=0.04)
+    async def scenario() -> None:
+        notifications = Notifications()
+        begin = listen(
+            make_url(url), notifications.arrived.set, first_pause=0.01, longest_pause=0.04
+        )
         async with running(begin):
-            await ears.hear()
+            await notifications.next()
             proxy.refuse()
             proxy.cut_all()
             await until(lambda: len(caplog.records) > 0)
-            await asyncio.sleep(0.2)  # it tries again and again, and says so once
+            await asyncio.sleep(0.2)  # retries; logs one warning only
             proxy.listen()
-            await ears.hear()  # for what it may have missed
+            await (
+                notifications.next()
+            )  # notified after a reconnect, since events may have been missed
             with connection(postgresql_url) as other:
                 other.execute(f"NOTIFY {CHANNEL}")
-            await ears.hear()
+            await notifications.next()
 
-    play(scene())
+    run_scenario(scenario())
     proxy.close()
 
     (record,) = caplog.records
     assert "Events of other receivers arrive later" in record.message
 
 
-def test_listener_ends_at_once_wherever_it_is(postgres: Postgres, postgresql_url: str) -> None:
+def test_cancelled_listener_ends_at_once(postgres: Postgres, postgresql_url: str) -> None:
     proxy = Proxy(postgres)
-    enough = threading.Event()
+    release = threading.Event()
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
 
-    async def scene() -> None:
-        ears = Ears()
-        async with running(listen(make_url(url), ears.heard.set)):
-            await ears.hear()
-        proxy.request_passes = lambda _, __: not enough.wait(PATIENCE_SECONDS)
-        async with running(listen(make_url(url), ears.heard.set)):
+    async def scenario() -> None:
+        notifications = Notifications()
+        async with running(listen(make_url(url), notifications.arrived.set)):
+            await notifications.next()
+        proxy.request_passes = lambda _, __: not release.wait(PATIENCE_SECONDS)
+        async with running(listen(make_url(url), notifications.arrived.set)):
             await asyncio.sleep(0.2)
 
-    seconds = asyncio.run(timed(scene()))
-    enough.set()
+    seconds = asyncio.run(timed(scenario()))
+    release.set()
     proxy.close()
 
     assert seconds < 2
 
 
-async def timed(scene: Awaitable[None]) -> float:
+async def timed(scenario: Awaitable[None]) -> float:
     clock = asyncio.get_running_loop().time
     begun = clock()
-    await scene
+    await scenario
     return clock() - begun

@@ -1,4 +1,4 @@
-"""Group commit."""
+"""Group commit: concurrent messages share one transaction."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def beats(names: str) -> Submission:
-    """A body with a heartbeat of each of these servers; one that is called "wrong" is wrong."""
+    """A body with a heartbeat of each server, separated by commas; `wrong` is an invalid one."""
     if names == "no JSON":
         return Submission(b"no JSON", BodyKind.HEARTBEATS, NOON)
     items = [
@@ -35,26 +35,26 @@ def beats(names: str) -> Submission:
 
 
 def size(*bodies: str) -> int:
-    """How many bytes bodies have together."""
+    """The total size of bodies in bytes."""
     return sum(len(beats(names).body) for names in bodies)
 
 
 class Transactions:
-    """Notes who is written together; may be held up, and fails as it is told to."""
+    """A fake store that notes the servers of each transaction; a test can block or fail it."""
 
     def __init__(self) -> None:
         self.of: list[list[str]] = []
         self.begun = Event()
         self.open = Event()
         self.open.set()
-        self.away = False
+        self.fails = False
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
         ids = [each.message.server_id for each in incoming]
         self.of.append(ids)
         self.begun.set()
         assert self.open.wait(10)
-        if self.away:
+        if self.fails:
             raise StoreUnavailable("gone for lunch")
         if "bad" in ids:
             raise LookupError("bad")
@@ -65,59 +65,59 @@ class Transactions:
 
 
 def drive(
-    scene: Callable[[GroupCommit, Transactions], Awaitable[Any]], **limits: Any
+    scenario: Callable[[GroupCommit, Transactions], Awaitable[Any]], **limits: Any
 ) -> list[list[str]]:
-    """Play a scene with a writer that runs, and tell who was written together."""
+    """Run a scenario with a running group commit; the servers of each transaction."""
     transactions = Transactions()
 
     async def play() -> None:
-        writer = GroupCommit(transactions.apply, endless(), **limits)
-        running = asyncio.create_task(writer.run())
-        await scene(writer, transactions)
+        group_commit = GroupCommit(transactions.apply, endless(), **limits)
+        running = asyncio.create_task(group_commit.run())
+        await scenario(group_commit, transactions)
         running.cancel()
 
     asyncio.run(play())
     return transactions.of
 
 
-async def crowd(
-    writer: GroupCommit, transactions: Transactions, *bodies: str
+async def batch(
+    group_commit: GroupCommit, transactions: Transactions, *bodies: str
 ) -> list["asyncio.Future[Outcome]"]:
-    """Let jobs gather behind a transaction that takes its time."""
+    """Submit bodies while an earlier transaction is blocked, so that they form a batch."""
     transactions.open.clear()
-    answers = [writer.submit(beats("first"))]
+    answers = [group_commit.submit(beats("first"))]
     await asyncio.to_thread(transactions.begun.wait, 10)
-    return answers + [writer.submit(beats(body)) for body in bodies]
+    return answers + [group_commit.submit(beats(body)) for body in bodies]
 
 
 def ids(outcome: Outcome) -> list[str]:
     return [each.record.server_id if isinstance(each, Applied) else "wrong" for each in outcome]
 
 
-def test_those_who_wait_are_written_together_and_answered_one_by_one() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        answers = await crowd(writer, transactions, "a", "b,c", "d")
+def test_waiting_bodies_share_a_transaction_and_get_their_own_outcomes() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions, "a", "b,c", "d")
         transactions.open.set()
 
         assert [["first"], ["a"], ["b", "c"], ["d"]] == [ids(await answer) for answer in answers]
 
-    assert [["first"], ["a", "b", "c", "d"]] == drive(scene)
+    assert [["first"], ["a", "b", "c", "d"]] == drive(scenario)
 
 
-def test_a_transaction_is_closed_when_it_is_full() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        answers = await crowd(writer, transactions, "aa", "bb,cc", "dd")
+def test_full_batch_leaves_the_rest_to_the_next() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions, "aa", "bb,cc", "dd")
         transactions.open.set()
         await asyncio.gather(*answers)
 
     assert [["first"], ["aa", "bb", "cc"], ["dd"]] == drive(
-        scene, max_batch_bytes=size("aa", "bb,cc")
+        scenario, max_batch_bytes=size("aa", "bb,cc")
     )
 
 
-def test_a_body_that_cannot_be_used_is_refused_alone() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        answers = await crowd(writer, transactions, "a", "no JSON", "wrong,b", "wrong")
+def test_invalid_body_is_refused_without_affecting_others() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions, "a", "no JSON", "wrong,b", "wrong")
         transactions.open.set()
         _, a, refused, partly, wrong = await asyncio.gather(*answers, return_exceptions=True)
 
@@ -127,35 +127,35 @@ def test_a_body_that_cannot_be_used_is_refused_alone() -> None:
         assert not isinstance(wrong, BaseException)
         assert [["a"], ["wrong", "b"], ["wrong"]] == [ids(a), ids(partly), ids(wrong)]
 
-    assert [["first"], ["a", "b"]] == drive(scene)
+    assert [["first"], ["a", "b"]] == drive(scenario)
 
 
-def test_nothing_is_written_when_no_body_can_be_used() -> None:
-    async def scene(writer: GroupCommit, _: Transactions) -> None:
+def test_batch_of_invalid_bodies_opens_no_transaction() -> None:
+    async def scenario(group_commit: GroupCommit, _: Transactions) -> None:
         with pytest.raises(MalformedJSON):
-            await writer.submit(beats("no JSON"))
-        (wrong,) = await writer.submit(beats("wrong"))
+            await group_commit.submit(beats("no JSON"))
+        (wrong,) = await group_commit.submit(beats("wrong"))
         assert isinstance(wrong, InvalidMessage)
 
-    assert [] == drive(scene)
+    assert [] == drive(scenario)
 
 
-def test_whoever_finds_the_queue_full_is_refused_at_once() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        answers = await crowd(writer, transactions, "aa", "bbb")
+def test_full_queue_raises_overloaded() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions, "aa", "bbb")
         with pytest.raises(Overloaded, match=f"^{size('aa', 'bbb')} bytes wait"):
-            writer.submit(beats("c"))
+            group_commit.submit(beats("c"))
         transactions.open.set()
         await asyncio.gather(*answers)
 
-        assert ["d"] == ids(await writer.submit(beats("d")))
+        assert ["d"] == ids(await group_commit.submit(beats("d")))
 
-    assert [["first"], ["aa", "bbb"], ["d"]] == drive(scene, max_waiting_bytes=size("aa", "bbb"))
+    assert [["first"], ["aa", "bbb"], ["d"]] == drive(scenario, max_waiting_bytes=size("aa", "bbb"))
 
 
-def test_one_that_fails_its_transaction_fails_alone() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        answers = await crowd(writer, transactions, "a", "bad", "b")
+def test_body_that_breaks_a_batch_fails_alone() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions, "a", "bad", "b")
         transactions.open.set()
         _, a, bad, b = await asyncio.gather(*answers, return_exceptions=True)
 
@@ -164,47 +164,47 @@ def test_one_that_fails_its_transaction_fails_alone() -> None:
         assert not isinstance(b, BaseException)
         assert [["a"], ["b"]] == [ids(a), ids(b)]
 
-    assert [["first"], ["a", "bad", "b"], ["a"], ["bad"], ["b"]] == drive(scene)
+    assert [["first"], ["a", "bad", "b"], ["a"], ["bad"], ["b"]] == drive(scenario)
 
 
-def test_when_the_store_is_away_all_are_told_and_the_next_ones_are_served() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        answers = await crowd(writer, transactions, "a", "b")
-        transactions.away = True
+def test_unavailable_store_fails_the_batch_but_not_the_next() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions, "a", "b")
+        transactions.fails = True
         transactions.open.set()
-        told = await asyncio.gather(*answers, return_exceptions=True)
-        transactions.away = False
+        outcomes = await asyncio.gather(*answers, return_exceptions=True)
+        transactions.fails = False
 
-        assert [StoreUnavailable] * 3 == [type(each) for each in told]
-        assert ["c"] == ids(await writer.submit(beats("c")))
+        assert [StoreUnavailable] * 3 == [type(each) for each in outcomes]
+        assert ["c"] == ids(await group_commit.submit(beats("c")))
 
-    assert [["first"], ["a", "b"], ["c"]] == drive(scene)
+    assert [["first"], ["a", "b"], ["c"]] == drive(scenario)
 
 
-def test_senders_that_are_gone_do_not_stop_the_others() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        for answer in await crowd(writer, transactions, "a"):
+def test_cancelled_submission_does_not_stop_later_ones() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        for answer in await batch(group_commit, transactions, "a"):
             answer.cancel()
         transactions.open.set()
 
-        assert ["b"] == ids(await writer.submit(beats("b")))
+        assert ["b"] == ids(await group_commit.submit(beats("b")))
 
-    assert [["first"], ["a", "b"]] == drive(scene)
+    assert [["first"], ["a", "b"]] == drive(scenario)
 
 
-def test_senders_that_are_gone_when_it_fails_do_not_stop_the_others() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        for answer in await crowd(writer, transactions, "a"):
+def test_cancelled_submission_in_a_failed_batch_does_not_stop_later_ones() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        for answer in await batch(group_commit, transactions, "a"):
             answer.cancel()
-        transactions.away = True
+        transactions.fails = True
         transactions.open.set()
         with pytest.raises(StoreUnavailable):
-            await writer.submit(beats("b"))
-        transactions.away = False
+            await group_commit.submit(beats("b"))
+        transactions.fails = False
 
-        assert ["c"] == ids(await writer.submit(beats("c")))
+        assert ["c"] == ids(await group_commit.submit(beats("c")))
 
-    assert [["first"], ["a", "b"], ["c"]] == drive(scene)
+    assert [["first"], ["a", "b"], ["c"]] == drive(scenario)
 
 
 def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> None:
@@ -217,15 +217,15 @@ def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> Non
     assert "5" == answer.headers["retry-after"]
 
 
-def test_only_those_under_way_wait_for_a_transaction_that_does_not_end() -> None:
-    async def scene(writer: GroupCommit, transactions: Transactions) -> None:
-        under_way, waiting = await crowd(writer, transactions, "waiting")
+def test_hanging_transaction_times_out_queued_submissions_only() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        under_way, waiting = await batch(group_commit, transactions, "waiting")
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
             await waiting
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
-            await writer.submit(beats("too late"))
+            await group_commit.submit(beats("too late"))
         transactions.open.set()
         assert ["first"] == ids(await under_way)
-        await writer.submit(beats("after"))
+        await group_commit.submit(beats("after"))
 
-    assert [["first"], ["after"]] == drive(scene, patience=0.05)
+    assert [["first"], ["after"]] == drive(scenario, patience=0.05)

@@ -1,4 +1,4 @@
-"""From what was posted to what became of it."""
+"""Ingest: from posted bodies to their outcomes."""
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -21,7 +21,7 @@ from watched import endless
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
-def test_a_refused_body_keeps_nothing_that_was_used_to_read_it() -> None:
+def test_error_of_a_refused_body_holds_no_traceback() -> None:
     submission = Submission(b"[1,]", BodyKind.HEARTBEAT, NOON)
 
     (outcome,) = ingest(lambda _: [], endless(), [submission])
@@ -31,14 +31,14 @@ def test_a_refused_body_keeps_nothing_that_was_used_to_read_it() -> None:
 
 
 @pytest.mark.parametrize("item", [b"0", b'{"x": 1e999}', b'{"server_id": "\\u0000"}'])
-def test_a_refused_item_keeps_nothing_that_was_used_to_read_it(item: bytes) -> None:
+def test_error_of_a_refused_item_holds_no_traceback(item: bytes) -> None:
     (error,) = Reader(Heartbeat).read_list(b"[%b]" % item, at_most=1, longest=65536)
 
     assert isinstance(error, InvalidMessage)
     assert (None, None, None) == (error.__traceback__, error.__cause__, error.__context__)
 
 
-def test_an_item_that_cannot_be_read_refuses_itself_only(receiver: httpx.Client) -> None:
+def test_unreadable_item_of_a_batch_is_refused_alone(receiver: httpx.Client) -> None:
     beat = b'{"server_id": "a"}, {"server_id": "b", "port": 0, "of_another_version": 1e999}'
 
     answer = receiver.post(
@@ -49,7 +49,7 @@ def test_an_item_that_cannot_be_read_refuses_itself_only(receiver: httpx.Client)
     assert "not valid JSON" in answer["results"][1]["errors"][0]["message"]
 
 
-def test_an_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
+def test_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
     app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
     counts = []
     for _ in range(3):
@@ -60,19 +60,19 @@ def test_an_app_can_be_served_again(sqlite_url: str, clock: Clock) -> None:
     assert [1, 2, 3] == counts
 
 
-def test_a_crowd_is_held_to_the_limit_of_its_key() -> None:
-    """What comes first is let through, and what is too much is not."""
+def test_batch_of_submissions_is_rate_limited_by_its_key() -> None:
+    """The first two of three submissions pass, and the third is refused."""
     key, _ = made("agent")
     limits = RateLimits(messages_per_window=2, changes_per_hour=100, failures_per_window=100)
     written: list[Incoming] = []
 
     def apply(incoming: Sequence[Incoming]) -> list[Refusal]:
         written.extend(incoming)
-        return [Refusal(403, "any", "whatever it is") for _ in incoming]
+        return [Refusal(403, "any", "any reason") for _ in incoming]
 
     bodies = [b'{"server_id": "a"}', b'{"server_id": "b"}', b'{"server_id": "c"}']
-    crowd = [Submission(body, BodyKind.HEARTBEAT, NOON, key) for body in bodies]
-    *_, last = ingest(apply, limits, crowd)
+    submissions = [Submission(body, BodyKind.HEARTBEAT, NOON, key) for body in bodies]
+    *_, last = ingest(apply, limits, submissions)
 
     assert ["a", "b"] == [each.message.server_id for each in written]
     assert isinstance(last, Refusal)

@@ -1,4 +1,4 @@
-"""Nobody waits for answers that do not come."""
+"""Timeouts of calls to a store that does not answer."""
 
 import asyncio
 import time
@@ -21,12 +21,12 @@ from receiver.store import SqlStore
 from servers import Clock, wait_until
 from watched import endless
 
-Question = Callable[[StoreCalls, Fleet], Awaitable[Any]]
+StoreCall = Callable[[StoreCalls, Fleet], Awaitable[Any]]
 
 
 @pytest.fixture
 def store(postgresql_url: str) -> Iterator[SqlStore]:
-    """It has heard of a server."""
+    """A store with one server."""
     store = SqlStore(make_url(postgresql_url))
     store.servers.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
     yield store
@@ -34,8 +34,8 @@ def store(postgresql_url: str) -> Iterator[SqlStore]:
 
 
 @pytest.fixture
-def hold(postgresql_url: str) -> Iterator[Callable[[], Any]]:
-    """Locks the servers, so that nobody reads or writes them, and lets them go again."""
+def lock(postgresql_url: str) -> Iterator[Callable[[], Any]]:
+    """A function that locks the table of servers, and returns a function that unlocks it."""
     url = make_url(postgresql_url).set(drivername="postgresql")
     with closing(psycopg.connect(url.render_as_string(hide_password=False))) as other:
 
@@ -46,53 +46,53 @@ def hold(postgresql_url: str) -> Iterator[Callable[[], Any]]:
         yield begin
 
 
-def ask(store: SqlStore, question: Question) -> Any:
+def run(store: SqlStore, call: StoreCall) -> Any:
     async def play() -> Any:
-        writer = GroupCommit(store.servers.apply, endless())
+        group_commit = GroupCommit(store.servers.apply, endless())
         try:
             calls = StoreCalls(patience=0.2)
-            return await question(calls, Fleet(store, calls, writer, clock=Clock()))
+            return await call(calls, Fleet(store, calls, group_commit, clock=Clock()))
         finally:
-            writer.close()
+            group_commit.close()
 
     return asyncio.run(play())
 
 
 @pytest.mark.parametrize(
-    "question",
+    "call",
     [
         lambda _, __, fleet: fleet.get("a"),
         lambda store, calls, _: calls.read(store.servers.count, ALL_SERVERS),
         lambda _, __, fleet: fleet.page(ALL_SERVERS, after=None, limit=1),
     ],
 )
-def test_a_read_is_not_waited_for(
-    store: SqlStore, hold: Callable[[], Any], question: Callable[..., Awaitable[Any]]
+def test_read_from_a_locked_table_times_out(
+    store: SqlStore, lock: Callable[[], Any], call: Callable[..., Awaitable[Any]]
 ) -> None:
-    let_go = hold()
+    unlock = lock()
     begun = time.monotonic()
 
     async def timed(calls: StoreCalls, fleet: Fleet) -> float:
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
-            await question(store, calls, fleet)
+            await call(store, calls, fleet)
         return time.monotonic() - begun
 
-    waited = ask(store, timed)
-    let_go()
+    waited = run(store, timed)
+    unlock()
 
     assert waited < 1
     assert 1 == store.servers.count(ALL_SERVERS)
 
 
-def test_a_deletion_that_does_not_end_may_have_happened(
-    store: SqlStore, hold: Callable[[], Any]
+def test_deletion_that_times_out_has_an_unknown_outcome(
+    store: SqlStore, lock: Callable[[], Any]
 ) -> None:
-    let_go = hold()
+    unlock = lock()
 
     async def delete(calls: StoreCalls, _: Fleet) -> None:
         with pytest.raises(OutcomeUnknown):
             await calls.change(store.servers.delete, "a", Clock()())
-        let_go()
+        unlock()
         await asyncio.to_thread(wait_until, lambda: store.servers.get("a") is None)
 
-    ask(store, delete)
+    run(store, delete)

@@ -1,4 +1,4 @@
-"""Servers had a fair chance to be heard before anybody calls them silent."""
+"""The watchdog: sweeps regularly, and counts no silence while no receiver was running."""
 
 import asyncio
 import logging
@@ -20,35 +20,35 @@ from servers import Clock, wait_until
 from watched import Watched
 
 HALF_A_MINUTE = timedelta(seconds=30)
-# Of one who looks in real time, while a test moves the clock.
-OFTEN = Timing(look_seconds=0.01, absence_seconds=1e9)
+# For a watchdog that sweeps in real time, while a test moves the clock.
+FAST = Timing(look_seconds=0.01, absence_seconds=1e9)
 
 
 def is_due(fleet: Watched) -> bool:
-    """Whether anybody has to be looked at."""
+    """Whether a sweep would check any server."""
     with fleet.store.transactions.read() as connection:
         return connection.execute(IS_DUE, {"now": microseconds(fleet.now)}).first() is not None
 
 
-class Watcher:
+class SteppedWatchdog:
     """
-    A watch, looking once a second, as the time of the fleet goes.
+    A watchdog that sweeps once a second of the time that a test lets pass.
 
     Attributes:
-        seconds: That have passed since it began, which the clock may know nothing of.
+        seconds: Monotonic seconds; a test may move the clock of the fleet independently.
     """
 
     def __init__(self, fleet: Watched, store: SqlStore, timing: Timing = Timing()) -> None:  # noqa: B008 - it is frozen
         self.seconds = 0.0
         self.fleet = fleet
-        self.watch = Watchdog(store, timing, clock=fleet.clock, elapsed=lambda: self.seconds)
+        self.watchdog = Watchdog(store, timing, clock=fleet.clock, elapsed=lambda: self.seconds)
 
     def look(self) -> None:
-        while self.watch.look():
+        while self.watchdog.look():
             pass
 
     def go_on(self, seconds: int, *alive: str) -> None:
-        """Let time pass, in which some are heard every ten seconds."""
+        """Sweep every second; every ten seconds, `alive` servers send heartbeats."""
         for second in range(1, seconds + 1):
             self.wait(1)
             if second % 10 == 0 and alive:
@@ -56,54 +56,54 @@ class Watcher:
             self.look()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and look at nobody."""
+        """Let time pass without a sweep."""
         self.seconds += seconds
         self.fleet.clock.advance(seconds)
 
     @property
     def heard_since(self) -> datetime:
-        assert self.watch.heard_since is not None
-        return self.watch.heard_since
+        assert self.watchdog.heard_since is not None
+        return self.watchdog.heard_since
 
 
 # After a start
 
 
-def test_nobody_is_late_before_there_was_a_chance_to_be_heard(fleet: Watched) -> None:
+def test_server_is_late_only_two_intervals_after_a_start(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.beat("slow", heartbeat_interval_seconds=300.0)
     fleet.clock.advance(86400)
     started = fleet.now
 
-    watcher = Watcher(fleet, fleet.store)
-    watcher.look()
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
     assert not is_due(fleet)
-    watcher.go_on(120)
+    watchdog.go_on(120)
     before = fleet.told()
-    watcher.go_on(1)
+    watchdog.go_on(1)
 
-    assert started == watcher.heard_since
+    assert started == watchdog.heard_since
     assert ([], [("late", "a")]) == (before, fleet.told())
 
 
-def test_servers_that_speak_after_a_start_are_never_late(fleet: Watched) -> None:
+def test_servers_that_send_heartbeats_after_a_start_stay_up(fleet: Watched) -> None:
     fleet.beat("a")
     fleet.clock.advance(86400)
 
-    watcher = Watcher(fleet, fleet.store)
-    watcher.go_on(200, "a")
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.go_on(200, "a")
 
     assert ("up", []) == (fleet.state("a"), fleet.told())
 
 
-def test_a_short_restart_changes_nothing(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
+def test_short_restart_keeps_counting_silence(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
-    watcher.go_on(100)
-    first = watcher.heard_since
+    watchdog.go_on(100)
+    first = watchdog.heard_since
     fleet.clock.advance(20)
 
-    again = Watcher(fleet, fleet.store)
+    again = SteppedWatchdog(fleet, fleet.store)
     again.look()
     again.go_on(2)
 
@@ -111,13 +111,13 @@ def test_a_short_restart_changes_nothing(fleet: Watched) -> None:
     assert [("late", "a")] == fleet.told()
 
 
-def test_a_long_restart_begins_the_silence_anew(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
+def test_long_restart_starts_counting_silence_again(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
-    watcher.go_on(100)
+    watchdog.go_on(100)
     fleet.clock.advance(41)
 
-    again = Watcher(fleet, fleet.store)
+    again = SteppedWatchdog(fleet, fleet.store)
     again.look()
     again.go_on(120)
 
@@ -127,17 +127,17 @@ def test_a_long_restart_begins_the_silence_anew(fleet: Watched) -> None:
     assert [("late", "a")] == fleet.told()
 
 
-def test_what_had_been_noticed_before_a_pause_stays(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
-    watcher.look()
+def test_states_recorded_before_a_restart_stay(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
     fleet.beat("down")
-    watcher.go_on(130)
+    watchdog.go_on(130)
     fleet.beat("late")
-    watcher.go_on(130)
+    watchdog.go_on(130)
     told = fleet.told()
     fleet.clock.advance(86400)
 
-    again = Watcher(fleet, fleet.store)
+    again = SteppedWatchdog(fleet, fleet.store)
     again.look()
     again.go_on(239)
 
@@ -147,54 +147,52 @@ def test_what_had_been_noticed_before_a_pause_stays(fleet: Watched) -> None:
     assert [*told, ("down", "late")] == fleet.told()
 
 
-def test_a_pause_does_not_hide_who_was_rebuilt(fleet: Watched) -> None:
+def test_rebuild_is_recorded_after_a_long_restart(fleet: Watched) -> None:
     database = {"database_uuid": "u", "database": "acme", "odoo_stage": "production"}
     fleet.beat("old", **database)
     fleet.clock.advance(86400)
 
-    watcher = Watcher(fleet, fleet.store)
-    watcher.look()
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
     fleet.beat("new", **database)
-    watcher.go_on(130, "new")
+    watchdog.go_on(130, "new")
 
     assert [("rebuilt", "old")] == fleet.told()
 
 
-# The receiver is away
+# No receiver or no database for a while
 
 
-def test_a_database_that_was_away_too_long_begins_the_silence_anew(fleet: Watched) -> None:
-    """Nobody could be heard meanwhile, whatever the watch tried."""
-    watcher = Watcher(fleet, fleet.store)
+def test_long_database_outage_starts_counting_silence_again(fleet: Watched) -> None:
+    """No heartbeat could be stored meanwhile."""
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
-    watcher.go_on(100)
-    watcher.wait(45)
-    watcher.look()
-    watcher.go_on(120)
+    watchdog.go_on(100)
+    watchdog.wait(45)
+    watchdog.look()
+    watchdog.go_on(120)
 
-    assert fleet.now - timedelta(seconds=120) == watcher.heard_since
+    assert fleet.now - timedelta(seconds=120) == watchdog.heard_since
     assert [] == fleet.told()
-    watcher.go_on(1)
+    watchdog.go_on(1)
     assert [("late", "a")] == fleet.told()
 
 
-def test_a_database_that_was_away_a_moment_changes_nothing(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
+def test_short_database_outage_keeps_counting_silence(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
-    watcher.go_on(100)
-    first = watcher.heard_since
-    watcher.wait(22)
-    watcher.look()
+    watchdog.go_on(100)
+    first = watchdog.heard_since
+    watchdog.wait(22)
+    watchdog.look()
 
-    assert first == watcher.heard_since
+    assert first == watchdog.heard_since
     assert [("late", "a")] == fleet.told()
 
 
-def test_while_another_receiver_listens_the_silence_goes_on(
-    fleet: Watched, other: SqlStore
-) -> None:
-    """One starts, stops and hangs as it likes."""
-    one, another = Watcher(fleet, fleet.store), Watcher(fleet, other)
+def test_silence_is_counted_while_another_receiver_runs(fleet: Watched, other: SqlStore) -> None:
+    """One of two receivers hangs, and a third one starts late."""
+    one, another = SteppedWatchdog(fleet, fleet.store), SteppedWatchdog(fleet, other)
     one.look()
     first = one.heard_since
     fleet.beat("a")
@@ -203,93 +201,93 @@ def test_while_another_receiver_listens_the_silence_goes_on(
         another.look()
     one.seconds += 121
     one.look()
-    late_comer = Watcher(fleet, fleet.store)
-    late_comer.look()
+    third = SteppedWatchdog(fleet, fleet.store)
+    third.look()
 
     assert (first, first, first) == (
         one.heard_since,
         another.heard_since,
-        late_comer.heard_since,
+        third.heard_since,
     )
     assert [("late", "a")] == fleet.told()
 
 
-def test_a_look_that_takes_long_is_no_pause(fleet: Watched) -> None:
-    """When many fall silent at once, each piece of the look is a sign of life."""
+def test_long_sweep_counts_as_no_outage(fleet: Watched) -> None:
+    """Each part of a sweep of many servers notes the presence of the receiver."""
     ids = [f"s{n:04}" for n in range(1000)]
-    watcher = Watcher(fleet, fleet.store)
-    watcher.look()
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
     fleet.beat(*ids)
     for _ in range(12):
-        watcher.wait(10)
-        watcher.look()
-    first = watcher.heard_since
-    watcher.wait(1)
-    while watcher.watch.look():
-        watcher.wait(25)
+        watchdog.wait(10)
+        watchdog.look()
+    first = watchdog.heard_since
+    watchdog.wait(1)
+    while watchdog.watchdog.look():
+        watchdog.wait(25)
 
-    assert first == watcher.heard_since
+    assert first == watchdog.heard_since
     assert 1000 == len(fleet.details(EventKind.LATE))
 
 
-def test_a_machine_that_slept_begins_the_silence_anew(fleet: Watched) -> None:
-    """Only the clock tells."""
-    watcher = Watcher(fleet, fleet.store)
+def test_suspended_machine_starts_counting_silence_again(fleet: Watched) -> None:
+    """Monotonic time stands still while a machine is suspended; only the clock advances."""
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a", "b")
-    watcher.go_on(100, "a", "b")
+    watchdog.go_on(100, "a", "b")
     fleet.clock.advance(3600)
-    watcher.look()
-    watcher.go_on(120, "a")
+    watchdog.look()
+    watchdog.go_on(120, "a")
     before = fleet.told()
-    watcher.go_on(1, "a")
+    watchdog.go_on(1, "a")
 
     assert ([], [("late", "b")]) == (before, fleet.told())
 
 
-def test_a_clock_that_jumps_a_little_changes_nothing(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
+def test_small_clock_jump_keeps_counting_silence(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
-    watcher.go_on(100)
-    first = watcher.heard_since
+    watchdog.go_on(100)
+    first = watchdog.heard_since
     fleet.clock.advance(22)
-    watcher.look()
+    watchdog.look()
 
-    assert (first, [("late", "a")]) == (watcher.heard_since, fleet.told())
+    assert (first, [("late", "a")]) == (watchdog.heard_since, fleet.told())
 
 
-def test_while_a_clock_that_was_set_back_catches_up_nobody_is_late(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
+def test_no_server_is_late_while_a_set_back_clock_catches_up(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a", "b")
-    watcher.go_on(100, "a", "b")
-    first = watcher.heard_since
+    watchdog.go_on(100, "a", "b")
+    first = watchdog.heard_since
     fleet.clock.advance(-600)
-    watcher.go_on(720, "a")
+    watchdog.go_on(720, "a")
     before = fleet.told()
-    watcher.go_on(1, "a")
+    watchdog.go_on(1, "a")
 
-    assert first == watcher.heard_since
+    assert first == watchdog.heard_since
     assert ([], [("late", "b")]) == (before, fleet.told())
 
 
-def test_a_clock_that_is_set_back_and_forth_is_no_alarm(fleet: Watched) -> None:
-    watcher = Watcher(fleet, fleet.store)
+def test_clock_set_back_and_forth_is_no_alarm(fleet: Watched) -> None:
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
-    watcher.go_on(100, "a")
+    watchdog.go_on(100, "a")
     for seconds in (-3600, 3600) * 3:
         fleet.clock.advance(seconds)
-        watcher.go_on(20, "a")
+        watchdog.go_on(20, "a")
 
     assert ("up", []) == (fleet.state("a"), fleet.told())
 
 
-def test_two_stores_agree_since_when_servers_can_be_heard(store: SqlStore, other: SqlStore) -> None:
+def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: SqlStore) -> None:
     clock = Clock()
     told: list[datetime] = []
     barrier = Barrier(2)
 
     def watch(store: SqlStore, behind: float) -> None:
         for n in range(100):
-            barrier.wait(20)  # whose clock stands still while the other's goes on has been absent
+            barrier.wait(20)  # or the clock of one store runs ahead, which looks like an outage
             now = clock.now + timedelta(seconds=n + behind)
             told.append(store.servers.note_presence(now, absent=HALF_A_MINUTE))
 
@@ -302,46 +300,46 @@ def test_two_stores_agree_since_when_servers_can_be_heard(store: SqlStore, other
     assert (200, 1) == (len(told), len({*told}))
 
 
-def test_presence_is_noted_seldom(fleet: Watched, engine: Engine) -> None:
+def test_presence_is_written_a_few_times_a_minute(fleet: Watched, engine: Engine) -> None:
     def seen_at() -> int:
         with engine.connect() as connection:
             return int(connection.exec_driver_sql("SELECT seen_at FROM watches").scalar_one())
 
-    watcher = Watcher(fleet, fleet.store)
-    watcher.look()
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
     noted = []
     for _ in range(60):
         noted.append(seen_at())
-        watcher.wait(1)
-        watcher.look()
+        watchdog.wait(1)
+        watchdog.look()
 
     assert 4 <= len({*noted}) <= 7
 
 
-# What else it does
+# Settings and retention
 
 
-def test_the_rules_of_the_watch_are_kept(fleet: Watched) -> None:
+def test_watchdog_passes_its_rules_to_the_sweep(fleet: Watched) -> None:
     timing = Timing(rules=Rules(share=0.9))
     fleet.beat(*"abcdefghij")
-    watcher = Watcher(fleet, fleet.store, timing)
-    watcher.go_on(130, "a", "b")
+    watchdog = SteppedWatchdog(fleet, fleet.store, timing)
+    watchdog.go_on(130, "a", "b")
 
     assert 8 == len(fleet.details(EventKind.LATE))
     assert [] == fleet.details(EventKind.FLEET_SILENT)
 
 
-def test_old_events_are_forgotten_and_the_others_stay(fleet: Watched) -> None:
+def test_watchdog_trims_events_older_than_the_retention(fleet: Watched) -> None:
     timing = Timing(retention=timedelta(days=7))
     fleet.beat("old")
     fleet.clock.advance(86400)
     fleet.beat("young")
-    watcher = Watcher(fleet, fleet.store, timing)
-    watcher.look()
+    watchdog = SteppedWatchdog(fleet, fleet.store, timing)
+    watchdog.look()
     fleet.clock.advance(6 * 86400)
-    watcher.go_on(59)
+    watchdog.go_on(59)
     before = fleet.told(but=())
-    watcher.go_on(2)
+    watchdog.go_on(2)
     after = fleet.told(but=())
 
     assert ("registered", "old") in before
@@ -349,18 +347,18 @@ def test_old_events_are_forgotten_and_the_others_stay(fleet: Watched) -> None:
     assert ("registered", "young") in after
 
 
-def test_many_old_events_are_forgotten_piece_by_piece(fleet: Watched) -> None:
+def test_watchdog_trims_at_most_a_thousand_events_per_sweep(fleet: Watched) -> None:
     for n in range(3):
         fleet.beat(*(f"s{n}-{m}" for m in range(700)), heartbeat_interval_seconds=1e9)
     fleet.sweep()
     fleet.clock.advance(91 * 86400)
     fleet.beat("young")
     left = []
-    watcher = Watcher(fleet, fleet.store)
+    watchdog = SteppedWatchdog(fleet, fleet.store)
     for _ in range(4):
-        watcher.look()
+        watchdog.look()
         left.append(len(fleet.told(but=())))
-        watcher.wait(1)
+        watchdog.wait(1)
 
     assert [1101, 101, 1, 1] == left
 
@@ -368,10 +366,10 @@ def test_many_old_events_are_forgotten_piece_by_piece(fleet: Watched) -> None:
 # Running
 
 
-def test_it_looks_again_and_again_until_it_is_cancelled(fleet: Watched) -> None:
+def test_watchdog_sweeps_until_it_is_cancelled(fleet: Watched) -> None:
     fleet.beat("a")
 
-    with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
+    with running(Watchdog(fleet.store, FAST, clock=fleet.clock)):
         for seconds, state in ((121, "late"), (120, "down")):
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
@@ -379,7 +377,7 @@ def test_it_looks_again_and_again_until_it_is_cancelled(fleet: Watched) -> None:
     assert [("late", "a"), ("down", "a")] == fleet.told()
 
 
-def test_a_crowd_is_looked_at_without_a_rest(fleet: Watched) -> None:
+def test_large_sweep_continues_without_a_pause(fleet: Watched) -> None:
     ids = [f"s{n:03}" for n in range(500)]
     fleet.beat(*ids)
 
@@ -389,7 +387,7 @@ def test_a_crowd_is_looked_at_without_a_rest(fleet: Watched) -> None:
     assert {"up"} == {*map(fleet.state, ids)}
 
 
-def test_it_survives_that_the_database_is_away_and_says_so_once(
+def test_watchdog_survives_a_failing_database_with_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "fleet.db"
@@ -406,11 +404,11 @@ def test_it_survives_that_the_database_is_away_and_says_so_once(
     with engine.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
         connection.commit()
-        with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
+        with running(Watchdog(fleet.store, FAST, clock=fleet.clock)):
             wait_until(lambda: len(looks) > 2)  # two have failed
             connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
             connection.commit()
-            for each in ("b", "c"):  # once c is looked at, the look that found b is over
+            for each in ("b", "c"):  # when c was checked, the sweep of b has ended
                 fleet.beat(each)
                 wait_until(lambda: not is_due(fleet))
             fleet.clock.advance(121)
@@ -424,17 +422,19 @@ def test_it_survives_that_the_database_is_away_and_says_so_once(
     ]
 
 
-def test_it_survives_whatever_goes_wrong(fleet: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    """Such as one who is told of events and cannot bear it."""
+def test_watchdog_survives_an_unexpected_error(
+    fleet: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For example an error in a listener of events."""
     fleet.beat("a")
     told: list[Event] = []
 
     def fail() -> None:
         told.append(fleet.store.events.after(0, limit=9)[-1].event)
-        raise RuntimeError("it cannot bear it")
+        raise RuntimeError("a listener fails")
 
     fleet.on_events = fail
-    with running(Watchdog(fleet.store, OFTEN, clock=fleet.clock)):
+    with running(Watchdog(fleet.store, FAST, clock=fleet.clock)):
         for seconds, state in ((121, "late"), (120, "down")):
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
@@ -444,25 +444,25 @@ def test_it_survives_whatever_goes_wrong(fleet: Watched, caplog: pytest.LogCaptu
 
 
 class running:  # noqa: N801 - it is used as a function
-    """A watch, in a thread with a loop of its own."""
+    """Runs a watchdog in a thread with an event loop of its own."""
 
-    def __init__(self, watch: Watchdog) -> None:
-        self._watch = watch
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
         self._thread = Thread(target=lambda: asyncio.run(self._run()))
         self._stop: Callable[[], object] = lambda: None
 
     def __enter__(self) -> None:
         self._thread.start()
-        wait_until(lambda: self._watch.heard_since is not None)
+        wait_until(lambda: self._watchdog.heard_since is not None)
 
     def __exit__(self, *_: object) -> None:
         self._stop()
         self._thread.join(20)
-        self._watch.close()
+        self._watchdog.close()
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.create_task(self._watch.run())
+        loop, task = asyncio.get_running_loop(), asyncio.create_task(self._watchdog.run())
         self._stop = lambda: loop.call_soon_threadsafe(task.cancel)
         with suppress(asyncio.CancelledError):
             await task
