@@ -1,4 +1,4 @@
-"""What administrators do over HTTP, and what is noted of it."""
+"""The admin API: keys and owners of servers, and the audit log of both."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def admin() -> tuple[Key, str]:
 
 @pytest.fixture
 def receiver(database_url: str, clock: Clock, admin: tuple[Key, str]) -> Iterator[httpx.Client]:
-    """One that has a key, which its client sends."""
+    """A receiver with an admin key, which the client sends with every request."""
     keep(database_url, admin[0])
     environ = {"FLEET_DATABASE_URL": database_url}
     app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
@@ -54,7 +54,7 @@ def audit(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     log.setLevel(level)
 
 
-def test_new_key_is_good_at_once(receiver: httpx.Client, clock: Clock) -> None:
+def test_new_key_works_at_once_and_expires(receiver: httpx.Client, clock: Clock) -> None:
     asked = {
         "name": "acme",
         "scope": "agent",
@@ -100,7 +100,7 @@ def test_keys_are_listed_without_their_secrets(
         ([], ""),
     ],
 )
-def test_key_that_cannot_be_is_not_made(asked: Any, path: str, receiver: httpx.Client) -> None:
+def test_invalid_key_is_refused(asked: Any, path: str, receiver: httpx.Client) -> None:
     answer = receiver.post("/keys", json=asked)
 
     assert (422, "invalid_message") == (answer.status_code, answer.json()["code"])
@@ -108,7 +108,7 @@ def test_key_that_cannot_be_is_not_made(asked: Any, path: str, receiver: httpx.C
     assert 1 == receiver.get("/keys").json()["count"]
 
 
-def test_body_that_is_no_json_makes_no_key(receiver: httpx.Client) -> None:
+def test_body_that_is_no_json_is_refused(receiver: httpx.Client) -> None:
     answers = [
         receiver.post("/keys", content=b"{", headers=JSON),
         receiver.post("/keys", content=b"{}"),
@@ -118,7 +118,7 @@ def test_body_that_is_no_json_makes_no_key(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 1000, 1020, 60_000])
-def test_deep_nest_makes_no_key(depth: int, receiver: httpx.Client) -> None:
+def test_deeply_nested_body_is_refused(depth: int, receiver: httpx.Client) -> None:
     body = b'{"name": ' + b"[" * depth + b"]" * depth + b"}"
 
     answer = receiver.post("/keys", content=body[: 64 * 1024], headers=JSON)
@@ -136,7 +136,7 @@ def test_revoked_key_is_refused_at_once(receiver: httpx.Client) -> None:
     assert (401, "key_revoked") == (after.status_code, after.json()["code"])
 
 
-def test_key_is_revoked_and_rotated_only_while_it_is_good(receiver: httpx.Client) -> None:
+def test_revoked_or_unknown_key_is_not_found(receiver: httpx.Client) -> None:
     key_id = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()["key"]["id"]
     receiver.delete(f"/keys/{key_id}").raise_for_status()
 
@@ -151,7 +151,7 @@ def test_key_is_revoked_and_rotated_only_while_it_is_good(receiver: httpx.Client
     assert f"There is no key {key_id!r} that is not revoked." == answers[0].json()["detail"]
 
 
-def test_rotated_key_is_another(receiver: httpx.Client) -> None:
+def test_rotation_replaces_the_token_of_a_key(receiver: httpx.Client) -> None:
     new = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()
 
     rotated = receiver.post(f"/keys/{new['key']['id']}/rotate").json()
@@ -164,10 +164,12 @@ def test_rotated_key_is_another(receiver: httpx.Client) -> None:
     assert [401, 200] == statuses
 
 
-def test_server_is_handed_over(receiver: httpx.Client, admin: tuple[Key, str]) -> None:
+def test_handed_over_server_is_writable_by_the_new_key_only(
+    receiver: httpx.Client, admin: tuple[Key, str]
+) -> None:
     keys = [receiver.post("/keys", json={"name": "a", "scope": "agent"}).json() for _ in "ab"]
     (one, other) = (bearer(key["token"]) for key in keys)
-    # A server_id may hold slashes, and end as a call does.
+    # A server_id may hold slashes, and end like the path of a route.
     beat = messages.heartbeat(server_id="a/b/owner")
     receiver.post("/heartbeat", json=beat, headers=one).raise_for_status()
     path = "/servers/a%2Fb%2Fowner/owner"
@@ -185,7 +187,7 @@ def test_server_is_handed_over(receiver: httpx.Client, admin: tuple[Key, str]) -
     assert [403, 200] == statuses
 
 
-def test_server_can_be_given_up(receiver: httpx.Client) -> None:
+def test_server_can_be_handed_to_no_key(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
 
     answer = receiver.put("/servers/acme_web-1/owner", json={"key_id": None})
@@ -204,7 +206,7 @@ def test_server_can_be_given_up(receiver: httpx.Client) -> None:
         ("/servers/unknown/owner", {"key_id": None}, 404),
     ],
 )
-def test_hand_over_that_cannot_be_is_refused(
+def test_invalid_hand_over_is_refused(
     path: str, asked: Any, status: int, receiver: httpx.Client, admin: tuple[Key, str]
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
@@ -214,8 +216,8 @@ def test_hand_over_that_cannot_be_is_refused(
     assert admin[0].id == owner["key_id"]
 
 
-def test_server_is_handed_to_no_key_that_cannot_write_it(receiver: httpx.Client) -> None:
-    """Or nobody could write it any more."""
+def test_hand_over_to_a_key_that_cannot_write_is_refused(receiver: httpx.Client) -> None:
+    """Otherwise no agent could write the server any more."""
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
     for asked in (
         {"name": "a", "scope": "viewer"},
@@ -229,7 +231,7 @@ def test_server_is_handed_to_no_key_that_cannot_write_it(receiver: httpx.Client)
         assert f"The key {key_id}" in answer.json()["detail"]
 
 
-def test_server_is_handed_to_no_key_that_is_revoked(receiver: httpx.Client) -> None:
+def test_hand_over_to_a_revoked_key_is_refused(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
     key_id = receiver.post("/keys", json={"name": "a", "scope": "agent"}).json()["key"]["id"]
     receiver.delete(f"/keys/{key_id}").raise_for_status()
@@ -240,19 +242,19 @@ def test_server_is_handed_to_no_key_that_is_revoked(receiver: httpx.Client) -> N
     assert f"The key {key_id} is revoked." in answer.json()["detail"]
 
 
-def test_owner_of_a_server_that_is_not_there_is_404(receiver: httpx.Client) -> None:
+def test_owner_of_an_unknown_server_is_404(receiver: httpx.Client) -> None:
     assert 404 == receiver.get("/servers/unknown/owner").status_code
 
 
-def test_slash_in_a_name_is_no_call(receiver: httpx.Client) -> None:
-    """A server may be called as a call is."""
+def test_server_id_that_ends_like_a_route_is_read(receiver: httpx.Client) -> None:
+    """A server_id may look like the path of a route."""
     beat = messages.heartbeat(server_id="a/owner")
     receiver.post("/heartbeat", json=beat).raise_for_status()
 
     assert "a/owner" == receiver.get("/servers/a%2Fowner").json()["server_id"]
 
 
-def test_each_use_of_an_admins_power_leaves_a_line(
+def test_each_admin_action_has_an_audit_line(
     receiver: httpx.Client, admin: tuple[Key, str], audit: list[str]
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
@@ -278,7 +280,7 @@ def test_each_use_of_an_admins_power_leaves_a_line(
     ] == audit
 
 
-def test_audit_tells_also_of_what_may_have_happened(
+def test_audit_line_says_perhaps_when_the_outcome_is_unknown(
     sqlite_url: str, clock: Clock, admin: tuple[Key, str], audit: list[str]
 ) -> None:
     keep(sqlite_url, admin[0])
@@ -296,10 +298,10 @@ def test_audit_tells_also_of_what_may_have_happened(
     assert [f"{who} perhaps deleted the server 'acme_web-1', from 127.0.0.1"] == audit
 
 
-def test_key_that_is_made_is_shown_although_the_look_after_it_fails(
+def test_new_token_is_shown_although_reading_the_keys_fails(
     sqlite_url: str, clock: Clock, admin: tuple[Key, str]
 ) -> None:
-    """Or it would be there, and nobody could know it."""
+    """Otherwise the key would exist, and its token would be lost."""
     keep(sqlite_url, admin[0])
     app = Observed(
         create_app(
@@ -313,19 +315,19 @@ def test_key_that_is_made_is_shown_although_the_look_after_it_fails(
         keys = app.services.store.keys
         changed = keys.changed
 
-        def away(*, since: int) -> ChangedKeys:
+        def fail(*, since: int) -> ChangedKeys:
             raise StoreUnavailable("the database does not answer: test")
 
-        keys.changed = away  # type: ignore[method-assign]  # to take the database away
+        keys.changed = fail  # type: ignore[method-assign]  # to take the database fail
         new = receiver.post("/keys", json={"name": "a", "scope": "viewer"})
         keys.changed = changed  # type: ignore[method-assign]  # as above
 
         assert 201 == new.status_code
-        # It finds out when somebody asks for it.
+        # The receiver reads the keys again when a request names an unknown one.
         assert 200 == receiver.delete(f"/keys/{new.json()['key']['id']}").status_code
 
 
-def test_key_made_at_one_receiver_is_known_to_administrators_at_another(
+def test_key_made_at_one_receiver_is_known_at_another(
     database_url: str, clock: Clock, admin: tuple[Key, str]
 ) -> None:
     keep(database_url, admin[0])
@@ -349,7 +351,7 @@ def test_key_made_at_one_receiver_is_known_to_administrators_at_another(
 
 
 def test_expired_key_is_not_rotated(receiver: httpx.Client, clock: Clock) -> None:
-    """It would have another secret, and be good for nothing all the same."""
+    """A rotation keeps the expiry, so the new token would be useless."""
     soon = (clock.now + timedelta(hours=1)).isoformat()
     asked = {"name": "a", "scope": "viewer", "expires_at": soon}
     key_id = receiver.post("/keys", json=asked).json()["key"]["id"]
@@ -360,7 +362,7 @@ def test_expired_key_is_not_rotated(receiver: httpx.Client, clock: Clock) -> Non
     assert (409, "key_expired") == (answer.status_code, answer.json()["code"])
 
 
-def test_rotated_key_ends_when_it_would_have(receiver: httpx.Client, clock: Clock) -> None:
+def test_rotated_key_keeps_its_expiry(receiver: httpx.Client, clock: Clock) -> None:
     soon = (clock.now + timedelta(hours=1)).isoformat()
     asked = {"name": "a", "scope": "viewer", "expires_at": soon}
     key_id = receiver.post("/keys", json=asked).json()["key"]["id"]
@@ -377,10 +379,8 @@ def test_rotated_key_ends_when_it_would_have(receiver: httpx.Client, clock: Cloc
         ("/keys", b'{"name": "a", "scope": "viewer", "servers": {"a": 1, "a": 1}}'),
     ],
 )
-def test_field_that_is_there_twice_makes_no_key(
-    path: str, body: bytes, receiver: httpx.Client
-) -> None:
-    """A proxy that looks at bodies may have read the other one."""
+def test_duplicate_json_field_is_refused(path: str, body: bytes, receiver: httpx.Client) -> None:
+    """A proxy that inspects bodies may have read the other value."""
     answer = receiver.post(path, content=body, headers=JSON)
 
     assert (422, "is there more than once") == (
@@ -389,7 +389,7 @@ def test_field_that_is_there_twice_makes_no_key(
     )
 
 
-def test_audit_tells_of_somebody_without_a_key(
+def test_audit_line_of_a_request_without_a_key_says_so(
     sqlite_url: str, clock: Clock, audit: list[str]
 ) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as keyless:
@@ -399,16 +399,16 @@ def test_audit_tells_of_somebody_without_a_key(
     assert ["somebody without a key deleted the server 'acme_web-1', from 127.0.0.1"] == audit
 
 
-def test_audit_line_is_one_line(receiver: httpx.Client, audit: list[str]) -> None:
-    """Whoever may choose a name chooses no second line of the log."""
+def test_audit_line_has_no_line_breaks(receiver: httpx.Client, audit: list[str]) -> None:
+    """A client that chooses a server_id must not be able to forge log lines."""
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a\u2028b")).raise_for_status()
     receiver.delete("/servers/a%E2%80%A8b").raise_for_status()
 
     assert [1] == [len(line.splitlines()) for line in audit]
 
 
-def test_first_key_is_not_made_over_http(sqlite_url: str, clock: Clock) -> None:
-    """Whoever reaches an open receiver must not lock out everybody else."""
+def test_first_key_cannot_be_made_over_http(sqlite_url: str, clock: Clock) -> None:
+    """A client of an open receiver must not be able to lock out all others."""
     environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_OPEN": "1"}
     with serve(create_app(environ=environ, clock=clock)) as keyless:
         answer = keyless.post("/keys", json={"name": "evil", "scope": "admin"})
@@ -420,7 +420,7 @@ def test_first_key_is_not_made_over_http(sqlite_url: str, clock: Clock) -> None:
     ) == answer.json()["detail"]
 
 
-def test_expired_admin_has_no_power(receiver: httpx.Client, clock: Clock) -> None:
+def test_expired_admin_key_is_refused(receiver: httpx.Client, clock: Clock) -> None:
     soon = (clock.now + timedelta(hours=1)).isoformat()
     asked = {"name": "a", "scope": "admin", "expires_at": soon}
     token = receiver.post("/keys", json=asked).json()["token"]

@@ -1,4 +1,4 @@
-"""A limit on how long one may wait."""
+"""BodyTimeout: a timeout for slow clients, shared by many requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,79 +9,79 @@ import pytest
 from receiver.web.body_timeout import BodyTimeout
 
 
-def play(scene: Callable[[BodyTimeout], Awaitable[Any]]) -> Any:
+def play(scenario: Callable[[BodyTimeout], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        return await scene(BodyTimeout(0.08))
+        return await scenario(BodyTimeout(0.08))
 
     return asyncio.run(run())
 
 
-async def wait_in(patience: BodyTimeout, seconds: float) -> str:
-    with patience:
+async def wait_in(timeout: BodyTimeout, seconds: float) -> str:
+    with timeout:
         return await asyncio.sleep(seconds, "here")
 
 
-def test_what_comes_in_time_is_had() -> None:
-    assert "here" == play(lambda patience: wait_in(patience, 0.01))
+def test_wait_that_ends_in_time_returns_its_result() -> None:
+    assert "here" == play(lambda timeout: wait_in(timeout, 0.01))
 
 
-def test_what_does_not_come_is_not_waited_for() -> None:
+def test_wait_that_is_too_long_raises_timeout_error() -> None:
     with pytest.raises(TimeoutError):
-        play(lambda patience: wait_in(patience, 60))
+        play(lambda timeout: wait_in(timeout, 60))
 
 
-def test_what_is_done_at_once_needs_no_wait() -> None:
-    async def scene(patience: BodyTimeout) -> str:
+def test_blocks_without_a_wait_leave_the_timeout_usable() -> None:
+    async def scenario(timeout: BodyTimeout) -> str:
         for _ in range(3):
-            with patience:
+            with timeout:
                 pass
-        return await wait_in(patience, 0.01)
+        return await wait_in(timeout, 0.01)
 
-    assert "here" == play(scene)
+    assert "here" == play(scenario)
 
 
-def test_who_comes_later_is_waited_for_as_long() -> None:
-    async def scene(patience: BodyTimeout) -> tuple[str | BaseException, str | BaseException]:
+def test_later_wait_gets_the_full_timeout() -> None:
+    async def scenario(timeout: BodyTimeout) -> tuple[str | BaseException, str | BaseException]:
         async def later() -> str:
             await asyncio.sleep(0.06)
-            return await wait_in(patience, 0.06)
+            return await wait_in(timeout, 0.06)
 
-        return await asyncio.gather(wait_in(patience, 60), later(), return_exceptions=True)
+        return await asyncio.gather(wait_in(timeout, 60), later(), return_exceptions=True)
 
-    early, later = play(scene)
+    early, later = play(scenario)
 
     assert isinstance(early, TimeoutError)
     assert "here" == later
 
 
-def test_what_fails_meanwhile_fails_as_it_is() -> None:
-    async def scene(patience: BodyTimeout) -> None:
-        with patience:
+def test_error_in_the_block_is_raised_unchanged() -> None:
+    async def scenario(timeout: BodyTimeout) -> None:
+        with timeout:
             await asyncio.sleep(0)
             raise LookupError
 
     with pytest.raises(LookupError):
-        play(scene)
+        play(scenario)
 
 
-def test_who_is_too_late_to_be_cancelled_is_let_go() -> None:
-    async def scene(patience: BodyTimeout) -> str:
-        with patience:
+def test_wait_that_swallows_the_cancellation_returns_its_result() -> None:
+    async def scenario(timeout: BodyTimeout) -> str:
+        with timeout:
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
-                return "came in the very last moment"
+                return "late"
         return ""
 
-    assert "came in the very last moment" == play(scene)
+    assert "late" == play(scenario)
 
 
-def test_who_is_cancelled_by_somebody_else_stays_cancelled() -> None:
-    async def scene(patience: BodyTimeout) -> None:
-        waiting = asyncio.create_task(wait_in(patience, 60))
+def test_cancellation_from_outside_stays_a_cancellation() -> None:
+    async def scenario(timeout: BodyTimeout) -> None:
+        waiting = asyncio.create_task(wait_in(timeout, 60))
         await asyncio.sleep(0)
         waiting.cancel()
         await waiting
 
     with pytest.raises(asyncio.CancelledError):
-        play(scene)
+        play(scenario)

@@ -1,4 +1,4 @@
-"""What every request and every answer has, whatever they are about."""
+"""Security headers, cache headers and request ids of every answer."""
 
 import re
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from receiver.store import Servers
 from receiver.web.headers import request_id
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
-CAREFUL = {
+SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-MADE = re.compile(r"[0-9a-f]{16}").fullmatch
+is_generated = re.compile(r"[0-9a-f]{16}").fullmatch
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def receiver(app: Starlette) -> Iterator[httpx.Client]:
 
 
 def calls(app: Starlette) -> Iterator[tuple[str, str]]:
-    """A method and a path of each route."""
+    """The methods and an example path of each route."""
     for route in app.routes:
         if isinstance(route, Mount):
             yield "GET", f"{route.path}/fleet.css"
@@ -52,18 +52,18 @@ def calls(app: Starlette) -> Iterator[tuple[str, str]]:
 
 
 def lacking(answer: httpx.Response) -> dict[str, Any]:
-    """The careful headers that an answer lacks."""
-    found = {name: answer.headers.get(name) for name in CAREFUL}
-    wrong: dict[str, Any] = dict(CAREFUL.items() - found.items())
+    """The expected security headers that an answer lacks or that differ."""
+    found = {name: answer.headers.get(name) for name in SECURITY_HEADERS}
+    wrong: dict[str, Any] = dict(SECURITY_HEADERS.items() - found.items())
     for name in ("permissions-policy", "cache-control", "content-security-policy", "x-request-id"):
         if len(answer.headers.get_list(name)) != 1:
             wrong[name] = answer.headers.get_list(name)
     if "frame-ancestors 'none'" not in answer.headers.get("content-security-policy", ""):
-        wrong["frame-ancestors"] = "anybody"
+        wrong["frame-ancestors"] = "missing"
     return wrong
 
 
-def test_every_answer_of_every_route_is_careful(app: Starlette, receiver: httpx.Client) -> None:
+def test_every_route_sends_the_security_headers(app: Starlette, receiver: httpx.Client) -> None:
     asked = [*calls(app), ("GET", "/nowhere"), ("PUT", "/servers"), ("POST", "/static/fleet.css")]
     wrong = {}
     for method, path in asked:
@@ -77,7 +77,7 @@ def test_every_answer_of_every_route_is_careful(app: Starlette, receiver: httpx.
     }
 
 
-def test_only_pages_may_load_anything(receiver: httpx.Client) -> None:
+def test_only_pages_have_a_content_security_policy_with_scripts(receiver: httpx.Client) -> None:
     policies = {
         path: receiver.get(path).headers["content-security-policy"] for path in ("/", "/servers")
     }
@@ -87,11 +87,11 @@ def test_only_pages_may_load_anything(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/servers", "/server/nobody", "/nowhere", "/metrics"])
-def test_what_changes_is_not_kept(receiver: httpx.Client, path: str) -> None:
+def test_dynamic_answers_are_not_cached(receiver: httpx.Client, path: str) -> None:
     assert "no-store" == receiver.get(path).headers["cache-control"]
 
 
-def test_files_are_kept_as_long_as_they_stay_the_same(receiver: httpx.Client) -> None:
+def test_versioned_static_files_are_cached_forever(receiver: httpx.Client) -> None:
     (versioned,) = re.findall(r'href="\./(static/fleet\.css\?v=\w+)"', receiver.get("/").text)
 
     kept = {
@@ -104,7 +104,7 @@ def test_files_are_kept_as_long_as_they_stay_the_same(receiver: httpx.Client) ->
     assert (404, "no-store") == (gone.status_code, gone.headers["cache-control"])
 
 
-def test_who_comes_by_https_is_to_stay_there(receiver: httpx.Client) -> None:
+def test_https_answers_send_strict_transport_security(receiver: httpx.Client) -> None:
     name = "strict-transport-security"
 
     by_https = receiver.get("/", headers={"X-Forwarded-Proto": "https"})
@@ -113,23 +113,28 @@ def test_who_comes_by_https_is_to_stay_there(receiver: httpx.Client) -> None:
     assert name not in receiver.get("/").headers
 
 
-@pytest.mark.parametrize("said", ["a", "0af7651916cd43dd8448eb211c80319c", "x" * 128, "A-1_b.c"])
-def test_name_that_a_proxy_gives_is_kept(receiver: httpx.Client, said: str) -> None:
-    assert said == receiver.get("/health", headers={"X-Request-ID": said}).headers["x-request-id"]
+@pytest.mark.parametrize("sent_id", ["a", "0af7651916cd43dd8448eb211c80319c", "x" * 128, "A-1_b.c"])
+def test_valid_request_id_of_a_proxy_is_kept(receiver: httpx.Client, sent_id: str) -> None:
+    assert (
+        sent_id
+        == receiver.get("/health", headers={"X-Request-ID": sent_id}).headers["x-request-id"]
+    )
 
 
-@pytest.mark.parametrize("said", [b"", b"x" * 129, b"a b", b"a\tb", b"\xe4", b"a/b", b"a,b", b"{}"])
-def test_another_name_is_replaced(receiver: httpx.Client, said: bytes) -> None:
-    answer = receiver.get("/health", headers={b"X-Request-ID": said})
+@pytest.mark.parametrize(
+    "sent_id", [b"", b"x" * 129, b"a b", b"a\tb", b"\xe4", b"a/b", b"a,b", b"{}"]
+)
+def test_invalid_request_id_is_replaced(receiver: httpx.Client, sent_id: bytes) -> None:
+    answer = receiver.get("/health", headers={b"X-Request-ID": sent_id})
 
-    assert MADE(answer.headers["x-request-id"])
+    assert is_generated(answer.headers["x-request-id"])
 
 
-def test_each_request_gets_a_name_of_its_own(receiver: httpx.Client) -> None:
+def test_each_request_gets_its_own_id(receiver: httpx.Client) -> None:
     assert 20 == len({receiver.get("/health").headers["x-request-id"] for _ in range(20)})
 
 
-def test_only_a_refused_message_tells_its_name(receiver: httpx.Client) -> None:
+def test_only_refused_messages_answer_with_a_request_id(receiver: httpx.Client) -> None:
     taken = receiver.post("/heartbeat", json=messages.heartbeat())
     refused = receiver.post("/heartbeat", json={}, headers={"X-Request-ID": "mine"})
 
@@ -139,7 +144,9 @@ def test_only_a_refused_message_tells_its_name(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_failure_has_them_too(receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_sends_the_headers_too(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> int:
         raise LookupError
 
@@ -151,25 +158,25 @@ def test_failure_has_them_too(receiver: httpx.Client, monkeypatch: pytest.Monkey
     assert ({}, "mine") == (lacking(answer), answer.headers["x-request-id"])
 
 
-def test_handler_and_its_threads_know_the_name(
+def test_handler_and_its_threads_know_the_request_id(
     receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known: list[str | None] = []
+    ids: list[str | None] = []
 
     def uptime(_: Fleet) -> float:
-        known.append(request_id())  # in the handler
+        ids.append(request_id())  # in the handler
         return 0.0
 
     def count(*_: object) -> int:
-        known.append(request_id())  # in a thread
+        ids.append(request_id())  # in a thread
         return 0
 
     monkeypatch.setattr(Fleet, "uptime_seconds", uptime)
     monkeypatch.setattr(Servers, "count", count)
     answer = receiver.get("/health")
 
-    assert [answer.headers["x-request-id"]] * 2 == known
+    assert [answer.headers["x-request-id"]] * 2 == ids
 
 
-def test_outside_of_a_request_there_is_no_name() -> None:
+def test_request_id_is_none_outside_of_a_request() -> None:
     assert request_id() is None

@@ -1,4 +1,4 @@
-"""What the specification says that a heartbeat changes, over HTTP."""
+"""Which fields of a record registrations and heartbeats change, over HTTP."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ def test_slim_registration_keeps_all_ten_fields_and_the_count(receiver: httpx.Cl
     assert 1 == after["heartbeat_count"]
 
 
-def test_empty_values_replace_what_was_there(receiver: httpx.Client) -> None:
+def test_empty_values_replace_earlier_ones(receiver: httpx.Client) -> None:
     receiver.post("/register", json=messages.registration())
 
     receiver.post("/heartbeat", json=messages.slim(odoo_stage="", capabilities=[]))
@@ -96,7 +96,7 @@ def test_empty_values_replace_what_was_there(receiver: httpx.Client) -> None:
     assert [] == after["capabilities"]
 
 
-def test_null_erases_nothing(receiver: httpx.Client) -> None:
+def test_null_values_erase_nothing(receiver: httpx.Client) -> None:
     receiver.post("/register", json=messages.registration())
     nothing = dict.fromkeys(set(messages.PAYLOAD) - {"server_id"})
 
@@ -106,9 +106,7 @@ def test_null_erases_nothing(receiver: httpx.Client) -> None:
     assert messages.PAYLOAD == payload_of(record(receiver))
 
 
-def test_count_and_last_seen_move_with_every_heartbeat(
-    receiver: httpx.Client, clock: Clock
-) -> None:
+def test_heartbeat_raises_count_and_last_seen(receiver: httpx.Client, clock: Clock) -> None:
     seen = []
     for _ in range(3):
         clock.advance(60)
@@ -123,7 +121,7 @@ def test_count_and_last_seen_move_with_every_heartbeat(
     ] == seen
 
 
-def test_unknown_server_is_made_from_an_enriched_heartbeat(receiver: httpx.Client) -> None:
+def test_enriched_heartbeat_creates_an_unknown_server(receiver: httpx.Client) -> None:
     """Proves: Unknown server with enriched heartbeat"""
     answer = receiver.post("/heartbeat", json=messages.heartbeat())
 
@@ -170,7 +168,7 @@ def test_registration_answers_201_once_and_then_200(receiver: httpx.Client, cloc
     assert "2026-01-31T12:00:30Z" == after["started_at"]
 
 
-def test_heartbeats_of_many_servers_come_at_once(receiver: httpx.Client) -> None:
+def test_batch_answers_each_heartbeat_with_its_outcome(receiver: httpx.Client) -> None:
     batch = [
         messages.heartbeat(),
         messages.heartbeat(server_id="b", port=0),
@@ -204,7 +202,7 @@ def test_heartbeats_of_many_servers_come_at_once(receiver: httpx.Client) -> None
     assert 404 == receiver.get("/servers/b").status_code
 
 
-def test_empty_batch_is_fine(receiver: httpx.Client) -> None:
+def test_empty_batch_is_accepted(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeats", json=[])
 
     assert {"accepted": 0, "rejected": 0, "results": []} == answer.json()

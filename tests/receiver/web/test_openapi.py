@@ -1,4 +1,4 @@
-"""The description of the interface is true."""
+"""The OpenAPI document describes what the receiver serves."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_every_route_is_described() -> None:
     assert served - {("/openapi.json", "get")} == described
 
 
-def test_answers_are_as_described(receiver: httpx.Client) -> None:
+def test_answers_match_their_schemas(receiver: httpx.Client) -> None:
     counted = receiver.post("/heartbeat", json=messages.heartbeat()).json()
     problem = receiver.post("/heartbeat", json={}).json()
     (rejected,) = receiver.post("/heartbeats", json=[{}]).json()["results"]
@@ -58,7 +58,7 @@ def test_answers_are_as_described(receiver: httpx.Client) -> None:
     check(event, "Event")
 
 
-def test_answers_about_keys_are_as_described(sqlite_url: str, clock: Clock) -> None:
+def test_answers_about_keys_match_their_schemas(sqlite_url: str, clock: Clock) -> None:
     key, token = made("admin")
     keep(sqlite_url, key)
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
@@ -79,7 +79,7 @@ def test_answers_about_keys_are_as_described(sqlite_url: str, clock: Clock) -> N
         assert set(each) == set(described)
 
 
-def test_every_call_but_health_needs_a_key() -> None:
+def test_every_operation_but_health_needs_a_key() -> None:
     need_none = [
         operation["operationId"]
         for path in document()["paths"].values()
@@ -90,13 +90,13 @@ def test_every_call_but_health_needs_a_key() -> None:
     assert ["health"] == need_none
 
 
-def test_messages_are_as_described() -> None:
+def test_messages_match_their_schemas() -> None:
     check(messages.heartbeat(), "Heartbeat")
     check(messages.slim(), "Heartbeat")
     check(messages.registration(), "Registration")
 
 
-def test_each_field_says_what_it_means() -> None:
+def test_each_field_has_a_description() -> None:
     for name in ("Heartbeat", "Registration", "Server"):
         for field in document()["components"]["schemas"][name]["properties"].items():
             assert "description" in field[1] or field[0] == "state", field[0]

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, the answer says so and the record stays what it was."""
+"""Invalid requests: answered with a problem document, and without a change of any record."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """A quick one: what is refused reaches no database."""
+    """SQLite only, since refused requests do not reach the database."""
     return sqlite_url
 
 
@@ -109,7 +109,7 @@ def test_wrong_message_is_refused_and_changes_nothing(
     assert before == receiver.get("/servers").json()
 
 
-def test_every_problem_is_listed_with_what_was_expected(receiver: httpx.Client) -> None:
+def test_every_invalid_field_is_listed_with_its_expectation(receiver: httpx.Client) -> None:
     answer = receiver.post(
         "/heartbeat",
         json=messages.heartbeat(
@@ -124,7 +124,7 @@ def test_every_problem_is_listed_with_what_was_expected(receiver: httpx.Client) 
     ] == answer.json()["errors"]
 
 
-def test_body_of_64_kib_is_taken(receiver: httpx.Client) -> None:
+def test_body_of_64_kib_is_accepted(receiver: httpx.Client) -> None:
     answer = receiver.post("/heartbeat", content=body().ljust(64 * 1024), headers=JSON)
 
     assert 200 == answer.status_code
@@ -147,7 +147,7 @@ def test_batch_may_have_1_mib_and_no_more(receiver: httpx.Client) -> None:
         ([{"server_id": "a"}] * 1001, "expected at most 1000 heartbeats, got 1001"),
     ],
 )
-def test_batch_that_is_none_is_refused_whole(
+def test_invalid_batch_is_refused_as_a_whole(
     receiver: httpx.Client, batch: object, message: str
 ) -> None:
     answer = receiver.post("/heartbeats", json=batch)
@@ -159,17 +159,17 @@ def test_batch_that_is_none_is_refused_whole(
 
 def test_endless_body_is_cut_off(receiver: httpx.Client) -> None:
     def endless() -> Any:
-        for _ in range(2000):  # 128 MiB are as good as endless
+        for _ in range(2000):  # 128 MiB in total
             yield b" " * 65536
 
     try:
         answer = receiver.post("/heartbeat", content=endless(), headers=JSON)
     except httpx.WriteError:
-        return  # the receiver hung up on us, which is as good
+        return  # the receiver may close the connection instead
     assert 413 == answer.status_code
 
 
-def test_announced_size_is_enough_to_be_refused(receiver: httpx.Client) -> None:
+def test_too_large_content_length_is_refused_before_the_body(receiver: httpx.Client) -> None:
     with socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw:
         raw.sendall(
             b"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -178,7 +178,7 @@ def test_announced_size_is_enough_to_be_refused(receiver: httpx.Client) -> None:
         assert raw.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_body_that_does_not_arrive_is_not_waited_for(database_url: str, clock: Clock) -> None:
+def test_body_that_does_not_arrive_times_out_with_408(database_url: str, clock: Clock) -> None:
     app = create_app(
         environ={"FLEET_DATABASE_URL": database_url}, clock=clock, tuning=Tuning(body_seconds=0.05)
     )
@@ -196,7 +196,7 @@ def test_body_that_does_not_arrive_is_not_waited_for(database_url: str, clock: C
     assert b'"code":"body_too_slow"' in answer
 
 
-def test_body_in_pieces_is_counted_whole(receiver: httpx.Client) -> None:
+def test_chunked_body_over_the_limit_is_refused(receiver: httpx.Client) -> None:
     pieces = iter([body(), b" " * 65536])
 
     assert 413 == receiver.post("/heartbeat", content=pieces, headers=JSON).status_code
@@ -233,7 +233,9 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
         ),
     ],
 )
-def test_wrong_parameter_is_named(receiver: httpx.Client, query: str, message: str) -> None:
+def test_invalid_parameter_of_the_server_list_is_named(
+    receiver: httpx.Client, query: str, message: str
+) -> None:
     answer = receiver.get(f"/servers?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
@@ -324,7 +326,9 @@ CURSOR = "expected the next_cursor of an earlier answer"
         ),
     ],
 )
-def test_what_cannot_be_asked_for_is_named(receiver: httpx.Client, path: str, message: str) -> None:
+def test_invalid_parameter_of_any_list_is_named(
+    receiver: httpx.Client, path: str, message: str
+) -> None:
     answer = receiver.get(path)
 
     problem = answer.json()
@@ -333,7 +337,7 @@ def test_what_cannot_be_asked_for_is_named(receiver: httpx.Client, path: str, me
     assert [message.partition(":")[0]] == [error["path"] for error in problem["errors"]]
 
 
-def test_every_wrong_parameter_is_named(receiver: httpx.Client) -> None:
+def test_every_invalid_parameter_is_named(receiver: httpx.Client) -> None:
     answer = receiver.get("/events?kind=death&since=now&limit=0&cursor=x&colour=red")
 
     assert ["kind", "since", "limit", "cursor", "colour"] == [
@@ -342,7 +346,7 @@ def test_every_wrong_parameter_is_named(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/servers", "/events", "/servers/a/events", "/sd/prometheus"])
-def test_a_hundred_parameters_are_enough(receiver: httpx.Client, path: str) -> None:
+def test_more_than_a_hundred_parameters_are_refused(receiver: httpx.Client, path: str) -> None:
     few = receiver.get(f"{path}?{'x&' * 100}")
     many = receiver.get(f"{path}?{'x=1&' * 10_000}")
 
@@ -369,7 +373,7 @@ def test_cursor_of_a_list_in_another_order_is_refused(receiver: httpx.Client, of
             )
 
 
-def test_long_text_is_looked_for_like_any_other(receiver: httpx.Client) -> None:
+def test_search_takes_up_to_1000_bytes(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(database="a" * 50_000))
 
     found = [
@@ -390,7 +394,7 @@ def test_unknown_path_is_not_found(receiver: httpx.Client) -> None:
     assert "There is nothing at /nowhere." == answer.json()["detail"]
 
 
-def test_wrong_method_names_the_right_one(receiver: httpx.Client) -> None:
+def test_wrong_method_is_answered_with_the_allowed_one(receiver: httpx.Client) -> None:
     answer = receiver.get("/heartbeat")
 
     assert (405, "method_not_allowed") == (answer.status_code, answer.json()["code"])
@@ -405,7 +409,7 @@ def test_unknown_server_is_not_found(receiver: httpx.Client, method: str, server
     assert (404, "not_found") == (answer.status_code, answer.json()["code"])
 
 
-def test_hanging_up_in_the_middle_of_a_body_leaves_the_receiver_well(
+def test_client_that_hangs_up_in_a_body_changes_nothing(
     receiver: httpx.Client,
 ) -> None:
     def half() -> Any:
@@ -418,16 +422,16 @@ def test_hanging_up_in_the_middle_of_a_body_leaves_the_receiver_well(
     assert 0 == receiver.get("/health").json()["server_count"]
 
 
-def test_every_method_of_a_path_is_named(receiver: httpx.Client) -> None:
-    """Also where two routes share the path."""
+def test_wrong_method_is_answered_with_every_allowed_one(receiver: httpx.Client) -> None:
+    """Also when two routes share the path."""
     answer = receiver.post("/servers/acme_web-1")
 
     assert (405, "DELETE, GET, HEAD") == (answer.status_code, answer.headers["allow"])
 
 
 @pytest.mark.parametrize("path", ["%ff", "%c0%80", "%ed%a0%80", "a%ef%bf%bd%ff"])
-def test_path_that_is_no_text_leads_nowhere(path: str, receiver: httpx.Client) -> None:
-    """And not to a server whose name is what stands for such bytes."""
+def test_path_that_is_no_utf_8_is_not_found(path: str, receiver: httpx.Client) -> None:
+    """Bytes that are no UTF-8 must not find a server whose id has replacement characters."""
     for name in ("\ufffd", "\ufffd\ufffd", "\ufffd\ufffd\ufffd", "a\ufffd\ufffd"):
         receiver.post("/heartbeat", json=messages.slim(server_id=name)).raise_for_status()
 

@@ -1,4 +1,4 @@
-"""Where Prometheus finds the servers of the fleet."""
+"""Service discovery for Prometheus: the servers of the fleet as targets."""
 
 import re
 import sqlite3
@@ -40,16 +40,16 @@ def ids(receiver: httpx.Client, **query: str) -> list[str]:
 
 
 def address(receiver: httpx.Client, **changed: Any) -> list[str]:
-    """Where a server is found that says this of itself."""
+    """Send a heartbeat with these fields; the addresses of all targets."""
     receiver.post("/heartbeat", json=messages.slim(**changed))
     return [address for each in targets(receiver) for address in each["targets"]]
 
 
-def test_an_empty_fleet_is_an_empty_list(receiver: httpx.Client) -> None:
+def test_empty_fleet_has_no_targets(receiver: httpx.Client) -> None:
     assert [] == targets(receiver)
 
 
-def test_a_server_is_a_target_with_its_labels(receiver: httpx.Client) -> None:
+def test_server_is_a_target_with_its_labels(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(endpoint_url="https://acme.example/mcp"))
 
     assert [
@@ -69,7 +69,7 @@ def test_a_server_is_a_target_with_its_labels(receiver: httpx.Client) -> None:
     ] == targets(receiver)
 
 
-def test_what_is_unknown_or_empty_is_no_label(receiver: httpx.Client) -> None:
+def test_unknown_and_empty_fields_are_no_labels(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(hostname="web-1", port=80, odoo_stage=""))
 
     assert [
@@ -90,9 +90,7 @@ def test_what_is_unknown_or_empty_is_no_label(receiver: httpx.Client) -> None:
         ("http://[fd00::5]:8069/", "[fd00::5]:8069"),
     ],
 )
-def test_a_server_is_found_by_its_endpoint_first(
-    on_sqlite: httpx.Client, url: str, found: str
-) -> None:
+def test_target_is_the_endpoint_url_first(on_sqlite: httpx.Client, url: str, found: str) -> None:
     addresses = {"primary": "10.0.0.5", "all": ["10.0.0.5"]}
 
     assert [found] == address(on_sqlite, endpoint_url=url, ip_addresses=addresses, port=8768)
@@ -106,7 +104,7 @@ def test_a_server_is_found_by_its_endpoint_first(
         (None, "web-1:8768"),
     ],
 )
-def test_a_server_is_found_by_its_address_or_its_name(
+def test_target_is_the_ip_address_or_else_the_hostname(
     on_sqlite: httpx.Client, changed: Json | None, found: str
 ) -> None:
     assert [found] == address(on_sqlite, ip_addresses=changed, hostname="web-1", port=8768)
@@ -124,12 +122,12 @@ def test_a_server_is_found_by_its_address_or_its_name(
         {"port": 8768, "hostname": "a b\n"},
     ],
 )
-def test_a_server_that_nothing_leads_to_is_left_out(on_sqlite: httpx.Client, changed: Json) -> None:
+def test_server_without_an_address_is_no_target(on_sqlite: httpx.Client, changed: Json) -> None:
     assert [] == address(on_sqlite, **changed)
 
 
 @given(records())
-def test_every_target_is_one_that_prometheus_takes(record: ServerRecord) -> None:
+def test_every_target_is_valid_for_prometheus(record: ServerRecord) -> None:
     target = target_of(record)
 
     if target is not None:
@@ -141,7 +139,7 @@ def test_every_target_is_one_that_prometheus_takes(record: ServerRecord) -> None
         assert all(re.fullmatch("[a-z_]+", name) for name in target["labels"])
 
 
-def test_servers_that_are_silent_are_left_out(receiver: httpx.Client, clock: Clock) -> None:
+def test_silent_servers_are_no_targets(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration(server_id="new"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="up"))
     before = ids(receiver)
@@ -152,7 +150,9 @@ def test_servers_that_are_silent_are_left_out(receiver: httpx.Client, clock: Clo
     assert (["new", "up"], ["up"]) == (before, ids(receiver))
 
 
-def test_a_state_that_is_asked_for_is_what_is_listed(receiver: httpx.Client, clock: Clock) -> None:
+def test_state_filter_decides_which_servers_are_targets(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
     clock.advance(100)
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="b"))
@@ -163,7 +163,7 @@ def test_a_state_that_is_asked_for_is_what_is_listed(receiver: httpx.Client, clo
     assert ["b"] == ids(receiver, state="up")
 
 
-def test_filters_are_those_of_the_list(receiver: httpx.Client) -> None:
+def test_filters_of_the_server_list_work(receiver: httpx.Client) -> None:
     fleet = [
         messages.heartbeat(server_id="a", odoo_stage="dev"),
         messages.heartbeat(server_id="b", database="other", version="2.0"),
@@ -187,19 +187,19 @@ def test_filters_are_those_of_the_list(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["limit", "cursor", "sort", "total"])
-def test_what_would_cut_the_list_is_refused(on_sqlite: httpx.Client, name: str) -> None:
+def test_paging_parameters_are_refused(on_sqlite: httpx.Client, name: str) -> None:
     answer = on_sqlite.get("/sd/prometheus", params={name: "1"})
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
     assert [name] == [error["path"] for error in answer.json()["errors"]]
 
 
-def test_an_unknown_parameter_is_refused(on_sqlite: httpx.Client) -> None:
+def test_unknown_parameter_is_refused(on_sqlite: httpx.Client) -> None:
     assert 400 == on_sqlite.get("/sd/prometheus?nonsense=1").status_code
 
 
-def test_all_servers_are_listed_however_many(receiver: httpx.Client) -> None:
-    expected = many(receiver)
+def test_all_of_2100_servers_are_targets(receiver: httpx.Client) -> None:
+    expected = send_three_pages(receiver)
 
     assert expected == ids(receiver)
 
@@ -213,10 +213,10 @@ def test_pages_without_targets_leave_no_gap(receiver: httpx.Client) -> None:
     assert ["t0", "t1"] == ids(receiver)
 
 
-def test_prometheus_is_told_when_the_database_is_away(
+def test_unavailable_database_is_answered_with_503(
     on_sqlite: httpx.Client, sqlite_url: str
 ) -> None:
-    """It keeps the targets that it has then; of an empty list it would forget them."""
+    """Prometheus keeps its targets on an error; an empty list would remove them."""
     with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
         database.execute("ALTER TABLE servers RENAME TO gone")
         answer = on_sqlite.get("/sd/prometheus")
@@ -225,11 +225,9 @@ def test_prometheus_is_told_when_the_database_is_away(
     assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
 
 
-def test_a_list_that_cannot_be_ended_is_broken_off(
-    on_sqlite: httpx.Client, sqlite_url: str
-) -> None:
-    """A part of the list looks like no list at all."""
-    many(on_sqlite)
+def test_list_that_fails_halfway_is_cut_off(on_sqlite: httpx.Client, sqlite_url: str) -> None:
+    """A truncated list must be an error for Prometheus, not a shorter list."""
+    send_three_pages(on_sqlite)
     with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
         database.execute("UPDATE servers SET ip_addresses = '{' WHERE server_id = 's1500'")
         database.commit()
@@ -238,8 +236,8 @@ def test_a_list_that_cannot_be_ended_is_broken_off(
         on_sqlite.get("/sd/prometheus")
 
 
-def many(receiver: httpx.Client) -> list[str]:
-    """Fill a fleet that needs three pages; its servers."""
+def send_three_pages(receiver: httpx.Client) -> list[str]:
+    """Send heartbeats of servers that fill three pages; returns their ids."""
     fleet = [messages.slim(server_id=f"s{n:04}", hostname="web", port=80) for n in range(2100)]
     for start in range(0, len(fleet), 700):
         receiver.post("/heartbeats", json=fleet[start : start + 700])

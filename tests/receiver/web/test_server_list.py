@@ -1,4 +1,4 @@
-"""Reading the fleet."""
+"""Reading servers: the list with its filters, sort orders and pages, and single servers."""
 
 import httpx
 import pytest
@@ -7,7 +7,7 @@ import messages
 from servers import Clock, wait_until
 
 
-def fill(receiver: httpx.Client, *ids: str) -> None:
+def send_heartbeats(receiver: httpx.Client, *ids: str) -> None:
     receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in ids])
 
 
@@ -19,15 +19,15 @@ def test_empty_fleet_is_an_empty_list(receiver: httpx.Client) -> None:
     assert {"servers": [], "count": 0, "next_cursor": None} == receiver.get("/servers").json()
 
 
-def test_servers_come_in_the_order_of_their_id(receiver: httpx.Client) -> None:
-    fill(receiver, "b", "Z", "a", "é")
+def test_servers_are_sorted_by_id(receiver: httpx.Client) -> None:
+    send_heartbeats(receiver, "b", "Z", "a", "é")
 
     assert ["Z", "a", "b", "é"] == listed(receiver.get("/servers"))
 
 
 def test_pages_hold_every_server_once(receiver: httpx.Client) -> None:
     ids = [f"s{n}" for n in range(7)]
-    fill(receiver, *ids)
+    send_heartbeats(receiver, *ids)
 
     seen: list[list[str]] = []
     cursor = None
@@ -40,25 +40,25 @@ def test_pages_hold_every_server_once(receiver: httpx.Client) -> None:
     assert [["s0", "s1", "s2"], ["s3", "s4", "s5"], ["s6"]] == seen
 
 
-def test_pages_stay_right_while_servers_come_and_go(receiver: httpx.Client) -> None:
-    fill(receiver, "a", "b", "c", "d")
+def test_pages_stay_correct_while_servers_are_added_and_deleted(receiver: httpx.Client) -> None:
+    send_heartbeats(receiver, "a", "b", "c", "d")
     cursor = receiver.get("/servers", params={"limit": "2"}).json()["next_cursor"]
     receiver.delete("/servers/b")
-    fill(receiver, "aa", "cc")
+    send_heartbeats(receiver, "aa", "cc")
 
     assert ["c", "cc", "d"] == listed(receiver.get("/servers", params={"cursor": cursor}))
 
 
-def test_a_page_that_ends_the_list_has_no_next(receiver: httpx.Client) -> None:
-    fill(receiver, "a", "b")
+def test_last_page_has_no_next_cursor(receiver: httpx.Client) -> None:
+    send_heartbeats(receiver, "a", "b")
 
     answer = receiver.get("/servers", params={"limit": "2"}).json()
 
     assert (2, None) == (answer["count"], answer["next_cursor"])
 
 
-def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
-    fill(receiver, "a", "b", "c")
+def test_total_parameter_counts_all_servers(receiver: httpx.Client) -> None:
+    send_heartbeats(receiver, "a", "b", "c")
 
     answer = receiver.get("/servers", params={"limit": "1", "total": "true"}).json()
 
@@ -83,7 +83,7 @@ def test_total_counts_all_when_asked(receiver: httpx.Client) -> None:
         ("database=acme&stage=production&odoo_version=19.0&version=1.0.0", ["a"]),
     ],
 )
-def test_list_holds_the_servers_that_match(
+def test_filters_find_the_matching_servers(
     receiver: httpx.Client, query: str, ids: list[str]
 ) -> None:
     fleet = [
@@ -99,7 +99,7 @@ def test_list_holds_the_servers_that_match(
     assert (ids, len(ids)) == (listed(answer), answer.json()["total"])
 
 
-def test_pages_of_those_that_match_hold_each_once(receiver: httpx.Client) -> None:
+def test_pages_of_a_filtered_list_hold_each_server_once(receiver: httpx.Client) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n % 2}") for n in range(8)]
     receiver.post("/heartbeats", json=fleet)
     query = {"database": "db1", "capability": "sale_order_create", "limit": "3"}
@@ -112,16 +112,16 @@ def test_pages_of_those_that_match_hold_each_once(receiver: httpx.Client) -> Non
     assert second.json()["next_cursor"] is None
 
 
-def test_servers_are_found_by_the_state_that_was_noticed(
+def test_state_filter_finds_servers_by_their_stored_state(
     receiver: httpx.Client, clock: Clock
 ) -> None:
-    fill(receiver, "down")
+    send_heartbeats(receiver, "down")
     clock.advance(121)
     wait_until(lambda: ["down"] == listed(receiver.get("/servers?state=late")))
     clock.advance(120)
     wait_until(lambda: ["down"] == listed(receiver.get("/servers?state=down")))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", database_uuid="u"))
-    fill(receiver, "late")
+    send_heartbeats(receiver, "late")
     clock.advance(121)
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="new-one", database_uuid="u"))
     receiver.post("/register", json=messages.registration(server_id="new"))
@@ -182,7 +182,7 @@ def test_servers_are_found_by_the_state_that_was_noticed(
         ("'", []),
     ],
 )
-def test_text_is_found_as_it_is_in_either_case(
+def test_search_finds_literal_text_in_either_case(
     receiver: httpx.Client, q: str, ids: list[str]
 ) -> None:
     fleet = [
@@ -200,12 +200,12 @@ def test_text_is_found_as_it_is_in_either_case(
 ORDERS = ["server_id", "-server_id", "first_seen", "-first_seen", "last_seen", "-last_seen"]
 
 
-def in_order(receiver: httpx.Client, clock: Clock) -> dict[str, list[str]]:
-    """Servers of which some were first or last seen at the same moment, and their orders."""
+def ids_by_order(receiver: httpx.Client, clock: Clock) -> dict[str, list[str]]:
+    """Make servers, some first or last seen at the same time; the ids in each sort order."""
     first = dict.fromkeys("dab", 0) | dict.fromkeys("ec", 1) | dict.fromkeys("fg", 2)
     last = dict.fromkeys("bfg", 2) | dict.fromkeys("ad", 3) | dict.fromkeys("ce", 4)
     for time in range(5):
-        fill(receiver, *(each for each in first if time in (first[each], last[each])))
+        send_heartbeats(receiver, *(each for each in first if time in (first[each], last[each])))
         clock.advance(1)
     by: dict[str, list[str]] = {
         "server_id": sorted(first),
@@ -216,10 +216,10 @@ def in_order(receiver: httpx.Client, clock: Clock) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
-def test_pages_in_any_order_hold_every_server_once(
+def test_pages_of_each_sort_order_hold_every_server_once(
     receiver: httpx.Client, clock: Clock, limit: int
 ) -> None:
-    expected = in_order(receiver, clock)
+    expected = ids_by_order(receiver, clock)
 
     found: dict[str, list[str]] = {order: [] for order in ORDERS}
     for order in ORDERS:
@@ -236,20 +236,20 @@ def test_pages_in_any_order_hold_every_server_once(
 @pytest.mark.parametrize(
     ("order", "rest"), [("first_seen", ["f", "g", "new"]), ("-first_seen", ["c", "d", "b", "a"])]
 )
-def test_pages_by_time_stay_right_while_servers_come_and_go(
+def test_pages_sorted_by_time_stay_correct_while_servers_change(
     receiver: httpx.Client, clock: Clock, order: str, rest: list[str]
 ) -> None:
-    in_order(receiver, clock)
+    ids_by_order(receiver, clock)
     limit = {"first_seen": "5", "-first_seen": "3"}[order]
     query = {"sort": order, "limit": limit}
     cursor = receiver.get("/servers", params=query).json()["next_cursor"]
     receiver.delete("/servers/e")
-    fill(receiver, "new", "d")
+    send_heartbeats(receiver, "new", "d")
 
     assert rest == listed(receiver.get("/servers", params={"sort": order, "cursor": cursor}))
 
 
-def test_a_server_that_changes_is_found_by_what_it_is_now(receiver: httpx.Client) -> None:
+def test_changed_server_is_found_by_its_new_values(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(version="1.0.0", capabilities=["old"]))
     receiver.post("/heartbeat", json=messages.heartbeat(version="2.0.0", capabilities=["new"]))
 
@@ -267,8 +267,10 @@ def test_a_server_that_changes_is_found_by_what_it_is_now(receiver: httpx.Client
 
 
 @pytest.mark.parametrize("server_id", ["a/b", "ä ö%", "..", "a?b#c", "servers/health"])
-def test_any_server_id_can_be_asked_for_and_deleted(receiver: httpx.Client, server_id: str) -> None:
-    fill(receiver, server_id)
+def test_server_ids_with_reserved_characters_can_be_read_and_deleted(
+    receiver: httpx.Client, server_id: str
+) -> None:
+    send_heartbeats(receiver, server_id)
     path = "/servers/" + "".join(f"%{byte:02X}" for byte in server_id.encode())
 
     found = receiver.get(path)
@@ -279,7 +281,9 @@ def test_any_server_id_can_be_asked_for_and_deleted(receiver: httpx.Client, serv
     assert 404 == receiver.get(path).status_code
 
 
-def test_deleted_server_begins_anew(receiver: httpx.Client, clock: Clock) -> None:
+def test_deleted_server_is_created_again_by_a_heartbeat(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     receiver.delete("/servers/acme_web-1")
     clock.advance(60)
@@ -291,7 +295,7 @@ def test_deleted_server_begins_anew(receiver: httpx.Client, clock: Clock) -> Non
     assert after["hostname"] is None
 
 
-def test_state_follows_the_silence(receiver: httpx.Client, clock: Clock) -> None:
+def test_state_becomes_late_and_down_with_silence(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration())
     states = []
     for wait in (0, 121, 120):
@@ -310,8 +314,8 @@ def test_uptime_is_never_negative(receiver: httpx.Client, clock: Clock) -> None:
     assert 0.0 == receiver.get("/health").json()["uptime_seconds"]
 
 
-def test_health_tells_uptime_and_count(receiver: httpx.Client, clock: Clock) -> None:
-    fill(receiver, "a", "b")
+def test_health_has_uptime_and_server_count(receiver: httpx.Client, clock: Clock) -> None:
+    send_heartbeats(receiver, "a", "b")
     clock.advance(5)
 
     assert {

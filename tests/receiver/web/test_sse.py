@@ -1,4 +1,4 @@
-"""The timeline, live, for programs that stay."""
+"""The event stream: new events of the timeline as server-sent events."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ from servers import Clock, Observed, receiver_process, serve, wait_until
 
 @dataclass
 class Message:
-    """What came between two empty lines."""
+    """One server-sent event with data."""
 
     id: int
     event: str
@@ -48,11 +48,11 @@ class Stream:
     Reads a stream in a thread.
 
     Attributes:
-        place: The number in the first message, before any event.
-        retry: How many milliseconds to wait before coming back.
-        messages: The events that have come.
-        comments: The comments that have come.
-        ended: Whether it has ended, as it should (True) or broken off (False).
+        start_id: The id in the first message, which has no event.
+        retry: How many milliseconds to wait before a reconnect.
+        messages: The events received so far.
+        comments: The comments received so far.
+        ended: None while open; then whether the last message was complete.
     """
 
     def __init__(self, base_url: object, query: str = "", *, after: int | None = None) -> None:
@@ -64,14 +64,14 @@ class Stream:
         self._answer = self._connection.getresponse()
         assert 200 == self._answer.status, self._answer.read()
         self.headers = self._answer.headers
-        self.place = self.retry = -1
+        self.start_id = self.retry = -1
         self.messages: list[Message] = []
         self.comments: list[str] = []
         self.ended: bool | None = None
         self._fields: dict[str, str] = {}
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
-        wait_until(lambda: self.place >= 0)
+        wait_until(lambda: self.start_id >= 0)
 
     @property
     def ids(self) -> list[int]:
@@ -79,7 +79,7 @@ class Stream:
 
     @property
     def news(self) -> list[tuple[str, str | None]]:
-        """The kinds of the events, and the servers."""
+        """Kind and server of each received event."""
         return [(message.event, message.data.get("server_id")) for message in self.messages]
 
     def wait_for(self, number: int) -> None:
@@ -114,8 +114,8 @@ class Stream:
 
     def _take(self, fields: dict[str, str]) -> None:
         match fields:
-            case {"id": place, "retry": retry}:
-                self.place, self.retry = int(place), int(retry)
+            case {"id": start_id, "retry": retry}:
+                self.start_id, self.retry = int(start_id), int(retry)
             case {"id": number, "event": event, "data": data}:
                 self.messages.append(Message(int(number), event, json.loads(data)))
             case _:
@@ -128,31 +128,31 @@ def stream(base_url: object, query: str = "", *, after: int | None = None) -> It
         yield opened
 
 
-def tell(receiver: httpx.Client, *ids: str) -> None:
-    """Make an event of each."""
+def make_events(receiver: httpx.Client, *ids: str) -> None:
+    """Make a `registered` event of each new server."""
     beats = [messages.slim(server_id=each) for each in ids]
     receiver.post("/heartbeats", json=beats).raise_for_status()
 
 
-def told(receiver: httpx.Client) -> list[dict[str, Any]]:
-    """What the timeline holds, oldest first."""
+def timeline(receiver: httpx.Client) -> list[dict[str, Any]]:
+    """The events of the timeline, oldest first."""
     events: list[dict[str, Any]] = receiver.get("/events", params={"limit": 1000}).json()["events"]
     return events[::-1]
 
 
-def test_what_happens_is_told_as_the_timeline_has_it(receiver: httpx.Client) -> None:
+def test_live_messages_equal_the_events_of_the_timeline(receiver: httpx.Client) -> None:
     with stream(receiver.base_url) as live:
         receiver.post("/register", json=messages.registration())
         receiver.post("/heartbeat", json=messages.heartbeat(hostname="web-2\n\u2028é", port=1))
         receiver.delete("/servers/acme_web-1")
         live.wait_for(3)
 
-        assert told(receiver) == [message.data for message in live.messages]
+        assert timeline(receiver) == [message.data for message in live.messages]
     assert ["registered", "moved", "deleted"] == [message.event for message in live.messages]
     assert live.ids == [message.data["id"] for message in live.messages] == sorted(set(live.ids))
 
 
-def test_stream_is_kept_and_held_back_by_nobody_on_its_way(receiver: httpx.Client) -> None:
+def test_stream_headers_forbid_caching_and_buffering(receiver: httpx.Client) -> None:
     with stream(receiver.base_url) as live:
         headers = {name.lower(): text for name, text in live.headers.items()}
 
@@ -162,60 +162,60 @@ def test_stream_is_kept_and_held_back_by_nobody_on_its_way(receiver: httpx.Clien
     assert 2000 == live.retry
 
 
-def test_stream_may_be_asked_for_its_headers_only(receiver: httpx.Client) -> None:
+def test_head_request_of_a_stream_ends_at_once(receiver: httpx.Client) -> None:
     assert 200 == receiver.head("/events/stream", timeout=5).status_code
 
 
-def test_stream_begins_with_what_happens_from_now_on(receiver: httpx.Client) -> None:
-    tell(receiver, "a", "b")
+def test_stream_starts_with_new_events(receiver: httpx.Client) -> None:
+    make_events(receiver, "a", "b")
 
     with stream(receiver.base_url) as live:
-        tell(receiver, "c")
+        make_events(receiver, "c")
         live.wait_for(1)
 
     assert [("registered", "c")] == live.news
 
 
-def test_who_is_cut_off_before_the_first_event_knows_where_to_go_on(
+def test_first_message_has_an_id_to_reconnect_with(
     receiver: httpx.Client,
 ) -> None:
-    tell(receiver, "a")
+    make_events(receiver, "a")
     with stream(receiver.base_url) as live:
         pass
-    tell(receiver, "b")
+    make_events(receiver, "b")
 
-    with stream(receiver.base_url, after=live.place) as again:
+    with stream(receiver.base_url, after=live.start_id) as again:
         again.wait_for(1)
 
     assert [("registered", "b")] == again.news
 
 
-def test_who_comes_back_misses_nothing_and_hears_nothing_twice(receiver: httpx.Client) -> None:
-    enough = threading.Event()
+def test_reconnecting_client_gets_each_event_once(receiver: httpx.Client) -> None:
+    stop = threading.Event()
 
     def go_on() -> None:
         with httpx.Client(base_url=receiver.base_url, trust_env=False) as other:
             number = 0
-            while not enough.is_set():
-                tell(other, f"s{number}", f"t{number}")
+            while not stop.is_set():
+                make_events(other, f"s{number}", f"t{number}")
                 number += 1
 
     with stream(receiver.base_url) as live:
         writer = threading.Thread(target=go_on)
         writer.start()
         live.wait_for(1)
-    heard = live.ids
+    received = live.ids
     for _ in range(15):
-        with stream(receiver.base_url, after=heard[-1]) as live:
+        with stream(receiver.base_url, after=received[-1]) as live:
             live.wait_for(3)
-        heard += live.ids
-    enough.set()
+        received += live.ids
+    stop.set()
     writer.join()
-    with stream(receiver.base_url, after=heard[-1]) as live:
-        wait_until(lambda: (heard + live.ids)[-1] == newest(receiver))
+    with stream(receiver.base_url, after=received[-1]) as live:
+        wait_until(lambda: (received + live.ids)[-1] == newest(receiver))
 
-    heard += live.ids
-    assert [*range(heard[0], heard[-1] + 1)] == heard
+    received += live.ids
+    assert [*range(received[0], received[-1] + 1)] == received
 
 
 def newest(receiver: httpx.Client) -> int:
@@ -223,25 +223,25 @@ def newest(receiver: httpx.Client) -> int:
     return int(event["id"])
 
 
-def test_many_that_were_missed_come_in_their_order(receiver: httpx.Client) -> None:
+def test_many_missed_events_arrive_in_order(receiver: httpx.Client) -> None:
     ids = [f"s{n}" for n in range(2100)]
     for first in range(0, len(ids), 700):
-        tell(receiver, *ids[first : first + 700])
+        make_events(receiver, *ids[first : first + 700])
 
     with stream(receiver.base_url, after=0) as live:
         live.wait_for(len(ids))
-        tell(receiver, "last")
+        make_events(receiver, "last")
         live.wait_for(len(ids) + 1)
 
     assert [("registered", each) for each in [*ids, "last"]] == live.news
 
 
-def test_who_knows_of_more_than_there_is_hears_what_happens(receiver: httpx.Client) -> None:
-    """It has followed a database that is there no more."""
-    tell(receiver, "a")
+def test_last_event_id_beyond_the_timeline_gets_new_events(receiver: httpx.Client) -> None:
+    """The client has followed a database that was replaced by another one."""
+    make_events(receiver, "a")
 
     with stream(receiver.base_url, after=10**17) as live:
-        tell(receiver, "b")
+        make_events(receiver, "b")
         live.wait_for(1)
 
     assert [("registered", "b")] == live.news
@@ -260,13 +260,13 @@ def test_who_knows_of_more_than_there_is_hears_what_happens(receiver: httpx.Clie
         ("?server_id=b&kind=registered&kind=moved", [("registered", "b")]),
     ],
 )
-def test_only_what_is_asked_for_is_told(
+def test_stream_sends_only_events_that_match_its_filter(
     receiver: httpx.Client, query: str, news: list[tuple[str, str]], when: str
 ) -> None:
     with ExitStack() as stack:
         if when == "live":
             live = stack.enter_context(stream(receiver.base_url, query))
-        tell(receiver, "a", "b")
+        make_events(receiver, "a", "b")
         receiver.post("/heartbeat", json=messages.slim(server_id="a", hostname="web-1"))
         receiver.post("/heartbeat", json=messages.slim(server_id="a", hostname="web-2"))
         receiver.delete("/servers/a")
@@ -278,13 +278,15 @@ def test_only_what_is_asked_for_is_told(
     assert news == live.news
 
 
-def test_stream_of_a_server_tells_what_it_supersedes(receiver: httpx.Client, clock: Clock) -> None:
+def test_stream_of_a_server_includes_its_superseded_server(
+    receiver: httpx.Client, clock: Clock
+) -> None:
     uuid = "1f2e3d4c-0000-4000-8000-000000000001"
     same = {"database_uuid": uuid, "hostname": "web"}
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", **same))
     with stream(receiver.base_url, "?server_id=new") as live:
         clock.advance(150)
-        wait_until(lambda: any(event["kind"] == "late" for event in told(receiver)))
+        wait_until(lambda: any(event["kind"] == "late" for event in timeline(receiver)))
         clock.advance(1)
         receiver.post("/heartbeat", json=messages.heartbeat(server_id="new", **same))
         live.wait_for(2)
@@ -300,18 +302,16 @@ UUID = {"database_uuid": "1f2e3d4c-0000-4000-8000-000000000001", "hostname": "we
 
 
 def kinds(receiver: httpx.Client) -> list[tuple[str, str]]:
-    return [(event["kind"], event["server_id"]) for event in told(receiver)]
+    return [(event["kind"], event["server_id"]) for event in timeline(receiver)]
 
 
-def test_stream_of_a_server_holds_what_its_list_of_events_does(
-    receiver: httpx.Client, clock: Clock
-) -> None:
-    """Also what happened to those before it long before it came."""
+def test_stream_of_a_server_equals_its_list_of_events(receiver: httpx.Client, clock: Clock) -> None:
+    """Also events of superseded servers from before the server existed."""
     for older, newer in (("first", "second"), ("second", "third")):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=older, **UUID))
         clock.advance(150)
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=newer, **UUID))
-        wait_until(lambda older=older: ("rebuilt", older) in kinds(receiver))  # type: ignore[misc]  # a default binds it
+        wait_until(lambda older=older: ("rebuilt", older) in kinds(receiver))  # type: ignore[misc]  # binds it
 
     listed = receiver.get("/events?server_id=third&limit=1000").json()["events"][::-1]
     with stream(receiver.base_url, "?server_id=third", after=0) as missed:
@@ -324,7 +324,7 @@ def test_stream_of_a_server_holds_what_its_list_of_events_does(
     assert "first" == missed.messages[len(listed)].data["server_id"]
 
 
-def test_who_is_superseded_while_somebody_listens_is_heard_from_then_on(
+def test_stream_includes_a_server_superseded_while_it_is_open(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", **UUID))
@@ -346,7 +346,7 @@ def test_who_is_superseded_while_somebody_listens_is_heard_from_then_on(
         ("limit=1", "limit", "is no parameter here; these are: kind, server_id"),
     ],
 )
-def test_what_cannot_be_asked_for_is_named(
+def test_invalid_stream_parameter_is_named(
     receiver: httpx.Client, query: str, path: str, message: str
 ) -> None:
     answer = receiver.get(f"/events/stream?{query}")
@@ -360,26 +360,26 @@ def test_what_cannot_be_asked_for_is_named(
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "x", "1" * 19, "²"])
-def test_last_event_id_is_a_number_or_refused(receiver: httpx.Client, text: str) -> None:
+def test_invalid_last_event_id_is_refused(receiver: httpx.Client, text: str) -> None:
     answer = receiver.get("/events/stream", headers={b"Last-Event-ID": text.encode()})
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
     assert "Last-Event-ID" == answer.json()["errors"][0]["path"]
 
 
-def test_an_empty_last_event_id_is_as_good_as_none(receiver: httpx.Client) -> None:
-    tell(receiver, "a")
+def test_empty_last_event_id_counts_as_absent(receiver: httpx.Client) -> None:
+    make_events(receiver, "a")
     headers = {"Last-Event-ID": ""}
     with receiver.stream("GET", "/events/stream", headers=headers) as answer:
         assert 200 == answer.status_code
         assert "id: 1\nretry: 2000" == next(answer.iter_text()).strip()
 
 
-# Who reads, and who does not
+# Slow clients and limits
 
 
-def changed(app: Starlette, **arguments: Any) -> Starlette:
-    """A receiver whose streams have other timing."""
+def with_timeouts(app: Starlette, **arguments: Any) -> Starlette:
+    """Let an app serve its event stream with other timeouts."""
     endpoint = partial(event_stream, **arguments)
     route = Guarded("/events/stream", endpoint, methods=["GET"], needs=Power.READ)
     app.router.routes.insert(0, route)
@@ -387,27 +387,27 @@ def changed(app: Starlette, **arguments: Any) -> Starlette:
 
 
 @contextmanager
-def impatient_receiver(url: str, **arguments: Any) -> Iterator[httpx.Client]:
+def receiver_with_timeouts(url: str, **arguments: Any) -> Iterator[httpx.Client]:
     app = create_app(environ={"FLEET_DATABASE_URL": url}, clock=Clock())
-    with serve(changed(app, **arguments)) as client:
+    with serve(with_timeouts(app, **arguments)) as client:
         yield client
 
 
-def test_comment_says_that_the_stream_is_alive(sqlite_url: str) -> None:
+def test_idle_stream_sends_ping_comments(sqlite_url: str) -> None:
     with (
-        impatient_receiver(sqlite_url, ping_seconds=0.02) as receiver,
+        receiver_with_timeouts(sqlite_url, ping_seconds=0.02) as receiver,
         stream(receiver.base_url) as live,
     ):
         wait_until(lambda: len(live.comments) > 2)
-        tell(receiver, "a")
+        make_events(receiver, "a")
         live.wait_for(1)
 
     assert {"ping"} == set(live.comments)
 
 
 @contextmanager
-def deaf(base_url: object) -> Iterator[socket.socket]:
-    """Somebody who asks for a stream and does not read it."""
+def slow_client(base_url: object) -> Iterator[socket.socket]:
+    """A slow client: it requests a stream and never reads it."""
     url = httpx.URL(str(base_url))
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -417,8 +417,8 @@ def deaf(base_url: object) -> Iterator[socket.socket]:
         yield client
 
 
-def tell_much(receiver: httpx.Client) -> int:
-    """More than a connection holds that nobody reads; how many events that are."""
+def make_long_events(receiver: httpx.Client) -> int:
+    """Make more events than the buffers of a connection hold; returns their number."""
     for n in range(16):
         beats = [
             messages.slim(capabilities=[f"{n}_{k}_{tool:060}" for tool in range(800)])
@@ -428,36 +428,36 @@ def tell_much(receiver: httpx.Client) -> int:
     return 16 * 16
 
 
-def is_held(client: socket.socket) -> bool:
-    """Whether this process still has the other end."""
-    held = psutil.net_connections("tcp4")  # the oldest psutil has no such method of a process
-    return client.getsockname() in [each.raddr for each in held if each.pid == os.getpid()]
+def is_connected(client: socket.socket) -> bool:
+    """Whether the receiver, in this process, still has the connection open."""
+    held = psutil.Process().net_connections("tcp4")
+    return client.getsockname() in [each.raddr for each in held]
 
 
-def test_who_does_not_read_is_dropped_and_others_go_on(
+def test_slow_client_is_dropped_and_others_continue(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        impatient_receiver(database_url, send_seconds=0.3) as receiver,
+        receiver_with_timeouts(database_url, send_seconds=0.3) as receiver,
         stream(receiver.base_url) as live,
-        deaf(receiver.base_url) as client,
+        slow_client(receiver.base_url) as client,
     ):
-        assert is_held(client)
-        number = tell_much(receiver)
+        assert is_connected(client)
+        number = make_long_events(receiver)
         live.wait_for(number)
-        wait_until(lambda: not is_held(client))
-        tell(receiver, "b")
+        wait_until(lambda: not is_connected(client))
+        make_events(receiver, "b")
         live.wait_for(number + 1)
 
     assert [] == [each for each in caplog.records if each.name != "receiver.access.gate"]
 
 
-async def nothing() -> AsyncIterator[bytes]:
+async def no_events() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
     yield b""
 
 
-def test_who_leaves_is_not_missed_whatever_server_it_is() -> None:
+def test_disconnect_ends_the_stream_on_any_asgi_server() -> None:
     async def receive() -> dict[str, str]:
         return {"type": "http.disconnect"}
 
@@ -467,13 +467,13 @@ def test_who_leaves_is_not_missed_whatever_server_it_is() -> None:
         sent.append(message["type"])
 
     asyncio.run(
-        EventStream(nothing(), nullcontext())({"type": "http", "method": "GET"}, receive, send)
+        EventStream(no_events(), nullcontext())({"type": "http", "method": "GET"}, receive, send)
     )
 
     assert ["http.response.start"] == sent
 
 
-def test_only_so_many_streams_are_open_at_once(sqlite_url: str) -> None:
+def test_stream_above_the_limit_is_answered_with_503(sqlite_url: str) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url}
     app = Observed(create_app(environ=environ, clock=Clock(), tuning=Tuning(most_streams=2)))
     with serve(app) as receiver:
@@ -489,12 +489,12 @@ def test_only_so_many_streams_are_open_at_once(sqlite_url: str) -> None:
     assert "5" == refused.headers["Retry-After"]
 
 
-# More than one process
+# Several receivers on one database
 
 
 @pytest.mark.serial
 @pytest.mark.parametrize("written_by", ["first", "second"])
-def test_events_of_another_receiver_come_at_once(
+def test_events_of_another_receiver_arrive_within_a_second(
     postgres: Postgres, postgresql_url: str, written_by: str
 ) -> None:
     def listeners() -> str:
@@ -506,32 +506,32 @@ def test_events_of_another_receiver_come_at_once(
         )
 
     with (
-        impatient_receiver(postgresql_url) as first,
-        impatient_receiver(postgresql_url) as second,
+        receiver_with_timeouts(postgresql_url) as first,
+        receiver_with_timeouts(postgresql_url) as second,
         stream(first.base_url) as live,
     ):
         writer = {"first": first, "second": second}[written_by]
         wait_until(lambda: listeners() == "2")
         for n in range(1, 6):
             begun = time.monotonic()
-            tell(writer, f"s{n}")
+            make_events(writer, f"s{n}")
             live.wait_for(n)
             assert time.monotonic() - begun < 1
 
     assert [("registered", f"s{n}") for n in range(1, 6)] == live.news
 
 
-def test_receivers_that_write_at_once_are_heard_in_one_order(postgresql_url: str) -> None:
+def test_streams_of_two_receivers_have_the_same_order(postgresql_url: str) -> None:
     with (
-        impatient_receiver(postgresql_url) as first,
-        impatient_receiver(postgresql_url) as second,
+        receiver_with_timeouts(postgresql_url) as first,
+        receiver_with_timeouts(postgresql_url) as second,
         stream(first.base_url) as one,
         stream(second.base_url) as other,
     ):
 
         def go_on(receiver: httpx.Client, name: str) -> None:
             for n in range(40):
-                tell(receiver, *(f"{name}{n}-{k}" for k in range(5)))
+                make_events(receiver, *(f"{name}{n}-{k}" for k in range(5)))
 
         writers = [
             threading.Thread(target=go_on, args=args) for args in [(first, "a"), (second, "b")]
@@ -543,12 +543,12 @@ def test_receivers_that_write_at_once_are_heard_in_one_order(postgresql_url: str
         one.wait_for(400)
         other.wait_for(400)
 
-        assert [event["id"] for event in told(first)] == one.ids == other.ids
+        assert [event["id"] for event in timeline(first)] == one.ids == other.ids
 
 
-def test_events_of_another_process_come_soon(sqlite_url: str) -> None:
+def test_events_of_another_process_on_sqlite_arrive(sqlite_url: str) -> None:
     with (
-        impatient_receiver(sqlite_url) as receiver,
+        receiver_with_timeouts(sqlite_url) as receiver,
         stream(receiver.base_url) as live,
         closing(SqlStore(make_url(sqlite_url))) as other,
     ):
@@ -558,18 +558,18 @@ def test_events_of_another_process_come_soon(sqlite_url: str) -> None:
     assert [("registered", "a")] == live.news
 
 
-# The database goes, the receiver stops
+# Database outages, and the end of a receiver
 
 
-def test_stream_goes_on_when_the_database_is_back(postgres: Postgres, postgresql_url: str) -> None:
+def test_stream_continues_after_a_database_outage(postgres: Postgres, postgresql_url: str) -> None:
     proxy = Proxy(postgres)
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
     with (
-        impatient_receiver(url) as receiver,
+        receiver_with_timeouts(url) as receiver,
         stream(receiver.base_url) as live,
         closing(SqlStore(make_url(postgresql_url))) as other,
     ):
-        tell(receiver, "a")
+        make_events(receiver, "a")
         live.wait_for(1)
         proxy.refuse()
         proxy.cut_all()
@@ -583,13 +583,13 @@ def test_stream_goes_on_when_the_database_is_back(postgres: Postgres, postgresql
     assert (503, "store_unavailable") == (refused.status_code, refused.json()["code"])
 
 
-def test_stream_ends_when_what_was_missed_cannot_be_read(
+def test_stream_ends_when_missed_events_cannot_be_read(
     postgres: Postgres, postgresql_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy = Proxy(postgres)
     url = postgresql_url.replace(str(postgres.socket_folder), str(proxy.folder))
-    with impatient_receiver(url) as receiver:
-        tell(receiver, "a")
+    with receiver_with_timeouts(url) as receiver:
+        make_events(receiver, "a")
         proxy.request_passes = Once(b"events.id > ")
         with stream(receiver.base_url, after=0) as live:
             wait_until(lambda: live.ended is not None)
@@ -611,16 +611,15 @@ def test_stream_ends_with_its_receiver(
     assert live.ended
 
 
-@pytest.mark.serial
-def test_receiver_stops_at_once_whoever_reads(database_url: str, tmp_path: Path) -> None:
+def test_receiver_with_open_streams_stops_within_seconds(database_url: str, tmp_path: Path) -> None:
     with (
         receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as process,
         httpx.Client(base_url=process.url, trust_env=False) as client,
         stream(process.url) as live,
         stream(process.url, "?kind=deleted") as quiet,
-        deaf(process.url),
+        slow_client(process.url),
     ):
-        live.wait_for(tell_much(client))
+        live.wait_for(make_long_events(client))
         begun = time.monotonic()
         process.terminate()
         process.wait()
