@@ -1,4 +1,4 @@
-"""What stops a start, and the sentence that says so."""
+"""Settings, and the errors that stop a start."""
 
 import asyncio
 import sqlite3
@@ -32,7 +32,7 @@ def test_missing_driver_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:secret@host/fleet", "postgres://host/fleet"])
-def test_postgresql_by_another_driver_is_refused_with_the_right_one(url: str) -> None:
+def test_postgresql_url_of_another_driver_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"such as .*postgresql\+psycopg://") as refused:
         read_settings({"FLEET_DATABASE_URL": url})
 
@@ -40,12 +40,12 @@ def test_postgresql_by_another_driver_is_refused_with_the_right_one(url: str) ->
 
 
 @pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
-def test_database_in_memory_is_refused(url: str) -> None:
+def test_in_memory_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"such as sqlite:///fleet\.db"):
         read_settings({"FLEET_DATABASE_URL": url})
 
 
-def test_settings_of_the_watch_have_defaults_and_are_read() -> None:
+def test_watchdog_settings_have_defaults_and_are_read() -> None:
     defaults = read_settings({})
     said = read_settings({"FLEET_EVENT_RETENTION_DAYS": "7", "FLEET_SILENT_SHARE": "0.75"})
 
@@ -54,7 +54,7 @@ def test_settings_of_the_watch_have_defaults_and_are_read() -> None:
 
 
 @pytest.mark.parametrize("days", ["1", "36500", "007"])
-def test_days_of_retention_are_whole(days: str) -> None:
+def test_whole_days_of_retention_are_accepted(days: str) -> None:
     found = read_settings({"FLEET_EVENT_RETENTION_DAYS": days}).event_retention
 
     assert timedelta(days=int(days)) == found
@@ -77,25 +77,25 @@ def test_days_of_retention_are_whole(days: str) -> None:
         "1e2",
     ],
 )
-def test_other_days_of_retention_are_refused(days: str) -> None:
+def test_invalid_days_of_retention_are_refused(days: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^FLEET_EVENT_RETENTION_DAYS: .* from 1 to 36500$"):
         read_settings({"FLEET_EVENT_RETENTION_DAYS": days})
 
 
 @pytest.mark.parametrize("share", ["0.5", "1", "1.0", "0.999", ".6"])
-def test_share_may_be_half_or_more(share: str) -> None:
+def test_silent_share_of_half_or_more_is_accepted(share: str) -> None:
     assert float(share) == read_settings({"FLEET_SILENT_SHARE": share}).silent_share
 
 
 @pytest.mark.parametrize("share", ["", "0", "0.49", "1.01", "-1", "50%", "nan", "inf", "half"])
-def test_another_share_is_refused(share: str) -> None:
+def test_invalid_silent_share_is_refused(share: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^FLEET_SILENT_SHARE: .* from 0\.5 to 1$"):
         read_settings({"FLEET_SILENT_SHARE": share})
 
 
 @pytest.mark.parametrize("text", ["", "2", "yes", "true", " 1"])
-def test_switch_is_1_or_0(text: str) -> None:
-    """Whoever writes `yes` must not believe that it is open, or closed."""
+def test_switch_other_than_1_or_0_is_refused(text: str) -> None:
+    """`yes` must be an error, not silently one of the two."""
     with pytest.raises(InvalidSetting, match=r"^FLEET_OPEN: expected 1 or 0$"):
         read_settings({"FLEET_OPEN": text})
 
@@ -110,18 +110,18 @@ NUMBERS = [
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "1_000", "1000000000", "٣"])
-def test_limit_is_a_whole_number(name: str, text: str) -> None:
+def test_invalid_limit_is_refused(name: str, text: str) -> None:
     with pytest.raises(InvalidSetting, match=rf"^{name}: expected a whole number from 1 to"):
         read_settings({name: text})
 
 
 @pytest.mark.parametrize("hours", ["1", "8760", "012"])
-def test_hours_of_a_session_are_whole(hours: str) -> None:
+def test_whole_session_hours_are_accepted(hours: str) -> None:
     assert timedelta(hours=int(hours)) == read_settings({"FLEET_SESSION_HOURS": hours}).session
 
 
 @pytest.mark.parametrize("hours", ["", "0", "8761", "-1", "1.5", "12h", "00012", "٣"])
-def test_hours_of_a_session_that_cannot_be_are_refused(hours: str) -> None:
+def test_invalid_session_hours_are_refused(hours: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^FLEET_SESSION_HOURS: .* from 1 to 8760$"):
         read_settings({"FLEET_SESSION_HOURS": hours})
 
@@ -134,7 +134,7 @@ def test_limit_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["FLEET_EVENT_RETENTION_DAYS", "FLEET_SILENT_SHARE"])
-def test_a_wrong_setting_stops_the_start(sqlite_url: str, name: str) -> None:
+def test_invalid_setting_stops_the_start(sqlite_url: str, name: str) -> None:
     app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url, name: "much"})
 
     async def start() -> None:
@@ -145,7 +145,7 @@ def test_a_wrong_setting_stops_the_start(sqlite_url: str, name: str) -> None:
         asyncio.run(start())
 
 
-def test_settings_of_the_watch_are_heeded(sqlite_url: str, clock: Clock) -> None:
+def test_watchdog_settings_reach_the_watchdog(sqlite_url: str, clock: Clock) -> None:
     environ = {
         "FLEET_DATABASE_URL": sqlite_url,
         "FLEET_EVENT_RETENTION_DAYS": "2",
@@ -169,7 +169,7 @@ def test_settings_of_the_watch_are_heeded(sqlite_url: str, clock: Clock) -> None
     assert 0 == silent
 
 
-def test_every_text_arrives_whatever_encoding_the_environment_prefers(
+def test_client_encoding_of_the_environment_is_overridden(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
@@ -182,7 +182,7 @@ def test_every_text_arrives_whatever_encoding_the_environment_prefers(
     assert applied.record == kept
 
 
-def test_a_commit_lasts_whatever_the_database_prefers(
+def test_synchronous_commit_of_the_database_is_overridden(
     postgres: Postgres, postgresql_url: str
 ) -> None:
     name = make_url(postgresql_url).database
@@ -196,7 +196,7 @@ def test_a_commit_lasts_whatever_the_database_prefers(
     assert "on" == setting
 
 
-def test_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -> None:
+def test_database_with_another_encoding_is_refused(postgres: Postgres) -> None:
     postgres.sql(
         "CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
     )
@@ -205,7 +205,7 @@ def test_database_that_cannot_hold_every_name_is_refused(postgres: Postgres) -> 
         SqlStore(make_url(postgres.url("ascii")))
 
 
-def test_database_that_another_program_writes_to_stops_the_start(tmp_path: Path) -> None:
+def test_locked_database_stops_the_start(tmp_path: Path) -> None:
     file = tmp_path / "fleet.db"
     SqlStore(make_url(f"sqlite:///{file}")).close()
     other = sqlite3.connect(file, isolation_level=None)
@@ -217,7 +217,7 @@ def test_database_that_another_program_writes_to_stops_the_start(tmp_path: Path)
     other.close()
 
 
-def test_a_commit_that_fails_in_sqlite_has_failed(sqlite_url: str) -> None:
+def test_failed_sqlite_commit_was_not_committed(sqlite_url: str) -> None:
     url = make_url(sqlite_url)
     database = dialect_of(url)
     engine = database.create_engine(url)

@@ -1,4 +1,4 @@
-"""Connections whose clients take their time, or send without end."""
+"""Limits on slow or oversized HTTP clients."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
 
 
 class Hasty(Careful):
-    """With limits that a test can reach."""
+    """The protocol with limits small enough for tests."""
 
     max_head_bytes = 4096
     max_body_bytes = 300_000
@@ -41,7 +41,7 @@ class Hasty(Careful):
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Tells what it got; what is below /rude is answered without a look at the body."""
+    """Answers with the request; paths below /rude are answered without reading the body."""
     if scope["type"] == "lifespan":
         return
     body = b""
@@ -83,7 +83,7 @@ def connected(port: int) -> Iterator[socket.socket]:
 
 
 def rest(raw: socket.socket) -> bytes:
-    """What is still sent, until the other side hangs up."""
+    """Everything that the server sends until it closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while piece := raw.recv(1_000_000):
@@ -92,7 +92,7 @@ def rest(raw: socket.socket) -> bytes:
 
 
 def send_all(raw: socket.socket, pieces: Iterator[bytes]) -> int:
-    """Send until there is no more, or the other side hangs up; how much it was."""
+    """Send chunks until the server closes the connection; the number of bytes sent."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         for piece in pieces:
@@ -102,7 +102,7 @@ def send_all(raw: socket.socket, pieces: Iterator[bytes]) -> int:
 
 
 def talk(port: int, *pieces: bytes, pause: float = 0.05) -> bytes:
-    """What is answered to pieces that are sent one after the other, and end with a last one."""
+    """Send chunks with pauses between them; the answer of the server."""
     with connected(port) as raw:
         for n, piece in enumerate(pieces):
             time.sleep(pause if n else 0)
@@ -119,15 +119,15 @@ def header(length: int, n: int = 0) -> bytes:
     [b"v" * 1000, header(20), b"\r\n " * 100, b"a:\r\n" * 10],
     ids=["a long one", "many", "a folded one", "short ones"],
 )
-def test_endless_headers_are_not_kept(port: int, piece: bytes) -> None:
+def test_endless_headers_are_cut_off(port: int, piece: bytes) -> None:
     with connected(port) as raw:
         raw.sendall(POST + b"X: ")
         sent = send_all(raw, repeat(piece, 100_000))
 
-    assert sent < 10_000_000  # most of which nobody has read
+    assert sent < 10_000_000  # most of it in buffers of the system
 
 
-def test_endless_address_is_not_kept(port: int) -> None:
+def test_endless_request_target_is_cut_off(port: int) -> None:
     with connected(port) as raw:
         for piece in [b"GET /", *[b"a" * 1000] * 5]:
             raw.sendall(piece)
@@ -153,7 +153,7 @@ def test_endless_address_is_not_kept(port: int) -> None:
         ([header(1000, n) for n in range(5)], 431),
     ],
 )
-def test_headers_are_counted_and_measured(
+def test_headers_over_number_or_size_are_refused(
     port: int, headers: list[bytes], status: int, pause: float
 ) -> None:
     head = LAST[:-2] + b"".join(headers) + b"\r\n"
@@ -167,7 +167,7 @@ def test_headers_are_counted_and_measured(
     assert [b"200", b"%d" % status] == [part[:3] for part in later.split(b"HTTP/1.1 ")[1:]]
 
 
-def test_slow_headers_are_not_waited_for(port: int) -> None:
+def test_slow_headers_time_out(port: int) -> None:
     with connected(port) as raw:
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
@@ -188,7 +188,7 @@ def test_slow_headers_are_not_waited_for(port: int) -> None:
     assert 0.5 < waited < 5
 
 
-def test_headers_of_a_later_request_have_as_long(port: int) -> None:
+def test_headers_of_a_later_request_get_the_full_timeout(port: int) -> None:
     with connected(port) as raw:
         raw.sendall(GET)
         time.sleep(0.4)
@@ -211,7 +211,9 @@ def test_headers_of_a_later_request_have_as_long(port: int) -> None:
 
 @pytest.mark.parametrize("first", [b"", GET])
 @pytest.mark.parametrize("said", [b"", b"\r\n"])
-def test_who_asks_for_nothing_is_told_nothing(first: bytes, said: bytes) -> None:
+def test_connection_without_a_request_is_closed_without_an_answer(
+    first: bytes, said: bytes
+) -> None:
     with hasty(timeout_keep_alive=1) as port, connected(port) as raw:
         raw.sendall(first)
         time.sleep(0.1)
@@ -226,21 +228,21 @@ def test_who_asks_for_nothing_is_told_nothing(first: bytes, said: bytes) -> None
     assert waited < 5
 
 
-def test_what_is_no_http_is_refused_with_a_document(port: int) -> None:
+def test_invalid_http_is_refused_with_a_problem(port: int) -> None:
     answer = talk(port, b"what?\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"code":"malformed_request"' in answer
 
 
-def test_what_is_no_http_after_a_question_does_not_get_before_its_answer(port: int) -> None:
+def test_invalid_http_after_a_request_is_answered_after_it(port: int) -> None:
     answer = talk(port, b"GET /slow HTTP/1.1\r\n\r\nwhat?\r\n\r\n")
 
     assert b"malformed_request" not in answer
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 7])
-def test_requests_come_one_after_the_other_in_any_pieces(port: int, pieces: int) -> None:
+def test_pipelined_requests_are_answered_in_order_in_any_chunks(port: int, pieces: int) -> None:
     post = POST + b"Content-Length: 100000\r\n\r\n" + bytes(100_000)
     small = POST + b"Content-Length: 5\r\n\r\nhello"
     said = GET + small + post + GET + small + small + post + LAST
@@ -252,7 +254,7 @@ def test_requests_come_one_after_the_other_in_any_pieces(port: int, pieces: int)
     assert [b"0", b"5", b"100000", b"0", b"5", b"5", b"100000", b"0"] == bodies
 
 
-def test_what_comes_after_a_body_is_no_header(port: int) -> None:
+def test_bytes_after_a_body_are_no_header(port: int) -> None:
     end = b"0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
     whole = talk(port, CHUNKED + end + LAST)
     later = talk(port, CHUNKED, end, LAST)
@@ -268,7 +270,7 @@ def test_what_comes_after_a_body_is_no_header(port: int) -> None:
     [b"v" * 1000, b"a:\r\n" * 20],
     ids=["one", "many"],
 )
-def test_endless_trailers_are_not_kept(port: int, path: bytes, endless: bytes) -> None:
+def test_endless_trailers_are_cut_off(port: int, path: bytes, endless: bytes) -> None:
     with connected(port) as raw:
         raw.sendall(CHUNKED.replace(b"/echo", path) + b"0\r\nX: ")
         time.sleep(0.05)
@@ -278,7 +280,7 @@ def test_endless_trailers_are_not_kept(port: int, path: bytes, endless: bytes) -
 
 
 @pytest.mark.parametrize("path", [b"/echo", b"/rude"])
-def test_many_trailers_are_not_kept_however_short(path: bytes) -> None:
+def test_many_short_trailers_are_cut_off(path: bytes) -> None:
     class Roomy(Careful):
         max_body_bytes = 10**9
 
@@ -290,7 +292,7 @@ def test_many_trailers_are_not_kept_however_short(path: bytes) -> None:
     assert sent < 10_000_000
 
 
-def test_endless_chunk_extension_is_not_read(port: int) -> None:
+def test_endless_chunk_extension_is_cut_off(port: int) -> None:
     with connected(port) as raw:
         raw.sendall(CHUNKED + b"5;a=")
         sent = send_all(raw, repeat(b"v" * 1000, 100_000))
@@ -298,7 +300,7 @@ def test_endless_chunk_extension_is_not_read(port: int) -> None:
     assert sent < 10_000_000
 
 
-def test_endless_body_that_nobody_wants_is_not_read(port: int) -> None:
+def test_endless_unread_body_is_cut_off(port: int) -> None:
     with connected(port) as raw:
         raw.sendall(POST.replace(b"echo", b"rude") + b"Content-Length: 99999999999\r\n\r\n")
         time.sleep(0.05)
@@ -307,7 +309,7 @@ def test_endless_body_that_nobody_wants_is_not_read(port: int) -> None:
     assert sent < 10_000_000
 
 
-def test_slow_body_that_nobody_wants_is_not_waited_for(port: int) -> None:
+def test_slow_unread_body_times_out(port: int) -> None:
     with connected(port) as raw:
         raw.sendall(POST.replace(b"echo", b"rude") + b"Content-Length: 1000\r\n\r\n")
         began = time.monotonic()
@@ -320,7 +322,7 @@ def test_slow_body_that_nobody_wants_is_not_waited_for(port: int) -> None:
     assert 0.5 < waited < 5
 
 
-def test_body_that_nobody_wants_is_read_to_its_end(port: int) -> None:
+def test_short_unread_body_is_drained(port: int) -> None:
     rude = POST.replace(b"echo", b"rude") + b"Content-Length: 10\r\n\r\n"
 
     answers = talk(port, rude, b"hello", b"hello", LAST, pause=0.05)
@@ -328,7 +330,7 @@ def test_body_that_nobody_wants_is_read_to_its_end(port: int) -> None:
     assert 2 == answers.count(b"HTTP/1.1 200 ")
 
 
-def test_slow_body_is_a_matter_of_the_app(sqlite_url: str, clock: Clock) -> None:
+def test_slow_body_is_timed_out_by_the_app(sqlite_url: str, clock: Clock) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url}
     receiver = create_app(environ=environ, clock=clock, tuning=Tuning(body_seconds=1.0))
     head = b"POST /heartbeat HTTP/1.1\r\nContent-Type: application/json\r\n"
@@ -345,7 +347,7 @@ def test_slow_body_is_a_matter_of_the_app(sqlite_url: str, clock: Clock) -> None
     assert 200 == taken.status_code
 
 
-def test_answer_that_nobody_reads_is_not_kept() -> None:
+def test_unread_answer_is_dropped() -> None:
     seen: list[Careful] = []
 
     class Seen(Hasty):
@@ -359,7 +361,7 @@ def test_answer_that_nobody_reads_is_not_kept() -> None:
         assert len(rest(raw)) < 50_000_000
 
 
-def test_answer_that_is_read_slowly_is_sent_to_the_end(port: int) -> None:
+def test_slowly_read_answer_is_sent_completely(port: int) -> None:
     with connected(port) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 300_000)
         raw.sendall(b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n")
@@ -390,7 +392,7 @@ def is_open(raw: socket.socket) -> bool:
         raw.settimeout(10)
 
 
-def test_who_is_idle_for_longest_makes_room() -> None:
+def test_longest_idle_connection_is_closed_for_a_new_one() -> None:
     with hasty(of_room(5)) as port, ExitStack() as stack:
         busy = stack.enter_context(connected(port))
         busy.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
@@ -418,7 +420,7 @@ def test_who_is_idle_for_longest_makes_room() -> None:
         assert busy.recv(10_000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_who_is_served_is_not_put_out() -> None:
+def test_connection_with_a_request_is_not_closed_for_a_new_one() -> None:
     with hasty(of_room(3)) as port, ExitStack() as stack:
         busy = [stack.enter_context(connected(port)) for _ in range(3)]
         for each in busy:
@@ -430,7 +432,7 @@ def test_who_is_served_is_not_put_out() -> None:
         assert all(each.startswith(b"HTTP/1.1 200 ") for each in answers)
 
 
-def test_a_crowd_puts_out_no_more_than_it_must() -> None:
+def test_burst_of_connections_closes_no_more_than_needed() -> None:
     with hasty(of_room(50)) as port, ExitStack() as stack:
         crowd = [stack.enter_context(connected(port)) for _ in range(80)]
         time.sleep(0.4)
@@ -439,7 +441,7 @@ def test_a_crowd_puts_out_no_more_than_it_must() -> None:
 
 
 class Wire(asyncio.Transport):
-    """One that takes its time to close."""
+    """A fake transport that stays open after `close`."""
 
     closing = False
 
@@ -453,7 +455,7 @@ class Wire(asyncio.Transport):
         self.closing = True
 
 
-def test_who_is_put_out_already_makes_room() -> None:
+def test_connection_already_closing_counts_as_room() -> None:
     async def scene() -> list[int]:
         config = uvicorn.Config(app, log_config=None)
         state = ServerState()
@@ -472,7 +474,7 @@ def test_who_is_put_out_already_makes_room() -> None:
     ("descriptors", "connections"),
     [(256, 192), (1024, 768), (1_000_000, 10_000), (resource.RLIM_INFINITY, 10_000)],
 )
-def test_room_is_as_large_as_the_system_allows(
+def test_connection_limit_follows_the_limit_of_file_descriptors(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, connections: int
 ) -> None:
     monkeypatch.setattr("receiver.connections.getrlimit", lambda _: (descriptors, descriptors))
@@ -482,7 +484,7 @@ def test_room_is_as_large_as_the_system_allows(
 
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
-    """For a process that is started meanwhile."""
+    """Lower the limit of file descriptors for processes started in the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (160, hard))
     yield
@@ -490,7 +492,7 @@ def few_descriptors() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers=2",)])
-def test_descriptors_never_run_out(
+def test_receiver_never_runs_out_of_file_descriptors(
     tmp_path: Path, workers: tuple[str, ...], few_descriptors: None
 ) -> None:
     receiver = Process(tmp_path, "--http=receiver.connections:Careful", *workers)
@@ -519,8 +521,8 @@ def test_nothing_of_it_is_there_that_is_not_asked_for() -> None:
     assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode
 
 
-def test_uvicorn_is_made_as_it_was() -> None:
-    """What is relied upon, beside what the other tests show."""
+def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
+    """Internals of uvicorn that the protocol relies on and that no other test covers."""
     made: list[Careful] = []
 
     class Made(Careful):

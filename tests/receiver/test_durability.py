@@ -1,4 +1,4 @@
-"""What was acknowledged is there, whatever happens to the receiver or its database."""
+"""Acknowledged messages survive kills of the receiver and failures of its database."""
 
 import json
 import socket
@@ -17,13 +17,13 @@ from servers import Process, receiver_process, wait_until
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """Only a file: what is done to it here is done to files."""
+    """SQLite only, since the tests damage or lock the file."""
     return sqlite_url
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Another program holds the database, so that nothing can be written."""
+    """Lock the database as another program, so that the receiver cannot write."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -49,26 +49,26 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
                     return
                 acknowledged[server_id] += answer.status_code == 200
                 if server_id == "s0" and acknowledged["s0"] == 50:
-                    enough.set()
+                    fifty_acknowledged.set()
 
-    enough = threading.Event()
+    fifty_acknowledged = threading.Event()
     with receiver_process(tmp_path) as first:
         threads = [threading.Thread(target=phone_home, args=(s, first.url)) for s in acknowledged]
         for thread in threads:
             thread.start()
-        assert enough.wait(30)
+        assert fifty_acknowledged.wait(30)
         first.kill()
         for thread in threads:
             thread.join()
     with receiver_process(tmp_path) as second:
         kept = counts(second.url)
 
-    # One heartbeat of each may have been committed without its answer getting through.
+    # The last heartbeat of each server may be committed although its answer was lost.
     lost = {s: (n, kept[s]) for s, n in acknowledged.items() if not n <= kept[s] <= n + 1}
     assert {} == lost
 
 
-def test_record_is_whole_after_kill_9(tmp_path: Path) -> None:
+def test_record_is_unchanged_after_kill_9(tmp_path: Path) -> None:
     with receiver_process(tmp_path) as first:
         httpx.post(f"{first.url}/register", json=messages.registration(), trust_env=False)
         httpx.post(f"{first.url}/heartbeat", json=messages.heartbeat(), trust_env=False)
@@ -80,7 +80,7 @@ def test_record_is_whole_after_kill_9(tmp_path: Path) -> None:
     assert before == after
 
 
-def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
+def test_stopping_receiver_answers_accepted_messages(tmp_path: Path) -> None:
     content = json.dumps(messages.slim()).encode()
     head = f"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
     head += "Content-Type: application/json\r\n\r\n"
@@ -91,7 +91,7 @@ def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
     ):
         with locked(tmp_path / "fleet.db"):
             sender.sendall(head.encode() + content)
-            assert {} == counts(first.url)  # it has heard the sender, who came first
+            assert {} == counts(first.url)  # so the receiver has accepted the earlier connection
             first.terminate()
             wait_until(lambda: "Shutting down" in first.log.read_text())
         answer = sender.recv(65536)
@@ -103,7 +103,7 @@ def test_stopping_finishes_what_was_accepted(tmp_path: Path) -> None:
     assert {"acme_web-1": 1} == kept
 
 
-def test_receiver_starts_with_nothing_configured(tmp_path: Path) -> None:
+def test_receiver_starts_without_settings(tmp_path: Path) -> None:
     with receiver_process(tmp_path):
         assert (tmp_path / "fleet.db").exists()
 
@@ -111,7 +111,7 @@ def test_receiver_starts_with_nothing_configured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["nonsense", "sqlite://", "oracle://me:secret@host/db", "sqlite:///no/such/folder/f.db"]
 )
-def test_wrong_database_stops_the_start_with_one_sentence(tmp_path: Path, url: str) -> None:
+def test_invalid_database_url_stops_the_start_with_one_sentence(tmp_path: Path, url: str) -> None:
     process = Process(tmp_path, FLEET_DATABASE_URL=url)
 
     status = process.wait()
@@ -132,7 +132,7 @@ def test_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
     assert "file is not a database" in process.log.read_text()
 
 
-def test_receivers_may_start_on_one_new_database_at_once(tmp_path: Path) -> None:
+def test_three_receivers_start_on_one_new_database_concurrently(tmp_path: Path) -> None:
     processes = [Process(tmp_path) for _ in range(3)]
     try:
         for process in processes:
@@ -144,7 +144,7 @@ def test_receivers_may_start_on_one_new_database_at_once(tmp_path: Path) -> None
             process.kill()
 
 
-def test_locked_database_is_answered_with_503_and_nothing_changes(
+def test_locked_database_is_answered_with_503_without_a_change(
     receiver: httpx.Client, tmp_path: Path
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
@@ -157,7 +157,7 @@ def test_locked_database_is_answered_with_503_and_nothing_changes(
     assert 200 == receiver.post("/heartbeat", json=messages.slim()).status_code
 
 
-def test_torn_database_is_answered_with_503_and_no_detail_leaks(
+def test_database_without_its_tables_is_answered_with_503_without_details(
     receiver: httpx.Client, tmp_path: Path
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
@@ -172,7 +172,7 @@ def test_torn_database_is_answered_with_503_and_no_detail_leaks(
         assert "servers" not in answer.json()["detail"]
 
 
-def test_failure_that_nobody_foresaw_is_logged_and_shows_nothing(tmp_path: Path) -> None:
+def test_unexpected_error_is_logged_and_not_shown(tmp_path: Path) -> None:
     with receiver_process(tmp_path) as receiver:
         with sqlite3.connect(tmp_path / "fleet.db") as other:
             other.execute(
@@ -195,9 +195,7 @@ def test_failure_that_nobody_foresaw_is_logged_and_shows_nothing(tmp_path: Path)
     assert "a-private-name" not in log
 
 
-def test_failure_that_nobody_foresaw_changes_nothing(
-    receiver: httpx.Client, tmp_path: Path
-) -> None:
+def test_unexpected_error_changes_nothing(receiver: httpx.Client, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "fleet.db") as other:
         other.execute(
             "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"

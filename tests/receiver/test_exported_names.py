@@ -1,10 +1,10 @@
-"""What others may rely on."""
+"""The public names of `receiver.app`."""
 
 from starlette.applications import Starlette
 
 import receiver.app
 
 
-def test_app_is_what_uvicorn_starts() -> None:
+def test_receiver_app_exports_the_starlette_app() -> None:
     assert ["Tuning", "app", "create_app"] == receiver.app.__all__
     assert isinstance(receiver.app.app, Starlette)

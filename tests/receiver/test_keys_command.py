@@ -20,7 +20,7 @@ from servers import Clock
 
 
 class Said(NamedTuple):
-    """The exit status, what was said, and what was explained."""
+    """Exit status, standard output and standard error of a command."""
 
     status: int
     said: list[str]
@@ -29,7 +29,7 @@ class Said(NamedTuple):
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """A quick one: the store is tested on all."""
+    """SQLite only, since tests of the store cover both databases."""
     return sqlite_url
 
 
@@ -56,7 +56,9 @@ class Command:
         return Said(status, said, "\n".join(explained))
 
 
-def test_key_is_said_alone_and_once(store: SqlStore, command: Command, database_url: str) -> None:
+def test_create_prints_the_token_alone(
+    store: SqlStore, command: Command, database_url: str
+) -> None:
     status, (token,), explained = command("create", "--name", "acme", "--scope", "viewer")
 
     (key,) = store.keys.all()
@@ -68,7 +70,9 @@ def test_key_is_said_alone_and_once(store: SqlStore, command: Command, database_
     ) == explained
 
 
-def test_key_is_made_as_it_is_asked_for(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_create_makes_a_key_with_the_given_options(
+    store: SqlStore, command: Command, clock: Clock
+) -> None:
     options = ("--scope", "agent", "--servers", "acme_*", "--expires", "90d")
     command("create", "--name", "acme", *options)
 
@@ -90,7 +94,7 @@ def test_key_is_made_as_it_is_asked_for(store: SqlStore, command: Command, clock
         ("2026-02-01T12:00:00+00:00", timedelta(days=1)),
     ],
 )
-def test_expiry_is_a_length_of_time_or_a_time(
+def test_expiry_is_a_duration_or_a_time(
     text: str, length: timedelta, store: SqlStore, command: Command, clock: Clock
 ) -> None:
     command("create", "--name", "a", "--scope", "viewer", "--expires", text)
@@ -108,7 +112,7 @@ def test_expiry_is_a_length_of_time_or_a_time(
         ((), "the following arguments are required: --scope"),
     ],
 )
-def test_what_cannot_be_is_said(
+def test_invalid_arguments_are_explained(
     options: tuple[str, ...], said: str, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -125,7 +129,7 @@ def test_what_cannot_be_is_said(
         (("--name", "a", "--expires", "2026-01-01T00:00:00Z"), "expires_at: is over already"),
     ],
 )
-def test_key_that_cannot_be_is_not_made(
+def test_invalid_key_is_not_made(
     options: tuple[str, ...], explained: str, store: SqlStore, command: Command
 ) -> None:
     answer = command("create", "--scope", "agent", *options)
@@ -135,7 +139,7 @@ def test_key_that_cannot_be_is_not_made(
     assert [] == store.keys.all()
 
 
-def test_list_shows_everything_but_secrets(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_list_shows_all_fields_but_secrets(store: SqlStore, command: Command, clock: Clock) -> None:
     agent, token = made("agent", servers="acme_*", name="acme")
     store.keys.add(evolve(agent, id="agent00000", expires_at=clock.now + timedelta(days=1)))
     viewer = evolve(made("viewer")[0], id="viewer0000", created_at=clock.now + timedelta(1))
@@ -155,7 +159,7 @@ viewer0000  viewer  viewer           revoked   2026-02-01  never       never    
     assert not any(token.rpartition("_")[2] in line for line in lines)
 
 
-def test_empty_list_says_what_that_means(
+def test_empty_list_explains_access_without_keys(
     store: SqlStore, command: Command, database_url: str
 ) -> None:
     said = (
@@ -166,7 +170,7 @@ def test_empty_list_says_what_that_means(
     assert (0, [], said) == command("list")
 
 
-def test_key_is_revoked_once(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_revoke_works_once(store: SqlStore, command: Command, clock: Clock) -> None:
     key, _ = made("viewer")
     store.keys.add(key)
 
@@ -177,7 +181,7 @@ def test_key_is_revoked_once(store: SqlStore, command: Command, clock: Clock) ->
     assert [clock.now] == [each.revoked_at for each in store.keys.all()]
 
 
-def test_key_is_rotated(store: SqlStore, command: Command) -> None:
+def test_rotate_replaces_the_token(store: SqlStore, command: Command) -> None:
     key, old = made("agent")
     store.keys.add(key)
 
@@ -191,10 +195,10 @@ def test_key_is_rotated(store: SqlStore, command: Command) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("revoke", "a"), ("rotate", "a")])
-def test_only_a_new_key_makes_a_database(
+def test_only_create_makes_a_new_database(
     arguments: tuple[str, ...], new_sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
-    """In another folder there is another one, and whoever does not notice believes what it says."""
+    """In a wrong folder, commands must fail instead of reading a new, empty database."""
     status, said, explained = Command(new_sqlite_url, clock)(*arguments)
 
     assert (1, []) == (status, said)
@@ -203,7 +207,7 @@ def test_only_a_new_key_makes_a_database(
     assert [] == [*tmp_path.iterdir()]
 
 
-def test_password_of_a_database_is_not_shown(postgresql_url: str, clock: Clock) -> None:
+def test_password_of_the_database_url_is_not_shown(postgresql_url: str, clock: Clock) -> None:
     url = make_url(postgresql_url).set(password="hunter2")
     environ = {"FLEET_DATABASE_URL": url.render_as_string(hide_password=False)}
     explained: list[str] = []
@@ -215,14 +219,14 @@ def test_password_of_a_database_is_not_shown(postgresql_url: str, clock: Clock) 
 
 
 @pytest.mark.parametrize("what", ["revoke", "rotate"])
-def test_key_that_there_is_not_is_named(what: str, store: SqlStore, command: Command) -> None:
+def test_unknown_key_is_named(what: str, store: SqlStore, command: Command) -> None:
     said = "There is no key 'nobody' that is not revoked; see: python -m receiver keys list"
 
     assert (1, [], said) == command(what, "nobody")
 
 
-def test_whole_key_does_for_its_id(store: SqlStore, command: Command, clock: Clock) -> None:
-    """Whoever finds a key somewhere has it whole, and is in a hurry."""
+def test_whole_key_is_accepted_as_its_id(store: SqlStore, command: Command, clock: Clock) -> None:
+    """A leaked key is found as a whole, and must be revoked quickly."""
     key, token = made("viewer")
     store.keys.add(key)
 
@@ -233,7 +237,7 @@ def test_whole_key_does_for_its_id(store: SqlStore, command: Command, clock: Clo
     assert [clock.now] == [each.revoked_at for each in store.keys.all()]
 
 
-def test_expired_key_is_rotated_with_another_time(
+def test_expired_key_is_rotated_with_a_new_expiry(
     store: SqlStore, command: Command, clock: Clock
 ) -> None:
     key = expired(made("agent")[0])
@@ -258,7 +262,7 @@ def test_expired_key_is_rotated_with_another_time(
         ("hand-over", "--server", "a", "--to", "\udcff"),
     ],
 )
-def test_argument_that_is_no_text_is_said(
+def test_argument_that_is_no_utf_8_is_refused(
     arguments: tuple[str, ...], command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -267,7 +271,7 @@ def test_argument_that_is_no_text_is_said(
     assert "expected text in UTF-8" in capsys.readouterr().err
 
 
-def test_servers_are_handed_to_no_key_that_cannot_write_them(
+def test_hand_over_to_a_key_that_cannot_write_is_refused(
     store: SqlStore, command: Command, clock: Clock
 ) -> None:
     owner, other = made("agent")[0], made("agent", servers="b*")[0]
@@ -291,7 +295,9 @@ def test_revoked_key_is_not_rotated(store: SqlStore, command: Command, clock: Cl
     assert 1 == command("rotate", key.id).status
 
 
-def test_servers_are_handed_over(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_hand_over_changes_the_owner_of_servers(
+    store: SqlStore, command: Command, clock: Clock
+) -> None:
     one, _ = made("agent")
     other, _ = made("agent")
     for key in (one, other):
@@ -309,7 +315,7 @@ def test_servers_are_handed_over(store: SqlStore, command: Command, clock: Clock
     assert ["a", "b", "c"] == store.servers.owned(other.id)
 
 
-def test_servers_are_handed_to_nobody_who_is_not_there(store: SqlStore, command: Command) -> None:
+def test_hand_over_to_an_unknown_key_is_refused(store: SqlStore, command: Command) -> None:
     key, _ = made("agent")
     store.keys.add(key)
 
@@ -321,15 +327,15 @@ def test_servers_are_handed_to_nobody_who_is_not_there(store: SqlStore, command:
     assert [(1, [])] * 2 == [answer[:2] for answer in answers]
 
 
-def test_database_that_cannot_be_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_database_url_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["keys", "list"], environ={"FLEET_DATABASE_URL": "mysql://"})
 
     assert 1 == status
     assert "FLEET_DATABASE_URL: expected the address" in capsys.readouterr().err
 
 
-def test_command_is_run_as_people_do(tmp_path: Path) -> None:
-    """The key alone on standard output, so that a script can take it from there."""
+def test_command_line_prints_the_token_on_stdout(tmp_path: Path) -> None:
+    """Only the token is on standard output, so that scripts can read it."""
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "receiver", "keys", "create"),

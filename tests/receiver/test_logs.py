@@ -1,4 +1,4 @@
-"""The log: a line for each record, in two formats, and nobody's secrets."""
+"""The log: one line per record, as text or JSON, without keys and bodies."""
 
 import io
 import json
@@ -39,7 +39,7 @@ JSON = {"Content-Type": "application/json"}
 def written(
     log_format: str, formatter: logging.Formatter | None = None
 ) -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """A logger while a receiver runs, and what its handler writes."""
+    """A logger while a receiver runs, and the stream that its handler writes to."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -64,7 +64,7 @@ def raised(error: Exception) -> Exception:
     return caught.value
 
 
-def test_json_is_an_object_a_line() -> None:
+def test_json_log_has_one_object_per_line() -> None:
     with written("json") as (logger, stream):
         logger.warning("%s fell %s", "a", "silent", extra={"server": "a", "color_message": "b"})
 
@@ -81,7 +81,7 @@ def test_json_is_an_object_a_line() -> None:
     assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(at[:-1] + "+00:00")).seconds < 60
 
 
-def test_json_holds_a_failure_in_a_string() -> None:
+def test_json_log_has_the_traceback_as_a_string() -> None:
     with written("json") as (logger, stream):
         logger.error("failed\n", exc_info=raised(ValueError(HOSTILE)), stack_info=True)
 
@@ -92,7 +92,7 @@ def test_json_holds_a_failure_in_a_string() -> None:
     assert found["stack"].startswith("Stack (most recent call last):\n")
 
 
-def test_json_takes_whatever_is_said() -> None:
+def test_json_log_takes_any_message() -> None:
     with written("json") as (logger, stream):
         logger.warning(HOSTILE)
         logger.warning("%s", HOSTILE, extra={"what": [HOSTILE, object, b"\xff", {1, 2}]})
@@ -110,7 +110,7 @@ def test_json_takes_whatever_is_said() -> None:
         DefaultFormatter("%(levelprefix)s %(message)s", use_colors=False),
     ],
 )
-def test_text_is_a_line_and_what_follows_is_indented(formatter: logging.Formatter | None) -> None:
+def test_text_log_indents_continuation_lines(formatter: logging.Formatter | None) -> None:
     with written("text", formatter) as (logger, stream):
         logger.warning(HOSTILE)
         logger.warning("%s and %r\n", HOSTILE, HOSTILE)
@@ -127,7 +127,7 @@ def test_text_is_a_line_and_what_follows_is_indented(formatter: logging.Formatte
     assert all(line.isprintable() for line in lines)
 
 
-def test_line_for_an_answer_keeps_the_look_of_uvicorn() -> None:
+def test_access_log_line_keeps_the_format_of_uvicorn() -> None:
     formatter = AccessFormatter(LOGGING_CONFIG["formatters"]["access"]["fmt"], use_colors=False)
     with written("text", formatter) as (logger, stream):
         logger.error('%s - "%s %s HTTP/%s" %d', "1.2.3.4\x9b:5", "GET", "/a?b\x85", "1.1", 200)
@@ -135,7 +135,7 @@ def test_line_for_an_answer_keeps_the_look_of_uvicorn() -> None:
     assert 'ERROR:    1.2.3.4\\x9b:5 - "GET /a?b\\x85 HTTP/1.1" 200 OK\n' == stream.getvalue()
 
 
-def test_colours_of_uvicorn_stay() -> None:
+def test_text_log_keeps_the_colours_of_uvicorn() -> None:
     formatter = DefaultFormatter("%(levelprefix)s %(message)s", use_colors=True)
     with written("text", formatter) as (logger, stream):
         logger.error("Process [%d]", 5, extra={"color_message": "Process [\x1b[36m%d\x1b[0m]"})
@@ -143,7 +143,7 @@ def test_colours_of_uvicorn_stay() -> None:
     assert stream.getvalue().endswith("Process [\x1b[36m5\x1b[0m]\n")
 
 
-def test_own_formatter_goes_on_writing_what_it_writes() -> None:
+def test_custom_formatter_keeps_its_output() -> None:
     class Own(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             return f"{record.getMessage()} | {record.exc_info is not None}"
@@ -155,7 +155,7 @@ def test_own_formatter_goes_on_writing_what_it_writes() -> None:
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_key_is_never_written(log_format: str) -> None:
+def test_key_is_masked_in_the_log(log_format: str) -> None:
     with written(log_format) as (logger, stream):
         logger.warning("Bearer %s", KEY, extra={"key": KEY})
         logger.warning({"key": KEY})
@@ -166,7 +166,7 @@ def test_key_is_never_written(log_format: str) -> None:
 
 
 @pytest.mark.parametrize(("log_format", "shown"), [("text", " [mine]"), ("json", '"mine"')])
-def test_request_is_named(log_format: str, shown: str) -> None:
+def test_log_line_has_the_request_id(log_format: str, shown: str) -> None:
     token = begin({"type": "http", "headers": [(b"x-request-id", b"mine")]})
     with written(log_format) as (logger, stream):
         logger.error("failed", exc_info=raised(ValueError()))
@@ -175,7 +175,7 @@ def test_request_is_named(log_format: str, shown: str) -> None:
     assert shown in stream.getvalue().splitlines()[0]
 
 
-def test_everything_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logging_configuration_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
     loggers = [logging.getLogger(name) for name in ("receiver", "receiver.audit")]
 
@@ -195,7 +195,7 @@ def test_everything_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("formats", [("text", "json"), ("json", "text"), ("json", "json")])
 @pytest.mark.parametrize("first_ends_first", [True, False])
-def test_two_in_a_process_leave_nothing_behind(
+def test_two_receivers_in_a_process_restore_the_logging(
     monkeypatch: pytest.MonkeyPatch, formats: tuple[str, str], *, first_ends_first: bool
 ) -> None:
     formatter = logging.Formatter("%(message)s")
@@ -213,7 +213,7 @@ def test_two_in_a_process_leave_nothing_behind(
     assert logging.NOTSET == logging.getLogger("receiver").level
 
 
-def test_warnings_that_somebody_else_has_captured_stay_captured() -> None:
+def test_warnings_captured_before_stay_captured() -> None:
     with warnings.catch_warnings():
         logging.captureWarnings(capture=True)
         shown = warnings.showwarning
@@ -226,7 +226,7 @@ def test_warnings_that_somebody_else_has_captured_stay_captured() -> None:
     assert shown is still
 
 
-def test_what_nobody_writes_goes_to_the_standard_error_once(
+def test_record_without_a_handler_is_written_to_stderr_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = io.StringIO()
@@ -252,7 +252,7 @@ def test_what_nobody_writes_goes_to_the_standard_error_once(
     assert lines[3].startswith("WARNING:  py.warnings: ")
 
 
-def test_without_uvicorn_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_written_without_uvicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     for name in (None, "uvicorn"):
@@ -271,17 +271,17 @@ def test_without_uvicorn_all_is_written(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("said", ["", "JSON", "xml", "text "])
-def test_another_format_is_refused(said: str) -> None:
+def test_unknown_log_format_is_refused(said: str) -> None:
     with pytest.raises(InvalidSetting, match=r"^FLEET_LOG_FORMAT: expected one of text, json$"):
         read_settings({"FLEET_LOG_FORMAT": said})
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_nothing_that_is_sent_looks_like_a_record(tmp_path: Path, log_format: str) -> None:
+def test_hostile_message_cannot_forge_a_log_line(tmp_path: Path, log_format: str) -> None:
     receiver = Process(tmp_path, FLEET_LOG_FORMAT=log_format)
     receiver.wait_until_healthy()
     hostname = HOSTILE.replace("\x00", "").replace("\ud800", "")
-    name = "a\u2028INFO:     forged\u202e"  # which may hold no more than these
+    name = "a\u2028INFO:     forged\u202e"  # allowed in JSON and in a server_id
     with httpx.Client(base_url=receiver.url, trust_env=False) as client:
         for _ in range(2):
             client.post("/heartbeat", json=messages.slim(server_id=name, hostname=hostname))
@@ -305,7 +305,7 @@ def test_nothing_that_is_sent_looks_like_a_record(tmp_path: Path, log_format: st
     assert 1 == sum("1.2.3.4" in line for line in lines)
 
 
-def test_levels_and_silence_are_as_uvicorn_was_told(tmp_path: Path) -> None:
+def test_log_level_and_no_access_log_of_uvicorn_are_kept(tmp_path: Path) -> None:
     receiver = Process(tmp_path, "--no-access-log", "--log-level=warning")
     receiver.wait_until_healthy()
     httpx.post(f"{receiver.url}/heartbeat", json=messages.slim(server_id="a"), trust_env=False)
@@ -318,7 +318,7 @@ def test_levels_and_silence_are_as_uvicorn_was_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_failed_start_is_written_in_the_format(tmp_path: Path, log_format: str) -> None:
+def test_failed_start_is_logged_in_the_chosen_format(tmp_path: Path, log_format: str) -> None:
     file = tmp_path / "fleet.db"
     file.write_text("this is no database, but as long as the header of one that is broken" * 20)
     receiver = Process(tmp_path, FLEET_LOG_FORMAT=log_format)
@@ -328,7 +328,7 @@ def test_failed_start_is_written_in_the_format(tmp_path: Path, log_format: str) 
 
 
 def answers(receiver: httpx.Client, mark: str) -> list[int]:
-    """What is answered to messages that are wrong in each way, with a key and marked values."""
+    """Send valid and invalid messages with a key and marked values; the statuses."""
     headers = {**JSON, "Authorization": f"Bearer {KEY}"}
     beat = messages.heartbeat(server_id=mark, hostname=mark)
     bodies = [
@@ -342,7 +342,7 @@ def answers(receiver: httpx.Client, mark: str) -> list[int]:
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_neither_keys_nor_bodies_are_written(  # noqa: PLR0917 - fixtures
+def test_keys_and_bodies_are_not_logged(  # noqa: PLR0917 - fixtures
     database_url: str,
     engine: Engine,
     clock: Clock,

@@ -1,4 +1,4 @@
-"""What a key is, and who has it."""
+"""Keys: tokens and digests, scopes, patterns of server ids, and expiry."""
 
 import re
 import string
@@ -16,22 +16,22 @@ from servers import Clock
 NOW = Clock().now
 
 
-def test_key_has_a_prefix_that_secret_scanners_can_look_for() -> None:
+def test_key_has_a_prefix_for_secret_scanners() -> None:
     key, token = made("agent")
 
     assert re.fullmatch(r"fleetkey_[A-Za-z0-9]{10}_[A-Za-z0-9]{43}", token)
     assert token.split("_")[1] == key.id
 
 
-def test_every_key_is_another() -> None:
+def test_new_keys_are_all_different() -> None:
     tokens = {made("agent")[1] for _ in range(1000)}
 
     assert 1000 == len(tokens)
-    # Each letter and digit at every place of the secret: 1,000 of 62 miss one once in 10^6.
+    # A thousand secrets miss one of 62 characters at some position once in 10^6 runs.
     assert set(string.ascii_letters + string.digits) == {token[-1] for token in tokens}
 
 
-def test_holder_of_a_key_is_found() -> None:
+def test_token_finds_its_key() -> None:
     one, token = made("agent")
     other, _ = made("viewer")
 
@@ -39,7 +39,7 @@ def test_holder_of_a_key_is_found() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 9, 19, 20, 40, 62])
-def test_key_that_is_wrong_in_one_place_is_no_key(place: int) -> None:
+def test_token_with_one_wrong_character_is_refused(place: int) -> None:
     key, token = made("agent")
     wrong = token[:place] + ("x" if token[place] != "x" else "y") + token[place + 1 :]
 
@@ -47,13 +47,13 @@ def test_key_that_is_wrong_in_one_place_is_no_key(place: int) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"fleetkey_", b"\xff" * 63, b"x" * 65_536])
-def test_what_is_no_key_at_all_is_none(wrong: bytes) -> None:
+def test_text_that_is_no_token_is_refused(wrong: bytes) -> None:
     key, _ = made("agent")
 
     assert Keyring([key]).find(wrong) is None
 
 
-def test_more_or_less_of_a_key_is_no_key() -> None:
+def test_longer_or_shorter_token_is_refused() -> None:
     key, token = made("agent")
 
     assert [None] * 3 == [
@@ -61,15 +61,15 @@ def test_more_or_less_of_a_key_is_no_key() -> None:
     ]
 
 
-def test_digest_is_no_key() -> None:
-    """Whoever reads the database has nothing to come in with."""
+def test_digest_of_a_token_is_refused() -> None:
+    """A thief of the database must not be able to use the digests as tokens."""
     key, _ = made("agent")
 
     assert Keyring([key]).find(key.digest) is None
     assert Keyring([key]).find(key.digest.hex().encode()) is None
 
 
-def test_nothing_of_the_secret_is_kept_or_shown() -> None:
+def test_secret_is_neither_stored_nor_in_repr() -> None:
     key, token = made("agent")
     secret = token.rpartition("_")[2]
 
@@ -80,7 +80,7 @@ def test_nothing_of_the_secret_is_kept_or_shown() -> None:
     assert secret not in str(key.to_json(NOW))
 
 
-def test_key_as_it_is_shown() -> None:
+def test_key_json_has_all_fields_but_the_digest() -> None:
     key, _ = made("agent", servers="acme_*", name="Acme")
 
     assert {
@@ -97,7 +97,7 @@ def test_key_as_it_is_shown() -> None:
     } == key.to_json(NOW)
 
 
-def test_keyring_is_true_once_a_key_was_ever_made() -> None:
+def test_keyring_is_true_once_it_had_a_key() -> None:
     key, _ = made("agent")
 
     assert not Keyring([])
@@ -109,7 +109,7 @@ def test_keyring_is_true_once_a_key_was_ever_made() -> None:
     ("scope", "powers"),
     [("agent", {Power.WRITE}), ("viewer", {Power.READ}), ("admin", {*Power})],
 )
-def test_scope_says_what_a_key_is_for(scope: str, powers: set[Power]) -> None:
+def test_scope_decides_the_powers_of_a_key(scope: str, powers: set[Power]) -> None:
     key, _ = made(scope)
 
     assert powers == {power for power in Power if key.may(power)}
@@ -125,25 +125,25 @@ def test_scope_says_what_a_key_is_for(scope: str, powers: set[Power]) -> None:
         ("[ab]_*", ["a_1", "b_1"], ["c_1"]),
     ],
 )
-def test_pattern_covers_servers(pattern: str, covered: list[str], others: list[str]) -> None:
+def test_pattern_matches_server_ids(pattern: str, covered: list[str], others: list[str]) -> None:
     key, _ = made("agent", servers=pattern)
 
     assert covered == [each for each in [*covered, *others] if key.covers(each)]
 
 
-def test_pattern_binds_no_administrator() -> None:
+def test_pattern_does_not_limit_admin_keys() -> None:
     key, _ = made("admin")
 
     assert evolve(key, servers="acme_*").covers("blue_1")
 
 
-def test_id_is_found_in_a_whole_key() -> None:
+def test_id_is_read_from_a_whole_token() -> None:
     key, token = made("agent")
 
     assert [key.id, key.id, "any"] == [id_of(text) for text in (token, key.id, "any")]
 
 
-def test_servers_are_handed_to_keys_that_can_write_them() -> None:
+def test_only_keys_that_can_write_a_server_may_own_it() -> None:
     acme, admin, viewer = made("agent", servers="acme_*")[0], made("admin")[0], made("viewer")[0]
 
     def why_not(key: Key, server_id: str = "acme_1") -> str | None:
@@ -157,14 +157,14 @@ def test_servers_are_handed_to_keys_that_can_write_them() -> None:
     assert "is revoked." == why_not(revoked(acme))
 
 
-def test_standing_is_the_worst_there_is_to_say() -> None:
+def test_standing_of_a_key_is_revoked_before_expired() -> None:
     key, _ = made("agent")
     standings = [each.standing(NOW) for each in (key, expired(key), revoked(expired(key)))]
 
     assert ["active", "expired", "revoked"] == standings
 
 
-def test_key_is_good_until_the_moment_that_it_expires() -> None:
+def test_key_is_valid_until_its_expiry() -> None:
     key = evolve(made("agent")[0], expires_at=NOW)
 
     assert not key.is_expired(NOW - timedelta(microseconds=1))
@@ -199,7 +199,7 @@ GOOD = {"name": "Acme", "scope": "agent"}
         ),
     ],
 )
-def test_key_that_cannot_be_is_not_made(asked: Any, said: str) -> None:
+def test_invalid_new_key_is_refused(asked: Any, said: str) -> None:
     with pytest.raises(InvalidMessage) as raised:
         NewKey.of(asked, now=NOW)
 
@@ -213,7 +213,7 @@ def test_long_name_is_refused() -> None:
     assert "a" * 100 == NewKey.of(GOOD | {"name": "a" * 100}, now=NOW).name
 
 
-def test_key_is_made_as_it_was_asked_for() -> None:
+def test_new_key_has_the_requested_fields() -> None:
     asked = GOOD | {"servers": "acme_*", "expires_at": "2026-05-01T12:00:00Z"}
 
     key, token = NewKey.of(asked, now=NOW).issue(now=NOW)

@@ -1,4 +1,4 @@
-"""How much is too much, by a clock that a test moves."""
+"""Rate limits, with a clock that a test moves."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from receiver.domain.rate_limits import RateLimits
 
 
 class Seconds:
-    """A clock that goes on only when it is told to."""
+    """A monotonic clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,14 +36,14 @@ def said(answer: Callable[[], object]) -> tuple[str, str | None]:
     return raised.value.code, raised.value.headers.get("Retry-After")
 
 
-def test_what_is_spent_is_not_left(limits: RateLimits) -> None:
+def test_messages_reduce_what_is_left(limits: RateLimits) -> None:
     limits.spend("a", 3)
     limits.spend("a", 4)
 
     assert [3, 10] == [limits.left("a"), limits.left("b")]
 
 
-def test_window_ends(limits: RateLimits, seconds: Seconds) -> None:
+def test_limit_is_restored_after_its_window(limits: RateLimits, seconds: Seconds) -> None:
     limits.spend("a", 10)
     seconds.now += 59.9
     before = limits.left("a")
@@ -52,10 +52,10 @@ def test_window_ends(limits: RateLimits, seconds: Seconds) -> None:
     assert [0, 10] == [before, limits.left("a")]
 
 
-def test_whoever_exceeds_is_refused_until_the_window_ends(
+def test_key_over_its_limit_is_refused_until_the_window_ends(
     limits: RateLimits, seconds: Seconds
 ) -> None:
-    """Also what would still fit: it was asked for, and costs as much to read."""
+    """Smaller messages are refused too, and refused messages count as well."""
     limits.spend("a", 8)
     limits.check("a")
 
@@ -73,7 +73,7 @@ def test_whoever_exceeds_is_refused_until_the_window_ends(
     limits.check("a")
 
 
-def test_batch_that_no_window_holds_is_told_so(limits: RateLimits) -> None:
+def test_batch_larger_than_the_limit_has_its_own_error(limits: RateLimits) -> None:
     refusal = limits.exceeded("a", 11)
 
     assert (413, "batch_too_large") == (refusal.status, refusal.code)
@@ -81,7 +81,7 @@ def test_batch_that_no_window_holds_is_told_so(limits: RateLimits) -> None:
     assert "too_many_messages" == said(lambda: limits.check("a"))[0]
 
 
-def test_what_others_let_through_counts_here_but_is_not_told_again(limits: RateLimits) -> None:
+def test_messages_of_other_receivers_count_but_are_not_reported_again(limits: RateLimits) -> None:
     limits.spent_elsewhere("a", 4)
     limits.spend("a", 1)
 
@@ -89,7 +89,7 @@ def test_what_others_let_through_counts_here_but_is_not_told_again(limits: RateL
     assert [{"a": 1}, {}] == [dict(limits.take_spent()), dict(limits.take_spent())]
 
 
-def test_others_are_told_soon_of_whoever_sends_much(limits: RateLimits) -> None:
+def test_heavy_use_of_a_key_is_reported_soon(limits: RateLimits) -> None:
     limits.spend("a", 1)
     little = limits.is_much_spent()
     limits.spend("a", 1)
@@ -97,7 +97,7 @@ def test_others_are_told_soon_of_whoever_sends_much(limits: RateLimits) -> None:
     assert [False, True] == [little, limits.is_much_spent()]
 
 
-def test_changes_have_a_limit_of_their_own(limits: RateLimits, seconds: Seconds) -> None:
+def test_changes_have_their_own_limit(limits: RateLimits, seconds: Seconds) -> None:
     limits.spend("a", 10)
     limits.spend_changes("a", 4)
     first = limits.changes_left("a")
@@ -120,7 +120,7 @@ def test_changes_have_a_limit_of_their_own(limits: RateLimits, seconds: Seconds)
         ("unix", "unix", True),
     ],
 )
-def test_failures_count_by_address_or_network(
+def test_failures_count_by_ipv4_address_or_ipv6_network(
     one: str,
     other: str,
     are_one: bool,  # noqa: FBT001 - a parameter of the test
@@ -134,8 +134,8 @@ def test_failures_count_by_address_or_network(
     assert are_one == (refusal is not None)
 
 
-def test_failures_of_many_addresses_cost_a_bounded_memory(limits: RateLimits) -> None:
-    """And who has failed most recently is not forgotten for others."""
+def test_failures_of_many_addresses_use_bounded_memory(limits: RateLimits) -> None:
+    """The address with the most recent failures is not evicted."""
     for n in range(12_000):
         limits.failed(f"2001:db8:{n // 65536:x}:{n % 65536:x}::1")
     for _ in range(3):
@@ -146,7 +146,7 @@ def test_failures_of_many_addresses_cost_a_bounded_memory(limits: RateLimits) ->
     assert 10_000 == len(kept)
 
 
-def test_many_failures_leave_the_keys_alone(limits: RateLimits) -> None:
+def test_many_failures_keep_the_limits_of_keys(limits: RateLimits) -> None:
     limits.spend("a", 10)
     for n in range(12_000):
         limits.failed(f"10.{n // 65536}.{n // 256 % 256}.{n % 256}")
@@ -154,8 +154,8 @@ def test_many_failures_leave_the_keys_alone(limits: RateLimits) -> None:
     assert 0 == limits.left("a")
 
 
-def test_storage_does_all_that_the_library_asks_of_one(limits: RateLimits) -> None:
-    storage = limits._key_limiter.storage  # noqa: SLF001 - what the library calls
+def test_storage_implements_the_interface_of_the_library(limits: RateLimits) -> None:
+    storage = limits._of_keys.storage  # noqa: SLF001 - what the library calls
     limits.spend("a", 3)
     limits.spend("b", 3)
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told, over HTTP and as it is counted."""
+"""Metrics for Prometheus: how they are counted, and the page that exposes them."""
 
 import json
 import os
@@ -35,7 +35,7 @@ from servers import PATIENCE_SECONDS, Clock, Process, serve, wait_until
 
 DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/fleet.json"
 KEPT_SECONDS = 5
-"""How long the count of the servers is kept."""
+"""How long the receiver caches the counts of servers."""
 
 Labels = dict[str, str]
 
@@ -48,7 +48,7 @@ def on_sqlite(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
 
 @contextmanager
 def changed(url: str, statements: list[str], undo: list[str]) -> Iterator[None]:
-    """The database, with something done to it that makes it fail."""
+    """Run statements that make the database fail, and undo them afterwards."""
     with closing(sqlite3.connect(str(make_url(url).database), isolation_level=None)) as database:
         for statement in statements:
             database.execute(statement)
@@ -60,7 +60,7 @@ def changed(url: str, statements: list[str], undo: list[str]) -> Iterator[None]:
 
 
 def away(url: str) -> AbstractContextManager[None]:
-    """The database does not answer."""
+    """Make the database unavailable."""
     return changed(
         url,
         ["ALTER TABLE servers RENAME TO a", "ALTER TABLE facets RENAME TO b"],
@@ -80,7 +80,7 @@ def value(receiver: httpx.Client, name: str, **labels: str) -> float:
 
 
 def outcomes(receiver: httpx.Client, kind: str) -> dict[str, float]:
-    """What became of the messages of a kind."""
+    """The number of messages of a kind, by outcome."""
     return {
         labels["outcome"]: count
         for labels, count in samples(receiver, "fleet_messages_total")
@@ -89,7 +89,7 @@ def outcomes(receiver: httpx.Client, kind: str) -> dict[str, float]:
 
 
 def servers(receiver: httpx.Client) -> dict[tuple[str, str], float]:
-    """The states and stages that have servers."""
+    """The number of servers by state and stage, without zeros."""
     return {
         (labels["state"], labels["stage"]): count
         for labels, count in samples(receiver, "fleet_servers")
@@ -125,13 +125,13 @@ def test_each_message_of_a_batch_is_counted(receiver: httpx.Client) -> None:
     assert 2 == value(receiver, "fleet_request_duration_seconds_count", kind="heartbeats")
 
 
-def test_a_body_that_is_not_read_is_refused(receiver: httpx.Client) -> None:
+def test_unread_body_counts_as_refused(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", content=b"no JSON", headers={"Content-Type": "text/plain"})
 
     assert {"refused": 1} == outcomes(receiver, "heartbeat")
 
 
-def test_a_database_that_is_away_is_told_from_a_failure(
+def test_unavailable_database_and_error_are_counted_apart(
     on_sqlite: httpx.Client, sqlite_url: str
 ) -> None:
     with away(sqlite_url):
@@ -147,7 +147,7 @@ def test_a_database_that_is_away_is_told_from_a_failure(
     assert 0 == value(on_sqlite, "fleet_commit_messages_count")
 
 
-def test_durations_are_those_of_the_requests(receiver: httpx.Client) -> None:
+def test_request_durations_are_counted_by_route(receiver: httpx.Client) -> None:
     began = time.perf_counter()
     receiver.post("/heartbeat", json=messages.slim())
     took = time.perf_counter() - began
@@ -157,7 +157,7 @@ def test_durations_are_those_of_the_requests(receiver: httpx.Client) -> None:
     assert 0 < value(receiver, "fleet_commit_duration_seconds_sum") < took
 
 
-def test_a_duration_counts_in_the_bucket_that_holds_it() -> None:
+def test_duration_counts_in_its_bucket() -> None:
     metrics = Metrics()
     for seconds in (0.0, 0.001, 0.0011, 10.0, 11.0):
         metrics.answered("heartbeat", 200, seconds)
@@ -167,7 +167,7 @@ def test_a_duration_counts_in_the_bucket_that_holds_it() -> None:
     assert 21.0021 == pytest.approx(seconds)
 
 
-def test_sizes_of_transactions_are_told(receiver: httpx.Client) -> None:
+def test_transaction_sizes_are_counted(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim())
     receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(6)])
 
@@ -178,13 +178,15 @@ def test_sizes_of_transactions_are_told(receiver: httpx.Client) -> None:
     assert 7 == value(receiver, "fleet_commit_messages_sum")
 
 
-def test_nothing_waits_in_an_idle_receiver(receiver: httpx.Client) -> None:
+def test_idle_receiver_has_an_empty_queue(receiver: httpx.Client) -> None:
     assert 0 == value(receiver, "fleet_queue_requests")
     assert 0 == value(receiver, "fleet_queue_bytes")
 
 
-def test_what_waits_is_told(on_sqlite: httpx.Client, sqlite_url: str) -> None:
-    """The first is being written, behind somebody else; what comes later waits."""
+def test_waiting_messages_are_in_the_queue_metrics(
+    on_sqlite: httpx.Client, sqlite_url: str
+) -> None:
+    """The first heartbeat waits for a lock in its transaction; later ones wait in the queue."""
     beat = json.dumps(messages.slim()).encode()
     waiting: dict[str, float] = {}
 
@@ -206,7 +208,7 @@ def test_what_waits_is_told(on_sqlite: httpx.Client, sqlite_url: str) -> None:
 
 @contextmanager
 def unanswered(receiver: httpx.Client, beat: bytes) -> Iterator[None]:
-    """A heartbeat that is sent and not waited for, until the end."""
+    """Send a heartbeat, and read its answer only at the end of the block."""
     head = (
         f"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(beat)}\r\n"
         "Content-Type: application/json\r\n\r\n"
@@ -231,15 +233,13 @@ def test_servers_are_counted_by_state_and_stage(receiver: httpx.Client, clock: C
     assert {"state": "down", "stage": "dev"} in zeros
 
 
-def test_an_empty_fleet_is_none_in_each_state(receiver: httpx.Client) -> None:
+def test_empty_fleet_has_zero_servers_in_each_state(receiver: httpx.Client) -> None:
     assert [
         ({"state": state, "stage": ""}, 0.0) for state in ("new", "up", "late", "down")
     ] == samples(receiver, "fleet_servers")
 
 
-def test_servers_are_not_counted_again_for_some_seconds(
-    receiver: httpx.Client, clock: Clock
-) -> None:
+def test_server_counts_are_cached_for_some_seconds(receiver: httpx.Client, clock: Clock) -> None:
     before = servers(receiver)
     receiver.post("/heartbeat", json=messages.slim())
     meanwhile = servers(receiver)
@@ -248,7 +248,7 @@ def test_servers_are_not_counted_again_for_some_seconds(
     assert ({}, {}, {("up", ""): 1}) == (before, meanwhile, servers(receiver))
 
 
-def test_many_stages_become_few_time_series(receiver: httpx.Client) -> None:
+def test_number_of_stage_labels_is_limited(receiver: httpx.Client) -> None:
     fleet = [messages.slim(server_id=f"s{n}", odoo_stage=f"stage {n}") for n in range(30)]
     fleet += [messages.slim(server_id=f"p{n}", odoo_stage="production") for n in range(2)]
     receiver.post("/heartbeats", json=fleet)
@@ -260,20 +260,20 @@ def test_many_stages_become_few_time_series(receiver: httpx.Client) -> None:
     assert (21, 32) == (len(counted), sum(counted.values()))
 
 
-def test_a_stage_that_is_long_is_another(receiver: httpx.Client) -> None:
+def test_long_stage_is_labelled_as_other(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(odoo_stage="x" * 65))
 
     assert {("up", "other"): 1} == servers(receiver)
 
 
-def test_hostile_stage_shows_as_it_is(receiver: httpx.Client) -> None:
+def test_hostile_stage_is_escaped(receiver: httpx.Client) -> None:
     hostile = '"} 1\nfleet_servers{a="\\'
     receiver.post("/heartbeat", json=messages.slim(odoo_stage=hostile))
 
     assert {("up", hostile): 1} == servers(receiver)
 
 
-def test_servers_are_not_told_while_the_database_is_away(
+def test_server_counts_are_absent_while_the_database_is_unavailable(
     on_sqlite: httpx.Client, sqlite_url: str, clock: Clock
 ) -> None:
     before = value(on_sqlite, "fleet_store_up")
@@ -296,7 +296,7 @@ def test_events_are_counted_by_kind(receiver: httpx.Client) -> None:
     assert {"registered": 1, "moved": 1, "upgraded": 1} == {k: n for k, n in counted.items() if n}
 
 
-def test_no_event_is_lost_whichever_thread_tells() -> None:
+def test_events_of_many_threads_are_all_counted() -> None:
     metrics = Metrics()
     event = Event(kind=EventKind.MOVED, at=Clock().now, server_id="a")
 
@@ -312,7 +312,7 @@ def test_no_event_is_lost_whichever_thread_tells() -> None:
 
 @contextmanager
 def two_workers(folder: Path) -> Iterator[tuple[Process, list[httpx.Client]]]:
-    """A receiver of two processes, and connections of which each stays with one of them."""
+    """A receiver of two worker processes, and a kept connection to each."""
     url = f"sqlite:///{folder / 'fleet.db'}"
     process = Process(folder, "--workers=2", FLEET_DATABASE_URL=url)
     try:
@@ -329,14 +329,14 @@ def connection(process: Process) -> httpx.Client:
 
 
 def workers(process: Process) -> list[int]:
-    """The ids of the processes that have begun to answer, oldest first."""
+    """The ids of the worker processes that have started, oldest first."""
     log = process.log.read_text()
     ready = log.count("Application startup complete")
     return [int(number) for number in re.findall(r"Started server process \[(\d+)\]", log)[:ready]]
 
 
 def counters(receiver: httpx.Client) -> dict[str, float]:
-    """Everything on the page that never falls."""
+    """All counters on the page."""
     families = text_string_to_metric_families(receiver.get("/metrics").text)
     return {
         f"{sample.name}{sample.labels}": sample.value
@@ -346,7 +346,7 @@ def counters(receiver: httpx.Client) -> dict[str, float]:
     }
 
 
-def test_workers_tell_one_truth_also_after_one_was_killed(tmp_path: Path) -> None:
+def test_workers_expose_the_same_totals_after_one_is_killed(tmp_path: Path) -> None:
     with two_workers(tmp_path) as (process, connections):
         for n, each in enumerate(connections):
             each.post("/heartbeat", json=messages.slim(server_id=f"s{n}"))
@@ -366,7 +366,7 @@ def test_workers_tell_one_truth_also_after_one_was_killed(tmp_path: Path) -> Non
             assert [{"accepted": 24}] * 12 == [outcomes(each, "heartbeat") for each in anew]
 
 
-def test_workers_tell_of_what_is_theirs_together(tmp_path: Path) -> None:
+def test_worker_metrics_are_added_up(tmp_path: Path) -> None:
     with two_workers(tmp_path) as (_, connections):
         pages = [each.get("/metrics").text for each in connections]
 
@@ -377,7 +377,7 @@ def test_workers_tell_of_what_is_theirs_together(tmp_path: Path) -> None:
     assert 0 < ages[0] < ages[-1] < PATIENCE_SECONDS
 
 
-def test_queues_are_added_up_while_their_workers_live() -> None:
+def test_queue_sizes_of_live_workers_are_added_up() -> None:
     one, two = Metrics(), Metrics()
     for metrics, waiting in ((one, (1, 10)), (two, (2, 20))):
         metrics.join(current_process(), "queues")
@@ -404,7 +404,7 @@ def test_uptime_is_that_of_the_first_worker() -> None:
 # The page
 
 
-def test_build_and_uptime_are_told(receiver: httpx.Client, clock: Clock) -> None:
+def test_build_and_uptime_are_exposed(receiver: httpx.Client, clock: Clock) -> None:
     clock.advance(90)
 
     assert [({"version": version_of("odoo-mcp-fleet")}, 1.0)] == samples(
@@ -413,7 +413,7 @@ def test_build_and_uptime_are_told(receiver: httpx.Client, clock: Clock) -> None
     assert 90 == value(receiver, "fleet_uptime_seconds")
 
 
-def test_version_is_that_of_what_is_installed() -> None:
+def test_version_is_that_of_the_installed_package() -> None:
     assert re.fullmatch(r"\d+\.\d+.*", version_of("attrs"))
     assert "unknown" == version_of("no-such-distribution")
 
@@ -428,7 +428,7 @@ def test_version_is_that_of_what_is_installed() -> None:
         ("application/openmetrics-text;version=new", "text/plain; version=0.0.4; charset=utf-8"),
     ],
 )
-def test_format_is_the_one_that_is_accepted(
+def test_format_follows_the_accept_header(
     on_sqlite: httpx.Client, accept: str, media_type: str
 ) -> None:
     answer = on_sqlite.get("/metrics", headers={"Accept": accept})
@@ -440,7 +440,7 @@ def test_format_is_the_one_that_is_accepted(
     assert ("openmetrics" in media_type) == answer.text.endswith("# EOF\n")
 
 
-def test_two_receivers_in_one_process_count_for_themselves(
+def test_two_receivers_in_one_process_count_separately(
     on_sqlite: httpx.Client, sqlite_url: str
 ) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url})) as other:
@@ -451,12 +451,12 @@ def test_two_receivers_in_one_process_count_for_themselves(
     assert [] == [family.name for family in REGISTRY.collect() if family.name.startswith("fleet")]
 
 
-def test_metrics_of_the_process_are_told(on_sqlite: httpx.Client) -> None:
+def test_process_metrics_are_exposed(on_sqlite: httpx.Client) -> None:
     assert 0 < value(on_sqlite, "process_resident_memory_bytes")
     assert 3 == len(samples(on_sqlite, "python_gc_collections_total"))
 
 
-def test_dashboard_asks_for_metrics_that_exist(on_sqlite: httpx.Client) -> None:
+def test_dashboard_queries_existing_metrics(on_sqlite: httpx.Client) -> None:
     families = text_string_to_metric_families(on_sqlite.get("/metrics").text)
     exist = {sample.name for family in families for sample in family.samples}
 
@@ -466,7 +466,7 @@ def test_dashboard_asks_for_metrics_that_exist(on_sqlite: httpx.Client) -> None:
     assert "fleet_servers" in asked
 
 
-def test_dashboard_asks_by_labels_that_exist(on_sqlite: httpx.Client) -> None:
+def test_dashboard_queries_existing_labels(on_sqlite: httpx.Client) -> None:
     families = text_string_to_metric_families(on_sqlite.get("/metrics").text)
     exist = {label for family in families for sample in family.samples for label in sample.labels}
 
@@ -477,10 +477,10 @@ def test_dashboard_asks_by_labels_that_exist(on_sqlite: httpx.Client) -> None:
         for label in labels.split(",")
     }
 
-    assert set() == asked - exist - {"job", "instance"}  # these are Prometheus' own
+    assert set() == asked - exist - {"job", "instance"}  # labels that Prometheus adds
 
 
-def test_panels_of_the_dashboard_do_not_overlap() -> None:
+def test_dashboard_panels_do_not_overlap() -> None:
     cells = [
         (x, y)
         for panel in json.loads(DASHBOARD.read_text())["panels"]
@@ -493,7 +493,7 @@ def test_panels_of_the_dashboard_do_not_overlap() -> None:
     assert 24 > max(x for x, _ in cells)
 
 
-# Cheap
+# Costs and query plans
 
 
 @pytest.fixture
@@ -521,12 +521,12 @@ def large(sqlite_url: str) -> str:
 
 
 @pytest.mark.serial
-def test_a_scrape_of_a_large_fleet_is_quick(large: str, clock: Clock) -> None:
+def test_scrape_of_a_large_fleet_is_quick(large: str, clock: Clock) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": large}, clock=clock)) as receiver:
         first = receiver.get("/metrics").text
         took = []
         for _ in range(5):
-            clock.advance(KEPT_SECONDS)  # so that they are counted anew
+            clock.advance(KEPT_SECONDS)  # so that the cache has expired
             began = time.perf_counter()
             receiver.get("/metrics")
             took.append(time.perf_counter() - began)
@@ -535,7 +535,7 @@ def test_a_scrape_of_a_large_fleet_is_quick(large: str, clock: Clock) -> None:
     assert min(took) < 0.1
 
 
-def test_servers_are_counted_in_an_index(large: str) -> None:
+def test_query_plan_of_server_counts_uses_an_index(large: str) -> None:
     store = SqlStore(make_url(large))
     with store.transactions.read() as connection:
         asked = TALLY.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
@@ -546,7 +546,7 @@ def test_servers_are_counted_in_an_index(large: str) -> None:
 
 
 def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int = 5) -> float:
-    """What one call costs when nothing disturbs it."""
+    """Seconds of one call: the least of several rounds, so that other load does not count."""
     best = float("inf")
     for _ in range(rounds):
         began = time.perf_counter()
@@ -558,8 +558,8 @@ def least_seconds(work: Callable[[], Any], *, times: int = 20_000, rounds: int =
 
 @pytest.mark.serial
 @pytest.mark.parametrize("parent", [None, current_process()], ids=["alone", "together"])
-def test_a_count_costs_next_to_nothing(parent: BaseProcess | None) -> None:
-    """It takes 0.3 µs; 12 are a tenth of a heartbeat, whatever else the machine does."""
+def test_counting_takes_microseconds(parent: BaseProcess | None) -> None:
+    """Counting takes 0.3 µs; the bound of 12 µs is a tenth of a heartbeat, for a busy machine."""
     metrics = Metrics()
     metrics.join(parent, "a count")
 

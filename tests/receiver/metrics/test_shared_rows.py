@@ -1,4 +1,4 @@
-"""What the workers of one parent count together."""
+"""Rows of counters that the worker processes of one parent share."""
 
 import subprocess
 import sys
@@ -19,17 +19,17 @@ LENGTH = 3
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where the folders of families are."""
+    """The folder with one folder for each family: the workers of one parent."""
     return tmp_path
 
 
 @pytest.fixture
 def joined(place: Path) -> Iterator[list[Together]]:
-    """Workers that leave after the test."""
+    """The workers of a test; they leave at its end."""
     joined: list[Together] = []
     yield joined
     for each in joined:
-        with suppress(OSError):  # it has left
+        with suppress(OSError):  # it has left already
             each.close()
 
 
@@ -39,7 +39,7 @@ def together(place: Path, joined: list[Together], family: str = "a") -> Together
 
 
 def seen(rows: Rows) -> list[tuple[list[float], bool]]:
-    """Every row, and whether somebody counts there, smallest first."""
+    """Every row, and whether a live worker owns it, sorted."""
     return sorted((list(row), is_held) for row, is_held in rows.all())
 
 
@@ -47,7 +47,7 @@ def families(place: Path) -> set[str]:
     return {each.name.removeprefix("odoo-mcp-fleet-") for each in place.iterdir()}
 
 
-def test_each_sees_what_all_count(place: Path, joined: list[Together]) -> None:
+def test_each_worker_reads_the_rows_of_all(place: Path, joined: list[Together]) -> None:
     one, two = together(place, joined), together(place, joined)
     one.mine[0] += 1
     two.mine[2] += 2.5
@@ -55,7 +55,7 @@ def test_each_sees_what_all_count(place: Path, joined: list[Together]) -> None:
     assert [([0, 0, 2.5], True), ([1, 0, 0], True)] == seen(one) == seen(two)
 
 
-def test_what_one_counted_stays_when_it_is_gone(place: Path, joined: list[Together]) -> None:
+def test_counts_of_a_worker_stay_after_it_leaves(place: Path, joined: list[Together]) -> None:
     one, two = together(place, joined), together(place, joined)
     one.mine[0] += 1
     one.close()
@@ -63,7 +63,7 @@ def test_what_one_counted_stays_when_it_is_gone(place: Path, joined: list[Togeth
     assert [([0, 0, 0], True), ([1, 0, 0], False)] == seen(two)
 
 
-def test_whoever_comes_next_goes_on_counting(place: Path, joined: list[Together]) -> None:
+def test_next_worker_reuses_the_row_of_a_past_one(place: Path, joined: list[Together]) -> None:
     one, two = together(place, joined), together(place, joined)
     one.mine[0] += 1
     one.close()
@@ -73,14 +73,16 @@ def test_whoever_comes_next_goes_on_counting(place: Path, joined: list[Together]
     assert [([0, 0, 0], True), ([2, 0, 0], True)] == seen(two)
 
 
-def test_a_row_that_is_being_made_is_not_there_yet(place: Path, joined: list[Together]) -> None:
+def test_unfinished_row_is_not_read(place: Path, joined: list[Together]) -> None:
     one = together(place, joined)
     (place / "odoo-mcp-fleet-a" / "1").touch()
 
     assert [([0, 0, 0], True)] == seen(one)
 
 
-def test_whose_folder_was_cleared_away_tells_of_itself(place: Path, joined: list[Together]) -> None:
+def test_worker_whose_folder_was_deleted_reads_its_own_row(
+    place: Path, joined: list[Together]
+) -> None:
     one, two = together(place, joined), together(place, joined)
     one.mine[0] += 1
     two.mine[0] += 1
@@ -89,7 +91,7 @@ def test_whose_folder_was_cleared_away_tells_of_itself(place: Path, joined: list
     assert [([1, 0, 0], True)] == seen(one)
 
 
-def test_families_count_for_themselves(place: Path, joined: list[Together]) -> None:
+def test_families_of_workers_count_separately(place: Path, joined: list[Together]) -> None:
     one, other = together(place, joined), together(place, joined, "b")
     one.mine[0] += 1
 
@@ -97,7 +99,7 @@ def test_families_count_for_themselves(place: Path, joined: list[Together]) -> N
     assert {"a", "b"} == families(place)
 
 
-def test_what_a_family_leaves_is_tidied_away(place: Path, joined: list[Together]) -> None:
+def test_folder_of_a_past_family_is_deleted(place: Path, joined: list[Together]) -> None:
     together(place, joined).close()
     before = families(place)
     together(place, joined, "b")
@@ -105,21 +107,23 @@ def test_what_a_family_leaves_is_tidied_away(place: Path, joined: list[Together]
     assert ({"a"}, {"b"}) == (before, families(place))
 
 
-def test_folder_that_was_just_made_stays(place: Path, joined: list[Together]) -> None:
+def test_new_folder_is_not_deleted(place: Path, joined: list[Together]) -> None:
     (place / "odoo-mcp-fleet-new").mkdir(mode=0o700)
     together(place, joined)
 
     assert {"a", "new"} == families(place)
 
 
-def test_nobody_else_reads_it(place: Path, joined: list[Together]) -> None:
+def test_folder_is_readable_by_its_user_only(place: Path, joined: list[Together]) -> None:
     together(place, joined)
     folder = place / "odoo-mcp-fleet-a"
 
     assert (0o40700, 0o100600) == (folder.stat().st_mode, (folder / "0").stat().st_mode)
 
 
-def test_folder_of_others_is_neither_used_nor_removed(place: Path, joined: list[Together]) -> None:
+def test_folder_of_another_user_is_neither_used_nor_deleted(
+    place: Path, joined: list[Together]
+) -> None:
     open_to_all, link = place / "odoo-mcp-fleet-a", place / "odoo-mcp-fleet-b"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
@@ -135,7 +139,7 @@ def test_folder_of_others_is_neither_used_nor_removed(place: Path, joined: list[
     assert {"a", "b", "c"} == families(place)
 
 
-def test_a_process_that_nobody_started_counts_alone(place: Path) -> None:
+def test_process_without_a_parent_counts_alone(place: Path) -> None:
     rows = rows_for(None, "", LENGTH, place=place)
     rows.mine[1] += 1
 
@@ -144,7 +148,7 @@ def test_a_process_that_nobody_started_counts_alone(place: Path) -> None:
     assert set() == families(place)
 
 
-def test_workers_are_told_apart_by_parent_and_purpose(place: Path, joined: list[Together]) -> None:
+def test_family_depends_on_parent_and_purpose(place: Path, joined: list[Together]) -> None:
     mine, other = current_process(), SimpleNamespace(pid=1)
     several: list[tuple[Any, str]] = [(mine, "x"), (mine, "x"), (mine, "y"), (other, "x")]
     for parent, purpose in several:
@@ -155,7 +159,7 @@ def test_workers_are_told_apart_by_parent_and_purpose(place: Path, joined: list[
     assert [2, 2, 1, 1] == [len(seen(rows)) for rows in joined]
 
 
-def test_secret_of_the_parent_cannot_be_read_from_the_name(place: Path) -> None:
+def test_folder_name_does_not_reveal_the_secret_of_the_parent(place: Path) -> None:
     rows_for(current_process(), "", LENGTH, place=place).close()
 
     (name,) = families(place)
@@ -163,7 +167,7 @@ def test_secret_of_the_parent_cannot_be_read_from_the_name(place: Path) -> None:
     assert current_process().authkey.hex() not in name
 
 
-def test_worker_counts_alone_where_there_is_no_room(
+def test_worker_counts_alone_when_the_disk_is_full(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.rmdir()
@@ -180,10 +184,10 @@ rows = Together(pathlib.Path(sys.argv[1]), "a", int(sys.argv[2]))
 rows.mine[0] += 1
 os.kill(os.getpid(), 9)
 """
-"""What a worker does that is killed."""
+"""Program of a worker that counts and kills itself."""
 
 
-def test_worker_that_is_killed_leaves_its_row(place: Path, joined: list[Together]) -> None:
+def test_killed_worker_leaves_its_row(place: Path, joined: list[Together]) -> None:
     one = together(place, joined)
     for _ in range(2):
         worker = subprocess.run(

@@ -1,8 +1,8 @@
 """
-The pages are on SQLite, and where a test is marked `both_databases` on PostgreSQL too.
+Tests of pages run on SQLite; tests marked `both_databases` run on PostgreSQL too.
 
-They ask the store what the API asks it, which is tested on both. What only they ask it, and
-each of their routes once, is marked.
+Most pages use the same queries as the API, whose tests run on both databases. The mark is on
+tests of queries that only pages use, and on one test of each route.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""People on the pages: they sign in and out, and change things."""
+"""The forms of the pages: sign in and out, CSRF protection, changes to servers and keys."""
 
 import html
 import logging
@@ -33,7 +33,7 @@ from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ASKS = 'id="asks"'
-HERE = {"Sec-Fetch-Site": "same-origin"}
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
 @contextmanager
@@ -46,13 +46,13 @@ def receiver_on(
         tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05),
     )
     with serve(app, root_path=root_path) as client:
-        if scheme == "https":  # as a proxy says, which this machine's are believed
+        if scheme == "https":  # proxies on loopback are trusted
             client.headers["X-Forwarded-Proto"] = scheme
         yield client
 
 
-class Held:
-    """A key of each scope, and what their holders have."""
+class KeyOfEachScope:
+    """A key of each scope, and the token of each."""
 
     def __init__(self) -> None:
         made_keys = {
@@ -63,15 +63,15 @@ class Held:
 
 
 @pytest.fixture
-def held(database_url: str) -> Held:
-    held = Held()
+def held(database_url: str) -> KeyOfEachScope:
+    held = KeyOfEachScope()
     keep(database_url, *held.keys.values())
     return held
 
 
 @pytest.fixture
-def receiver(database_url: str, clock: Clock, held: Held) -> Iterator[httpx.Client]:
-    """One that has keys."""
+def receiver(database_url: str, clock: Clock, held: KeyOfEachScope) -> Iterator[httpx.Client]:
+    """A receiver that has keys."""
     with receiver_on(database_url, clock) as client:
         yield client
 
@@ -107,7 +107,7 @@ def audit() -> Iterator[list[str]]:
 
 
 def form_of(page: httpx.Response, *, action: str = "") -> dict[str, str]:
-    """What a form of a page sends that nobody fills in."""
+    """The hidden fields of a form of a page."""
     forms = re.findall(r'<form[^>]*method="post"[^>]*>.*?</form>', page.text, re.DOTALL)
     (form,) = [each for each in forms if action in each.partition(">")[0]]
     fields = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form)
@@ -115,7 +115,7 @@ def form_of(page: httpx.Response, *, action: str = "") -> dict[str, str]:
 
 
 def signs_in(client: httpx.Client, token: str, path: str = "/", **headers: str) -> httpx.Response:
-    """What somebody hears who signs in where they are."""
+    """Sign in through the form that a page shows; the answer to the form."""
     asked = client.get(path)
     form = form_of(asked, action="sign-in")
     return client.post("/sign-in", data={**form, "key": token}, headers=headers)
@@ -131,7 +131,7 @@ def signs_out(client: httpx.Client) -> httpx.Response:
 
 
 def cookies(answer: httpx.Response) -> dict[str, tuple[str, set[str]]]:
-    """The cookies that an answer sets, and what it says of each."""
+    """The cookies that an answer sets: value and attributes of each."""
     found = {}
     for line in answer.headers.get_list("set-cookie"):
         pair, *attributes = line.split("; ")
@@ -151,7 +151,7 @@ def title(page: httpx.Response) -> str:
 
 
 def fault(page: httpx.Response) -> str:
-    """What is wrong in a form, as its page says."""
+    """The error message on a page with a form."""
     (found,) = re.findall(r'role="alert">(.*?)</(?:p|div)>', page.text, re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", found)).split())
 
@@ -164,8 +164,8 @@ def rows(engine: Engine) -> list[Any]:
 opened: list[httpx.Client] = []
 
 
-def again(receiver: httpx.Client) -> httpx.Client:
-    """Another browser."""
+def new_browser(receiver: httpx.Client) -> httpx.Client:
+    """A client without the cookies of the first one, as another browser."""
     opened.append(httpx.Client(base_url=receiver.base_url, trust_env=False))
     return opened[-1]
 
@@ -182,8 +182,8 @@ def close_what_was_opened() -> Iterator[None]:
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("path", ["/", "/timeline?kind=late", "/server/a%2Fb%3F/c", "/keyring"])
-def test_page_asks_whoever_is_not_signed_in_and_is_there_afterwards(
-    receiver: httpx.Client, held: Held, path: str
+def test_page_without_a_session_asks_for_sign_in_and_returns_to_it(
+    receiver: httpx.Client, held: KeyOfEachScope, path: str
 ) -> None:
     asked = receiver.get(path)
 
@@ -197,7 +197,7 @@ def test_page_asks_whoever_is_not_signed_in_and_is_there_afterwards(
     assert receiver.get(path).status_code in {200, 404}
 
 
-def test_programs_hear_a_problem(receiver: httpx.Client) -> None:
+def test_api_without_a_session_answers_with_a_problem(receiver: httpx.Client) -> None:
     answer = receiver.get("/servers")
 
     assert (401, "key_missing") == (answer.status_code, answer.json()["code"])
@@ -205,8 +205,8 @@ def test_programs_hear_a_problem(receiver: httpx.Client) -> None:
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("scope", ["viewer", "admin"])
-def test_whoever_is_signed_in_reads_everything(
-    receiver: httpx.Client, held: Held, scope: str
+def test_session_reads_all_pages_and_the_api(
+    receiver: httpx.Client, held: KeyOfEachScope, scope: str
 ) -> None:
     receiver.post("/register", json=messages.registration(), headers=bearer(held.tokens["agent"]))
     signed_in(receiver, held.tokens[scope])
@@ -218,7 +218,7 @@ def test_whoever_is_signed_in_reads_everything(
     assert "Sign out" in page
 
 
-def test_session_is_for_reading_only_but_on_pages(receiver: httpx.Client, held: Held) -> None:
+def test_session_cannot_write_through_the_api(receiver: httpx.Client, held: KeyOfEachScope) -> None:
     receiver.post("/register", json=messages.registration(), headers=bearer(held.tokens["agent"]))
     signed_in(receiver, held.tokens["admin"])
 
@@ -233,8 +233,8 @@ def test_session_is_for_reading_only_but_on_pages(receiver: httpx.Client, held: 
     assert [(401, "key_missing")] * 5 == [(a.status_code, a.json()["code"]) for a in answers]
 
 
-def test_cookie_says_no_more_than_it_must(
-    receiver: httpx.Client, held: Held, engine: Engine
+def test_session_cookie_holds_no_secret_of_the_key(
+    receiver: httpx.Client, held: KeyOfEachScope, engine: Engine
 ) -> None:
     answer = signs_in(receiver, held.tokens["viewer"])
 
@@ -261,14 +261,14 @@ def test_cookie_says_no_more_than_it_must(
         ),
     ],
 )
-def test_cookie_is_for_where_the_receiver_is(
+def test_cookie_attributes_follow_scheme_and_root_path(
     how: dict[str, str], expected: set[str], sqlite_url: str, clock: Clock
 ) -> None:
     viewer, token = made("viewer")
     keep(sqlite_url, viewer)
     with receiver_on(sqlite_url, clock, **how) as receiver:
         asked = receiver.get("/timeline")
-        receiver.cookies.set("fleet_form", cookies(asked)["fleet_form"][0])  # whatever its path
+        receiver.cookies.set("fleet_form", cookies(asked)["fleet_form"][0])  # for any path
         answer = receiver.post("/sign-in", data={**form_of(asked), "key": token})
 
     assert "/timeline" == form_of(asked)["to"]
@@ -278,8 +278,8 @@ def test_cookie_is_for_where_the_receiver_is(
 
 
 @pytest.mark.both_databases
-def test_session_is_over_when_its_time_has_come(
-    receiver: httpx.Client, held: Held, clock: Clock, engine: Engine
+def test_session_ends_after_its_hours(
+    receiver: httpx.Client, held: KeyOfEachScope, clock: Clock, engine: Engine
 ) -> None:
     signed_in(receiver, held.tokens["viewer"])
     clock.advance(12 * 3600 - 1)
@@ -288,11 +288,11 @@ def test_session_is_over_when_its_time_has_come(
 
     assert 401 == receiver.get("/").status_code
     assert 1 == len(rows(engine))
-    signed_in(again(receiver), held.tokens["viewer"])
-    assert 1 == len(rows(engine))  # and the old one is forgotten
+    signed_in(new_browser(receiver), held.tokens["viewer"])
+    assert 1 == len(rows(engine))  # the expired session was deleted
 
 
-def test_agents_key_is_refused_with_a_sentence(receiver: httpx.Client, held: Held) -> None:
+def test_agent_key_cannot_sign_in(receiver: httpx.Client, held: KeyOfEachScope) -> None:
     answer = signs_in(receiver, held.tokens["agent"])
 
     assert 403 == answer.status_code
@@ -302,7 +302,7 @@ def test_agents_key_is_refused_with_a_sentence(receiver: httpx.Client, held: Hel
 
 
 @pytest.mark.parametrize("token", ["", "fleetkey_abcdefghij_" + 43 * "k", "ü\u202e", "<b>", "a\0"])
-def test_wrong_key_is_not_shown_again(receiver: httpx.Client, token: str) -> None:
+def test_wrong_key_is_not_echoed(receiver: httpx.Client, token: str) -> None:
     answer = signs_in(receiver, token, "/timeline")
 
     assert 401 == answer.status_code
@@ -311,8 +311,8 @@ def test_wrong_key_is_not_shown_again(receiver: httpx.Client, token: str) -> Non
     assert not token or html.escape(token) not in answer.text
 
 
-def test_key_that_is_not_good_any_more_is_refused(
-    receiver: httpx.Client, held: Held, clock: Clock
+def test_expired_and_revoked_keys_cannot_sign_in(
+    receiver: httpx.Client, held: KeyOfEachScope, clock: Clock
 ) -> None:
     admin = bearer(held.tokens["admin"])
     asked = {"name": "short", "scope": "viewer", "expires_at": "2026-01-31T13:00:00Z"}
@@ -328,7 +328,7 @@ def test_key_that_is_not_good_any_more_is_refused(
     ]
 
 
-def test_whoever_guesses_is_slowed_down(sqlite_url: str, clock: Clock) -> None:
+def test_many_wrong_keys_are_rate_limited(sqlite_url: str, clock: Clock) -> None:
     viewer, token = made("viewer")
     keep(sqlite_url, viewer)
     with receiver_on(sqlite_url, clock, FLEET_FAILURES_PER_MINUTE="2") as receiver:
@@ -364,7 +364,9 @@ def test_whoever_guesses_is_slowed_down(sqlite_url: str, clock: Clock) -> None:
         "?a=b",
     ],
 )
-def test_nobody_is_led_elsewhere(receiver: httpx.Client, held: Held, to: str) -> None:
+def test_redirect_to_another_site_is_replaced_by_the_front_page(
+    receiver: httpx.Client, held: KeyOfEachScope, to: str
+) -> None:
     form = {**form_of(receiver.get("/")), "to": to}
 
     answer = receiver.post("/sign-in", data={**form, "key": held.tokens["viewer"]})
@@ -373,8 +375,8 @@ def test_nobody_is_led_elsewhere(receiver: httpx.Client, held: Held, to: str) ->
 
 
 @pytest.mark.parametrize("to", ["/timeline?server_id=a%2Fb&x=%20", "/server/..%2Fa", "/keyring"])
-def test_page_of_the_receiver_is_where_one_is_led(
-    receiver: httpx.Client, held: Held, to: str
+def test_redirect_to_a_page_of_the_receiver_is_kept(
+    receiver: httpx.Client, held: KeyOfEachScope, to: str
 ) -> None:
     form = {**form_of(receiver.get("/sign-in")), "to": to}
 
@@ -383,7 +385,7 @@ def test_page_of_the_receiver_is_where_one_is_led(
     assert f".{to}" == answer.headers["location"]
 
 
-def test_long_way_back_is_cut_where_its_parameters_begin(receiver: httpx.Client) -> None:
+def test_long_return_path_loses_its_parameters(receiver: httpx.Client) -> None:
     asked = receiver.get(f"/timeline?server_id={'a' * 4000}")
 
     assert "/timeline" == form_of(asked)["to"]
@@ -391,7 +393,7 @@ def test_long_way_back_is_cut_where_its_parameters_begin(receiver: httpx.Client)
 
 @pytest.mark.both_databases
 def test_signing_in_twice_ends_the_first_session(
-    receiver: httpx.Client, held: Held, engine: Engine
+    receiver: httpx.Client, held: KeyOfEachScope, engine: Engine
 ) -> None:
     signed_in(receiver, held.tokens["viewer"])
     first = receiver.cookies["fleet_session"]
@@ -404,24 +406,22 @@ def test_signing_in_twice_ends_the_first_session(
     assert 303 == answer.status_code
     assert first != receiver.cookies["fleet_session"]
     assert [held.keys["admin"].id] == [row.key_id for row in rows(engine)]
-    thief = again(receiver)
+    thief = new_browser(receiver)
     thief.cookies.set("fleet_session", first)
     assert 401 == thief.get("/").status_code
 
 
-def test_session_that_somebody_else_has_thought_up_is_not_taken(
-    receiver: httpx.Client, held: Held
-) -> None:
-    receiver.cookies.set("fleet_session", "chosen by somebody else")
+def test_invented_session_cookie_is_refused(receiver: httpx.Client, held: KeyOfEachScope) -> None:
+    receiver.cookies.set("fleet_session", "chosen by an attacker")
 
-    signed_in(again(receiver), held.tokens["viewer"])
+    signed_in(new_browser(receiver), held.tokens["viewer"])
 
     assert 401 == receiver.get("/").status_code
 
 
 @pytest.mark.parametrize("value", ["", "junk", "a.b", "é", 'x"y', "." * 4000])
-def test_junk_is_refused_without_asking_the_database(
-    receiver: httpx.Client, held: Held, value: str, monkeypatch: pytest.MonkeyPatch
+def test_malformed_session_cookie_is_refused_without_a_query(
+    receiver: httpx.Client, held: KeyOfEachScope, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bytes] = []
 
@@ -440,7 +440,9 @@ def test_junk_is_refused_without_asking_the_database(
     assert [32] == [len(digest) for digest in asked]
 
 
-def test_key_that_is_sent_goes_before_the_session(receiver: httpx.Client, held: Held) -> None:
+def test_bearer_key_takes_precedence_over_the_session(
+    receiver: httpx.Client, held: KeyOfEachScope
+) -> None:
     signed_in(receiver, held.tokens["admin"])
 
     answers = [
@@ -452,11 +454,13 @@ def test_key_that_is_sent_goes_before_the_session(receiver: httpx.Client, held: 
     assert "Sign out" not in receiver.get("/", headers=bearer(held.tokens["viewer"])).text
 
 
-# How it ends
+# The end of a session
 
 
 @pytest.mark.both_databases
-def test_signed_out_is_signed_out(receiver: httpx.Client, held: Held, engine: Engine) -> None:
+def test_sign_out_ends_the_session(
+    receiver: httpx.Client, held: KeyOfEachScope, engine: Engine
+) -> None:
     signed_in(receiver, held.tokens["viewer"])
     stolen = receiver.cookies["fleet_session"]
 
@@ -468,14 +472,14 @@ def test_signed_out_is_signed_out(receiver: httpx.Client, held: Held, engine: En
     page = receiver.get("/sign-in")
     assert (200, "Sign in", "You are signed out.") == (page.status_code, title(page), notice(page))
     assert None is notice(receiver.get("/sign-in"))
-    thief = again(receiver)
+    thief = new_browser(receiver)
     thief.cookies.set("fleet_session", stolen)
     assert 401 == thief.get("/").status_code
 
 
 @pytest.mark.both_databases
-def test_who_signs_in_at_one_receiver_is_so_at_all(
-    receiver: httpx.Client, other: httpx.Client, held: Held
+def test_session_is_shared_by_receivers_of_one_database(
+    receiver: httpx.Client, other: httpx.Client, held: KeyOfEachScope
 ) -> None:
     signed_in(receiver, held.tokens["viewer"])
     other.cookies.set("fleet_session", receiver.cookies["fleet_session"])
@@ -487,8 +491,8 @@ def test_who_signs_in_at_one_receiver_is_so_at_all(
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("change", ["revoke", "rotate"])
-def test_key_that_is_taken_back_or_changed_ends_its_sessions_everywhere(
-    receiver: httpx.Client, other: httpx.Client, held: Held, change: str
+def test_revoked_or_rotated_key_ends_its_sessions_on_all_receivers(
+    receiver: httpx.Client, other: httpx.Client, held: KeyOfEachScope, change: str
 ) -> None:
     signed_in(receiver, held.tokens["viewer"])
     other.cookies.set("fleet_session", receiver.cookies["fleet_session"])
@@ -504,8 +508,8 @@ def test_key_that_is_taken_back_or_changed_ends_its_sessions_everywhere(
 
 
 @pytest.mark.both_databases
-def test_key_that_expires_ends_its_sessions(
-    receiver: httpx.Client, held: Held, clock: Clock
+def test_expired_key_ends_its_sessions(
+    receiver: httpx.Client, held: KeyOfEachScope, clock: Clock
 ) -> None:
     asked = {"name": "short", "scope": "viewer", "expires_at": "2026-01-31T13:00:00Z"}
     short = receiver.post("/keys", json=asked, headers=bearer(held.tokens["admin"])).json()
@@ -519,8 +523,8 @@ def test_key_that_expires_ends_its_sessions(
 
 
 @pytest.mark.both_databases
-def test_session_of_a_key_that_nobody_knows_is_none(
-    receiver: httpx.Client, held: Held, engine: Engine
+def test_session_of_an_unknown_key_is_refused(
+    receiver: httpx.Client, held: KeyOfEachScope, engine: Engine
 ) -> None:
     signed_in(receiver, held.tokens["viewer"])
     with engine.begin() as connection:
@@ -546,7 +550,7 @@ def test_secret_is_made_once_and_shared(store: SqlStore, neighbour: SqlStore) ->
 
 
 @pytest.mark.both_databases
-def test_of_receivers_that_start_at_once_all_have_the_same_secret(database_url: str) -> None:
+def test_concurrent_receivers_share_one_secret(database_url: str) -> None:
     for n in range(5):
         stores = [SqlStore(make_url(database_url)) for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
@@ -556,7 +560,7 @@ def test_of_receivers_that_start_at_once_all_have_the_same_secret(database_url: 
         assert 1 == len(found)
 
 
-# A form is taken only from whom it was given to
+# CSRF protection
 
 
 def posts(
@@ -577,8 +581,8 @@ def posts(
     ],
     ids=str,
 )
-def test_form_that_a_page_elsewhere_sends_is_refused(
-    receiver: httpx.Client, held: Held, headers: dict[str, str]
+def test_cross_site_form_is_refused(
+    receiver: httpx.Client, held: KeyOfEachScope, headers: dict[str, str]
 ) -> None:
     form = {**form_of(receiver.get("/timeline")), "key": held.tokens["viewer"]}
 
@@ -597,32 +601,34 @@ def test_form_that_a_page_elsewhere_sends_is_refused(
         {"Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1"},
         {"Sec-Fetch-Site": "none"},
         {"Origin": "null"},
-        {"Origin": "http://127.0.0.1:1"},  # proxies do not always tell the port
+        {"Origin": "http://127.0.0.1:1"},  # some proxies leave out the port
         {},
     ],
     ids=str,
 )
-def test_form_of_a_page_is_taken(
-    receiver: httpx.Client, held: Held, headers: dict[str, str]
+def test_same_site_form_is_accepted(
+    receiver: httpx.Client, held: KeyOfEachScope, headers: dict[str, str]
 ) -> None:
     form = {**form_of(receiver.get("/")), "key": held.tokens["viewer"]}
 
     assert 303 == posts(receiver, "/sign-in", form, **headers).status_code
 
 
-@pytest.mark.parametrize("word", [None, "", "x", "ü"])
-def test_form_without_its_word_is_refused(
-    receiver: httpx.Client, held: Held, word: str | None
+@pytest.mark.parametrize("csrf_token", [None, "", "x", "ü"])
+def test_form_without_a_valid_csrf_token_is_refused(
+    receiver: httpx.Client, held: KeyOfEachScope, csrf_token: str | None
 ) -> None:
     form = {**form_of(receiver.get("/")), "key": held.tokens["viewer"]}
-    changed = {**form, "form": word} if word is not None else {"key": form["key"]}
+    changed = {**form, "form": csrf_token} if csrf_token is not None else {"key": form["key"]}
 
     assert 403 == posts(receiver, "/sign-in", changed).status_code
 
 
-def test_word_of_one_browser_is_good_for_no_other(receiver: httpx.Client, held: Held) -> None:
+def test_csrf_token_of_another_browser_is_refused(
+    receiver: httpx.Client, held: KeyOfEachScope
+) -> None:
     form = form_of(receiver.get("/"))
-    without, with_another = again(receiver), again(receiver)
+    without, with_another = new_browser(receiver), new_browser(receiver)
     with_another.get("/")
 
     answers = [
@@ -633,8 +639,8 @@ def test_word_of_one_browser_is_good_for_no_other(receiver: httpx.Client, held: 
     assert [403, 403] == [answer.status_code for answer in answers]
 
 
-def test_cookie_that_no_receiver_has_made_is_replaced(receiver: httpx.Client) -> None:
-    receiver.cookies.set("fleet_form", "chosen by somebody else", path="/")
+def test_invented_csrf_cookie_is_replaced(receiver: httpx.Client) -> None:
+    receiver.cookies.set("fleet_form", "chosen by an attacker", path="/")
 
     asked = receiver.get("/")
 
@@ -667,7 +673,7 @@ def test_cookie_that_no_receiver_has_made_is_replaced(receiver: httpx.Client) ->
         (b"", {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}, 403),
     ],
 )
-def test_what_is_no_form_is_refused_by_a_page(
+def test_malformed_form_is_refused_with_a_page(
     receiver: httpx.Client, content: bytes, headers: dict[str, str], status: int
 ) -> None:
     answer = receiver.post("/sign-in", content=content, headers=headers)
@@ -678,7 +684,7 @@ def test_what_is_no_form_is_refused_by_a_page(
     )
 
 
-def test_form_that_does_not_arrive_is_not_waited_for(sqlite_url: str, clock: Clock) -> None:
+def test_form_that_does_not_arrive_times_out_with_408(sqlite_url: str, clock: Clock) -> None:
     keep(sqlite_url, made("viewer")[0])
     app = create_app(
         environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock, tuning=Tuning(body_seconds=0.1)
@@ -702,57 +708,55 @@ SERVER = "/server/acme_web-1"
 
 
 @pytest.fixture
-def brought(receiver: httpx.Client, held: Held) -> httpx.Client:
-    """A receiver that knows a server, which belongs to the agent's key."""
+def registered(receiver: httpx.Client, held: KeyOfEachScope) -> httpx.Client:
+    """A receiver with one server, which the agent key owns."""
     agent = bearer(held.tokens["agent"])
     receiver.post("/register", json=messages.registration(), headers=agent).raise_for_status()
     return receiver
 
 
 @pytest.mark.both_databases
-def test_admin_deletes_a_server_after_being_asked(
-    brought: httpx.Client, held: Held, audit: list[str]
+def test_admin_deletes_a_server_after_a_confirmation(
+    registered: httpx.Client, held: KeyOfEachScope, audit: list[str]
 ) -> None:
-    signed_in(brought, held.tokens["admin"])
-    link = re.findall(r'href="([^"]+/delete)"', brought.get(SERVER).text)[0]
+    signed_in(registered, held.tokens["admin"])
+    link = re.findall(r'href="([^"]+/delete)"', registered.get(SERVER).text)[0]
 
-    asked = brought.get(urljoin(SERVER, link))
-    done = posts(brought, f"{SERVER}/delete", form_of(asked, action=ASKS), **HERE)
+    asked = registered.get(urljoin(SERVER, link))
+    done = posts(registered, f"{SERVER}/delete", form_of(asked, action=ASKS), **SAME_ORIGIN)
 
     assert "Delete this server?" == title(asked)
     for said in ("It is forgotten", "stays in the timeline", "taken for a new server"):
         assert said in asked.text
     assert (303, "../../") == (done.status_code, done.headers["location"])
-    page = brought.get("/")
+    page = registered.get("/")
     assert "The server acme_web-1 was deleted." == notice(page)
-    assert None is notice(brought.get("/"))
-    assert 404 == brought.get(SERVER).status_code
+    assert None is notice(registered.get("/"))
+    assert 404 == registered.get(SERVER).status_code
     admin = held.keys["admin"]
     assert [
         f"key {admin.id} (\"admin's\") deleted the server 'acme_web-1', from 127.0.0.1"
     ] == audit
-    gone = brought.get(f"{SERVER}/delete")
+    gone = registered.get(f"{SERVER}/delete")
     assert (404, "There is no such server") == (gone.status_code, title(gone))
 
 
-def test_script_that_looks_what_has_changed_takes_no_notice_away(
-    brought: httpx.Client, held: Held
-) -> None:
-    signed_in(brought, held.tokens["admin"])
-    form = form_of(brought.get(f"{SERVER}/delete"), action=ASKS)
-    posts(brought, f"{SERVER}/delete", form)
+def test_background_fetch_keeps_the_notice(registered: httpx.Client, held: KeyOfEachScope) -> None:
+    signed_in(registered, held.tokens["admin"])
+    form = form_of(registered.get(f"{SERVER}/delete"), action=ASKS)
+    posts(registered, f"{SERVER}/delete", form)
 
-    fetched = brought.get("/", headers={"Sec-Fetch-Mode": "cors"})
+    fetched = registered.get("/", headers={"Sec-Fetch-Mode": "cors"})
 
     assert None is notice(fetched)
-    assert "The server acme_web-1 was deleted." == notice(brought.get("/"))
+    assert "The server acme_web-1 was deleted." == notice(registered.get("/"))
 
 
-def test_notice_that_no_receiver_has_left_is_not_shown(brought: httpx.Client, held: Held) -> None:
-    signed_in(brought, held.tokens["admin"])
-    brought.cookies.set("fleet_notice", "IkNhbGwgMDgwMC1IQUNLIg.signature")
+def test_forged_notice_cookie_is_not_shown(registered: httpx.Client, held: KeyOfEachScope) -> None:
+    signed_in(registered, held.tokens["admin"])
+    registered.cookies.set("fleet_notice", "IkNhbGwgMDgwMC1IQUNLIg.signature")
 
-    assert None is notice(brought.get("/"))
+    assert None is notice(registered.get("/"))
 
 
 @pytest.mark.both_databases
@@ -760,8 +764,8 @@ def test_notice_that_no_receiver_has_left_is_not_shown(brought: httpx.Client, he
     "server_id",
     ["a/b", "a/delete", "delete", "a/owner", "../x", "ü ?#%", "//evil.example/x", "<b>"],
 )
-def test_server_is_deleted_whatever_its_id(
-    receiver: httpx.Client, held: Held, server_id: str
+def test_server_ids_with_reserved_characters_can_be_deleted(
+    receiver: httpx.Client, held: KeyOfEachScope, server_id: str
 ) -> None:
     beat = messages.slim(server_id=server_id)
     receiver.post("/heartbeat", json=beat, headers=bearer(held.tokens["admin"]))
@@ -780,79 +784,83 @@ def test_server_is_deleted_whatever_its_id(
     assert 404 == receiver.get(str(page.url)).status_code
 
 
-def test_form_that_is_too_old_asks_again(brought: httpx.Client, held: Held) -> None:
-    signed_in(brought, held.tokens["admin"])
+def test_form_with_an_old_csrf_token_is_shown_again(
+    registered: httpx.Client, held: KeyOfEachScope
+) -> None:
+    signed_in(registered, held.tokens["admin"])
 
-    answer = posts(brought, f"{SERVER}/delete", {"form": "old"})
+    answer = posts(registered, f"{SERVER}/delete", {"form": "old"})
 
     assert (403, "Delete this server?") == (answer.status_code, title(answer))
     assert "Nothing was changed." in fault(answer)
-    again = posts(brought, f"{SERVER}/delete", form_of(answer, action=ASKS))
-    assert 303 == again.status_code
+    second = posts(registered, f"{SERVER}/delete", form_of(answer, action=ASKS))
+    assert 303 == new_browser.status_code
 
 
 @pytest.mark.both_databases
-def test_server_that_is_gone_meanwhile_is_not_deleted_twice(
-    brought: httpx.Client, held: Held
-) -> None:
-    signed_in(brought, held.tokens["admin"])
-    form = form_of(brought.get(f"{SERVER}/delete"), action=ASKS)
+def test_deleting_a_server_twice_is_404(registered: httpx.Client, held: KeyOfEachScope) -> None:
+    signed_in(registered, held.tokens["admin"])
+    form = form_of(registered.get(f"{SERVER}/delete"), action=ASKS)
 
-    answers = [posts(brought, f"{SERVER}/delete", form) for _ in range(2)]
+    answers = [posts(registered, f"{SERVER}/delete", form) for _ in range(2)]
 
     assert [303, 404] == [answer.status_code for answer in answers]
 
 
-def test_viewer_sees_no_button_and_may_not_press_it(brought: httpx.Client, held: Held) -> None:
-    signed_in(brought, held.tokens["viewer"])
-    page = brought.get(SERVER).text
-    form = form_of(brought.get(SERVER), action="sign-out")
+def test_viewer_sees_no_admin_controls_and_gets_403(
+    registered: httpx.Client, held: KeyOfEachScope
+) -> None:
+    signed_in(registered, held.tokens["viewer"])
+    page = registered.get(SERVER).text
+    form = form_of(registered.get(SERVER), action="sign-out")
 
     answers = [
-        brought.get(f"{SERVER}/delete"),
-        posts(brought, f"{SERVER}/delete", form),
-        posts(brought, f"{SERVER}/owner", {**form, "key_id": ""}),
-        brought.get("/keyring"),
-        posts(brought, "/keyring", {**form, "name": "a", "scope": "admin"}),
-        brought.get(f"/keyring/{held.keys['agent'].id}/revoke"),
-        posts(brought, f"/keyring/{held.keys['agent'].id}/rotate", form),
+        registered.get(f"{SERVER}/delete"),
+        posts(registered, f"{SERVER}/delete", form),
+        posts(registered, f"{SERVER}/owner", {**form, "key_id": ""}),
+        registered.get("/keyring"),
+        posts(registered, "/keyring", {**form, "name": "a", "scope": "admin"}),
+        registered.get(f"/keyring/{held.keys['agent'].id}/revoke"),
+        posts(registered, f"/keyring/{held.keys['agent'].id}/rotate", form),
     ]
 
-    for word in ("/delete", "/owner", "keyring", "agent"):
-        assert word not in page
+    for text_of_page in ("/delete", "/owner", "keyring", "agent"):
+        assert text_of_page not in page
     assert {403} == {answer.status_code for answer in answers}
     for answer in answers:
         assert "A key of the scope viewer may not delete servers" in html.unescape(answer.text)
         assert "Sign out" in answer.text
-    assert 200 == brought.get(SERVER).status_code
+    assert 200 == registered.get(SERVER).status_code
 
 
 @pytest.mark.parametrize("path", [f"{SERVER}/delete", f"{SERVER}/owner", "/keyring"])
-def test_who_was_signed_out_meanwhile_comes_back_to_the_page_of_the_form(
-    brought: httpx.Client, held: Held, path: str
+def test_form_without_a_session_returns_to_its_page_after_sign_in(
+    registered: httpx.Client, held: KeyOfEachScope, path: str
 ) -> None:
-    answer = posts(brought, path, {"form": "x"})
+    answer = posts(registered, path, {"form": "x"})
 
     assert 401 == answer.status_code
     assert path.removesuffix("/owner") == form_of(answer)["to"]
 
 
 @pytest.mark.both_databases
-def test_admin_hands_a_server_over(brought: httpx.Client, held: Held, audit: list[str]) -> None:
-    signed_in(brought, held.tokens["admin"])
-    page = brought.get(SERVER)
+def test_admin_changes_the_owner_of_a_server(
+    registered: httpx.Client, held: KeyOfEachScope, audit: list[str]
+) -> None:
+    signed_in(registered, held.tokens["admin"])
+    page = registered.get(SERVER)
     agent, admin = held.keys["agent"], held.keys["admin"]
 
     assert f"<bdi>agent&#39;s</bdi> <small>{agent.id}, active" in page.text
     assert ["", admin.id] == re.findall(r'<option value="([^"]*)">', page.text)
     form = form_of(page, action="/owner")
-    given = brought.post(
+    given = registered.post(
         f"{SERVER}/owner", data={**form, "key_id": admin.id}, follow_redirects=True
     )
-    assert str(brought.base_url.join(SERVER)) == str(given.url)
+    assert str(registered.base_url.join(SERVER)) == str(given.url)
     assert "The server belongs to the key admin's now." == notice(given)
     assert f"<bdi>admin&#39;s</bdi> <small>{admin.id}, active" in given.text
-    freed = brought.post(f"{SERVER}/owner", data={**form, "key_id": ""}, follow_redirects=True)
+    freed = registered.post(f"{SERVER}/owner", data={**form, "key_id": ""}, follow_redirects=True)
     assert "The server belongs to the key that writes it next now." == notice(freed)
     assert [agent.id, admin.id] == sorted(
         re.findall(r'<option value="([^"]*)">', freed.text), key=lambda each: each == admin.id
@@ -863,20 +871,22 @@ def test_admin_hands_a_server_over(brought: httpx.Client, held: Held, audit: lis
 
 
 @pytest.mark.both_databases
-def test_server_is_not_handed_over_to_nobody(brought: httpx.Client, held: Held) -> None:
-    signed_in(brought, held.tokens["admin"])
-    form = form_of(brought.get(SERVER), action="/owner")
+def test_invalid_owner_of_a_server_is_refused(
+    registered: httpx.Client, held: KeyOfEachScope
+) -> None:
+    signed_in(registered, held.tokens["admin"])
+    form = form_of(registered.get(SERVER), action="/owner")
 
     answers = [
-        posts(brought, f"{SERVER}/owner", {**form, "key_id": "nobody"}),
-        posts(brought, "/server/gone/owner", {**form, "key_id": ""}),
-        posts(brought, f"{SERVER}/owner", {"form": "old", "key_id": ""}),
+        posts(registered, f"{SERVER}/owner", {**form, "key_id": "nobody"}),
+        posts(registered, "/server/gone/owner", {**form, "key_id": ""}),
+        posts(registered, f"{SERVER}/owner", {"form": "old", "key_id": ""}),
     ]
 
     assert [422, 404, 403] == [answer.status_code for answer in answers]
     assert "There is no key &#39;nobody&#39; that is not revoked" in answers[0].text
     assert 'href="../../server/acme_web-1">Go back to the page<' in answers[2].text
-    assert "agent&#39;s" in brought.get(SERVER).text
+    assert "agent&#39;s" in registered.get(SERVER).text
 
 
 # Keys
@@ -894,7 +904,7 @@ def shown(page: httpx.Response) -> str:
 
 @pytest.mark.both_databases
 def test_admin_makes_a_key(
-    receiver: httpx.Client, held: Held, clock: Clock, audit: list[str]
+    receiver: httpx.Client, held: KeyOfEachScope, clock: Clock, audit: list[str]
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
 
@@ -925,8 +935,8 @@ def test_admin_makes_a_key(
     assert f"made a key for agents, '{key['id']}'" in audit[0]
 
 
-def test_key_that_cannot_be_is_explained_and_what_was_typed_is_kept(
-    receiver: httpx.Client, held: Held
+def test_invalid_new_key_is_explained_and_the_input_is_kept(
+    receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
     typed = {"name": "<acme>", "scope": "agent", "servers": "a*", "expires_at": "2020-01-01"}
@@ -943,8 +953,8 @@ def test_key_that_cannot_be_is_explained_and_what_was_typed_is_kept(
     assert 3 == receiver.get("/keys", headers=bearer(held.tokens["admin"])).json()["count"]
 
 
-def test_key_for_everything_and_for_ever_is_made_with_a_name_alone(
-    receiver: httpx.Client, held: Held
+def test_key_with_only_a_name_covers_all_servers_and_never_expires(
+    receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
 
@@ -955,8 +965,8 @@ def test_key_for_everything_and_for_ever_is_made_with_a_name_alone(
 
 
 @pytest.mark.both_databases
-def test_admin_revokes_a_key_after_being_asked(
-    receiver: httpx.Client, held: Held, audit: list[str]
+def test_admin_revokes_a_key_after_a_confirmation(
+    receiver: httpx.Client, held: KeyOfEachScope, audit: list[str]
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
     path = f"/keyring/{held.keys['viewer'].id}/revoke"
@@ -969,14 +979,14 @@ def test_admin_revokes_a_key_after_being_asked(
     assert "you will be signed out" not in asked.text
     assert "The key viewer's was revoked." == notice(done)
     assert path[1:] not in done.text
-    assert 401 == signs_in(again(receiver), held.tokens["viewer"]).status_code
+    assert 401 == signs_in(new_browser(receiver), held.tokens["viewer"]).status_code
     assert [True] == [f"revoked the key '{held.keys['viewer'].id}'" in each for each in audit]
     assert 404 == posts(receiver, path, form_of(asked, action=ASKS)).status_code
     assert 404 == receiver.get("/keyring/nobody/revoke").status_code
 
 
 @pytest.mark.both_databases
-def test_admin_rotates_their_own_key(receiver: httpx.Client, held: Held) -> None:
+def test_admin_rotates_their_own_key(receiver: httpx.Client, held: KeyOfEachScope) -> None:
     signed_in(receiver, held.tokens["admin"])
     path = f"/keyring/{held.keys['admin'].id}/rotate"
 
@@ -993,7 +1003,7 @@ def test_admin_rotates_their_own_key(receiver: httpx.Client, held: Held) -> None
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/keyring"])
-def test_receiver_without_keys_says_how_to_make_one(keyless: httpx.Client, path: str) -> None:
+def test_receiver_without_keys_explains_how_to_make_one(keyless: httpx.Client, path: str) -> None:
     answers = [
         keyless.get(path),
         keyless.get(path, headers={"X-Forwarded-For": "192.0.2.7"}),
@@ -1007,7 +1017,7 @@ def test_receiver_without_keys_says_how_to_make_one(keyless: httpx.Client, path:
         assert 'data-stream=""' in answer.text
 
 
-def test_nobody_signs_in_where_there_are_no_keys(keyless: httpx.Client) -> None:
+def test_sign_in_without_any_keys_is_refused(keyless: httpx.Client) -> None:
     keyless.post("/register", json=messages.registration())
     form = form_of(keyless.get(f"{SERVER}/delete"))
 
@@ -1021,81 +1031,83 @@ def test_nobody_signs_in_where_there_are_no_keys(keyless: httpx.Client) -> None:
     assert [403] * 4 == [answer.status_code for answer in answers]
     assert ["This receiver has no keys yet"] * 4 == [title(answer) for answer in answers]
     page = keyless.get(SERVER).text
-    for word in ("/owner", "keyring", "Sign out"):
-        assert word not in page
+    for text_of_page in ("/owner", "keyring", "Sign out"):
+        assert text_of_page not in page
 
 
-def test_somebody_on_the_machine_deletes_a_server_and_no_page_elsewhere_does(
+def test_keyless_receiver_deletes_a_server_for_local_forms_only(
     keyless: httpx.Client, audit: list[str]
 ) -> None:
     keyless.post("/register", json=messages.registration())
     form = form_of(keyless.get(f"{SERVER}/delete"))
-    elsewhere = [
+    cross_site = [
         posts(keyless, f"{SERVER}/delete", {}),
         posts(keyless, f"{SERVER}/delete", form, **{"Sec-Fetch-Site": "cross-site"}),
         posts(keyless, f"{SERVER}/delete", form, Origin="http://evil.example"),
         posts(keyless, f"{SERVER}/delete", form, Host="evil.example"),
-        posts(again(keyless), f"{SERVER}/delete", form),
+        posts(new_browser(keyless), f"{SERVER}/delete", form),
     ]
-    assert [403] * 5 == [answer.status_code for answer in elsewhere]
+    assert [403] * 5 == [answer.status_code for answer in cross_site]
     assert 200 == keyless.get(SERVER).status_code
 
-    done = posts(keyless, f"{SERVER}/delete", form, **HERE)
+    done = posts(keyless, f"{SERVER}/delete", form, **SAME_ORIGIN)
 
     assert 303 == done.status_code
     assert 404 == keyless.get(SERVER).status_code
     assert ["somebody without a key deleted the server 'acme_web-1', from 127.0.0.1"] == audit
 
 
-# Whoever follows a link from elsewhere
+# Links from other sites, with which browsers send no strict cookie
 
 
-ELSEWHERE = {"Sec-Fetch-Site": "cross-site"}
+CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
 
 
-def test_browser_that_keeps_the_session_to_itself_is_asked_once_more(
-    receiver: httpx.Client, held: Held
+def test_cross_site_link_reloads_to_get_the_session_cookie(
+    receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
     signed_in(receiver, held.tokens["viewer"])
-    mailed = again(receiver)
+    mailed = new_browser(receiver)
 
-    first = mailed.get("/timeline?kind=late", headers=ELSEWHERE)
+    first = mailed.get("/timeline?kind=late", headers=CROSS_SITE)
 
     assert 401 == first.status_code
     assert '<meta http-equiv="refresh" content="0">' in first.text
-    for word in ("<form", "<script", "fleet_form"):
-        assert word not in f"{first.text}{first.headers}"
+    for text_of_page in ("<form", "<script", "fleet_form"):
+        assert text_of_page not in f"{first.text}{first.headers}"
     assert {"HttpOnly", "SameSite=lax", "Path=/", "Max-Age=10"} == cookies(first)["fleet_again"][1]
     mailed.cookies.set("fleet_session", receiver.cookies["fleet_session"])
-    assert 200 == mailed.get("/timeline?kind=late", headers=ELSEWHERE).status_code
+    assert 200 == mailed.get("/timeline?kind=late", headers=CROSS_SITE).status_code
 
 
-def test_whoever_is_not_signed_in_is_asked_once_more_only_once(receiver: httpx.Client) -> None:
-    first, second = (receiver.get("/", headers=ELSEWHERE) for _ in range(2))
+def test_cross_site_link_without_a_session_reloads_only_once(receiver: httpx.Client) -> None:
+    first, second = (receiver.get("/", headers=CROSS_SITE) for _ in range(2))
 
     assert "refresh" in first.text
     assert "Sign in" == title(second)
 
 
 @pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
-def test_whoever_comes_from_here_sees_the_form_at_once(receiver: httpx.Client, site: str) -> None:
+def test_same_site_link_without_a_session_shows_the_form_at_once(
+    receiver: httpx.Client, site: str
+) -> None:
     assert "Sign in" == title(receiver.get("/", headers={"Sec-Fetch-Site": site}))
 
 
-def test_session_that_is_over_is_not_asked_for_once_more(receiver: httpx.Client) -> None:
-    answer = receiver.get("/", headers={**ELSEWHERE, "Cookie": "fleet_session=a.b"})
+def test_cross_site_link_with_an_invalid_session_shows_the_form(receiver: httpx.Client) -> None:
+    answer = receiver.get("/", headers={**CROSS_SITE, "Cookie": "fleet_session=a.b"})
 
     assert "Sign in" == title(answer)
 
 
-def test_form_from_elsewhere_is_not_sent_once_more(receiver: httpx.Client) -> None:
-    assert "Sign in" == title(posts(receiver, "/keyring", {}, **ELSEWHERE))
+def test_cross_site_form_is_not_reloaded(receiver: httpx.Client) -> None:
+    assert "Sign in" == title(posts(receiver, "/keyring", {}, **CROSS_SITE))
 
 
-# The database is away
+# Database failures
 
 
-def test_nobody_is_signed_in_or_out_while_the_database_is_away(
+def test_sign_in_and_out_fail_while_the_database_is_unavailable(
     sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     viewer, token = made("viewer")
@@ -1109,7 +1121,7 @@ def test_nobody_is_signed_in_or_out_while_the_database_is_away(
                 receiver.get("/"),
                 receiver.get("/servers"),
                 posts(receiver, "/sign-out", {}),
-                posts(again(receiver), "/sign-in", {**form, "key": token}),
+                posts(new_browser(receiver), "/sign-in", {**form, "key": token}),
             ]
             database.execute("ALTER TABLE gone RENAME TO sessions")
 
@@ -1119,14 +1131,14 @@ def test_nobody_is_signed_in_or_out_while_the_database_is_away(
         assert 200 == receiver.get("/").status_code
 
 
-# Streams end with what they were opened with
+# Event streams end with the key or session that opened them
 
 
 @contextmanager
 def streaming(
     database_url: str, clock: Clock, *, session_seconds: float = 60.0
 ) -> Iterator[tuple[httpx.Client, SqlStore]]:
-    """A receiver whose streams look often whether their readers may still read, and its store."""
+    """A receiver whose event streams check key and session often, and a store of its database."""
     app = create_app(
         environ={"FLEET_DATABASE_URL": database_url},
         clock=clock,
@@ -1141,8 +1153,8 @@ def streaming(
 
 @contextmanager
 def followed(client: httpx.Client, **headers: str) -> Iterator[Callable[[], bool]]:
-    """A stream that is read; whether it has come to its end."""
-    with again(client).stream("GET", "/events/stream", headers=headers) as answer:
+    """Read a stream in a thread; yields a function that says whether the stream has ended."""
+    with new_browser(client).stream("GET", "/events/stream", headers=headers) as answer:
         assert 200 == answer.status_code
         pieces = answer.iter_text()
         assert "retry" in next(pieces)
@@ -1177,18 +1189,16 @@ def test_stream_ends_with_its_key(database_url: str, clock: Clock, by: str, chan
             else:
                 clock.advance(3600)
             wait_until(has_ended)
-        assert 401 == again(client).get("/events/stream", headers=headers).status_code
+        assert 401 == new_browser(client).get("/events/stream", headers=headers).status_code
 
 
 def session_of(client: httpx.Client, token: str) -> dict[str, str]:
-    """The header of a browser in which somebody has signed in."""
-    browser = signed_in(again(client), token)
+    """Sign in; the Cookie header that a browser would send then."""
+    browser = signed_in(new_browser(client), token)
     return {"Cookie": f"fleet_session={browser.cookies['fleet_session']}"}
 
 
-def test_stream_of_who_needed_no_key_ends_when_there_is_one(
-    database_url: str, clock: Clock
-) -> None:
+def test_keyless_stream_ends_when_the_first_key_is_made(database_url: str, clock: Clock) -> None:
     with streaming(database_url, clock) as (client, store), followed(client) as has_ended:
         time.sleep(0.3)
         assert not has_ended()
@@ -1196,11 +1206,11 @@ def test_stream_of_who_needed_no_key_ends_when_there_is_one(
 
 
 @pytest.mark.both_databases
-def test_stream_ends_when_its_reader_has_signed_out(database_url: str, clock: Clock) -> None:
+def test_stream_of_a_session_ends_at_sign_out(database_url: str, clock: Clock) -> None:
     viewer, token = made("viewer")
     keep(database_url, viewer)
     with streaming(database_url, clock, session_seconds=0.2) as (client, store):
-        browser = signed_in(again(client), token)
+        browser = signed_in(new_browser(client), token)
         cookie = {"Cookie": f"fleet_session={browser.cookies['fleet_session']}"}
         with followed(client, **cookie) as stays, followed(client, **bearer(token)) as goes_on:
             time.sleep(0.5)
@@ -1211,7 +1221,7 @@ def test_stream_ends_when_its_reader_has_signed_out(database_url: str, clock: Cl
             store.keys.revoke(viewer.id, clock.now)
 
 
-def test_stream_ends_when_the_time_of_the_session_has_come(sqlite_url: str, clock: Clock) -> None:
+def test_stream_of_a_session_ends_with_the_session(sqlite_url: str, clock: Clock) -> None:
     viewer, token = made("viewer")
     keep(sqlite_url, viewer)
     with streaming(sqlite_url, clock) as (client, _):
@@ -1220,7 +1230,7 @@ def test_stream_ends_when_the_time_of_the_session_has_come(sqlite_url: str, cloc
             clock.advance(12 * 3600)
 
 
-def test_stream_stays_while_the_database_is_away(
+def test_stream_of_a_session_survives_a_database_failure(
     sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     viewer, token = made("viewer")

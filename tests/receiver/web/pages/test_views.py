@@ -1,4 +1,4 @@
-"""The pages for people."""
+"""The HTML pages: front page, server page and timeline."""
 
 import html
 import re
@@ -18,7 +18,7 @@ from receiver.domain.cursors import write_event_cursor
 from servers import Clock, serve, wait_until
 
 
-def test_empty_fleet_says_how_to_connect_the_first_odoo(receiver: httpx.Client) -> None:
+def test_empty_fleet_explains_how_to_connect_the_first_odoo(receiver: httpx.Client) -> None:
     page = receiver.get("/").text
 
     assert "No server has phoned home yet" in page
@@ -26,7 +26,7 @@ def test_empty_fleet_says_how_to_connect_the_first_odoo(receiver: httpx.Client) 
 
 
 @pytest.mark.both_databases
-def test_page_lists_the_fleet(receiver: httpx.Client, clock: Clock) -> None:
+def test_front_page_lists_the_servers(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     clock.advance(12)
 
@@ -39,7 +39,7 @@ def test_page_lists_the_fleet(receiver: httpx.Client, clock: Clock) -> None:
     assert ">1 server<" in page
 
 
-def test_a_server_of_which_nothing_is_known_has_both_pages(receiver: httpx.Client) -> None:
+def test_server_without_any_fields_has_its_pages(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json={"server_id": "only-a-name"})
 
     assert ["only-a-name"] == listed(receiver, "/")
@@ -47,7 +47,7 @@ def test_a_server_of_which_nothing_is_known_has_both_pages(receiver: httpx.Clien
 
 
 @pytest.mark.both_databases
-def test_hostile_names_show_as_text(receiver: httpx.Client) -> None:
+def test_hostile_names_are_escaped(receiver: httpx.Client) -> None:
     hostile = "<script>alert('x')</script>\"&\u202e"
     receiver.post("/heartbeat", json=messages.heartbeat(capabilities=["a"]))
     beat = messages.heartbeat(hostname=hostile, capabilities=[hostile], odoo_stage=hostile)
@@ -60,9 +60,7 @@ def test_hostile_names_show_as_text(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("server_id", ["../a b/health", "a/b?c#d%2Fe", "//evil.example/x", "é_ü"])
-def test_link_of_a_server_leads_to_it_whatever_its_id(
-    receiver: httpx.Client, server_id: str
-) -> None:
+def test_link_of_a_server_works_for_any_id(receiver: httpx.Client, server_id: str) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id=server_id))
 
     link = address(receiver.get("/").text, of="server/")
@@ -76,9 +74,7 @@ def test_link_of_a_server_leads_to_it_whatever_its_id(
 @pytest.mark.parametrize(
     "path", ["/", "/timeline", "/server/a%2Fb", "/server/a/b", "/server/nobody", "/?x=1"]
 )
-def test_what_a_page_is_made_of_is_found_from_wherever_it_is(
-    receiver: httpx.Client, path: str
-) -> None:
+def test_static_files_are_found_from_each_page(receiver: httpx.Client, path: str) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b"))
 
     page = receiver.get(path)
@@ -89,8 +85,8 @@ def test_what_a_page_is_made_of_is_found_from_wherever_it_is(
         assert 200 == receiver.get(urljoin(str(page.url), file)).status_code
 
 
-def test_no_address_in_a_page_is_absolute(receiver: httpx.Client) -> None:
-    """So that the pages work below any path of a proxy."""
+def test_links_in_pages_are_relative(receiver: httpx.Client) -> None:
+    """Relative links work below any path of a reverse proxy."""
     fleet = [messages.heartbeat(server_id=f"s{n}") for n in range(3)]
     receiver.post("/heartbeats", json=fleet)
 
@@ -107,7 +103,7 @@ def test_no_address_in_a_page_is_absolute(receiver: httpx.Client) -> None:
         assert [] == [link for link in links if re.match(r"/|\w+:", link)]
 
 
-def test_pages_hold_nothing_inline_and_ask_for_nothing_from_elsewhere(
+def test_pages_have_no_inline_code_and_no_external_resources(
     receiver: httpx.Client,
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
@@ -126,9 +122,7 @@ def test_pages_hold_nothing_inline_and_ask_for_nothing_from_elsewhere(
 
 
 @pytest.mark.parametrize("path", ["/", "/timeline", "/server/acme_web-1", "/server/nobody"])
-def test_page_is_not_taken_away_from_whoever_reads_it_without_a_script(
-    receiver: httpx.Client, path: str
-) -> None:
+def test_pages_do_not_reload_by_themselves(receiver: httpx.Client, path: str) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
 
     page = receiver.get(path).text
@@ -139,7 +133,7 @@ def test_page_is_not_taken_away_from_whoever_reads_it_without_a_script(
     ) in page
 
 
-def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:
+def test_pages_link_to_the_next_and_the_first_page(receiver: httpx.Client) -> None:
     receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(3)])
 
     second = link(receiver, "/?limit=2", rel="next")
@@ -151,13 +145,13 @@ def test_pages_lead_to_each_other(receiver: httpx.Client) -> None:
     assert "The servers of this page are gone" in receiver.get(second).text
 
 
-def test_first_page_is_not_offered_on_itself(receiver: httpx.Client) -> None:
+def test_first_page_has_no_link_to_the_first_page(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
 
     assert "First page" not in receiver.get("/").text
 
 
-def test_pages_of_a_narrowed_and_sorted_list_stay_so(receiver: httpx.Client, clock: Clock) -> None:
+def test_next_page_keeps_filter_and_sort_order(receiver: httpx.Client, clock: Clock) -> None:
     for n in range(6):
         beat = messages.heartbeat(server_id=f"s{n}", database=f"d{n % 2}")
         receiver.post("/heartbeat", json=beat)
@@ -169,7 +163,7 @@ def test_pages_of_a_narrowed_and_sorted_list_stay_so(receiver: httpx.Client, clo
     assert ">3 servers found<" in receiver.get(path).text
 
 
-def test_head_of_a_column_sorts_and_turns_round(receiver: httpx.Client, clock: Clock) -> None:
+def test_column_heading_sorts_and_reverses(receiver: httpx.Client, clock: Clock) -> None:
     for name in ("a", "b", "c"):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=name))
         clock.advance(1)
@@ -186,7 +180,7 @@ def test_head_of_a_column_sorts_and_turns_round(receiver: httpx.Client, clock: C
 
 
 @pytest.mark.both_databases
-def test_tiles_count_states_and_lead_to_their_servers(receiver: httpx.Client, clock: Clock) -> None:
+def test_state_tiles_count_and_link_to_their_servers(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration(server_id="new"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="up-1"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="up-2", odoo_stage="dev"))
@@ -202,7 +196,7 @@ def test_tiles_count_states_and_lead_to_their_servers(receiver: httpx.Client, cl
     assert 'href="./?sort=-last_seen&amp;state=up&amp;stage=dev"' in narrowed
 
 
-def test_servers_without_a_stage_are_found_as_such(receiver: httpx.Client) -> None:
+def test_servers_without_a_stage_have_a_tile(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="some"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="says none", odoo_stage=""))
     receiver.post("/heartbeat", json=messages.slim(server_id="says nothing"))
@@ -237,7 +231,7 @@ def test_stage_with_a_long_name_is_counted_and_found(receiver: httpx.Client) -> 
     assert "sha256" not in every + rest + one
 
 
-def test_stage_whose_name_no_link_has_room_for_is_counted_only(receiver: httpx.Client) -> None:
+def test_stage_too_long_for_a_link_is_counted_only(receiver: httpx.Client) -> None:
     longest = "s" * 1001
     receiver.post("/heartbeat", json=messages.heartbeat(odoo_stage=longest))
 
@@ -248,7 +242,7 @@ def test_stage_whose_name_no_link_has_room_for_is_counted_only(receiver: httpx.C
     assert ">1 server found<" in receiver.get("/", params={"stage": longest}).text
 
 
-def test_tile_says_how_many_stages_it_has_no_room_for(receiver: httpx.Client) -> None:
+def test_stage_tile_counts_the_stages_left_out(receiver: httpx.Client) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", odoo_stage=f"stage-{n}") for n in range(6)]
     receiver.post("/heartbeats", json=fleet)
 
@@ -259,7 +253,7 @@ def test_tile_says_how_many_stages_it_has_no_room_for(receiver: httpx.Client) ->
         assert "<span>+2 more</span>" in tile
 
 
-def test_stage_that_nobody_has_is_still_shown_as_chosen(receiver: httpx.Client) -> None:
+def test_stage_filter_without_servers_is_still_selected(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
 
     page = receiver.get("/?stage=gone").text
@@ -268,7 +262,7 @@ def test_stage_that_nobody_has_is_still_shown_as_chosen(receiver: httpx.Client) 
     assert "No server matches all of these filters" in page
 
 
-def test_what_a_form_leaves_empty_counts_as_absent(receiver: httpx.Client) -> None:
+def test_empty_form_fields_count_as_absent(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
 
     page = receiver.get("/?q=&sort=&database=&capability=&odoo_version=&version=&limit=").text
@@ -277,7 +271,7 @@ def test_what_a_form_leaves_empty_counts_as_absent(receiver: httpx.Client) -> No
     assert "Clear all filters" not in page
 
 
-def test_search_and_filters_can_be_taken_away_one_by_one(receiver: httpx.Client) -> None:
+def test_search_and_filters_can_be_removed_one_by_one(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     receiver.post(
         "/heartbeat", json=messages.heartbeat(server_id="other", database="b", hostname="x")
@@ -306,7 +300,7 @@ def test_servers_page_shows_every_field(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_silence_is_seen_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
+def test_silent_server_is_late_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat()
     receiver.post("/heartbeat", json=beat)
     wait_until(lambda: is_told_later(receiver, clock, "is late"))
@@ -326,7 +320,7 @@ def test_silence_is_seen_on_both_pages(receiver: httpx.Client, clock: Clock) -> 
     assert "just now" == when
 
 
-def test_change_is_told_with_what_it_was_and_is(receiver: httpx.Client) -> None:
+def test_event_of_a_change_shows_old_and_new_value(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     receiver.post("/heartbeat", json=messages.heartbeat(odoo_version="20.0", capabilities=["a"]))
 
@@ -337,7 +331,7 @@ def test_change_is_told_with_what_it_was_and_is(receiver: httpx.Client) -> None:
         assert "<b>lost</b> <bdi>res_partner_search, sale_order_create</bdi>" in page
 
 
-def test_news_are_those_since_yesterday(receiver: httpx.Client, clock: Clock) -> None:
+def test_recent_events_are_those_of_one_day(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
     receiver.post("/heartbeat", json=beat)
     assert [("joined the fleet", "just now")] == events(receiver, "/")
@@ -348,7 +342,7 @@ def test_news_are_those_since_yesterday(receiver: httpx.Client, clock: Clock) ->
 
 
 @pytest.mark.both_databases
-def test_timeline_tells_all_by_days_and_page_by_page(receiver: httpx.Client, clock: Clock) -> None:
+def test_timeline_groups_events_by_day_and_page(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat(heartbeat_interval_seconds=86400 * 7)
     for version in ("16.0", "17.0", "18.0", "19.0"):
         receiver.post("/heartbeat", json={**beat, "odoo_version": version})
@@ -371,7 +365,7 @@ def test_timeline_tells_all_by_days_and_page_by_page(receiver: httpx.Client, clo
 
 
 @pytest.mark.both_databases
-def test_timeline_is_narrowed_to_kinds_and_a_server(receiver: httpx.Client) -> None:
+def test_timeline_filters_by_kind_and_server(receiver: httpx.Client) -> None:
     for name in ("a", "b/c"):
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=name))
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=name, odoo_version="20.0"))
@@ -400,7 +394,7 @@ def test_timeline_is_narrowed_to_kinds_and_a_server(receiver: httpx.Client) -> N
     assert [] == says(receiver.get("/timeline?since=2026-02-01T00:00:00Z").text)
 
 
-def test_timeline_of_nothing_says_what_to_do_next(receiver: httpx.Client) -> None:
+def test_empty_timeline_explains_what_to_do(receiver: httpx.Client) -> None:
     assert "Show how to connect it" in receiver.get("/timeline").text
     assert "No event matches all of these filters" in receiver.get("/timeline?kind=down").text
     receiver.post("/heartbeat", json=messages.heartbeat())
@@ -409,7 +403,7 @@ def test_timeline_of_nothing_says_what_to_do_next(receiver: httpx.Client) -> Non
     assert "Nothing older is remembered" in beyond.text
 
 
-def test_address_of_a_timeline_that_cannot_be_understood_is_explained(
+def test_invalid_timeline_parameter_is_explained(
     receiver: httpx.Client,
 ) -> None:
     answer = receiver.get("/timeline?kind=x&cursor=y&since=z&q=a")
@@ -421,7 +415,7 @@ def test_address_of_a_timeline_that_cannot_be_understood_is_explained(
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize(("path", "room"), [("/", 20), ("/server/acme_web-1", 100)])
-def test_events_that_a_page_has_no_room_for_are_a_link_away(
+def test_server_page_links_to_its_older_events(
     receiver: httpx.Client, path: str, room: int
 ) -> None:
     for n in range(room):
@@ -441,7 +435,7 @@ def test_events_that_a_page_has_no_room_for_are_a_link_away(
 
 
 @pytest.mark.both_databases
-def test_what_happened_to_a_server_that_is_gone_is_a_link_away(receiver: httpx.Client) -> None:
+def test_page_of_a_deleted_server_links_to_its_events(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a/b"))
     receiver.delete("/servers/a%2Fb")
 
@@ -452,7 +446,7 @@ def test_what_happened_to_a_server_that_is_gone_is_a_link_away(receiver: httpx.C
 
 
 @pytest.mark.parametrize("database", [" ", "", None, "\u200b"])
-def test_server_whose_database_nobody_can_see_goes_by_its_id(
+def test_server_with_a_blank_database_is_titled_by_its_id(
     receiver: httpx.Client, database: str | None
 ) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id="a", database=database))
@@ -461,7 +455,7 @@ def test_server_whose_database_nobody_can_see_goes_by_its_id(
     assert "<h1><bdi>a</bdi></h1>" in receiver.get("/server/a").text
 
 
-def test_names_that_nobody_can_see_are_shown_as_such(receiver: httpx.Client) -> None:
+def test_blank_names_are_shown_as_blank(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id=" ", odoo_version="1"))
     told = {"hostname": " ", "odoo_stage": " ", "odoo_version": " ", "capabilities": ["\u2003"]}
     receiver.post("/heartbeat", json=messages.slim(server_id=" ", database=" ", **told))
@@ -473,7 +467,7 @@ def test_names_that_nobody_can_see_are_shown_as_such(receiver: httpx.Client) -> 
 
 
 @pytest.mark.both_databases
-def test_rebuilt_server_is_one_line_and_both_pages_lead_to_each_other(
+def test_rebuilt_server_and_its_successor_link_to_each_other(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     old = messages.heartbeat(database_uuid="u")
@@ -493,7 +487,7 @@ def test_rebuilt_server_is_one_line_and_both_pages_lead_to_each_other(
 
 
 @pytest.mark.both_databases
-def test_twins_name_each_other(receiver: httpx.Client, clock: Clock) -> None:
+def test_twins_link_to_each_other(receiver: httpx.Client, clock: Clock) -> None:
     one = messages.heartbeat(database_uuid="u")
     two = {**one, "server_id": "copy_web-2", "database": "copy"}
     for _ in range(6):
@@ -509,7 +503,7 @@ def test_twins_name_each_other(receiver: httpx.Client, clock: Clock) -> None:
     assert "has a twin" in receiver.get("/").text
 
 
-def test_server_that_is_not_there_has_a_page_that_says_so(receiver: httpx.Client) -> None:
+def test_unknown_server_has_a_404_page(receiver: httpx.Client) -> None:
     answer = receiver.get("/server/no<b>ody")
 
     assert (404, "text/html; charset=utf-8") == said(answer)
@@ -518,7 +512,7 @@ def test_server_that_is_not_there_has_a_page_that_says_so(receiver: httpx.Client
     assert 'class="button" href="../">Show all servers' in answer.text
 
 
-def test_address_that_cannot_be_understood_has_a_page_that_says_why(
+def test_invalid_parameter_has_a_page_that_explains_it(
     receiver: httpx.Client,
 ) -> None:
     answer = receiver.get("/?limit=many&state=gone&<b>=1&cursor=x&q=a&q=b")
@@ -530,7 +524,7 @@ def test_address_that_cannot_be_understood_has_a_page_that_says_why(
 
 
 @pytest.mark.parametrize("path", ["/", "/server/acme_web-1", "/timeline"])
-def test_page_says_that_the_database_is_away_and_tries_again(
+def test_page_of_an_unavailable_database_reloads_itself(
     tmp_path: Path, sqlite_receiver: httpx.Client, path: str
 ) -> None:
     with sqlite3.connect(tmp_path / "fleet.db") as other:
@@ -554,29 +548,29 @@ def sqlite_receiver(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
 
 
 def says(page: str) -> list[str]:
-    """What a page tells."""
+    """The texts of the events on a page."""
     return re.findall(r'<span class="says">([^<]+)<', page)
 
 
 def told(receiver: httpx.Client, path: str) -> list[str]:
-    """The days of a timeline, and of each when something happened and what."""
+    """The days of a timeline page, and time and text of each event."""
     part = r'(?:<h3 class="day" [^>]+|<p class="at"><time [^>]+|<span class="says")>([^<]+)<'
     return re.findall(part, receiver.get(path).text)
 
 
 def listed(receiver: httpx.Client, path: str) -> list[str]:
-    """Which servers a page lists, in its order."""
+    """The ids of the servers on a page, in order."""
     return re.findall(r'<tr data-key="server-([^"]+)"', receiver.get(path).text)
 
 
 def events(receiver: httpx.Client, path: str) -> list[tuple[str, str]]:
-    """What a page tells, and when that was."""
+    """Text and age of each event on a page."""
     told = r'<span class="says">([^<]+)</span> <span class="when"><time [^>]+>([^<]+)<'
     return re.findall(told, receiver.get(path).text)
 
 
 def is_told_later(receiver: httpx.Client, clock: Clock, what: str) -> bool:
-    """Whether the page tells it some seconds later."""
+    """Whether the front page shows an event ten seconds later."""
     clock.advance(10)
     return what in [said for said, _ in events(receiver, "/")]
 
@@ -588,13 +582,13 @@ def tiles(page: str) -> dict[str, str]:
 
 
 def link(receiver: httpx.Client, path: str, *, rel: str) -> str:
-    """Where a link of a page leads."""
+    """The target of the link of a page with this `rel`."""
     (address,) = re.findall(rf'href="([^"]+)" rel="{rel}"', receiver.get(path).text)
     return urljoin(path, html.unescape(address))
 
 
 def address(page: str, *, of: str) -> str:
-    """The first link of a page with that in its address."""
+    """The first link of a page whose address contains `of`."""
     return html.unescape(re.findall(rf'href="([^"]*{of}[^"]+)"', page)[0])
 
 

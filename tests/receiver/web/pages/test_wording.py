@@ -1,4 +1,4 @@
-"""How the pages say it."""
+"""The texts of the pages: ages, durations, facts of a server and events in words."""
 
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -16,7 +16,7 @@ RECORD = ServerRecord(server_id="s", first_seen=NOW, last_seen=NOW, state_since=
 
 
 def moved(*addresses: list[str]) -> dict[str, Any]:
-    """From some addresses to others, the first of which is the primary one."""
+    """Details of a change of IP addresses; the first of each list is the primary one."""
     old, new = ({"primary": each[0], "all": each} for each in addresses)
     return {"from": old, "to": new}
 
@@ -35,7 +35,7 @@ def moved(*addresses: list[str]) -> dict[str, Any]:
         (86400 * 3, "3 d ago"),
     ],
 )
-def test_age_is_said_in_one_unit(seconds: float, expected: str) -> None:
+def test_age_has_one_unit(seconds: float, expected: str) -> None:
     assert expected == wording.ago(NOW - timedelta(seconds=seconds), NOW)
 
 
@@ -52,7 +52,7 @@ def test_age_is_said_in_one_unit(seconds: float, expected: str) -> None:
         (1e300, "1e+300 s"),
     ],
 )
-def test_duration_is_said_in_two_units_at_most(seconds: float, expected: str) -> None:
+def test_duration_has_two_units_at_most(seconds: float, expected: str) -> None:
     assert expected == wording.duration(seconds)
 
 
@@ -66,12 +66,12 @@ def test_duration_is_said_in_two_units_at_most(seconds: float, expected: str) ->
         (0.0, "0.0%"),
     ],
 )
-def test_share_is_whole_only_when_nothing_is_missing(share: float | None, expected: str) -> None:
+def test_only_a_full_share_is_100_percent(share: float | None, expected: str) -> None:
     assert expected == wording.percent(share)
 
 
 @pytest.mark.parametrize("text", ["a", " a ", "é", "\N{PILE OF POO}", "\u202ea", "-", "e\u0301"])
-def test_text_is_shown_as_it_is(text: str) -> None:
+def test_visible_text_is_shown_unchanged(text: str) -> None:
     assert text == wording.shown(text)
 
 
@@ -88,12 +88,12 @@ def test_text_is_shown_as_it_is(text: str) -> None:
         "\u2800\u3164\u115f\u1160\uffa0",
     ],
 )
-def test_text_that_nobody_sees_is_named(text: str) -> None:
+def test_invisible_text_is_shown_as_blank(text: str) -> None:
     assert "(blank)" == wording.shown(text)
     assert not wording.is_seen(text)
 
 
-def test_facts_are_every_field_of_a_record_once() -> None:
+def test_facts_have_every_field_of_a_record_once() -> None:
     found = [fact.name for group in wording.facts(RECORD).values() for fact in group]
 
     assert sorted(field.name for field in fields(ServerRecord)) == sorted(found)
@@ -119,7 +119,9 @@ def test_facts_are_every_field_of_a_record_once() -> None:
         ),
     ],
 )
-def test_fact_is_a_value_in_words(name: str, value: Any, expected: tuple[str, ...]) -> None:
+def test_fact_formats_the_value_of_a_field(
+    name: str, value: Any, expected: tuple[str, ...]
+) -> None:
     known = {"server_id": "s", "first_seen": NOW, "last_seen": NOW, "state_since": NOW}
     record = ServerRecord(**{**known, name: value})
 
@@ -240,18 +242,20 @@ def test_fact_is_a_value_in_words(name: str, value: Any, expected: tuple[str, ..
         ),
     ],
 )
-def test_event_is_told(kind: str, details: dict[str, Any], expected: Tale) -> None:
+def test_event_has_a_sentence_and_details(
+    kind: str, details: dict[str, Any], expected: Tale
+) -> None:
     event = Event(kind=EventKind(kind), at=NOW, server_id="s", details=details)
 
     assert expected == wording.tale(event)
 
 
-def test_every_kind_of_event_has_words() -> None:
+def test_every_kind_of_event_has_a_sentence() -> None:
     for kind in EventKind:
         assert wording.tale(Event(kind=kind, at=NOW, server_id="s")).says
 
 
-def test_strip_shows_the_worst_of_each_bar() -> None:
+def test_strip_bar_shows_its_worst_state() -> None:
     start = NOW - timedelta(hours=4)
     spans = [
         Span("up", start + timedelta(hours=1), start + timedelta(hours=2, minutes=10)),
@@ -269,7 +273,7 @@ def test_strip_shows_the_worst_of_each_bar() -> None:
     assert "up for 2 h 58 min, late for 2 min" == strip.says
 
 
-def test_strip_of_nothing_says_so() -> None:
+def test_empty_strip_says_not_known() -> None:
     strip = wording.strip([], start=NOW - timedelta(hours=1), end=NOW, bars=1)
 
     assert "not known" == strip.says
