@@ -235,7 +235,7 @@ def test_invalid_http_is_refused_with_a_problem(port: int) -> None:
     assert b'"code":"malformed_request"' in answer
 
 
-def test_invalid_http_after_a_request_is_answered_after_it(port: int) -> None:
+def test_invalid_http_behind_an_unanswered_request_gets_no_problem(port: int) -> None:
     answer = talk(port, b"GET /slow HTTP/1.1\r\n\r\nwhat?\r\n\r\n")
 
     assert b"malformed_request" not in answer
@@ -254,7 +254,7 @@ def test_pipelined_requests_are_answered_in_order_in_any_chunks(port: int, piece
     assert [b"0", b"5", b"100000", b"0", b"5", b"5", b"100000", b"0"] == bodies
 
 
-def test_bytes_after_a_body_are_no_header(port: int) -> None:
+def test_trailers_are_not_added_to_the_headers(port: int) -> None:
     end = b"0\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
     whole = talk(port, CHUNKED + end + LAST)
     later = talk(port, CHUNKED, end, LAST)
@@ -347,7 +347,7 @@ def test_slow_body_is_timed_out_by_the_app(sqlite_url: str, clock: Clock) -> Non
     assert 200 == taken.status_code
 
 
-def test_unread_answer_is_dropped() -> None:
+def test_client_that_does_not_read_its_answer_is_disconnected() -> None:
     seen: list[Careful] = []
 
     class Seen(Hasty):
@@ -484,7 +484,7 @@ def test_connection_limit_follows_the_limit_of_file_descriptors(
 
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
-    """Lower the limit of file descriptors for processes started in the block."""
+    """Lower the limit of file descriptors, which a process started by the test inherits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (160, hard))
     yield
@@ -515,7 +515,7 @@ def test_receiver_never_runs_out_of_file_descriptors(
     assert "Traceback" not in log
 
 
-def test_nothing_of_it_is_there_that_is_not_asked_for() -> None:
+def test_receiver_app_does_not_import_the_protocol() -> None:
     script = "import sys, receiver.app; sys.exit('receiver.connections' in sys.modules)"
 
     assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode

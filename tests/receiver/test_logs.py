@@ -296,7 +296,7 @@ def test_hostile_message_cannot_forge_a_log_line(tmp_path: Path, log_format: str
 
     lines = receiver.log.read_text().splitlines()
     if log_format == "json":
-        # These come before and after the receiver.
+        # uvicorn logs two lines before the receiver starts and two after it has ended.
         lines = [json.dumps(json.loads(line)) for line in lines[2:-2]]
     assert all(line.isprintable() for line in lines)
     assert all(re.match(r"(INFO|WARNING): |{\"time\": ", line) for line in lines)

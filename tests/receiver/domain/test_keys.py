@@ -27,7 +27,7 @@ def test_new_keys_are_all_different() -> None:
     tokens = {made("agent")[1] for _ in range(1000)}
 
     assert 1000 == len(tokens)
-    # A thousand secrets miss one of 62 characters at some position once in 10^6 runs.
+    # A thousand tokens miss one of 62 last characters once in some 10^5 runs.
     assert set(string.ascii_letters + string.digits) == {token[-1] for token in tokens}
 
 

@@ -147,7 +147,7 @@ def test_unavailable_database_and_error_are_counted_apart(
     assert 0 == value(on_sqlite, "fleet_commit_messages_count")
 
 
-def test_request_durations_are_counted_by_route(receiver: httpx.Client) -> None:
+def test_request_and_commit_durations_are_counted(receiver: httpx.Client) -> None:
     began = time.perf_counter()
     receiver.post("/heartbeat", json=messages.slim())
     took = time.perf_counter() - began
@@ -366,7 +366,7 @@ def test_workers_expose_the_same_totals_after_one_is_killed(tmp_path: Path) -> N
             assert [{"accepted": 24}] * 12 == [outcomes(each, "heartbeat") for each in anew]
 
 
-def test_worker_metrics_are_added_up(tmp_path: Path) -> None:
+def test_workers_expose_one_uptime_and_no_process_metrics(tmp_path: Path) -> None:
     with two_workers(tmp_path) as (_, connections):
         pages = [each.get("/metrics").text for each in connections]
 

@@ -121,7 +121,7 @@ def test_folder_is_readable_by_its_user_only(place: Path, joined: list[Together]
     assert (0o40700, 0o100600) == (folder.stat().st_mode, (folder / "0").stat().st_mode)
 
 
-def test_folder_of_another_user_is_neither_used_nor_deleted(
+def test_folder_open_to_other_users_is_neither_used_nor_deleted(
     place: Path, joined: list[Together]
 ) -> None:
     open_to_all, link = place / "odoo-mcp-fleet-a", place / "odoo-mcp-fleet-b"
@@ -167,7 +167,7 @@ def test_folder_name_does_not_reveal_the_secret_of_the_parent(place: Path) -> No
     assert current_process().authkey.hex() not in name
 
 
-def test_worker_counts_alone_when_the_disk_is_full(
+def test_worker_counts_alone_when_its_row_cannot_be_made(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.rmdir()

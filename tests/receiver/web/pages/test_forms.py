@@ -794,7 +794,7 @@ def test_form_with_an_old_csrf_token_is_shown_again(
     assert (403, "Delete this server?") == (answer.status_code, title(answer))
     assert "Nothing was changed." in fault(answer)
     second = posts(registered, f"{SERVER}/delete", form_of(answer, action=ASKS))
-    assert 303 == new_browser.status_code
+    assert 303 == second.status_code
 
 
 @pytest.mark.both_databases

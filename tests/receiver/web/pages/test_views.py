@@ -196,7 +196,7 @@ def test_state_tiles_count_and_link_to_their_servers(receiver: httpx.Client, clo
     assert 'href="./?sort=-last_seen&amp;state=up&amp;stage=dev"' in narrowed
 
 
-def test_servers_without_a_stage_have_a_tile(receiver: httpx.Client) -> None:
+def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="some"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="says none", odoo_stage=""))
     receiver.post("/heartbeat", json=messages.slim(server_id="says nothing"))
@@ -242,7 +242,7 @@ def test_stage_too_long_for_a_link_is_counted_only(receiver: httpx.Client) -> No
     assert ">1 server found<" in receiver.get("/", params={"stage": longest}).text
 
 
-def test_stage_tile_counts_the_stages_left_out(receiver: httpx.Client) -> None:
+def test_state_tile_counts_the_stages_left_out(receiver: httpx.Client) -> None:
     fleet = [messages.heartbeat(server_id=f"s{n}", odoo_stage=f"stage-{n}") for n in range(6)]
     receiver.post("/heartbeats", json=fleet)
 
@@ -287,7 +287,7 @@ def test_search_and_filters_can_be_removed_one_by_one(receiver: httpx.Client) ->
     assert '<details class="filters" open>' in page
 
 
-def test_servers_page_shows_every_field(receiver: httpx.Client) -> None:
+def test_server_page_shows_every_field(receiver: httpx.Client) -> None:
     receiver.post("/register", json=messages.registration())
     receiver.post("/heartbeat", json=messages.heartbeat(database_uuid="a-uuid"))
 
@@ -300,7 +300,7 @@ def test_servers_page_shows_every_field(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.both_databases
-def test_silent_server_is_late_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
+def test_silent_server_is_down_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat()
     receiver.post("/heartbeat", json=beat)
     wait_until(lambda: is_told_later(receiver, clock, "is late"))
@@ -415,7 +415,7 @@ def test_invalid_timeline_parameter_is_explained(
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize(("path", "room"), [("/", 20), ("/server/acme_web-1", 100)])
-def test_server_page_links_to_its_older_events(
+def test_pages_link_to_events_that_they_leave_out(
     receiver: httpx.Client, path: str, room: int
 ) -> None:
     for n in range(room):
@@ -524,7 +524,7 @@ def test_invalid_parameter_has_a_page_that_explains_it(
 
 
 @pytest.mark.parametrize("path", ["/", "/server/acme_web-1", "/timeline"])
-def test_page_of_an_unavailable_database_reloads_itself(
+def test_page_of_an_unavailable_database_says_so_with_503(
     tmp_path: Path, sqlite_receiver: httpx.Client, path: str
 ) -> None:
     with sqlite3.connect(tmp_path / "fleet.db") as other:
