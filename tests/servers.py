@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 60.0
 """How long to wait for what comes at once, unless others use the machine too."""
 
 ANY_PAUSE_SECONDS = 1e9
-"""For a receiver whose clock a test moves: no jump counts as downtime of the receiver."""
+"""For the absence limit of the watchdog: no jump of a test's clock counts as downtime."""
 
 
 class Clock:
@@ -79,9 +79,9 @@ class Observed:
 
 class Prompt(uvicorn.Server):
     """
-    uvicorn's server without its pauses: hundreds of tests would wait for each of them.
+    uvicorn's server without its sleeps, which would slow down hundreds of tests.
 
-    uvicorn looks ten times a second whether it is to end, and pauses again while it ends.
+    uvicorn checks `should_exit` ten times a second, and sleeps again during its shutdown.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -93,24 +93,24 @@ class Prompt(uvicorn.Server):
         try:
             super().run(sockets)
         finally:
-            self._has_begun.set()  # and is over
+            self._has_begun.set()  # or a failed start would block wait_until_started
 
     def wait_until_started(self) -> None:
-        assert self._has_begun.wait(PATIENCE_SECONDS), "it takes too long to start"
-        assert self.started, "it has not started; its log says why"
+        assert self._has_begun.wait(PATIENCE_SECONDS), "the receiver takes too long to start"
+        assert self.started, "the receiver has not started; its log says why"
 
     def end(self) -> None:
-        """Let it end, from another thread; it may have ended."""
+        """Ask the server to shut down, from another thread; harmless if it has ended already."""
         self.should_exit = True
         if self._loop is not None:
-            with suppress(RuntimeError):  # its loop is closed
+            with suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(self._ended.set)
 
     async def main_loop(self) -> None:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         ticks = asyncio.ensure_future(super().main_loop())
-        await asyncio.sleep(0)  # the first tick, which answers need
+        await asyncio.sleep(0)  # the first tick sets the Date header that answers need
         self._has_begun.set()
         ended = asyncio.ensure_future(self._ended.wait())
         await asyncio.wait({ticks, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +118,7 @@ class Prompt(uvicorn.Server):
             each.cancel()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        assert sockets is None, "it has its own"
+        assert sockets is None, "the server has opened its own sockets"
         for server in self.servers:
             server.close()
         for connection in [*self.server_state.connections]:
@@ -155,7 +155,7 @@ class Process:
         try:
             wait_until(self._is_healthy)
         except BaseException:
-            self.kill()  # or it would outlive the tests
+            self.kill()  # or the process would outlive the tests
             raise
 
     def kill(self) -> None:

@@ -26,11 +26,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One for all tests; when it does not start, they end."""
+    """One PostgreSQL for all tests; when it does not start, the session ends with an error."""
     with ExitStack() as running:
         try:
             postgres = running.enter_context(running_postgres())
-        except Exception as error:  # noqa: BLE001 - none may be skipped, whatever it is
+        except Exception as error:  # noqa: BLE001 - no error may skip tests
             pytest.exit(f"PostgreSQL does not start: {error!r}", returncode=1)
         yield postgres
 
@@ -42,7 +42,7 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with all tables and nothing in them."""
+    """An SQLite file with all tables and without rows."""
     file = tmp_path_factory.mktemp("template") / "fleet.db"
     SqlStore(make_url(f"sqlite:///{file}")).close()
     return file
@@ -50,7 +50,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgres: Postgres) -> str:
-    """A database with all tables and nothing in them."""
+    """The name of a PostgreSQL database with all tables and without rows."""
     postgres.create_database("template_of_a_fleet")
     SqlStore(make_url(postgres.url("template_of_a_fleet"))).close()
     return "template_of_a_fleet"
@@ -58,41 +58,41 @@ def postgresql_template(postgres: Postgres) -> str:
 
 @pytest.fixture
 def new_sqlite_url(tmp_path: Path) -> str:
-    """A file that is not there yet."""
+    """The URL of an SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'fleet.db'}"
 
 
 @pytest.fixture
 def sqlite_url(new_sqlite_url: str, sqlite_template: Path) -> str:
-    """A file in which nothing is but the tables: a copy, for migrations take longer than tests."""
+    """The URL of a copy of the template, since migrations take longer than most tests."""
     copyfile(sqlite_template, str(make_url(new_sqlite_url).database))
     return new_sqlite_url
 
 
 @pytest.fixture
 def new_postgresql_url(postgres: Postgres) -> Iterator[str]:
-    """A database that is empty."""
+    """The URL of a PostgreSQL database without tables."""
     with postgres.new_database() as name:
         yield postgres.url(name)
 
 
 @pytest.fixture
 def postgresql_url(postgres: Postgres, postgresql_template: str) -> Iterator[str]:
-    """A database in which nothing is but the tables."""
+    """The URL of a PostgreSQL database with all tables and without rows."""
     with postgres.new_database(template=postgresql_template) as name:
         yield postgres.url(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_database_url(request: pytest.FixtureRequest) -> str:
-    """A database of each kind that no receiver has seen."""
+    """A database of each kind, without tables."""
     url: str = request.getfixturevalue(f"new_{request.param}_url")
     return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A database of each kind that has all tables, and nothing in them."""
+    """A database of each kind with all tables and without rows."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
@@ -114,7 +114,7 @@ def other(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    """The database, past the store."""
+    """An engine of the database, for SQL that bypasses the store."""
     engine = create_engine(database_url)
     yield engine
     engine.dispose()
@@ -122,7 +122,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def fleet(store: SqlStore) -> Watched:
-    """The servers of the store, looked after by hand."""
+    """The servers of the store, with a clock and sweeps that a test controls."""
     return Watched(store)
 
 

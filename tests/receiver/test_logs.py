@@ -378,7 +378,7 @@ def failing(_: Servers, incoming: Sequence[Incoming]) -> None:
     raise LookupError("the store is broken")
 
 
-def test_others_go_on_capturing(
+def test_records_still_reach_handlers_of_the_root_logger(
     sqlite_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:

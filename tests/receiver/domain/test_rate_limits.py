@@ -55,7 +55,7 @@ def test_limit_is_restored_after_its_window(limits: RateLimits, seconds: Seconds
 def test_key_over_its_limit_is_refused_until_the_window_ends(
     limits: RateLimits, seconds: Seconds
 ) -> None:
-    """After a refusal, messages that would still fit are refused too: parsing them costs as much."""
+    """After a refusal, messages that would still fit are refused too: they cost as much."""
     limits.spend("a", 8)
     limits.check("a")
 
