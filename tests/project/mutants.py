@@ -5,7 +5,7 @@ Whether the tests of the contract notice when its code is wrong.
 
 Cosmic Ray makes mutants: copies of the contract with one small mistake each, such as `<` for
 `<=`. The tests run against every one of them, in a copy of the checkout, and have to fail:
-then the mutant is killed. Mutants that no test can kill are listed with reasons in
+then the mutant is killed. Mistakes that nobody can notice stand with their reasons in
 `tests/contract/surviving_mutants.toml`.
 
 The exit status is 1 when a mutant survives that is not listed there, and when one is listed
@@ -37,9 +37,9 @@ from parso.python.tree import Keyword, Name  # type: ignore[import-not-found]
 PACKAGE = "contract"
 LIST = Path("tests/contract/surviving_mutants.toml")
 COPIED = ("contract", "tests", "pyproject.toml")
-# Tests that start another Python, which does not see the mutant, or test the strategies.
+# These start a Python that knows only what is installed, or test what draws the examples.
 LEFT_OUT = ("test_bare_import.py", "test_strategies.py")
-# Modules whose tests are in a test file of another name.
+# Whoever is not in the test file of the same name.
 FIRST_ASKED = {
     "__init__": "exported_names",
     "checked": "fields",
@@ -47,20 +47,21 @@ FIRST_ASKED = {
     "record": "states",
 }
 PYTEST = (
-    *("--exitfirst", "--quiet", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"),
-    # Modules loaded before pytest starts are imported without rewritten assertions.
+    *("--exitfirst", "--quiet", "--hypothesis-profile=mutants"),
+    *("-p", "no:cacheprovider", "-p", "no:anyio"),
+    # What is loaded before pytest starts keeps its own assertions as they are.
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
     *(f"--ignore=tests/contract/{name}" for name in LEFT_OUT),
 )
-# Tests without Hypothesis run first, because they are faster.
+# Whoever is killed by one of these need not wait for all that Hypothesis draws.
 PLAIN = ("-m", "not hypothesis")
-# Imported once in each process, before it forks for each mutant; none imports the contract.
+# Who runs the tests has these already, as long as none of them knows the contract.
 LOADED = ("pytest", "hypothesis.strategies", "jsonschema", "attrs", "cattrs.preconf.orjson")
 FORK = get_context("fork")
 TIMEOUT_SECONDS = 300
-"""A mutant may loop forever; without mutants all tests take a fraction of this."""
+"""A mutant may never come to an end; all tests together take a fraction of this."""
 
-# One replacement for each binary operator: others would be killed by the same tests.
+# One other operator for each: the rest fail in the same way.
 CHOSEN = re.compile(
     r"ReplaceBinaryOperator_"
     r"(Add_Sub|Sub_Add|Mul_Div|Div_Mul|Mod_Mul|Pow_Mul|BitOr_BitAnd|BitAnd_BitOr)"
@@ -74,11 +75,11 @@ CHOSEN = re.compile(
 Key: TypeAlias = tuple[str, str, str, str]
 
 
-# Mutations that Cosmic Ray lacks. Nodes are those of parso.
+# What Cosmic Ray does not do by itself. A node is one of parso's.
 
 
 class Mutation:
-    """One kind of mutation, with the interface of an operator of Cosmic Ray."""
+    """One kind of mistake, as Cosmic Ray asks for it."""
 
     @classmethod
     def arguments(cls) -> tuple[()]:
@@ -101,7 +102,7 @@ class Mutation:
 
 
 class RemoveStatement(Mutation):
-    """Replace a statement by `pass`, except imports and docstrings."""
+    """Each statement that does something gives way to `pass`."""
 
     def places(self, node: Any) -> list[Any]:
         if node.type != "simple_stmt":
@@ -116,7 +117,7 @@ class RemoveStatement(Mutation):
 
 
 class RemoveArgument(Mutation):
-    """Remove a keyword argument of a call."""
+    """Each argument that is given by its name is not given."""
 
     def places(self, node: Any) -> list[Any]:
         if node.type not in {"arglist", "trailer"}:
@@ -132,7 +133,7 @@ class RemoveArgument(Mutation):
 
 
 class ChangeText(Mutation):
-    """Prepend `XX` to a string."""
+    """Each text gets another beginning."""
 
     def places(self, node: Any) -> list[Any]:
         is_docstring = node.type == "string" and node.parent.type == "simple_stmt"
@@ -148,7 +149,7 @@ class ChangeText(Mutation):
 
 
 class ReturnArgument(Mutation):
-    """Replace a call with one argument by the argument."""
+    """Instead of what a function makes of its only argument, there is the argument itself."""
 
     def places(self, node: Any) -> list[Any]:
         if node.type not in {"atom_expr", "power"} or len(node.children) != 2:
@@ -165,24 +166,25 @@ class ReturnArgument(Mutation):
 
 
 def is_of_all(node: Any) -> bool:
-    """Whether a node is in an assignment to `__all__`, which only tools read."""
+    """Whether this is `__all__`, which is read by tools alone, or a part of it."""
     while node is not None and node.type != "expr_stmt":
         node = node.parent
     return node is not None and node.children[0].get_code().strip() == "__all__"
 
 
-OWN_OPERATORS = {each.__name__: each for each in Mutation.__subclasses__()}
+OURS = {each.__name__: each for each in Mutation.__subclasses__()}
 
 
 @dataclass(frozen=True)
 class Outcome:
     """
-    The result of running the tests against a mutant.
+    What became of a mutant.
 
     Attributes:
-        key: Module, function or class, original lines and mutated lines, without indents.
+        key: Its module, the function or class that it is in, the lines of the code that it
+            is in and what becomes of them, without their indents.
         killed: Whether a test failed.
-        seconds: How long the tests ran.
+        seconds: How long that took.
     """
 
     key: Key
@@ -194,30 +196,18 @@ def choose_operators() -> None:
     core = plugins.OPERATOR_PROVIDERS["core"]
     chosen = {name: core[name] for name in core if CHOSEN.fullmatch(name)}
     plugins.OPERATOR_PROVIDERS.clear()
-    plugins.OPERATOR_PROVIDERS.update({"core": chosen, "own": OWN_OPERATORS})
+    plugins.OPERATOR_PROVIDERS.update({"core": chosen, "ours": OURS})
 
 
 def mutants(files: Iterable[Path]) -> list[Any]:
-    """One work item of Cosmic Ray for each mutant of the files."""
+    """One work item of Cosmic Ray for each."""
     with use_db(":memory:", WorkDB.Mode.create) as work:
         init(files, work, {})
-        return [each for each in work.work_items if is_python(each)]
-
-
-def is_python(mutant: Any) -> bool:
-    """Whether a mutant can be compiled; any test kills one that cannot."""
-    (mutation,) = mutant.mutations
-    operator = plugins.get_operator(mutation.operator_name)()
-    code = mutate_code(mutation.module_path.read_text(), operator, mutation.occurrence)
-    try:
-        compile(code, mutation.module_path, "exec")
-    except SyntaxError:
-        return False
-    return True
+        return list(work.work_items)
 
 
 def begin_in_own_copy(checkout: Path, folder: Path) -> None:
-    """Initialise a worker process: copy the checkout, and check that its tests pass."""
+    """What a process does first: the tests run in its copy, and pass before it is mutated."""
     choose_operators()
     copy = folder / str(os.getpid())
     copy.mkdir(parents=True)
@@ -231,7 +221,7 @@ def begin_in_own_copy(checkout: Path, folder: Path) -> None:
     for name in LOADED:
         import_module(name)
 
-    # Keep the bytecode of this run for all mutants, except that of the contract.
+    # What this run compiles is not compiled again for each mutant; the contract itself is.
     sys.dont_write_bytecode = False
     if fail("tests/contract"):
         raise RuntimeError("the tests fail without any mutant; `nox -s tests` says why")
@@ -240,7 +230,7 @@ def begin_in_own_copy(checkout: Path, folder: Path) -> None:
 
 
 def try_to_kill(mutant: Any) -> Outcome:
-    """Run the tests against a mutant, those first that are likely to fail soon."""
+    """Run those tests first that fail soonest."""
     began = time.monotonic()
     (mutation,) = mutant.mutations
     module = mutation.module_path.stem
@@ -257,7 +247,7 @@ def try_to_kill(mutant: Any) -> Outcome:
 
 
 def fail(*tests: str) -> bool:
-    """Run tests in a forked process; whether one fails or the timeout is reached."""
+    """Whether a test fails, in a process of its own, or does not come to an end."""
     process = FORK.Process(target=run_pytest, args=tests)
     process.start()
     process.join(TIMEOUT_SECONDS)
@@ -275,7 +265,7 @@ def run_pytest(*tests: str) -> None:
 
 
 def changed_lines(old: str, new: str) -> tuple[str, str]:
-    """The lines of `old` and of `new` that differ, each joined to one line."""
+    """What differs on both sides, each on one line."""
     lines = [*unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)][2:]
     was, becomes = (
         " ".join(" ".join(line[1:] for line in lines if line.startswith(sign)).split())
@@ -357,6 +347,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("checkout", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("files", type=Path, nargs="*")
-    parsed = parser.parse_args()
-    sys.exit(main(parsed.checkout, parsed.folder, parsed.files))
+    parser.add_argument("files", type=Path, nargs="*", help="all of the contract if there is none")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    told = parser.parse_intermixed_args()
+    sys.exit(main(told.checkout, told.folder, told.files, told.workers))

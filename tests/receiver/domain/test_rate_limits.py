@@ -155,7 +155,7 @@ def test_many_failures_keep_the_limits_of_keys(limits: RateLimits) -> None:
 
 
 def test_storage_implements_the_interface_of_the_library(limits: RateLimits) -> None:
-    storage = limits._of_keys.storage  # noqa: SLF001 - what the library calls
+    storage = limits._key_limiter.storage  # noqa: SLF001 - what the library calls
     limits.spend("a", 3)
     limits.spend("b", 3)
 

@@ -274,7 +274,7 @@ def test_changes_above_the_limit_of_a_key_are_applied_without_events(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A leaked key must not be able to fill the timeline, while records stay up to date."""
-    limits = RateLimits(messages=100, changes=3, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=3, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key, admin = new_key(store, "agent"), new_key(store, "admin")
 
@@ -291,7 +291,7 @@ def test_changes_above_the_limit_of_a_key_are_applied_without_events(
 
 
 def test_long_event_uses_more_of_the_limit(database_url: str) -> None:
-    limits = RateLimits(messages=100, changes=10, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=10, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key = new_key(store, "agent")
     tools = tuple(f"tool_{n:04}" for n in range(1000))  # some 12 KiB
@@ -306,7 +306,7 @@ def test_long_event_uses_more_of_the_limit(database_url: str) -> None:
 
 def test_state_events_are_recorded_above_the_limit_of_a_key(database_url: str) -> None:
     """One noisy server must not hide the late, down and recovered events of its key."""
-    limits = RateLimits(messages=100, changes=2, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     fleet = Watched(store)
     key = new_key(store, "agent")
@@ -327,7 +327,7 @@ def test_state_events_are_recorded_above_the_limit_of_a_key(database_url: str) -
 
 
 def test_failed_commits_use_nothing_of_the_limit(database_url: str) -> None:
-    limits = RateLimits(messages=100, changes=3, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=3, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     key = new_key(store, "agent")
     transactions = store.transactions
@@ -348,7 +348,7 @@ def test_failed_commits_use_nothing_of_the_limit(database_url: str) -> None:
 
 def test_refused_write_event_is_recorded_above_the_limit_of_a_key(database_url: str) -> None:
     """An attacker could otherwise use up the limit first and then forge unseen."""
-    limits = RateLimits(messages=100, changes=2, failures=3)
+    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     owner, evil = new_key(store, "admin"), new_key(store, "agent", name="evil")
     beat(store, owner, "victim")
