@@ -25,7 +25,7 @@ IN_PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
 """Each process has a PostgreSQL of its own."""
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "tests"]
+nox.options.sessions = ["lint", "tests", "portable"]
 nox.options.error_on_missing_interpreters = False
 # uv makes an environment in a tenth of the time, where it is: pip install 'nox[uv]'
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -33,15 +33,12 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that needs no Odoo and no browser; then much of it on each other Python."""
+    """Everything that needs no Odoo and no browser, with the branch coverage of the packages."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
-    if session.posargs:  # they name some of these tests, which need not be those of `portable`
+    if session.posargs:
         session.run("pytest", *session.posargs)
         return
     measured(session, "tests/contract", "tests/client", "tests/receiver", "tests/project")
-
-    for version in PYTHONS:
-        session.notify(f"portable-{version}", posargs=[])
 
 
 @nox.session(python=PYTHONS, default=False)
@@ -262,11 +259,13 @@ def measured(session: nox.Session, *paths: str) -> None:
     """Run pytest and hold the branch coverage of the three packages."""
     for old in HERE.glob(".coverage*"):
         old.unlink()
-    pytest = ("coverage", "run", Path(session.bin) / "pytest")
-    session.run(*pytest, *IN_PARALLEL, "-m", "not serial", *paths)
-    session.run(*pytest, "-m", "serial", *paths)
+    traced = ("coverage", "run", Path(session.bin) / "pytest")
+    session.run(*traced, *IN_PARALLEL, "-m", "not serial and not hypothesis", *paths)
+    session.run(*traced, "-m", "serial", *paths)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+    # Tracing would take these twice as long, and they reach no branch that the others do not.
+    session.run("pytest", *IN_PARALLEL, "-m", "hypothesis and not serial", *paths)
 
 
 def offer_every_python() -> None:

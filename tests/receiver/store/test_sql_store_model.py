@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pytest
 from attrs import asdict
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -285,10 +286,12 @@ def compare_with_a_dict(url: str, *, cached_rows: list[int]) -> None:
     )
 
 
+@pytest.mark.hypothesis
 def test_store_agrees_with_a_dict_after_random_calls(database_url: str) -> None:
     compare_with_a_dict(database_url, cached_rows=[100_000])
 
 
+@pytest.mark.hypothesis
 def test_two_stores_of_one_database_agree_with_a_dict_after_random_calls(database_url: str) -> None:
     """The second store caches one row only."""
     compare_with_a_dict(database_url, cached_rows=[100_000, 1])
