@@ -434,10 +434,10 @@ def test_connection_with_a_request_is_not_closed_for_a_new_one() -> None:
 
 def test_burst_of_connections_closes_no_more_than_needed() -> None:
     with hasty(of_room(50)) as port, ExitStack() as stack:
-        crowd = [stack.enter_context(connected(port)) for _ in range(80)]
+        connections = [stack.enter_context(connected(port)) for _ in range(80)]
         time.sleep(0.4)
 
-        assert 50 == sum(is_open(each) for each in crowd)
+        assert 50 == sum(is_open(each) for each in connections)
 
 
 class Wire(asyncio.Transport):
@@ -456,7 +456,7 @@ class Wire(asyncio.Transport):
 
 
 def test_connection_already_closing_counts_as_room() -> None:
-    async def scene() -> list[int]:
+    async def scenario() -> list[int]:
         config = uvicorn.Config(app, log_config=None)
         state = ServerState()
         wires = []
@@ -467,7 +467,7 @@ def test_connection_already_closing_counts_as_room() -> None:
             closed.append(sum(wire.closing for wire in wires))
         return closed
 
-    assert [0, 2, 2, 4, 4] == asyncio.run(scene())[99:]
+    assert [0, 2, 2, 4, 4] == asyncio.run(scenario())[99:]
 
 
 @pytest.mark.parametrize(

@@ -470,9 +470,9 @@ def test_database_outage_uses_nothing_of_the_rate_limit(database_url: str, clock
         def fail(_: object) -> NoReturn:
             raise StoreUnavailable("the database does not answer: test")
 
-        transactions.write = fail  # type: ignore[method-assign, assignment]  # to take the database fail
+        transactions.write = fail  # type: ignore[method-assign, assignment]  # simulates an outage
         outage = [status() for _ in range(3)]
-        transactions.write = write  # type: ignore[method-assign]  # as above
+        transactions.write = write  # type: ignore[method-assign]  # ends the outage
 
         assert [503] * 3 == outage
         assert [200, 200, 429] == [status() for _ in range(3)]
@@ -585,12 +585,12 @@ def test_keys_stay_valid_while_the_database_fails(
         def fail(*, since: int) -> ChangedKeys:
             raise error
 
-        store.keys.changed = fail  # type: ignore[method-assign]  # to take the database fail
+        store.keys.changed = fail  # type: ignore[method-assign]  # simulates an outage
         with caplog.at_level(logging.WARNING):
             wait_until(lambda: "The keys are those of some time ago" in caplog.text)
         assert 200 == receiver.get("/openapi.json", headers=bearer(token)).status_code
         store.keys.revoke(key.id, clock.now)
-        store.keys.changed = changed  # type: ignore[method-assign]  # as above
+        store.keys.changed = changed  # type: ignore[method-assign]  # ends the outage
         wait_until(lambda: receiver.get("/openapi.json", headers=bearer(token)).status_code == 401)
 
 
@@ -659,6 +659,6 @@ def test_outdated_keys_are_logged_once(
             looks.append(1)
             raise StoreUnavailable("the database does not answer: test")
 
-        app.services.store.keys.changed = fail  # type: ignore[method-assign]  # as above
+        app.services.store.keys.changed = fail  # type: ignore[method-assign]  # simulates an outage
         wait_until(lambda: len(looks) > 3)
         assert 1 == caplog.text.count("The keys are those of some time ago")

@@ -59,7 +59,7 @@ def changed(url: str, statements: list[str], undo: list[str]) -> Iterator[None]:
                 database.execute(statement)
 
 
-def away(url: str) -> AbstractContextManager[None]:
+def unavailable(url: str) -> AbstractContextManager[None]:
     """Make the database unavailable."""
     return changed(
         url,
@@ -134,7 +134,7 @@ def test_unread_body_counts_as_refused(receiver: httpx.Client) -> None:
 def test_unavailable_database_and_error_are_counted_apart(
     on_sqlite: httpx.Client, sqlite_url: str
 ) -> None:
-    with away(sqlite_url):
+    with unavailable(sqlite_url):
         on_sqlite.post("/heartbeat", json=messages.slim())
     with changed(
         sqlite_url,
@@ -278,11 +278,11 @@ def test_server_counts_are_absent_while_the_database_is_unavailable(
 ) -> None:
     before = value(on_sqlite, "fleet_store_up")
     clock.advance(KEPT_SECONDS)
-    with away(sqlite_url):
+    with unavailable(sqlite_url):
         meanwhile = value(on_sqlite, "fleet_store_up")
-        told = samples(on_sqlite, "fleet_servers")
+        servers_meanwhile = samples(on_sqlite, "fleet_servers")
 
-    assert (1, 0, []) == (before, meanwhile, told)
+    assert (1, 0, []) == (before, meanwhile, servers_meanwhile)
     assert 1 == value(on_sqlite, "fleet_store_up")
 
 

@@ -28,7 +28,7 @@ def state_log(
     state: State = State.UP,
     state_since: datetime = NOON,
     superseded: bool = False,
-    away: float = 0.0,
+    away_hours: float = 0.0,
 ) -> StateLog:
     return StateLog(
         first_seen=microseconds(NOON),
@@ -36,7 +36,7 @@ def state_log(
         state_since=microseconds(state_since),
         is_superseded=superseded,
         changes=changes,
-        away_seconds=away * 3600,
+        away_seconds=away_hours * 3600,
     )
 
 
@@ -250,14 +250,14 @@ def test_rebuild_without_events_does_not_count_as_silence() -> None:
 
 
 def test_silence_without_a_start_comes_from_its_recovered_event() -> None:
-    history = history_of(state_log(recovered(90), away=30), at(100))
+    history = history_of(state_log(recovered(90), away_hours=30), at(100))
 
     assert [("up", 0, 60), ("down", 60, 90), ("up", 90, 100)] == spans(history, 30 * DAY)
     assert pytest.approx(10 / 24) == history.availability(DAY)
 
 
 def test_silence_longer_than_the_record_starts_at_first_seen() -> None:
-    history = history_of(state_log(recovered(90), away=1000), at(100))
+    history = history_of(state_log(recovered(90), away_hours=1000), at(100))
 
     assert [("down", 0, 90), ("up", 90, 100)] == [
         each for each in spans(history, 30 * DAY) if each[1] != each[2]
@@ -288,7 +288,7 @@ state_logs = st.builds(
     state=st.sampled_from(State),
     state_since=hours.map(at),
     superseded=st.booleans(),
-    away=st.floats(0, 500),
+    away_hours=st.floats(0, 500),
 )
 nows = hours.map(at)
 windows = st.timedeltas(timedelta(0), timedelta(days=40))

@@ -70,13 +70,13 @@ def drive(
     """Run a scenario with a running group commit; the servers of each transaction."""
     transactions = Transactions()
 
-    async def play() -> None:
+    async def run() -> None:
         group_commit = GroupCommit(transactions.apply, endless(), **limits)
         running = asyncio.create_task(group_commit.run())
         await scenario(group_commit, transactions)
         running.cancel()
 
-    asyncio.run(play())
+    asyncio.run(run())
     return transactions.of
 
 

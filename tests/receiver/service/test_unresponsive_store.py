@@ -47,7 +47,7 @@ def lock(postgresql_url: str) -> Iterator[Callable[[], Any]]:
 
 
 def run(store: SqlStore, call: StoreCall) -> Any:
-    async def play() -> Any:
+    async def run_call() -> Any:
         group_commit = GroupCommit(store.servers.apply, endless())
         try:
             calls = StoreCalls(patience=0.2)
@@ -55,7 +55,7 @@ def run(store: SqlStore, call: StoreCall) -> Any:
         finally:
             group_commit.close()
 
-    return asyncio.run(play())
+    return asyncio.run(run_call())
 
 
 @pytest.mark.parametrize(

@@ -282,14 +282,14 @@ def test_clock_set_back_and_forth_is_no_alarm(fleet: Watched) -> None:
 
 def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: SqlStore) -> None:
     clock = Clock()
-    told: list[datetime] = []
+    starts: list[datetime] = []
     barrier = Barrier(2)
 
     def watch(store: SqlStore, behind: float) -> None:
         for n in range(100):
             barrier.wait(20)  # or the clock of one store runs ahead, which looks like an outage
             now = clock.now + timedelta(seconds=n + behind)
-            told.append(store.servers.note_presence(now, absent=HALF_A_MINUTE))
+            starts.append(store.servers.note_presence(now, absent=HALF_A_MINUTE))
 
     threads = [Thread(target=watch, args=(store, 0)), Thread(target=watch, args=(other, 0.5))]
     for thread in threads:
@@ -297,7 +297,7 @@ def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: Sql
     for thread in threads:
         thread.join(20)
 
-    assert (200, 1) == (len(told), len({*told}))
+    assert (200, 1) == (len(starts), len({*starts}))
 
 
 def test_presence_is_written_a_few_times_a_minute(fleet: Watched, engine: Engine) -> None:
@@ -427,10 +427,10 @@ def test_watchdog_survives_an_unexpected_error(
 ) -> None:
     """For example an error in a listener of events."""
     fleet.beat("a")
-    told: list[Event] = []
+    announced: list[Event] = []
 
     def fail() -> None:
-        told.append(fleet.store.events.after(0, limit=9)[-1].event)
+        announced.append(fleet.store.events.after(0, limit=9)[-1].event)
         raise RuntimeError("a listener fails")
 
     fleet.on_events = fail
@@ -439,7 +439,7 @@ def test_watchdog_survives_an_unexpected_error(
             fleet.clock.advance(seconds)
             wait_until(lambda state=state: fleet.state("a") == state)  # type: ignore[misc]
 
-    assert [EventKind.LATE, EventKind.DOWN] == [each.kind for each in told]
+    assert [EventKind.LATE, EventKind.DOWN] == [each.kind for each in announced]
     assert {"A look at the servers failed"} == {each.getMessage() for each in caplog.records}
 
 

@@ -63,7 +63,7 @@ def test_every_change_in_a_batch_has_its_own_event(fleet: Watched) -> None:
         + [Incoming(Heartbeat(server_id="b"), fleet.now)]
     )
 
-    told = [
+    found_events = [
         (each.event.kind.value, each.event.server_id, dict(each.event.details))
         for each in fleet.store.events.after(0, limit=99)
     ]
@@ -75,7 +75,7 @@ def test_every_change_in_a_batch_has_its_own_event(fleet: Watched) -> None:
         ("updated", "a", {"capabilities": {"from": None, "to": ["a", "b"]}}),
         ("capabilities_changed", "a", {"capabilities": {"gained": ["c"], "lost": ["a"]}}),
         ("registered", "b", {}),
-    ] == told
+    ] == found_events
 
 
 def test_changed_status_is_an_updated_event(fleet: Watched) -> None:
@@ -88,13 +88,13 @@ def test_changed_status_is_an_updated_event(fleet: Watched) -> None:
 
 def test_batch_that_fails_leaves_no_event(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", hostname="one")
-    told = fleet.told(but=())
+    found_events = fleet.told(but=())
     run(engine, REFUSE_INSERTS[engine.dialect.name].format("servers"))
 
     with pytest.raises(IntegrityError):
         fleet.beat("a", "b", hostname="two")
 
-    assert told == fleet.told(but=())
+    assert found_events == fleet.told(but=())
     assert {"registered": 1} == fleet.counts
 
 
@@ -261,13 +261,13 @@ def test_event_of_a_slow_commit_is_readable_before_higher_ids(postgresql_url: st
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         wait_until(lambda: bool(connection.exec_driver_sql(asleep).scalar_one()))
         quick.beat("quick")
-        told = quick.told(but=())
+        found_events = quick.told(but=())
         writing.result(TIMEOUT_SECONDS)
     for store in stores:
         store.close()
     engine.dispose()
 
-    assert [("registered", "slow"), ("registered", "quick")] == told
+    assert [("registered", "slow"), ("registered", "quick")] == found_events
 
 
 # Filters and pages
@@ -334,8 +334,10 @@ def test_combined_filters_must_all_match(fleet: Watched) -> None:
     newest = fleet.store.events.page(event_filter, before=None, limit=99).events
     oldest = fleet.store.events.after(0, event_filter, limit=99)
 
-    told = [(each.event.kind.value, each.event.server_id) for each in newest]
-    assert [("moved", "b"), ("upgraded", "b")] * 2 == sorted(told[:2]) + sorted(told[2:])
+    found_events = [(each.event.kind.value, each.event.server_id) for each in newest]
+    assert [("moved", "b"), ("upgraded", "b")] * 2 == sorted(found_events[:2]) + sorted(
+        found_events[2:]
+    )
     assert newest == oldest[::-1]
 
 

@@ -266,7 +266,7 @@ def test_superseded_servers_per_key_have_a_higher_limit(database_url: str) -> No
     store.close()
 
 
-def told(store: SqlStore) -> list[str]:
+def event_kinds(store: SqlStore) -> list[str]:
     return [each.event.kind.value for each in store.events.after(0, limit=1000)]
 
 
@@ -282,7 +282,7 @@ def test_changes_above_the_limit_of_a_key_are_applied_without_events(
     by_admin = beat(store, admin, "a", hostname="host-9")
 
     assert [["ok"]] * 7 == [*outcomes, by_admin]
-    assert ["registered", "moved", "moved", "moved"] == told(store)
+    assert ["registered", "moved", "moved", "moved"] == event_kinds(store)
     record = store.servers.get("a")
     assert record is not None
     assert "host-9" == record.hostname
@@ -299,7 +299,7 @@ def test_long_event_uses_more_of_the_limit(database_url: str) -> None:
     beat(store, key, "a", capabilities=())
     beat(store, key, "a", capabilities=tools)
 
-    assert ["registered"] == told(store)
+    assert ["registered"] == event_kinds(store)
     assert tools == getattr(store.servers.get("a"), "capabilities", None)
     store.close()
 
@@ -331,16 +331,16 @@ def test_failed_commits_use_nothing_of_the_limit(database_url: str) -> None:
     store = SqlStore(make_url(database_url), budget=limits)
     key = new_key(store, "agent")
     transactions = store.transactions
-    commit = transactions._commit  # noqa: SLF001 - to take the database fail
+    commit = transactions._commit  # noqa: SLF001 - simulates an outage
 
     def fail(number: int) -> None:
         raise StoreUnavailable("the database does not answer: test")
 
-    transactions._commit = fail  # type: ignore[method-assign] # noqa: SLF001 - as above
+    transactions._commit = fail  # type: ignore[method-assign] # noqa: SLF001 - see above
     for _ in range(5):
         with pytest.raises(StoreUnavailable):
             beat(store, key, "a")
-    transactions._commit = commit  # type: ignore[method-assign] # noqa: SLF001 - as above
+    transactions._commit = commit  # type: ignore[method-assign] # noqa: SLF001 - see above
 
     assert 3 == limits.changes_left(key.id)
     store.close()

@@ -173,34 +173,34 @@ def test_sweep_of_many_servers_is_split_and_records_each_once(fleet: Watched) ->
 def test_concurrent_sweeps_of_two_stores_record_each_silence_once(
     store: SqlStore, other: SqlStore
 ) -> None:
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     ids = [f"s{n:03}" for n in range(300)]
     fleet.beat(*ids)
     for seconds in (121, 120):
         fleet.clock.advance(seconds)
-        beside.clock.now = fleet.now
-        at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+        other_fleet.clock.now = fleet.now
+        at_once(fleet.sweep, other_fleet.sweep, fleet.sweep, other_fleet.sweep)
 
-    told = fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))
-    assert sorted((kind, who) for who in ids for kind in ("down", "late")) == sorted(told)
-    assert 300 == fleet.counts["late"] + beside.counts["late"]
+    events = fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))
+    assert sorted((kind, who) for who in ids for kind in ("down", "late")) == sorted(events)
+    assert 300 == fleet.counts["late"] + other_fleet.counts["late"]
 
 
 def test_heartbeats_during_concurrent_sweeps_pair_each_late_with_a_recovery(
     store: SqlStore, other: SqlStore
 ) -> None:
     """In any order of sweeps and heartbeats, every server is up in the end."""
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     ids = [f"s{n:02}" for n in range(60)]
     for _ in range(4):
         fleet.beat(*ids)
         fleet.clock.advance(121)
-        beside.clock.now = fleet.now
+        other_fleet.clock.now = fleet.now
         at_once(
             fleet.sweep,
-            beside.sweep,
+            other_fleet.sweep,
             lambda: beat_in_turn(fleet, [ids[n : n + 5] for n in range(0, 60, 5)]),
-            lambda: beat_in_turn(beside, [[each] for each in ids[::-7]]),
+            lambda: beat_in_turn(other_fleet, [[each] for each in ids[::-7]]),
         )
 
     kinds = [kind for kind, _ in fleet.told(but=(EventKind.REGISTERED, EventKind.FLEET_SILENT))]
@@ -477,15 +477,15 @@ def test_servers_still_down_do_not_count_in_a_second_outage(fleet: Watched) -> N
 def test_sweep_that_another_store_finishes_makes_the_fleet_silent_event(
     fleet: Watched, other: SqlStore
 ) -> None:
-    beside = Watched(other)
+    other_fleet = Watched(other)
     ids = [f"s{n:03}" for n in range(450)]
     fleet.beat(*ids)
     fleet.go_on(30, *ids)
     fleet.clock.advance(121)
-    beside.clock.now = fleet.now
+    other_fleet.clock.now = fleet.now
     fleet.store.servers.sweep(fleet.look())
     before = fleet.details(EventKind.FLEET_SILENT)
-    beside.sweep()
+    other_fleet.sweep()
 
     assert [] == before
     assert [{"silent": 450, "of": 450}] == fleet.details(EventKind.FLEET_SILENT)
@@ -494,13 +494,13 @@ def test_sweep_that_another_store_finishes_makes_the_fleet_silent_event(
 def test_concurrent_sweeps_of_two_stores_make_one_fleet_silent_event(
     store: SqlStore, other: SqlStore
 ) -> None:
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     ids = [f"s{n:03}" for n in range(500)]
     fleet.beat(*ids)
     fleet.sweep()
     fleet.clock.advance(121)
-    beside.clock.now = fleet.now
-    at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+    other_fleet.clock.now = fleet.now
+    at_once(fleet.sweep, other_fleet.sweep, fleet.sweep, other_fleet.sweep)
 
     assert [{"silent": 500, "of": 500}] == fleet.details(EventKind.FLEET_SILENT)
 
@@ -826,16 +826,16 @@ def test_newest_server_that_is_up_is_the_successor(fleet: Watched) -> None:
 def test_concurrent_sweeps_of_two_stores_record_each_rebuild_once(
     store: SqlStore, other: SqlStore
 ) -> None:
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     for n in range(40):
         uuid = {**DATABASE, "database_uuid": f"u-{n:02}"}
         fleet.beat(f"old-{n:02}", **uuid)
     fleet.clock.advance(121)
     for n in range(40):
         uuid = {**DATABASE, "database_uuid": f"u-{n:02}"}
-        beside.clock.now = fleet.now
-        beside.beat(f"new-{n:02}", **uuid)
-    at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+        other_fleet.clock.now = fleet.now
+        other_fleet.beat(f"new-{n:02}", **uuid)
+    at_once(fleet.sweep, other_fleet.sweep, fleet.sweep, other_fleet.sweep)
 
     assert [("rebuilt", f"old-{n:02}") for n in range(40)] == sorted(fleet.told())
     assert [f"new-{n:02}" for n in range(40)] == fleet.ids()
@@ -884,11 +884,11 @@ def test_deleting_a_middle_successor_leaves_the_next_as_successor(
         fleet.go_on(150)
     fleet.go_on(300, "third")
     fleet.store.servers.delete("second", fleet.now)
-    told = fleet.told()
+    events = fleet.told()
     fleet.go_on(300, "third")
 
-    assert [("deleted", "second"), ("rebuilt", "first")] == told[-2:]
-    assert told == fleet.told()
+    assert [("deleted", "second"), ("rebuilt", "first")] == events[-2:]
+    assert events == fleet.told()
     assert ("third", None) == (fleet.record("first").superseded_by, due_at(engine, "first"))
     assert (["third"], ["first"]) == (fleet.ids(), fleet.ids(state="superseded"))
     assert ("registered", "first") in fleet.told(of="third", but=())
@@ -897,15 +897,15 @@ def test_deleting_a_middle_successor_leaves_the_next_as_successor(
 def test_server_back_after_its_successor_is_deleted_recovers_in_both_stores(
     store: SqlStore, other: SqlStore
 ) -> None:
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     fleet.beat("old", **DATABASE)
     fleet.go_on(150)
     fleet.beat("new", **DATABASE)
     fleet.go_on(30, "new")
-    beside.clock.now = fleet.now
-    beside.beat("new")
-    beside.store.servers.delete("new", beside.now)
-    for each in (fleet, beside):
+    other_fleet.clock.now = fleet.now
+    other_fleet.beat("new")
+    other_fleet.store.servers.delete("new", other_fleet.now)
+    for each in (fleet, other_fleet):
         each.beat("old")
         each.sweep()
 
@@ -917,14 +917,16 @@ def test_server_back_after_its_successor_is_deleted_recovers_in_both_stores(
 
 
 def test_concurrently_deleted_server_supersedes_none(store: SqlStore, other: SqlStore) -> None:
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     pairs = [(f"old-{n:02}", f"new-{n:02}") for n in range(20)]
     for n, (old, _) in enumerate(pairs):
         fleet.beat(old, **{**DATABASE, "database_uuid": f"u-{n}"})
     fleet.go_on(130)
     for n, (_, new) in enumerate(pairs):
         fleet.beat(new, **{**DATABASE, "database_uuid": f"u-{n}"})
-    at_once(fleet.sweep, lambda: [beside.store.servers.delete(new, fleet.now) for _, new in pairs])
+    at_once(
+        fleet.sweep, lambda: [other_fleet.store.servers.delete(new, fleet.now) for _, new in pairs]
+    )
     fleet.sweep()
 
     assert [old for old, _ in pairs] == fleet.ids()
@@ -1099,16 +1101,16 @@ def test_server_that_only_registers_is_no_twin(fleet: Watched) -> None:
 def test_concurrent_sweeps_of_two_stores_record_twins_once(
     store: SqlStore, other: SqlStore
 ) -> None:
-    fleet, beside = Watched(store), Watched(other)
+    fleet, other_fleet = Watched(store), Watched(other)
     pairs = [(f"a-{n}", f"b-{n}") for n in range(20)]
     for n, pair in enumerate(pairs):
         fleet.beat(*pair, **{**DATABASE, "database_uuid": f"u-{n}"})
     for _ in range(6):
         fleet.clock.advance(50)
-        beside.clock.now = fleet.now
+        other_fleet.clock.now = fleet.now
         fleet.beat(*(one for one, _ in pairs))
-        beside.beat(*(two for _, two in pairs))
-        at_once(fleet.sweep, beside.sweep, fleet.sweep, beside.sweep)
+        other_fleet.beat(*(two for _, two in pairs))
+        at_once(fleet.sweep, other_fleet.sweep, fleet.sweep, other_fleet.sweep)
 
     assert sorted(("twin", each) for pair in pairs for each in pair) == sorted(fleet.told())
 

@@ -178,9 +178,9 @@ FLAPPING_EVENTS = """
 INSERT INTO events (at, kind, server_id, details)
 WITH RECURSIVE
     flaps(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM flaps WHERE n < 35 * 288),
-    turns(seconds, kind) AS (VALUES (120, 'late'), (240, 'down'), (300, 'recovered'))
+    changes(seconds, kind) AS (VALUES (120, 'late'), (240, 'down'), (300, 'recovered'))
 SELECT {end} + (seconds - n * 300) * 1000000, kind, server_id, '{{"away_seconds": 180}}'
-FROM flaps, turns, servers WHERE server_id = 'often' OR n <= 4 * 288 ORDER BY 1
+FROM flaps, changes, servers WHERE server_id = 'often' OR n <= 4 * 288 ORDER BY 1
 """
 
 

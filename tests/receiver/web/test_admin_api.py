@@ -290,7 +290,7 @@ def test_audit_line_says_perhaps_when_the_outcome_is_unknown(
         def delete(server_id: str, at: datetime) -> bool:
             raise OutcomeUnknown("the database does not end a change")
 
-        app.services.store.servers.delete = delete  # type: ignore[method-assign]  # as it may be
+        app.services.store.servers.delete = delete  # type: ignore[method-assign]  # simulates an unknown outcome
         answer = receiver.delete("/servers/acme_web-1", headers=bearer(admin[1]))
 
     assert (503, "outcome_unknown") == (answer.status_code, answer.json()["code"])
@@ -318,9 +318,9 @@ def test_new_token_is_shown_although_reading_the_keys_fails(
         def fail(*, since: int) -> ChangedKeys:
             raise StoreUnavailable("the database does not answer: test")
 
-        keys.changed = fail  # type: ignore[method-assign]  # to take the database fail
+        keys.changed = fail  # type: ignore[method-assign]  # simulates an outage
         new = receiver.post("/keys", json={"name": "a", "scope": "viewer"})
-        keys.changed = changed  # type: ignore[method-assign]  # as above
+        keys.changed = changed  # type: ignore[method-assign]  # ends the outage
 
         assert 201 == new.status_code
         # The receiver reads the keys again when a request names an unknown one.

@@ -9,7 +9,7 @@ import pytest
 from receiver.web.body_timeout import BodyTimeout
 
 
-def play(scenario: Callable[[BodyTimeout], Awaitable[Any]]) -> Any:
+def run_scenario(scenario: Callable[[BodyTimeout], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         return await scenario(BodyTimeout(0.08))
 
@@ -22,12 +22,12 @@ async def wait_in(timeout: BodyTimeout, seconds: float) -> str:
 
 
 def test_wait_that_ends_in_time_returns_its_result() -> None:
-    assert "here" == play(lambda timeout: wait_in(timeout, 0.01))
+    assert "here" == run_scenario(lambda timeout: wait_in(timeout, 0.01))
 
 
 def test_wait_that_is_too_long_raises_timeout_error() -> None:
     with pytest.raises(TimeoutError):
-        play(lambda timeout: wait_in(timeout, 60))
+        run_scenario(lambda timeout: wait_in(timeout, 60))
 
 
 def test_blocks_without_a_wait_leave_the_timeout_usable() -> None:
@@ -37,7 +37,7 @@ def test_blocks_without_a_wait_leave_the_timeout_usable() -> None:
                 pass
         return await wait_in(timeout, 0.01)
 
-    assert "here" == play(scenario)
+    assert "here" == run_scenario(scenario)
 
 
 def test_later_wait_gets_the_full_timeout() -> None:
@@ -48,7 +48,7 @@ def test_later_wait_gets_the_full_timeout() -> None:
 
         return await asyncio.gather(wait_in(timeout, 60), later(), return_exceptions=True)
 
-    early, later = play(scenario)
+    early, later = run_scenario(scenario)
 
     assert isinstance(early, TimeoutError)
     assert "here" == later
@@ -61,7 +61,7 @@ def test_error_in_the_block_is_raised_unchanged() -> None:
             raise LookupError
 
     with pytest.raises(LookupError):
-        play(scenario)
+        run_scenario(scenario)
 
 
 def test_wait_that_swallows_the_cancellation_returns_its_result() -> None:
@@ -73,7 +73,7 @@ def test_wait_that_swallows_the_cancellation_returns_its_result() -> None:
                 return "late"
         return ""
 
-    assert "late" == play(scenario)
+    assert "late" == run_scenario(scenario)
 
 
 def test_cancellation_from_outside_stays_a_cancellation() -> None:
@@ -84,4 +84,4 @@ def test_cancellation_from_outside_stays_a_cancellation() -> None:
         await waiting
 
     with pytest.raises(asyncio.CancelledError):
-        play(scenario)
+        run_scenario(scenario)

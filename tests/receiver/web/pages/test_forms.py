@@ -464,10 +464,10 @@ def test_sign_out_ends_the_session(
     signed_in(receiver, held.tokens["viewer"])
     stolen = receiver.cookies["fleet_session"]
 
-    away = signs_out(receiver)
+    signed_out = signs_out(receiver)
 
-    assert (303, "./sign-in") == (away.status_code, away.headers["location"])
-    assert "Max-Age=0" in cookies(away)["fleet_session"][1]
+    assert (303, "./sign-in") == (signed_out.status_code, signed_out.headers["location"])
+    assert "Max-Age=0" in cookies(signed_out)["fleet_session"][1]
     assert [] == rows(engine)
     page = receiver.get("/sign-in")
     assert (200, "Sign in", "You are signed out.") == (page.status_code, title(page), notice(page))

@@ -170,13 +170,13 @@ def test_column_heading_sorts_and_reverses(receiver: httpx.Client, clock: Clock)
 
     page = receiver.get("/").text
     by_name, by_age = re.findall(r'<th scope="col"[^>]*><a href="\.([^"]*)"', page)
-    turned = receiver.get(by_age).text
+    reversed_page = receiver.get(by_age).text
 
     assert ["c", "b", "a"] == listed(receiver, by_name)
     assert ["c", "b", "a"] == listed(receiver, by_age)
     assert 'aria-sort="ascending"><a href="./?sort=-server_id"' in page
-    assert 'aria-sort="descending"><a href="./?sort=last_seen"' in turned
-    assert '<option value="-last_seen" selected>' in turned
+    assert 'aria-sort="descending"><a href="./?sort=last_seen"' in reversed_page
+    assert '<option value="-last_seen" selected>' in reversed_page
 
 
 @pytest.mark.both_databases
@@ -357,8 +357,10 @@ def test_timeline_groups_events_by_day_and_page(receiver: httpx.Client, clock: C
         "Sunday, 1 February 2026",
         *("12:00:00", "was upgraded"),
         *("00:00:00", "was upgraded"),
-    ] == told(receiver, first)
-    assert ["Saturday, 31 January 2026", "12:00:00", "joined the fleet"] == told(receiver, second)
+    ] == timeline_of(receiver, first)
+    assert ["Saturday, 31 January 2026", "12:00:00", "joined the fleet"] == timeline_of(
+        receiver, second
+    )
     assert 'rel="next"' not in receiver.get(second).text
     assert first == link(receiver, second, rel="first")
     assert 'rel="' not in receiver.get("/timeline").text.split("<body")[1]
@@ -457,8 +459,8 @@ def test_server_with_a_blank_database_is_titled_by_its_id(
 
 def test_blank_names_are_shown_as_blank(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.slim(server_id=" ", odoo_version="1"))
-    told = {"hostname": " ", "odoo_stage": " ", "odoo_version": " ", "capabilities": ["\u2003"]}
-    receiver.post("/heartbeat", json=messages.slim(server_id=" ", database=" ", **told))
+    blank = {"hostname": " ", "odoo_stage": " ", "odoo_version": " ", "capabilities": ["\u2003"]}
+    receiver.post("/heartbeat", json=messages.slim(server_id=" ", database=" ", **blank))
 
     for path in ("/", "/?stage=+&q=+", "/server/%20", "/timeline?server_id=+"):
         page = receiver.get(path).text
@@ -552,7 +554,7 @@ def says(page: str) -> list[str]:
     return re.findall(r'<span class="says">([^<]+)<', page)
 
 
-def told(receiver: httpx.Client, path: str) -> list[str]:
+def timeline_of(receiver: httpx.Client, path: str) -> list[str]:
     """The days of a timeline page, and time and text of each event."""
     part = r'(?:<h3 class="day" [^>]+|<p class="at"><time [^>]+|<span class="says")>([^<]+)<'
     return re.findall(part, receiver.get(path).text)
@@ -565,8 +567,8 @@ def listed(receiver: httpx.Client, path: str) -> list[str]:
 
 def events(receiver: httpx.Client, path: str) -> list[tuple[str, str]]:
     """Text and age of each event on a page."""
-    told = r'<span class="says">([^<]+)</span> <span class="when"><time [^>]+>([^<]+)<'
-    return re.findall(told, receiver.get(path).text)
+    event = r'<span class="says">([^<]+)</span> <span class="when"><time [^>]+>([^<]+)<'
+    return re.findall(event, receiver.get(path).text)
 
 
 def is_told_later(receiver: httpx.Client, clock: Clock, what: str) -> bool:
