@@ -29,7 +29,7 @@ from receiver.store import SqlStore
 from receiver.store.sessions import Sessions
 from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
-from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from servers import ANY_PAUSE_SECONDS, NO_AUTHORITIES, Clock, serve, wait_until
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ASKS = 'id="asks"'
@@ -166,7 +166,7 @@ opened: list[httpx.Client] = []
 
 def new_browser(receiver: httpx.Client) -> httpx.Client:
     """A client without the cookies of the first one, as another browser."""
-    opened.append(httpx.Client(base_url=receiver.base_url, trust_env=False))
+    opened.append(httpx.Client(base_url=receiver.base_url, trust_env=False, verify=NO_AUTHORITIES))
     return opened[-1]
 
 
