@@ -198,7 +198,14 @@ def test_action_stays_active_after_eight_days_without_the_receiver(
             server.wait_until(lambda: record_of(receiver, installed), seconds=LIMIT_SECONDS)
         finally:
             again.kill()
-    assert our_lines(server) == our_lines(server, "cannot be reached") == server.log.complaints()
+    # On a slow machine the registration of the installation is still under way at first.
+    expected = [
+        line
+        for line in our_lines(server)
+        if "cannot be reached" in line or "still on its way" in line
+    ]
+    assert our_lines(server) == expected == server.log.complaints()
+    assert our_lines(server, "cannot be reached")
 
 
 def logged_at(line: str) -> datetime:
