@@ -16,6 +16,8 @@ from evil import Evil, answer, evil_server, say
 
 BEAT = Heartbeat(server_id="acme_web-1")
 TOKEN = "fleetkey_ab12_S3cret"
+pytestmark = pytest.mark.serial  # the time limits are short
+
 TIMEOUT_SECONDS = 0.5
 AT_MOST_SECONDS = 3.0  # the timeout, with a margin for a busy machine
 AT_MOST_BYTES = 20 * 1024 * 1024
