@@ -21,8 +21,15 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 MEASURED = ".".join(map(str, sys.version_info[:2]))
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
-IN_PARALLEL = ("--numprocesses=logical", "--maxprocesses=4", "--dist=worksteal")
-"""Each process has a PostgreSQL of its own."""
+IN_PARALLEL = (
+    f"--numprocesses={(os.cpu_count() or 1) + 1}",
+    "--maxprocesses=4",
+    "--dist=worksteal",
+)
+"""Tests wait half of their time, hence one process more. Each has a PostgreSQL of its own."""
+
+UNTRACED = "hypothesis or repeated"
+"""Tests that reach no branch that others do not; tracing would take them twice as long."""
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "tests", "portable"]
@@ -224,6 +231,7 @@ def install(
     # Nothing that a session runs finds the checkout by being started in it.
     session.env["PYTHONSAFEPATH"] = "1"
     session.env["UV_COMPILE_BYTECODE"] = "1"  # as pip does: tests start many processes
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""  # or each process compiles all tests anew
     session.install("--constraint", CONSTRAINTS, *needed)
     session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
 
@@ -260,12 +268,11 @@ def measured(session: nox.Session, *paths: str) -> None:
     for old in HERE.glob(".coverage*"):
         old.unlink()
     traced = ("coverage", "run", Path(session.bin) / "pytest")
-    session.run(*traced, *IN_PARALLEL, "-m", "not serial and not hypothesis", *paths)
+    session.run(*traced, *IN_PARALLEL, "-m", f"not serial and not ({UNTRACED})", *paths)
     session.run(*traced, "-m", "serial", *paths)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
-    # Tracing would take these twice as long, and they reach no branch that the others do not.
-    session.run("pytest", *IN_PARALLEL, "-m", "hypothesis and not serial", *paths)
+    session.run("pytest", *IN_PARALLEL, "-m", f"not serial and ({UNTRACED})", *paths)
 
 
 def offer_every_python() -> None:

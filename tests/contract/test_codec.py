@@ -345,6 +345,12 @@ def test_null_server_of_an_event_is_none() -> None:
     )
 
 
+def test_details_of_an_event_may_be_any_json() -> None:
+    details = {"silent": 40, "of": {"all": [1.5, None, "text"]}}
+
+    assert details == structure(EVENT | {"details": details}, Event).details
+
+
 @any_kind
 @pytest.mark.parametrize("value", [None, True, 5, 1.5, "text", [], [SERVER]])
 def test_other_json_than_an_object_is_refused(kind: type, value: object) -> None:

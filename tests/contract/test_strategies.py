@@ -26,6 +26,8 @@ from contract import (
     structure,
 )
 
+pytestmark = pytest.mark.hypothesis
+
 T = TypeVar("T")
 
 KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]

@@ -17,11 +17,13 @@ from watched import Watched
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark tests that need a PostgreSQL."""
+    """Mark tests that need a PostgreSQL, and among them those that run on SQLite as well."""
     if isinstance(item, pytest.Function):
         chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "postgres" in item.fixturenames or "postgresql" in chosen:
             item.add_marker("postgresql")
+        if "postgresql" in chosen:
+            item.add_marker("repeated")
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +131,6 @@ def fleet(store: SqlStore) -> Watched:
 @pytest.fixture
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     environ = {"FLEET_DATABASE_URL": database_url}
-    app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
-    with serve(app) as client:
+    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05)
+    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
         yield client
