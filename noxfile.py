@@ -21,12 +21,10 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 MEASURED = ".".join(map(str, sys.version_info[:2]))
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
-IN_PARALLEL = (
-    f"--numprocesses={(os.cpu_count() or 1) + 1}",
-    "--maxprocesses=4",
-    "--dist=worksteal",
-)
+PROCESSES = min((os.cpu_count() or 1) + 1, 4)
+IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
 """Tests wait half of their time, hence one process more. Each has a PostgreSQL of its own."""
+MEMORY_BYTES = 6 * 2**30
 
 UNTRACED = "hypothesis or repeated"
 """Tests that reach no branch that others do not; tracing would take them twice as long."""
@@ -268,11 +266,20 @@ def measured(session: nox.Session, *paths: str) -> None:
     for old in HERE.glob(".coverage*"):
         old.unlink()
     traced = ("coverage", "run", Path(session.bin) / "pytest")
-    session.run(*traced, *IN_PARALLEL, "-m", f"not serial and not ({UNTRACED})", *paths)
-    session.run(*traced, "-m", "serial", *paths)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
-    session.run("pytest", *IN_PARALLEL, "-m", f"not serial and ({UNTRACED})", *paths)
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+        paths = (f"--basetemp={folder}/tests", *paths)
+        session.run(*traced, *IN_PARALLEL, "-m", f"not serial and not ({UNTRACED})", *paths)
+        session.run(*traced, "-m", "serial", *paths)
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
+        session.run("pytest", *IN_PARALLEL, "-m", f"not serial and ({UNTRACED})", *paths)
+
+
+def memory() -> Path | None:
+    """A folder in memory where there is room for the files of tests, which wait for a disk."""
+    folder = Path("/dev/shm")
+    has_room = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MEMORY_BYTES
+    return folder if has_room else None
 
 
 def offer_every_python() -> None:

@@ -64,6 +64,7 @@ class Postgresql:
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_timeout=LOCK_SECONDS,
+            use_native_hstore=False,  # or each new connection asks whether there is such a type
         )
 
         @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks anything

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timezone
+from pathlib import Path
+from shutil import copyfile
 
 import httpx
 import pytest
@@ -29,9 +31,12 @@ SELECT {values} FROM {table}, numbers WHERE server_id = 'a'
 """
 
 
-@pytest.fixture
-def large_fleet(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    store = SqlStore(make_url(sqlite_url))
+@pytest.fixture(scope="module")
+def large_file(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with many servers."""
+    file = tmp_path_factory.mktemp("large") / "fleet.db"
+    copyfile(sqlite_template, file)
+    store = SqlStore(make_url(f"sqlite:///{file}"))
     beat = Heartbeat(
         server_id="a",
         hostname="web",
@@ -54,7 +59,13 @@ def large_fleet(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
             connection.execute(text(statement))
         connection.commit()
     store.close()
-    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)
+    return file
+
+
+@pytest.fixture
+def large_fleet(large_file: Path, new_sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    copyfile(large_file, str(make_url(new_sqlite_url).database))
+    app = create_app(environ={"FLEET_DATABASE_URL": new_sqlite_url}, clock=clock)
     with serve(app) as receiver:
         receiver.timeout = httpx.Timeout(60)
         yield receiver
@@ -71,10 +82,10 @@ def test_pages_of_a_large_fleet_are_quick(large_fleet: httpx.Client) -> None:
 
 @pytest.mark.serial
 def test_service_discovery_of_a_large_down_fleet_is_quick(
-    large_fleet: httpx.Client, sqlite_url: str
+    large_fleet: httpx.Client, new_sqlite_url: str
 ) -> None:
     # The timeout is long because a receiver that has just started updates every `due_at`.
-    with closing(sqlite3.connect(str(make_url(sqlite_url).database), timeout=60)) as database:
+    with closing(sqlite3.connect(str(make_url(new_sqlite_url).database), timeout=60)) as database:
         database.execute("UPDATE facets SET value = 'down' WHERE name = 'state'")
         database.execute("UPDATE servers SET state = 'down'")
         database.commit()

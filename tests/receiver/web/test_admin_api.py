@@ -54,6 +54,7 @@ def audit(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     log.setLevel(level)
 
 
+@pytest.mark.both_databases
 def test_new_key_works_at_once_and_expires(receiver: httpx.Client, clock: Clock) -> None:
     asked = {
         "name": "acme",
@@ -75,6 +76,7 @@ def test_new_key_works_at_once_and_expires(receiver: httpx.Client, clock: Clock)
     assert "key_expired" == late.json()["code"]
 
 
+@pytest.mark.both_databases
 def test_keys_are_listed_without_their_secrets(
     receiver: httpx.Client, admin: tuple[Key, str], clock: Clock
 ) -> None:
@@ -126,6 +128,7 @@ def test_deeply_nested_body_is_refused(depth: int, receiver: httpx.Client) -> No
     assert answer.status_code in (400, 422)
 
 
+@pytest.mark.both_databases
 def test_revoked_key_is_refused_at_once(receiver: httpx.Client) -> None:
     new = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()
 
@@ -151,6 +154,7 @@ def test_revoked_or_unknown_key_is_not_found(receiver: httpx.Client) -> None:
     assert f"There is no key {key_id!r} that is not revoked." == answers[0].json()["detail"]
 
 
+@pytest.mark.both_databases
 def test_rotation_replaces_the_token_of_a_key(receiver: httpx.Client) -> None:
     new = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()
 
@@ -164,6 +168,7 @@ def test_rotation_replaces_the_token_of_a_key(receiver: httpx.Client) -> None:
     assert [401, 200] == statuses
 
 
+@pytest.mark.both_databases
 def test_handed_over_server_is_writable_by_the_new_key_only(
     receiver: httpx.Client, admin: tuple[Key, str]
 ) -> None:
@@ -187,6 +192,7 @@ def test_handed_over_server_is_writable_by_the_new_key_only(
     assert [403, 200] == statuses
 
 
+@pytest.mark.both_databases
 def test_server_can_be_handed_to_no_key(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
 
@@ -327,6 +333,7 @@ def test_new_token_is_shown_although_reading_the_keys_fails(
         assert 200 == receiver.delete(f"/keys/{new.json()['key']['id']}").status_code
 
 
+@pytest.mark.both_databases
 def test_key_made_at_one_receiver_is_known_at_another(
     database_url: str, clock: Clock, admin: tuple[Key, str]
 ) -> None:

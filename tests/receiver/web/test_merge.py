@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 import messages
 from servers import Clock
@@ -34,6 +35,7 @@ def test_enriched_heartbeat_updates_the_record(receiver: httpx.Client, clock: Cl
     assert 1 == after["heartbeat_count"]
 
 
+@pytest.mark.both_databases
 def test_every_enriched_field_is_merged(receiver: httpx.Client) -> None:
     """Proves: Enriched heartbeat updates server record"""
     receiver.post("/register", json=messages.registration())
@@ -153,6 +155,7 @@ def test_optional_fields_are_kept(receiver: httpx.Client) -> None:
     assert optional == {name: after[name] for name in optional}
 
 
+@pytest.mark.both_databases
 def test_registration_answers_201_once_and_then_200(receiver: httpx.Client, clock: Clock) -> None:
     first = receiver.post("/register", json=messages.registration())
     clock.advance(60)
@@ -168,6 +171,7 @@ def test_registration_answers_201_once_and_then_200(receiver: httpx.Client, cloc
     assert "2026-01-31T12:00:30Z" == after["started_at"]
 
 
+@pytest.mark.both_databases
 def test_batch_answers_each_heartbeat_with_its_outcome(receiver: httpx.Client) -> None:
     batch = [
         messages.heartbeat(),

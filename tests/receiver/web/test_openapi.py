@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import jsonschema
+import pytest
 from openapi_spec_validator import validate
 
 import messages
@@ -42,6 +43,7 @@ def test_every_route_is_described() -> None:
     assert served - {("/openapi.json", "get")} == described
 
 
+@pytest.mark.both_databases
 def test_answers_match_their_schemas(receiver: httpx.Client) -> None:
     counted = receiver.post("/heartbeat", json=messages.heartbeat()).json()
     problem = receiver.post("/heartbeat", json={}).json()

@@ -49,6 +49,7 @@ def test_empty_fleet_has_no_targets(receiver: httpx.Client) -> None:
     assert [] == targets(receiver)
 
 
+@pytest.mark.both_databases
 def test_server_is_a_target_with_its_labels(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(endpoint_url="https://acme.example/mcp"))
 
@@ -163,6 +164,7 @@ def test_state_filter_decides_which_servers_are_targets(
     assert ["b"] == ids(receiver, state="up")
 
 
+@pytest.mark.both_databases
 def test_filters_of_the_server_list_work(receiver: httpx.Client) -> None:
     fleet = [
         messages.heartbeat(server_id="a", odoo_stage="dev"),
@@ -204,6 +206,7 @@ def test_all_of_2100_servers_are_targets(receiver: httpx.Client) -> None:
     assert expected == ids(receiver)
 
 
+@pytest.mark.both_databases
 def test_pages_without_targets_leave_no_gap(receiver: httpx.Client) -> None:
     fleet = [messages.slim(server_id=f"s{n:04}") for n in range(1000)]
     fleet += [messages.heartbeat(server_id=f"t{n}") for n in range(2)]

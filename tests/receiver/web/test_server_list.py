@@ -6,6 +6,8 @@ import pytest
 import messages
 from servers import Clock, wait_until
 
+pytestmark = pytest.mark.both_databases
+
 
 def send_heartbeats(receiver: httpx.Client, *ids: str) -> None:
     receiver.post("/heartbeats", json=[messages.slim(server_id=each) for each in ids])

@@ -33,6 +33,8 @@ from receiver.web.routing import Guarded
 from receiver.web.sse import EventStream, event_stream
 from servers import Clock, Observed, receiver_process, serve, wait_until
 
+pytestmark = pytest.mark.both_databases
+
 
 @dataclass
 class Message:

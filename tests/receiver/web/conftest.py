@@ -1,8 +1,8 @@
 """
-Tests of pages run on SQLite; tests marked `both_databases` run on PostgreSQL too.
+Tests of HTTP and HTML run on SQLite; tests marked `both_databases` run on PostgreSQL too.
 
-Most pages use the same queries as the API, whose tests run on both databases. The mark is on
-tests of queries that only pages use, and on one test of each route.
+The store has tests of its own, which run on both databases. The mark is on tests of queries
+that only the web makes, on one test of each route, and on the lists and streams.
 """
 
 import pytest
