@@ -26,7 +26,7 @@ IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
 """Tests wait half of their time, hence one process more. Each has a PostgreSQL of its own."""
 MEMORY_BYTES = 6 * 2**30
 
-UNTRACED = "hypothesis or repeated"
+UNTRACED = "hypothesis or untraced"
 """Tests that reach no branch that others do not; tracing would take them twice as long."""
 
 nox.needs_version = ">=2025.2.9"

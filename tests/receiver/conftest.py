@@ -17,13 +17,13 @@ from watched import Watched
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark tests that need a PostgreSQL, and among them those that run on SQLite as well."""
+    """Mark tests that need a PostgreSQL; those that run on SQLite as well need no tracing."""
     if isinstance(item, pytest.Function):
         chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "postgres" in item.fixturenames or "postgresql" in chosen:
             item.add_marker("postgresql")
         if "postgresql" in chosen:
-            item.add_marker("repeated")
+            item.add_marker("untraced")
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,10 @@ def test_missing_driver_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPa
         read_settings({"FLEET_DATABASE_URL": "postgresql+psycopg://me@host/fleet"})
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:secret@host/fleet", "postgres://host/fleet"])
-def test_postgresql_url_of_another_driver_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@host/fleet", "postgres://host/fleet", "nonsense"]
+)
+def test_url_of_no_supported_driver_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"such as .*postgresql\+psycopg://") as refused:
         read_settings({"FLEET_DATABASE_URL": url})
 
