@@ -61,6 +61,7 @@ def portable(session: nox.Session) -> None:
             "tests/receiver/service",
             "tests/receiver/web",
             "tests/receiver/test_connections.py",
+            "--ignore=tests/receiver/web/pages",  # templates are the same on each
         ]
     install(session, extras=extras, groups=["tests"])
     short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
