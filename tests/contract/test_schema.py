@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from contract import (
     Event,
+    EventKind,
     Heartbeat,
     InvalidMessage,
     IpAddresses,
@@ -156,14 +157,19 @@ def test_a_schema_may_be_changed_by_the_caller() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "schema"),
     [
-        (Heartbeat, "server_id", {"minLength": 1, "maxLength": 255}),
+        (Heartbeat, "server_id", {"type": "string", "minLength": 1, "maxLength": 255}),
         (ServerPayload, "hostname", {"type": "string", "pattern": r"^[^\u0000]*$"}),
         (ServerPayload, "port", {"type": "integer", "minimum": 1, "maximum": 65535}),
         (ServerPayload, "capabilities", {"type": "array"}),
-        (IpAddresses, "primary", {"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+        (
+            IpAddresses,
+            "primary",
+            {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+        ),
         (ServerRecord, "last_seen", {"type": "string", "format": "date-time"}),
         (ServerRecord, "heartbeat_count", {"type": "integer", "minimum": 0}),
         (ServerRecord, "state", {"type": "string", "enum": ["new", "up", "late", "down"]}),
+        (Event, "kind", {"type": "string", "enum": [kind.value for kind in EventKind]}),
         (Event, "details", {"type": "object"}),
     ],
 )

@@ -154,6 +154,8 @@ class ReturnArgument(Mutation):
     def places(self, node: Any) -> list[Any]:
         if node.type not in {"atom_expr", "power"} or len(node.children) != 2:
             return []
+        if node.parent.type == "raise_stmt":
+            return []  # another exception is raised all the same: a TypeError
         trailer = node.children[1]
         is_call = trailer.type == "trailer" and trailer.children[0] == "("
         if not is_call or len(trailer.children) != 3:
