@@ -144,6 +144,7 @@ def test_huge_number_in_an_unknown_field_is_ignored(number: str) -> None:
         loads(body, Heartbeat)
 
 
+@pytest.mark.hypothesis
 @both_kinds
 @pytest.mark.parametrize(
     "wanted",
