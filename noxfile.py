@@ -134,7 +134,7 @@ def operations(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
-    """Whether the tests of the contract notice small mistakes in its code; half an hour."""
+    """Whether the tests of the contract notice small mistakes in its code; a quarter of an hour."""
     groups = nox.project.dependency_groups(PYPROJECT, "mutants")
     # The mistakes are made in copies of the checkout, so the package is not installed.
     needed = [*PYPROJECT["project"]["dependencies"], *groups]
