@@ -66,8 +66,8 @@ class PhoneHomeClient:
             answer.
         attempts: How often a registration is tried, the first time included.
         verify: TLS settings that check the receiver's certificate; by default against the
-            certificate authorities of certifi. `client.trust_only(path)` makes one for a
-            private authority.
+            certificate authorities of certifi. `client.trust_only(path)` makes such settings
+            for a private authority.
         transport: Replaces the network, for tests. The client then ignores the proxies in
             the environment.
         sleep: Waits for a number of seconds between two attempts.

@@ -160,7 +160,7 @@ class Fleet:
         return accepted
 
     def round(self) -> Round:
-        """Send a heartbeat of each member that is not silent, after its registration."""
+        """Register the members that have started; then send a heartbeat of each that is running."""
         seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]
         for before, after in zip(self._latest, now, strict=True):

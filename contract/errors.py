@@ -4,7 +4,7 @@ The errors of the project: each class with the `code` that programs can match on
     FleetError                      root of all errors               fleet_error
     ├── InvalidMessage              a value breaks the contract      invalid_message
     ├── MalformedJSON               bytes are not JSON               malformed_json
-    ├── WrongServer                 message and record differ        wrong_server
+    ├── WrongServer                 a message of another server      wrong_server
     ├── client.ClientError          see client.errors
     └── receiver.ReceiverError      the receiver's own errors
 """

@@ -31,10 +31,9 @@ _CHECKS_PER_TIMEOUT = 8
 @cache
 def max_connections() -> int:
     """
-    How many connections a process may have: at most 10,000.
+    How many connections a process may have: three quarters of the file descriptor limit.
 
-    Where the file descriptor limit is lower, it is three quarters of that limit; the rest is
-    for files and for connections to the database.
+    The rest is for files and for connections to the database. There are 10,000 at most.
     """
     descriptors, _ = getrlimit(RLIMIT_NOFILE)
     if descriptors == RLIM_INFINITY:

@@ -46,12 +46,15 @@ def decide(
     heard_since: datetime,
 ) -> Decision:
     """
-    What becomes of the rows that are due.
+    What becomes of the rows whose `due_at` has come.
+
+    A family is all servers that share a `database_uuid`.
 
     Args:
-        rows: The rows that are due and those of their families, by `server_id`.
-        families: For the index text of each `database_uuid`, the `server_id`s that have it.
-        now: The instant of the look.
+        rows: These rows and the other rows of their families, by `server_id`.
+        families: The `server_id`s of each family, by the `database_uuid` as the index has it
+            (`index_text`).
+        now: The time of this sweep.
         heard_since: Since when receivers could hear servers without an interruption.
     """
     due = sorted((row for row in rows.values() if _is_due(row, now)), key=_due_first)

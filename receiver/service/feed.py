@@ -95,7 +95,7 @@ class Follower:
         self._changed = asyncio.Event()
 
     def hand(self, news: Sequence[News]) -> None:
-        """Add events to those that wait; end the follower when it does not keep up."""
+        """Queue events for this follower; end it when too many are queued already."""
         if len(self._waiting) >= self._most_waiting or self._bytes >= self._most_bytes:
             self.end()
         elif not self._ended:
@@ -105,7 +105,7 @@ class Follower:
             self._changed.set()
 
     def end(self) -> None:
-        """Drop what waits, and end the iteration."""
+        """Discard the events that are queued, and end the iteration."""
         self._ended = True
         self._waiting.clear()
         self._changed.set()

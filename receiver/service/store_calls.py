@@ -20,10 +20,10 @@ class _NoAnswer(StoreUnavailable):
 
 class StoreCalls:
     """
-    Calls the blocking methods of a store.
+    Runs the blocking methods of a store in threads, so that they do not hold up the event loop.
 
     Args:
-        patience: How many seconds to wait for one.
+        patience: How many seconds a call may take; after that it fails with StoreUnavailable.
     """
 
     def __init__(self, *, patience: float = 4.0) -> None:

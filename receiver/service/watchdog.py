@@ -25,15 +25,17 @@ _log = logging.getLogger(__name__)
 @frozen(kw_only=True)
 class Timing:
     """
-    How often the watchdog does what; seconds of real time, whatever the clock says.
+    The intervals and limits of the watchdog.
+
+    Intervals are seconds of a monotonic clock, which a change of the system time does not move.
 
     Attributes:
-        rules: When the silence of many servers is an event.
+        rules: How many servers must fall silent together for one event of the whole fleet.
         retention: How long events are kept.
         look_seconds: How often to look for servers that are due.
         presence_seconds: How often to note in the database that a receiver runs.
-        absence_seconds: After a pause of more seconds, by the clock or in real time, the
-            silence of servers is counted anew.
+        absence_seconds: When no receiver ran for longer than this, by the system time or by
+            the monotonic clock, the silence of each server is measured from zero again.
         trim_seconds: How often to trim old events.
     """
 

@@ -170,7 +170,7 @@ def index_entries(row: Row) -> set[IndexEntry]:
 
 
 def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
-    """`HEARTBEAT_COLUMNS` and the key, as the database stores them."""
+    """`HEARTBEAT_COLUMNS` and the `server_id`, as the database stores them."""
     record = row.record
     return {
         "server_id": record.server_id,

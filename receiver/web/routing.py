@@ -15,10 +15,10 @@ __all__ = ["Guarded"]
 
 class Guarded(Route):
     """
-    A route that admits a request before its endpoint sees it.
+    A route that asks the gate whether to let a request in, before its endpoint runs.
 
     A slash that is escaped in a path belongs to a name: `/servers/a%2Fevents` is the server
-    `a/events`, and not the events of `a`. A path that is no UTF-8 matches no route.
+    `a/events`, and not the events of `a`. A path that is not valid UTF-8 matches no route.
 
     Args:
         needs: What a visitor must be allowed to do; None for nothing.
