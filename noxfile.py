@@ -25,6 +25,7 @@ PROCESSES = min((os.cpu_count() or 1) + 1, 4)
 IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
 """Tests wait half of their time, hence one process more. Each has a PostgreSQL of its own."""
 MEMORY_BYTES = 6 * 2**30
+"""How much memory must be free for the files of tests: each process has databases there."""
 
 UNTRACED = "hypothesis or untraced"
 """Tests that reach no branch that others do not; tracing would take them twice as long."""
