@@ -160,7 +160,7 @@ class Fleet:
         return accepted
 
     def round(self) -> Round:
-        """Register the running members that are new; then send a heartbeat of each running member."""
+        """Register running members that are new; then send a heartbeat of each running member."""
         seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]
         for before, after in zip(self._latest, now, strict=True):
