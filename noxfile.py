@@ -27,6 +27,7 @@ IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
 MEMORY_BYTES = 6 * 2**30
 """How much memory must be free for the files of tests: each process has databases there."""
 
+PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/project")
 UNTRACED = "hypothesis or untraced"
 """Tests that reach no branch that others do not; tracing would take them twice as long."""
 
@@ -44,7 +45,15 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    measured(session, "tests/contract", "tests/client", "tests/receiver", "tests/project")
+    measured(session, *PATHS)
+
+
+@nox.session(default=False)
+def thorough(session: nox.Session) -> None:
+    """The tests of Hypothesis with twenty times as many examples as in `tests`; half an hour."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
+    long = ("--hypothesis-profile=thorough", "-m", "hypothesis")
+    session.run("pytest", *IN_PARALLEL, *long, *(session.posargs or PATHS))
 
 
 @nox.session(python=PYTHONS, default=False)

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+# Few examples in each of many runs; each run without the variable CI draws other ones.
 settings.register_profile(
     "fleet",
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     derandomize="CI" in os.environ,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For `nox -s thorough`, which a developer runs after a change to what examples are drawn for.
+settings.register_profile("thorough", settings.get_profile("fleet"), max_examples=500)
 # For the other Python versions few examples suffice: the session `tests` uses the full number.
 settings.register_profile("portable", settings.get_profile("fleet"), max_examples=12)
 # A mutant of the contract is killed by the same examples each time, or by none: never by luck.

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 from attrs import evolve
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from contract import (
@@ -47,6 +48,7 @@ __all__ = [
     "registrations",
     "seconds",
     "server_ids",
+    "share_of_examples",
     "texts",
     "this_server",
     "urls",
@@ -58,6 +60,12 @@ __all__ = [
 T = TypeVar("T")
 Fields: TypeAlias = dict[str, st.SearchStrategy[Any]]
 Wire: TypeAlias = dict[str, Any]
+
+
+def share_of_examples(share: float) -> int:
+    """The number of examples for a test that takes more, or fewer, than the profile says."""
+    return round(settings().max_examples * share) or 1
+
 
 _UTC = timezone.utc
 _FIRST = datetime(1, 1, 2)  # noqa: DTZ001 - hypothesis takes naive bounds; a day for offsets

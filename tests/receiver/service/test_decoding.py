@@ -23,7 +23,7 @@ from contract import (
     structure,
 )
 from receiver.service.decoding import Reader
-from strategies import almost_valid, bodies, wire_messages, wire_values
+from strategies import almost_valid, bodies, share_of_examples, wire_messages, wire_values
 
 Kind = type[Heartbeat] | type[Registration]
 
@@ -61,7 +61,7 @@ def typed(value: Any) -> object:
 
 
 @both_kinds
-@settings(max_examples=300)
+@settings(max_examples=share_of_examples(5))
 @given(data=st.data())
 def test_reader_reads_as_the_contract_does(kind: Kind, data: st.DataObject) -> None:
     assert_same_outcome(kind, data.draw(bodies(kind)))

@@ -17,6 +17,7 @@ from receiver.domain.instants import microseconds
 from receiver.domain.liveness import due_after, state_at
 from receiver.store import Rules, SqlStore
 from receiver.store.silence import IS_DUE
+from strategies import share_of_examples
 from watched import Watched
 
 TIMEOUT_SECONDS = 20
@@ -1141,7 +1142,7 @@ steps = st.lists(
 
 
 @settings(
-    max_examples=30,
+    max_examples=share_of_examples(0.5),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=steps)

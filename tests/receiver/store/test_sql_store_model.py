@@ -26,7 +26,15 @@ from contract import Heartbeat, Registration, ServerPayload, ServerRecord, State
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, Place
 from receiver.store import SqlStore
-from strategies import heartbeats, moments, payloads, registrations, seconds, texts
+from strategies import (
+    heartbeats,
+    moments,
+    payloads,
+    registrations,
+    seconds,
+    share_of_examples,
+    texts,
+)
 from watched import hear
 
 # Few ids, so that random messages hit the same server; sorted by code point.
@@ -282,7 +290,7 @@ def compare_with_a_dict(url: str, *, cached_rows: list[int]) -> None:
     run_state_machine_as_test(
         # Typed as a class, but Hypothesis only calls it without arguments.
         lambda: StoresAndADict(url, cached_rows=cached_rows),  # type: ignore[arg-type]
-        settings=settings(max_examples=25, stateful_step_count=40),
+        settings=settings(max_examples=share_of_examples(0.5), stateful_step_count=40),
     )
 
 
