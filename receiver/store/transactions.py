@@ -8,16 +8,10 @@ does not answer: then nothing has changed, but for its subclass OutcomeUnknown.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from itertools import count
-from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import (
     DatabaseError,
@@ -29,6 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
+from receiver.store import migrations
 from receiver.store.dialects import LOCK_SECONDS, dialect_of
 
 __all__ = ["Transactions"]
@@ -36,7 +31,6 @@ __all__ = ["Transactions"]
 T = TypeVar("T")
 
 _ATTEMPTS = 5
-_MIGRATIONS = str(Path(__file__).parent / "migrations")
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
 
@@ -134,19 +128,10 @@ class Transactions:
                 time.sleep(0.05)
 
     def _migrate(self, connection: Connection) -> None:
-        if MigrationContext.configure(connection).get_current_revision() != _newest_revision():
+        if not migrations.is_newest(connection):
             self.dialect.lock_migrations(connection)
-            config = Config()
-            config.set_main_option("script_location", _MIGRATIONS)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrations.upgrade(connection)
         self.dialect.forget_old_commits(connection)
-
-
-@cache
-def _newest_revision() -> str | None:
-    """The revision of tables that are up to date; what alembic does to find out takes 10 ms."""
-    return ScriptDirectory(_MIGRATIONS).get_current_head()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """The SQL store keeps records as the contract merges them, on SQLite and PostgreSQL."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
@@ -12,6 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from attrs import fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +26,7 @@ from contract import Heartbeat, Registration, ServerRecord, State, merge, regist
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, index_text
-from receiver.store import Look, SqlStore
+from receiver.store import Look, SqlStore, migrations
 from receiver.store.tables import facets, metadata, servers
 from strategies import heartbeats, moments, registrations
 from watched import Watched, hear
@@ -83,6 +86,24 @@ def test_migrations_make_the_tables_of_the_metadata(
         difference = compare_metadata(MigrationContext.configure(connection), metadata)
 
     assert [] == difference
+
+
+def test_newest_revision_is_the_head_of_the_migrations() -> None:
+    head = ScriptDirectory(Path(migrations.__file__).parent).get_current_head()
+
+    assert head == migrations.NEWEST
+
+
+def test_start_does_not_import_alembic_when_the_tables_are_newest(sqlite_url: str) -> None:
+    code = f"""
+import sys
+import receiver.app
+from receiver.store import SqlStore
+from sqlalchemy import make_url
+SqlStore(make_url({sqlite_url!r})).close()
+assert "alembic" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_columns_of_servers_are_the_fields_of_a_record() -> None:
