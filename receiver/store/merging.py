@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
+from secrets import randbits
 
 from attrs import evolve, fields
 from sqlalchemy import Connection, bindparam, delete, select, union
@@ -191,7 +192,7 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
         after = merge(record, message, received_at=received_at)
     if row is None:
         owner = None if key is None else key.id
-        return Row(after, microseconds(after.first_seen), None, owner)
+        return Row(after, randbits(62), None, owner)
     owner = row.owner
     if owner is None and key is not None and not key.is_admin:
         owner = key.id  # the server is older than the keys

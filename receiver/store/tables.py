@@ -205,9 +205,9 @@ servers = Table(
 """
 One row per server: the fields of `contract.ServerRecord`, and three more.
 
-`revision`: Each write raises it by one. A new row begins with the time in microseconds, so that
-a cached row with the same `server_id` and revision is the same row, even when a server was
-deleted and created again.
+`revision`: Each write raises it by one. A new row begins with a random number, so that a cached
+row with the same `server_id` and revision is the same row, even when a server was deleted and
+created again, by whatever clock.
 
 `due_at`: When the sweep must look at the server again, in microseconds since 1970; NULL for
 never. A heartbeat leaves it as it is; the sweep postpones a server that was heard meanwhile.

@@ -386,6 +386,23 @@ def test_batch_of_a_thousand_servers_is_applied(store: SqlStore) -> None:
 # The row cache
 
 
+def test_cached_row_is_not_taken_for_a_new_row_of_the_same_server(
+    store: SqlStore, other: SqlStore
+) -> None:
+    """Also when a clock went back, so that both rows are of the same microsecond."""
+    old = Heartbeat(server_id="a", hostname="old", capabilities=("search",))
+    store.servers.apply([Incoming(old, MOMENT)])
+    other.servers.delete("a", MOMENT)
+    other.servers.apply(beats("a"))
+
+    store.servers.apply([Incoming(old, MOMENT)])
+
+    record = other.servers.get("a")
+    assert record is not None
+    assert ("old", ("search",), 2) == (record.hostname, record.capabilities, record.heartbeat_count)
+    assert 1 == other.servers.count(Filter(capability="search"))
+
+
 def test_two_stores_of_one_database_count_each_heartbeat_once(
     store: SqlStore, other: SqlStore
 ) -> None:
