@@ -28,8 +28,6 @@ MEMORY_BYTES = 6 * 2**30
 """How much memory must be free for the files of tests: each process has databases there."""
 
 PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/project")
-UNTRACED = "hypothesis or untraced"
-"""Tests that reach no branch that others do not; tracing would take them twice as long."""
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "tests", "portable"]
@@ -279,11 +277,10 @@ def measured(session: nox.Session, *paths: str) -> None:
     traced = ("coverage", "run", Path(session.bin) / "pytest")
     with tempfile.TemporaryDirectory(dir=memory()) as folder:
         paths = (f"--basetemp={folder}/tests", *paths)
-        session.run(*traced, *IN_PARALLEL, "-m", f"not serial and not ({UNTRACED})", *paths)
+        session.run(*traced, *IN_PARALLEL, "-m", "not serial", *paths)
         session.run(*traced, "-m", "serial", *paths)
         session.run("coverage", "combine", "--quiet")
         session.run("coverage", "report")
-        session.run("pytest", *IN_PARALLEL, "-m", f"not serial and ({UNTRACED})", *paths)
 
 
 def memory() -> Path | None:
