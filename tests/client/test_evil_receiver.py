@@ -16,9 +16,10 @@ from evil import Evil, answer, evil_server, say
 
 BEAT = Heartbeat(server_id="acme_web-1")
 TOKEN = "fleetkey_ab12_S3cret"
-pytestmark = pytest.mark.serial  # the time limits are short
 
-TIMEOUT_SECONDS = 0.5
+SHORT, LONG = 0.5, 20.0
+"""Timeouts in seconds: one that a test waits for, and one that it never reaches."""
+
 AT_MOST_SECONDS = 3.0  # the timeout, with a margin for a busy machine
 AT_MOST_BYTES = 20 * 1024 * 1024
 PIECE = bytes(65536)
@@ -61,10 +62,16 @@ FLOODS = {
 }
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("flood", FLOODS)
 def test_endless_answer_costs_little_time_and_memory(flood: str) -> None:
     sentence = ""
-    with evil_server(FLOODS[flood]) as evil, timed(), memory() as peak, phone(evil) as client:
+    with (
+        evil_server(FLOODS[flood]) as evil,
+        timed(),
+        memory() as peak,
+        phone(evil, SHORT) as client,
+    ):
         try:
             client.heartbeat(BEAT)
         except CallFailed as error:
@@ -75,6 +82,7 @@ def test_endless_answer_costs_little_time_and_memory(flood: str) -> None:
     assert AT_MOST_BYTES > peak[0]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Hint\r\n\r\n"])
 def test_slowly_sent_answer_ends_after_the_timeout(head: bytes) -> None:
     def drip(line: socket.socket) -> None:
@@ -86,7 +94,7 @@ def test_slowly_sent_answer_ends_after_the_timeout(head: bytes) -> None:
     with (
         evil_server(drip) as evil,
         timed(),
-        phone(evil) as client,
+        phone(evil, SHORT) as client,
         pytest.raises((TimedOut, BadAnswer)),
     ):
         client.heartbeat(BEAT)
@@ -271,8 +279,8 @@ def batch(results: object) -> Iterator[PhoneHomeClient]:
         yield client
 
 
-def phone(evil: Evil) -> PhoneHomeClient:
-    return PhoneHomeClient(evil.url, token=TOKEN, timeout=TIMEOUT_SECONDS, attempts=1)
+def phone(evil: Evil, timeout_seconds: float = LONG) -> PhoneHomeClient:
+    return PhoneHomeClient(evil.url, token=TOKEN, timeout=timeout_seconds, attempts=1)
 
 
 @contextmanager
