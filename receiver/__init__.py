@@ -1,4 +1,8 @@
-"""Hears the fleet: a Starlette app over a SQL store. Start `receiver.app:app` with uvicorn."""
+"""
+The receiver: a Starlette app that merges servers' messages into records in a SQL database.
+
+`uvicorn receiver.app:app` starts it.
+"""
 
 import sys
 

@@ -95,7 +95,7 @@ class _Context:
     explain: Print
 
     def no_such_key(self, key_id: str) -> int:
-        """Explain that there is no such key, or that it is revoked; returns the exit status."""
+        """Explain that a key does not exist or is revoked; returns the exit status."""
         self.explain(
             f"There is no key {key_id!r} that is not revoked; see: python -m receiver keys list"
         )
@@ -206,9 +206,9 @@ def _minute(moment: datetime | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     """
-    The parser of all commands.
+    The argument parser of all commands.
 
-    It is long because it lists every argument of every command.
+    The function is long because it lists every argument of every command.
     """
     parser = argparse.ArgumentParser(
         prog="python -m receiver",
@@ -264,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _key(text: str) -> str:
-    """The id of a key, given its id or the whole key, which is what people have at hand."""
+    """Read an argument that is the id of a key or its whole text; returns the id."""
     return _text(id_of(text))
 
 
@@ -277,7 +277,11 @@ def _text(text: str) -> str:
 
 
 def _expiry(text: str) -> Callable[[datetime], datetime]:
-    """Read a length of time or a moment; returns when a key expires, given the time now."""
+    """
+    Read an argument such as `90d` or a time.
+
+    Returns a function that computes, from the time now, when a key expires.
+    """
     if match := re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text):
         length = timedelta(**{_UNITS[match[2]]: int(match[1])})
         return lambda now: now + length

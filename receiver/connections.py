@@ -33,7 +33,8 @@ def max_connections() -> int:
     """
     How many connections a process may have: three quarters of the file descriptor limit.
 
-    The rest is for files and for connections to the database. There are 10,000 at most.
+    The other descriptors are for files and for connections to the database. A process has at most
+    10,000 connections.
     """
     descriptors, _ = getrlimit(RLIMIT_NOFILE)
     if descriptors == RLIM_INFINITY:
@@ -212,7 +213,7 @@ class Careful(HttpToolsProtocol):
             self.transport.close()
 
     def _close_idle_connections(self) -> None:
-        """Close the connections that are idle for longest; the new one may be among them."""
+        """When there are too many, close the connections idle for longest, maybe the new one."""
         connections = [
             each for each in self._careful_connections() if not each.transport.is_closing()
         ]

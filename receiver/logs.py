@@ -39,7 +39,7 @@ class Logs:
         """
         Set the format of all handlers, `text` or `json`, and the level of the receiver's loggers.
 
-        That is the level of uvicorn's log, and INFO for the audit log.
+        The level is that of uvicorn's log, and INFO for the logger `receiver.audit`.
         """
         _add_root_handler(self._undo)
         _capture_warnings(self._undo)
@@ -78,7 +78,7 @@ class _MaskingFormatter(logging.Formatter, ABC):
 
     @abstractmethod
     def write(self, record: logging.LogRecord) -> str:
-        """The text of a log record, which it may change: the record is a copy."""
+        """Format a log record; the method may change the record, which is a copy."""
 
 
 class _Json(_MaskingFormatter):
@@ -172,7 +172,7 @@ def _handlers() -> set[logging.Handler]:
 
 
 def _original(formatter: logging.Formatter | None) -> logging.Formatter | None:
-    """The formatter; the one that it replaces, if another receiver of this process set it."""
+    """The formatter that a handler had before another receiver of this process replaced it."""
     return formatter.replaced if isinstance(formatter, _MaskingFormatter) else formatter
 
 

@@ -24,7 +24,7 @@ MIN_SHARE = 0.5
 @frozen(kw_only=True)
 class Settings:
     """
-    How a receiver runs.
+    The settings of a receiver.
 
     Attributes:
         database_url: The database of the fleet; `repr` masks its password.

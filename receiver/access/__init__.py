@@ -1,1 +1,1 @@
-"""Who may do what: keys, the gate, and browser sessions."""
+"""Who may do what: API keys in memory, the check of each request, and browser sessions."""

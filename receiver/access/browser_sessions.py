@@ -1,9 +1,9 @@
 """
 Browser sessions: people sign in with a key, and their browsers get a token for it.
 
-Tokens are signed with a secret that all receivers of a database share, so that a forged one is
-told without asking the database. What a browser was given also signs the CSRF token of its forms:
-no page of another site can send a form in a reader's name.
+Tokens are signed with a secret that all receivers of a database share, so that a forged token is
+detected without asking the database. The CSRF token of a form is derived from a random value in a
+cookie of the browser, so that no page of another site can send a form in a visitor's name.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ __all__ = ["BrowserSessions", "SignedIn"]
 
 @frozen
 class SignedIn:
-    """A session, and its key, which may be revoked or expired by now."""
+    """A browser session and the key that began it, which may be revoked or expired by now."""
 
     session: Session
     key: Key
@@ -34,10 +34,10 @@ class SignedIn:
 
 class BrowserSessions:
     """
-    The sessions of browsers, and what else is signed for them.
+    Begins, finds and ends browser sessions; signs session tokens, CSRF tokens and notices.
 
     Args:
-        secret: Signs all of it. All receivers of a database share it.
+        secret: Signs all of these. All receivers of a database share it.
         store: Where the sessions are.
         calls: How the methods of the store are called.
         mirror: The keys.
@@ -66,7 +66,12 @@ class BrowserSessions:
         self._notices = URLSafeSerializer(secret, b"notice", signer_kwargs=how)
 
     async def find(self, cookie: str) -> SignedIn | None:
-        """The session that a cookie belongs to; None when there is none any more."""
+        """
+        The session and key that a cookie belongs to.
+
+        Returns None for a forged cookie, a session that is over, and a key that was rotated
+        since.
+        """
         token = self.token(cookie)
         session = None if token is None else await self._find(_digest(token))
         if session is None:
@@ -81,7 +86,7 @@ class BrowserSessions:
         return await self._find(session.digest) is None
 
     def has_expired(self, session: Session) -> bool:
-        """Whether a session has expired, as far as is known without asking the database."""
+        """Whether the time of a session is over; does not ask the database whether it was ended."""
         return session.expires_at <= self._clock()
 
     async def begin(self, key: Key) -> str:
@@ -111,7 +116,7 @@ class BrowserSessions:
             return None
 
     def csrf_token(self, given: bytes) -> str:
-        """The CSRF token for the forms of a browser, by a random value that it was given."""
+        """The CSRF token for the forms of a browser, derived from a random value in its cookie."""
         return self._forms.get_signature(given).decode()
 
     def is_csrf_token(self, text: str, given: bytes) -> bool:
@@ -119,12 +124,12 @@ class BrowserSessions:
         return compare_digest(text.encode(), self.csrf_token(given).encode())
 
     def sign_notice(self, text: str) -> str:
-        """The value of a cookie by which the next page shows a notice."""
+        """The signed value of a cookie that holds a notice for the next page to show."""
         value = self._notices.dumps(text)
         return value if isinstance(value, str) else value.decode()
 
     def notice(self, cookie: str) -> str | None:
-        """The notice in a cookie; None when there is none that a receiver has signed."""
+        """The notice in a cookie; None when no receiver has signed the cookie."""
         try:
             return str(self._notices.loads(cookie))
         except BadSignature:

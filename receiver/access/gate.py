@@ -1,9 +1,10 @@
 """
-The gate: which requests are let in, and for what.
+The gate: decides by its key whether a request is let in.
 
 As long as no key was ever made, the gate lets in clients that connect directly from the
-receiver's own machine, and nobody else. From the first key on, every request needs a key that is
-good for what it asks.
+receiver's own machine, and nobody else unless FLEET_OPEN=1. From the first key on, every request
+needs a key whose scope allows what the endpoint does, except for endpoints without secrets, such
+as `/health`.
 """
 
 import logging
@@ -30,11 +31,11 @@ _log = logging.getLogger(__name__)
 
 class Gate:
     """
-    Decides about requests by their keys.
+    Decides whether requests are let in, by their keys.
 
     Args:
         mirror: The keys.
-        limits: The rate limits of keys, and of addresses that send wrong ones.
+        limits: The rate limits of keys, and of addresses that send wrong keys.
         clock: The time, for keys that expire.
         is_open: Whether everybody is let in as long as there is no key.
     """
@@ -56,12 +57,12 @@ class Gate:
 
     @property
     def needs_keys(self) -> bool:
-        """Whether requests need a key: there is one, or was one since the start."""
+        """Whether requests need a key: some key exists, or existed since the receiver started."""
         return self._mirror.had_keys
 
     def admit(self, scope: Scope, needs: Power | None) -> Key | None:
         """
-        The key that a request comes with; None when it needs none.
+        Check a request, and return its key; None when it needs no key.
 
         Raises Refusal for a request that is not let in.
         """
@@ -80,14 +81,19 @@ class Gate:
         return self.check(key, needs)
 
     def find(self, token: str, needs: Power, scope: Scope) -> Key:
-        """The key that somebody typed in. Raises Refusal when it is not good for `needs`."""
+        """The key whose text somebody typed in. Raises Refusal when it may not do `needs`."""
         key = self._mirror.keys.find(token.encode())
         if key is None:
             raise self.wrong_key(scope)
         return self.check(key, needs)
 
     def check(self, key: Key, needs: Power) -> Key:
-        """The same key. Raises Refusal when it is revoked, expired or not good for `needs`."""
+        """
+        Check that a key may do `needs`, remember that it was used, and return it.
+
+        Raises Refusal for a key that is revoked, expired, of another scope or over its rate
+        limit.
+        """
         if key.revoked_at is not None:
             self._complain(key, "The key %s (%r) is used and is revoked")
             raise _unauthenticated("key_revoked", _REVOKED)
@@ -102,7 +108,7 @@ class Gate:
         return key
 
     def would_admit(self, key: Key | None) -> bool:
-        """Whether a request that was let in with a key, or without one, still would be."""
+        """Whether a request let in before, with a key or without one (None), still would be."""
         if key is None:
             return not self.needs_keys
         now = self._mirror.keys.get(key.id)
@@ -111,13 +117,13 @@ class Gate:
         return now.standing(self._clock()) == "active"
 
     def wrong_key(self, scope: Scope) -> Refusal:
-        """The refusal of a request with a key that does not exist; its address counts it."""
+        """The Refusal of a request with a wrong key, which is counted for the client's address."""
         client = scope.get("client")
         limited = self._limits.failed(client[0] if client else "")
         return limited or _unauthenticated("key_wrong", _WRONG)
 
     def _complain(self, key: Key, sentence: str) -> None:
-        """Log, once an hour for each key, that somebody still uses it."""
+        """Log that a revoked or expired key is still used, at most once an hour for each key."""
         now = self._clock()
         told = self._complained.get(key.id)
         if told is None or abs(now - told) >= _QUIET:

@@ -1,7 +1,8 @@
 """
-The key mirror: the keys of the database in memory, kept up to date, and what was used of them.
+The key mirror: all API keys of the database in memory, and counts of their use.
 
-Every request asks for a key, so none of them asks the database.
+Requests are checked against the mirror, so that none of them has to ask the database for its key.
+A background task reads the keys that changed, and writes which keys were used.
 """
 
 import asyncio
@@ -38,12 +39,13 @@ _log = logging.getLogger(__name__)
 
 class KeyMirror:
     """
-    The keys of a store. Creating the mirror reads all of them.
+    The API keys of a store, in memory. Creating the mirror reads all of them.
 
     Args:
         store: Where the keys are.
-        limits: Counts the messages of keys; those that other receivers counted are added.
-        clock: The time at which keys are said to be used.
+        limits: Counts the messages of each key; the mirror adds those that other receivers
+            counted.
+        clock: The time that is written as the last use of a key.
         read_seconds: How often to read the keys that changed.
     """
 
@@ -82,16 +84,16 @@ class KeyMirror:
         return self._had_keys
 
     def note_use(self, key: Key) -> None:
-        """Remember that a key was used, until that is written."""
+        """Remember that a key was used, until `write_uses` writes that to the database."""
         self._used.add(key.id)
 
     def read(self) -> None:
-        """Read the keys that changed, and what they have sent to other receivers."""
+        """Read the keys that changed, and how many messages they sent to other receivers."""
         with self._turn:
             self._read()
 
     def write_uses(self) -> None:
-        """Write which keys were used and how many messages they sent, then read as `read`."""
+        """Write which keys were used and how many messages they sent; then do what `read` does."""
         with self._turn:
             used, self._used = self._used, set()
             self._unwritten.update(self._limits.take_spent())
@@ -108,7 +110,7 @@ class KeyMirror:
             self._read()
 
     async def run(self) -> None:
-        """Read, and now and then write, until cancelled."""
+        """Call `read` every `read_seconds`, sometimes `write_uses` instead, until cancelled."""
         reads = 0
         while True:
             await asyncio.sleep(self._read_seconds)
@@ -117,12 +119,12 @@ class KeyMirror:
             await self._attempt(self.write_uses if is_time else self.read)
 
     async def refresh(self) -> None:
-        """Read now; wait for that only some seconds, and only log when it fails."""
+        """Call `read` now, but wait only some seconds for it, and only log when it fails."""
         with move_on_after(_REFRESH_SECONDS):
             await self._attempt(self.read)
 
     def close(self) -> None:
-        """Write what was used since the last time, if the database lets it."""
+        """Call `write_uses` for the last time, and only log when it fails."""
         try:
             self.write_uses()
         except Exception as error:  # noqa: BLE001 - the receiver ends all the same

@@ -25,7 +25,7 @@ __all__ = [
 
 
 class ReceiverError(FleetError):
-    """Anything the receiver raises on purpose."""
+    """The base class of all errors that the receiver raises on purpose."""
 
     code = "receiver_error"
 
@@ -49,7 +49,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 
 class Overloaded(ReceiverError):
-    """Too many messages wait to be written, so that a new one was not queued."""
+    """Too many messages wait to be written, so that a new message was not queued."""
 
     code = "overloaded"
 

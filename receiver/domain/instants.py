@@ -14,5 +14,5 @@ def microseconds(moment: datetime) -> int:
 
 
 def instant(since_1970: int) -> datetime:
-    """The instant, in UTC, so many microseconds after 1970 began."""
+    """The instant, in UTC, that is a number of microseconds after 1970-01-01T00:00:00Z."""
     return _EPOCH + timedelta(microseconds=since_1970)

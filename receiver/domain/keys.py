@@ -100,7 +100,7 @@ class Key:
         return power in self._powers
 
     def covers(self, server_id: str) -> bool:
-        """Whether the pattern of the key allows to write a server that no other key owns."""
+        """Whether a `server_id` matches the key's pattern `servers`; an admin's key matches all."""
         return self._covers_all or self._matches(server_id) is not None
 
     def why_not_own(self, server_id: str, now: datetime) -> str | None:
@@ -117,7 +117,7 @@ class Key:
         return self.expires_at is not None and now >= self.expires_at
 
     def standing(self, now: datetime) -> str:
-        """`active`, `expired` or `revoked`."""
+        """Whether the key is `active`, `expired` or `revoked` at a time."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.is_expired(now) else "active"

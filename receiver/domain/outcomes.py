@@ -1,4 +1,4 @@
-"""What clients post, and what became of it."""
+"""The messages that clients post, and the result of merging each of them."""
 
 from datetime import datetime
 from enum import Enum
@@ -12,7 +12,7 @@ __all__ = ["Applied", "BodyKind", "Incoming", "Outcome"]
 
 
 class BodyKind(str, Enum):
-    """What the body of a POST request holds; the value is the name of its path."""
+    """The kinds of bodies that clients post; each value is the path, without its slash."""
 
     REGISTER = "register"
     HEARTBEAT = "heartbeat"
@@ -20,7 +20,7 @@ class BodyKind(str, Enum):
 
 
 class Incoming(NamedTuple):
-    """A message to merge, when it was received, and the key it came with; None without keys."""
+    """A message to merge, when it was received, and its key; None if the receiver needs no keys."""
 
     message: Registration | Heartbeat
     received_at: datetime

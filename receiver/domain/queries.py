@@ -1,4 +1,4 @@
-"""What can be asked about servers and events, and the pages in which the answers come."""
+"""Filters, orders and places of lists of servers and of events, and pages of events."""
 
 from datetime import datetime
 from enum import Enum
@@ -33,9 +33,9 @@ class Filter:
     Which servers to list: those that match every attribute that is not None.
 
     Attributes:
-        state: The state in the database, which the sweep may not have updated yet; or
-            `superseded`, for servers that were replaced by a rebuild of their database.
-            None finds all servers but those.
+        state: The state in the database, which the watchdog updates about every second; or
+            `superseded`, for servers that were replaced by a rebuild of their database. None
+            finds all servers that are not superseded.
         stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
         q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
             the case of ASCII letters only.
@@ -55,7 +55,7 @@ ALL_SERVERS = Filter()
 
 
 class Order(str, Enum):
-    """The order of a list of servers; `server_id` decides between equal ones."""
+    """The order of a list of servers; servers with equal values are sorted by `server_id`."""
 
     SERVER_ID = "server_id"
     SERVER_ID_DOWN = "-server_id"
@@ -139,10 +139,10 @@ class EventPage(NamedTuple):
 
 def index_text(text: str) -> str:
     """
-    A text as the inverted index stores it.
+    A text as the table `facets`, the inverted index of servers, stores it.
 
-    Texts of more than 200 characters are too long for an index of PostgreSQL; their
-    SHA-256 stands for them.
+    Texts of more than 200 characters are too long for an index of PostgreSQL; their SHA-256
+    stands for them.
     """
     if len(text) <= 200 and not text.startswith(_DIGEST):
         return text

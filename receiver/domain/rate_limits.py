@@ -80,7 +80,7 @@ class RateLimits:
 
     def exceeded(self, key_id: str, cost: int) -> Refusal:
         """
-        The refusal of a body that costs more than the key has left.
+        Make the Refusal of a body that costs more messages than its key has left.
 
         Until the window ends, all further messages of the key are refused.
         """
@@ -99,7 +99,7 @@ class RateLimits:
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
 
     def take_spent(self) -> Mapping[str, int]:
-        """What `spend` has counted since the last call, by key id."""
+        """The messages that `spend` has counted since the last call, by key id."""
         with self._lock:
             taken, self._untaken = self._untaken, Counter()
         return taken

@@ -14,7 +14,7 @@ class Row(NamedTuple):
     Attributes:
         record: The server's record.
         revision: Every write of the row raises it by one.
-        due_at: When the sweep must look at the server again, in microseconds since 1970;
+        due_at: When the watchdog must check the server's state again, in microseconds since 1970;
             None for never.
         owner: The id of the key that the server belongs to; None when it belongs to none.
     """

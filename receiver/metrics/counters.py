@@ -53,7 +53,7 @@ class Metrics:
         """
         From now on, share the metrics with the workers that have this parent and purpose.
 
-        Counts from before are dropped.
+        Whatever this process has counted before is dropped.
         """
         self._use_rows(rows_for(parent, purpose + repr(_LAYOUT), _ROW_LENGTH))
 
@@ -76,8 +76,8 @@ class Metrics:
         """
         Count a request that was answered so many seconds after it arrived.
 
-        The status tells whether its messages were accepted. Only for a batch that was
-        accepted, `outcome` tells it of each message.
+        The status tells whether its messages were accepted. `outcome` is the result of each
+        message; only that of an accepted batch is counted.
         """
         timings = self._requests[kind][status]
         timings[bisect_left(DURATION_BOUNDS, seconds)] += 1
@@ -117,7 +117,7 @@ class Metrics:
         return total
 
     def timed(self, apply: Apply) -> Apply:
-        """`apply`, which calls `committed` after each of its transactions."""
+        """Wrap `apply` in a function that calls `committed` after each of its transactions."""
 
         def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()

@@ -1,1 +1,1 @@
-"""What a receiver does, whoever asks: ingest, group commit, watchdog, feed, availability."""
+"""What a receiver does, apart from HTTP: ingest, group commit, watchdog, feed, availability."""

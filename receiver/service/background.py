@@ -1,4 +1,4 @@
-"""Background tasks, which run as long as the app does, and whose death nobody can overlook."""
+"""Background tasks, which run as long as the app does; when a task fails, the process ends."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ async def running(**tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """
     Run tasks, given by their names, until the context is left, which cancels them.
 
-    A task may return early. One that raises or is cancelled meanwhile ends the process with
-    its reason in the log and exit status 1: a receiver that writes nothing, or notices no
-    silence, must not look as if it ran.
+    A task may return early. A task that raises or is cancelled meanwhile ends the process with
+    its reason in the log and exit status 1: a receiver that no longer writes messages, or no
+    longer checks servers, must not look as if it ran.
     """
     is_over = False
 

@@ -1,9 +1,9 @@
 """
-Bodies decoded to messages.
+Decodes the bodies of requests to messages.
 
 msgspec decodes JSON to the classes of the contract, several times as fast as Python code can;
 then the rules of the contract check what a type alone does not say. A message that fails either
-is decoded once more by the contract, whose errors say what is wrong.
+step is decoded once more by `contract.loads`, whose errors say what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ Check = Callable[[Any], object]
 
 def decode(kind: BodyKind, body: bytes) -> Messages:
     """
-    The messages of a body. Items of a batch that are wrong are an InvalidMessage each.
+    The messages of a body; in place of each wrong item of a batch, an InvalidMessage.
 
     Raises MalformedJSON and InvalidMessage when no message of the body can be used.
     """
@@ -82,10 +82,9 @@ class Reader(Generic[T]):
 
     def read_list(self, body: bytes, *, at_most: int, longest: int) -> list[T | InvalidMessage]:
         """
-        The messages in a list; an item that is wrong, or longer than it may be, is its error.
+        The messages in a list; in place of a wrong or too long item, its InvalidMessage.
 
-        Raises MalformedJSON, and InvalidMessage for a body that is no list or has too many
-        items.
+        Raises MalformedJSON, and InvalidMessage for a body that is no list or has too many items.
         """
         has_nul = _may_hold_nul(body)
         return [
@@ -113,7 +112,7 @@ class Reader(Generic[T]):
         return items
 
     def _quickly(self, body: bytes | msgspec.Raw) -> T:
-        """Raises one of `_NOT_PLAIN` unless the message is right."""
+        """Decode by msgspec. Raises one of `_NOT_PLAIN` for a message that may be wrong."""
         message = self._decode(body)
         self._check(message)
         return message
@@ -161,7 +160,7 @@ def _is_in_utc(moment: Any) -> None:
 
 
 def _check_of(kind: Any) -> Check | None:
-    """The check of a value of a type; None when msgspec checks all there is."""
+    """The check that a value of a type needs after msgspec; None when it needs none."""
     if (rule := rule_of(kind)) is not None:
         if rule is rule_of(Text):
             return None

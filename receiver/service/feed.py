@@ -1,9 +1,10 @@
 """
-The feed: events handed to their followers as they are committed.
+The feed: hands new events to the open event streams, soon after they are committed.
 
-One task reads new events from the store, whoever wrote them, and hands them to all followers.
-It never waits for a follower: one that does not keep up is ended, and may come back and read the
-rest from the store.
+One task reads new events from the store, whichever receiver wrote them, and hands them to the
+followers: a `Follower` is the queue of one event stream. The task never waits for a follower.
+When a follower does not keep up, its stream ends, and the client may come back and read the rest
+from the store.
 """
 
 import asyncio
@@ -71,12 +72,12 @@ class News(RecordedEvent):
 
 class Follower:
     """
-    An asynchronous iterator over new events, a list at a time.
+    The new events for one event stream: an asynchronous iterator over lists of them.
 
     Args:
-        wants: Which events the follower wants.
-        most_waiting: When so many events wait to be taken, the next ones end the follower.
-        most_bytes: The same for the bytes of their messages.
+        wants: Whether an event belongs to the stream.
+        most_waiting: When so many events are queued, the next events end the iteration.
+        most_bytes: The same for the bytes of the queued events.
     """
 
     def __init__(
@@ -125,14 +126,14 @@ class Follower:
 
 class Feed:
     """
-    Reads new events for all followers; nothing while there is none.
+    Reads new events for all followers, the open event streams; reads nothing without any.
 
     Args:
         store: The events.
         calls: How the methods of the store are called.
         signal: Says that there may be new events.
-        seconds: How often to look without that: another process may have written to the
-            same SQLite file.
+        seconds: How often to read without a signal: another process may have written to the same
+            SQLite file.
         most_followers: How many followers there may be.
     """
 
@@ -154,7 +155,7 @@ class Feed:
         self._last = 0
 
     async def run(self) -> None:
-        """Hand on new events, until cancelled."""
+        """Read new events and hand them to all followers, until cancelled."""
         is_away = False
         while True:
             await self._signal.wait(self._seconds)
@@ -170,10 +171,10 @@ class Feed:
     @contextmanager
     def followed(self, follower: Follower, *, after: int) -> Iterator[None]:
         """
-        Hand new events to a follower within this context, and perhaps some older ones.
+        Hand new events to a follower within this context; events up to `after` may come too.
 
         Args:
-            after: The number of the newest event a moment ago.
+            after: The number of the newest event, as it was read just before.
         """
         if not self._followers:
             self._last = after
@@ -193,7 +194,11 @@ class Feed:
         return await self._calls.read(self._events.last)
 
     async def chain(self, server_id: str) -> list[str]:
-        """A server and those that it superseded, directly or not. Raises StoreUnavailable."""
+        """
+        The ids of a server and of those that it superseded, directly or not.
+
+        Raises StoreUnavailable.
+        """
         return await self._calls.read(self._events.chain, server_id)
 
     async def events_after(self, number: int, matching: EventFilter = ALL_EVENTS) -> list[News]:

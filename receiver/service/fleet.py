@@ -1,4 +1,4 @@
-"""What the receiver does with the fleet, for the API and the pages alike."""
+"""The servers and their events, as both the API and the pages write and read them."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -59,10 +59,10 @@ class Fleet:
     Args:
         store: Where the servers are.
         calls: How the methods of the store are called.
-        group_commit: Writes what is submitted.
+        group_commit: Writes the bodies that are submitted.
         clock: The time.
-        heard_since: Since when servers can be heard without an interruption; None as long as
-            that is unknown.
+        heard_since: Since when receivers have been running without an interruption; None as long
+            as that is unknown.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Fleet:
         return self._group_commit.submit(Submission(body, kind, self._clock(), key))
 
     async def get(self, server_id: str) -> Sighting | None:
-        """A server; None when there is none."""
+        """The record and state of a server; None when there is no such server."""
         record = await self._calls.read(self._store.servers.get, server_id)
         return None if record is None else self._seen(record)
 

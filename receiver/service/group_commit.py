@@ -73,7 +73,7 @@ class GroupCommit:
 
     def submit(self, submission: Submission) -> _Answer:
         """
-        Queue a body; the future tells what became of its messages, after their commit.
+        Queue a body; the returned future gets the result of each message after their commit.
 
         Raises Overloaded when too many bytes wait. Raises StoreUnavailable, and so may the
         future.
@@ -157,7 +157,7 @@ class GroupCommit:
         self._waiting_bytes = 0
 
     async def _commit_one_by_one(self, batch: list[_Job], error: Exception) -> None:
-        """Give each body a transaction of its own: one of them may have failed that of all."""
+        """Write each body in a transaction of its own: one body may have made the batch fail."""
         if len(batch) == 1:
             _fail(batch, error)
             return

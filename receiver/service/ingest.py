@@ -1,4 +1,4 @@
-"""Posted bodies decoded, held to the limits of their keys, and applied together."""
+"""Decodes posted bodies, refuses those over the rate limit of their key, and writes the others."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

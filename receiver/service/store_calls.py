@@ -1,4 +1,4 @@
-"""Calls of the store from the event loop: in a thread, and never waited for without a limit."""
+"""Calls the blocking methods of the store from the event loop: in threads, with a time limit."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 class _NoAnswer(StoreUnavailable):
-    """The store neither answers nor fails; a change may still happen."""
+    """The store has not answered in time; a change may still happen."""
 
 
 class StoreCalls:
@@ -30,7 +30,7 @@ class StoreCalls:
         self._patience = patience
 
     async def read(self, method: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """What a method returns that changes nothing. Raises StoreUnavailable."""
+        """Call a method that changes nothing; return its result. Raises StoreUnavailable."""
         try:
             with fail_after(self._patience):
                 return await to_thread.run_sync(
@@ -41,10 +41,10 @@ class StoreCalls:
 
     async def change(self, method: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """
-        What a method returns that writes, after its commit.
+        Call a method that writes; return its result after the commit.
 
-        Raises StoreUnavailable when nothing was changed, and OutcomeUnknown when the change
-        may still happen.
+        Raises StoreUnavailable when nothing was changed, and OutcomeUnknown when the change may
+        still happen.
         """
         try:
             return await self.read(method, *args, **options)

@@ -1,4 +1,4 @@
-"""Events: written in the transaction of the change that they tell of, read in pages, trimmed."""
+"""The events in the database: written with the changes they describe, read, and deleted."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,9 +19,10 @@ __all__ = ["CHAIN", "Events", "first_since", "write_events"]
 
 def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Event]) -> None:
     """
-    Write events, as the last statement of a transaction.
+    Write events; must be called last in a transaction.
 
-    The lock that numbers them in the order of the commits is held until its end.
+    It takes the lock by which events are numbered in the order of the commits, and which is held
+    until the transaction ends.
     """
     if not happened:
         return
@@ -37,10 +38,10 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
 
 def first_since(connection: Connection, since: datetime) -> int:
     """
-    A number that all events at or after an instant have reached.
+    A lower bound for the numbers of all events at or after an instant.
 
-    It is a little less than the number of the first of them, because the clocks of
-    receivers may differ a little. Without such events it is the largest possible number.
+    It is a little less than the number of the first such event, because the clocks of receivers
+    may differ a little. Without such events it is the largest possible number.
     """
     first = select(events.c.id).where(events.c.at >= since).order_by(events.c.at, events.c.id)
     number = connection.execute(first.limit(1)).scalar()
@@ -95,12 +96,12 @@ class Events:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def chain(self, server_id: str) -> list[str]:
-        """A server, those that it superseded, those that they superseded ...; at most 1,000."""
+        """The ids of a server and of up to 1,000 that it superseded, directly or not."""
         with self._transactions.read() as connection:
             return _chain(connection, server_id)
 
     def trim(self, until: datetime, *, limit: int = 1000) -> bool:
-        """Delete at most `limit` events older than an instant; return whether more may be."""
+        """Delete at most `limit` events older than an instant; return whether there may be more."""
         with self._transactions.read() as connection:
             if connection.execute(_OLDEST, {"until": until}).first() is None:
                 return False

@@ -40,7 +40,7 @@ class Keys:
         return self.changed(since=-1).keys
 
     def changed(self, *, since: int) -> ChangedKeys:
-        """The keys with a newer revision; -1 finds all."""
+        """The keys that were written after the revision `since`; -1 finds all keys."""
         with self._transactions.read() as connection:
             revision = connection.execute(_REVISION).scalar_one()
             total = connection.execute(_COUNT).scalar_one()
@@ -64,7 +64,7 @@ class Keys:
         return self._update(key_id, revoked_at=at)
 
     def rotate(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
-        """Give a key another secret and expiry; return False as `revoke` does."""
+        """Give a key another secret and expiry; return False when it is missing or revoked."""
         return self._update(key_id, digest=digest, expires_at=expires_at)
 
     def add_uses(self, uses: Mapping[str, int], at: datetime) -> None:
@@ -91,7 +91,7 @@ class Keys:
 
 
 def _next(connection: Connection) -> int:
-    """The next revision; no other transaction gets one until this one ends."""
+    """Raise and return the revision of the keys; other transactions that do so wait."""
     connection.execute(_RAISE)
     return int(connection.execute(_REVISION).scalar_one())
 

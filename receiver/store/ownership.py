@@ -1,4 +1,4 @@
-"""Ownership: a server belongs to the key that first wrote it, and which keys may write it."""
+"""Which keys may write which servers: a server belongs to the key that first wrote it."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ __all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights"]
 
 
 class Budget(Protocol):
-    """How many events keys may cause; an event counts once and once more for each KiB."""
+    """Limits the events that each key causes; an event counts once, and once more for each KiB."""
 
     def changes_left(self, key_id: str) -> int:
-        """How much is left for a key."""
+        """How many more events a key may cause in this hour."""
 
     def spend_changes(self, key_id: str, size: int) -> None:
-        """Count what a key has caused."""
+        """Count events that a key has caused."""
 
 
 SERVERS_PER_KEY = 1000
@@ -32,9 +32,10 @@ SERVERS_PER_KEY = 1000
 
 class RefusedWrites:
     """
-    The refused writes that the timeline tells of already.
+    Remembers which refused writes have an event in the timeline already.
 
-    A key that may not write a server may try every minute; one event per hour is enough.
+    A key may try every minute to write a server that it may not write; one event per hour is
+    enough.
     """
 
     def __init__(self, *, size: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
@@ -43,7 +44,7 @@ class RefusedWrites:
         self._told: dict[tuple[str, str], datetime] = {}
 
     def note(self, events: Iterable[Event]) -> None:
-        """Remember those of some committed events that are refused writes."""
+        """Remember the refused writes that are among some committed events."""
         for event in events:
             if event.kind is EventKind.REFUSED_WRITE:
                 assert event.server_id is not None
@@ -54,7 +55,7 @@ class RefusedWrites:
             del self._told[next(iter(self._told))]
 
     def is_known(self, server_id: str, key_id: str, at: datetime) -> bool:
-        """Whether an event of the last hour tells that a key may not write a server."""
+        """Whether an event of the last hour says that the key may not write the server."""
         told = self._told.get((server_id, key_id))
         return told is not None and abs(at - told) < self._quiet
 
@@ -110,7 +111,7 @@ class Rights:
             self._owned[key_id] = Counter({row.is_superseded: row.n for row in found})
 
     def to_create(self, key: Key, server_id: str) -> Refusal | None:
-        """Why a key may not create a server; None when it may, and then the server counts."""
+        """Why a key may not create a server; None when it may, and then the server is counted."""
         if not key.covers(server_id):
             return _not_covered(key)
         if key.is_admin:
@@ -136,10 +137,10 @@ class Rights:
 
     def within_budget(self, key: Key, events: list[Event]) -> list[Event]:
         """
-        Those of a key's events that are written.
+        The events to write, out of those that a key has caused.
 
-        When the key has used up its budget, only registrations and recoveries are: they are
-        short, and availability is computed from them.
+        When the key has used up its budget, only registrations and recoveries are written: they
+        are short, and availability is computed from them.
         """
         if not events or key.is_admin or self._budget is None:
             return events

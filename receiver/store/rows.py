@@ -1,4 +1,4 @@
-"""The rows of servers: a cache of them, reading with locks, and writing with their index."""
+"""The rows of `servers`: a cache, reading with locks, and writing together with `facets`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -61,12 +61,12 @@ class RowCache:
         return self._young.get(server_id) or self._old.get(server_id)
 
     def current(self, ids: Iterable[str]) -> dict[str, Row]:
-        """Those of the rows that are current."""
+        """The cached rows, of those with these ids, that are current and need not be read again."""
         young, old = self._young, self._old
         return {each: young.get(each) or old[each] for each in ids if each in self._current}
 
     def invalidate(self) -> None:
-        """No row is current any more: another process may have written."""
+        """Make all rows not current: another process may have written."""
         self._current.clear()
 
     def keep(self, committed: Committed) -> None:
@@ -86,9 +86,9 @@ def read_rows(
     dialect: Dialect, connection: Connection, ids: Sequence[str], cache: RowCache
 ) -> dict[str, Row]:
     """
-    The rows with these ids, sorted ascending, as far as they exist.
+    Read the rows with these ids, which must be sorted; ids without a row are left out.
 
-    The rows are locked in that order until the transaction ends.
+    The rows are locked in this order until the transaction ends.
     """
     if not dialect.is_undisturbed(connection):
         cache.invalidate()
@@ -110,7 +110,7 @@ def read_rows(
 
 
 def row_of(columns: RowMapping) -> Row:
-    """A row of the table of servers as a value."""
+    """Make a `Row` of a row of the table `servers`."""
     values = dict(columns)
     rest = {name: values.pop(name) for name in ("revision", "due_at", "owner")}
     return Row(ServerRecord(**values), **rest)
@@ -122,7 +122,7 @@ def write_rows(
     """
     Insert or update whole rows, each given as it was (None: new) and as it shall be.
 
-    The inverted index changes with them.
+    The rows in `facets`, the inverted index, change with them.
     """
     new: list[Row] = []
     changed: list[Row] = []
@@ -146,12 +146,12 @@ def write_rows(
 
 
 def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
-    """Update only the columns that every heartbeat changes, of rows where nothing else does."""
+    """Update only `HEARTBEAT_COLUMNS`, of rows in which nothing else has changed."""
     dialect.update_heartbeats(connection, map(_heartbeat_columns, rows))
 
 
 def index_entries(row: Row) -> set[IndexEntry]:
-    """The rows of the inverted index that lead to a server."""
+    """The rows that `facets`, the inverted index, must have for a server."""
     record = row.record
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
     texts |= {("capability", name) for name in record.capabilities or ()}

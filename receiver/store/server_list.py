@@ -67,8 +67,8 @@ def apply_filter(query: Select[Any], matching: Filter) -> tuple[Select[Any], Col
     """
     Add the WHERE clauses of a filter to a query of `servers`.
 
-    Returns also the column that holds the `server_id` in the index that leads the query:
-    sorting and comparing by it needs no other index.
+    Returns also a column with the `server_id`: that of the table by which the database finds the
+    servers. Sorting and comparing by this column needs no other index.
     """
     key: ColumnElement[str] = servers.c.server_id
     if matching.state is None:

@@ -68,8 +68,9 @@ def state_logs(
     """
     For each server its log and the logs of those that it superseded, directly or not.
 
-    The logs hold the changes at or after an instant, and the last change before it. Servers
-    that were superseded before that instant are left out.
+    The logs hold the changes at or after an instant, and the last change before it. A superseded
+    server last seen before that instant is left out, if its successor's state has not changed
+    since then.
     """
     rows = connection.execute(_CHAINS, {"ids": [*ids], "since": microseconds(since)}).all()
     changes, away = _changes(connection, {row.server_id for row in rows}, since)
@@ -91,7 +92,7 @@ def state_logs(
 def _changes(
     connection: Connection, ids: Collection[str], since: datetime
 ) -> tuple[Mapping[str, Sequence[StateChange]], Mapping[str, float]]:
-    """The changes of servers; and the silence in seconds before a recovery that comes first."""
+    """The state changes of servers; and the seconds of silence before a recovery that is first."""
     # Event numbers rise in the order of the commits; times may not, as clocks differ.
     parameters = {"ids": [*ids], "first": first_since(connection, since)}
     changes: defaultdict[str, list[StateChange]] = defaultdict(list)
@@ -116,7 +117,7 @@ def _columns_of(server: Any) -> list[Any]:
 
 
 def _chains() -> Select[Any]:
-    """Each server (`root`) and those that it superseded, unless they were gone before `since`."""
+    """The query for servers (`root`) and those that they superseded, as `state_logs` needs them."""
     since = bindparam("since", type_=BigInteger)
     last = select(servers.c.server_id.label("root"), *_columns_of(servers))
     found = last.where(servers.c.server_id.in_(_IDS)).cte("chains", recursive=True)

@@ -154,7 +154,7 @@ def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) ->
 
 def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     """
-    Whether a text column equals one of the texts of a parameter, an iterable of any length.
+    The condition that a text column equals one of the texts in a parameter, any number of them.
 
     `column.in_(...)` would bind one parameter for each text, of which PostgreSQL takes 65,535.
     """

@@ -2,7 +2,7 @@
 Transactions: the engine, one writer at a time, retries, and commits whose outcome is unknown.
 
 Every method blocks until its transaction is over, and raises StoreUnavailable when the database
-does not answer: then nothing has changed, but for its subclass OutcomeUnknown.
+does not answer. Then nothing has changed, unless the error is its subclass OutcomeUnknown.
 """
 
 import time
@@ -45,8 +45,8 @@ class Transactions:
 
     Attributes:
         dialect: What SQLite or PostgreSQL does in its own way.
-        turn: Held by the thread that writes. The writers of one process wait here, because
-            SQLite would let them poll.
+        turn: A lock that the writing thread holds. The writers of one process wait for it,
+            because for the lock of SQLite they would have to poll.
     """
 
     def __init__(self, url: URL, *, on_rollback: Callable[[], None]) -> None:

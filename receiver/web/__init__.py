@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out: routes, requests, answers."""
+"""The HTTP side of the receiver: routes, reading requests, writing answers."""

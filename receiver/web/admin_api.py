@@ -1,7 +1,7 @@
 """
 The HTTP interface for administrators: keys, the owners of servers, and deleting servers.
 
-Each change, and each look at all keys, leaves a line in the log `receiver.audit`.
+Each change, and each listing of all keys, leaves a line in the log `receiver.audit`.
 """
 
 import json
@@ -41,7 +41,7 @@ _audit = logging.getLogger("receiver.audit")
 
 
 def routes() -> list[Guarded]:
-    """Every call for administrators, with its description."""
+    """The routes for administrators, each with its description for the OpenAPI document."""
     call = partial(Guarded, needs=Power.MANAGE)
     return [
         call("/keys", list_keys, methods=["GET"], describes=_LIST_KEYS),
@@ -184,7 +184,7 @@ async def put_owner(request: Request) -> Response:
 
 async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     """
-    Create the key that decoded JSON asks for: return what is stored, and what its holder gets.
+    Make the key that a decoded JSON value describes; return it, and the text for its holder.
 
     Raises InvalidMessage.
     """
@@ -210,7 +210,7 @@ async def revoke(request: Request) -> Key:
 
 
 async def rotate(request: Request) -> tuple[Key, str]:
-    """Give the key in the path another secret; return the key, and what its holder gets."""
+    """Give the key in the path another secret; return the key as it was, and its new text."""
     key = await _key_or_refresh(request)
     found = services(request)
     if key.is_expired(found.clock()):
@@ -226,7 +226,7 @@ async def rotate(request: Request) -> tuple[Key, str]:
 
 
 async def hand_over(request: Request, key_id: str | None) -> None:
-    """Make the server in the path belong to a key; None: to the key that writes it next."""
+    """Make a key the owner of the server in the path; None: the key that writes it next."""
     server_id = request.path_params["server_id"]
     found = services(request)
     if key_id is not None:
@@ -276,7 +276,11 @@ async def _json_of(request: Request) -> object:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that is there twice: a proxy that checks bodies may take the other value."""
+    """
+    Make a dict of an object in JSON. Raises InvalidMessage for a name that is there twice.
+
+    A proxy that checks bodies may take the other one of the two values.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         count = Counter(name for name, _ in pairs)
@@ -286,7 +290,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 async def _key_or_refresh(request: Request) -> Key:
-    """The key in the path, also when another receiver has just created it."""
+    """The key in the path; first reads the keys again when the mirror does not have it."""
     await _found(request, request.path_params["key_id"])
     return key_of(request)
 

@@ -1,4 +1,4 @@
-"""The HTTP interface for programs."""
+"""The HTTP interface for programs: messages, servers, events, health and metrics."""
 
 from collections.abc import Callable
 from functools import cache
@@ -36,7 +36,7 @@ Answer = tuple[int, object]
 
 
 def routes() -> list[Guarded]:
-    """Every call of the interface, with its description."""
+    """The routes of the interface, each with its description for the OpenAPI document."""
     calls = [
         # The path of a server matches whatever follows, because a server_id may hold slashes.
         *admin_api.routes(),
@@ -81,8 +81,8 @@ class Posted:
     """
     A call that takes messages in JSON and answers with JSON or a problem, as an ASGI app.
 
-    Nearly every request is such a call, so it does without the middleware, the Request and
-    the Response of Starlette, which cost more than the merge.
+    Nearly every request is such a call, so it does without the middleware, the Request and the
+    Response of Starlette, which cost more than merging the message.
 
     Args:
         kind: What the body holds. Its value labels the call in the metrics.
@@ -135,7 +135,7 @@ _REGISTER = operation(
 
 
 def register(outcome: Outcome) -> Answer:
-    """A registration was merged."""
+    """The status and JSON of the answer, after a registration was merged."""
     applied = _applied(outcome)
 
     return 201 if applied.created else 200, {
@@ -154,7 +154,7 @@ _HEARTBEAT = operation(
 
 
 def heartbeat(outcome: Outcome) -> Answer:
-    """A heartbeat was merged."""
+    """The status and JSON of the answer, after a heartbeat was merged."""
     return 200, _counted(_applied(outcome))
 
 
@@ -179,7 +179,7 @@ _HEARTBEATS = operation(
 
 
 def heartbeats(outcome: Outcome) -> Answer:
-    """A batch of heartbeats was merged, except for the rejected ones."""
+    """The status and JSON of the answer, after a batch was merged without its rejected items."""
     accepted = sum(isinstance(each, Applied) for each in outcome)
 
     return 200, {
@@ -369,7 +369,7 @@ def _json(content: object) -> Response:
 
 
 def _applied(outcome: Outcome) -> Applied:
-    """What became of the only message of a body. Raises the Refusal, if it was refused."""
+    """The result of the only message of a body. Raises the Refusal, if it was refused."""
     (only,) = outcome
     if isinstance(only, Refusal):
         raise only

@@ -1,8 +1,8 @@
 """
-How long the body of a request may take to arrive.
+A timeout for the bodies of requests.
 
 It does what `asyncio.timeout` does, less exactly, and with one timer for all requests: a timer
-for each request would cost as much as a merge.
+for each request would cost as much as merging its message.
 """
 
 from asyncio import (
@@ -26,7 +26,7 @@ class BodyTimeout:
     """
     A context that raises TimeoutError in a task that stays in it for too long.
 
-    Any number of tasks may be in it at the same time, of one event loop.
+    Any number of tasks of one event loop may be in the context at the same time.
 
     Args:
         seconds: How long a task may stay; at most an eighth more.

@@ -60,7 +60,7 @@ class Visitor:
     Who sends a request that was let in.
 
     Attributes:
-        key: The key that it came with; None when the receiver needs none.
+        key: The key of the request; None when it needs no key.
         session: The browser session that the key was found by.
     """
 
@@ -82,12 +82,12 @@ _NOBODY = Visitor()
 
 
 def services(scope: Mapping[str, Any]) -> Services:
-    """The services of the app, by a request or its scope."""
+    """The services of the app, found in a request or its scope."""
     found: Services = scope["state"]["services"]
     return found
 
 
 def visitor(scope: Mapping[str, Any]) -> Visitor:
-    """Who sends a request, by the request or its scope."""
+    """Who sends a request, found in the request or its scope."""
     found: Visitor = scope.get("visitor", _NOBODY)
     return found

@@ -40,10 +40,11 @@ _AGAIN = "fleet_again"
 
 class CsrfToken:
     """
-    The CSRF token of a page, which knows whether the page has a form that holds it.
+    The CSRF token of a page. `is_used` says whether the page has a form that holds the token.
 
     Attributes:
-        cookie: The value of the cookie that the browser needs with it; None when it has it.
+        cookie: The value of the cookie that must be set with the token; None when the browser has
+            it.
     """
 
     def __init__(self, text: str, *, cookie: str | None = None) -> None:
@@ -62,7 +63,7 @@ def session_cookie(scope: Scope) -> str:
 
 
 async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
-    """Begin a session, and end the one of this browser before."""
+    """Begin a session, and end the session that the browser had before."""
     sessions = services(scope).sessions
     await sessions.end(session_cookie(scope))
     value = await sessions.begin(key)
@@ -102,7 +103,7 @@ def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
 
 
 def leave_notice(scope: Scope, answer: Response, text: str) -> None:
-    """Let the next page show a text."""
+    """Set a cookie that makes the next page show a text."""
     _set(answer, scope, _NOTICE, services(scope).sessions.sign_notice(text), seconds=60)
 
 
@@ -117,8 +118,8 @@ def may_hide_session(scope: Scope) -> bool:
     """
     Whether the browser may have a session cookie that it did not send.
 
-    Browsers do not send a SameSite=Strict cookie after a link from another site. When the page
-    itself asks a second time, they do.
+    Browsers do not send a SameSite=Strict cookie after a link from another site. They do when the
+    page then reloads itself.
     """
     headers = HTTPConnection(scope).headers
     is_from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
@@ -127,7 +128,7 @@ def may_hide_session(scope: Scope) -> bool:
 
 
 def note_second_try(scope: Scope, answer: Response) -> None:
-    """Make `may_hide_session` false for ten seconds, so that no page asks for ever."""
+    """Make `may_hide_session` false for ten seconds, so that no page reloads itself for ever."""
     _set(answer, scope, _AGAIN, "1", seconds=10, same_site="lax")
 
 
@@ -172,8 +173,9 @@ def _is_same_origin(headers: Mapping[str, str]) -> bool:
     """
     Whether a page of this receiver sent a form, as far as the browser says.
 
-    Without Sec-Fetch-Site, which older browsers and http:// lack, Origin says so. It is
-    "null" for the pages of a receiver, whose Referrer-Policy is no-referrer.
+    The header Sec-Fetch-Site says so. When it is missing, as from older browsers and over
+    http://, Origin decides. Origin is "null" for the pages of a receiver, because their
+    Referrer-Policy is no-referrer.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:

@@ -40,14 +40,18 @@ def exception_handlers() -> dict[Any, ExceptionHandler]:
 
 
 def problem(error: Exception) -> Response:
-    """The response to a request whose handler raised; logs when the database is the cause."""
+    """
+    The answer to a request whose handler raised an error.
+
+    Logs the error when the database does not answer or too many messages wait.
+    """
     if isinstance(error, StoreUnavailable | Overloaded):
         _log.warning("%s", error)
     return _document(refusal(error))
 
 
 def refusal(error: Exception) -> Refusal:
-    """The refusal that answers a request whose handler raised."""
+    """The Refusal, with status and code, that stands for an error which a handler raised."""
     match error:
         case Refusal():
             return error

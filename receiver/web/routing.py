@@ -1,4 +1,4 @@
-"""Routes that let in only requests which the gate admits, and that describe themselves."""
+"""Routes that ask the gate whether to let a request in, and hold their OpenAPI description."""
 
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -56,8 +56,8 @@ class Guarded(Route):
         """
         Put the visitor into the scope. Raises Refusal for a request that is not let in.
 
-        A session is enough to read, and on a page for everything that its key may do: forms
-        prove by a CSRF token that they come from a page.
+        A browser session is enough to read, and on a page for everything that its key may do:
+        forms prove by a CSRF token that they come from a page.
         """
         found = services(scope)
         needs = self.needs

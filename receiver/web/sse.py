@@ -1,5 +1,5 @@
 """
-Events as they happen, as server-sent events.
+The stream of events as they happen, as server-sent events.
 
 A stream may end at any time: when the receiver stops, when the client is too slow or its key is
 revoked, when the database is away. A client that reconnects with `Last-Event-ID` misses nothing.
@@ -65,13 +65,13 @@ async def event_stream(
     session_seconds: float = 60.0,
 ) -> EventSourceResponse:
     """
-    The events from now on, or after the last event that the client knows.
+    Answer with the events from now on, or with those after `Last-Event-ID`.
 
     Args:
         ping_seconds: How often to send a comment that keeps the connection open.
         send_seconds: How long the client may leave data unread until it is disconnected.
         look_seconds: How often to check that the client's key is still good.
-        session_seconds: How often to ask the database whether its session still exists.
+        session_seconds: How often to ask the database whether the client's session still exists.
     """
     matching = event_filter(request)
     known = _last_event_id(request)
@@ -107,7 +107,7 @@ async def event_stream(
 async def _until_locked_out(
     request: Request, stopping: anyio.Event, look_seconds: float, session_seconds: float
 ) -> None:
-    """Wait until the client may read no more, or until the receiver stops."""
+    """Wait until the client's key or session is no longer valid, or the receiver stops."""
     asked = anyio.current_time()
     while not stopping.is_set() and not _is_locked_out(request):
         with anyio.move_on_after(look_seconds):
@@ -119,7 +119,7 @@ async def _until_locked_out(
 
 
 def _is_locked_out(request: Request) -> bool:
-    """Whether the client's key or session is not good any more, as far as is known here."""
+    """Whether the client's key or session is no longer valid; does not ask the database."""
     found, who = services(request), visitor(request)
     is_over = who.session is not None and found.sessions.has_expired(who.session)
     return is_over or not found.gate.would_admit(who.key)
@@ -154,7 +154,7 @@ async def _messages(
 
 
 def _pieces(events: Iterable[News]) -> Iterator[bytes]:
-    """Messages joined to pieces: sending a piece costs what sending one message does."""
+    """Join the messages of events: sending many in one piece costs what sending one does."""
     piece = b""
     for each in events:
         piece += each.message
@@ -171,7 +171,7 @@ class EventStream(EventSourceResponse):
 
     Args:
         content: The pieces of the stream.
-        followed: The context within which they are sent.
+        followed: The context within which the pieces are sent.
     """
 
     def __init__(
@@ -198,8 +198,8 @@ async def _hang_up(receive: Receive) -> None:
     """
     Abort the connection, for which ASGI has no message.
 
-    uvicorn closes the connection of an answer that breaks off, but waits until the client has
-    read everything, and so would the shutdown of the receiver.
+    uvicorn closes the connection of an answer that breaks off, but only when the client has read
+    everything, and the shutdown of the receiver would wait for that.
     """
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is not None:

@@ -1,4 +1,4 @@
-"""How a receiver hears of the events that other receivers write: PostgreSQL's LISTEN."""
+"""Tells a receiver when other receivers have written events, by PostgreSQL's LISTEN."""
 
 import asyncio
 import logging

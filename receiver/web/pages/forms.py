@@ -1,8 +1,8 @@
 """
 The pages that change something: signing in and out, keys, owners, deleting servers.
 
-All of it works without a script. A page asks before it does what cannot be undone. Every form
-must hold the CSRF token of the browser that sends it: `cookies.check_form`.
+All of them work without JavaScript. A page asks for confirmation before it does what cannot be
+undone. Every form must hold the CSRF token of the browser that sends it: `cookies.check_form`.
 """
 
 import re
@@ -33,7 +33,7 @@ Act = Callable[[Request, Fields], Awaitable[Response]]
 
 
 def routes() -> list[BaseRoute]:
-    """Every form, and what it does."""
+    """The routes of all forms, and of the pages that ask for confirmation."""
     page = partial(PageRoute, needs=Power.MANAGE)
     both = ["GET", "POST"]
     return [
@@ -60,7 +60,7 @@ def _form(
 
     Args:
         act: Does what the form is for.
-        refused: Renders the form again with what is wrong in it.
+        refused: Renders the form again with the reason why it was refused.
     """
 
     async def take(request: Request) -> Response:
@@ -109,7 +109,11 @@ async def sign_out(request: Request, _: Fields) -> Response:
 
 
 def _way(fields: Fields) -> str:
-    """The page to show after signing in; the first page, unless it is a page of this receiver."""
+    """
+    The path to show after signing in.
+
+    That is `to` of the form, or the first page when `to` leads to no page of this receiver.
+    """
     to = fields.get("to", "")
     path = to.partition("?")[0]
     is_page = path in _PAGES or path.startswith(_PAGES_BELOW)
@@ -128,7 +132,7 @@ def _must_have_keys(request: Request) -> None:
 @frozen(kw_only=True)
 class Question:
     """
-    What a page asks before something is done.
+    The confirmation that a page asks for before something is done.
 
     Attributes:
         title: The question.
@@ -149,7 +153,7 @@ def _confirmed(
     about: Callable[[Request], Awaitable[Question]],
     act: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint of a page that asks, and of its form, which does it."""
+    """The endpoint of a page that asks for confirmation (GET) and then does it (POST)."""
 
     async def ask(request: Request, _: Fields, refused: Refusal | None) -> Response:
         return answer(

@@ -130,7 +130,7 @@ async def server_page(request: Request) -> Response:
 
 
 async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
-    """For administrators: the key that a server belongs to, and the keys that it could."""
+    """For administrators: the owner of a server, and the keys that it can be handed over to."""
     who = visitor(request)
     if who.key is None or not who.may_manage:
         return {"owner": None, "heirs": None}
@@ -219,7 +219,7 @@ def _stages_known(matching: Filter, servers: Iterable[Sighting]) -> set[str]:
 
 
 def _with_names(tally: Mapping[tuple[str, str], int], stages: Iterable[str]) -> Tally:
-    """A tally by the names of stages: the store has long ones as the digest of their name."""
+    """A tally by the names of stages; the tally of the store has digests of long names."""
     known = {index_text(stage): stage for stage in stages}
     named: dict[tuple[str, str | None], int] = {}
     for (state, stage), n in tally.items():

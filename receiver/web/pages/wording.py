@@ -111,7 +111,7 @@ class Tale:
 @frozen(kw_only=True)
 class Bar:
     """
-    A bar of a strip.
+    A bar of a `Strip`: the state of a server in a part of the time.
 
     Attributes:
         x: Its left edge, in SVG units.
