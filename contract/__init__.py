@@ -12,7 +12,7 @@ from contract.merging import merge, register
 from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema
-from contract.states import DEFAULT_INTERVAL_SECONDS, interval, liveness
+from contract.states import DEFAULT_INTERVAL_SECONDS, interval, liveness, patience
 
 __all__ = [
     "DEFAULT_INTERVAL_SECONDS",
@@ -37,6 +37,7 @@ __all__ = [
     "loads",
     "merge",
     "parse",
+    "patience",
     "register",
     "structure",
     "unstructure",

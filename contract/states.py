@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from contract.fields import to_utc
 from contract.record import ServerRecord, State
 
-__all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness"]
+__all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness", "patience"]
 
 DEFAULT_INTERVAL_SECONDS = 60.0
 
@@ -14,26 +14,41 @@ def liveness(record: ServerRecord, now: datetime) -> State:
     """
     The liveness of a server at the time `now`, by the time since its last message.
 
-    - at most 2 intervals: `up`, or `new` while it has registered and sent no heartbeat
-    - more than 2 intervals: `late`
-    - more than 4 intervals: `down`
+    - not longer than `patience(record, intervals=2)`: `up`, or `new` while it has registered
+      and sent no heartbeat
+    - longer than that: `late`
+    - longer than `patience(record, intervals=4)`: `down`
 
-    The interval is that of `interval(record)`. Raises ValueError when `now` has no offset.
+    Raises ValueError when `now` has no offset.
     """
     silent = to_utc(now) - record.last_seen
-    if silent > 2 * interval(record):
-        return State.DOWN if silent > 4 * interval(record) else State.LATE
+    if silent > patience(record, intervals=2):
+        return State.DOWN if silent > patience(record, intervals=4) else State.LATE
     return State.UP if record.heartbeat_count else State.NEW
+
+
+def patience(record: ServerRecord, *, intervals: int) -> timedelta:
+    """
+    How long a server may send nothing when so many of its intervals may pass.
+
+    These intervals, and a quarter of one more for jitter, but at least 5 s: Odoo runs a job
+    that is due each minute every 62 to 63 s, and one that it skips once after 126 to 128 s.
+    """
+    each = interval(record)
+    return intervals * each + max(each / 4, _LEAST_TOLERANCE)
 
 
 def interval(record: ServerRecord) -> timedelta:
     """
     The time between two heartbeats that a server has declared, or 60 s without a declaration.
 
-    It is capped at a century, which a timedelta can hold four times.
+    A shorter one than 5 s is taken for 5 s, which a pause of the network may last; a longer one
+    than 7 days for 7 days, so that the silence of no server stays unnoticed for ever.
     """
     seconds = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
-    return timedelta(seconds=min(seconds, _CENTURY_SECONDS))
+    return timedelta(seconds=min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS))
 
 
-_CENTURY_SECONDS = 100 * 365.25 * 86400
+_SHORTEST_SECONDS = 5.0
+_LONGEST_SECONDS = 7 * 86400.0
+_LEAST_TOLERANCE = timedelta(seconds=5)

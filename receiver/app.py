@@ -1,4 +1,4 @@
-"""The receiver. `uvicorn receiver.app:app` starts it; this is where it is wired together."""
+"""The receiver as an ASGI app, wired together. `uvicorn receiver.app:app` starts it."""
 
 import gc
 import os
@@ -24,6 +24,7 @@ from receiver.logs import Logs
 from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import Exposition
 from receiver.service.background import running
+from receiver.service.clock import GivenClock, SharedClock
 from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
 from receiver.service.group_commit import GroupCommit
@@ -45,19 +46,20 @@ __all__ = ["Tuning", "app", "create_app"]
 @frozen(kw_only=True)
 class Tuning:
     """
-    Constants of a receiver that are no settings; tests choose others.
+    Constants of a receiver that no environment variable sets; tests use other values.
 
     Attributes:
         body_seconds: How long the body of a request may take to arrive.
-        absence_seconds: After a pause of more seconds, the silence of servers is counted anew.
-        limit_seconds: The window of the limits that are set per minute.
+        absence_seconds: After a longer pause of all receivers, the time since the last message of
+            each server is counted from zero.
+        limit_seconds: The length of a window of the rate limits that settings give per minute.
         look_seconds: How often to read the keys that changed.
         most_streams: How many streams of events may be open.
         max_waiting_bytes: How many bytes of messages may wait to be written.
     """
 
     body_seconds: float = 10.0
-    absence_seconds: float = 30.0
+    absence_seconds: float = 5.0
     limit_seconds: int = 60
     look_seconds: float = 2.0
     most_streams: int = 1000
@@ -67,13 +69,15 @@ class Tuning:
 def create_app(
     *,
     environ: Mapping[str, str] = os.environ,
-    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    clock: Callable[[], datetime] | None = None,
     tuning: Tuning = Tuning(),
 ) -> Starlette:
     """
     The receiver as an ASGI app.
 
-    Settings are read from `environ` and the database is opened when it starts, not here.
+    Settings are read from `environ`, and the database is opened, when the app starts and not when
+    it is created. Without a `clock` the time is that of this machine, or on PostgreSQL that of
+    the database.
     """
     logs = Logs()
 
@@ -82,7 +86,9 @@ def create_app(
         _relieve_garbage_collector()
         settings = read_settings(environ)
         logs.begin(settings.log_format)
-        async with _services(settings, clock, tuning) as found:
+        shared = SharedClock(lambda: datetime.now(timezone.utc))
+        used = shared if clock is None else GivenClock(clock)
+        async with _services(settings, used, tuning) as found:
             yield {"services": found}
 
     return Receiver(
@@ -99,12 +105,12 @@ def create_app(
 
 @asynccontextmanager
 async def _services(
-    settings: Settings, clock: Callable[[], datetime], tuning: Tuning
+    settings: Settings, clock: SharedClock | GivenClock, tuning: Tuning
 ) -> AsyncIterator[Services]:
     """
     Everything that a running receiver consists of, with its background tasks.
 
-    It is long because it is the one place where all of it is wired together.
+    The function is long because it is the one place where all of that is wired together.
     """
     with ExitStack() as opened:
         metrics = Metrics()
@@ -141,7 +147,9 @@ async def _services(
             retention=settings.event_retention,
             absence_seconds=tuning.absence_seconds,
         )
-        watchdog = Watchdog(store, timing, clock=clock)
+        watchdog = Watchdog(
+            store, timing, clock=clock, compare=clock.compare, elapsed=clock.elapsed
+        )
         opened.callback(watchdog.close)
         feed = Feed(store, calls, news, most_followers=tuning.most_streams)
         found = Services(
@@ -182,8 +190,8 @@ def _relieve_garbage_collector() -> None:
     """
     Keep the garbage collector from walking through the cached rows all the time.
 
-    While it does, every request waits. What exists before the start is never collected, and
-    the short-lived objects of a batch no longer start a collection.
+    Every request waits while it does. So what exists before the start is never collected, and the
+    short-lived objects of a batch of messages no longer start a collection.
     """
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
@@ -193,7 +201,7 @@ class Receiver(Starlette):
     """
     An app that hands posted messages to their endpoints past the middleware and the router.
 
-    Messages need neither, and they cost as much as decoding one.
+    Messages need neither of these, which would cost as much as decoding a message.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -223,9 +231,9 @@ class Receiver(Starlette):
 
 class SayWhyNotStarted:
     """
-    Middleware that reports a failed start with the sentence of its FleetError, not a traceback.
+    Middleware that reports a failed start by the text of its FleetError, not by a traceback.
 
-    Logs are set up by then, and are reset when the lifespan ends.
+    When the lifespan of the app ends, it also undoes the changes to the configuration of logging.
     """
 
     def __init__(self, app: ASGIApp, *, logs: Logs) -> None:

@@ -1,32 +1,53 @@
 """Liveness: the state of a server at an instant, and when its state can change next."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from attrs import evolve
 
-from contract import ServerRecord, State, interval, liveness
+from contract import ServerRecord, State, interval, liveness, patience
 from receiver.domain.instants import MICROSECOND, microseconds
 
-__all__ = ["due_after", "state_at"]
+__all__ = ["due_after", "due_at", "state_at"]
 
 
 def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> State:
     """
     The state of a server at an instant.
 
-    A state that the sweep has written stays until the server is heard again. Silence that
-    the sweep has not written yet is counted from `heard_since` on, since when receivers
-    could hear servers without an interruption.
+    A state that the sweep has written stays until the server sends again. A server that the
+    sweep has not called late yet is at most late, and one that it has called late is down
+    after two more intervals at the earliest. Silence is counted from `heard_since` on, since
+    when receivers could hear servers without an interruption.
     """
     if record.state is State.DOWN:
         return State.DOWN
     state = liveness(_heard(record, heard_since), now)
-    return State.LATE if record.state is State.LATE and not state.stale else state
+    if record.state is State.LATE:
+        has_waited = now - record.state_since > 2 * interval(record)
+        return State.DOWN if state is State.DOWN and has_waited else State.LATE
+    return State.LATE if state.stale else state
 
 
-def due_after(silent_since: datetime, record: ServerRecord, *, intervals: int) -> int:
-    """The instant just after so many intervals of silence, in microseconds since 1970."""
-    return microseconds(silent_since) + intervals * (interval(record) // MICROSECOND) + 1
+def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
+    """
+    When the state of a server can change next, unless it sends something.
+
+    Returns microseconds since 1970; None for a server that is down.
+    """
+    if record.state is State.DOWN:
+        return None
+    silent_since = max(record.last_seen, heard_since)
+    if record.state is not State.LATE:
+        return due_after(silent_since, patience(record, intervals=2))
+    return max(
+        due_after(silent_since, patience(record, intervals=4)),
+        due_after(record.state_since, 2 * interval(record)),
+    )
+
+
+def due_after(moment: datetime, delay: timedelta) -> int:
+    """The first microsecond, since 1970, at which more than a delay has passed since a moment."""
+    return microseconds(moment) + delay // MICROSECOND + 1
 
 
 def _heard(record: ServerRecord, heard_since: datetime) -> ServerRecord:

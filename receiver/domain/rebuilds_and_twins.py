@@ -1,10 +1,12 @@
 """
-Rebuilds and twins: what becomes of servers that are silent, or of which two are one database.
+Rebuilds and twins: how records change when servers fall silent, or two are of one database.
 
-The sweep looks at the servers that are due, together with their family: the servers with the
-same `database_uuid`. A *rebuild* is a silent server whose database goes on under another
-`server_id`; the living server supersedes it. *Twins* are two servers of one database that both
-go on sending: one of them is a copy. Everything here is a pure function of rows and time.
+A server is silent when it sends no message for so long that its state is `late` or `down`.
+`store.silence.sweep` passes in the servers whose `due_at` has come, each together with its
+family: the servers with the same `database_uuid`. A *rebuild* is a silent server whose database
+goes on under another `server_id`; the living server supersedes it. *Twins* are two servers of one
+database that both go on sending: one of them is a copy. Everything here is a pure function of
+rows and time.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +17,7 @@ from attrs import evolve
 
 from contract import ServerRecord, State, interval
 from receiver.domain.instants import microseconds
-from receiver.domain.liveness import due_after, state_at
+from receiver.domain.liveness import due_at, state_at
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 
@@ -27,10 +29,10 @@ Records = Mapping[str, ServerRecord]
 
 class Decision(NamedTuple):
     """
-    What a look at servers that are due results in.
+    The rows that must be written after servers were checked whose `due_at` has come.
 
     Attributes:
-        changed: Rows whose record changes, as they were and as they must be written.
+        changed: Rows whose record changes, each as it was and as it must be written.
         postponed: Rows whose record stays; only `due_at` and `revision` must be written.
     """
 
@@ -46,16 +48,16 @@ def decide(
     heard_since: datetime,
 ) -> Decision:
     """
-    What becomes of the rows whose `due_at` has come.
+    Decide how the records change when the `due_at` of servers has come.
 
     A family is all servers that share a `database_uuid`.
 
     Args:
-        rows: These rows and the other rows of their families, by `server_id`.
+        rows: The rows of these servers and the other rows of their families, by `server_id`.
         families: The `server_id`s of each family, by the `database_uuid` as the index has it
             (`index_text`).
         now: The time of this sweep.
-        heard_since: Since when receivers could hear servers without an interruption.
+        heard_since: Since when receivers have been running without an interruption.
     """
     due = sorted((row for row in rows.values() if _is_due(row, now)), key=_due_first)
     after = {server_id: row.record for server_id, row in rows.items()}
@@ -88,13 +90,14 @@ def _family_of(record: ServerRecord) -> str | None:
 
 def _are_related(one: Row, record: ServerRecord, other: Row) -> bool:
     """
-    Whether two rows may be of one database: same uuid, same stage, and no foreign key.
+    Whether two rows may be of one database: same uuid, same stage, and not of two keys.
 
     A key cannot supersede another key's server; a server without owner is open to all keys.
 
     Args:
-        one: A row.
-        record: Its record by now; a superseded server is related to no other.
+        one: The one row.
+        record: The record of `one`, which may have changed since; when it is superseded, the
+            server is related to no other.
         other: Another row.
     """
     return (
@@ -108,7 +111,7 @@ def _are_related(one: Row, record: ServerRecord, other: Row) -> bool:
 
 
 def _without_twin(row: Row, strangers: Iterable[ServerRecord]) -> dict[str, ServerRecord]:
-    """Those that name a server as their twin although it is of another stage or key by now."""
+    """Records that name a server as their twin but are not related any more, without that twin."""
     return {
         each.server_id: evolve(each, twin_of=None)
         for each in strangers
@@ -119,7 +122,7 @@ def _without_twin(row: Row, strangers: Iterable[ServerRecord]) -> dict[str, Serv
 def _looked_at(
     record: ServerRecord, family: Sequence[ServerRecord], now: datetime, heard_since: datetime
 ) -> dict[str, ServerRecord]:
-    """A record that is due and its relatives, as far as they change with it."""
+    """Check a record whose `due_at` has come; return the changed records of it and its family."""
 
     def state(of: ServerRecord) -> State:
         return state_at(of, now, heard_since=heard_since)
@@ -138,18 +141,16 @@ def _silent(
     record: ServerRecord, state: State, heirs: Sequence[ServerRecord], now: datetime
 ) -> ServerRecord:
     """
-    The record of a server that is silent, with its new state.
+    The record of a server that is late or down, with its new state.
 
     Args:
         record: The record as it is.
         state: Late or down, by how long the server has been silent.
-        heirs: Living servers of the same database; the newest supersedes the silent one.
+        heirs: Living servers of the same database; the newest of them supersedes this server.
         now: The time of the change.
     """
     if heirs:
         return _superseded(record, max(heirs, key=_age), now)
-    if not record.state.stale:
-        state = State.LATE  # a server is told as late before it is told as down
     if record.state is state:
         return record
     return evolve(record, state=state, state_since=now, twin_of=None)
@@ -162,7 +163,7 @@ def _superseded(record: ServerRecord, by: ServerRecord, now: datetime) -> Server
 
 
 def _paired(record: ServerRecord, heard: Sequence[ServerRecord]) -> dict[str, ServerRecord]:
-    """A living record and its twin, when it gets or loses one."""
+    """The records of a living server and its twin, when it gets or loses a twin."""
     if record.twin_of is not None:
         if record.twin_of in [each.server_id for each in heard]:
             return {}
@@ -179,10 +180,10 @@ def _paired(record: ServerRecord, heard: Sequence[ServerRecord]) -> dict[str, Se
 
 def _have_both_gone_on(one: ServerRecord, other: ServerRecord) -> bool:
     """
-    Whether both sent in parallel for more than two intervals.
+    Whether two servers have sent in parallel for more than two intervals.
 
-    A server that registers again and again but never sends a heartbeat does not count as
-    sending: something restarts it before it gets that far.
+    A server that registers again and again but never sends a heartbeat does not count as sending:
+    something restarts it before it gets that far.
     """
     if not (one.heartbeat_count and other.heartbeat_count):
         return False
@@ -192,14 +193,14 @@ def _have_both_gone_on(one: ServerRecord, other: ServerRecord) -> bool:
 
 
 def _alive_since(record: ServerRecord) -> datetime:
-    """The beginning of its current life; for a stale record only `first_seen` is known."""
+    """Since when a server sends without a gap; `first_seen` when it is late or down."""
     return record.first_seen if record.state.stale else record.state_since
 
 
 def _without_silent_twin(
     family: Iterable[ServerRecord], changed: Records
 ) -> dict[str, ServerRecord]:
-    """The twins of servers that have just fallen silent, which have no twin any more."""
+    """The records of servers whose twin has just become late or down, without that twin."""
     silent = {key for key, record in changed.items() if record.state.stale}
     return {
         each.server_id: evolve(each, twin_of=None)
@@ -210,11 +211,11 @@ def _without_silent_twin(
 
 def _replaces(alive: ServerRecord, silent: ServerRecord) -> bool:
     """
-    Whether the database of a silent server goes on as the living one.
+    Whether the database of a server that is late or down goes on as a living server.
 
-    An old server that is heard again supersedes its successor, unless both had sent in
-    parallel (twins): then the newer one may be another installation, and its silence must
-    raise an alarm.
+    An old server that sends again supersedes its successor, unless both had sent in parallel
+    (twins): then the newer server may be another installation, and its silence must raise an
+    alarm.
     """
     if (alive.database or "") != (silent.database or ""):
         return False
@@ -238,8 +239,5 @@ def _postponed(row: Row, heard_since: datetime) -> Row:
 
 
 def _due_at(record: ServerRecord, heard_since: datetime) -> int | None:
-    """When to look at a server again, unless it is heard: when its state can change next."""
-    if record.superseded_by is not None or record.state is State.DOWN:
-        return None
-    intervals = 4 if record.state is State.LATE else 2
-    return due_after(max(record.last_seen, heard_since), record, intervals=intervals)
+    """When the state of a server can change next, if it sends nothing until then."""
+    return None if record.superseded_by is not None else due_at(record, heard_since=heard_since)

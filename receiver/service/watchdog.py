@@ -1,8 +1,10 @@
 """
-The watchdog: looks every second for servers that are due, and trims old events.
+The watchdog: checks every second which servers have become late or down; deletes old events.
 
-It also knows since when servers can be heard without an interruption: after a pause of the
-receiver, the silence of servers is counted anew, because their heartbeats could not arrive.
+It also knows since when receivers have been running without an interruption. Servers cannot send
+while no receiver runs, so that after such a pause the time since the last message of each server
+is counted from zero. And it notices when the clock was set, by a monotonic clock and by the clock
+of the database.
 """
 
 import asyncio
@@ -32,35 +34,38 @@ class Timing:
     Attributes:
         rules: How many servers must fall silent together for one event of the whole fleet.
         retention: How long events are kept.
-        look_seconds: How often to look for servers that are due.
+        look_seconds: How often to look for servers whose `due_at` has come.
         presence_seconds: How often to note in the database that a receiver runs.
-        absence_seconds: When no receiver ran for longer than this, by the system time or by
-            the monotonic clock, the silence of each server is measured from zero again.
-        trim_seconds: How often to trim old events.
+        absence_seconds: When no receiver could note that for longer than this, by the system
+            time or by the monotonic clock, the silence of each server is measured from zero
+            again. A shorter pause is within the tolerance of `contract.patience`.
+        trim_seconds: How often to delete old events.
     """
 
     rules: Rules = field(factory=Rules)
     retention: timedelta = timedelta(days=90)
     look_seconds: float = 1.0
-    presence_seconds: float = 10.0
-    absence_seconds: float = 30.0
+    presence_seconds: float = 2.0
+    absence_seconds: float = 5.0
     trim_seconds: float = 60.0
 
 
 class Watchdog:
     """
-    Looks at the servers that are due, again and again.
+    Checks the servers whose `due_at` has come and deletes old events, again and again.
 
     Args:
         store: The servers and events.
-        timing: How often.
+        timing: The intervals and limits.
         clock: The time.
+        compare: Called now and then with a function that asks for the time of the database;
+            returns whether that has set `clock`.
         elapsed: A monotonic clock, in seconds. It stands still while the machine sleeps, which
             only `clock` shows.
 
     Attributes:
-        heard_since: Since when servers can be heard without an interruption; None before the
-            first look.
+        heard_since: Since when receivers have been running without an interruption; None before
+            the first call of `look`.
     """
 
     def __init__(
@@ -69,20 +74,23 @@ class Watchdog:
         timing: Timing,
         *,
         clock: Callable[[], datetime],
+        compare: Callable[[Callable[[], datetime | None]], bool] = lambda _: False,
         elapsed: Callable[[], float] = monotonic,
     ) -> None:
         self._servers: Servers = store.servers
         self._events = store.events
         self._timing = timing
         self._clock = clock
+        self._compare = compare
         self._elapsed = elapsed
         self._thread = ThreadPoolExecutor(1, "watchdog")
-        self._present = self._trimmed = self._last = float("-inf")
+        self._noted = self._trimmed = self._last = float("-inf")
+        self._noted_now: datetime | None = None
         self._last_now: datetime | None = None
         self.heard_since: datetime | None = None
 
     async def run(self) -> None:
-        """Look, until cancelled."""
+        """Call `look` again and again, until cancelled."""
         is_away = False
         loop = asyncio.get_running_loop()
         while True:
@@ -105,33 +113,59 @@ class Watchdog:
 
     def look(self) -> bool:
         """
-        Look at some of the servers that are due; return whether more are.
+        Check some servers whose `due_at` has come, and now and then delete old events.
 
-        Raises StoreUnavailable.
+        Returns whether the `due_at` of more servers has come. Raises StoreUnavailable.
         """
-        now, elapsed, timing = self._clock(), self._elapsed(), self._timing
-        self.heard_since = self._note_presence(now, elapsed)
+        elapsed, timing = self._elapsed(), self._timing
+        is_time_to_note = elapsed - self._noted >= timing.presence_seconds
+        is_corrected = is_time_to_note and self._compare(self._servers.database_time)
+        now = self._clock()
+        step = self._step(now, elapsed)
+        if step < 0 or is_corrected or self.heard_since is None:
+            self._leave_no_future(now, step)
+        elif step > 0:
+            _log.warning("The clock went forward by %.1f s, or the machine was suspended", step)
+        if step or is_corrected or is_time_to_note:
+            self._note_presence(now, elapsed)
+        self._last, self._last_now = elapsed, now
+
+        assert self.heard_since is not None
         look = Look(now=now, heard_since=self.heard_since, rules=timing.rules)
         is_more_due = self._servers.sweep(look)
         if elapsed - self._trimmed >= timing.trim_seconds:
             is_more = self._events.trim(now - timing.retention)
             self._trimmed = self._trimmed if is_more else elapsed
-        self._last, self._last_now = elapsed, now
         return is_more_due
 
-    def _note_presence(self, now: datetime, elapsed: float) -> datetime:
-        """Since when servers can be heard without an interruption."""
-        timing = self._timing
+    def _step(self, now: datetime, elapsed: float) -> float:
+        """By how many seconds the clock was set since the last look; 0 when by less than one."""
+        if self._last_now is None:
+            return 0.0
+        step = (now - self._last_now).total_seconds() - (elapsed - self._last)
+        return step if abs(step) >= _NOTICEABLE_SECONDS else 0.0
+
+    def _leave_no_future(self, now: datetime, step: float) -> None:
+        """Replace times in the future, in which a server could not be found to be silent."""
+        found = self._servers.leave_no_future(now)
+        if step < 0:
+            _log.warning("The clock went back by %.1f s", -step)
+        if found:
+            _log.warning("%d servers had times in the future, which are now", found)
+
+    def _note_presence(self, now: datetime, elapsed: float) -> None:
+        """Note that this receiver runs, and find out since when servers can be heard."""
         absent = timedelta.max
-        if self.heard_since is None or self._passed(now, elapsed) > timing.absence_seconds:
-            absent = timedelta(seconds=timing.absence_seconds)
-        elif elapsed - self._present <= timing.presence_seconds:
-            return self.heard_since
-        heard_since = self._servers.note_presence(now, absent=absent)
-        self._present = elapsed
-        return heard_since
+        if self.heard_since is None or self._passed(now, elapsed) > self._timing.absence_seconds:
+            absent = timedelta(seconds=self._timing.absence_seconds)
+        self.heard_since = self._servers.note_presence(now, absent=absent)
+        self._noted, self._noted_now = elapsed, now
 
     def _passed(self, now: datetime, elapsed: float) -> float:
-        """Seconds since the last look, by whichever clock went further; one set back goes 0."""
-        by_clock = 0.0 if self._last_now is None else (now - self._last_now).total_seconds()
-        return max(elapsed - self._last, by_clock)
+        """Seconds since the last note, by whichever clock went further."""
+        by_clock = 0.0 if self._noted_now is None else (now - self._noted_now).total_seconds()
+        return max(elapsed - self._noted, by_clock)
+
+
+_NOTICEABLE_SECONDS = 1.0
+"""The clock of a machine that is kept right by NTP is moved by less between two looks."""

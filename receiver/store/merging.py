@@ -1,4 +1,4 @@
-"""Messages merged into rows, servers deleted and handed over, within the caller's transaction."""
+"""Merges messages into rows, deletes servers and hands them over, in the caller's transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -15,6 +15,7 @@ from contract import (
     ServerRecord,
     changes,
     merge,
+    patience,
     register,
 )
 from receiver.domain.errors import Refusal
@@ -88,7 +89,7 @@ class _Batch:
         return self._rights.to_write(key, server_id, row.owner, incoming.received_at)
 
     def merge(self, incoming: Incoming) -> Applied:
-        """Merge a message into its row, and note the events of that."""
+        """Merge a message into the row of its server, and remember the events that this causes."""
         server_id = incoming.message.server_id
         before = self._row(server_id)
         after = _merged(before, incoming)
@@ -126,8 +127,8 @@ def delete_server(
     """
     Delete a server's row, but not its events; do nothing when there is no such server.
 
-    The servers that it superseded are superseded by its own successor from now on. Without
-    one they are listed again, and are due at once.
+    The servers that it superseded are superseded by its own successor from now on. Without a
+    successor they are listed again, and the next sweep checks them.
     """
     ids = {server_id, *_referring(connection, server_id)}
     rows = read_rows(dialect, connection, sorted(ids), cache)
@@ -155,7 +156,7 @@ def hand_over(
     owner: str | None,
     cache: RowCache,
 ) -> Committed:
-    """Make servers belong to a key; None: to the key that writes them next."""
+    """Make a key the owner of servers; None: the key that writes them next becomes the owner."""
     rows = read_rows(dialect, connection, sorted(ids), cache)
     changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]
     write_rows(dialect, connection, changed)
@@ -163,14 +164,14 @@ def hand_over(
 
 
 def _referring(connection: Connection, server_id: str) -> list[str]:
-    """The servers that this one supersedes, and those whose twin it is."""
+    """The ids of the servers that name this server in `superseded_by` or `twin_of`."""
     uuid = connection.execute(_UUID, {"id": server_id}).scalar()
     texts = {"id": server_id, "by": index_text(server_id), "uuid": index_text(uuid or "")}
     return [*connection.execute(_REFERRING, texts).scalars()]
 
 
 def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
-    """The row of a server that refers to one that is deleted."""
+    """The row of a server without its references to a server that is deleted."""
     by, twin = row.record.superseded_by, row.record.twin_of
     record = evolve(
         row.record,
@@ -183,7 +184,7 @@ def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
 
 
 def _merged(row: Row | None, incoming: Incoming) -> Row:
-    """A row after a message: the record, the revision and the owner; `due_at` as it was."""
+    """The row after merging a message: new record, revision and owner, but the old `due_at`."""
     message, received_at, key = incoming
     record = None if row is None else row.record
     if isinstance(message, Registration):
@@ -200,7 +201,12 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
 
 
 def _is_described(before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether a message changed more than every heartbeat does, or tells of a restart."""
+    """
+    Whether a message changed more of a record than each heartbeat does.
+
+    That is the status, a column not in `HEARTBEAT_COLUMNS`, or an uptime that went down (a
+    restart).
+    """
     if _description(before) != _description(after):
         return True
     old, new = before.uptime_seconds, after.uptime_seconds
@@ -209,16 +215,16 @@ def _is_described(before: ServerRecord, after: ServerRecord) -> bool:
 
 def _due_at(before: Row | None, after: ServerRecord) -> int | None:
     """
-    When the sweep must look at a server whose description changed.
+    When to check a server next whose record has changed in more than `HEARTBEAT_COLUMNS`.
 
-    At once, when it may have become the successor or the twin of another one.
+    At once, when the server may have become the successor or the twin of another one.
     """
     now = microseconds(after.last_seen)
     if before is None or before.due_at is None or before.record.state.stale:
         return now
     if _identity(before.record) != _identity(after):
         return now
-    return min(before.due_at, due_after(after.last_seen, after, intervals=2))
+    return min(before.due_at, due_after(after.last_seen, patience(after, intervals=2)))
 
 
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")

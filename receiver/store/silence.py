@@ -1,17 +1,30 @@
 """
-The sweep: reads the servers that are due, lets `domain.rebuilds_and_twins` decide, and writes.
+The sweep: checks the servers whose `due_at` has come, and writes how their records change.
 
-Also the event that a large part of the fleet fell silent at once, and since when receivers run.
+`domain.rebuilds_and_twins` decides how they change. This module also writes the event
+`fleet_silent`, and notes since when receivers have been running.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import NamedTuple
 
 from attrs import field, frozen
-from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from contract import Event, EventKind, State, changes
 from receiver.domain.instants import microseconds
@@ -22,18 +35,18 @@ from receiver.store.events import first_since, write_events
 from receiver.store.rows import Committed, RowCache, read_rows, write_rows
 from receiver.store.tables import among, events, facets, servers, watches
 
-__all__ = ["IS_DUE", "Look", "Rules", "Swept", "note_presence", "sweep"]
+__all__ = ["IS_DUE", "Look", "Rules", "Swept", "leave_no_future", "note_presence", "sweep"]
 
 
 @frozen(kw_only=True)
 class Rules:
     """
-    When the silence of many servers is an event of the fleet (`fleet_silent`).
+    When so many servers have become late or down that one event, `fleet_silent`, tells of it.
 
     Attributes:
-        share: Which part of the servers that were heard before must be silent, from 0.5 to 1.
-        servers: How many servers at least.
-        within: In how long a time they must have fallen silent.
+        share: Which part of the servers that were up before must be late or down, from 0.5 to 1.
+        servers: How many servers must be late or down at least.
+        within: In how long a time they must have become late.
     """
 
     share: float = 0.5
@@ -44,13 +57,13 @@ class Rules:
 @frozen(kw_only=True)
 class Look:
     """
-    One look at the servers that are due.
+    The parameters of one `sweep`.
 
     Attributes:
-        now: The instant of the look.
-        heard_since: Since when receivers could hear servers without an interruption.
-        rules: When the silence of many servers is an event.
-        limit: At how many servers that are due to look.
+        now: The time of the sweep.
+        heard_since: Since when receivers have been running without an interruption.
+        rules: When the silence of many servers is an event of its own.
+        limit: How many servers whose `due_at` has come to check at most.
     """
 
     now: datetime
@@ -60,14 +73,14 @@ class Look:
 
 
 class Swept(NamedTuple):
-    """What a sweep changes, and whether more servers are due."""
+    """The changes that a `sweep` makes, and whether the `due_at` of more servers has come."""
 
     committed: Committed
     is_more_due: bool
 
 
 def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look) -> Swept:
-    """Look at servers that are due, and write what has become of them."""
+    """Check the servers whose `due_at` has come; write their new states and the events of that."""
     ids = _due(connection, look.now, look.limit)
     if not ids:
         return Swept(Committed({}, []), is_more_due=False)
@@ -96,9 +109,9 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
 
 def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -> datetime:
     """
-    Note that a receiver runs; return since when one did without an interruption.
+    Note that a receiver runs; return since when receivers run without an interruption.
 
-    An interruption is a time longer than `absent` in which no receiver noted that.
+    An interruption is a time longer than `absent` in which no receiver noted that it runs.
     """
     row = connection.execute(select(watches).with_for_update()).first()
     if row is None:
@@ -109,6 +122,32 @@ def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -
     return heard_since
 
 
+def leave_no_future(connection: Connection, now: datetime) -> int:
+    """
+    Replace times after `now` by `now`, as those are of a clock that has been set back since.
+
+    Every server is checked anew then. Returns how many servers had such times.
+    """
+    columns = (servers.c.first_seen, servers.c.registered_at, servers.c.last_seen)
+    capped = {
+        each.name: case((each > now, literal(now, each.type)), else_=each)
+        for each in (*columns, servers.c.state_since)
+    }
+    is_future = or_(*(servers.c[name] > now for name in capped))
+    revision = servers.c.revision + 1
+    found = connection.execute(
+        update(servers).where(is_future).values(**capped, revision=revision)
+    ).rowcount
+    at = microseconds(now)
+    connection.execute(
+        update(servers).where(servers.c.due_at > at).values(due_at=at, revision=revision)
+    )
+    connection.execute(update(events).where(events.c.at > now).values(at=now))
+    for name in ("heard_since", "seen_at"):
+        connection.execute(update(watches).where(watches.c[name] > now).values({name: now}))
+    return int(found)
+
+
 def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
     due = select(servers.c.server_id).where(servers.c.due_at <= microseconds(now))
     return list(connection.execute(due.order_by(servers.c.due_at).limit(limit)).scalars())
@@ -116,9 +155,9 @@ def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
 
 def _families(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """
-    The servers that share a `database_uuid` with one of these, by the index text of it.
+    The ids of all servers with the same `database_uuid` as one of these, by `index_text` of it.
 
-    Families of more than 50 servers of one key are left out: a database was copied again
+    More than 50 servers of one key with the same uuid are left out: a database was copied again
     and again, and its uuid tells nothing.
     """
     uuids = connection.execute(_UUIDS, {"ids": ids}).scalars()
@@ -143,21 +182,22 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     """
     The event that tells of the silence of the fleet, if there is one to write.
 
-    Soon after such an event there is none, unless at least half as many servers as that one
-    counted have recovered since.
+    Servers that have sent nothing since an earlier such event are part of that one. Those that
+    it counted and that came back count again once half of them have: a few that come and go
+    are not the fleet.
     """
     rules = look.rules
-    since: datetime = look.now - rules.within
-    after: int | None = 0
-    told = connection.execute(_TOLD, {"since": since}).first()
+    begin: datetime = look.now - rules.within
+    found = {"after": first_since(connection, begin) - 1, "begin": begin, "heard_after": _NEVER}
+    query = _SILENT
+    told = connection.execute(_TOLD, {"begin": look.now - _A_DAY}).first()
     if told is not None:
-        fewer = (told.details["silent"] - 1) // 2
-        after = connection.execute(_RECOVERED, {"after": told.id, "fewer": fewer}).scalar()
-    if after is None:
-        return []
-    # With the number the index skips all older events.
-    after = max(after, first_since(connection, since) - 1)
-    silent = connection.execute(_SILENT, {"since": since, "after": after}).scalar_one()
+        found["heard_after"] = told.at
+        half = {"after": told.id, "fewer": (told.details["silent"] - 1) // 2}
+        if connection.execute(_RECOVERED, half).scalar() is None:
+            query = _SILENT_ANEW
+            found |= {"told": told.id, "before": told.at - rules.within}
+    silent = connection.execute(query, found).scalar_one()
     if silent < rules.servers:
         return []
     of = silent + connection.execute(_HEARD).scalar_one()
@@ -167,6 +207,8 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     return [Event(kind=EventKind.FLEET_SILENT, at=look.now, server_id=None, details=details)]
 
 
+_A_DAY = timedelta(days=1)
+_NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LARGEST_FAMILY = 50
 
 # Sorted like the index: otherwise a planner that expects many rows reads the whole table.
@@ -199,8 +241,8 @@ _FAMILIES = select(_sharing.c.value, _sharing.c.server_id).join(
     _small, and_(_small.c.value == _sharing.c.value, _small.c.owner == _sharing.c.owner)
 )
 _TOLD = (
-    select(events.c.id, events.c.details)
-    .where(events.c.at > bindparam("since"), events.c.kind == EventKind.FLEET_SILENT)
+    select(events.c.id, events.c.at, events.c.details)
+    .where(events.c.at > bindparam("begin"), events.c.kind == EventKind.FLEET_SILENT)
     .order_by(events.c.id.desc())
     .limit(1)
 )
@@ -214,14 +256,26 @@ _RECOVERED = (
 _SILENT = (
     select(func.count(events.c.server_id.distinct()))
     .join(facets, facets.c.server_id == events.c.server_id)
+    .join(servers, servers.c.server_id == events.c.server_id)
     .where(
-        events.c.at > bindparam("since"),
-        events.c.id > bindparam("after"),
+        events.c.at > bindparam("begin"),
+        events.c.id > bindparam("after"),  # with the number the index skips all older events
         events.c.kind == EventKind.LATE,
         facets.c.name == "state",
         facets.c.value.in_([State.LATE.value, State.DOWN.value]),
+        servers.c.last_seen >= bindparam("heard_after"),
     )
 )
+_earlier = events.alias()
+_SILENT_ANEW = _SILENT.where(
+    ~exists().where(
+        _earlier.c.server_id == events.c.server_id,
+        _earlier.c.kind == EventKind.LATE,
+        _earlier.c.id < bindparam("told"),
+        _earlier.c.at > bindparam("before"),
+    )
+)
+"""As `_SILENT`, but without the servers that the last event of the silent fleet counted."""
 _HEARD = select(func.count()).where(
     facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value])
 )

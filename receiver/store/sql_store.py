@@ -2,8 +2,8 @@
 The store of one receiver: the servers, events, keys and sessions of one SQL database.
 
 Every method is one transaction and blocks until it is over; a method that writes returns after
-the commit. All of them raise StoreUnavailable when the database does not answer, and nothing
-has changed then, but for its subclass OutcomeUnknown.
+the commit. All of them raise StoreUnavailable when the database does not answer. Then nothing has
+changed, unless the error is its subclass OutcomeUnknown.
 """
 
 import logging
@@ -26,7 +26,7 @@ from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rig
 from receiver.store.rows import Committed, RowCache, row_of
 from receiver.store.server_list import apply_filter, list_query
 from receiver.store.sessions import Sessions
-from receiver.store.silence import IS_DUE, Look, note_presence, sweep
+from receiver.store.silence import IS_DUE, Look, leave_no_future, note_presence, sweep
 from receiver.store.state_changes import StateLog, state_logs
 from receiver.store.tables import facets, servers
 from receiver.store.transactions import Transactions
@@ -58,9 +58,9 @@ class SqlStore:
             thread that made it.
 
     Attributes:
-        transactions: Reads and writes of any other kind.
-        servers: The records, what changes them, and lists of them.
-        events: What happened to them.
+        transactions: Runs reads and writes for which the other attributes have no method.
+        servers: The records of servers: lists of them, and what changes them.
+        events: What happened to the servers.
         keys: Who may read and write.
         sessions: Who has signed in.
     """
@@ -154,7 +154,8 @@ class Servers:
         """
         At most `limit` records that match, in an order, after a place.
 
-        Fields that are not in `only` are None. It must hold the fields without a default.
+        Fields that are not in `only` are None. `only` must hold the fields of ServerRecord that
+        have no default.
         """
         columns = [servers.c[name] for name in only]
         query = list_query(columns, matching, order, after=after, limit=limit)
@@ -171,8 +172,8 @@ class Servers:
         """
         How many servers are in each state and stage, without superseded ones.
 
-        The state is the one last written. The stage is "" where it is unknown, and the
-        index text of it where it is long.
+        The state is the one last written. The stage is "" where it is unknown, and its SHA-256
+        (`index_text`) where it is long.
         """
         with self._transactions.read() as connection:
             found = connection.execute(TALLY).all()
@@ -200,7 +201,7 @@ class Servers:
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
-        Make servers belong to a key; None: to the key that writes them next.
+        Make a key the owner of servers; None: the key that writes them next becomes the owner.
 
         Returns the ids of those servers that exist.
         """
@@ -225,16 +226,32 @@ class Servers:
 
     def note_presence(self, now: datetime, *, absent: timedelta) -> datetime:
         """
-        Note that a receiver runs; return since when one did without an interruption.
+        Note that a receiver runs; return since when receivers run without an interruption.
 
-        An interruption is a time longer than `absent` in which no receiver noted that.
+        An interruption is a time longer than `absent` in which no receiver noted that it runs.
         """
         return self._transactions.write(
             lambda connection: note_presence(connection, now, absent=absent)
         )
 
+    def database_time(self) -> datetime | None:
+        """What the clock of the database server shows; None for SQLite, which has none."""
+        with self._transactions.read() as connection:
+            return self._transactions.dialect.database_time(connection)
+
+    def leave_no_future(self, now: datetime) -> int:
+        """
+        Replace times after `now` by `now`, as those are of a clock that has been set back since.
+
+        Returns how many servers had such times.
+        """
+        with self._transactions.turn:
+            found = self._transactions.write(lambda connection: leave_no_future(connection, now))
+            self._cache.invalidate()
+        return found
+
     def sweep(self, look: Look) -> bool:
-        """Look at servers that are due; return whether more are."""
+        """Check the servers whose `due_at` has come; return whether there are more of them."""
         dialect = self._transactions.dialect
 
         def work(connection: Connection) -> tuple[bool, Committed]:
@@ -249,7 +266,7 @@ class Servers:
         return is_more_due
 
     def _commit(self, work: Callable[[Connection], tuple[T, Committed]]) -> tuple[T, Committed]:
-        """Write, and cache the rows that were written, before another thread writes."""
+        """Run a write, and cache the rows that it wrote before another thread can write."""
         with self._transactions.turn:
             result, committed = self._transactions.write(work)
             self._cache.keep(committed)

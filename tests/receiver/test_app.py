@@ -161,7 +161,7 @@ def test_watchdog_settings_reach_the_watchdog(sqlite_url: str, clock: Clock) -> 
         first.post("/heartbeats", json=beats)
         clock.advance(100)
         first.post("/heartbeats", json=beats[:2])
-        clock.advance(21)
+        clock.advance(36)
         wait_until(lambda: 8 == first.get("/events?kind=late").json()["count"])
         silent = first.get("/events?kind=fleet_silent").json()["count"]
     clock.advance(3 * 86400)

@@ -1,10 +1,11 @@
 """
-What SQLite and PostgreSQL each do in their own way.
+The operations for which SQLite and PostgreSQL need different code.
 
 Everything else that the store does is the same SQL on both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine
@@ -19,10 +20,13 @@ __all__ = ["LOCK_SECONDS", "Dialect", "dialect_of", "listen"]
 
 
 class Dialect(Protocol):
-    """A kind of database."""
+    """What the store needs from SQLite or PostgreSQL, each of which does it in its own way."""
 
     def create_engine(self, url: URL) -> Engine:
         """An engine whose commits are durable. Connections with the option `reads` only read."""
+
+    def database_time(self, connection: Connection) -> datetime | None:
+        """What the clock of the database server shows; None if there is no server."""
 
     def lock_migrations(self, connection: Connection) -> None:
         """Keep other processes from migrating until the transaction ends."""
@@ -31,23 +35,23 @@ class Dialect(Protocol):
         """Whether no other connection has committed since the last call of this method."""
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Update `HEARTBEAT_COLUMNS` of rows, given as the database stores them."""
+        """Update the `HEARTBEAT_COLUMNS` of rows of `servers`, given as they are stored."""
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Update `DUE_COLUMNS` of rows, given as the database stores them."""
+        """Update the `DUE_COLUMNS` of rows of `servers`, given as they are stored."""
 
     def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
-        """Insert rows into the inverted index."""
+        """Insert rows into `facets`, the inverted index of servers."""
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
-        """Delete rows from the inverted index."""
+        """Delete rows from `facets`, the inverted index of servers."""
 
     def lock_events(self, connection: Connection) -> None:
         """
         Keep other processes from numbering events until the transaction ends.
 
-        So events are numbered in the order of the commits. Other receivers are notified by
-        the commit.
+        So events are numbered in the order of the commits. On PostgreSQL, the commit also
+        notifies other receivers.
         """
 
     def record_commit(self, connection: Connection, number: int) -> None:
@@ -57,10 +61,10 @@ class Dialect(Protocol):
         """Whether a transaction was committed whose connection broke during the commit."""
 
     def forget_old_commits(self, connection: Connection) -> None:
-        """Delete what `record_commit` has written for receivers that are gone."""
+        """Delete what `record_commit` has written more than a day ago."""
 
     def is_transient(self, error: DBAPIError) -> bool:
-        """Whether a transaction failed because of another one, and may succeed when repeated."""
+        """Whether another transaction made this one fail, so that it may succeed when repeated."""
 
 
 def dialect_of(url: URL) -> Dialect:

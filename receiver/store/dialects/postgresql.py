@@ -1,6 +1,7 @@
 """PostgreSQL: a server for many receivers. Each locks the rows that it changes, in key order."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -79,6 +80,10 @@ class Postgresql:
             connection.commit()
 
         return engine
+
+    def database_time(self, connection: Connection) -> datetime | None:
+        shown: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return shown.astimezone(timezone.utc)
 
     def lock_migrations(self, connection: Connection) -> None:
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -41,6 +42,9 @@ class Sqlite:
                 driver.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
 
         return engine
+
+    def database_time(self, connection: Connection) -> datetime | None:  # noqa: ARG002 - no server
+        return None
 
     def lock_migrations(self, connection: Connection) -> None:
         """Do nothing: the transaction holds the write lock of the file already."""
@@ -87,7 +91,7 @@ class Sqlite:
 @contextmanager
 def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
     """
-    The connection of the driver, with SQLAlchemy's errors.
+    The connection of `sqlite3`, whose errors are raised as SQLAlchemy's.
 
     SQLAlchemy's own work for one statement takes as long as the update of ten rows.
     """

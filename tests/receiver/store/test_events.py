@@ -104,7 +104,7 @@ def test_change_whose_event_cannot_be_inserted_is_rolled_back(
 ) -> None:
     news: list[int] = []
     fleet.beat("a", hostname="one")
-    fleet.clock.advance(121)
+    fleet.clock.advance(136)
     fleet.on_events = lambda: news.append(fleet.store.events.last())
     before, counted = fleet.record("a"), fleet.counts
     do: dict[str, Callable[[], object]] = {
@@ -144,7 +144,7 @@ def test_events_are_announced_once_after_their_commit(fleet: Watched) -> None:
     fleet.beat("a", "b")
     fleet.beat("a")
     fleet.beat("a", hostname="x")
-    fleet.clock.advance(121)
+    fleet.clock.advance(136)
     fleet.sweep()
     fleet.store.servers.delete("nobody", fleet.now)
     fleet.store.servers.delete("a", fleet.now)
@@ -346,7 +346,7 @@ def test_events_include_a_hundred_superseded_servers(fleet: Watched, engine: Eng
     for n in range(100):
         fleet.beat(f"s{n:03}", **DATABASE)
         fleet.sweep()
-        fleet.clock.advance(121)
+        fleet.clock.advance(136)
     fleet.beat("last", **DATABASE)
     fleet.sweep()
 
@@ -452,7 +452,7 @@ def send_messages(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a", hostname="other"))
     clock.advance(10)
     receiver.post("/heartbeat", json=messages.slim(server_id="a", version="2.0.0"))
-    clock.advance(121)
+    clock.advance(136)
     wait_until(lambda: ("late", "a") in listed(receiver.get("/events")))
 
 
@@ -496,7 +496,7 @@ def test_event_json_has_kind_server_time_and_details(receiver: httpx.Client, clo
     assert {
         "id": 5,
         "kind": "late",
-        "at": "2026-01-31T12:02:21Z",
+        "at": "2026-01-31T12:02:36Z",
         "server_id": "a",
         "details": {"last_seen": "2026-01-31T12:00:20Z"},
     } == late
@@ -567,7 +567,7 @@ def test_events_of_a_server_over_http_include_its_superseded_server(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", database_uuid="u"))
-    clock.advance(121)
+    clock.advance(136)
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="new", database_uuid="u"))
     wait_until(lambda: receiver.get("/servers/old").json().get("superseded_by") == "new")
 

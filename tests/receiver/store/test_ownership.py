@@ -315,8 +315,7 @@ def test_state_events_are_recorded_above_the_limit_of_a_key(database_url: str) -
         store.servers.apply(
             [Incoming(Heartbeat(server_id="noisy", version=str(n)), fleet.now, key)]
         )
-    fleet.clock.advance(300)
-    fleet.sweep()
+    fleet.go_on(300)
     store.servers.apply([Incoming(Heartbeat(server_id="quiet"), fleet.now, key)])
     store.servers.apply([Incoming(Heartbeat(server_id="new"), fleet.now, key)])
 
@@ -369,7 +368,7 @@ def test_server_of_another_key_does_not_supersede(fleet: Watched) -> None:
     acme, evil = (new_key(fleet.store, "agent", servers=f"{name}_*") for name in ("acme", "evil"))
     said: Any = {"database": "acme", "database_uuid": "u", "odoo_stage": "production"}
     beat(fleet.store, acme, "acme_1", **said)
-    fleet.clock.advance(300)
+    fleet.go_on(300)
     forged = Heartbeat(server_id="evil_1", **said)
     fleet.store.servers.apply([Incoming(forged, fleet.now, evil)])
 

@@ -85,7 +85,7 @@ def test_state_at_the_start_of_a_window_is_known_after_a_trim(
 def test_state_of_the_last_commit_counts_when_clocks_differ(fleet: Watched) -> None:
     """The order of commits counts, not the times of events."""
     fleet.beat("a")
-    fleet.clock.advance(121)
+    fleet.clock.advance(136)
     fleet.sweep()
     fleet.clock.advance(-1)
     fleet.beat("a")

@@ -118,13 +118,13 @@ def test_state_filter_finds_servers_by_their_stored_state(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     send_heartbeats(receiver, "down")
-    clock.advance(121)
+    clock.advance(136)
     wait_until(lambda: ["down"] == listed(receiver.get("/servers?state=late")))
-    clock.advance(120)
+    clock.advance(121)
     wait_until(lambda: ["down"] == listed(receiver.get("/servers?state=down")))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="old", database_uuid="u"))
     send_heartbeats(receiver, "late")
-    clock.advance(121)
+    clock.advance(136)
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="new-one", database_uuid="u"))
     receiver.post("/register", json=messages.registration(server_id="new"))
     wait_until(
@@ -300,10 +300,12 @@ def test_deleted_server_is_created_again_by_a_heartbeat(
 def test_state_becomes_late_and_down_with_silence(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration())
     states = []
-    for wait in (0, 121, 120):
+    for wait, state in ((0, "new"), (136, "late"), (121, "down")):
         clock.advance(wait)
         server = receiver.get("/servers/acme_web-1").json()
         states.append((server["state"], server["stale"]))
+        is_state = f"/servers?state={state}"
+        wait_until(lambda path=is_state: bool(listed(receiver.get(path))))  # type: ignore[misc]
     receiver.post("/heartbeat", json=messages.slim())
     states.append((receiver.get("/servers").json()["servers"][0]["state"], False))
 

@@ -1,0 +1,87 @@
+"""The clock of the database decides, when it is another than this machine's."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import make_url
+
+from contract import Heartbeat
+from receiver.domain.outcomes import Incoming
+from receiver.service.clock import SharedClock
+from receiver.service.watchdog import Timing, Watchdog
+from receiver.store import SqlStore
+from servers import Clock
+
+SECOND = timedelta(seconds=1)
+
+
+def test_clock_follows_the_database_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    local = Clock()
+    clock = SharedClock(local)
+    before = clock()
+
+    corrected = [clock.compare(lambda: local.now - 15 * SECOND) for _ in range(3)]
+
+    assert (local.now, local.now - 15 * SECOND) == (before, clock())
+    assert [True, False, False] == corrected
+    assert ["This machine's clock is +15.0 s ahead of the database's, which decides"] == (
+        caplog.messages
+    )
+
+
+@pytest.mark.parametrize("ahead", [-0.9, 0, 0.9])
+def test_small_difference_is_ignored(ahead: float) -> None:
+    local = Clock()
+    clock = SharedClock(local)
+
+    assert not clock.compare(lambda: local.now - ahead * SECOND)
+    assert local.now == clock()
+
+
+def test_clock_that_is_right_again_is_followed() -> None:
+    local = Clock()
+    clock = SharedClock(local)
+    clock.compare(lambda: local.now + 3600 * SECOND)
+
+    assert clock.compare(lambda: local.now)
+    assert local.now == clock()
+
+
+def test_answer_that_took_long_or_is_none_is_ignored() -> None:
+    local = Clock()
+    clock = SharedClock(local)
+
+    def slow() -> datetime:
+        local.advance(2)
+        return local.now - 60 * SECOND
+
+    assert not clock.compare(slow)
+    assert not clock.compare(lambda: None)
+    assert local.now == clock()
+
+
+@pytest.mark.parametrize("wrong", [-3600, -15, 15, 3600])
+def test_receiver_with_a_wrong_clock_goes_by_the_clock_of_postgresql(
+    postgresql_url: str, wrong: int
+) -> None:
+    """What it wrote by its own clock before is not left in the future."""
+    store = SqlStore(make_url(postgresql_url))
+    clock = SharedClock(lambda: datetime.now(timezone.utc) + wrong * SECOND)
+    store.servers.apply([Incoming(Heartbeat(server_id="a"), clock())])
+    watchdog = Watchdog(store, Timing(), clock=clock, compare=clock.compare)
+    watchdog.look()
+    watchdog.close()
+
+    now = datetime.now(timezone.utc)
+    record = store.servers.get("a")
+    store.close()
+    assert record is not None
+    assert abs(clock() - now) < SECOND
+    assert record.last_seen <= now + SECOND
+
+
+def test_sqlite_has_no_clock_of_its_own(sqlite_url: str) -> None:
+    store = SqlStore(make_url(sqlite_url))
+
+    assert None is store.servers.database_time()
+    store.close()
