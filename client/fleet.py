@@ -87,7 +87,7 @@ def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> li
     Made-up servers, `size` of them and 3 at least, of which three have scheduled events.
 
     The first is rebuilt after 4 intervals. The second stops sending after 6 intervals, and
-    the third from 6 to 11 intervals, long enough for a receiver to report it as down.
+    the third from 6 to 13 intervals, long enough for a receiver to report it as down.
     """
     members = [
         Member(payload=payload)
@@ -100,7 +100,7 @@ def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> li
         evolve(
             third,
             silent_after_seconds=6 * interval_seconds,
-            back_after_seconds=11 * interval_seconds,
+            back_after_seconds=13 * interval_seconds,
         ),
         *others,
     ]

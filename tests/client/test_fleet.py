@@ -221,17 +221,17 @@ def test_refused_heartbeat_is_reported() -> None:
 
 def test_demo_has_a_rebuild_a_silence_and_a_recovery() -> None:
     receiver = Receiver()
-    _, said = run(receiver, demo_fleet(4, interval_seconds=5), beats=14, interval_seconds=5)
+    _, said = run(receiver, demo_fleet(4, interval_seconds=5), beats=16, interval_seconds=5)
 
     first, second, third, fourth = (each.server_id for each in made_up_fleet(4))
     again = rebuilt(made_up_fleet(1)[0]).server_id
     assert receiver.registered() == [first, second, third, fourth, again]
     assert Counter(beat["server_id"] for beat in receiver.beats()) == {
         first: 4,
-        again: 10,
+        again: 12,
         second: 6,
         third: 6 + 3,
-        fourth: 14,
+        fourth: 16,
     }
     assert [line for line in said if "heartbeats" not in line][4:] == [
         f"{first} is rebuilt as {again}",
