@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime, timezone
+from functools import partial
 from multiprocessing import parent_process
 from typing import Any
 
@@ -151,13 +152,12 @@ async def _services(
             store, timing, clock=clock, compare=clock.compare, elapsed=clock.elapsed
         )
         opened.callback(watchdog.close)
+        fleet = Fleet(store, calls, group_commit, clock=clock, watchdog=watchdog)
         feed = Feed(store, calls, news, most_followers=tuning.most_streams)
         found = Services(
             store=store,
             calls=calls,
-            fleet=Fleet(
-                store, calls, group_commit, clock=clock, heard_since=lambda: watchdog.heard_since
-            ),
+            fleet=fleet,
             feed=feed,
             gate=Gate(mirror, limits, clock=clock, is_open=settings.open),
             mirror=mirror,
@@ -170,7 +170,13 @@ async def _services(
                 lifetime=settings.session,
             ),
             metrics=metrics,
-            exposition=Exposition(metrics, store, calls, clock=clock, waiting=group_commit.waiting),
+            exposition=Exposition(
+                metrics,
+                partial(calls.read, store.servers.tally),
+                clock=clock,
+                waiting=group_commit.waiting,
+                trouble=fleet.trouble,
+            ),
             body_timeout=BodyTimeout(tuning.body_seconds),
             clock=clock,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
@@ -35,13 +35,15 @@ from receiver.metrics.counters import (
     Metrics,
     Numbers,
 )
-from receiver.service.store_calls import StoreCalls
-from receiver.store import SqlStore
 
 __all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
 """How many requests wait to be written, and how many bytes they have."""
+
+
+Tally = Mapping[tuple[str, str], int]
+"""How many servers there are, by state and stage."""
 
 
 class Exposition(Collector):
@@ -50,29 +52,29 @@ class Exposition(Collector):
 
     Args:
         metrics: The counters.
-        store: Counts the servers, at most every 5 seconds.
-        calls: Calls the methods of the store in a thread.
+        tally: Counts the servers, at most every 5 seconds. Raises StoreUnavailable.
         clock: The time.
         waiting: How many requests wait to be written, and how many bytes they have.
+        trouble: Why nothing can be written now; None when something can.
     """
 
     def __init__(
         self,
         metrics: Metrics,
-        store: SqlStore,
-        calls: StoreCalls,
+        tally: Callable[[], Awaitable[Tally]],
         *,
         clock: Callable[[], datetime],
         waiting: Waiting,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._metrics = metrics
-        self._store = store
-        self._calls = calls
+        self._count = tally
         self._clock = clock
         self._waiting = waiting
+        self._trouble = trouble
         started_at = metrics.mine.started_at
         started_at[0] = started_at[0] or clock().timestamp()
-        self._tally: Mapping[tuple[str, str], int] | None = None
+        self._tally: Tally | None = None
         self._tallied_at: datetime | None = None
         self._version = version_of("odoo-mcp-fleet")
         # The default registry of prometheus-client belongs to the process, which may run
@@ -126,14 +128,15 @@ class Exposition(Collector):
         if self._tallied_at is not None and abs(now - self._tallied_at) < _TALLY_AGE:
             return
         try:
-            self._tally = await self._calls.read(self._store.servers.tally)
+            self._tally = await self._count()
             self._tallied_at = now
         except StoreUnavailable:
             self._tally = self._tallied_at = None
 
     def _server_metrics(self) -> Iterator[Metric]:
-        is_up = self._tally is not None
-        yield GaugeMetricFamily("fleet_store_up", "Whether the database answers.", is_up)
+        is_up = self._tally is not None and self._trouble() is None
+        text = "Whether the database can be read and written."
+        yield GaugeMetricFamily("fleet_store_up", text, is_up)
         if self._tally is None:
             return
         servers = GaugeMetricFamily(

@@ -8,20 +8,27 @@ from typing import Any
 from attrs import frozen
 
 from contract import ServerRecord, State, unstructure
+from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.liveness import state_at
 from receiver.domain.outcomes import BodyKind, Outcome
-from receiver.domain.queries import EventFilter, EventPage, Filter, Order, Place
+from receiver.domain.queries import ALL_SERVERS, EventFilter, EventPage, Filter, Order, Place
 from receiver.service.availability import LONGEST, History
 from receiver.service.group_commit import GroupCommit
 from receiver.service.ingest import Submission
 from receiver.service.store_calls import StoreCalls
+from receiver.service.watchdog import Watchdog
 from receiver.store import EVERY_FIELD, SqlStore, StateLog
 
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
 
 MAX_EVENTS_BYTES = 1024 * 1024
 """About how long a page of events may be in JSON: one event may be as long as a message."""
+
+
+_READ_ONLY = (
+    "The database can be read, but messages cannot be written; the log of the receiver says why."
+)
 
 
 @frozen(kw_only=True)
@@ -61,8 +68,8 @@ class Fleet:
         calls: How the methods of the store are called.
         group_commit: Writes the bodies that are submitted.
         clock: The time.
-        heard_since: Since when receivers have been running without an interruption; None as long
-            as that is unknown.
+        watchdog: Knows since when receivers have been running without an interruption, and
+            whether the database can be written.
     """
 
     def __init__(
@@ -72,13 +79,13 @@ class Fleet:
         group_commit: GroupCommit,
         *,
         clock: Callable[[], datetime],
-        heard_since: Callable[[], datetime | None] = lambda: None,
+        watchdog: Watchdog,
     ) -> None:
         self._store = store
         self._calls = calls
         self._group_commit = group_commit
         self._clock = clock
-        self._heard_since = heard_since
+        self._watchdog = watchdog
         self._started_at = clock()
 
     def now(self) -> datetime:
@@ -87,6 +94,22 @@ class Fleet:
     def uptime_seconds(self) -> float:
         # The clock may have been set back since the start.
         return max(0.0, (self._clock() - self._started_at).total_seconds())
+
+    def trouble(self) -> str | None:
+        """Why nothing can be written now, or could not in the last seconds; None if it can."""
+        return self._watchdog.trouble() or self._group_commit.trouble()
+
+    async def count(self) -> int:
+        """
+        How many servers there are, without superseded ones.
+
+        Raises Refusal when the database can be read but not written. Its text does not say
+        why: anybody may ask for the health, and a database names machines and users.
+        """
+        count = await self._calls.read(self._store.servers.count, ALL_SERVERS)
+        if self.trouble() is not None:
+            raise Refusal(503, "store_unavailable", _READ_ONLY, headers={"Retry-After": "5"})
+        return count
 
     def submit(
         self, body: bytes, kind: BodyKind, key: Key | None = None
@@ -162,5 +185,5 @@ class Fleet:
 
     def _seen(self, record: ServerRecord) -> Sighting:
         now = self._clock()
-        heard_since = self._heard_since() or record.last_seen
+        heard_since = self._watchdog.heard_since or record.last_seen
         return Sighting(record=record, state=state_at(record, now, heard_since=heard_since))

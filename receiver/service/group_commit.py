@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import monotonic
 
 from contract import FleetError
 from receiver.domain.errors import Overloaded, StoreUnavailable
@@ -23,6 +24,7 @@ __all__ = ["GroupCommit"]
 _KIB = 1024
 _MIB = 1024 * _KIB
 
+_TROUBLED_SECONDS = 10.0
 _GATHER_ITERATIONS = 4
 """
 Loop iterations to wait so that concurrent requests join the batch.
@@ -63,6 +65,7 @@ class GroupCommit:
     ) -> None:
         self._ingest = partial(ingest, apply, limits)
         self._patience = patience
+        self._failed = "", float("-inf")
         self._is_stuck = False
         self._max_waiting_bytes = max_waiting_bytes
         self._max_batch_bytes = max_batch_bytes
@@ -88,6 +91,11 @@ class GroupCommit:
         self._jobs.append((submission, answer))
         self._submitted.set()
         return answer
+
+    def trouble(self) -> str | None:
+        """Why messages could not be written in the last seconds; None when they could."""
+        reason, failed_at = self._failed
+        return reason if monotonic() - failed_at < _TROUBLED_SECONDS else None
 
     def waiting(self) -> tuple[int, int]:
         """How many bodies wait to be written, and how many bytes they have."""
@@ -124,6 +132,7 @@ class GroupCommit:
         try:
             outcomes = await self._written([submission for submission, _ in batch])
         except StoreUnavailable as error:
+            self._failed = str(error), monotonic()
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - the futures carry it to the requests
             await self._commit_one_by_one(batch, error)
@@ -152,7 +161,9 @@ class GroupCommit:
         What becomes of those is only known when the transaction ends.
         """
         self._is_stuck = True
-        _fail(self._jobs, StoreUnavailable("the database has not answered for some time"))
+        error = StoreUnavailable("the database has not answered for some time")
+        self._failed = str(error), monotonic()
+        _fail(self._jobs, error)
         self._jobs.clear()
         self._waiting_bytes = 0
 

@@ -88,6 +88,8 @@ class Watchdog:
         self._noted_now: datetime | None = None
         self._last_now: datetime | None = None
         self.heard_since: datetime | None = None
+        self._ended = monotonic()
+        self._failure: str | None = None
 
     async def run(self) -> None:
         """Call `look` again and again, until cancelled."""
@@ -98,14 +100,29 @@ class Watchdog:
             try:
                 is_more_due = await loop.run_in_executor(self._thread, self.look)
             except StoreUnavailable as error:
+                self._failure = str(error)
                 if not is_away:
                     _log.warning("The silence of servers goes unnoticed for now: %s", error)
                 is_away = True
-            except Exception:  # noqa: BLE001 - the next look may succeed
+            except Exception as error:  # noqa: BLE001 - the next look may succeed
+                self._failure = f"a look at the servers failed: {error!r}"
                 _log.exception("A look at the servers failed")
             else:
                 is_away = False
+                self._failure = None
+                self._ended = monotonic()
             await asyncio.sleep(0 if is_more_due else self._timing.look_seconds)
+
+    def trouble(self) -> str | None:
+        """
+        Why nothing can be written now, as far as the looks tell; None when they succeed.
+
+        A look writes every few seconds that this receiver runs.
+        """
+        if self._failure is not None:
+            return self._failure
+        age = monotonic() - self._ended
+        return None if age < _HANGS_SECONDS else f"the database has not answered for {age:.0f} s"
 
     def close(self) -> None:
         """End the thread, once its transaction is over."""
@@ -167,5 +184,6 @@ class Watchdog:
         return max(elapsed - self._noted, by_clock)
 
 
+_HANGS_SECONDS = 10.0
 _NOTICEABLE_SECONDS = 1.0
 """The clock of a machine that is kept right by NTP is moved by less between two looks."""

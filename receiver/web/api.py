@@ -16,7 +16,6 @@ from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
-from receiver.domain.queries import ALL_SERVERS
 from receiver.service.availability import WINDOWS
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
 from receiver.web import admin_api, openapi
@@ -56,6 +55,7 @@ def routes() -> list[Guarded]:
             describes=_DELETE_SERVER,
         ),
         _get("/health", health, _HEALTH, needs=None),
+        _get("/health/live", live, _LIVE, needs=None),
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]
@@ -313,7 +313,7 @@ async def delete_server(request: Request) -> Response:
 _HEALTH: Json = {
     **operation(
         "health",
-        "Whether the receiver and its store work",
+        "Whether messages can be received and written",
         answers={
             200: answer(
                 "They do",
@@ -331,17 +331,38 @@ _HEALTH: Json = {
 
 
 async def health(request: Request) -> Response:
-    """Whether the receiver and its store work."""
-    found = services(request)
-    count = await found.calls.read(found.store.servers.count, ALL_SERVERS)
+    """Whether messages can be received and written."""
+    fleet = services(request).fleet
+    count = await fleet.count()
 
     return _json(
         {
             "status": "healthy",
-            "uptime_seconds": found.fleet.uptime_seconds(),
+            "uptime_seconds": fleet.uptime_seconds(),
             "server_count": count,
         }
     )
+
+
+_LIVE: Json = {
+    **operation(
+        "live",
+        "Whether the process runs",
+        answers={
+            200: answer(
+                "It does, whatever its database does",
+                openapi.object_of(status={"const": "alive"}),
+            )
+        },
+        problems=(),
+    ),
+    "security": [],
+}
+
+
+async def live(_: Request) -> Response:
+    """Whether the process runs: it does when it answers."""
+    return _json({"status": "alive"})
 
 
 _METRICS = operation(

@@ -15,7 +15,7 @@ import messages
 from faults.load import Exchange, counts, miscounted, send_all, statuses
 from faults.sqlite import integrity
 from messages import Json
-from servers import Process, receiver_process
+from servers import Process, receiver_process, wait_until
 
 MEGABYTE = 1024 * 1024
 TOOLS = [f"model_{number:04}_search_and_read" for number in range(1000)]
@@ -86,6 +86,10 @@ def fleet(receiver: Process, **query: str) -> list[Json]:
     return servers
 
 
+def health(receiver: Process) -> httpx.Response:
+    return httpx.get(f"{receiver.url}/health", trust_env=False)
+
+
 def ids(seen: list[Exchange], status: int) -> list[str]:
     return sorted(each.server_id for each in seen if each.status == status)
 
@@ -96,14 +100,22 @@ def test_full_disk_gives_503_and_reads_still_work(disk: Disk) -> None:
         seen = send_until_refused(receiver)
         disk.fill(but=0)
         kept = counts(receiver.url)
-        health = httpx.get(f"{receiver.url}/health", trust_env=False)
+        wait_until(lambda: health(receiver).status_code == 503)
+        sick = health(receiver)
+        alive = httpx.get(f"{receiver.url}/health/live", trust_env=False)
+        disk.make_room()
+        wait_until(lambda: health(receiver).status_code == 200)
+        well = health(receiver)
 
     refused = [each for each in seen if each.status == 503]
     assert {200, 503} == statuses(seen)
     assert {"store_unavailable"} == {each.code for each in refused}
     assert {"5"} == {each.headers["retry-after"] for each in refused}
     assert {} == miscounted(seen, kept)
-    assert (200, len(kept)) == (health.status_code, health.json()["server_count"])
+    assert "messages cannot be written" in sick.json()["detail"]
+    assert "store_unavailable" == sick.json()["code"]
+    assert (200, {"status": "alive"}) == (alive.status_code, alive.json())
+    assert len(kept) == well.json()["server_count"]
 
 
 def test_full_disk_leaves_no_partial_write(disk: Disk) -> None:

@@ -17,6 +17,7 @@ from receiver.domain.queries import ALL_SERVERS
 from receiver.service.fleet import Fleet
 from receiver.service.group_commit import GroupCommit
 from receiver.service.store_calls import StoreCalls
+from receiver.service.watchdog import Timing, Watchdog
 from receiver.store import SqlStore
 from servers import Clock, wait_until
 from watched import endless
@@ -49,10 +50,13 @@ def lock(postgresql_url: str) -> Iterator[Callable[[], Any]]:
 def run(store: SqlStore, call: StoreCall) -> Any:
     async def run_call() -> Any:
         group_commit = GroupCommit(store.servers.apply, endless())
+        watchdog = Watchdog(store, Timing(), clock=Clock())
         try:
             calls = StoreCalls(patience=0.2)
-            return await call(calls, Fleet(store, calls, group_commit, clock=Clock()))
+            fleet = Fleet(store, calls, group_commit, clock=Clock(), watchdog=watchdog)
+            return await call(calls, fleet)
         finally:
+            watchdog.close()
             group_commit.close()
 
     return asyncio.run(run_call())
