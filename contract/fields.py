@@ -145,13 +145,15 @@ def to_utc(moment: datetime) -> datetime:
 
 
 def _shown(value: Any) -> str:
-    """The value for an error message: on one line and at most 60 characters."""
+    """The value for an error message: on one line, at most 60 characters, no password of a URL."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, int) and abs(value) >= 10**30:
         return "a number too long to show"
+    if isinstance(value, str):
+        value = _CREDENTIALS.sub("//***@", value)
     text = json.dumps(value, ensure_ascii=False, default=repr)
     if not text.isprintable():
         text = json.dumps(value, default=repr)
@@ -213,6 +215,8 @@ def _count(value: Any) -> int:
 def _whole(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, float) and value.is_integer():  # 8768.0 is an integer in JSON Schema
+        return int(value)
     raise ValueError(value)
 
 
@@ -241,6 +245,7 @@ _MOMENT = re.compile(
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_CREDENTIALS = re.compile(r"//[^/?#\s]*@")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
 # RFC 3986 without user and password, since everybody who reads the fleet would see them.

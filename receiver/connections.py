@@ -6,6 +6,7 @@ their size. Nearly all requests arrive in a single read, for which `Careful` cos
 nothing. The module needs a Unix, because it reads the file descriptor limit.
 """
 
+import sys
 from asyncio import Transport
 from collections.abc import Callable
 from functools import cache
@@ -15,6 +16,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, ClassVar
 from weakref import WeakSet
 
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -75,6 +77,10 @@ class Careful(HttpToolsProtocol):
         self._counted_scope: object = None
         """The scope of the request whose bytes `_bytes` counts."""
         self._head_refusal: Refusal | None = None
+        self._data = b""
+        """The bytes that the parser reads now."""
+        self._asks_for_upgrade = False
+        """Whether the request that is read asks for another protocol, such as HTTP/2."""
         self._unsent_bytes = 0
         """Size of the write buffer at the last check."""
         self._drained_at = 0.0
@@ -91,6 +97,7 @@ class Careful(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
+        self._data = data
         _data_received(self, data)
         cycle = self.cycle
         if (
@@ -112,9 +119,42 @@ class Careful(HttpToolsProtocol):
         ):
             self._head_refusal = self._too_large()
             raise self._head_refusal  # the parser stops, and uvicorn calls `send_400_response`
+        named = [value for name, value in self.headers if name == b"host"]
+        if len(named) != 1 and self.parser.get_http_version() == "1.1":
+            self._head_refusal = Refusal(400, "host_missing", _HOST_MISSING)
+            raise self._head_refusal
+        self._asks_for_upgrade = self.parser.should_upgrade() and any(
+            name == b"upgrade" for name, _ in self.headers
+        )
+        if self._asks_for_upgrade:
+            return
         _on_headers_complete(self)
         # A copy, because httptools reports trailers as headers: the app must not see them.
         self.headers = self.headers[:]
+
+    def on_message_complete(self) -> None:
+        if not self._asks_for_upgrade:
+            super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """
+        Read a request that asks for another protocol as if it did not ask (RFC 9110, 7.8).
+
+        uvicorn calls this when the parser stops after the headers: it would take the body for
+        the other protocol, and so it gets them again, without `Upgrade`.
+        """
+        stopped = sys.exc_info()[1]
+        if not self._asks_for_upgrade or stopped is None:
+            super()._unsupported_upgrade_warning()
+            return
+        begin = self.parser.get_method() + b" " + self.url + b" HTTP/1.1\r\n"
+        kept = [(name, value) for name, value in self.headers if name not in _OF_AN_UPGRADE]
+        head = b"".join([begin, *(b"%s: %s\r\n" % header for header in kept), b"\r\n"])
+        self.parser = HttpRequestParser(self)
+        _data_received(self, head + self._data[stopped.args[0] :])
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._head_refusal or Refusal(400, "malformed_request", msg))
@@ -246,6 +286,9 @@ class Careful(HttpToolsProtocol):
 # Python finds these faster than by `super()`.
 _data_received = HttpToolsProtocol.data_received
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
+
+_OF_AN_UPGRADE = {b"connection", b"upgrade", b"http2-settings"}
+_HOST_MISSING = "A request of HTTP/1.1 has one header Host."
 
 _MAX_CONNECTIONS = 10_000
 _checked_servers: WeakSet[ServerState] = WeakSet()

@@ -72,7 +72,7 @@ def encodable(thing: Any) -> Any:
     if isinstance(thing, dict):
         return {encodable(key): encodable(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
-        return [encodable(each) for each in thing]
+        return type(thing)(map(encodable, thing))
     if isinstance(thing, str):
         return thing.encode("utf-8", "backslashreplace").decode()
     return thing

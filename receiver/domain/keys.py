@@ -238,9 +238,10 @@ class Keyring:
         """The key in an Authorization header, or None; each valid header is verified only once."""
         key = self._verified.get(authorization)
         if key is None:
-            kind, _, token = authorization.partition(b" ")
-            key = self.find(token) if kind.lower() == b"bearer" else None
-            if key is not None:
+            # RFC 9110 lets a scheme and its credentials be apart by several spaces.
+            kind, _, token = authorization.strip(b" \t").partition(b" ")
+            key = self.find(token.lstrip(b" ")) if kind.lower() == b"bearer" else None
+            if key is not None and len(authorization) == len(kind) + 1 + len(token):
                 self._verified[authorization] = key
         return key
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from threading import Lock
 
 from limits import RateLimitItemPerSecond
@@ -211,9 +211,16 @@ class _WindowCounters(Storage):
 
 
 def _network(address: str) -> str:
-    """The /64 network of an IPv6 address; any other address as it is."""
+    """
+    The /64 network of an IPv6 address; any other address as it is.
+
+    `::ffff:192.0.2.1` is the IPv4 address 192.0.2.1, as a socket for both families has it.
+    """
     try:
         parsed = ip_address(address)
     except ValueError:
         return address
-    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
+    if isinstance(parsed, IPv6Address):
+        is_ipv4 = parsed.ipv4_mapped is not None
+        return str(parsed.ipv4_mapped if is_ipv4 else ip_network((parsed, 64), strict=False))
+    return address

@@ -55,8 +55,12 @@ class Transactions:
         self._on_rollback = on_rollback
         self._engine = self.dialect.create_engine(url)
         self._reading = self._engine.execution_options(reads=True)
-        with _unavailable():
-            self._writing = self._engine.connect()
+        try:
+            with _unavailable():
+                self._writing = self._engine.connect()
+        except StoreUnavailable as error:
+            shown = url.render_as_string(hide_password=True)
+            raise StoreUnavailable(f"{shown} cannot be opened: {error}") from error
         self._numbers = count()
         try:
             self.write(self._migrate)

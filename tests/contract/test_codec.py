@@ -201,7 +201,7 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (Registration, "server_id", SERVER_ID, NO_IDS),
     (Heartbeat, "hostname", TEXT, NO_TEXTS),
     (Heartbeat, "ip_addresses", "an object", [*NO_LISTS[:-2], [], ["10.0.0.5"]]),
-    (Heartbeat, "port", PORT, [*NO_NUMBERS, "8768", 0, -1, 65536, 8768.0, 8768.5, 2**64]),
+    (Heartbeat, "port", PORT, [*NO_NUMBERS, "8768", 0, -1, 65536, 65536.0, 8768.5, 2**64]),
     (Heartbeat, "transport", TEXT, NO_TEXTS),
     (Heartbeat, "version", TEXT, [*NO_TEXTS, 1.0]),
     (Heartbeat, "odoo_version", TEXT, [*NO_TEXTS, 19.0]),
@@ -235,7 +235,7 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
         ServerRecord,
         "heartbeat_count",
         "a whole number, 0 or more",
-        [*NO_NUMBERS[:-1], None, -1, 1.0, 1.5],
+        [*NO_NUMBERS[:-1], None, -1, -1.0, 1.5],
     ),
     (ServerRecord, "state", STATE, [*NO_TEXTS, None, "", "UP", "up ", "State.UP", "superseded"]),
     (ServerRecord, "state_since", TIME, [*NO_TIMES, None]),
@@ -767,11 +767,34 @@ def test_a_count_is_any_whole_number_from_0(count: int) -> None:
     assert count == structure(RECORD | {"heartbeat_count": count}, ServerRecord).heartbeat_count
 
 
-@pytest.mark.parametrize("count", [-1, True, 0.0, "0"])
+@pytest.mark.parametrize("count", [-1, -1.0, True, 0.5, "0"])
 def test_what_is_no_whole_number_from_0_is_no_count(count: object) -> None:
     assert [f"heartbeat_count: expected a whole number, 0 or more, got {shown(count)}"] == problems(
         RECORD | {"heartbeat_count": count}, ServerRecord
     )
+
+
+@pytest.mark.parametrize("whole", [8768, 8768.0])
+def test_a_whole_number_with_a_zero_fraction_is_an_integer(whole: float) -> None:
+    """As in JSON Schema, by which senders check what they send."""
+    heartbeat = loads(b'{"server_id": "a", "port": %b}' % str(whole).encode(), Heartbeat)
+
+    assert [(8768, int)] * 2 == [
+        (port, type(port))
+        for port in (heartbeat.port, Heartbeat(server_id="a", port=whole).port)  # type: ignore[arg-type]
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://user:S3cret@host:99999", "https://S3cret@", "//a:S3cret@b", "ftp://S3cret@h/x@y"],
+)
+def test_a_problem_does_not_quote_the_password_of_a_url(url: str) -> None:
+    with pytest.raises(InvalidMessage) as refused:
+        structure({"server_id": "a", "endpoint_url": url}, Heartbeat)
+
+    assert "S3cret" not in str(refused.value)
+    assert "//***@" in str(refused.value)
 
 
 def test_what_is_no_json_is_told_in_words_that_begin_alike() -> None:

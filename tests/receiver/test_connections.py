@@ -236,7 +236,7 @@ def test_invalid_http_is_refused_with_a_problem(port: int) -> None:
 
 
 def test_invalid_http_behind_an_unanswered_request_gets_no_problem(port: int) -> None:
-    answer = talk(port, b"GET /slow HTTP/1.1\r\n\r\nwhat?\r\n\r\n")
+    answer = talk(port, b"GET /slow HTTP/1.1\r\nHost: f\r\n\r\nwhat?\r\n\r\n")
 
     assert b"malformed_request" not in answer
 
@@ -333,7 +333,7 @@ def test_short_unread_body_is_drained(port: int) -> None:
 def test_slow_body_is_timed_out_by_the_app(sqlite_url: str, clock: Clock) -> None:
     environ = {"FLEET_DATABASE_URL": sqlite_url}
     receiver = create_app(environ=environ, clock=clock, tuning=Tuning(body_seconds=1.0))
-    head = b"POST /heartbeat HTTP/1.1\r\nContent-Type: application/json\r\n"
+    head = b"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with serve(receiver, http=Hasty) as client, connected(client.base_url.port or 0) as raw:
         raw.sendall(head + b"Content-Length: 100\r\n\r\n")
         for _ in range(4):
@@ -356,7 +356,7 @@ def test_client_that_does_not_read_its_answer_is_disconnected() -> None:
             super().connection_lost(exc)
 
     with hasty(Seen) as port, connected(port) as raw:
-        raw.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+        raw.sendall(b"GET /large HTTP/1.1\r\nHost: f\r\n\r\n")
         wait_until(lambda: bool(seen))
         assert len(rest(raw)) < 50_000_000
 
@@ -364,7 +364,7 @@ def test_client_that_does_not_read_its_answer_is_disconnected() -> None:
 def test_slowly_read_answer_is_sent_completely(port: int) -> None:
     with connected(port) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 300_000)
-        raw.sendall(b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n")
+        raw.sendall(b"GET /large HTTP/1.1\r\nHost: f\r\nConnection: close\r\n\r\n")
         received = 0
         while piece := raw.recv(1_000_000):
             received += len(piece)
@@ -395,7 +395,7 @@ def is_open(raw: socket.socket) -> bool:
 def test_longest_idle_connection_is_closed_for_a_new_one() -> None:
     with hasty(of_room(5)) as port, ExitStack() as stack:
         busy = stack.enter_context(connected(port))
-        busy.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        busy.sendall(b"GET /slow HTTP/1.1\r\nHost: f\r\n\r\n")
         slow = stack.enter_context(connected(port))
         slow.sendall(GET[:10])
         time.sleep(0.05)
@@ -424,7 +424,7 @@ def test_connection_with_a_request_is_not_closed_for_a_new_one() -> None:
     with hasty(of_room(3)) as port, ExitStack() as stack:
         busy = [stack.enter_context(connected(port)) for _ in range(3)]
         for each in busy:
-            each.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+            each.sendall(b"GET /slow HTTP/1.1\r\nHost: f\r\n\r\n")
         time.sleep(0.1)
         newest = stack.enter_context(connected(port))
         assert not is_open(newest) or not is_open(newest)
@@ -547,3 +547,52 @@ def test_uvicorn_has_the_internals_that_the_protocol_uses() -> None:
     assert {"url", "connections", "timeout_keep_alive_task", "timeout_keep_alive"} <= {
         *vars(protocol)
     }
+
+
+# Other protocols and a missing Host
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+@pytest.mark.parametrize("framing", ["length", "chunked", "pieces"])
+def test_body_of_a_request_that_asks_for_another_protocol_is_read(
+    port: int, protocol: bytes, framing: str
+) -> None:
+    """As Java's HttpClient and `curl --http2` do."""
+    upgrade = H2C.replace(b"h2c", protocol)
+    if framing == "chunked":
+        pieces = [
+            POST + upgrade + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + LAST
+        ]
+    else:
+        pieces = [POST + upgrade + b"Content-Length: 5\r\n\r\nhello" + LAST]
+    if framing == "pieces":
+        pieces = [pieces[0][n : n + 40] for n in range(0, len(pieces[0]), 40)]
+
+    answers = talk(port, *pieces)
+
+    assert 2 == answers.count(b"HTTP/1.1 200 OK")
+    assert b"<5 host," in answers
+    assert b"upgrade" not in answers.lower()
+
+
+def test_upgrade_is_ignored_with_each_request_of_a_connection(port: int) -> None:
+    asked = POST + H2C + b"Content-Length: 5\r\n\r\nhello"
+
+    answers = talk(port, asked, asked + GET, LAST)
+
+    assert 4 == answers.count(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"])
+def test_request_without_one_host_is_refused(port: int, hosts: bytes) -> None:
+    answer = talk(port, b"GET /echo HTTP/1.1\r\n" + hosts + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request")
+    assert b'"code":"host_missing"' in answer
+
+
+def test_request_of_http_1_0_needs_no_host(port: int) -> None:
+    assert b" 200 OK" in talk(port, b"GET /echo HTTP/1.0\r\n\r\n")

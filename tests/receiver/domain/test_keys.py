@@ -38,6 +38,24 @@ def test_token_finds_its_key() -> None:
     assert one is Keyring([one, other]).find(token.encode())
 
 
+@pytest.mark.parametrize(
+    "header", ["Bearer {}", "bearer {}", "Bearer  {}", "Bearer {} ", " BEARER   {}\t"]
+)
+def test_header_of_a_key_may_have_spaces_around_the_key(header: str) -> None:
+    key, token = made("agent")
+    authorization = header.format(token).encode()
+    ring = Keyring([key])
+
+    assert [key, key] == [ring.bearer(authorization), ring.bearer(authorization)]
+
+
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Basic {}", "{}", "Bearer x {}"])
+def test_header_of_another_form_has_no_key(header: str) -> None:
+    key, token = made("agent")
+
+    assert None is Keyring([key]).bearer(header.format(token).encode())
+
+
 @pytest.mark.parametrize("place", [0, 9, 19, 20, 40, 62])
 def test_token_with_one_wrong_character_is_refused(place: int) -> None:
     key, token = made("agent")

@@ -116,6 +116,8 @@ def test_changes_have_their_own_limit(limits: RateLimits, seconds: Seconds) -> N
         ("192.0.2.1", "192.0.2.2", False),
         ("2001:db8::1", "2001:db8::ffff:0:0:1", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
         ("", "", True),
         ("unix", "unix", True),
     ],
