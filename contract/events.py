@@ -1,7 +1,7 @@
 """Events, and how a change of a record is turned into events."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from attrs import field, frozen
 from contract.codec import unstructure
 from contract.fields import Moment, Rule, ServerId, format_moment
 from contract.record import ServerRecord
+from contract.spellings import canonical_addresses, canonical_url
 
 __all__ = ["Event", "EventKind", "changes"]
 
@@ -86,14 +87,17 @@ def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -
 
     - The kind of a changed field is that of `_KIND_OF`. A field whose old value was None is
       reported as `updated`.
-    - A changed `started_at` is `restarted` when it is later than the old one, or, without an
-      old one, later than the `timestamp` of the last heartbeat; else it is `updated`.
-    - A falling `uptime_seconds` is `restarted`, unless a registration has already reported
-      that restart by its `started_at`.
+    - A changed `started_at` is `restarted` when it is later than the old one and than the
+      `timestamp` of the last heartbeat, as far as these are known; else it is `updated`.
+    - A falling `uptime_seconds` is `restarted` when it is no longer than the time since the
+      last heartbeat, by their timestamps: else the heartbeat is of another process that has
+      run all the time, or was overtaken. A restart that a registration has reported by its
+      `started_at` is not reported again.
+    - Starts that differ by at most 5 s are one, as clocks and their readings differ.
 
     These changes cause no event: fields that differ in every heartbeat, the first `status`
     and the first `uptime_seconds`, another order of the capabilities or of the addresses
-    beside the primary one.
+    beside the primary one, another spelling of the same address or URL.
 
     A superseded server causes no `late` and no `down`. One that is silent causes it as soon
     as it is no longer superseded.
@@ -120,26 +124,38 @@ def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool
     """Whether the change of this field causes no event."""
     if name == "status":
         return before.status is None
+    if name == "started_at":
+        return _differ_little(before.started_at, after.started_at)
     if name == "uptime_seconds":
-        old, new = before.uptime_seconds, after.uptime_seconds
-        return old is None or new is None or new > old or _started_since(before, before.timestamp)
-    if name == "capabilities" and before.capabilities and after.capabilities:
-        return {*before.capabilities} == {*after.capabilities}
-    if name == "ip_addresses" and before.ip_addresses and after.ip_addresses:
-        one, other = before.ip_addresses, after.ip_addresses
-        return one.primary == other.primary and {*one.all} == {*other.all}
-    return False
+        return not _has_begun_anew(before, after)
+    canonical, old, new = _CANONICAL.get(name), getattr(before, name), getattr(after, name)
+    return canonical is not None and bool(old and new) and canonical(old) == canonical(new)
 
 
 def _restarted(before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether `started_at` is later than the old one or, without one, than the last heartbeat."""
-    if before.started_at is None:
-        return _started_since(after, before.timestamp)
-    return _started_since(after, before.started_at)
+    """Whether a new `started_at` is later than the old one and than the last heartbeat."""
+    known = [each for each in (before.started_at, before.timestamp) if each is not None]
+    return bool(known) and _started_since(after, max(known))
 
 
 def _started_since(record: ServerRecord, moment: datetime | None) -> bool:
     return record.started_at is not None and moment is not None and record.started_at > moment
+
+
+def _has_begun_anew(before: ServerRecord, after: ServerRecord) -> bool:
+    """Whether the uptime tells of a restart that no registration has reported."""
+    old, new = before.uptime_seconds, after.uptime_seconds
+    if old is None or new is None or old - new <= _TOLERANCE.total_seconds():
+        return False
+    if _started_since(before, before.timestamp):
+        return False
+    if before.timestamp is None or after.timestamp is None:
+        return True
+    return new <= (after.timestamp - before.timestamp + _TOLERANCE).total_seconds()
+
+
+def _differ_little(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and abs(one - other) <= _TOLERANCE
 
 
 def _change(name: str, old: Any, new: Any) -> dict[str, Any]:
@@ -170,6 +186,13 @@ def _details_of_state(before: ServerRecord, after: ServerRecord) -> dict[EventKi
     return details
 
 
+_TOLERANCE = timedelta(seconds=5)
+_CANONICAL: Mapping[str, Callable[[Any], object]] = {
+    "capabilities": frozenset,
+    "ip_addresses": canonical_addresses,
+    "endpoint_url": canonical_url,
+}
+"""Two values of a field are the same when these are equal."""
 _KIND_OF = {
     "hostname": EventKind.MOVED,
     "ip_addresses": EventKind.MOVED,

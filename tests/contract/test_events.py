@@ -56,6 +56,7 @@ WEB = ServerRecord(
     state=State.UP,
     state_since=NOON - 55 * MINUTE,
 )
+FEW = timedelta(seconds=5)
 UNKNOWN = ServerRecord(
     server_id="acme_web-1", first_seen=NOON, last_seen=NOON, state=State.UP, state_since=NOON
 )
@@ -179,9 +180,11 @@ def test_a_changed_start_is_reported_by_one_event(
     expected = []
     if after.started_at is not None and before.started_at != after.started_at:
         # The last time at which the server is known to have started or to have been alive.
-        earlier = before.timestamp if before.started_at is None else before.started_at
-        again = earlier is not None and after.started_at > earlier
+        earlier = [each for each in (before.timestamp, before.started_at) if each is not None]
+        again = bool(earlier) and after.started_at > max(earlier)
         expected = ["restarted" if again else "updated"]
+        if before.started_at is not None and abs(after.started_at - before.started_at) <= FEW:
+            expected = []
     assert expected == kinds_that_name("started_at", happened)
 
 
@@ -193,7 +196,12 @@ def test_a_falling_uptime_is_restarted_unless_a_registration_reported_it(
     fell = (
         before.uptime_seconds is not None
         and after.uptime_seconds is not None
-        and before.uptime_seconds > after.uptime_seconds
+        and before.uptime_seconds - after.uptime_seconds > 5
+        and (
+            before.timestamp is None
+            or after.timestamp is None
+            or after.uptime_seconds <= (after.timestamp - before.timestamp).total_seconds() + 5
+        )
     )
     was_reported = (
         before.started_at is not None
@@ -325,6 +333,102 @@ def test_an_uptime_that_falls_to_zero_is_a_restart() -> None:
     assert {"restarted": {"uptime_seconds": {"from": 3540.0, "to": 0.0}}} == details_by_kind(
         WEB, heard(WEB, uptime_seconds=0)
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "uptime"),
+    [
+        (60, 3539.99),  # a reading of the clock that differs a little
+        (60, 3535.0),
+        (-60, 3480.0),  # overtaken by the last heartbeat
+        (60, 600.0),  # another worker process, started ten minutes ago
+        (60, 65.1),
+        (-3600, 30.0),  # the clock of the sender was set back: nobody knows
+    ],
+)
+def test_an_uptime_that_falls_is_no_restart_without_a_new_start(
+    seconds: float, uptime: float
+) -> None:
+    sent = NOON - MINUTE + timedelta(seconds=seconds)
+
+    assert {} == details_by_kind(WEB, heard(WEB, timestamp=sent, uptime_seconds=uptime))
+
+
+@pytest.mark.parametrize(("seconds", "uptime"), [(60, 3534.9 - 3474.9), (60, 65.0), (3600, 3500.0)])
+def test_an_uptime_within_the_time_since_the_last_heartbeat_is_a_restart(
+    seconds: float, uptime: float
+) -> None:
+    sent = NOON - MINUTE + timedelta(seconds=seconds)
+
+    assert ["restarted"] == [
+        *details_by_kind(WEB, heard(WEB, timestamp=sent, uptime_seconds=uptime))
+    ]
+
+
+@pytest.mark.parametrize("field", ["timestamp", "none"])
+def test_a_falling_uptime_without_timestamps_is_a_restart(field: str) -> None:
+    before = evolve(WEB, timestamp=None)
+    sent = NOON if field == "timestamp" else None
+
+    assert ["restarted"] == [
+        *details_by_kind(before, heard(before, timestamp=sent, uptime_seconds=600))
+    ]
+
+
+@pytest.mark.parametrize("seconds", [-5, -0.001, 0.001, 5])
+def test_a_start_that_differs_by_seconds_is_the_same(seconds: float) -> None:
+    again = registered(WEB, started_at=NOON - 60 * MINUTE + timedelta(seconds=seconds))
+
+    assert {} == details_by_kind(WEB, again)
+
+
+@pytest.mark.parametrize("minutes", [-90, -30])
+def test_the_start_of_another_worker_is_no_restart(minutes: int) -> None:
+    """It began before the last heartbeat was sent."""
+    assert ["updated"] == [
+        *details_by_kind(WEB, registered(WEB, started_at=NOON + minutes * MINUTE))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://e", "https://e:443"),
+        ("https://e", "HTTPS://E:443/"),
+        ("http://e:80/x?y#z", "http://e/x?y#z"),
+        ("http://[FE80::1]", "http://[fe80:0::1]:80/"),
+    ],
+)
+def test_another_spelling_of_a_url_is_no_move(one: str, other: str) -> None:
+    before = evolve(WEB, endpoint_url=one)
+
+    assert {} == details_by_kind(before, heard(before, endpoint_url=other))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://e:443",
+        "https://e:444",
+        "https://f",
+        "https://e/x",
+        "https://e?x",
+        "https://e#x",
+        "https://[::1]",
+    ],
+)
+def test_another_url_is_a_move(other: str) -> None:
+    before = evolve(WEB, endpoint_url="https://e")
+
+    assert ["moved"] == [*details_by_kind(before, heard(before, endpoint_url=other))]
+
+
+def test_another_spelling_of_an_address_is_no_move() -> None:
+    one = IpAddresses(primary="FE80::1", all=("FE80::1", "10.0.0.5", "::FFFF:1"))
+    other = IpAddresses(primary="fe80:0::1", all=("::ffff:1", "fe80::1", "10.0.0.5"))
+    before = evolve(WEB, ip_addresses=one)
+
+    assert {} == details_by_kind(before, heard(before, ip_addresses=other))
 
 
 def test_a_restart_of_a_registration_is_not_repeated_by_the_next_heartbeat() -> None:
