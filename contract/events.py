@@ -89,10 +89,10 @@ def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -
       reported as `updated`.
     - A changed `started_at` is `restarted` when it is later than the old one and than the
       `timestamp` of the last heartbeat, as far as these are known; else it is `updated`.
-    - A falling `uptime_seconds` is `restarted` when it is no longer than the time since the
-      last heartbeat, by their timestamps: else the heartbeat is of another process that has
-      run all the time, or was overtaken. A restart that a registration has reported by its
-      `started_at` is not reported again.
+    - A falling `uptime_seconds` is `restarted` when, by the timestamps, the new start is after
+      the last heartbeat: else the heartbeat is of another process that has run all the time,
+      or was overtaken. A restart that a registration has reported by its `started_at` is not
+      reported again.
     - Starts that differ by at most 5 s are one, as clocks and their readings differ.
 
     These changes cause no event: fields that differ in every heartbeat, the first `status`
@@ -129,13 +129,15 @@ def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool
     if name == "uptime_seconds":
         return not _has_begun_anew(before, after)
     canonical, old, new = _CANONICAL.get(name), getattr(before, name), getattr(after, name)
-    return canonical is not None and bool(old and new) and canonical(old) == canonical(new)
+    if canonical is None or not old or not new:
+        return False
+    return canonical(old) == canonical(new)
 
 
 def _restarted(before: ServerRecord, after: ServerRecord) -> bool:
     """Whether a new `started_at` is later than the old one and than the last heartbeat."""
     known = [each for each in (before.started_at, before.timestamp) if each is not None]
-    return bool(known) and _started_since(after, max(known))
+    return known != [] and _started_since(after, max(known))
 
 
 def _started_since(record: ServerRecord, moment: datetime | None) -> bool:
@@ -145,13 +147,13 @@ def _started_since(record: ServerRecord, moment: datetime | None) -> bool:
 def _has_begun_anew(before: ServerRecord, after: ServerRecord) -> bool:
     """Whether the uptime tells of a restart that no registration has reported."""
     old, new = before.uptime_seconds, after.uptime_seconds
-    if old is None or new is None or old - new <= _TOLERANCE.total_seconds():
+    if old is None or new is None or new > old or _started_since(before, before.timestamp):
         return False
-    if _started_since(before, before.timestamp):
-        return False
+    few = _TOLERANCE.total_seconds()
     if before.timestamp is None or after.timestamp is None:
-        return True
-    return new <= (after.timestamp - before.timestamp + _TOLERANCE).total_seconds()
+        return old - new > few
+    passed = (after.timestamp - before.timestamp).total_seconds()
+    return passed + old - new > few and new <= passed + few
 
 
 def _differ_little(one: datetime | None, other: datetime | None) -> bool:

@@ -193,16 +193,14 @@ def test_a_falling_uptime_is_restarted_unless_a_registration_reported_it(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
-    fell = (
-        before.uptime_seconds is not None
-        and after.uptime_seconds is not None
-        and before.uptime_seconds - after.uptime_seconds > 5
-        and (
-            before.timestamp is None
-            or after.timestamp is None
-            or after.uptime_seconds <= (after.timestamp - before.timestamp).total_seconds() + 5
-        )
-    )
+    old, new = before.uptime_seconds, after.uptime_seconds
+    earlier, later = before.timestamp, after.timestamp
+    fell = False
+    if old is not None and new is not None and new < old:
+        fell = new + 5 < old
+        if earlier is not None and later is not None:
+            passed = (later - earlier).total_seconds()
+            fell = new <= passed + 5 and passed + old - new > 5
     was_reported = (
         before.started_at is not None
         and before.timestamp is not None
@@ -343,6 +341,7 @@ def test_an_uptime_that_falls_to_zero_is_a_restart() -> None:
         (-60, 3480.0),  # overtaken by the last heartbeat
         (60, 600.0),  # another worker process, started ten minutes ago
         (60, 65.1),
+        (0.0, 3539.99),
         (-3600, 30.0),  # the clock of the sender was set back: nobody knows
     ],
 )
@@ -365,14 +364,37 @@ def test_an_uptime_within_the_time_since_the_last_heartbeat_is_a_restart(
     ]
 
 
-@pytest.mark.parametrize("field", ["timestamp", "none"])
-def test_a_falling_uptime_without_timestamps_is_a_restart(field: str) -> None:
-    before = evolve(WEB, timestamp=None)
-    sent = NOON if field == "timestamp" else None
+@pytest.mark.parametrize(
+    ("old", "new", "passed", "restarts"),
+    [
+        (5.0, 4.9, 60, True),  # a server that crashes each minute
+        (5.0, 4.9, 0, False),
+        (9.0, 4.0, 0, False),
+        (9.0, 3.9, 0, True),
+        (9.0, 5.1, 0, False),
+        (9.0, 5.0, 2, True),
+        (5.0, None, 60, False),
+        (None, 5.0, 60, False),
+    ],
+)
+def test_small_uptimes_tell_of_a_restart_by_the_start(
+    old: float | None, new: float | None, passed: float, *, restarts: bool
+) -> None:
+    before = evolve(WEB, uptime_seconds=old)
+    after = evolve(before, uptime_seconds=new, timestamp=NOON - MINUTE + timedelta(seconds=passed))
 
-    assert ["restarted"] == [
-        *details_by_kind(before, heard(before, timestamp=sent, uptime_seconds=600))
-    ]
+    assert ["restarted"] * restarts == [*details_by_kind(before, after)]
+
+
+@pytest.mark.parametrize(("new", "restarts"), [(3535.0, False), (3534.9, True), (600.0, True)])
+@pytest.mark.parametrize(("earlier", "later"), [(None, NOON), (NOON, None), (None, None)])
+def test_without_both_timestamps_the_fall_of_the_uptime_tells(
+    earlier: datetime | None, later: datetime | None, new: float, *, restarts: bool
+) -> None:
+    before = evolve(WEB, timestamp=earlier)
+    after = evolve(before, uptime_seconds=new, timestamp=later)
+
+    assert ["restarted"] * restarts == [*details_by_kind(before, after)]
 
 
 @pytest.mark.parametrize("seconds", [-5, -0.001, 0.001, 5])

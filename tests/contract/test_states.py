@@ -8,7 +8,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval, liveness
+from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval, liveness, patience
 from strategies import moments, records
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -31,6 +31,11 @@ ORDER = [State.NEW, State.UP, State.LATE, State.DOWN]
 
 def state(record: ServerRecord, **silent: float) -> State:
     return liveness(record, record.last_seen + timedelta(**silent))
+
+
+def test_how_many_intervals_may_pass_is_given_by_its_name() -> None:
+    with pytest.raises(TypeError, match="positional argument"):
+        patience(HEARD, 2)  # type: ignore[call-arg]
 
 
 def test_the_default_interval_is_a_minute() -> None:

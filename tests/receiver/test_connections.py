@@ -596,3 +596,9 @@ def test_request_without_one_host_is_refused(port: int, hosts: bytes) -> None:
 
 def test_request_of_http_1_0_needs_no_host(port: int) -> None:
     assert b" 200 OK" in talk(port, b"GET /echo HTTP/1.0\r\n\r\n")
+
+
+def test_connect_is_no_request_for_this_server(port: int) -> None:
+    answer = talk(port, b"CONNECT fleet:443 HTTP/1.1\r\nHost: fleet:443\r\n\r\n", LAST)
+
+    assert b"HTTP/1.1 101" not in answer

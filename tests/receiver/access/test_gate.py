@@ -231,7 +231,7 @@ def test_receiver_whose_only_key_is_revoked_refuses_requests_without_a_key(
         ([("Authorization", "Bearer")], "key_wrong"),
         ([("Authorization", b"Bearer \xff\xfe")], "key_wrong"),
         ([("Authorization", "Basic {}")], "key_wrong"),
-        ([("Authorization", "Bearer  {}")], "key_wrong"),
+        ([("Authorization", "Bearer {} {}")], "key_wrong"),
         ([("Authorization", "Bearer {}, Bearer {}")], "key_wrong"),
         ([("Authorization", "Bearer {}"), ("Authorization", "Bearer {}")], "key_missing"),
         ([("X-Api-Key", "{}")], "key_missing"),

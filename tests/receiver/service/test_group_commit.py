@@ -201,6 +201,7 @@ def test_cancelled_submission_in_a_failed_batch_does_not_stop_later_ones() -> No
         with pytest.raises(StoreUnavailable):
             await group_commit.submit(beats("b"))
         transactions.fails = False
+        assert "gone for lunch" == group_commit.trouble()
 
         assert ["c"] == ids(await group_commit.submit(beats("c")))
 
@@ -224,6 +225,7 @@ def test_hanging_transaction_times_out_queued_submissions_only() -> None:
             await waiting
         with pytest.raises(StoreUnavailable, match="has not answered for some time"):
             await group_commit.submit(beats("too late"))
+        assert "the database has not answered for some time" == group_commit.trouble()
         transactions.open.set()
         assert ["first"] == ids(await under_way)
         await group_commit.submit(beats("after"))

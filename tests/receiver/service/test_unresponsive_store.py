@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from contract import Heartbeat
-from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
+from receiver.domain.errors import OutcomeUnknown, Refusal, StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
 from receiver.service.fleet import Fleet
@@ -100,3 +100,18 @@ def test_deletion_that_times_out_has_an_unknown_outcome(
         await asyncio.to_thread(wait_until, lambda: store.servers.get("a") is None)
 
     run(store, delete)
+
+
+def test_health_is_bad_after_a_write_that_failed(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may be too full for a message, and not for what the watchdog writes."""
+
+    async def ask(_: StoreCalls, fleet: Fleet) -> tuple[int, str]:
+        before = await fleet.count()
+        monkeypatch.setattr(fleet._group_commit, "trouble", lambda: "disk full")  # noqa: SLF001 - as after a failure
+        with pytest.raises(Refusal) as refused:
+            await fleet.count()
+        return before, refused.value.code
+
+    assert (1, "store_unavailable") == run(store, ask)

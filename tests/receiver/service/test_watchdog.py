@@ -7,11 +7,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
+from time import monotonic
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
 from contract import Event, EventKind
+from receiver.domain.errors import StoreUnavailable
 from receiver.domain.instants import microseconds
 from receiver.service.clock import GivenClock
 from receiver.service.watchdog import Timing, Watchdog
@@ -502,6 +504,41 @@ def test_watchdog_survives_a_failing_database_with_one_warning(
         (each.levelno, "The silence of servers goes unnoticed" in each.getMessage())
         for each in caplog.records
     ]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("read-only"), RuntimeError("a fault")])
+def test_trouble_is_the_last_error_until_a_look_succeeds(
+    fleet: Watched, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
+    sweep, fails = fleet.store.servers.sweep, [False]
+
+    def fail_or_sweep(look: Look) -> bool:
+        if fails[0]:
+            raise error
+        return sweep(look)
+
+    monkeypatch.setattr(fleet.store.servers, "sweep", fail_or_sweep)
+    with running(watchdog):
+        wait_until(lambda: watchdog.trouble() is None)
+        fails[0] = True
+        wait_until(lambda: str(error) in (watchdog.trouble() or ""))
+        fails[0] = False
+        wait_until(lambda: watchdog.trouble() is None)
+
+
+def test_look_that_does_not_end_is_trouble(fleet: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watchdog = Watchdog(fleet.store, FAST, clock=fleet.clock, elapsed=seconds_of(fleet))
+    before = watchdog.trouble()
+    began = monotonic()
+    monkeypatch.setattr("receiver.service.watchdog.monotonic", lambda: began + 10.5)
+
+    after = watchdog.trouble()
+    watchdog.close()
+
+    assert before is None
+    assert after is not None
+    assert after.startswith("the database has not answered for 1")
 
 
 def test_watchdog_survives_an_unexpected_error(

@@ -44,10 +44,10 @@ def minutes(fleet: Watched, server_id: str, window: timedelta = DAY) -> list[tup
 def test_history_has_every_state_with_its_duration(fleet: Watched) -> None:
     fleet.beat("a", "other")
     fleet.go_on(600, "a", every=60)
-    fleet.go_on(300, "other", every=60)
+    fleet.go_on(420, "other", every=60)
     fleet.go_on(600, "a", every=60)
 
-    assert [("up", 13), ("late", 2), ("down", 1), ("up", 9)] == minutes(fleet, "a")
+    assert [("up", 13), ("late", 3), ("down", 2), ("up", 9)] == minutes(fleet, "a")
     assert [("down", 1), ("up", 9)] == minutes(fleet, "a", timedelta(minutes=10))
 
 
@@ -105,7 +105,7 @@ def test_history_of_a_successor_includes_its_superseded_server(fleet: Watched) -
     fleet.go_on(600, "new", every=60)
 
     assert "new" == fleet.record("old").superseded_by
-    assert [("up", 33), ("late", 2), ("down", 175), ("up", 10)] == minutes(fleet, "new")
+    assert [("up", 33), ("late", 3), ("down", 174), ("up", 10)] == minutes(fleet, "new")
     assert pytest.approx(43 / 220) == history(fleet, "new").availability(DAY)
     assert pytest.approx(33 / 211) == history(fleet, "old").availability(DAY)
     assert [("down", 1), ("up", 10)] == minutes(fleet, "new", timedelta(minutes=11))
