@@ -161,7 +161,7 @@ ODD: dict[str, tuple[bytes, tuple[int, str | None]]] = {
     "01 seconds": (raw_beat(b'"heartbeat_interval_seconds": 01'), NO_JSON),
     "0x1 seconds": (raw_beat(b'"heartbeat_interval_seconds": 0x1'), NO_JSON),
     "port 8768.0": (raw_beat(b'"port": 8768.0'), TAKEN),
-    "port 8.768E3": (raw_beat(b'"port": 8.768E3'), NO_MESSAGE),
+    "port 8.768E3": (raw_beat(b'"port": 8.768E3'), TAKEN),
     "port -0": (raw_beat(b'"port": -0'), NO_MESSAGE),
     "a port of 5,000 digits": (raw_beat(b'"port": 1' + b"0" * 5000), NO_JSON),
     "a port of 60,000 digits": (raw_beat(b'"port": 1' + b"0" * 60_000), NO_JSON),
