@@ -31,6 +31,7 @@ __all__ = ["Transactions"]
 T = TypeVar("T")
 
 _ATTEMPTS = 5
+_NO_SUCH_TABLE_OR_COLUMN = {"42P01", "42703"}  # SQLSTATE
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
 
@@ -144,8 +145,11 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except (DatabaseError, InterfaceError, PoolTimeout) as error:
+        reason = getattr(error, "orig", None) or error
         # Exactly DatabaseError, and no subclass: the file is torn, or is no database.
-        if isinstance(error, _UNAVAILABLE) or type(error) is DatabaseError:
-            reason = getattr(error, "orig", None) or error
+        is_torn = type(error) is DatabaseError
+        # SQLite says so by an OperationalError, PostgreSQL by a ProgrammingError.
+        lacks_tables = getattr(reason, "sqlstate", None) in _NO_SUCH_TABLE_OR_COLUMN
+        if isinstance(error, _UNAVAILABLE) or is_torn or lacks_tables:
             raise StoreUnavailable(f"the database does not answer: {reason}") from error
         raise

@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 import receiver
 from contract import Heartbeat, Registration, ServerRecord, State, merge, register, structure
+from receiver.domain.errors import StoreUnavailable
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, index_text
@@ -266,6 +267,28 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
     engine.dispose()
 
     assert [("events", "C"), ("facets", "C"), ("servers", "C")] == collations
+
+
+def test_tables_that_vanish_make_the_store_unavailable_until_they_are_back(
+    store: SqlStore, engine: Engine
+) -> None:
+    store.servers.apply(beats("a"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE servers RENAME TO gone")
+    for call in (
+        lambda: store.servers.apply(beats("a")),
+        lambda: store.servers.get("a"),
+        lambda: store.servers.delete("a", MOMENT),
+    ):
+        with pytest.raises(StoreUnavailable, match="servers"):
+            call()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO servers")
+    store.servers.apply(beats("a"))
+
+    record = store.servers.get("a")
+    assert record is not None
+    assert 2 == record.heartbeat_count
 
 
 # Records and filters
