@@ -786,15 +786,21 @@ def test_a_whole_number_with_a_zero_fraction_is_an_integer(whole: float) -> None
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["https://user:S3cret@host:99999", "https://S3cret@", "//a:S3cret@b", "ftp://S3cret@h/x@y"],
+    ("url", "quoted"),
+    [
+        ("https://user:S3cret@host:99999", "https://***@host:99999"),
+        ("https://S3cret@", "https://***@"),
+        ("//a:S3cret@b", "//***@b"),
+        ("ftp://S3cret@h/x@y", "ftp://***@h/x@y"),
+    ],
 )
-def test_a_problem_does_not_quote_the_password_of_a_url(url: str) -> None:
+def test_a_problem_does_not_quote_the_password_of_a_url(url: str, quoted: str) -> None:
     with pytest.raises(InvalidMessage) as refused:
         structure({"server_id": "a", "endpoint_url": url}, Heartbeat)
 
-    assert "S3cret" not in str(refused.value)
-    assert "//***@" in str(refused.value)
+    assert f"endpoint_url: expected an http or https URL, got {json.dumps(quoted)}" == str(
+        refused.value
+    )
 
 
 def test_what_is_no_json_is_told_in_words_that_begin_alike() -> None:
