@@ -123,10 +123,11 @@ class Careful(HttpToolsProtocol):
         if len(named) != 1 and self.parser.get_http_version() == "1.1":
             self._head_refusal = Refusal(400, "host_missing", _HOST_MISSING)
             raise self._head_refusal
-        self._asks_for_upgrade = self.parser.should_upgrade() and any(
-            name == b"upgrade" for name, _ in self.headers
-        )
+        self._asks_for_upgrade = self.parser.should_upgrade()
         if self._asks_for_upgrade:
+            if self.parser.get_method() == b"CONNECT":  # after its headers the parser stops, too
+                self._head_refusal = Refusal(400, "malformed_request", _NO_PROXY)
+                raise self._head_refusal
             return
         _on_headers_complete(self)
         # A copy, because httptools reports trailers as headers: the app must not see them.
@@ -147,9 +148,7 @@ class Careful(HttpToolsProtocol):
         the other protocol, and so it gets them again, without `Upgrade`.
         """
         stopped = sys.exc_info()[1]
-        if not self._asks_for_upgrade or stopped is None:
-            super()._unsupported_upgrade_warning()
-            return
+        assert stopped is not None  # uvicorn handles it
         begin = self.parser.get_method() + b" " + self.url + b" HTTP/1.1\r\n"
         kept = [(name, value) for name, value in self.headers if name not in _OF_AN_UPGRADE]
         head = b"".join([begin, *(b"%s: %s\r\n" % header for header in kept), b"\r\n"])
@@ -289,6 +288,7 @@ _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
 _OF_AN_UPGRADE = {b"connection", b"upgrade", b"http2-settings"}
 _HOST_MISSING = "A request of HTTP/1.1 has one header Host."
+_NO_PROXY = "CONNECT is for a proxy, which this is not."
 
 _MAX_CONNECTIONS = 10_000
 _checked_servers: WeakSet[ServerState] = WeakSet()

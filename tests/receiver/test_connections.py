@@ -598,7 +598,10 @@ def test_request_of_http_1_0_needs_no_host(port: int) -> None:
     assert b" 200 OK" in talk(port, b"GET /echo HTTP/1.0\r\n\r\n")
 
 
-def test_connect_is_no_request_for_this_server(port: int) -> None:
-    answer = talk(port, b"CONNECT fleet:443 HTTP/1.1\r\nHost: fleet:443\r\n\r\n", LAST)
+@pytest.mark.parametrize("target", [b"fleet:443", b"/echo", b"http://fleet/echo"])
+@pytest.mark.parametrize("upgrade", [b"", H2C])
+def test_connect_is_refused(port: int, target: bytes, upgrade: bytes) -> None:
+    """Its parser stops after the headers, too."""
+    answer = talk(port, b"CONNECT " + target + b" HTTP/1.1\r\nHost: fleet\r\n" + upgrade + b"\r\n")
 
-    assert b"HTTP/1.1 101" not in answer
+    assert answer.startswith(b"HTTP/1.1 400 ")
