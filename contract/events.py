@@ -16,7 +16,7 @@ __all__ = ["Event", "EventKind", "changes"]
 
 
 class EventKind(str, Enum):
-    """The kinds of events of a fleet."""
+    """The kinds of events that happen to servers, or to all of them together."""
 
     REGISTERED = "registered"
     MOVED = "moved"

@@ -1,8 +1,9 @@
 """
 The messages that a server sends about itself.
 
-A sender builds a complete `ServerPayload`. It sends `Registration` and `Heartbeat`, in which
-every field but `server_id` is optional: None means "not known", never "empty".
+A sender describes itself by a `ServerPayload`, which has every field. What is sent is made from
+that by `from_payload`: a `Registration` or a `Heartbeat`, in which every field but `server_id` is
+optional, so that any sender may leave out what it does not know: None means that, never "empty".
 """
 
 # No `from __future__ import annotations` here: attrs reads the rules from the annotations when

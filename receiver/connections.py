@@ -1,8 +1,9 @@
 """
-Limits on slow or oversized HTTP clients: `uvicorn receiver.app:app --http` takes `Careful`.
+`Careful`, an HTTP protocol for uvicorn that limits slow and oversized clients.
 
-uvicorn's own protocol on httptools has no timeout for the headers of a request, and no limit on
-their size. Nearly all requests arrive in a single read, for which `Careful` costs next to
+`uvicorn receiver.app:app --http receiver.connections:Careful` uses it. It is a subclass of
+uvicorn's protocol on httptools, which has no timeout for the headers of a request, and no limit
+on their size. Nearly all requests arrive in a single read, for which `Careful` costs next to
 nothing. The module needs a Unix, because it reads the file descriptor limit.
 """
 

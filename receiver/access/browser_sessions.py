@@ -34,13 +34,14 @@ class SignedIn:
 
 class BrowserSessions:
     """
-    Begins, finds and ends browser sessions; signs session tokens, CSRF tokens and notices.
+    Begins, finds and ends browser sessions; signs session tokens, CSRF tokens, and the short
+    messages that the next page shows.
 
     Args:
         secret: Signs all of these. All receivers of a database share it.
         store: Where the sessions are.
-        calls: How the methods of the store are called.
-        mirror: The keys.
+        calls: Calls the store's blocking methods in threads.
+        mirror: The API keys: a session ends with the key that its visitor signed in with.
         clock: The time, for sessions that expire.
         lifetime: How long a session lasts.
     """

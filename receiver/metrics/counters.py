@@ -34,10 +34,12 @@ BODY_KINDS = tuple(kind.value for kind in BodyKind)
 
 class Metrics:
     """
-    The counters of one process, in a row that it may share with other workers.
+    The counters of one process: a row of numbers in memory.
 
-    Only the event loop calls `answered`, and only the thread that writes calls `committed`.
-    They change different numbers, so that they need no lock; `total` may miss the last change.
+    Workers of one uvicorn map the rows of all of them from files, so that each can add them up.
+    No lock is needed: each process changes only its own row, and in it the event loop changes
+    the numbers of `answered` and the thread that writes those of `committed`. `total` may miss
+    the last change.
     """
 
     def __init__(self) -> None:

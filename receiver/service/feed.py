@@ -203,7 +203,7 @@ class Feed:
 
     async def events_after(self, number: int, matching: EventFilter = ALL_EVENTS) -> list[News]:
         """
-        The oldest events with a larger number, at most a page of them.
+        The events with larger numbers than `number`, in their order, at most a page of them.
 
         Raises StoreUnavailable.
         """

@@ -73,7 +73,13 @@ class Look:
 
 
 class Swept(NamedTuple):
-    """The changes that a `sweep` makes, and whether the `due_at` of more servers has come."""
+    """
+    The result of a `sweep`, which checks a limited number of servers.
+
+    Attributes:
+        committed: The changes that it makes.
+        is_more_due: Whether servers are left that should be checked by now.
+    """
 
     committed: Committed
     is_more_due: bool

@@ -23,7 +23,11 @@ class Dialect(Protocol):
     """What the store needs from SQLite or PostgreSQL, each of which does it in its own way."""
 
     def create_engine(self, url: URL) -> Engine:
-        """An engine whose commits are durable. Connections with the option `reads` only read."""
+        """
+        An engine whose commits are durable.
+
+        A connection with the SQLAlchemy execution option `reads` must be used for reading only.
+        """
 
     def database_time(self, connection: Connection) -> datetime | None:
         """What the clock of the database server shows; None if there is no server."""

@@ -201,9 +201,10 @@ def _return_path(request: Request) -> str:
 
 def _root_url(request: Request) -> str:
     """
-    The relative URL of the first page, such as `../../`.
+    The URL of the home page `/`, relative to the page that was requested, such as `../../`.
 
-    Like browsers, it counts the slashes of the raw path, in which `%2F` does not count.
+    There is one `../` for each folder of the request's raw path, in which, as for a browser,
+    `%2F` is no slash.
     """
     path: bytes = request.scope["raw_path"]
     below = path.removeprefix(request.scope.get("root_path", "").encode())
