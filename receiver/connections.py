@@ -78,8 +78,8 @@ class Careful(HttpToolsProtocol):
         self._counted_scope: object = None
         """The scope of the request whose bytes `_bytes` counts."""
         self._head_refusal: Refusal | None = None
-        self._data = b""
-        """The bytes that the parser reads now."""
+        self._data = self._again = b""
+        """The bytes that the parser reads now, and those that it must read again after that."""
         self._asks_for_upgrade = False
         """Whether the request that is read asks for another protocol, such as HTTP/2."""
         self._unsent_bytes = 0
@@ -100,6 +100,9 @@ class Careful(HttpToolsProtocol):
         self._bytes += len(data)
         self._data = data
         _data_received(self, data)
+        while self._again:  # not from within the parser: a read may hold thousands of requests
+            self._data, self._again = self._again, b""
+            _data_received(self, self._data)
         cycle = self.cycle
         if (
             cycle is None
@@ -150,11 +153,14 @@ class Careful(HttpToolsProtocol):
         """
         stopped = sys.exc_info()[1]
         assert stopped is not None  # uvicorn handles it
-        begin = self.parser.get_method() + b" " + self.url + b" HTTP/1.1\r\n"
         kept = [(name, value) for name, value in self.headers if name not in _OF_AN_UPGRADE]
+        if not self.parser.should_keep_alive():
+            kept.append((b"connection", b"close"))
+        version = self.parser.get_http_version().encode()
+        begin = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, version)
         head = b"".join([begin, *(b"%s: %s\r\n" % header for header in kept), b"\r\n"])
+        self._again = head + self._data[stopped.args[0] :]
         self.parser = HttpRequestParser(self)
-        _data_received(self, head + self._data[stopped.args[0] :])
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._head_refusal or Refusal(400, "malformed_request", msg))

@@ -50,10 +50,13 @@ class SharedClock:
         if abs(ahead - self._ahead) < _NOTICEABLE:
             return False
         self._ahead = ahead if abs(ahead) >= _NOTICEABLE else timedelta(0)
-        _log.warning(
-            "This machine's clock is %+.1f s ahead of the database's, which decides",
-            ahead.total_seconds(),
-        )
+        if self._ahead:
+            _log.warning(
+                "This machine's clock is %+.1f s ahead of the database's, which decides",
+                ahead.total_seconds(),
+            )
+        else:
+            _log.warning("This machine's clock is that of the database again")
         return True
 
 

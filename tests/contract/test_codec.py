@@ -781,7 +781,7 @@ def test_a_whole_number_with_a_zero_fraction_is_an_integer(whole: float) -> None
 
     assert [(8768, int)] * 2 == [
         (port, type(port))
-        for port in (heartbeat.port, Heartbeat(server_id="a", port=whole).port)  # type: ignore[arg-type]
+        for port in (heartbeat.port, Heartbeat(server_id="a", port=whole).port)  # type: ignore[arg-type]  # as JSON
     ]
 
 

@@ -35,7 +35,7 @@ def state(record: ServerRecord, **silent: float) -> State:
 
 def test_how_many_intervals_may_pass_is_given_by_its_name() -> None:
     with pytest.raises(TypeError, match="positional argument"):
-        patience(HEARD, 2)  # type: ignore[call-arg]
+        patience(HEARD, 2)  # type: ignore[call-arg]  # which is tested
 
 
 def test_the_default_interval_is_a_minute() -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,10 @@ from servers import Process, receiver_process, wait_until
 
 def health(receiver: Process) -> int:
     return httpx.get(f"{receiver.url}/health", trust_env=False, timeout=20).status_code
+
+
+def has_health(receiver: Process, status: int) -> bool:
+    return health(receiver) == status
 
 
 def store_up(receiver: Process) -> str:
@@ -58,7 +63,7 @@ def test_health_is_bad_while_postgresql_is_read_only(tmp_path: Path) -> None:
             for setting, status in (("on", 503), ("off", 200)):
                 postgres.sql(f"ALTER SYSTEM SET default_transaction_read_only = {setting}")
                 postgres.sql("SELECT pg_reload_conf()")
-                wait_until(lambda status=status: health(receiver) == status)  # type: ignore[misc]
+                wait_until(partial(has_health, receiver, status))
             answer = httpx.post(f"{receiver.url}/heartbeat", json=messages.slim(), trust_env=False)
 
     assert 200 == answer.status_code

@@ -578,6 +578,30 @@ def test_body_of_a_request_that_asks_for_another_protocol_is_read(
     assert b"upgrade" not in answers.lower()
 
 
+@pytest.mark.parametrize("number", [2, 3, 2000])
+def test_upgrades_of_many_requests_in_one_read_are_ignored(port: int, number: int) -> None:
+    asked = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello"
+
+    answers = talk(port, asked * number + LAST)
+
+    assert number == answers.count(b"<5 host,")
+    assert number + 1 == answers.count(b"HTTP/1.1 200 OK")
+
+
+def test_upgrade_of_http_1_0_needs_no_host(port: int) -> None:
+    asked = b"GET /echo HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+
+    assert 1 == talk(port, asked).count(b" 200 OK")
+
+
+def test_request_that_asks_for_an_upgrade_may_close_the_connection(port: int) -> None:
+    asked = GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n")
+    begun = time.monotonic()
+
+    assert 1 == talk(port, asked).count(b"HTTP/1.1 200 OK")
+    assert time.monotonic() - begun < 4  # uvicorn closes an idle connection after five seconds
+
+
 def test_upgrade_is_ignored_with_each_request_of_a_connection(port: int) -> None:
     asked = POST + H2C + b"Content-Length: 5\r\n\r\nhello"
 

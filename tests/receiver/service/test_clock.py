@@ -38,13 +38,14 @@ def test_small_difference_is_ignored(ahead: float) -> None:
     assert local.now == clock()
 
 
-def test_clock_that_is_right_again_is_followed() -> None:
+def test_clock_that_is_right_again_is_followed(caplog: pytest.LogCaptureFixture) -> None:
     local = Clock()
     clock = SharedClock(local)
     clock.compare(lambda: local.now + 3600 * SECOND)
 
     assert clock.compare(lambda: local.now)
     assert local.now == clock()
+    assert "This machine's clock is that of the database again" == caplog.messages[-1]
 
 
 def test_answer_that_took_long_or_is_none_is_ignored() -> None:

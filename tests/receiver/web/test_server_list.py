@@ -1,5 +1,7 @@
 """Reading servers: the list with its filters, sort orders and pages, and single servers."""
 
+from functools import partial
+
 import httpx
 import pytest
 
@@ -297,6 +299,10 @@ def test_deleted_server_is_created_again_by_a_heartbeat(
     assert after["hostname"] is None
 
 
+def is_listed(receiver: httpx.Client, path: str) -> bool:
+    return bool(listed(receiver.get(path)))
+
+
 def test_state_becomes_late_and_down_with_silence(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration())
     states = []
@@ -304,8 +310,7 @@ def test_state_becomes_late_and_down_with_silence(receiver: httpx.Client, clock:
         clock.advance(wait)
         server = receiver.get("/servers/acme_web-1").json()
         states.append((server["state"], server["stale"]))
-        is_state = f"/servers?state={state}"
-        wait_until(lambda path=is_state: bool(listed(receiver.get(path))))  # type: ignore[misc]
+        wait_until(partial(is_listed, receiver, f"/servers?state={state}"))
     receiver.post("/heartbeat", json=messages.slim())
     states.append((receiver.get("/servers").json()["servers"][0]["state"], False))
 
