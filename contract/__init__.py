@@ -9,13 +9,14 @@ from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
 from contract.events import Event, EventKind, changes
 from contract.merging import merge, register
-from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
+from contract.messages import FAREWELL, Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema
 from contract.states import DEFAULT_INTERVAL_SECONDS, interval, liveness, patience
 
 __all__ = [
     "DEFAULT_INTERVAL_SECONDS",
+    "FAREWELL",
     "Event",
     "EventKind",
     "FleetError",

@@ -9,7 +9,8 @@ from attrs import field, frozen
 
 from contract.codec import unstructure
 from contract.fields import Moment, Rule, ServerId, format_moment
-from contract.record import ServerRecord
+from contract.messages import Heartbeat, Registration
+from contract.record import ServerRecord, State
 from contract.spellings import canonical_addresses, canonical_url
 
 __all__ = ["Event", "EventKind", "changes"]
@@ -30,6 +31,11 @@ class EventKind(str, Enum):
     RECOVERED = "recovered"
     REBUILT = "rebuilt"
     TWIN = "twin"
+    NODE = "node"
+    NODE_LEFT = "node_left"
+    COPIES = "copies"
+    CONFLICT = "conflict"
+    LEFT = "left"
     DELETED = "deleted"
     REFUSED_WRITE = "refused_write"
     FLEET_SILENT = "fleet_silent"
@@ -67,6 +73,13 @@ class Event:
             `recovered`: `{"away_seconds": 301.5}`, the time without a message.
             `rebuilt`: `{"superseded_by": "acme_web-2"}`.
             `twin`: `{"twin_of": "acme_web-2"}`.
+            `node`: `{"node_of": "acme_web-1"}`, a further node of that server's database;
+            `node_left` with the same details, when it has sent nothing for long.
+            `copies`: `{"database_uuid": "6f1d…", "servers": 51}`, so many servers share a
+            uuid that it does not tell any more which are of one database.
+            `left`: `{"last_seen": …}`, the server has said that it sends no more.
+            `conflict`: `{"sequence": {"from": 1042, "to": 77}}`, two machines send under
+            this `server_id`, and each counts its messages by itself.
             `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers fell silent at
             once, and how many were up before.
             `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the
@@ -79,7 +92,13 @@ class Event:
     details: Details = field(factory=dict)
 
 
-def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -> list[Event]:
+def changes(
+    before: ServerRecord | None,
+    after: ServerRecord,
+    *,
+    at: datetime,
+    message: Heartbeat | Registration | None = None,
+) -> list[Event]:
     """
     The events that turn the record `before` (None for a new server) into `after`.
 
@@ -92,29 +111,38 @@ def changes(before: ServerRecord | None, after: ServerRecord, *, at: datetime) -
     - A falling `uptime_seconds` is `restarted` when, by the timestamps, the new start is after
       the last heartbeat: else the heartbeat is of another process that has run all the time,
       or was overtaken. A restart that a registration has reported by its `started_at` is not
-      reported again.
+      reported again. A heartbeat that holds `started_at` (`message`, if a message caused the
+      change) says by that whether the server was restarted, and not by its uptime.
     - Starts that differ by at most 5 s are one, as clocks and their readings differ.
 
     These changes cause no event: fields that differ in every heartbeat, the first `status`
     and the first `uptime_seconds`, another order of the capabilities or of the addresses
     beside the primary one, another spelling of the same address or URL.
 
-    A superseded server causes no `late` and no `down`. One that is silent causes it as soon
-    as it is no longer superseded.
+    A superseded server, and a node of another one, causes no `late`, no `down` and no
+    `recovered`. One that is silent causes it as soon as it is no longer superseded.
     """
-    if before is None:
-        return [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
-
     details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
+    if before is None:
+        joined = [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
+        return joined + _events(_farewell(after), after.server_id, at)
+
+    unreported = set() if getattr(message, "started_at", None) is None else {"uptime_seconds"}
     for name, kind in _KIND_OF.items():
         old, new = getattr(before, name), getattr(after, name)
-        if old != new and not _is_unreported(name, before, after):
+        is_reported = old != new and name not in unreported
+        if is_reported and not _is_unreported(name, before, after):
             is_update = not _restarted(before, after) if name == "started_at" else old is None
             details_of[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
-    details_of |= _details_of_state(before, after)
+    details_of |= _details_of_state(before, after) | _details_of_kin(before, after)
+    return _events(details_of, after.server_id, at)
 
+
+def _events(
+    details_of: Mapping[EventKind, dict[str, Any]], server_id: str, at: datetime
+) -> list[Event]:
     return [
-        Event(kind=kind, at=at, server_id=after.server_id, details=details)
+        Event(kind=kind, at=at, server_id=server_id, details=details)
         for kind, details in details_of.items()
         if details
     ]
@@ -171,21 +199,53 @@ def _plain(value: Any) -> Any:
 
 
 def _details_of_state(before: ServerRecord, after: ServerRecord) -> dict[EventKind, dict[str, Any]]:
-    """The details, by kind, of changes of liveness, of a rebuild and of a twin."""
+    """The details, by kind, of changes of liveness."""
     details: dict[EventKind, dict[str, Any]] = {}
-    if after.superseded_by not in (None, before.superseded_by):
-        details[EventKind.REBUILT] = {"superseded_by": after.superseded_by}
-    if after.twin_of not in (None, before.twin_of):
-        details[EventKind.TWIN] = {"twin_of": after.twin_of}
-    was_reported = after.state is before.state and before.superseded_by is None
-    if after.state.stale and after.superseded_by is None and not was_reported:
+    was_reported = after.state is before.state and _stands_for_itself(before)
+    if after.state.stale and _stands_for_itself(after) and not was_reported:
         last_seen = format_moment(after.last_seen)
         details[EventKind(after.state.value)] = {"last_seen": last_seen}
-    if before.state.stale and not after.state.stale:
-        # Receivers that share a database may disagree a little about the time.
-        away = max(0.0, (after.last_seen - before.last_seen).total_seconds())
-        details[EventKind.RECOVERED] = {"away_seconds": away}
+    is_back = before.state.stale or before.state is State.LEFT
+    if is_back and after.state.is_heard and before.node_of is None:
+        details[EventKind.RECOVERED] = {"away_seconds": _away_seconds(before, after)}
+    if before.state is not State.LEFT:
+        details |= _farewell(after)
     return details
+
+
+def _details_of_kin(before: ServerRecord, after: ServerRecord) -> dict[EventKind, dict[str, Any]]:
+    """The details, by kind, of what other servers of the same database mean for this one."""
+    details: dict[EventKind, dict[str, Any]] = {}
+    if after.superseded_by not in (None, before.superseded_by):
+        if before.node_of is None:
+            details[EventKind.REBUILT] = {"superseded_by": after.superseded_by}
+        else:
+            details[EventKind.NODE_LEFT] = {"node_of": after.superseded_by}
+    if after.twin_of not in (None, before.twin_of):
+        details[EventKind.TWIN] = {"twin_of": after.twin_of}
+    if after.node_of is not None and before.node_of is None:
+        details[EventKind.NODE] = {"node_of": after.node_of}
+    if after.conflict_since is not None and before.conflict_since is None:
+        change = {"from": before.sequence, "to": after.sequence}
+        details[EventKind.CONFLICT] = {"sequence": change}
+    return details
+
+
+def _stands_for_itself(record: ServerRecord) -> bool:
+    return record.superseded_by is None and record.node_of is None
+
+
+def _farewell(record: ServerRecord) -> dict[EventKind, dict[str, Any]]:
+    if record.state is not State.LEFT:
+        return {}
+    return {EventKind.LEFT: {"last_seen": format_moment(record.last_seen)}}
+
+
+def _away_seconds(before: ServerRecord, after: ServerRecord) -> float:
+    """The time without a message; since the silence was noticed, when a node broke it."""
+    since = before.last_seen if after.last_seen != before.last_seen else before.state_since
+    # Receivers that share a database may disagree a little about the time.
+    return max(0.0, (max(after.last_seen, after.state_since) - since).total_seconds())
 
 
 _TOLERANCE = timedelta(seconds=5)

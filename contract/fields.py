@@ -25,6 +25,7 @@ __all__ = [
     "Interval",
     "IpAddress",
     "Moment",
+    "Ordinal",
     "Port",
     "Rule",
     "Seconds",
@@ -212,6 +213,12 @@ def _count(value: Any) -> int:
     raise ValueError(value)
 
 
+def _ordinal(value: Any) -> int:
+    if (ordinal := _count(value)) <= _LARGEST_ORDINAL:
+        return ordinal
+    raise ValueError(value)
+
+
 def _whole(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -242,6 +249,7 @@ def _number(value: Any) -> float:
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-]\d\d):?([0-5]\d))", re.ASCII
 )
+_LARGEST_ORDINAL = 2**63 - 1  # what a database keeps as a whole number
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -321,6 +329,15 @@ Count = Annotated[
         "a whole number, 0 or more",
         {"type": "integer", "minimum": 0},
         _count,
+    ),
+]
+
+Ordinal = Annotated[
+    int,
+    Rule(
+        f"a whole number from 0 to {_LARGEST_ORDINAL}",
+        {"type": "integer", "minimum": 0, "maximum": _LARGEST_ORDINAL},
+        _ordinal,
     ),
 ]
 

@@ -7,7 +7,7 @@ from attrs import evolve, fields
 
 from contract.errors import WrongServer
 from contract.fields import to_utc
-from contract.messages import Heartbeat, Registration, View
+from contract.messages import FAREWELL, Heartbeat, Registration, View
 from contract.record import ServerRecord, State
 
 __all__ = ["merge", "register"]
@@ -24,7 +24,12 @@ def merge(
     - A field that the heartbeat holds replaces that of the record, also when it is empty or 0.
     - A field that the heartbeat lacks (None) keeps the value of the record.
     - `heartbeat_count` rises by 1 and `last_seen` becomes `received_at`, whatever it holds.
-    - `state` becomes up, and `superseded_by` None.
+    - `state` becomes up, and `superseded_by` None. A heartbeat with the status `uninstalled`
+      is the server's last: `state` becomes left.
+
+    Messages count in the order in which they arrive, whatever their timestamps say: the clocks
+    of senders differ and are set back, and a rule that prefers later timestamps would ignore
+    every message of a sender whose clock was once ahead.
 
     Raises WrongServer when record and heartbeat differ in `server_id`, and ValueError when
     `received_at` has no offset.
@@ -32,6 +37,7 @@ def merge(
     now = to_utc(received_at)
     old = _before(record, heartbeat, now)
     new = heartbeat
+    state = _LEFT if new.status == FAREWELL else _UP
 
     # Each field by its name: `evolve` and loops over the fields take several times as long.
     return ServerRecord(
@@ -50,18 +56,21 @@ def merge(
         heartbeat_interval_seconds=_last(
             old.heartbeat_interval_seconds, new.heartbeat_interval_seconds
         ),
+        sequence=_last(old.sequence, new.sequence),
         status=_last(old.status, new.status),
         timestamp=_last(old.timestamp, new.timestamp),
         uptime_seconds=_last(old.uptime_seconds, new.uptime_seconds),
-        started_at=old.started_at,
+        started_at=_last(old.started_at, new.started_at),
         first_seen=old.first_seen,
         registered_at=old.registered_at,
         last_seen=now,
         heartbeat_count=old.heartbeat_count + 1,
-        state=_UP,
-        state_since=old.state_since if old.state is _UP else now,
+        state=state,
+        state_since=old.state_since if old.state is state else now,
         superseded_by=None,
         twin_of=old.twin_of,
+        node_of=old.node_of,
+        conflict_since=old.conflict_since,
     )
 
 
@@ -112,5 +121,6 @@ def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> S
     return record
 
 
+_LEFT = State.LEFT
 _UP = State.UP  # an attribute look-up on the enum costs as much as merging three fields
 _VIEW = [field.name for field in fields(View)]

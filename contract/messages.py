@@ -20,13 +20,17 @@ from contract.fields import (
     Interval,
     IpAddress,
     Moment,
+    Ordinal,
     Port,
     Seconds,
     ServerId,
     Text,
 )
 
-__all__ = ["Heartbeat", "IpAddresses", "Registration", "ServerPayload", "View"]
+__all__ = ["FAREWELL", "Heartbeat", "IpAddresses", "Registration", "ServerPayload", "View"]
+
+FAREWELL = "uninstalled"
+"""The `status` of a heartbeat that says that its server sends no more."""
 
 
 @frozen(kw_only=True, field_transformer=checked)
@@ -68,6 +72,9 @@ class ServerPayload:
             `database.uuid`.
         endpoint_url: The http or https URL to which an MCP client connects.
         heartbeat_interval_seconds: Seconds between two heartbeats, as the sender promises.
+        sequence: How many messages were sent for this database, counted in the database
+            itself. Several processes of one database continue each other's numbers; a copy
+            of the database repeats numbers of the original.
     """
 
     server_id: ServerId
@@ -83,6 +90,7 @@ class ServerPayload:
     database_uuid: Text | None = None
     endpoint_url: HttpUrl | None = None
     heartbeat_interval_seconds: Interval | None = None
+    sequence: Ordinal | None = None
 
 
 @frozen(kw_only=True)
@@ -106,6 +114,7 @@ class View:
     database_uuid: Text | None = None
     endpoint_url: HttpUrl | None = None
     heartbeat_interval_seconds: Interval | None = None
+    sequence: Ordinal | None = None
 
 
 @frozen(kw_only=True, field_transformer=checked)
@@ -135,14 +144,18 @@ class Heartbeat(View):
     Raises `InvalidMessage` for a value that breaks the contract.
 
     Attributes:
-        status: Health of the sender, as it reports it: `healthy`.
+        status: Health of the sender, as it reports it: `healthy`; `uninstalled` (`FAREWELL`)
+            when it sends no more.
         timestamp: Time of sending by the sender's clock, in UTC.
-        uptime_seconds: Seconds since the sender's module was loaded.
+        uptime_seconds: Seconds since the sender's module was loaded. A server of several
+            worker processes loads it in each of them, so this may fall without a restart.
+        started_at: When the server started, in UTC: its main process, not a worker.
     """
 
     status: Text | None = None
     timestamp: Moment | None = None
     uptime_seconds: Seconds | None = None
+    started_at: Moment | None = None
 
     @classmethod
     def from_payload(
@@ -152,6 +165,7 @@ class Heartbeat(View):
         timestamp: datetime,
         uptime_seconds: float,
         status: str = "healthy",
+        started_at: datetime | None = None,
     ) -> "Heartbeat":
         """A heartbeat with every field of `payload`."""
         return cls(
@@ -159,6 +173,7 @@ class Heartbeat(View):
             status=status,
             timestamp=timestamp,
             uptime_seconds=uptime_seconds,
+            started_at=started_at,
         )
 
 

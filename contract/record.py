@@ -15,18 +15,24 @@ class State(str, Enum):
     """
     The liveness of a server: how many of its heartbeat intervals it has been silent.
 
-    `liveness` has the thresholds.
+    `liveness` has the thresholds. A server that has said that it sends no more is `left`.
     """
 
     NEW = "new"
     UP = "up"
     LATE = "late"
     DOWN = "down"
+    LEFT = "left"
 
     @property
     def stale(self) -> bool:
         """Whether an alarm is due: late or down."""
         return self in {State.LATE, State.DOWN}
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the server sends: new or up."""
+        return self in {State.NEW, State.UP}
 
 
 _STATES = [state.value for state in State]
@@ -44,7 +50,7 @@ class ServerRecord(View):
     The constructor validates nothing, since messages are validated before they are merged.
 
     Attributes:
-        started_at: When the server started, from the latest registration that held it.
+        started_at: When the server started, from the latest message that held it.
         status: Health, from the latest heartbeat that held it.
         timestamp: Time of sending by the sender's clock, from the latest heartbeat that held
             it.
@@ -54,12 +60,17 @@ class ServerRecord(View):
         registered_at: When the latest registration was received.
         last_seen: When the latest message was received.
         heartbeat_count: Number of heartbeats received since `first_seen`.
-        state: Liveness, as the receiver last determined it.
+        state: Liveness, as the receiver last determined it; of several nodes of a database,
+            that of the database.
         state_since: When the receiver determined that `state`.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
             same database; None again as soon as this one sends again.
         twin_of: `server_id` of another server with the same `database_uuid` that sends in
-            parallel, such as a second node or a copy of the database.
+            parallel: one of the two is a copy of the other's database.
+        node_of: `server_id` of the server that stands for the same database, when several
+            servers (nodes) send for one; None for the server that stands for it.
+        conflict_since: Since when two machines send under this `server_id`, of which each
+            counts its messages by itself; None when only one does.
     """
 
     started_at: Moment | None = None
@@ -74,3 +85,5 @@ class ServerRecord(View):
     state_since: Moment
     superseded_by: ServerId | None = None
     twin_of: ServerId | None = None
+    node_of: ServerId | None = None
+    conflict_since: Moment | None = None

@@ -19,9 +19,13 @@ def liveness(record: ServerRecord, now: datetime) -> State:
     - longer than that: `late`
     - longer than `patience(record, intervals=4)`: `down`
 
+    A server whose record says `left` stays `left`.
+
     Raises ValueError when `now` has no offset.
     """
     silent = to_utc(now) - record.last_seen
+    if record.state is State.LEFT:
+        return State.LEFT
     if silent > patience(record, intervals=2):
         return State.DOWN if silent > patience(record, intervals=4) else State.LATE
     return State.UP if record.heartbeat_count else State.NEW
