@@ -1,6 +1,6 @@
 """Events, and how a change of a record is turned into events."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any
@@ -127,15 +127,28 @@ def changes(
         joined = [Event(kind=EventKind.REGISTERED, at=at, server_id=after.server_id)]
         return joined + _events(_farewell(after), after.server_id, at)
 
-    unreported = set() if getattr(message, "started_at", None) is None else {"uptime_seconds"}
+    silent = _silent_fields(before, after, message)
     for name, kind in _KIND_OF.items():
         old, new = getattr(before, name), getattr(after, name)
-        is_reported = old != new and name not in unreported
-        if is_reported and not _is_unreported(name, before, after):
+        if old != new and name not in silent and not _is_unreported(name, before, after):
             is_update = not _restarted(before, after) if name == "started_at" else old is None
             details_of[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
     details_of |= _details_of_state(before, after) | _details_of_kin(before, after)
     return _events(details_of, after.server_id, at)
+
+
+def _silent_fields(
+    before: ServerRecord, after: ServerRecord, message: Heartbeat | Registration | None
+) -> Collection[str]:
+    """
+    The fields whose change causes no event, whatever their values are.
+
+    A farewell has no status of a server that runs, and no capabilities; it is an event itself.
+    """
+    if after.state is State.LEFT:
+        return _KIND_OF
+    silent = {"status", "capabilities"} if before.state is State.LEFT else set()
+    return silent | (set() if getattr(message, "started_at", None) is None else {"uptime_seconds"})
 
 
 def _events(
@@ -208,7 +221,7 @@ def _details_of_state(before: ServerRecord, after: ServerRecord) -> dict[EventKi
     is_back = before.state.stale or before.state is State.LEFT
     if is_back and after.state.is_heard and before.node_of is None:
         details[EventKind.RECOVERED] = {"away_seconds": _away_seconds(before, after)}
-    if before.state is not State.LEFT:
+    if before.state is not State.LEFT and after.node_of is None:
         details |= _farewell(after)
     return details
 

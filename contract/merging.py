@@ -69,6 +69,7 @@ def merge(
         state_since=old.state_since if old.state is state else now,
         superseded_by=None,
         twin_of=old.twin_of,
+        node_count=old.node_count,
         node_of=old.node_of,
         conflict_since=old.conflict_since,
     )

@@ -67,6 +67,7 @@ class ServerRecord(View):
             same database; None again as soon as this one sends again.
         twin_of: `server_id` of another server with the same `database_uuid` that sends in
             parallel: one of the two is a copy of the other's database.
+        node_count: How many other servers are nodes of the database that this one stands for.
         node_of: `server_id` of the server that stands for the same database, when several
             servers (nodes) send for one; None for the server that stands for it.
         conflict_since: Since when two machines send under this `server_id`, of which each
@@ -85,5 +86,6 @@ class ServerRecord(View):
     state_since: Moment
     superseded_by: ServerId | None = None
     twin_of: ServerId | None = None
+    node_count: Count = 0
     node_of: ServerId | None = None
     conflict_since: Moment | None = None

@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 from attrs import evolve
+from sqlalchemy import Engine, text
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.domain.outcomes import Applied, Incoming
@@ -14,7 +17,9 @@ from receiver.domain.rate_limits import RateLimits
 from receiver.store import Look, Rules, SqlStore
 from servers import Clock
 
-__all__ = ["Watched", "endless", "hear"]
+__all__ = ["Watched", "at_once", "due_at", "endless", "hear"]
+
+TIMEOUT_SECONDS = 20
 
 
 def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
@@ -24,6 +29,26 @@ def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
         assert isinstance(each, Applied)
         applied.append(each)
     return applied
+
+
+def at_once(*jobs: Callable[[], object]) -> None:
+    """Run the jobs in threads that start at the same time."""
+    barrier = Barrier(len(jobs))
+
+    def do(job: Callable[[], object]) -> None:
+        barrier.wait(TIMEOUT_SECONDS)
+        job()
+
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        assert len(jobs) == len([*threads.map(do, jobs)])
+
+
+def due_at(engine: Engine, server_id: str) -> int | None:
+    """The `due_at` of a server, as the database has it."""
+    query = text("SELECT due_at FROM servers WHERE server_id = :key")
+    with engine.connect() as connection:
+        due: int | None = connection.execute(query, {"key": server_id}).scalar_one()
+    return due
 
 
 def endless() -> RateLimits:

@@ -19,8 +19,8 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
     after two more intervals at the earliest. Silence is counted from `heard_since` on, since
     when receivers could hear servers without an interruption.
     """
-    if record.state is State.DOWN:
-        return State.DOWN
+    if record.state in _LASTING:
+        return record.state
     state = liveness(_heard(record, heard_since), now)
     if record.state is State.LATE:
         has_waited = now - record.state_since > 2 * interval(record)
@@ -32,9 +32,9 @@ def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
     """
     When the state of a server can change next, unless it sends something.
 
-    Returns microseconds since 1970; None for a server that is down.
+    Returns microseconds since 1970; None for a server that is down or has left.
     """
-    if record.state is State.DOWN:
+    if record.state in _LASTING:
         return None
     silent_since = max(record.last_seen, heard_since)
     if record.state is not State.LATE:
@@ -52,3 +52,7 @@ def due_after(moment: datetime, delay: timedelta) -> int:
 
 def _heard(record: ServerRecord, heard_since: datetime) -> ServerRecord:
     return record if record.last_seen >= heard_since else evolve(record, last_seen=heard_since)
+
+
+_LASTING = {State.DOWN, State.LEFT}
+"""The states that only a message ends."""

@@ -13,10 +13,12 @@ from receiver.domain.instants import microseconds
 __all__ = [
     "ALL_EVENTS",
     "ALL_SERVERS",
+    "NODE",
     "SUPERSEDED",
     "EventFilter",
     "EventPage",
     "Filter",
+    "Node",
     "Order",
     "Place",
     "RecordedEvent",
@@ -26,6 +28,9 @@ __all__ = [
 SUPERSEDED = "superseded"
 """The value of the filter `state` that finds servers which another one supersedes."""
 
+NODE = "node"
+"""The value of the filter `state` that finds servers for whose database another one stands."""
+
 
 @frozen(kw_only=True)
 class Filter:
@@ -34,8 +39,9 @@ class Filter:
 
     Attributes:
         state: The state in the database, which the watchdog updates about every second; or
-            `superseded`, for servers that were replaced by a rebuild of their database. None
-            finds all servers that are not superseded.
+            `superseded`, for servers that were replaced by a rebuild of their database, or
+            `node`, for servers for whose database another one stands. None finds all servers
+            that are neither, and have not left.
         stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
         q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
             the case of ASCII letters only.
@@ -51,7 +57,15 @@ class Filter:
 
 
 ALL_SERVERS = Filter()
-"""All servers that no other one supersedes."""
+"""All servers that stand for a database and have not left."""
+
+
+class Node(NamedTuple):
+    """A server for whose database another one stands, as lists show it."""
+
+    server_id: str
+    hostname: str | None
+    last_seen: datetime
 
 
 class Order(str, Enum):

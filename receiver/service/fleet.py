@@ -1,18 +1,19 @@
 """The servers and their events, as both the API and the pages write and read them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import frozen
 
 from contract import ServerRecord, State, unstructure
+from contract.fields import format_moment
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.liveness import state_at
 from receiver.domain.outcomes import BodyKind, Outcome
-from receiver.domain.queries import ALL_SERVERS, EventFilter, EventPage, Filter, Order, Place
+from receiver.domain.queries import ALL_SERVERS, EventFilter, EventPage, Filter, Node, Order, Place
 from receiver.service.availability import LONGEST, History
 from receiver.service.group_commit import GroupCommit
 from receiver.service.ingest import Submission
@@ -33,14 +34,35 @@ _READ_ONLY = (
 
 @frozen(kw_only=True)
 class Sighting:
-    """A record as it was read, and the state of its server at the time of reading."""
+    """
+    A record as it was read.
+
+    Attributes:
+        record: The record.
+        state: The state of its server at the time of reading.
+        nodes: The other nodes of the database that the server stands for.
+    """
 
     record: ServerRecord
     state: State
+    nodes: Sequence[Node] = ()
+
+    @property
+    def last_heard(self) -> datetime:
+        """When the latest message of the server or of a node was received."""
+        return max([self.record.last_seen, *(node.last_seen for node in self.nodes)])
 
     def to_json(self) -> dict[str, Any]:
-        """The record's wire form, with `state` and `stale`."""
-        return {**unstructure(self.record), "state": self.state.value, "stale": self.state.stale}
+        """The record's wire form, with `state`, `stale` and `nodes`."""
+        return {
+            **unstructure(self.record),
+            "state": self.state.value,
+            "stale": self.state.stale,
+            "nodes": [
+                {**node._asdict(), "last_seen": format_moment(node.last_seen)}
+                for node in self.nodes
+            ],
+        }
 
 
 @frozen(kw_only=True)
@@ -134,7 +156,9 @@ class Fleet:
     async def get(self, server_id: str) -> Sighting | None:
         """The record and state of a server; None when there is no such server."""
         record = await self._calls.read(self._store.servers.get, server_id)
-        return None if record is None else self._seen(record)
+        if record is None:
+            return None
+        return self._seen(record, await self._nodes([record]))
 
     async def page(
         self,
@@ -150,8 +174,9 @@ class Fleet:
             self._store.servers.page, matching, order, after=after, limit=limit + 1, only=only
         )
         listed = records[:limit]
+        nodes = await self._nodes(listed)
         return Page(
-            servers=[self._seen(record) for record in listed],
+            servers=[self._seen(record, nodes) for record in listed],
             next_after=order.place(listed[-1]) if len(records) > limit else None,
         )
 
@@ -183,7 +208,15 @@ class Fleet:
             for key, record in by_id.items()
         }
 
-    def _seen(self, record: ServerRecord) -> Sighting:
+    async def _nodes(self, records: Iterable[ServerRecord]) -> Mapping[str, Sequence[Node]]:
+        """The other nodes of those databases that have more than one."""
+        leaders = [record.server_id for record in records if record.node_count]
+        return await self._calls.read(self._store.servers.nodes, leaders) if leaders else {}
+
+    def _seen(self, record: ServerRecord, nodes: Mapping[str, Sequence[Node]]) -> Sighting:
+        others = nodes.get(record.server_id, ())
+        if others or record.node_of is not None:  # the sweep knows when any node was heard
+            return Sighting(record=record, state=record.state, nodes=others)
         now = self._clock()
         heard_since = self._watchdog.heard_since or record.last_seen
         return Sighting(record=record, state=state_at(record, now, heard_since=heard_since))

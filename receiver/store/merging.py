@@ -11,13 +11,16 @@ from sqlalchemy import Connection, bindparam, delete, select, union
 from contract import (
     Event,
     EventKind,
+    Heartbeat,
     Registration,
     ServerRecord,
+    State,
     changes,
     merge,
     patience,
     register,
 )
+from receiver.domain.databases import CONFLICT, repeats_after
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.liveness import due_after
@@ -94,8 +97,10 @@ class _Batch:
         before = self._row(server_id)
         after = _merged(before, incoming)
         record = after.record
-        if before is None or before.owner != after.owner or _is_described(before.record, record):
-            told = changes(before and before.record, record, at=record.last_seen)
+        if before is None or _is_described(before, after, incoming.message):
+            told = changes(
+                before and before.record, record, at=record.last_seen, message=incoming.message
+            )
             key = incoming.key
             self._events += told if key is None else self._rights.within_budget(key, told)
             self._described.add(server_id)
@@ -164,7 +169,7 @@ def hand_over(
 
 
 def _referring(connection: Connection, server_id: str) -> list[str]:
-    """The ids of the servers that name this server in `superseded_by` or `twin_of`."""
+    """The ids of the servers that name this server in `superseded_by`, `twin_of` or `node_of`."""
     uuid = connection.execute(_UUID, {"id": server_id}).scalar()
     texts = {"id": server_id, "by": index_text(server_id), "uuid": index_text(uuid or "")}
     return [*connection.execute(_REFERRING, texts).scalars()]
@@ -172,15 +177,20 @@ def _referring(connection: Connection, server_id: str) -> list[str]:
 
 def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
     """The row of a server without its references to a server that is deleted."""
-    by, twin = row.record.superseded_by, row.record.twin_of
+    by, twin, leader = row.record.superseded_by, row.record.twin_of, row.record.node_of
     record = evolve(
         row.record,
         superseded_by=deleted.superseded_by if by == deleted.server_id else by,
         twin_of=None if twin == deleted.server_id else twin,
+        node_of=None if leader == deleted.server_id else leader,
     )
-    is_back = by is not None and record.superseded_by is None
+    is_back = (by, leader) != (None, None) and _stands_for_itself(record)
     due_at = microseconds(at) if is_back else row.due_at
     return row._replace(record=record, revision=row.revision + 1, due_at=due_at)
+
+
+def _stands_for_itself(record: ServerRecord) -> bool:
+    return record.superseded_by is None and record.node_of is None
 
 
 def _merged(row: Row | None, incoming: Incoming) -> Row:
@@ -197,20 +207,27 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
     owner = row.owner
     if owner is None and key is not None and not key.is_admin:
         owner = key.id  # the server is older than the keys
-    return Row(after, row.revision + 1, row.due_at, owner)
+    repeats = repeats_after(row, message)
+    if repeats >= CONFLICT and after.conflict_since is None:
+        after = evolve(after, conflict_since=after.last_seen)
+    elif not repeats and after.conflict_since is not None:
+        after = evolve(after, conflict_since=None)
+    return row._replace(record=after, revision=row.revision + 1, owner=owner, repeats=repeats)
 
 
-def _is_described(before: ServerRecord, after: ServerRecord) -> bool:
+def _is_described(before: Row, after: Row, message: Registration | Heartbeat) -> bool:
     """
-    Whether a message changed more of a record than each heartbeat does.
+    Whether a message changed more of a row than each heartbeat does.
 
     That is the status, a column not in `HEARTBEAT_COLUMNS`, or an uptime that went down (a
-    restart).
+    restart, unless the message says by `started_at` whether it is one).
     """
-    if _description(before) != _description(after):
+    if (before.owner, before.repeats) != (after.owner, after.repeats):
         return True
-    old, new = before.uptime_seconds, after.uptime_seconds
-    return old is not None and new is not None and new < old
+    if _description(before.record) != _description(after.record):
+        return True
+    old, new = before.record.uptime_seconds, after.record.uptime_seconds
+    return old is not None and new is not None and new < old and message.started_at is None
 
 
 def _due_at(before: Row | None, after: ServerRecord) -> int | None:
@@ -221,6 +238,8 @@ def _due_at(before: Row | None, after: ServerRecord) -> int | None:
     """
     now = microseconds(after.last_seen)
     if before is None or before.due_at is None or before.record.state.stale:
+        return now
+    if after.state is State.LEFT:
         return now
     if _identity(before.record) != _identity(after):
         return now
@@ -244,4 +263,5 @@ _REFERRING = union(
         facets.c.value == bindparam("uuid"),
         servers.c.twin_of == bindparam("id"),
     ),
+    select(servers.c.server_id).where(servers.c.node_of == bindparam("id")),
 )

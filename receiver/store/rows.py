@@ -8,8 +8,8 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from contract import Event, ServerRecord
 from receiver.domain.instants import microseconds
-from receiver.domain.queries import SUPERSEDED, index_text
-from receiver.domain.rows import Row
+from receiver.domain.queries import NODE, SUPERSEDED, index_text
+from receiver.domain.rows import Mark, Row
 from receiver.store.dialects import Dialect
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 
@@ -19,6 +19,7 @@ __all__ = [
     "index_entries",
     "read_rows",
     "row_of",
+    "write_due",
     "write_heartbeats",
     "write_rows",
 ]
@@ -112,8 +113,10 @@ def read_rows(
 def row_of(columns: RowMapping) -> Row:
     """Make a `Row` of a row of the table `servers`."""
     values = dict(columns)
-    rest = {name: values.pop(name) for name in ("revision", "due_at", "owner")}
-    return Row(ServerRecord(**values), **rest)
+    rest = {name: values.pop(name) for name in ("revision", "due_at", "owner", "repeats")}
+    at, *sent = (values.pop(name) for name in _MARK_COLUMNS)
+    mark = None if at is None else Mark(at, *sent)
+    return Row(ServerRecord(**values), mark=mark, **rest)
 
 
 def write_rows(
@@ -150,20 +153,28 @@ def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Ro
     dialect.update_heartbeats(connection, map(_heartbeat_columns, rows))
 
 
+def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
+    """Update only `DUE_COLUMNS`, of rows in which nothing else has changed."""
+    due = [{"server_id": row.server_id, **_due_columns(row)} for row in rows]
+    if due:
+        dialect.update_due(connection, due)
+
+
 def index_entries(row: Row) -> set[IndexEntry]:
     """The rows that `facets`, the inverted index, must have for a server."""
     record = row.record
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
     texts |= {("capability", name) for name in record.capabilities or ()}
     if record.superseded_by is None:
-        texts |= {("state", record.state.value), ("database_uuid", record.database_uuid)}
+        state = record.state.value if record.node_of is None else NODE
+        texts |= {("state", state), ("database_uuid", record.database_uuid)}
     else:
         texts.add(("state", SUPERSEDED))
     server_id = record.server_id
     entries = {
         IndexEntry(name, index_text(text), server_id) for name, text in texts if text is not None
     }
-    if record.superseded_by is None:
+    if record.superseded_by is None and record.node_of is None:
         standing = f"{record.state.value}/{index_text(record.odoo_stage or '')}"
         entries.add(IndexEntry("standing", standing, server_id))
     return entries
@@ -174,6 +185,7 @@ def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
     record = row.record
     return {
         "server_id": record.server_id,
+        "sequence": record.sequence,
         "status": record.status,
         "timestamp": record.timestamp and microseconds(record.timestamp),
         "uptime_seconds": record.uptime_seconds,
@@ -186,10 +198,22 @@ def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
 def _columns(row: Row) -> dict[str, Any]:
     return {
         **asdict(row.record, recurse=False),
+        **_due_columns(row),
+        "owner": row.owner,
+        "repeats": row.repeats,
+    }
+
+
+def _due_columns(row: Row) -> dict[str, Any]:
+    mark = row.mark or (None, None, None)
+    return {
+        **dict(zip(_MARK_COLUMNS, mark, strict=True)),
         "revision": row.revision,
         "due_at": row.due_at,
-        "owner": row.owner,
     }
+
+
+_MARK_COLUMNS = ("mark_at", "mark_heartbeats", "mark_sequence")
 
 
 _REVISIONS = (

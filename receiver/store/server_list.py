@@ -18,8 +18,8 @@ from sqlalchemy import (
 )
 
 from contract import State
-from receiver.domain.queries import SUPERSEDED, Filter, Order, Place, index_text
-from receiver.store.tables import facets, servers
+from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order, Place, index_text
+from receiver.store.tables import facets, is_listed, servers
 
 __all__ = ["apply_filter", "list_query"]
 
@@ -72,14 +72,15 @@ def apply_filter(query: Select[Any], matching: Filter) -> tuple[Select[Any], Col
     """
     key: ColumnElement[str] = servers.c.server_id
     if matching.state is None:
-        query = query.where(servers.c.superseded_by.is_(None))
+        query = query.where(is_listed)
     if matching.q is not None:
         texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
         query = query.where(or_(*(text.icontains(matching.q, autoescape=True) for text in texts)))
-    if matching.stage == "" and matching.state == SUPERSEDED:
+    if matching.stage == "" and matching.state in {SUPERSEDED, NODE}:
         query = query.where(func.coalesce(servers.c.odoo_stage, "") == "")
     elif matching.stage == "":
-        states = [state.value for state in State] if matching.state is None else [matching.state]
+        listed = [state.value for state in State if state is not State.LEFT]
+        states = listed if matching.state is None else [matching.state]
         standing = facets.alias()
         query = query.join(standing, standing.c.server_id == key).where(
             standing.c.name == "standing", standing.c.value.in_([f"{each}/" for each in states])

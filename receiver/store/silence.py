@@ -1,7 +1,7 @@
 """
 The sweep: checks the servers whose `due_at` has come, and writes how their records change.
 
-`domain.rebuilds_and_twins` decides how they change. This module also writes the event
+`domain.databases` decides how they change. This module also writes the event
 `fleet_silent`, and notes since when receivers have been running.
 """
 
@@ -27,12 +27,13 @@ from sqlalchemy import (
 )
 
 from contract import Event, EventKind, State, changes
+from receiver.domain.databases import decide
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import index_text
-from receiver.domain.rebuilds_and_twins import decide
+from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
-from receiver.store.rows import Committed, RowCache, read_rows, write_rows
+from receiver.store.rows import Committed, RowCache, read_rows, write_due, write_rows
 from receiver.store.tables import among, events, facets, servers, watches
 
 __all__ = ["IS_DUE", "Look", "Rules", "Swept", "leave_no_future", "note_presence", "sweep"]
@@ -94,16 +95,12 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
     rows = read_rows(dialect, connection, sorted({*ids, *chain(*families.values())}), cache)
     changed, postponed = decide(rows, families, look.now, heard_since=look.heard_since)
     write_rows(dialect, connection, changed)
-    if postponed:
-        due = [
-            {"server_id": row.server_id, "due_at": row.due_at, "revision": row.revision}
-            for row in postponed
-        ]
-        dialect.update_due(connection, due)
+    write_due(dialect, connection, postponed)
     happened = [
         event
         for before, after in changed
         for event in changes(before.record, after.record, at=look.now)
+        if not _was_led_by(event, rows)
     ]
     write_events(dialect, connection, happened)
     is_more_due = bool(_due(connection, look.now, 1))
@@ -111,6 +108,16 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
         happened += _write_fleet_silence(dialect, connection, look)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
     return Swept(Committed(written, happened), is_more_due)
+
+
+def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
+    """Whether an event calls the leader of a database a node, as another node leads it now."""
+    leader = rows.get(event.details.get("node_of", ""))
+    return (
+        event.kind is EventKind.NODE
+        and leader is not None
+        and (leader.record.node_of == event.server_id)
+    )
 
 
 def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -> datetime:
@@ -149,6 +156,7 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
         update(servers).where(servers.c.due_at > at).values(due_at=at, revision=revision)
     )
     connection.execute(update(events).where(events.c.at > now).values(at=now))
+    connection.execute(update(servers).where(servers.c.mark_at > at).values(mark_at=None))
     for name in ("heard_since", "seen_at"):
         connection.execute(update(watches).where(watches.c[name] > now).values({name: now}))
     return int(found)

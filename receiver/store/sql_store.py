@@ -18,7 +18,7 @@ from contract import Event, ServerRecord
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import Filter, Order, Place
+from receiver.domain.queries import Filter, Node, Order, Place
 from receiver.store.events import Events
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
@@ -28,7 +28,7 @@ from receiver.store.server_list import apply_filter, list_query
 from receiver.store.sessions import Sessions
 from receiver.store.silence import IS_DUE, Look, leave_no_future, note_presence, sweep
 from receiver.store.state_changes import StateLog, state_logs
-from receiver.store.tables import facets, servers
+from receiver.store.tables import among, facets, servers
 from receiver.store.transactions import Transactions
 
 __all__ = ["EVERY_FIELD", "TALLY", "Servers", "SqlStore"]
@@ -161,6 +161,14 @@ class Servers:
         query = list_query(columns, matching, order, after=after, limit=limit)
         with self._transactions.read() as connection:
             return [ServerRecord(**row) for row in connection.execute(query).mappings()]
+
+    def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
+        """The other nodes of the databases that these servers stand for, sorted by their id."""
+        found: dict[str, list[Node]] = {}
+        with self._transactions.read() as connection:
+            for leader, *node in connection.execute(_NODES, {"ids": [*ids]}):
+                found.setdefault(leader, []).append(Node(*node))
+        return found
 
     def count(self, matching: Filter) -> int:
         """How many servers match."""
@@ -298,6 +306,11 @@ def _state_and_stage(standing: str) -> tuple[str, str]:
 
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
+_NODES = (
+    select(servers.c.node_of, servers.c.server_id, servers.c.hostname, servers.c.last_seen)
+    .where(among(servers.c.node_of, "ids"), servers.c.node_of.is_not(None))
+    .order_by(servers.c.server_id)
+)
 _OWNED = (
     select(servers.c.server_id)
     .where(servers.c.owner == bindparam("key"))

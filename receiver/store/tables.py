@@ -50,6 +50,7 @@ __all__ = [
     "commits",
     "events",
     "facets",
+    "is_listed",
     "key_revisions",
     "keys",
     "metadata",
@@ -184,6 +185,7 @@ servers = Table(
     Column("database_uuid", Text),
     Column("endpoint_url", Text),
     Column("heartbeat_interval_seconds", Double),
+    Column("sequence", BigInteger),
     Column("started_at", Moment),
     Column("status", Text),
     Column("timestamp", Moment),
@@ -196,14 +198,21 @@ servers = Table(
     Column("state_since", Moment, nullable=False),
     Column("superseded_by", Key),
     Column("twin_of", Key),
+    Column("node_count", Integer, nullable=False, server_default="0"),
+    Column("node_of", Key),
+    Column("conflict_since", Moment),
     Column("revision", BigInteger, nullable=False),
     Column("due_at", BigInteger),
     Column("owner", Text),
+    Column("mark_at", BigInteger),
+    Column("mark_heartbeats", BigInteger),
+    Column("mark_sequence", BigInteger),
+    Column("repeats", Integer, nullable=False, server_default="0"),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
 """
-One row per server: the fields of `contract.ServerRecord`, and three more.
+One row per server: the fields of `contract.ServerRecord`, and those of `receiver.domain.rows.Row`.
 
 `revision`: Each write raises it by one. A new row begins with a random number, so that a cached
 row with the same `server_id` and revision is the same row, even when a server was deleted and
@@ -213,13 +222,26 @@ created again, by whatever clock.
 never. A heartbeat leaves it as it is; the sweep postpones a server that was heard meanwhile.
 
 `owner`: The id of the key that the server belongs to; NULL when no key ever wrote it.
+
+`mark_at`, `mark_heartbeats`, `mark_sequence`: The `Mark` of the row; all NULL without one.
+
+`repeats`: How much speaks for two machines that send under the same `server_id`.
 """
+
+is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
+"""Whether a server is in lists that ask for no state: it stands for a database, and sends."""
 
 Index(
     "ix_servers_listed",
     servers.c.server_id,
-    sqlite_where=servers.c.superseded_by.is_(None),
-    postgresql_where=servers.c.superseded_by.is_(None),
+    sqlite_where=is_listed,
+    postgresql_where=is_listed,
+)
+Index(
+    "ix_servers_node_of",
+    servers.c.node_of,
+    sqlite_where=servers.c.node_of.is_not(None),
+    postgresql_where=servers.c.node_of.is_not(None),
 )
 Index(
     "ix_servers_superseded_by",
@@ -247,8 +269,9 @@ facets = Table(
 The inverted index that lists of servers are filtered by.
 
 A row for each field of `INDEXED_FIELDS` that is known, for each capability (`capability`), and
-for the state (`state`), which is `superseded` for a superseded server. Servers that are not
-superseded also have their `database_uuid` here, and a `standing`: state, slash, stage.
+for the state (`state`), which is `superseded` for a superseded server and `node` for a node of
+another one. Servers that are not superseded also have their `database_uuid` here; if they are no
+nodes either, a `standing`: state, slash, stage.
 """
 
 
@@ -270,6 +293,7 @@ INDEXED_FIELDS = {
 """The name in the inverted index of each field of a record that is in it."""
 
 HEARTBEAT_COLUMNS = (
+    "sequence",
     "status",
     "timestamp",
     "uptime_seconds",
@@ -279,7 +303,7 @@ HEARTBEAT_COLUMNS = (
 )
 """The columns of `servers` that nearly every heartbeat changes."""
 
-DUE_COLUMNS = ("due_at", "revision")
+DUE_COLUMNS = ("due_at", "mark_at", "mark_heartbeats", "mark_sequence", "revision")
 """The columns of `servers` that the sweep changes when a server's state stays as it is."""
 
 events = Table(

@@ -191,7 +191,7 @@ def heartbeats(outcome: Outcome) -> Answer:
 
 _LIST_SERVERS = operation(
     "listServers",
-    "The fleet, but servers that others have superseded",
+    "The fleet: a server for each database, but those that have left or are superseded",
     parameters=[
         openapi.LIMIT,
         openapi.CURSOR,

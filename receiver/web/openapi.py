@@ -11,7 +11,7 @@ from attrs import fields
 
 from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
 from receiver.domain.keys import NewKey
-from receiver.domain.queries import SUPERSEDED, Filter, Order
+from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order
 from receiver.service.availability import WINDOWS
 from receiver.web.requests import DEFAULT_LIMIT, MAX_LIMIT
 from receiver.web.routing import Guarded
@@ -172,6 +172,16 @@ def _server_schema() -> Json:
     schema = json_schema(ServerRecord)
     schema["properties"]["state"] = {"enum": [state.value for state in State]}
     schema["properties"]["stale"] = {"type": "boolean", "description": "Whether late or down."}
+    schema["properties"]["nodes"] = {
+        **listed(
+            object_of(
+                server_id=TEXT,
+                hostname={"type": ["string", "null"]},
+                last_seen={"type": "string", "format": "date-time"},
+            )
+        ),
+        "description": "The other nodes of the database that the server stands for.",
+    }
     schema["required"] = list(schema["properties"])
     return schema
 
@@ -245,8 +255,8 @@ def _parameter(name: str, description: str, schema: Json) -> Json:
 def _filters() -> list[Json]:
     described = {
         "state": (
-            "Only servers that were last noticed in it; superseded ones are not listed otherwise.",
-            {"enum": [*(state.value for state in State), SUPERSEDED]},
+            _STATE,
+            {"enum": [*(state.value for state in State), SUPERSEDED, NODE]},
         ),
         "stage": ("Only servers with it; when empty, those without one.", _FILTER),
         "q": (_Q, {**TEXT, "maxLength": 1000}),
@@ -257,6 +267,10 @@ def _filters() -> list[Json]:
     ]
 
 
+_STATE = (
+    "Only servers that were last noticed in it; those that have left, that are superseded, or are "
+    "a node of another one, are not listed otherwise."
+)
 _Q = (
     "Only servers with this text in hostname, database or server_id, in either case; on "
     "SQLite letters beyond ASCII are found in their own case only."

@@ -151,6 +151,9 @@ async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncI
 
 _ALIVE = [State.NEW.value, State.UP.value]
 _FIELDS = (
+    # Whether it stands for several nodes.
+    "node_count",
+    "node_of",
     # Where it is, and its labels.
     "server_id",
     "endpoint_url",

@@ -18,6 +18,7 @@ from receiver.domain.errors import Refusal
 from receiver.domain.queries import (
     ALL_EVENTS,
     ALL_SERVERS,
+    NODE,
     SUPERSEDED,
     EventFilter,
     Filter,
@@ -253,7 +254,7 @@ def _one_of(kind: type[Named], text: str) -> Named:
 
 
 def _state(text: str) -> str:
-    names = [*(state.value for state in State), SUPERSEDED]
+    names = [*(state.value for state in State), SUPERSEDED, NODE]
     if text not in names:
         raise ValueError(f"expected one of {', '.join(names)}")
     return text

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 __all__ = ["NEWEST", "is_newest", "upgrade"]
 
-NEWEST = "0006"
+NEWEST = "0007"
 """The revision of the newest file in `versions`."""
 
 _APPLIED = table("alembic_version", column("version_num"))

@@ -16,6 +16,7 @@ from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
 from receiver.domain.queries import (
+    NODE,
     SUPERSEDED,
     EventFilter,
     Filter,
@@ -56,6 +57,7 @@ async def fleet_page(request: Request) -> Response:
     query = list_query(view.asked(request))
     page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
     tally = await found.calls.read(found.store.servers.tally)
+    tally = {key: n for key, n in tally.items() if key[0] != _LEFT}
     named = _with_names(tally, _stages_known(query.matching, page.servers))
     total = _counted(named, query.matching)
     if total is None:
@@ -258,7 +260,7 @@ def _tiles(tally: Tally, view: View, matching: Filter) -> list[Tile]:
     """A tile for all servers and one for each state, within the stage of the filter."""
     stage = matching.stage
     counted = {key: n for key, n in tally.items() if stage in (None, key[1])}
-    return [_tile(counted, state, view, matching) for state in (None, *wording.STATES)]
+    return [_tile(counted, state, view, matching) for state in (None, *_COUNTED)]
 
 
 def _tile(tally: Tally, state: State | None, view: View, matching: Filter) -> Tile:
@@ -293,7 +295,7 @@ def _stages(tally: Tally, matching: Filter) -> list[str]:
 
 def _counted(tally: Tally, matching: Filter) -> int | None:
     """How many servers match a filter; None when the tally cannot tell."""
-    if matching.state == SUPERSEDED:
+    if matching.state in _UNCOUNTED:
         return None
     if matching != Filter(stage=matching.stage, state=matching.state):
         return None
@@ -304,6 +306,11 @@ def _counted(tally: Tally, matching: Filter) -> int | None:
     )
 
 
+_LEFT = State.LEFT.value
+_UNCOUNTED = {SUPERSEDED, NODE, _LEFT}
+"""The states that the tally does not have, or that the page does not count."""
+
+_COUNTED = [state for state in wording.STATES if state is not State.LEFT]
 _NEWS = 20
 _STAGES = 4
 _LONGEST_LINKED = 1000  # characters, of which a link has twelve times as many at worst

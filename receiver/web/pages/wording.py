@@ -33,6 +33,7 @@ STATES = {
     State.NEW: "Registered, no heartbeat yet",
     State.LATE: "Missed two heartbeats",
     State.DOWN: "Missed four heartbeats",
+    State.LEFT: "Said that it sends no more",
 }
 
 FACTS = {
@@ -40,6 +41,8 @@ FACTS = {
         "server_id": "Server ID",
         "database": "Database",
         "database_uuid": "Database UUID",
+        "node_of": "Node of",
+        "node_count": "Other nodes",
         "odoo_stage": "Stage",
     },
     "Address": {
@@ -63,11 +66,13 @@ FACTS = {
         "last_seen": "Last seen",
         "heartbeat_interval_seconds": "Promised every",
         "heartbeat_count": "Heartbeats",
+        "sequence": "Messages of the database",
         "timestamp": "Its own clock, as last heard",
         "first_seen": "First seen",
         "registered_at": "Registered",
         "superseded_by": "Superseded by",
         "twin_of": "Twin of",
+        "conflict_since": "Two machines under this ID since",
     },
 }
 """The labels of all fields of a record, in groups."""
@@ -100,7 +105,7 @@ class Tale:
         says: The predicate of a sentence whose subject is the server; a whole sentence for an
             event of the fleet.
         more: Lines with details, each a label and a text.
-        other: The `server_id` of the second server of a rebuild or twin event, else None.
+        other: The `server_id` of the second server of a rebuild, twin or node event, else None.
     """
 
     says: str
@@ -256,11 +261,14 @@ def tale(event: Event) -> Tale:
             more = []
         case EventKind.REFUSED_WRITE:
             more = [("Key", f"{_text(details.get('name'))} ({_text(details.get('key'))})")]
-        case EventKind.LATE | EventKind.DOWN | EventKind.REBUILT | EventKind.TWIN:
+        case EventKind.COPIES:
+            says = f"{details.get('servers')} servers {says}"
+            more = [("Database UUID", _text(details.get("database_uuid")))]
+        case _ if event.kind in _WITHOUT_CHANGES:
             more = []
         case _:
             more = [line for name, change in details.items() for line in _change(name, change)]
-    other = details.get("superseded_by") or details.get("twin_of")
+    other = next((details[name] for name in _OTHERS if details.get(name)), None)
     return Tale(says=says, more=more, other=other)
 
 
@@ -338,6 +346,16 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
 _NO_SHARE = "\N{EN DASH}"
 _MAX_NAMES = 5
+_OTHERS = ("superseded_by", "twin_of", "node_of")
+_WITHOUT_CHANGES = {
+    EventKind.LATE,
+    EventKind.DOWN,
+    EventKind.LEFT,
+    EventKind.REBUILT,
+    EventKind.TWIN,
+    EventKind.NODE,
+    EventKind.NODE_LEFT,
+}
 _SEVERITY = {"unknown": 0, "superseded": 1, "up": 2, "late": 3, "down": 4}
 _UNIT_SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 _MAX_SECONDS = 1e9  # longer durations are shown in seconds
@@ -362,6 +380,11 @@ KINDS = {
     EventKind.RECOVERED: "is back",
     EventKind.REBUILT: "was rebuilt",
     EventKind.TWIN: "has a twin",
+    EventKind.NODE: "is a further node of a database",
+    EventKind.NODE_LEFT: "is no node any more",
+    EventKind.COPIES: "share a database UUID, so that it does not tell which are of one database",
+    EventKind.CONFLICT: "is two machines, which send under one ID",
+    EventKind.LEFT: "left",
     EventKind.DELETED: "was deleted",
     EventKind.REFUSED_WRITE: "was written to by a key that may not",
     EventKind.FLEET_SILENT: "fell silent at once",

@@ -235,7 +235,7 @@ def test_servers_are_counted_by_state_and_stage(receiver: httpx.Client, clock: C
 
 def test_empty_fleet_has_zero_servers_in_each_state(receiver: httpx.Client) -> None:
     assert [
-        ({"state": state, "stage": ""}, 0.0) for state in ("new", "up", "late", "down")
+        ({"state": state, "stage": ""}, 0.0) for state in ("new", "up", "late", "down", "left")
     ] == samples(receiver, "fleet_servers")
 
 

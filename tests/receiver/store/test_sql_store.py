@@ -110,7 +110,16 @@ assert "alembic" not in sys.modules
 def test_columns_of_servers_are_the_fields_of_a_record() -> None:
     names = [field.name for field in fields(ServerRecord)]
 
-    assert [*names, "revision", "due_at", "owner"] == servers.columns.keys()
+    assert [
+        *names,
+        "revision",
+        "due_at",
+        "owner",
+        "mark_at",
+        "mark_heartbeats",
+        "mark_sequence",
+        "repeats",
+    ] == servers.columns.keys()
 
 
 def test_migration_indexes_the_existing_servers_for_filters(

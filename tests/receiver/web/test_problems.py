@@ -242,12 +242,12 @@ def test_invalid_parameter_of_the_server_list_is_named(
     assert message == answer.json()["detail"]
 
 
-STATES = "new, up, late, down, superseded"
+STATES = "new, up, late, down, left, superseded, node"
 ORDERS = "server_id, -server_id, first_seen, -first_seen, last_seen, -last_seen"
 KINDS = (
     "registered, moved, restarted, upgraded, capabilities_changed, stage_changed, updated, late, "
-    "down, recovered, rebuilt, twin, deleted, refused_write, "
-    "fleet_silent"
+    "down, recovered, rebuilt, twin, node, node_left, copies, conflict, left, deleted, "
+    "refused_write, fleet_silent"
 )
 SINCE = "expected an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"
 CURSOR = "expected the next_cursor of an earlier answer"

@@ -1,0 +1,158 @@
+"""Decides how records change when the `due_at` of servers has come."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from attrs import evolve
+
+from contract import interval
+from receiver.domain.databases.lines import Line, Look, lines_of, updated, with_state
+from receiver.domain.databases.successions import gone_after, led, paired, replaced
+from receiver.domain.databases.watching import (
+    is_watched,
+    judged,
+    marked,
+    may_be_one,
+    patient,
+    watched,
+    without_copies,
+)
+from receiver.domain.instants import microseconds
+from receiver.domain.liveness import due_after, due_at
+from receiver.domain.queries import index_text
+from receiver.domain.rows import Row
+
+__all__ = ["Decision", "decide"]
+
+
+class Decision(NamedTuple):
+    """
+    The rows that must be written after servers were checked whose `due_at` has come.
+
+    Attributes:
+        changed: Rows whose record changes, each as it was and as it must be written.
+        postponed: Rows whose record stays; only `DUE_COLUMNS` must be written.
+    """
+
+    changed: list[tuple[Row, Row]]
+    postponed: list[Row]
+
+
+def decide(
+    rows: Mapping[str, Row],
+    families: Mapping[str, Sequence[str]],
+    now: datetime,
+    *,
+    heard_since: datetime,
+) -> Decision:
+    """
+    Decide how the records change when the `due_at` of servers has come.
+
+    A family is all servers that share a `database_uuid`.
+
+    Args:
+        rows: The rows of these servers and the other rows of their families, by `server_id`.
+        families: The `server_id`s of each family, by the `database_uuid` as the index has it
+            (`index_text`).
+        now: The time of this check.
+        heard_since: Since when receivers have been running without an interruption.
+    """
+    look = Look(now, heard_since)
+    due = [row for row in rows.values() if row.due_at is not None and _is_past(row.due_at, now)]
+    after: dict[str, Row] = {}
+    for row in due:
+        if row.server_id in after:
+            continue
+        ids = families.get(index_text(row.record.database_uuid or ""), ())
+        family = [rows[each] for each in ids if each in rows]
+        kin = [each for each in family if _are_kin(each, row, family)] or [row]
+        after |= {each.server_id: each for each in _settled(kin, look)}
+        strangers = [each for each in family if each.server_id not in after]
+        after |= {each.server_id: each for each in _without_twins(strangers, kin)}
+
+    changed, postponed = [], []
+    for server_id, row in after.items():
+        before = rows[server_id]
+        written = row._replace(revision=before.revision + 1)
+        if row.record is not before.record:
+            changed.append((before, written))
+        elif row != before:
+            postponed.append(written)
+    return Decision(changed, postponed)
+
+
+def _is_past(at: int, now: datetime) -> bool:
+    return at <= microseconds(now)
+
+
+def _are_kin(one: Row, other: Row, family: Iterable[Row]) -> bool:
+    """
+    Whether two rows may be of one database or its copies: same uuid, same stage, same key.
+
+    A key cannot supersede another key's server. A server without owner goes with the servers of
+    the only key that the family has.
+    """
+    owners = {row.owner for row in family} - {None}
+    only = owners.pop() if len(owners) == 1 else None
+    return (
+        (one.owner or only) == (other.owner or only)
+        and bool(one.record.database_uuid)
+        and one.record.database_uuid == other.record.database_uuid
+        and (one.record.odoo_stage or "") == (other.record.odoo_stage or "")
+        and one.record.superseded_by is None
+    )
+
+
+def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row]:
+    """Rows that name a server as their twin but are not its kin any more, without that twin."""
+    ids = {row.server_id for row in kin}
+    for row in strangers:
+        if row.record.twin_of in ids:
+            yield updated(row, twin_of=None)
+
+
+def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
+    """The rows of kin as they must be after a check, changed or not."""
+    by_name: defaultdict[str, list[Line]] = defaultdict(list)
+    for line in lines_of(kin, look):
+        for each in without_copies(line, look):
+            by_name[each.name].append(each)
+    staying: list[Line] = []
+    for lines in by_name.values():
+        kept, gone = replaced(patient(judged(watched(lines, look), look), look), look)
+        staying += kept
+        yield from (row._replace(due_at=None, mark=None) for row in gone)
+    found = paired(staying)
+    for line in found:
+        kept_line, gone = led(line, look)
+        yield from (row._replace(due_at=None, mark=None) for row in gone)
+        others = [each for each in found if each.name == line.name and each is not line]
+        kept_line = marked(
+            kept_line, look, is_watched=any(is_watched(line, each, look) for each in others)
+        )
+        is_open = any(may_be_one(line, each) for each in others)
+        yield from _written(kept_line, look, is_open=is_open)
+
+
+def _written(line: Line, look: Look, *, is_open: bool) -> Iterator[Row]:
+    """
+    The rows of a line with its state, and with the time of the next check.
+
+    That is soon while it `is_open` whether another line is of the same database.
+    """
+    leader = updated(with_state(line.leader, line.state, look.now), node_count=len(line.nodes))
+    pulse = evolve(leader.record, last_seen=line.latest.last_seen)
+    due = due_at(pulse, heard_since=look.heard_since)
+    if is_open:
+        soon = due_after(look.now, interval(leader.record))
+        due = soon if due is None or _is_past(due, look.now) else min(due, soon)
+    yield leader._replace(due_at=due)
+
+    for row in line.nodes:
+        gone_at = due_after(max(row.record.last_seen, look.heard_since), gone_after(line))
+        is_heard = line.state.is_heard and row.record.state.is_heard
+        node = row if is_heard else with_state(row, line.state, look.now)
+        due_at_last = gone_at if line.state.is_heard else None
+        yield updated(node, node_count=0)._replace(due_at=due_at_last)

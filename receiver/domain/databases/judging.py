@@ -1,0 +1,94 @@
+"""
+Nodes or copies: what servers with one database uuid are that send in parallel.
+
+Nodes are servers of one database. Odoo runs the job that sends heartbeats on one of them at a
+time, so together they send about once an interval, and they number their messages in one
+sequence. A copy of a database sends once an interval by itself, and repeats numbers of the
+original.
+"""
+
+from enum import Enum
+
+from attrs import frozen
+
+__all__ = ["Sent", "Verdict", "has_copies", "judge"]
+
+
+class Verdict(Enum):
+    """What two servers are that send in parallel."""
+
+    NODES = "nodes"
+    COPIES = "copies"
+    UNDECIDED = "undecided"
+
+
+@frozen(kw_only=True)
+class Sent:
+    """
+    What a server, or all nodes of one database, sent in a span of time.
+
+    Attributes:
+        intervals: The length of the span, in intervals as the server declares them; 0 when not
+            everything was counted.
+        heartbeats: How many heartbeats arrived in the span.
+        first: The largest sequence number before the span; None when it is not known.
+        last: The largest sequence number at the end of the span.
+    """
+
+    intervals: float
+    heartbeats: int
+    first: int | None = None
+    last: int | None = None
+
+
+def judge(one: Sent, other: Sent) -> Verdict:
+    """What two servers are, each of which was heard in the same span of time."""
+    if min(one.intervals, other.intervals) <= 0:
+        return Verdict.UNDECIDED
+    if one.first is None or one.last is None or other.first is None or other.last is None:
+        return _by_pace(one, other)
+    if one.last == other.last or abs(one.last - other.last) > _FAR_APART:
+        return Verdict.COPIES
+    heartbeats = one.heartbeats + other.heartbeats
+    numbers = max(one.last, other.last) - max(one.first, other.first)
+    if _repeat(heartbeats, numbers):
+        return Verdict.COPIES
+    is_clear = heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers <= _FEW * heartbeats
+    return Verdict.NODES if is_clear else Verdict.UNDECIDED
+
+
+def has_copies(sent: Sent) -> bool:
+    """Whether servers that were taken for nodes of one database send for more than one."""
+    if sent.intervals < _ENOUGH_INTERVALS:
+        return False
+    if sent.first is None or sent.last is None:
+        return sent.heartbeats / sent.intervals >= _PACE_OF_COPIES
+    return _repeat(sent.heartbeats, sent.last - sent.first)
+
+
+def _repeat(heartbeats: int, numbers: int) -> bool:
+    """
+    Whether numbers were given out twice, since more heartbeats arrived than there are numbers.
+
+    A heartbeat whose answer is lost is sent again with its number, so a few prove nothing.
+    """
+    return heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers >= _MANY * heartbeats
+
+
+def _by_pace(one: Sent, other: Sent) -> Verdict:
+    if min(one.intervals, other.intervals) < _ENOUGH_INTERVALS:
+        return Verdict.UNDECIDED
+    paces = [each.heartbeats / each.intervals for each in (one, other)]
+    if min(paces) >= _PACE_OF_ONE:
+        return Verdict.COPIES
+    return Verdict.NODES if sum(paces) <= _PACE_OF_NODES else Verdict.UNDECIDED
+
+
+_ENOUGH_HEARTBEATS = 4
+_ENOUGH_INTERVALS = 8
+_FAR_APART = 200
+_FEW = 0.2
+_MANY = 0.35
+_PACE_OF_NODES = 1.3  # heartbeats in an interval
+_PACE_OF_ONE = 0.8
+_PACE_OF_COPIES = 1.6

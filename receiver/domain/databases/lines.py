@@ -1,0 +1,155 @@
+"""Lines: the rows of the servers of one database, and the state that they have together."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from attrs import evolve
+
+from contract import ServerRecord, State
+from receiver.domain.instants import microseconds
+from receiver.domain.liveness import state_at
+from receiver.domain.rows import Mark, Row
+
+__all__ = ["Line", "Look", "age", "join", "lines_of", "updated", "with_state"]
+
+
+class Look(NamedTuple):
+    """When servers are checked, and since when receivers run without an interruption."""
+
+    now: datetime
+    heard_since: datetime
+
+    def silence(self, record: ServerRecord) -> timedelta:
+        """How long a server has been silent while it could have been heard."""
+        return self.now - max(record.last_seen, self.heard_since)
+
+
+class Line(NamedTuple):
+    """
+    The rows of the servers of one database.
+
+    Attributes:
+        leader: The row of the server that stands for the database.
+        nodes: The rows of the other servers.
+        state: The state of the database by now, which the rows do not have yet.
+    """
+
+    leader: Row
+    nodes: Sequence[Row]
+    state: State
+
+    @property
+    def record(self) -> ServerRecord:
+        """The record of the leader."""
+        return self.leader.record
+
+    @property
+    def members(self) -> Sequence[Row]:
+        return [self.leader, *self.nodes]
+
+    @property
+    def latest(self) -> ServerRecord:
+        """The record of the member that was heard last."""
+        return max((row.record for row in self.members), key=_heard_last)
+
+    @property
+    def name(self) -> str:
+        """The name of the database."""
+        return _name(self.leader)
+
+    def mark(self, now: datetime) -> Mark:
+        """What all members have sent up to now."""
+        numbers = [row.record.sequence for row in self.members]
+        known = [each for each in numbers if each is not None]
+        heartbeats = sum(row.record.heartbeat_count for row in self.members)
+        # Heartbeats without a number cannot be compared with numbers.
+        sequence = max(known) if len(known) == len(numbers) else None
+        return Mark(microseconds(now), heartbeats, sequence)
+
+
+def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
+    """
+    The lines that rows form, oldest leader first.
+
+    A node whose leader is not among them, or is of another database, becomes a line by itself.
+    """
+    leaders = {row.server_id: row for row in kin if row.record.node_of is None}
+    nodes: defaultdict[str, list[Row]] = defaultdict(list)
+    lonely: list[Row] = []
+    for row in kin:
+        of = row.record.node_of
+        if of is None:
+            continue
+        if of in leaders and _name(leaders[of]) == _name(row):
+            nodes[of].append(row)
+        else:
+            lonely.append(updated(row, node_of=None))
+    lines = [_line(row, nodes[row.server_id], look) for row in [*leaders.values(), *lonely]]
+    return sorted(lines, key=lambda line: age(line.record))
+
+
+def join(elder: Line, younger: Line, look: Look) -> Line:
+    """One line of two whose servers are nodes of one database; the elder's leader leads it."""
+    leader = elder.leader
+    joining = [
+        updated(row, node_of=leader.server_id, twin_of=None)._replace(mark=None)
+        for row in younger.members
+    ]
+    one, other = leader.mark, younger.leader.mark
+    if one is not None and other is not None:
+        leader = leader._replace(mark=one.plus(other))
+    return _line(leader, [*elder.nodes, *joining], look)
+
+
+def updated(row: Row, **fields: Any) -> Row:
+    """The row with other values in these fields of its record."""
+    if all(getattr(row.record, name) == value for name, value in fields.items()):
+        return row
+    return row._replace(record=evolve(row.record, **fields))
+
+
+def with_state(row: Row, state: State, now: datetime) -> Row:
+    """The row with a state, since now if it had another one."""
+    if row.record.state is state:
+        return row
+    return updated(row, state=state, state_since=now)
+
+
+def age(record: ServerRecord) -> tuple[datetime, str]:
+    """A sort key: the older server comes first."""
+    return record.first_seen, record.server_id
+
+
+def _name(row: Row) -> str:
+    return row.record.database or ""
+
+
+def _line(leader: Row, nodes: Sequence[Row], look: Look) -> Line:
+    line = Line(leader, nodes, leader.record.state)
+    return line._replace(state=_state_of(line, look))
+
+
+def _state_of(line: Line, look: Look) -> State:
+    """
+    The state of a database: that of its leader, if that had sent what all its nodes have sent.
+
+    Each check gives the nodes the leader's state. So a node that is up while the leader is not
+    was heard since the last check.
+    """
+    latest, record = line.latest, line.record
+    if latest.state is State.LEFT:
+        return State.LEFT
+    is_heard = any(row.record.state.is_heard for row in line.members)
+    pulse = evolve(
+        record,
+        last_seen=latest.last_seen,
+        heartbeat_count=line.mark(look.now).heartbeats,
+        state=State.UP if is_heard and not record.state.is_heard else record.state,
+    )
+    return state_at(pulse, look.now, heard_since=look.heard_since)
+
+
+def _heard_last(record: ServerRecord) -> tuple[datetime, str]:
+    return record.last_seen, record.server_id

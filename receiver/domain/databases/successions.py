@@ -1,0 +1,126 @@
+"""Who follows whom: rebuilds, twins of other names, new leaders, and nodes that are gone."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import combinations
+
+from contract import ServerRecord, State, interval, patience
+from receiver.domain.databases.lines import Line, Look, age, updated
+from receiver.domain.databases.watching import are_apart, pair
+from receiver.domain.rows import Row
+
+__all__ = ["gone_after", "led", "paired", "replaced", "superseded"]
+
+
+def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
+    """
+    The lines of databases with the same name that stay, and the rows of the others.
+
+    A line that is silent, while its database goes on under a server that is heard, is superseded.
+    """
+    staying: list[Line] = []
+    gone: list[Row] = []
+    for line in lines:
+        heirs = [each for each in lines if each.state.is_heard and not are_apart(each, line)]
+        if line.state.stale and heirs:
+            heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
+            gone += [superseded(row, heir, look) for row in line.members]
+        else:
+            staying.append(line)
+    return staying, gone
+
+
+def superseded(row: Row, by: str, look: Look) -> Row:
+    """The row of a server whose database goes on under another one."""
+    state = row.record.state
+    if not state.stale:  # so that a `recovered` event follows when it is heard again
+        row = updated(row, state=State.LATE, state_since=look.now)
+    return updated(row, superseded_by=by, twin_of=None, node_of=None, node_count=0)
+
+
+def paired(lines: Sequence[Line]) -> list[Line]:
+    """The lines with their twins: those that send in parallel for databases of other names."""
+    found = list(lines)
+    for n, m in combinations(range(len(found)), 2):
+        one, other = found[n], found[m]
+        if one.name != other.name and _have_both_gone_on(one, other):
+            found[n], found[m] = pair(one, other)
+    there = {
+        row.server_id for line in found if line.state is not State.LEFT for row in line.members
+    }
+    return [_without_lost_twin(line, there) for line in found]
+
+
+def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
+    """
+    The line with a leader that is heard, and the rows of its nodes that are gone.
+
+    A node is gone when it has sent nothing for long. The leader changes when it is gone, or
+    already when it is late and clients reach the node that was heard last at another address.
+    """
+    if not (line.nodes and line.state.is_heard):
+        return line, []
+    latest = line.latest
+    silence, longest = look.silence(line.record), gone_after(line)
+    is_elsewhere = _address(latest) != _address(line.record)
+    if silence > longest or (is_elsewhere and silence > patience(line.record, intervals=2)):
+        line = _led_by(line, latest.server_id)
+    gone = [row for row in line.nodes if look.silence(row.record) > longest]
+    staying = [row for row in line.nodes if row not in gone]
+    leader = line.leader.server_id
+    return line._replace(nodes=staying), [
+        updated(row, superseded_by=leader, node_of=None) for row in gone
+    ]
+
+
+def gone_after(line: Line) -> timedelta:
+    """
+    How long a node sends nothing until it is gone.
+
+    So long that, of nodes that send by turns at random, only one of a thousand million looks
+    finds one that was silent for so long.
+    """
+    return 20 * len(line.members) * interval(line.record)
+
+
+def _led_by(line: Line, server_id: str) -> Line:
+    old = line.leader
+    new = next(row for row in line.nodes if row.server_id == server_id)
+    leader = updated(
+        new,
+        node_of=None,
+        twin_of=old.record.twin_of,
+        state=old.record.state,
+        state_since=old.record.state_since,
+    )
+    others = [updated(old, twin_of=None), *(row for row in line.nodes if row is not new)]
+    nodes = [updated(row, node_of=server_id)._replace(mark=None) for row in others]
+    return line._replace(leader=leader._replace(mark=old.mark), nodes=nodes)
+
+
+def _address(record: ServerRecord) -> object:
+    """Where clients reach a server."""
+    addresses = record.ip_addresses
+    return record.endpoint_url or (addresses and addresses.primary, record.port)
+
+
+def _without_lost_twin(line: Line, there: set[str]) -> Line:
+    """The line without a twin that is not there any more; one that is silent still is its twin."""
+    if line.record.twin_of is None or line.record.twin_of in there:
+        return line
+    return line._replace(leader=updated(line.leader, twin_of=None))
+
+
+def _have_both_gone_on(one: Line, other: Line) -> bool:
+    """
+    Whether two lines have sent in parallel for more than two intervals.
+
+    A server that registers again and again but never sends a heartbeat does not count as sending:
+    something restarts it before it gets that far.
+    """
+    both_since = max(one.record.state_since, other.record.state_since)
+    enough = 2 * max(interval(one.record), interval(other.record))
+    return (
+        State.UP is one.state is other.state
+        and min(one.latest.last_seen, other.latest.last_seen) - both_since > enough
+    )

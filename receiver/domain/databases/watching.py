@@ -1,0 +1,199 @@
+"""
+Watching lines that send in parallel, until it is known whether they are of one database.
+
+A *mark* is what a line had sent when the watch began. Lines with a mark of the same time are
+watched together. While it is not known what two of them are, the silence of one raises no alarm:
+a node may send nothing for long, as another node runs the job that sends.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import combinations
+
+from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval
+from receiver.domain.databases.judging import Sent, Verdict, has_copies, judge
+from receiver.domain.databases.lines import Line, Look, join, lines_of, updated
+from receiver.domain.instants import microseconds
+from receiver.domain.rows import Mark
+
+__all__ = [
+    "are_apart",
+    "is_watched",
+    "judged",
+    "marked",
+    "may_be_one",
+    "pair",
+    "patient",
+    "watched",
+    "without_copies",
+]
+
+
+def without_copies(line: Line, look: Look) -> list[Line]:
+    """The line; or a line for each member, when they send for more than one database."""
+    mark = line.leader.mark
+    if not line.nodes or mark is None or not has_copies(_sent_since(mark, line, look)):
+        return [line]
+    rows = [updated(row, node_of=None)._replace(mark=None) for row in line.members]
+    return lines_of(rows, look)
+
+
+def watched(lines: Sequence[Line], look: Look) -> list[Line]:
+    """The lines, of databases with the same name; those that send in parallel with one mark."""
+    parallel = {
+        line.leader.server_id
+        for elder, younger in combinations(lines, 2)
+        if _are_parallel(elder, younger) and not is_watched(elder, younger, look)
+        for line in (elder, younger)
+    }
+    return [
+        _with_mark(line, line.mark(look.now)) if line.leader.server_id in parallel else line
+        for line in lines
+    ]
+
+
+def judged(lines: Sequence[Line], look: Look) -> list[Line]:
+    """The lines; those joined that are nodes of one database, and those twins that are copies."""
+    found: list[Line] = []
+    for line in lines:
+        younger = line
+        for n, elder in enumerate(found):
+            verdict = _verdict(elder, younger, look)
+            if verdict is Verdict.NODES:
+                found[n] = join(elder, younger, look)
+                break
+            if verdict is Verdict.COPIES:
+                found[n], younger = pair(elder, younger)
+        else:
+            found.append(younger)
+    return found
+
+
+def patient(lines: Sequence[Line], look: Look) -> list[Line]:
+    """The lines; one that falls silent while it is watched keeps its state for now."""
+    return [
+        line._replace(state=line.record.state)
+        if line.state.stale and any(_is_open(line, other, look) for other in lines)
+        else line
+        for line in lines
+    ]
+
+
+def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
+    """The line with the mark that it needs from now on: for a watch, or to notice copies."""
+    mark = line.leader.mark
+    if is_watched:
+        return line
+    if not line.nodes:
+        return _with_mark(line, None)
+    is_fresh = mark is not None and (
+        _is_valid(mark, look) and _intervals(mark, line.record, look) < _FRESH_INTERVALS
+    )
+    return line if is_fresh else _with_mark(line, line.mark(look.now))
+
+
+def may_be_one(one: Line, other: Line) -> bool:
+    """Whether two lines may be of one database, and one of them is heard at least."""
+    is_heard = one.state.is_heard or other.state.is_heard
+    return is_heard and State.LEFT not in {one.state, other.state} and not are_apart(one, other)
+
+
+def is_watched(one: Line, other: Line, look: Look) -> bool:
+    """Whether two lines have marks of the same time, and receivers ran since."""
+    mark, second = one.leader.mark, other.leader.mark
+    if mark is None or second is None or are_apart(one, other):
+        return False
+    return mark.at == second.at and _is_valid(mark, look)
+
+
+def are_apart(one: Line, other: Line) -> bool:
+    """Whether two lines are known to be copies: twins, or twins of a third one."""
+    first, second = one.record.twin_of, other.record.twin_of
+    return (
+        (first is not None and first == second)
+        or first in [row.server_id for row in other.members]
+        or second in [row.server_id for row in one.members]
+    )
+
+
+def pair(one: Line, other: Line) -> tuple[Line, Line]:
+    """Two lines, each of which names the other one as its twin unless it has one already."""
+    return _with_twin(one, other), _with_twin(other, one)
+
+
+def _with_twin(line: Line, twin: Line) -> Line:
+    if line.record.twin_of is not None:
+        return line
+    return line._replace(leader=updated(line.leader, twin_of=twin.leader.server_id))
+
+
+def _with_mark(line: Line, mark: Mark | None) -> Line:
+    return line._replace(leader=line.leader._replace(mark=mark))
+
+
+def _are_parallel(elder: Line, younger: Line) -> bool:
+    """
+    Whether the elder of two lines was heard after the younger one had been started.
+
+    One of them may have fallen silent since, if no alarm has told it.
+    """
+    if not may_be_one(elder, younger) or not _are_untold(elder, younger):
+        return False
+    started = min(_started(row.record) for row in younger.members)
+    return elder.latest.last_seen > started + _CLOCK_TOLERANCE
+
+
+def _are_untold(one: Line, other: Line) -> bool:
+    return one.record.state.is_heard and other.record.state.is_heard
+
+
+def _started(record: ServerRecord) -> datetime:
+    """When a server was started, by the receiver's clock; when it was first seen at the latest."""
+    if record.started_at is None or record.timestamp is None:
+        return min(record.first_seen, record.started_at or record.first_seen)
+    up = max(record.timestamp - record.started_at, timedelta())
+    return min(record.first_seen, record.last_seen - up)
+
+
+def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
+    one, other = elder.leader.mark, younger.leader.mark
+    if one is None or other is None or not is_watched(elder, younger, look):
+        return Verdict.UNDECIDED
+    if any(microseconds(line.latest.last_seen) <= one.at for line in (elder, younger)):
+        return Verdict.UNDECIDED
+    return judge(_sent_since(one, elder, look), _sent_since(other, younger, look))
+
+
+def _sent_since(mark: Mark, line: Line, look: Look) -> Sent:
+    now = line.mark(look.now)
+    return Sent(
+        intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
+        heartbeats=max(0, now.heartbeats - mark.heartbeats),
+        first=mark.sequence,
+        last=now.sequence,
+    )
+
+
+def _is_open(silent: Line, other: Line, look: Look) -> bool:
+    """Whether it is to be found out yet if two lines are of one database, and one is heard."""
+    mark = silent.leader.mark
+    if mark is None or not other.state.is_heard or not is_watched(silent, other, look):
+        return False
+    slower = max(silent.record, other.record, key=interval)
+    return _intervals(mark, slower, look) < _PATIENT_INTERVALS
+
+
+def _intervals(mark: Mark, record: ServerRecord, look: Look) -> float:
+    """How many intervals, as the server declared them, have passed since a mark."""
+    seconds = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
+    return (microseconds(look.now) - mark.at) / 1e6 / seconds
+
+
+def _is_valid(mark: Mark, look: Look) -> bool:
+    """Whether receivers ran without an interruption since a mark, so that all was counted."""
+    return mark.at >= microseconds(look.heard_since)
+
+
+_CLOCK_TOLERANCE = timedelta(seconds=2)
+_PATIENT_INTERVALS = 9
+_FRESH_INTERVALS = 16
