@@ -106,8 +106,10 @@ def changes(
 
     - The kind of a changed field is that of `_KIND_OF`. A field whose old value was None is
       reported as `updated`.
-    - A changed `started_at` is `restarted` when it is later than the old one and than the
-      `timestamp` of the last heartbeat, as far as these are known; else it is `updated`.
+    - A changed `started_at` is `restarted` when the server has been running, as a heartbeat
+      says, not longer than it sent nothing; in a registration, when it is later than the old
+      one and than the `timestamp` of the last heartbeat, as far as these are known. Else it is
+      the start of another process, or by a clock that was set, and causes no event.
     - A falling `uptime_seconds` is `restarted` when, by the timestamps, the new start is after
       the last heartbeat: else the heartbeat is of another process that has run all the time,
       or was overtaken. A restart that a registration has reported by its `started_at` is not
@@ -131,7 +133,11 @@ def changes(
     for name, kind in _KIND_OF.items():
         old, new = getattr(before, name), getattr(after, name)
         if old != new and name not in silent and not _is_unreported(name, before, after):
-            is_update = not _restarted(before, after) if name == "started_at" else old is None
+            is_update = old is None
+            if name == "started_at":
+                is_update = not _restarted(before, after, message)
+                if is_update and old is not None:
+                    continue  # the start of another process, or by a clock that was set
             details_of[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
     details_of |= _details_of_state(before, after) | _details_of_kin(before, after)
     return _events(details_of, after.server_id, at)
@@ -175,8 +181,19 @@ def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool
     return canonical(old) == canonical(new)
 
 
-def _restarted(before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether a new `started_at` is later than the old one and than the last heartbeat."""
+def _restarted(
+    before: ServerRecord, after: ServerRecord, message: Heartbeat | Registration | None
+) -> bool:
+    """
+    Whether a new `started_at` is that of a restart.
+
+    A heartbeat says by its timestamp how long the server has been running: not longer than it
+    sent nothing, after a restart. A registration has no timestamp: the start must be later than
+    the old one and than the last heartbeat.
+    """
+    if isinstance(message, Heartbeat) and message.timestamp and message.started_at:
+        age = message.timestamp - message.started_at
+        return age <= after.last_seen - before.last_seen + _TOLERANCE
     known = [each for each in (before.started_at, before.timestamp) if each is not None]
     return known != [] and _started_since(after, max(known))
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 from attrs import frozen
 
-__all__ = ["Sent", "Verdict", "has_copies", "judge"]
+__all__ = ["FAR_APART", "Sent", "Verdict", "has_copies", "judge"]
 
 
 class Verdict(Enum):
@@ -47,7 +47,7 @@ def judge(one: Sent, other: Sent) -> Verdict:
         return Verdict.UNDECIDED
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return _by_pace(one, other)
-    if one.last == other.last or abs(one.last - other.last) > _FAR_APART:
+    if one.last == other.last or abs(one.last - other.last) > FAR_APART:
         return Verdict.COPIES
     heartbeats = one.heartbeats + other.heartbeats
     numbers = max(one.last, other.last) - max(one.first, other.first)
@@ -84,9 +84,11 @@ def _by_pace(one: Sent, other: Sent) -> Verdict:
     return Verdict.NODES if sum(paces) <= _PACE_OF_NODES else Verdict.UNDECIDED
 
 
+FAR_APART = 200
+"""Numbers that differ by more are not of one sequence, when both were sent lately."""
+
 _ENOUGH_HEARTBEATS = 4
 _ENOUGH_INTERVALS = 8
-_FAR_APART = 200
 _FEW = 0.2
 _MANY = 0.35
 _PACE_OF_NODES = 1.3  # heartbeats in an interval

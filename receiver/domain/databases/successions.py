@@ -5,11 +5,11 @@ from datetime import timedelta
 from itertools import combinations
 
 from contract import ServerRecord, State, interval, patience
-from receiver.domain.databases.lines import Line, Look, age, updated
+from receiver.domain.databases.lines import Line, Look, age, updated, with_state
 from receiver.domain.databases.watching import are_apart, pair
 from receiver.domain.rows import Row
 
-__all__ = ["gone_after", "led", "paired", "replaced", "superseded"]
+__all__ = ["gone_after", "led", "paired", "replaced"]
 
 
 def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
@@ -24,18 +24,24 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
         heirs = [each for each in lines if each.state.is_heard and not are_apart(each, line)]
         if line.state.stale and heirs:
             heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
-            gone += [superseded(row, heir, look) for row in line.members]
+            gone.append(_superseded(line.leader, heir, look))
+            gone += [_left(row, heir, look) for row in line.nodes]
         else:
             staying.append(line)
     return staying, gone
 
 
-def superseded(row: Row, by: str, look: Look) -> Row:
+def _superseded(row: Row, by: str, look: Look) -> Row:
     """The row of a server whose database goes on under another one."""
-    state = row.record.state
-    if not state.stale:  # so that a `recovered` event follows when it is heard again
-        row = updated(row, state=State.LATE, state_since=look.now)
-    return updated(row, superseded_by=by, twin_of=None, node_of=None, node_count=0)
+    # Late, so that a `recovered` event follows when it is heard again.
+    late = row if row.record.state.stale else with_state(row, State.LATE, look.now)
+    return updated(late, superseded_by=by, twin_of=None, node_count=0)
+
+
+def _left(row: Row, leader: str, look: Look) -> Row:
+    """The row of a node that is gone; no event follows when it is heard again."""
+    state = State.UP if row.record.heartbeat_count else State.NEW
+    return updated(with_state(row, state, look.now), superseded_by=leader, node_of=None)
 
 
 def paired(lines: Sequence[Line]) -> list[Line]:
@@ -68,9 +74,7 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
     gone = [row for row in line.nodes if look.silence(row.record) > longest]
     staying = [row for row in line.nodes if row not in gone]
     leader = line.leader.server_id
-    return line._replace(nodes=staying), [
-        updated(row, superseded_by=leader, node_of=None) for row in gone
-    ]
+    return line._replace(nodes=staying), [_left(row, leader, look) for row in gone]
 
 
 def gone_after(line: Line) -> timedelta:

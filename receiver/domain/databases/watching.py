@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import combinations
 
 from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval
-from receiver.domain.databases.judging import Sent, Verdict, has_copies, judge
+from receiver.domain.databases.judging import FAR_APART, Sent, Verdict, has_copies, judge
 from receiver.domain.databases.lines import Line, Look, join, lines_of, updated
 from receiver.domain.instants import microseconds
 from receiver.domain.rows import Mark
@@ -157,11 +157,21 @@ def _started(record: ServerRecord) -> datetime:
 
 def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
     one, other = elder.leader.mark, younger.leader.mark
+    if elder.nodes and elder.state.stale and _continues(younger, elder, look):
+        return Verdict.NODES
     if one is None or other is None or not is_watched(elder, younger, look):
         return Verdict.UNDECIDED
     if any(microseconds(line.latest.last_seen) <= one.at for line in (elder, younger)):
         return Verdict.UNDECIDED
     return judge(_sent_since(one, elder, look), _sent_since(other, younger, look))
+
+
+def _continues(line: Line, other: Line, look: Look) -> bool:
+    """Whether a line that is heard goes on with the numbers of another one."""
+    last, before = line.latest.sequence, other.mark(look.now).sequence
+    if last is None or before is None or not line.state.is_heard or are_apart(line, other):
+        return False
+    return before < last <= before + FAR_APART
 
 
 def _sent_since(mark: Mark, line: Line, look: Look) -> Sent:

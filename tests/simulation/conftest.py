@@ -1,0 +1,49 @@
+"""The seeds of the stories, and a database of each kind, in which one follows another."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from postgres import running_postgres
+from receiver.store import SqlStore
+
+FAILED_ONCE: list[int] = []
+"""Seeds whose stories once showed a fault."""
+
+IN_SHORT = 8
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seeds", type=int, default=IN_SHORT, help="how many stories to tell")
+    parser.addoption("--first-seed", type=int, default=0, help="the seed of the first story")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        first = metafunc.config.getoption("--first-seed", 0)
+        seeds = range(first, first + metafunc.config.getoption("--seeds", IN_SHORT))
+        metafunc.parametrize("seed", sorted({*FAILED_ONCE, *seeds}))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker("untraced")
+    if "postgresql" in item.name:
+        item.add_marker("postgresql")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    with ExitStack() as running:
+        if request.param == "sqlite":
+            file: Path = tmp_path_factory.mktemp("fleet") / "fleet.db"
+            url = f"sqlite:///{file}"
+        else:
+            postgres = running.enter_context(running_postgres())
+            url = postgres.url(running.enter_context(postgres.new_database()))
+        SqlStore(make_url(url)).close()
+        yield url
