@@ -199,8 +199,7 @@ class World:
         if not database.is_alive or self._has_copy(database):
             return
         self._beat(database, self.chance.choice(database.hosts), status=FAREWELL)
-        database.has_left = True
-        database.hosts.clear()
+        database.hosts.clear()  # it has left once the farewell is committed
 
     def add_host(self, deed: Deed) -> None:
         database = self._family(deed, "add_host")
@@ -328,6 +327,7 @@ class World:
         database.committed.append(self.now)
         database.servers.add(message.server_id)
         if isinstance(message, Heartbeat):
+            database.has_left = message.status == FAREWELL
             self.heartbeats[message.server_id] = self.heartbeats.get(message.server_id, 0) + 1
 
     def _look(self) -> None:

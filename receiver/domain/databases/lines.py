@@ -98,9 +98,13 @@ def join(elder: Line, younger: Line, look: Look) -> Line:
         for row in younger.members
     ]
     one, other = leader.mark, younger.leader.mark
-    if one is not None and other is not None:
-        leader = leader._replace(mark=one.plus(other))
-    return _line(leader, [*elder.nodes, *joining], look)
+    line = _line(leader, [*elder.nodes, *joining], look)
+    # What was counted from the same time on stays counted, from different times does not.
+    if one is not None and other is not None and one.at == other.at:
+        mark = one.plus(other)
+    else:
+        mark = line.mark(look.now)
+    return line._replace(leader=leader._replace(mark=mark))
 
 
 def updated(row: Row, **fields: Any) -> Row:

@@ -107,13 +107,20 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
 
 
 def are_apart(one: Line, other: Line) -> bool:
-    """Whether two lines are known to be copies: twins, or twins of a third one."""
+    """Whether two lines are known to be copies: twins, or for long twins of a third line."""
     first, second = one.record.twin_of, other.record.twin_of
     return (
-        (first is not None and first == second)
+        (first is not None and first == second and _were_long_together(one, other))
         or first in [row.server_id for row in other.members]
         or second in [row.server_id for row in one.members]
     )
+
+
+def _were_long_together(one: Line, other: Line) -> bool:
+    begin = max(one.record.first_seen, other.record.first_seen)
+    end = min(one.latest.last_seen, other.latest.last_seen)
+    longer = max(interval(one.record), interval(other.record))
+    return end - begin > _PATIENT_INTERVALS * longer
 
 
 def pair(one: Line, other: Line) -> tuple[Line, Line]:

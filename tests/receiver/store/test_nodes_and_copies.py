@@ -195,8 +195,21 @@ def test_node_of_a_leader_that_becomes_another_database_stands_for_itself(fleet:
     assert 0 == fleet.record("a").node_count
 
 
-def test_silent_line_is_superseded_with_all_its_nodes(fleet: Watched) -> None:
+def test_server_that_goes_on_with_the_numbers_of_silent_nodes_leads_them(fleet: Watched) -> None:
     odoo = Odoo(fleet)
+    for each in "ab":
+        odoo.register(each)
+    minutes(fleet, by_turns(odoo, "a", "b", count=20))
+    fleet.go_on(600)
+    odoo.beat("new", endpoint_url="https://new")
+    fleet.sweep()
+
+    assert (["new"], ["a", "b"]) == (fleet.ids(), fleet.ids(state="node"))
+    assert "up" == fleet.state("new")
+
+
+def test_silent_line_is_superseded_with_all_its_nodes(fleet: Watched) -> None:
+    odoo = Odoo(fleet, numbered=False)
     for each in "abc":
         odoo.register(each)
     minutes(fleet, by_turns(odoo, "a", "b", "c", count=30))
