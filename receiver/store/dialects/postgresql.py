@@ -1,6 +1,6 @@
 """PostgreSQL: a server for many receivers. Each locks the rows that it changes, in key order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
@@ -30,6 +30,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from receiver.domain.errors import InvalidSetting
+from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
 from receiver.store.tables import (
     DUE_COLUMNS,
@@ -81,6 +82,15 @@ class Postgresql:
 
         return engine
 
+    def check_place(self) -> None:
+        """Do nothing: a server knows where its files are."""
+
+    def follow(self, connection: Connection) -> None:
+        """Do nothing: see `check_place`."""
+
+    def identify(self, connection: Connection) -> Identity:
+        return _identity(*connection.execute(select(*_IDENTITY)).one())
+
     def database_time(self, connection: Connection) -> datetime | None:
         shown: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return shown.astimezone(timezone.utc)
@@ -117,8 +127,9 @@ class Postgresql:
         connection.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))
         connection.execute(select(func.pg_notify(CHANNEL, "")))
 
-    def record_commit(self, connection: Connection, number: int) -> None:
-        connection.execute(_RECORD_COMMIT, {"writer": self._writer, "batch": number})
+    def record_commit(self, connection: Connection, number: int) -> Identity:
+        found = connection.execute(_RECORD_COMMIT, {"writer": self._writer, "batch": number})
+        return _identity(*found.one())
 
     def was_committed(self, connection: Connection, number: int) -> bool:
         # Either statement waits for the broken transaction as long as it holds the row.
@@ -131,6 +142,10 @@ class Postgresql:
 
     def is_transient(self, error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlstate", None) in _TRANSIENT
+
+
+def _identity(versions: str | None, *database: Hashable) -> Identity:
+    return Identity(versions or "", database)
 
 
 def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
@@ -185,13 +200,24 @@ json_array_elements_text("values") AS value
 """)
 _REMOVE_ENTRIES = delete(facets).where(*(each == _entries.c[each.name] for each in facets.columns))
 
+_IDENTITY = (
+    text("(SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version)"),
+    text("(SELECT oid FROM pg_database WHERE datname = current_database())"),
+    text("to_regclass('servers')::oid"),
+    text("pg_postmaster_start_time()"),
+)
+"""
+What `Identity` holds. Tables that were restored have another oid, and a server that another one
+was replaced by, perhaps without the last commits, has another time of its start.
+"""
+
 _insert = postgresql.insert(commits).values(
     writer=bindparam("writer"), batch=bindparam("batch"), committed_at=func.now()
 )
 _RECORD_COMMIT = _insert.on_conflict_do_update(
     index_elements=[commits.c.writer],
     set_={"batch": _insert.excluded.batch, "committed_at": func.now()},
-)
+).returning(*_IDENTITY)
 _ENSURE_RECORD = _insert.values(batch=-1).on_conflict_do_nothing()
 _LAST_COMMIT = (
     select(commits.c.batch).where(commits.c.writer == bindparam("writer")).with_for_update()
