@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from receiver.domain.errors import InvalidSetting
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
+from receiver.store.dialects.pooler import ASK, is_pooled
 from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
@@ -54,13 +55,10 @@ class Postgresql:
     def create_engine(self, url: URL) -> Engine:
         engine = create_engine(
             url,
+            # What the URL says of these goes first.
             connect_args={
+                **{name: value for name, value in _CONNECT.items() if name not in url.query},
                 "client_encoding": "utf8",
-                "connect_timeout": 2,
-                "keepalives_idle": 5,
-                "keepalives_interval": 2,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
             },
             hide_parameters=True,
             isolation_level="READ COMMITTED",
@@ -70,15 +68,25 @@ class Postgresql:
         )
 
         @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks anything
-        def configure(connection: Any, _: object) -> None:
+        def configure(connection: Any, record: Any) -> None:
             encoding = connection.info.parameter_status("server_encoding")
             if encoding != "UTF8":
                 raise InvalidSetting(
                     f"FLEET_DATABASE_URL: the encoding of the database is {encoding}, which "
                     "cannot hold every name; create it with ENCODING 'UTF8'"
                 )
-            connection.execute(_SESSION_SETTINGS)
+            (backend_pid,) = connection.execute(ASK).fetchone()
+            record.info["is_pooled"] = is_pooled(connection, backend_pid)
+            if record.info["is_pooled"]:
+                connection.prepare_threshold = None
+            else:
+                connection.execute(_SETTINGS.format(is_local="false"))
             connection.commit()
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            if connection.info["is_pooled"]:
+                connection.exec_driver_sql(_SETTINGS.format(is_local="true"))
 
         return engine
 
@@ -160,14 +168,27 @@ _EVENTS_LOCK = 0x0D00_F1EF
 _TRANSIENT = {"40001", "40P01", "23505"}
 """SQLSTATE: serialization failure, deadlock, and a row that another inserted meanwhile."""
 
-_SESSION_SETTINGS = """
-SET lock_timeout = '2s';
-SET idle_in_transaction_session_timeout = '10s';
-SET statement_timeout = '30s';
-SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') = 'off'
+_CONNECT = {
+    "connect_timeout": 2,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_SETTINGS = """
+SELECT set_config('lock_timeout', '2s', {is_local}),
+    set_config('idle_in_transaction_session_timeout', '10s', {is_local}),
+    set_config('statement_timeout', '30s', {is_local}),
+    CASE current_setting('synchronous_commit')
+        WHEN 'off' THEN set_config('synchronous_commit', 'on', {is_local})
+    END
 """
-"""No receiver waits for ever, none waits for a receiver that is gone, and commits are durable."""
+"""
+No receiver waits for ever, none waits for a receiver that is gone, and commits are durable.
+
+Behind a pooler a connection has no settings of its own, but each transaction can have some.
+"""
 
 
 def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
