@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _NO_SUCH_TABLE_OR_COLUMN = {"42P01", "42703"}  # SQLSTATE
+_READ_ONLY = "25006"  # SQLSTATE
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
 
@@ -137,9 +138,13 @@ class Transactions:
             result = work(self._writing)
             self._check(self.dialect.record_commit(self._writing, number))
             self._commit(number)
-        except BaseException:
+        except BaseException as error:
             self._on_rollback()
             self._writing.rollback()
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == _READ_ONLY:
+                # Of several servers in the URL another may be the one that takes writes now.
+                self._writing.invalidate()
+                self._engine.dispose()
             raise
         return result
 
