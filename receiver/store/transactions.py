@@ -47,8 +47,8 @@ class Transactions:
     """
     Reads and writes of one database. Opening it brings the tables up to date.
 
-    A database that is put in the place of another is used from the next write on, if its tables
-    are of the version that this receiver uses.
+    A database that is put in the place of another is used from then on; it is written if its
+    tables are of the version that this receiver uses.
 
     Args:
         url: The database.
@@ -95,7 +95,9 @@ class Transactions:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection to read with, in a transaction of its own."""
-        self.dialect.check_place()
+        if self.dialect.is_replaced():
+            with self.turn:
+                self.dialect.follow(self._writing)
         with _unavailable(), self._reading.connect() as connection:
             yield connection
 

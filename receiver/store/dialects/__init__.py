@@ -38,6 +38,13 @@ class Dialect(Protocol):
         That is cheap, and never so on PostgreSQL.
         """
 
+    def is_replaced(self) -> bool:
+        """
+        Whether `follow` has something to do; never so on PostgreSQL.
+
+        Raises StoreUnavailable when there is nothing to connect to.
+        """
+
     def follow(self, connection: Connection) -> None:
         """
         Make a connection to the file that is the database now, if another one was.

@@ -93,6 +93,9 @@ class Postgresql:
     def check_place(self) -> None:
         """Do nothing: a server knows where its files are."""
 
+    def is_replaced(self) -> bool:
+        return False
+
     def follow(self, connection: Connection) -> None:
         """Do nothing: see `check_place`."""
 

@@ -64,8 +64,11 @@ class Sqlite:
     def check_place(self) -> None:
         self._file.check()
 
+    def is_replaced(self) -> bool:
+        return self._file.is_replaced()
+
     def follow(self, connection: Connection) -> None:
-        if not self._file.is_replaced():
+        if not self.is_replaced():
             return
         if not (self._file.is_another() or connection.invalidated):
             _save_lost_log(connection)

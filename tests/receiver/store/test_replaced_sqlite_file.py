@@ -108,17 +108,29 @@ def test_url_with_mode_rw_never_makes_a_file(tmp_path: Path) -> None:
     SqlStore(make_url(f"sqlite:///{file}?mode=rw")).close()
 
 
-def test_other_file_is_used_when_it_has_settled(place: Place) -> None:
+@pytest.mark.parametrize("is_read_first", [False, True])
+def test_other_file_is_used_when_it_has_settled(place: Place, *, is_read_first: bool) -> None:
     place.beat("lost")
     place.replace()
     place.settle()
-    with pytest.raises(StoreUnavailable, match=r"was replaced by another file$"):
-        place.kept()  # what writes opens it
+    if is_read_first:
+        assert [("old", 1)] == place.kept()
     place.beat("new")
     place.beat("newer")
 
     assert [("newer", 3)] == place.kept()
     assert [("newer", 3)] == place.kept_after_a_restart()
+
+
+def test_connection_to_another_file_than_that_of_the_others_is_refused(place: Place) -> None:
+    """The file may be replaced just after a reader has looked."""
+    place.replace()
+
+    with pytest.raises(StoreUnavailable, match="is used once it has not changed for 2 seconds"):
+        place.store.transactions._engine.connect()  # noqa: SLF001 - as after a look
+    place.seconds += 2
+    with pytest.raises(StoreUnavailable, match=r"was replaced by another file$"):
+        place.store.transactions._engine.connect()  # noqa: SLF001 - as before
 
 
 def test_file_that_still_changes_is_not_used(place: Place) -> None:
