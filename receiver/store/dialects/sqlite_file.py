@@ -57,6 +57,7 @@ class DatabaseFile:
         self._path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
         self._may_create = may_create
         self._elapsed = elapsed
+        self._found: _Inode = None
         self._opened: _Inodes | None = None
         self._newcomer: object = None
         self._newcomer_since = 0.0
@@ -81,16 +82,25 @@ class DatabaseFile:
         connection: sqlite3.Connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={mode}", uri=True, **options
         )
-        if before not in {None, _inode(self._path)}:
+        self._found = _inode(self._path)
+        if before not in {None, self._found}:
             connection.close()
             raise StoreUnavailable(f"{self._path} is being replaced")
         return connection
 
     def note_opened(self) -> None:
-        """Remember the files of the first connection, which has read the database by now."""
-        if self._opened is None:
-            self._opened = self._inodes()
-            self._may_create = False
+        """
+        Remember the files of the first connection, which has read the database by now.
+
+        Raises StoreUnavailable when the file was deleted or replaced since `connect`.
+        """
+        if self._opened is not None:
+            return
+        opened = self._inodes()
+        if opened.main is None or opened.main != self._found:
+            raise StoreUnavailable(f"{self._path} is being replaced")
+        self._opened = opened
+        self._may_create = False
 
     def check(self) -> None:
         """Raise StoreUnavailable unless the path leads to the open file, or none is open."""

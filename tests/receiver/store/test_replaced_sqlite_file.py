@@ -271,6 +271,21 @@ def test_file_that_is_replaced_while_it_is_opened_is_not_used(
         DatabaseFile(str(file), may_create=True).connect({})
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_file_that_vanishes_while_it_is_opened_is_not_used(
+    tmp_path: Path, *, is_replaced: bool
+) -> None:
+    file = tmp_path / "fleet.db"
+    opening = DatabaseFile(str(file), may_create=True)
+    opening.connect({}).close()
+    file.rename(tmp_path / "moved.db")
+    if is_replaced:
+        file.touch()
+
+    with pytest.raises(StoreUnavailable, match="is being replaced"):
+        opening.note_opened()
+
+
 def test_path_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="x cannot be looked at: File name too long"):
         SqlStore(make_url(f"sqlite:///{tmp_path}/{'x' * 300}"))
