@@ -78,11 +78,8 @@ class Sqlite:
 
     def identify(self, connection: Connection) -> Identity:
         with _driver(connection) as driver:
-            versions = driver.execute("SELECT version_num FROM alembic_version").fetchall()
-            # Another database that is restored into the file raises it.
-            (schema,) = driver.execute("PRAGMA schema_version").fetchone()
-        joined = " ".join(sorted(version for (version,) in versions))
-        return Identity(joined, (self._file.inode, schema))
+            versions, schema = driver.execute(_IDENTITY).fetchone()
+        return Identity(versions or "", (self._file.inode, schema))
 
     def database_time(self, connection: Connection) -> datetime | None:  # noqa: ARG002 - no server
         return None
@@ -155,6 +152,13 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         yield driver
     except sqlite3.Error as error:
         raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
+
+
+_IDENTITY = """
+SELECT (SELECT group_concat(version_num, ' ') FROM alembic_version), schema_version
+FROM pragma_schema_version
+"""
+"""Another database that is restored into the file raises the version of the schema."""
 
 
 def _update(columns: Sequence[str]) -> str:
