@@ -12,7 +12,7 @@ from starlette.config import Config
 
 from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
-from receiver.store import SERVERS_PER_KEY
+from receiver.store import SERVERS_PER_KEY, check_url
 
 __all__ = ["Settings", "read_settings"]
 
@@ -125,9 +125,10 @@ def _share(text: str) -> float:
 def _database_url(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
         url = None
     if url is not None and url.drivername == "sqlite" and _is_in_file(url):
+        check_url(url)
         return url
     if url is not None and url.drivername == "postgresql+psycopg":
         if find_spec("psycopg") is None:
@@ -135,14 +136,19 @@ def _database_url(text: str) -> URL:
                 "FLEET_DATABASE_URL: PostgreSQL needs a driver; "
                 "install it with: pip install 'odoo-mcp-fleet[receiver,postgres]'"
             )
+        check_url(url)
         return url
     raise InvalidSetting(
         "FLEET_DATABASE_URL: expected the address of a database, "
         "such as sqlite:///fleet.db, sqlite:////var/lib/fleet/fleet.db "
-        "or postgresql+psycopg://user:password@host/fleet"
+        "or postgresql+psycopg://user:password@host:5432/fleet; several hosts are written "
+        "postgresql+psycopg://user:password@/fleet?host=a:5432&host=b:5432"
     )
 
 
 def _is_in_file(url: URL) -> bool:
     # A database in memory belongs to one connection, and is lost when that is closed.
-    return url.database not in (None, "", ":memory:") and url.query.get("mode") != "memory"
+    name = url.database
+    if name is None or "\x00" in name:
+        return False
+    return name not in {"", ":memory:"} and url.query.get("mode") != "memory"

@@ -68,6 +68,12 @@ class Postgres:
         """The URL of a database for a receiver, as the superuser."""
         return f"postgresql+psycopg://postgres@/{database}?host={self.socket_folder}"
 
+    @property
+    def system_user(self) -> str | None:
+        """The user that it runs as; None for that of the tests."""
+        user: str | None = self._server.system_user
+        return user
+
     def stop(self) -> None:
         """Stop PostgreSQL in its fast mode, which closes all connections."""
         self.leave()

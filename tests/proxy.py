@@ -47,6 +47,7 @@ class Proxy:
         request_passes: Called for each chunk from the store; it may block. When it returns
             False, the proxy drops the chunk and cuts the connection.
         answer_passes: The same for each chunk from PostgreSQL.
+        changed: Returns what is sent to the store in place of a chunk from PostgreSQL.
     """
 
     def __init__(self, postgres: Postgres) -> None:
@@ -60,6 +61,7 @@ class Proxy:
     def let_all_pass(self) -> None:
         self.request_passes: Passes = lambda _, __: True
         self.answer_passes: Passes = lambda _, __: True
+        self.changed: Callable[[bytes], bytes] = bytes
 
     def listen(self) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
@@ -102,18 +104,28 @@ class Proxy:
                 self._start(self._carry_answers, link)
 
     def _carry_requests(self, link: Link) -> None:
-        carry(link.client, link.server, lambda data: self.request_passes(link, data))
+        carry(link.client, link.server, lambda data: self.request_passes(link, data), bytes)
         link.cut()
 
     def _carry_answers(self, link: Link) -> None:
-        carry(link.server, link.client, lambda data: self.answer_passes(link, data))
+        carry(
+            link.server,
+            link.client,
+            lambda data: self.answer_passes(link, data),
+            lambda data: self.changed(data),  # noqa: PLW0108 - a test sets it later
+        )
         link.cut()
 
 
-def carry(source: socket.socket, sink: socket.socket, passes: Callable[[bytes], bool]) -> None:
+def carry(
+    source: socket.socket,
+    sink: socket.socket,
+    passes: Callable[[bytes], bool],
+    changed: Callable[[bytes], bytes],
+) -> None:
     with suppress(OSError):
         while (data := source.recv(65536)) and passes(data):
-            sink.sendall(data)
+            sink.sendall(changed(data))
 
 
 def hang_up(end: socket.socket) -> None:

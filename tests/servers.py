@@ -157,6 +157,11 @@ class Process:
                 stderr=log,
             )
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
     def wait_until_healthy(self) -> None:
         try:
             wait_until(self._is_healthy)

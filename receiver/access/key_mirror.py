@@ -8,7 +8,7 @@ A background task reads the keys that changed, and writes which keys were used.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from threading import Lock
 
@@ -64,6 +64,7 @@ class KeyMirror:
         self._turn = Lock()
         self._reads = 0
         self._revision = -1
+        self._database: Hashable = None
         self._by_id: dict[str, Key] = {}
         self._keys = Keyring(())
         self._used: set[str] = set()
@@ -142,6 +143,12 @@ class KeyMirror:
         is_time_for_all = self._reads % _READ_ALL_EVERY == 0
         changed = self._store.changed(since=-1 if is_time_for_all else self._revision)
         self._reads += 1
+        if self._database not in {None, changed.database}:
+            # A revision says nothing of the keys of another database, nor do their counts.
+            is_time_for_all = True
+            changed = self._store.changed(since=-1)
+            self._messages.clear()
+        self._database = changed.database
         self._revision = changed.revision
         if not changed.keys and len(self._by_id) == changed.total:
             return

@@ -146,6 +146,7 @@ class Feed:
         seconds: float = 2.0,
         most_followers: int = 1000,
     ) -> None:
+        self._store = store
         self._events = store.events
         self._calls = calls
         self._signal = signal
@@ -153,6 +154,7 @@ class Feed:
         self._most_followers = most_followers
         self._followers: list[Follower] = []
         self._last = 0
+        self._generation = store.generation
 
     async def run(self) -> None:
         """Read new events and hand them to all followers, until cancelled."""
@@ -215,7 +217,21 @@ class Feed:
         return await self._calls.read(read)
 
     async def _hand_on(self) -> None:
+        if self._generation != self._store.generation:
+            self._generation = self._store.generation
+            await self._end_those_ahead()
         while self._followers and (news := await self.events_after(self._last)):
             self._last = news[-1].id
             for follower in self._followers:
                 follower.hand(news)
+
+    async def _end_those_ahead(self) -> None:
+        """
+        End all streams if the database is another one, with fewer events than they have had.
+
+        A client that comes back goes on from the newest event.
+        """
+        newest = await self.last_event()
+        if newest < self._last:
+            for follower in self._followers:
+                follower.end()

@@ -1,6 +1,6 @@
 """The SQL store: everything that touches the database is in here."""
 
-from receiver.store.dialects import listen
+from receiver.store.dialects import check_url, listen
 from receiver.store.ownership import SERVERS_PER_KEY
 from receiver.store.silence import Look, Rules
 from receiver.store.sql_store import EVERY_FIELD, Servers, SqlStore
@@ -15,5 +15,6 @@ __all__ = [
     "SqlStore",
     "StateChange",
     "StateLog",
+    "check_url",
     "listen",
 ]

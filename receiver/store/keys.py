@@ -1,6 +1,6 @@
 """Keys in the database. Every write gives a key the next revision, so that readers see changes."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,11 +22,13 @@ class ChangedKeys(NamedTuple):
         keys: The keys that were written since then, oldest first.
         revision: The newest revision of the database.
         total: How many keys there are.
+        database: Another value says that the keys are those of another database.
     """
 
     keys: list[Key]
     revision: int
     total: int
+    database: Hashable = None
 
 
 class Keys:
@@ -48,7 +50,8 @@ class Keys:
             if revision > since:
                 rows = connection.execute(_CHANGED, {"since": since}).mappings()
                 found = [Key(**row) for row in rows]
-        return ChangedKeys(found, revision, total)
+            identity = self._transactions.dialect.identify(connection)
+        return ChangedKeys(found, revision, total, identity)
 
     def add(self, key: Key) -> None:
         """Store a new key."""

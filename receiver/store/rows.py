@@ -70,6 +70,12 @@ class RowCache:
         """Make all rows not current: another process may have written."""
         self._current.clear()
 
+    def clear(self) -> None:
+        """Forget all rows: they are those of another database."""
+        self._young.clear()
+        self._old.clear()
+        self._current.clear()
+
     def keep(self, committed: Committed) -> None:
         """Store the rows of a transaction that this process has committed."""
         self._young.update(committed.rows)

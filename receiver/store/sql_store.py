@@ -28,7 +28,7 @@ from receiver.store.server_list import apply_filter, list_query
 from receiver.store.sessions import Sessions
 from receiver.store.silence import IS_DUE, Look, leave_no_future, note_presence, sweep
 from receiver.store.state_changes import StateLog, state_logs
-from receiver.store.tables import among, facets, servers
+from receiver.store.tables import among, facets, servers, watches
 from receiver.store.transactions import Transactions
 
 __all__ = ["EVERY_FIELD", "TALLY", "Servers", "SqlStore"]
@@ -36,6 +36,9 @@ __all__ = ["EVERY_FIELD", "TALLY", "Servers", "SqlStore"]
 T = TypeVar("T")
 OnEvents = Callable[[Sequence[Event]], None]
 Outcomes = list[Applied | Refusal]
+
+_GONE_BACK = timedelta(seconds=5)
+"""The clocks of receivers may differ by less."""
 
 EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
 _log = logging.getLogger(__name__)
@@ -75,7 +78,9 @@ class SqlStore:
         on_events: OnEvents = _ignore,
     ) -> None:
         cache = RowCache(cached_rows)
-        self.transactions = Transactions(url, on_rollback=cache.invalidate)
+        self.transactions = Transactions(
+            url, on_rollback=cache.invalidate, on_other_database=cache.clear
+        )
         self.servers = Servers(
             self.transactions,
             cache,
@@ -86,6 +91,11 @@ class SqlStore:
         self.events = Events(self.transactions)
         self.keys = Keys(self.transactions)
         self.sessions = Sessions(self.transactions)
+
+    @property
+    def generation(self) -> int:
+        """How many times another database may have taken the place of the known one."""
+        return self.transactions.generation
 
     def close(self) -> None:
         """Close all connections to the database."""
@@ -111,6 +121,7 @@ class Servers:
         self._on_events = on_events
         self._silenced: set[str] = set()
         self._refused = RefusedWrites()
+        self._noted_at: datetime | None = None
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
         """
@@ -236,11 +247,18 @@ class Servers:
         """
         Note that a receiver runs; return since when receivers run without an interruption.
 
-        An interruption is a time longer than `absent` in which no receiver noted that it runs.
+        An interruption is a time longer than `absent` in which no receiver noted that it runs. A
+        database that does not hold this receiver's last note was put in the place of another:
+        then the time since its own last note is an interruption.
         """
-        return self._transactions.write(
-            lambda connection: note_presence(connection, now, absent=absent)
-        )
+
+        def work(connection: Connection) -> datetime:
+            longest = min(absent, _GONE_BACK) if self._has_gone_back(connection) else absent
+            return note_presence(connection, now, absent=longest)
+
+        heard_since = self._transactions.write(work)
+        self._noted_at = now
+        return heard_since
 
     def database_time(self) -> datetime | None:
         """What the clock of the database server shows; None for SQLite, which has none."""
@@ -259,10 +277,17 @@ class Servers:
         return found
 
     def sweep(self, look: Look) -> bool:
-        """Check the servers whose `due_at` has come; return whether there are more of them."""
+        """
+        Check the servers whose `due_at` has come; return whether there are more of them.
+
+        In a database that has taken the place of another, nobody is checked before the next call
+        of `note_presence`.
+        """
         dialect = self._transactions.dialect
 
         def work(connection: Connection) -> tuple[bool, Committed]:
+            if self._has_gone_back(connection):
+                return False, Committed({}, [])
             swept = sweep(dialect, connection, self._cache, look)
             return swept.is_more_due, swept.committed
 
@@ -272,6 +297,13 @@ class Servers:
         is_more_due, committed = self._commit(work)
         self._tell(committed)
         return is_more_due
+
+    def _has_gone_back(self, connection: Connection) -> bool:
+        """Whether the database is an older one than that in which this receiver noted last."""
+        if self._noted_at is None:
+            return False
+        seen_at = connection.execute(_SEEN_AT).scalar()
+        return seen_at is None or self._noted_at - seen_at > _GONE_BACK
 
     def _commit(self, work: Callable[[Connection], tuple[T, Committed]]) -> tuple[T, Committed]:
         """Run a write, and cache the rows that it wrote before another thread can write."""
@@ -304,6 +336,7 @@ def _state_and_stage(standing: str) -> tuple[str, str]:
     return state, stage
 
 
+_SEEN_AT = select(watches.c.seen_at)
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
 _NODES = (

@@ -5,6 +5,7 @@ Every method blocks until its transaction is over, and raises StoreUnavailable w
 does not answer. Then nothing has changed, unless the error is its subclass OutcomeUnknown.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,36 +25,58 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.store import migrations
-from receiver.store.dialects import LOCK_SECONDS, dialect_of
+from receiver.store.dialects import LOCK_SECONDS, Identity, dialect_of
 
 __all__ = ["Transactions"]
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _ATTEMPTS = 5
 _NO_SUCH_TABLE_OR_COLUMN = {"42P01", "42703"}  # SQLSTATE
+_READ_ONLY = "25006"  # SQLSTATE
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
+
+
+class _Replaced(StoreUnavailable):
+    """The database may be another one than before: what was cached of it is not valid."""
 
 
 class Transactions:
     """
     Reads and writes of one database. Opening it brings the tables up to date.
 
+    A database that is put in the place of another is used from then on; it is written if its
+    tables are of the version that this receiver uses.
+
     Args:
         url: The database.
         on_rollback: Called after each rollback of a write: what was read in that transaction
             may be out of date.
+        on_other_database: Called when another database may have taken the place of the known
+            one: what was read before is not valid. The transaction that has noticed it runs again.
 
     Attributes:
         dialect: What SQLite or PostgreSQL does in its own way.
+        generation: How many times another database may have taken the place of the known one.
         turn: A lock that the writing thread holds. The writers of one process wait for it,
             because for the lock of SQLite they would have to poll.
     """
 
-    def __init__(self, url: URL, *, on_rollback: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        on_rollback: Callable[[], None],
+        on_other_database: Callable[[], None],
+    ) -> None:
         self.dialect = dialect_of(url)
         self.turn = RLock()
+        self.generation = 0
         self._on_rollback = on_rollback
+        self._on_other_database = on_other_database
+        self._identity: Identity | None = None
         self._engine = self.dialect.create_engine(url)
         self._reading = self._engine.execution_options(reads=True)
         try:
@@ -72,6 +95,9 @@ class Transactions:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection to read with, in a transaction of its own."""
+        if self.dialect.is_replaced():
+            with self.turn:
+                self.dialect.follow(self._writing)
         with _unavailable(), self._reading.connect() as connection:
             yield connection
 
@@ -83,13 +109,11 @@ class Transactions:
         connection, is rolled back and runs again, so `work` may be called several times.
         """
         with self.turn, _unavailable():
-            for _ in range(_ATTEMPTS - 1):
-                try:
-                    return self._transaction(work)
-                except DBAPIError as error:
-                    if not (error.connection_invalidated or self.dialect.is_transient(error)):
-                        raise
-            return self._transaction(work)
+            try:
+                return self._repeated(work)
+            except DBAPIError as error:
+                self._blame_tables(error)
+                raise
 
     def close(self) -> None:
         """Close all connections, once the writer is done."""
@@ -97,18 +121,58 @@ class Transactions:
             self._writing.close()
         self._engine.dispose()
 
+    def _repeated(self, work: Callable[[Connection], T]) -> T:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._transaction(work)
+            except _Replaced:
+                continue
+            except DBAPIError as error:
+                if not (error.connection_invalidated or self.dialect.is_transient(error)):
+                    raise
+        return self._transaction(work)
+
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         number = next(self._numbers)
         try:
+            self.dialect.follow(self._writing)
             self._writing.begin()
             result = work(self._writing)
-            self.dialect.record_commit(self._writing, number)
+            self._check(self.dialect.record_commit(self._writing, number))
             self._commit(number)
-        except BaseException:
+        except BaseException as error:
             self._on_rollback()
             self._writing.rollback()
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == _READ_ONLY:
+                # Of several servers in the URL another may be the one that takes writes now.
+                self._writing.invalidate()
+                self._engine.dispose()
             raise
         return result
+
+    def _check(self, found: Identity) -> None:
+        """
+        Raise an error when a transaction must not be committed.
+
+        That is so when its tables are of another version than this receiver uses, and when it is
+        in another database than the last one, which then is the known one.
+        """
+        _refuse(found.versions.split())
+        known, self._identity = self._identity, found
+        if known in {None, found}:
+            return
+        self._on_other_database()
+        self.generation += 1
+        _log.info("The database was restarted, altered or replaced; its rows are read anew")
+        raise _Replaced("the database is replaced again and again")
+
+    def _blame_tables(self, error: DBAPIError) -> None:
+        """Raise StoreUnavailable if a statement failed as the tables are of another version."""
+        if isinstance(error, _UNAVAILABLE) and not _lacks_something(error):
+            return
+        with self._reading.connect() as connection:
+            versions = migrations.applied(connection)
+        _refuse(versions, error)
 
     def _commit(self, number: int) -> None:
         try:
@@ -117,6 +181,10 @@ class Transactions:
             self._writing.rollback()
             if not (error.connection_invalidated and self._was_committed(number)):
                 raise
+        try:
+            self.dialect.check_place()
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(f"the database went away during a commit: {error}") from error
 
     def _was_committed(self, number: int) -> bool:
         """Whether a transaction was committed whose connection broke during the commit."""
@@ -133,10 +201,25 @@ class Transactions:
                 time.sleep(0.05)
 
     def _migrate(self, connection: Connection) -> None:
-        if not migrations.is_newest(connection):
+        if migrations.trouble(migrations.applied(connection)) is not None:
             self.dialect.lock_migrations(connection)
+            _refuse(migrations.applied(connection), is_start=True)
             migrations.upgrade(connection)
         self.dialect.forget_old_commits(connection)
+
+
+def _refuse(versions: list[str], cause: Exception | None = None, *, is_start: bool = False) -> None:
+    """Raise StoreUnavailable if this receiver cannot use tables of these versions."""
+    trouble = migrations.trouble(versions, is_start=is_start)
+    if trouble is not None:
+        raise StoreUnavailable(trouble) from cause
+
+
+def _lacks_something(error: DBAPIError) -> bool:
+    """Whether a table or a column is missing."""
+    if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_ERROR":
+        return True
+    return getattr(error.orig, "sqlstate", None) in _NO_SUCH_TABLE_OR_COLUMN
 
 
 @contextmanager
@@ -149,7 +232,7 @@ def _unavailable() -> Iterator[None]:
         # Exactly DatabaseError, and no subclass: the file is torn, or is no database.
         is_torn = type(error) is DatabaseError
         # SQLite says so by an OperationalError, PostgreSQL by a ProgrammingError.
-        lacks_tables = getattr(reason, "sqlstate", None) in _NO_SUCH_TABLE_OR_COLUMN
+        lacks_tables = isinstance(error, DBAPIError) and _lacks_something(error)
         if isinstance(error, _UNAVAILABLE) or is_torn or lacks_tables:
             raise StoreUnavailable(f"the database does not answer: {reason}") from error
         raise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import create_engine
 
 import messages
 from postgres import running_postgres
@@ -67,3 +68,35 @@ def test_health_is_bad_while_postgresql_is_read_only(tmp_path: Path) -> None:
             answer = httpx.post(f"{receiver.url}/heartbeat", json=messages.slim(), trust_env=False)
 
     assert 200 == answer.status_code
+
+
+def test_old_receiver_on_newer_tables_refuses_messages_until_it_knows_them_again(
+    tmp_path: Path, database_url: str
+) -> None:
+    engine = create_engine(database_url)
+
+    def set_version(version: str) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+
+    def beat() -> httpx.Response:
+        return httpx.post(f"{receiver.url}/heartbeat", json=messages.slim(), trust_env=False)
+
+    with receiver_process(tmp_path, FLEET_DATABASE_URL=database_url) as receiver:
+        with engine.connect() as connection:
+            known = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        set_version("9999")
+        refused = beat()
+        wait_until(partial(has_health, receiver, 503))
+        kept = httpx.get(f"{receiver.url}/servers", trust_env=False).json()["count"]
+        set_version(str(known))
+        answer = beat()
+        wait_until(partial(has_health, receiver, 200))
+    engine.dispose()
+    log = receiver.log.read_text()
+
+    assert (503, "store_unavailable") == (refused.status_code, refused.json()["code"])
+    assert "5" == refused.headers["retry-after"]
+    assert (0, 200) == (kept, answer.status_code)
+    assert f"are of version 9999, and this receiver knows versions up to {known}" in log
+    assert "Traceback" not in log

@@ -152,7 +152,7 @@ def test_older_version_does_not_start_on_a_newer_schema(installed: Machine) -> N
         "sqlite3 /var/lib/odoo-mcp-fleet/fleet.db \"UPDATE alembic_version SET version_num = '9'\""
     )
 
-    with pytest.raises(AssertionError, match="Can't locate revision"):
+    with pytest.raises(AssertionError, match="are of version 9, and this receiver knows"):
         installed.start()
 
 

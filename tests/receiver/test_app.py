@@ -47,6 +47,82 @@ def test_in_memory_database_is_refused(url: str) -> None:
         read_settings({"FLEET_DATABASE_URL": url})
 
 
+POSTGRES = "postgresql+psycopg://me:secret@host/fleet"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("sqlite:///fleet.db?timeout=5", "the parameter timeout cannot be used; SQLite has only"),
+        ("sqlite:///fleet.db?mode=ro", "the parameter mode: expected rw or rwc"),
+        ("sqlite:///fleet.db?mode=rw&mode=rw", "the parameter mode: expected rw or rwc"),
+        ("sqlite:///file:fleet.db?uri=true", "the parameter uri cannot be used"),
+        ("sqlite://host/fleet.db", "Invalid SQLite URL: sqlite://host/fleet.db$"),
+        ("sqlite:///fleet%00.db", "expected the address of a database"),
+        (f"{POSTGRES}?prepare_threshold=5", "the parameter prepare_threshold cannot be used: a r"),
+        (f"{POSTGRES}?autocommit=false", "the parameter autocommit cannot be used: PostgreSQL's"),
+        (f"{POSTGRES}?row_factory=x", "the parameter row_factory cannot be used: PostgreSQL's"),
+        (f"{POSTGRES}?sslmodus=require", "the parameter sslmodus cannot be used: PostgreSQL's"),
+        (f"{POSTGRES}?client_encoding=latin1", "the parameter client_encoding cannot be used: it"),
+        (f"{POSTGRES}?replication=database", "the parameter replication cannot be used: such a c"),
+        (f"{POSTGRES}?sslmode=require&sslmode=prefer", "the parameter sslmode is given more than"),
+        (f"{POSTGRES}?connect_timeout=soon", "the parameter connect_timeout: expected a whole n"),
+        (f"{POSTGRES}?keepalives_idle=-1", "the parameter keepalives_idle: expected a whole numb"),
+        (f"{POSTGRES}?host=a:x&host=b:1", "Received non-integer port arguments"),
+        (f"{POSTGRES}?host=a,b&port=1,2,3", "number of hosts and ports don't match"),
+        ("postgresql+psycopg://me:secret@host:port/fleet", "several hosts are written"),
+        ("postgresql+psycopg://me:secret@a:1,b:2/fleet", "several hosts are written"),
+    ],
+)
+def test_unusable_part_of_a_database_url_is_named(url: str, sentence: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^FLEET_DATABASE_URL: .*{sentence}") as refused:
+        read_settings({"FLEET_DATABASE_URL": url})
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///fleet.db?mode=rw",
+        f"{POSTGRES}?sslmode=require&connect_timeout=9&application_name=fleet",
+        "postgresql+psycopg://me@a,b/fleet?target_session_attrs=read-write",
+        "postgresql+psycopg://me@/fleet?host=a:1&host=b:2&target_session_attrs=read-write",
+    ],
+)
+def test_database_url_with_parameters_is_accepted(url: str) -> None:
+    assert make_url(url) == read_settings({"FLEET_DATABASE_URL": url}).database_url
+
+
+def test_connection_settings_of_a_database_url_are_used(postgresql_url: str) -> None:
+    url = f"{postgresql_url}&application_name=mine&keepalives_idle=77"
+    store = SqlStore(read_settings({"FLEET_DATABASE_URL": url}).database_url)
+    with store.transactions.read() as connection:
+        name = connection.exec_driver_sql("SHOW application_name").scalar_one()
+        used = connection.connection.dbapi_connection.info.get_parameters()  # type: ignore[union-attr]
+    store.close()
+
+    assert ("mine", "77") == (name, used["keepalives_idle"])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "named"),
+    [
+        ("sslmode=perhaps", "invalid sslmode value"),
+        ("target_session_attrs=any-one", "invalid target_session_attrs value"),
+        ("service=nobody", "nobody"),
+        ("options=-c nothing=1", "nothing"),
+    ],
+)
+def test_value_that_libpq_refuses_stops_the_start_with_its_sentence(
+    postgresql_url: str, parameter: str, named: str
+) -> None:
+    settings = read_settings({"FLEET_DATABASE_URL": f"{postgresql_url}&{parameter}"})
+
+    with pytest.raises(StoreUnavailable, match=f"cannot be opened: .*{named}"):
+        SqlStore(settings.database_url)
+
+
 def test_watchdog_settings_have_defaults_and_are_read() -> None:
     defaults = read_settings({})
     said = read_settings({"FLEET_EVENT_RETENTION_DAYS": "7", "FLEET_SILENT_SHARE": "0.75"})

@@ -11,12 +11,14 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import listen
 from receiver.store.dialects.postgresql import Postgresql
 from receiver.store.dialects.sqlite import Sqlite
+from receiver.store.dialects.url_parameters import check_url
 from receiver.store.tables import LOCK_SECONDS, IndexEntry
 
-__all__ = ["LOCK_SECONDS", "Dialect", "dialect_of", "listen"]
+__all__ = ["LOCK_SECONDS", "Dialect", "Identity", "check_url", "dialect_of", "listen"]
 
 
 class Dialect(Protocol):
@@ -28,6 +30,31 @@ class Dialect(Protocol):
 
         A connection with the SQLAlchemy execution option `reads` must be used for reading only.
         """
+
+    def check_place(self) -> None:
+        """
+        Raise StoreUnavailable when connections lead to a file that is no longer the database.
+
+        That is cheap, and never so on PostgreSQL.
+        """
+
+    def is_replaced(self) -> bool:
+        """
+        Whether `follow` has something to do; never so on PostgreSQL.
+
+        Raises StoreUnavailable when there is nothing to connect to.
+        """
+
+    def follow(self, connection: Connection) -> None:
+        """
+        Make a connection to the file that is the database now, if another one was.
+
+        The connection must have no transaction. Raises StoreUnavailable when there is no such
+        file. Does nothing on PostgreSQL.
+        """
+
+    def identify(self, connection: Connection) -> Identity:
+        """Which database the connection leads to."""
 
     def database_time(self, connection: Connection) -> datetime | None:
         """What the clock of the database server shows; None if there is no server."""
@@ -58,8 +85,8 @@ class Dialect(Protocol):
         notifies other receivers.
         """
 
-    def record_commit(self, connection: Connection, number: int) -> None:
-        """Write the number of a transaction into the database, for `was_committed`."""
+    def record_commit(self, connection: Connection, number: int) -> Identity:
+        """Write the number of a transaction, for `was_committed`; do what `identify` does."""
 
     def was_committed(self, connection: Connection, number: int) -> bool:
         """Whether a transaction was committed whose connection broke during the commit."""
@@ -73,4 +100,4 @@ class Dialect(Protocol):
 
 def dialect_of(url: URL) -> Dialect:
     """The dialect of a database URL."""
-    return Sqlite() if url.get_backend_name() == "sqlite" else Postgresql()
+    return Sqlite(url) if url.get_backend_name() == "sqlite" else Postgresql()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from sqlalchemy import URL
 
+from receiver.store.dialects.pooler import ASK, is_pooled
+
 __all__ = ["CHANNEL", "listen"]
 
 CHANNEL = "fleet_events"
@@ -20,8 +22,9 @@ async def listen(
     """
     Call `wake` whenever a receiver has committed events, until cancelled.
 
-    Returns at once for SQLite, which has no notifications. A connection that breaks is made
-    again after a pause in seconds, which doubles up to the longest while attempts fail.
+    Returns for SQLite, which has no notifications, and behind a pooler, which does not pass them
+    on: then events of other receivers are only read every few seconds. A connection that breaks
+    is made again after a pause in seconds, which doubles up to the longest while attempts fail.
     """
     if url.get_backend_name() == "sqlite":
         return
@@ -34,6 +37,12 @@ async def listen(
             async with await psycopg.AsyncConnection.connect(
                 **{**_KEEPALIVE, **arguments}, autocommit=True
             ) as connection:
+                [(backend_pid,)] = await (await connection.execute(ASK)).fetchall()
+                if is_pooled(connection, backend_pid):
+                    _log.info(
+                        "PostgreSQL is behind a pooler; events of other receivers arrive later"
+                    )
+                    return
                 await connection.execute(f"LISTEN {CHANNEL}".encode())
                 pause = 0.0
                 wake()  # for what was written before the LISTEN

@@ -1,6 +1,6 @@
 """PostgreSQL: a server for many receivers. Each locks the rows that it changes, in key order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
@@ -30,7 +30,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from receiver.domain.errors import InvalidSetting
+from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
+from receiver.store.dialects.pooler import ASK, is_pooled
 from receiver.store.tables import (
     DUE_COLUMNS,
     HEARTBEAT_COLUMNS,
@@ -53,13 +55,10 @@ class Postgresql:
     def create_engine(self, url: URL) -> Engine:
         engine = create_engine(
             url,
+            # What the URL says of these goes first.
             connect_args={
+                **{name: value for name, value in _CONNECT.items() if name not in url.query},
                 "client_encoding": "utf8",
-                "connect_timeout": 2,
-                "keepalives_idle": 5,
-                "keepalives_interval": 2,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
             },
             hide_parameters=True,
             isolation_level="READ COMMITTED",
@@ -69,17 +68,39 @@ class Postgresql:
         )
 
         @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks anything
-        def configure(connection: Any, _: object) -> None:
+        def configure(connection: Any, record: Any) -> None:
             encoding = connection.info.parameter_status("server_encoding")
             if encoding != "UTF8":
                 raise InvalidSetting(
                     f"FLEET_DATABASE_URL: the encoding of the database is {encoding}, which "
                     "cannot hold every name; create it with ENCODING 'UTF8'"
                 )
-            connection.execute(_SESSION_SETTINGS)
+            (backend_pid,) = connection.execute(ASK).fetchone()
+            record.info["is_pooled"] = is_pooled(connection, backend_pid)
+            if record.info["is_pooled"]:
+                connection.prepare_threshold = None
+            else:
+                connection.execute(_SETTINGS.format(is_local="false"))
             connection.commit()
 
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            if connection.info["is_pooled"]:
+                connection.exec_driver_sql(_SETTINGS.format(is_local="true"))
+
         return engine
+
+    def check_place(self) -> None:
+        """Do nothing: a server knows where its files are."""
+
+    def is_replaced(self) -> bool:
+        return False
+
+    def follow(self, connection: Connection) -> None:
+        """Do nothing: see `check_place`."""
+
+    def identify(self, connection: Connection) -> Identity:
+        return _identity(*connection.execute(select(*_IDENTITY)).one())
 
     def database_time(self, connection: Connection) -> datetime | None:
         shown: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
@@ -117,8 +138,9 @@ class Postgresql:
         connection.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))
         connection.execute(select(func.pg_notify(CHANNEL, "")))
 
-    def record_commit(self, connection: Connection, number: int) -> None:
-        connection.execute(_RECORD_COMMIT, {"writer": self._writer, "batch": number})
+    def record_commit(self, connection: Connection, number: int) -> Identity:
+        found = connection.execute(_RECORD_COMMIT, {"writer": self._writer, "batch": number})
+        return _identity(*found.one())
 
     def was_committed(self, connection: Connection, number: int) -> bool:
         # Either statement waits for the broken transaction as long as it holds the row.
@@ -133,6 +155,10 @@ class Postgresql:
         return getattr(error.orig, "sqlstate", None) in _TRANSIENT
 
 
+def _identity(versions: str | None, *database: Hashable) -> Identity:
+    return Identity(versions or "", database)
+
+
 def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     """The parameter `rows`: a list of objects in JSON."""
     return {"rows": orjson.dumps([*rows]).decode()}
@@ -145,14 +171,27 @@ _EVENTS_LOCK = 0x0D00_F1EF
 _TRANSIENT = {"40001", "40P01", "23505"}
 """SQLSTATE: serialization failure, deadlock, and a row that another inserted meanwhile."""
 
-_SESSION_SETTINGS = """
-SET lock_timeout = '2s';
-SET idle_in_transaction_session_timeout = '10s';
-SET statement_timeout = '30s';
-SELECT set_config('synchronous_commit', 'on', false)
-WHERE current_setting('synchronous_commit') = 'off'
+_CONNECT = {
+    "connect_timeout": 2,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_SETTINGS = """
+SELECT set_config('lock_timeout', '2s', {is_local}),
+    set_config('idle_in_transaction_session_timeout', '10s', {is_local}),
+    set_config('statement_timeout', '30s', {is_local}),
+    CASE current_setting('synchronous_commit')
+        WHEN 'off' THEN set_config('synchronous_commit', 'on', {is_local})
+    END
 """
-"""No receiver waits for ever, none waits for a receiver that is gone, and commits are durable."""
+"""
+No receiver waits for ever, none waits for a receiver that is gone, and commits are durable.
+
+Behind a pooler a connection has no settings of its own, but each transaction can have some.
+"""
 
 
 def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
@@ -185,13 +224,24 @@ json_array_elements_text("values") AS value
 """)
 _REMOVE_ENTRIES = delete(facets).where(*(each == _entries.c[each.name] for each in facets.columns))
 
+_IDENTITY = (
+    text("(SELECT string_agg(version_num, ' ' ORDER BY version_num) FROM alembic_version)"),
+    text("(SELECT oid FROM pg_database WHERE datname = current_database())"),
+    text("to_regclass('servers')::oid"),
+    text("pg_postmaster_start_time()"),
+)
+"""
+What `Identity` holds. Tables that were restored have another oid, and a server that another one
+was replaced by, perhaps without the last commits, has another time of its start.
+"""
+
 _insert = postgresql.insert(commits).values(
     writer=bindparam("writer"), batch=bindparam("batch"), committed_at=func.now()
 )
 _RECORD_COMMIT = _insert.on_conflict_do_update(
     index_elements=[commits.c.writer],
     set_={"batch": _insert.excluded.batch, "committed_at": func.now()},
-)
+).returning(*_IDENTITY)
 _ENSURE_RECORD = _insert.values(batch=-1).on_conflict_do_nothing()
 _LAST_COMMIT = (
     select(commits.c.batch).where(commits.c.writer == bindparam("writer")).with_for_update()

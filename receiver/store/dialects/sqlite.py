@@ -9,19 +9,35 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from receiver.domain.errors import StoreUnavailable
+from receiver.store.dialects.identity import Identity
+from receiver.store.dialects.sqlite_file import DatabaseFile
 from receiver.store.tables import DUE_COLUMNS, HEARTBEAT_COLUMNS, LOCK_SECONDS, IndexEntry
 
 __all__ = ["Sqlite"]
 
 
 class Sqlite:
-    """The dialect of SQLite."""
+    """
+    The dialect of SQLite.
 
-    def __init__(self) -> None:
+    Args:
+        url: The URL of a file; with `mode=rw` it must exist.
+    """
+
+    def __init__(self, url: URL) -> None:
         self._version: int | None = None
+        may_create = url.query.get("mode") != "rw"
+        self._file = DatabaseFile(url.database or "", may_create=may_create)
 
     def create_engine(self, url: URL) -> Engine:
-        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
+        engine = create_engine(
+            url.set(query={}), connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True
+        )
+
+        @event.listens_for(engine, "do_connect")
+        def connect(_: object, __: object, ___: object, options: dict[str, Any]) -> Any:
+            return self._file.connect(options)
 
         @event.listens_for(engine, "connect")
         def configure(connection: Any, _: object) -> None:
@@ -33,6 +49,8 @@ class Sqlite:
             # Servers send in any order, so that most pages of the file are in use all the time.
             connection.execute("PRAGMA cache_size = -16384")  # KiB
             connection.execute("PRAGMA wal_autocheckpoint = 16000")  # pages
+            connection.execute("PRAGMA schema_version")  # the first read makes the log
+            self._file.note_opened()
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
@@ -42,6 +60,26 @@ class Sqlite:
                 driver.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
 
         return engine
+
+    def check_place(self) -> None:
+        self._file.check()
+
+    def is_replaced(self) -> bool:
+        return self._file.is_replaced()
+
+    def follow(self, connection: Connection) -> None:
+        if not self.is_replaced():
+            return
+        if not (self._file.is_another() or connection.invalidated):
+            _save_lost_log(connection)
+        connection.invalidate()
+        connection.engine.dispose()
+        self._file.leave()
+
+    def identify(self, connection: Connection) -> Identity:
+        with _driver(connection) as driver:
+            versions, schema = driver.execute(_IDENTITY).fetchone()
+        return Identity(versions or "", (self._file.inode, schema))
 
     def database_time(self, connection: Connection) -> datetime | None:  # noqa: ARG002 - no server
         return None
@@ -75,8 +113,9 @@ class Sqlite:
     def lock_events(self, connection: Connection) -> None:
         """Do nothing: the transaction holds the write lock of the file already."""
 
-    def record_commit(self, connection: Connection, number: int) -> None:
-        """Do nothing: a file on this machine has no connection that could break in a commit."""
+    def record_commit(self, connection: Connection, number: int) -> Identity:  # noqa: ARG002 - see below
+        # A file on this machine has no connection that could break in a commit.
+        return self.identify(connection)
 
     def was_committed(self, connection: Connection, number: int) -> bool:  # noqa: ARG002 - see above
         return False
@@ -86,6 +125,18 @@ class Sqlite:
 
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False
+
+
+def _save_lost_log(connection: Connection) -> None:
+    """
+    Write into the database what is only in its write-ahead log, which was deleted but is open.
+
+    Raises StoreUnavailable when others read the database at the moment.
+    """
+    with _driver(connection) as driver:
+        (is_busy, *_) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        raise StoreUnavailable("the write-ahead log of the database was deleted")
 
 
 @contextmanager
@@ -101,6 +152,13 @@ def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
         yield driver
     except sqlite3.Error as error:
         raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
+
+
+_IDENTITY = """
+SELECT (SELECT group_concat(version_num, ' ') FROM alembic_version), schema_version
+FROM pragma_schema_version
+"""
+"""Another database that is restored into the file raises the version of the schema."""
 
 
 def _update(columns: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
 """The versions of the tables. Opening a store upgrades its database to the newest one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-__all__ = ["NEWEST", "is_newest", "upgrade"]
+__all__ = ["NEWEST", "applied", "trouble", "upgrade"]
 
 NEWEST = "0007"
 """The revision of the newest file in `versions`."""
@@ -12,11 +13,41 @@ NEWEST = "0007"
 _APPLIED = table("alembic_version", column("version_num"))
 
 
-def is_newest(connection: Connection) -> bool:
-    """Whether the tables of a database are those that this version of the receiver uses."""
+def applied(connection: Connection) -> list[str]:
+    """The versions of the tables of a database: one of them, or none when it has no tables."""
     if not inspect(connection).has_table(_APPLIED.name):
-        return False
-    return [NEWEST] == connection.scalars(select(_APPLIED.c.version_num)).all()
+        return []
+    return sorted(connection.scalars(select(_APPLIED.c.version_num)))
+
+
+def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
+    """
+    Why a receiver of this version cannot use tables of these versions; None when it can.
+
+    A start upgrades older tables and creates missing ones. A running receiver does neither: a
+    database that was removed must not become an empty fleet while nobody looks, and tables that
+    are being restored are not complete yet.
+    """
+    if versions == [NEWEST]:
+        return None
+    found = ", ".join(versions)
+    if not {*versions} <= _known():
+        return (
+            f"the tables of the database are of version {found}, and this receiver knows versions "
+            f"up to {NEWEST}; install the version of the receiver that upgraded them, or restore "
+            "the backup from before the upgrade"
+        )
+    if is_start:
+        return None
+    if not versions:
+        return (
+            "the database has no tables of a fleet any more; put the database back, or restart "
+            "the receiver to begin with an empty fleet"
+        )
+    return (
+        f"the tables of the database are of version {found}, older than {NEWEST}, which this "
+        "receiver uses; restart the receiver, which brings them up to date"
+    )
 
 
 def upgrade(connection: Connection) -> None:
@@ -29,3 +60,9 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _known() -> set[str]:
+    """The versions whose migrations this receiver has: a file's name begins with its version."""
+    files = (Path(__file__).parent / "versions").glob("[0-9]*_*.py")
+    return {file.name.partition("_")[0] for file in files}

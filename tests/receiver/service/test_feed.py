@@ -417,3 +417,26 @@ async def timed(scenario: Awaitable[None]) -> float:
     begun = clock()
     await scenario
     return clock() - begun
+
+
+@pytest.mark.parametrize("ahead", [0, 5])
+def test_streams_end_when_another_database_has_fewer_events(store: SqlStore, ahead: int) -> None:
+    """A stream that has had events of a larger number would wait for it in vain."""
+    register(store, "a", "b")
+
+    async def scenario() -> list[list[News]]:
+        feed = feed_of(store, seconds=0.01)
+        follower = Follower(everything)
+        with feed.followed(follower, after=await feed.last_event() + ahead):
+            store.transactions.generation += 1
+            async with running(feed.run()):
+                await asyncio.sleep(0.1)
+                register(store, "c")
+                return [news async for news in one_page(follower)]
+
+    async def one_page(follower: Follower) -> AsyncIterator[list[News]]:
+        async for news in follower:
+            yield news
+            return
+
+    assert (0 if ahead else 1) == len(run_scenario(scenario()))

@@ -339,6 +339,33 @@ def test_store_works_again_after_a_restart_of_postgresql(
     direct.servers.apply(beats("a"))
 
     assert {"a": 2} == counts(direct)
+    assert 1 == direct.generation  # the server may be a copy of the other, without its last rows
+    assert [] == direct.keys.all()
+
+
+def test_connections_to_a_server_that_has_become_read_only_are_made_anew(
+    direct: SqlStore, postgres: Postgres, postgresql_url: str
+) -> None:
+    """Of several servers in the URL, another may be the one that takes writes by then."""
+    name = make_url(postgresql_url).database
+    direct.servers.apply(beats("a"))
+    before = serving(direct)
+    postgres.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    terminate(postgresql_url)
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        direct.servers.apply(beats("a"))
+    postgres.sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    direct.servers.apply(beats("a"))
+
+    assert before != serving(direct)
+    assert {"a": 2} == counts(direct)
+
+
+def serving(store: SqlStore) -> int:
+    """The process of PostgreSQL that serves the writes of a store."""
+    return store.transactions.write(
+        lambda connection: int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    )
 
 
 class Senders:

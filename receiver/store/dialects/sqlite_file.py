@@ -1,0 +1,199 @@
+"""
+The file of an SQLite database, which may be deleted or replaced while it is open.
+
+An open connection goes on with the file that it has opened, whatever happens to the file's name:
+what it commits to a deleted file is lost when the process ends. SQLite does not notice that in
+its WAL mode, so the store asks before it begins a transaction, and before it says that it has
+committed one.
+"""
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple
+
+from receiver.domain.errors import StoreUnavailable
+
+if sys.platform != "win32":  # pragma: no branch - Windows lets nobody rename an open file
+    from fcntl import LOCK_EX, flock
+
+__all__ = ["DatabaseFile"]
+
+_log = logging.getLogger(__name__)
+
+_SETTLED_SECONDS = 2.0
+"""A file that takes the place of another is used once it has not changed for so long."""
+
+_Inode = tuple[int, int] | None
+"""The device and inode of a file; None when there is no file."""
+
+
+class _Inodes(NamedTuple):
+    """The files of a database: its own, its write-ahead log, and the index of that in memory."""
+
+    main: _Inode
+    wal: _Inode
+    shm: _Inode
+
+
+class DatabaseFile:
+    """
+    Opens connections to a file, and tells when its path leads to another file than they do.
+
+    Args:
+        path: The path of the file.
+        may_create: Whether the first connection creates the file when it is missing.
+        elapsed: A monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self, path: str, *, may_create: bool, elapsed: Callable[[], float] = monotonic
+    ) -> None:
+        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
+        # Plain text, as these are looked at in each transaction.
+        self._paths = (str(self._path), f"{self._path}-wal", f"{self._path}-shm")
+        self._may_create = may_create
+        self._elapsed = elapsed
+        self._found: _Inode = None
+        self._opened: _Inodes | None = None
+        self._newcomer: object = None
+        self._newcomer_since = 0.0
+
+    @property
+    def inode(self) -> _Inode:
+        """The device and inode of the open file."""
+        return None if self._opened is None else self._opened.main
+
+    def connect(self, options: dict[str, Any]) -> sqlite3.Connection:
+        """
+        A connection to the file, with options for `sqlite3.connect`.
+
+        Raises StoreUnavailable when the path leads to another file than that of the other
+        connections, or to none.
+        """
+        self.check()
+        before = _inode(self._path)
+        if before is None and not self._may_create:
+            raise StoreUnavailable(self._is_gone())
+        mode = "rwc" if self._may_create else "rw"
+        connection: sqlite3.Connection = sqlite3.connect(
+            f"{self._path.as_uri()}?mode={mode}", uri=True, **options
+        )
+        self._found = _inode(self._path)
+        if before not in {None, self._found}:
+            connection.close()
+            raise StoreUnavailable(f"{self._path} is being replaced")
+        return connection
+
+    def note_opened(self) -> None:
+        """
+        Remember the files of the first connection, which has read the database by now.
+
+        Raises StoreUnavailable when the file was deleted or replaced since `connect`.
+        """
+        if self._opened is not None:
+            return
+        opened = self._inodes()
+        if opened.main is None or opened.main != self._found:
+            raise StoreUnavailable(f"{self._path} is being replaced")
+        self._opened = opened
+        self._may_create = False
+
+    def check(self) -> None:
+        """Raise StoreUnavailable unless the path leads to the open file, or none is open."""
+        if self.is_replaced():
+            raise StoreUnavailable(f"{self._path} was replaced by another file")
+
+    def is_replaced(self) -> bool:
+        """
+        Whether all connections have to be made anew.
+
+        Raises StoreUnavailable while there is nothing to connect to: the file is gone, or the one
+        in its place may not be complete yet. A file that is only gone may be put back.
+        """
+        now = self._inodes()
+        if self._opened is None or self._opened == now:
+            return False
+        if now.main is None:
+            raise StoreUnavailable(self._is_gone())
+        if not self.is_another() or self._has_settled():
+            return True
+        raise StoreUnavailable(
+            f"{self._path} was replaced by another file, which is used once it has not changed "
+            f"for {_SETTLED_SECONDS:.0f} seconds"
+        )
+
+    def is_another(self) -> bool:
+        """Whether the file itself was replaced, and not only its write-ahead log."""
+        return self.inode != _inode(self._path)
+
+    def leave(self) -> None:
+        """
+        Forget the open files, whose connections are closed.
+
+        The write-ahead log of a file that was replaced is renamed: SQLite would take it for that
+        of the new file, and damage this.
+        """
+        left = self._opened
+        assert left is not None
+        assert left.main is not None
+        with _locked(self._path.parent):
+            if self.is_another():
+                for suffix, inode in (("-wal", left.wal), ("-shm", left.shm)):
+                    self._put_aside(suffix, inode, f".replaced-{left.main[1]}")
+        _log.warning(
+            "%s was replaced; the receiver goes on with the file that is there", self._path
+        )
+        self._opened = None
+
+    def _put_aside(self, suffix: str, inode: _Inode, label: str) -> None:
+        file = Path(f"{self._path}{suffix}")
+        if inode is not None and _inode(file) == inode:
+            aside = Path(f"{self._path}{label}{suffix}")
+            file.rename(aside)
+            _log.warning("%s belongs to the file that was replaced, and is now %s", file, aside)
+
+    def _inodes(self) -> _Inodes:
+        return _Inodes(*map(_inode, self._paths))
+
+    def _has_settled(self) -> bool:
+        found = self._path.stat()
+        newcomer = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        if newcomer != self._newcomer:
+            self._newcomer, self._newcomer_since = newcomer, self._elapsed()
+        return self._elapsed() - self._newcomer_since >= _SETTLED_SECONDS
+
+    def _is_gone(self) -> str:
+        if self._opened is None:
+            return f"{self._path} does not exist"
+        return (
+            f"{self._path} was deleted or moved; put it back, or restart the receiver to begin "
+            "with an empty fleet. Until then its content can be copied from the files that the "
+            f"process {os.getpid()} has open"
+        )
+
+
+def _inode(path: Path | str) -> _Inode:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - takes half the time
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be looked at: {error.strerror}") from error
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other receivers of the same file from renaming what belongs to it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
