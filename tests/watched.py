@@ -2,19 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from attrs import evolve
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import ALL_EVENTS, ALL_SERVERS, EventFilter, Filter
+from receiver.domain.queries import (
+    ALL_EVENTS,
+    ALL_SERVERS,
+    EventFilter,
+    Filter,
+    Order,
+    PageRequest,
+    Place,
+)
 from receiver.domain.rate_limits import RateLimits
 from receiver.store import Look, Rules, SqlStore
 from servers import Clock
 
-__all__ = ["Watched", "endless", "hear"]
+__all__ = ["Watched", "endless", "hear", "kept_in"]
 
 
 def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
@@ -24,6 +32,21 @@ def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
         assert isinstance(each, Applied)
         applied.append(each)
     return applied
+
+
+def kept_in(
+    store: SqlStore,
+    matching: Filter = ALL_SERVERS,
+    *,
+    after: Place | None = None,
+    limit: int = 10_000,
+) -> list[ServerRecord]:
+    """The servers of a store that match, sorted by id."""
+    asked = PageRequest(limit=limit, now=_ANY_TIME, after=after)
+    return store.servers.page(matching, Order.SERVER_ID, asked).records
+
+
+_ANY_TIME = datetime(2026, 1, 31, tzinfo=timezone.utc)  # only lists by last_seen depend on it
 
 
 def endless() -> RateLimits:
@@ -106,9 +129,7 @@ class Watched:
         """The ids of the servers that match a filter."""
         matching = evolve(ALL_SERVERS, **wanted)
         assert isinstance(matching, Filter)
-        return [
-            each.server_id for each in self.store.servers.page(matching, after=None, limit=1000)
-        ]
+        return [each.server_id for each in kept_in(self.store, matching)]
 
     def told(
         self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)

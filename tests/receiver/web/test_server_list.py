@@ -253,6 +253,29 @@ def test_pages_sorted_by_time_stay_correct_while_servers_change(
     assert rest == listed(receiver.get("/servers", params={"sort": order, "cursor": cursor}))
 
 
+@pytest.mark.parametrize("order", ["last_seen", "-last_seen"])
+def test_paging_by_last_seen_skips_no_server_that_is_heard_meanwhile(
+    receiver: httpx.Client, clock: Clock, order: str
+) -> None:
+    ids = [f"s{n:02}" for n in range(30)]
+    for each in ids:
+        send_heartbeats(receiver, each)
+        clock.advance(1)
+
+    query = {"sort": order, "limit": "4"}
+    found: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        answer = receiver.get("/servers", params=query)
+        found += listed(answer)
+        query["cursor"] = cursor = answer.json()["next_cursor"]
+        clock.advance(1)
+        send_heartbeats(receiver, *ids[:: len(found) % 5 + 1])
+
+    assert {*ids} == {*found}
+    assert len(found) <= 2 * len(ids)
+
+
 def test_changed_server_is_found_by_its_new_values(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat(version="1.0.0", capabilities=["old"]))
     receiver.post("/heartbeat", json=messages.heartbeat(version="2.0.0", capabilities=["new"]))
