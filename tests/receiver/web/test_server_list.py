@@ -1,5 +1,8 @@
 """Reading servers: the list with its filters, sort orders and pages, and single servers."""
 
+import json
+from base64 import urlsafe_b64encode
+from datetime import datetime
 from functools import partial
 
 import httpx
@@ -274,6 +277,21 @@ def test_paging_by_last_seen_skips_no_server_that_is_heard_meanwhile(
 
     assert {*ids} == {*found}
     assert len(found) <= 2 * len(ids)
+
+
+@pytest.mark.parametrize(
+    ("order", "rest"), [("last_seen", ["a", "d", "c", "e"]), ("-last_seen", ["g", "f", "b"])]
+)
+def test_cursor_by_last_seen_of_an_earlier_version_is_valid(
+    receiver: httpx.Client, clock: Clock, order: str, rest: list[str]
+) -> None:
+    ids_by_order(receiver, clock)
+    before = {"last_seen": "g", "-last_seen": "a"}[order]
+    seen = datetime.fromisoformat(receiver.get(f"/servers/{before}").json()["last_seen"])
+    place = [order, before, round(seen.timestamp() * 1e6)]
+    cursor = urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+    assert rest == listed(receiver.get("/servers", params={"sort": order, "cursor": cursor}))
 
 
 def test_changed_server_is_found_by_its_new_values(receiver: httpx.Client) -> None:

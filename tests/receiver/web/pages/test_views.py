@@ -173,6 +173,8 @@ def test_pages_by_last_seen_list_servers_that_are_heard_meanwhile(
     receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in (0, 1, 2)])
 
     assert ["s0", "s1", "s2"] == listed(receiver, second)
+    assert "heard while you turn the pages come last" in receiver.get(second).text
+    assert "heard while you turn" not in receiver.get("/?limit=3").text
 
 
 def test_first_page_has_no_link_to_the_first_page(receiver: httpx.Client) -> None:
