@@ -99,7 +99,7 @@ def test_links_in_pages_are_relative(receiver: httpx.Client) -> None:
         "/timeline?limit=1&kind=registered&server_id=s0",
     ):
         page = receiver.get(path).text
-        links = re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page)
+        links = re.findall(r'(?:href|src|action|data-stream|data-worker)="([^"]*)"', page)
         assert [] == [link for link in links if re.match(r"/|\w+:", link)]
 
 
