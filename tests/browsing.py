@@ -7,9 +7,12 @@ from typing import Any
 
 import httpx
 from attrs import field, frozen
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-__all__ = ["Reader", "chromium"]
+__all__ = ["NAME", "Reader", "chromium"]
+
+NAME = "fleet.test"
+"""A host name that leads to this machine in the browser, which takes it for another machine's."""
 
 FLAGS = [
     "--no-sandbox",
@@ -20,6 +23,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-lcd-text",
+    f"--host-resolver-rules=MAP {NAME} 127.0.0.1",
 ]
 
 
@@ -56,6 +60,10 @@ class Reader:
         """Open a path in a new browser context, without cookies of other pages."""
         context = self._chromium.new_context(viewport={"width": width, "height": height}, **how)
         self._contexts.callback(context.close)
+        return self.beside(context, path)
+
+    def beside(self, context: BrowserContext, path: str = "/") -> Page:
+        """Open a path in another window of the same browser context."""
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from threading import Barrier
 from typing import Any
 
@@ -12,12 +12,20 @@ from sqlalchemy import Engine, text
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import ALL_EVENTS, ALL_SERVERS, EventFilter, Filter
+from receiver.domain.queries import (
+    ALL_EVENTS,
+    ALL_SERVERS,
+    EventFilter,
+    Filter,
+    Order,
+    PageRequest,
+    Place,
+)
 from receiver.domain.rate_limits import RateLimits
 from receiver.store import Look, Rules, SqlStore
 from servers import Clock
 
-__all__ = ["Watched", "at_once", "due_at", "endless", "hear"]
+__all__ = ["Watched", "at_once", "due_at", "endless", "hear", "kept_in"]
 
 TIMEOUT_SECONDS = 20
 
@@ -49,6 +57,21 @@ def due_at(engine: Engine, server_id: str) -> int | None:
     with engine.connect() as connection:
         due: int | None = connection.execute(query, {"key": server_id}).scalar_one()
     return due
+
+
+def kept_in(
+    store: SqlStore,
+    matching: Filter = ALL_SERVERS,
+    *,
+    after: Place | None = None,
+    limit: int = 10_000,
+) -> list[ServerRecord]:
+    """The servers of a store that match, sorted by id."""
+    asked = PageRequest(limit=limit, now=_ANY_TIME, after=after)
+    return store.servers.page(matching, Order.SERVER_ID, asked).records
+
+
+_ANY_TIME = datetime(2026, 1, 31, tzinfo=timezone.utc)  # only lists by last_seen depend on it
 
 
 def endless() -> RateLimits:
@@ -131,9 +154,7 @@ class Watched:
         """The ids of the servers that match a filter."""
         matching = evolve(ALL_SERVERS, **wanted)
         assert isinstance(matching, Filter)
-        return [
-            each.server_id for each in self.store.servers.page(matching, after=None, limit=1000)
-        ]
+        return [each.server_id for each in kept_in(self.store, matching)]
 
     def told(
         self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)

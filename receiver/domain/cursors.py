@@ -5,28 +5,44 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from receiver.domain.queries import Order, Place
+from receiver.domain.queries import Order, Place, Walk
 
 __all__ = ["read_cursor", "read_event_cursor", "write_cursor", "write_event_cursor"]
 
 
 def write_cursor(order: Order, after: Place) -> str:
     """The cursor of a place in a list of servers."""
-    return _encode([order.value, *after])
+    if after.heard_after is not None:
+        return _encode([order.value, after.server_id, None, after.heard_after])
+    return _encode([order.value, after.server_id, after.moment, *(after.walk or ())])
 
 
 def read_cursor(text: str) -> tuple[Order, Place]:
     """The order of the list and the place that a cursor was written for. Raises ValueError."""
     try:
         match _decode(text):
-            case [str(order), str(server_id), moment] if "\x00" not in server_id:
+            case [str(order), str(server_id), *rest] if "\x00" not in server_id:
                 found = Order(order)
-                if found.field == "server_id" and moment is None:
-                    return found, Place(server_id)
-                if found.field != "server_id" and _fits_bigint(moment):
-                    return found, Place(server_id, moment)
+                return found, _place(found, server_id, rest)
     except ValueError:
         pass
+    raise ValueError(_NO_CURSOR)
+
+
+def _place(order: Order, server_id: str, rest: list[Any]) -> Place:
+    match rest:
+        case [None] if order.field == "server_id":
+            return Place(server_id)
+        case [moment] if order.field != "server_id" and _fits_bigint(moment):
+            return Place(server_id, moment)  # by last_seen: as cursors were before `Walk`
+        case [None, heard_after] if order.is_moving and _fits_bigint(heard_after):
+            return Place(server_id, heard_after=heard_after)
+        case [*numbers] if (
+            order.is_moving and len(numbers) == 3 and all(map(_fits_bigint, numbers))
+        ):
+            moment, *walk = numbers
+            if _fits_bigint(Walk(*walk).settled):
+                return Place(server_id, moment, Walk(*walk))
     raise ValueError(_NO_CURSOR)
 
 

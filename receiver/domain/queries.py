@@ -1,6 +1,6 @@
 """Filters, orders and places of lists of servers and of events, and pages of events."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from attrs import frozen
 
 from contract import Event, EventKind, ServerRecord, unstructure
-from receiver.domain.instants import microseconds
+from receiver.domain.instants import MICROSECOND, microseconds
 
 __all__ = [
     "ALL_EVENTS",
@@ -20,8 +20,11 @@ __all__ = [
     "Filter",
     "Node",
     "Order",
+    "PageRequest",
     "Place",
     "RecordedEvent",
+    "ServerPage",
+    "Walk",
     "index_text",
 ]
 
@@ -87,11 +90,47 @@ class Order(str, Enum):
     def is_descending(self) -> bool:
         return self.value.startswith("-")
 
-    def place(self, record: ServerRecord) -> "Place":
+    @property
+    def is_moving(self) -> bool:
+        """Whether servers change their places in the list while somebody reads its pages."""
+        return self.field == "last_seen"
+
+    def place(self, record: ServerRecord, walk: "Walk | None" = None) -> "Place":
         """The place of a server in a list of this order."""
         if self.field == "server_id":
             return Place(record.server_id)
-        return Place(record.server_id, microseconds(getattr(record, self.field)))
+        return Place(record.server_id, microseconds(getattr(record, self.field)), walk)
+
+
+class Walk(NamedTuple):
+    """
+    What the later pages of a list by `last_seen` must know of the first one.
+
+    A server that is heard changes its place in such a list. So the list has a second part:
+    after the last server in the order of `last_seen` come, sorted by `server_id`, those that
+    were heard since the first page.
+
+    Attributes:
+        began: When the first page was read, in microseconds since 1970.
+        fingerprint: A number that differs once one of the servers was written that were last
+            heard between `settled` and `began`. 0 where the list is ascending, which needs none.
+    """
+
+    began: int
+    fingerprint: int = 0
+
+    @property
+    def settled(self) -> int:
+        """
+        The time until which all that was heard was committed when the first page was read.
+
+        Messages that were received later may have been committed after it: the time of receipt
+        is that of the clock of any receiver, and a commit takes a while.
+        """
+        return self.began - _SETTLING // MICROSECOND
+
+
+_SETTLING = timedelta(seconds=5)
 
 
 class Place(NamedTuple):
@@ -102,10 +141,38 @@ class Place(NamedTuple):
         server_id: The last server before the place.
         moment: That server's `first_seen` or `last_seen` in microseconds since 1970, when
             the list is sorted by it.
+        walk: Set in the first part of a list by `last_seen`.
+        heard_after: Set in its second part, which contains the servers that were last heard
+            after this time, in microseconds since 1970.
     """
 
     server_id: str
     moment: int | None = None
+    walk: Walk | None = None
+    heard_after: int | None = None
+
+
+@frozen(kw_only=True)
+class PageRequest:
+    """
+    Which part of a list of servers to read.
+
+    Attributes:
+        limit: How many servers at most.
+        now: The time of the request.
+        after: Where the page begins; None for the first page.
+    """
+
+    limit: int
+    now: datetime
+    after: Place | None = None
+
+
+class ServerPage(NamedTuple):
+    """The records of a page, and the place after which the next one begins, if there is one."""
+
+    records: list[ServerRecord]
+    next_after: Place | None
 
 
 @frozen(kw_only=True)

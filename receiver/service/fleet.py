@@ -13,7 +13,16 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.liveness import state_at
 from receiver.domain.outcomes import BodyKind, Outcome
-from receiver.domain.queries import ALL_SERVERS, EventFilter, EventPage, Filter, Node, Order, Place
+from receiver.domain.queries import (
+    ALL_SERVERS,
+    EventFilter,
+    EventPage,
+    Filter,
+    Node,
+    Order,
+    PageRequest,
+    Place,
+)
 from receiver.service.availability import LONGEST, History
 from receiver.service.group_commit import GroupCommit
 from receiver.service.ingest import Submission
@@ -170,14 +179,17 @@ class Fleet:
         only: Sequence[str] = EVERY_FIELD,
     ) -> Page:
         """At most `limit` servers that match, after a place; fields not in `only` are None."""
-        records = await self._calls.read(
-            self._store.servers.page, matching, order, after=after, limit=limit + 1, only=only
+        page = await self._calls.read(
+            self._store.servers.page,
+            matching,
+            order,
+            PageRequest(limit=limit, now=self._clock(), after=after),
+            only=only,
         )
-        listed = records[:limit]
-        nodes = await self._nodes(listed)
+        nodes = await self._nodes(page.records)
         return Page(
-            servers=[self._seen(record, nodes) for record in listed],
-            next_after=order.place(listed[-1]) if len(records) > limit else None,
+            servers=[self._seen(record, nodes) for record in page.records],
+            next_after=page.next_after,
         )
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import Attribute, asdict
+from attrs import Attribute, asdict, frozen
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     Select,
     Text,
     bindparam,
@@ -17,15 +18,112 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from contract import State
-from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order, Place, index_text
+from contract import ServerRecord, State
+from receiver.domain.instants import microseconds
+from receiver.domain.queries import (
+    NODE,
+    SUPERSEDED,
+    Filter,
+    Order,
+    PageRequest,
+    Place,
+    ServerPage,
+    Walk,
+    index_text,
+)
 from receiver.store.tables import facets, is_listed, servers
 
-__all__ = ["apply_filter", "list_query"]
+__all__ = ["ServerList", "apply_filter"]
+
+Columns = Sequence[ColumnElement[Any]]
+Listed = tuple[ServerRecord, Place]
+"""A server in a list, and the place after it."""
+
+
+@frozen(kw_only=True)
+class ServerList:
+    """
+    A list of servers, which is read page by page.
+
+    Attributes:
+        connection: A connection to read with.
+        wanted: The columns to read; the fields of a record that are not among them are None.
+        matching: Which servers are in the list.
+        order: The order of the list.
+    """
+
+    connection: Connection
+    wanted: Columns
+    matching: Filter
+    order: Order
+
+    def page(self, asked: PageRequest) -> ServerPage:
+        """
+        A page of the list.
+
+        Where the order is by `last_seen`, the list has the two parts that `Walk` tells of.
+        """
+        after, limit = asked.after, asked.limit
+        if after is not None and after.heard_after is not None:
+            return _page(self._second_part(after.heard_after, after, limit + 1), limit)
+        known = None if after is None else after.walk
+        # Begun before the servers are read: who is heard in between is not taken for listed.
+        walk = known or (self._begun(microseconds(asked.now)) if self.order.is_moving else None)
+        listed = self._first_part(after, walk, limit + 1)
+        if known is not None and len(listed) <= limit:
+            heard_after = self._heard_after(known)
+            listed += self._second_part(heard_after, None, limit + 1 - len(listed))
+        return _page(listed, limit)
+
+    def _first_part(self, after: Place | None, walk: Walk | None, limit: int) -> list[Listed]:
+        query = list_query(self.wanted, self.matching, self.order, after=after, limit=limit)
+        return [(each, self.order.place(each, walk)) for each in self._records(query)]
+
+    def _second_part(self, heard_after: int, after: Place | None, limit: int) -> list[Listed]:
+        query, key = apply_filter(select(*self.wanted), self.matching)
+        query = query.where(_last_seen > heard_after).order_by(key).limit(limit)
+        if after is not None:
+            query = query.where(key > after.server_id)
+        return [
+            (each, Place(each.server_id, heard_after=heard_after)) for each in self._records(query)
+        ]
+
+    def _begun(self, now: int) -> Walk:
+        walk = Walk(now)
+        return walk._replace(fingerprint=self._fingerprint(walk))
+
+    def _heard_after(self, walk: Walk) -> int:
+        """
+        Which servers are in the second part of the list: those that were heard after this time.
+
+        Somebody who reads from the last heard to the longest silent does not meet a server that
+        is heard meanwhile, even if that message was received before the first page was read.
+        Where there may be one, all servers heard shortly before it are listed once more.
+        """
+        is_same = walk.fingerprint == self._fingerprint(walk)
+        return walk.began if is_same else walk.settled
+
+    def _fingerprint(self, walk: Walk) -> int:
+        if not self.order.is_descending:
+            return 0
+        total = func.coalesce(func.sum(servers.c.revision % _PRIME), 0)
+        query, _ = apply_filter(select(total).select_from(servers), self.matching)
+        query = query.where(_last_seen > walk.settled, _last_seen <= walk.began)
+        return int(self.connection.execute(query).scalar_one())
+
+    def _records(self, query: Select[Any]) -> list[ServerRecord]:
+        return [ServerRecord(**row) for row in self.connection.execute(query).mappings()]
+
+
+def _page(listed: Sequence[Listed], limit: int) -> ServerPage:
+    return ServerPage(
+        records=[record for record, _ in listed[:limit]],
+        next_after=listed[limit - 1][1] if len(listed) > limit else None,
+    )
 
 
 def list_query(
-    wanted: Sequence[ColumnElement[Any]],
+    wanted: Columns,
     matching: Filter,
     order: Order,
     *,
@@ -38,6 +136,8 @@ def list_query(
     columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
     if after is not None:
         query = query.where(_is_beyond(order, columns, after))
+        if after.walk is not None and not order.is_descending:
+            query = query.where(_last_seen <= after.walk.began)
     query = query.order_by(*_sorted_by(order, columns)).limit(limit)
     if by_key:
         return query
@@ -97,3 +197,7 @@ def apply_filter(query: Select[Any], matching: Filter) -> tuple[Select[Any], Col
 
 def _is_indexed(field: "Attribute[Any]", value: object) -> bool:
     return value is not None and field.name != "q" and (field.name, value) != ("stage", "")
+
+
+_last_seen = type_coerce(servers.c.last_seen, BigInteger)
+_PRIME = 2**31 - 1  # so that the sum of any number of revisions is a BIGINT

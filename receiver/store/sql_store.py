@@ -18,13 +18,13 @@ from contract import Event, ServerRecord
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import Filter, Node, Order, Place
+from receiver.domain.queries import Filter, Node, Order, PageRequest, ServerPage
 from receiver.store.events import Events
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache, row_of
-from receiver.store.server_list import apply_filter, list_query
+from receiver.store.server_list import ServerList, apply_filter
 from receiver.store.sessions import Sessions
 from receiver.store.silence import IS_DUE, Look, leave_no_future, note_presence, sweep
 from receiver.store.state_changes import StateLog, state_logs
@@ -156,22 +156,21 @@ class Servers:
     def page(
         self,
         matching: Filter,
-        order: Order = Order.SERVER_ID,
+        order: Order,
+        asked: PageRequest,
         *,
-        after: Place | None,
-        limit: int,
         only: Sequence[str] = EVERY_FIELD,
-    ) -> list[ServerRecord]:
+    ) -> ServerPage:
         """
-        At most `limit` records that match, in an order, after a place.
+        Records that match, in an order.
 
         Fields that are not in `only` are None. `only` must hold the fields of ServerRecord that
         have no default.
         """
-        columns = [servers.c[name] for name in only]
-        query = list_query(columns, matching, order, after=after, limit=limit)
+        wanted = [servers.c[name] for name in only]
         with self._transactions.read() as connection:
-            return [ServerRecord(**row) for row in connection.execute(query).mappings()]
+            found = ServerList(connection=connection, wanted=wanted, matching=matching, order=order)
+            return found.page(asked)
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
         """The other nodes of the databases that these servers stand for, sorted by their id."""

@@ -192,6 +192,8 @@ def heartbeats(outcome: Outcome) -> Answer:
 _LIST_SERVERS = operation(
     "listServers",
     "The fleet: a server for each database, but those that have left or are superseded",
+    description="Whoever follows next_cursor to the end gets every server that matches all the "
+    "time: exactly once, and sorted by last_seen at least once.",
     parameters=[
         openapi.LIMIT,
         openapi.CURSOR,

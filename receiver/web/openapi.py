@@ -310,7 +310,8 @@ LIMIT = _parameter(
 CURSOR = _parameter("cursor", "The next_cursor of an earlier answer.", TEXT)
 SORT = _parameter(
     "sort",
-    "The order; with a minus the other way round. By last_seen costs a scan.",
+    "The order; with a minus the other way round. By last_seen costs a scan, and servers that "
+    "were heard since the first page come at the end, sorted by server_id.",
     {"enum": [order.value for order in Order], "default": Order.SERVER_ID.value},
 )
 TOTAL = _parameter(

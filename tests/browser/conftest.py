@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 from sqlalchemy import make_url
 
-from browsing import Reader, chromium
+from browsing import NAME, Reader, chromium
 from keyring import keep, made
 from past import Past
 from receiver.app import Tuning, create_app
@@ -63,7 +63,7 @@ def reader(browser: Browser, receiver: httpx.Client) -> Iterator[Reader]:
     with ExitStack() as contexts:
         reader = Reader(browser, contexts, str(receiver.base_url).rstrip("/"))
         yield reader
-    assert {"127.0.0.1"} >= reader.hosts
+    assert {"127.0.0.1", NAME} >= reader.hosts
     assert [] == reader.complaints
 
 

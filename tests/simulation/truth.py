@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from contract import Event, EventKind, State
-from receiver.domain.queries import ALL_SERVERS
 from simulation.story import INTERVAL, SETTLING
 from simulation.world import Database, World
+from watched import kept_in
 
 __all__ = ["complaints"]
 
@@ -95,10 +95,7 @@ def _of_alarms(world: World, events: Sequence[Told]) -> Iterator[str]:
 
 def _of_lines(world: World, family: Sequence[Database]) -> Iterator[str]:
     """Databases that are not one line with their true state, after a long quiet time."""
-    listed = {
-        record.server_id: record.state
-        for record in world.store.servers.page(ALL_SERVERS, after=None, limit=1000)
-    }
+    listed = {record.server_id: record.state for record in kept_in(world.store)}
     for database in family:
         if any(each is not database and each.servers is database.servers for each in family):
             is_alive = any(each.is_alive for each in family if each.servers is database.servers)

@@ -47,6 +47,8 @@ _HEADERS = {
     "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
 }
+# The policy of a script is that of the worker which runs it.
+_FILE_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"
 _CACHE_FOR_A_YEAR = "public, max-age=31536000, immutable"
 _log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class Versioned(StaticFiles):
         answer = await super().get_response(path, scope)
         is_known = _static_url(path).endswith(f"?{scope['query_string'].decode('latin-1')}")
         answer.headers["Cache-Control"] = _CACHE_FOR_A_YEAR if is_known else "no-cache"
+        answer.headers["Content-Security-Policy"] = _FILE_POLICY
         return answer
 
 

@@ -15,10 +15,10 @@ from sqlalchemy import make_url
 from contract import Heartbeat
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import ALL_SERVERS, Filter
+from receiver.domain.queries import Filter
 from receiver.store import SqlStore
 from servers import wait_until
-from watched import hear
+from watched import hear, kept_in
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 TIMEOUT_SECONDS = 20
@@ -74,7 +74,7 @@ def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
 
 
 def counts(store: SqlStore) -> dict[str, int]:
-    kept = store.servers.page(ALL_SERVERS, after=None, limit=10_000)
+    kept = kept_in(store)
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
@@ -233,7 +233,7 @@ def test_locked_row_can_be_read(store: SqlStore, other: psycopg.Connection) -> N
     other.execute(LOCK, ["a"])
 
     assert {"a": 1} == counts(store)
-    assert [store.servers.get("a")] == store.servers.page(ALL_SERVERS, after=None, limit=1)
+    assert [store.servers.get("a")] == kept_in(store, limit=1)
 
 
 def test_locked_table_raises_store_unavailable(store: SqlStore, other: psycopg.Connection) -> None:

@@ -20,7 +20,7 @@ from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
 from receiver.store import SqlStore
 from servers import wait_until
-from watched import hear
+from watched import hear, kept_in
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 COMMIT = b"COMMIT\0"  # in the client's request and in the server's answer
@@ -69,7 +69,7 @@ def beats(*ids: str) -> list[Incoming]:
 
 
 def counts(store: SqlStore) -> dict[str, int]:
-    kept = store.servers.page(ALL_SERVERS, after=None, limit=1000)
+    kept = kept_in(store)
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
@@ -270,7 +270,7 @@ def test_reads_of_an_unreachable_database_fail_at_once(store: SqlStore, proxy: P
 
     for ask in (
         lambda: store.servers.get("a"),
-        lambda: store.servers.page(ALL_SERVERS, after=None, limit=1),
+        lambda: kept_in(store, limit=1),
         lambda: store.servers.count(ALL_SERVERS),
         lambda: store.servers.delete("a", MOMENT),
     ):

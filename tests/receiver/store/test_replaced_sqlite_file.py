@@ -14,11 +14,11 @@ from sqlalchemy import Connection, insert, make_url
 from contract import Heartbeat
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.domain.outcomes import Incoming
-from receiver.domain.queries import ALL_SERVERS
 from receiver.store import SqlStore
 from receiver.store.dialects.sqlite_file import DatabaseFile
 from receiver.store.tables import secrets
 from servers import Clock
+from watched import kept_in
 
 
 class Place:
@@ -50,7 +50,7 @@ class Place:
         self.seconds += 2
 
     def kept(self) -> list[tuple[str | None, int]]:
-        records = self.store.servers.page(ALL_SERVERS, after=None, limit=10)
+        records = kept_in(self.store)
         return [(each.hostname, each.heartbeat_count) for each in records]
 
     def kept_after_a_restart(self) -> list[tuple[str | None, int]]:

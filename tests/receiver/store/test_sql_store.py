@@ -30,7 +30,7 @@ from receiver.domain.queries import ALL_SERVERS, Filter, index_text
 from receiver.store import Look, SqlStore, migrations
 from receiver.store.tables import facets, metadata, servers
 from strategies import heartbeats, moments, registrations
-from watched import Watched, hear
+from watched import Watched, hear, kept_in
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -52,12 +52,12 @@ def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
 
 
 def counts(store: SqlStore) -> dict[str, int]:
-    kept = store.servers.page(ALL_SERVERS, after=None, limit=1000)
+    kept = kept_in(store)
     return {record.server_id: record.heartbeat_count for record in kept}
 
 
 def found_by(store: SqlStore, matching: Filter) -> list[str]:
-    return [record.server_id for record in store.servers.page(matching, after=None, limit=1000)]
+    return [record.server_id for record in kept_in(store, matching)]
 
 
 # Tables and migrations
@@ -445,7 +445,7 @@ def test_two_stores_of_one_database_count_each_heartbeat_once(
     other.servers.apply(beats("b"))
     store.servers.apply(beats("b"))
 
-    a, b = store.servers.page(ALL_SERVERS, after=None, limit=2)
+    a, b = kept_in(store, limit=2)
     assert ("second", 3) == (a.hostname, a.heartbeat_count)
     assert (None, 2) == (b.hostname, b.heartbeat_count)
 
@@ -504,7 +504,7 @@ def test_rows_evicted_from_the_cache_are_read_again(database_url: str) -> None:
         for server_id in ids:
             store.servers.apply(beats(server_id))
 
-    kept = store.servers.page(ALL_SERVERS, after=None, limit=9)
+    kept = kept_in(store, limit=9)
     store.close()
     assert [(s, "host", 3) for s in ids] == [
         (r.server_id, r.hostname, r.heartbeat_count) for r in kept

@@ -35,7 +35,7 @@ from strategies import (
     share_of_examples,
     texts,
 )
-from watched import hear
+from watched import hear, kept_in
 
 # Few ids, so that random messages hit the same server; sorted by code point.
 IDS = ["B", "a", "a/'b\"%", "é", "\uffee", "\U0001f40d"]
@@ -213,10 +213,10 @@ class StoresAndADict(RuleBasedStateMachine):
         expected = self.fleet.matching(wanted)
         matching = Filter(**wanted)
 
-        pages = [self.store(n).servers.page(matching, after=None, limit=limit)]
+        pages = [kept_in(self.store(n), matching, limit=limit)]
         while len(pages[-1]) == limit:
             last = Place(pages[-1][-1].server_id)
-            pages.append(self.store(n).servers.page(matching, after=last, limit=limit))
+            pages.append(kept_in(self.store(n), matching, after=last, limit=limit))
 
         assert expected == [server for page in pages for server in plains(page)]
         assert len(expected) == self.store(n).servers.count(matching)
@@ -225,7 +225,7 @@ class StoresAndADict(RuleBasedStateMachine):
     def list_from_anywhere(self, after: str, limit: int, n: int) -> None:
         expected = [server for server in self.fleet.matching({}) if server["server_id"] > after]
 
-        page = self.store(n).servers.page(ALL_SERVERS, after=Place(after), limit=limit)
+        page = kept_in(self.store(n), ALL_SERVERS, after=Place(after), limit=limit)
 
         assert expected[:limit] == plains(page)
 
@@ -240,9 +240,7 @@ class StoresAndADict(RuleBasedStateMachine):
     @invariant()
     def all_servers_are_equal(self) -> None:
         self.checks += 1  # through each store in turn
-        kept = plains(
-            self.store(self.checks).servers.page(ALL_SERVERS, after=None, limit=len(IDS) + 1)
-        )
+        kept = plains(kept_in(self.store(self.checks), limit=len(IDS) + 1))
 
         expected = self.fleet.matching({})
         assert expected == kept

@@ -86,6 +86,12 @@ def test_only_pages_have_a_content_security_policy_with_scripts(receiver: httpx.
     assert "default-src 'none'; frame-ancestors 'none'" == policies["/servers"]
 
 
+def test_worker_may_connect_to_its_receiver_and_nowhere_else(receiver: httpx.Client) -> None:
+    policy = receiver.get("/static/stream.js").headers["content-security-policy"]
+
+    assert "default-src 'none'; connect-src 'self'; frame-ancestors 'none'" == policy
+
+
 @pytest.mark.parametrize("path", ["/", "/servers", "/server/nobody", "/nowhere", "/metrics"])
 def test_dynamic_answers_are_not_cached(receiver: httpx.Client, path: str) -> None:
     assert "no-store" == receiver.get(path).headers["cache-control"]

@@ -314,6 +314,14 @@ CURSOR = "expected the next_cursor of an earlier answer"
                 "WyJjb2xvdXIiLCAiYSIsIDFd",
                 "WyJsYXN0X3NlZW4iLCAiYSJd",
                 "WyJsYXN0X3NlZW4iLCAiYSIsIG51bGxd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIG51bGwsIG51bGxd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIG51bGwsIDEuNV0=",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIG51bGwsIDkyMjMzNzIwMzY4NTQ3NzU4MDhd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIDEsIDEsIHRydWVd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIDEsIDEsIDkyMjMzNzIwMzY4NTQ3NzU4MDhd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIDEsIC05MjIzMzcyMDM2ODU0Nzc1ODA3LCAwXQ==",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIG51bGwsIDEsIDFd",
+                "WyJsYXN0X3NlZW4iLCAiYSIsIDEsIDEsIDEsIDFd",
             )
         ),
         *(
@@ -322,6 +330,9 @@ CURSOR = "expected the next_cursor of an earlier answer"
                 ("server_id", "WyJzZXJ2ZXJfaWQiLCAiYSIsIDFd"),
                 ("-server_id", "WyItc2VydmVyX2lkIiwgImEiLCAxXQ=="),
                 ("first_seen", "WyJmaXJzdF9zZWVuIiwgImEiLCBudWxsXQ=="),
+                ("server_id", "WyJzZXJ2ZXJfaWQiLCAiYSIsIG51bGwsIDFd"),
+                ("first_seen", "WyJmaXJzdF9zZWVuIiwgImEiLCAxLCAxLCAxXQ=="),
+                ("-first_seen", "WyItZmlyc3Rfc2VlbiIsICJhIiwgbnVsbCwgMV0="),
             )
         ),
     ],

@@ -1,5 +1,8 @@
 """Reading servers: the list with its filters, sort orders and pages, and single servers."""
 
+import json
+from base64 import urlsafe_b64encode
+from datetime import datetime
 from functools import partial
 
 import httpx
@@ -249,6 +252,44 @@ def test_pages_sorted_by_time_stay_correct_while_servers_change(
     cursor = receiver.get("/servers", params=query).json()["next_cursor"]
     receiver.delete("/servers/e")
     send_heartbeats(receiver, "new", "d")
+
+    assert rest == listed(receiver.get("/servers", params={"sort": order, "cursor": cursor}))
+
+
+@pytest.mark.parametrize("order", ["last_seen", "-last_seen"])
+def test_paging_by_last_seen_skips_no_server_that_is_heard_meanwhile(
+    receiver: httpx.Client, clock: Clock, order: str
+) -> None:
+    ids = [f"s{n:02}" for n in range(30)]
+    for each in ids:
+        send_heartbeats(receiver, each)
+        clock.advance(1)
+
+    query = {"sort": order, "limit": "4"}
+    found: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        answer = receiver.get("/servers", params=query)
+        found += listed(answer)
+        query["cursor"] = cursor = answer.json()["next_cursor"]
+        clock.advance(1)
+        send_heartbeats(receiver, *ids[:: len(found) % 5 + 1])
+
+    assert {*ids} == {*found}
+    assert len(found) <= 2 * len(ids)
+
+
+@pytest.mark.parametrize(
+    ("order", "rest"), [("last_seen", ["a", "d", "c", "e"]), ("-last_seen", ["g", "f", "b"])]
+)
+def test_cursor_by_last_seen_of_an_earlier_version_is_valid(
+    receiver: httpx.Client, clock: Clock, order: str, rest: list[str]
+) -> None:
+    ids_by_order(receiver, clock)
+    before = {"last_seen": "g", "-last_seen": "a"}[order]
+    seen = datetime.fromisoformat(receiver.get(f"/servers/{before}").json()["last_seen"])
+    place = [order, before, round(seen.timestamp() * 1e6)]
+    cursor = urlsafe_b64encode(json.dumps(place).encode()).decode()
 
     assert rest == listed(receiver.get("/servers", params={"sort": order, "cursor": cursor}))
 

@@ -8,6 +8,8 @@ const EVERY = 10_000;
 const EVERY_WHEN_LOST = 3_000;
 const EVERY_WHEN_HIDDEN = 60_000;
 const AT_MOST_EVERY = 500;
+const SAY_EVERY = 2_000;
+const DEAD_AFTER = 3; // unanswered messages
 
 const words = {
   live: "Live",
@@ -15,10 +17,12 @@ const words = {
   lost: "Lost, trying again",
 };
 
-const { stream: address, kinds } = document.body.dataset;
+const { stream: address, kinds, worker } = document.body.dataset;
 const connection = document.getElementById("connection");
 
-let stream = null;
+let port = null; // to who holds the event stream
+let unanswered = 0;
+let talk;
 let isStreaming = false;
 let isReachable = true;
 let isAsking = false;
@@ -79,7 +83,8 @@ async function pageAt(url) {
 
 // Here is another page now, which stays as it is: the form to sign in with, for one.
 function leave() {
-  stream?.close();
+  clearInterval(talk);
+  hangUp();
   clearTimeout(timer);
   due = -Infinity; // nothing is asked any more
   location.reload();
@@ -87,31 +92,68 @@ function leave() {
 
 // Listening
 
-// A browser keeps few connections to one host: tabs that nobody sees must not hold them.
-function listen() {
-  if (document.hidden || (stream && stream.readyState !== EventSource.CLOSED)) return;
-  stream = new EventSource(address);
-  stream.onopen = () => {
-    isStreaming = true;
-    show();
-    soon(0); // for what happened before it was open
+// A browser opens few connections to one host: all its windows follow one stream, which
+// `stream.js` holds while one of them is visible.
+function connect() {
+  hangUp();
+  unanswered = 0;
+  if (!("SharedWorker" in window)) return runItHere();
+  try {
+    const shared = new SharedWorker(worker);
+    shared.onerror = runItHere;
+    listen(shared.port);
+  } catch {
+    runItHere();
+  }
+}
+
+async function runItHere() {
+  await import(new URL(worker, document.baseURI));
+  const { port1, port2 } = new MessageChannel();
+  self.onconnect({ ports: [port2] });
+  listen(port1);
+}
+
+function listen(to) {
+  port = to;
+  port.onmessage = ({ data }) => {
+    unanswered = 0;
+    if (document.hidden) return;
+    if (data.isNews) soon(100);
+    if (data.isOpen === isStreaming) return;
+    isStreaming = data.isOpen;
+    if (isStreaming) show();
+    soon(0); // for what happened before it was open, or to see whether the receiver is there
   };
-  stream.onerror = () => {
-    isStreaming = false;
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, EVERY);
-    soon(0); // which tells whether the receiver is still there
-  };
-  for (const kind of kinds.split(" ")) stream.addEventListener(kind, () => soon(100));
+  say();
+}
+
+function say() {
+  const stream = new URL(address, document.baseURI).href;
+  port?.postMessage({ isVisible: !document.hidden, address: stream, kinds: kinds.split(" ") });
+}
+
+function hangUp() {
+  port?.postMessage({ isVisible: false });
+  port?.close();
+  port = null;
+  isStreaming = false;
+}
+
+// Who holds the stream may die with the window that it began in.
+function keepTalking() {
+  if (document.hidden) return;
+  if (unanswered === DEAD_AFTER) return connect();
+  unanswered += 1;
+  say();
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) {
-    stream?.close();
-    isStreaming = false;
-  } else {
-    listen();
-    soon(0);
-  }
+  if (!talk) return;
+  unanswered = 0;
+  say();
+  if (document.hidden) isStreaming = false;
+  else soon(0);
 });
 
 // Changing the page
@@ -236,6 +278,7 @@ document.addEventListener("click", async ({ target }) => {
 });
 
 if (address) {
-  listen();
+  connect();
+  talk = setInterval(keepTalking, SAY_EVERY);
   soon(EVERY);
 }

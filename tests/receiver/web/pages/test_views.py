@@ -99,7 +99,7 @@ def test_links_in_pages_are_relative(receiver: httpx.Client) -> None:
         "/timeline?limit=1&kind=registered&server_id=s0",
     ):
         page = receiver.get(path).text
-        links = re.findall(r'(?:href|src|action|data-stream)="([^"]*)"', page)
+        links = re.findall(r'(?:href|src|action|data-stream|data-worker)="([^"]*)"', page)
         assert [] == [link for link in links if re.match(r"/|\w+:", link)]
 
 
@@ -143,6 +143,38 @@ def test_pages_link_to_the_next_and_the_first_page(receiver: httpx.Client) -> No
     assert "/?limit=2" == link(receiver, second, rel="first")
     receiver.delete("/servers/s2")
     assert "The servers of this page are gone" in receiver.get(second).text
+
+
+def test_empty_page_of_a_filtered_list_does_not_say_that_nothing_matches(
+    receiver: httpx.Client,
+) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", version="1") for n in range(3)]
+    receiver.post("/heartbeats", json=fleet)
+    second = link(receiver, "/?limit=2&version=1", rel="next")
+    receiver.delete("/servers/s2")
+
+    page = receiver.get(second).text
+
+    assert "No server matches" not in page
+    assert "The servers of this page are gone, or on another page by now." in page
+    receiver.delete("/servers/s0")
+    receiver.delete("/servers/s1")
+    assert "No server matches all of these filters" in receiver.get(second).text
+
+
+def test_pages_by_last_seen_list_servers_that_are_heard_meanwhile(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    for n in range(6):
+        receiver.post("/heartbeat", json=messages.slim(server_id=f"s{n}"))
+        clock.advance(60)
+
+    second = link(receiver, "/?limit=3&sort=-last_seen", rel="next")
+    receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in (0, 1, 2)])
+
+    assert ["s0", "s1", "s2"] == listed(receiver, second)
+    assert "heard while you turn the pages come last" in receiver.get(second).text
+    assert "heard while you turn" not in receiver.get("/?limit=3").text
 
 
 def test_first_page_has_no_link_to_the_first_page(receiver: httpx.Client) -> None:
