@@ -17,6 +17,7 @@ from receiver.domain.databases.watching import (
     may_be_one,
     patient,
     watched,
+    were_long_together,
     without_copies,
 )
 from receiver.domain.instants import microseconds
@@ -132,7 +133,9 @@ def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
         kept_line = marked(
             kept_line, look, is_watched=any(is_watched(line, each, look) for each in others)
         )
-        is_open = any(may_be_one(line, each) for each in others)
+        is_open = any(
+            may_be_one(line, each) and not were_long_together(line, each) for each in others
+        )
         yield from _written(kept_line, look, is_open=is_open)
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from contract import ServerRecord, State, interval, patience
 from receiver.domain.databases.lines import Line, Look, age, updated, with_state
-from receiver.domain.databases.watching import are_apart, pair
+from receiver.domain.databases.watching import are_apart, pair, were_long_together
 from receiver.domain.rows import Row
 
 __all__ = ["gone_after", "led", "paired", "replaced"]
@@ -21,7 +21,7 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     staying: list[Line] = []
     gone: list[Row] = []
     for line in lines:
-        heirs = [each for each in lines if each.state.is_heard and not are_apart(each, line)]
+        heirs = [each for each in lines if each.state.is_heard and not _are_two(each, line)]
         if line.state.stale and heirs:
             heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
             gone.append(_superseded(line.leader, heir, look))
@@ -29,6 +29,11 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
         else:
             staying.append(line)
     return staying, gone
+
+
+def _are_two(one: Line, other: Line) -> bool:
+    """Whether two lines cannot be of one database."""
+    return are_apart(one, other) or were_long_together(one, other)
 
 
 def _superseded(row: Row, by: str, look: Look) -> Row:

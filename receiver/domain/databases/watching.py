@@ -25,6 +25,7 @@ __all__ = [
     "pair",
     "patient",
     "watched",
+    "were_long_together",
     "without_copies",
 ]
 
@@ -107,20 +108,24 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
 
 
 def are_apart(one: Line, other: Line) -> bool:
-    """Whether two lines are known to be copies: twins, or for long twins of a third line."""
+    """Whether two lines are known to be copies: one names the other as its twin."""
     first, second = one.record.twin_of, other.record.twin_of
-    return (
-        (first is not None and first == second and _were_long_together(one, other))
-        or first in [row.server_id for row in other.members]
-        or second in [row.server_id for row in one.members]
-    )
+    return first in [row.server_id for row in other.members] or second in [
+        row.server_id for row in one.members
+    ]
 
 
-def _were_long_together(one: Line, other: Line) -> bool:
-    begin = max(one.record.first_seen, other.record.first_seen)
+def were_long_together(one: Line, other: Line) -> bool:
+    """Whether two lines sent in parallel for longer than it takes to join those of one database."""
+    begin = max(_alive_since(one.record), _alive_since(other.record))
     end = min(one.latest.last_seen, other.latest.last_seen)
     longer = max(interval(one.record), interval(other.record))
     return end - begin > _PATIENT_INTERVALS * longer
+
+
+def _alive_since(record: ServerRecord) -> datetime:
+    """Since when a server sends without a gap; `first_seen` when it is late or down."""
+    return record.first_seen if record.state.stale else record.state_since
 
 
 def pair(one: Line, other: Line) -> tuple[Line, Line]:
