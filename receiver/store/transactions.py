@@ -125,7 +125,7 @@ class Transactions:
             try:
                 with self._engine.begin() as connection:
                     return self.dialect.was_committed(connection, number)
-            except (OperationalError, PoolTimeout) as error:
+            except (DBAPIError, PoolTimeout) as error:  # by a standby, for instance
                 if time.monotonic() > deadline:
                     raise OutcomeUnknown(
                         "the database went away during a commit, which may have succeeded"
