@@ -164,6 +164,10 @@ class Process:
             self.kill()  # or the process would outlive the tests
             raise
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill the process by SIGKILL."""
         self._process.kill()
