@@ -102,9 +102,17 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """What a receiver promises while it is killed, or its database or disk fails; some minutes."""
+    """What a receiver promises while it is killed, or its disk or clock fails; some minutes."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     session.run("pytest", "tests/faults", *session.posargs)
+
+
+@nox.session(default=False)
+def failover(session: nox.Session) -> None:
+    """A PostgreSQL primary under Patroni, which the machine has, is killed; some minutes."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
+    # What it measures is printed, also when all is well.
+    session.run("pytest", "-rP", "tests/failover", *session.posargs)
 
 
 @nox.session

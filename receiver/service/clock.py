@@ -1,11 +1,15 @@
 """The time that every part of a receiver goes by, and that receivers of one database share."""
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 
-__all__ = ["GivenClock", "SharedClock"]
+from attrs import frozen
+
+__all__ = ["GivenClock", "SharedClock", "since_boot"]
 
 _log = logging.getLogger(__name__)
 
@@ -13,26 +17,51 @@ _NOTICEABLE = timedelta(seconds=1)
 _LONGEST_QUESTION = timedelta(seconds=0.5)
 
 
+_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
+since_boot = monotonic if _BOOT is None else partial(time.clock_gettime, _BOOT)
+"""
+Seconds of a clock that nobody sets, and that goes on while the machine is suspended.
+
+Only Linux has such a clock; that of another system may stand still meanwhile.
+"""
+
+
+@frozen(kw_only=True)
+class _Shown:
+    """The time of the database, and what another clock showed at that moment, in seconds."""
+
+    time: datetime
+    at: float
+
+
 class SharedClock:
     """
-    The time of the database, by this machine's clock and how far that is ahead.
+    The time of the database, carried on by a clock of this machine that nobody sets.
 
-    Before the first comparison, and for a database without a clock of its own, it is this
-    machine's time.
+    So it does not matter when the clock of this machine is set. Before the first comparison, and
+    for a database without a clock of its own, it is this machine's time.
 
     Args:
         local: This machine's clock.
+        carry: Seconds of the clock that nobody sets.
     """
 
     elapsed = staticmethod(monotonic)
-    """Seconds of a clock that nobody sets."""
+    """Seconds of a clock that nobody sets, and that stands still while the machine sleeps."""
 
-    def __init__(self, local: Callable[[], datetime]) -> None:
+    def __init__(
+        self, local: Callable[[], datetime], *, carry: Callable[[], float] = since_boot
+    ) -> None:
         self._local = local
+        self._carry = carry
+        self._shown: _Shown | None = None
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        return self._local() - self._ahead
+        shown = self._shown
+        if shown is None:
+            return self._local()
+        return shown.time + timedelta(seconds=self._carry() - shown.at)
 
     def compare(self, ask: Callable[[], datetime | None]) -> bool:
         """
@@ -41,14 +70,24 @@ class SharedClock:
         What differs by less than a second, or takes half a second to be asked for, is left as
         it was.
         """
-        asked = self._local()
-        shown = ask()
-        took = self._local() - asked
-        if shown is None or not timedelta(0) <= took < _LONGEST_QUESTION:
+        asked = self._carry()
+        answer = ask()
+        took = timedelta(seconds=self._carry() - asked)
+        if answer is None or took >= _LONGEST_QUESTION:
             return False
-        ahead = asked + took / 2 - shown
+        shown = _Shown(time=answer + took / 2, at=asked + took.total_seconds())
+        self._say(self._local() - shown.time)
+        differs = abs(shown.time - self()) >= _NOTICEABLE
+        if differs:
+            self._shown = shown
+        elif self._shown is None:
+            self._shown = _Shown(time=self._local(), at=self._carry())
+        return differs
+
+    def _say(self, ahead: timedelta) -> None:
+        """Say when this machine's clock is another than before, compared with the database's."""
         if abs(ahead - self._ahead) < _NOTICEABLE:
-            return False
+            return
         self._ahead = ahead if abs(ahead) >= _NOTICEABLE else timedelta(0)
         if self._ahead:
             _log.warning(
@@ -57,7 +96,6 @@ class SharedClock:
             )
         else:
             _log.warning("This machine's clock is that of the database again")
-        return True
 
 
 class GivenClock:

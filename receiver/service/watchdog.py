@@ -134,10 +134,11 @@ class Watchdog:
 
         Returns whether the `due_at` of more servers has come. Raises StoreUnavailable.
         """
-        elapsed, timing = self._elapsed(), self._timing
-        is_time_to_note = elapsed - self._noted >= timing.presence_seconds
+        timing = self._timing
+        is_time_to_note = self._elapsed() - self._noted >= timing.presence_seconds
         is_corrected = is_time_to_note and self._compare(self._servers.database_time)
-        now = self._clock()
+        # One right after the other: what passes between them would look like a clock that is set.
+        elapsed, now = self._elapsed(), self._clock()
         step = self._step(now, elapsed)
         if step < 0 or is_corrected or self.heard_since is None:
             self._leave_no_future(now, step)

@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _NO_SUCH_TABLE_OR_COLUMN = {"42P01", "42703"}  # SQLSTATE
-_READ_ONLY = "25006"  # SQLSTATE
 _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
 
@@ -140,13 +139,9 @@ class Transactions:
             result = work(self._writing)
             self._check(self.dialect.record_commit(self._writing, number))
             self._commit(number)
-        except BaseException as error:
+        except BaseException:
             self._on_rollback()
             self._writing.rollback()
-            if getattr(getattr(error, "orig", None), "sqlstate", None) == _READ_ONLY:
-                # Of several servers in the URL another may be the one that takes writes now.
-                self._writing.invalidate()
-                self._engine.dispose()
             raise
         return result
 
@@ -193,7 +188,7 @@ class Transactions:
             try:
                 with self._engine.begin() as connection:
                     return self.dialect.was_committed(connection, number)
-            except (OperationalError, PoolTimeout) as error:
+            except (DBAPIError, PoolTimeout) as error:  # by a standby, for instance
                 if time.monotonic() > deadline:
                     raise OutcomeUnknown(
                         "the database went away during a commit, which may have succeeded"

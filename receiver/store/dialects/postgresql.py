@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    ExceptionContext,
     TableValuedAlias,
     Text,
     Update,
@@ -87,6 +88,12 @@ class Postgresql:
         def begin(connection: Connection) -> None:
             if connection.info["is_pooled"]:
                 connection.exec_driver_sql(_SETTINGS.format(is_local="true"))
+
+        @event.listens_for(engine, "handle_error")
+        def leave_standby(context: ExceptionContext) -> None:
+            """Replace all connections after a failover: they may lead to the old primary."""
+            if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+                context.is_disconnect = True
 
         return engine
 
@@ -170,6 +177,9 @@ _EVENTS_LOCK = 0x0D00_F1EF
 
 _TRANSIENT = {"40001", "40P01", "23505"}
 """SQLSTATE: serialization failure, deadlock, and a row that another inserted meanwhile."""
+
+_READ_ONLY = "25006"
+"""SQLSTATE: a standby was to write."""
 
 _CONNECT = {
     "connect_timeout": 2,

@@ -15,9 +15,19 @@ from servers import Clock
 SECOND = timedelta(seconds=1)
 
 
+class Carried:
+    """The clock that nobody sets; it stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 def test_clock_follows_the_database_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     local = Clock()
-    clock = SharedClock(local)
+    clock = SharedClock(local, carry=Carried())
     before = clock()
 
     corrected = [clock.compare(lambda: local.now - 15 * SECOND) for _ in range(3)]
@@ -32,7 +42,7 @@ def test_clock_follows_the_database_and_says_so_once(caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize("ahead", [-0.9, 0, 0.9])
 def test_small_difference_is_ignored(ahead: float) -> None:
     local = Clock()
-    clock = SharedClock(local)
+    clock = SharedClock(local, carry=Carried())
 
     assert not clock.compare(lambda: local.now - ahead * SECOND)
     assert local.now == clock()
@@ -40,7 +50,7 @@ def test_small_difference_is_ignored(ahead: float) -> None:
 
 def test_clock_that_is_right_again_is_followed(caplog: pytest.LogCaptureFixture) -> None:
     local = Clock()
-    clock = SharedClock(local)
+    clock = SharedClock(local, carry=Carried())
     clock.compare(lambda: local.now + 3600 * SECOND)
 
     assert clock.compare(lambda: local.now)
@@ -48,12 +58,44 @@ def test_clock_that_is_right_again_is_followed(caplog: pytest.LogCaptureFixture)
     assert "This machine's clock is that of the database again" == caplog.messages[-1]
 
 
-def test_answer_that_took_long_or_is_none_is_ignored() -> None:
+def test_clock_that_is_set_after_a_comparison_does_not_matter() -> None:
+    """Also before the next comparison, and what passes meanwhile counts."""
+    local, carried = Clock(), Carried()
+    clock = SharedClock(local, carry=carried)
+    before = local.now
+    clock.compare(lambda: before)
+
+    local.advance(-3600)
+    carried.seconds += 1.5
+
+    assert before + 1.5 * SECOND == clock()
+    assert not clock.compare(lambda: before + 1.5 * SECOND)
+    assert before + 1.5 * SECOND == clock()
+
+
+def test_each_step_of_the_local_clock_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     local = Clock()
-    clock = SharedClock(local)
+    clock = SharedClock(local, carry=Carried())
+    right = local.now
+
+    for seconds in (0, -3600, 3600, 7200):
+        local.advance(seconds)
+        for _ in range(3):
+            clock.compare(lambda: right)
+
+    assert [
+        "This machine's clock is -3600.0 s ahead of the database's, which decides",
+        "This machine's clock is that of the database again",
+        "This machine's clock is +7200.0 s ahead of the database's, which decides",
+    ] == caplog.messages
+
+
+def test_answer_that_took_long_or_is_none_is_ignored() -> None:
+    local, carried = Clock(), Carried()
+    clock = SharedClock(local, carry=carried)
 
     def slow() -> datetime:
-        local.advance(2)
+        carried.seconds += 2
         return local.now - 60 * SECOND
 
     assert not clock.compare(slow)

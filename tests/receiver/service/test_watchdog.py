@@ -247,6 +247,27 @@ def test_suspended_machine_starts_counting_silence_again(fleet: Watched) -> None
     assert ([], [("late", "b")]) == (before, fleet.told())
 
 
+def test_slow_answer_to_the_question_for_the_time_is_no_step_of_the_clock(
+    fleet: Watched, store: SqlStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = SteppedWatchdog(fleet, store)
+    takes = iter((0, 3, 0))
+
+    def compare(_: object) -> bool:
+        watched.wait(next(takes))
+        return False
+
+    watched.watchdog = Watchdog(
+        store, Timing(), clock=fleet.clock, compare=compare, elapsed=lambda: watched.seconds
+    )
+    for _ in range(3):
+        watched.look()
+        watched.wait(2)
+
+    assert [] == [*takes]
+    assert [] == caplog.messages
+
+
 def test_small_clock_jump_keeps_counting_silence(fleet: Watched) -> None:
     watchdog = SteppedWatchdog(fleet, fleet.store)
     fleet.beat("a")
