@@ -48,10 +48,11 @@ def on_schedule(env):
         heartbeat = prepare_heartbeat(env)
     except NothingToSend:
         return
-    # Claim as the last step, so that no failure in the steps before leaves a claim behind.
+    # Claim after the steps that may fail, so that no failure leaves a claim behind.
     claimed = _claimed(env.registry, registration)
+    messages = [each.numbered(env.registry) for each in (*claimed, heartbeat)]
     try:
-        _deliver_in_background(env.registry, "schedule", [*claimed, heartbeat])
+        _deliver_in_background(env.registry, "schedule", messages)
     except NotStarted as error:
         _logger.warning("No heartbeat was sent. %s", error)
         for each in claimed:
@@ -88,7 +89,7 @@ def after_install(registry):
     try:
         with registry.cursor() as cr:
             message = prepare_registration(api.Environment(cr, SUPERUSER_ID, {}))
-        _deliver_in_background(registry, "install", [message])
+        _deliver_in_background(registry, "install", [message.numbered(registry)])
     except NothingToSend:
         return
     except NotStarted as error:
@@ -98,9 +99,13 @@ def after_install(registry):
 
 
 def before_uninstall(env):
-    """Send the farewell once, without retry, after the uninstallation was committed."""
+    """
+    Send the farewell once, without retry, after the uninstallation was committed.
+
+    It is numbered before, since the uninstallation drops the sequence.
+    """
     try:
-        farewell = prepare_farewell(env)
+        farewell = prepare_farewell(env).numbered(env.registry)
     except NothingToSend:
         return
     send = functools.partial(_send_farewell_in_background, env.cr.dbname, farewell)
@@ -151,7 +156,8 @@ def _register_if_claimed(registry, thread):
             registration = _registration(api.Environment(cr, SUPERUSER_ID, {}))
     except NothingToSend:
         return
-    _deliver(_claimed(registry, registration), registry, thread)
+    claimed = _claimed(registry, registration)
+    _deliver([each.numbered(registry) for each in claimed], registry, thread)
 
 
 def _deliver_in_background(registry, occasion, messages):

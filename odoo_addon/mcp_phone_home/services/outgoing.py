@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from client import PhoneHomeClient
 from contract import FleetError, Heartbeat, Registration
@@ -11,6 +11,7 @@ from contract import FleetError, Heartbeat, Registration
 from .advice import with_advice
 from .clients import client_for
 from .settings import ReceiverSettings
+from .state import next_sequence
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +52,16 @@ class Outgoing:
     settings: ReceiverSettings
     message: Registration | Heartbeat
     send: Callable[[PhoneHomeClient, Registration | Heartbeat], None]
+
+    def numbered(self, registry) -> "Outgoing":
+        """
+        The same with the next number of the database in its message, which all attempts repeat.
+
+        Call it when nothing but the network is between the message and the receiver: numbers
+        tell how many messages were sent.
+        """
+        message = evolve(self.message, sequence=next_sequence(registry))
+        return evolve(self, message=message)
 
     def deliver(self) -> Outcome:
         """Send the message. Logs a warning when that fails; never raises a FleetError."""

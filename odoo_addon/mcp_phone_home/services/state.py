@@ -1,5 +1,6 @@
 """
-The addon's state in the database: outcomes, registration claims and recent tool calls.
+The addon's state in the database: outcomes, registration claims, recent tool calls, and the
+number of messages sent.
 
 Each change is committed in a short transaction of its own, so the caller's transaction holds no
 lock on the row while it waits for the receiver.
@@ -27,6 +28,8 @@ CLAIM_SECONDS = 60.0
 # ... and after the hostname was registered. Without it, the nodes of one database, which share
 # `mcp.last_hostname`, would register in turns all the time.
 SETTLED_SECONDS = 300.0
+
+_SEQUENCE = "mcp_phone_home_state_sequence"
 
 # Another transaction has just written the same row.
 _CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure)
@@ -65,6 +68,39 @@ def _refuse_read_only(cr):
         raise ReadOnlyDatabase(f"The database {cr.dbname} is read-only.") from error
     if cr.fetchone() == ("on",):
         raise ReadOnlyDatabase(f"The database {cr.dbname} is read-only.")
+
+
+def create_sequence(cr):
+    """
+    Create the PostgreSQL sequence that numbers the messages, unless it exists.
+
+    It belongs to the state's table: it is dropped and copied with it.
+    """
+    cr.execute(
+        SQL(
+            "CREATE SEQUENCE IF NOT EXISTS %s OWNED BY mcp_phone_home_state.id",
+            SQL.identifier(_SEQUENCE),
+        )
+    )
+
+
+def next_sequence(registry) -> int | None:
+    """
+    The number of the next message of this database: 1 for the first.
+
+    No process gets a number that another one got from the same database, whether the message is
+    sent or not. None, which is no reason not to send the message, for a read-only database and
+    for one that was not upgraded since the addon numbers its messages.
+    """
+    try:
+        with registry.cursor() as cr:
+            _refuse_read_only(cr)
+            cr.execute("SET LOCAL lock_timeout = '1s'")
+            cr.execute("SELECT nextval(%s)", [_SEQUENCE], log_exceptions=False)
+            return cr.fetchone()[0]
+    except (ReadOnlyDatabase, psycopg2.Error) as error:
+        _logger.debug("A message goes without its number: %s", _one_line(error))
+        return None
 
 
 def remember(registry, outcome):

@@ -9,5 +9,7 @@ from . import (
     test_register_receiver,
     test_registration,
     test_res_config_settings,
+    test_sequence,
+    test_server_start,
     test_tools,
 )

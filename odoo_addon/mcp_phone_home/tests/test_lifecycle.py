@@ -2,18 +2,20 @@ import json
 import logging
 import socket
 import time
+from datetime import datetime
 from unittest.mock import patch
 
 from odoo import fields
 from odoo.tests.common import release_test_lock
 
 from odoo.addons.mcp_phone_home.hooks import PARAMETERS, uninstall_hook
-from odoo.addons.mcp_phone_home.services import background, lifecycle
+from odoo.addons.mcp_phone_home.services import background, lifecycle, phone_home
 from odoo.addons.mcp_phone_home.services.lifecycle import on_health, on_schedule
 from odoo.addons.mcp_phone_home.services.outgoing import Outcome
 from odoo.addons.mcp_phone_home.services.phone_home import register_server, send_heartbeat
 from odoo.addons.mcp_phone_home.services.state import (
     claim_registration,
+    next_sequence,
     own_transaction,
     release_registration,
     remember,
@@ -247,6 +249,19 @@ class TestUninstall(LifecycleCase):
         self.assertEqual(["POST /heartbeat"], self.calls(receiver))
         message = receiver.heard[-1].message
         self.assertEqual(("uninstalled", []), (message["status"], message["capabilities"]))
+
+    def test_farewell_is_numbered_and_tells_the_start(self):
+        receiver = self.receiver()
+        before = next_sequence(self.env.registry)
+
+        uninstall_hook(self.env)
+        self.env.cr.execute("DROP SEQUENCE mcp_phone_home_state_sequence")
+        self.env.cr.postcommit.run()
+        self.assertEqual(["POST /heartbeat"], self.calls(receiver))
+        message = receiver.heard[-1].message
+        started_at = datetime.fromisoformat(message["started_at"].removesuffix("Z") + "+00:00")
+        expected = (before + 1, phone_home.announced_start())
+        self.assertEqual(expected, (message["sequence"], started_at))
 
     def test_uninstall_that_is_rolled_back_sends_nothing(self):
         receiver = self.receiver()
