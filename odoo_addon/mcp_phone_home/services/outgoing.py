@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
 from attrs import evolve, frozen
 
@@ -25,10 +26,12 @@ class Outcome:
         reason: A sentence that says why the receiver has not accepted the message, and what to
             do about it; empty when it has.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
+        started_at: The start of the server in that registration; else None.
     """
 
     reason: str = ""
     hostname: str = ""
+    started_at: datetime | None = None
 
     @property
     def taken_in(self) -> bool:
@@ -71,5 +74,6 @@ class Outgoing:
             reason = with_advice(error)
             _logger.warning("Phoning home failed: %s", reason)
             return Outcome(reason=reason)
-        is_registration = isinstance(self.message, Registration)
-        return Outcome(hostname=self.message.hostname if is_registration else "")
+        if not isinstance(self.message, Registration):
+            return Outcome()
+        return Outcome(hostname=self.message.hostname, started_at=self.message.started_at)
