@@ -27,11 +27,13 @@ class Outcome:
             do about it; empty when it has.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
         started_at: The start of the server in that registration; else None.
+        endpoint_url: That of the message, if the receiver has accepted it; else None.
     """
 
     reason: str = ""
     hostname: str = ""
     started_at: datetime | None = None
+    endpoint_url: str | None = None
 
     @property
     def taken_in(self) -> bool:
@@ -74,6 +76,8 @@ class Outgoing:
             reason = with_advice(error)
             _logger.warning("Phoning home failed: %s", reason)
             return Outcome(reason=reason)
-        if not isinstance(self.message, Registration):
-            return Outcome()
-        return Outcome(hostname=self.message.hostname, started_at=self.message.started_at)
+        message = self.message
+        outcome = Outcome(endpoint_url=message.endpoint_url)
+        if not isinstance(message, Registration):
+            return outcome
+        return evolve(outcome, hostname=message.hostname, started_at=message.started_at)

@@ -22,6 +22,8 @@ from psycopg2.extras import Json
 from odoo import SUPERUSER_ID, api, fields
 from odoo.tools import SQL
 
+from .endpoint import remember_endpoint
+
 _logger = logging.getLogger(__name__)
 
 # How long a claim lasts after it was taken ...
@@ -112,7 +114,7 @@ def next_sequence(registry) -> int | None:
 
 def remember(registry, outcome):
     """Store the outcome of a message. Logs a database error instead of raising it."""
-    _try_to_store(registry, lambda env: _update(env, **_columns_of(outcome)))
+    _try_to_store(registry, lambda env: _store(env, outcome))
     if outcome.hostname:
         _try_to_store(registry, lambda env: _settle(env, outcome))
 
@@ -185,6 +187,11 @@ def seconds_until_next_call(env, *, most, period_seconds) -> float:
         return recent[-most] + period_seconds - now
     _update(env, recent_calls=Json([*recent, now]))
     return 0.0
+
+
+def _store(env, outcome):
+    _update(env, **_columns_of(outcome))
+    remember_endpoint(env, outcome.endpoint_url)
 
 
 def _columns_of(outcome) -> dict:

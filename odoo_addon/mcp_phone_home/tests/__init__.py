@@ -1,6 +1,7 @@
 from . import (
     test_clients,
     test_cron,
+    test_endpoint,
     test_health,
     test_heartbeat,
     test_lifecycle,
