@@ -122,6 +122,13 @@ def odoo(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ("tests/odoo", "tests/e2e")))
 
 
+@nox.session(default=False)
+def replicas(session: nox.Session) -> None:
+    """Three Odoo servers of one database, and what a receiver makes of them; 15 minutes."""
+    install(session, extras=["client", "receiver"], groups=["odoo"])
+    session.run("pytest", "tests/replicas", *session.posargs)
+
+
 @nox.session
 def browser(session: nox.Session) -> None:
     """The pages in a real browser: Chromium, which the machine has."""

@@ -28,6 +28,7 @@ from phoning import (
 from postgres import Postgres, running_postgres
 from provision import provide
 from servers import Process, receiver_process
+from tap import tapped
 
 ORIGINAL, RESTORED, NEUTRALISED = "db_original", "db_restored", "db_neutralised"
 MANY = tuple(f"db_{number}" for number in range(1, 6))
@@ -36,7 +37,12 @@ UNINSTALL = f"""
 env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()
 """
 BEAT = "env['mcp.heartbeat']._cron_send_heartbeat(); env.cr.commit()\n"
+NUMBERS = f"""
+from odoo.addons.{ADDON}.services.state import next_sequence
+print(*(next_sequence(env.registry) for _ in range(2)))
+"""
 SEND_NOW = (ADDON, "action_send_heartbeat_now")
+SET_URL = "UPDATE ir_config_parameter SET value = '{}' WHERE key = 'mcp.phone_home_url'"
 STATE = f"SELECT * FROM {ADDON}_state"
 PARAMETERS = "SELECT count(*) FROM ir_config_parameter WHERE key LIKE 'mcp.%'"
 NEW_UUID = "UPDATE ir_config_parameter SET value = gen_random_uuid() WHERE key = 'database.uuid'"
@@ -131,6 +137,21 @@ def test_restored_database_is_another_server_with_the_same_uuid(host: Host) -> N
     assert original["database_uuid"] == restored["database_uuid"]
 
 
+def test_copies_of_a_database_number_their_messages_alike(
+    odoo: OdooProgram, phoning: str, tmp_path: Path
+) -> None:
+    """Whether PostgreSQL copies the files or a dump is restored."""
+    with running_postgres() as postgres:
+        apart = OdooProgram(provide(environ=os.environ), postgres, tmp_path)
+        before = next_numbers(odoo, phoning)
+        odoo.postgres.create_database(copy := f"{phoning}_copy", template=phoning, owner=USER)
+        copy_between(odoo.postgres, postgres, phoning)
+        after = [next_numbers(*each) for each in ((odoo, phoning), (odoo, copy), (apart, phoning))]
+
+    assert [1, 2] == before
+    assert [[3, 4]] * 3 == after
+
+
 def test_scheduler_sends_a_heartbeat_for_each_of_many_databases(host: Host) -> None:
     host.wait_until_heard(*MANY)
 
@@ -164,11 +185,18 @@ def test_worker_processes_send_heartbeats_of_many_databases(
 
 
 def test_uninstall_sends_a_farewell(odoo: OdooProgram, phoning: str, receiver: Process) -> None:
-    finished = odoo.shell(phoning, f"{BEAT}{UNINSTALL}")
+    with tapped(receiver.url) as tap:
+        odoo.postgres.sql(SET_URL.format(tap.url), database=phoning)
+        finished = odoo.shell(phoning, f"{BEAT}{UNINSTALL}")
 
     record = record_of(receiver, phoning)
     assert record is not None
     assert ("uninstalled", []) == (record["status"], record["capabilities"])
+    # The heartbeat between both is dropped if the addon is uninstalled before it is sent.
+    registration, *_, farewell = [each.message for each in tap.sent]
+    assert (1, 3) == (registration["sequence"], farewell["sequence"])
+    assert "uninstalled" == farewell["status"]
+    assert registration["started_at"] == farewell["started_at"]
     assert "0" == odoo.postgres.sql(PARAMETERS, database=phoning)
     assert [] == finished.log.complaints()
 
@@ -274,6 +302,10 @@ def test_health_answers_on_a_standby_database(
 
     assert [200] * 3 == statuses
     assert [] == our_lines(server)
+
+
+def next_numbers(odoo: OdooProgram, database: str) -> list[int]:
+    return [int(number) for number in odoo.shell(database, NUMBERS).output.split()]
 
 
 def copy_between(source: Postgres, target: Postgres, database: str) -> None:

@@ -15,7 +15,9 @@ ADDON = "mcp_phone_home"
 CRON = f"env.ref('{ADDON}.ir_cron_heartbeat')"
 HAS_CRON = "SELECT count(*) FROM ir_cron WHERE cron_name = 'MCP: Send Heartbeat'"
 HAS_PARAMETERS = "SELECT count(*) FROM ir_config_parameter WHERE key LIKE 'mcp.%'"
+HAS_SEQUENCE = "SELECT count(*) FROM pg_sequences WHERE sequencename LIKE 'mcp_phone_home%'"
 HAS_TABLE = "SELECT count(*) FROM pg_tables WHERE tablename = 'mcp_phone_home_state'"
+LAST_NUMBER = "SELECT last_value FROM mcp_phone_home_state_sequence"
 SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heartbeat(env))"
 UNINSTALL = f"""
 env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()
@@ -52,9 +54,9 @@ def test_addon_can_be_uninstalled_and_installed_again(odoo: OdooProgram, install
     assert_clean(odoo.shell(installed, UNINSTALL))
     left = [
         odoo.postgres.sql(query, database=installed)
-        for query in (HAS_CRON, HAS_PARAMETERS, HAS_TABLE)
+        for query in (HAS_CRON, HAS_PARAMETERS, HAS_TABLE, HAS_SEQUENCE)
     ]
-    assert ["0", "0", "0"] == left
+    assert ["0", "0", "0", "0"] == left
     assert_clean(odoo.install(installed, ADDON))
 
 
@@ -73,8 +75,19 @@ def test_addon_upgrades_from_an_old_version(
     kept = odoo.shell(database, f"print({CRON}.interval_number)")
     assert ("True", "7") == (sent.output.strip(), kept.output.strip())
     assert [] == sent.log.complaints()
+    assert "1" == odoo.postgres.sql(LAST_NUMBER, database=database)
     remembered = "SELECT last_success_at IS NOT NULL FROM mcp_phone_home_state"
     assert "t" == odoo.postgres.sql(remembered, database=database)
+
+
+def test_database_that_is_not_upgraded_sends_without_numbers(
+    odoo: OdooProgram, installed: str, receiver: Process
+) -> None:
+    odoo.set_parameters(installed, phone_home_url=receiver.url)
+    odoo.postgres.sql("DROP SEQUENCE mcp_phone_home_state_sequence", database=installed)
+
+    sent = odoo.shell(installed, SEND)
+    assert ("True", []) == (sent.output.strip(), sent.log.complaints())
 
 
 def test_archives_of_old_versions_exist() -> None:

@@ -3,7 +3,7 @@ UPDATE ir_config_parameter
    SET value = ''
  WHERE key IN ('mcp.phone_home_url', 'mcp.phone_home_token');
 
-DELETE FROM ir_config_parameter WHERE key = 'mcp.last_hostname';
+DELETE FROM ir_config_parameter WHERE key IN ('mcp.announced_endpoint', 'mcp.last_hostname');
 
 -- delete a token that somebody typed and did not save
 DO $$

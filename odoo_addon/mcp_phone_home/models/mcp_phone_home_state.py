@@ -1,5 +1,7 @@
 from odoo import fields, models
 
+from ..services.state import create_sequence
+
 
 class McpPhoneHomeState(models.Model):
     """
@@ -17,3 +19,7 @@ class McpPhoneHomeState(models.Model):
     last_failure_reason = fields.Text(readonly=True)
     claims = fields.Json(readonly=True)
     recent_calls = fields.Json(readonly=True)
+
+    def init(self):
+        """Create what numbers the messages; Odoo calls this at install and at each upgrade."""
+        create_sequence(self.env.cr)

@@ -3,6 +3,7 @@ from odoo.exceptions import AccessError, ValidationError
 
 from client import ClientError, host_facts, trust_only
 
+from ..services.endpoint import checked_endpoint_url, endpoint_by_default, parameter
 from ..services.interval import (
     MOST_SECONDS,
     heartbeat_action,
@@ -15,11 +16,8 @@ from ..services.settings import (
     MOST_ATTEMPTS,
     MOST_TIMEOUT_SECONDS,
     can_be_sent,
-    checked_endpoint_url,
     checked_receiver_url,
-    endpoint_by_default,
     outside_the_database,
-    parameter,
     receiver_settings,
     server_settings,
     without_password,

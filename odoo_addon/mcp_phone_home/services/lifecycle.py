@@ -5,6 +5,9 @@ A rebuild changes the hostname, and so the `server_id`. The system parameter
 `mcp.last_hostname` holds the hostname that was registered last. The scheduled action and the
 health route compare it with the current hostname, and register the server when they differ.
 `state.claim_registration` lets only one of several processes do so.
+
+The hostnames also differ where several servers (nodes) run on one database and the action runs
+on each in turn. Such a node is registered once since its start, and again after a day.
 """
 
 import functools
@@ -19,11 +22,12 @@ from client import host_facts
 from .background import NotStarted, StillRunning, in_background, wait_for_others
 from .phone_home import (
     NothingToSend,
+    announced_start,
     prepare_farewell,
     prepare_heartbeat,
     prepare_registration,
 )
-from .state import claim_registration, release_registration, remember
+from .state import claim_registration, is_claimed, release_registration, remember
 
 _logger = logging.getLogger(__name__)
 
@@ -48,10 +52,11 @@ def on_schedule(env):
         heartbeat = prepare_heartbeat(env)
     except NothingToSend:
         return
-    # Claim as the last step, so that no failure in the steps before leaves a claim behind.
+    # Claim after the steps that may fail, so that no failure leaves a claim behind.
     claimed = _claimed(env.registry, registration)
+    messages = [each.numbered(env.registry) for each in (*claimed, heartbeat)]
     try:
-        _deliver_in_background(env.registry, "schedule", [*claimed, heartbeat])
+        _deliver_in_background(env.registry, "schedule", messages)
     except NotStarted as error:
         _logger.warning("No heartbeat was sent. %s", error)
         for each in claimed:
@@ -88,7 +93,7 @@ def after_install(registry):
     try:
         with registry.cursor() as cr:
             message = prepare_registration(api.Environment(cr, SUPERUSER_ID, {}))
-        _deliver_in_background(registry, "install", [message])
+        _deliver_in_background(registry, "install", [message.numbered(registry)])
     except NothingToSend:
         return
     except NotStarted as error:
@@ -98,9 +103,13 @@ def after_install(registry):
 
 
 def before_uninstall(env):
-    """Send the farewell once, without retry, after the uninstallation was committed."""
+    """
+    Send the farewell once, without retry, after the uninstallation was committed.
+
+    It is numbered before, since the uninstallation drops the sequence.
+    """
     try:
-        farewell = prepare_farewell(env)
+        farewell = prepare_farewell(env).numbered(env.registry)
     except NothingToSend:
         return
     send = functools.partial(_send_farewell_in_background, env.cr.dbname, farewell)
@@ -125,11 +134,17 @@ def _send_farewell(farewell, thread):
 
 
 def _is_rebuilt(env) -> bool:
-    """Whether a receiver is set and the hostname differs from the one registered last."""
+    """
+    Whether a receiver is set and the hostname differs from the one registered last.
+
+    False for a node that was registered before another one, and while another process registers
+    this host.
+    """
     parameter = env["ir.config_parameter"].sudo().get_param
-    if not parameter("mcp.phone_home_url"):
+    hostname = host_facts().hostname
+    if not parameter("mcp.phone_home_url") or parameter("mcp.last_hostname") == hostname:
         return False
-    return parameter("mcp.last_hostname") != host_facts().hostname
+    return not is_claimed(env.registry, hostname, started_at=announced_start())
 
 
 def _registration(env):
@@ -139,7 +154,10 @@ def _registration(env):
 
 def _claimed(registry, registration) -> list:
     """`[registration]` if this process could claim it; `[]` for None and where others did."""
-    if registration is None or not claim_registration(registry, registration.message.hostname):
+    if registration is None:
+        return []
+    message = registration.message
+    if not claim_registration(registry, message.hostname, started_at=message.started_at):
         return []
     return [registration]
 
@@ -151,7 +169,8 @@ def _register_if_claimed(registry, thread):
             registration = _registration(api.Environment(cr, SUPERUSER_ID, {}))
     except NothingToSend:
         return
-    _deliver(_claimed(registry, registration), registry, thread)
+    claimed = _claimed(registry, registration)
+    _deliver([each.numbered(registry) for each in claimed], registry, thread)
 
 
 def _deliver_in_background(registry, occasion, messages):

@@ -159,7 +159,7 @@ def _deliver(registry, outgoing, base):
     if outgoing.settings.url != base:
         # The settings, and so the token, are those of the other receiver.
         return Outcome(reason="Another receiver was chosen meanwhile.")
-    outcome = outgoing.deliver()
+    outcome = outgoing.numbered(registry).deliver()
     remember(registry, outcome)
     return outcome
 

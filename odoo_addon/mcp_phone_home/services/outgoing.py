@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from client import PhoneHomeClient
 from contract import FleetError, Heartbeat, Registration
@@ -11,6 +12,7 @@ from contract import FleetError, Heartbeat, Registration
 from .advice import with_advice
 from .clients import client_for
 from .settings import ReceiverSettings
+from .state import next_sequence
 
 _logger = logging.getLogger(__name__)
 
@@ -24,10 +26,14 @@ class Outcome:
         reason: A sentence that says why the receiver has not accepted the message, and what to
             do about it; empty when it has.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
+        started_at: The start of the server in that registration; else None.
+        endpoint_url: That of the message, if the receiver has accepted it; else None.
     """
 
     reason: str = ""
     hostname: str = ""
+    started_at: datetime | None = None
+    endpoint_url: str | None = None
 
     @property
     def taken_in(self) -> bool:
@@ -52,6 +58,16 @@ class Outgoing:
     message: Registration | Heartbeat
     send: Callable[[PhoneHomeClient, Registration | Heartbeat], None]
 
+    def numbered(self, registry) -> "Outgoing":
+        """
+        The same with the next number of the database in its message, which all attempts repeat.
+
+        Call it when nothing but the network is between the message and the receiver: numbers
+        tell how many messages were sent.
+        """
+        message = evolve(self.message, sequence=next_sequence(registry))
+        return evolve(self, message=message)
+
     def deliver(self) -> Outcome:
         """Send the message. Logs a warning when that fails; never raises a FleetError."""
         try:
@@ -60,5 +76,8 @@ class Outgoing:
             reason = with_advice(error)
             _logger.warning("Phoning home failed: %s", reason)
             return Outcome(reason=reason)
-        is_registration = isinstance(self.message, Registration)
-        return Outcome(hostname=self.message.hostname if is_registration else "")
+        message = self.message
+        outcome = Outcome(endpoint_url=message.endpoint_url)
+        if not isinstance(message, Registration):
+            return outcome
+        return evolve(outcome, hostname=message.hostname, started_at=message.started_at)

@@ -17,6 +17,7 @@ from odoo import release
 
 from client import host_facts
 from contract import (
+    FAREWELL,
     FleetError,
     Heartbeat,
     Registration,
@@ -28,6 +29,7 @@ from contract import (
 from ..tools.registry import announced_names
 from .interval import heartbeat_interval_seconds
 from .outgoing import Outcome, Outgoing
+from .server_start import server_started_at
 from .settings import receiver_settings, server_settings
 from .state import remember
 
@@ -43,7 +45,8 @@ def _build_server_payload(env) -> dict:
     """
     The wire form of `contract.ServerPayload` for this server, as a dict.
 
-    Optional fields whose value is not known are omitted. Raises `contract.InvalidMessage`.
+    Optional fields whose value is not known are omitted, and so is `sequence`, which belongs to
+    a message that is sent. Raises `contract.InvalidMessage`.
     """
     host = host_facts()
     server = server_settings(env)
@@ -106,7 +109,7 @@ def beat(env) -> Outcome:
 
 def prepare_registration(env, *, attempts=None) -> Outgoing:
     """
-    Build the registration of this server, to send it later or in another thread.
+    Build the registration of this server, to number and send it later or in another thread.
 
     `attempts` overrides the setting. Raises NothingToSend.
     """
@@ -117,7 +120,7 @@ def prepare_registration(env, *, attempts=None) -> Outgoing:
 
 
 def prepare_heartbeat(env) -> Outgoing:
-    """Build a heartbeat, to send it later or in another thread. Raises NothingToSend."""
+    """Build a heartbeat, to number and send it later or in another thread. Raises NothingToSend."""
     return _prepare(env, _heartbeat, _send_heartbeat)
 
 
@@ -135,7 +138,7 @@ def _deliver(env, prepare) -> Outcome:
         outgoing = prepare()
     except NothingToSend as error:
         return Outcome(reason=str(error))
-    outcome = outgoing.deliver()
+    outcome = outgoing.numbered(env.registry).deliver()
     remember(env.registry, outcome)
     return outcome
 
@@ -152,22 +155,37 @@ def _prepare(env, build, send) -> Outgoing:
     return Outgoing(settings=settings, message=message, send=send)
 
 
+def announced_start() -> datetime:
+    """
+    When the server was started, as its registration tells it.
+
+    A registration must tell that; where it is not known, when this module was loaded.
+    """
+    return _moment(server_started_at() or _server_start_time)
+
+
 def _registration(payload):
-    return Registration.from_payload(payload, started_at=_moment(_server_start_time))
+    return Registration.from_payload(payload, started_at=announced_start())
 
 
 def _heartbeat(payload, *, status="healthy"):
     now = time.time()
-    # The host's clock may have been set back.
-    uptime_seconds = max(0.0, now - _server_start_time)
+    # Not known is better than `_server_start_time`, which differs between workers: the receiver
+    # would be told of restarts that were none.
+    started_at = server_started_at()
 
     return Heartbeat.from_payload(
-        payload, status=status, timestamp=_moment(now), uptime_seconds=uptime_seconds
+        payload,
+        status=status,
+        timestamp=_moment(now),
+        # The host's clock may have been set back.
+        uptime_seconds=max(0.0, now - _server_start_time),
+        started_at=None if started_at is None else _moment(started_at),
     )
 
 
 def _farewell(payload):
-    return _heartbeat(evolve(payload, capabilities=()), status="uninstalled")
+    return _heartbeat(evolve(payload, capabilities=()), status=FAREWELL)
 
 
 def _moment(seconds):

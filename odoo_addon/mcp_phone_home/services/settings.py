@@ -4,15 +4,14 @@ import logging
 import os
 import re
 from functools import partial
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from odoo.tools import config
 
 from client.receiver_url import parse as parse_receiver_url
-from contract import Heartbeat, InvalidMessage
+
+from .endpoint import allowed, checked_endpoint_url, endpoint_by_default, parameter
 
 _logger = logging.getLogger(__name__)
 
@@ -30,9 +29,6 @@ _OUTSIDE = {
     "mcp.phone_home_token": ("MCP_PHONE_HOME_TOKEN", "mcp_phone_home_token"),
     "mcp.phone_home_ca": ("MCP_PHONE_HOME_CA", "mcp_phone_home_ca"),
 }
-
-# Path of the addon's MCP endpoint.
-MCP_PATH = "/mcp/v1"
 
 
 @frozen(kw_only=True)
@@ -69,7 +65,7 @@ class ServerSettings:
     Attributes:
         port: TCP port on which the MCP server listens. Source: `mcp.server_port`.
         endpoint_url: URL to which an MCP client connects, or None when it is not known.
-            Source: `mcp.endpoint_url`, else `web.base.url`.
+            Source: `mcp.endpoint_url`, else `endpoint_by_default`.
     """
 
     port: int
@@ -111,27 +107,6 @@ def server_settings(env):
     )
 
 
-def endpoint_by_default(env):
-    """
-    The endpoint URL derived from `web.base.url`, or None when that is not usable.
-
-    A `web.base.url` on localhost, as in a new database, is only usable when the receiver is on
-    localhost too.
-    """
-    base_url = parameter(env, "web.base.url").rstrip("/")
-    if _is_local(base_url) and not _is_local(parameter(env, "mcp.phone_home_url")):
-        return None
-    try:
-        return checked_endpoint_url(f"{base_url}{MCP_PATH}")
-    except ValueError:
-        return None
-
-
-def parameter(env, key) -> str:
-    """A system parameter, stripped; empty for a missing one."""
-    return (env["ir.config_parameter"].sudo().get_param(key) or "").strip()
-
-
 def outside_the_database(key):
     """The value that the environment, or else odoo.conf, sets for a parameter; else None."""
     variable, option = _OUTSIDE[key]
@@ -151,11 +126,6 @@ def checked_receiver_url(text) -> str:
     return str(url).rstrip("/")
 
 
-def checked_endpoint_url(text) -> str:
-    """A valid endpoint URL, unchanged. Raises ValueError for others."""
-    return _allowed(endpoint_url=text).endpoint_url
-
-
 def can_be_sent(token) -> bool:
     """Whether a header can carry a token: visible ASCII characters, and no spaces."""
     return all("!" <= char <= "~" for char in token)
@@ -172,15 +142,6 @@ def _read(values, key, parse, default):
         return default
 
 
-def _is_local(url):
-    """Whether the URL's host is localhost or a loopback address."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _overridable(values, key):
     return outside_the_database(key) or values.get(key) or None
 
@@ -191,15 +152,7 @@ def _first(*values):
 
 
 def _port(text):
-    return _allowed(port=int(text)).port
-
-
-def _allowed(**fields):
-    """Validate values by the contract's rules for a Heartbeat. Raises ValueError."""
-    try:
-        return Heartbeat(server_id="any", **fields)
-    except InvalidMessage as error:
-        raise ValueError(str(error)) from error
+    return allowed(port=int(text)).port
 
 
 def _seconds(text):

@@ -1,11 +1,13 @@
 """
-The addon's state in the database: outcomes, registration claims and recent tool calls.
+The addon's state in the database: outcomes, registration claims, recent tool calls, and the
+number of messages sent.
 
 Each change is committed in a short transaction of its own, so the caller's transaction holds no
 lock on the row while it waits for the receiver.
 
 A claim on a hostname keeps other processes from registering it. It is a time of expiry in the
-JSON column `claims`, by hostname.
+JSON column `claims`, by hostname. A registered server has a second, longer claim there, by its
+hostname and start.
 """
 
 import logging
@@ -20,13 +22,23 @@ from psycopg2.extras import Json
 from odoo import SUPERUSER_ID, api, fields
 from odoo.tools import SQL
 
+from .endpoint import remember_endpoint
+
 _logger = logging.getLogger(__name__)
 
 # How long a claim lasts after it was taken ...
 CLAIM_SECONDS = 60.0
-# ... and after the hostname was registered. Without it, the nodes of one database, which share
-# `mcp.last_hostname`, would register in turns all the time.
+# ... after the hostname was registered, so that not even a server that restarts again and again
+# registers more often ...
 SETTLED_SECONDS = 300.0
+# ... and for a server that was registered and has not been restarted since. Without it, the nodes
+# of one database, which share `mcp.last_hostname`, would register in turns all the time.
+REGISTERED_SECONDS = 86400.0
+
+_SEQUENCE = "mcp_phone_home_state_sequence"
+
+# Stands between the hostname and the start in a key of `claims`; no hostname has a space.
+_STARTED = " started "
 
 # Another transaction has just written the same row.
 _CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure)
@@ -67,22 +79,68 @@ def _refuse_read_only(cr):
         raise ReadOnlyDatabase(f"The database {cr.dbname} is read-only.")
 
 
+def create_sequence(cr):
+    """
+    Create the PostgreSQL sequence that numbers the messages, unless it exists.
+
+    It belongs to the state's table: it is dropped and copied with it.
+    """
+    cr.execute(
+        SQL(
+            "CREATE SEQUENCE IF NOT EXISTS %s OWNED BY mcp_phone_home_state.id",
+            SQL.identifier(_SEQUENCE),
+        )
+    )
+
+
+def next_sequence(registry) -> int | None:
+    """
+    The number of the next message of this database: 1 for the first.
+
+    No process gets a number that another one got from the same database, whether the message is
+    sent or not. None, which is no reason not to send the message, for a read-only database and
+    for one that was not upgraded since the addon numbers its messages.
+    """
+    try:
+        with registry.cursor() as cr:
+            _refuse_read_only(cr)
+            cr.execute("SET LOCAL lock_timeout = '1s'")
+            cr.execute("SELECT nextval(%s)", [_SEQUENCE], log_exceptions=False)
+            return cr.fetchone()[0]
+    except (ReadOnlyDatabase, psycopg2.Error) as error:
+        _logger.debug("A message goes without its number: %s", _one_line(error))
+        return None
+
+
 def remember(registry, outcome):
     """Store the outcome of a message. Logs a database error instead of raising it."""
-    _try_to_store(registry, lambda env: _update(env, **_columns_of(outcome)))
+    _try_to_store(registry, lambda env: _store(env, outcome))
     if outcome.hostname:
-        _try_to_store(registry, lambda env: _settle(env, outcome.hostname))
+        _try_to_store(registry, lambda env: _settle(env, outcome))
 
 
-def claim_registration(registry, hostname) -> bool:
+def is_claimed(registry, hostname, *, started_at) -> bool:
+    """Whether `claim_registration` would refuse the claim; takes no lock and never raises."""
+    try:
+        with registry.cursor(readonly=True) as cr:
+            cr.execute("SELECT claims FROM mcp_phone_home_state", log_exceptions=False)
+            claims = _lasting((cr.fetchone() or [None])[0])
+    except psycopg2.Error as error:
+        _logger.debug("The claims cannot be read: %s", _one_line(error))
+        return False
+    return _is_among(claims, hostname, started_at)
+
+
+def claim_registration(registry, hostname, *, started_at) -> bool:
     """
     Claim the registration of a hostname; returns whether the caller got the claim.
 
-    False while another claim lasts: for `CLAIM_SECONDS` after a process got one, and for
-    `SETTLED_SECONDS` after the hostname was registered. False also in a read-only database,
-    which cannot store a claim.
+    `started_at` is the start of the server, as its registration tells it. False while another
+    claim lasts: for `CLAIM_SECONDS` after a process got one, for `SETTLED_SECONDS` after the
+    hostname was registered, and for `REGISTERED_SECONDS` after it was registered with this
+    start. False also in a read-only database, which cannot store a claim.
     """
-    return bool(_try_to_store(registry, lambda env: _claim(env, hostname)))
+    return bool(_try_to_store(registry, lambda env: _claim(env, hostname, started_at)))
 
 
 def release_registration(registry, hostname):
@@ -131,6 +189,11 @@ def seconds_until_next_call(env, *, most, period_seconds) -> float:
     return 0.0
 
 
+def _store(env, outcome):
+    _update(env, **_columns_of(outcome))
+    remember_endpoint(env, outcome.endpoint_url)
+
+
 def _columns_of(outcome) -> dict:
     now = fields.Datetime.now()
     if outcome.taken_in:
@@ -138,14 +201,19 @@ def _columns_of(outcome) -> dict:
     return {"last_failure_at": now, "last_failure_reason": outcome.reason}
 
 
-def _settle(env, hostname):
-    _update(env, claims={**_claims(env), hostname: time.time() + SETTLED_SECONDS})
-    env["ir.config_parameter"].set_param("mcp.last_hostname", hostname)
+def _settle(env, outcome):
+    now = time.time()
+    settled = {
+        outcome.hostname: now + SETTLED_SECONDS,
+        _server(outcome.hostname, outcome.started_at): now + REGISTERED_SECONDS,
+    }
+    _update(env, claims={**_claims(env), **settled})
+    env["ir.config_parameter"].set_param("mcp.last_hostname", outcome.hostname)
 
 
-def _claim(env, hostname) -> bool:
+def _claim(env, hostname, started_at) -> bool:
     claims = _claims(env)
-    if hostname in claims:
+    if _is_among(claims, hostname, started_at):
         return False
     _update(env, claims={**claims, hostname: time.time() + CLAIM_SECONDS})
     return True
@@ -160,16 +228,33 @@ def _release(env, hostname):
 
 def _claims(env) -> dict:
     """
-    Lock the state row and return the claims that last, by hostname.
+    Lock the state row and return the claims that last.
 
     Raises LockNotAvailable while another transaction holds the lock.
     """
     query = "SELECT claims FROM mcp_phone_home_state FOR NO KEY UPDATE NOWAIT"
     env.cr.execute(query, log_exceptions=False)
-    claims = _only_value(env)
+    return _lasting(_only_value(env))
+
+
+def _lasting(claims) -> dict:
+    """Those of the claims, which may be None, that have not expired."""
     now = time.time()
     # A time too far ahead is dropped: the clock of the process that wrote it was wrong.
-    return {host: t for host, t in (claims or {}).items() if now < t <= now + SETTLED_SECONDS}
+    return {each: t for each, t in (claims or {}).items() if now < t <= now + _longest(each)}
+
+
+def _longest(claimed) -> float:
+    return REGISTERED_SECONDS if _STARTED in claimed else SETTLED_SECONDS
+
+
+def _is_among(claims, hostname, started_at) -> bool:
+    return hostname in claims or _server(hostname, started_at) in claims
+
+
+def _server(hostname, started_at) -> str:
+    """The key in `claims` of a server since one of its starts."""
+    return f"{hostname}{_STARTED}{started_at}"
 
 
 def _only_value(env):

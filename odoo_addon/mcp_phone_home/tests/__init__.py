@@ -1,6 +1,7 @@
 from . import (
     test_clients,
     test_cron,
+    test_endpoint,
     test_health,
     test_heartbeat,
     test_lifecycle,
@@ -9,5 +10,7 @@ from . import (
     test_register_receiver,
     test_registration,
     test_res_config_settings,
+    test_sequence,
+    test_server_start,
     test_tools,
 )

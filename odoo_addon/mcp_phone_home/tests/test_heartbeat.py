@@ -33,12 +33,12 @@ class TestHeartbeat(PhoneHomeCase):
 
         self.assertLessEqual(fields, set(self.sent()))
 
-    def test_heartbeat_is_the_payload_and_three_more_fields(self):
+    def test_heartbeat_is_the_payload_and_five_more_fields(self):
         """Proves: Heartbeat payload uses shared builder"""
         message = self.sent()
 
-        status, timestamp, uptime_seconds = map(
-            message.pop, ("status", "timestamp", "uptime_seconds")
+        status, timestamp, uptime_seconds, _, _ = map(
+            message.pop, ("status", "timestamp", "uptime_seconds", "started_at", "sequence")
         )
         self.assertEqual(_build_server_payload(self.env), message)
         self.assertEqual("healthy", status)

@@ -1,19 +1,25 @@
+import functools
 import json
 import logging
 import socket
 import time
+from datetime import datetime, timedelta, timezone
 from unittest.mock import patch
 
 from odoo import fields
 from odoo.tests.common import release_test_lock
 
 from odoo.addons.mcp_phone_home.hooks import PARAMETERS, uninstall_hook
-from odoo.addons.mcp_phone_home.services import background, lifecycle
+from odoo.addons.mcp_phone_home.services import background, lifecycle, phone_home
 from odoo.addons.mcp_phone_home.services.lifecycle import on_health, on_schedule
 from odoo.addons.mcp_phone_home.services.outgoing import Outcome
 from odoo.addons.mcp_phone_home.services.phone_home import register_server, send_heartbeat
 from odoo.addons.mcp_phone_home.services.state import (
+    REGISTERED_SECONDS,
+    SETTLED_SECONDS,
     claim_registration,
+    is_claimed,
+    next_sequence,
     own_transaction,
     release_registration,
     remember,
@@ -22,8 +28,11 @@ from odoo.addons.mcp_phone_home.services.state import (
 from .common import LOGGER, PhoneHomeCase
 from .receiver import CREATED, OK
 
+START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 AWAY = (503, b"")
 HERE = socket.gethostname()
+
+claim = functools.partial(claim_registration, started_at=START)
 
 
 class LifecycleCase(PhoneHomeCase):
@@ -37,6 +46,12 @@ class LifecycleCase(PhoneHomeCase):
 
     def last_hostname(self):
         return self.env["ir.config_parameter"].get_param("mcp.last_hostname")
+
+    def no_thread_starts(self):
+        """Let `Thread.start` fail, as when the process has reached its limit of threads."""
+        return patch.object(
+            background.Background, "start", side_effect=RuntimeError("can't start new thread")
+        )
 
 
 class TestRebuild(LifecycleCase):
@@ -109,13 +124,49 @@ class TestRebuild(LifecycleCase):
         self.assertEqual(HERE, self.last_hostname())
 
     def test_nodes_of_one_database_do_not_register_in_turns(self):
+        receiver = self.receiver(CREATED, OK)
+        on_health(self.env)
+        self.wait_for_threads()
+
+        for seconds in (0, SETTLED_SECONDS, REGISTERED_SECONDS - SETTLED_SECONDS - 10):
+            self.let_pass(seconds)
+            self.set_params(last_hostname="the-other-node")
+            on_health(self.env)
+            on_schedule(self.env)
+            self.wait_for_threads()
+        expected = ["POST /register", *["POST /heartbeat"] * 3]
+        self.assertEqual(expected, self.calls(receiver))
+
+    def test_node_registers_again_after_a_day(self):
         receiver = self.receiver(CREATED)
         on_health(self.env)
         self.wait_for_threads()
 
+        self.let_pass(REGISTERED_SECONDS)
         self.set_params(last_hostname="the-other-node")
         on_health(self.env)
-        self.assertEqual(["POST /register"], self.calls(receiver))
+        self.assertEqual(["POST /register"] * 2, self.calls(receiver))
+
+    def test_node_registers_again_after_its_restart(self):
+        receiver = self.receiver(CREATED)
+        on_health(self.env)
+        self.wait_for_threads()
+
+        self.let_pass(SETTLED_SECONDS)
+        self.set_params(last_hostname="the-other-node")
+        restarted_at = phone_home.announced_start() + timedelta(hours=1)
+        self.patch(phone_home, "server_started_at", restarted_at.timestamp)
+        on_health(self.env)
+        self.assertEqual(["POST /register"] * 2, self.calls(receiver))
+
+    def test_node_that_is_registered_starts_no_thread_for_a_probe(self):
+        self.receiver(CREATED)
+        on_health(self.env)
+        self.wait_for_threads()
+
+        self.set_params(last_hostname="the-other-node")
+        with self.no_thread_starts(), self.assertNoLogs(LOGGER, "WARNING"):
+            on_health(self.env)
 
     def test_registration_by_hand_stores_the_hostname(self):
         self.receiver(CREATED)
@@ -141,36 +192,40 @@ class TestRebuild(LifecycleCase):
     def expire_claims(self):
         self.set_claims({HERE: 1})
 
+    def let_pass(self, seconds):
+        """Let the claims be older by so many seconds."""
+        self.set_claims({claimed: t - seconds for claimed, t in self.state().claims.items()})
+
 
 class TestClaims(LifecycleCase):
     def test_hostname_is_claimed_once(self):
-        first, again = (claim_registration(self.env.registry, "a") for _ in range(2))
+        first, again = (claim(self.env.registry, "a") for _ in range(2))
 
         self.assertEqual((True, False), (first, again))
 
     def test_claims_of_two_hostnames_are_independent(self):
-        self.assertIs(True, claim_registration(self.env.registry, "a"))
-        self.assertIs(True, claim_registration(self.env.registry, "b"))
+        self.assertIs(True, claim(self.env.registry, "a"))
+        self.assertIs(True, claim(self.env.registry, "b"))
 
     def test_released_hostname_can_be_claimed_again(self):
-        claim_registration(self.env.registry, "a")
+        claim(self.env.registry, "a")
 
         release_registration(self.env.registry, "a")
-        self.assertIs(True, claim_registration(self.env.registry, "a"))
+        self.assertIs(True, claim(self.env.registry, "a"))
 
     def test_release_keeps_the_claims_of_other_hostnames(self):
-        claim_registration(self.env.registry, "a")
-        claim_registration(self.env.registry, "b")
+        claim(self.env.registry, "a")
+        claim(self.env.registry, "b")
 
         release_registration(self.env.registry, "a")
         self.assertEqual(["b"], list(self.state().claims))
 
     def test_release_keeps_the_claim_of_a_registered_hostname(self):
-        claim_registration(self.env.registry, "a")
-        remember(self.env.registry, Outcome(hostname="a"))
+        claim(self.env.registry, "a")
+        remember(self.env.registry, Outcome(hostname="a", started_at=START))
 
         release_registration(self.env.registry, "a")
-        self.assertIs(False, claim_registration(self.env.registry, "a"))
+        self.assertIs(False, claim(self.env.registry, "a"))
 
     def test_release_without_a_claim_does_nothing(self):
         with self.assertNoLogs(LOGGER, "WARNING"):
@@ -180,18 +235,37 @@ class TestClaims(LifecycleCase):
     def test_claim_too_far_in_the_future_is_ignored(self):
         self.set_claims({"a": time.time() + 86400})
 
-        self.assertIs(True, claim_registration(self.env.registry, "a"))
+        self.assertIs(True, claim(self.env.registry, "a"))
+
+    def test_registered_server_is_claimed_by_its_hostname_and_by_its_start(self):
+        remember(self.env.registry, Outcome(hostname="a", started_at=START))
+        registry = self.env.registry
+
+        self.assertTrue(is_claimed(registry, "a", started_at=START))
+        self.assertTrue(is_claimed(registry, "a", started_at=START + timedelta(seconds=1)))
+        self.set_claims({each: t for each, t in self.state().claims.items() if each != "a"})
+        self.assertTrue(is_claimed(registry, "a", started_at=START))
+        self.assertFalse(is_claimed(registry, "a", started_at=START + timedelta(seconds=1)))
+        self.assertFalse(is_claimed(registry, "b", started_at=START))
+
+    def test_nothing_is_claimed_without_the_row_or_the_table(self):
+        self.env["mcp.phone.home.state"].search([]).unlink()
+        self.assertFalse(is_claimed(self.env.registry, "a", started_at=START))
+
+        self.env.cr.execute("ALTER TABLE mcp_phone_home_state RENAME TO moved_away")
+        with self.assertNoLogs(LOGGER, "INFO"):
+            self.assertFalse(is_claimed(self.env.registry, "a", started_at=START))
 
     def test_expired_claims_are_deleted(self):
         self.set_claims({"a": 1})
 
-        claim_registration(self.env.registry, "b")
+        claim(self.env.registry, "b")
         self.assertEqual(["b"], list(self.state().claims))
 
     def test_deleted_state_row_is_recreated(self):
         self.env["mcp.phone.home.state"].search([]).unlink()
 
-        first, again = (claim_registration(self.env.registry, "a") for _ in range(2))
+        first, again = (claim(self.env.registry, "a") for _ in range(2))
         self.assertEqual((True, False), (first, again))
 
     def test_failed_own_transaction_is_rolled_back(self):
@@ -247,6 +321,19 @@ class TestUninstall(LifecycleCase):
         self.assertEqual(["POST /heartbeat"], self.calls(receiver))
         message = receiver.heard[-1].message
         self.assertEqual(("uninstalled", []), (message["status"], message["capabilities"]))
+
+    def test_farewell_is_numbered_and_tells_the_start(self):
+        receiver = self.receiver()
+        before = next_sequence(self.env.registry)
+
+        uninstall_hook(self.env)
+        self.env.cr.execute("DROP SEQUENCE mcp_phone_home_state_sequence")
+        self.env.cr.postcommit.run()
+        self.assertEqual(["POST /heartbeat"], self.calls(receiver))
+        message = receiver.heard[-1].message
+        started_at = datetime.fromisoformat(message["started_at"].removesuffix("Z") + "+00:00")
+        expected = (before + 1, phone_home.announced_start())
+        self.assertEqual(expected, (message["sequence"], started_at))
 
     def test_uninstall_that_is_rolled_back_sends_nothing(self):
         receiver = self.receiver()
@@ -371,12 +458,6 @@ class TestBackground(LifecycleCase):
             on_schedule(self.env)
             self.assertEqual(["POST /heartbeat"], self.calls(receiver))
         self.assertIn("cannot be written down", logs.records[0].getMessage())
-
-    def no_thread_starts(self):
-        """Let `Thread.start` fail, as when the process has reached its limit of threads."""
-        return patch.object(
-            background.Background, "start", side_effect=RuntimeError("can't start new thread")
-        )
 
 
 def _broken(env):

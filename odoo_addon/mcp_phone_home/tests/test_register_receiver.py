@@ -9,6 +9,7 @@ from odoo.exceptions import AccessError
 from odoo.tests import new_test_user
 
 from odoo.addons.mcp_phone_home.services import new_receiver
+from odoo.addons.mcp_phone_home.services.phone_home import announced_start
 from odoo.addons.mcp_phone_home.services.state import claim_registration
 from odoo.addons.mcp_phone_home.tools.registry import get_tool_registry
 
@@ -100,11 +101,21 @@ class TestRegistering(TestRegisterReceiver):
 
     def test_next_scheduled_action_registers_at_a_receiver_that_was_unreachable(self):
         self.set_params(last_hostname=socket.gethostname())
-        self.assertIs(True, claim_registration(self.env.registry, socket.gethostname()))
+        self.assertIs(
+            True,
+            claim_registration(
+                self.env.registry, socket.gethostname(), started_at=announced_start()
+            ),
+        )
 
         self.nowhere()
         self.assertIs(False, self.param("last_hostname"))
-        self.assertIs(True, claim_registration(self.env.registry, socket.gethostname()))
+        self.assertIs(
+            True,
+            claim_registration(
+                self.env.registry, socket.gethostname(), started_at=announced_start()
+            ),
+        )
 
     def test_same_receiver_again_keeps_token_and_hostname(self):
         url = self.closed_port()

@@ -7,6 +7,7 @@ from odoo.addons.mcp_phone_home.services.phone_home import (
     _build_server_payload,
     register_server,
 )
+from odoo.addons.mcp_phone_home.services.server_start import server_started_at
 
 from .common import FIELDS, LOGGER, PhoneHomeCase
 from .receiver import CREATED, OK
@@ -25,10 +26,10 @@ class TestRegistration(PhoneHomeCase):
         """Proves: Registration payload uses shared builder"""
         self.assertLessEqual(FIELDS | {"started_at"}, set(self.registered()))
 
-    def test_registration_is_the_payload_and_one_more_field(self):
+    def test_registration_is_the_payload_and_two_more_fields(self):
         """Proves: Registration payload uses shared builder"""
         message = self.registered()
-        del message["started_at"]
+        del message["started_at"], message["sequence"]
 
         self.assertEqual(_build_server_payload(self.env), message)
 
@@ -37,7 +38,7 @@ class TestRegistration(PhoneHomeCase):
 
         self.assertTrue(started_at.endswith("Z"), started_at)
         self.assertEqual(
-            datetime.fromtimestamp(phone_home._server_start_time, timezone.utc),
+            datetime.fromtimestamp(server_started_at(), timezone.utc),
             datetime.fromisoformat(started_at.removesuffix("Z") + "+00:00"),
         )
 

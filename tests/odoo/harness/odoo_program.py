@@ -63,10 +63,17 @@ class Finished:
 
 
 class Server:
-    """A running Odoo server."""
+    """
+    A running Odoo server.
+
+    Attributes:
+        pid: Of its main process.
+        url: Its base URL.
+    """
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Log, port: int) -> None:
         self.log = log
+        self.pid = process.pid
         self.url = f"http://127.0.0.1:{port}"
         self._process = process
 

@@ -1,0 +1,130 @@
+"""
+The URL of this database's MCP endpoint, where no administrator has set one.
+
+It is a path of `web.base.url`, which Odoo overwrites with the address of each administrator's
+login: now the public name, now an address in the local network. The receiver would be told that
+the server moves each time. The system parameter `mcp.announced_endpoint` therefore holds the
+URL that was announced last, with the uuid of the database, as a copy must not announce the URL
+of its original.
+"""
+
+from datetime import timedelta
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from odoo import fields
+
+from contract import Heartbeat, InvalidMessage
+
+# Path of the addon's MCP endpoint.
+MCP_PATH = "/mcp/v1"
+
+# How long all administrators must have logged in at another address of the same kind until it
+# is announced.
+SETTLED = timedelta(days=7)
+
+_LOCAL, _PRIVATE, _HTTP, _HTTPS = range(4)
+
+
+def endpoint_by_default(env) -> str | None:
+    """
+    The endpoint URL derived from `web.base.url`, or None when that is not usable.
+
+    The URL that was announced last goes before it, unless `web.base.url` is frozen, is of a
+    better kind, or is of the same kind and was not changed for `SETTLED`. The kinds, the best
+    first: https; http; a private address or a name without a dot; localhost.
+
+    A URL on localhost, as in a new database, is only usable when the receiver is on localhost
+    too.
+    """
+    current, announced = _current(env), _announced(env)
+    if announced is None or parameter(env, "web.base.url.freeze"):
+        return current
+    return current if current is not None and _replaces(env, current, announced) else announced
+
+
+def remember_endpoint(env, url):
+    """Store the endpoint URL of a message, unless an administrator has set it."""
+    if url is None or url != endpoint_by_default(env):
+        return
+    announced = f"{url} {parameter(env, 'database.uuid')}"
+    if announced != parameter(env, "mcp.announced_endpoint"):
+        env["ir.config_parameter"].set_param("mcp.announced_endpoint", announced)
+
+
+def parameter(env, key) -> str:
+    """A system parameter, stripped; empty for a missing one."""
+    return (env["ir.config_parameter"].sudo().get_param(key) or "").strip()
+
+
+def checked_endpoint_url(text) -> str:
+    """A valid endpoint URL, unchanged. Raises ValueError for others."""
+    return allowed(endpoint_url=text).endpoint_url
+
+
+def allowed(**fields):
+    """Validate values by the contract's rules for a Heartbeat. Raises ValueError."""
+    try:
+        return Heartbeat(server_id="any", **fields)
+    except InvalidMessage as error:
+        raise ValueError(str(error)) from error
+
+
+def _current(env):
+    base_url = parameter(env, "web.base.url").rstrip("/")
+    return _usable(env, f"{base_url}{MCP_PATH}")
+
+
+def _announced(env):
+    url, _, uuid = parameter(env, "mcp.announced_endpoint").partition(" ")
+    return _usable(env, url) if uuid == parameter(env, "database.uuid") else None
+
+
+def _usable(env, url):
+    """The URL if it is valid and the receiver can make something of it; else None."""
+    try:
+        checked_endpoint_url(url)
+    except ValueError:
+        return None
+    is_too_near = _kind(url) is _LOCAL and not _is_local(parameter(env, "mcp.phone_home_url"))
+    return None if is_too_near else url
+
+
+def _replaces(env, current, announced) -> bool:
+    if _kind(current) != _kind(announced):
+        return _kind(current) > _kind(announced)
+    return current == announced or _is_settled(env)
+
+
+def _is_settled(env) -> bool:
+    """Whether `web.base.url` has had its value for `SETTLED`."""
+    found = (
+        env["ir.config_parameter"]
+        .sudo()
+        .search_fetch([("key", "=", "web.base.url")], ["write_date"])
+    )
+    return not found.write_date or found.write_date <= fields.Datetime.now() - SETTLED
+
+
+def _kind(url) -> int:
+    if _is_local(url):
+        return _LOCAL
+    if _is_private(urlsplit(url).hostname or ""):
+        return _PRIVATE
+    return _HTTPS if urlsplit(url).scheme == "https" else _HTTP
+
+
+def _is_local(url) -> bool:
+    """Whether the URL's host is localhost or a loopback address."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_private(host) -> bool:
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return "." not in host
