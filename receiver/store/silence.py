@@ -102,12 +102,36 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
         for event in changes(before.record, after.record, at=look.now)
         if not _was_led_by(event, rows)
     ]
+    happened += _large_families(dialect, connection, ids, look)
     write_events(dialect, connection, happened)
     is_more_due = bool(_due(connection, look.now, 1))
     if not is_more_due:  # every server that fell silent has its event by now
         happened += _write_fleet_silence(dialect, connection, look)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
     return Swept(Committed(written, happened), is_more_due)
+
+
+def _large_families(
+    dialect: Dialect, connection: Connection, ids: Sequence[str], look: Look
+) -> list[Event]:
+    """The events that tell of families too large to look at, each at most once a day."""
+    uuids = {index_text(uuid) for uuid in connection.execute(_UUIDS, {"ids": ids}).scalars()}
+    large = connection.execute(_LARGE, {"uuids": sorted(uuids)}).all() if uuids else []
+    if not large:
+        return []
+    dialect.lock_events(connection)  # no other receiver can write the same event now
+    told = connection.execute(_COPIES_TOLD, {"begin": look.now - _A_DAY}).scalars().all()
+    known = {details["database_uuid"] for details in told}
+    return [
+        Event(
+            kind=EventKind.COPIES,
+            at=look.now,
+            server_id=None,
+            details={"database_uuid": uuid, "servers": servers},
+        )
+        for uuid, servers in large
+        if uuid not in known
+    ]
 
 
 def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
@@ -253,6 +277,15 @@ _small = (
 )
 _FAMILIES = select(_sharing.c.value, _sharing.c.server_id).join(
     _small, and_(_small.c.value == _sharing.c.value, _small.c.owner == _sharing.c.owner)
+)
+_LARGE = (
+    select(func.min(servers.c.database_uuid), func.count())
+    .join(_sharing, servers.c.server_id == _sharing.c.server_id)
+    .group_by(_sharing.c.value, _sharing.c.owner)
+    .having(func.count() > _LARGEST_FAMILY)
+)
+_COPIES_TOLD = select(events.c.details).where(
+    events.c.kind == EventKind.COPIES, events.c.at > bindparam("begin")
 )
 _TOLD = (
     select(events.c.id, events.c.at, events.c.details)

@@ -496,7 +496,9 @@ def test_farewell_of_an_unknown_server_is_kept_and_not_listed(fleet: Watched) ->
 # Large families
 
 
-def test_uuid_that_sixty_servers_share_makes_no_rebuild_and_no_twin(fleet: Watched) -> None:
+def test_uuid_that_sixty_servers_share_tells_nothing_but_that(
+    fleet: Watched,
+) -> None:
     ids = [f"copy-{n}" for n in range(60)]
     for each in ids:
         fleet.beat(each, **DATABASE)
@@ -506,3 +508,7 @@ def test_uuid_that_sixty_servers_share_makes_no_rebuild_and_no_twin(fleet: Watch
     records = [fleet.record(each) for each in ids]
     assert {(None, None)} == {(each.superseded_by, each.twin_of) for each in records}
     assert ["down"] * 30 + ["up"] * 30 == [each.state.value for each in records]
+    fleet.go_on(3600, *ids[30:], every=60)
+    assert [{"database_uuid": "u-1", "servers": 60}] == fleet.details(EventKind.COPIES)
+    fleet.go_on(86400, *ids[30:], every=3600)
+    assert 2 == len(fleet.details(EventKind.COPIES))
