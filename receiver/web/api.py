@@ -161,7 +161,8 @@ def heartbeat(outcome: Outcome) -> Answer:
 _HEARTBEATS = operation(
     "heartbeats",
     "Many servers are alive",
-    description="Each item is read as a Heartbeat; one that is none refuses itself only.",
+    description="Each item is read as a Heartbeat; one that is none, or is no valid JSON, "
+    "refuses itself only.",
     # The items are not typed here: one that is no Heartbeat is answered, not refused.
     request_body=openapi.body({**openapi.listed({}), "maxItems": MAX_BATCH_SIZE}),
     answers={
