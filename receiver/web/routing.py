@@ -1,16 +1,18 @@
 """Routes that ask the gate whether to let a request in, and hold their OpenAPI description."""
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from starlette.routing import Match, Route
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from receiver.domain.keys import Power
 from receiver.web.context import Visitor, services
 from receiver.web.cookies import session_cookie
 
-__all__ = ["Guarded"]
+__all__ = ["Guarded", "share_paths"]
 
 
 class Guarded(Route):
@@ -19,6 +21,10 @@ class Guarded(Route):
 
     A slash that is escaped in a path belongs to a name: `/servers/a%2Fevents` is the server
     `a/events`, and not the events of `a`. A path that is not valid UTF-8 matches no route.
+
+    A request belongs to the first route whose pattern its path matches, and to those with the same
+    pattern: when none of them takes the method, it is refused (405), even if a later pattern
+    matches too.
 
     Args:
         needs: What a visitor must be allowed to do; None for nothing.
@@ -38,6 +44,8 @@ class Guarded(Route):
         super().__init__(*args, **options)
         self.needs = needs
         self.describes = describes
+        self.methods_of_path = frozenset(self.methods or ())
+        """The methods of all routes with the same pattern, once `share_paths` has told them."""
         _, name, ending = self.path.rpartition("}")
         self._ending = ending.encode() if name else b""
 
@@ -46,10 +54,15 @@ class Guarded(Route):
             is_call = scope["raw_path"].endswith(self._ending)
             if not (is_call and _is_text(scope)):
                 return Match.NONE, {}
-        return super().matches(scope)
+        match, found = super().matches(scope)
+        if match is Match.PARTIAL and scope["method"] not in self.methods_of_path:
+            return Match.FULL, found  # `handle` refuses the method; no other pattern may take it
+        return match, found
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._admit(scope)
+        if scope["method"] not in self.methods_of_path:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self.methods_of_path))})
         await super().handle(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> None:
@@ -74,6 +87,14 @@ class Guarded(Route):
                 found.gate.check(signed_in.key, needs)
                 return
         scope["visitor"] = Visitor(found.gate.admit(scope, needs))
+
+
+def share_paths(routes: Iterable[BaseRoute]) -> None:
+    """Tell each route which methods those with the same pattern take."""
+    guarded = [each for each in routes if isinstance(each, Guarded)]
+    for route in guarded:
+        same = [each.methods or () for each in guarded if each.path == route.path]
+        route.methods_of_path = frozenset().union(*same)
 
 
 def _has_authorization(scope: Scope) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -77,6 +78,8 @@ class Versioned(StaticFiles):
     """Static files that browsers may cache for a year, because their URLs contain a checksum."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
         answer = await super().get_response(path, scope)
         is_known = _static_url(path).endswith(f"?{scope['query_string'].decode('latin-1')}")
         answer.headers["Cache-Control"] = _CACHE_FOR_A_YEAR if is_known else "no-cache"
