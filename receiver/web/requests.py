@@ -1,5 +1,6 @@
 """Reading and validating requests: bodies, forms and query parameters."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
@@ -270,9 +271,12 @@ def _since(text: str) -> datetime:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+    if not (_is_number(text) and 1 <= int(text) <= MAX_LIMIT):
         raise ValueError(f"expected a whole number from 1 to {MAX_LIMIT}")
     return int(text)
+
+
+_is_number = re.compile("[1-9][0-9]{0,4}").fullmatch
 
 
 def _text(text: str) -> str:
