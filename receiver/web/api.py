@@ -25,7 +25,7 @@ from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem
 from receiver.web.prometheus_sd import DISCOVERY, discovery
 from receiver.web.requests import EventQuery, event_query, json_body, list_query
-from receiver.web.routing import Guarded
+from receiver.web.routing import Guarded, with_ids_in_query
 from receiver.web.sse import EVENT_STREAM, event_stream
 
 __all__ = ["Posted", "routes"]
@@ -59,6 +59,7 @@ def routes() -> list[Guarded]:
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]
+    calls = with_ids_in_query(calls)
     document = cache(lambda: orjson.dumps(openapi.document(calls)))
 
     async def get_document(_: Request) -> Response:

@@ -54,6 +54,8 @@ def document(routes: Iterable[Guarded]) -> Json:
         path = route.path.replace(":path}", "}")
         described = paths.setdefault(path, {})
         parameters = [_PATH_PARAMETERS[name] for name in route.param_convertors]
+        if route.id_in_query:
+            parameters.append(_ID)
         if parameters:
             described["parameters"] = parameters
         for method in (route.methods or set()) - {"HEAD"}:
@@ -81,7 +83,11 @@ def _with_common_problems(route: Guarded) -> Json:
     described: Json = route.describes or {}
     common = _PROBLEMS_OF_ALL if route.needs is None else _PROBLEMS_OF_ALL | _PROBLEMS_OF_KEYS
     responses = {**_problems(common), **described["responses"]}
-    return {**described, "responses": dict(sorted(responses.items()))}
+    described = {**described, "responses": dict(sorted(responses.items()))}
+    if route.id_in_query:
+        described["operationId"] += "ById"
+        described["summary"] += "; for a server_id that no path can hold, such as `..`"
+    return described
 
 
 def _problems(statuses: Iterable[int]) -> Json:
@@ -387,3 +393,5 @@ _PATH_PARAMETERS: Mapping[str, Json] = {
         "schema": {"type": "string", "minLength": 1},
     },
 }
+
+_ID: Json = {**_PATH_PARAMETERS["server_id"], "name": "id", "in": "query"}

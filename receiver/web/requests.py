@@ -211,7 +211,8 @@ def event_filter(request: Request) -> EventFilter:
 
 def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    given = request.query_params.multi_items()
+    of_route = request.scope.get("parameter_of_route")
+    given = [each for each in request.query_params.multi_items() if each[0] != of_route]
     if len(given) > _MAX_PARAMETERS:
         problem = Problem("", f"expected at most {_MAX_PARAMETERS} parameters, got {len(given)}")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])

@@ -25,7 +25,7 @@ from receiver.web import cookies
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
 from receiver.web.problems import refusal
-from receiver.web.routing import Guarded
+from receiver.web.routing import BY_ID, Guarded
 
 __all__ = [
     "DAY",
@@ -35,6 +35,7 @@ __all__ = [
     "Versioned",
     "answer",
     "redirect",
+    "server_url",
     "sign_in_form",
 ]
 
@@ -195,9 +196,10 @@ def _return_path(request: Request) -> str:
     """The path of the page to return to after signing in, relative to the receiver's root."""
     path: str = request.scope["raw_path"].decode("latin-1")
     path = path.removeprefix(request.scope.get("root_path", ""))
-    if request.method not in {"GET", "HEAD"}:
-        return path.removesuffix("/owner")
     query = request.scope["query_string"].decode("latin-1")
+    if request.method not in {"GET", "HEAD"}:
+        path = path.removesuffix("/owner")
+        query = query if path.startswith(f"{BY_ID}/") else ""
     full = f"{path}?{query}" if query else path
     return full if len(full) <= _MAX_RETURN_PATH else path
 
@@ -218,6 +220,20 @@ def _root_url(request: Request) -> str:
 def _static_url(name: str) -> str:
     """The URL of a static file, with a checksum of its content."""
     return f"static/{name}?v={crc32((FILES / name).read_bytes()):08x}"
+
+
+def server_url(server_id: str, *, of: str = "server", call: str = "") -> str:
+    """
+    The URL of a page about a server, relative to the home page.
+
+    Args:
+        server_id: The server.
+        of: `server` for the page, or `servers` for the call of the interface for programs.
+        call: What comes after the server, such as `/delete`.
+    """
+    if server_id in {".", ".."}:  # a browser would resolve them in a path
+        return f"{BY_ID[1:]}/{of}{call}?id={server_id}"
+    return f"{of}/{_path_segment(server_id)}{call}"
 
 
 def _path_segment(text: str) -> str:
@@ -257,7 +273,12 @@ def _make_templates() -> Jinja2Templates:
         tale=wording.tale,
     )
     templates.env.globals.update(
-        DAY=DAY, WEEK=WEEK, KINDS=wording.KINDS, STATES=wording.STATES, LABELS=_LABELS
+        DAY=DAY,
+        WEEK=WEEK,
+        KINDS=wording.KINDS,
+        STATES=wording.STATES,
+        LABELS=_LABELS,
+        server_url=server_url,
     )
     return templates
 
