@@ -40,6 +40,7 @@ from receiver.web.context import Services, services
 from receiver.web.headers import begin, with_headers
 from receiver.web.pages import forms, views
 from receiver.web.problems import exception_handlers
+from receiver.web.routing import share_paths
 
 __all__ = ["Tuning", "app", "create_app"]
 
@@ -212,6 +213,7 @@ class Receiver(Starlette):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        share_paths(self.routes)
         self._posts = {
             route.path: route.app
             for route in self.routes

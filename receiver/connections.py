@@ -3,8 +3,9 @@
 
 `uvicorn receiver.app:app --http receiver.connections:Careful` uses it. It is a subclass of
 uvicorn's protocol on httptools, which has no timeout for the headers of a request, and no limit
-on their size. Nearly all requests arrive in a single read, for which `Careful` costs next to
-nothing. The module needs a Unix, because it reads the file descriptor limit.
+on their size, and sends chunks to clients of HTTP/1.0. Nearly all requests arrive in a single
+read, for which `Careful` costs next to nothing. The module needs a Unix, because it reads the file
+descriptor limit.
 """
 
 import sys
@@ -18,7 +19,11 @@ from typing import Any, ClassVar
 from weakref import WeakSet
 
 from httptools import HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from receiver.domain.errors import Refusal
@@ -134,6 +139,8 @@ class Careful(HttpToolsProtocol):
                 raise self._head_refusal
             return
         _on_headers_complete(self)
+        if self.parser.get_http_version() in _WITHOUT_CHUNKS:
+            _speak_without_chunks(self.cycle)
         # A copy, because httptools reports trailers as headers: the app must not see them.
         self.headers = self.headers[:]
 
@@ -289,10 +296,37 @@ class Careful(HttpToolsProtocol):
         return timer.when() - self.timeout_keep_alive
 
 
+def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
+    """
+    Answer as HTTP/1.0 wants: an answer without Content-Length ends when the connection is closed.
+
+    uvicorn would send such an answer in chunks, which HTTP/1.0 does not know (RFC 9112, 6.1). It
+    knows no `100 Continue` either.
+    """
+    is_unbounded = False
+
+    async def send(message: Any) -> None:
+        nonlocal is_unbounded
+        if message["type"] == "http.response.start":
+            # No `Connection: keep-alive`, because uvicorn closes and says so.
+            headers = [each for each in message["headers"] if each[0].lower() != b"connection"]
+            message = {**message, "headers": headers}
+            if all(name.lower() != b"content-length" for name, _ in headers):
+                is_unbounded, cycle.chunked_encoding = True, False
+        elif is_unbounded:
+            # uvicorn compares what is sent with this, and each part has the length it has.
+            cycle.expected_content_length = len(message.get("body", b""))
+        await RequestResponseCycle.send(cycle, message)
+
+    cycle.send = send  # type: ignore[method-assign]  # uvicorn creates the cycle itself
+    cycle.keep_alive = cycle.waiting_for_100_continue = False
+
+
 # Python finds these faster than by `super()`.
 _data_received = HttpToolsProtocol.data_received
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
+_WITHOUT_CHUNKS = {"0.9", "1.0"}
 _OF_AN_UPGRADE = {b"connection", b"upgrade", b"http2-settings"}
 _HOST_MISSING = "A request of HTTP/1.1 has one header Host."
 _NO_PROXY = "CONNECT is for a proxy, which this is not."

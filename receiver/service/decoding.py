@@ -24,6 +24,7 @@ from contract import (
 )
 from contract.fields import BROKEN, Moment, Text, present_type, rule_of
 from receiver.domain.outcomes import BodyKind
+from receiver.service.json_items import cut, is_too_deep
 
 __all__ = [
     "MAX_BATCH_BYTES",
@@ -42,7 +43,6 @@ MAX_BATCH_SIZE = 1000
 """How many heartbeats a batch may hold."""
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 
 _NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
 Check = Callable[[Any], object]
@@ -84,32 +84,34 @@ class Reader(Generic[T]):
         """
         The messages in a list; in place of a wrong or too long item, its InvalidMessage.
 
-        Raises MalformedJSON, and InvalidMessage for a body that is no list or has too many items.
+        An item that is no JSON is a wrong item, as long as the text can be cut into items and one
+        of them is JSON. Raises MalformedJSON for another text, and InvalidMessage for a body that
+        is no list or has too many items.
         """
-        has_nul = _may_hold_nul(body)
-        return [
-            self._message_or_error(each, has_nul=has_nul)
-            if len(each) <= longest
-            else InvalidMessage([Problem("", f"has more than {longest} bytes")])
-            for each in self._bounded(self._items(body), at_most)
-        ]
-
-    def _items(self, body: bytes) -> list[msgspec.Raw]:
-        """The JSON of each item of a list."""
-        if _is_utf8(body):
-            try:
-                return _ITEMS(body)
-            except _NOT_PLAIN:
-                pass
-        is_list = isinstance(parse(body), list)
-        problem = "is nested too deeply" if is_list else f"expected a list of {self._name}s"
-        raise InvalidMessage([Problem("", problem)])
-
-    def _bounded(self, items: list[Item], at_most: int) -> list[Item]:
+        items, is_valid = self._items(body)
         if len(items) > at_most:
             problem = f"expected at most {at_most} {self._name}s, got {len(items)}"
             raise InvalidMessage([Problem("", problem)])
-        return items
+        may_be_plain = is_valid and not _may_hold_nul(body)
+        return [
+            self._message_or_error(each, may_be_plain=may_be_plain)
+            if len(each) <= longest
+            else InvalidMessage([Problem("", f"has more than {longest} bytes")])
+            for each in items
+        ]
+
+    def _items(self, body: bytes) -> tuple[Sequence[bytes | msgspec.Raw], bool]:
+        """The JSON of each item of a list, and whether all of the list is valid JSON."""
+        if _is_utf8(body):
+            try:
+                return _ITEMS(body), True
+            except _NOT_PLAIN:
+                pass
+        items = cut(body)
+        if items is None or not any(map(_is_json, items)):
+            parse(body)
+            raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
+        return items, False
 
     def _quickly(self, body: bytes | msgspec.Raw) -> T:
         """Decode by msgspec. Raises one of `_NOT_PLAIN` for a message that may be wrong."""
@@ -117,18 +119,22 @@ class Reader(Generic[T]):
         self._check(message)
         return message
 
-    def _message_or_error(self, item: msgspec.Raw, *, has_nul: bool) -> T | InvalidMessage:
-        if not has_nul:
+    def _message_or_error(
+        self, item: bytes | msgspec.Raw, *, may_be_plain: bool
+    ) -> T | InvalidMessage:
+        if may_be_plain:
             try:
                 return self._quickly(item)
             except _NOT_PLAIN:
                 pass
+        text = bytes(item)
         try:
-            return loads(bytes(item), self._kind)
+            return loads(text, self._kind)
         except InvalidMessage as error:
             refused = error
         except MalformedJSON as error:
-            refused = InvalidMessage([Problem("", str(error))])
+            message = "is nested too deeply" if is_too_deep(text) else str(error)
+            refused = InvalidMessage([Problem("", message)])
         # The frames of the traceback would keep the whole body in memory.
         refused.__traceback__ = refused.__cause__ = refused.__context__ = None
         return refused
@@ -150,6 +156,15 @@ def _is_utf8(body: bytes) -> bool:
         body.decode()
     except UnicodeDecodeError:
         return False
+    return True
+
+
+def _is_json(text: bytes) -> bool:
+    """Whether a text is JSON, however deeply it is nested."""
+    try:
+        parse(text)
+    except MalformedJSON:
+        return is_too_deep(text)
     return True
 
 

@@ -25,7 +25,7 @@ from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem
 from receiver.web.prometheus_sd import DISCOVERY, discovery
 from receiver.web.requests import EventQuery, event_query, json_body, list_query
-from receiver.web.routing import Guarded
+from receiver.web.routing import Guarded, with_ids_in_query
 from receiver.web.sse import EVENT_STREAM, event_stream
 
 __all__ = ["Posted", "routes"]
@@ -59,6 +59,7 @@ def routes() -> list[Guarded]:
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]
+    calls = with_ids_in_query(calls)
     document = cache(lambda: orjson.dumps(openapi.document(calls)))
 
     async def get_document(_: Request) -> Response:
@@ -161,7 +162,8 @@ def heartbeat(outcome: Outcome) -> Answer:
 _HEARTBEATS = operation(
     "heartbeats",
     "Many servers are alive",
-    description="Each item is read as a Heartbeat; one that is none refuses itself only.",
+    description="Each item is read as a Heartbeat; one that is none, or is no valid JSON, "
+    "refuses itself only.",
     # The items are not typed here: one that is no Heartbeat is answered, not refused.
     request_body=openapi.body({**openapi.listed({}), "maxItems": MAX_BATCH_SIZE}),
     answers={

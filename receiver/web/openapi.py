@@ -54,10 +54,12 @@ def document(routes: Iterable[Guarded]) -> Json:
         path = route.path.replace(":path}", "}")
         described = paths.setdefault(path, {})
         parameters = [_PATH_PARAMETERS[name] for name in route.param_convertors]
+        if route.id_in_query:
+            parameters.append(_ID)
         if parameters:
             described["parameters"] = parameters
         for method in (route.methods or set()) - {"HEAD"}:
-            described[method.lower()] = route.describes
+            described[method.lower()] = _with_common_problems(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -73,6 +75,25 @@ def document(routes: Iterable[Guarded]) -> Json:
                 "key": {"type": "http", "scheme": "bearer", "description": _KEYS},
             },
         },
+    }
+
+
+def _with_common_problems(route: Guarded) -> Json:
+    """The operation of a route, with the problems that are not of its own making."""
+    described: Json = route.describes or {}
+    common = _PROBLEMS_OF_ALL if route.needs is None else _PROBLEMS_OF_ALL | _PROBLEMS_OF_KEYS
+    responses = {**_problems(common), **described["responses"]}
+    described = {**described, "responses": dict(sorted(responses.items()))}
+    if route.id_in_query:
+        described["operationId"] += "ById"
+        described["summary"] += "; for a server_id that no path can hold, such as `..`"
+    return described
+
+
+def _problems(statuses: Iterable[int]) -> Json:
+    content = {"application/problem+json": {"schema": ref("Problem")}}
+    return {
+        str(status): {"description": _STATUSES[status], "content": content} for status in statuses
     }
 
 
@@ -111,7 +132,8 @@ def operation(  # noqa: PLR0913 - all by name
         operation_id: Its unique name.
         summary: What it does, in a line.
         answers: The answers by status, made with `answer` or `text_answer`.
-        problems: The statuses of its problem documents.
+        problems: The statuses of its problem documents, beside those that `document` adds to
+            each operation.
         description: More about it.
         parameters: Its query and header parameters.
         request_body: Made with `body`.
@@ -123,12 +145,9 @@ def operation(  # noqa: PLR0913 - all by name
         described["parameters"] = [*parameters]
     if request_body is not None:
         described["requestBody"] = request_body
-    described["responses"] = {str(status): each for status, each in answers.items()} | {
-        str(status): {
-            "description": _STATUSES[status],
-            "content": {"application/problem+json": {"schema": ref("Problem")}},
-        }
-        for status in problems
+    described["responses"] = {
+        **{str(status): each for status, each in answers.items()},
+        **_problems(problems),
     }
     return described
 
@@ -259,7 +278,7 @@ def _filters() -> list[Json]:
             {"enum": [*(state.value for state in State), SUPERSEDED, NODE]},
         ),
         "stage": ("Only servers with it; when empty, those without one.", _FILTER),
-        "q": (_Q, {**TEXT, "maxLength": 1000}),
+        "q": (_Q, {**_WITHOUT_NUL, "maxLength": 1000}),
     }
     return [
         _parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
@@ -286,20 +305,33 @@ _STATUSES = {
     401: "There is no key, or one that is good no more",
     403: "The key is not good for this, or not for this server; or there are no keys yet",
     404: "There is no such server, or key",
-    408: "The body does not arrive",
+    408: "The headers or the body do not arrive in time",
     409: "The key has expired",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "What is sent breaks the contract",
     429: "Too much came from this key or address; try again after Retry-After seconds",
+    431: "The headers are too large, or too many",
+    500: "The receiver failed; its log says why",
     503: "The store does not answer, or too much is asked at once; try again after Retry-After "
     "seconds. Nothing was changed, unless the code is outcome_unknown",
 }
 
+_PROBLEMS_OF_ALL = {400, 403, 408, 431, 500}
+"""What any request may be answered with: it cannot be read, or there are no keys yet."""
+
+_PROBLEMS_OF_KEYS = {401, 429, 503}
+"""The same for requests that need a key or a session."""
+
 COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT: Json = {"type": "string"}
 ID_OR_NULL: Json = {"type": ["string", "null"], "description": "The id of a key."}
-_FILTER: Json = {**TEXT, "maxLength": 4000, "description": "At most 4,000 bytes in UTF-8."}
+_WITHOUT_NUL: Json = {**TEXT, "pattern": r"^[^\u0000]*$"}
+_FILTER: Json = {
+    **_WITHOUT_NUL,
+    "maxLength": 4000,
+    "description": "At most 4,000 bytes in UTF-8.",
+}
 _ERRORS: Json = listed(object_of(path=TEXT, message=TEXT))
 
 LIMIT = _parameter(
@@ -307,7 +339,11 @@ LIMIT = _parameter(
     "How many at most.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
-CURSOR = _parameter("cursor", "The next_cursor of an earlier answer.", TEXT)
+CURSOR = _parameter(
+    "cursor",
+    "The next_cursor of an earlier answer, which is never empty; leave it out for the first page.",
+    {**TEXT, "minLength": 4, "pattern": "^[A-Za-z0-9_-]+={0,2}$"},
+)
 SORT = _parameter(
     "sort",
     "The order; with a minus the other way round. By last_seen costs a scan, and servers that "
@@ -319,7 +355,20 @@ TOTAL = _parameter(
     "Whether to count all servers that match, which costs a scan.",
     {"type": "boolean", "default": False},
 )
-SINCE = _parameter("since", "Not before this time.", {"type": "string", "format": "date-time"})
+SINCE = _parameter(
+    "since",
+    "Not before this time. A space may stand for the T, and the offset may lack its colon.",
+    {
+        "type": "string",
+        "anyOf": [
+            {"format": "date-time"},
+            {
+                "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?"
+                r"([Zz]|[+-]\d\d:?[0-5]\d)$"
+            },
+        ],
+    },
+)
 KIND = _parameter(
     "kind",
     "Only events of this kind; may be there several times.",
@@ -345,3 +394,5 @@ _PATH_PARAMETERS: Mapping[str, Json] = {
         "schema": {"type": "string", "minLength": 1},
     },
 }
+
+_ID: Json = {**_PATH_PARAMETERS["server_id"], "name": "id", "in": "query"}

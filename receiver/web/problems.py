@@ -9,7 +9,6 @@ from attrs import asdict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
 from starlette.types import ExceptionHandler
 
 from contract import FleetError, InvalidMessage, MalformedJSON
@@ -88,20 +87,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         404: f"There is nothing at {request.url.path}.",
         405: f"{request.method} cannot be used at {request.url.path}.",
     }.get(status, error.detail)
-    headers = error.headers
-    if status == 405:
-        headers = {"Allow": ", ".join(sorted(_methods(request)))}
-    return _document(Refusal(status, _CODES.get(status, "http_error"), detail, headers=headers))
-
-
-def _methods(request: Request) -> set[str]:
-    """The methods of all routes that match the path of a request."""
-    return {
-        method
-        for route in request.app.routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+    code = _CODES.get(status, "http_error")
+    return _document(Refusal(status, code, detail, headers=error.headers))
 
 
 def _document(error: Refusal) -> Response:

@@ -1,5 +1,6 @@
 """Reading and validating requests: bodies, forms and query parameters."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
@@ -210,7 +211,8 @@ def event_filter(request: Request) -> EventFilter:
 
 def _parameters(request: Request, allowed: Mapping[str, "Parameter"]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    given = request.query_params.multi_items()
+    of_route = request.scope.get("parameter_of_route")
+    given = [each for each in request.query_params.multi_items() if each[0] != of_route]
     if len(given) > _MAX_PARAMETERS:
         problem = Problem("", f"expected at most {_MAX_PARAMETERS} parameters, got {len(given)}")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
@@ -270,9 +272,12 @@ def _since(text: str) -> datetime:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_LIMIT):
+    if not (_is_number(text) and 1 <= int(text) <= MAX_LIMIT):
         raise ValueError(f"expected a whole number from 1 to {MAX_LIMIT}")
     return int(text)
+
+
+_is_number = re.compile("[1-9][0-9]{0,4}").fullmatch
 
 
 def _text(text: str) -> str:

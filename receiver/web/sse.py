@@ -47,8 +47,9 @@ EVENT_STREAM = operation(
         {
             "name": _LAST_EVENT_ID,
             "in": "header",
-            "description": "The last event that is known; it goes on after that.",
-            "schema": openapi.COUNT,
+            "description": "The id of the last event that is known; it goes on after that. When "
+            "empty, it goes on from now.",
+            "schema": {**openapi.TEXT, "pattern": "^[0-9]{0,18}$"},
         },
     ],
     answers={200: openapi.text_answer("Events until the connection ends", "text/event-stream")},

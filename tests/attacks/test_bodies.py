@@ -247,6 +247,20 @@ def test_deeply_nested_body_is_refused(target: Target, path: str) -> None:
         assert NO_JSON == (target.ask("POST", path, body).status, "malformed_json")
 
 
+@pytest.mark.parametrize(
+    "item",
+    [b"[" * 5000 + b"]" * 5000, b'{"server_id": "\xff"}', b"NaN", b'"\\ud800"'],
+    ids=["too deep", "no UTF-8", "NaN", "half a pair"],
+)
+def test_unreadable_item_of_a_batch_refuses_itself_only(target: Target, item: bytes) -> None:
+    answer = target.ask("POST", "/heartbeats", b"[%b, %b]" % (item, beat()))
+
+    refused, accepted = answer.json()["results"]
+    assert (200, 1) == (answer.status, answer.json()["accepted"])
+    assert ("rejected", "ok") == (refused["status"], accepted["status"])
+    assert [""] == [each["path"] for each in refused["errors"]]
+
+
 NAMES = {
     "255 characters of four bytes": ("\U0001f40d" * 255, True),
     "256 characters": ("a" * 256, False),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from attrs import frozen
 from starlette.requests import Request
@@ -22,9 +22,10 @@ from receiver.domain.keys import Key, KeyScope, Power
 from receiver.web import admin_api, cookies
 from receiver.web.admin_api import key_of, must_hold_a_key
 from receiver.web.context import services, visitor
-from receiver.web.pages.rendering import PageRoute, answer, redirect, sign_in_form
+from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url, sign_in_form
 from receiver.web.problems import refusal
 from receiver.web.requests import form_fields
+from receiver.web.routing import BY_ID, with_ids_in_query
 
 __all__ = ["routes"]
 
@@ -45,8 +46,12 @@ def routes() -> list[BaseRoute]:
         page("/keyring/{key_id}/revoke", _confirmed(revoking, revoke_key), methods=both),
         page("/keyring/{key_id}/rotate", _confirmed(rotating, rotate_key), methods=both),
         # A server_id may hold slashes.
-        page("/server/{server_id:path}/delete", _confirmed(deleting, delete), methods=both),
-        page("/server/{server_id:path}/owner", _form(hand_over), methods=["POST"]),
+        *with_ids_in_query(
+            [
+                page("/server/{server_id:path}/delete", _confirmed(deleting, delete), methods=both),
+                page("/server/{server_id:path}/owner", _form(hand_over), methods=["POST"]),
+            ]
+        ),
     ]
 
 
@@ -196,7 +201,7 @@ async def deleting(request: Request) -> Question:
             "When it phones home again, it is taken for a new server.",
         ],
         does="Delete this server",
-        back=f"/server/{quote(server_id, safe='')}",
+        back=f"/{server_url(server_id)}",
     )
 
 
@@ -215,8 +220,8 @@ async def hand_over(request: Request, fields: Fields) -> Response:
     await admin_api.hand_over(request, key_id)
     key = None if key_id is None else services(request).mirror.keys.get(key_id)
     whom = f"the key {key.name}" if key else "the key that writes it next"
-    server_id = quote(request.path_params["server_id"], safe="")
-    return redirect(request, f"/server/{server_id}", notice=f"The server belongs to {whom} now.")
+    page = server_url(request.path_params["server_id"])
+    return redirect(request, f"/{page}", notice=f"The server belongs to {whom} now.")
 
 
 # Keys
@@ -308,6 +313,6 @@ def _shown(request: Request, key: Key, token: str, done: str) -> Response:
 
 
 _FIRST = "/"
-_PAGES = {_FIRST, "/timeline", "/keyring"}
-_PAGES_BELOW = ("/server/", "/keyring/")
+_PAGES = {_FIRST, "/timeline", "/keyring", f"{BY_ID}/server"}
+_PAGES_BELOW = ("/server/", "/keyring/", f"{BY_ID}/server/")
 _is_local = re.compile(r"/(?!/)[!-\"$-\[\]-~]{0,4000}|/").fullmatch  # ASCII without # and \

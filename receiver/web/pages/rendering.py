@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -24,7 +25,7 @@ from receiver.web import cookies
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
 from receiver.web.problems import refusal
-from receiver.web.routing import Guarded
+from receiver.web.routing import BY_ID, Guarded
 
 __all__ = [
     "DAY",
@@ -34,6 +35,7 @@ __all__ = [
     "Versioned",
     "answer",
     "redirect",
+    "server_url",
     "sign_in_form",
 ]
 
@@ -79,6 +81,8 @@ class Versioned(StaticFiles):
     """Static files that browsers may cache for a year, because their URLs contain a checksum."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
         answer = await super().get_response(path, scope)
         is_known = _static_url(path).endswith(f"?{scope['query_string'].decode('latin-1')}")
         answer.headers["Cache-Control"] = _CACHE_FOR_A_YEAR if is_known else "no-cache"
@@ -195,9 +199,10 @@ def _return_path(request: Request) -> str:
     """The path of the page to return to after signing in, relative to the receiver's root."""
     path: str = request.scope["raw_path"].decode("latin-1")
     path = path.removeprefix(request.scope.get("root_path", ""))
-    if request.method not in {"GET", "HEAD"}:
-        return path.removesuffix("/owner")
     query = request.scope["query_string"].decode("latin-1")
+    if request.method not in {"GET", "HEAD"}:
+        path = path.removesuffix("/owner")
+        query = query if path.startswith(f"{BY_ID}/") else ""
     full = f"{path}?{query}" if query else path
     return full if len(full) <= _MAX_RETURN_PATH else path
 
@@ -218,6 +223,20 @@ def _root_url(request: Request) -> str:
 def _static_url(name: str) -> str:
     """The URL of a static file, with a checksum of its content."""
     return f"static/{name}?v={crc32((FILES / name).read_bytes()):08x}"
+
+
+def server_url(server_id: str, *, of: str = "server", call: str = "") -> str:
+    """
+    The URL of a page about a server, relative to the home page.
+
+    Args:
+        server_id: The server.
+        of: `server` for the page, or `servers` for the call of the interface for programs.
+        call: What comes after the server, such as `/delete`.
+    """
+    if server_id in {".", ".."}:  # a browser would resolve them in a path
+        return f"{BY_ID[1:]}/{of}{call}?id={server_id}"
+    return f"{of}/{_path_segment(server_id)}{call}"
 
 
 def _path_segment(text: str) -> str:
@@ -257,7 +276,12 @@ def _make_templates() -> Jinja2Templates:
         tale=wording.tale,
     )
     templates.env.globals.update(
-        DAY=DAY, WEEK=WEEK, KINDS=wording.KINDS, STATES=wording.STATES, LABELS=_LABELS
+        DAY=DAY,
+        WEEK=WEEK,
+        KINDS=wording.KINDS,
+        STATES=wording.STATES,
+        LABELS=_LABELS,
+        server_url=server_url,
     )
     return templates
 

@@ -28,6 +28,7 @@ from receiver.web.context import services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer
 from receiver.web.requests import EventQuery, event_query, list_query
+from receiver.web.routing import with_ids_in_query
 
 __all__ = ["routes"]
 
@@ -44,7 +45,7 @@ def routes() -> list[BaseRoute]:
         page("/", fleet_page),
         page("/timeline", timeline_page),
         # A server_id may hold slashes.
-        page("/server/{server_id:path}", server_page),
+        *with_ids_in_query([page("/server/{server_id:path}", server_page)]),
         Mount("/static", Versioned(directory=FILES, check_dir=False)),
     ]
 

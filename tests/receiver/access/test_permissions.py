@@ -45,6 +45,15 @@ GET    /sd/prometheus            200  403  401   401     401     401   403   403
 GET    /openapi.json             200  403  401   401     401     401   403   403    200   200     200    200
 GET    /health                   200  403  200   200     200     200   200   200    200   200     200    200
 GET    /health/live              200  403  200   200     200     200   200   200    200   200     200    200
+GET    /by-id/servers?id={id}    200  403  401   401     401     401   403   403    200   200     200    200
+GET    /by-id/servers/events?id={id} 200 403 401 401     401     401   403   403    200   200     200    200
+GET    /by-id/servers/owner?id={id} 200 403 401  401     401     401   403   403    403   200     401    401
+PUT    /by-id/servers/owner?id={id} 422 403 401  401     401     401   403   403    403   200     401    401
+DELETE /by-id/servers?id={id}    200  403  401   401     401     401   403   403    403   200     401    401
+GET    /by-id/server?id={id}     200  403  401   401     401     401   403   403    200   200     200    200
+GET    /by-id/server/delete?id={id} 200 403 401  401     401     401   403   403    403   200     403    200
+POST   /by-id/server/delete?id={id} 403 403 401  401     401     401   403   403    403   403     403    403
+POST   /by-id/server/owner?id={id} 403 403 401   401     401     401   403   403    403   403     403    403
 GET    /keys                     403  403  401   401     401     401   403   403    403   200     401    401
 POST   /keys                     403  403  401   401     401     401   403   403    403   201     401    401
 DELETE /keys/{key}               403  403  401   401     401     401   403   403    403   200     401    401
@@ -95,13 +104,16 @@ ROWS = rows()
 
 def body_of(row: Row, key_id: str) -> dict[str, Any]:
     """The body of a request as arguments of httpx; forms have no CSRF token."""
-    if row.method == "POST" and row.path.startswith(("/server/", "/keyring", "/sign-")):
+    if row.method == "POST" and row.path.startswith(
+        ("/server/", "/by-id/server/", "/keyring", "/sign-")
+    ):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
     sent = {
         ("POST", "/register"): messages.registration(),
         ("POST", "/heartbeat"): messages.heartbeat(),
         ("POST", "/heartbeats"): [messages.heartbeat()],
         ("PUT", "/servers/{id}/owner"): {"key_id": key_id},
+        ("PUT", "/by-id/servers/owner?id={id}"): {"key_id": key_id},
         ("POST", "/keys"): {"name": "new", "scope": "viewer"},
     }
     return {"json": sent.get((row.method, row.path))}
@@ -183,6 +195,7 @@ def calls(app: Starlette) -> set[tuple[str, str]]:
         if isinstance(route, Route):
             assert isinstance(route, Guarded), f"{route.path} is not guarded"
             path = route.path.replace("{server_id:path}", "{id}").replace("{key_id}", "{key}")
+            path += "?id={id}" if route.id_in_query else ""
             found |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
         else:
             assert "/static" == getattr(route, "path", None)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from time import process_time
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ from contract import (
     parse,
     structure,
 )
-from receiver.service.decoding import Reader
+from receiver.service.decoding import MAX_BATCH_BYTES, Reader
+from receiver.service.json_items import cut, is_too_deep
 from strategies import almost_valid, bodies, share_of_examples, wire_messages, wire_values
 
 Kind = type[Heartbeat] | type[Registration]
@@ -88,16 +90,38 @@ def test_list_items_are_read_as_single_messages_are(kind: Kind, data: st.DataObj
     values = data.draw(st.lists(one, max_size=4))
     body = json.dumps(values, ensure_ascii=data.draw(st.booleans())).encode()
 
-    try:
-        parse(body)
-    except MalformedJSON:
+    texts = [
+        json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass") for value in values
+    ]
+    if values and not any(map(is_json, texts)):
         with pytest.raises(MalformedJSON):
             READERS[kind].read_list(body, at_most=4, longest=65536)
         return
     found = READERS[kind].read_list(body, at_most=4, longest=65536)
 
-    expected = [outcome(partial(structure, value, kind)) for value in values]
-    assert expected == [outcome(partial(raised, each)) for each in found]
+    expected = [
+        outcome(partial(structure, value, kind)) if is_json(text) else "no JSON"
+        for value, text in zip(values, texts, strict=True)
+    ]
+    assert expected == [
+        outcome(partial(raised, each)) if is_json(text) else no_json(each)
+        for each, text in zip(found, texts, strict=True)
+    ]
+
+
+def is_json(text: bytes) -> bool:
+    try:
+        parse(text)
+    except MalformedJSON:
+        return False
+    return True
+
+
+def no_json(each: object) -> str:
+    """How an item was refused."""
+    assert isinstance(each, InvalidMessage)
+    assert str(each).startswith("not valid JSON: ")
+    return "no JSON"
 
 
 def raised(each: object) -> object:
@@ -129,7 +153,113 @@ def test_deeply_nested_list_is_read_or_refused() -> None:
     assert found in (refused, typed(Heartbeat(server_id="a")))
 
 
-@pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]', b"[" * 100_000 + b"]" * 100_000])
+GOOD = b'{"server_id": "b"}'
+UNREADABLE = {
+    "too deep": (b"[" * 5000 + b"]" * 5000, "is nested too deeply"),
+    "too deep by objects": (b'{"a":' * 5000 + b"1" + b"}" * 5000, "is nested too deeply"),
+    "just too deep": (b"[" * 1025 + b"]" * 1025, "is nested too deeply"),
+    "deep with brackets in texts": (
+        b'{"a":"[\\"]}"' + b',"b":[1]' * 2 + b"}",
+        "server_id: is required",
+    ),
+    "no UTF-8": (b'{"server_id": "\xff"}', "not valid JSON: "),
+    "no UTF-8 in an unknown field": (b'{"server_id": "a", "x": "\xff"}', "not valid JSON: "),
+    "half a pair": (b'{"server_id": "\\ud800"}', "not valid JSON: "),
+    "a bad escape": (b'{"server_id": "\\x"}', "not valid JSON: "),
+    "a control character": (b'{"server_id": "\n"}', "not valid JSON: "),
+    "NaN": (b'{"server_id": "a", "uptime_seconds": NaN}', "not valid JSON: "),
+    "a number with a zero": (b'{"server_id": "a", "port": 08}', "not valid JSON: "),
+    "a trailing comma": (b'{"server_id": "a",}', "not valid JSON: "),
+    "other brackets": (b'{"server_id": "a"]', "not valid JSON: "),
+    "a huge number": (b'{"server_id": "a", "port": 1e999}', "not valid JSON: "),
+    "no value": (b"nonsense", "not valid JSON: "),
+}
+
+
+@pytest.mark.parametrize("item", UNREADABLE)
+def test_unreadable_item_refuses_itself_only(item: str) -> None:
+    text, reason = UNREADABLE[item]
+
+    first, refused, last = READERS[Heartbeat].read_list(
+        b" [%b,\n%b , %b] " % (GOOD, text, GOOD), at_most=3, longest=65536
+    )
+
+    assert isinstance(refused, InvalidMessage)
+    assert [""] == [each.path for each in refused.problems] or "server_id: is required" == reason
+    assert str(refused).startswith(reason)
+    assert Heartbeat(server_id="b") == first == last
+
+
+@pytest.mark.parametrize("depth", [1024, 1025])
+def test_item_is_as_deep_as_the_contract_reads(depth: int) -> None:
+    text = b"[" * depth + b"]" * depth
+
+    assert is_json(text) == (not is_too_deep(text))
+
+
+def test_only_item_that_is_too_deep_refuses_itself_only() -> None:
+    deep = b"[%b]" % (b"[" * 100_000 + b"]" * 100_000)
+
+    (refused,) = READERS[Heartbeat].read_list(deep, at_most=1, longest=MAX_BATCH_BYTES)
+
+    assert "is nested too deeply" == str(refused)
+
+
+def test_cut_list_may_not_be_too_long_either() -> None:
+    with pytest.raises(InvalidMessage, match=r"^expected at most 1 heartbeats, got 2$"):
+        READERS[Heartbeat].read_list(b"[%b, NaN]" % GOOD, at_most=1, longest=65536)
+
+
+NO_LIST = {
+    "only items that are no JSON": b'["\xff", NaN]',
+    "an item of nothing": b"[%b,]" % GOOD,
+    "an item of nothing between": b"[%b, ,%b]" % (GOOD, GOOD),
+    "more after the list": b"[%b], 1]" % GOOD,
+    "no end": b"[%b, [[]" % GOOD,
+    "no end of a text": b'[%b, "]' % GOOD,
+    "an escaped end of a text": b'[%b, "\\"]' % GOOD,
+    "an escape at the end": b'[%b, "\\]' % GOOD,
+    "no beginning": b"%b]" % GOOD,
+    "nothing": b"",
+    "too deep, but no list": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+}
+
+
+@pytest.mark.parametrize("body", NO_LIST.values(), ids=NO_LIST)
+def test_body_that_cannot_be_cut_into_items_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedJSON):
+        READERS[Heartbeat].read_list(body, at_most=9, longest=65536)
+
+
+@given(st.lists(wire_values(), min_size=1))
+def test_json_list_is_cut_into_its_items(values: list[object]) -> None:
+    texts = [json.dumps(value).encode() for value in values]
+
+    assert texts == cut(b" [ %b ]\n" % b" ,\t".join(texts))
+
+
+HOSTILE = {
+    "texts that are not closed": b'["',
+    "escaped quotes": b'\\"',
+    "escapes": b"\\",
+    "empty lists": b"[],",
+    "commas": b"[1,",
+}
+
+
+@pytest.mark.parametrize("part", HOSTILE.values(), ids=HOSTILE)
+def test_cutting_takes_one_pass(part: bytes) -> None:
+    """Five seconds of CPU time are far more than one pass takes, and far less than many do."""
+    body = b'["%b]' % (part * (MAX_BATCH_BYTES // 4 // len(part)))
+    began = process_time()
+
+    cut(body)
+    is_too_deep(body)
+
+    assert process_time() - began < 5
+
+
+@pytest.mark.parametrize("body", [b"[1,]", b'["\xff"]'])
 def test_malformed_json_list_is_refused(body: bytes) -> None:
     with pytest.raises(MalformedJSON):
         READERS[Heartbeat].read_list(body, at_most=1, longest=65536)

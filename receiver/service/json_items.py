@@ -1,0 +1,68 @@
+"""
+Cuts a JSON list into the texts of its items without reading the items.
+
+A JSON parser gives up on a whole list when a single item is nested too deeply, or is no JSON.
+Here only brackets, quotes and commas count, so such an item costs its neighbours nothing. It takes
+one pass over the text, but a slow one: it is for lists that a parser has refused.
+"""
+
+import re
+
+__all__ = ["cut", "is_too_deep"]
+
+_MAX_DEPTH = 1024
+"""How deeply the parser of the contract lets arrays and objects be nested."""
+
+# The end of the text ends a string, too: a search that fails would begin again at each quote.
+_TOKENS = re.compile(
+    rb"""
+    "[^"\\]*(?:\\.[^"\\]*)*(?:(?P<closing_quote>")|\\?\Z)   # a string
+    | (?P<opening>[\[{]+)
+    | (?P<closing>[\]}]+)
+    | (?P<comma>,)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_BLANK = b" \t\n\r"
+
+
+def cut(text: bytes) -> list[bytes] | None:
+    """
+    The items of a list, each as it stands in the text; None for a text that cannot be cut.
+
+    An item of a valid JSON list is valid JSON. Of another text, one or more items are not.
+    """
+    text = text.strip(_BLANK)
+    if not (text.startswith(b"[") and text.endswith(b"]")):
+        return None
+    text = text[1:-1]
+    items = []
+    begin = depth = 0
+    for token in _TOKENS.finditer(text):
+        match token.lastgroup:
+            case "opening":
+                depth += len(token[0])
+            case "closing":
+                depth -= len(token[0])
+            case "comma" if depth == 0:
+                items.append(text[begin : token.start()].strip(_BLANK))
+                begin = token.end()
+            case None:  # a string without an end
+                return None
+        if depth < 0:
+            return None
+    items.append(text[begin:].strip(_BLANK))
+    return items if depth == 0 and all(items) else None
+
+
+def is_too_deep(text: bytes) -> bool:
+    """Whether arrays and objects are nested more deeply than the contract's parser can read."""
+    depth = 0
+    for token in _TOKENS.finditer(text):
+        if token.lastgroup == "opening":
+            depth += len(token[0])
+            if depth > _MAX_DEPTH:
+                return True
+        elif token.lastgroup == "closing":
+            depth -= len(token[0])
+    return False
