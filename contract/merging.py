@@ -66,7 +66,7 @@ def merge(
         last_seen=now,
         heartbeat_count=old.heartbeat_count + 1,
         state=state,
-        state_since=old.state_since if old.state is state else now,
+        state_since=old.state_since if old.state is state and not old.superseded_by else now,
         superseded_by=None,
         twin_of=old.twin_of,
         node_count=old.node_count,
@@ -97,7 +97,9 @@ def register(
         registered_at=now,
         heartbeat_count=before.heartbeat_count,
         state=state,
-        state_since=before.state_since if before.state is state else now,
+        state_since=before.state_since
+        if before.state is state and not before.superseded_by
+        else now,
     )
 
 

@@ -62,7 +62,8 @@ class ServerRecord(View):
         heartbeat_count: Number of heartbeats received since `first_seen`.
         state: Liveness, as the receiver last determined it; of several nodes of a database,
             that of the database.
-        state_since: When the receiver determined that `state`.
+        state_since: When the receiver determined that `state`, or when it heard the server again
+            that was superseded.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
             same database; None again as soon as this one sends again.
         twin_of: `server_id` of another server with the same `database_uuid` that sends in

@@ -78,8 +78,11 @@ _ZONES = [
     "Europe/Dublin",  # winter time below its standard
     "Pacific/Apia",  # has skipped a day
 ]
+_LOST = ("superseded_by", "twin_of", "node_of", "conflict_since")
+"""Fields of a record that become None again."""
+
 _FIRST_SERVER = "db_host"
-_STATES = ["new", "up", "late", "down"]
+_STATES = ["new", "up", "late", "down", "left"]
 _KINDS = [
     "registered",
     "moved",
@@ -93,12 +96,17 @@ _KINDS = [
     "recovered",
     "rebuilt",
     "twin",
+    "node",
+    "node_left",
+    "copies",
+    "conflict",
+    "left",
     "deleted",
     "refused_write",
     "fleet_silent",
 ]
 # Fields with a default other than None: a wire object may lack them, but null is invalid.
-_NEVER_NULL = {"heartbeat_count", "state", "details"}
+_NEVER_NULL = {"heartbeat_count", "node_count", "state", "details"}
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
     ServerPayload: (
@@ -214,7 +222,7 @@ def heartbeats(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Heartbeat]:
     """Valid heartbeats; any optional field may be absent, empty or 0."""
-    return _objects(Heartbeat, _view(server_id) | _health(moments()))
+    return _objects(Heartbeat, _view(server_id) | _health(moments()) | {"started_at": moments()})
 
 
 def records(
@@ -229,11 +237,11 @@ def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     """
     Pairs of a record before and after a change of no, one, a few or nearly all fields.
 
-    As with messages, a known field never becomes None, except `superseded_by` and `twin_of`.
+    As with messages, a known field never becomes None, except those of `_LOST`.
     """
     before = draw(records())
     fields = {name: value for name, value in (_view(None) | _kept()).items() if name != "server_id"}
-    for name in ("superseded_by", "twin_of"):
+    for name in _LOST:
         fields[name] = st.none() | fields[name]
     names = st.lists(st.sampled_from([*fields]), unique=True, max_size=3)
     changed = draw(names | st.just([*fields]))
@@ -358,6 +366,7 @@ def _odd_values(name: str) -> st.SearchStrategy[Any]:
             },
         ),
         "port": _odd_numbers(),
+        "sequence": _odd_numbers(),
         "capabilities": st.lists(_odd_texts(), max_size=12) | _odd_texts(),
         "heartbeat_interval_seconds": _odd_numbers(),
         "uptime_seconds": _odd_numbers(),
@@ -462,6 +471,7 @@ def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
         "database_uuid": texts() | st.uuids().map(str),
         "endpoint_url": urls(),
         "heartbeat_interval_seconds": intervals(),
+        "sequence": st.integers(0, 2**63 - 1),
     }
 
 
@@ -486,6 +496,9 @@ def _kept() -> Fields:
         "state_since": utc,
         "superseded_by": server_ids(),
         "twin_of": server_ids(),
+        "node_count": st.integers(0, 2**31 - 1),
+        "node_of": server_ids(),
+        "conflict_since": utc,
     }
 
 
@@ -512,6 +525,9 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "state_since": times,
         "superseded_by": server_ids(),
         "twin_of": server_ids(),
+        "node_count": st.integers(0, 2**31 - 1),
+        "node_of": server_ids(),
+        "conflict_since": times,
     }
     happened = {
         "kind": st.sampled_from(_KINDS),
@@ -522,7 +538,7 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
     return {
         ServerPayload: fields,
         Registration: fields | started,
-        Heartbeat: fields | _health(times),
+        Heartbeat: fields | started | _health(times),
         ServerRecord: fields | started | _health(times) | seen,
         Event: happened,
     }[kind]

@@ -187,11 +187,11 @@ TEXT = "text"
 PORT = "a port from 1 to 65535"
 TIME = "an ISO 8601 time with an offset"
 SERVER_ID = "1 to 255 characters, none of them a control character"
-STATE = "one of new, up, late, down"
+STATE = "one of new, up, late, down, left"
 KIND = (
     "one of registered, moved, restarted, upgraded, capabilities_changed, stage_changed, "
-    "updated, late, down, recovered, rebuilt, twin, deleted, refused_write, "
-    "fleet_silent"
+    "updated, late, down, recovered, rebuilt, twin, node, node_left, copies, conflict, left, "
+    "deleted, refused_write, fleet_silent"
 )
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 
@@ -216,6 +216,13 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
         "a number of seconds above 0",
         [*NO_NUMBERS, 0, 0.0, -0.0, -1],
     ),
+    (
+        Heartbeat,
+        "sequence",
+        "a whole number from 0 to 9223372036854775807",
+        [*NO_NUMBERS, -1, 2**63, 1.5, "7"],
+    ),
+    (Heartbeat, "started_at", TIME, NO_TIMES),
     (Heartbeat, "status", TEXT, NO_TEXTS),
     (Heartbeat, "timestamp", TIME, NO_TIMES),
     (
@@ -241,6 +248,9 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (ServerRecord, "state_since", TIME, [*NO_TIMES, None]),
     (ServerRecord, "superseded_by", SERVER_ID, NO_IDS[:-1]),
     (ServerRecord, "twin_of", SERVER_ID, NO_IDS[:-1]),
+    (ServerRecord, "node_count", "a whole number, 0 or more", [*NO_NUMBERS[:-1], None, -1]),
+    (ServerRecord, "node_of", SERVER_ID, NO_IDS[:-1]),
+    (ServerRecord, "conflict_since", TIME, NO_TIMES),
     (Event, "kind", KIND, [*NO_TEXTS, None, "", "LATE", "EventKind.LATE", "new"]),
     (Event, "at", TIME, [*NO_TIMES, None]),
     (Event, "server_id", SERVER_ID, NO_IDS[:-1]),
@@ -620,7 +630,8 @@ def test_an_encoded_message_omits_absent_fields() -> None:
 def test_an_encoded_record_has_null_for_unknown_fields() -> None:
     never = [field.name for field in fields(ServerRecord) if field.default is None]
 
-    assert dict.fromkeys(never) | RECORD | {"heartbeat_count": 0, "state": "new"} == json.loads(
+    counted = {"heartbeat_count": 0, "node_count": 0, "state": "new"}
+    assert dict.fromkeys(never) | RECORD | counted == json.loads(
         dumps(structure(RECORD, ServerRecord))
     )
 

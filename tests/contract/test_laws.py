@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from contract import (
+    FAREWELL,
     Event,
     Heartbeat,
     IpAddresses,
@@ -230,6 +231,7 @@ UNKNOWN_FIELDS = dict.fromkeys(
         "database_uuid",
         "endpoint_url",
         "heartbeat_interval_seconds",
+        "sequence",
         "started_at",
         "status",
         "timestamp",
@@ -251,6 +253,9 @@ def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
         "state_since": since,
         "superseded_by": None,
         "twin_of": None,
+        "node_count": 0,
+        "node_of": None,
+        "conflict_since": None,
     }
     for name, value in wire.items():
         if name in UNKNOWN_FIELDS and value is not None:
@@ -503,22 +508,22 @@ def test_a_registration_makes_a_server_new_until_its_first_heartbeat(
 
 
 @given(records(), heartbeats(), moments())
-def test_a_heartbeat_moves_state_since_only_with_the_state(
+def test_a_heartbeat_moves_state_since_only_with_the_state_or_a_return(
     record: ServerRecord, heartbeat: Heartbeat, now: datetime
 ) -> None:
     after = merge(record, heartbeat, received_at=now)
 
-    changed = record.state is not after.state
+    changed = record.state is not after.state or record.superseded_by is not None
     assert (in_utc(now) if changed else record.state_since) == after.state_since
 
 
 @given(records(), registrations(), moments())
-def test_a_registration_moves_state_since_only_with_the_state(
+def test_a_registration_moves_state_since_only_with_the_state_or_a_return(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
     after = register(record, registration, received_at=now)
 
-    changed = record.state is not after.state
+    changed = record.state is not after.state or record.superseded_by is not None
     assert (in_utc(now) if changed else record.state_since) == after.state_since
 
 
@@ -564,6 +569,47 @@ def test_a_server_that_keeps_sending_is_up_since_its_first_heartbeat() -> None:
     again = merge(first, structure(SLIM, Heartbeat), received_at=NOON + timedelta(minutes=1))
 
     assert NOON == again.state_since
+
+
+KEPT = ["twin_of", "node_of", "node_count", "conflict_since"]
+
+
+@given(records(), heartbeats(), registrations(), moments())
+def test_a_message_keeps_what_the_receiver_found_out_of_kin(
+    record: ServerRecord, heartbeat: Heartbeat, registration: Registration, now: datetime
+) -> None:
+    beaten = merge(record, heartbeat, received_at=now)
+    registered = register(record, registration, received_at=now)
+
+    for name in KEPT:
+        assert getattr(record, name) == getattr(beaten, name) == getattr(registered, name)
+
+
+@given(records(), heartbeats(), moments())
+def test_a_farewell_makes_a_server_left(
+    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+) -> None:
+    farewell = evolve(heartbeat, status=FAREWELL)
+    after = merge(record, farewell, received_at=now)
+
+    assert (State.LEFT, FAREWELL) == (after.state, after.status)
+    assert record.heartbeat_count + 1 == after.heartbeat_count
+
+
+@given(records(), registrations(), moments())
+def test_a_registration_makes_no_server_left(
+    record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    left = evolve(record, state=State.LEFT, status=FAREWELL)
+
+    assert register(left, registration, received_at=now).state is not State.LEFT
+
+
+def test_a_server_that_left_and_sends_again_is_up() -> None:
+    left = evolve(OLD, state=State.LEFT, status=FAREWELL, state_since=NOON - timedelta(hours=1))
+    after = merge(left, Heartbeat(server_id=OLD.server_id), received_at=NOON)
+
+    assert (State.UP, NOON) == (after.state, after.state_since)
 
 
 # The scenarios of the specification

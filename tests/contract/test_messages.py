@@ -30,7 +30,13 @@ REQUIRED = [
     "capabilities",
     "odoo_stage",
 ]
-VIEW = [*REQUIRED, "database_uuid", "endpoint_url", "heartbeat_interval_seconds"]
+VIEW = [
+    *REQUIRED,
+    "database_uuid",
+    "endpoint_url",
+    "heartbeat_interval_seconds",
+    "sequence",
+]
 
 PAYLOAD = ServerPayload(
     server_id="prod_web-1",
@@ -77,8 +83,8 @@ def test_a_registration_adds_started_at() -> None:
     assert [*VIEW, "started_at"] == names(Registration)
 
 
-def test_a_heartbeat_adds_status_timestamp_and_uptime() -> None:
-    assert [*VIEW, "status", "timestamp", "uptime_seconds"] == names(Heartbeat)
+def test_a_heartbeat_adds_status_timestamp_uptime_and_start() -> None:
+    assert [*VIEW, "status", "timestamp", "uptime_seconds", "started_at"] == names(Heartbeat)
 
 
 def test_a_record_has_the_fields_of_all_messages_and_its_own() -> None:
@@ -96,6 +102,9 @@ def test_a_record_has_the_fields_of_all_messages_and_its_own() -> None:
         "state_since",
         "superseded_by",
         "twin_of",
+        "node_count",
+        "node_of",
+        "conflict_since",
     ] == names(ServerRecord)
 
 

@@ -148,9 +148,11 @@ def _written(line: Line, look: Look, *, is_open: bool) -> Iterator[Row]:
     leader = updated(with_state(line.leader, line.state, look.now), node_count=len(line.nodes))
     pulse = evolve(leader.record, last_seen=line.latest.last_seen)
     due = due_at(pulse, heard_since=look.heard_since)
-    if is_open:
-        soon = due_after(look.now, interval(leader.record))
-        due = soon if due is None or _is_past(due, look.now) else min(due, soon)
+    soon = due_after(look.now, interval(leader.record))
+    if due is not None and _is_past(due, look.now):
+        due = soon  # it is silent, but no alarm is raised yet
+    elif is_open:
+        due = soon if due is None else min(due, soon)
     yield leader._replace(due_at=due)
 
     for row in line.nodes:
