@@ -8,6 +8,7 @@ def test_the_public_names_are_these() -> None:
         "DEFAULT_INTERVAL_SECONDS",
         "Event",
         "EventKind",
+        "FAREWELL",
         "FleetError",
         "Heartbeat",
         "InvalidMessage",
