@@ -228,9 +228,7 @@ def heartbeats(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Heartbeat]:
     """Valid heartbeats; any optional field may be absent, empty or 0. Some are farewells."""
-    return _objects(
-        Heartbeat, _view(server_id) | _health(moments()) | {"started_at": moments()}
-    )
+    return _objects(Heartbeat, _view(server_id) | _health(moments()) | {"started_at": moments()})
 
 
 def records(

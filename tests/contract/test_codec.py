@@ -373,7 +373,11 @@ def test_other_json_than_an_object_is_refused(kind: type, value: object) -> None
 
 @pytest.mark.parametrize(
     "name",
-    [f.name for f in fields(Heartbeat) if f.name not in {"ip_addresses", "timestamp", "started_at"}],
+    [
+        f.name
+        for f in fields(Heartbeat)
+        if f.name not in {"ip_addresses", "timestamp", "started_at"}
+    ],
 )
 @given(data=st.data())
 def test_the_constructor_and_the_codec_agree(name: str, data: st.DataObject) -> None:
