@@ -140,9 +140,10 @@ def test_liveness_ignores_the_stored_state_of_a_server_that_has_not_left(
     assert liveness(record, now) is liveness(other, now)
 
 
-@given(records(), moments())
-def test_a_server_that_has_left_stays_left(record: ServerRecord, now: datetime) -> None:
-    assert State.LEFT is liveness(evolve(record, state=State.LEFT), now)
+@pytest.mark.parametrize("seconds", [-1e9, 0, 136, 256, 1e9])
+@pytest.mark.parametrize("record", [HEARD, REGISTERED])
+def test_a_server_that_has_left_stays_left(record: ServerRecord, seconds: float) -> None:
+    assert State.LEFT is state(evolve(record, state=State.LEFT), seconds=seconds)
 
 
 @pytest.mark.parametrize("record", [HEARD, REGISTERED])
