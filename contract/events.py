@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from contract.codec import unstructure
 from contract.fields import Moment, Rule, ServerId, format_moment
-from contract.messages import Heartbeat, Registration
+from contract.messages import FAREWELL, Heartbeat, Registration
 from contract.record import ServerRecord, State
 from contract.spellings import canonical_addresses, canonical_url
 
@@ -121,8 +121,13 @@ def changes(
     and the first `uptime_seconds`, another order of the capabilities or of the addresses
     beside the primary one, another spelling of the same address or URL.
 
-    A superseded server, and a node of another one, causes no `late`, no `down` and no
-    `recovered`. One that is silent causes it as soon as it is no longer superseded.
+    A superseded server, and a node of another one, causes no `late` and no `down`; a node
+    causes no `recovered` and no `left` either. A silent one causes it as soon as it stands for
+    itself.
+
+    A farewell causes `left`, once, and no event of another field. A server that is heard again
+    afterwards causes `recovered`; its capabilities and its status, which the farewell has
+    emptied, cause none.
     """
     details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     if before is None:
@@ -170,7 +175,7 @@ def _events(
 def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool:
     """Whether the change of this field causes no event."""
     if name == "status":
-        return before.status is None
+        return before.status in (None, FAREWELL)  # that a server is back is `recovered`
     if name == "started_at":
         return _differ_little(before.started_at, after.started_at)
     if name == "uptime_seconds":

@@ -42,6 +42,7 @@ __all__ = [
     "intervals",
     "ip_addresses",
     "moments",
+    "ordinals",
     "payloads",
     "ports",
     "records",
@@ -78,9 +79,6 @@ _ZONES = [
     "Europe/Dublin",  # winter time below its standard
     "Pacific/Apia",  # has skipped a day
 ]
-_LOST = ("superseded_by", "twin_of", "node_of", "conflict_since")
-"""Fields of a record that become None again."""
-
 _FIRST_SERVER = "db_host"
 _STATES = ["new", "up", "late", "down", "left"]
 _KINDS = [
@@ -107,6 +105,8 @@ _KINDS = [
 ]
 # Fields with a default other than None: a wire object may lack them, but null is invalid.
 _NEVER_NULL = {"heartbeat_count", "node_count", "state", "details"}
+# The fields of a record that other servers, or a sequence that goes on, make None again.
+_MAY_GO = ("superseded_by", "twin_of", "node_of", "conflict_since")
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
     ServerPayload: (
@@ -168,6 +168,12 @@ def ports() -> st.SearchStrategy[int]:
 
 
 @cache
+def ordinals() -> st.SearchStrategy[int]:
+    """Numbers in a sequence, from 0 to the largest that a database keeps."""
+    return st.integers(0, 9) | st.integers(0, 2**63 - 1)
+
+
+@cache
 def urls() -> st.SearchStrategy[str]:
     schemes = st.sampled_from(["http", "https", "HTTPS"])
     hosts = st.sampled_from(["odoo", "db-1.example.com", "10.0.0.5", "[::1]", "[2001:db8::a:5]"])
@@ -221,7 +227,7 @@ def registrations(
 def heartbeats(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Heartbeat]:
-    """Valid heartbeats; any optional field may be absent, empty or 0."""
+    """Valid heartbeats; any optional field may be absent, empty or 0. Some are farewells."""
     return _objects(Heartbeat, _view(server_id) | _health(moments()) | {"started_at": moments()})
 
 
@@ -237,11 +243,11 @@ def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     """
     Pairs of a record before and after a change of no, one, a few or nearly all fields.
 
-    As with messages, a known field never becomes None, except those of `_LOST`.
+    As with messages, a known field never becomes None, except those of `_MAY_GO`.
     """
     before = draw(records())
     fields = {name: value for name, value in (_view(None) | _kept()).items() if name != "server_id"}
-    for name in _LOST:
+    for name in _MAY_GO:
         fields[name] = st.none() | fields[name]
     names = st.lists(st.sampled_from([*fields]), unique=True, max_size=3)
     changed = draw(names | st.just([*fields]))
@@ -471,13 +477,13 @@ def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
         "database_uuid": texts() | st.uuids().map(str),
         "endpoint_url": urls(),
         "heartbeat_interval_seconds": intervals(),
-        "sequence": st.integers(0, 2**63 - 1),
+        "sequence": ordinals(),
     }
 
 
 def _health(times: st.SearchStrategy[Any]) -> Fields:
     return {
-        "status": st.just("healthy") | texts(),
+        "status": st.sampled_from(["healthy"] * 3 + ["uninstalled"]) | texts(),
         "timestamp": times,
         "uptime_seconds": seconds(),
     }
@@ -496,7 +502,7 @@ def _kept() -> Fields:
         "state_since": utc,
         "superseded_by": server_ids(),
         "twin_of": server_ids(),
-        "node_count": st.integers(0, 2**31 - 1),
+        "node_count": st.integers(0, 50),
         "node_of": server_ids(),
         "conflict_since": utc,
     }
@@ -525,7 +531,7 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "state_since": times,
         "superseded_by": server_ids(),
         "twin_of": server_ids(),
-        "node_count": st.integers(0, 2**31 - 1),
+        "node_count": st.integers(0, 50),
         "node_of": server_ids(),
         "conflict_since": times,
     }

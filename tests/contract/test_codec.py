@@ -80,6 +80,7 @@ VALID: dict[type, dict[str, Any]] = {
 
 NO_TEXTS = [5, 0, 1.5, True, False, [], ["web-1"], {}, {"a": "b"}, "a\0b", "\0", "\ud800"]
 NO_NUMBERS = ["5", "5.0", "", True, False, [], [5], {}, "NaN", float("nan"), float("inf"), 10**400]
+NO_ORDINALS = [*NO_NUMBERS, "7", -1, -1.0, 1.5, 2**63, float(2**63), 2**64]
 NO_LISTS = ["abc", "", 5, 0, True, False, {}, {"0": "abc"}]
 NO_TIMES = [
     5,
@@ -188,10 +189,11 @@ PORT = "a port from 1 to 65535"
 TIME = "an ISO 8601 time with an offset"
 SERVER_ID = "1 to 255 characters, none of them a control character"
 STATE = "one of new, up, late, down, left"
+ORDINAL = "a whole number from 0 to 9223372036854775807"
 KIND = (
     "one of registered, moved, restarted, upgraded, capabilities_changed, stage_changed, "
-    "updated, late, down, recovered, rebuilt, twin, node, node_left, copies, conflict, left, "
-    "deleted, refused_write, fleet_silent"
+    "updated, late, down, recovered, rebuilt, twin, node, node_left, copies, "
+    "conflict, left, deleted, refused_write, fleet_silent"
 )
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 
@@ -216,13 +218,6 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
         "a number of seconds above 0",
         [*NO_NUMBERS, 0, 0.0, -0.0, -1],
     ),
-    (
-        Heartbeat,
-        "sequence",
-        "a whole number from 0 to 9223372036854775807",
-        [*NO_NUMBERS, -1, 2**63, 1.5, "7"],
-    ),
-    (Heartbeat, "started_at", TIME, NO_TIMES),
     (Heartbeat, "status", TEXT, NO_TEXTS),
     (Heartbeat, "timestamp", TIME, NO_TIMES),
     (
@@ -231,6 +226,10 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
         "a number of seconds, 0 or more",
         [*NO_NUMBERS, -1, -0.1, "300"],
     ),
+    (Heartbeat, "sequence", ORDINAL, NO_ORDINALS),
+    (Registration, "sequence", ORDINAL, NO_ORDINALS),
+    (ServerPayload, "sequence", ORDINAL, NO_ORDINALS),
+    (Heartbeat, "started_at", TIME, NO_TIMES),
     (Registration, "started_at", TIME, NO_TIMES),
     (ServerPayload, "hostname", TEXT, [*NO_TEXTS, None]),
     (ServerPayload, "port", PORT, [None, "8768"]),
@@ -248,7 +247,7 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (ServerRecord, "state_since", TIME, [*NO_TIMES, None]),
     (ServerRecord, "superseded_by", SERVER_ID, NO_IDS[:-1]),
     (ServerRecord, "twin_of", SERVER_ID, NO_IDS[:-1]),
-    (ServerRecord, "node_count", "a whole number, 0 or more", [*NO_NUMBERS[:-1], None, -1]),
+    (ServerRecord, "node_count", "a whole number, 0 or more", [*NO_NUMBERS[:-1], None, -1, 1.5]),
     (ServerRecord, "node_of", SERVER_ID, NO_IDS[:-1]),
     (ServerRecord, "conflict_since", TIME, NO_TIMES),
     (Event, "kind", KIND, [*NO_TEXTS, None, "", "LATE", "EventKind.LATE", "new"]),
@@ -315,6 +314,8 @@ def test_every_field_has_invalid_values_in_the_table() -> None:
     [
         ({"port": 1}, 1),
         ({"port": 65535}, 65535),
+        ({"sequence": 0}, 0),
+        ({"sequence": 2**63 - 1}, 2**63 - 1),
         ({"uptime_seconds": 0}, 0.0),
         ({"uptime_seconds": 300}, 300.0),
         ({"heartbeat_interval_seconds": 5e-324}, 5e-324),
@@ -372,7 +373,11 @@ def test_other_json_than_an_object_is_refused(kind: type, value: object) -> None
 
 @pytest.mark.parametrize(
     "name",
-    [f.name for f in fields(Heartbeat) if f.name not in {"ip_addresses", "timestamp"}],
+    [
+        f.name
+        for f in fields(Heartbeat)
+        if f.name not in {"ip_addresses", "timestamp", "started_at"}
+    ],
 )
 @given(data=st.data())
 def test_the_constructor_and_the_codec_agree(name: str, data: st.DataObject) -> None:
@@ -630,8 +635,9 @@ def test_an_encoded_message_omits_absent_fields() -> None:
 def test_an_encoded_record_has_null_for_unknown_fields() -> None:
     never = [field.name for field in fields(ServerRecord) if field.default is None]
 
-    counted = {"heartbeat_count": 0, "node_count": 0, "state": "new"}
-    assert dict.fromkeys(never) | RECORD | counted == json.loads(
+    counts = {"heartbeat_count": 0, "node_count": 0}
+
+    assert dict.fromkeys(never) | RECORD | counts | {"state": "new"} == json.loads(
         dumps(structure(RECORD, ServerRecord))
     )
 
@@ -783,6 +789,19 @@ def test_what_is_no_whole_number_from_0_is_no_count(count: object) -> None:
     assert [f"heartbeat_count: expected a whole number, 0 or more, got {shown(count)}"] == problems(
         RECORD | {"heartbeat_count": count}, ServerRecord
     )
+
+
+@pytest.mark.parametrize(
+    ("sequence", "quoted"),
+    [(-1, "-1"), (2**63, "9223372036854775808"), (True, "true"), ("7", '"7"')],
+)
+@pytest.mark.parametrize("kind", [Heartbeat, Registration, ServerPayload, ServerRecord])
+def test_a_sequence_out_of_range_is_refused_in_words(
+    kind: type, sequence: object, quoted: str
+) -> None:
+    assert [
+        f"sequence: expected a whole number from 0 to 9223372036854775807, got {quoted}"
+    ] == problems(VALID[kind] | {"sequence": sequence}, kind)
 
 
 @pytest.mark.parametrize("whole", [8768, 8768.0])

@@ -81,20 +81,25 @@ KIND_OF = {
 }
 # The fields whose every change causes an event of that kind.
 UNCONDITIONAL = [*KIND_OF][: [*KIND_OF].index("status")]
-LIVENESS = ["state", "superseded_by", "twin_of"]
+LIVENESS = ["state", "superseded_by", "twin_of", "node_count", "node_of", "conflict_since"]
 PER_HEARTBEAT = [
     "timestamp",
     "first_seen",
     "registered_at",
     "last_seen",
     "heartbeat_count",
+    "sequence",
     "state_since",
 ]
 
 
-def details_by_kind(before: ServerRecord | None, after: ServerRecord) -> dict[str, Any]:
+def details_by_kind(
+    before: ServerRecord | None,
+    after: ServerRecord,
+    message: Heartbeat | Registration | None = None,
+) -> dict[str, Any]:
     """The details of the events, by kind; asserts that no kind occurs twice."""
-    happened = changes(before, after, at=NOON)
+    happened = changes(before, after, at=NOON, message=message)
     by_kind = {event.kind.value: event.details for event in happened}
 
     assert len(happened) == len(by_kind)
@@ -103,6 +108,24 @@ def details_by_kind(before: ServerRecord | None, after: ServerRecord) -> dict[st
 
 def heard(record: ServerRecord | None, **told: Any) -> ServerRecord:
     return merge(record, Heartbeat(server_id="acme_web-1", **told), received_at=NOON)
+
+
+def told_by_heartbeat(record: ServerRecord | None, **told: Any) -> dict[str, Any]:
+    """The details of the events, by kind, that a heartbeat at noon causes."""
+    message = Heartbeat(server_id="acme_web-1", **told)
+    return details_by_kind(record, merge(record, message, received_at=NOON), message)
+
+
+def told_by_registration(record: ServerRecord | None, **told: Any) -> dict[str, Any]:
+    """The details of the events, by kind, that a registration at noon causes."""
+    message = Registration(server_id="acme_web-1", **told)
+    return details_by_kind(record, register(record, message, received_at=NOON), message)
+
+
+def is_silent(name: str, before: ServerRecord, after: ServerRecord) -> bool:
+    """Whether a farewell, or the return from it, hides the change of a field."""
+    is_back = before.state is State.LEFT and name in {"status", "capabilities"}
+    return is_back or after.state is State.LEFT
 
 
 def registered(record: ServerRecord | None, **told: Any) -> ServerRecord:
@@ -139,6 +162,8 @@ def test_an_unchanged_record_causes_no_event(record: ServerRecord) -> None:
 
 @given(records(), moments())
 def test_a_new_server_causes_only_a_registered_event(record: ServerRecord, at: datetime) -> None:
+    record = evolve(record, state=State.UP)
+
     assert [Event(kind=EventKind.REGISTERED, at=at, server_id=record.server_id)] == changes(
         None, record, at=at
     )
@@ -154,6 +179,7 @@ def test_a_changed_field_is_reported_by_one_event_of_its_kind(
     for name in UNCONDITIONAL:
         old, new = getattr(before, name), getattr(after, name)
         changed = old != new and not is_reordered(name, old, new)
+        changed = changed and not is_silent(name, before, after)
         expected = ["updated" if old is None else KIND_OF[name]] if changed else []
         assert expected == kinds_that_name(name, happened)
 
@@ -163,7 +189,8 @@ def test_a_changed_status_is_updated_and_the_first_one_causes_no_event(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
-    is_reported = before.status is not None and before.status != after.status
+    is_reported = before.status not in {None, "uninstalled", after.status}
+    is_reported = is_reported and not is_silent("status", before, after)
 
     assert (["updated"] if is_reported else []) == kinds_that_name(
         "status", changes(*pair, at=NOON)
@@ -171,7 +198,7 @@ def test_a_changed_status_is_updated_and_the_first_one_causes_no_event(
 
 
 @given(changed_records())
-def test_a_changed_start_is_reported_by_one_event(
+def test_a_changed_start_is_reported_by_one_event_unless_it_is_of_another_process(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
@@ -182,8 +209,12 @@ def test_a_changed_start_is_reported_by_one_event(
         # The last time at which the server is known to have started or to have been alive.
         earlier = [each for each in (before.timestamp, before.started_at) if each is not None]
         again = bool(earlier) and after.started_at > max(earlier)
-        expected = ["restarted" if again else "updated"]
+        expected = ["restarted"] if again else []
+        if before.started_at is None and not again:
+            expected = ["updated"]
         if before.started_at is not None and abs(after.started_at - before.started_at) <= FEW:
+            expected = []
+        if is_silent("started_at", before, after):
             expected = []
     assert expected == kinds_that_name("started_at", happened)
 
@@ -201,6 +232,7 @@ def test_a_falling_uptime_is_restarted_unless_a_registration_reported_it(
         if earlier is not None and later is not None:
             passed = (later - earlier).total_seconds()
             fell = new <= passed + 5 and passed + old - new > 5
+    fell = fell and not is_silent("uptime_seconds", before, after)
     was_reported = (
         before.started_at is not None
         and before.timestamp is not None
@@ -231,6 +263,10 @@ def test_an_event_names_only_fields_of_its_kind(
         "recovered": {"away_seconds"},
         "rebuilt": {"superseded_by"},
         "twin": {"twin_of"},
+        "node": {"node_of"},
+        "node_left": {"node_of"},
+        "conflict": {"sequence"},
+        "left": {"last_seen"},
     }
     for kind, details in details_by_kind(*pair).items():
         described = {name for name in KIND_OF if kind in {KIND_OF[name], "updated"}}
@@ -405,11 +441,102 @@ def test_a_start_that_differs_by_seconds_is_the_same(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("minutes", [-90, -30])
-def test_the_start_of_another_worker_is_no_restart(minutes: int) -> None:
+def test_the_start_of_another_worker_in_a_registration_causes_no_event(minutes: int) -> None:
     """It began before the last heartbeat was sent."""
-    assert ["updated"] == [
-        *details_by_kind(WEB, registered(WEB, started_at=NOON + minutes * MINUTE))
-    ]
+    assert {} == told_by_registration(WEB, started_at=NOON + minutes * MINUTE)
+
+
+# A heartbeat that holds the start of the server
+
+
+@pytest.mark.parametrize("seconds", [0, 30, 60, 65])
+def test_a_start_since_the_last_message_is_a_restart(seconds: float) -> None:
+    start = NOON - timedelta(seconds=seconds)
+    details = told_by_heartbeat(WEB, timestamp=NOON, started_at=start, uptime_seconds=seconds)
+
+    assert ["restarted"] == [*details]
+    assert ["started_at"] == [*details["restarted"]]
+
+
+@pytest.mark.parametrize("seconds", [65.001, 600, 3000])
+def test_a_later_start_before_the_last_message_causes_no_event(seconds: float) -> None:
+    """The server sent while it had been running, by its own clock: the clock was set."""
+    start = NOON - timedelta(seconds=seconds)
+
+    assert {} == told_by_heartbeat(WEB, timestamp=NOON, started_at=start)
+
+
+@pytest.mark.parametrize("minutes", [-1440, -60, 60, 1440])
+def test_a_start_that_moved_with_the_clock_of_the_sender_causes_no_event(minutes: int) -> None:
+    by = minutes * MINUTE
+
+    assert {} == told_by_heartbeat(WEB, timestamp=NOON + by, started_at=WEB.started_at + by)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("minutes", [-1440, -60, 60, 1440])
+def test_a_restart_while_the_clock_of_the_sender_was_set_is_a_restart(minutes: int) -> None:
+    sent = NOON + minutes * MINUTE
+
+    assert ["restarted"] == [*told_by_heartbeat(WEB, timestamp=sent, started_at=sent - MINUTE / 2)]
+
+
+@pytest.mark.parametrize("minutes", [61, 120, 1440])
+def test_an_earlier_start_in_a_heartbeat_causes_no_event(minutes: int) -> None:
+    assert {} == told_by_heartbeat(WEB, timestamp=NOON, started_at=NOON - minutes * MINUTE)
+
+
+@pytest.mark.parametrize("uptime", [0, 5.0, 30.0, 3539.0])
+def test_a_falling_uptime_beside_a_start_is_no_restart(uptime: float) -> None:
+    """It is that of another worker process of a server that runs on."""
+    assert {} == told_by_heartbeat(
+        WEB, timestamp=NOON, uptime_seconds=uptime, started_at=WEB.started_at
+    )
+
+
+def test_a_restart_is_told_by_the_start_and_not_by_the_uptime_too() -> None:
+    start = NOON - MINUTE / 2
+
+    assert {
+        "restarted": {"started_at": {"from": "2026-01-31T11:00:00Z", "to": "2026-01-31T11:59:30Z"}}
+    } == told_by_heartbeat(WEB, timestamp=NOON, uptime_seconds=30.0, started_at=start)
+
+
+@pytest.mark.parametrize(("seconds", "kind"), [(30, "restarted"), (90, "updated")])
+def test_the_first_start_in_a_heartbeat_is_a_restart_or_becomes_known(
+    seconds: float, kind: str
+) -> None:
+    unknown = evolve(WEB, started_at=None)
+    start = NOON - timedelta(seconds=seconds)
+
+    assert [kind] == [*told_by_heartbeat(unknown, timestamp=NOON, started_at=start)]
+
+
+@pytest.mark.parametrize(("seconds", "restarts"), [(30, True), (90, False)])
+def test_a_start_without_a_timestamp_is_compared_with_the_last_heartbeat(
+    seconds: float, *, restarts: bool
+) -> None:
+    start = NOON - timedelta(seconds=seconds)
+
+    assert ["restarted"] * restarts == [*told_by_heartbeat(WEB, started_at=start)]
+
+
+def test_a_restart_of_a_registration_is_not_repeated_by_a_heartbeat_with_the_start() -> None:
+    """The registration says when a worker started, the heartbeat when the server did."""
+    again = registered(WEB, started_at=NOON)
+    start = NOON - timedelta(seconds=20)
+    message = Heartbeat(server_id="acme_web-1", timestamp=NOON + MINUTE, started_at=start)
+    after = merge(again, message, received_at=NOON + MINUTE)
+
+    assert {} == details_by_kind(again, after, message)
+
+
+@pytest.mark.parametrize("sequence", [0, 7, 1043, 2**63 - 1])
+def test_the_sequence_causes_no_event(sequence: int) -> None:
+    assert {} == told_by_heartbeat(evolve(WEB, sequence=1042), sequence=sequence)
+    assert {} == told_by_heartbeat(WEB, sequence=sequence)
+
+
+# Another spelling of the same
 
 
 @pytest.mark.parametrize(
@@ -488,12 +615,8 @@ def test_a_first_start_before_the_last_heartbeat_is_an_update() -> None:
     )
 
 
-def test_an_earlier_start_is_an_update() -> None:
-    assert {
-        "updated": {
-            "started_at": {"from": "2026-01-31T11:00:00Z", "to": "2026-01-31T10:00:00Z"},
-        }
-    } == details_by_kind(WEB, registered(WEB, started_at=NOON - 120 * MINUTE))
+def test_an_earlier_start_in_a_registration_causes_no_event() -> None:
+    assert {} == told_by_registration(WEB, started_at=NOON - 120 * MINUTE)
 
 
 # Examples of each kind of event
@@ -628,38 +751,50 @@ def test_one_message_may_cause_several_events() -> None:
 # Alarms
 
 
+def stands_for_itself(record: ServerRecord) -> bool:
+    return (record.superseded_by, record.node_of) == (None, None)
+
+
 @given(changed_records())
-def test_only_a_silent_server_that_is_not_superseded_causes_an_alarm(
+def test_only_a_silent_server_that_stands_for_itself_causes_an_alarm(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
     happened = details_by_kind(before, after)
 
     for state in (State.LATE, State.DOWN):
-        was_so = before.state is state and before.superseded_by is None
-        falls = after.state is state and after.superseded_by is None and not was_so
+        was_so = before.state is state and stands_for_itself(before)
+        falls = after.state is state and stands_for_itself(after) and not was_so
         assert falls == (state.value in happened)
 
 
 @given(changed_records())
-def test_a_stale_server_that_is_heard_causes_a_recovered_event(
+def test_a_server_that_is_heard_again_and_was_no_node_causes_a_recovered_event(
     pair: tuple[ServerRecord, ServerRecord],
 ) -> None:
     before, after = pair
-    silent = {State.LATE, State.DOWN}
+    away, here = {State.LATE, State.DOWN, State.LEFT}, {State.NEW, State.UP}
+    is_back = before.state in away and after.state in here and before.node_of is None
 
-    assert (before.state in silent and after.state not in silent) == (
-        "recovered" in details_by_kind(before, after)
-    )
+    assert is_back == ("recovered" in details_by_kind(before, after))
 
 
 @given(changed_records())
 def test_away_seconds_are_never_negative(pair: tuple[ServerRecord, ServerRecord]) -> None:
     before, after = pair
-    silence = (after.last_seen - before.last_seen).total_seconds()
-    recovered = details_by_kind(before, after).get("recovered", {"away_seconds": max(silence, 0.0)})
+    recovered = details_by_kind(before, after).get("recovered", {"away_seconds": 0.0})
 
-    assert {"away_seconds": max(silence, 0.0)} == recovered
+    assert recovered["away_seconds"] >= 0
+
+
+@pytest.mark.parametrize("state", [State.LATE, State.DOWN])
+def test_a_server_that_a_node_brings_back_was_away_since_its_silence_was_noticed(
+    state: State,
+) -> None:
+    silent = evolve(WEB, state=state, state_since=NOON - timedelta(seconds=40))
+    back = evolve(silent, state=State.UP, state_since=NOON)
+
+    assert {"recovered": {"away_seconds": 40.0}} == details_by_kind(silent, back)
 
 
 @pytest.mark.parametrize("state", [State.LATE, State.DOWN])
@@ -707,13 +842,18 @@ def test_away_seconds_are_zero_when_the_clock_is_behind() -> None:
 
 
 @given(changed_records())
-def test_a_rebuild_is_reported_once(pair: tuple[ServerRecord, ServerRecord]) -> None:
+def test_a_rebuild_or_the_end_of_a_node_is_reported_once(
+    pair: tuple[ServerRecord, ServerRecord],
+) -> None:
     before, after = pair
     is_news = after.superseded_by is not None and before.superseded_by != after.superseded_by
 
-    assert ({"superseded_by": after.superseded_by} if is_news else None) == details_by_kind(
-        *pair
-    ).get("rebuilt")
+    details = details_by_kind(*pair)
+    is_node = before.node_of is not None
+    rebuilt = {"superseded_by": after.superseded_by} if is_news and not is_node else None
+    gone = {"node_of": after.superseded_by} if is_news and is_node else None
+
+    assert (rebuilt, gone) == (details.get("rebuilt"), details.get("node_left"))
 
 
 @given(changed_records())
@@ -763,6 +903,153 @@ def test_twin_names_the_other_server() -> None:
     assert {"twin": {"twin_of": "copy_web-9"}} == details_by_kind(
         WEB, evolve(WEB, twin_of="copy_web-9")
     )
+
+
+# Nodes and conflicts
+
+
+@given(changed_records())
+def test_a_node_and_a_conflict_are_reported_once(pair: tuple[ServerRecord, ServerRecord]) -> None:
+    before, after = pair
+    details = details_by_kind(*pair)
+
+    becomes_node = before.node_of is None and after.node_of is not None
+    assert ({"node_of": after.node_of} if becomes_node else None) == details.get("node")
+    begins = before.conflict_since is None and after.conflict_since is not None
+    change = {"sequence": {"from": before.sequence, "to": after.sequence}}
+    assert (change if begins else None) == details.get("conflict")
+
+
+def test_a_node_names_the_server_that_stands_for_its_database() -> None:
+    assert {"node": {"node_of": "acme_web-0"}} == details_by_kind(
+        WEB, evolve(WEB, node_of="acme_web-0")
+    )
+
+
+@pytest.mark.parametrize("node_of", ["acme_web-9", None])
+def test_a_node_of_another_server_and_a_former_node_cause_no_event(node_of: str | None) -> None:
+    node = evolve(WEB, node_of="acme_web-0")
+
+    assert {} == details_by_kind(node, evolve(node, node_of=node_of))
+
+
+def test_a_node_that_has_sent_nothing_for_long_leaves() -> None:
+    node = evolve(WEB, node_of="acme_web-0", state=State.DOWN)
+    gone = evolve(node, node_of=None, superseded_by="acme_web-0")
+
+    assert {"node_left": {"node_of": "acme_web-0"}} == details_by_kind(node, gone)
+
+
+def test_the_number_of_nodes_causes_no_event() -> None:
+    assert {} == details_by_kind(WEB, evolve(WEB, node_count=2))
+
+
+@given(records(), server_ids(), st.sampled_from([State.LATE, State.DOWN, State.LEFT]))
+def test_a_node_causes_no_alarm_and_is_not_left(
+    record: ServerRecord, leader: str, state: State
+) -> None:
+    node = evolve(record, node_of=leader)
+
+    assert [] == changes(node, evolve(node, state=state, state_since=NOON), at=NOON)
+
+
+@pytest.mark.parametrize("state", [State.LATE, State.DOWN, State.LEFT])
+def test_a_node_that_is_heard_again_causes_no_event(state: State) -> None:
+    node = evolve(WEB, node_of="acme_web-0", state=state)
+
+    assert {} == details_by_kind(node, heard(node))
+
+
+@pytest.mark.parametrize("state", [State.LATE, State.DOWN])
+def test_a_silent_node_that_stands_for_its_database_causes_an_alarm(state: State) -> None:
+    node = evolve(WEB, node_of="acme_web-0", state=state)
+
+    assert [state.value] == [*details_by_kind(node, evolve(node, node_of=None))]
+
+
+def test_a_conflict_has_the_numbers_that_do_not_follow_each_other() -> None:
+    before = evolve(WEB, sequence=1042)
+    after = evolve(before, sequence=77, conflict_since=NOON)
+
+    assert {"conflict": {"sequence": {"from": 1042, "to": 77}}} == details_by_kind(before, after)
+
+
+@pytest.mark.parametrize("since", [NOON, None])
+def test_a_conflict_that_goes_on_or_ends_causes_no_event(since: datetime | None) -> None:
+    before = evolve(WEB, conflict_since=NOON - MINUTE)
+
+    assert {} == details_by_kind(before, evolve(before, conflict_since=since))
+
+
+# Farewells
+
+
+LEFT = {"left": {"last_seen": "2026-01-31T12:00:00Z"}}
+
+
+def test_a_farewell_is_left_and_nothing_else() -> None:
+    assert LEFT == told_by_heartbeat(
+        WEB,
+        status="uninstalled",
+        capabilities=(),
+        version="2.0.0",
+        timestamp=NOON,
+        uptime_seconds=1.0,
+        started_at=NOON,
+    )
+
+
+@pytest.mark.parametrize("state", [State.NEW, State.UP, State.LATE, State.DOWN])
+def test_a_farewell_is_left_in_every_state(state: State) -> None:
+    assert LEFT == told_by_heartbeat(evolve(WEB, state=state), status="uninstalled")
+
+
+def test_a_repeated_farewell_causes_no_event() -> None:
+    gone = heard(WEB, status="uninstalled", capabilities=())
+
+    assert {} == told_by_heartbeat(gone, status="uninstalled", capabilities=())
+
+
+def test_a_farewell_of_an_unknown_server_is_registered_and_left() -> None:
+    details = told_by_heartbeat(None, status="uninstalled")
+
+    assert {"registered": {}} | LEFT == details
+    assert ["registered", "left"] == [*details]
+
+
+@given(records(), moments())
+def test_an_unknown_server_that_has_left_is_registered_and_left(
+    record: ServerRecord, at: datetime
+) -> None:
+    gone = evolve(record, state=State.LEFT)
+
+    assert ["registered", "left"] == [event.kind.value for event in changes(None, gone, at=at)]
+
+
+def test_a_server_that_is_heard_after_its_farewell_recovers() -> None:
+    gone = evolve(WEB, state=State.LEFT, status="uninstalled", capabilities=())
+
+    assert {"recovered": {"away_seconds": 60.0}} == told_by_heartbeat(
+        gone, status="healthy", capabilities=("create", "search")
+    )
+
+
+def test_a_server_that_registers_after_its_farewell_recovers() -> None:
+    gone = evolve(WEB, state=State.LEFT, status="uninstalled", capabilities=())
+    again = registered(gone, capabilities=("create",))
+
+    assert {"recovered": {"away_seconds": 60.0}} == told_by_registration(
+        gone, capabilities=("create",)
+    )
+    assert {} == told_by_heartbeat(again, status="healthy", capabilities=("create",))
+
+
+def test_what_changed_besides_is_told_of_a_server_that_is_heard_after_its_farewell() -> None:
+    gone = evolve(WEB, state=State.LEFT, status="uninstalled", capabilities=())
+
+    assert ["upgraded", "recovered"] == [
+        *told_by_heartbeat(gone, status="healthy", version="2.0.0")
+    ]
 
 
 # Purity, and equal results after a round trip through JSON

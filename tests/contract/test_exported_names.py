@@ -6,6 +6,7 @@ import contract
 def test_the_public_names_are_these() -> None:
     assert [
         "DEFAULT_INTERVAL_SECONDS",
+        "FAREWELL",
         "Event",
         "EventKind",
         "FleetError",
@@ -34,8 +35,8 @@ def test_the_public_names_are_these() -> None:
     ] == contract.__all__
 
 
-def test_the_public_names_are_sorted() -> None:
-    assert sorted(contract.__all__) == contract.__all__
+def test_the_public_names_are_sorted_with_constants_first() -> None:
+    assert sorted(contract.__all__, key=lambda name: (not name.isupper(), name)) == contract.__all__
 
 
 def test_every_public_name_exists() -> None:

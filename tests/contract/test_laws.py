@@ -12,7 +12,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from contract import (
-    FAREWELL,
     Event,
     Heartbeat,
     IpAddresses,
@@ -58,6 +57,7 @@ OLD = ServerRecord(
     database_uuid="7b2f",
     endpoint_url="https://old-host.example/mcp",
     heartbeat_interval_seconds=300.0,
+    sequence=1042,
     started_at=NOON - timedelta(days=2),
     status="healthy",
     timestamp=NOON - timedelta(minutes=1),
@@ -69,6 +69,8 @@ OLD = ServerRecord(
     state=State.UP,
     state_since=NOON - timedelta(days=1),
     twin_of="prod_twin-host",
+    node_count=2,
+    conflict_since=NOON - timedelta(hours=3),
 )
 
 ENRICHED: dict[str, Any] = {
@@ -85,10 +87,16 @@ ENRICHED: dict[str, Any] = {
     "database_uuid": "9c4d",
     "endpoint_url": "https://new-host.example/mcp",
     "heartbeat_interval_seconds": 60,
+    "sequence": 1043,
+    "started_at": "2026-01-31T11:54:59Z",
     "status": "degraded",
     "timestamp": "2026-01-31T11:59:59Z",
     "uptime_seconds": 300.5,
 }
+
+FAREWELL_OF_OLD = Heartbeat(server_id="prod_old-host", status="uninstalled")
+# What only the receiver knows of a server, by what other servers send.
+KIN = ["twin_of", "node_count", "node_of", "conflict_since"]
 
 SLIM: dict[str, Any] = {
     "server_id": "prod_old-host",
@@ -117,6 +125,10 @@ def in_utc(moment: datetime) -> datetime:
 
 def present(message: Message) -> dict[str, Any]:
     return {name: value for name, value in values(message).items() if value is not None}
+
+
+def state_told_by(heartbeat: Heartbeat) -> State:
+    return State.LEFT if heartbeat.status == "uninstalled" else State.UP
 
 
 def absent(message: Message) -> set[str]:
@@ -154,6 +166,7 @@ def test_present_wins_in_a_registration(
         ("capabilities", ()),
         ("odoo_stage", ""),
         ("database_uuid", ""),
+        ("sequence", 0),
         ("status", ""),
         ("uptime_seconds", 0),
         ("uptime_seconds", 0.0),
@@ -244,6 +257,8 @@ UNKNOWN_FIELDS = dict.fromkeys(
 def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
     count = model.get("heartbeat_count", 0) + (kind is Heartbeat)
     state = "up" if count else "new"
+    if kind is Heartbeat and wire.get("status") == "uninstalled":
+        state = "left"
     since = model["state_since"] if model.get("state") == state else now
     model = {
         **(model or UNKNOWN_FIELDS | {"first_seen": now}),
@@ -261,6 +276,32 @@ def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
         if name in UNKNOWN_FIELDS and value is not None:
             model = {**model, name: value}
     return model if kind is Heartbeat else {**model, "registered_at": now}
+
+
+@pytest.mark.parametrize("name", ["sequence", "started_at"])
+def test_a_heartbeat_without_sequence_and_start_keeps_them(name: str) -> None:
+    after = merge(OLD, structure(SLIM, Heartbeat), received_at=NOON)
+
+    assert getattr(OLD, name) == getattr(after, name) is not None
+
+
+def test_a_heartbeat_with_sequence_and_start_replaces_them() -> None:
+    """Also when they are lower: messages count in the order in which they arrive."""
+    earlier = OLD.first_seen - timedelta(days=1)
+    beat = Heartbeat(server_id=OLD.server_id, sequence=7, started_at=earlier)
+
+    after = merge(OLD, beat, received_at=NOON)
+
+    assert (7, earlier) == (after.sequence, after.started_at)
+
+
+@pytest.mark.parametrize(("sequence", "kept"), [(None, 1042), (0, 0), (7, 7), (1043, 1043)])
+def test_the_sequence_of_a_registration_replaces_the_old_one(
+    sequence: int | None, kept: int
+) -> None:
+    registration = Registration(server_id=OLD.server_id, sequence=sequence)
+
+    assert kept == register(OLD, registration, received_at=NOON).sequence
 
 
 # 3. Every heartbeat counts
@@ -327,7 +368,7 @@ def test_a_heartbeat_of_an_unknown_server_makes_a_record(
         last_seen=in_utc(now),
         registered_at=None,
         heartbeat_count=1,
-        state=State.UP,
+        state=state_told_by(heartbeat),
         state_since=in_utc(now),
     ) == merge(None, heartbeat, received_at=now)
 
@@ -485,17 +526,18 @@ def test_a_full_heartbeat_holds_all_of_the_payload(
         "status": "healthy",
         "timestamp": in_utc(timestamp),
         "uptime_seconds": uptime,
+        "started_at": None,
     } == values(heartbeat)
 
 
-# 7. A message changes state, successor and twin
+# 7. A message changes state and successor
 
 
 @given(records(), heartbeats(), moments())
-def test_a_heartbeat_makes_a_server_up(
+def test_a_heartbeat_makes_a_server_up_and_a_farewell_makes_it_left(
     record: ServerRecord, heartbeat: Heartbeat, now: datetime
 ) -> None:
-    assert merge(record, heartbeat, received_at=now).state is State.UP
+    assert state_told_by(heartbeat) is merge(record, heartbeat, received_at=now).state
 
 
 @given(records(), registrations(), moments())
@@ -541,18 +583,67 @@ def test_a_registration_clears_superseded_by(
     assert register(record, registration, received_at=now).superseded_by is None
 
 
-@given(records(), heartbeats(), moments())
-def test_a_heartbeat_keeps_the_twin(
-    record: ServerRecord, heartbeat: Heartbeat, now: datetime
+@pytest.mark.parametrize("name", KIN)
+@given(record=records(), heartbeat=heartbeats(), now=moments())
+def test_a_heartbeat_keeps_what_other_servers_mean_for_this_one(
+    name: str, record: ServerRecord, heartbeat: Heartbeat, now: datetime
 ) -> None:
-    assert record.twin_of == merge(record, heartbeat, received_at=now).twin_of
+    after = merge(record, heartbeat, received_at=now)
+
+    assert getattr(record, name) == getattr(after, name)
+
+
+@pytest.mark.parametrize("name", KIN)
+@given(record=records(), registration=registrations(), now=moments())
+def test_a_registration_keeps_what_other_servers_mean_for_this_one(
+    name: str, record: ServerRecord, registration: Registration, now: datetime
+) -> None:
+    after = register(record, registration, received_at=now)
+
+    assert getattr(record, name) == getattr(after, name)
+
+
+def test_a_farewell_makes_a_server_left_since_then() -> None:
+    after = merge(OLD, FAREWELL_OF_OLD, received_at=NOON)
+
+    assert (State.LEFT, NOON, 8) == (after.state, after.state_since, after.heartbeat_count)
+
+
+def test_a_repeated_farewell_keeps_the_time_of_the_first() -> None:
+    gone = merge(OLD, FAREWELL_OF_OLD, received_at=NOON)
+    again = merge(gone, FAREWELL_OF_OLD, received_at=NOON + timedelta(minutes=1))
+
+    assert (State.LEFT, NOON) == (again.state, again.state_since)
+
+
+def test_a_farewell_of_an_unknown_server_makes_a_record_that_is_left() -> None:
+    after = merge(None, FAREWELL_OF_OLD, received_at=NOON)
+
+    assert (State.LEFT, NOON, 1) == (after.state, after.first_seen, after.heartbeat_count)
+
+
+@pytest.mark.parametrize("status", ["healthy", "degraded", "Uninstalled", "uninstalled ", "", None])
+def test_only_the_status_uninstalled_is_a_farewell(status: str | None) -> None:
+    beat = Heartbeat(server_id=OLD.server_id, status=status)
+
+    assert State.UP is merge(OLD, beat, received_at=NOON).state
+
+
+def test_a_server_that_has_left_is_up_again_with_its_next_heartbeat() -> None:
+    gone = evolve(OLD, state=State.LEFT, status="uninstalled")
+
+    after = merge(gone, Heartbeat(server_id=OLD.server_id), received_at=NOON)
+
+    assert (State.UP, NOON) == (after.state, after.state_since)
 
 
 @given(records(), registrations(), moments())
-def test_a_registration_keeps_the_twin(
+def test_a_registration_never_makes_a_server_left(
     record: ServerRecord, registration: Registration, now: datetime
 ) -> None:
-    assert record.twin_of == register(record, registration, received_at=now).twin_of
+    gone = evolve(record, state=State.LEFT, status="uninstalled")
+
+    assert register(gone, registration, received_at=now).state.is_heard
 
 
 @pytest.mark.parametrize("state", [State.LATE, State.DOWN])
@@ -569,47 +660,6 @@ def test_a_server_that_keeps_sending_is_up_since_its_first_heartbeat() -> None:
     again = merge(first, structure(SLIM, Heartbeat), received_at=NOON + timedelta(minutes=1))
 
     assert NOON == again.state_since
-
-
-KEPT = ["twin_of", "node_of", "node_count", "conflict_since"]
-
-
-@given(records(), heartbeats(), registrations(), moments())
-def test_a_message_keeps_what_the_receiver_found_out_of_kin(
-    record: ServerRecord, heartbeat: Heartbeat, registration: Registration, now: datetime
-) -> None:
-    beaten = merge(record, heartbeat, received_at=now)
-    registered = register(record, registration, received_at=now)
-
-    for name in KEPT:
-        assert getattr(record, name) == getattr(beaten, name) == getattr(registered, name)
-
-
-@given(records(), heartbeats(), moments())
-def test_a_farewell_makes_a_server_left(
-    record: ServerRecord, heartbeat: Heartbeat, now: datetime
-) -> None:
-    farewell = evolve(heartbeat, status=FAREWELL)
-    after = merge(record, farewell, received_at=now)
-
-    assert (State.LEFT, FAREWELL) == (after.state, after.status)
-    assert record.heartbeat_count + 1 == after.heartbeat_count
-
-
-@given(records(), registrations(), moments())
-def test_a_registration_makes_no_server_left(
-    record: ServerRecord, registration: Registration, now: datetime
-) -> None:
-    left = evolve(record, state=State.LEFT, status=FAREWELL)
-
-    assert register(left, registration, received_at=now).state is not State.LEFT
-
-
-def test_a_server_that_left_and_sends_again_is_up() -> None:
-    left = evolve(OLD, state=State.LEFT, status=FAREWELL, state_since=NOON - timedelta(hours=1))
-    after = merge(left, Heartbeat(server_id=OLD.server_id), received_at=NOON)
-
-    assert (State.UP, NOON) == (after.state, after.state_since)
 
 
 # The scenarios of the specification

@@ -1,12 +1,13 @@
 """Payloads, messages and records have the same fields with the same types."""
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from attrs import NOTHING, evolve, fields
 
 from contract import (
+    FAREWELL,
     Heartbeat,
     InvalidMessage,
     IpAddresses,
@@ -30,13 +31,7 @@ REQUIRED = [
     "capabilities",
     "odoo_stage",
 ]
-VIEW = [
-    *REQUIRED,
-    "database_uuid",
-    "endpoint_url",
-    "heartbeat_interval_seconds",
-    "sequence",
-]
+VIEW = [*REQUIRED, "database_uuid", "endpoint_url", "heartbeat_interval_seconds", "sequence"]
 
 PAYLOAD = ServerPayload(
     server_id="prod_web-1",
@@ -170,6 +165,28 @@ def test_a_heartbeat_may_have_another_status() -> None:
     )
 
     assert "degraded" == heartbeat.status
+
+
+def test_a_heartbeat_may_hold_the_start_of_the_server() -> None:
+    heartbeat = Heartbeat.from_payload(
+        PAYLOAD, timestamp=NOON, uptime_seconds=300.0, started_at=NOON - timedelta(hours=1)
+    )
+
+    assert NOON - timedelta(hours=1) == heartbeat.started_at
+
+
+@pytest.mark.parametrize("ordinal", [None, 0, 1042, 2**63 - 1])
+def test_a_message_has_the_sequence_of_its_payload(ordinal: int | None) -> None:
+    payload = evolve(PAYLOAD, sequence=ordinal)
+
+    assert [ordinal, ordinal] == [
+        Heartbeat.from_payload(payload, timestamp=NOON, uptime_seconds=300.0).sequence,
+        Registration.from_payload(payload, started_at=NOON).sequence,
+    ]
+
+
+def test_a_farewell_is_a_heartbeat_with_the_status_uninstalled() -> None:
+    assert "uninstalled" == FAREWELL
 
 
 @pytest.mark.parametrize("kind", [IpAddresses, ServerPayload, View, Registration, Heartbeat])

@@ -136,6 +136,11 @@ def test_schema_and_codec_agree(told: tuple[type, Any]) -> None:
         ("endpoint_url", "ftp://odoo.example"),
         ("heartbeat_interval_seconds", 0),
         ("uptime_seconds", -1),
+        ("sequence", -1),
+        ("sequence", 2**63),
+        ("sequence", True),
+        ("sequence", "7"),
+        ("started_at", "2026-01-31"),
         ("timestamp", "2026-01-31"),
         ("timestamp", "2026-01-31T12:00:00"),
         ("timestamp", "2026-01-31T12:00:00+00:60"),
@@ -168,7 +173,8 @@ def test_a_schema_may_be_changed_by_the_caller() -> None:
         ),
         (ServerRecord, "last_seen", {"type": "string", "format": "date-time"}),
         (ServerRecord, "heartbeat_count", {"type": "integer", "minimum": 0}),
-        (ServerRecord, "state", {"type": "string", "enum": ["new", "up", "late", "down"]}),
+        (ServerRecord, "node_count", {"type": "integer", "minimum": 0}),
+        (ServerRecord, "state", {"type": "string", "enum": ["new", "up", "late", "down", "left"]}),
         (Event, "kind", {"type": "string", "enum": [kind.value for kind in EventKind]}),
         (Event, "details", {"type": "object"}),
     ],
@@ -187,10 +193,34 @@ def test_a_schema_says_what_a_field_may_hold(kind: type, name: str, schema: dict
         ("heartbeat_interval_seconds", {"type": "number", "exclusiveMinimum": 0}),
         ("uptime_seconds", {"type": "number", "minimum": 0}),
         ("timestamp", {"type": "string", "format": "date-time"}),
+        ("started_at", {"type": "string", "format": "date-time"}),
+        ("sequence", {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}),
     ],
 )
 def test_a_field_that_may_be_absent_may_be_null(name: str, schema: dict[str, Any]) -> None:
     assert [schema, {"type": "null"}] == json_schema(Heartbeat)["properties"][name]["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("sequence", {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}),
+        ("node_of", {"type": "string", "minLength": 1, "maxLength": 255}),
+        ("conflict_since", {"type": "string", "format": "date-time"}),
+    ],
+)
+def test_a_field_of_a_record_that_may_be_absent_may_be_null(
+    name: str, schema: dict[str, Any]
+) -> None:
+    told, null = fields_of(ServerRecord)[name]["anyOf"]
+
+    assert schema.items() <= told.items()
+    assert {"type": "null"} == null
+
+
+@pytest.mark.parametrize("kind", ["node", "node_left", "copies", "conflict", "left"])
+def test_a_schema_includes_the_events_of_nodes_copies_and_farewells(kind: str) -> None:
+    assert kind in fields_of(Event)["kind"]["enum"]
 
 
 def test_a_description_is_what_the_docstring_of_a_class_says_of_its_attributes() -> None:
@@ -263,4 +293,4 @@ def test_no_part_of_a_schema_is_shared_with_the_next_caller() -> None:
     fields_of(ServerRecord)["state"]["enum"].clear()
 
     assert 2 == len(fields_of(IpAddresses)["primary"]["anyOf"])
-    assert 4 == len(fields_of(ServerRecord)["state"]["enum"])
+    assert 5 == len(fields_of(ServerRecord)["state"]["enum"])

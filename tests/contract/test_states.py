@@ -26,7 +26,7 @@ HEARD = ServerRecord(
 REGISTERED = evolve(HEARD, heartbeat_count=0, state=State.NEW)
 
 # The states from best to worst.
-ORDER = [State.NEW, State.UP, State.LATE, State.DOWN]
+ORDER = [State.NEW, State.UP, State.LATE, State.DOWN, State.LEFT]
 
 
 def state(record: ServerRecord, **silent: float) -> State:
@@ -127,13 +127,23 @@ def test_an_interval_is_as_declared_from_five_seconds_to_a_week(record: ServerRe
     assert timedelta(seconds=min(max(seconds, 5), 604_800)) == interval(record)
 
 
-@given(records(), moments(), st.sampled_from(State))
-def test_liveness_ignores_the_stored_state(
+@given(
+    records().filter(lambda record: record.state is not State.LEFT),
+    moments(),
+    st.sampled_from([State.NEW, State.UP, State.LATE, State.DOWN]),
+)
+def test_liveness_ignores_the_stored_state_of_a_server_that_has_not_left(
     record: ServerRecord, now: datetime, noticed: State
 ) -> None:
     other = evolve(record, state=noticed, state_since=now, superseded_by="prod_web-2")
 
     assert liveness(record, now) is liveness(other, now)
+
+
+@pytest.mark.parametrize("seconds", [-1e9, 0, 136, 256, 1e9])
+@pytest.mark.parametrize("record", [HEARD, REGISTERED])
+def test_a_server_that_has_left_stays_left(record: ServerRecord, seconds: float) -> None:
+    assert State.LEFT is state(evolve(record, state=State.LEFT), seconds=seconds)
 
 
 @pytest.mark.parametrize("record", [HEARD, REGISTERED])
@@ -188,17 +198,38 @@ def test_liveness_depends_only_on_record_and_time(record: ServerRecord, now: dat
 
 @pytest.mark.parametrize(
     ("state", "stale"),
-    [(State.NEW, False), (State.UP, False), (State.LATE, True), (State.DOWN, True)],
+    [
+        (State.NEW, False),
+        (State.UP, False),
+        (State.LATE, True),
+        (State.DOWN, True),
+        (State.LEFT, False),
+    ],
 )
 def test_late_and_down_are_stale(state: State, *, stale: bool) -> None:
     assert stale is state.stale
 
 
+@pytest.mark.parametrize(
+    ("state", "heard"),
+    [
+        (State.NEW, True),
+        (State.UP, True),
+        (State.LATE, False),
+        (State.DOWN, False),
+        (State.LEFT, False),
+    ],
+)
+def test_new_and_up_are_heard(state: State, *, heard: bool) -> None:
+    assert heard is state.is_heard
+
+
 def test_a_state_is_its_name() -> None:
-    assert ["new", "up", "late", "down"] == [str(state.value) for state in State]
+    assert ["new", "up", "late", "down", "left"] == [str(state.value) for state in State]
     assert State.LATE is State("late")
 
 
-def test_a_moment_without_an_offset_tells_of_no_state() -> None:
+@pytest.mark.parametrize("record", [HEARD, evolve(HEARD, state=State.LEFT)])
+def test_a_moment_without_an_offset_tells_of_no_state(record: ServerRecord) -> None:
     with pytest.raises(ValueError, match="expected a time with an offset"):
-        liveness(HEARD, NOON.replace(tzinfo=None))
+        liveness(record, NOON.replace(tzinfo=None))

@@ -54,6 +54,7 @@ VALUES: dict[str, SearchStrategy[Any]] = {
     "server_id": strategies.server_ids(),
     "hostname": strategies.texts(),
     "port": strategies.ports(),
+    "sequence": strategies.ordinals(),
     "endpoint_url": strategies.urls(),
     "heartbeat_interval_seconds": strategies.intervals(),
     "uptime_seconds": strategies.seconds(),
@@ -137,6 +138,15 @@ def test_a_heartbeat_may_hold_everything() -> None:
     assert reaches(strategies.heartbeats(), full)
 
 
+def test_a_heartbeat_may_be_a_farewell() -> None:
+    assert 0 < share(strategies.heartbeats(), lambda beat: beat.status == "uninstalled") < 0.3
+
+
+@pytest.mark.parametrize("ordinal", [0, 2**63 - 1])
+def test_ordinals_reach_their_bounds(ordinal: int) -> None:
+    assert reaches(strategies.ordinals(), lambda drawn: drawn == ordinal)
+
+
 def test_objects_drawn_for_one_test_have_one_server_id() -> None:
     both = st.tuples(strategies.records(), strategies.heartbeats())
 
@@ -185,7 +195,7 @@ def test_changed_records_may_be_unchanged() -> None:
 
 
 def test_changed_records_keep_known_fields() -> None:
-    may_go = {"superseded_by", "twin_of"}
+    may_go = {"superseded_by", "twin_of", "node_of", "conflict_since"}
 
     def forgets(pair: tuple[ServerRecord, ServerRecord]) -> bool:
         return any(getattr(pair[1], name) is None for name in changed(pair) - may_go)
