@@ -27,7 +27,7 @@ IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
 MEMORY_BYTES = 6 * 2**30
 """How much memory must be free for the files of tests: each process has databases there."""
 
-PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/project")
+PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/simulation", "tests/project")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "tests", "portable"]
@@ -105,6 +105,17 @@ def faults(session: nox.Session) -> None:
     """What a receiver promises while it is killed, or its disk or clock fails; some minutes."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     session.run("pytest", "tests/faults", *session.posargs)
+
+
+@nox.session(default=False)
+def simulation(session: nox.Session) -> None:
+    """Many stories of made-up fleets, whose truth is known: `-- --seeds 2000 --first-seed 0`."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+        options = session.posargs or ("--seeds=100",)
+        session.run(
+            "pytest", *IN_PARALLEL, f"--basetemp={folder}/tests", "tests/simulation", *options
+        )
 
 
 @nox.session(default=False)

@@ -10,10 +10,10 @@ from sqlalchemy import make_url
 from postgres import running_postgres
 from receiver.store import SqlStore
 
-FAILED_ONCE: list[int] = []
+FAILED_ONCE = [39, 42, 59]
 """Seeds whose stories once showed a fault."""
 
-IN_SHORT = 8
+IN_SHORT = 3
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
