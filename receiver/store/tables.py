@@ -198,7 +198,7 @@ servers = Table(
     Column("state_since", Moment, nullable=False),
     Column("superseded_by", Key),
     Column("twin_of", Key),
-    Column("node_count", Integer, nullable=False, server_default="0"),
+    Column("node_count", BigInteger, nullable=False, server_default="0"),
     Column("node_of", Key),
     Column("conflict_since", Moment),
     Column("revision", BigInteger, nullable=False),

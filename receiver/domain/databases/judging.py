@@ -43,8 +43,6 @@ class Sent:
 
 def judge(one: Sent, other: Sent) -> Verdict:
     """What two servers are, each of which was heard in the same span of time."""
-    if min(one.intervals, other.intervals) <= 0:
-        return Verdict.UNDECIDED
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return _by_pace(one, other)
     if one.last == other.last or abs(one.last - other.last) > FAR_APART:

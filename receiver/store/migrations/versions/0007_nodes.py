@@ -12,8 +12,8 @@ KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     for name in ("sequence", "conflict_since", "mark_at", "mark_heartbeats", "mark_sequence"):
         op.add_column("servers", sa.Column(name, sa.BigInteger))
-    for name in ("node_count", "repeats"):
-        op.add_column("servers", sa.Column(name, sa.Integer, nullable=False, server_default="0"))
+    for name, kind in (("node_count", sa.BigInteger), ("repeats", sa.Integer)):
+        op.add_column("servers", sa.Column(name, kind, nullable=False, server_default="0"))
     op.add_column("servers", sa.Column("node_of", KEY))
     op.drop_index("ix_servers_listed", "servers")
     for name, column, where in (
