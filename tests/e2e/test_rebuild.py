@@ -63,6 +63,10 @@ def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         with odoo.server(DATABASE, hostname="web-1") as server:
             let_action_run(odoo, server, DATABASE)
             server.wait_until(lambda: _is_heard(fleet.record("web-1")), seconds=HEARD_SECONDS)
+        # A last heartbeat of the old server declares a short interval, so that it is down soon.
+        last = {"server_id": f"{DATABASE}_web-1", "heartbeat_interval_seconds": 0.5}
+        url = f"{fleet.receiver.url}/heartbeat"
+        httpx.post(url, json=last, trust_env=False).raise_for_status()
         yield fleet
 
 
@@ -82,11 +86,6 @@ def test_next_scheduled_action_registers_a_rebuilt_server(fleet: Fleet) -> None:
 
 
 def test_receiver_shows_the_old_server_as_rebuilt(fleet: Fleet) -> None:
-    # A last heartbeat of the old server declares a short interval, so that it is down soon.
-    last = {"server_id": f"{DATABASE}_web-1", "heartbeat_interval_seconds": 0.5}
-    url = f"{fleet.receiver.url}/heartbeat"
-    httpx.post(url, json=last, trust_env=False).raise_for_status()
-
     wait_until(lambda: bool(fleet.events("rebuilt")))
     (event,) = fleet.events("rebuilt")
     assert f"{DATABASE}_web-1" == event["server_id"]
