@@ -106,10 +106,12 @@ def changes(
 
     - The kind of a changed field is that of `_KIND_OF`. A field whose old value was None is
       reported as `updated`.
-    - A changed `started_at` is `restarted` when the server has been running, as a heartbeat
-      says, not longer than it sent nothing; in a registration, when it is later than the old
-      one and than the `timestamp` of the last heartbeat, as far as these are known. Else it is
-      the start of another process, or by a clock that was set, and causes no event.
+    - A changed `started_at` of a heartbeat is `restarted` when, by the heartbeat's `timestamp`,
+      the server has been running no longer than nothing was received from it. Without a
+      `timestamp`, and in a registration, it is `restarted` when it is later than the old one
+      and than the `timestamp` of the last heartbeat, as far as these are known. Any other
+      change of a known start causes no event: it is that of another process, or the sender's
+      clock was set. The first start is no restart when no heartbeat came before it.
     - A falling `uptime_seconds` is `restarted` when, by the timestamps, the new start is after
       the last heartbeat: else the heartbeat is of another process that has run all the time,
       or was overtaken. A restart that a registration has reported by its `started_at` is not
@@ -135,15 +137,10 @@ def changes(
         return joined + _events(_farewell(after), after.server_id, at)
 
     silent = _silent_fields(before, after, message)
-    for name, kind in _KIND_OF.items():
-        old, new = getattr(before, name), getattr(after, name)
-        if old != new and name not in silent and not _is_unreported(name, before, after):
-            is_update = old is None
-            if name == "started_at":
-                is_update = not _restarted(before, after, message)
-                if is_update and old is not None:
-                    continue  # the start of another process, or by a clock that was set
-            details_of[EventKind.UPDATED if is_update else kind][name] = _change(name, old, new)
+    for name in _KIND_OF:
+        kind = None if name in silent else _kind_of_change(name, before, after, message)
+        if kind is not None:
+            details_of[kind][name] = _change(name, getattr(before, name), getattr(after, name))
     details_of |= _details_of_state(before, after) | _details_of_kin(before, after)
     return _events(details_of, after.server_id, at)
 
@@ -160,6 +157,23 @@ def _silent_fields(
         return _KIND_OF
     silent = {"status", "capabilities"} if before.state is State.LEFT else set()
     return silent | (set() if getattr(message, "started_at", None) is None else {"uptime_seconds"})
+
+
+def _kind_of_change(
+    name: str,
+    before: ServerRecord,
+    after: ServerRecord,
+    message: Heartbeat | Registration | None,
+) -> EventKind | None:
+    """The kind of the event that reports this field; None when none does."""
+    old, new = getattr(before, name), getattr(after, name)
+    if old == new or _is_unreported(name, before, after):
+        return None
+    if name == "started_at" and _restarted(before, after, message):
+        return EventKind.RESTARTED
+    if old is None:
+        return EventKind.UPDATED
+    return None if name == "started_at" else _KIND_OF[name]
 
 
 def _events(
@@ -192,15 +206,19 @@ def _restarted(
     """
     Whether a new `started_at` is that of a restart.
 
+    It is none when the record knows of no start and of no heartbeat before.
+
     A heartbeat says by its timestamp how long the server has been running: not longer than it
     sent nothing, after a restart. A registration has no timestamp: the start must be later than
     the old one and than the last heartbeat.
     """
+    known = [each for each in (before.started_at, before.timestamp) if each is not None]
+    if not known:
+        return False
     if isinstance(message, Heartbeat) and message.timestamp and message.started_at:
         age = message.timestamp - message.started_at
         return age <= after.last_seen - before.last_seen + _TOLERANCE
-    known = [each for each in (before.started_at, before.timestamp) if each is not None]
-    return known != [] and _started_since(after, max(known))
+    return _started_since(after, max(known))
 
 
 def _started_since(record: ServerRecord, moment: datetime | None) -> bool:

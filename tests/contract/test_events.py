@@ -511,6 +511,16 @@ def test_the_first_start_in_a_heartbeat_is_a_restart_or_becomes_known(
     assert [kind] == [*told_by_heartbeat(unknown, timestamp=NOON, started_at=start)]
 
 
+def test_the_first_start_of_a_server_that_only_registered_is_no_restart() -> None:
+    """It began when it registered, a minute before its first heartbeat."""
+    waiting = evolve(UNKNOWN, state=State.NEW, last_seen=NOON - MINUTE, registered_at=NOON - MINUTE)
+    start = NOON - MINUTE - timedelta(seconds=2)
+
+    assert {
+        "updated": {"started_at": {"from": None, "to": "2026-01-31T11:58:58Z"}}
+    } == told_by_heartbeat(waiting, timestamp=NOON, started_at=start)
+
+
 @pytest.mark.parametrize(("seconds", "restarts"), [(30, True), (90, False)])
 def test_a_start_without_a_timestamp_is_compared_with_the_last_heartbeat(
     seconds: float, *, restarts: bool
