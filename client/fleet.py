@@ -227,10 +227,12 @@ class Fleet:
         return self._client.heartbeats(heartbeats)
 
     def _heartbeat(self, payload: ServerPayload) -> Heartbeat:
-        now = self._clock()
-        uptime_seconds = max(0.0, now - self._start_of(payload))
+        now, start = self._clock(), self._start_of(payload)
         return Heartbeat.from_payload(
-            payload, timestamp=_moment(now), uptime_seconds=uptime_seconds
+            payload,
+            timestamp=_moment(now),
+            uptime_seconds=max(0.0, now - start),
+            started_at=_moment(start),
         )
 
     def _start_of(self, payload: ServerPayload) -> float:

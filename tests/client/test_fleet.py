@@ -120,7 +120,7 @@ def test_one_server_sends_no_batch() -> None:
     assert ["/register", "/heartbeat"] == [path for path, _ in receiver.heard]
 
 
-def test_heartbeat_has_timestamp_and_uptime() -> None:
+def test_heartbeat_has_timestamp_uptime_and_start() -> None:
     receiver = Receiver()
     run(receiver, members(1), beats=3, interval_seconds=5)
 
@@ -131,6 +131,7 @@ def test_heartbeat_has_timestamp_and_uptime() -> None:
         ("2026-01-31T12:00:05Z", 5),
         ("2026-01-31T12:00:10Z", 10),
     ] == [(beat["timestamp"], beat["uptime_seconds"]) for beat in receiver.beats()]
+    assert {"2026-01-31T12:00:00Z"} == {beat["started_at"] for beat in receiver.beats()}
 
 
 def test_rounds_keep_their_interval_when_a_receiver_is_slow() -> None:
