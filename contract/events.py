@@ -70,14 +70,18 @@ class Event:
             `{"hostname": {"from": "web-1", "to": "web-2"}}`; the capabilities to
             `{"capabilities": {"gained": [...], "lost": [...]}}`.
             `late` and `down`: `{"last_seen": "2026-01-31T12:00:00Z"}`.
-            `recovered`: `{"away_seconds": 301.5}`, the time without a message.
+            `recovered`: `{"away_seconds": 301.5}`, the time without a message; when another
+            node of its database was heard, the time since its silence was noticed.
             `rebuilt`: `{"superseded_by": "acme_web-2"}`.
             `twin`: `{"twin_of": "acme_web-2"}`.
-            `node`: `{"node_of": "acme_web-1"}`, a further node of that server's database;
-            `node_left` with the same details, when it has sent nothing for long.
-            `copies`: `{"database_uuid": "6f1d…", "servers": 51}`, so many servers share a
-            uuid that it does not tell any more which are of one database.
-            `left`: `{"last_seen": …}`, the server has said that it sends no more.
+            `node`: `{"node_of": "acme_web-1"}`, the server is a further node of that
+            server's database.
+            `node_left`: `{"node_of": "acme_web-1"}`, it has sent nothing for so long that it
+            is no longer taken for a node.
+            `copies`: `{"database_uuid": "6f1d...", "servers": 51}`, the number of servers with
+            this uuid, which are too many to tell by it which of them are of one database.
+            `left`: `{"last_seen": "2026-01-31T12:00:00Z"}`, the server has said that it sends
+            no more.
             `conflict`: `{"sequence": {"from": 1042, "to": 77}}`, two machines send under
             this `server_id`, and each counts its messages by itself.
             `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers fell silent at

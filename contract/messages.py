@@ -72,9 +72,9 @@ class ServerPayload:
             `database.uuid`.
         endpoint_url: The http or https URL to which an MCP client connects.
         heartbeat_interval_seconds: Seconds between two heartbeats, as the sender promises.
-        sequence: How many messages were sent for this database, counted in the database
-            itself. Several processes of one database continue each other's numbers; a copy
-            of the database repeats numbers of the original.
+        sequence: The number of the message among all that were sent for this database, counted
+            in the database itself. Several servers of one database continue each other's
+            numbers, and may skip some; a copy of the database repeats numbers of the original.
     """
 
     server_id: ServerId
