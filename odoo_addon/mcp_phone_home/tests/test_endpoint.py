@@ -11,7 +11,8 @@ class TestAnnouncedEndpoint(PhoneHomeCase):
     def log_in(self, address):
         """Let an administrator log in at an address, as Odoo's login form does."""
         credential = {"type": "password", "login": "admin", "password": "admin"}
-        self.env["res.users"].authenticate(credential, {"base_location": address})
+        browser = {"base_location": address, "interactive": True}
+        self.env["res.users"].authenticate(credential, browser)
 
     def announced(self):
         """Send a heartbeat; returns its endpoint without the path."""
