@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from threading import Barrier
 
 import psycopg
 import pytest
@@ -18,7 +17,7 @@ from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import Filter
 from receiver.store import SqlStore
 from servers import wait_until
-from watched import hear, kept_in
+from watched import at_once, hear, kept_in
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 TIMEOUT_SECONDS = 20
@@ -93,18 +92,6 @@ def is_waiting_for_a_lock(observer: psycopg.Connection) -> bool:
         )
         > 0
     )
-
-
-def at_once(*jobs: Callable[[], object]) -> None:
-    """Run the jobs in threads that start at the same time."""
-    barrier = Barrier(len(jobs))
-
-    def do(job: Callable[[], object]) -> None:
-        barrier.wait(TIMEOUT_SECONDS)
-        job()
-
-    with ThreadPoolExecutor(len(jobs)) as threads:
-        assert len(jobs) == len([*threads.map(do, jobs)])
 
 
 # Many writers
