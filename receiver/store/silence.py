@@ -180,7 +180,8 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
         update(servers).where(servers.c.due_at > at).values(due_at=at, revision=revision)
     )
     connection.execute(update(events).where(events.c.at > now).values(at=now))
-    connection.execute(update(servers).where(servers.c.mark_at > at).values(mark_at=None))
+    # How much time has passed since a mark cannot be told any more.
+    connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
     for name in ("heard_since", "seen_at"):
         connection.execute(update(watches).where(watches.c[name] > now).values({name: now}))
     return int(found)

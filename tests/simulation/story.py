@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-__all__ = ["INTERVAL", "QUIET", "SETTLING", "TROUBLES", "Deed", "Story", "told_by"]
+__all__ = ["BLACKOUT", "INTERVAL", "QUIET", "SETTLING", "TROUBLES", "Deed", "Story", "told_by"]
 
 INTERVAL = 10.0
 """Seconds between two heartbeats of a database, as all of them declare."""
@@ -41,12 +41,14 @@ class Story(NamedTuple):
         seed: From which everything random in it follows.
         numbered: Whether the senders number their messages, as newer ones do.
         hosts: How many hosts each database has at the begin.
+        receivers: How many receivers share the database of the fleet.
         deeds: What happens, in the order of time.
     """
 
     seed: int
     numbered: bool
     hosts: Sequence[int]
+    receivers: int
     deeds: Sequence[Deed]
 
     @property
@@ -73,7 +75,11 @@ DEEDS = {
 """What can happen to a database, and how often it does beside the others."""
 
 TROUBLES = {"pause": 3, "restart_receiver": 2, "lose": 2, "step_clock": 2, "step_sender": 1}
-"""What can happen to the receiver, the network and the clocks."""
+"""What can happen to the receivers, the network and the clocks."""
+
+BLACKOUT = "blackout"
+BLACKOUT_SECONDS = 70.0
+"""So long that every server is told to be late."""
 
 
 def told_by(seed: int, *, databases: int = 4, deeds: int = 5, troubles: int = 4) -> Story:
@@ -93,4 +99,8 @@ def told_by(seed: int, *, databases: int = 4, deeds: int = 5, troubles: int = 4)
         what = chance.choices([*TROUBLES], [*TROUBLES.values()])[0]
         seconds = chance.choice([1.0, 4.0, 8.0, 21.0, 90.0])
         found.append(Deed(chance.random() * last, what, chance.randrange(databases), seconds))
-    return Story(seed, chance.random() < 0.6, hosts, sorted(found))
+    numbered = chance.random() < 0.6
+    receivers = chance.choice([1, 1, 2])
+    if chance.random() < 0.3:
+        found.append(Deed(chance.random() * last, BLACKOUT, number=BLACKOUT_SECONDS))
+    return Story(seed, numbered, hosts, receivers, sorted(found))

@@ -36,6 +36,7 @@ def complaints(world: World) -> list[str]:
         *_of_counts(world),
         *_of_events(world, events, families),
         *_of_alarms(world, events),
+        *_of_blackouts(world, events),
         *(each for family in families.values() for each in _of_lines(world, family)),
         *(each for family in families.values() for each in _of_copies(family, events)),
     ]
@@ -73,7 +74,20 @@ def _of_events(
                 yield f"{at}, without having been away"
             away.discard(server_id)
         if event.kind is EventKind.FLEET_SILENT:
-            yield f"{at}: {dict(event.details)}"
+            # That servers are nodes of one database is not known at once.
+            silent = {
+                each
+                for database in world.databases
+                if _is_silent(database, seconds)
+                for each in database.servers
+            }
+            if event.details["silent"] > len(silent):
+                yield f"{at}: {dict(event.details)}, and {len(silent)} are"
+
+
+def _is_silent(database: Database, at: float) -> bool:
+    last = max((each for each in database.committed if each <= at), default=at)
+    return at - last > LATE_SECONDS
 
 
 def _changes_what_was_known(event: Event) -> bool:
@@ -91,6 +105,24 @@ def _of_alarms(world: World, events: Sequence[Told]) -> Iterator[str]:
         if at - last <= LATE_SECONDS:
             since = at - last
             yield f"{at:.0f} s: {server_id}: {event.kind.value}, and was heard {since:.1f} s before"
+
+
+def _of_blackouts(world: World, events: Sequence[Told]) -> Iterator[str]:
+    """Blackouts of which no `fleet_silent` tells, though nothing else happened meanwhile."""
+    told = [at for at, event in events if event.kind is EventKind.FLEET_SILENT]
+    for begin, end in world.blackouts:
+        is_clear = all(
+            until < begin - SETTLING or since > end for since, until in world.disturbed
+        ) and all(
+            at < begin - SETTLING or at > end for each in world.databases for at, _ in each.deeds
+        )
+        heard = [each for each in world.databases if _is_heard(each, begin)]
+        if is_clear and len(heard) >= 3 and not any(begin < at <= end for at in told):
+            yield f"{begin:.0f} s: a blackout of {len(heard)} databases was not told"
+
+
+def _is_heard(database: Database, at: float) -> bool:
+    return any(at - LATE_SECONDS < each <= at for each in database.committed)
 
 
 def _of_lines(world: World, family: Sequence[Database]) -> Iterator[str]:

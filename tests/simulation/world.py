@@ -1,5 +1,5 @@
 """
-A made-up world on a virtual clock: databases, their hosts, the network, and a receiver.
+A made-up world on a virtual clock: databases, their hosts, the network, and the receivers.
 
 The senders, the network and the clocks are made up; the contract, the store and the watchdog are
 the real ones. The world knows what really happened, so it can tell what the fleet should say.
@@ -19,14 +19,15 @@ from sqlalchemy import URL
 from contract import FAREWELL, Event, Heartbeat, Registration
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.service.watchdog import Timing, Watchdog
-from receiver.store import SqlStore
-from simulation.story import INTERVAL, TROUBLES, Deed, Story
+from receiver.store import Rules, SqlStore
+from simulation.story import BLACKOUT, INTERVAL, TROUBLES, Deed, Story
 
 __all__ = ["BEGIN", "Database", "Host", "World"]
 
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 _LOOK_SECONDS = 2.0  # a real receiver looks each second
 _TIMEOUT = 5.0  # how long a sender waits for an answer
+_RULES = Rules(servers=3)  # a made-up fleet is small
 
 
 @define
@@ -79,6 +80,26 @@ class Database:
         return bool(self.hosts) and not self.has_left
 
 
+@define
+class Receiver:
+    """
+    One of the receivers that share the database of the fleet.
+
+    Attributes:
+        store: Its store.
+        watchdog: What looks for silent servers.
+        paused_until: Until when it does nothing: a lock, a full disk, a failover, a frozen process.
+    """
+
+    store: SqlStore
+    watchdog: Watchdog
+    paused_until: float = 0.0
+
+    def close(self) -> None:
+        self.watchdog.close()
+        self.store.close()
+
+
 class World:
     """
     A world in which a story happens.
@@ -87,25 +108,32 @@ class World:
         databases: The databases; copies are added at the end.
         heartbeats: How many heartbeats of each `server_id` were committed.
         told: The events, each with the true time at which it was committed.
-        deaf: The spans of time in which the receiver committed nothing.
+        blackouts: The spans of time in which the network lost every message.
+        disturbed: The spans of time in which something else happened to receivers or the network.
     """
 
     def __init__(self, story: Story, url: URL) -> None:
         self.story = story
-        self.store = SqlStore(url, on_events=self._hear)
         self.chance = Random(story.seed)
         self.now = 0.0
         self.databases: list[Database] = []
         self.heartbeats: dict[str, int] = {}
         self.told: list[tuple[float, Event]] = []
-        self.deaf: list[tuple[float, float]] = []
+        self.blackouts: list[tuple[float, float]] = []
+        self.disturbed: list[tuple[float, float]] = []
         self._order = count()
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._names = count(1)
         self._clock_error = 0.0
-        self._deaf_until = 0.0
         self._loses_until = 0.0
-        self._watchdog = self._new_watchdog()
+        self._is_black_until = 0.0
+        self._url = url
+        self.receivers = [self._new_receiver() for _ in range(story.receivers)]
+
+    @property
+    def store(self) -> SqlStore:
+        """A store of the fleet."""
+        return self.receivers[0].store
 
     def happen(self) -> None:
         """Let the whole story happen."""
@@ -119,19 +147,20 @@ class World:
             self._later(self.chance.random() * INTERVAL, partial(self._cron, database))
         for deed in self.story.deeds:
             self._at(deed.at, partial(self._do, deed))
-        self._at(1.0, self._look)
+        for n in range(len(self.receivers)):
+            self._at(1.0 + n / 2, partial(self._look, n))
         while self._agenda and self._agenda[0][0] <= self.story.end:
             self.now, _, do = heapq.heappop(self._agenda)
             do()
 
     def _do(self, deed: Deed) -> None:
         # What two machines of one name are can be told, but not which of them did what.
-        if deed.what in TROUBLES or not self.databases[deed.database].is_cloned:
+        if deed.what in {*TROUBLES, BLACKOUT} or not self.databases[deed.database].is_cloned:
             getattr(self, deed.what)(deed)
 
     def close(self) -> None:
-        self._watchdog.close()
-        self.store.close()
+        for receiver in self.receivers:
+            receiver.close()
 
     # What happens to databases
 
@@ -211,25 +240,33 @@ class World:
         if len(database.hosts) > 1:
             database.hosts.pop(self.chance.randrange(len(database.hosts)))
 
-    # What happens to the receiver, the network and the clocks
+    # What happens to the receivers, the network and the clocks
 
     def pause(self, deed: Deed) -> None:
-        """Nothing is committed for a while: a lock, a full disk, a failover, a frozen process."""
-        self._deaf_until = max(self._deaf_until, self.now + deed.number)
-        self.deaf.append((self.now, self._deaf_until))
+        """Nothing is committed for a while, by one receiver or by all."""
+        is_alone = len(self.receivers) > 1 and self.chance.random() < 0.5
+        self._pause([self.receivers[self._any()]] if is_alone else self.receivers, deed)
 
     def restart_receiver(self, deed: Deed) -> None:
-        self.pause(deed)
-        self._watchdog.close()
-        self._watchdog = self._new_watchdog()
+        n = self._any()
+        self.receivers[n].close()
+        self.receivers[n] = self._new_receiver()
+        self._pause([self.receivers[n]], deed)
 
     def lose(self, deed: Deed) -> None:
         """The network loses each tenth message, or the answer to it, for a while."""
         self._loses_until = self.now + deed.number
+        self.disturbed.append((self.now, self._loses_until))
+
+    def blackout(self, deed: Deed) -> None:
+        """The network loses every message for a while."""
+        self._is_black_until = self.now + deed.number
+        self.blackouts.append((self.now, self._is_black_until))
 
     def step_clock(self, deed: Deed) -> None:
-        """The clock of the receiver is set, back or forward."""
+        """The clock of the receivers is set, back or forward."""
         self._clock_error += self.chance.choice([-1, 1, -60, 60]) * deed.number
+        self.disturbed.append((self.now, self.now))
 
     def step_sender(self, deed: Deed) -> None:
         for host in self.databases[deed.database].hosts:
@@ -303,13 +340,14 @@ class World:
     def _moment(self, at: float, clock_error: float) -> datetime:
         return BEGIN + timedelta(seconds=at + clock_error)
 
-    # The network, and the receiver
+    # The network, and the receivers
 
     def _send(
         self, database: Database, message: Heartbeat | Registration, delay: float, *, tries: int
     ) -> None:
-        is_lost = self.now < self._loses_until and self.chance.random() < 0.1
-        is_answer_lost = is_lost and self.chance.random() < 0.5
+        is_black = self.now < self._is_black_until
+        is_lost = is_black or (self.now < self._loses_until and self.chance.random() < 0.1)
+        is_answer_lost = is_lost and not is_black and self.chance.random() < 0.5
         if not is_lost or is_answer_lost:
             self._later(delay, lambda: self._arrive(database, message, self.now + _TIMEOUT))
         if is_lost and tries > 1:
@@ -318,11 +356,14 @@ class World:
     def _arrive(
         self, database: Database, message: Heartbeat | Registration, deadline: float
     ) -> None:
-        if self.now < self._deaf_until:  # what waits is committed after the pause, or given up
-            if self._deaf_until < deadline:
-                self._at(self._deaf_until, lambda: self._arrive(database, message, deadline))
+        awake = [each for each in self.receivers if each.paused_until <= self.now]
+        if not awake:  # what waits is committed after the pause, or given up
+            until = min(each.paused_until for each in self.receivers)
+            if until < deadline:
+                self._at(until, lambda: self._arrive(database, message, deadline))
             return
-        (outcome,) = self.store.servers.apply([Incoming(message, self.clock())])
+        receiver = awake[0] if len(awake) == 1 else self.chance.choice(awake)
+        (outcome,) = receiver.store.servers.apply([Incoming(message, self.clock())])
         assert isinstance(outcome, Applied)
         database.committed.append(self.now)
         database.servers.add(message.server_id)
@@ -330,11 +371,21 @@ class World:
             database.has_left = message.status == FAREWELL
             self.heartbeats[message.server_id] = self.heartbeats.get(message.server_id, 0) + 1
 
-    def _look(self) -> None:
-        if self.now >= self._deaf_until:
-            while self._watchdog.look():
+    def _any(self) -> int:
+        """The number of a receiver."""
+        return self.chance.randrange(len(self.receivers)) if len(self.receivers) > 1 else 0
+
+    def _pause(self, receivers: Sequence[Receiver], deed: Deed) -> None:
+        for receiver in receivers:
+            receiver.paused_until = max(receiver.paused_until, self.now + deed.number)
+        self.disturbed.append((self.now, self.now + deed.number))
+
+    def _look(self, n: int) -> None:
+        receiver = self.receivers[n]
+        if self.now >= receiver.paused_until:
+            while receiver.watchdog.look():
                 pass
-        self._later(_LOOK_SECONDS, self._look)
+        self._later(_LOOK_SECONDS, partial(self._look, n))
 
     def _hear(self, events: Sequence[Event]) -> None:
         self.told += [(self.now, event) for event in events]
@@ -342,8 +393,11 @@ class World:
     def clock(self) -> datetime:
         return BEGIN + timedelta(seconds=self.now + self._clock_error)
 
-    def _new_watchdog(self) -> Watchdog:
-        return Watchdog(self.store, Timing(), clock=self.clock, elapsed=lambda: self.now)
+    def _new_receiver(self) -> Receiver:
+        store = SqlStore(self._url, on_events=self._hear)
+        timing = Timing(rules=_RULES)
+        watchdog = Watchdog(store, timing, clock=self.clock, elapsed=lambda: self.now)
+        return Receiver(store, watchdog)
 
     def _later(self, seconds: float, do: Callable[[], None]) -> None:
         self._at(self.now + seconds, do)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from attrs import evolve
 
 from contract import interval
+from receiver.domain.databases.joining import judged
 from receiver.domain.databases.lines import Line, Look, lines_of, updated, with_state
 from receiver.domain.databases.successions import gone_after, led, paired, replaced
 from receiver.domain.databases.watching import (
     is_watched,
-    judged,
     marked,
     may_be_one,
     patient,

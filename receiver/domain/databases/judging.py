@@ -11,7 +11,7 @@ from enum import Enum
 
 from attrs import frozen
 
-__all__ = ["FAR_APART", "Sent", "Verdict", "has_copies", "judge"]
+__all__ = ["FAR_APART", "Sent", "Verdict", "has_copies", "judge", "misfit"]
 
 
 class Verdict(Enum):
@@ -49,28 +49,49 @@ def judge(one: Sent, other: Sent) -> Verdict:
         return Verdict.COPIES
     heartbeats = one.heartbeats + other.heartbeats
     numbers = max(one.last, other.last) - max(one.first, other.first)
-    if _repeat(heartbeats, numbers):
+    if _repeat(heartbeats, numbers, share=_MANY):
         return Verdict.COPIES
     is_clear = heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers <= _FEW * heartbeats
     return Verdict.NODES if is_clear else Verdict.UNDECIDED
 
 
-def has_copies(sent: Sent) -> bool:
-    """Whether servers that were taken for nodes of one database send for more than one."""
+def misfit(one: Sent, other: Sent) -> float:
+    """
+    By how much what two servers sent differs from what one database sends; 0 is best.
+
+    That is in heartbeats for each interval, or for each sequence number.
+    """
+    heartbeats = one.heartbeats + other.heartbeats
+    if one.first is None or one.last is None or other.first is None or other.last is None:
+        expected = max(one.intervals, other.intervals)
+    else:
+        expected = max(one.last, other.last) - max(one.first, other.first)
+    return abs(heartbeats / expected - 1) if expected else 0.0
+
+
+def has_copies(sent: Sent, *, in_order: bool) -> bool:
+    """
+    Whether servers that were taken for nodes of one database send for more than one.
+
+    Args:
+        sent: What they all sent.
+        in_order: Whether each that was heard later has a larger sequence number.
+    """
     if sent.intervals < _ENOUGH_INTERVALS:
         return False
     if sent.first is None or sent.last is None:
         return sent.heartbeats / sent.intervals >= _PACE_OF_COPIES
-    return _repeat(sent.heartbeats, sent.last - sent.first)
+    share = _MANY if in_order else _SOME
+    return _repeat(sent.heartbeats, sent.last - sent.first, share=share)
 
 
-def _repeat(heartbeats: int, numbers: int) -> bool:
+def _repeat(heartbeats: int, numbers: int, *, share: float) -> bool:
     """
     Whether numbers were given out twice, since more heartbeats arrived than there are numbers.
 
     A heartbeat whose answer is lost is sent again with its number, so a few prove nothing.
     """
-    return heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers >= _MANY * heartbeats
+    return heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers >= share * heartbeats
 
 
 def _by_pace(one: Sent, other: Sent) -> Verdict:
@@ -88,6 +109,7 @@ FAR_APART = 200
 _ENOUGH_HEARTBEATS = 4
 _ENOUGH_INTERVALS = 8
 _FEW = 0.2
+_SOME = 0.1
 _MANY = 0.35
 _PACE_OF_NODES = 1.3  # heartbeats in an interval
 _PACE_OF_ONE = 0.8

@@ -1,6 +1,6 @@
 """Who follows whom: rebuilds, twins of other names, new leaders, and nodes that are gone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import combinations
 
@@ -20,15 +20,34 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
     staying: list[Line] = []
     gone: list[Row] = []
+    heir_of: dict[str, str] = {}
     for line in lines:
-        heirs = [each for each in lines if each.state.is_heard and not _are_two(each, line)]
+        heirs = [each for each in lines if _goes_on(each, line) and not _are_two(each, line)]
         if line.state.stale and heirs:
             heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
+            heir_of[line.leader.server_id] = heir
             gone.append(_superseded(line.leader, heir, look))
             gone += [_left(row, heir, look) for row in line.nodes]
         else:
             staying.append(line)
-    return staying, gone
+    return _twins_of_heirs(staying, heir_of), gone
+
+
+def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[Line]:
+    """The lines; what was the twin of a superseded server is that of the one that supersedes it."""
+    found = list(lines)
+    for n, line in enumerate(found):
+        heir = heir_of.get(line.record.twin_of or "")
+        if heir is not None:
+            m = [each.leader.server_id for each in found].index(heir)
+            lonely = line._replace(leader=updated(line.leader, twin_of=None))
+            found[n], found[m] = pair(lonely, found[m])
+    return found
+
+
+def _goes_on(line: Line, silent: Line) -> bool:
+    """Whether a line is heard, and was after the last message of a silent one."""
+    return line.state.is_heard and line.latest.last_seen >= silent.latest.last_seen
 
 
 def _are_two(one: Line, other: Line) -> bool:

@@ -6,24 +6,25 @@ watched together. While it is not known what two of them are, the silence of one
 a node may send nothing for long, as another node runs the job that sends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval
-from receiver.domain.databases.judging import FAR_APART, Sent, Verdict, has_copies, judge
-from receiver.domain.databases.lines import Line, Look, join, lines_of, updated
+from receiver.domain.databases.judging import Sent, has_copies
+from receiver.domain.databases.lines import Line, Look, lines_of, updated
 from receiver.domain.instants import microseconds
-from receiver.domain.rows import Mark
+from receiver.domain.rows import Mark, Row
 
 __all__ = [
     "are_apart",
+    "are_in_order",
     "is_watched",
-    "judged",
     "marked",
     "may_be_one",
     "pair",
     "patient",
+    "sent_since",
     "watched",
     "were_long_together",
     "without_copies",
@@ -33,7 +34,9 @@ __all__ = [
 def without_copies(line: Line, look: Look) -> list[Line]:
     """The line; or a line for each member, when they send for more than one database."""
     mark = line.leader.mark
-    if not line.nodes or mark is None or not has_copies(_sent_since(mark, line, look)):
+    if not line.nodes or mark is None:
+        return [line]
+    if not has_copies(sent_since(mark, line, look), in_order=are_in_order(line.members)):
         return [line]
     rows = [updated(row, node_of=None)._replace(mark=None) for row in line.members]
     return lines_of(rows, look)
@@ -51,23 +54,6 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
         _with_mark(line, line.mark(look.now)) if line.leader.server_id in parallel else line
         for line in lines
     ]
-
-
-def judged(lines: Sequence[Line], look: Look) -> list[Line]:
-    """The lines; those joined that are nodes of one database, and those twins that are copies."""
-    found: list[Line] = []
-    for line in lines:
-        younger = line
-        for n, elder in enumerate(found):
-            verdict = _verdict(elder, younger, look)
-            if verdict is Verdict.NODES:
-                found[n] = join(elder, younger, look)
-                break
-            if verdict is Verdict.COPIES:
-                found[n], younger = pair(elder, younger)
-        else:
-            found.append(younger)
-    return found
 
 
 def patient(lines: Sequence[Line], look: Look) -> list[Line]:
@@ -167,26 +153,7 @@ def _started(record: ServerRecord) -> datetime:
     return min(record.first_seen, record.last_seen - up)
 
 
-def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
-    one, other = elder.leader.mark, younger.leader.mark
-    if elder.nodes and elder.state.stale and _continues(younger, elder, look):
-        return Verdict.NODES
-    if one is None or other is None or not is_watched(elder, younger, look):
-        return Verdict.UNDECIDED
-    if any(microseconds(line.latest.last_seen) <= one.at for line in (elder, younger)):
-        return Verdict.UNDECIDED
-    return judge(_sent_since(one, elder, look), _sent_since(other, younger, look))
-
-
-def _continues(line: Line, other: Line, look: Look) -> bool:
-    """Whether a line that is heard goes on with the numbers of another one."""
-    last, before = line.latest.sequence, other.mark(look.now).sequence
-    if last is None or before is None or not line.state.is_heard or are_apart(line, other):
-        return False
-    return before < last <= before + FAR_APART
-
-
-def _sent_since(mark: Mark, line: Line, look: Look) -> Sent:
+def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
     now = line.mark(look.now)
     return Sent(
         intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
@@ -196,13 +163,27 @@ def _sent_since(mark: Mark, line: Line, look: Look) -> Sent:
     )
 
 
+def are_in_order(rows: Iterable[Row]) -> bool:
+    """
+    Whether each server that was heard later has a larger sequence number.
+
+    Nodes of one database do. A copy counts on by itself, so its numbers fall behind those of the
+    original or run ahead of them.
+    """
+    records = sorted((row.record for row in rows), key=lambda record: record.last_seen)
+    return all(
+        one.sequence is None or other.sequence is None or one.sequence < other.sequence
+        for one, other in pairwise(records)
+        if one.last_seen < other.last_seen
+    )
+
+
 def _is_open(silent: Line, other: Line, look: Look) -> bool:
     """Whether it is to be found out yet if two lines are of one database, and one is heard."""
     mark = silent.leader.mark
     if mark is None or not other.state.is_heard or not is_watched(silent, other, look):
         return False
-    slower = max(silent.record, other.record, key=interval)
-    return _intervals(mark, slower, look) < _PATIENT_INTERVALS
+    return _intervals(mark, silent.record, look) < _PATIENT_INTERVALS
 
 
 def _intervals(mark: Mark, record: ServerRecord, look: Look) -> float:

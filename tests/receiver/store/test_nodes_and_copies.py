@@ -255,6 +255,20 @@ def test_pause_of_the_receiver_begins_the_watch_anew(fleet: Watched) -> None:
     assert [("twin", "a"), ("twin", "b")] == sorted(fleet.told())
 
 
+def test_nodes_stay_a_line_when_the_clock_goes_back(fleet: Watched) -> None:
+    odoo = Odoo(fleet, numbered=False)
+    for each in "ab":
+        odoo.register(each)
+    minutes(fleet, by_turns(odoo, "a", "b", count=20))
+    for _ in range(3):
+        minutes(fleet, by_turns(odoo, "a", "b", count=10))
+        fleet.clock.advance(-300)
+        fleet.heard_since = min(fleet.heard_since, fleet.now)
+        fleet.store.servers.leave_no_future(fleet.now)
+
+    assert [("node", "b")] == fleet.told()
+
+
 # Copies
 
 
@@ -424,6 +438,53 @@ def test_concurrent_sweeps_of_two_stores_record_twins_once(
         at_once(fleet.sweep, other_fleet.sweep, fleet.sweep, other_fleet.sweep)
 
     assert sorted(("twin", each) for pair in pairs for each in pair) == sorted(fleet.told())
+
+
+@NUMBERED
+def test_node_that_sends_seldom_is_of_its_own_database_and_not_of_a_copy(
+    fleet: Watched, *, numbered: bool
+) -> None:
+    copy = Odoo(fleet, numbered=numbered)
+    copy.beat("copy")
+    original = copy.copy()
+    for each in ("node", "original"):
+        fleet.clock.advance(1)
+        original.beat(each)
+    minutes(
+        fleet,
+        [
+            partial(beat_all, [(copy, "copy"), (original, "node" if n % 4 == 3 else "original")])
+            for n in range(60)
+        ],
+    )
+
+    assert {"registered": 3, "node": 1, "twin": 2} == fleet.counts
+    assert (["copy", "node"], ["original"]) == (fleet.ids(), fleet.ids(state="node"))
+
+
+def test_rebuild_of_a_twin_is_the_twin_at_once(fleet: Watched) -> None:
+    original = Odoo(fleet, numbered=False)
+    original.beat("a")
+    copy = original.copy()
+    minutes(fleet, together((original, "a"), (copy, "b"), count=20))
+    minutes(fleet, together((copy, "b"), count=3))
+    original.beat("new")
+    fleet.sweep()
+
+    assert ("new", "b") == (fleet.record("a").superseded_by, fleet.record("new").twin_of)
+    assert "new" == fleet.record("b").twin_of
+
+
+@NUMBERED
+def test_long_interval_of_another_server_delays_no_alarm(fleet: Watched, *, numbered: bool) -> None:
+    odoo = Odoo(fleet, numbered=numbered)
+    odoo.beat("a")
+    fleet.clock.advance(1)
+    odoo.beat("b", heartbeat_interval_seconds=86400.0)
+    minutes(fleet, by_turns(odoo, "a", count=20))
+    fleet.go_on(900)
+
+    assert [("late", "a"), ("down", "a")] == fleet.told()
 
 
 # Conflicts

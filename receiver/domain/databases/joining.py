@@ -1,0 +1,118 @@
+"""Joining the lines that turn out to be nodes of one database, and telling copies apart."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from math import inf
+
+from receiver.domain.databases.judging import FAR_APART, Verdict, judge, misfit
+from receiver.domain.databases.lines import Line, Look, join
+from receiver.domain.databases.watching import (
+    are_apart,
+    are_in_order,
+    is_watched,
+    pair,
+    sent_since,
+)
+from receiver.domain.instants import microseconds
+
+__all__ = ["judged"]
+
+Pair = tuple[int, int]
+
+
+def judged(lines: Sequence[Line], look: Look) -> list[Line]:
+    """
+    The lines; those joined that are nodes of one database, and those twins that are copies.
+
+    Where a server could be a node of one database or of its copy, it is of that which it fits
+    better; while it fits both about as well, it is of neither.
+    """
+    pairs = {
+        (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)
+    }
+    verdicts = {each: _verdict(*two, look) for each, two in pairs.items()}
+    fits = {each: _misfit(*two, look) for each, two in pairs.items()}
+    copies: defaultdict[int, set[int]] = defaultdict(set)
+    for (n, m), verdict in verdicts.items():
+        if verdict is Verdict.COPIES or are_apart(lines[n], lines[m]):
+            copies[n].add(m)
+            copies[m].add(n)
+    nodes = [
+        each
+        for each, verdict in verdicts.items()
+        if verdict is Verdict.NODES and _is_clear(each, fits, copies)
+    ]
+    return _paired(_joined(lines, sorted(nodes, key=fits.__getitem__), look), look)
+
+
+def _is_clear(fit: Pair, fits: Mapping[Pair, float], copies: Mapping[int, Iterable[int]]) -> bool:
+    """Whether neither of two lines fits a copy of the other one about as well."""
+    return all(fits[each] > fits[fit] + _CLEAR for each in _rivals(fit, copies))
+
+
+def _rivals(fit: Pair, copies: Mapping[int, Iterable[int]]) -> Iterator[Pair]:
+    for mine, its in (fit, fit[::-1]):
+        for copy in copies.get(its, ()):
+            yield min(mine, copy), max(mine, copy)
+
+
+def _joined(lines: Sequence[Line], fits: Iterable[Pair], look: Look) -> list[Line]:
+    """The lines, joined where pairs of them fit, as far as what was joined before still does."""
+    found = list(lines)
+    place = list(range(len(found)))  # where in `found` each line is, once some are joined
+    for one, other in fits:
+        n, m = sorted((place[one], place[other]))
+        if n != m and _verdict(found[n], found[m], look) is Verdict.NODES:
+            found[n] = join(found[n], found[m], look)
+            place = [n if each == m else each for each in place]
+    return [found[n] for n in sorted({*place})]
+
+
+def _paired(lines: Sequence[Line], look: Look) -> list[Line]:
+    found = list(lines)
+    for n, m in combinations(range(len(found)), 2):
+        if _verdict(found[n], found[m], look) is Verdict.COPIES:
+            found[n], found[m] = pair(found[n], found[m])
+    return found
+
+
+def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
+    one, other = elder.leader.mark, younger.leader.mark
+    if _takes_over(younger, elder, look):
+        return Verdict.NODES
+    if one is None or other is None or not is_watched(elder, younger, look):
+        return Verdict.UNDECIDED
+    if any(microseconds(line.latest.last_seen) <= one.at for line in (elder, younger)):
+        return Verdict.UNDECIDED
+    verdict = judge(sent_since(one, elder, look), sent_since(other, younger, look))
+    if verdict is Verdict.NODES and not are_in_order([*elder.members, *younger.members]):
+        return Verdict.UNDECIDED  # the one that is behind may have been overtaken on its way
+    return verdict
+
+
+def _misfit(elder: Line, younger: Line, look: Look) -> float:
+    """
+    By how much what two lines sent differs from what one database sends; 0 is best.
+
+    It is infinite for two that cannot be of one database, as far as is known.
+    """
+    one, other = elder.leader.mark, younger.leader.mark
+    if _takes_over(younger, elder, look):
+        return 0.0
+    if one is None or other is None or not is_watched(elder, younger, look):
+        return inf
+    if not are_in_order([*elder.members, *younger.members]):
+        return inf
+    return misfit(sent_since(one, elder, look), sent_since(other, younger, look))
+
+
+def _takes_over(line: Line, other: Line, look: Look) -> bool:
+    """Whether a line that is heard goes on with the numbers of nodes that are all silent."""
+    if not (other.nodes and other.state.stale and line.state.is_heard) or are_apart(line, other):
+        return False
+    last, before = line.latest.sequence, other.mark(look.now).sequence
+    return last is not None and before is not None and before < last <= before + FAR_APART
+
+
+_CLEAR = 0.1  # heartbeats for each that is expected
