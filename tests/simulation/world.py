@@ -25,7 +25,7 @@ from simulation.story import BLACKOUT, INTERVAL, TROUBLES, Deed, Story
 __all__ = ["BEGIN", "Database", "Host", "World"]
 
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-_LOOK_SECONDS = 2.0  # a real receiver looks each second
+_LOOK_SECONDS = 4.0  # a real receiver looks each second
 _TIMEOUT = 5.0  # how long a sender waits for an answer
 _RULES = Rules(servers=3)  # a made-up fleet is small
 
