@@ -68,21 +68,8 @@ class Postgresql:
             use_native_hstore=False,  # or each new connection asks whether there is such a type
         )
 
-        @event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy asks anything
-        def configure(connection: Any, record: Any) -> None:
-            encoding = connection.info.parameter_status("server_encoding")
-            if encoding != "UTF8":
-                raise InvalidSetting(
-                    f"FLEET_DATABASE_URL: the encoding of the database is {encoding}, which "
-                    "cannot hold every name; create it with ENCODING 'UTF8'"
-                )
-            (backend_pid,) = connection.execute(ASK).fetchone()
-            record.info["is_pooled"] = is_pooled(connection, backend_pid)
-            if record.info["is_pooled"]:
-                connection.prepare_threshold = None
-            else:
-                connection.execute(_SETTINGS.format(is_local="false"))
-            connection.commit()
+        # Before SQLAlchemy asks anything.
+        event.listen(engine, "connect", _configure, insert=True)
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
@@ -160,6 +147,23 @@ class Postgresql:
 
     def is_transient(self, error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlstate", None) in _TRANSIENT
+
+
+def _configure(connection: Any, record: Any) -> None:
+    """Configure a new connection; refuse a database whose encoding cannot hold every name."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise InvalidSetting(
+            f"FLEET_DATABASE_URL: the encoding of the database is {encoding}, which "
+            "cannot hold every name; create it with ENCODING 'UTF8'"
+        )
+    (backend_pid,) = connection.execute(ASK).fetchone()
+    record.info["is_pooled"] = is_pooled(connection, backend_pid)
+    if record.info["is_pooled"]:
+        connection.prepare_threshold = None
+    else:
+        connection.execute(_SETTINGS.format(is_local="false"))
+    connection.commit()
 
 
 def _identity(versions: str | None, *database: Hashable) -> Identity:
