@@ -1,11 +1,14 @@
 """
-The HTTP client with which a server reports to a receiver, and facts about this host.
+The HTTP client with which a server reports to a receiver.
+
+`payload` below is a `contract.ServerPayload`, which says what the server is:
 
     with PhoneHomeClient("https://fleet.example", token=token) as client:
         client.register(Registration.from_payload(payload, started_at=started_at))
         client.heartbeat(Heartbeat.from_payload(payload, timestamp=now, uptime_seconds=1.5))
 
-`python -m client --help` describes a command that reports from a machine without Odoo.
+`host_facts` finds the names and addresses of this host. `python -m client --help` describes a
+command that reports from a machine without Odoo.
 """
 
 from client.answers import HeartbeatReceipt, RegistrationReceipt

@@ -30,10 +30,10 @@ class RateLimits:
     limit.
 
     Args:
-        messages_per_window: How many messages of a key are let through in a window; a
-            body counts at least once for each 4 KiB.
-        changes_per_hour: How many events the servers of a key may cause in an hour; an event
-            counts once, and once more for each KiB.
+        messages_per_window: How many messages of an access key are let through in a window. A
+            request counts as many as its body holds, or one for each 4 KiB if that is more.
+        changes_per_hour: How many events, such as a changed version, the servers of a key may
+            cause in an hour; an event counts once, and once more for each KiB of it.
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.

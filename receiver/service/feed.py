@@ -54,10 +54,10 @@ class NewsSignal:
 @frozen
 class News(RecordedEvent):
     """
-    A new event.
+    An event that was just committed, ready to be sent to the clients that follow the stream.
 
     Attributes:
-        message: The event as a server-sent event, made once for all followers.
+        message: The event as a server-sent event (text/event-stream), the same for all clients.
     """
 
     message: bytes

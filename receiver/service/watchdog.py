@@ -92,7 +92,7 @@ class Watchdog:
         self._failure: str | None = None
 
     async def run(self) -> None:
-        """Call `look` again and again, until cancelled."""
+        """Call `look` once a second, and log what goes wrong, until cancelled."""
         is_away = False
         loop = asyncio.get_running_loop()
         while True:

@@ -208,7 +208,11 @@ def _families(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequen
 
 
 def _write_fleet_silence(dialect: Dialect, connection: Connection, look: Look) -> list[Event]:
-    """Write one event when a large part of the fleet has fallen silent at once."""
+    """
+    Write an event when many servers fell silent at once, beside those of each server.
+
+    How many is said by `look.rules`. Returns the event, or nothing.
+    """
     if not _fleet_silence(connection, look):
         return []
     dialect.lock_events(connection)  # no other receiver can write the same event now

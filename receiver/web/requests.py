@@ -195,7 +195,11 @@ def list_query(request: Request) -> ListQuery:
 
 
 def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
-    """Read the query parameters of a list of events, or of those of one server. Raises Refusal."""
+    """
+    Read the query parameters of a list of events, or of those of one server.
+
+    Raises Refusal, which is answered with 400 and lists all parameters that are wrong.
+    """
     allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
     found = _parameters(request, allowed)
     filters = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
@@ -205,7 +209,11 @@ def event_query(request: Request, *, server_id: str | None = None) -> EventQuery
 
 
 def event_filter(request: Request) -> EventFilter:
-    """Read the filters of a stream of events. Raises Refusal."""
+    """
+    Read the filters of a stream of events.
+
+    Raises Refusal, which is answered with 400 and lists all parameters that are wrong.
+    """
     return EventFilter(**_parameters(request, _STREAM))
 
 

@@ -27,7 +27,8 @@ class Outcome:
             do about it; empty when it has.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
         started_at: The start of the server in that registration; else None.
-        endpoint_url: That of the message, if the receiver has accepted it; else None.
+        endpoint_url: The MCP endpoint that the message announced, if the receiver has accepted
+            it; else None.
     """
 
     reason: str = ""

@@ -98,12 +98,16 @@ def send_heartbeat(env) -> bool:
 
 
 def register(env, *, attempts=None) -> Outcome:
-    """As `register_server`, but returns an Outcome. `attempts` overrides the setting."""
+    """
+    Register this server at the receiver, as `register_server` does; returns what came of it.
+
+    `attempts` replaces the setting `mcp.phone_home_retries`.
+    """
     return _deliver(env, lambda: prepare_registration(env, attempts=attempts))
 
 
 def beat(env) -> Outcome:
-    """As `send_heartbeat`, but returns an Outcome."""
+    """Send one heartbeat, as `send_heartbeat` does; returns what came of it."""
     return _deliver(env, lambda: prepare_heartbeat(env))
 
 

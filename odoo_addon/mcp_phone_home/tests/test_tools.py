@@ -126,7 +126,7 @@ class TestAnnouncedNames(PhoneHomeCase):
         sys.modules[name] = module
 
     def announced(self):
-        """The announced names without those of this addon's own tools."""
+        """The names of the tools that heartbeats list, without the tools of this addon."""
         names = announced_names(self.env)
         self.assertEqual(sorted(names), list(names))
         self.assertLessEqual(set(self.OWN), set(names))

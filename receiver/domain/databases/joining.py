@@ -23,7 +23,7 @@ Pair = tuple[int, int]
 
 def judged(lines: Sequence[Line], look: Look) -> list[Line]:
     """
-    The lines; those joined that are nodes of one database, and those twins that are copies.
+    Join the lines that turn out to be nodes of one database, and note which are copies.
 
     Where a server could be a node of one database or of its copy, it is of that which it fits
     better; while it fits both about as well, it is of neither.
@@ -58,7 +58,7 @@ def _rivals(fit: Pair, copies: Mapping[int, Iterable[int]]) -> Iterator[Pair]:
 
 
 def _joined(lines: Sequence[Line], fits: Iterable[Pair], look: Look) -> list[Line]:
-    """The lines, joined where pairs of them fit, as far as what was joined before still does."""
+    """Join pairs of lines in the given order, unless they no longer fit after an earlier join."""
     found = list(lines)
     place = list(range(len(found)))  # where in `found` each line is, once some are joined
     for one, other in fits:

@@ -14,9 +14,10 @@ __all__ = ["gone_after", "led", "paired", "replaced"]
 
 def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
-    The lines of databases with the same name that stay, and the rows of the others.
+    Find rebuilds: lines that are silent while their database goes on under another server.
 
-    A line that is silent, while its database goes on under a server that is heard, is superseded.
+    Returns the lines that stay, and the rows of those that are superseded. All lines must be of
+    databases with the same name.
     """
     staying: list[Line] = []
     gone: list[Row] = []
@@ -34,7 +35,7 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
 
 
 def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[Line]:
-    """The lines; what was the twin of a superseded server is that of the one that supersedes it."""
+    """Let the twin of a superseded server be the twin of the server that supersedes it."""
     found = list(lines)
     for n, line in enumerate(found):
         heir = heir_of.get(line.record.twin_of or "")
@@ -69,7 +70,7 @@ def _left(row: Row, leader: str, look: Look) -> Row:
 
 
 def paired(lines: Sequence[Line]) -> list[Line]:
-    """The lines with their twins: those that send in parallel for databases of other names."""
+    """Note twins among databases of different names; forget those that are not there any more."""
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
         one, other = found[n], found[m]
@@ -83,10 +84,11 @@ def paired(lines: Sequence[Line]) -> list[Line]:
 
 def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
     """
-    The line with a leader that is heard, and the rows of its nodes that are gone.
+    Choose which server stands for a line, and find the nodes that are gone.
 
-    A node is gone when it has sent nothing for long. The leader changes when it is gone, or
-    already when it is late and clients reach the node that was heard last at another address.
+    Returns the line, and the rows of the nodes that are no longer in it. A node is gone when it
+    has sent nothing for long. The leader changes when it is gone, or already when it is late and
+    clients reach the node that was heard last at another address.
     """
     if not (line.nodes and line.state.is_heard):
         return line, []

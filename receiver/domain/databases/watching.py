@@ -1,9 +1,10 @@
 """
-Watching lines that send in parallel, until it is known whether they are of one database.
+Watching servers that send in parallel, until it is known whether they are of one database.
 
-A *mark* is what a line had sent when the watch began. Lines with a mark of the same time are
-watched together. While it is not known what two of them are, the silence of one raises no alarm:
-a node may send nothing for long, as another node runs the job that sends.
+A *line* is a server, or the servers that are known to be nodes of one database. A *mark* is how
+much a line had sent when the watch began; lines with marks of the same time are watched together.
+While it is not known what two of them are, the silence of one raises no alarm: a node may send
+nothing for long, as another node runs the job that sends.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,7 @@ __all__ = [
 
 
 def without_copies(line: Line, look: Look) -> list[Line]:
-    """The line; or a line for each member, when they send for more than one database."""
+    """Split a line into its servers if they turn out to send for more than one database."""
     mark = line.leader.mark
     if not line.nodes or mark is None:
         return [line]
@@ -43,7 +44,12 @@ def without_copies(line: Line, look: Look) -> list[Line]:
 
 
 def watched(lines: Sequence[Line], look: Look) -> list[Line]:
-    """The lines, of databases with the same name; those that send in parallel with one mark."""
+    """
+    Begin to watch those lines that send in parallel.
+
+    Returns the lines; those that are watched from now on have marks of the same time. All of them
+    must be of databases with the same name.
+    """
     parallel = {
         line.leader.server_id
         for elder, younger in combinations(lines, 2)
@@ -57,7 +63,7 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def patient(lines: Sequence[Line], look: Look) -> list[Line]:
-    """The lines; one that falls silent while it is watched keeps its state for now."""
+    """Let lines that fall silent keep their state for as long as they are watched."""
     return [
         line._replace(state=line.record.state)
         if line.state.stale and any(_is_open(line, other, look) for other in lines)
@@ -67,7 +73,12 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
-    """The line with the mark that it needs from now on: for a watch, or to notice copies."""
+    """
+    The line with the mark that it needs from now on.
+
+    One that is watched keeps its mark. A line of several servers has a fresh one, by which copies
+    among them are noticed. Any other line has none.
+    """
     mark = line.leader.mark
     if is_watched:
         return line
@@ -86,7 +97,7 @@ def may_be_one(one: Line, other: Line) -> bool:
 
 
 def is_watched(one: Line, other: Line, look: Look) -> bool:
-    """Whether two lines have marks of the same time, and receivers ran since."""
+    """Whether two lines are watched together, and receivers ran without an interruption since."""
     mark, second = one.leader.mark, other.leader.mark
     if mark is None or second is None or are_apart(one, other):
         return False
@@ -115,7 +126,7 @@ def _alive_since(record: ServerRecord) -> datetime:
 
 
 def pair(one: Line, other: Line) -> tuple[Line, Line]:
-    """Two lines, each of which names the other one as its twin unless it has one already."""
+    """Note on each of two lines that the other is its twin, unless it has a twin already."""
     return _with_twin(one, other), _with_twin(other, one)
 
 
