@@ -57,16 +57,21 @@ def judge(one: Sent, other: Sent) -> Verdict:
 
 def misfit(one: Sent, other: Sent) -> float:
     """
-    By how much what two servers sent differs from what one database sends; 0 is best.
+    How badly two servers fit one database, to compare it with how they fit others; 0 is best.
 
-    That is in heartbeats for each interval, or for each sequence number.
+    With numbers, that is by how much the heartbeats differ from the numbers, as a part of these.
+    By pace, it is the product of the paces: joining those of the smallest product brings the
+    paces of all databases nearest to 1, as (a - 1)² + (b - 1)² - (a + b - 1)² = 1 - 2ab.
     """
-    heartbeats = one.heartbeats + other.heartbeats
     if one.first is None or one.last is None or other.first is None or other.last is None:
-        expected = max(one.intervals, other.intervals)
-    else:
-        expected = max(one.last, other.last) - max(one.first, other.first)
-    return abs(heartbeats / expected - 1) if expected else 0.0
+        return _pace(one) * _pace(other)
+    numbers = max(one.last, other.last) - max(one.first, other.first)
+    return abs((one.heartbeats + other.heartbeats) / numbers - 1) if numbers else 0.0
+
+
+def _pace(sent: Sent) -> float:
+    """How many heartbeats arrived in an interval."""
+    return sent.heartbeats / sent.intervals if sent.intervals else 0.0
 
 
 def has_copies(sent: Sent, *, in_order: bool) -> bool:
@@ -80,7 +85,7 @@ def has_copies(sent: Sent, *, in_order: bool) -> bool:
     if sent.intervals < _ENOUGH_INTERVALS:
         return False
     if sent.first is None or sent.last is None:
-        return sent.heartbeats / sent.intervals >= _PACE_OF_COPIES
+        return _pace(sent) >= _PACE_OF_COPIES
     share = _MANY if in_order else _SOME
     return _repeat(sent.heartbeats, sent.last - sent.first, share=share)
 
@@ -97,7 +102,7 @@ def _repeat(heartbeats: int, numbers: int, *, share: float) -> bool:
 def _by_pace(one: Sent, other: Sent) -> Verdict:
     if min(one.intervals, other.intervals) < _ENOUGH_INTERVALS:
         return Verdict.UNDECIDED
-    paces = [each.heartbeats / each.intervals for each in (one, other)]
+    paces = [_pace(each) for each in (one, other)]
     if min(paces) >= _PACE_OF_ONE:
         return Verdict.COPIES
     return Verdict.NODES if sum(paces) <= _PACE_OF_NODES else Verdict.UNDECIDED
