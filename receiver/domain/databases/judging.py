@@ -100,12 +100,15 @@ def _repeat(heartbeats: int, numbers: int, *, share: float) -> bool:
 
 
 def _by_pace(one: Sent, other: Sent) -> Verdict:
+    """What two servers are by how often they send; unknown when that is not what they declared."""
     if min(one.intervals, other.intervals) < _ENOUGH_INTERVALS:
         return Verdict.UNDECIDED
     paces = [_pace(each) for each in (one, other)]
     if min(paces) >= _PACE_OF_ONE:
         return Verdict.COPIES
-    return Verdict.NODES if sum(paces) <= _PACE_OF_NODES else Verdict.UNDECIDED
+    is_untrue = 0 < sum(paces) < _LEAST_PACE_OF_NODES  # servers that only register send at none
+    is_clear = sum(paces) <= _PACE_OF_NODES and not is_untrue
+    return Verdict.NODES if is_clear else Verdict.UNDECIDED
 
 
 FAR_APART = 200
@@ -116,6 +119,7 @@ _ENOUGH_INTERVALS = 8
 _FEW = 0.2
 _SOME = 0.1
 _MANY = 0.35
-_PACE_OF_NODES = 1.3  # heartbeats in an interval
+_LEAST_PACE_OF_NODES = 0.3  # heartbeats in an interval
+_PACE_OF_NODES = 1.3
 _PACE_OF_ONE = 0.8
 _PACE_OF_COPIES = 1.6

@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval
 from receiver.domain.databases.judging import Sent, has_copies
 from receiver.domain.databases.lines import Line, Look, lines_of, updated
-from receiver.domain.instants import microseconds
+from receiver.domain.instants import MICROSECOND, microseconds
 from receiver.domain.rows import Mark, Row
 
 __all__ = [
@@ -194,12 +194,14 @@ def _is_open(silent: Line, other: Line, look: Look) -> bool:
     mark = silent.leader.mark
     if mark is None or not other.state.is_heard or not is_watched(silent, other, look):
         return False
-    return _intervals(mark, silent.record, look) < _PATIENT_INTERVALS
+    longest = _PATIENT_INTERVALS * interval(silent.record)
+    return microseconds(look.now) - mark.at < longest // MICROSECOND
 
 
 def _intervals(mark: Mark, record: ServerRecord, look: Look) -> float:
-    """How many intervals, as the server declared them, have passed since a mark."""
-    seconds = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
+    """How many intervals have passed since a mark, as declared, but each of 7 days at most."""
+    declared = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
+    seconds = min(declared, interval(record).total_seconds())
     return (microseconds(look.now) - mark.at) / 1e6 / seconds
 
 

@@ -366,6 +366,36 @@ def test_twin_that_is_back_is_not_told_again(fleet: Watched) -> None:
     assert [{"twin_of": "b"}, {"twin_of": "a"}] == fleet.details(EventKind.TWIN)
 
 
+@pytest.mark.parametrize("declared", [604_800.0, 1e10, 1e300])
+def test_servers_that_declare_centuries_are_watched_for_weeks(
+    fleet: Watched, declared: float
+) -> None:
+    said = {**DATABASE, "heartbeat_interval_seconds": declared}
+    for each in "aba":
+        fleet.beat(each, **said)
+        fleet.clock.advance(60)
+        fleet.sweep()
+    week = 7 * 86400
+    fleet.go_on(9 * week, "b", every=week)
+    before = fleet.told()
+    fleet.go_on(4 * week, "b", every=week)
+
+    assert ([], [("rebuilt", "a")]) == (before, fleet.told())
+
+
+@pytest.mark.parametrize("declared", [1e-9, 1.0])
+def test_copies_that_send_less_often_than_they_declare_are_no_nodes(
+    fleet: Watched, declared: float
+) -> None:
+    fleet.beat("a", "b", **DATABASE, heartbeat_interval_seconds=declared)
+    fleet.go_on(300, "a", "b", every=10)
+    before = fleet.ids()
+    fleet.go_on(120, "b", every=10)
+
+    assert (["a", "b"], ["a", "b"]) == (before, fleet.ids())
+    assert [("late", "a"), ("down", "a")] == fleet.told()
+
+
 def test_each_of_three_copies_has_a_twin(fleet: Watched) -> None:
     odoos = [Odoo(fleet, sequence=n * 1000) for n in range(3)]
     minutes(fleet, together(*zip(odoos, "abc", strict=True), count=30))
