@@ -3,14 +3,15 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url, text
 
 from contract import Heartbeat
+from receiver.app import create_app
 from receiver.domain.outcomes import Incoming
 from receiver.service.clock import SharedClock
 from receiver.service.watchdog import Timing, Watchdog
 from receiver.store import SqlStore
-from servers import Clock
+from servers import Clock, serve, wait_until
 
 SECOND = timedelta(seconds=1)
 
@@ -121,6 +122,33 @@ def test_receiver_with_a_wrong_clock_goes_by_the_clock_of_postgresql(
     assert record is not None
     assert abs(clock() - now) < SECOND
     assert record.last_seen <= now + SECOND
+
+
+def test_served_receiver_goes_by_the_clock_of_postgresql(postgresql_url: str) -> None:
+    """The database goes by a clock of its own, which is an hour ahead."""
+    engine = create_engine(postgresql_url)
+    with engine.begin() as connection:
+        for statement in _AN_HOUR_AHEAD:
+            connection.execute(text(statement.format(database=engine.url.database)))
+    engine.dispose()
+
+    with serve(create_app(environ={"FLEET_DATABASE_URL": postgresql_url})) as client:
+
+        def is_heard_by_that_clock() -> bool:
+            client.post("/heartbeat", json={"server_id": "a"}).raise_for_status()
+            last_seen = datetime.fromisoformat(client.get("/servers/a").json()["last_seen"])
+            ahead = last_seen - datetime.now(timezone.utc)
+            return abs(ahead - 3600 * SECOND) < 60 * SECOND
+
+        wait_until(is_heard_by_that_clock)
+
+
+_AN_HOUR_AHEAD = [
+    "CREATE SCHEMA ahead",
+    "CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+    "$$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$",
+    "ALTER DATABASE {database} SET search_path = ahead, pg_catalog, public",
+]
 
 
 def test_sqlite_has_no_clock_of_its_own(sqlite_url: str) -> None:
