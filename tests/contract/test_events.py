@@ -458,6 +458,17 @@ def test_a_start_since_the_last_message_is_a_restart(seconds: float) -> None:
     assert ["started_at"] == [*details["restarted"]]
 
 
+@pytest.mark.parametrize("seconds", [-2, 0.001, 5])
+def test_the_same_start_read_anew_soon_after_it_is_no_restart(seconds: float) -> None:
+    """By its age alone it might be one: the first heartbeat came within 5 s of the start."""
+    start = NOON - timedelta(seconds=63)
+    again = start + timedelta(seconds=seconds)
+
+    assert {} == told_by_heartbeat(
+        evolve(WEB, started_at=start), timestamp=NOON, started_at=again, uptime_seconds=63.0
+    )
+
+
 @pytest.mark.parametrize("seconds", [65.001, 600, 3000])
 def test_a_later_start_before_the_last_message_causes_no_event(seconds: float) -> None:
     """The server sent while it had been running, by its own clock: the clock was set."""

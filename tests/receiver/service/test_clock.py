@@ -145,8 +145,10 @@ def test_served_receiver_goes_by_the_clock_of_postgresql(postgresql_url: str) ->
 
 _AN_HOUR_AHEAD = [
     "CREATE SCHEMA ahead",
-    "CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
-    "$$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$",
+    """
+    CREATE FUNCTION ahead.clock_timestamp() RETURNS timestamptz LANGUAGE sql
+    AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$
+    """,
     "ALTER DATABASE {database} SET search_path = ahead, pg_catalog, public",
 ]
 
