@@ -340,6 +340,18 @@ def test_silence_of_a_twin_is_an_alarm(fleet: Watched, dead: str, *, numbered: b
     assert ["a", "b"] == fleet.ids()
 
 
+def test_silence_of_a_twin_that_has_just_been_told_is_an_alarm(fleet: Watched) -> None:
+    original = Odoo(fleet)
+    minutes(fleet, by_turns(original, "a", count=5))
+    copy = original.copy()
+    minutes(fleet, together((original, "a"), (copy, "b"), count=5))
+    told = [("twin", "a"), ("twin", "b")]
+    assert told == sorted(fleet.told())
+    minutes(fleet, together((copy, "b"), count=10))
+
+    assert [*told, ("late", "a"), ("down", "a")] == fleet.told()
+
+
 def test_rebuild_of_the_original_supersedes_it_while_a_copy_sends(fleet: Watched) -> None:
     original = Odoo(fleet)
     original.beat("a")

@@ -39,6 +39,10 @@ class Place:
         beat = Heartbeat(server_id="a", hostname=hostname)
         self.store.servers.apply([Incoming(beat, Clock()())])
 
+    def change_port(self) -> None:
+        """Send a heartbeat that changes more than each does, so that the whole row is written."""
+        self.store.servers.apply([Incoming(Heartbeat(server_id="a", port=1), Clock()())])
+
     def replace(self) -> None:
         """Put the backup in the place of the file, as one step."""
         self.backup.replace(self.file)
@@ -231,11 +235,11 @@ def test_rows_of_the_old_file_are_not_merged_into_those_of_the_new(place: Place)
     place.beat("lost")
     place.replace()
     place.settle()
-    place.store.servers.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
+    place.change_port()
 
     record = place.store.servers.get("a")
     assert record is not None
-    assert ("old", "backup") == (record.hostname, record.version)
+    assert ("old", "backup", 2) == (record.hostname, record.version, record.heartbeat_count)
 
 
 def test_rows_do_not_survive_a_restore_into_the_same_file(place: Place) -> None:
@@ -245,11 +249,11 @@ def test_rows_do_not_survive_a_restore_into_the_same_file(place: Place) -> None:
         place.beat("lost")
         with closing(sqlite3.connect(place.file)) as file:
             backup.backup(file)
-    place.store.servers.apply([Incoming(Heartbeat(server_id="a"), Clock()())])
+    place.change_port()
 
     record = place.store.servers.get("a")
     assert record is not None
-    assert ("old", "backup") == (record.hostname, record.version)
+    assert ("old", "backup", 2) == (record.hostname, record.version, record.heartbeat_count)
 
 
 def test_file_that_is_replaced_while_it_is_opened_is_not_used(
