@@ -161,8 +161,9 @@ def test_locked_database_is_answered_with_503_without_a_change(
 
 
 def test_database_without_its_tables_is_answered_with_503_without_details(
-    receiver: httpx.Client, tmp_path: Path
+    receiver: httpx.Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The details are in the log: one line for each request."""
     receiver.post("/heartbeat", json=messages.heartbeat())
     with sqlite3.connect(tmp_path / "fleet.db") as other:
         other.execute("ALTER TABLE servers RENAME TO gone")
@@ -170,9 +171,13 @@ def test_database_without_its_tables_is_answered_with_503_without_details(
 
     reads = [("GET", path) for path in ("/health", "/servers", "/servers/acme_web-1")]
     for method, path in [*reads, ("DELETE", "/servers/acme_web-1")]:
+        caplog.clear()
         answer = receiver.request(method, path)
         assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
         assert "servers" not in answer.json()["detail"]
+        lines = [each for each in caplog.records if each.name == "receiver.web.problems"]
+        assert [("WARNING", None)] == [(each.levelname, each.exc_info) for each in lines]
+        assert "no such table: servers" in lines[0].getMessage()
 
 
 def test_unexpected_error_is_logged_and_not_shown(tmp_path: Path) -> None:
