@@ -1,0 +1,48 @@
+"""Health: whether messages can be written, by what the receiver has just tried to write."""
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from servers import Clock, wait_until
+
+
+def lock(engine: Engine, table: str) -> str:
+    """The statement that lets others read a database but not write a table of it."""
+    if engine.dialect.name == "sqlite":
+        return "UPDATE watches SET id = id"  # one writer of the whole file
+    return f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+
+
+def health(receiver: httpx.Client) -> int:
+    return receiver.get("/health", timeout=30).status_code
+
+
+def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
+    receiver: httpx.Client, engine: Engine, clock: Clock
+) -> None:
+    """What the watchdog notes every two seconds tells."""
+
+    def is_unhealthy() -> bool:
+        clock.advance(3)
+        return health(receiver) == 503
+
+    assert 200 == health(receiver)
+    with engine.begin() as other:
+        other.execute(text(lock(engine, "watches")))
+        wait_until(is_unhealthy)
+    wait_until(lambda: health(receiver) == 200)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_receiver_that_could_not_write_the_last_message_is_unhealthy(
+    receiver: httpx.Client, engine: Engine
+) -> None:
+    """What the watchdog writes is in another table."""
+    assert 200 == health(receiver)
+    with engine.begin() as other:
+        other.execute(text(lock(engine, "servers")))
+        answer = receiver.post("/heartbeat", json={"server_id": "a"}, timeout=30)
+        found = health(receiver)
+
+    assert (503, 503) == (answer.status_code, found)
