@@ -16,10 +16,12 @@ from sqlalchemy import URL, Connection, bindparam, func, select
 
 from contract import Event, ServerRecord
 from receiver.domain.errors import Refusal
+from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import Filter, Node, Order, PageRequest, ServerPage
 from receiver.store.events import Events
+from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
@@ -210,6 +212,50 @@ class Servers:
         self._tell(committed)
         return bool(committed.events)
 
+    def forget(
+        self,
+        asked: Forgettable,
+        at: datetime,
+        *,
+        stage: Stage | None = None,
+        limit: int = BATCH,
+        is_dry_run: bool = False,
+    ) -> Forgotten:
+        """
+        Delete some servers that are down, have left or are superseded, but not their events.
+
+        A server that is heard, or a node of its database is, is never among them, also when that
+        happens at this moment. Servers are chosen before the transaction begins, which deletes
+        only those that match then.
+
+        Args:
+            asked: Which servers.
+            at: When that happens.
+            stage: Where to go on, as the last call said; None to begin.
+            limit: How many servers that match at most, and how many that these superseded; their
+                nodes come on top.
+            is_dry_run: Only say which servers would be deleted.
+        """
+        stage = stage or Stage(asked.states[0])
+        with self._transactions.read() as connection:
+            ids = list(connection.execute(chosen_after(asked, stage, limit)).scalars())
+            chosen = Chosen(ids, stage.state, asked, None if is_dry_run else limit)
+            following = _next_stage(asked, stage, ids, limit)
+            if is_dry_run:
+                return Forgotten(forgettable(connection, chosen), following)
+        if not ids:
+            return Forgotten([], following)
+        dialect = self._transactions.dialect
+
+        def work(connection: Connection) -> tuple[tuple[list[str], bool], Committed]:
+            if self._has_gone_back(connection):
+                return ([], False), Committed({}, [])
+            return forget(dialect, connection, chosen, at, self._cache)
+
+        (gone, is_cut), committed = self._commit(work)
+        self._tell(committed)
+        return Forgotten(gone, stage if gone and is_cut else following)
+
     def owner(self, server_id: str) -> str | None:
         """The id of the key that a server belongs to; None when it belongs to none."""
         if not _can_exist(server_id):
@@ -328,6 +374,14 @@ class Servers:
 def _can_exist(server_id: str) -> bool:
     """Whether a server can have this id. PostgreSQL refuses a NUL in a parameter."""
     return "\x00" not in server_id
+
+
+def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int) -> Stage | None:
+    """Where to go on after these servers, at most so many of which were asked for."""
+    if len(ids) == limit:
+        return Stage(stage.state, ids[-1])
+    left = asked.states[asked.states.index(stage.state) + 1 :]
+    return Stage(left[0]) if left else None
 
 
 def _state_and_stage(standing: str) -> tuple[str, str]:

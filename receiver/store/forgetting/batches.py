@@ -1,0 +1,195 @@
+"""The SQL that finds servers to forget with all that belongs to them, and deletes them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from attrs import evolve
+from sqlalchemy import Connection, Select, delete, select
+
+from contract import Event, EventKind, changes
+from receiver.domain.forgetting import Forgettable, Stage, to_forget, without
+from receiver.domain.queries import SUPERSEDED, index_text
+from receiver.domain.rows import Row
+from receiver.store.dialects import Dialect
+from receiver.store.events import write_events
+from receiver.store.rows import Committed, RowCache, index_entries, read_rows, row_of, write_rows
+from receiver.store.server_list import apply_filter
+from receiver.store.tables import among, facets, servers
+
+__all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
+
+BATCH = 200
+"""
+How many servers of a filter one transaction deletes at most, and how many that these superseded,
+so that heartbeats hardly wait for it.
+"""
+
+
+class Chosen(NamedTuple):
+    """
+    Servers that were found to be forgotten, perhaps in an earlier transaction.
+
+    Attributes:
+        ids: The servers.
+        state: The value of the filter `state` by which they were found.
+        asked: Which servers may go.
+        most_older: How many servers that these superseded may go with them; None for any number.
+    """
+
+    ids: Sequence[str]
+    state: str
+    asked: Forgettable
+    most_older: int | None
+
+
+class _Around(NamedTuple):
+    """
+    The servers that were chosen, and others, by their ids.
+
+    Attributes:
+        known: The chosen ones, their nodes, and those that these superseded.
+        others: All that name one of these.
+        is_cut: Whether there are more that these superseded.
+    """
+
+    known: set[str]
+    others: set[str]
+    is_cut: bool
+
+
+class _Batch(NamedTuple):
+    """
+    Servers that belong together.
+
+    Attributes:
+        rows: The rows of the servers to forget, and of all that name them.
+        gone: The ids of the servers to forget.
+        is_cut: Whether more of them wait for another batch.
+    """
+
+    rows: Mapping[str, Row]
+    gone: Collection[str]
+    is_cut: bool
+
+
+def chosen_after(asked: Forgettable, stage: Stage, limit: int) -> Select[Any]:
+    """The query for ids of servers that match in a state, after an id, sorted."""
+    query, key = _chosen(asked, stage.state)
+    return query.where(key > stage.after).order_by(key).limit(limit)
+
+
+def forget(
+    dialect: Dialect, connection: Connection, chosen: Chosen, at: datetime, cache: RowCache
+) -> tuple[tuple[list[str], bool], Committed]:
+    """
+    Delete servers, with all that belongs to them, that still match when their rows are locked.
+
+    Returns their ids, whether more of them wait for another call, and what the transaction changes.
+    """
+    read = partial(read_rows, dialect, connection, cache=cache)
+    rows, gone, is_cut = _gathered(connection, chosen, read)
+    events = [Event(kind=EventKind.DELETED, at=at, server_id=each) for each in sorted(gone)]
+    changed = []
+    for server_id in sorted(rows.keys() - gone):
+        before = rows[server_id]
+        after = without(before, gone, rows, at)
+        if after is not before:
+            changed.append((before, after))
+            events += changes(before.record, after.record, at=at)
+    if gone:
+        entries = [entry for each in sorted(gone) for entry in sorted(index_entries(rows[each]))]
+        dialect.remove_index_entries(connection, entries)
+        connection.execute(_DELETE, {"ids": sorted(gone)})
+    write_rows(dialect, connection, changed)
+    write_events(dialect, connection, events)
+    written = {after.server_id: after for _, after in changed}
+    return (sorted(gone), is_cut), Committed(written, events, sorted(gone))
+
+
+def forgettable(connection: Connection, chosen: Chosen) -> list[str]:
+    """The ids of those servers that `forget` would delete, sooner or later."""
+
+    def read(ids: Sequence[str]) -> Mapping[str, Row]:
+        found = connection.execute(_READ, {"ids": ids}).mappings()
+        return {columns["server_id"]: row_of(columns) for columns in found}
+
+    return sorted(_gathered(connection, chosen, read).gone)
+
+
+def _gathered(
+    connection: Connection,
+    chosen: Chosen,
+    read: Callable[[Sequence[str]], Mapping[str, Row]],
+) -> _Batch:
+    rows: dict[str, Row] = {}
+    read_ids: set[str] = set()
+    while True:
+        around = _around(connection, chosen)
+        found = around.known | around.others
+        if found <= read_ids:  # a transaction that adds a reference locks the row that it names
+            break
+        rows |= read(sorted(found - read_ids))
+        read_ids |= found
+    # Once more, now that nobody can change the rows: one may have been heard meanwhile.
+    query, key = _chosen(chosen.asked, chosen.state)
+    still = connection.execute(query.where(among(key, "ids")), {"ids": chosen.ids}).scalars()
+    ids = [each for each in still if each in rows]
+    gone = to_forget(rows, ids, chosen.asked, known=around.known)
+    return _Batch(rows, gone, around.is_cut)
+
+
+def _chosen(asked: Forgettable, state: str) -> tuple[Select[Any], Any]:
+    query, key = apply_filter(select(servers.c.server_id), evolve(asked.matching, state=state))
+    if asked.heard_before is not None:
+        query = query.where(servers.c.last_seen < asked.heard_before)
+    if asked.same_since is not None:
+        query = query.where(servers.c.state_since < asked.same_since)
+    return query, key
+
+
+def _around(connection: Connection, chosen: Chosen) -> _Around:
+    def named(query: Select[Any], **more: Any) -> set[str]:
+        return {*connection.execute(query, {"ids": sorted(known), **more}).scalars()}
+
+    known = {*chosen.ids}
+    is_cut = False
+    if chosen.state != SUPERSEDED:
+        known |= named(_NODES)
+        older = named(_older(chosen.most_older))
+        is_cut = len(older) == chosen.most_older
+        known |= older
+    uuids = {index_text(each) for each in named(_UUIDS)}
+    others = named(_OLDER) | named(_TWINS, uuids=sorted(uuids))
+    return _Around(known, others, is_cut)
+
+
+def _older(limit: int | None) -> Select[Any]:
+    """The servers that these superseded, directly or not; of many those that are closest."""
+    found = _OLDER.cte("found", recursive=True)
+    older = servers.alias("older")
+    before = select(older.c.server_id).where(older.c.superseded_by == found.c.server_id)
+    return select(found.union(before)).limit(limit)
+
+
+_NODES = select(servers.c.server_id).where(
+    among(servers.c.node_of, "ids"), servers.c.node_of.is_not(None)
+)
+_OLDER = select(servers.c.server_id).where(
+    among(servers.c.superseded_by, "ids"), servers.c.superseded_by.is_not(None)
+)
+_UUIDS = select(servers.c.database_uuid).where(
+    among(servers.c.server_id, "ids"), servers.c.database_uuid.is_not(None)
+)
+_TWINS = (
+    select(facets.c.server_id)
+    .join(servers, servers.c.server_id == facets.c.server_id)
+    .where(
+        facets.c.name == "database_uuid",
+        among(facets.c.value, "uuids"),
+        among(servers.c.twin_of, "ids"),
+    )
+)
+_READ = select(servers).where(among(servers.c.server_id, "ids"))
+_DELETE = delete(servers).where(among(servers.c.server_id, "ids"))
