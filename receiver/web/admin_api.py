@@ -1,5 +1,5 @@
 """
-The HTTP interface for administrators: keys, the owners of servers, and deleting servers.
+The HTTP interface for administrators: keys, the owners of servers, and forgetting servers.
 
 Each change, and each listing of all keys, leaves a line in the log `receiver.audit`.
 """
@@ -17,13 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import InvalidMessage, Problem, parse
-from receiver.domain.errors import OutcomeUnknown, Refusal
+from receiver.domain.errors import OutcomeUnknown, Refusal, StoreUnavailable
+from receiver.domain.forgetting import Forgettable
 from receiver.domain.keys import Key, NewKey, Power, digest, new_token
 from receiver.service.decoding import MAX_MESSAGE_BYTES
+from receiver.service.forgetting import Forgetting
 from receiver.web import openapi
 from receiver.web.context import services, visitor
 from receiver.web.openapi import answer, operation, ref
-from receiver.web.requests import json_body
+from receiver.web.requests import forget_query, json_body
 from receiver.web.routing import Guarded
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _audit = logging.getLogger("receiver.audit")
+_log = logging.getLogger(__name__)
 
 
 def routes() -> list[Guarded]:
@@ -48,6 +51,7 @@ def routes() -> list[Guarded]:
         call("/keys", add_key, methods=["POST"], describes=_ADD_KEY),
         call("/keys/{key_id}", revoke_key, methods=["DELETE"], describes=_REVOKE_KEY),
         call("/keys/{key_id}/rotate", rotate_key, methods=["POST"], describes=_ROTATE_KEY),
+        call("/servers", forget_servers, methods=["DELETE"], describes=_FORGET_SERVERS),
         # A server_id may hold slashes.
         call("/servers/{server_id:path}/owner", get_owner, methods=["GET"], describes=_GET_OWNER),
         call("/servers/{server_id:path}/owner", put_owner, methods=["PUT"], describes=_PUT_OWNER),
@@ -57,14 +61,18 @@ def routes() -> list[Guarded]:
 @contextmanager
 def _audited(request: Request, did: str, what: str) -> Iterator[None]:
     """Log who did what, from which address; also when the outcome is unknown."""
-    key = visitor(request).key
-    who = f"key {key.id} ({key.name!r})" if key else "somebody without a key"
-    where = request.client.host if request.client else "a socket"
     try:
         yield
     except OutcomeUnknown:
-        _audit.info("%s perhaps %s %r, from %s", who, did, what, where)
+        _note(request, f"perhaps {did}", what)
         raise
+    _note(request, did, what)
+
+
+def _note(request: Request, did: str, what: str) -> None:
+    key = visitor(request).key
+    who = f"key {key.id} ({key.name!r})" if key else "somebody without a key"
+    where = request.client.host if request.client else "a socket"
     _audit.info("%s %s %r, from %s", who, did, what, where)
 
 
@@ -180,6 +188,58 @@ async def put_owner(request: Request) -> Response:
     key_id = _wanted_owner(await _json_of(request))
     await hand_over(request, key_id)
     return _json({"server_id": request.path_params["server_id"], "key_id": key_id})
+
+
+_FORGET_SERVERS = operation(
+    "forgetServers",
+    "Forget servers that are down, have left or are superseded",
+    description="Those that match all filters, of which there must be one. A server that stands "
+    "for a database goes with its nodes and with all that it superseded, and stays as long as one "
+    "of its nodes is heard. It is done in steps: when one cannot be done, the answer tells of the "
+    "steps before it.",
+    parameters=openapi.WHICH_TO_FORGET,
+    answers={200: answer("Those that are, or would be, forgotten", openapi.FORGOTTEN)},
+    problems=(400, 401, 403, 503),
+)
+
+
+async def forget_servers(request: Request) -> Response:
+    """Forget the servers that match; or say which these are."""
+    query = forget_query(request)
+    found = services(request)
+    now = found.clock()
+    heard_before = None if query.silent_for is None else now - query.silent_for
+    run = Forgetting(
+        found.store,
+        found.calls,
+        Forgettable(matching=query.matching, heard_before=heard_before),
+        now=now,
+        limit=query.limit,
+    )
+    await (run.look() if query.is_dry_run else _audited_run(request, run))
+    return _json(
+        {
+            "status": "dry_run" if query.is_dry_run else "forgotten",
+            "count": len(run.ids),
+            "server_ids": [*run.ids],
+            "more": run.is_more,
+        }
+    )
+
+
+async def _audited_run(request: Request, run: Forgetting) -> None:
+    """Forget servers, and log how many; an error after the first step only ends it."""
+    which = request.url.query
+    try:
+        await run.forget()
+    except OutcomeUnknown:
+        _note(request, f"forgot {len(run.ids)} servers, and perhaps more, that match", which)
+        raise
+    except StoreUnavailable as error:
+        if not run.ids:
+            raise
+        _log.warning("Some servers that were to be forgotten are not: %s", error)
+    _note(request, f"forgot {len(run.ids)} servers that match", which)
 
 
 async def create_key(request: Request, asked: object) -> tuple[Key, str]:

@@ -10,10 +10,11 @@ from typing import Any
 from attrs import fields
 
 from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
+from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.keys import NewKey
 from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order
 from receiver.service.availability import WINDOWS
-from receiver.web.requests import DEFAULT_LIMIT, MAX_LIMIT
+from receiver.web.requests import DEFAULT_LIMIT, MAX_DAYS, MAX_LIMIT
 from receiver.web.routing import Guarded
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "CURSOR",
     "EVENTS_PAGE",
     "FILTERS",
+    "FORGOTTEN",
     "ID_OR_NULL",
     "KIND",
     "LIMIT",
@@ -30,6 +32,7 @@ __all__ = [
     "SORT",
     "TEXT",
     "TOTAL",
+    "WHICH_TO_FORGET",
     "Json",
     "answer",
     "body",
@@ -271,7 +274,7 @@ def _parameter(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _filters() -> list[Json]:
+def _filters(**described: tuple[str, Json]) -> list[Json]:
     described = {
         "state": (
             _STATE,
@@ -279,10 +282,36 @@ def _filters() -> list[Json]:
         ),
         "stage": ("Only servers with it; when empty, those without one.", _FILTER),
         "q": (_Q, {**_WITHOUT_NUL, "maxLength": 1000}),
+        **described,
     }
     return [
         _parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
         for field in fields(Filter)
+    ]
+
+
+def _which_to_forget() -> list[Json]:
+    states = {"enum": [*FORGETTABLE]}
+    return [
+        _parameter(
+            "dry_run",
+            "Whether only to say which servers would be forgotten.",
+            {"type": "boolean", "default": False},
+        ),
+        _parameter(
+            "limit",
+            "About how many at most: a database goes with all of its servers.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
+        ),
+        _parameter(
+            "silent_for_days",
+            "Only servers whose last message was received more than so many days ago.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_DAYS},
+        ),
+        *_filters(
+            state=("Only servers that were last noticed in it; all three otherwise.", states),
+            q=(_Q, {**_WITHOUT_NUL, "minLength": 1, "maxLength": 1000}),
+        ),
     ]
 
 
@@ -376,9 +405,16 @@ KIND = _parameter(
 )
 OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
 FILTERS = _filters()
+WHICH_TO_FORGET = _which_to_forget()
 
 SERVERS_PAGE = _servers_page()
 EVENTS_PAGE = _page("events", ref("Event"))
+FORGOTTEN = object_of(
+    status={"enum": ["forgotten", "dry_run"]},
+    count=COUNT,
+    server_ids=listed(TEXT),
+    more={"type": "boolean", "description": "Whether the same call would find more servers."},
+)
 
 _PATH_PARAMETERS: Mapping[str, Json] = {
     "server_id": {

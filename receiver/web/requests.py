@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from contract import EventKind, Problem, State
 from contract.fields import parse_moment
 from receiver.domain.cursors import read_cursor, read_event_cursor
 from receiver.domain.errors import Refusal
+from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.queries import (
     ALL_EVENTS,
     ALL_SERVERS,
@@ -30,12 +31,15 @@ from receiver.web.body_timeout import BodyTimeout
 
 __all__ = [
     "DEFAULT_LIMIT",
+    "MAX_DAYS",
     "MAX_FORM_BYTES",
     "MAX_LIMIT",
     "EventQuery",
+    "ForgetQuery",
     "ListQuery",
     "event_filter",
     "event_query",
+    "forget_query",
     "form_fields",
     "json_body",
     "list_query",
@@ -46,6 +50,7 @@ Named = TypeVar("Named", bound=Enum)
 MAX_FORM_BYTES = 16 * 1024
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+MAX_DAYS = 36_500
 
 
 @frozen(kw_only=True)
@@ -182,6 +187,24 @@ class EventQuery:
     matching: EventFilter = ALL_EVENTS
 
 
+@frozen(kw_only=True)
+class ForgetQuery:
+    """
+    The query parameters of a call that forgets servers.
+
+    Attributes:
+        limit: About how many servers to forget at most, 1 to 1,000.
+        matching: The filters.
+        silent_for: How long ago the last message of the servers must have been received.
+        is_dry_run: Whether only to say which servers would be forgotten.
+    """
+
+    limit: int = MAX_LIMIT
+    matching: Filter = ALL_SERVERS
+    silent_for: timedelta | None = None
+    is_dry_run: bool = False
+
+
 def list_query(request: Request) -> ListQuery:
     """Read the query parameters of a list of servers. Raises Refusal that lists all errors."""
     found = _parameters(request, _LIST)
@@ -190,8 +213,26 @@ def list_query(request: Request) -> ListQuery:
     if order_of_cursor is not order:
         problem = Problem("cursor", "is of a list in another order")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
-    filters = {name: found.pop(name) for name in _FILTERS if name in found}
-    return ListQuery(**found, matching=Filter(**filters))
+    return ListQuery(matching=_filter_of(found), **found)
+
+
+def forget_query(request: Request) -> ForgetQuery:
+    """
+    Read the query parameters of a call that forgets servers.
+
+    Raises Refusal, also when nothing says which servers: an address that lost its query must
+    not empty the list.
+    """
+    found = _parameters(request, _FORGET)
+    matching = _filter_of(found)
+    if matching == ALL_SERVERS and "silent_for" not in found:
+        raise Refusal(400, "filter_missing", _SAY_WHICH)
+    return ForgetQuery(matching=matching, **found)
+
+
+def _filter_of(found: dict[str, Any]) -> Filter:
+    """The filter of the parameters that were found, which are removed from them."""
+    return Filter(**{name: found.pop(name) for name in _FILTERS if name in found})
 
 
 def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
@@ -250,6 +291,10 @@ def _set_parameter(
     found[key] = value
 
 
+_SAY_WHICH = (
+    "Say which servers to forget: by state=down, silent_for_days=30 or another filter of the "
+    "list. With dry_run=true nothing is forgotten, and the answer says what would be."
+)
 _MAX_PARAMETERS = 100
 _MAX_FIELDS = 20
 _MAX_SEARCH_BYTES = 1000
@@ -268,6 +313,21 @@ def _state(text: str) -> str:
     if text not in names:
         raise ValueError(f"expected one of {', '.join(names)}")
     return text
+
+
+def _forgettable_state(text: str) -> str:
+    if text not in FORGETTABLE:
+        raise ValueError(
+            f"expected one of {', '.join(FORGETTABLE)}: servers that are heard are not forgotten, "
+            "and a node goes with its database; DELETE /servers/{server_id} deletes any server"
+        )
+    return text
+
+
+def _days(text: str) -> timedelta:
+    if not (_is_number(text) and int(text) <= MAX_DAYS):
+        raise ValueError(f"expected a whole number of days from 1 to {MAX_DAYS}")
+    return timedelta(days=int(text))
 
 
 def _since(text: str) -> datetime:
@@ -300,7 +360,13 @@ def _short_text(text: str, *, at_most: int = _MAX_TEXT_BYTES) -> str:
     return _text(text)
 
 
-def _total(text: str) -> bool:
+def _some_text(text: str) -> str:
+    if not text:
+        raise ValueError("is empty, which finds every server; leave it out, if that is meant")
+    return _short_text(text, at_most=_MAX_SEARCH_BYTES)
+
+
+def _flag(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("expected true or false")
     return text == "true"
@@ -314,11 +380,19 @@ Parameter = tuple[str, Callable[[str], Any]]
 _LIST: dict[str, Parameter] = {
     "limit": ("limit", _limit),
     "cursor": ("after", read_cursor),
-    "total": ("total", _total),
+    "total": ("total", _flag),
     "sort": ("order", partial(_one_of, Order)),
     **{name: (name, _short_text) for name in _FILTERS},
     "state": ("state", _state),
     "q": ("q", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
+}
+_FORGET: dict[str, Parameter] = {
+    "dry_run": ("is_dry_run", _flag),
+    "limit": ("limit", _limit),
+    "silent_for_days": ("silent_for", _days),
+    **{name: (name, _short_text) for name in _FILTERS},
+    "state": ("state", _forgettable_state),
+    "q": ("q", _some_text),
 }
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),

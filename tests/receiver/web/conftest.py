@@ -5,6 +5,9 @@ The store has tests of its own, which run on both databases. The mark is on test
 that only the web makes, on one test of each route, and on the lists and streams.
 """
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 
@@ -19,3 +22,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def database_url(request: pytest.FixtureRequest) -> str:
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def audit(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """The lines of the audit log."""
+    lines: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    collect = Collect()
+    log = logging.getLogger("receiver.audit")
+    level = log.level
+    log.addHandler(collect)
+    log.setLevel(logging.INFO)
+    yield lines
+    log.removeHandler(collect)
+    log.setLevel(level)

@@ -1,6 +1,5 @@
 """The admin API: keys and owners of servers, and the audit log of both."""
 
-import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,25 +32,6 @@ def receiver(database_url: str, clock: Clock, admin: tuple[Key, str]) -> Iterato
     with serve(app) as client:
         client.headers.update(bearer(admin[1]))
         yield client
-
-
-@pytest.fixture
-def audit(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """The lines of the audit log."""
-    lines: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    collect = Collect()
-    log = logging.getLogger("receiver.audit")
-    level = log.level
-    log.addHandler(collect)
-    log.setLevel(logging.INFO)
-    yield lines
-    log.removeHandler(collect)
-    log.setLevel(level)
 
 
 @pytest.mark.both_databases
