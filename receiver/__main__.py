@@ -1,7 +1,8 @@
 """
-The command line: make, list, revoke and rotate keys, and hand servers over to another key.
+The command line: make, list, revoke and rotate keys, hand servers over, and forget servers.
 
     python -m receiver keys create --name acme --scope agent --servers 'acme_*' --expires 90d
+    python -m receiver servers forget --state down --silent-for-days 30 --dry-run
 
 The commands need no key, because they open the database that FLEET_DATABASE_URL names. They may
 run on any machine that reaches the database, also while receivers run.
@@ -15,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from contract import FleetError
 from contract.fields import format_moment, parse_moment
+from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.keys import Key, KeyScope, NewKey, digest, id_of, new_token
-from receiver.settings import Settings, read_settings
+from receiver.domain.queries import ALL_SERVERS, Filter
+from receiver.settings import MAX_DAYS, Settings, read_settings
 from receiver.store import SqlStore
 
 __all__ = ["main"]
@@ -173,6 +176,31 @@ def _hand_over(context: _Context, options: argparse.Namespace) -> int:
     return 0 if len(handed) == len(ids) else 1
 
 
+def _forget(context: _Context, options: argparse.Namespace) -> int:
+    matching = Filter(**{each.name: getattr(options, each.name) for each in fields(Filter)})
+    if matching == ALL_SERVERS and options.silent_for_days is None:
+        context.explain(
+            "Say which servers to forget, such as: --state down --silent-for-days 30. "
+            "With --dry-run nothing is forgotten, and the list shows what would be."
+        )
+        return 1
+    now = context.store.servers.database_time() or context.now
+    days = options.silent_for_days
+    asked = Forgettable(matching=matching, heard_before=None if days is None else now - days)
+    told: set[str] = set()
+    stage: Stage | None = Stage(asked.states[0])
+    while stage is not None:
+        step = context.store.servers.forget(asked, now, stage=stage, is_dry_run=options.dry_run)
+        stage = step.next_stage
+        for server_id in step.ids:
+            if server_id not in told:  # in a dry run, a superseded server may be there twice
+                context.say(server_id)
+        told.update(step.ids)
+    verb = "would be" if options.dry_run else "are"
+    context.explain(f"{len(told)} servers {verb} forgotten.")
+    return 0
+
+
 def _row(key: Key, now: datetime) -> tuple[str, ...]:
     return (
         key.id,
@@ -215,9 +243,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Administer a receiver by way of its database, without a key.",
         epilog="FLEET_DATABASE_URL names the database; receivers may be running.",
     )
-    keys = parser.add_subparsers(required=True, metavar="keys").add_parser(
-        "keys", help="make, list, revoke and rotate keys, and hand servers over"
-    )
+    things = parser.add_subparsers(required=True, metavar="keys | servers")
+    keys = things.add_parser("keys", help="make, list, revoke and rotate keys, hand servers over")
+    _add_servers(things.add_parser("servers", help="forget servers"))
     commands = keys.add_subparsers(required=True)
 
     create = commands.add_parser("create", help="make a key, which is shown once")
@@ -263,6 +291,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_servers(servers: argparse.ArgumentParser) -> None:
+    forget = servers.add_subparsers(required=True).add_parser(
+        "forget",
+        help="delete servers that are down, have left or are superseded",
+        description="Forget the servers that match all filters, of which there must be one. "
+        "Those that are heard are not forgotten.",
+    )
+    forget.add_argument("--state", choices=FORGETTABLE, help="only these; all three by default")
+    forget.add_argument(
+        "--silent-for-days", type=_days, metavar="30", help="not heard for more than so many days"
+    )
+    for name in ("stage", "database", "version", "odoo-version", "capability"):
+        forget.add_argument(f"--{name}", type=_text, metavar="TEXT", help="only servers with it")
+    forget.add_argument(
+        "--q", type=_some_text, metavar="TEXT", help="in hostname, database or server_id"
+    )
+    forget.add_argument("--dry-run", action="store_true", help="only print what would be forgotten")
+    forget.set_defaults(do=_forget)
+
+
 def _key(text: str) -> str:
     """Read an argument that is the id of a key or its whole text; returns the id."""
     return _text(id_of(text))
@@ -274,6 +322,18 @@ def _text(text: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("expected text in UTF-8") from None
     return text
+
+
+def _some_text(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected some text")
+    return _text(text)
+
+
+def _days(text: str) -> timedelta:
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", text) or int(text) > MAX_DAYS:
+        raise argparse.ArgumentTypeError(f"expected a whole number of days from 1 to {MAX_DAYS}")
+    return timedelta(days=int(text))
 
 
 def _expiry(text: str) -> Callable[[datetime], datetime]:

@@ -1,0 +1,131 @@
+"""`python -m receiver servers forget`, on a database that a receiver may be using."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import make_url
+
+from receiver.__main__ import main
+from receiver.store import SqlStore
+from servers import Clock
+from watched import Watched
+
+DATABASE = {"database_uuid": "u-1", "database": "acme"}
+Said = tuple[int, list[str], str]
+"""Exit status, standard output and standard error of a command."""
+
+
+@pytest.fixture
+def command(database_url: str, fleet: Watched) -> Callable[..., Said]:
+    def run(*arguments: str) -> Said:
+        said: list[str] = []
+        explained: list[str] = []
+        status = main(
+            ["servers", "forget", *arguments],
+            environ={"FLEET_DATABASE_URL": database_url},
+            clock=fleet.clock,
+            say=said.append,
+            explain=explained.append,
+        )
+        return status, said, "\n".join(explained)
+
+    return run
+
+
+def down(fleet: Watched, *ids: str) -> None:
+    fleet.beat(*ids)
+    fleet.go_on(300)
+
+
+def test_servers_that_match_are_forgotten_and_printed(
+    fleet: Watched, command: Callable[..., Said]
+) -> None:
+    down(fleet, "a", "b")
+    fleet.beat("bye", status="uninstalled")
+    fleet.beat("up")
+
+    assert (0, ["a"], "1 servers are forgotten.") == command("--state", "down", "--q", "A")
+    assert (0, ["bye"], "1 servers are forgotten.") == command("--state", "left")
+    assert (0, [], "0 servers are forgotten.") == command("--stage", "dev")
+    assert ["b", "up"] == fleet.ids()
+
+
+def test_dry_run_prints_each_server_once_and_forgets_none(
+    fleet: Watched, command: Callable[..., Said]
+) -> None:
+    for each in ("first", "second"):
+        fleet.beat(each, **DATABASE)
+        fleet.go_on(300)
+    down(fleet, "a")
+
+    found = command("--database", "acme", "--dry-run")
+
+    assert (0, ["first", "second"], "2 servers would be forgotten.") == found
+    assert ["a", "second"] == fleet.ids()
+
+
+def test_more_servers_than_a_step_has_are_forgotten(
+    fleet: Watched, command: Callable[..., Said]
+) -> None:
+    ids = [f"s{n:03}" for n in range(450)]
+    down(fleet, *ids)
+
+    assert (0, ids, "450 servers are forgotten.") == command("--state", "down")
+
+
+def test_silence_is_measured_by_the_clock_of_the_database(
+    sqlite_url: str, postgresql_url: str, clock: Clock
+) -> None:
+    """A machine whose clock is wrong forgets nobody who was heard lately."""
+    found = []
+    for url in (sqlite_url, postgresql_url):
+        store = SqlStore(make_url(url))
+        fleet = Watched(store)
+        fleet.clock.now = store.servers.database_time() or clock.now
+        fleet.heard_since = fleet.now
+        down(fleet, "a")
+        fleet.clock.advance(31 * 86_400)
+        said: list[str] = []
+        arguments = ["servers", "forget", "--silent-for-days", "30"]
+        environ = {"FLEET_DATABASE_URL": url}
+        main(arguments, environ=environ, clock=fleet.clock, say=said.append, explain=said.append)
+        found.append(said)
+        store.close()
+
+    assert [["a", "1 servers are forgotten."], ["0 servers are forgotten."]] == found
+
+
+def test_command_that_does_not_say_which_servers_forgets_none(
+    fleet: Watched, command: Callable[..., Said]
+) -> None:
+    down(fleet, "a")
+
+    for options in ((), ("--dry-run",)):
+        status, said, explained = command(*options)
+        assert (1, []) == (status, said)
+        assert "Say which servers to forget, such as: --state down" in explained
+    assert ["a"] == fleet.ids()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--state", "up"), "invalid choice: 'up' (choose from 'superseded', 'left', 'down')"),
+        (("--state", "down", "--q", ""), "--q: expected some text"),
+        (("--silent-for-days", "0"), "expected a whole number of days from 1 to 36500"),
+        (("--silent-for-days", "36501"), "expected a whole number of days from 1 to 36500"),
+        (("--silent-for-days", "a week"), "expected a whole number of days from 1 to 36500"),
+        (("--database", "\udcff"), "expected text in UTF-8"),
+        (("a",), "unrecognized arguments: a"),
+    ],
+)
+def test_invalid_arguments_are_explained(
+    options: tuple[str, ...],
+    said: str,
+    command: Callable[..., Said],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command(*options)
+
+    assert said in capsys.readouterr().err
