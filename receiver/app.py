@@ -147,6 +147,7 @@ async def _services(
         timing = Timing(
             rules=Rules(share=settings.silent_share),
             retention=settings.event_retention,
+            forget_after=settings.forget_after,
             absence_seconds=tuning.absence_seconds,
         )
         watchdog = Watchdog(

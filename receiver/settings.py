@@ -29,6 +29,8 @@ class Settings:
     Attributes:
         database_url: The database of the fleet; `repr` masks its password.
         event_retention: How long events are kept before they are deleted.
+        forget_after: How long servers that are down, have left or are superseded are kept before
+            they are deleted; None for ever.
         silent_share: The share of the fleet, 0.5 to 1, that has to fall silent at the same time
             to cause a `fleet_silent` event.
         log_format: `text` or `json`.
@@ -42,6 +44,7 @@ class Settings:
 
     database_url: URL
     event_retention: timedelta
+    forget_after: timedelta | None
     silent_share: float
     log_format: str
     open: bool
@@ -58,7 +61,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     return Settings(
         database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
-        event_retention=config("EVENT_RETENTION_DAYS", cast=_days, default="90"),
+        event_retention=config(
+            "EVENT_RETENTION_DAYS", cast=partial(_days, "EVENT_RETENTION_DAYS"), default="90"
+        ),
+        forget_after=config(
+            "FORGET_AFTER_DAYS", cast=partial(_days, "FORGET_AFTER_DAYS"), default=None
+        ),
         silent_share=config("SILENT_SHARE", cast=_share, default="0.5"),
         log_format=config("LOG_FORMAT", cast=_log_format, default="text"),
         open=config("OPEN", cast=_flag, default="0"),
@@ -96,11 +104,9 @@ def _number(name: str, text: str) -> int:
     return int(text)
 
 
-def _days(text: str) -> timedelta:
+def _days(name: str, text: str) -> timedelta:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_DAYS):
-        raise InvalidSetting(
-            f"FLEET_EVENT_RETENTION_DAYS: expected a whole number of days from 1 to {MAX_DAYS}"
-        )
+        raise InvalidSetting(f"FLEET_{name}: expected a whole number of days from 1 to {MAX_DAYS}")
     return timedelta(days=int(text))
 
 

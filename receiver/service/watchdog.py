@@ -1,7 +1,9 @@
 """
-The watchdog: checks every second which servers have become late or down; deletes old events.
+The watchdog: checks every second which servers have become late or down.
 
-It also knows since when receivers have been running without an interruption. Servers cannot send
+It also deletes old events, and, if that is wanted, servers that have been silent for long.
+
+It knows since when receivers have been running without an interruption. Servers cannot send
 while no receiver runs, so that after such a pause the time since the last message of each server
 is counted from zero. And it notices when the clock was set, by a monotonic clock and by the clock
 of the database.
@@ -17,6 +19,7 @@ from time import monotonic
 from attrs import field, frozen
 
 from receiver.domain.errors import StoreUnavailable
+from receiver.domain.forgetting import Stage
 from receiver.store import Look, Rules, Servers, SqlStore
 
 __all__ = ["Timing", "Watchdog"]
@@ -40,6 +43,9 @@ class Timing:
             time or by the monotonic clock, the silence of each server is measured from zero
             again. A shorter pause is within the tolerance of `contract.patience`.
         trim_seconds: How often to delete old events.
+        forget_after: How long a server that is down, has left or is superseded is kept; None for
+            ever.
+        forget_seconds: How often to look for servers that need not be kept any longer.
     """
 
     rules: Rules = field(factory=Rules)
@@ -48,11 +54,13 @@ class Timing:
     presence_seconds: float = 2.0
     absence_seconds: float = 5.0
     trim_seconds: float = 60.0
+    forget_after: timedelta | None = None
+    forget_seconds: float = 600.0
 
 
 class Watchdog:
     """
-    Checks the servers whose `due_at` has come and deletes old events, again and again.
+    Checks the servers whose `due_at` has come and deletes what is old, again and again.
 
     Args:
         store: The servers and events.
@@ -84,7 +92,8 @@ class Watchdog:
         self._compare = compare
         self._elapsed = elapsed
         self._thread = ThreadPoolExecutor(1, "watchdog")
-        self._noted = self._trimmed = self._last = float("-inf")
+        self._noted = self._trimmed = self._forgot = self._last = float("-inf")
+        self._stage: Stage | None = None
         self._noted_now: datetime | None = None
         self._last_now: datetime | None = None
         self.heard_since: datetime | None = None
@@ -130,7 +139,7 @@ class Watchdog:
 
     def look(self) -> bool:
         """
-        Check some servers whose `due_at` has come, and now and then delete old events.
+        Check some servers whose `due_at` has come, and now and then delete old events and servers.
 
         Returns whether the `due_at` of more servers has come. Raises StoreUnavailable.
         """
@@ -154,7 +163,19 @@ class Watchdog:
         if elapsed - self._trimmed >= timing.trim_seconds:
             is_more = self._events.trim(now - timing.retention)
             self._trimmed = self._trimmed if is_more else elapsed
+        if timing.forget_after is not None and elapsed - self._forgot >= timing.forget_seconds:
+            self._forget(now, elapsed, timing.forget_after)
         return is_more_due
+
+    def _forget(self, now: datetime, elapsed: float, after: timedelta) -> None:
+        """Delete some servers that have been silent for long enough; the next look goes on."""
+        step = self._servers.forget_silent(now, after, stage=self._stage)
+        self._stage = step.next_stage
+        if self._stage is None:
+            self._forgot = elapsed
+        if step.ids:
+            ids = ", ".join(map(repr, step.ids))
+            _log.info("%d silent servers are forgotten: %s", len(step.ids), ids)
 
     def _step(self, now: datetime, elapsed: float) -> float:
         """By how many seconds the clock was set since the last look; 0 when by less than one."""

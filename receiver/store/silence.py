@@ -34,9 +34,18 @@ from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
 from receiver.store.rows import Committed, RowCache, read_rows, write_due, write_rows
-from receiver.store.tables import among, events, facets, servers, watches
+from receiver.store.tables import among, events, facets, pauses, servers, watches
 
-__all__ = ["IS_DUE", "Look", "Rules", "Swept", "leave_no_future", "note_presence", "sweep"]
+__all__ = [
+    "IS_DUE",
+    "Look",
+    "Rules",
+    "Swept",
+    "attended_since",
+    "leave_no_future",
+    "note_presence",
+    "sweep",
+]
 
 
 @frozen(kw_only=True)
@@ -153,10 +162,40 @@ def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -
     row = connection.execute(select(watches).with_for_update()).first()
     if row is None:
         connection.execute(insert(watches), {"id": 1, "heard_since": now, "seen_at": now})
+        _note_pause(connection, _NEVER, now)
         return now
-    heard_since: datetime = row.heard_since if now - row.seen_at <= absent else now
+    heard_since: datetime = row.heard_since
+    if now - row.seen_at > absent:
+        heard_since = now
+        _note_pause(connection, row.seen_at, now)
     connection.execute(update(watches).values(heard_since=heard_since, seen_at=now))
     return heard_since
+
+
+def _note_pause(connection: Connection, began: datetime, ended: datetime) -> None:
+    """Note that no receiver ran; pauses with less than an hour between them are one."""
+    last = connection.execute(_LAST_PAUSE).first()
+    if last is not None and began - last.ended < _AN_HOUR:
+        connection.execute(update(pauses).where(pauses.c.id == last.id).values(ended=ended))
+    else:
+        connection.execute(insert(pauses), {"began": began, "ended": ended})
+
+
+def attended_since(connection: Connection, now: datetime, length: timedelta) -> datetime:
+    """
+    The time since when receivers have been running for so long in total.
+
+    It is before 1970 when they have not been running for so long yet.
+    """
+    seen_at: datetime | None = connection.execute(select(watches.c.seen_at)).scalar()
+    if seen_at is None:
+        return _NEVER
+    since = now - length - max(now - seen_at, timedelta(0))
+    for began, ended in connection.execute(_PAUSES).all():
+        if ended <= since:
+            break
+        since -= ended - began
+    return since
 
 
 def leave_no_future(connection: Connection, now: datetime) -> int:
@@ -184,6 +223,9 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
     for name in ("heard_since", "seen_at"):
         connection.execute(update(watches).where(watches.c[name] > now).values({name: now}))
+    connection.execute(update(servers).where(servers.c.mark_at > at).values(mark_at=None))
+    for moment in (watches.c.heard_since, watches.c.seen_at, pauses.c.began, pauses.c.ended):
+        connection.execute(update(moment.table).where(moment > now).values({moment.name: now}))
     return int(found)
 
 
@@ -251,6 +293,7 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
 
 
 _A_DAY = timedelta(days=1)
+_AN_HOUR = timedelta(hours=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LARGEST_FAMILY = 50
 
@@ -263,6 +306,8 @@ IS_DUE = (
 )
 """Finds out whether a server is due."""
 
+_LAST_PAUSE = select(pauses.c.id, pauses.c.ended).order_by(pauses.c.id.desc()).limit(1)
+_PAUSES = select(pauses.c.began, pauses.c.ended).order_by(pauses.c.id.desc())
 _UUIDS = select(servers.c.database_uuid).where(
     among(servers.c.server_id, "ids"), servers.c.database_uuid.is_not(None)
 )

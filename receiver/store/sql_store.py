@@ -14,7 +14,7 @@ from typing import TypeVar
 from attrs import fields
 from sqlalchemy import URL, Connection, bindparam, func, select
 
-from contract import Event, ServerRecord
+from contract import Event, ServerRecord, State
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
@@ -28,7 +28,14 @@ from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rig
 from receiver.store.rows import Committed, RowCache, row_of
 from receiver.store.server_list import ServerList, apply_filter
 from receiver.store.sessions import Sessions
-from receiver.store.silence import IS_DUE, Look, leave_no_future, note_presence, sweep
+from receiver.store.silence import (
+    IS_DUE,
+    Look,
+    attended_since,
+    leave_no_future,
+    note_presence,
+    sweep,
+)
 from receiver.store.state_changes import StateLog, state_logs
 from receiver.store.tables import among, facets, servers, watches
 from receiver.store.transactions import Transactions
@@ -256,6 +263,22 @@ class Servers:
         self._tell(committed)
         return Forgotten(gone, stage if gone and is_cut else following)
 
+    def forget_silent(
+        self, now: datetime, after: timedelta, *, stage: Stage | None = None
+    ) -> Forgotten:
+        """
+        Do what `forget` does, with servers that have been silent and in their state for long.
+
+        Only time counts in which a receiver was there to hear them. As long as no server is heard
+        at all, none is forgotten: nobody can reach the receiver then.
+        """
+        with self._transactions.read() as connection:
+            since = attended_since(connection, now, after)
+            is_any_heard = connection.execute(_HEARD).first() is not None
+        if not is_any_heard:
+            return Forgotten([], None)
+        return self.forget(Forgettable(heard_before=since, same_since=since), now, stage=stage)
+
     def owner(self, server_id: str) -> str | None:
         """The id of the key that a server belongs to; None when it belongs to none."""
         if not _can_exist(server_id):
@@ -389,6 +412,11 @@ def _state_and_stage(standing: str) -> tuple[str, str]:
     return state, stage
 
 
+_HEARD = (
+    select(facets.c.server_id)
+    .where(facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value]))
+    .limit(1)
+)
 _SEEN_AT = select(watches.c.seen_at)
 _ONE = select(servers).where(servers.c.server_id == bindparam("key"))
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))

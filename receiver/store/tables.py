@@ -55,6 +55,7 @@ __all__ = [
     "keys",
     "metadata",
     "of_state",
+    "pauses",
     "secrets",
     "servers",
     "sessions",
@@ -343,6 +344,19 @@ watches = Table(
     Column("seen_at", Moment, nullable=False),
 )
 """One row: since when receivers run without an interruption, and when one last said so."""
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("began", Moment, nullable=False),
+    Column("ended", Moment, nullable=False),
+)
+"""
+The times in which no receiver ran, or the clock was set forward; the last row is the latest.
+
+The first one ends where the first receiver began that noted such times.
+"""
 
 commits = Table(
     "commits",

@@ -88,6 +88,7 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
         "FLEET_EVENT_RETENTION_DAYS": str(settings.event_retention.days),
         "FLEET_CHANGES_PER_HOUR": str(settings.changes_per_hour),
         "FLEET_FAILURES_PER_MINUTE": str(settings.failures_per_minute),
+        "FLEET_FORGET_AFTER_DAYS": str(settings.forget_after).lower(),
         "FLEET_LOG_FORMAT": settings.log_format,
         "FLEET_MESSAGES_PER_MINUTE": str(settings.messages_per_minute),
         "FLEET_OPEN": str(int(settings.open)),

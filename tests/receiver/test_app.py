@@ -125,10 +125,24 @@ def test_value_that_libpq_refuses_stops_the_start_with_its_sentence(
 
 def test_watchdog_settings_have_defaults_and_are_read() -> None:
     defaults = read_settings({})
-    said = read_settings({"FLEET_EVENT_RETENTION_DAYS": "7", "FLEET_SILENT_SHARE": "0.75"})
+    said = read_settings(
+        {
+            "FLEET_EVENT_RETENTION_DAYS": "7",
+            "FLEET_FORGET_AFTER_DAYS": "30",
+            "FLEET_SILENT_SHARE": "0.75",
+        }
+    )
 
-    assert (timedelta(days=90), 0.5) == (defaults.event_retention, defaults.silent_share)
-    assert (timedelta(days=7), 0.75) == (said.event_retention, said.silent_share)
+    assert (timedelta(days=90), None, 0.5) == (
+        defaults.event_retention,
+        defaults.forget_after,
+        defaults.silent_share,
+    )
+    assert (timedelta(days=7), timedelta(days=30), 0.75) == (
+        said.event_retention,
+        said.forget_after,
+        said.silent_share,
+    )
 
 
 @pytest.mark.parametrize("days", ["1", "36500", "007"])
@@ -155,9 +169,10 @@ def test_whole_days_of_retention_are_accepted(days: str) -> None:
         "1e2",
     ],
 )
-def test_invalid_days_of_retention_are_refused(days: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"^FLEET_EVENT_RETENTION_DAYS: .* from 1 to 36500$"):
-        read_settings({"FLEET_EVENT_RETENTION_DAYS": days})
+def test_invalid_days_are_refused(days: str) -> None:
+    for name in ("FLEET_EVENT_RETENTION_DAYS", "FLEET_FORGET_AFTER_DAYS"):
+        with pytest.raises(InvalidSetting, match=rf"^{name}: .* from 1 to 36500$"):
+            read_settings({name: days})
 
 
 @pytest.mark.parametrize("share", ["0.5", "1", "1.0", "0.999", ".6"])
