@@ -221,9 +221,6 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     connection.execute(update(events).where(events.c.at > now).values(at=now))
     # How much time has passed since a mark cannot be told any more.
     connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
-    for name in ("heard_since", "seen_at"):
-        connection.execute(update(watches).where(watches.c[name] > now).values({name: now}))
-    connection.execute(update(servers).where(servers.c.mark_at > at).values(mark_at=None))
     for moment in (watches.c.heard_since, watches.c.seen_at, pauses.c.began, pauses.c.ended):
         connection.execute(update(moment.table).where(moment > now).values({moment.name: now}))
     return int(found)
