@@ -36,7 +36,7 @@ class Timing:
 
     Attributes:
         rules: How many servers must fall silent together for one event of the whole fleet.
-        retention: How long events are kept.
+        retention: How long events are kept, counted while receivers run.
         look_seconds: How often to look for servers whose `due_at` has come.
         presence_seconds: How often to note in the database that a receiver runs.
         absence_seconds: When no receiver could note that for longer than this, by the system
@@ -161,7 +161,9 @@ class Watchdog:
         look = Look(now=now, heard_since=self.heard_since, rules=timing.rules)
         is_more_due = self._servers.sweep(look)
         if elapsed - self._trimmed >= timing.trim_seconds:
-            is_more = self._events.trim(now - timing.retention)
+            # A clock that is ahead for a while makes no event old.
+            since = self._servers.attended_since(now, timing.retention)
+            is_more = self._events.trim(since)
             self._trimmed = self._trimmed if is_more else elapsed
         if timing.forget_after is not None and elapsed - self._forgot >= timing.forget_seconds:
             self._forget(now, elapsed, timing.forget_after)

@@ -263,6 +263,11 @@ class Servers:
         self._tell(committed)
         return Forgotten(gone, stage if gone and is_cut else following)
 
+    def attended_since(self, now: datetime, length: timedelta) -> datetime:
+        """The time since when receivers have been running for so long in total."""
+        with self._transactions.read() as connection:
+            return attended_since(connection, now, length)
+
     def forget_silent(
         self, now: datetime, after: timedelta, *, stage: Stage | None = None
     ) -> Forgotten:
@@ -272,8 +277,8 @@ class Servers:
         Only time counts in which a receiver was there to hear them. As long as no server is heard
         at all, none is forgotten: nobody can reach the receiver then.
         """
+        since = self.attended_since(now, after)
         with self._transactions.read() as connection:
-            since = attended_since(connection, now, after)
             is_any_heard = connection.execute(_HEARD).first() is not None
         if not is_any_heard:
             return Forgotten([], None)

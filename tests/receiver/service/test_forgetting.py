@@ -133,7 +133,7 @@ def test_time_between_pauses_counts_together(fleet: Watched, receiver: Receiver)
     assert (["alive", "down"], ["alive"]) == (before, everybody(fleet))
 
 
-def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody(
+def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody_and_no_event(
     fleet: Watched, receiver: Receiver
 ) -> None:
     fleet.beat("down", "alive")
@@ -145,6 +145,8 @@ def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody(
     receiver.go_on(27 * DAY, "alive")
 
     assert ["alive", "bye", "down"] == everybody(fleet)
+    registered = [server_id for kind, server_id in fleet.told(but=()) if kind == "registered"]
+    assert ["alive", "bye", "down"] == sorted(map(str, registered))
     receiver.go_on(4 * DAY, "alive")
     assert ["alive"] == everybody(fleet)
 

@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
-from contract import Event, EventKind
+from contract import FAREWELL, Event, EventKind
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.instants import microseconds
 from receiver.service.clock import GivenClock
@@ -430,11 +430,12 @@ def test_watchdog_passes_its_rules_to_the_sweep(fleet: Watched) -> None:
 
 
 def test_watchdog_trims_events_older_than_the_retention(fleet: Watched) -> None:
-    timing = Timing(retention=timedelta(days=7))
+    timing = Timing(retention=timedelta(days=7), absence_seconds=7 * 86400)
     fleet.beat("old")
+    watchdog = SteppedWatchdog(fleet, fleet.store, timing)
+    watchdog.look()
     fleet.clock.advance(86400)
     fleet.beat("young")
-    watchdog = SteppedWatchdog(fleet, fleet.store, timing)
     watchdog.look()
     fleet.clock.advance(6 * 86400)
     watchdog.go_on(59)
@@ -448,13 +449,12 @@ def test_watchdog_trims_events_older_than_the_retention(fleet: Watched) -> None:
 
 
 def test_watchdog_trims_at_most_a_thousand_events_per_sweep(fleet: Watched) -> None:
-    for n in range(3):
-        fleet.beat(*(f"s{n}-{m}" for m in range(700)), heartbeat_interval_seconds=1e9)
-    fleet.sweep()
-    fleet.clock.advance(91 * 86400)
+    fleet.beat(*(f"s{n}" for n in range(1050)), status=FAREWELL)  # two events of each
+    watchdog = SteppedWatchdog(fleet, fleet.store, Timing(absence_seconds=92 * 86400))
+    watchdog.look()
+    watchdog.wait(91 * 86400)
     fleet.beat("young")
     left = []
-    watchdog = SteppedWatchdog(fleet, fleet.store)
     for _ in range(4):
         watchdog.watchdog.look()
         left.append(len(fleet.told(but=())))
