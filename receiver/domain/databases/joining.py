@@ -115,4 +115,4 @@ def _takes_over(line: Line, other: Line, look: Look) -> bool:
     return last is not None and before is not None and before < last <= before + FAR_APART
 
 
-_CLEAR = 0.1  # heartbeats for each that is expected
+_CLEAR = 0.05

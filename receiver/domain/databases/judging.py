@@ -85,7 +85,7 @@ def has_copies(sent: Sent, *, in_order: bool) -> bool:
     if sent.intervals < _ENOUGH_INTERVALS:
         return False
     if sent.first is None or sent.last is None:
-        return _pace(sent) >= _PACE_OF_COPIES
+        return sent.heartbeats >= _PACE_OF_NODES * sent.intervals + _SPARE_HEARTBEATS
     share = _MANY if in_order else _SOME
     return _repeat(sent.heartbeats, sent.last - sent.first, share=share)
 
@@ -120,6 +120,6 @@ _FEW = 0.2
 _SOME = 0.1
 _MANY = 0.35
 _LEAST_PACE_OF_NODES = 0.3  # heartbeats in an interval
-_PACE_OF_NODES = 1.3
+_PACE_OF_NODES = 1.15
+_SPARE_HEARTBEATS = 2
 _PACE_OF_ONE = 0.8
-_PACE_OF_COPIES = 1.6

@@ -38,7 +38,7 @@ def test_silence_of_a_rebuilt_server_is_no_alarm(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
     fleet.go_on(60, "old")
     fleet.beat("new", **DATABASE)
-    fleet.go_on(600, "new")
+    fleet.go_on(850, "new")
 
     assert [("rebuilt", "old")] == fleet.told()
     assert (["new"], ["old"]) == (fleet.ids(), fleet.ids(state="superseded"))
@@ -53,7 +53,7 @@ def test_server_whose_silence_is_not_yet_recorded_is_superseded(fleet: Watched) 
     fleet.clock.advance(125)
     fleet.beat("new", **DATABASE)
     fleet.sweep()
-    fleet.go_on(600, "new")
+    fleet.go_on(850, "new")
 
     assert ([("rebuilt", "old")], ["new"]) == (fleet.told(), fleet.ids())
 
@@ -84,10 +84,10 @@ def test_events_of_a_successor_include_those_of_superseded_servers(fleet: Watche
 
 def test_short_overlap_is_a_rebuild_without_twins(fleet: Watched) -> None:
     fleet.beat("old", **DATABASE)
-    fleet.go_on(600, "old")
+    fleet.go_on(850, "old")
     fleet.register("new", **DATABASE)
     fleet.go_on(110, "old", "new")
-    fleet.go_on(600, "new")
+    fleet.go_on(850, "new")
 
     assert [("rebuilt", "old")] == fleet.told()
     assert None is fleet.record("new").twin_of
@@ -111,7 +111,7 @@ def test_superseded_server_recovers_without_an_earlier_late_event(
 ) -> None:
     fleet.beat("old", **DATABASE)
     fleet.sweep()
-    fleet.go_on(600, "old")
+    fleet.go_on(850, "old")
     fleet.beat("new", **DATABASE)
     fleet.go_on(180, "new")
     fleet.beat("old")
@@ -127,9 +127,9 @@ def test_each_repeated_rebuild_has_its_own_event(fleet: Watched) -> None:
     fleet.go_on(30, "old")
     fleet.beat("new", **DATABASE)
     for _ in range(2):
-        fleet.go_on(700, "new", every=60)
+        fleet.go_on(850, "new", every=60)
         fleet.beat("old")
-    fleet.go_on(700, "new", every=60)
+    fleet.go_on(850, "new", every=60)
 
     rebuilt, recovered = ("rebuilt", "old"), ("recovered", "old")
     assert [rebuilt, recovered, rebuilt, recovered, rebuilt] == fleet.told()
@@ -206,7 +206,7 @@ def test_newer_server_that_falls_silent_is_superseded_by_the_old_one(fleet: Watc
     fleet.beat("old", **DATABASE)
     fleet.go_on(30, "old")
     fleet.beat("new", **DATABASE)
-    fleet.go_on(600, "old")
+    fleet.go_on(850, "old")
 
     assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
 
@@ -216,9 +216,9 @@ def test_recovered_old_server_supersedes_its_silent_successor(fleet: Watched) ->
     fleet.go_on(60, "old")
     fleet.beat("new", **DATABASE)
     fleet.go_on(60, "old", "new")
-    fleet.go_on(600, "new")
+    fleet.go_on(850, "new")
     fleet.go_on(60, "old", "new")
-    fleet.go_on(600, "old")
+    fleet.go_on(850, "old")
 
     assert [("rebuilt", "old"), ("recovered", "old"), ("rebuilt", "new")] == fleet.told()
     assert (["old"], ["new"]) == (fleet.ids(), fleet.ids(state="superseded"))
@@ -228,9 +228,9 @@ def test_recovered_old_server_supersedes_a_late_successor(fleet: Watched) -> Non
     fleet.beat("old", **DATABASE)
     fleet.go_on(60, "old")
     fleet.beat("new", **DATABASE)
-    fleet.go_on(600, "new")
+    fleet.go_on(850, "new")
     fleet.go_on(145)
-    fleet.go_on(600, "old")
+    fleet.go_on(850, "old")
 
     assert [
         ("rebuilt", "old"),
@@ -265,7 +265,7 @@ def test_silent_newer_server_that_never_sent_a_heartbeat_is_superseded(
         fleet.register("new", **DATABASE)
         fleet.go_on(60, "old")
     before = fleet.told()
-    fleet.go_on(600, "old")
+    fleet.go_on(850, "old")
 
     assert [] == before
     assert ([("rebuilt", "new")], ["old"]) == (fleet.told(), fleet.ids())
