@@ -9,6 +9,7 @@ from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
 from contract.events import Event, EventKind, changes
 from contract.merging import merge, register
+from contract.fields import MOST_TOOLS
 from contract.messages import FAREWELL, Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema
@@ -17,6 +18,7 @@ from contract.states import DEFAULT_INTERVAL_SECONDS, interval, liveness, patien
 __all__ = [
     "DEFAULT_INTERVAL_SECONDS",
     "FAREWELL",
+    "MOST_TOOLS",
     "Event",
     "EventKind",
     "FleetError",

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from attrs import Attribute
 
 from contract.errors import InvalidMessage, Problem
-from contract.fields import BROKEN, Unexpected, present_type, rule_of
+from contract.fields import BROKEN, Unexpected, distinct_of, present_type, rule_of
 
 __all__ = ["checked"]
 
@@ -47,6 +47,9 @@ def _take(kind: Any) -> Take:
     """A function that returns a valid value, normalised, and raises one of `BROKEN` else."""
     if (rule := rule_of(kind)) is not None:
         return rule.from_python
+    if (distinct := distinct_of(kind)) is not None:
+        take_each = _take(get_args(kind)[0])
+        return lambda values: distinct.keep(take_each(values))
     if get_origin(kind) is tuple:
         return _each(get_args(kind)[0])
     return _instance_of(kind)

@@ -25,7 +25,17 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from contract.errors import InvalidMessage, MalformedJSON, Problem
-from contract.fields import BROKEN, Moment, Rule, Unexpected, format_moment, present_type, rule_of
+from contract.fields import (
+    BROKEN,
+    Distinct,
+    Moment,
+    Rule,
+    Unexpected,
+    distinct_of,
+    format_moment,
+    present_type,
+    rule_of,
+)
 from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord
 
@@ -118,6 +128,7 @@ def _make_detailed() -> OrjsonConverter:
     converter.register_structure_hook_factory(has, _class_hook)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(_has_rule, _checking_hook)
+    converter.register_structure_hook_factory(_is_distinct, _distinct_hook)
     converter.register_unstructure_hook_func(lambda kind: kind is Moment, format_moment)
     converter.register_unstructure_hook(
         ServerRecord,
@@ -139,6 +150,10 @@ def _make_quick() -> OrjsonConverter:
 
 def _has_rule(kind: Any) -> bool:
     return rule_of(kind) is not None
+
+
+def _is_distinct(kind: Any) -> bool:
+    return distinct_of(kind) is not None
 
 
 def _is_tuple(kind: Any) -> bool:
@@ -200,6 +215,13 @@ def _tuple_hook(kind: Any, converter: Converter) -> Hook:
         return tuple(items)
 
     return _requiring(list, "a list", structure_items)
+
+
+def _distinct_hook(kind: Any, converter: Converter) -> Hook:
+    distinct = cast("Distinct", distinct_of(kind))
+    items = get_args(kind)[0]
+    hook = converter.get_structure_hook(items)
+    return lambda values, _: distinct.keep(hook(values, items))
 
 
 def _requiring(json_type: type, expected: str, hook: Hook) -> Hook:

@@ -10,17 +10,19 @@ import ipaddress
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from attrs import field, frozen
 
 __all__ = [
     "BROKEN",
+    "MOST_TOOLS",
     "Count",
+    "Distinct",
     "HttpUrl",
     "Interval",
     "IpAddress",
@@ -31,7 +33,10 @@ __all__ = [
     "Seconds",
     "ServerId",
     "Text",
+    "ToolName",
+    "ToolNames",
     "Unexpected",
+    "distinct_of",
     "format_moment",
     "parse_moment",
     "present_type",
@@ -39,6 +44,8 @@ __all__ = [
     "to_utc",
 ]
 
+
+T = TypeVar("T")
 
 BROKEN = (ValueError, TypeError, OverflowError)
 """The exceptions that `Rule.from_python` and `Rule.from_json` raise for an invalid value."""
@@ -88,11 +95,39 @@ class Rule:
             raise Unexpected(self.expected, value) from error
 
 
+@frozen
+class Distinct:
+    """
+    What a list may hold, beside the rule of its items: so many different ones.
+
+    Attributes:
+        most: How many.
+    """
+
+    most: int
+
+    def keep(self, items: Iterable[T]) -> tuple[T, ...]:
+        """The items without repetitions. Raises `Unexpected` when too many are left."""
+        kept = tuple(dict.fromkeys(items))
+        if len(kept) > self.most:
+            raise Unexpected(f"at most {self.most} different items", len(kept))
+        return kept
+
+
 def rule_of(kind: object) -> Rule | None:
     """The `Rule` of an `Annotated` type, or None for a type without one."""
+    return _extra_of(kind, Rule)
+
+
+def distinct_of(kind: object) -> Distinct | None:
+    """The `Distinct` of an `Annotated` type, or None for a type without one."""
+    return _extra_of(kind, Distinct)
+
+
+def _extra_of(kind: object, wanted: type[T]) -> T | None:
     if get_origin(kind) is not Annotated:
         return None
-    return next((extra for extra in get_args(kind)[1:] if isinstance(extra, Rule)), None)
+    return next((extra for extra in get_args(kind)[1:] if isinstance(extra, wanted)), None)
 
 
 def present_type(kind: Any) -> Any:
@@ -175,6 +210,12 @@ def _server_id(value: Any) -> str:
     raise ValueError(value)
 
 
+def _tool_name(value: Any) -> str:
+    if 1 <= len(_text(value)) <= _LONGEST_TOOL_NAME:
+        return str(value)
+    raise ValueError(value)
+
+
 def _address(value: Any) -> str:
     if not _is_ipv4(value):
         _ipv6(value)
@@ -250,6 +291,7 @@ _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-]\d\d):?([0-5]\d))", re.ASCII
 )
 _LARGEST_ORDINAL = 2**63 - 1  # what a database keeps as a whole number
+_LONGEST_TOOL_NAME = 200  # the MCP specification allows 128
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -277,6 +319,25 @@ ServerId = Annotated[
         _server_id,
     ),
 ]
+
+ToolName = Annotated[
+    str,
+    Rule(
+        f"text of 1 to {_LONGEST_TOOL_NAME} characters",
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": _LONGEST_TOOL_NAME,
+            "pattern": r"^[^\u0000]*$",
+        },
+        _tool_name,
+    ),
+]
+
+MOST_TOOLS = 1000
+"""How many different tools a message may name."""
+
+ToolNames = Annotated[tuple[ToolName, ...], Distinct(MOST_TOOLS)]
 
 IpAddress = Annotated[
     str,

@@ -25,6 +25,7 @@ from contract.fields import (
     Seconds,
     ServerId,
     Text,
+    ToolNames,
 )
 
 __all__ = ["FAREWELL", "Heartbeat", "IpAddresses", "Registration", "ServerPayload", "View"]
@@ -64,7 +65,8 @@ class ServerPayload:
         version: Version of the MCP server.
         odoo_version: Version of Odoo. Source: `odoo.release.version`.
         database: Name of the database.
-        capabilities: Names of the MCP tools, sorted.
+        capabilities: Names of the MCP tools, sorted; at most 1,000 different ones, of 1 to 200
+            characters each. A name that is repeated is kept once.
         odoo_stage: `dev`, `staging`, `production`, or empty outside Odoo.sh. Source:
             `ODOO_STAGE`.
         database_uuid: Identifies the database: a rebuild changes the `server_id` and keeps
@@ -85,7 +87,7 @@ class ServerPayload:
     version: Text
     odoo_version: Text
     database: Text
-    capabilities: tuple[Text, ...]
+    capabilities: ToolNames
     odoo_stage: Text
     database_uuid: Text | None = None
     endpoint_url: HttpUrl | None = None
@@ -109,7 +111,7 @@ class View:
     version: Text | None = None
     odoo_version: Text | None = None
     database: Text | None = None
-    capabilities: tuple[Text, ...] | None = None
+    capabilities: ToolNames | None = None
     odoo_stage: Text | None = None
     database_uuid: Text | None = None
     endpoint_url: HttpUrl | None = None

@@ -1,9 +1,9 @@
 """The record that the receiver keeps of each server."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
-from attrs import frozen
+from attrs import Attribute, fields_dict, frozen
 
 from contract.fields import Count, Moment, Rule, Seconds, ServerId, Text
 from contract.messages import View
@@ -41,7 +41,13 @@ Noticed = Annotated[
 ]
 
 
-@frozen(kw_only=True)
+def _in_the_order_of_view(_: type, attributes: "list[Attribute[Any]]") -> "list[Attribute[Any]]":
+    """A field that is declared anew keeps its place."""
+    places = {name: place for place, name in enumerate(fields_dict(View))}
+    return sorted(attributes, key=lambda each: places.get(each.name, len(places)))
+
+
+@frozen(kw_only=True, field_transformer=_in_the_order_of_view)
 class ServerRecord(View):
     """
     What the receiver knows of one server. Times are by the receiver's clock, in UTC.
@@ -50,6 +56,8 @@ class ServerRecord(View):
     The constructor validates nothing, since messages are validated before they are merged.
 
     Attributes:
+        capabilities: Names of the MCP tools. A record may hold more and other names than a
+            message, from a time when messages might hold them.
         started_at: When the server started, from the latest message that held it.
         status: Health, from the latest heartbeat that held it.
         timestamp: Time of sending by the sender's clock, from the latest heartbeat that held
@@ -75,6 +83,7 @@ class ServerRecord(View):
             counts its messages by itself; None when only one does.
     """
 
+    capabilities: tuple[Text, ...] | None = None
     started_at: Moment | None = None
     status: Text | None = None
     timestamp: Moment | None = None

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 from attrs import NOTHING, fields, has
 
-from contract.fields import rule_of
+from contract.fields import distinct_of, rule_of
 from contract.messages import ServerPayload
 
 __all__ = ["json_schema"]
@@ -34,6 +34,8 @@ def json_schema(kind: type) -> dict[str, Any]:
 def _schema(kind: Any) -> dict[str, Any]:
     if (rule := rule_of(kind)) is not None:
         return deepcopy(dict(rule.schema))
+    if (distinct := distinct_of(kind)) is not None:
+        return {**_schema(get_args(kind)[0]), "maxItems": distinct.most}
     if get_origin(kind) is tuple:
         return {"type": "array", "items": _schema(get_args(kind)[0])}
     if has(kind):

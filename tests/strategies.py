@@ -52,6 +52,7 @@ __all__ = [
     "share_of_examples",
     "texts",
     "this_server",
+    "tool_names",
     "urls",
     "wire_messages",
     "wire_moments",
@@ -149,6 +150,12 @@ def texts() -> st.SearchStrategy[str]:
     """Texts that UTF-8 and PostgreSQL can hold, often empty."""
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.just("") | st.text(characters, max_size=8)
+
+
+@cache
+def tool_names() -> st.SearchStrategy[str]:
+    characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+    return st.sampled_from(["search", "t" * 200]) | st.text(characters, min_size=1, max_size=8)
 
 
 @cache
@@ -390,7 +397,7 @@ def _odd_numbers() -> st.SearchStrategy[Any]:
 
 def _odd_texts() -> st.SearchStrategy[Any]:
     odd = st.sampled_from('\0\x01\t\n\r\x1f\x7f\x85\x9f\u2028\ud800\udfff\ufeff\U0001f40d\\"/')
-    long = st.sampled_from(["a" * 255, "a" * 256, "é" * 255])
+    long = st.sampled_from(["a" * 200, "a" * 201, "a" * 255, "a" * 256, "é" * 255])
     return st.lists(texts() | odd | long, max_size=3).map("".join) | _odd_numbers()
 
 
@@ -472,7 +479,7 @@ def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
         "version": texts(),
         "odoo_version": texts(),
         "database": texts(),
-        "capabilities": _tuples_of(texts()),
+        "capabilities": st.just(()) | st.lists(tool_names(), max_size=2, unique=True).map(tuple),
         "odoo_stage": texts() | st.sampled_from(["dev", "staging", "production"]),
         "database_uuid": texts() | st.uuids().map(str),
         "endpoint_url": urls(),
@@ -519,7 +526,7 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "ip_addresses": st.fixed_dictionaries(
             {"primary": addresses(), "all": st.lists(addresses(), max_size=2)}
         ),
-        "capabilities": st.just([]) | st.lists(texts(), max_size=2),
+        "capabilities": st.just([]) | st.lists(tool_names(), max_size=2, unique=True),
     }
     started = {"started_at": times}
     seen = {

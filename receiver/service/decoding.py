@@ -22,7 +22,7 @@ from contract import (
     loads,
     parse,
 )
-from contract.fields import BROKEN, Moment, Text, present_type, rule_of
+from contract.fields import BROKEN, Distinct, Moment, Text, distinct_of, present_type, rule_of
 from receiver.domain.outcomes import BodyKind
 from receiver.service.json_items import cut, is_too_deep
 
@@ -180,6 +180,8 @@ def _check_of(kind: Any) -> Check | None:
         if rule is rule_of(Text):
             return None
         return _is_in_utc if rule is rule_of(Moment) else rule.from_python
+    if (distinct := distinct_of(kind)) is not None:
+        return _all_distinct(distinct, _check_of(get_args(kind)[0]))
     if get_origin(kind) is tuple:
         return _each(get_args(kind)[0])
     assert has(kind)
@@ -196,6 +198,18 @@ def _each(kind: Any) -> Check | None:
             check(value)
 
     return check_each
+
+
+def _all_distinct(distinct: Distinct, check: Check | None) -> Check:
+    """A check that raises for items that the contract would not keep as they are."""
+
+    def check_items(values: Any) -> None:
+        if check is not None:
+            check(values)
+        if len(distinct.keep(values)) < len(values):
+            raise ValueError(values)
+
+    return check_items
 
 
 def _all_of(kind: Any) -> Check:

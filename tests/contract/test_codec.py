@@ -46,6 +46,7 @@ from strategies import (
 
 KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
 any_kind = pytest.mark.parametrize("kind", KINDS)
+any_view = pytest.mark.parametrize("kind", KINDS[:3])
 
 wire_of_any_kind, almost_valid_of_any_kind = (
     st.one_of(*[st.tuples(st.just(kind), wires(kind)) for kind in KINDS])
@@ -185,6 +186,7 @@ NO_URLS = [
 ]
 
 TEXT = "text"
+TOOL = "text of 1 to 200 characters"
 PORT = "a port from 1 to 65535"
 TIME = "an ISO 8601 time with an offset"
 SERVER_ID = "1 to 255 characters, none of them a control character"
@@ -256,7 +258,10 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (Event, "details", "an object", [*NO_LISTS[:-2], None, [], [["silent", 40]]]),
 ]
 WRONG_IN_ITEMS = [
-    *[("capabilities", value, "capabilities[1]", TEXT) for value in [*NO_TEXTS, None]],
+    *[
+        ("capabilities", value, "capabilities[1]", TOOL)
+        for value in [*NO_TEXTS, None, "", "t" * 201]
+    ],
     *[("all", value, "ip_addresses.all[1]", "an IP address") for value in NO_ADDRESSES],
     *[("primary", value, "ip_addresses.primary", "an IP address") for value in NO_ADDRESSES],
 ]
@@ -324,7 +329,7 @@ def test_every_field_has_invalid_values_in_the_table() -> None:
         ({"server_id": "db host/ü?#%"}, "db host/ü?#%"),
         ({"hostname": "\n\t\x7f\U0001f40d"}, "\n\t\x7f\U0001f40d"),
         ({"capabilities": []}, ()),
-        ({"capabilities": ["search", "create", "search"]}, ("search", "create", "search")),
+        ({"capabilities": ["search", "create", "search"]}, ("search", "create")),
         ({"timestamp": "2026-01-31T12:00:00Z"}, datetime(2026, 1, 31, 12, tzinfo=timezone.utc)),
         ({"endpoint_url": "https://[fd00::5]:8768/mcp"}, "https://[fd00::5]:8768/mcp"),
         ({"ip_addresses": {"primary": "::1", "all": []}}, IpAddresses(primary="::1", all=())),
@@ -457,8 +462,8 @@ def test_an_error_lists_every_problem() -> None:
         'ip_addresses.all[1]: expected an IP address, got "10.0.0"',
         "ip_addresses.all[2]: expected an IP address, got null",
         'port: expected a port from 1 to 65535, got "8768"',
-        "capabilities[1]: expected text, got null",
-        "capabilities[3]: expected text, got 5",
+        f"capabilities[1]: expected {TOOL}, got null",
+        f"capabilities[3]: expected {TOOL}, got 5",
         'endpoint_url: expected an http or https URL, got "odoo.example"',
         "heartbeat_interval_seconds: expected a number of seconds above 0, got 0",
         "status: expected text, got true",
@@ -756,9 +761,27 @@ def test_up_to_ten_wrong_items_of_a_list_are_told(count: int, told: int) -> None
 
 
 def test_a_wrong_item_does_not_hide_the_wrong_ones_after_it() -> None:
-    assert ["capabilities[0]: expected text, got 5", "capabilities[2]: expected text, got 7"] == (
-        problems(SERVER | {"capabilities": [5, "search", 7]}, Heartbeat)
+    assert [
+        f"capabilities[0]: expected {TOOL}, got 5",
+        f"capabilities[2]: expected {TOOL}, got 7",
+    ] == problems(SERVER | {"capabilities": [5, "search", 7]}, Heartbeat)
+
+
+@any_view
+def test_a_thousand_different_tools_are_kept_and_no_more(kind: type) -> None:
+    names = [f"tool_{n}" for n in range(1000)]
+    kept: Any = structure(VALID[kind] | {"capabilities": [*names, *names]}, kind)
+
+    assert tuple(names) == kept.capabilities
+    assert ["capabilities: expected at most 1000 different items, got 1001"] == problems(
+        VALID[kind] | {"capabilities": [*names, "one_more"]}, kind
     )
+
+
+def test_a_record_of_before_keeps_any_tools() -> None:
+    names = [*(f"tool_{n}" for n in range(1001)), "", "t" * 201]
+
+    assert tuple(names) == structure(RECORD | {"capabilities": names}, ServerRecord).capabilities
 
 
 def test_what_is_missing_at_depth_is_told_with_its_path() -> None:

@@ -7,6 +7,7 @@ def test_the_public_names_are_these() -> None:
     assert [
         "DEFAULT_INTERVAL_SECONDS",
         "FAREWELL",
+        "MOST_TOOLS",
         "Event",
         "EventKind",
         "FleetError",

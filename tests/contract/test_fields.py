@@ -131,7 +131,7 @@ def test_the_constructor_of_every_message_validates(kind: type[Heartbeat | Regis
 
 
 def test_a_constructor_raises_the_index_of_an_invalid_item() -> None:
-    with pytest.raises(InvalidMessage, match=r"^capabilities\[1\]: expected text, got 5$"):
+    with pytest.raises(InvalidMessage, match=r"^capabilities\[1\]: expected text of 1"):
         heartbeat(capabilities=["search", 5])
 
 
@@ -144,6 +144,17 @@ def test_a_constructor_refuses_other_values_for_a_list(capabilities: object) -> 
 @pytest.mark.parametrize("capabilities", [["search"], ("search",)])
 def test_a_constructor_keeps_a_list_as_a_tuple(capabilities: Any) -> None:
     assert ("search",) == heartbeat(capabilities=capabilities).capabilities
+
+
+def test_a_constructor_keeps_each_tool_once_in_the_order_of_the_first() -> None:
+    assert ("search", "create") == heartbeat(
+        capabilities=["search", "create", "search"]
+    ).capabilities
+
+
+def test_a_constructor_refuses_too_many_tools() -> None:
+    with pytest.raises(InvalidMessage, match=r"^capabilities: expected at most 1000 different"):
+        heartbeat(capabilities=[f"tool_{n}" for n in range(1001)])
 
 
 @pytest.mark.parametrize("addresses", [5, "10.0.0.5", ["10.0.0.5"], {"primary": "10.0.0.5"}])

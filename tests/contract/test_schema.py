@@ -130,6 +130,9 @@ def test_schema_and_codec_agree(told: tuple[type, Any]) -> None:
         ("port", True),
         ("port", "8768"),
         ("capabilities", [None]),
+        ("capabilities", [""]),
+        ("capabilities", ["t" * 201]),
+        ("capabilities", [f"tool_{n}" for n in range(1001)]),
         ("ip_addresses", {"primary": "10.0.0", "all": []}),
         ("ip_addresses", {"primary": "fe80::5%eth0", "all": []}),
         ("ip_addresses", {"primary": "10.0.0.5"}),
@@ -165,7 +168,7 @@ def test_a_schema_may_be_changed_by_the_caller() -> None:
         (Heartbeat, "server_id", {"type": "string", "minLength": 1, "maxLength": 255}),
         (ServerPayload, "hostname", {"type": "string", "pattern": r"^[^\u0000]*$"}),
         (ServerPayload, "port", {"type": "integer", "minimum": 1, "maximum": 65535}),
-        (ServerPayload, "capabilities", {"type": "array"}),
+        (ServerPayload, "capabilities", {"type": "array", "maxItems": 1000}),
         (
             IpAddresses,
             "primary",

@@ -12,11 +12,14 @@ import psutil
 from sqlalchemy import make_url
 
 import messages
+from contract import MOST_TOOLS
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
 from servers import receiver_process
 
 SERVERS = 16
-TOOLS = ["".join(letters) for letters in itertools.product(string.ascii_letters, repeat=3)][:9_000]
+TOOLS = ["".join(letters) * 20 for letters in itertools.product(string.ascii_letters, repeat=3)][
+    :MOST_TOOLS
+]
 OTHER_TOOLS = [name[::-1] + "!" for name in TOOLS]
 
 PATIENCE_SECONDS = 4.0

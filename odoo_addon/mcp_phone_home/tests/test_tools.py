@@ -197,12 +197,20 @@ class TestAnnouncedNames(PhoneHomeCase):
         self.assertLessEqual({"user_1", "su_True", "{}"}, set(names))
 
     def test_names_beyond_the_size_limit_are_omitted_with_one_warning(self):
-        self.add_registry(lambda: [f"a{number:0200d}" for number in range(1000)])
+        self.add_registry(lambda: [f"a{number:0199d}" for number in range(1000)])
 
         with self.assert_one_warning("MCP tools are not announced"):
             names = self.announced()
             self.assertEqual(names, self.announced())
         self.assertIn(len(names), range(100, 150))
+
+    def test_names_beyond_what_a_message_may_hold_are_omitted_with_one_warning(self):
+        self.add_registry(lambda: [f"a{number}" for number in range(1100)])
+
+        with self.assert_one_warning("MCP tools are not announced"):
+            names = announced_names(self.env)
+            self.assertEqual(names, announced_names(self.env))
+        self.assertEqual(1000, len(names))
 
     def test_invalid_name_is_omitted_with_one_warning(self):
         self.add_registry(lambda: ["a\x00b", "fine"])

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 
 from odoo import SUPERUSER_ID, api
 
-from contract import Heartbeat, InvalidMessage
+from contract import MOST_TOOLS, Heartbeat, InvalidMessage
 
 _logger = logging.getLogger(__name__)
 
@@ -78,11 +78,15 @@ def _registries(env, ours) -> dict:
 
 
 def as_many_as_fit(names, *, most_bytes) -> list:
-    """As many of the names as fit into `most_bytes` of JSON; logs a warning once for the rest."""
+    """
+    As many of the names as a message may hold, and fit into `most_bytes` of JSON.
+
+    Logs a warning once for the rest.
+    """
     fitting, left_out = [], 0
     for name in names:
         most_bytes -= len(json.dumps(name)) + 2
-        if most_bytes >= 0:
+        if most_bytes >= 0 and len(fitting) < MOST_TOOLS:
             fitting.append(name)
         else:
             left_out += 1

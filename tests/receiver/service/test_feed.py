@@ -156,7 +156,7 @@ def test_slow_follower_is_dropped_and_others_continue(store: SqlStore) -> None:
 def make_long_events(store: SqlStore, number: int) -> None:
     """Make some events of about 52 kB."""
     for n in range(number):
-        tools = tuple(f"{n:02}_{tool:0500}" for tool in range(100))
+        tools = tuple(f"{n:02}_{tool:0190}" for tool in range(260))
         store.servers.apply(
             [Incoming(Heartbeat(server_id=f"s{n}", capabilities=("a",)), Clock()())]
         )
