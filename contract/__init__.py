@@ -8,8 +8,8 @@ codec, and pure functions over records.
 from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
 from contract.events import Event, EventKind, changes
-from contract.merging import merge, register
 from contract.fields import MOST_TOOLS
+from contract.merging import merge, register
 from contract.messages import FAREWELL, Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema

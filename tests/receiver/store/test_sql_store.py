@@ -1,5 +1,6 @@
 """The SQL store keeps records as the contract merges them, on SQLite and PostgreSQL."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -356,10 +357,17 @@ def merged(before: ServerRecord | None, incoming: Incoming) -> ServerRecord:
     return merge(before, incoming.message, received_at=incoming.received_at)
 
 
-@pytest.mark.parametrize("length", [1, 199, 200, 201, 700, 15_000])
-@pytest.mark.parametrize("name", ["stage", "database", "version", "odoo_version", "capability"])
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        *itertools.product(
+            ["stage", "database", "version", "odoo_version"], [1, 199, 200, 201, 700, 15_000]
+        ),
+        *itertools.product(["capability"], [1, 199, 200]),
+    ],
+)
 def test_text_of_any_length_is_kept_and_found(store: SqlStore, name: str, length: int) -> None:
-    long, other, server_id = long_text(length), long_text(length + 1), long_text(255)
+    long, other, server_id = long_text(length), long_text(length)[:-1] + "!", long_text(255)
     fields_of_message: dict[str, Any] = {"server_id": server_id, name: long}
     fields_of_message |= {"odoo_stage": long} if name == "stage" else {}
     fields_of_message |= {"capabilities": [long, "short"]} if name == "capability" else {}
