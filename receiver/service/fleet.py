@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from attrs import frozen
+import msgspec
+import orjson
+from attrs import evolve, frozen
 
 from contract import ServerRecord, State, unstructure
 from contract.fields import format_moment
@@ -63,15 +65,19 @@ class Sighting:
 
     def to_json(self) -> dict[str, Any]:
         """The record's wire form, with `state`, `stale` and `nodes`."""
-        return {
-            **unstructure(self.record),
-            "state": self.state.value,
-            "stale": self.state.stale,
-            "nodes": [
-                {**node._asdict(), "last_seen": format_moment(node.last_seen)}
-                for node in self.nodes
-            ],
-        }
+        return {**unstructure(self.record), "state": self.state.value, **self._more()}
+
+    def encode(self) -> orjson.Fragment:
+        """What `to_json` returns as JSON, in a tenth of the time."""
+        same = self.record.state is self.state
+        record = self.record if same else evolve(self.record, state=self.state)
+        return orjson.Fragment(b"%b,%b" % (_encode(record)[:-1], orjson.dumps(self._more())[1:]))
+
+    def _more(self) -> dict[str, Any]:
+        nodes = [
+            {**node._asdict(), "last_seen": format_moment(node.last_seen)} for node in self.nodes
+        ]
+        return {"stale": self.state.stale, "nodes": nodes}
 
 
 @frozen(kw_only=True)
@@ -164,10 +170,11 @@ class Fleet:
 
     async def get(self, server_id: str) -> Sighting | None:
         """The record and state of a server; None when there is no such server."""
-        record = await self._calls.read(self._store.servers.get, server_id)
-        if record is None:
-            return None
-        return self._seen(record, await self._nodes([record]))
+        return await self._calls.read(self._get, server_id)
+
+    def _get(self, server_id: str) -> Sighting | None:
+        record = self._store.servers.get(server_id)
+        return None if record is None else self._seen(record, self._nodes([record]))
 
     async def page(
         self,
@@ -179,18 +186,16 @@ class Fleet:
         only: Sequence[str] = EVERY_FIELD,
     ) -> Page:
         """At most `limit` servers that match, after a place; fields not in `only` are None."""
-        page = await self._calls.read(
-            self._store.servers.page,
-            matching,
-            order,
-            PageRequest(limit=limit, now=self._clock(), after=after),
-            only=only,
-        )
-        nodes = await self._nodes(page.records)
-        return Page(
-            servers=[self._seen(record, nodes) for record in page.records],
-            next_after=page.next_after,
-        )
+        asked = PageRequest(limit=limit, now=self._clock(), after=after)
+        return await self._calls.read(self._page, matching, order, asked, only)
+
+    def _page(
+        self, matching: Filter, order: Order, asked: PageRequest, only: Sequence[str]
+    ) -> Page:
+        page = self._store.servers.page(matching, order, asked, only=only)
+        nodes = self._nodes(page.records)
+        servers = [self._seen(record, nodes) for record in page.records]
+        return Page(servers=servers, next_after=page.next_after)
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
         """At most `limit` events that match, newest first, with a number below `before`."""
@@ -220,10 +225,10 @@ class Fleet:
             for key, record in by_id.items()
         }
 
-    async def _nodes(self, records: Iterable[ServerRecord]) -> Mapping[str, Sequence[Node]]:
+    def _nodes(self, records: Iterable[ServerRecord]) -> Mapping[str, Sequence[Node]]:
         """The other nodes of those databases that have more than one."""
         leaders = [record.server_id for record in records if record.node_count]
-        return await self._calls.read(self._store.servers.nodes, leaders) if leaders else {}
+        return self._store.servers.nodes(leaders) if leaders else {}
 
     def _seen(self, record: ServerRecord, nodes: Mapping[str, Sequence[Node]]) -> Sighting:
         others = nodes.get(record.server_id, ())
@@ -232,3 +237,6 @@ class Fleet:
         now = self._clock()
         heard_since = self._watchdog.heard_since or record.last_seen
         return Sighting(record=record, state=state_at(record, now, heard_since=heard_since))
+
+
+_encode = msgspec.json.Encoder().encode

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from attrs import asdict
+from attrs import asdict, fields
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from contract import Event, ServerRecord
@@ -18,6 +18,7 @@ __all__ = [
     "RowCache",
     "index_entries",
     "read_rows",
+    "records_of",
     "row_of",
     "write_due",
     "write_heartbeats",
@@ -114,6 +115,26 @@ def read_rows(
         for columns in connection.execute(_READ, {"ids": changed}).mappings():
             rows[columns["server_id"]] = row_of(columns)
     return rows
+
+
+def records_of(
+    connection: Connection, found: Sequence[tuple[str, int]], cache: RowCache
+) -> list[ServerRecord]:
+    """
+    The records of servers, in the order of their ids and revisions.
+
+    Of those that the cache has in that revision nothing is read. A server that was deleted
+    meanwhile is left out.
+    """
+    records: dict[str, ServerRecord] = {}
+    for server_id, revision in found:
+        row = cache.get(server_id)
+        if row is not None and row.revision == revision:
+            records[server_id] = row.record
+    others = [server_id for server_id, _ in found if server_id not in records]
+    for columns in connection.execute(_READ_RECORDS, {"ids": others}).mappings() if others else ():
+        records[columns["server_id"]] = ServerRecord(**columns)
+    return [records[server_id] for server_id, _ in found if server_id in records]
 
 
 def row_of(columns: RowMapping) -> Row:
@@ -229,6 +250,9 @@ _REVISIONS = (
     .with_for_update()
 )
 _READ = select(servers).where(among(servers.c.server_id, "ids"))
+_READ_RECORDS = select(*(servers.c[each.name] for each in fields(ServerRecord))).where(
+    among(servers.c.server_id, "ids")
+)
 _UPDATE = (
     update(servers)
     .where(servers.c.server_id == bindparam("key"))

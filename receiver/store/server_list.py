@@ -31,6 +31,7 @@ from receiver.domain.queries import (
     Walk,
     index_text,
 )
+from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import facets, is_listed, servers
 
 __all__ = ["ServerList", "apply_filter"]
@@ -48,12 +49,14 @@ class ServerList:
     Attributes:
         connection: A connection to read with.
         wanted: The columns to read; the fields of a record that are not among them are None.
+        cache: Where records are that need not be read, if whole records are wanted.
         matching: Which servers are in the list.
         order: The order of the list.
     """
 
     connection: Connection
     wanted: Columns
+    cache: RowCache | None
     matching: Filter
     order: Order
 
@@ -76,8 +79,12 @@ class ServerList:
         return _page(listed, limit)
 
     def _first_part(self, after: Place | None, walk: Walk | None, limit: int) -> list[Listed]:
-        query = list_query(self.wanted, self.matching, self.order, after=after, limit=limit)
-        return [(each, self.order.place(each, walk)) for each in self._records(query)]
+        # A server that is heard between two queries would have another place in the second.
+        cache = None if self.order.is_moving else self.cache
+        wanted = self.wanted if cache is None else _REVISION
+        query = list_query(wanted, self.matching, self.order, after=after, limit=limit)
+        records = self._records(query) if cache is None else self._cached(query, cache)
+        return [(each, self.order.place(each, walk)) for each in records]
 
     def _second_part(self, heard_after: int, after: Place | None, limit: int) -> list[Listed]:
         query, key = apply_filter(select(*self.wanted), self.matching)
@@ -113,6 +120,13 @@ class ServerList:
 
     def _records(self, query: Select[Any]) -> list[ServerRecord]:
         return [ServerRecord(**row) for row in self.connection.execute(query).mappings()]
+
+    def _cached(self, query: Select[Any], cache: RowCache) -> list[ServerRecord]:
+        found = [(server_id, revision) for server_id, revision in self.connection.execute(query)]
+        return records_of(self.connection, found, cache)
+
+
+_REVISION: Columns = [servers.c.server_id, servers.c.revision]
 
 
 def _page(listed: Sequence[Listed], limit: int) -> ServerPage:

@@ -25,7 +25,7 @@ from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forge
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
-from receiver.store.rows import Committed, RowCache, row_of
+from receiver.store.rows import Committed, RowCache, records_of
 from receiver.store.server_list import ServerList, apply_filter
 from receiver.store.sessions import Sessions
 from receiver.store.silence import (
@@ -159,8 +159,9 @@ class Servers:
         if not _can_exist(server_id):
             return None
         with self._transactions.read() as connection:
-            row = connection.execute(_ONE, {"key": server_id}).mappings().one_or_none()
-        return None if row is None else row_of(row).record
+            found = connection.execute(_ONE, {"key": server_id}).all()
+            records = records_of(connection, found, self._cache)
+        return records[0] if records else None
 
     def page(
         self,
@@ -176,9 +177,14 @@ class Servers:
         Fields that are not in `only` are None. `only` must hold the fields of ServerRecord that
         have no default.
         """
-        wanted = [servers.c[name] for name in only]
         with self._transactions.read() as connection:
-            found = ServerList(connection=connection, wanted=wanted, matching=matching, order=order)
+            found = ServerList(
+                connection=connection,
+                wanted=[servers.c[name] for name in only],
+                cache=self._cache if only is EVERY_FIELD else None,
+                matching=matching,
+                order=order,
+            )
             return found.page(asked)
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
@@ -423,7 +429,9 @@ _HEARD = (
     .limit(1)
 )
 _SEEN_AT = select(watches.c.seen_at)
-_ONE = select(servers).where(servers.c.server_id == bindparam("key"))
+_ONE = select(servers.c.server_id, servers.c.revision).where(
+    servers.c.server_id == bindparam("key")
+)
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
 _NODES = (
     select(servers.c.node_of, servers.c.server_id, servers.c.hostname, servers.c.last_seen)

@@ -1,6 +1,6 @@
 """The HTTP interface for programs: messages, servers, events, health and metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
 from receiver.service.availability import WINDOWS
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
+from receiver.service.fleet import Sighting
 from receiver.web import admin_api, openapi
 from receiver.web.context import services
 from receiver.web.headers import with_headers
@@ -213,15 +214,18 @@ async def list_servers(request: Request) -> Response:
     query = list_query(request)
     found = services(request)
     page = await found.fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
-    content = {
-        "servers": [sighting.to_json() for sighting in page.servers],
+    more: dict[str, Any] = {
         "count": len(page.servers),
         "next_cursor": page.next_after and write_cursor(query.order, page.next_after),
     }
     if query.total:
-        content["total"] = await found.calls.read(found.store.servers.count, query.matching)
+        more["total"] = await found.calls.read(found.store.servers.count, query.matching)
 
-    return _json(content)
+    return await found.calls.read(_servers_as_json, page.servers, more)
+
+
+def _servers_as_json(servers: Iterable[Sighting], more: Mapping[str, Any]) -> Response:
+    return _json({"servers": [each.encode() for each in servers], **more})
 
 
 _GET_SERVER = operation(
