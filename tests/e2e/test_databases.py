@@ -49,6 +49,7 @@ NEW_UUID = "UPDATE ir_config_parameter SET value = gen_random_uuid() WHERE key =
 
 FAILED = "Phoning home failed"
 HEARD_SECONDS = 20
+LOOK_SECONDS = 60  # a process looks at most so often whether a probe must register the server
 SLACK_SECONDS = 2
 
 
@@ -297,7 +298,8 @@ def test_health_answers_on_a_standby_database(
             assert record_of(receiver, installed) is None
             postgres.sql("SELECT pg_promote()")
             server.wait_until(
-                lambda: health(server) and record_of(receiver, installed), seconds=HEARD_SECONDS
+                lambda: health(server) and record_of(receiver, installed),
+                seconds=LOOK_SECONDS + HEARD_SECONDS,
             )
 
     assert [200] * 3 == statuses

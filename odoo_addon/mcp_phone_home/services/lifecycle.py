@@ -8,6 +8,9 @@ health route compare it with the current hostname, and register the server when 
 
 The hostnames also differ where several servers (nodes) run on one database and the action runs
 on each in turn. Such a node is registered once since its start, and again after a day.
+
+Anybody may ask the health route, so a process looks at most once in `CHECK_SECONDS` whether the
+server must be registered, and builds a message only when it could claim the registration.
 """
 
 import functools
@@ -36,6 +39,13 @@ _LOADING_SECONDS = 600.0
 
 # Longer than a heartbeat takes, but shorter than a registration with many retries.
 _FAREWELL_WAIT_SECONDS = 60.0
+
+CHECK_SECONDS = 60.0
+
+# When this process has last looked whether to register, in seconds of `time.monotonic`, by the
+# name of the database.
+_checked: dict[str, float] = {}
+_now = time.monotonic
 
 
 def on_schedule(env):
@@ -67,10 +77,11 @@ def on_health(env):
     """
     Register the server in a background thread if the host was rebuilt. Never raises.
 
-    The thread reads the database itself, so that the health route stays fast.
+    It looks at most once in `CHECK_SECONDS` in each process. The thread reads the database
+    itself, so that the health route stays fast.
     """
     try:
-        if _is_rebuilt(env):
+        if _is_time_to_check(env.cr.dbname) and _is_rebuilt(env):
             in_background(
                 env.cr.dbname, "health", functools.partial(_register_if_claimed, env.registry)
             )
@@ -133,6 +144,14 @@ def _send_farewell(farewell, thread):
     _deliver([farewell], None, thread)
 
 
+def _is_time_to_check(database) -> bool:
+    now, last = _now(), _checked.get(database)
+    if last is not None and now - last < CHECK_SECONDS:
+        return False
+    _checked[database] = now
+    return True
+
+
 def _is_rebuilt(env) -> bool:
     """
     Whether a receiver is set and the hostname differs from the one registered last.
@@ -141,10 +160,15 @@ def _is_rebuilt(env) -> bool:
     this host.
     """
     parameter = env["ir.config_parameter"].sudo().get_param
-    hostname = host_facts().hostname
+    hostname = _hostname()
     if not parameter("mcp.phone_home_url") or parameter("mcp.last_hostname") == hostname:
         return False
     return not is_claimed(env.registry, hostname, started_at=announced_start())
+
+
+def _hostname() -> str:
+    """That of `host_facts`, without the system calls that find the addresses."""
+    return host_facts(sources=tuple, interfaces=tuple).hostname
 
 
 def _registration(env):
@@ -163,14 +187,17 @@ def _claimed(registry, registration) -> list:
 
 
 def _register_if_claimed(registry, thread):
-    try:
-        # A read-only cursor also works on a standby, where the claim then fails.
-        with registry.cursor(readonly=True) as cr:
-            registration = _registration(api.Environment(cr, SUPERUSER_ID, {}))
-    except NothingToSend:
+    """Register the server; it builds the message only after it could claim the registration."""
+    hostname = _hostname()
+    if not claim_registration(registry, hostname, started_at=announced_start()):
         return
-    claimed = _claimed(registry, registration)
-    _deliver([each.numbered(registry) for each in claimed], registry, thread)
+    try:
+        with registry.cursor(readonly=True) as cr:
+            registration = prepare_registration(api.Environment(cr, SUPERUSER_ID, {}))
+    except NothingToSend:
+        release_registration(registry, hostname)
+        return
+    _deliver([registration.numbered(registry)], registry, thread)
 
 
 def _deliver_in_background(registry, occasion, messages):

@@ -8,6 +8,7 @@ from odoo.tests import TransactionCase, tagged
 from odoo.tests.common import release_test_lock
 from odoo.tools import config
 
+from odoo.addons.mcp_phone_home.services import lifecycle
 from odoo.addons.mcp_phone_home.services.background import Background
 
 from .receiver import Receiver
@@ -43,6 +44,7 @@ class PhoneHomeCase(TransactionCase):
         # the addon commits is rolled back too.
         self.registry_enter_test_mode()
         self.addCleanup(self.wait_for_threads)
+        self.patch(lifecycle, "_checked", {})
 
     def set_environ(self, **values):
         for name, value in values.items():

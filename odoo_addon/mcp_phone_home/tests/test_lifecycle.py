@@ -25,6 +25,8 @@ from odoo.addons.mcp_phone_home.services.state import (
     remember,
 )
 
+from contract import InvalidMessage
+
 from .common import LOGGER, PhoneHomeCase
 from .receiver import CREATED, OK
 
@@ -39,6 +41,11 @@ class LifecycleCase(PhoneHomeCase):
     def calls(self, receiver):
         self.wait_for_threads()
         return [each.call for each in receiver.heard]
+
+    def probe(self):
+        """Answer a health probe that comes `CHECK_SECONDS` after the one before."""
+        lifecycle._checked.clear()
+        on_health(self.env)
 
     def set_claims(self, claims):
         query = "UPDATE mcp_phone_home_state SET claims = %s"
@@ -76,7 +83,7 @@ class TestRebuild(LifecycleCase):
         receiver = self.receiver(CREATED)
         self.set_params(last_hostname="before")
 
-        on_health(self.env)
+        self.probe()
         self.assertEqual(["POST /register"], self.calls(receiver))
         self.assertEqual(HERE, self.last_hostname())
 
@@ -84,12 +91,12 @@ class TestRebuild(LifecycleCase):
         receiver = self.receiver()
         self.set_params(last_hostname=HERE)
 
-        on_health(self.env)
+        self.probe()
         self.assertEqual([], self.calls(receiver))
 
     def test_health_sends_nothing_without_a_url(self):
         with self.assertNoLogs(LOGGER):
-            on_health(self.env)
+            self.probe()
             self.wait_for_threads()
 
     def test_hostname_of_a_failed_registration_is_not_stored(self):
@@ -97,7 +104,7 @@ class TestRebuild(LifecycleCase):
         self.set_params(last_hostname="before", phone_home_retries="1")
 
         with self.assertLogs(LOGGER, "WARNING"):
-            on_health(self.env)
+            self.probe()
             self.assertEqual(["POST /register"], self.calls(receiver))
         self.assertEqual("before", self.last_hostname())
 
@@ -107,7 +114,7 @@ class TestRebuild(LifecycleCase):
 
         with self.assertLogs(LOGGER, "WARNING"):
             for _ in range(3):
-                on_health(self.env)
+                self.probe()
                 self.wait_for_threads()
         self.assertEqual(["POST /register"], self.calls(receiver))
 
@@ -115,23 +122,23 @@ class TestRebuild(LifecycleCase):
         receiver = self.receiver(AWAY, CREATED)
         self.set_params(phone_home_retries="1")
         with self.assertLogs(LOGGER, "WARNING"):
-            on_health(self.env)
+            self.probe()
             self.wait_for_threads()
 
         self.expire_claims()
-        on_health(self.env)
+        self.probe()
         self.assertEqual(["POST /register", "POST /register"], self.calls(receiver))
         self.assertEqual(HERE, self.last_hostname())
 
     def test_nodes_of_one_database_do_not_register_in_turns(self):
         receiver = self.receiver(CREATED, OK)
-        on_health(self.env)
+        self.probe()
         self.wait_for_threads()
 
         for seconds in (0, SETTLED_SECONDS, REGISTERED_SECONDS - SETTLED_SECONDS - 10):
             self.let_pass(seconds)
             self.set_params(last_hostname="the-other-node")
-            on_health(self.env)
+            self.probe()
             on_schedule(self.env)
             self.wait_for_threads()
         expected = ["POST /register", *["POST /heartbeat"] * 3]
@@ -139,34 +146,34 @@ class TestRebuild(LifecycleCase):
 
     def test_node_registers_again_after_a_day(self):
         receiver = self.receiver(CREATED)
-        on_health(self.env)
+        self.probe()
         self.wait_for_threads()
 
         self.let_pass(REGISTERED_SECONDS)
         self.set_params(last_hostname="the-other-node")
-        on_health(self.env)
+        self.probe()
         self.assertEqual(["POST /register"] * 2, self.calls(receiver))
 
     def test_node_registers_again_after_its_restart(self):
         receiver = self.receiver(CREATED)
-        on_health(self.env)
+        self.probe()
         self.wait_for_threads()
 
         self.let_pass(SETTLED_SECONDS)
         self.set_params(last_hostname="the-other-node")
         restarted_at = phone_home.announced_start() + timedelta(hours=1)
         self.patch(phone_home, "server_started_at", restarted_at.timestamp)
-        on_health(self.env)
+        self.probe()
         self.assertEqual(["POST /register"] * 2, self.calls(receiver))
 
     def test_node_that_is_registered_starts_no_thread_for_a_probe(self):
         self.receiver(CREATED)
-        on_health(self.env)
+        self.probe()
         self.wait_for_threads()
 
         self.set_params(last_hostname="the-other-node")
         with self.no_thread_starts(), self.assertNoLogs(LOGGER, "WARNING"):
-            on_health(self.env)
+            self.probe()
 
     def test_registration_by_hand_stores_the_hostname(self):
         self.receiver(CREATED)
@@ -187,7 +194,7 @@ class TestRebuild(LifecycleCase):
         self.patch(lifecycle, "_is_rebuilt", _broken)
 
         with self.assertLogs(LOGGER, "ERROR"):
-            on_health(self.env)
+            self.probe()
 
     def expire_claims(self):
         self.set_claims({HERE: 1})
@@ -195,6 +202,71 @@ class TestRebuild(LifecycleCase):
     def let_pass(self, seconds):
         """Let the claims be older by so many seconds."""
         self.set_claims({claimed: t - seconds for claimed, t in self.state().claims.items()})
+
+
+class TestCostOfProbes(LifecycleCase):
+    def setUp(self):
+        super().setUp()
+        self.now = 1000.0
+        self.built = []
+        self.patch(lifecycle, "_now", lambda: self.now)
+        build = phone_home._build_server_payload
+        self.patch(
+            phone_home, "_build_server_payload", lambda env: self.built.append(1) or build(env)
+        )
+
+    def probe_every_second(self, *, seconds):
+        for _ in range(seconds):
+            on_health(self.env)
+            self.now += 1
+
+    def test_database_is_looked_at_once_a_minute(self):
+        self.receiver(AWAY)
+        looked = []
+        self.patch(lifecycle, "_is_rebuilt", lambda env: looked.append(self.now))
+
+        self.probe_every_second(seconds=150)
+        self.assertEqual([1000.0, 1060.0, 1120.0], looked)
+
+    def test_probes_between_two_looks_cost_no_query(self):
+        self.receiver()
+        self.set_params(last_hostname="before")
+        self.patch(lifecycle, "in_background", lambda *_: None)
+        on_health(self.env)
+
+        with self.assertQueryCount(0):
+            self.probe_every_second(seconds=59)
+
+    def test_payload_is_not_built_for_a_registered_server(self):
+        self.receiver()
+        self.set_params(last_hostname=HERE)
+
+        self.probe_every_second(seconds=150)
+        self.wait_for_threads()
+        self.assertEqual([], self.built)
+
+    def test_payload_is_not_built_where_no_claim_can_be_stored(self):
+        self.receiver()
+        self.patch(lifecycle, "claim_registration", lambda *_, **__: False)
+
+        for _ in range(3):
+            self.probe()
+            self.wait_for_threads()
+        self.assertEqual([], self.built)
+
+    def test_probes_of_a_server_that_cannot_phone_home_warn_once_a_minute(self):
+        self.receiver()
+        self.patch(phone_home, "structure", _invalid)
+
+        with self.assertLogs(LOGGER, "WARNING") as logs:
+            for _ in range(2):
+                self.probe_every_second(seconds=60)
+                self.wait_for_threads()
+        self.assertEqual((2, 2), (len(self.built), len(logs.records)))
+        self.assertEqual({}, self.state().claims)
+
+    def test_hostname_is_that_of_the_messages(self):
+        self.assertEqual(phone_home.host_facts().hostname, lifecycle._hostname())
 
 
 class TestClaims(LifecycleCase):
@@ -413,18 +485,18 @@ class TestBackground(LifecycleCase):
         self.receiver()
 
         with self.no_thread_starts(), self.assert_one_warning("not registered", "new thread"):
-            on_health(self.env)
+            self.probe()
         self.assertFalse(self.state().claims)
 
     def test_health_logs_nothing_while_the_registration_is_sent(self):
         receiver = self.receiver(CREATED)
         receiver.answering.clear()
-        on_health(self.env)
+        self.probe()
         with release_test_lock():
             self.assertTrue(receiver.wait_for(1))
 
         with self.assertNoLogs(LOGGER, "WARNING"):
-            on_health(self.env)
+            self.probe()
         receiver.answering.set()
         self.assertEqual(["POST /register"], self.calls(receiver))
 
@@ -462,3 +534,7 @@ class TestBackground(LifecycleCase):
 
 def _broken(env):
     raise RuntimeError("this is broken")
+
+
+def _invalid(*_):
+    raise InvalidMessage([])
