@@ -3,16 +3,22 @@
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
 from evil import answer, evil_server, say
-from odoo_program import ADDONS, OdooProgram
+from odoo_program import ADDONS, OdooProgram, Server
+from phoning import health, wait_until_up
 
 ADDON = "mcp_phone_home"
+
+NO_CRON = "--max-cron-threads=0"
+SERVER_WIDE = f"--load=base,web,{ADDON}"
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 
 PHONE_HOME = f"from odoo.addons.{ADDON}.services import phone_home, settings"
 PRINT_TOKEN = f"{PHONE_HOME}; print(settings.receiver_settings(env).token)"
@@ -99,6 +105,65 @@ def test_concurrent_saves_of_a_token_do_not_log_it(odoo: OdooProgram, installed:
     overtaken = odoo.shell(installed, SAVE_WITH_A_CONFLICT)
     assert "SerializationFailure" == overtaken.output.strip()
     assert [] == overtaken.log.lines("hush-hush")
+
+
+@pytest.fixture
+def ping() -> Callable[..., httpx.Response]:
+    """Post a ping to an Odoo with an API key that is none."""
+
+    def post(server: Server, **headers: str) -> httpx.Response:
+        headers["Authorization"] = "Bearer none"
+        return httpx.post(
+            f"{server.url}/mcp/v1", json=PING, headers=headers, trust_env=False, timeout=30
+        )
+
+    return post
+
+
+def test_request_for_no_database_gets_404(
+    odoo: OdooProgram, installed: str, database: str, ping: Callable[..., httpx.Response]
+) -> None:
+    with odoo.server(f"{installed},{database}", NO_CRON) as server:
+        wait_until_up(server)
+        answers = [ping(server), ping(server, **{"X-Odoo-Database": "nowhere"}), health(server)]
+
+    assert [404] * 3 == [answer.status_code for answer in answers]
+    assert ["No database is selected" in answer.text for answer in answers] == [True] * 3
+    assert [] == server.log.complaints()
+
+
+def test_request_for_no_database_gets_a_json_sentence_from_a_server_wide_addon(
+    odoo: OdooProgram, installed: str, database: str, ping: Callable[..., httpx.Response]
+) -> None:
+    with odoo.server(f"{installed},{database}", NO_CRON, SERVER_WIDE) as server:
+        wait_until_up(server)
+        posted = [ping(server), ping(server, **{"X-Odoo-Database": "nowhere"})]
+        got = httpx.get(f"{server.url}/mcp/v1", trust_env=False, timeout=30)
+        problem = health(server)
+        known = ping(server, **{"X-Odoo-Database": installed})
+
+    answers = [*posted, got, problem]
+    assert [404] * 4 == [answer.status_code for answer in answers]
+    sentences = [answer.json()["error"]["message"] for answer in (*posted, got)]
+    sentences.append(problem.json()["detail"])
+    assert ["X-Odoo-Database" in sentence for sentence in sentences] == [True] * 4
+    assert "application/problem+json" == problem.headers["Content-Type"]
+    assert 401 == known.status_code
+    assert [] == server.log.complaints()
+
+
+def test_server_wide_addon_answers_404_in_a_database_without_it(
+    odoo: OdooProgram, database: str
+) -> None:
+    with odoo.server(database, NO_CRON, SERVER_WIDE) as server:
+        wait_until_up(server)
+        got = httpx.get(f"{server.url}/mcp/v1", trust_env=False, timeout=30)
+        problem = health(server)
+
+    assert [404, 404] == [got.status_code, problem.status_code]
+    assert "not installed" in got.json()["error"]["message"]
+    assert "not installed" in problem.json()["detail"]
+    assert [] == server.log.complaints()
 
 
 def test_private_authority_is_trusted_only_when_it_is_set(

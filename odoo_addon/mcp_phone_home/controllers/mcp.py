@@ -8,7 +8,8 @@ from odoo import http
 from odoo.http import request
 
 from ..services.mcp import BODY_LIMIT_BYTES, answer
-from ..services.messages import FORBIDDEN, Fault, error_of
+from ..services.messages import FORBIDDEN, NOT_FOUND, Fault, error_of
+from .absence import why_absent
 
 # The pattern of Odoo's `auth="bearer"`, which falls back to the session cookie without a match.
 _KEY = re.compile(r"^bearer\s+(.+)$", re.IGNORECASE)
@@ -27,6 +28,8 @@ class McpController(http.Controller):
     )
     def mcp(self, **_params):
         """Answer one message of an MCP client that has the API key of an administrator."""
+        if reason := why_absent():
+            return _response(404, error_of(Fault(NOT_FOUND, reason)))
         if request.httprequest.method != "POST":
             return self._only_post()
         _refuse_session()
@@ -53,7 +56,27 @@ class McpController(http.Controller):
         """Refuse the methods with which MCP opens streams and ends sessions."""
         return self._only_post()
 
+    @http.route(
+        "/mcp/<any(v1):_version>",
+        type="http",
+        auth="none",
+        methods=["POST"],
+        csrf=False,
+        readonly=True,
+        save_session=False,
+    )
+    def mcp_without_a_database(self, **_params):
+        """
+        Answer that no database is selected.
+
+        Without one, Odoo offers only routes with `auth="none"`. In a database it prefers the
+        route `/mcp/v1` to this one, which has a variable part.
+        """
+        return self._only_post()
+
     def _only_post(self):
+        if reason := why_absent():
+            return _response(404, error_of(Fault(NOT_FOUND, reason)))
         return _response(405, None, Allow="POST")
 
 
