@@ -3,6 +3,7 @@ import functools
 from .services.lifecycle import after_install, before_uninstall
 
 PARAMETERS = (
+    "mcp.allowed_origins",
     "mcp.announced_endpoint",
     "mcp.endpoint_url",
     "mcp.last_hostname",

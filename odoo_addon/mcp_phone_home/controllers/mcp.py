@@ -9,10 +9,16 @@ from odoo.http import request
 
 from ..services.mcp import BODY_LIMIT_BYTES, answer
 from ..services.messages import FORBIDDEN, NOT_FOUND, Fault, error_of
+from ..services.origins import is_known
 from .absence import why_absent
 
 # The pattern of Odoo's `auth="bearer"`, which falls back to the session cookie without a match.
 _KEY = re.compile(r"^bearer\s+(.+)$", re.IGNORECASE)
+
+_ANOTHER_SITE = (
+    "Another site may not do this. An administrator names further origins of this Odoo in the "
+    "system parameter mcp.allowed_origins."
+)
 
 
 class McpController(http.Controller):
@@ -35,8 +41,8 @@ class McpController(http.Controller):
         _refuse_session()
         if not request.env.is_system():
             return _response(403, error_of(Fault(FORBIDDEN, "Only administrators may do this.")))
-        if _is_of_another_site(request.httprequest.headers.get("Origin")):
-            return _response(403, error_of(Fault(FORBIDDEN, "Another site may not do this.")))
+        if _is_of_another_site():
+            return _response(403, error_of(Fault(FORBIDDEN, _ANOTHER_SITE)))
         if request.httprequest.mimetype != "application/json":
             return _response(415, None)
         # A chunked body beyond the limit is cut off there, and so is refused as invalid JSON.
@@ -94,12 +100,21 @@ def _refuse_session():
         )
 
 
-def _is_of_another_site(origin) -> bool:
-    """Whether the Origin header names another site; MCP requires the check (DNS rebinding)."""
-    if origin is None:
-        return False
-    base_url = request.env["ir.config_parameter"].sudo().get_param("web.base.url") or ""
-    return origin not in (request.httprequest.host_url.rstrip("/"), base_url.rstrip("/"))
+def _is_of_another_site() -> bool:
+    """
+    Whether a page of another site asks; MCP requires the check (DNS rebinding).
+
+    A browser sends the header Origin with each POST. Agents that are no browsers send none, and
+    may come by any name, as behind a proxy.
+    """
+    http_request = request.httprequest
+    origin = http_request.headers.get("Origin")
+    return origin is not None and not is_known(
+        request.env,
+        origin,
+        host_url=http_request.host_url,
+        remote_address=http_request.remote_addr,
+    )
 
 
 def _response(status, message, **headers):

@@ -37,10 +37,16 @@ def endpoint_by_default(env) -> str | None:
     A URL on localhost, as in a new database, is only usable when the receiver is on localhost
     too.
     """
-    current, announced = _current(env), _announced(env)
+    current, announced = _current(env), _usable(env, announced_endpoint(env))
     if announced is None or parameter(env, "web.base.url.freeze"):
         return current
     return current if current is not None and _replaces(env, current, announced) else announced
+
+
+def announced_endpoint(env) -> str | None:
+    """The endpoint URL that this database, and no original of it, has announced last."""
+    url, _, uuid = parameter(env, "mcp.announced_endpoint").partition(" ")
+    return url if uuid == parameter(env, "database.uuid") else None
 
 
 def remember_endpoint(env, url):
@@ -75,13 +81,10 @@ def _current(env):
     return _usable(env, f"{base_url}{MCP_PATH}")
 
 
-def _announced(env):
-    url, _, uuid = parameter(env, "mcp.announced_endpoint").partition(" ")
-    return _usable(env, url) if uuid == parameter(env, "database.uuid") else None
-
-
 def _usable(env, url):
     """The URL if it is valid and the receiver can make something of it; else None."""
+    if url is None:
+        return None
     try:
         checked_endpoint_url(url)
     except ValueError:

@@ -602,11 +602,54 @@ class TestEndpoint(HttpCase):
     def test_request_from_another_site_is_refused_even_with_a_key(self):
         key = self.admin_key()
 
-        for origin in ("http://evil.example", "null", ""):
+        for origin in ("http://evil.example", "null", "", "http://localhost:1", "http://[", "x"):
             with self.subTest(origin):
+                answer = self.post(PING, key=key, Origin=origin)
+                self.assertEqual(403, answer.status_code)
+                self.assertIn("mcp.allowed_origins", answer.json()["error"]["message"])
+
+    def test_local_request_may_come_from_a_page_of_this_very_address(self):
+        answer = self.post(PING, key=self.admin_key(), Origin=self.base_url())
+
+        self.assertEqual(200, answer.status_code)
+
+    def test_name_that_only_the_request_tells_is_refused(self):
+        """With DNS rebinding, Host and Origin agree on a name of the attacker."""
+        key = self.admin_key()
+
+        headers = {"Host": "evil.example:8069", "Origin": "http://evil.example:8069"}
+        self.assertEqual(403, self.post(PING, key=key, **headers).status_code)
+
+    def test_request_without_an_origin_may_come_by_any_name(self):
+        answer = self.post(PING, key=self.admin_key(), Host="odoo.internal:8069")
+
+        self.assertEqual(200, answer.status_code)
+
+    def test_origins_that_the_database_knows_are_accepted(self):
+        key = self.admin_key()
+        parameters = self.env["ir.config_parameter"]
+        uuid = parameters.get_param("database.uuid")
+        known = {
+            "web.base.url": ("https://odoo.example/", "https://odoo.example"),
+            "mcp.endpoint_url": ("https://mcp.example:443/mcp/v1", "https://mcp.example"),
+            "mcp.announced_endpoint": (f"http://told.example/mcp/v1 {uuid}", "http://told.example"),
+            "mcp.allowed_origins": (
+                "https://a.example, https://Second.example:8443",
+                "https://second.example:8443",
+            ),
+        }
+        for name, (value, origin) in known.items():
+            with self.subTest(name):
                 self.assertEqual(403, self.post(PING, key=key, Origin=origin).status_code)
-        own = self.base_url()
-        self.assertEqual(200, self.post(PING, key=key, Origin=own).status_code)
+                parameters.set_param(name, value)
+                self.assertEqual(200, self.post(PING, key=key, Origin=origin).status_code)
+
+    def test_endpoint_that_the_original_of_a_copy_has_announced_is_no_known_origin(self):
+        key = self.admin_key()
+        told = "http://told.example/mcp/v1 another-uuid"
+        self.env["ir.config_parameter"].set_param("mcp.announced_endpoint", told)
+
+        self.assertEqual(403, self.post(PING, key=key, Origin="http://told.example").status_code)
 
     def test_body_over_one_mebibyte_is_refused(self):
         key = self.admin_key()
