@@ -5,6 +5,7 @@ from .services.lifecycle import after_install, before_uninstall
 PARAMETERS = (
     "mcp.allowed_origins",
     "mcp.announced_endpoint",
+    "mcp.disabled",
     "mcp.endpoint_url",
     "mcp.last_hostname",
     "mcp.phone_home_ca",

@@ -59,7 +59,9 @@ def test_tests_of_the_addon_pass_in_odoo(odoo: OdooProgram, database: str) -> No
     assert log.complaints() == []
 
 
-def test_neutralized_copy_has_no_receiver_and_no_token(odoo: OdooProgram, installed: str) -> None:
+def test_neutralized_copy_has_no_receiver_no_token_and_no_mcp(
+    odoo: OdooProgram, installed: str
+) -> None:
     odoo.set_parameters(installed, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
     odoo.postgres.sql(TYPE_TOKEN, database=installed)
 
@@ -68,7 +70,8 @@ def test_neutralized_copy_has_no_receiver_and_no_token(odoo: OdooProgram, instal
         "SELECT key, value FROM ir_config_parameter WHERE key LIKE 'mcp.%' ORDER BY key",
         database=installed,
     )
-    assert kept.splitlines() == ["mcp.phone_home_token|", "mcp.phone_home_url|"]
+    expected = ["mcp.disabled|True", "mcp.phone_home_token|", "mcp.phone_home_url|"]
+    assert expected == kept.splitlines()
     left = "SELECT count(mcp_typed_token) FROM res_config_settings"
     assert "0" == odoo.postgres.sql(left, database=installed)
 

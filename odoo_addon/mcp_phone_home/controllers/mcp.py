@@ -7,6 +7,7 @@ from werkzeug.exceptions import Unauthorized
 from odoo import http
 from odoo.http import request
 
+from ..services.endpoint import parameter
 from ..services.mcp import BODY_LIMIT_BYTES, answer
 from ..services.messages import FORBIDDEN, NOT_FOUND, Fault, error_of
 from ..services.origins import is_known
@@ -15,6 +16,10 @@ from .absence import why_absent
 # The pattern of Odoo's `auth="bearer"`, which falls back to the session cookie without a match.
 _KEY = re.compile(r"^bearer\s+(.+)$", re.IGNORECASE)
 
+_DISABLED = (
+    "MCP is turned off in this database, as in every neutralised copy of one. An administrator "
+    "turns it on by deleting the system parameter mcp.disabled."
+)
 _ANOTHER_SITE = (
     "Another site may not do this. An administrator names further origins of this Odoo in the "
     "system parameter mcp.allowed_origins."
@@ -39,10 +44,8 @@ class McpController(http.Controller):
         if request.httprequest.method != "POST":
             return self._only_post()
         _refuse_session()
-        if not request.env.is_system():
-            return _response(403, error_of(Fault(FORBIDDEN, "Only administrators may do this.")))
-        if _is_of_another_site():
-            return _response(403, error_of(Fault(FORBIDDEN, _ANOTHER_SITE)))
+        if reason := _why_forbidden():
+            return _response(403, error_of(Fault(FORBIDDEN, reason)))
         if request.httprequest.mimetype != "application/json":
             return _response(415, None)
         # A chunked body beyond the limit is cut off there, and so is refused as invalid JSON.
@@ -98,6 +101,15 @@ def _refuse_session():
             "An API key is needed, in an Authorization header.",
             www_authenticate=WWWAuthenticate("bearer"),
         )
+
+
+def _why_forbidden() -> str | None:
+    """A sentence that says why the holder of a valid API key may not ask; None if he may."""
+    if parameter(request.env, "mcp.disabled"):
+        return _DISABLED
+    if not request.env.is_system():
+        return "Only administrators may do this."
+    return _ANOTHER_SITE if _is_of_another_site() else None
 
 
 def _is_of_another_site() -> bool:

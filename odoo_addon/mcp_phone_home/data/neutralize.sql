@@ -5,6 +5,11 @@ UPDATE ir_config_parameter
 
 DELETE FROM ir_config_parameter WHERE key IN ('mcp.announced_endpoint', 'mcp.last_hostname');
 
+-- the API keys of the original open the copy too, so the MCP endpoint is turned off
+INSERT INTO ir_config_parameter (key, value)
+VALUES ('mcp.disabled', 'True')
+    ON CONFLICT (key) DO UPDATE SET value = 'True';
+
 -- delete a token that somebody typed and did not save
 DO $$
 BEGIN

@@ -577,6 +577,18 @@ class TestEndpoint(HttpCase):
         self.assertEqual(403, answer.status_code)
         self.assertIn("administrators", answer.json()["error"]["message"])
 
+    def test_endpoint_that_is_turned_off_says_so_to_a_valid_key_only(self):
+        key = self.admin_key()
+        parameters = self.env["ir.config_parameter"]
+
+        parameters.set_param("mcp.disabled", "True")
+        answer = self.post(PING, key=key)
+        self.assertEqual(403, answer.status_code)
+        self.assertIn("mcp.disabled", answer.json()["error"]["message"])
+        self.assertEqual(401, self.post(PING, key=key[::-1]).status_code)
+        parameters.set_param("mcp.disabled", False)
+        self.assertEqual(200, self.post(PING, key=key).status_code)
+
     def test_key_of_an_archived_user_is_refused(self):
         user, key = self.key_of("mcp-gone", "base.group_system")
         user.active = False
