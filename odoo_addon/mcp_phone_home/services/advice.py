@@ -15,10 +15,11 @@ _BY_STATUS = {
 
 def with_advice(error) -> str:
     """The text of a ClientError, followed by a sentence of advice where there is one."""
-    return " ".join(filter(None, (str(error), _advice(error))))
+    return " ".join(filter(None, (str(error), advice(error))))
 
 
-def _advice(error):
+def advice(error) -> str | None:
+    """What to do about a ClientError; None where that is not known."""
     if isinstance(error, Refused):
         return _of_status(error.status)
     if isinstance(error, Untrusted):

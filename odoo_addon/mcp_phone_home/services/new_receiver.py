@@ -150,7 +150,7 @@ def _registered(registry, base, *, token_cleared) -> dict:
         "url_stored": base,
         "heartbeat_schedule": schedule,
         "registered": outcome.taken_in,
-        "reason": outcome.reason or None,
+        "reason": outcome.for_agents or outcome.reason or None,
         "token_cleared": token_cleared,
     }
 

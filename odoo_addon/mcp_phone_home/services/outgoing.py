@@ -11,6 +11,7 @@ from contract import FleetError, Heartbeat, Registration
 
 from .advice import with_advice
 from .clients import client_for
+from .for_agents import reason_for_agents
 from .settings import ReceiverSettings
 from .state import next_sequence
 
@@ -24,7 +25,9 @@ class Outcome:
 
     Attributes:
         reason: A sentence that says why the receiver has not accepted the message, and what to
-            do about it; empty when it has.
+            do about it; empty when it has. It may quote the receiver.
+        for_agents: The same for a language model, without any text of the receiver; may be
+            empty where `reason` holds none.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
         started_at: The start of the server in that registration; else None.
         endpoint_url: The MCP endpoint that the message announced, if the receiver has accepted
@@ -32,6 +35,7 @@ class Outcome:
     """
 
     reason: str = ""
+    for_agents: str = ""
     hostname: str = ""
     started_at: datetime | None = None
     endpoint_url: str | None = None
@@ -76,7 +80,7 @@ class Outgoing:
         except FleetError as error:
             reason = with_advice(error)
             _logger.warning("Phoning home failed: %s", reason)
-            return Outcome(reason=reason)
+            return Outcome(reason=reason, for_agents=reason_for_agents(error))
         message = self.message
         outcome = Outcome(endpoint_url=message.endpoint_url)
         if not isinstance(message, Registration):
