@@ -1,7 +1,7 @@
 {
     "name": "MCP Phone Home",
     "summary": "Tells a fleet receiver that this database's MCP server is alive",
-    "version": "19.0.1.1.0",
+    "version": "19.0.1.2.0",
     "development_status": "Beta",
     "category": "Technical",
     "author": "Odoo MCP Fleet maintainers",

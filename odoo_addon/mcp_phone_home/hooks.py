@@ -1,6 +1,7 @@
 import functools
 
 from .services.lifecycle import after_install, before_uninstall
+from .services.token_origin import remember_token_origin
 
 PARAMETERS = (
     "mcp.allowed_origins",
@@ -12,6 +13,7 @@ PARAMETERS = (
     "mcp.phone_home_retries",
     "mcp.phone_home_timeout",
     "mcp.phone_home_token",
+    "mcp.phone_home_token_origin",
     "mcp.phone_home_url",
     "mcp.server_port",
 )
@@ -25,4 +27,6 @@ def post_init_hook(env):
 def uninstall_hook(env):
     """Send the receiver a farewell, and delete the addon's system parameters."""
     before_uninstall(env)
+    # Deleting the URL would record it then, and so leave a parameter behind.
+    remember_token_origin(env)
     env["ir.config_parameter"].search([("key", "in", PARAMETERS)]).unlink()

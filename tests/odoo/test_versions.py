@@ -19,6 +19,7 @@ HAS_SEQUENCE = "SELECT count(*) FROM pg_sequences WHERE sequencename LIKE 'mcp_p
 HAS_TABLE = "SELECT count(*) FROM pg_tables WHERE tablename = 'mcp_phone_home_state'"
 LAST_NUMBER = "SELECT last_value FROM mcp_phone_home_state_sequence"
 SEND = f"from odoo.addons.{ADDON}.services.phone_home import *; print(send_heartbeat(env))"
+TOKEN_ORIGIN = "SELECT value FROM ir_config_parameter WHERE key = 'mcp.phone_home_token_origin'"
 UNINSTALL = f"""
 env['ir.module.module'].search([('name', '=', '{ADDON}')]).button_immediate_uninstall()
 """
@@ -67,7 +68,9 @@ def test_addon_upgrades_from_an_old_version(
     zipfile.ZipFile(archive).extractall(tmp_path)
     old = odoo.config_with(tmp_path / "odoo.conf", addons_path=str(tmp_path))
     odoo.install(database, ADDON, old)
-    odoo.set_parameters(database, phone_home_url=receiver.url, server_port="8069")
+    odoo.set_parameters(
+        database, phone_home_url=f"{receiver.url}/", phone_home_token="secret", server_port="8069"
+    )
     odoo.shell(database, f"{CRON}.interval_number = 7; env.cr.commit()", old)
 
     assert_clean(odoo.upgrade(database, ADDON))
@@ -76,6 +79,7 @@ def test_addon_upgrades_from_an_old_version(
     assert ("True", "7") == (sent.output.strip(), kept.output.strip())
     assert [] == sent.log.complaints()
     assert "1" == odoo.postgres.sql(LAST_NUMBER, database=database)
+    assert receiver.url == odoo.postgres.sql(TOKEN_ORIGIN, database=database)
     remembered = "SELECT last_success_at IS NOT NULL FROM mcp_phone_home_state"
     assert "t" == odoo.postgres.sql(remembered, database=database)
 

@@ -3,7 +3,10 @@ UPDATE ir_config_parameter
    SET value = ''
  WHERE key IN ('mcp.phone_home_url', 'mcp.phone_home_token');
 
-DELETE FROM ir_config_parameter WHERE key IN ('mcp.announced_endpoint', 'mcp.last_hostname');
+DELETE FROM ir_config_parameter
+ WHERE key IN (
+    'mcp.announced_endpoint', 'mcp.last_hostname', 'mcp.phone_home_token_origin'
+ );
 
 -- the API keys of the original open the copy too, so the MCP endpoint is turned off
 INSERT INTO ir_config_parameter (key, value)

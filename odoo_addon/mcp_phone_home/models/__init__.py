@@ -1,1 +1,1 @@
-from . import mcp_heartbeat, mcp_phone_home_state, res_config_settings
+from . import ir_config_parameter, mcp_heartbeat, mcp_phone_home_state, res_config_settings

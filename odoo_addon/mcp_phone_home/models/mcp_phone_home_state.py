@@ -1,6 +1,7 @@
 from odoo import fields, models
 
 from ..services.state import create_sequence
+from ..services.token_origin import remember_token_origin
 
 
 class McpPhoneHomeState(models.Model):
@@ -21,5 +22,10 @@ class McpPhoneHomeState(models.Model):
     recent_calls = fields.Json(readonly=True)
 
     def init(self):
-        """Create what numbers the messages; Odoo calls this at install and at each upgrade."""
+        """
+        Create what numbers the messages, and record which receiver an old token is for.
+
+        Odoo calls this at install and at each upgrade.
+        """
         create_sequence(self.env.cr)
+        remember_token_origin(self.env)

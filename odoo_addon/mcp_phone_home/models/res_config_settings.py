@@ -74,6 +74,7 @@ class ResConfigSettings(models.TransientModel):
     mcp_server_id = fields.Char("Server ID", compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_endpoint_default = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_is_token_outside = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_token_is_for = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_is_ca_outside = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_is_heartbeat_off = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_last_success_at = fields.Datetime(
@@ -109,6 +110,7 @@ class ResConfigSettings(models.TransientModel):
             "mcp_server_id": f"{self.env.cr.dbname}_{host_facts().hostname}",
             "mcp_endpoint_default": endpoint_by_default(self.env),
             "mcp_is_token_outside": bool(outside_the_database("mcp.phone_home_token")),
+            "mcp_token_is_for": receiver_settings(self.env).token_is_for,
             "mcp_is_ca_outside": bool(outside_the_database("mcp.phone_home_ca")),
             "mcp_is_heartbeat_off": not heartbeat_action(self.env).active,
             "mcp_last_success_at": state.last_success_at,

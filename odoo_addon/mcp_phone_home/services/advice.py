@@ -13,14 +13,20 @@ _BY_STATUS = {
 }
 
 
-def with_advice(error) -> str:
+def with_advice(error, settings) -> str:
     """The text of a ClientError, followed by a sentence of advice where there is one."""
-    return " ".join(filter(None, (str(error), advice(error))))
+    return " ".join(filter(None, (str(error), advice(error, settings))))
 
 
-def advice(error) -> str | None:
-    """What to do about a ClientError; None where that is not known."""
+def advice(error, settings) -> str | None:
+    """What to do about a ClientError with these ReceiverSettings; None where nothing is known."""
     if isinstance(error, Refused):
+        if error.status == 401 and settings.token_is_for:
+            return (
+                f"The token is for {settings.token_is_for} and was not sent. Set that of this "
+                f"receiver, {_SAID_IN}; outside the database, name its origin too, as "
+                "MCP_PHONE_HOME_TOKEN_ORIGIN or as mcp_phone_home_token_origin."
+            )
         return _of_status(error.status)
     if isinstance(error, Untrusted):
         return f"If its authority is a private one, name the file of that {_NAMED_IN}."

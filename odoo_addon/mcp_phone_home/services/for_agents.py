@@ -29,9 +29,9 @@ def known_health(answer) -> dict:
     return {name: answer[name] for name, check in checks.items() if check(answer.get(name))}
 
 
-def reason_for_agents(error) -> str:
+def reason_for_agents(error, settings) -> str:
     """Why a request to the receiver failed, and advice, without any text of the receiver."""
-    return " ".join(filter(None, (_sentence(error), advice(error))))
+    return " ".join(filter(None, (_sentence(error), advice(error, settings))))
 
 
 def _sentence(error) -> str:

@@ -2,8 +2,8 @@
 Changing the receiver of a database by the MCP tool `register_receiver`.
 
 The URL is committed before the receiver is called, so no transaction waits for the network.
-The stored token belongs to one receiver and is never sent to another origin (scheme, host and
-port).
+The token is never sent to another origin (scheme, host and port) than that which it is for, and
+the tool decides for none: a token that was stored before there was any URL is removed.
 """
 
 import logging
@@ -16,13 +16,12 @@ from odoo import SUPERUSER_ID, api
 from odoo.exceptions import AccessError
 
 from client import host_facts
-from client.receiver_url import parse
 
 from .interval import heartbeat_interval_seconds
 from .messages import shown
 from .outgoing import Outcome
 from .phone_home import NothingToSend, prepare_registration
-from .settings import checked_receiver_url, outside_the_database
+from .settings import TOKEN, URL, checked_receiver_url, outside_the_database, stored
 from .state import (
     ReadOnlyDatabase,
     forget_claims,
@@ -31,6 +30,7 @@ from .state import (
     seconds_until_next_call,
     wait_for_turn,
 )
+from .token_origin import is_token_of_another
 
 _logger = logging.getLogger(__name__)
 
@@ -97,40 +97,38 @@ def _base_url(url) -> str:
 
 def _store(env, base) -> bool:
     """
-    Store the URL, and remove the token where it belongs to another origin.
+    Store the URL, and remove the token where it is not for the URL's origin.
 
     Returns whether a token was removed. Raises ValueError where the token is set outside the
     database and so cannot be removed.
     """
     wait_for_turn(env)
     set_param = env["ir.config_parameter"].set_param
-    old = (set_param("mcp.phone_home_url", base) or "").strip()
-    if old == base:
+    if stored(env).get(URL) == base:
         return False
+    # Before the URL is written, which would be taken for that of a token without an origin.
+    token_cleared = is_token_of_another(env, base)
+    if token_cleared:
+        _remove_token(env)
+    set_param(URL, base)
     _let_next_action_register(env)
-    if not old or _origin(old) == _origin(base):
-        return False
-    if outside_the_database("mcp.phone_home_token"):
+    return token_cleared
+
+
+def _remove_token(env):
+    if outside_the_database(TOKEN):
         raise ValueError(
-            "The token of this server is set outside the database and is for the receiver at "
-            "another address; an administrator of the host must change both."
+            "The token of this server is set outside the database, and not for this receiver; "
+            "an administrator of the host must say that it is, as MCP_PHONE_HOME_TOKEN_ORIGIN or "
+            "as mcp_phone_home_token_origin in odoo.conf."
         )
-    return bool((set_param("mcp.phone_home_token", None) or "").strip())
+    env["ir.config_parameter"].set_param(TOKEN, None)
 
 
 def _let_next_action_register(env):
     """Forget what was registered at the old receiver, so the scheduled action registers anew."""
     env["ir.config_parameter"].set_param("mcp.last_hostname", None)
     forget_claims(env)
-
-
-def _origin(url):
-    """Scheme, host and port of a receiver's URL; None for an invalid one."""
-    try:
-        parsed = parse(url)
-    except ValueError:
-        return None
-    return parsed.scheme, parsed.host, parsed.port
 
 
 def _registered(registry, base, *, token_cleared) -> dict:

@@ -78,9 +78,9 @@ class Outgoing:
         try:
             self.send(client_for(self.settings), self.message)
         except FleetError as error:
-            reason = with_advice(error)
+            reason = with_advice(error, self.settings)
             _logger.warning("Phoning home failed: %s", reason)
-            return Outcome(reason=reason, for_agents=reason_for_agents(error))
+            return Outcome(reason=reason, for_agents=reason_for_agents(error, self.settings))
         message = self.message
         outcome = Outcome(endpoint_url=message.endpoint_url)
         if not isinstance(message, Registration):

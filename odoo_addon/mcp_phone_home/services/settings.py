@@ -12,6 +12,7 @@ from odoo.tools import config
 from client.receiver_url import parse as parse_receiver_url
 
 from .endpoint import allowed, checked_endpoint_url, endpoint_by_default, parameter
+from .origins import origin_of
 
 _logger = logging.getLogger(__name__)
 
@@ -23,10 +24,15 @@ MOST_TIMEOUT_SECONDS = 60
 DEFAULT_ATTEMPTS = 3
 MOST_ATTEMPTS = 10
 
+URL = "mcp.phone_home_url"
+TOKEN = "mcp.phone_home_token"  # noqa: S105 - the name of a parameter
+TOKEN_ORIGIN = "mcp.phone_home_token_origin"  # noqa: S105 - as above
+
 # Parameters that an environment variable or an option of odoo.conf overrides. Unlike the
 # parameters, those are not part of a database backup.
 _OUTSIDE = {
-    "mcp.phone_home_token": ("MCP_PHONE_HOME_TOKEN", "mcp_phone_home_token"),
+    TOKEN: ("MCP_PHONE_HOME_TOKEN", "mcp_phone_home_token"),
+    TOKEN_ORIGIN: ("MCP_PHONE_HOME_TOKEN_ORIGIN", "mcp_phone_home_token_origin"),
     "mcp.phone_home_ca": ("MCP_PHONE_HOME_CA", "mcp_phone_home_ca"),
 }
 
@@ -39,9 +45,11 @@ class ReceiverSettings:
     Attributes:
         url: Base URL of the receiver; empty when no receiver is set. Source:
             `mcp.phone_home_url`.
-        token: Bearer token for the receiver, or None. Source: the environment variable
+        token: Bearer token for the receiver; None without one, and for one that is for another
+            receiver. Source: the environment variable
             `MCP_PHONE_HOME_TOKEN`, else `mcp_phone_home_token` in odoo.conf, else the
             parameter `mcp.phone_home_token`.
+        token_is_for: The origin of that other receiver, when there is a token for it; else None.
         ca: Path of a PEM file with the only certificate authorities to trust, or None for the
             public ones. Source: `MCP_PHONE_HOME_CA`, `mcp_phone_home_ca` or
             `mcp.phone_home_ca`, as with the token.
@@ -52,6 +60,7 @@ class ReceiverSettings:
 
     url: str = field(repr=lambda url: repr(without_password(url)))
     token: str | None = field(repr=lambda token: "None" if token is None else "'***'")
+    token_is_for: str | None
     ca: str | None
     timeout_seconds: float
     attempts: int
@@ -79,21 +88,42 @@ def receiver_settings(env):
     One query reads all parameters, bypassing Odoo's cache: a stale cache could combine the old
     token with a new URL, and so send the token of one receiver to another.
     """
+    values = stored(env)
+    read = partial(_read, values)
+    url = read(URL, str, "")
+    token, token_is_for = _token(values, url)
+
+    return ReceiverSettings(
+        url=url,
+        token=token,
+        token_is_for=token_is_for,
+        ca=_overridable(values, "mcp.phone_home_ca"),
+        timeout_seconds=read("mcp.phone_home_timeout", _seconds, DEFAULT_TIMEOUT_SECONDS),
+        attempts=read("mcp.phone_home_retries", _attempts, DEFAULT_ATTEMPTS),
+    )
+
+
+def stored(env) -> dict:
+    """The system parameters about the receiver as they are in the database, not in a cache."""
     found = (
         env["ir.config_parameter"]
         .sudo()
         .search_fetch([("key", "=like", "mcp.phone_home_%")], ["key", "value"])
     )
-    values = {each.key: (each.value or "").strip() for each in found}
-    read = partial(_read, values)
+    return {each.key: (each.value or "").strip() for each in found}
 
-    return ReceiverSettings(
-        url=read("mcp.phone_home_url", str, ""),
-        token=_overridable(values, "mcp.phone_home_token"),
-        ca=_overridable(values, "mcp.phone_home_ca"),
-        timeout_seconds=read("mcp.phone_home_timeout", _seconds, DEFAULT_TIMEOUT_SECONDS),
-        attempts=read("mcp.phone_home_retries", _attempts, DEFAULT_ATTEMPTS),
-    )
+
+def origin_of_token(values) -> str | None:
+    """
+    The origin that the token is for; None where none was recorded.
+
+    `values` are those of `stored`. The origin that is set outside the database is that of a
+    token there; for one that cannot be read as a URL, the result equals no origin.
+    """
+    outside = outside_the_database(TOKEN) and outside_the_database(TOKEN_ORIGIN)
+    if outside:
+        return origin_of(outside) or "nowhere"
+    return values.get(TOKEN_ORIGIN) or None
 
 
 def server_settings(env):
@@ -144,6 +174,15 @@ def _read(values, key, parse, default):
 
 def _overridable(values, key):
     return outside_the_database(key) or values.get(key) or None
+
+
+def _token(values, url):
+    """`(token, None)`, or `(None, origin)` where the token is for another origin than the URL's."""
+    token = _overridable(values, TOKEN)
+    origin = origin_of_token(values)
+    if token is None or origin is None or origin == origin_of(url):
+        return token, None
+    return None, origin
 
 
 def _first(*values):

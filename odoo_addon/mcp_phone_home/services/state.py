@@ -23,6 +23,7 @@ from odoo import SUPERUSER_ID, api, fields
 from odoo.tools import SQL
 
 from .endpoint import remember_endpoint
+from .token_origin import remember_token_origin
 
 _logger = logging.getLogger(__name__)
 
@@ -192,6 +193,7 @@ def seconds_until_next_call(env, *, most, period_seconds) -> float:
 def _store(env, outcome):
     _update(env, **_columns_of(outcome))
     remember_endpoint(env, outcome.endpoint_url)
+    remember_token_origin(env)
 
 
 def _columns_of(outcome) -> dict:

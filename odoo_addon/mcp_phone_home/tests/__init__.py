@@ -12,5 +12,6 @@ from . import (
     test_res_config_settings,
     test_sequence,
     test_server_start,
+    test_token_origin,
     test_tools,
 )

@@ -37,7 +37,12 @@ class PhoneHomeCase(TransactionCase):
     def setUp(self):
         super().setUp()
         self.startPatcher(patch.dict(os.environ))
-        self.set_environ(ODOO_STAGE=None, MCP_PHONE_HOME_TOKEN=None, MCP_PHONE_HOME_CA=None)
+        self.set_environ(
+            ODOO_STAGE=None,
+            MCP_PHONE_HOME_TOKEN=None,
+            MCP_PHONE_HOME_TOKEN_ORIGIN=None,
+            MCP_PHONE_HOME_CA=None,
+        )
         parameters = self.env["ir.config_parameter"]
         parameters.search([("key", "=like", "mcp.%")]).unlink()
         # Makes `registry.cursor()` return savepoints of the test's transaction, so that what

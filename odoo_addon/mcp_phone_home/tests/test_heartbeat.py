@@ -222,7 +222,8 @@ class TestToken(PhoneHomeCase):
         self.set_environ(MCP_PHONE_HOME_TOKEN="hush-hush")
         quoted = b'{"code": "hush-hush", "detail": "Bearer hush-hush, aHVzaC1odXNo, %68ush-hush"}'
         for answer in (OK, (401, quoted), (503, quoted), (None, b"hush-hush\r\n\r\n")):
-            self.receiver(answer)
+            receiver = self.receiver(answer)
+            self.set_environ(MCP_PHONE_HOME_TOKEN_ORIGIN=receiver.url)
             with self.assertLogs(level=logging.DEBUG) as logs:
                 send_heartbeat(self.env)
             text = "\n".join(logs.output)

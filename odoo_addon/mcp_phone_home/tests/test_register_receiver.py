@@ -207,10 +207,26 @@ class TestToken(TestRegisterReceiver):
         self.assertEqual("Bearer secret", receiver.heard[0].headers["authorization"])
         self.assertEqual("secret", self.param("phone_home_token"))
 
-    def test_token_is_sent_to_the_first_receiver(self):
+    def test_token_that_no_administrator_gave_a_receiver_is_not_sent_to_the_first_one(self):
         receiver, answer = self.at_a_receiver(phone_home_token="secret")
 
-        self.assertIs(False, answer["token_cleared"])
+        self.assertIs(True, answer["token_cleared"])
+        self.assertNotIn("authorization", receiver.heard[0].headers)
+        self.assertFalse(self.param("phone_home_token"))
+
+    def test_token_is_not_sent_after_the_url_was_deleted(self):
+        self.set_params(phone_home_url=OLD, phone_home_token="secret")
+        receiver, answer = self.at_a_receiver()
+
+        self.assertIs(True, answer["token_cleared"])
+        self.assertNotIn("authorization", receiver.heard[0].headers)
+
+    def test_token_is_sent_to_its_receiver_after_the_url_was_another(self):
+        receiver = self.receiver(CREATED)
+        self.set_params(phone_home_token="secret")
+        self.set_params(phone_home_url=OLD)
+
+        self.assertIs(False, self.run_tool(receiver.url)["token_cleared"])
         self.assertEqual("Bearer secret", receiver.heard[0].headers["authorization"])
 
     def test_token_is_removed_and_not_sent_to_another_origin(self):
@@ -274,13 +290,30 @@ class TestToken(TestRegisterReceiver):
                 self.assertEqual("kept", self.param("phone_home_token"))
                 self.assertEqual("here", self.param("last_hostname"))
 
-    def test_token_outside_the_database_is_sent_to_the_same_origin_and_the_first_receiver(self):
+    def test_token_outside_the_database_is_not_sent_to_the_first_receiver_of_an_agent(self):
         self.set_environ(MCP_PHONE_HOME_TOKEN="secret")
-        receiver, _ = self.at_a_receiver()
-        self.run_tool(f"{receiver.url}/register")
 
-        sent = [each.headers["authorization"] for each in receiver.heard]
-        self.assertEqual(["Bearer secret", "Bearer secret"], sent)
+        self.refused(NEW, "MCP_PHONE_HOME_TOKEN_ORIGIN")
+        self.assertIs(False, self.param("phone_home_url"))
+
+    def test_token_outside_the_database_is_sent_to_the_origin_that_is_set_beside_it(self):
+        receiver = self.receiver(CREATED)
+        for place in ("environment", "odoo.conf"):
+            with self.subTest(place):
+                self.set_recent_calls()
+                self.set_params(phone_home_url=OLD)
+                if place == "environment":
+                    self.set_environ(
+                        MCP_PHONE_HOME_TOKEN="secret", MCP_PHONE_HOME_TOKEN_ORIGIN=receiver.url
+                    )
+                else:
+                    self.set_environ(MCP_PHONE_HOME_TOKEN=None, MCP_PHONE_HOME_TOKEN_ORIGIN=None)
+                    self.set_odoo_conf(
+                        phone_home_token="secret", phone_home_token_origin=receiver.url
+                    )
+                self.assertIs(True, self.run_tool(receiver.url)["registered"])
+                self.assertEqual("Bearer secret", receiver.heard[-1].headers["authorization"])
+        self.refused(NEW, "MCP_PHONE_HOME_TOKEN_ORIGIN")
 
 
 class TestLimits(TestRegisterReceiver):

@@ -36,9 +36,9 @@ def fleet_status(env) -> dict:
     if not settings.url:
         return _status(reason="Phoning home is off: mcp.phone_home_url is empty.")
     try:
-        return _ask(client_for(settings))
+        return _ask(client_for(settings), settings)
     except ClientError as error:
-        return _failed(error)
+        return _failed(error, settings)
 
 
 @mcp_tool(
@@ -65,18 +65,18 @@ def register_receiver(env, url) -> dict:
     return register_at(env, url)
 
 
-def _ask(client):
+def _ask(client, settings):
     try:
         health = known_health(client.health())
     except ClientError as error:
-        return _failed(error, url=client.base_url)
+        return _failed(error, settings, url=client.base_url)
     return {**_status(url=client.base_url, receiver=health), "note": FOREIGN}
 
 
-def _failed(error, *, url=""):
+def _failed(error, settings, *, url=""):
     """The result after a failure, which is logged in full: an agent gets no text of a receiver."""
-    _logger.info("The receiver does not tell how it is: %s", with_advice(error))
-    return _status(url=url, reason=reason_for_agents(error))
+    _logger.info("The receiver does not tell how it is: %s", with_advice(error, settings))
+    return _status(url=url, reason=reason_for_agents(error, settings))
 
 
 def _status(*, url="", receiver=None, reason=None):

@@ -1,0 +1,48 @@
+from odoo import api, models
+
+from ..services.settings import TOKEN, URL
+from ..services.token_origin import remember_token_origin, renew_token_origin
+
+
+class IrConfigParameter(models.Model):
+    """Keeps the receiver's token with the receiver that it is for, see `services.token_origin`."""
+
+    _inherit = "ir.config_parameter"
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        created = super().create(vals_list)
+        self._mcp_after({vals.get("key") for vals in vals_list})
+        return created
+
+    def write(self, vals):
+        keys = {*self.mapped("key"), vals.get("key")}
+        self._mcp_before(keys)
+        result = super().write(vals)
+        self._mcp_after(keys)
+        return result
+
+    def unlink(self):
+        keys = set(self.mapped("key"))
+        self._mcp_before(keys)
+        result = super().unlink()
+        self._mcp_after(keys)
+        return result
+
+    @api.model
+    def set_param(self, key, value):
+        old = super().set_param(key, value)
+        # Odoo does not write a value that is there already; to store it again is to confirm it.
+        if key == TOKEN:
+            renew_token_origin(self.env)
+        return old
+
+    def _mcp_before(self, keys):
+        if URL in keys:
+            remember_token_origin(self.env)
+
+    def _mcp_after(self, keys):
+        if TOKEN in keys:
+            renew_token_origin(self.env)
+        if URL in keys:
+            remember_token_origin(self.env)
