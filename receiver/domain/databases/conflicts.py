@@ -1,6 +1,6 @@
 """Conflicts: two machines that send under one `server_id`, each with a database of its own."""
 
-from contract import Heartbeat, Registration
+from contract import Heartbeat, Registration, State
 from receiver.domain.rows import Row
 
 __all__ = ["CONFLICT", "repeats_after"]
@@ -15,10 +15,11 @@ def repeats_after(row: Row, message: Heartbeat | Registration) -> int:
 
     Two machines make every other message go back. A message that was overtaken on its way, or a
     database that was restored, does so once; a message that is sent again has the same number
-    and the same timestamp.
+    and the same timestamp. After a farewell the addon may be installed again, which begins the
+    numbers anew.
     """
     last, number = row.record.sequence, message.sequence
-    if last is None or number is None:
+    if last is None or number is None or row.record.state is State.LEFT:
         return row.repeats
     if number > last:
         return max(0, row.repeats - 1)

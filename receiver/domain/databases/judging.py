@@ -86,6 +86,8 @@ def has_copies(sent: Sent, *, in_order: bool) -> bool:
         return False
     if sent.first is None or sent.last is None:
         return sent.heartbeats >= _PACE_OF_NODES * sent.intervals + _SPARE_HEARTBEATS
+    if sent.last < sent.first:
+        return False  # the addon was installed again, which begins the numbers anew
     share = _MANY if in_order else _SOME
     return _repeat(sent.heartbeats, sent.last - sent.first, share=share)
 

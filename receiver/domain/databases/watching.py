@@ -84,10 +84,17 @@ def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
         return line
     if not line.nodes:
         return _with_mark(line, None)
-    is_fresh = mark is not None and (
-        _is_valid(mark, look) and _intervals(mark, line.record, look) < _FRESH_INTERVALS
-    )
-    return line if is_fresh else _with_mark(line, line.mark(look.now))
+    if mark is not None and _is_fresh(mark, line, look):
+        return line
+    return _with_mark(line, line.mark(look.now))
+
+
+def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
+    """Whether what a line has sent since its mark still tells whether it has copies."""
+    now = line.mark(look.now)
+    if mark.sequence is not None and now.sequence is not None and now.sequence < mark.sequence:
+        return False  # the numbers have begun anew
+    return _is_valid(mark, look) and _intervals(mark, line.record, look) < _FRESH_INTERVALS
 
 
 def may_be_one(one: Line, other: Line) -> bool:

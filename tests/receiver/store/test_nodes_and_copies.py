@@ -615,6 +615,77 @@ def test_farewell_of_an_unknown_server_is_kept_and_not_listed(fleet: Watched) ->
     assert [("registered", "a"), ("left", "a")] == fleet.told(but=())
 
 
+# Reinstallations: the database numbers its messages from 1 again
+
+
+def reinstall(odoo: Odoo, *ids: str) -> None:
+    """The farewell of the first, and the registrations of all after the addon is back."""
+    odoo.beat(ids[0], status=FAREWELL)
+    odoo.fleet.go_on(60)
+    odoo.sequence = 0
+    for each in ids:
+        odoo.register(each)
+
+
+def test_reinstallations_are_no_conflict(fleet: Watched) -> None:
+    odoo = Odoo(fleet, sequence=1000)
+    odoo.register("a")
+    for _ in range(10):
+        odoo.beat("a", status="healthy")
+        reinstall(odoo, "a")
+
+    assert None is fleet.record("a").conflict_since
+    assert 0 == fleet.counts["conflict"]
+
+
+def test_two_machines_under_one_id_are_a_conflict_after_a_reinstallation_too(
+    fleet: Watched,
+) -> None:
+    one, other = Odoo(fleet, sequence=1000), Odoo(fleet, sequence=500)
+    one.register("a")
+    reinstall(one, "a")
+    minutes(fleet, together((one, "a"), (other, "a"), count=10))
+
+    assert fleet.record("a").conflict_since is not None
+
+
+def test_nodes_are_still_nodes_after_a_reinstallation(fleet: Watched) -> None:
+    odoo = Odoo(fleet, sequence=1000)
+    for each in "ab":
+        odoo.register(each)
+    minutes(fleet, by_turns(odoo, "a", "b", count=30))
+    assert ["a"] == fleet.ids()
+
+    reinstall(odoo, "a", "b")
+    minutes(fleet, by_turns(odoo, "a", "b", count=60))
+    assert (["a"], ["b"]) == (fleet.ids(), fleet.ids(state="node"))
+    assert [("node", "b"), ("left", "a"), ("recovered", "a")] == fleet.told()
+    assert (0, 0) == (fleet.counts["twin"], fleet.counts["conflict"])
+
+
+def test_nodes_that_were_not_known_before_are_found_after_a_reinstallation(fleet: Watched) -> None:
+    odoo = Odoo(fleet, sequence=1000)
+    odoo.register("a")
+    minutes(fleet, by_turns(odoo, "a", count=30))
+    reinstall(odoo, "a", "b")
+    minutes(fleet, by_turns(odoo, "a", "b", count=60))
+
+    assert (["a"], ["b"]) == (fleet.ids(), fleet.ids(state="node"))
+    assert (0, 0) == (fleet.counts["twin"], fleet.counts["conflict"])
+
+
+def test_server_that_registers_after_its_farewell_is_back_at_once(fleet: Watched) -> None:
+    odoo = Odoo(fleet)
+    odoo.register("a")
+    odoo.beat("a", status="healthy")
+    reinstall(odoo, "a")
+
+    assert (["a"], [], "up") == (fleet.ids(), fleet.ids(state="left"), fleet.state("a"))
+    assert [("left", "a"), ("recovered", "a")] == fleet.told()
+    odoo.beat("a", status="healthy")
+    assert [("left", "a"), ("recovered", "a")] == fleet.told()
+
+
 # Large families
 
 
