@@ -22,7 +22,10 @@ CAUSES: Mapping[EventKind, set[str]] = {
     EventKind.LEFT: {"uninstall"},
     EventKind.NODE: {"hosts", "add_host", "roll"},
     EventKind.NODE_LEFT: {"hosts", "add_host", "roll", "remove_host", "rebuild"},
-    EventKind.REBUILT: {"rebuild", "roll", "remove_host", "stop", "start", "hosts", "add_host"},
+    EventKind.REBUILT: {
+        *("rebuild", "roll", "remove_host", "stop", "start", "hosts", "add_host"),
+        "copied in the dark",
+    },
 }
 
 
@@ -58,9 +61,8 @@ def _of_events(
     for seconds, event in events:
         server_id = str(event.server_id)
         at = f"{seconds:.0f} s: {server_id}: {event.kind.value}"
-        family = [each for each in world.databases if server_id in each.servers]
-        uuid = family[0].uuid if family else ""
-        deeds = {what for each in families.get(uuid, ()) for _, what in each.deeds}
+        known = [each for each in world.databases if server_id in each.servers]
+        deeds = _deeds(world, families[known[0].uuid] if known else [])
         if event.kind in NEVER:
             yield f"{at}, which never happened"
         if event.kind in CAUSES and not deeds & CAUSES[event.kind]:
@@ -83,6 +85,22 @@ def _of_events(
             }
             if event.details["silent"] > len(silent):
                 yield f"{at}: {dict(event.details)}, and {len(silent)} are"
+
+
+def _deeds(world: World, family: Sequence[Database]) -> set[str]:
+    """What happened to the databases of one uuid."""
+    deeds = {what for each in family for _, what in each.deeds}
+    if any(_was_copied_in(each, world.blackouts) for each in family):
+        deeds.add("copied in the dark")  # what is heard first may be a copy, or a rebuild
+    return deeds
+
+
+def _was_copied_in(database: Database, blackouts: Sequence[tuple[float, float]]) -> bool:
+    return any(
+        what == "copied" and begin - SETTLING <= at <= end
+        for at, what in database.deeds
+        for begin, end in blackouts
+    )
 
 
 def _is_silent(database: Database, at: float) -> bool:

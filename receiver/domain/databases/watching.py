@@ -104,9 +104,15 @@ def may_be_one(one: Line, other: Line) -> bool:
 
 
 def is_watched(one: Line, other: Line, look: Look) -> bool:
-    """Whether two lines are watched together, and receivers ran without an interruption since."""
+    """
+    Whether two lines are watched together, and receivers ran without an interruption since.
+
+    The watch ends when both are silent: how often they sent says nothing of them then.
+    """
     mark, second = one.leader.mark, other.leader.mark
     if mark is None or second is None or are_apart(one, other):
+        return False
+    if not (one.state.is_heard or other.state.is_heard):
         return False
     return mark.at == second.at and _is_valid(mark, look)
 

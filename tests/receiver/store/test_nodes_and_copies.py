@@ -408,6 +408,21 @@ def test_copies_that_send_less_often_than_they_declare_are_no_nodes(
     assert [("late", "a"), ("down", "a")] == fleet.told()
 
 
+@NUMBERED
+def test_copies_that_were_both_silent_for_a_while_are_no_nodes(
+    fleet: Watched, *, numbered: bool
+) -> None:
+    original = Odoo(fleet, numbered=numbered)
+    original.beat("a")
+    copy = original.copy()
+    minutes(fleet, together((original, "a"), (copy, "b"), count=2))
+    fleet.go_on(420)
+    minutes(fleet, together((original, "a"), (copy, "b"), count=30))
+
+    assert 0 == fleet.counts["node"]
+    assert ("b", "a") == (fleet.record("a").twin_of, fleet.record("b").twin_of)
+
+
 def test_each_of_three_copies_has_a_twin(fleet: Watched) -> None:
     odoos = [Odoo(fleet, sequence=n * 1000) for n in range(3)]
     minutes(fleet, together(*zip(odoos, "abc", strict=True), count=30))
