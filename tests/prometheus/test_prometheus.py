@@ -1,39 +1,29 @@
 """A real Prometheus scrapes a real receiver, and discovers the fleet's servers through it."""
 
 import json
+import re
 import shutil
 import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, Self
 
 import httpx
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 import messages
 from keyring import bearer, keep, made
 from servers import Process, receiver_process, wait_until
 
-DASHBOARD = json.loads((Path(__file__).parents[2] / "deploy/grafana/fleet.json").read_text())
-
-CONFIGURATION = """
-global:
-  scrape_interval: 1s
-scrape_configs:
-  - job_name: fleet{key}
-    static_configs:
-      - targets: ["127.0.0.1:{port}"]
-  - job_name: servers
-    http_sd_configs:
-      - url: http://127.0.0.1:{port}/sd/prometheus
-        refresh_interval: 1s{key_of_discovery}
-    relabel_configs:
-      - source_labels: [__meta_fleet_odoo_version]
-        target_label: odoo_version
-"""
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DASHBOARD = json.loads((DEPLOY / "grafana/fleet.json").read_text())
+SHIPPED = (DEPLOY / "prometheus.yml").read_text()
 
 Labels = dict[str, str]
 
@@ -77,16 +67,20 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(
-    folder: Path, receiver: Process, *, key: Path | None = None
+    folder: Path, receiver: Process, *, key: str = "unused"
 ) -> Iterator[Prometheus]:
-    """Run Debian's Prometheus. Fails where it does not start, because no test may be skipped."""
-    # Debian's Prometheus sends no token to the service discovery without an explicit type.
-    kind = f"type: Bearer\n      credentials_file: {key}"
-    said = "" if key is None else f"\n    authorization:\n      {kind}"
-    configuration = CONFIGURATION.format(
-        port=receiver.port, key=said, key_of_discovery=said.replace("\n", "\n    ")
+    """
+    Run Debian's Prometheus with the shipped configuration.
+
+    Fails where it does not start, because no test may be skipped.
+    """
+    (folder / "fleet.key").write_text(key)
+    configuration = SHIPPED.replace("127.0.0.1:8000", f"127.0.0.1:{receiver.port}")
+    configuration = configuration.replace("/etc/prometheus/fleet.key", f"{folder}/fleet.key")
+    configuration = configuration.replace(
+        "/sd/prometheus\n", "/sd/prometheus\n        refresh_interval: 1s\n"
     )
-    (folder / "prometheus.yml").write_text(configuration)
+    (folder / "prometheus.yml").write_text(f"global: {{scrape_interval: 1s}}\n{configuration}")
     address = f"127.0.0.1:{free_port()}"
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(
@@ -203,17 +197,129 @@ def test_receiver_with_keys_is_scraped_with_a_key(tmp_path: Path) -> None:
     viewer, token = made("viewer")
     agent, agents = made("agent")
     keep(url, viewer, agent)
-    (tmp_path / "key").write_text(token)
     beat = messages.heartbeat(heartbeat_interval_seconds=3600)
     with receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver:
         heard = httpx.post(
             f"{receiver.url}/heartbeat", json=beat, headers=bearer(agents), trust_env=False
         )
         heard.raise_for_status()
-        with running_prometheus(tmp_path, receiver, key=tmp_path / "key") as prometheus:
+        with running_prometheus(tmp_path, receiver, key=token) as prometheus:
             wait_until(lambda: len(prometheus.query("up")) == 2)
             assert [1.0] == [value for _, value in prometheus.query('up{job="fleet"}')]
             assert ["acme_web-1"] == [*prometheus.targets()]
+
+
+class Listening:
+    """
+    A server on loopback that records the requests it gets, and answers all of them alike.
+
+    Args:
+        status: The status of its answers.
+        headers: The headers of its answers.
+    """
+
+    def __init__(self, status: int, **headers: str) -> None:
+        requests: list[tuple[str, Labels]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": "0"}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.requests = requests
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_discovered_servers_hear_no_key_and_lead_nowhere_else(tmp_path: Path) -> None:
+    url = f"sqlite:///{database(tmp_path)}"
+    viewer, token = made("viewer")
+    agent, agents = made("agent")
+    keep(url, viewer, agent)
+    with (
+        Listening(200) as elsewhere,
+        Listening(302, Location=f"{elsewhere.url}/metrics") as registered,
+        receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
+    ):
+        httpx.post(
+            f"{receiver.url}/heartbeat",
+            json=messages.heartbeat(heartbeat_interval_seconds=3600, endpoint_url=registered.url),
+            headers=bearer(agents),
+            trust_env=False,
+        ).raise_for_status()
+        with running_prometheus(tmp_path, receiver, key=token):
+            wait_until(lambda: len(registered.requests) > 1)
+
+    assert [] == [said for _, said in registered.requests if token in str(said)]
+    assert [] == [name for _, said in registered.requests for name in said if name in SECRETS]
+    assert [] == elsewhere.requests
+
+
+SECRETS = {"authorization", "cookie", "proxy-authorization"}
+
+
+def configurations() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every job for Prometheus in the documentation and in deploy/, with the name of its file."""
+    root = DEPLOY.parent
+    texts = [(path, path.read_text()) for path in DEPLOY.rglob("*.yml")]
+    for page in [*root.glob("*.md"), *root.glob("docs/*.md")]:
+        blocks = re.findall(r"^```ya?ml\n(.+?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        texts += [(page, block) for block in blocks]
+    for path, text in texts:
+        for job in yaml.safe_load(text).get("scrape_configs", ()):
+            yield path.name, job
+
+
+def test_no_configuration_sends_credentials_to_discovered_servers() -> None:
+    found = [(name, job) for name, job in configurations() if "http_sd_configs" in job]
+    harmless = {"job_name", "follow_redirects", "http_sd_configs", "relabel_configs"}
+
+    assert ["prometheus.yml"] == [name for name, _ in found]
+    for name, job in found:
+        assert set() == job.keys() - harmless, name
+        assert job["follow_redirects"] is False, name
+        assert all(each["follow_redirects"] is False for each in job["http_sd_configs"]), name
+
+
+@pytest.mark.parametrize("key_in", ["fleet", "servers"])
+def test_job_for_the_receiver_is_not_that_for_the_servers(key_in: str) -> None:
+    jobs = {job["job_name"]: job for _, job in configurations()}
+
+    assert (key_in == "fleet") == ("authorization" in jobs[key_in])
+    assert (key_in == "fleet") == ("static_configs" in jobs[key_in])
+
+
+def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "fleet.key").write_text("a key")
+    (tmp_path / "prometheus.yml").write_text(
+        SHIPPED.replace("/etc/prometheus/fleet.key", str(tmp_path / "fleet.key"))
+    )
+
+    checked = subprocess.run(
+        [program("promtool"), "check", "config", tmp_path / "prometheus.yml"],
+        capture_output=True,
+        check=False,
+        timeout=20,
+        text=True,
+    )
+
+    assert (0, "") == (checked.returncode, checked.stderr)
 
 
 @pytest.mark.parametrize("query", queries())
