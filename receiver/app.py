@@ -160,6 +160,7 @@ async def _services(
             store=store,
             calls=calls,
             fleet=fleet,
+            endpoints=settings.endpoints,
             feed=feed,
             gate=Gate(mirror, limits, clock=clock, is_open=settings.open),
             mirror=mirror,

@@ -10,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from starlette.config import Config
 
+from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
 from receiver.store import SERVERS_PER_KEY, check_url
@@ -28,6 +29,7 @@ class Settings:
 
     Attributes:
         database_url: The database of the fleet; `repr` masks its password.
+        endpoints: Which addresses of servers are handed on to programs that connect to them.
         event_retention: How long events are kept before they are deleted.
         forget_after: How long servers that are down, have left or are superseded are kept before
             they are deleted; None for ever.
@@ -43,6 +45,7 @@ class Settings:
     """
 
     database_url: URL
+    endpoints: Endpoints
     event_retention: timedelta
     forget_after: timedelta | None
     silent_share: float
@@ -61,6 +64,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     return Settings(
         database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
+        endpoints=config("ENDPOINTS", cast=_endpoints, default=DEFAULT_ENDPOINTS),
         event_retention=config(
             "EVENT_RETENTION_DAYS", cast=partial(_days, "EVENT_RETENTION_DAYS"), default="90"
         ),
@@ -90,6 +94,16 @@ def _log_format(text: str) -> str:
     if text not in FORMATS:
         raise InvalidSetting(f"FLEET_LOG_FORMAT: expected one of {', '.join(FORMATS)}")
     return text
+
+
+def _endpoints(text: str) -> Endpoints:
+    try:
+        return Endpoints.of(text)
+    except ValueError as error:
+        raise InvalidSetting(
+            f"FLEET_ENDPOINTS: expected names, which may hold *, and addresses or networks, "
+            f"separated by commas, such as *.example.com,10.0.0.0/8; got {error.args[0]!r}"
+        ) from None
 
 
 def _flag(text: str) -> bool:

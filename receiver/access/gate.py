@@ -60,6 +60,11 @@ class Gate:
         """Whether requests need a key: some key exists, or existed since the receiver started."""
         return self._mirror.had_keys
 
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether only clients on the receiver's own machine are let in."""
+        return not (self._is_open or self._mirror.had_keys)
+
     def admit(self, scope: Scope, needs: Power | None) -> Key | None:
         """
         Check a request, and return its key; None when it needs no key.

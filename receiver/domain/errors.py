@@ -31,7 +31,7 @@ class ReceiverError(FleetError):
 
 
 class InvalidSetting(ReceiverError):
-    """A FLEET_ variable is not valid; the message names the variable, and not its value."""
+    """A FLEET_ variable is not valid; the message names it, and quotes no value with a secret."""
 
     code = "invalid_setting"
 

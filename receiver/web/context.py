@@ -9,6 +9,7 @@ from attrs import frozen
 from receiver.access.browser_sessions import BrowserSessions
 from receiver.access.gate import Gate
 from receiver.access.key_mirror import KeyMirror
+from receiver.domain.endpoints import Endpoints
 from receiver.domain.keys import Key, Power
 from receiver.domain.sessions import Session
 from receiver.metrics.counters import Metrics
@@ -31,6 +32,7 @@ class Services:
         store: The database; its methods block.
         calls: How handlers call the methods of the store.
         fleet: The servers, as the API and the pages show them.
+        endpoints: Which addresses of servers are handed on.
         feed: New events, for streams.
         gate: Which requests are let in.
         mirror: The keys.
@@ -44,6 +46,7 @@ class Services:
     store: SqlStore
     calls: StoreCalls
     fleet: Fleet
+    endpoints: Endpoints
     feed: Feed
     gate: Gate
     mirror: KeyMirror

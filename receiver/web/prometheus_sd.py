@@ -8,7 +8,8 @@ make Prometheus forget all targets.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,9 +20,8 @@ from starlette.responses import Response, StreamingResponse
 from contract import Problem, ServerRecord, State
 from receiver.domain.errors import Refusal
 from receiver.domain.queries import Filter
-from receiver.service.fleet import Fleet
 from receiver.web import openapi
-from receiver.web.context import services
+from receiver.web.context import Services, services
 from receiver.web.openapi import Json, operation
 from receiver.web.requests import MAX_LIMIT, list_query
 
@@ -48,33 +48,38 @@ DISCOVERY = operation(
 
 async def discovery(request: Request) -> Response:
     """
-    The servers that are up or new, each with its address.
+    The servers that are up or new, each with its address, if that may be handed on.
 
     The filters are those of the list of servers; `state` replaces "up or new".
     """
     _expect_filters(request)
-    matching = list_query(request).matching
-    pages = _pages(services(request).fleet, matching)
+    pages = _pages(services(request), list_query(request).matching)
     # Before the answer begins: while it has not, StoreUnavailable becomes a 503.
     first = await anext(pages)
     return StreamingResponse(_whole(first, pages), media_type="application/json")
 
 
-def target_of(record: ServerRecord) -> Json | None:
+def target_of(record: ServerRecord, *, may_be_at: Callable[[str], bool]) -> Json | None:
     """
-    A server as a target with its labels; None when its address is unknown.
+    A server as a target with its labels; None when its address is unknown or not to be told.
 
     Only `endpoint_url` tells the scheme. Its path is that of the MCP server, not of metrics,
     so the URL is a `__meta_` label, which Prometheus drops after relabelling.
+
+    Args:
+        record: The server.
+        may_be_at: Whether Prometheus may be led to a host, which is a name or an IP address.
     """
     labels = {"server_id": record.server_id}
     if record.endpoint_url is not None:
         url = urlsplit(record.endpoint_url)
+        host = url.hostname
         address = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
         labels |= {"__scheme__": url.scheme, "__meta_fleet_endpoint_url": record.endpoint_url}
-    elif record.port is not None and (host := _host(record)) is not None:
-        address = f"{host}:{record.port}"
     else:
+        host = None if record.port is None else _host(record)
+        address = f"[{host}]:{record.port}" if host and ":" in host else f"{host}:{record.port}"
+    if host is None or not may_be_at(host):
         return None
     for name, value in _labels(record).items():
         # For Prometheus an empty label does not exist.
@@ -95,8 +100,7 @@ def _labels(record: ServerRecord) -> dict[str, str | None]:
 
 def _host(record: ServerRecord) -> str | None:
     if record.ip_addresses is not None:
-        primary = record.ip_addresses.primary
-        return f"[{primary}]" if ":" in primary else primary
+        return record.ip_addresses.primary
     # A target with a slash is refused, and some other names would not lead anywhere.
     if record.hostname is not None and _HOSTNAME.fullmatch(record.hostname):
         return record.hostname
@@ -120,19 +124,21 @@ def _expect_filters(request: Request) -> None:
         raise Refusal(400, "invalid_parameter", detail, errors=problems)
 
 
-async def _pages(fleet: Fleet, matching: Filter) -> AsyncIterator[list[Json]]:
+async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]:
     """The targets in pages; at least one page."""
+    # What is on this machine is no secret to who is on it, too.
+    may_be_at = partial(found.endpoints.include, with_loopback=found.gate.is_for_this_machine)
     # New ones first: a server that goes from new to up meanwhile comes twice, and not never.
     states = _ALIVE if matching.state is None else [matching.state]
     for state in states:
         wanted, after, is_last = evolve(matching, state=state), None, False
         while not is_last:
-            page = await fleet.page(wanted, after=after, limit=MAX_LIMIT, only=_FIELDS)
+            page = await found.fleet.page(wanted, after=after, limit=MAX_LIMIT, only=_FIELDS)
             yield [
                 target
                 for sighting in page.servers
                 if matching.state is not None or not sighting.state.stale
-                if (target := target_of(sighting.record)) is not None
+                if (target := target_of(sighting.record, may_be_at=may_be_at)) is not None
             ]
             after, is_last = page.next_after, page.next_after is None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from receiver.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +84,10 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
     defaults = dict(re.findall(r"^\| `(FLEET_\w+)` \| `?(.+?)`? \|", README, re.MULTILINE))
     settings = read_settings({})
 
+    assert Endpoints.of(DEFAULT_ENDPOINTS) == settings.endpoints
     assert defaults == {
         "FLEET_DATABASE_URL": str(settings.database_url),
+        "FLEET_ENDPOINTS": DEFAULT_ENDPOINTS,
         "FLEET_EVENT_RETENTION_DAYS": str(settings.event_retention.days),
         "FLEET_CHANGES_PER_HOUR": str(settings.changes_per_hour),
         "FLEET_FAILURES_PER_MINUTE": str(settings.failures_per_minute),

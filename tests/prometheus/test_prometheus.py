@@ -255,7 +255,9 @@ def test_discovered_servers_hear_no_key_and_lead_nowhere_else(tmp_path: Path) ->
     with (
         Listening(200) as elsewhere,
         Listening(302, Location=f"{elsewhere.url}/metrics") as registered,
-        receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
+        receiver_process(
+            tmp_path, FLEET_DATABASE_URL=url, FLEET_ENDPOINTS="127.0.0.0/8"
+        ) as receiver,
     ):
         httpx.post(
             f"{receiver.url}/heartbeat",

@@ -193,6 +193,15 @@ def test_switch_other_than_1_or_0_is_refused(text: str) -> None:
         read_settings({"FLEET_OPEN": text})
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [("", "''"), ("a.example,,b", "''"), ("*,10.0.0.0/33", "'10.0.0.0/33'"), ("10.*", r"'10\.\*'")],
+)
+def test_unusable_entry_of_the_endpoints_is_quoted(text: str, quoted: str) -> None:
+    with pytest.raises(InvalidSetting, match=rf"^FLEET_ENDPOINTS: expected .*; got {quoted}$"):
+        read_settings({"FLEET_ENDPOINTS": text})
+
+
 NUMBERS = [
     "FLEET_MESSAGES_PER_MINUTE",
     "FLEET_CHANGES_PER_HOUR",

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 import messages
 from contract import ServerRecord
+from keyring import bearer, keep, made
 from receiver.app import create_app
 from receiver.web.prometheus_sd import target_of
 from servers import Clock, serve, wait_until
@@ -129,7 +130,7 @@ def test_server_without_an_address_is_no_target(on_sqlite: httpx.Client, changed
 
 @given(records())
 def test_every_target_is_valid_for_prometheus(record: ServerRecord) -> None:
-    target = target_of(record)
+    target = target_of(record, may_be_at=lambda _: True)
 
     if target is not None:
         (found,) = target["targets"]
@@ -138,6 +139,94 @@ def test_every_target_is_valid_for_prometheus(record: ServerRecord) -> None:
         assert 1 <= (there.port or 0) <= 65535
         assert all(isinstance(each, str) and each for each in target["labels"].values())
         assert all(re.fullmatch("[a-z_]+", name) for name in target["labels"])
+
+
+@given(records())
+def test_every_target_is_at_the_host_that_was_asked_about(record: ServerRecord) -> None:
+    asked: list[str] = []
+
+    def note(host: str) -> bool:
+        asked.append(host)
+        return True
+
+    target = target_of(record, may_be_at=note)
+
+    found = [] if target is None else [urlsplit(f"//{each}").hostname for each in target["targets"]]
+    assert found == [each.lower() for each in asked]
+
+
+SPECIAL: list[Json] = [
+    {"endpoint_url": "http://169.254.169.254/latest"},
+    {"endpoint_url": "http://0xa9fea9fe/latest"},
+    {"endpoint_url": "http://metadata.google.internal/mcp"},
+    {"endpoint_url": "http://[::ffff:a9fe:a9fe]/mcp"},
+    {"ip_addresses": {"primary": "fe80::1", "all": []}, "port": 80},
+    {"hostname": "metadata", "port": 80},
+]
+OF_THIS_MACHINE: list[Json] = [
+    {"endpoint_url": "http://127.0.0.1:9090/mcp"},
+    {"endpoint_url": "http://2130706433/mcp"},
+    {"ip_addresses": {"primary": "127.0.0.1", "all": []}, "port": 80},
+    {"hostname": "localhost", "port": 80},
+]
+
+
+@pytest.mark.parametrize("changed", SPECIAL)
+def test_server_at_a_special_address_is_in_the_list_and_no_target(
+    on_sqlite: httpx.Client, changed: Json
+) -> None:
+    assert [] == address(on_sqlite, **changed)
+
+    record = on_sqlite.get("/servers/acme_web-1").json()
+    assert changed == {name: record[name] for name in changed}
+
+
+@pytest.mark.parametrize("changed", OF_THIS_MACHINE)
+def test_server_of_this_machine_is_a_target_until_there_is_a_key(
+    sqlite_url: str, clock: Clock, changed: Json
+) -> None:
+    environ = {"FLEET_DATABASE_URL": sqlite_url}
+    with serve(create_app(environ=environ, clock=clock)) as receiver:
+        before = address(receiver, **changed)
+    viewer, token = made("viewer")
+    keep(sqlite_url, viewer)
+    with serve(create_app(environ=environ, clock=clock)) as receiver:
+        receiver.headers.update(bearer(token))
+        after = targets(receiver)
+
+    assert (1, []) == (len(before), after)
+
+
+@pytest.mark.parametrize("changed", OF_THIS_MACHINE)
+def test_receiver_that_is_open_to_all_tells_no_address_of_a_machine_itself(
+    sqlite_url: str, clock: Clock, changed: Json
+) -> None:
+    environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_OPEN": "1"}
+    with serve(create_app(environ=environ, clock=clock)) as receiver:
+        assert [] == address(receiver, **changed)
+
+
+def test_setting_decides_which_servers_are_targets(sqlite_url: str, clock: Clock) -> None:
+    environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_ENDPOINTS": "*.example,10.0.0.0/8"}
+    fleet: dict[str, Json] = {
+        "a": {"endpoint_url": "https://acme.example/mcp"},
+        "b": {"endpoint_url": "https://acme.evil/mcp"},
+        # Where its endpoint may not be told, no other address takes its place.
+        "c": {
+            "endpoint_url": "https://acme.evil/mcp",
+            "ip_addresses": {"primary": "10.0.0.5", "all": []},
+            "port": 80,
+        },
+        "d": {"ip_addresses": {"primary": "10.0.0.5", "all": []}, "port": 80},
+        "e": {"ip_addresses": {"primary": "192.0.2.7", "all": []}, "port": 80},
+        "f": {"hostname": "web.example", "port": 80},
+    }
+    with serve(create_app(environ=environ, clock=clock)) as receiver:
+        for server_id, changed in fleet.items():
+            receiver.post("/heartbeat", json=messages.slim(server_id=server_id, **changed))
+
+        assert ["a", "d", "f"] == ids(receiver)
+        assert 6 == receiver.get("/servers").json()["count"]
 
 
 def test_silent_servers_are_no_targets(receiver: httpx.Client, clock: Clock) -> None:
