@@ -150,17 +150,29 @@ def _unauthenticated(code: str, detail: str) -> Refusal:
 
 
 def _is_local(scope: Scope) -> bool:
-    """Whether a client on the same machine has connected directly, and not through a proxy."""
+    """
+    Whether a client on the same machine has connected directly, as far as its request tells.
+
+    A proxy on the same machine connects from a loopback address too, for whoever asks it. Most
+    of them can be told by what they add to a request, or by how they connect. Those that pass on
+    bytes, such as `ssh -L`, or are told to add nothing and to keep connections open, cannot.
+    """
     client = scope.get("client")
     if client is None or not _is_loopback(client[0]):
         return False
-    for name, value in scope["headers"]:
-        if name in _FORWARDED or name.startswith(b"x-forwarded-"):
-            return False
-        # DNS rebinding: a page from elsewhere can let its own name lead to this machine.
-        if name == b"host" and not _is_this_machine(value):
-            return False
-    return True
+    return all(_is_direct(name, value) for name, value in scope["headers"])
+
+
+def _is_direct(name: bytes, value: bytes) -> bool:
+    """Whether a client on this machine would send a header that asks this machine directly."""
+    # DNS rebinding: a page from elsewhere can let its own name lead to this machine.
+    if name == b"host":
+        return _is_this_machine(value)
+    # nginx, and what is built on Node's http-proxy, ask for each connection to be closed, unless
+    # they are told otherwise; then they often ask for an upgrade, whoever wants one.
+    if name == b"connection":
+        return {each.strip() for each in value.lower().split(b",")} <= _KEPT_OPEN
+    return not (name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES))
 
 
 @lru_cache(1000)
@@ -180,20 +192,39 @@ def _is_this_machine(authority: bytes) -> bool:
     return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)
 
 
+_KEPT_OPEN = {b"keep-alive", b""}
 _FORWARDED = {
-    b"cf-connecting-ip",
+    b"cdn-loop",
+    b"client-ip",
+    b"fastly-client-ip",
     b"forwarded",
     b"true-client-ip",
     b"via",
     b"x-client-ip",
-    b"x-original-forwarded-for",
+    b"x-cluster-client-ip",
+    b"x-host",
     b"x-real-ip",
+    b"x-rewrite-url",
+    b"x-scheme",
+    b"x-varnish",
 }
+_FORWARDED_PREFIXES = (
+    b"cf-",
+    b"x-amzn-",
+    b"x-appengine-",
+    b"x-arr-",
+    b"x-azure-",
+    b"x-envoy-",
+    b"x-forwarded",
+    b"x-original-",
+    b"x-proxy",
+)
+"""What proxies and the networks of content providers add to a request."""
 
 _HOW = "python -m receiver keys create --name admin --scope admin"
 _NO_KEYS_YET = (
     "No key was made yet, so only clients on this machine are served that connect directly to "
-    "its loopback address. "
+    "its loopback address, keep the connection open, and send nothing that a proxy adds. "
     f"Make a key there: {_HOW}"
 )
 _EVERYBODY = (

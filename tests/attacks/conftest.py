@@ -37,7 +37,12 @@ def running(
         else:
             postgres: Postgres = request.getfixturevalue("postgres")
             url = postgres.url(stack.enter_context(postgres.new_database()))
-        environ = {"FLEET_DATABASE_URL": url, "FLEET_MESSAGES_PER_MINUTE": "1000000"}
+        # Open, because a receiver for its own machine refuses who lets each connection close.
+        environ = {
+            "FLEET_DATABASE_URL": url,
+            "FLEET_MESSAGES_PER_MINUTE": "1000000",
+            "FLEET_OPEN": "1",
+        }
         key = None if "keyless" in request.param else make_key(environ)
         app = create_app(
             environ=environ, clock=Clock(), tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS)
@@ -50,6 +55,22 @@ def running(
             port=client.base_url.port,
             key=key,
             hidden=tuple(str(each).encode() for each in hidden),
+        )
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A receiver without keys that serves only direct clients of its own machine."""
+    folder = tmp_path_factory.mktemp("closed")
+    url = f"sqlite:///{folder / 'fleet.db'}"
+    with serve(create_app(environ={"FLEET_DATABASE_URL": url}, clock=Clock())) as client:
+        assert client.base_url.port is not None
+        yield Target(
+            host=client.base_url.host,
+            port=client.base_url.port,
+            key=None,
+            hidden=(str(folder).encode(),),
+            is_closed=True,
         )
 
 

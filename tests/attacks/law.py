@@ -61,12 +61,14 @@ class Target:
     Attributes:
         key: Token of an admin key; None for a receiver without keys.
         hidden: Texts that no answer may contain.
+        is_closed: Whether it serves nobody but direct clients of its own machine.
     """
 
     host: str
     port: int
     key: str | None = field(repr=False)
     hidden: tuple[bytes, ...] = field(repr=False)
+    is_closed: bool = False
     _kept: list[bytes] = field(factory=list, init=False, repr=False, eq=False)
     """A cache of `records()`; empty after a request that may have changed them."""
 
@@ -78,6 +80,11 @@ class Target:
     def headers(self) -> dict[str, str]:
         """The headers that authorize a request."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    @property
+    def last(self) -> str:
+        """The value of Connection with which a last request is let in."""
+        return "keep-alive" if self.is_closed else "close"
 
     def ask(
         self,
@@ -106,7 +113,7 @@ class Target:
         body: bytes | None = None,
         headers: Mapping[str, str | bytes] | None = None,
     ) -> Answer:
-        said = {"Host": "localhost", "Connection": "close", **self.headers, **(headers or {})}
+        said = {"Host": "localhost", "Connection": self.last, **self.headers, **(headers or {})}
         if body is not None:
             said = {"Content-Type": "application/json", "Content-Length": str(len(body)), **said}
         raw = b"%b %b HTTP/1.1\r\n" % (_bytes(method), _bytes(target))

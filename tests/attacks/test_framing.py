@@ -31,7 +31,7 @@ def request(
     """The bytes of a request with these raw headers, which lets the connection close after it."""
     said = b"".join(b"%b: %b\r\n" % (_latin(n), _latin(v)) for n, v in target.headers.items())
     if is_last:
-        said += b"Connection: close\r\n"
+        said += b"Connection: %b\r\n" % _latin(target.last)
     head = b"%b\r\n%b" % (line, HEAD % said)
     return head + b"".join(each + end for each in headers) + b"\r\n" + body
 
@@ -165,15 +165,19 @@ def test_request_within_a_body_is_not_answered(
 
 
 @pytest.mark.parametrize("line", ["POST /heartbeat", "POST /heartbeats", "GET /servers"])
-def test_request_within_an_unauthorized_body_is_not_answered(target: Target, line: str) -> None:
+def test_request_within_an_unauthorized_body_is_not_answered(
+    target: Target, closed: Target, line: str
+) -> None:
+    target = closed if target.key is None else target
     hidden = request(target, INNER, b"Content-Length: %d" % len(INNER))
     inner = target.count_of(HIDDEN)
     head = (
         b"%b HTTP/1.1\r\nHost: elsewhere\r\nAuthorization: Bearer wrong\r\n"
-        b"Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        b"Content-Type: application/json\r\nConnection: %b\r\nContent-Length: %d\r\n\r\n"
     )
+    last = _latin(target.last)
 
-    (answer,) = target.send(head % (line.encode(), len(hidden)) + hidden)
+    (answer,) = target.send(head % (line.encode(), last, len(hidden)) + hidden)
 
     assert answer.status in (401, 403, 429)
     assert inner == target.count_of(HIDDEN)
@@ -362,7 +366,7 @@ def test_long_request_target_is_refused(target: Target) -> None:
 
 def get(target: Target, *headers: bytes, version: bytes = b"1.1") -> Any:
     raw = b"GET /servers HTTP/%b\r\n" % version + b"".join(each + b"\r\n" for each in headers)
-    (answer,) = target.send(raw + b"Connection: close\r\n\r\n")
+    (answer,) = target.send(raw + b"Connection: %b\r\n\r\n" % _latin(target.last))
     return answer.status, answer.json().get("code")
 
 
@@ -392,6 +396,10 @@ def test_repeated_or_malformed_authorization_is_refused(target: Target) -> None:
         assert (401, "key_missing") == get(target, b"Host: localhost", said)
 
 
+def test_receiver_without_keys_serves_its_own_machine(closed: Target) -> None:
+    assert (200, None) == get(closed, b"Host: localhost")
+
+
 ELSEWHERE = [
     *(b"Host: elsewhere", b"Host: localhost.elsewhere", b"Host: 127.0.0.1.elsewhere"),
     *(b"Host: 0.0.0.0", b"Host: 2130706433", b"Host: [::2]", b"Host: ", b"Host: elsewhere:8765"),
@@ -399,12 +407,16 @@ ELSEWHERE = [
     *(b"Forwarded: for=127.0.0.1", b"Via: 1.1 proxy", b"X-Real-IP: 127.0.0.1"),
     *(b"X-Forwarded-For: 127.0.0.1", b"x-forwarded-for: ::1", b"X-FORWARDED-FOR:"),
     *(b"X-Forwarded-For: 127.0.0.1, 127.0.0.1", b"X-Forwarded-For: localhost"),
+    *(b"Connection: close", b"Connection: CLOSE", b"Connection: keep-alive,close"),
     *(b"X-Forwarded-Host: localhost", b"X-Forwarded-Proto: https", b"X-Forwarded-For: \xff"),
 ]
 
 
 @pytest.mark.parametrize("said", ELSEWHERE)
-def test_foreign_or_forwarded_request_without_a_key_is_refused(target: Target, said: bytes) -> None:
+def test_foreign_or_forwarded_request_without_a_key_is_refused(
+    target: Target, closed: Target, said: bytes
+) -> None:
+    target = closed if target.key is None else target
     wanted = (401, "key_missing") if target.key else (403, "no_keys_yet")
 
     # Only `Careful` looks whether a request has one Host.

@@ -28,7 +28,9 @@ def log_format(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["auto", "receiver.connections:Careful"])
 def process(request: pytest.FixtureRequest, tmp_path: Path, log_format: str) -> Iterator[Process]:
     """A receiver in a process of its own, whose whole output goes to a log file."""
-    process = Process(tmp_path, f"--http={request.param}", FLEET_LOG_FORMAT=log_format)
+    process = Process(
+        tmp_path, f"--http={request.param}", FLEET_LOG_FORMAT=log_format, FLEET_OPEN="1"
+    )
     try:
         process.wait_until_healthy()
         yield process

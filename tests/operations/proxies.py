@@ -101,6 +101,23 @@ def nginx(folder: Path, port: int) -> Iterator[Front]:
 
 
 @contextmanager
+def bare_nginx(folder: Path, port: int, directives: str) -> Iterator[httpx.Client]:
+    """Run nginx in front of a port with nothing but `proxy_pass` and some more directives."""
+    own = free_port()
+    passes = f"proxy_pass http://127.0.0.1:{port}; {directives}"
+    site = f"server {{ listen 127.0.0.1:{own}; location / {{ {passes} }} }}"
+    (folder / "site.conf").write_text(site)
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, **_whoever()))
+    front = Front((own, own), folder / "access.log", trustme.CA())
+    command = [program("nginx"), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
+    with (
+        _running(command, front, folder / "error.log"),
+        httpx.Client(base_url=f"http://127.0.0.1:{own}", trust_env=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
 def haproxy(folder: Path, port: int) -> Iterator[Front]:
     """Run HAProxy in front of a port."""
     ca, certificate = _certificate()

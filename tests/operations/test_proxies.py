@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 import messages
 from operations.keys import new_key
-from operations.proxies import HOST, Front, free_port, haproxy, nginx
+from operations.proxies import HOST, Front, bare_nginx, free_port, haproxy, nginx
 from servers import Process, receiver_process, serve, wait_until
 
 PROXIES = {"nginx": nginx, "haproxy": haproxy}
@@ -206,6 +206,38 @@ def test_receiver_without_keys_refuses_requests_of_a_proxy(proxy: str, tmp_path:
         answer = client.post("/heartbeat", json=messages.heartbeat())
 
     assert (403, "no_keys_yet") == (answer.status_code, answer.json()["code"])
+
+
+BARE = {
+    "nothing else": "",
+    "HTTP/1.1": "proxy_http_version 1.1;",
+    "the client's Host": "proxy_set_header Host $host;",
+    "WebSockets": "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+    'proxy_set_header Connection "upgrade";',
+    "the client's address": "proxy_http_version 1.1; proxy_set_header Connection keep-alive; "
+    "proxy_set_header X-Real-IP $remote_addr;",
+}
+
+
+@pytest.mark.parametrize("directives", BARE)
+@pytest.mark.parametrize("host", ["localhost", HOST])
+def test_receiver_without_keys_refuses_requests_of_a_bare_nginx(
+    directives: str, host: str, tmp_path: Path
+) -> None:
+    """Such an nginx sends the host of `proxy_pass`, which is this machine's, as the Host."""
+    url = f"sqlite:///{tmp_path / 'fleet.db'}"
+    with (
+        receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
+        bare_nginx(tmp_path, receiver.port, BARE[directives]) as client,
+    ):
+        answers = [
+            client.get("/servers", headers={"Host": host}),
+            client.post("/heartbeat", json=messages.heartbeat(), headers={"Host": host}),
+        ]
+        directly = httpx.get(f"{receiver.url}/servers", trust_env=False)
+
+    assert [(403, "no_keys_yet")] * 2 == [(a.status_code, a.json()["code"]) for a in answers]
+    assert (200, 0) == (directly.status_code, directly.json()["count"])
 
 
 @pytest.mark.parametrize("proxy", PROXIES)

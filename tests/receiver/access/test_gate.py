@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -124,6 +125,18 @@ def test_open_receiver_serves_any_address(
         {"X-Forwarded-Port": "443"},
         {"X-Forwarded-Whatever": "1"},
         {"CF-Connecting-IP": "127.0.0.1"},
+        {"X-Forwarded": "for=127.0.0.1"},
+        {"X-Original-Host": "localhost"},
+        {"X-Envoy-External-Address": "127.0.0.1"},
+        {"X-Amzn-Trace-Id": "Root=1-2-3"},
+        {"X-Azure-ClientIP": "127.0.0.1"},
+        {"X-ARR-LOG-ID": "1"},
+        {"X-Varnish": "1"},
+        {"CDN-Loop": "cdn"},
+        {"Connection": "close"},
+        {"Connection": "Close"},
+        {"Connection": "keep-alive, close"},
+        {"Connection": "upgrade"},
         {"x-forwarded-for": ""},
         {"Host": "fleet.example.com"},
         {"Host": "127.0.0.1.example.com"},
@@ -147,6 +160,60 @@ def test_keyless_receiver_refuses_requests_through_a_proxy(
     assert [(403, "no_keys_yet")] * 4 == [(a.status_code, a.json()["code"]) for a in answers]
 
 
+NGINX = "GET /servers HTTP/{}\r\nHost: 127.0.0.1\r\nConnection: {}\r\nUser-Agent: curl/7.88.1\r\n"
+OF_PROXIES = {
+    "nginx": NGINX.format("1.0", "close"),
+    "nginx with HTTP/1.1": NGINX.format("1.1", "close"),
+    "nginx for WebSockets": NGINX.format("1.1", "upgrade"),
+    "Apache": "GET /servers HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\n"
+    "X-Forwarded-Host: fleet.example.com\r\nConnection: Keep-Alive\r\n",
+    "Caddy": "GET /servers HTTP/1.1\r\nHost: fleet.example.com\r\nX-Forwarded-For: 192.0.2.7\r\n"
+    "X-Forwarded-Proto: https\r\n",
+    "http-proxy of Node": "GET /servers HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n",
+}
+DIRECT = {
+    "curl": "GET /servers HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: curl/7.88.1\r\n"
+    "Accept: */*\r\n",
+    "ab": "GET /servers HTTP/1.0\r\nHost: 127.0.0.1:8000\r\nUser-Agent: ApacheBench/2.3\r\n"
+    "Accept: */*\r\n",
+    "ab -k": "GET /servers HTTP/1.0\r\nConnection: Keep-Alive\r\nHost: 127.0.0.1:8000\r\n"
+    "User-Agent: ApacheBench/2.3\r\nAccept: */*\r\n",
+    "wrk": "GET /servers HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n",
+    "wget": "GET /servers HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: Wget/1.21.3\r\n"
+    "Accept: */*\r\nAccept-Encoding: identity\r\nConnection: Keep-Alive\r\n",
+    "httpx": "GET /servers HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n"
+    "Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\nUser-Agent: python-httpx/0.28\r\n",
+    "Prometheus": "GET /servers HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: Prometheus/2.4\r\n"
+    "Accept: text/plain\r\nAccept-Encoding: gzip\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n",
+    "Chromium": "GET /servers HTTP/1.1\r\nHost: localhost:8000\r\nConnection: keep-alive\r\n"
+    "Upgrade-Insecure-Requests: 1\r\nUser-Agent: Mozilla/5.0\r\nSec-Fetch-Site: none\r\n",
+}
+"""The requests that programs send; each without the empty line at its end."""
+
+
+def status_of(raw: str, receiver: httpx.Client) -> int:
+    assert receiver.base_url.port is not None
+    with socket.create_connection(("127.0.0.1", receiver.base_url.port), 10) as connection:
+        connection.sendall(f"{raw}\r\n".encode())
+        return int(connection.recv(12).split()[1])
+
+
+@pytest.mark.parametrize("program", OF_PROXIES)
+def test_keyless_receiver_refuses_what_proxies_send_by_default(
+    program: str, database_url: str, clock: Clock
+) -> None:
+    with receiver_on(database_url, clock) as receiver:
+        assert 403 == status_of(OF_PROXIES[program], receiver)
+
+
+@pytest.mark.parametrize("program", DIRECT)
+def test_keyless_receiver_serves_what_programs_send_directly(
+    program: str, database_url: str, clock: Clock
+) -> None:
+    with receiver_on(database_url, clock) as receiver:
+        assert 200 == status_of(DIRECT[program], receiver)
+
+
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8000", "fleet.localhost", "127.0.0.2:1", "[::1]:8000", "[::1]"]
 )
@@ -163,7 +230,8 @@ def test_refusal_says_how_to_make_a_key(database_url: str, clock: Clock) -> None
 
     assert (
         "No key was made yet, so only clients on this machine are served that connect directly "
-        "to its loopback address. Make a key there: "
+        "to its loopback address, keep the connection open, and send nothing that a proxy adds. "
+        "Make a key there: "
         "python -m receiver keys create --name admin --scope admin"
     ) == answer.json()["detail"]
 
