@@ -9,10 +9,12 @@ committed one.
 
 import logging
 import os
+import shlex
 import sqlite3
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -80,6 +82,8 @@ class DatabaseFile:
         before = _inode(self._path)
         if before is None and not self._may_create:
             raise StoreUnavailable(self._is_gone())
+        if before is None:
+            self._create()
         mode = "rwc" if self._may_create else "rw"
         connection: sqlite3.Connection = sqlite3.connect(
             f"{self._path.as_uri()}?mode={mode}", uri=True, **options
@@ -103,6 +107,7 @@ class DatabaseFile:
             raise StoreUnavailable(f"{self._path} is being replaced")
         self._opened = opened
         self._may_create = False
+        self._warn_if_others_may_read()
 
     def check(self) -> None:
         """Raise StoreUnavailable unless the path leads to the open file, or none is open."""
@@ -151,6 +156,31 @@ class DatabaseFile:
         )
         self._opened = None
 
+    def _create(self) -> None:
+        """
+        Make an empty file that only its owner may read, whatever the umask is.
+
+        SQLite gives the write-ahead log and its index the same permissions. Where a file cannot
+        be made, SQLite says why.
+        """
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+
+    def _warn_if_others_may_read(self) -> None:
+        """Log it when every user of this machine may read a file, whose permissions are kept."""
+        for path in self._paths:
+            mode = _mode(path)
+            if mode & stat.S_IROTH and all(
+                _mode(folder) & stat.S_IXOTH for folder in Path(path).resolve().parents
+            ):
+                _log.warning(
+                    "%s may be read by every user of this machine, who then knows the whole fleet;"
+                    " if that is not meant: chmod 600 %s*",
+                    path,
+                    shlex.quote(str(self._path)),
+                )
+                return
+
     def _put_aside(self, suffix: str, inode: _Inode, label: str) -> None:
         file = Path(f"{self._path}{suffix}")
         if inode is not None and _inode(file) == inode:
@@ -186,6 +216,14 @@ def _inode(path: Path | str) -> _Inode:
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be looked at: {error.strerror}") from error
     return found.st_dev, found.st_ino
+
+
+def _mode(path: Path | str) -> int:
+    """The permissions of a file or folder; none if it is gone or cannot be looked at."""
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116 - as above
+    except OSError:
+        return 0
 
 
 @contextmanager
