@@ -34,6 +34,7 @@ class RateLimits:
             request counts as many as its body holds, or one for each 4 KiB if that is more.
         changes_per_hour: How many events, such as a changed version, the servers of a key may
             cause in an hour; an event counts once, and once more for each KiB of it.
+            As many more may say that the key was refused a write.
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.
@@ -56,6 +57,7 @@ class RateLimits:
             messages_per_window, window_seconds, "messages"
         )
         self._change_limit = RateLimitItemPerSecond(changes_per_hour, _HOUR_SECONDS, "changes")
+        self._refusal_limit = RateLimitItemPerSecond(changes_per_hour, _HOUR_SECONDS, "refusals")
         self._failure_limit = RateLimitItemPerSecond(
             failures_per_window, window_seconds, "failures"
         )
@@ -116,6 +118,14 @@ class RateLimits:
     def spend_changes(self, key_id: str, size: int) -> None:
         """Count events that the servers of a key have caused."""
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
+
+    def refusals_left(self, key_id: str) -> int:
+        """How many more events of this hour may say that a key was refused a write."""
+        return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
+
+    def spend_refusals(self, key_id: str, count: int) -> None:
+        """Count events that say that a key was refused a write."""
+        self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:
         """

@@ -25,6 +25,17 @@ class Budget(Protocol):
     def spend_changes(self, key_id: str, size: int) -> None:
         """Count events that a key has caused."""
 
+    def refusals_left(self, key_id: str) -> int:
+        """
+        How many more events of this hour may say that a key was refused a write.
+
+        They are counted apart from the others, or a key could use up the limit before it writes
+        what it may not.
+        """
+
+    def spend_refusals(self, key_id: str, count: int) -> None:
+        """Count events that say that a key was refused a write."""
+
 
 SERVERS_PER_KEY = 1000
 """The default for how many servers may belong to a key."""
@@ -35,7 +46,7 @@ class RefusedWrites:
     Remembers which refused writes have an event in the timeline already.
 
     A key may try every minute to write a server that it may not write; one event per hour is
-    enough.
+    enough. Only the newest are remembered, so a `Budget` limits the events, too.
     """
 
     def __init__(self, *, size: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
@@ -75,6 +86,8 @@ class Rights:
         events: The events of writes that were refused.
         spent: How much of its budget each key has used.
         silenced: The keys whose budget was too small for their events.
+        refusals: How many events say of each key that it was refused a write.
+        muted: The keys whose budget was too small for these.
     """
 
     def __init__(
@@ -90,6 +103,8 @@ class Rights:
         self._budget = budget
         self.spent: Counter[str] = Counter()
         self.silenced: set[str] = set()
+        self.refusals: Counter[str] = Counter()
+        self.muted: set[str] = set()
         self._owned: dict[str, Counter[bool]] = {}
         self._told: set[tuple[str, str]] = set()
         self.events: list[Event] = []
@@ -155,10 +170,15 @@ class Rights:
         pair = server_id, key.id
         if pair in self._told or self._refused.is_known(*pair, at):
             return
+        if self._budget is not None:
+            if self._budget.refusals_left(key.id) <= self.refusals[key.id]:
+                self.muted.add(key.id)
+                return
+            self.refusals[key.id] += 1
         self._told.add(pair)
         details = {"key": key.id, "name": key.name}
         event = Event(kind=EventKind.REFUSED_WRITE, at=at, server_id=server_id, details=details)
-        self.events.append(event)  # at most one an hour for each pair, so it needs no budget
+        self.events.append(event)
 
 
 def _not_covered(key: Key) -> Refusal:

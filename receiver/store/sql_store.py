@@ -129,6 +129,7 @@ class Servers:
         self._budget = budget
         self._on_events = on_events
         self._silenced: set[str] = set()
+        self._muted: set[str] = set()
         self._refused = RefusedWrites()
         self._noted_at: datetime | None = None
 
@@ -400,9 +401,14 @@ class Servers:
         if self._budget is not None:
             for key_id, size in rights.spent.items():
                 self._budget.spend_changes(key_id, size)
+            for key_id, count in rights.refusals.items():
+                self._budget.spend_refusals(key_id, count)
         for key_id in rights.silenced - self._silenced:
             _log.warning("The key %s causes more events than may be told in an hour", key_id)
+        for key_id in rights.muted - self._muted:
+            _log.warning("The key %s is refused more writes than may be told in an hour", key_id)
         self._silenced = (self._silenced - rights.spent.keys()) | rights.silenced
+        self._muted = (self._muted - rights.refusals.keys()) | rights.muted
 
 
 def _can_exist(server_id: str) -> bool:

@@ -1,5 +1,6 @@
 """Ownership: which key may write which server, on SQLite and PostgreSQL."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -357,6 +358,50 @@ def test_refused_write_event_is_recorded_above_the_limit_of_a_key(database_url: 
     assert ["server_of_another_key"] == beat(store, evil, "victim")
 
     assert [("victim", "evil")] == refusals(store)
+    store.close()
+
+
+def test_refused_write_events_of_a_key_are_limited(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The memory of what was told holds some servers, and a key may try any number, in turn."""
+    now = [1000.0]
+    limits = RateLimits(
+        messages_per_window=100,
+        changes_per_hour=20,
+        failures_per_window=3,
+        clock=lambda: now[0],
+    )
+    store = SqlStore(make_url(database_url), budget=limits)
+    owner = new_key(store, "admin")
+    evil, late = new_key(store, "agent", name="evil"), new_key(store, "agent", name="late")
+    ids = [f"s{n:02}" for n in range(50)]
+    beat(store, owner, *ids)
+
+    for part in range(0, 50, 7):
+        beat(store, evil, *ids[part : part + 7])
+    beat(store, evil, *ids, *ids)
+    beat(store, late, "s49")
+    in_the_first_hour = [name for _, name in refusals(store)]
+    now[0] += 3600
+    beat(store, evil, *ids)
+
+    assert {"evil": 20, "late": 1} == Counter(in_the_first_hour)
+    assert 40 == Counter(name for _, name in refusals(store))["evil"]
+    said = f"The key {evil.id} is refused more writes than may be told in an hour"
+    assert 1 <= caplog.text.count(said) <= 2
+    assert late.id not in caplog.text
+    store.close()
+
+
+def test_refused_writes_use_nothing_of_the_limit_of_other_events(database_url: str) -> None:
+    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    owner, evil = new_key(store, "admin"), new_key(store, "agent", name="evil")
+    beat(store, owner, "a", "b", "c")
+    beat(store, evil, "a", "b", "c")
+
+    assert 2 == limits.changes_left(evil.id)
     store.close()
 
 
