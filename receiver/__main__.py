@@ -1,7 +1,7 @@
 """
 The command line: make, list, revoke and rotate keys, hand servers over, and forget servers.
 
-    python -m receiver keys create --name acme --scope agent --servers 'acme_*' --expires 90d
+    python -m receiver keys create --name acme --scope agent --database acme --expires 90d
     python -m receiver servers forget --state down --silent-for-days 30 --dry-run
 
 The commands need no key, because they open the database that FLEET_DATABASE_URL names. They may
@@ -21,7 +21,16 @@ from attrs import fields, frozen
 from contract import FleetError
 from contract.fields import format_moment, parse_moment
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
-from receiver.domain.keys import Key, KeyScope, NewKey, digest, id_of, new_token
+from receiver.domain.keys import (
+    DATABASE,
+    Key,
+    KeyScope,
+    NewKey,
+    digest,
+    id_of,
+    new_token,
+    warning_about,
+)
 from receiver.domain.queries import ALL_SERVERS, Filter
 from receiver.settings import MAX_DAYS, Settings, read_settings
 from receiver.store import SqlStore
@@ -106,12 +115,15 @@ class _Context:
 
 
 def _create(context: _Context, options: argparse.Namespace) -> int:
-    given = {"name": options.name, "scope": options.scope, "servers": options.servers}
+    servers = options.servers if options.database is None else f"{DATABASE}{options.database}"
+    given = {"name": options.name, "scope": options.scope, "servers": servers}
     if options.expires is not None:
         given["expires_at"] = format_moment(options.expires(context.now))
     key, token = NewKey.of(given, now=context.now).issue(now=context.now)
     context.store.keys.add(key)
     context.say(token)
+    if (warning := warning_about(key.servers)) is not None:
+        context.explain(warning)
     context.explain(
         f"This is the key {key.id} for {key.name!r}. It is not shown again: keep it where only "
         f"its holder can read it. Receivers on {context.database} know it within seconds."
@@ -256,11 +268,19 @@ def _parser() -> argparse.ArgumentParser:
         choices=[scope.value for scope in KeyScope],
         help="agent: send messages of servers; viewer: read; admin: all, and manage keys",
     )
-    create.add_argument(
+    which = create.add_mutually_exclusive_group()
+    which.add_argument(
         "--servers",
         default="*",
         metavar="PATTERN",
-        help="which server_ids an agent may write, such as 'acme_*'; all by default",
+        help="which server_ids an agent may write, such as 'acme*'; all by default",
+    )
+    which.add_argument(
+        "--database",
+        type=_text,
+        metavar="NAME",
+        help="an agent may write the servers of this database only, on hosts without _ in their "
+        "name; the same as --servers database:NAME",
     )
     create.add_argument(
         "--expires", type=_expiry, metavar="90d", help="after so many d, h or m, or at a time"

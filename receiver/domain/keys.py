@@ -24,7 +24,21 @@ from attrs import field, fields, frozen
 from contract import InvalidMessage, Problem, structure
 from contract.fields import Moment, Rule, format_moment
 
-__all__ = ["Key", "KeyScope", "Keyring", "NewKey", "Power", "digest", "id_of", "new_token"]
+__all__ = [
+    "DATABASE",
+    "Key",
+    "KeyScope",
+    "Keyring",
+    "NewKey",
+    "Power",
+    "digest",
+    "id_of",
+    "new_token",
+    "warning_about",
+]
+
+DATABASE = "database:"
+"""What the attribute `servers` of a key begins with when it covers one database only."""
 
 
 class KeyScope(str, Enum):
@@ -52,8 +66,9 @@ class Key:
         id: The part of the key that is not secret.
         name: What people call the key.
         scope: The role of the key.
-        servers: A pattern for the `server_id`s that an agent may write, as in `fnmatch`; `*`
-            for all. Keys of other scopes have `*`.
+        servers: Which `server_id`s an agent may write: a pattern as in `fnmatch`, `*` for all,
+            or `database:` and the name of a database for its servers only. Keys of other
+            scopes have `*`.
         digest: SHA-256 of the key, 32 bytes.
         created_at: When the key was made.
         expires_at: From when on the key is refused; None: never.
@@ -93,7 +108,7 @@ class Key:
 
     @cached_property
     def _matches(self) -> Callable[[str], object]:
-        return re.compile(translate(self.servers)).match
+        return _pattern(self.servers).match
 
     def may(self, power: Power) -> bool:
         """Whether the scope of the key includes a permission."""
@@ -130,6 +145,19 @@ class Key:
         return {**shown, "standing": self.standing(now)}
 
 
+def _pattern(servers: str) -> re.Pattern[str]:
+    """
+    The regular expression for the attribute `servers` of a key.
+
+    The servers of a database are called by its name, an underscore and the name of their host.
+    Names of databases may hold underscores, and names of hosts do not; so the last underscore
+    is the one between the two, or `acme_corp_web-1` could be of `acme` or of `acme_corp`.
+    """
+    if servers.startswith(DATABASE):
+        return re.compile(rf"{re.escape(servers.removeprefix(DATABASE))}_[^_]+\Z", re.DOTALL)
+    return re.compile(translate(servers))
+
+
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_moment(value)
@@ -159,7 +187,8 @@ class NewKey:
     Attributes:
         name: What people call the key: 1 to 100 printable characters.
         scope: The role of the key.
-        servers: A pattern for the `server_id`s that an agent may write; `*` for all.
+        servers: Which `server_id`s an agent may write: a pattern, `*` for all, or `database:`
+            and the name of a database.
         expires_at: From when on the key is refused; None: never.
     """
 
@@ -193,6 +222,8 @@ class NewKey:
             problems.append(
                 Problem("servers", f"restricts agents only, not a key with scope {new.scope.value}")
             )
+        if new.servers == DATABASE:
+            problems.append(Problem("servers", f"expected the name of a database after {DATABASE}"))
         if problems:
             raise InvalidMessage(problems)
         return new
@@ -213,6 +244,24 @@ class NewKey:
             last_used_at=None,
             messages=0,
         ), token
+
+
+def warning_about(servers: str) -> str | None:
+    """
+    Why a pattern for a new key may cover more servers than was meant; None if it hardly does.
+
+    Any `*` may stand for a text with an underscore, and so for the end of the name of another
+    database. The pattern `*` alone is meant to cover all of them.
+    """
+    if servers == "*" or servers.startswith(DATABASE) or "*" not in servers:
+        return None
+    literal = _ONE_DATABASE.fullmatch(servers)
+    name = literal[1] if literal else "NAME"
+    example = f", such as {name}_corp_web-1 of the database {name}_corp" if literal else ""
+    return (
+        f"The pattern {servers} covers servers of several databases{example}: names of databases "
+        f"may hold underscores. For the servers of one database only, write {DATABASE}{name}"
+    )
 
 
 class Keyring:
@@ -275,6 +324,7 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
+_ONE_DATABASE = re.compile(r"([^*?\[]+)_\*")
 _PREFIX = "fleetkey_"
 _ALPHABET = string.ascii_letters + string.digits
 _ID_LENGTH = 10

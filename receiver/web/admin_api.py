@@ -19,7 +19,7 @@ from starlette.responses import Response
 from contract import InvalidMessage, Problem, parse
 from receiver.domain.errors import OutcomeUnknown, Refusal, StoreUnavailable
 from receiver.domain.forgetting import Forgettable
-from receiver.domain.keys import Key, NewKey, Power, digest, new_token
+from receiver.domain.keys import Key, NewKey, Power, digest, new_token, warning_about
 from receiver.service.decoding import MAX_MESSAGE_BYTES
 from receiver.service.forgetting import Forgetting
 from receiver.web import openapi
@@ -105,8 +105,10 @@ _ADD_KEY = operation(
     request_body=openapi.body(ref("NewKey")),
     answers={
         201: answer(
-            "The key, which is not shown again",
-            openapi.object_of(key=ref("Key"), token=openapi.TEXT),
+            "The key, which is not shown again; and why it may cover more servers than was meant",
+            openapi.object_of(
+                key=ref("Key"), token=openapi.TEXT, warnings=openapi.listed(openapi.TEXT)
+            ),
         )
     },
     problems=(400, 401, 403, 408, 413, 415, 422, 503),
@@ -116,7 +118,13 @@ _ADD_KEY = operation(
 async def add_key(request: Request) -> Response:
     """Make a key. Only this answer ever shows it."""
     key, token = await create_key(request, await _json_of(request))
-    return _json({"key": key.to_json(key.created_at), "token": token}, status=201)
+    warning = warning_about(key.servers)
+    made = {
+        "key": key.to_json(key.created_at),
+        "token": token,
+        "warnings": [] if warning is None else [warning],
+    }
+    return _json(made, status=201)
 
 
 _REVOKE_KEY = operation(

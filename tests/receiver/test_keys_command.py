@@ -85,6 +85,31 @@ def test_create_makes_a_key_with_the_given_options(
     )
 
 
+def test_key_of_a_database_is_made_without_a_warning(store: SqlStore, command: Command) -> None:
+    _, _, said = command("create", "--name", "a", "--scope", "agent", "--database", "acme")
+
+    (key,) = store.keys.all()
+    assert "database:acme" == key.servers
+    assert said.startswith("This is the key")
+
+
+def test_pattern_that_covers_several_databases_is_warned_of(command: Command) -> None:
+    status, (token,), said = command(
+        "create", "--name", "a", "--scope", "agent", "--servers", "acme_*"
+    )
+
+    assert (0, True) == (status, token.startswith("fleetkey_"))
+    assert said.startswith("The pattern acme_* covers servers of several databases")
+
+
+def test_pattern_and_database_exclude_each_other(command: Command) -> None:
+    with pytest.raises(SystemExit):
+        command(
+            *("create", "--name", "a", "--scope", "agent"),
+            *("--servers", "acme_*", "--database", "acme"),
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "length"),
     [

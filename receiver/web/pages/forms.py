@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 
 from contract import InvalidMessage
 from receiver.domain.errors import Refusal
-from receiver.domain.keys import Key, KeyScope, Power
+from receiver.domain.keys import Key, KeyScope, Power, warning_about
 from receiver.web import admin_api, cookies
 from receiver.web.admin_api import key_of, must_hold_a_key
 from receiver.web.context import services, visitor
@@ -253,7 +253,7 @@ async def new_key(request: Request, fields: Fields) -> Response:
     if fields.get("expires_at"):
         asked["expires_at"] = f"{fields['expires_at']}T00:00:00Z"
     key, token = await admin_api.create_key(request, asked)
-    return _shown(request, key, token, "made")
+    return _shown(request, key, token, "made", warning=warning_about(key.servers))
 
 
 async def revoking(request: Request) -> Question:
@@ -308,8 +308,10 @@ def _about_key(request: Request, key: Key, *, title: str, says: list[str], does:
     )
 
 
-def _shown(request: Request, key: Key, token: str, done: str) -> Response:
-    return answer(request, "token.html", key=key, token=token, done=done)
+def _shown(
+    request: Request, key: Key, token: str, done: str, *, warning: str | None = None
+) -> Response:
+    return answer(request, "token.html", key=key, token=token, done=done, warning=warning)
 
 
 _FIRST = "/"

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract import InvalidMessage
 from keyring import expired, made, revoked
-from receiver.domain.keys import Key, Keyring, NewKey, Power, digest, id_of
+from receiver.domain.keys import Key, Keyring, NewKey, Power, digest, id_of, warning_about
 from servers import Clock
 
 NOW = Clock().now
@@ -141,12 +143,67 @@ def test_scope_decides_the_powers_of_a_key(scope: str, powers: set[Power]) -> No
         ("acme_web-?", ["acme_web-1"], ["acme_web-12", "acme_web-"]),
         ("acme", ["acme"], ["acme\n", "acme_web-1", ""]),
         ("[ab]_*", ["a_1", "b_1"], ["c_1"]),
+        (
+            "database:acme",
+            ["acme_web-1", "acme_odoosh-160c005e", "acme_ä/ö"],
+            ["acme_corp_web-1", "acme_", "acme", "xacme_web-1", "Acme_web-1", "acme_web-1\n_"],
+        ),
+        (
+            "database:acme_corp",
+            ["acme_corp_web-1"],
+            ["acme_web-1", "acme_corp_eu_web-1", "acme_corp_", "acme_corp"],
+        ),
+        ("database:a*c", ["a*c_web-1"], ["abc_web-1"]),
+        ("database:a.c", ["a.c_web-1"], ["abc_web-1"]),
     ],
 )
 def test_pattern_matches_server_ids(pattern: str, covered: list[str], others: list[str]) -> None:
     key, _ = made("agent", servers=pattern)
 
     assert covered == [each for each in [*covered, *others] if key.covers(each)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("acme_*", "such as acme_corp_web-1 of the database acme_corp: .* write database:acme$"),
+        ("my_acme_*", "such as my_acme_corp_web-1 of .* write database:my_acme$"),
+        ("acme*", "^The pattern acme\\* covers servers of several .* write database:NAME$"),
+        ("*_web-1", "several databases: .* write database:NAME$"),
+        ("[ab]_*", "several databases: .* write database:NAME$"),
+        ("acme_*-1", "several databases: .* write database:NAME$"),
+    ],
+)
+def test_pattern_that_covers_several_databases_is_warned_of(pattern: str, said: str) -> None:
+    warning = warning_about(pattern)
+
+    assert warning is not None
+    assert re.search(said, warning), warning
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "acme_web-1", "acme_web-?", "database:acme", "database:*"]
+)
+def test_other_patterns_are_not_warned_of(pattern: str) -> None:
+    assert warning_about(pattern) is None
+
+
+@given(
+    st.text("ab_-", min_size=1, max_size=6),
+    st.text("ab_-", min_size=1, max_size=6),
+    st.text("ab-", min_size=1, max_size=4),
+)
+def test_key_of_a_database_covers_no_other(database: str, other: str, host: str) -> None:
+    key, _ = made("agent", servers=f"database:{database}")
+
+    assert key.covers(f"{database}_{host}")
+    assert (database == other) == key.covers(f"{other}_{host}")
+
+
+def test_server_that_a_warning_names_is_covered() -> None:
+    key, _ = made("agent", servers="acme_*")
+
+    assert key.covers("acme_corp_web-1")
 
 
 def test_pattern_does_not_limit_admin_keys() -> None:
@@ -210,6 +267,10 @@ GOOD = {"name": "Acme", "scope": "agent"}
         (
             GOOD | {"scope": "viewer", "servers": "acme_*"},
             "servers: restricts agents only, not a key with scope viewer",
+        ),
+        (
+            GOOD | {"servers": "database:"},
+            "servers: expected the name of a database after database:",
         ),
         (
             GOOD | {"server": "acme_*"},

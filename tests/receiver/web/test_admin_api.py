@@ -56,6 +56,18 @@ def test_new_key_works_at_once_and_expires(receiver: httpx.Client, clock: Clock)
     assert "key_expired" == late.json()["code"]
 
 
+@pytest.mark.parametrize(("servers", "warnings"), [("acme_*", 1), ("database:acme", 0), ("*", 0)])
+def test_pattern_that_covers_several_databases_is_warned_of(
+    receiver: httpx.Client, servers: str, warnings: int
+) -> None:
+    asked = {"name": "acme", "scope": "agent", "servers": servers}
+
+    said = receiver.post("/keys", json=asked).json()["warnings"]
+
+    assert warnings == len(said)
+    assert all(each.startswith("The pattern acme_* covers servers of several") for each in said)
+
+
 @pytest.mark.both_databases
 def test_keys_are_listed_without_their_secrets(
     receiver: httpx.Client, admin: tuple[Key, str], clock: Clock

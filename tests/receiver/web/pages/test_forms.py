@@ -935,6 +935,18 @@ def test_admin_makes_a_key(
     assert f"made a key for agents, '{key['id']}'" in audit[0]
 
 
+@pytest.mark.parametrize(("servers", "warnings"), [("acme_*", 1), ("database:acme", 0), ("", 0)])
+def test_pattern_that_covers_several_databases_is_warned_of(
+    receiver: httpx.Client, held: KeyOfEachScope, servers: str, warnings: int
+) -> None:
+    signed_in(receiver, held.tokens["admin"])
+
+    made_now = new_key(receiver, name="acme", scope="agent", servers=servers)
+
+    assert shown(made_now)
+    assert warnings == made_now.text.count("The pattern acme_* covers servers of several databases")
+
+
 def test_invalid_new_key_is_explained_and_the_input_is_kept(
     receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
