@@ -298,6 +298,12 @@ class Servers:
         with self._transactions.read() as connection:
             return connection.execute(_OWNER, {"key": server_id}).scalar()
 
+    def owners(self, ids: Collection[str]) -> Mapping[str, str]:
+        """The ids of the keys that servers belong to, by `server_id`; without those of no key."""
+        with self._transactions.read() as connection:
+            found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
+        return {row.server_id: row.owner for row in found}
+
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
         Make a key the owner of servers; None: the key that writes them next becomes the owner.
@@ -439,6 +445,9 @@ _ONE = select(servers.c.server_id, servers.c.revision).where(
     servers.c.server_id == bindparam("key")
 )
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
+_OWNERS = select(servers.c.server_id, servers.c.owner).where(
+    among(servers.c.server_id, "ids"), servers.c.owner.is_not(None)
+)
 _NODES = (
     select(servers.c.node_of, servers.c.server_id, servers.c.hostname, servers.c.last_seen)
     .where(among(servers.c.node_of, "ids"), servers.c.node_of.is_not(None))

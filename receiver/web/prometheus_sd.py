@@ -8,7 +8,7 @@ make Prometheus forget all targets.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from contract import Problem, ServerRecord, State
 from receiver.domain.errors import Refusal
 from receiver.domain.queries import Filter
+from receiver.service.fleet import Sighting
 from receiver.web import openapi
 from receiver.web.context import Services, services
 from receiver.web.openapi import Json, operation
@@ -48,7 +49,8 @@ DISCOVERY = operation(
 
 async def discovery(request: Request) -> Response:
     """
-    The servers that are up or new, each with its address, if that may be handed on.
+    The servers that are up or new, each with its address, if that may be handed on. Those
+    that belong to a key which was revoked or has expired are left out.
 
     The filters are those of the list of servers; `state` replaces "up or new".
     """
@@ -134,13 +136,30 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]
         wanted, after, is_last = evolve(matching, state=state), None, False
         while not is_last:
             page = await found.fleet.page(wanted, after=after, limit=MAX_LIMIT, only=_FIELDS)
+            left_out = await _of_lapsed_keys(found, page.servers)
             yield [
                 target
                 for sighting in page.servers
                 if matching.state is not None or not sighting.state.stale
+                if sighting.record.server_id not in left_out
                 if (target := target_of(sighting.record, may_be_at=may_be_at)) is not None
             ]
             after, is_last = page.next_after, page.next_after is None
+
+
+async def _of_lapsed_keys(found: Services, servers: Sequence[Sighting]) -> set[str]:
+    """
+    The ids of those servers that belong to a key that was revoked or has expired.
+
+    Nobody can say any more where they are, and the key may have been revoked because it leaked.
+    """
+    now = found.clock()
+    lapsed = {key.id for key in found.mirror.keys if key.standing(now) != "active"}
+    if not lapsed:
+        return set()
+    ids = [each.record.server_id for each in servers]
+    owners = await found.calls.read(found.store.servers.owners, ids)
+    return {server_id for server_id, owner in owners.items() if owner in lapsed}
 
 
 async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncIterator[bytes]:

@@ -4,11 +4,13 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from attrs import evolve
 from hypothesis import given
 from sqlalchemy import make_url
 
@@ -16,6 +18,7 @@ import messages
 from contract import ServerRecord
 from keyring import bearer, keep, made
 from receiver.app import create_app
+from receiver.store import SqlStore
 from receiver.web.prometheus_sd import target_of
 from servers import Clock, serve, wait_until
 from strategies import records
@@ -227,6 +230,36 @@ def test_setting_decides_which_servers_are_targets(sqlite_url: str, clock: Clock
 
         assert ["a", "d", "f"] == ids(receiver)
         assert 6 == receiver.get("/servers").json()["count"]
+
+
+@pytest.mark.both_databases
+def test_servers_of_revoked_or_expired_keys_are_no_targets(database_url: str, clock: Clock) -> None:
+    viewer, reads = made("viewer")
+    kept, revoked_soon, expired_soon = made("agent"), made("agent"), made("agent")
+    expires_at = clock.now + timedelta(seconds=60)
+    keep(
+        database_url,
+        viewer,
+        kept[0],
+        revoked_soon[0],
+        evolve(expired_soon[0], expires_at=expires_at),
+    )
+    app = create_app(environ={"FLEET_DATABASE_URL": database_url}, clock=clock)
+    with serve(app) as receiver:
+        for name, (_, token) in {"a": kept, "b": revoked_soon, "c": expired_soon}.items():
+            beat = messages.slim(server_id=name, hostname="web", port=80)
+            receiver.post("/heartbeat", json=beat, headers=bearer(token)).raise_for_status()
+        receiver.headers.update(bearer(reads))
+        at_first = ids(receiver)
+        clock.advance(60)
+        after_expiry = ids(receiver)
+        store = SqlStore(make_url(database_url))
+        store.keys.revoke(revoked_soon[0].id, clock.now)
+        store.close()
+        wait_until(lambda: ids(receiver) == ["a"])
+        listed = receiver.get("/servers").json()["count"]
+
+    assert (["a", "b", "c"], ["a", "b"], 3) == (at_first, after_expiry, listed)
 
 
 def test_silent_servers_are_no_targets(receiver: httpx.Client, clock: Clock) -> None:
