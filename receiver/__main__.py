@@ -145,9 +145,23 @@ def _list(context: _Context, _: argparse.Namespace) -> int:
 
 
 def _revoke(context: _Context, options: argparse.Namespace) -> int:
-    if not context.store.keys.revoke(options.key, context.now):
+    keys, servers = context.store.keys, context.store.servers
+    is_revoked = keys.revoke(options.key, context.now) or (
+        options.forget and options.key in {key.id for key in keys.all()}
+    )
+    if not is_revoked:
         return context.no_such_key(options.key)
     context.explain(f"The key {options.key} is revoked. Receivers refuse it within seconds.")
+    if options.forget:
+        # One transaction for each, so that receivers need not wait for all of them.
+        ids = servers.owned(options.key)
+        deleted = [each for each in ids if servers.delete_owned(each, options.key, context.now)]
+        for server_id in deleted:
+            context.say(server_id)
+        context.explain(
+            f"{len(deleted)} servers of it are forgotten. One that it sent for in these seconds "
+            "may be back: then run this again."
+        )
     return 0
 
 
@@ -291,6 +305,9 @@ def _parser() -> argparse.ArgumentParser:
 
     revoke = commands.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("key", type=_key, metavar="ID", help="or the whole key")
+    revoke.add_argument(
+        "--forget", action="store_true", help="delete its servers too, also of a revoked key"
+    )
     revoke.set_defaults(do=_revoke)
 
     rotate = commands.add_parser("rotate", help="give a key another secret")

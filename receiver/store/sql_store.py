@@ -291,6 +291,19 @@ class Servers:
             return Forgotten([], None)
         return self.forget(Forgettable(heard_before=since, same_since=since), now, stage=stage)
 
+    def delete_owned(self, server_id: str, key_id: str, at: datetime) -> bool:
+        """Delete a server as `delete` does; return False when it does not belong to the key."""
+        dialect = self._transactions.dialect
+
+        def work(connection: Connection) -> tuple[None, Committed]:
+            if connection.execute(_OWNER, {"key": server_id}).scalar() != key_id:
+                return None, Committed({}, [])
+            return None, delete_server(dialect, connection, server_id, at, self._cache)
+
+        _, committed = self._commit(work)
+        self._tell(committed)
+        return bool(committed.events)
+
     def owner(self, server_id: str) -> str | None:
         """The id of the key that a server belongs to; None when it belongs to none."""
         if not _can_exist(server_id):

@@ -25,12 +25,13 @@ from receiver.service.forgetting import Forgetting
 from receiver.web import openapi
 from receiver.web.context import services, visitor
 from receiver.web.openapi import answer, operation, ref
-from receiver.web.requests import forget_query, json_body
+from receiver.web.requests import asks_to_forget, forget_query, json_body
 from receiver.web.routing import Guarded
 
 __all__ = [
     "create_key",
     "delete_server",
+    "forget",
     "hand_over",
     "key_of",
     "must_hold_a_key",
@@ -127,20 +128,30 @@ async def add_key(request: Request) -> Response:
     return _json(made, status=201)
 
 
+_REVOKED = openapi.object_of(status={"const": "revoked"}, id=openapi.TEXT)
 _REVOKE_KEY = operation(
     "revokeKey",
     "Take a key back; receivers refuse it within seconds",
+    parameters=[openapi.FORGET],
     answers={
-        200: answer("Revoked", openapi.object_of(status={"const": "revoked"}, id=openapi.TEXT))
+        200: answer(
+            "Revoked; and how many of its servers were forgotten, if that was asked for",
+            {
+                **_REVOKED,
+                "properties": {**_REVOKED["properties"], "forgotten": openapi.COUNT},
+            },
+        )
     },
-    problems=(401, 403, 404, 503),
+    problems=(400, 401, 403, 404, 503),
 )
 
 
 async def revoke_key(request: Request) -> Response:
-    """Revoke a key."""
-    key = await revoke(request)
-    return _json({"status": "revoked", "id": key.id})
+    """Revoke a key, and forget its servers if that is asked for."""
+    forgets = asks_to_forget(request)
+    key = await revoke(request, again=forgets)
+    said = {"status": "revoked", "id": key.id}
+    return _json({**said, "forgotten": await forget(request, key)} if forgets else said)
 
 
 _ROTATE_KEY = operation(
@@ -266,15 +277,36 @@ async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     return key, token
 
 
-async def revoke(request: Request) -> Key:
-    """Revoke the key in the path; return it as it was before."""
+async def revoke(request: Request, *, again: bool = False) -> Key:
+    """
+    Revoke the key in the path; return it as it was before.
+
+    Raises Refusal for a key that is revoked already, unless it may be revoked `again`.
+    """
     key = await _key_or_refresh(request)
     found = services(request)
     with _audited(request, "revoked the key", key.id):
-        if not await found.calls.change(found.store.keys.revoke, key.id, found.clock()):
+        was_good = await found.calls.change(found.store.keys.revoke, key.id, found.clock())
+        if not (was_good or again):
             raise _no_such_key(key.id)
     await found.mirror.refresh()
     return key
+
+
+async def forget(request: Request, key: Key) -> int:
+    """
+    Delete all servers of a key, each in a transaction of its own; return how many there were.
+
+    When the database goes away meanwhile, those that were not deleted yet are still there.
+    """
+    found = services(request)
+    servers = found.store.servers
+    deleted = 0
+    with _audited(request, "forgot the servers of the key", key.id):
+        for server_id in await found.calls.read(servers.owned, key.id):
+            at = found.clock()
+            deleted += await found.calls.change(servers.delete_owned, server_id, key.id, at)
+    return deleted
 
 
 async def rotate(request: Request) -> tuple[Key, str]:

@@ -22,6 +22,7 @@ __all__ = [
     "CURSOR",
     "EVENTS_PAGE",
     "FILTERS",
+    "FORGET",
     "FORGOTTEN",
     "ID_OR_NULL",
     "KIND",
@@ -382,6 +383,12 @@ SORT = _parameter(
 TOTAL = _parameter(
     "total",
     "Whether to count all servers that match, which costs a scan.",
+    {"type": "boolean", "default": False},
+)
+FORGET = _parameter(
+    "forget",
+    "Whether to delete the servers of the key too, each in a transaction of its own. With it, a "
+    "key may be revoked already.",
     {"type": "boolean", "default": False},
 )
 SINCE = _parameter(

@@ -37,6 +37,7 @@ __all__ = [
     "EventQuery",
     "ForgetQuery",
     "ListQuery",
+    "asks_to_forget",
     "event_filter",
     "event_query",
     "forget_query",
@@ -235,6 +236,11 @@ def _filter_of(found: dict[str, Any]) -> Filter:
     return Filter(**{name: found.pop(name) for name in _FILTERS if name in found})
 
 
+def asks_to_forget(request: Request) -> bool:
+    """Read the query parameter `forget`. Raises Refusal, also for any other parameter."""
+    return bool(_parameters(request, _REVOKE).get("forget"))
+
+
 def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
     """
     Read the query parameters of a list of events, or of those of one server.
@@ -394,6 +400,7 @@ _FORGET: dict[str, Parameter] = {
     "state": ("state", _forgettable_state),
     "q": ("q", _some_text),
 }
+_REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),
     "server_id": ("server_id", _short_text),

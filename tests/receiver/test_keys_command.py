@@ -206,6 +206,27 @@ def test_revoke_works_once(store: SqlStore, command: Command, clock: Clock) -> N
     assert [clock.now] == [each.revoked_at for each in store.keys.all()]
 
 
+def test_revoke_forgets_the_servers_of_a_key_if_asked(
+    store: SqlStore, command: Command, clock: Clock
+) -> None:
+    leaked, other = made("agent")[0], made("agent")[0]
+    for key, ids in ((leaked, ("a", "b", "c")), (other, ("d",))):
+        store.keys.add(key)
+        store.servers.apply([Incoming(Heartbeat(server_id=n), clock.now, key) for n in ids])
+
+    first = command("revoke", leaked.id)
+    kept = store.servers.owned(leaked.id)
+    second, third = (command("revoke", leaked.id, "--forget") for _ in range(2))
+
+    assert (0, ["a", "b", "c"]) == (first.status, kept)
+    assert (0, ["a", "b", "c"]) == (second.status, second.said)
+    assert "3 servers of it are forgotten" in second.explained
+    assert (0, []) == (third.status, third.said)
+    assert ([], ["d"]) == (store.servers.owned(leaked.id), store.servers.owned(other.id))
+    assert store.servers.get("a") is None
+    assert 1 == command("revoke", "nobody", "--forget").status
+
+
 def test_rotate_replaces_the_token(store: SqlStore, command: Command) -> None:
     key, old = made("agent")
     store.keys.add(key)

@@ -145,6 +145,8 @@ class Question:
         says: The consequences, a sentence each.
         does: The text of the button.
         back: The page to return to without doing it.
+        also: What a box that may be ticked adds to it; None for no box. The form then has the
+            field `also`.
     """
 
     title: str
@@ -152,11 +154,12 @@ class Question:
     says: list[str]
     does: str
     back: str
+    also: str | None = None
 
 
 def _confirmed(
     about: Callable[[Request], Awaitable[Question]],
-    act: Callable[[Request], Awaitable[Response]],
+    act: Act,
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of a page that asks for confirmation (GET) and then does it (POST)."""
 
@@ -174,10 +177,7 @@ def _confirmed(
             raise refused
         return await ask(request, fields, refused)
 
-    async def do(request: Request, _: Fields) -> Response:
-        return await act(request)
-
-    taken = _form(do, refused=ask_again)
+    taken = _form(act, refused=ask_again)
 
     async def page(request: Request) -> Response:
         return await (taken(request) if request.method == "POST" else ask(request, {}, None))
@@ -205,7 +205,7 @@ async def deleting(request: Request) -> Question:
     )
 
 
-async def delete(request: Request) -> Response:
+async def delete(request: Request, _: Fields) -> Response:
     """Delete a server."""
     await admin_api.delete_server(request)
     return redirect(
@@ -264,16 +264,21 @@ async def revoking(request: Request) -> Question:
         title="Revoke this key?",
         says=[
             "Whoever holds it is refused within seconds. That cannot be undone.",
-            "Its servers stay its own until an administrator hands them over.",
+            "Its servers stay its own until an administrator hands them over or deletes them.",
         ],
         does="Revoke this key",
+        also="Delete its servers, too",
     )
 
 
-async def revoke_key(request: Request) -> Response:
-    """Revoke a key."""
-    key = await admin_api.revoke(request)
-    return redirect(request, "/keyring", notice=f"The key {key.name} was revoked.")
+async def revoke_key(request: Request, fields: Fields) -> Response:
+    """Revoke a key, and forget its servers if the box for that is ticked."""
+    forgets = "also" in fields
+    key = await admin_api.revoke(request, again=forgets)
+    notice = f"The key {key.name} was revoked."
+    if forgets:
+        notice += f" Servers that were forgotten: {await admin_api.forget(request, key)}."
+    return redirect(request, "/keyring", notice=notice)
 
 
 async def rotating(request: Request) -> Question:
@@ -290,13 +295,15 @@ async def rotating(request: Request) -> Question:
     )
 
 
-async def rotate_key(request: Request) -> Response:
+async def rotate_key(request: Request, _: Fields) -> Response:
     """Give a key another secret, and show it."""
     key, token = await admin_api.rotate(request)
     return _shown(request, key, token, "rotated")
 
 
-def _about_key(request: Request, key: Key, *, title: str, says: list[str], does: str) -> Question:
+def _about_key(  # noqa: PLR0913 - all by name
+    request: Request, key: Key, *, title: str, says: list[str], does: str, also: str | None = None
+) -> Question:
     own = ["You are signed in with this key: you will be signed out."]
     mine = visitor(request).key
     return Question(
@@ -305,6 +312,7 @@ def _about_key(request: Request, key: Key, *, title: str, says: list[str], does:
         says=[*says, *(own if mine is not None and key.id == mine.id else [])],
         does=does,
         back="/keyring",
+        also=also,
     )
 
 

@@ -220,6 +220,20 @@ def test_server_handed_to_none_belongs_to_the_next_key_that_writes_it(
     ]
 
 
+def test_only_servers_of_a_key_are_deleted_with_it(store: SqlStore, acme: Key) -> None:
+    beat(store, acme, "acme_web-1", "acme_web-2")
+    store.servers.hand_over(["acme_web-2"], None)
+
+    deleted = [
+        store.servers.delete_owned(each, acme.id, NOW)
+        for each in ("acme_web-1", "acme_web-2", "acme_web-3")
+    ]
+
+    assert [True, False, False] == deleted
+    assert store.servers.get("acme_web-1") is None
+    assert store.servers.get("acme_web-2") is not None
+
+
 def test_unknown_server_has_no_owner(store: SqlStore) -> None:
     assert [None, None] == [store.servers.owner("unknown"), store.servers.owner("no\x00name")]
 

@@ -131,6 +131,37 @@ def test_revoked_key_is_refused_at_once(receiver: httpx.Client) -> None:
     assert (401, "key_revoked") == (after.status_code, after.json()["code"])
 
 
+@pytest.mark.both_databases
+def test_revocation_forgets_the_servers_of_a_key_if_asked(
+    receiver: httpx.Client, audit: list[str]
+) -> None:
+    asked = {"name": "a", "scope": "agent"}
+    leaked, other = (receiver.post("/keys", json=asked).json() for _ in range(2))
+    for key, ids in ((leaked, "abc"), (other, "d")):
+        beats = [messages.slim(server_id=each) for each in ids]
+        receiver.post("/heartbeats", json=beats, headers=bearer(key["token"])).raise_for_status()
+    path = f"/keys/{leaked['key']['id']}"
+
+    kept = receiver.delete(path).json(), receiver.get("/servers").json()["count"]
+    answers = [receiver.delete(f"{path}?forget=true").json() for _ in range(2)]
+
+    said = {"status": "revoked", "id": leaked["key"]["id"]}
+    assert (said, 4) == kept
+    assert [said | {"forgotten": 3}, said | {"forgotten": 0}] == answers
+    assert ["d"] == [each["server_id"] for each in receiver.get("/servers").json()["servers"]]
+    assert any(f"forgot the servers of the key {leaked['key']['id']!r}" in each for each in audit)
+
+
+@pytest.mark.parametrize("query", ["forget=yes", "forget=", "forgte=true"])
+def test_unknown_parameter_of_a_revocation_is_refused(receiver: httpx.Client, query: str) -> None:
+    key_id = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()["key"]["id"]
+
+    refused = receiver.delete(f"/keys/{key_id}?{query}")
+
+    assert (400, "invalid_parameter") == (refused.status_code, refused.json()["code"])
+    assert "active" == receiver.get("/keys").json()["keys"][-1]["standing"]
+
+
 def test_revoked_or_unknown_key_is_not_found(receiver: httpx.Client) -> None:
     key_id = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()["key"]["id"]
     receiver.delete(f"/keys/{key_id}").raise_for_status()

@@ -998,6 +998,29 @@ def test_admin_revokes_a_key_after_a_confirmation(
 
 
 @pytest.mark.both_databases
+@pytest.mark.parametrize(("ticked", "left"), [({"also": "1"}, 0), ({}, 2)])
+def test_admin_revokes_a_key_with_its_servers(
+    receiver: httpx.Client, held: KeyOfEachScope, ticked: dict[str, str], left: int
+) -> None:
+    beats = [messages.slim(server_id=each) for each in "xy"]
+    by_agent = bearer(held.tokens["agent"])
+    before = receiver.get("/servers", headers=bearer(held.tokens["admin"])).json()["count"]
+    receiver.post("/heartbeats", json=beats, headers=by_agent).raise_for_status()
+    signed_in(receiver, held.tokens["admin"])
+    path = f"/keyring/{held.keys['agent'].id}/revoke"
+
+    asked = receiver.get(path)
+    form = form_of(asked, action=ASKS) | ticked
+    done = receiver.post(path, data=form, follow_redirects=True)
+
+    assert '<input type="checkbox" name="also" value="1"> Delete its servers, too' in asked.text
+    forgotten = " Servers that were forgotten: 2." if ticked else ""
+    assert f"The key agent's was revoked.{forgotten}" == notice(done)
+    after = receiver.get("/servers", headers=bearer(held.tokens["admin"])).json()["count"]
+    assert left == after - before
+
+
+@pytest.mark.both_databases
 def test_admin_rotates_their_own_key(receiver: httpx.Client, held: KeyOfEachScope) -> None:
     signed_in(receiver, held.tokens["admin"])
     path = f"/keyring/{held.keys['admin'].id}/rotate"
