@@ -265,8 +265,9 @@ def test_watchdog_settings_reach_the_watchdog(sqlite_url: str, clock: Clock) -> 
         wait_until(lambda: 8 == first.get("/events?kind=late").json()["count"])
         silent = first.get("/events?kind=fleet_silent").json()["count"]
     clock.advance(3 * 86400)
-    with serve(create_app(environ=environ, clock=clock)) as second:
-        wait_until(lambda: 0 == second.get("/events").json()["count"])
+    tuning = Tuning(absence_seconds=pause)  # or the days would not count
+    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as second:
+        wait_until(lambda: 0 == second.get("/events?kind=registered").json()["count"])
 
     assert 0 == silent
 

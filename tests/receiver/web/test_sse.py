@@ -423,7 +423,7 @@ def make_long_events(receiver: httpx.Client) -> int:
     """Make more events than the buffers of a connection hold; returns their number."""
     for n in range(16):
         beats = [
-            messages.slim(capabilities=[f"{n}_{k}_{tool:0600}" for tool in range(80)])
+            messages.slim(capabilities=[f"{n}_{k}_{tool:0190}" for tool in range(250)])
             for k in range(16)
         ]
         receiver.post("/heartbeats", json=beats).raise_for_status()
