@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from contract import Event, EventKind, IpAddresses, ServerRecord, State
+from contract import FAREWELL, Event, EventKind, IpAddresses, ServerRecord, State
 from receiver.service.availability import Span
 
 __all__ = [
@@ -223,6 +223,8 @@ def shown(text: str) -> str:
 
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
     """All fields of a record, in the groups of `FACTS`."""
+    if record.status == FAREWELL and record.state is not State.LEFT:
+        record = evolve(record, status=None)  # it is back, and has not said yet how it is
     return {
         group: [_fact(name, label, getattr(record, name)) for name, label in labels.items()]
         for group, labels in FACTS.items()

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from attrs import fields
+from attrs import evolve, fields
 
 from contract import Event, EventKind, IpAddresses, ServerRecord, State
 from receiver.service.availability import Span
@@ -97,6 +97,18 @@ def test_facts_have_every_field_of_a_record_once() -> None:
     found = [fact.name for group in wording.facts(RECORD).values() for fact in group]
 
     assert sorted(field.name for field in fields(ServerRecord)) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [(State.LEFT, ("uninstalled",)), (State.NEW, ()), (State.UP, ())]
+)
+def test_server_that_is_back_does_not_say_that_it_is_uninstalled(
+    state: State, expected: tuple[str, ...]
+) -> None:
+    record = evolve(RECORD, status="uninstalled", state=state)
+    (status,) = [each for each in wording.facts(record)["Software"] if each.name == "status"]
+
+    assert expected == status.values
 
 
 @pytest.mark.parametrize(
