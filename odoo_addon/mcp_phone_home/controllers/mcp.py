@@ -8,7 +8,7 @@ from odoo import http
 from odoo.http import request
 
 from ..services.endpoint import parameter
-from ..services.mcp import BODY_LIMIT_BYTES, answer
+from ..services.mcp import BODY_LIMIT_BYTES, DISABLED, answer
 from ..services.messages import FORBIDDEN, NOT_FOUND, Fault, error_of
 from ..services.origins import is_known
 from .absence import why_absent
@@ -18,7 +18,7 @@ _KEY = re.compile(r"^bearer\s+(.+)$", re.IGNORECASE)
 
 _DISABLED = (
     "MCP is turned off in this database, as in every neutralised copy of one. An administrator "
-    "turns it on by deleting the system parameter mcp.disabled."
+    f"turns it on by deleting the system parameter {DISABLED}."
 )
 _ANOTHER_SITE = (
     "Another site may not do this. An administrator names further origins of this Odoo in the "
@@ -105,7 +105,7 @@ def _refuse_session():
 
 def _why_forbidden() -> str | None:
     """A sentence that says why the holder of a valid API key may not ask; None if he may."""
-    if parameter(request.env, "mcp.disabled"):
+    if parameter(request.env, DISABLED):
         return _DISABLED
     if not request.env.is_system():
         return "Only administrators may do this."

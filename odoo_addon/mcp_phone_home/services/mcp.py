@@ -33,6 +33,9 @@ from .tool_calls import RETRIED, call_tool
 
 _logger = logging.getLogger(__name__)
 
+DISABLED = "mcp.disabled"
+"""The system parameter that turns MCP off."""
+
 BODY_LIMIT_BYTES = 1024 * 1024
 
 # In the order of their release.
