@@ -30,7 +30,7 @@ from receiver.service.group_commit import GroupCommit
 from receiver.service.ingest import Submission
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Watchdog
-from receiver.store import EVERY_FIELD, SqlStore, StateLog
+from receiver.store import SqlStore, StateLog
 
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
 
@@ -183,16 +183,13 @@ class Fleet:
         *,
         after: Place | None,
         limit: int,
-        only: Sequence[str] = EVERY_FIELD,
     ) -> Page:
-        """At most `limit` servers that match, after a place; fields not in `only` are None."""
+        """At most `limit` servers that match, after a place."""
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
-        return await self._calls.read(self._page, matching, order, asked, only)
+        return await self._calls.read(self._page, matching, order, asked)
 
-    def _page(
-        self, matching: Filter, order: Order, asked: PageRequest, only: Sequence[str]
-    ) -> Page:
-        page = self._store.servers.page(matching, order, asked, only=only)
+    def _page(self, matching: Filter, order: Order, asked: PageRequest) -> Page:
+        page = self._store.servers.page(matching, order, asked)
         nodes = self._nodes(page.records)
         servers = [self._seen(record, nodes) for record in page.records]
         return Page(servers=servers, next_after=page.next_after)

@@ -4,12 +4,11 @@ from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH
 from receiver.store.ownership import SERVERS_PER_KEY
 from receiver.store.silence import Look, Rules
-from receiver.store.sql_store import EVERY_FIELD, Servers, SqlStore
+from receiver.store.sql_store import Servers, SqlStore
 from receiver.store.state_changes import StateChange, StateLog
 
 __all__ = [
     "BATCH",
-    "EVERY_FIELD",
     "SERVERS_PER_KEY",
     "Look",
     "Rules",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import Attribute, asdict, frozen
+from attrs import Attribute, asdict, fields, frozen
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -48,15 +48,13 @@ class ServerList:
 
     Attributes:
         connection: A connection to read with.
-        wanted: The columns to read; the fields of a record that are not among them are None.
-        cache: Where records are that need not be read, if whole records are wanted.
+        cache: Where the records are that need not be read.
         matching: Which servers are in the list.
         order: The order of the list.
     """
 
     connection: Connection
-    wanted: Columns
-    cache: RowCache | None
+    cache: RowCache
     matching: Filter
     order: Order
 
@@ -80,14 +78,13 @@ class ServerList:
 
     def _first_part(self, after: Place | None, walk: Walk | None, limit: int) -> list[Listed]:
         # A server that is heard between two queries would have another place in the second.
-        cache = None if self.order.is_moving else self.cache
-        wanted = self.wanted if cache is None else _REVISION
+        wanted = _RECORD if self.order.is_moving else _REVISION
         query = list_query(wanted, self.matching, self.order, after=after, limit=limit)
-        records = self._records(query) if cache is None else self._cached(query, cache)
+        records = self._records(query) if self.order.is_moving else self._cached(query)
         return [(each, self.order.place(each, walk)) for each in records]
 
     def _second_part(self, heard_after: int, after: Place | None, limit: int) -> list[Listed]:
-        query, key = apply_filter(select(*self.wanted), self.matching)
+        query, key = apply_filter(select(*_RECORD), self.matching)
         query = query.where(_last_seen > heard_after).order_by(key).limit(limit)
         if after is not None:
             query = query.where(key > after.server_id)
@@ -121,11 +118,12 @@ class ServerList:
     def _records(self, query: Select[Any]) -> list[ServerRecord]:
         return [ServerRecord(**row) for row in self.connection.execute(query).mappings()]
 
-    def _cached(self, query: Select[Any], cache: RowCache) -> list[ServerRecord]:
+    def _cached(self, query: Select[Any]) -> list[ServerRecord]:
         found = [(server_id, revision) for server_id, revision in self.connection.execute(query)]
-        return records_of(self.connection, found, cache)
+        return records_of(self.connection, found, self.cache)
 
 
+_RECORD: Columns = [servers.c[each.name] for each in fields(ServerRecord)]
 _REVISION: Columns = [servers.c.server_id, servers.c.revision]
 
 

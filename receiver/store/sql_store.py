@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from attrs import fields
 from sqlalchemy import URL, Connection, bindparam, func, select
 
 from contract import Event, ServerRecord, State
@@ -40,7 +39,7 @@ from receiver.store.state_changes import StateLog, state_logs
 from receiver.store.tables import among, facets, servers, watches
 from receiver.store.transactions import Transactions
 
-__all__ = ["EVERY_FIELD", "TALLY", "Servers", "SqlStore"]
+__all__ = ["TALLY", "Servers", "SqlStore"]
 
 T = TypeVar("T")
 OnEvents = Callable[[Sequence[Event]], None]
@@ -49,7 +48,6 @@ Outcomes = list[Applied | Refusal]
 _GONE_BACK = timedelta(seconds=5)
 """The clocks of receivers may differ by less."""
 
-EVERY_FIELD = tuple(field.name for field in fields(ServerRecord))
 _log = logging.getLogger(__name__)
 
 
@@ -164,27 +162,11 @@ class Servers:
             records = records_of(connection, found, self._cache)
         return records[0] if records else None
 
-    def page(
-        self,
-        matching: Filter,
-        order: Order,
-        asked: PageRequest,
-        *,
-        only: Sequence[str] = EVERY_FIELD,
-    ) -> ServerPage:
-        """
-        Records that match, in an order.
-
-        Fields that are not in `only` are None. `only` must hold the fields of ServerRecord that
-        have no default.
-        """
+    def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
+        """Records that match, in an order."""
         with self._transactions.read() as connection:
             found = ServerList(
-                connection=connection,
-                wanted=[servers.c[name] for name in only],
-                cache=self._cache if only is EVERY_FIELD else None,
-                matching=matching,
-                order=order,
+                connection=connection, cache=self._cache, matching=matching, order=order
             )
             return found.page(asked)
 

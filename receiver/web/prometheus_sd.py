@@ -135,7 +135,7 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]
     for state in states:
         wanted, after, is_last = evolve(matching, state=state), None, False
         while not is_last:
-            page = await found.fleet.page(wanted, after=after, limit=MAX_LIMIT, only=_FIELDS)
+            page = await found.fleet.page(wanted, after=after, limit=MAX_LIMIT)
             left_out = await _of_lapsed_keys(found, page.servers)
             yield [
                 target
@@ -175,25 +175,3 @@ async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncI
 
 
 _ALIVE = [State.NEW.value, State.UP.value]
-_FIELDS = (
-    # Whether it stands for several nodes.
-    "node_count",
-    "node_of",
-    # Where it is, and its labels.
-    "server_id",
-    "endpoint_url",
-    "ip_addresses",
-    "hostname",
-    "port",
-    "odoo_stage",
-    "version",
-    "database",
-    "odoo_version",
-    # Whether it is alive.
-    "heartbeat_interval_seconds",
-    "heartbeat_count",
-    "first_seen",
-    "last_seen",
-    "state",
-    "state_since",
-)
