@@ -354,7 +354,8 @@ def test_list_that_fails_halfway_is_cut_off(on_sqlite: httpx.Client, sqlite_url:
     """A truncated list must be an error for Prometheus, not a shorter list."""
     send_three_pages(on_sqlite)
     with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
-        database.execute("UPDATE servers SET ip_addresses = '{', revision = 0 WHERE server_id = 's1500'")
+        spoil = "UPDATE servers SET ip_addresses = '{', revision = 0 WHERE server_id = 's1500'"
+        database.execute(spoil)
         database.commit()
 
     with pytest.raises(httpx.RemoteProtocolError):
