@@ -181,17 +181,16 @@ def _check_of(kind: Any) -> Check | None:
             return None
         return _is_in_utc if rule is rule_of(Moment) else rule.from_python
     if (distinct := distinct_of(kind)) is not None:
-        return _all_distinct(distinct, _check_of(get_args(kind)[0]))
+        return _each_once(get_args(kind)[0], distinct)
     if get_origin(kind) is tuple:
-        return _each(get_args(kind)[0])
+        return _each(kind)
     assert has(kind)
     return _all_of(kind)
 
 
-def _each(kind: Any) -> Check | None:
-    check = _check_of(kind)
-    if check is None:
-        return None
+def _each(kind: Any) -> Check:
+    check = _check_of(get_args(kind)[0])
+    assert check is not None  # the lists of messages hold nothing that needs no check
 
     def check_each(values: Any) -> None:
         for value in values:
@@ -200,12 +199,12 @@ def _each(kind: Any) -> Check | None:
     return check_each
 
 
-def _all_distinct(distinct: Distinct, check: Check | None) -> Check:
+def _each_once(kind: Any, distinct: Distinct) -> Check:
     """A check that raises for items that the contract would not keep as they are."""
+    check = _each(kind)
 
     def check_items(values: Any) -> None:
-        if check is not None:
-            check(values)
+        check(values)
         if len(distinct.keep(values)) < len(values):
             raise ValueError(values)
 

@@ -110,7 +110,8 @@ class ServerList:
     def _fingerprint(self, walk: Walk) -> int:
         if not self.order.is_descending:
             return 0
-        total = func.coalesce(func.sum(servers.c.revision % _PRIME), 0)
+        # Not of the revisions, which also change when servers are checked for silence.
+        total = func.coalesce(func.sum(_last_seen % _PRIME), 0)
         query, _ = apply_filter(select(total).select_from(servers), self.matching)
         query = query.where(_last_seen > walk.settled, _last_seen <= walk.began)
         return int(self.connection.execute(query).scalar_one())
@@ -212,4 +213,4 @@ def _is_indexed(field: "Attribute[Any]", value: object) -> bool:
 
 
 _last_seen = type_coerce(servers.c.last_seen, BigInteger)
-_PRIME = 2**31 - 1  # so that the sum of any number of revisions is a BIGINT
+_PRIME = 2**31 - 1  # so that the sum for any number of servers is a BIGINT

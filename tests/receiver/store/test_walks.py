@@ -13,7 +13,7 @@ from itertools import count, islice
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url, text
 
 from contract import Heartbeat
 from receiver.domain.cursors import read_cursor, write_cursor
@@ -176,6 +176,25 @@ def test_quiet_fleet_is_listed_once_in_order(store: SqlStore, order: Order, limi
 
     assert in_order(world.heard, order) == walker.listed
     assert all(walker.ids)
+
+
+def test_fleet_whose_silence_is_checked_while_one_pages_is_listed_once(
+    store: SqlStore, database_url: str
+) -> None:
+    world = World(store)
+    world.hear(*IDS)
+    engine = create_engine(database_url)
+
+    def check() -> None:
+        with engine.begin() as connection:  # what the watchdog writes of a server that is up
+            connection.execute(
+                text("UPDATE servers SET due_at = due_at + 1, revision = revision + 1")
+            )
+
+    walker = world.walk(Order.LAST_SEEN_DOWN, 2, check)
+    engine.dispose()
+
+    assert in_order(world.heard, Order.LAST_SEEN_DOWN) == walker.listed
 
 
 @pytest.mark.parametrize("order", MOVING)
