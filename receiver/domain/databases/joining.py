@@ -115,4 +115,4 @@ def _takes_over(line: Line, other: Line, look: Look) -> bool:
     return last is not None and before is not None and before < last <= before + FAR_APART
 
 
-_CLEAR = 0.05
+_CLEAR = 0.05  # by how much a misfit must be smaller than another to decide

@@ -1,7 +1,6 @@
 """The forms of the pages: sign in and out, CSRF protection, changes to servers and keys."""
 
 import html
-import logging
 import re
 import socket
 import sqlite3
@@ -88,22 +87,6 @@ def keyless(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
     """A receiver without keys."""
     with receiver_on(database_url, clock) as client:
         yield client
-
-
-@pytest.fixture
-def audit() -> Iterator[list[str]]:
-    """The lines of the audit log."""
-    lines: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    collect = Collect()
-    log = logging.getLogger("receiver.audit")
-    log.addHandler(collect)
-    yield lines
-    log.removeHandler(collect)
 
 
 def form_of(page: httpx.Response, *, action: str = "") -> dict[str, str]:
