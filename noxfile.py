@@ -10,9 +10,8 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import nox
 
@@ -343,7 +342,7 @@ def run_demo(session: nox.Session, folder: Path) -> None:
         start_new_session=True,  # Ctrl-C is for the fleet; the receiver is ended after it
     )
     try:
-        wait_until_healthy(url)
+        wait_until_healthy(port)
         session.log(f"The fleet: {url}   as JSON: curl {url}/servers   Ctrl-C ends it.")
         subprocess.run([python, "-m", "client", "--url", url, "--demo"], cwd=folder, check=False)
     except KeyboardInterrupt:
@@ -364,17 +363,22 @@ def free_port(*, preferred: int) -> int:
     raise AssertionError("port 0 is always free")
 
 
-def wait_until_healthy(url: str) -> None:
+def wait_until_healthy(port: int) -> None:
     deadline = time.monotonic() + 20
     while True:
+        # Not urllib, which asks to close the connection, as the proxies do that are refused.
+        connection = HTTPConnection("127.0.0.1", port, timeout=1)
         try:
-            urlopen(f"{url}/health", timeout=1).close()
-        except URLError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        if time.monotonic() > deadline:
+            raise TimeoutError("The receiver does not answer.")
+        time.sleep(0.1)
 
 
 offer_every_python()
