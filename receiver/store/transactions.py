@@ -75,6 +75,7 @@ class Transactions:
         self.generation = 0
         self._on_rollback = on_rollback
         self._on_other_database = on_other_database
+        self._is_closed = False
         self._identity: Identity | None = None
         self._engine = self.dialect.create_engine(url)
         self._reading = self._engine.execution_options(reads=True)
@@ -98,7 +99,11 @@ class Transactions:
             with self.turn:
                 self.dialect.follow(self._writing)
         with _unavailable(), self._reading.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            finally:
+                if self._is_closed:  # nothing would close it in the pool any more
+                    connection.detach()
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """
@@ -115,7 +120,8 @@ class Transactions:
                 raise
 
     def close(self) -> None:
-        """Close all connections, once the writer is done."""
+        """Close all connections, once the writer is done; those that read, when they have."""
+        self._is_closed = True
         with self.turn:
             self._writing.close()
         self._engine.dispose()

@@ -16,6 +16,14 @@ from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked `one_database` on SQLite alone, unless they are marked `both_databases`."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    is_on_one = "one_database" in marks and "both_databases" not in marks
+    if is_on_one and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark tests that need a PostgreSQL; those that run on SQLite as well need no tracing."""
     if isinstance(item, pytest.Function):

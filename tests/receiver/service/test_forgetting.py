@@ -89,6 +89,7 @@ def test_servers_are_forgotten_after_so_many_days(fleet: Watched, receiver: Rece
     assert {("deleted", each) for each in ("bye", "down", "old")} == {*fleet.told()[-3:]}
 
 
+@pytest.mark.one_database
 def test_nobody_is_forgotten_without_the_setting(fleet: Watched) -> None:
     receiver = Receiver(fleet, evolve(TIMING, forget_after=None))
     fleet.beat("down", "alive")
@@ -97,6 +98,7 @@ def test_nobody_is_forgotten_without_the_setting(fleet: Watched) -> None:
     assert ["alive", "down"] == everybody(fleet)
 
 
+@pytest.mark.one_database
 def test_server_is_forgotten_so_many_days_after_it_was_called_down(
     fleet: Watched, receiver: Receiver
 ) -> None:
@@ -121,6 +123,7 @@ def test_time_in_which_no_receiver_ran_does_not_count(fleet: Watched, receiver: 
     assert (["alive", "down"], ["alive"]) == (before, everybody(fleet))
 
 
+@pytest.mark.one_database
 def test_time_between_pauses_counts_together(fleet: Watched, receiver: Receiver) -> None:
     """A machine that restarts every few days forgets all the same."""
     fleet.beat("down", "alive")
@@ -133,6 +136,7 @@ def test_time_between_pauses_counts_together(fleet: Watched, receiver: Receiver)
     assert (["alive", "down"], ["alive"]) == (before, everybody(fleet))
 
 
+@pytest.mark.one_database
 def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody_and_no_event(
     fleet: Watched, receiver: Receiver
 ) -> None:
@@ -151,6 +155,7 @@ def test_clock_that_is_a_year_ahead_for_an_hour_forgets_nobody_and_no_event(
     assert ["alive"] == everybody(fleet)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("years", [1, -1, 50, -56])
 def test_clock_that_stays_wrong_forgets_nobody_before_its_time(
     fleet: Watched, receiver: Receiver, years: int
@@ -165,6 +170,7 @@ def test_clock_that_stays_wrong_forgets_nobody_before_its_time(
     assert (["alive", "down"], ["alive"]) == (before, everybody(fleet))
 
 
+@pytest.mark.one_database
 def test_machine_that_starts_in_1970_and_gets_its_time_later_forgets_nobody(
     fleet: Watched, receiver: Receiver
 ) -> None:
@@ -193,6 +199,7 @@ def test_database_of_an_earlier_version_counts_from_its_upgrade(
     assert ["alive"] == everybody(fleet)
 
 
+@pytest.mark.one_database
 def test_nobody_is_forgotten_while_nobody_is_heard(fleet: Watched, receiver: Receiver) -> None:
     """A certificate that has expired keeps all servers from being heard."""
     fleet.beat("a", "b", "c")

@@ -338,6 +338,7 @@ def test_clock_that_went_back_while_no_receiver_ran_leaves_no_time_in_the_future
     assert ("late", "up") == (fleet.state("a"), fleet.state("b"))
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("interval", [5.0, 10.0, 60.0])
 @pytest.mark.parametrize("pause", [4, 6, 8, 12, 21, 45, 3600])
 @pytest.mark.parametrize("kind", ["restart", "process stopped", "machine suspended", "clock set"])

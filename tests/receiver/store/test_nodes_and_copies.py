@@ -12,6 +12,9 @@ from contract import FAREWELL, EventKind
 from receiver.store import SqlStore
 from watched import Watched, at_once
 
+pytestmark = pytest.mark.one_database
+"""Stories of the simulation have the same servers, and run on PostgreSQL too."""
+
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
 
@@ -480,6 +483,7 @@ def test_twin_whose_stage_changes_is_no_twin_any_more(fleet: Watched) -> None:
     assert [None, None] == [fleet.record(each).twin_of for each in "ab"]
 
 
+@pytest.mark.both_databases
 def test_concurrent_sweeps_of_two_stores_record_twins_once(
     store: SqlStore, other: SqlStore
 ) -> None:
@@ -707,6 +711,7 @@ def test_server_that_registers_after_its_farewell_is_back_at_once(fleet: Watched
 # Large families
 
 
+@pytest.mark.both_databases
 def test_uuid_that_sixty_servers_share_tells_nothing_but_that(
     fleet: Watched,
 ) -> None:

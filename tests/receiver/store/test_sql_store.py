@@ -326,6 +326,18 @@ def test_reopened_store_keeps_its_servers(database_url: str) -> None:
     )
 
 
+def test_connection_of_a_read_that_outlasts_its_store_is_closed(database_url: str) -> None:
+    store = SqlStore(make_url(database_url))
+    with store.transactions.read() as connection:
+        kept = connection.connection.dbapi_connection
+        assert kept is not None
+        store.close()
+        assert 1 == connection.exec_driver_sql("SELECT 1").scalar()
+
+    with pytest.raises(Exception, match="closed"):
+        kept.cursor()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     batches=st.lists(
