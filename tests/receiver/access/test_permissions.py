@@ -296,9 +296,7 @@ def test_refused_request_changes_nothing(sqlite_url: str, clock: Clock) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PATCH", "PUT", "PROPFIND"])
 @pytest.mark.parametrize("path", ["/servers", "/heartbeat", "/keys", "/", f"/servers/{SERVER}"])
-def test_other_methods_need_a_key_too(
-    method: str, path: str, shared_receivers: Receivers
-) -> None:
+def test_other_methods_need_a_key_too(method: str, path: str, shared_receivers: Receivers) -> None:
     keyed = shared_receivers.with_keys
     answers = [
         keyed.client.request(method, path, headers=keyed.headers[who]).status_code
