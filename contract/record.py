@@ -27,12 +27,12 @@ class State(str, Enum):
     @property
     def stale(self) -> bool:
         """Whether an alarm is due: late or down."""
-        return self in {State.LATE, State.DOWN}
+        return self is State.LATE or self is State.DOWN
 
     @property
     def is_heard(self) -> bool:
         """Whether the server sends: new or up."""
-        return self in {State.NEW, State.UP}
+        return self is State.NEW or self is State.UP
 
 
 _STATES = [state.value for state in State]

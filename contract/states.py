@@ -1,6 +1,7 @@
 """Liveness of a server, as a function of its record and the time."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from contract.fields import to_utc
 from contract.record import ServerRecord, State
@@ -38,8 +39,7 @@ def patience(record: ServerRecord, *, intervals: int) -> timedelta:
     These intervals, and a quarter of one more for jitter, but at least 5 s: Odoo runs a job
     that is due each minute every 62 to 63 s, and one that it skips once after 126 to 128 s.
     """
-    each = interval(record)
-    return intervals * each + max(each / 4, _LEAST_TOLERANCE)
+    return _patience(record.heartbeat_interval_seconds, intervals)
 
 
 def interval(record: ServerRecord) -> timedelta:
@@ -49,8 +49,20 @@ def interval(record: ServerRecord) -> timedelta:
     A shorter one than 5 s is taken for 5 s, which a pause of the network may last; a longer one
     than 7 days for 7 days, so that the silence of no server stays unnoticed for ever.
     """
-    seconds = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
+    return _interval(record.heartbeat_interval_seconds)
+
+
+# Lists ask for the state of each server, and most of a fleet declares the same few intervals.
+@lru_cache
+def _interval(declared: float | None) -> timedelta:
+    seconds = declared or DEFAULT_INTERVAL_SECONDS
     return timedelta(seconds=min(max(seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS))
+
+
+@lru_cache
+def _patience(declared: float | None, intervals: int) -> timedelta:
+    each = _interval(declared)
+    return intervals * each + max(each / 4, _LEAST_TOLERANCE)
 
 
 _SHORTEST_SECONDS = 5.0

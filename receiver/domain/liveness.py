@@ -2,9 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from attrs import evolve
-
-from contract import ServerRecord, State, interval, liveness, patience
+from contract import ServerRecord, State, interval, patience
 from receiver.domain.instants import MICROSECOND, microseconds
 
 __all__ = ["due_after", "due_at", "state_at"]
@@ -19,13 +17,16 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
     after two more intervals at the earliest. Silence is counted from `heard_since` on, since
     when receivers could hear servers without an interruption.
     """
-    if record.state in _LASTING:
+    if _is_lasting(record.state):
         return record.state
-    state = liveness(_heard(record, heard_since), now)
+    silence = now - max(record.last_seen, heard_since)
     if record.state is State.LATE:
         has_waited = now - record.state_since > 2 * interval(record)
-        return State.DOWN if state is State.DOWN and has_waited else State.LATE
-    return State.LATE if state.stale else state
+        is_down = has_waited and silence > patience(record, intervals=4)
+        return State.DOWN if is_down else State.LATE
+    if silence > patience(record, intervals=2):
+        return State.LATE
+    return State.UP if record.heartbeat_count else State.NEW
 
 
 def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
@@ -34,7 +35,7 @@ def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
 
     Returns microseconds since 1970; None for a server that is down or has left.
     """
-    if record.state in _LASTING:
+    if _is_lasting(record.state):
         return None
     silent_since = max(record.last_seen, heard_since)
     if record.state is not State.LATE:
@@ -50,9 +51,6 @@ def due_after(moment: datetime, delay: timedelta) -> int:
     return microseconds(moment) + delay // MICROSECOND + 1
 
 
-def _heard(record: ServerRecord, heard_since: datetime) -> ServerRecord:
-    return record if record.last_seen >= heard_since else evolve(record, last_seen=heard_since)
-
-
-_LASTING = {State.DOWN, State.LEFT}
-"""The states that only a message ends."""
+def _is_lasting(state: State) -> bool:
+    """Whether only a message ends a state."""
+    return state is State.DOWN or state is State.LEFT

@@ -1,9 +1,9 @@
 """The servers and their events, as both the API and the pages write and read them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
@@ -31,6 +31,8 @@ from receiver.service.ingest import Submission
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Watchdog
 from receiver.store import SqlStore, StateLog
+
+T = TypeVar("T")
 
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
 
@@ -71,7 +73,8 @@ class Sighting:
         """What `to_json` returns as JSON, in a tenth of the time."""
         same = self.record.state is self.state
         record = self.record if same else evolve(self.record, state=self.state)
-        return orjson.Fragment(b"%b,%b" % (_encode(record)[:-1], orjson.dumps(self._more())[1:]))
+        more = orjson.dumps(self._more())[1:] if self.nodes else _ALONE[self.state.stale]
+        return orjson.Fragment(b"%b,%b" % (_encode(record)[:-1], more))
 
     def _more(self) -> dict[str, Any]:
         nodes = [
@@ -174,7 +177,7 @@ class Fleet:
 
     def _get(self, server_id: str) -> Sighting | None:
         record = self._store.servers.get(server_id)
-        return None if record is None else self._seen(record, self._nodes([record]))
+        return None if record is None else self._seen([record])[0]
 
     async def page(
         self,
@@ -185,14 +188,24 @@ class Fleet:
         limit: int,
     ) -> Page:
         """At most `limit` servers that match, after a place."""
+        return await self.rendered_page(_same, matching, order, after=after, limit=limit)
+
+    async def rendered_page(
+        self,
+        render: Callable[[Page], T],
+        matching: Filter,
+        order: Order = Order.SERVER_ID,
+        *,
+        after: Place | None,
+        limit: int,
+    ) -> T:
+        """What `render` makes of a page, in the thread that reads it."""
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
-        return await self._calls.read(self._page, matching, order, asked)
+        return await self._calls.read(lambda: render(self._page(matching, order, asked)))
 
     def _page(self, matching: Filter, order: Order, asked: PageRequest) -> Page:
         page = self._store.servers.page(matching, order, asked)
-        nodes = self._nodes(page.records)
-        servers = [self._seen(record, nodes) for record in page.records]
-        return Page(servers=servers, next_after=page.next_after)
+        return Page(servers=self._seen(page.records), next_after=page.next_after)
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
         """At most `limit` events that match, newest first, with a number below `before`."""
@@ -222,18 +235,28 @@ class Fleet:
             for key, record in by_id.items()
         }
 
-    def _nodes(self, records: Iterable[ServerRecord]) -> Mapping[str, Sequence[Node]]:
-        """The other nodes of those databases that have more than one."""
+    def _seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
+        """Records with their states now, and with the other nodes of their databases."""
         leaders = [record.server_id for record in records if record.node_count]
-        return self._store.servers.nodes(leaders) if leaders else {}
-
-    def _seen(self, record: ServerRecord, nodes: Mapping[str, Sequence[Node]]) -> Sighting:
-        others = nodes.get(record.server_id, ())
-        if others or record.node_of is not None:  # the sweep knows when any node was heard
-            return Sighting(record=record, state=record.state, nodes=others)
+        nodes = self._store.servers.nodes(leaders) if leaders else {}
         now = self._clock()
-        heard_since = self._watchdog.heard_since or record.last_seen
-        return Sighting(record=record, state=state_at(record, now, heard_since=heard_since))
+        heard_since = self._watchdog.heard_since
+        seen = []
+        for record in records:
+            others = nodes.get(record.server_id, ())
+            if others or record.node_of is not None:  # the sweep knows when any node was heard
+                state = record.state
+            else:
+                since = heard_since or record.last_seen
+                state = state_at(record, now, heard_since=since)
+            seen.append(Sighting(record=record, state=state, nodes=others))
+        return seen
+
+
+def _same(page: Page) -> Page:
+    return page
 
 
 _encode = msgspec.json.Encoder().encode
+_ALONE = {stale: orjson.dumps({"stale": stale, "nodes": []})[1:] for stale in (False, True)}
+"""The end of the JSON of a server without other nodes."""

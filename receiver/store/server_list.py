@@ -1,6 +1,7 @@
 """The SQL of a list of servers: filters through the inverted index, order, keyset pagination."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import Attribute, asdict, fields, frozen
@@ -37,8 +38,8 @@ from receiver.store.tables import facets, is_listed, servers
 __all__ = ["ServerList", "apply_filter"]
 
 Columns = Sequence[ColumnElement[Any]]
-Listed = tuple[ServerRecord, Place]
-"""A server in a list, and the place after it."""
+Listed = tuple[ServerRecord, Callable[[ServerRecord], Place]]
+"""A server in a list, and what makes the place after it."""
 
 
 @frozen(kw_only=True)
@@ -81,16 +82,19 @@ class ServerList:
         wanted = _RECORD if self.order.is_moving else _REVISION
         query = list_query(wanted, self.matching, self.order, after=after, limit=limit)
         records = self._records(query) if self.order.is_moving else self._cached(query)
-        return [(each, self.order.place(each, walk)) for each in records]
+        place = partial(self.order.place, walk=walk)
+        return [(each, place) for each in records]
 
     def _second_part(self, heard_after: int, after: Place | None, limit: int) -> list[Listed]:
         query, key = apply_filter(select(*_RECORD), self.matching)
         query = query.where(_last_seen > heard_after).order_by(key).limit(limit)
         if after is not None:
             query = query.where(key > after.server_id)
-        return [
-            (each, Place(each.server_id, heard_after=heard_after)) for each in self._records(query)
-        ]
+
+        def place(record: ServerRecord) -> Place:
+            return Place(record.server_id, heard_after=heard_after)
+
+        return [(each, place) for each in self._records(query)]
 
     def _begun(self, now: int) -> Walk:
         walk = Walk(now)
@@ -120,7 +124,7 @@ class ServerList:
         return [ServerRecord(**row) for row in self.connection.execute(query).mappings()]
 
     def _cached(self, query: Select[Any]) -> list[ServerRecord]:
-        found = [(server_id, revision) for server_id, revision in self.connection.execute(query)]
+        found: Sequence[Any] = self.connection.execute(query).all()
         return records_of(self.connection, found, self.cache)
 
 
@@ -129,10 +133,9 @@ _REVISION: Columns = [servers.c.server_id, servers.c.revision]
 
 
 def _page(listed: Sequence[Listed], limit: int) -> ServerPage:
-    return ServerPage(
-        records=[record for record, _ in listed[:limit]],
-        next_after=listed[limit - 1][1] if len(listed) > limit else None,
-    )
+    records = [record for record, _ in listed[:limit]]
+    next_after = listed[limit - 1][1](records[-1]) if len(listed) > limit else None
+    return ServerPage(records=records, next_after=next_after)
 
 
 def list_query(

@@ -1,6 +1,6 @@
 """The HTTP interface for programs: messages, servers, events, health and metrics."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from functools import cache
 from time import perf_counter
 from typing import Any
@@ -18,7 +18,7 @@ from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
 from receiver.service.availability import WINDOWS
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
-from receiver.service.fleet import Sighting
+from receiver.service.fleet import Page
 from receiver.web import admin_api, openapi
 from receiver.web.context import services
 from receiver.web.headers import with_headers
@@ -213,19 +213,18 @@ async def list_servers(request: Request) -> Response:
     """A page of the fleet."""
     query = list_query(request)
     found = services(request)
-    page = await found.fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
-    more: dict[str, Any] = {
-        "count": len(page.servers),
-        "next_cursor": page.next_after and write_cursor(query.order, page.next_after),
-    }
+    more: dict[str, Any] = {}
     if query.total:
         more["total"] = await found.calls.read(found.store.servers.count, query.matching)
 
-    return await found.calls.read(_servers_as_json, page.servers, more)
+    def as_json(page: Page) -> Response:
+        after = page.next_after and write_cursor(query.order, page.next_after)
+        servers = [each.encode() for each in page.servers]
+        return _json({"servers": servers, "count": len(servers), "next_cursor": after, **more})
 
-
-def _servers_as_json(servers: Iterable[Sighting], more: Mapping[str, Any]) -> Response:
-    return _json({"servers": [each.encode() for each in servers], **more})
+    return await found.fleet.rendered_page(
+        as_json, query.matching, query.order, after=query.after, limit=query.limit
+    )
 
 
 _GET_SERVER = operation(

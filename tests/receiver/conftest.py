@@ -16,12 +16,14 @@ from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests marked `one_database` on SQLite alone, unless they are marked `both_databases`."""
-    marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    is_on_one = "one_database" in marks and "both_databases" not in marks
-    if is_on_one and "database_url" in metafunc.fixturenames:
-        metafunc.parametrize("database_url", ["sqlite"], indirect=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the runs on PostgreSQL of tests that are marked `one_database`."""
+    items[:] = [item for item in items if not is_run_in_vain(item)]
+
+
+def is_run_in_vain(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    return {"one_database", "postgresql"} <= marks and "both_databases" not in marks
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
