@@ -235,7 +235,6 @@ def _is_valid(mark: Mark, look: Look) -> bool:
 
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)
-_PATIENT_INTERVALS = (
-    12  # after so many, a node of three, which send by turns at random, has sent: 129 in 130 times
-)
+# Three nodes send by turns, at random: only one in 130 sends nothing for so many intervals.
+_PATIENT_INTERVALS = 12
 _FRESH_INTERVALS = 32
