@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
 class Row(NamedTuple):
     """
-    What the store keeps of one server.
+    The row of one server in the table `servers`.
 
     Attributes:
         record: The server's record.

@@ -81,7 +81,7 @@ class _Batch:
         self._events: list[Event] = []
 
     def authorise(self, incoming: Incoming) -> Refusal | None:
-        """Why a message must not be merged; None when it may be."""
+        """The Refusal of a message whose key may not write the server; None when it may."""
         key = incoming.key
         if key is None:
             return None
@@ -132,8 +132,8 @@ def delete_server(
     """
     Delete a server's row, but not its events; do nothing when there is no such server.
 
-    The servers that the deleted one superseded are superseded by its own successor from now on.
-    Without a successor they are listed again, and are due at the time `at`: the watchdog checks
+    Servers that the deleted server had superseded are superseded by its own successor from then
+    on. Without a successor they are listed again, and due at the time `at`: the watchdog checks
     them next.
     """
     ids = {server_id, *_referring(connection, server_id)}
@@ -162,7 +162,7 @@ def hand_over(
     owner: str | None,
     cache: RowCache,
 ) -> Committed:
-    """Make a key the owner of servers; None: the key that writes them next becomes the owner."""
+    """Make the key with the id `owner` own servers; None: the key that writes them next does."""
     rows = read_rows(dialect, connection, sorted(ids), cache)
     changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]
     write_rows(dialect, connection, changed)
@@ -180,7 +180,7 @@ def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
     """
     The row of a server without its references to a server that is deleted.
 
-    A server that is listed again by that is due at the time `at`.
+    A server that lists show again because of that is due at the time `at`.
     """
     by, twin, leader = row.record.superseded_by, row.record.twin_of, row.record.node_of
     record = evolve(

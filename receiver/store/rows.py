@@ -31,9 +31,9 @@ class Committed(NamedTuple):
     What a transaction changes once it is committed.
 
     Attributes:
-        rows: The rows it wrote, by `server_id`.
-        events: The events it wrote.
-        deleted: The `server_id`s whose rows it deleted.
+        rows: The rows that were inserted or updated, by `server_id`.
+        events: The events that were inserted.
+        deleted: The `server_id`s of the rows that were deleted.
     """
 
     rows: dict[str, Row]
@@ -152,9 +152,9 @@ def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """
-    Insert or update whole rows, each given as it was (None: new) and as it shall be.
+    Insert or update whole rows, each given as it is (None: new) and as it shall be.
 
-    The rows in `facets`, the inverted index, change with them.
+    Also updates the rows of these servers in the table `facets`, the inverted index.
     """
     new: list[Row] = []
     changed: list[Row] = []

@@ -72,7 +72,7 @@ class Look:
     Attributes:
         now: The time of the sweep.
         heard_since: Since when receivers have been running without an interruption.
-        rules: When the silence of many servers is an event of its own.
+        rules: When an event `fleet_silent` is written.
         limit: How many of the servers whose `due_at` has come are checked at most.
     """
 
@@ -96,7 +96,7 @@ class Swept(NamedTuple):
 
 
 def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look) -> Swept:
-    """Check the servers whose `due_at` has come; write their new states and the events of that."""
+    """Check the servers whose `due_at` has come; write their new states, and events."""
     ids = _due(connection, look.now, look.limit)
     if not ids:
         return Swept(Committed({}, []), is_more_due=False)
@@ -151,8 +151,8 @@ def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
     """
     Whether an event `node` only says that another node of the same database leads it now.
 
-    Then the server of the event was the leader, and its leader now was its node in `rows`, as
-    they were before the check.
+    That is so if the server of the event was the leader before the check, as `rows` say, of the
+    server that leads it now.
     """
     leader = rows.get(event.details.get("node_of", ""))
     return (

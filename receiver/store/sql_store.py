@@ -317,7 +317,7 @@ class Servers:
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
-        Make a key the owner of servers; None: the key that writes them next becomes the owner.
+        Make the key `key_id` the owner of servers; None: the key that writes them next becomes it.
 
         Returns the ids of those servers that exist.
         """
@@ -380,7 +380,7 @@ class Servers:
 
     def sweep(self, look: Look) -> bool:
         """
-        Check the servers whose `due_at` has come; return whether there are more of them.
+        Check servers whose `due_at` has come; return whether there are more such servers.
 
         After another database has taken the place of the one that was open, no server is checked
         before the next call of `note_presence`.

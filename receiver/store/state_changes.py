@@ -67,11 +67,11 @@ def state_logs(
     connection: Connection, ids: Collection[str], since: datetime
 ) -> Mapping[str, Sequence[StateLog]]:
     """
-    For each server its log and the logs of those that it superseded, directly or not.
+    The state logs of servers and of the servers that each superseded, directly or not.
 
-    The logs hold the changes at or after an instant, and the last change before it. A superseded
-    server last seen before that instant is left out, if its successor's state has not changed
-    since then.
+    Returns them by the `server_id` of each of `ids`. A log holds the changes at or after the
+    instant `since`, and the last change before it. A superseded server that was last seen before
+    `since` is left out, if its successor's state has not changed since then.
     """
     rows = connection.execute(_CHAINS, {"ids": [*ids], "since": microseconds(since)}).all()
     changes, away = _changes(connection, {row.server_id for row in rows}, since)
@@ -155,6 +155,8 @@ SINCE = (
     .where(events.c.server_id.in_(_IDS), events.c.id >= bindparam("first"), of_state)
     .order_by(events.c.server_id, events.c.id)
 )
+"""The query for the state changes of the servers `ids` with event numbers from `first` on."""
+
 _earlier = events.alias("earlier")
 _last_before = (
     select(_earlier.c.id)
@@ -171,6 +173,8 @@ LAST_BEFORE = select(*_CHANGE).where(
         )
     )
 )
+"""The query for the last state change before `first` of each of the servers `ids`."""
+
 _DETAILS = select(events.c.server_id, events.c.details).where(
     events.c.id.in_(bindparam("numbers", expanding=True))
 )

@@ -47,8 +47,8 @@ class Transactions:
     """
     Reads and writes of one database. Opening it brings the tables up to date.
 
-    A database that is put in the place of another is used from then on; it is written if its
-    tables are of the version that this receiver uses.
+    When another database, such as a restored backup, takes the place of the open one, it is used
+    from then on. Writes raise StoreUnavailable unless its tables are of the receiver's version.
 
     Args:
         url: The database.

@@ -112,7 +112,7 @@ class Dialect(Protocol):
         """Delete the numbers that `record_commit` has stored more than a day ago."""
 
     def is_transient(self, error: DBAPIError) -> bool:
-        """Whether another transaction made this one fail, so that it may succeed when repeated."""
+        """Whether a transaction failed because of another one, so that it can be repeated."""
 
 
 def dialect_of(url: URL) -> Dialect:

@@ -49,7 +49,7 @@ class Sqlite:
             # Servers send in any order, so that most pages of the file are in use all the time.
             connection.execute("PRAGMA cache_size = -16384")  # KiB
             connection.execute("PRAGMA wal_autocheckpoint = 16000")  # pages
-            connection.execute("PRAGMA schema_version")  # the first read creates the log
+            connection.execute("PRAGMA schema_version")  # the first read creates the WAL
             self._file.note_opened()
 
         @event.listens_for(engine, "begin")
