@@ -1,4 +1,4 @@
-"""Cursors: the places where the next pages of lists begin, as texts that are opaque to clients."""
+"""Pagination cursors: strings, opaque to clients, that say where the next page of a list begins."""
 
 import base64
 from typing import Any, TypeGuard
@@ -11,14 +11,19 @@ __all__ = ["read_cursor", "read_event_cursor", "write_cursor", "write_event_curs
 
 
 def write_cursor(order: Order, after: Place) -> str:
-    """The cursor of a place in a list of servers."""
+    """Encode the cursor for the page of a list of servers that begins after a position."""
     if after.heard_after is not None:
         return _encode([order.value, after.server_id, None, after.heard_after])
     return _encode([order.value, after.server_id, after.moment, *(after.walk or ())])
 
 
 def read_cursor(text: str) -> tuple[Order, Place]:
-    """The order of the list and the place that a cursor was written for. Raises ValueError."""
+    """
+    Decode a cursor of a list of servers.
+
+    Returns the order of the list, and the position after which the page begins. Raises ValueError
+    when the text is no such cursor.
+    """
     try:
         match _decode(text):
             case [str(order), str(server_id), *rest] if "\x00" not in server_id:
@@ -34,7 +39,7 @@ def _place(order: Order, server_id: str, rest: list[Any]) -> Place:
         case [None] if order.field == "server_id":
             return Place(server_id)
         case [moment] if order.field != "server_id" and _fits_bigint(moment):
-            return Place(server_id, moment)  # by last_seen: as cursors were before `Walk`
+            return Place(server_id, moment)  # of an older version, whose cursors had no `Walk`
         case [None, heard_after] if order.is_moving and _fits_bigint(heard_after):
             return Place(server_id, heard_after=heard_after)
         case [*numbers] if (
@@ -47,12 +52,17 @@ def _place(order: Order, server_id: str, rest: list[Any]) -> Place:
 
 
 def write_event_cursor(before: int) -> str:
-    """The cursor of a place in a list of events: before the event with this number."""
+    """Encode the cursor for the page of events whose numbers are less than `before`."""
     return _encode([before])
 
 
 def read_event_cursor(text: str) -> int:
-    """The number that a cursor of a list of events was written for. Raises ValueError."""
+    """
+    Decode a cursor of a list of events.
+
+    Returns the number that all events of the page are less than. Raises ValueError when the text
+    is no such cursor.
+    """
     try:
         match _decode(text):
             case [before] if _fits_bigint(before) and before > 0:
@@ -71,7 +81,7 @@ def _decode(text: str) -> object:
 
 
 def _fits_bigint(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number that a BIGINT column can be compared with."""
+    """Whether a value is an int, and no bool, that fits into a BIGINT column."""
     return type(value) is int and abs(value) < 2**63
 
 

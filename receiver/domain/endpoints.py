@@ -1,14 +1,15 @@
 """
-Which addresses of servers are handed on to programs that will connect to them.
+The allow list of the addresses that are passed on to programs which will connect to them.
 
-A server says of itself where it is, and whoever holds an agent's key may say anything. A program
-that reads addresses from the receiver, such as Prometheus, connects to them from where it runs:
-perhaps inside of a network that the holder of the key cannot reach. So the receiver hands on an
-address only if it is listed, and some only if they are listed expressly: those at which a machine
-reaches itself, its neighbours on the wire, or the service that tells its secrets in a cloud.
+A server reports its own address, and whoever holds an agent's key can report any address. A
+program that reads addresses from the receiver, such as Prometheus, connects to them from its own
+network, which the holder of the key may not be able to reach: a server-side request forgery. So
+the receiver passes on only addresses on an allow list. Special addresses must be listed by a
+narrow entry of their own, since `*` and `0.0.0.0/0` do not include them: loopback, link-local and
+multicast addresses, and the metadata services of clouds, which give out credentials.
 
-Names are compared as they are written, and never resolved: what a name leads to may be another
-address a moment later, and elsewhere.
+Host names are compared as text and never resolved: a name may resolve to another address a moment
+later, or on another machine.
 """
 
 import re
@@ -28,17 +29,17 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 DEFAULT_ENDPOINTS = "*,0.0.0.0/0,::/0"
-"""All names and addresses, but those that have to be listed expressly."""
+"""The default allow list: all host names and addresses, except the special ones."""
 
 
 @frozen
 class Endpoints:
     """
-    The hosts whose addresses may be handed on.
+    An allow list of hosts whose addresses may be passed on.
 
     Attributes:
-        names: Patterns for names, in lower case, as in `fnmatch`.
-        networks: Networks of addresses.
+        names: Patterns for host names, in lower case, as in `fnmatch`.
+        networks: IP networks; a single address is a network of one.
     """
 
     names: tuple[str, ...]
@@ -47,10 +48,10 @@ class Endpoints:
     @classmethod
     def of(cls, text: str) -> "Endpoints":
         """
-        Read a list such as `*.example.com, 10.0.0.0/8`.
+        Read an allow list such as `*.example.com, 10.0.0.0/8`.
 
-        Raises ValueError, whose argument is the entry that is neither a name, which may hold `*`,
-        nor a network, nor an address as it is usually written.
+        Raises ValueError, whose argument is the first bad entry: neither a host name, which may
+        contain `*`, nor an IP network, nor an IP address in its usual spelling.
         """
         names: list[str] = []
         networks: list[Network] = []
@@ -66,13 +67,13 @@ class Endpoints:
 
     def include(self, host: str, *, with_loopback: bool) -> bool:
         """
-        Whether an address may be handed on.
+        Whether the address of a host may be passed on.
 
         Args:
-            host: A name or an IP address, which may be in brackets and in any spelling that
+            host: A host name or an IP address, which may be in brackets and in any spelling that
                 some client understands, such as 0x7f.1 for 127.0.0.1.
-            with_loopback: Whether the addresses at which a machine reaches itself need not be
-                listed expressly.
+            with_loopback: Whether loopback names and addresses need no entry of their own, so
+                that a wide entry such as `*` or `0.0.0.0/0` includes them.
         """
         plain = _plain(host)
         addresses = [*_addresses(plain)]
@@ -101,9 +102,9 @@ def _network(text: str) -> Network | None:
 
 def _plain(host: str) -> str:
     """
-    A host without brackets, in lower case, and without a dot at its end.
+    Normalise a host: without brackets, in lower case, and without a dot at its end.
 
-    Its characters are those of ASCII that clients take them for: ① is 1 to most of them.
+    Characters that most clients read as ASCII are replaced by it, such as ① by 1.
     """
     plain = unicodedata.normalize("NFKC", host).lower().replace("\u3002", ".")
     return plain.removeprefix("[").removesuffix("]").rstrip(".")
@@ -111,10 +112,10 @@ def _plain(host: str) -> str:
 
 def _addresses(host: str) -> Iterator[Address]:
     """
-    Every IP address that a client may take a host for; none if it is a name.
+    Every IP address to which a client may connect for a host; none if the host is a name.
 
-    Clients disagree about 010.0.0.1, whose first number may be octal; and an address of IPv6 may
-    lead to one of IPv4 that it contains.
+    Clients disagree about 010.0.0.1, whose first number may be octal; and a connection to an IPv6
+    address that embeds an IPv4 address may go to the latter.
     """
     if ":" in host:
         yield from _contained(IPv6Address(host))
@@ -127,7 +128,7 @@ def _addresses(host: str) -> Iterator[Address]:
 
 
 def _contained(address: IPv6Address) -> Iterator[Address]:
-    """The address of IPv4 that an address of IPv6 is another spelling of, or else itself first."""
+    """An IPv6 address and the IPv4 addresses in it; of `::ffff:a.b.c.d` the IPv4 address only."""
     if address.ipv4_mapped is not None:
         yield address.ipv4_mapped
         return
@@ -142,7 +143,7 @@ def _contained(address: IPv6Address) -> Iterator[Address]:
 
 
 def _special_network(address: Address) -> Network | None:
-    """The network of an address that has to be listed expressly; None for any other address."""
+    """The network of `_SPECIAL` that contains an address; None for an ordinary address."""
     return next((each for each in _SPECIAL if address in each), None)
 
 
@@ -158,22 +159,22 @@ _ENDING_WITH_IPV4 = [ip_network(each) for each in ("::/96", "64:ff9b::/96", "64:
 _SPECIAL = [
     ip_network(each)
     for each in (
-        # The machine itself.
+        # Loopback.
         "127.0.0.0/8",
         "::1/128",
-        # No address, or this network: many systems connect to the machine itself.
+        # Unspecified address, and "this network": many systems connect to the machine itself.
         "0.0.0.0/8",
         "::/128",
-        # The link, with the metadata of most clouds: 169.254.169.254.
+        # Link-local, with the metadata service of most clouds: 169.254.169.254.
         "169.254.0.0/16",
         "fe80::/10",
-        # The metadata of AWS and Google by IPv6, Alibaba, Azure and Oracle.
+        # Metadata services of AWS and Google over IPv6, of Alibaba, Azure and Oracle.
         "fd00:ec2::254/128",
         "fd20:ce::254/128",
         "100.100.100.200/32",
         "168.63.129.16/32",
         "192.0.0.192/32",
-        # Many machines at once, and what is reserved.
+        # Multicast, and reserved networks.
         "224.0.0.0/4",
         "ff00::/8",
         "240.0.0.0/4",

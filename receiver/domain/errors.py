@@ -1,11 +1,11 @@
 """
-What the receiver raises.
+The exceptions that the receiver raises.
 
     contract.FleetError
     └── ReceiverError
-        ├── InvalidSetting      a FLEET_ variable is not valid       invalid_setting
+        ├── InvalidSetting      an environment variable is wrong     invalid_setting
         ├── StoreUnavailable    the database does not answer         store_unavailable
-        │   └── OutcomeUnknown  what became of a commit is unknown   outcome_unknown
+        │   └── OutcomeUnknown  a commit may have succeeded or not   outcome_unknown
         ├── Overloaded          too many messages wait               overloaded
         └── Refusal             a request is refused                 its own code
 """
@@ -31,7 +31,11 @@ class ReceiverError(FleetError):
 
 
 class InvalidSetting(ReceiverError):
-    """A FLEET_ variable is not valid; the message names it, and quotes no value with a secret."""
+    """
+    An environment variable `FLEET_*` is not valid.
+
+    The message names the variable, and quotes no value that holds a secret.
+    """
 
     code = "invalid_setting"
 
@@ -49,7 +53,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 
 class Overloaded(ReceiverError):
-    """Too many messages wait to be written, so that a new message was not queued."""
+    """Too many messages wait to be written to the database; the new message was not queued."""
 
     code = "overloaded"
 

@@ -1,9 +1,9 @@
 """
-Forgetting: which servers may be deleted in bulk, and what becomes of those that name them.
+Deleting servers in bulk ("forgetting"): which may go, and how rows that refer to them change.
 
-A server that is superseded may go by itself. One that stands for a database goes with all that
-belongs to it, its nodes and the servers that it superseded, or not at all: alone, it would bring
-these back into the list.
+A server that was superseded (replaced by another server of its database) may be deleted alone. A
+server that lists show is deleted together with its nodes (the other servers of its database) and
+with the servers that it superseded, or not at all: without it, these would be listed again.
 """
 
 from collections import defaultdict
@@ -22,16 +22,16 @@ __all__ = ["FORGETTABLE", "Forgettable", "Forgotten", "Stage", "to_forget", "wit
 
 _GONE = (State.LEFT, State.DOWN)
 FORGETTABLE = (SUPERSEDED, *(state.value for state in _GONE))
-"""The values of the filter `state` by which servers can be forgotten, in this order."""
+"""The values of the filter `state` whose servers may be deleted, in the order of deletion."""
 
 
 @frozen(kw_only=True)
 class Forgettable:
     """
-    Which servers to forget, of those that are superseded, have left or are down.
+    Which servers to delete, of those that are superseded, have left or are down.
 
     Attributes:
-        matching: The filter. Its state is one of `FORGETTABLE`; None stands for all of them.
+        matching: The filter. Its state is one of `FORGETTABLE`; None stands for all these states.
         heard_before: Only servers whose last message was received before this time.
         same_since: Only servers that have been in their state since before this time.
     """
@@ -42,12 +42,12 @@ class Forgettable:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The values of the filter `state` to go through."""
+        """The values of the filter `state` whose servers are searched, one after the other."""
         state = self.matching.state
         return FORGETTABLE if state is None else (state,)
 
     def may_go(self, record: ServerRecord) -> bool:
-        """Whether a server is not heard, and has not been for long enough."""
+        """Whether a server is superseded, down or has left, and has been for long enough."""
         if record.superseded_by is None and record.state not in _GONE:
             return False
         if self.heard_before is not None and record.last_seen >= self.heard_before:
@@ -56,7 +56,7 @@ class Forgettable:
 
 
 class Stage(NamedTuple):
-    """How far the servers to forget were gone through: those of a state, after a `server_id`."""
+    """Where a deletion in several transactions goes on: in a state, after a `server_id`."""
 
     state: str
     after: str = ""
@@ -64,11 +64,11 @@ class Stage(NamedTuple):
 
 class Forgotten(NamedTuple):
     """
-    What one transaction has deleted, or would delete.
+    What one transaction has deleted, or would delete in a dry run.
 
     Attributes:
-        ids: The servers, sorted by their id.
-        next_stage: Where the next transaction goes on; None when all was gone through.
+        ids: The `server_id`s, sorted.
+        next_stage: Where the next transaction goes on; None when no servers are left to search.
     """
 
     ids: list[str]
@@ -86,11 +86,12 @@ def to_forget(
     The ids of the servers to delete.
 
     Args:
-        rows: The rows of the chosen servers, of their nodes, and of servers that they superseded.
-        chosen: The ids of servers that are superseded or stand for a database.
-        asked: Which servers may go.
-        known: Those of which `rows` has every server that they superseded. Others stay, and with
-            them the server that stands for their database, for a later call.
+        rows: The rows of the chosen servers, of their nodes (the other servers of a database), and
+            of servers that they superseded.
+        chosen: The ids of servers that are superseded, or that lists show.
+        asked: Which servers may be deleted.
+        known: The ids of servers all of whose superseded servers are in `rows`. A server with
+            others is kept for a later call, and with it the server that superseded it.
     """
     nodes, older = _by(rows, "node_of"), _by(rows, "superseded_by")
     gone: set[str] = set()
@@ -108,10 +109,11 @@ def to_forget(
 
 def without(row: Row, gone: Collection[str], rows: Mapping[str, Row], at: datetime) -> Row:
     """
-    The row of a server that stays, without its references to servers that are deleted.
+    The row of a server that is kept, without references to the deleted servers `gone`.
 
-    It is superseded by the next successor that stays. A server that stands for itself again,
-    as it has none, is checked by the next sweep.
+    `superseded_by` becomes the next successor that is kept, or None. A server that was superseded
+    or a node, and is neither any more, is due at the time `at`: the watchdog checks it next.
+    Returns the same object when nothing changes. `rows` holds the deleted servers, too.
     """
     before = row.record
     record = evolve(
@@ -129,7 +131,7 @@ def without(row: Row, gone: Collection[str], rows: Mapping[str, Row], at: dateti
 
 
 def _by(rows: Mapping[str, Row], field: str) -> Mapping[str, list[str]]:
-    """The ids of rows, by the server that this field of their record names."""
+    """Group the ids of rows by the `server_id` that this field of their record holds."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for server_id, row in rows.items():
         named = getattr(row.record, field)
@@ -139,7 +141,11 @@ def _by(rows: Mapping[str, Row], field: str) -> Mapping[str, list[str]]:
 
 
 def _all_before(line: Iterable[str], older: Mapping[str, list[str]]) -> list[str]:
-    """The servers that these superseded, those that they superseded, and so on."""
+    """
+    The ids of the servers that those of a line (one database) superseded, directly or not.
+
+    `older` holds, by `server_id`, the ids of the servers that each server superseded directly.
+    """
     found: dict[str, None] = {}
     waiting = [*line]
     while waiting:
@@ -150,9 +156,10 @@ def _all_before(line: Iterable[str], older: Mapping[str, list[str]]) -> list[str
 
 
 def _successor(record: ServerRecord, gone: Collection[str], rows: Mapping[str, Row]) -> str | None:
+    """The id of the next server in the chain of `superseded_by` that is not among the deleted."""
     by, seen = record.superseded_by, set[str]()
     while by is not None and by in gone:
-        if by in seen:  # servers that supersede each other in a circle are all gone
+        if by in seen:  # a cycle, whose servers are all deleted
             return None
         seen.add(by)
         by = rows[by].record.superseded_by

@@ -2,7 +2,7 @@
 API keys: who may do what, and to which servers.
 
 A key is written `fleetkey_<id>_<secret>`; the id has 10 letters and digits, the secret 43. The
-database holds a SHA-256 digest of the whole text, so that only the holder knows the secret. A
+database stores a SHA-256 digest of the whole text, so that only the holder knows the secret. A
 slow password hash would add no protection, because nobody can guess the 256 random bits of the
 secret, and would take thousands of times as long.
 """
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 DATABASE = "database:"
-"""What the attribute `servers` of a key begins with when it covers one database only."""
+"""The prefix of the attribute `Key.servers` of a key that covers the servers of one database."""
 
 
 class KeyScope(str, Enum):
@@ -60,7 +60,7 @@ class Power(Enum):
 @frozen(kw_only=True)
 class Key:
     """
-    A key as the database holds it.
+    An API key as the database stores it.
 
     Attributes:
         id: The part of the key that is not secret.
@@ -74,7 +74,7 @@ class Key:
         expires_at: From when on the key is refused; None: never.
         revoked_at: When the key was revoked; None: it is not.
         last_used_at: When a request came with the key, to within some seconds; None: never.
-        messages: How many messages came with the key, without those of the last seconds.
+        messages: How many messages came with the key; the latest are added some seconds later.
         is_admin: Whether the scope is `ADMIN`.
     """
 
@@ -92,7 +92,7 @@ class Key:
     _covers_all: bool = field(init=False, repr=False, eq=False)
     _powers: tuple[Power, ...] = field(init=False, repr=False, eq=False)
 
-    # These are computed once, because every message needs them.
+    # The three attributes above are computed once, because every message needs them.
 
     @is_admin.default
     def _default_is_admin(self) -> bool:
@@ -119,7 +119,7 @@ class Key:
         return self._covers_all or self._matches(server_id) is not None
 
     def why_not_own(self, server_id: str, now: datetime) -> str | None:
-        """Why a server cannot be handed over to the key, as a sentence; None if it can."""
+        """Why the key cannot become the owner of a server, as a sentence; None if it can."""
         if not self.may(Power.WRITE):
             return f"The key {self.id} is a {self.scope.value}'s, which sends no messages."
         if self.standing(now) != "active":
@@ -138,7 +138,7 @@ class Key:
         return "expired" if self.is_expired(now) else "active"
 
     def to_json(self, now: datetime) -> dict[str, Any]:
-        """The attributes and the standing of the key, without its digest."""
+        """The key's attributes but its digest, and `standing`: `active`, `expired` or `revoked`."""
         shown = {
             each.name: _json_value(getattr(self, each.name)) for each in fields(Key) if each.repr
         }
@@ -147,11 +147,11 @@ class Key:
 
 def _pattern(servers: str) -> re.Pattern[str]:
     """
-    The regular expression for the attribute `servers` of a key.
+    The regular expression for the `server_id`s that the attribute `servers` of a key covers.
 
-    The servers of a database are called by its name, an underscore and the name of their host.
-    Names of databases may hold underscores, and names of hosts do not; so the last underscore
-    is the one between the two, or `acme_corp_web-1` could be of `acme` or of `acme_corp`.
+    A `server_id` is the name of the database, an underscore and the hostname. Names of databases
+    may contain underscores, hostnames do not. So `database:acme` allows no underscore in the
+    hostname, or it would cover `acme_corp_web-1`, a server of the database `acme_corp`.
     """
     if servers.startswith(DATABASE):
         return re.compile(rf"{re.escape(servers.removeprefix(DATABASE))}_[^_]+\Z", re.DOTALL)
@@ -205,8 +205,8 @@ class NewKey:
         """
         Read a request from a decoded JSON value.
 
-        Raises InvalidMessage. That includes unknown fields, because a misspelt field may have
-        been meant to restrict the key.
+        Raises InvalidMessage, also for an unknown field, since a misspelt one may have been meant
+        to restrict the key.
         """
         new = structure(value, cls)
         assert isinstance(value, dict)  # `structure` raises otherwise
@@ -229,7 +229,7 @@ class NewKey:
         return new
 
     def issue(self, *, now: datetime) -> tuple[Key, str]:
-        """Make the key; returns what the database holds, and the text that its holder gets."""
+        """Make the key. Returns the key to store, and its secret text for the holder."""
         key_id = _random(_ID_LENGTH)
         token = new_token(key_id)
         return Key(
@@ -248,10 +248,10 @@ class NewKey:
 
 def warning_about(servers: str) -> str | None:
     """
-    Why a pattern for a new key may cover more servers than was meant; None if it hardly does.
+    A warning that the pattern of a new key may cover more servers than was meant, or None.
 
-    Any `*` may stand for a text with an underscore, and so for the end of the name of another
-    database. The pattern `*` alone is meant to cover all of them.
+    A `*` also matches underscores, so `acme_*` covers the servers of a database `acme_corp`. The
+    pattern `*` alone is taken as meant for all servers.
     """
     if servers == "*" or servers.startswith(DATABASE) or "*" not in servers:
         return None
@@ -265,7 +265,7 @@ def warning_about(servers: str) -> str | None:
 
 
 class Keyring:
-    """All keys as they were at one moment, to look them up by id or by their text."""
+    """A snapshot of all API keys, which finds a key by its id or by its secret text."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._by_id = {key.id: key for key in keys}
@@ -284,7 +284,11 @@ class Keyring:
         return self._by_id.get(key_id)
 
     def bearer(self, authorization: bytes) -> Key | None:
-        """The key in an Authorization header, or None; each valid header is verified only once."""
+        """
+        The key in an Authorization header `Bearer fleetkey_...`, which may be expired or revoked.
+
+        None if there is no such key. A valid header is cached, so that it is hashed only once.
+        """
         key = self._verified.get(authorization)
         if key is None:
             # RFC 9110 lets a scheme and its credentials be apart by several spaces.
@@ -296,7 +300,7 @@ class Keyring:
 
     def find(self, token: bytes) -> Key | None:
         """
-        The key with this text, which may be expired or revoked; None if there is none.
+        The key with this secret text, which may be expired or revoked; None if there is none.
 
         The digests are compared in constant time.
         """

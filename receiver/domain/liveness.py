@@ -10,12 +10,12 @@ __all__ = ["due_after", "due_at", "state_at"]
 
 def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> State:
     """
-    The state of a server at an instant.
+    The state of a server at an instant, given the state in its record, which the watchdog wrote.
 
-    A state that the sweep has written stays until the server sends again. A server that the
-    sweep has not called late yet is at most late, and one that it has called late is down
-    after two more intervals at the earliest. Silence is counted from `heard_since` on, since
-    when receivers could hear servers without an interruption.
+    States change step by step: a server becomes late first, and down no sooner than two
+    heartbeat intervals after its record said late. Down and left last until the server sends a
+    message. The time before `heard_since`, since when receivers have been running without an
+    interruption, does not count as silence of the server.
     """
     if _is_lasting(record.state):
         return record.state
@@ -31,9 +31,10 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
 
 def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
     """
-    When the state of a server can change next, unless it sends something.
+    When the state of a server must be checked next, as it changes then without a new message.
 
-    Returns microseconds since 1970; None for a server that is down or has left.
+    Receivers have been running without an interruption since `heard_since`. Returns microseconds
+    since 1970; None for a server that is down or has left.
     """
     if _is_lasting(record.state):
         return None
@@ -47,10 +48,10 @@ def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
 
 
 def due_after(moment: datetime, delay: timedelta) -> int:
-    """The first microsecond, since 1970, at which more than a delay has passed since a moment."""
+    """When more than `delay` has just passed since `moment`, in microseconds since 1970."""
     return microseconds(moment) + delay // MICROSECOND + 1
 
 
 def _is_lasting(state: State) -> bool:
-    """Whether only a message ends a state."""
+    """Whether a state ends only when the server sends a message."""
     return state is State.DOWN or state is State.LEFT

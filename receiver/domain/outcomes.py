@@ -12,7 +12,7 @@ __all__ = ["Applied", "BodyKind", "Incoming", "Outcome"]
 
 
 class BodyKind(str, Enum):
-    """The kinds of bodies that clients post; each value is the path, without its slash."""
+    """The kinds of bodies that clients post; each value is the URL's path without the slash."""
 
     REGISTER = "register"
     HEARTBEAT = "heartbeat"
@@ -20,7 +20,14 @@ class BodyKind(str, Enum):
 
 
 class Incoming(NamedTuple):
-    """A message to merge, when it was received, and its key; None if the receiver needs no keys."""
+    """
+    A message to merge into the record of its server.
+
+    Attributes:
+        message: The message.
+        received_at: When the receiver got it.
+        key: The API key that came with it; None if the receiver requires no keys.
+    """
 
     message: Registration | Heartbeat
     received_at: datetime
@@ -28,11 +35,11 @@ class Incoming(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """The record after a message was merged, and whether the message created the record."""
+    """A server's record after a message was merged, and whether the message created the record."""
 
     record: ServerRecord
     created: bool
 
 
 Outcome = list[Applied | InvalidMessage | Refusal]
-"""What became of each message of a body, in the order of the body."""
+"""The result of each message of a body, in the order of the body: merged, invalid or refused."""

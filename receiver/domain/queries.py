@@ -1,4 +1,4 @@
-"""Filters, orders and places of lists of servers and of events, and pages of events."""
+"""Queries for lists of servers and of events: filters, orders, pagination positions and pages."""
 
 from datetime import datetime, timedelta
 from enum import Enum
@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 SUPERSEDED = "superseded"
-"""The value of the filter `state` that finds servers which another one supersedes."""
+"""The value of the filter `state` for servers that a rebuild of their database replaced."""
 
 NODE = "node"
-"""The value of the filter `state` that finds servers for whose database another one stands."""
+"""The value of the filter `state` for nodes: another server of their database is listed instead."""
 
 
 @frozen(kw_only=True)
@@ -42,9 +42,9 @@ class Filter:
 
     Attributes:
         state: The state in the database, which the watchdog updates about every second; or
-            `superseded`, for servers that were replaced by a rebuild of their database, or
-            `node`, for servers for whose database another one stands. None finds all servers
-            that are neither, and have not left.
+            `superseded`, for servers that were replaced by a rebuild of their database; or
+            `node`, for servers of a database for which lists show another server. None finds
+            the servers that are neither superseded nor nodes, and have not left.
         stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
         q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
             the case of ASCII letters only.
@@ -60,11 +60,11 @@ class Filter:
 
 
 ALL_SERVERS = Filter()
-"""All servers that stand for a database and have not left."""
+"""Finds all servers that are neither superseded nor nodes, and have not left."""
 
 
 class Node(NamedTuple):
-    """A server for whose database another one stands, as lists show it."""
+    """What lists show of a node: a further server of the database of a listed server."""
 
     server_id: str
     hostname: str | None
@@ -92,11 +92,11 @@ class Order(str, Enum):
 
     @property
     def is_moving(self) -> bool:
-        """Whether servers change their places in the list while somebody reads its pages."""
+        """Whether servers change their positions in the list while a client reads its pages."""
         return self.field == "last_seen"
 
     def place(self, record: ServerRecord, walk: "Walk | None" = None) -> "Place":
-        """The place of a server in a list of this order."""
+        """The position right after a server in a list of this order, for the next page."""
         if self.field == "server_id":
             return Place(record.server_id)
         return Place(record.server_id, microseconds(getattr(record, self.field)), walk)
@@ -104,16 +104,16 @@ class Order(str, Enum):
 
 class Walk(NamedTuple):
     """
-    What the later pages of a list by `last_seen` must know of the first one.
+    What the cursor of a list by `last_seen` carries from the first page to the later ones.
 
-    A server that is heard changes its place in such a list. So the list has a second part:
-    after the last server in the order of `last_seen` come, sorted by `server_id`, those that
-    were heard since the first page.
+    A server that sends a message while a client reads the pages changes its position, perhaps to
+    a page that was read already. So the list has a second part: after the last server in the
+    order of `last_seen` come, sorted by `server_id`, those that have sent since the first page.
 
     Attributes:
         began: When the first page was read, in microseconds since 1970.
-        fingerprint: A number that differs once one of the servers was written that were last
-            heard between `settled` and `began`. 0 where the list is ascending, which needs none.
+        fingerprint: A checksum of the servers whose `last_seen` is between `settled` and `began`,
+            which tells whether one of them has changed. 0 in an ascending list, which needs none.
     """
 
     began: int
@@ -122,10 +122,11 @@ class Walk(NamedTuple):
     @property
     def settled(self) -> int:
         """
-        The time until which all that was heard was committed when the first page was read.
+        Five seconds before `began`, in microseconds since 1970.
 
-        Messages that were received later may have been committed after it: the time of receipt
-        is that of the clock of any receiver, and a commit takes a while.
+        Messages that were received until then were committed before the first page was read.
+        Later ones may have been committed after it: a commit takes a while, and the time of
+        receipt is by the clock of any of the receivers.
         """
         return self.began - _SETTLING // MICROSECOND
 
@@ -135,15 +136,15 @@ _SETTLING = timedelta(seconds=5)
 
 class Place(NamedTuple):
     """
-    A place in a list of servers, for keyset pagination.
+    A position in a list of servers, for keyset pagination: right after one of the servers.
 
     Attributes:
-        server_id: The last server before the place.
+        server_id: The id of that server.
         moment: That server's `first_seen` or `last_seen` in microseconds since 1970, when
             the list is sorted by it.
-        walk: Set in the first part of a list by `last_seen`.
-        heard_after: Set in its second part, which contains the servers that were last heard
-            after this time, in microseconds since 1970.
+        walk: Set in the first part of a list by `last_seen`, as `Walk` describes.
+        heard_after: Set in the second part of such a list, which contains the servers whose
+            `last_seen` is after this time, in microseconds since 1970.
     """
 
     server_id: str
@@ -160,7 +161,7 @@ class PageRequest:
     Attributes:
         limit: How many servers at most.
         now: The time of the request.
-        after: Where the page begins; None for the first page.
+        after: The position at which the page begins; None for the first page.
     """
 
     limit: int
@@ -169,7 +170,7 @@ class PageRequest:
 
 
 class ServerPage(NamedTuple):
-    """The records of a page, and the place after which the next one begins, if there is one."""
+    """The records of a page, and the position of the next page; None after the last page."""
 
     records: list[ServerRecord]
     next_after: Place | None
@@ -200,7 +201,7 @@ class RecordedEvent:
     An event that is in the database.
 
     Attributes:
-        id: Rises in the order of the commits. The database never uses a number twice.
+        id: The event's number. Numbers rise in the order of the commits, and none is used twice.
         event: The event.
     """
 
@@ -212,7 +213,7 @@ class RecordedEvent:
 
 
 class EventPage(NamedTuple):
-    """Some of the events that were asked for, and whether there are more."""
+    """A page of a list of events, and whether further events match."""
 
     events: list[RecordedEvent]
     is_more: bool

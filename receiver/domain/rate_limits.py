@@ -1,4 +1,4 @@
-"""Rate limits: messages and events of each key, and failed authentications of each address."""
+"""Rate limits: messages and events of each API key, failed authentications of each IP address."""
 
 import math
 import time
@@ -25,16 +25,16 @@ class RateLimits:
     """
     Fixed-window rate limits.
 
-    Each receiver counts by itself, and reads from the database what a key has sent to other
-    receivers. Until it has read that, several receivers together let through more than the
-    limit.
+    Each receiver counts in its own memory; from time to time it is told how many messages a key
+    has sent to the other receivers of its database. Between these times several receivers together
+    let through more than the limit.
 
     Args:
-        messages_per_window: How many messages of an access key are let through in a window. A
-            request counts as many as its body holds, or one for each 4 KiB if that is more.
+        messages_per_window: How many messages of a key are let through in a window. A request
+            costs as many as its body holds, or one for each 4 KiB of it if that is more.
         changes_per_hour: How many events, such as a changed version, the servers of a key may
-            cause in an hour; an event counts once, and once more for each KiB of it.
-            As many more may say that the key was refused a write.
+            cause in an hour; an event costs one, and one more for each KiB of it. Events which
+            report that the key was refused a write are counted apart, with the same limit.
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.
@@ -75,16 +75,17 @@ class RateLimits:
         return self._key_limiter.get_window_stats(self._message_limit, key_id).remaining
 
     def spend(self, key_id: str, cost: int) -> None:
-        """Count messages of a key that this receiver has let through."""
+        """Count messages of a key that this receiver has let through, also for `take_spent`."""
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
         with self._lock:
             self._untaken[key_id] += cost
 
     def exceeded(self, key_id: str, cost: int) -> Refusal:
         """
-        Make the Refusal of a body that costs more messages than its key has left.
+        Block a key whose request costs more messages than the key has left in this window.
 
-        Until the window ends, all further messages of the key are refused.
+        All further messages of the key are refused until the window ends. Returns the Refusal for
+        the request.
         """
         self._key_limiter.hit(self._message_limit, key_id, cost=self._message_limit.amount)
         self._blocked_until[key_id] = self._key_limiter.get_window_stats(
@@ -120,16 +121,16 @@ class RateLimits:
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def refusals_left(self, key_id: str) -> int:
-        """How many more events of this hour may say that a key was refused a write."""
+        """How many more events may report in this hour that a key was refused a write."""
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events that say that a key was refused a write."""
+        """Count events which report that a key was refused a write."""
         self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:
         """
-        Count a failed authentication. Returns a Refusal if the address has exceeded the limit.
+        Count a failed authentication. Returns a Refusal if the IP address exceeds the limit.
 
         All addresses of an IPv6 /64 network count as one, because a client with such a network
         can use them all.
@@ -168,7 +169,7 @@ class _WindowCounters(Storage):
     """
     Counters in memory, each of which starts again from zero when its window ends.
 
-    When there are `max_counters`, a new one replaces the one whose window began first.
+    When there are `max_counters`, a new counter replaces the one whose window began first.
 
     The `MemoryStorage` of the library uses the system clock, which may be set back, and scans
     all its counters a hundred times a second.
@@ -214,7 +215,7 @@ class _WindowCounters(Storage):
         self._counters.pop(key, None)
 
     def _counter(self, key: str) -> tuple[int, float]:
-        """The count, and when the window ends; 0 and now if there is no window."""
+        """A counter's value, and the end of its window by the clock; without a window 0 and now."""
         now = self._clock()
         count, end = self._counters.get(key, (0, now))
         return (count, end) if end > now else (0, now)
@@ -224,7 +225,7 @@ def _network(address: str) -> str:
     """
     The /64 network of an IPv6 address; any other address as it is.
 
-    `::ffff:192.0.2.1` is the IPv4 address 192.0.2.1, as a socket for both families has it.
+    `::ffff:192.0.2.1` is the IPv4 address 192.0.2.1, as a dual-stack socket reports it.
     """
     try:
         parsed = ip_address(address)

@@ -1,4 +1,4 @@
-"""A row of the table of servers, as a value."""
+"""A row of the table `servers`, as a Python value."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ __all__ = ["Mark", "Row"]
 
 class Mark(NamedTuple):
     """
-    What the servers of one database had sent at some time.
+    A snapshot of how much one or several servers had sent, to count later what they sent since.
 
     Attributes:
-        at: The time, in microseconds since 1970.
-        heartbeats: How many heartbeats.
-        sequence: The largest sequence number of a message; None when it is not known.
+        at: The time of the snapshot, in microseconds since 1970.
+        heartbeats: How many heartbeats the servers had sent.
+        sequence: The largest sequence number of their messages; None when it is not known.
     """
 
     at: int
@@ -22,7 +22,7 @@ class Mark(NamedTuple):
     sequence: int | None
 
     def plus(self, other: "Mark") -> "Mark":
-        """What these servers and others had sent together, at the same time."""
+        """The sum of this snapshot and that of other servers, taken at the same time."""
         known = [each.sequence for each in (self, other) if each.sequence is not None]
         sequence = max(known) if len(known) == 2 else None
         return Mark(self.at, self.heartbeats + other.heartbeats, sequence)
@@ -30,18 +30,20 @@ class Mark(NamedTuple):
 
 class Row(NamedTuple):
     """
-    What the store keeps of one server.
+    The row of one server in the table `servers`.
 
     Attributes:
         record: The server's record.
         revision: Every write of the row raises it by one.
         due_at: When the watchdog must check the server's state again, in microseconds since 1970;
             None for never.
-        owner: The id of the key that the server belongs to; None when it belongs to none.
-        mark: What the server, with its nodes, had sent when it began to be watched: whether
-            another server of the same database uuid is a node or a copy. None without a watch.
-        repeats: How much speaks for two machines under this `server_id`: rises with each
-            message whose sequence number is not above the last one, and falls with others.
+        owner: The id of the API key that the server belongs to; None when it belongs to none.
+        mark: Since when the messages of this server and its nodes (the other servers of its
+            database) are being counted, to find out whether another server with the same
+            database UUID is a node, too, or belongs to a copy of the database. None while
+            nothing is being counted.
+        repeats: A score for the suspicion that two machines send under this `server_id`: rises
+            with each message whose sequence number is not above the last one, falls with others.
     """
 
     record: ServerRecord

@@ -10,13 +10,13 @@ __all__ = ["Session"]
 @frozen(kw_only=True)
 class Session:
     """
-    A person who has signed in with a key.
+    The session of a browser in which somebody has signed in with an API key.
 
     Attributes:
         digest: SHA-256 of the token in the browser's cookie, 32 bytes.
         key_id: The id of the key that the person signed in with.
         key_digest: The digest of that key at that time: rotating the key ends its sessions.
-        expires_at: From then on the session is over.
+        expires_at: When the session ends.
     """
 
     digest: bytes = field(repr=False)

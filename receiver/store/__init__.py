@@ -1,4 +1,4 @@
-"""The SQL store: everything that touches the database is in here."""
+"""The SQL store: all code that touches the database."""
 
 from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH

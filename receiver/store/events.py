@@ -21,8 +21,8 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
     """
     Write events; must be called last in a transaction.
 
-    It takes the lock by which events are numbered in the order of the commits, and which is held
-    until the transaction ends.
+    Locks the numbering of events until the transaction ends, so that their numbers rise in the
+    order of the commits.
     """
     if not happened:
         return
@@ -49,7 +49,11 @@ def first_since(connection: Connection, since: datetime) -> int:
 
 
 class Events:
-    """The events of a database. Each method is one transaction, as `Transactions` says."""
+    """
+    The events in a database.
+
+    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
@@ -85,7 +89,11 @@ class Events:
         limit: int,
         max_bytes: int | None = None,
     ) -> list[RecordedEvent]:
-        """The oldest events with a larger number, oldest first; the limits are those of `page`."""
+        """
+        The oldest events with a number larger than `number`, oldest first.
+
+        At most `limit` of them, whose JSON is about as large as `max_bytes` at most.
+        """
         with self._transactions.read() as connection:
             query = _matching(connection, matching).where(events.c.id > number)
             return _page(connection, query.order_by(events.c.id), limit, max_bytes).events
@@ -96,7 +104,7 @@ class Events:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def chain(self, server_id: str) -> list[str]:
-        """The ids of a server and of up to 1,000 that it superseded, directly or not."""
+        """The ids of a server and of up to 1,000 servers that it superseded, directly or not."""
         with self._transactions.read() as connection:
             return _chain(connection, server_id)
 
@@ -169,6 +177,6 @@ def _chain_query() -> Select[Any]:
 
 
 CHAIN = _chain_query()
-"""The servers that the server `last` superseded, those that they superseded, and so on."""
+"""The query for the ids of the servers that the server `last` superseded, directly or not."""
 
 _OLDEST = select(events.c.id).where(events.c.at < bindparam("until")).order_by(events.c.at).limit(1)

@@ -1,4 +1,9 @@
-"""Keys in the database. Every write gives a key the next revision, so that readers see changes."""
+"""
+API keys in the database.
+
+Every write gives a key the next number of a common counter, its revision, so that receivers read
+only the keys that have changed.
+"""
 
 from collections.abc import Hashable, Mapping
 from datetime import datetime
@@ -22,7 +27,8 @@ class ChangedKeys(NamedTuple):
         keys: The keys that were written since then, oldest first.
         revision: The newest revision of the database.
         total: How many keys there are.
-        database: Another value says that the keys are those of another database.
+        database: Differs from the value of an earlier call when another database, such as a
+            backup, has taken the place of the one that was read then.
     """
 
     keys: list[Key]
@@ -32,7 +38,11 @@ class ChangedKeys(NamedTuple):
 
 
 class Keys:
-    """The keys of a database. Each method is one transaction, as `Transactions` says."""
+    """
+    The API keys of a database.
+
+    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
@@ -71,7 +81,11 @@ class Keys:
         return self._update(key_id, digest=digest, expires_at=expires_at)
 
     def add_uses(self, uses: Mapping[str, int], at: datetime) -> None:
-        """For each key that was used, add how many messages it sent since the last call."""
+        """
+        Add to the number of messages of keys, and set the time of their last use to `at`.
+
+        `uses` holds, by key id, how many messages came with the key since the last call.
+        """
 
         def work(connection: Connection) -> None:
             revision = _next(connection)
@@ -94,7 +108,7 @@ class Keys:
 
 
 def _next(connection: Connection) -> int:
-    """Raise and return the revision of the keys; other transactions that do so wait."""
+    """Raise the common counter of revisions by one and return it; locks it until the commit."""
     connection.execute(_RAISE)
     return int(connection.execute(_REVISION).scalar_one())
 

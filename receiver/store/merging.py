@@ -1,4 +1,4 @@
-"""Merges messages into rows, deletes servers and hands them over, in the caller's transaction."""
+"""Merges messages into rows, deletes servers, changes their owners; in the caller's transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -56,7 +56,7 @@ def apply(
     A message whose key may not write its server, or whose key would own too many servers,
     changes nothing.
 
-    Returns what became of each message, and what the transaction changes.
+    Returns the result of each message, in their order, and what the transaction changes.
     """
     ids = sorted({each.message.server_id for each in incoming})
     batch = _Batch(read_rows(dialect, connection, ids, cache), rights)
@@ -70,18 +70,18 @@ def apply(
 
 
 class _Batch:
-    """The rows of the messages in one transaction, as they were and as they become."""
+    """The rows of the servers whose messages one transaction merges, before and after that."""
 
     def __init__(self, before: Mapping[str, Row], rights: Rights) -> None:
         self.before = before
         self._rights = rights
         self._after: dict[str, Row] = {}
         self._described: set[str] = set()
-        """The servers of which more changes than `HEARTBEAT_COLUMNS`."""
+        """The ids of the servers whose rows change in more than `HEARTBEAT_COLUMNS`."""
         self._events: list[Event] = []
 
     def authorise(self, incoming: Incoming) -> Refusal | None:
-        """Why a message must not be merged; None when it may be."""
+        """The Refusal of a message whose key may not write the server; None when it may."""
         key = incoming.key
         if key is None:
             return None
@@ -92,12 +92,12 @@ class _Batch:
         return self._rights.to_write(key, server_id, row.owner, incoming.received_at)
 
     def merge(self, incoming: Incoming) -> Applied:
-        """Merge a message into the row of its server, and remember the events that this causes."""
+        """Merge a message into the row of its server; `write` writes the row and the events."""
         server_id = incoming.message.server_id
         before = self._row(server_id)
         after = _merged(before, incoming)
         record = after.record
-        if before is None or _is_described(before, after, incoming.message):
+        if before is None or _is_description_changed(before, after, incoming.message):
             told = changes(
                 before and before.record, record, at=record.last_seen, message=incoming.message
             )
@@ -109,7 +109,7 @@ class _Batch:
         return Applied(record, before is None)
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:
-        """Write the rows, in the order of their ids, and then the events."""
+        """Write the changed rows, in the order of the sorted `ids`, and then the events."""
         rows = [self._after[each] for each in ids if each in self._after]
         alive = [row for row in rows if row.server_id not in self._described]
         if alive:
@@ -132,12 +132,13 @@ def delete_server(
     """
     Delete a server's row, but not its events; do nothing when there is no such server.
 
-    The servers that it superseded are superseded by its own successor from now on. Without a
-    successor they are listed again, and the next sweep checks them.
+    Servers that the deleted server had superseded are superseded by its own successor from then
+    on. Without a successor they are listed again, and due at the time `at`: the watchdog checks
+    them next.
     """
     ids = {server_id, *_referring(connection, server_id)}
     rows = read_rows(dialect, connection, sorted(ids), cache)
-    # A transaction that adds a reference locks the server's row, so none is missed now.
+    # Who adds a reference to a server locks its row, which is locked here: no more are added.
     late = {*_referring(connection, server_id)} - ids
     rows |= read_rows(dialect, connection, sorted(late), cache)
     row = rows.pop(server_id, None)
@@ -161,7 +162,7 @@ def hand_over(
     owner: str | None,
     cache: RowCache,
 ) -> Committed:
-    """Make a key the owner of servers; None: the key that writes them next becomes the owner."""
+    """Make the key with the id `owner` own servers; None: the key that writes them next does."""
     rows = read_rows(dialect, connection, sorted(ids), cache)
     changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]
     write_rows(dialect, connection, changed)
@@ -176,7 +177,11 @@ def _referring(connection: Connection, server_id: str) -> list[str]:
 
 
 def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
-    """The row of a server without its references to a server that is deleted."""
+    """
+    The row of a server without its references to a server that is deleted.
+
+    A server that lists show again because of that is due at the time `at`.
+    """
     by, twin, leader = row.record.superseded_by, row.record.twin_of, row.record.node_of
     record = evolve(
         row.record,
@@ -190,6 +195,7 @@ def _without(deleted: ServerRecord, row: Row, at: datetime) -> Row:
 
 
 def _stands_for_itself(record: ServerRecord) -> bool:
+    """Whether a server is listed by itself: neither superseded nor a node of another server."""
     return record.superseded_by is None and record.node_of is None
 
 
@@ -206,7 +212,7 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
         return Row(after, randbits(62), None, owner)
     owner = row.owner
     if owner is None and key is not None and not key.is_admin:
-        owner = key.id  # the server is older than the keys
+        owner = key.id  # the server was created when no keys were required
     repeats = repeats_after(row, message)
     if repeats >= CONFLICT and after.conflict_since is None:
         after = evolve(after, conflict_since=after.last_seen)
@@ -215,12 +221,12 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
     return row._replace(record=after, revision=row.revision + 1, owner=owner, repeats=repeats)
 
 
-def _is_described(before: Row, after: Row, message: Registration | Heartbeat) -> bool:
+def _is_description_changed(before: Row, after: Row, message: Registration | Heartbeat) -> bool:
     """
-    Whether a message changed more of a row than each heartbeat does.
+    Whether a message changed more of a row than almost every heartbeat does.
 
-    That is the status, a column not in `HEARTBEAT_COLUMNS`, or an uptime that went down (a
-    restart, unless the message says by `started_at` whether it is one).
+    More are the `status`, any column that is not in `HEARTBEAT_COLUMNS`, and an uptime that fell:
+    a restart, unless the message has `started_at`, whose change tells of restarts itself.
     """
     if (before.owner, before.repeats) != (after.owner, after.repeats):
         return True
@@ -232,9 +238,10 @@ def _is_described(before: Row, after: Row, message: Registration | Heartbeat) ->
 
 def _due_at(before: Row | None, after: ServerRecord) -> int | None:
     """
-    When to check a server next whose record has changed in more than `HEARTBEAT_COLUMNS`.
+    The new `due_at` of a server whose record has changed in more than `HEARTBEAT_COLUMNS`.
 
-    At once, when the server may have become the successor or the twin of another one.
+    In microseconds since 1970. It is the time of the message, so that the server is checked at
+    once, when the server may have become the successor, a node or the twin of another server.
     """
     now = microseconds(after.last_seen)
     if before is None or before.due_at is None or before.record.state.stale:

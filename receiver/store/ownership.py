@@ -17,7 +17,11 @@ __all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights"]
 
 
 class Budget(Protocol):
-    """Limits the events that each key causes; an event counts once, and once more for each KiB."""
+    """
+    How many events each key may cause in an hour.
+
+    An event costs one, and one more for each KiB of its details.
+    """
 
     def changes_left(self, key_id: str) -> int:
         """How many more events a key may cause in this hour."""
@@ -27,14 +31,14 @@ class Budget(Protocol):
 
     def refusals_left(self, key_id: str) -> int:
         """
-        How many more events of this hour may say that a key was refused a write.
+        How many more events may report in this hour that a key was refused a write.
 
-        They are counted apart from the others, or a key could use up the limit before it writes
-        what it may not.
+        These have a limit of their own, or a key could use up its limit with other events first,
+        to hide that it tried to write another key's server.
         """
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events that say that a key was refused a write."""
+        """Count events which report that a key was refused a write."""
 
 
 SERVERS_PER_KEY = 1000
@@ -46,7 +50,11 @@ class RefusedWrites:
     Remembers which refused writes have an event in the timeline already.
 
     A key may try every minute to write a server that it may not write; one event per hour is
-    enough. Only the newest are remembered, so a `Budget` limits the events, too.
+    enough. Only the newest events are remembered, so a `Budget` must limit them, too.
+
+    Args:
+        size: How many pairs of server and key are remembered.
+        quiet: For how long one event about such a pair is enough.
     """
 
     def __init__(self, *, size: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
@@ -55,7 +63,7 @@ class RefusedWrites:
         self._told: dict[tuple[str, str], datetime] = {}
 
     def note(self, events: Iterable[Event]) -> None:
-        """Remember the refused writes that are among some committed events."""
+        """Remember those of some committed events that report refused writes."""
         for event in events:
             if event.kind is EventKind.REFUSED_WRITE:
                 assert event.server_id is not None
@@ -66,7 +74,7 @@ class RefusedWrites:
             del self._told[next(iter(self._told))]
 
     def is_known(self, server_id: str, key_id: str, at: datetime) -> bool:
-        """Whether an event of the last hour says that the key may not write the server."""
+        """Whether an event of the hour before `at` reports that the key was refused the server."""
         told = self._told.get((server_id, key_id))
         return told is not None and abs(at - told) < self._quiet
 
@@ -83,11 +91,11 @@ class Rights:
         budget: How many events keys may cause; None for any number.
 
     Attributes:
-        events: The events of writes that were refused.
-        spent: How much of its budget each key has used.
-        silenced: The keys whose budget was too small for their events.
-        refusals: How many events say of each key that it was refused a write.
-        muted: The keys whose budget was too small for these.
+        events: The events which report writes that were refused.
+        spent: By key id, how much of its budget for other events the transaction uses.
+        silenced: The ids of keys whose budget was too small for their other events.
+        refusals: By key id, how many events report a refused write of the key.
+        muted: The ids of keys whose budget was too small for such reports.
     """
 
     def __init__(
@@ -167,6 +175,7 @@ class Rights:
         return events
 
     def _tell(self, key: Key, server_id: str, at: datetime) -> None:
+        """Report a refused write by an event, unless one is known or the budget is used up."""
         pair = server_id, key.id
         if pair in self._told or self._refused.is_known(*pair, at):
             return

@@ -31,9 +31,9 @@ class Committed(NamedTuple):
     What a transaction changes once it is committed.
 
     Attributes:
-        rows: The rows it wrote, by `server_id`.
-        events: The events it wrote.
-        deleted: The `server_id`s whose rows it deleted.
+        rows: The rows that were inserted or updated, by `server_id`.
+        events: The events that were inserted.
+        deleted: The `server_id`s of the rows that were deleted.
     """
 
     rows: dict[str, Row]
@@ -43,12 +43,13 @@ class Committed(NamedTuple):
 
 class RowCache:
     """
-    The rows of recent transactions, which need not be read again.
+    A cache of rows that this process has written.
 
-    A row in it is *current* when no other process can have written it since it was read.
+    A cached row is *current* when no other process can have changed it since. Any other cached
+    row is valid if it has the revision that the database holds.
 
     Args:
-        size: How many rows it keeps at least, and at most twice as many; a row with a dozen
+        size: How many rows are kept at least, and at most twice as many; a row with a dozen
             tools takes some 2.5 kB.
     """
 
@@ -59,16 +60,16 @@ class RowCache:
         self._current: set[str] = set()
 
     def get(self, server_id: str) -> Row | None:
-        """A row as this process last saw it, current or not."""
+        """A row as this process last wrote it, current or not; None if it is not cached."""
         return self._young.get(server_id) or self._old.get(server_id)
 
     def current(self, ids: Iterable[str]) -> dict[str, Row]:
-        """The cached rows, of those with these ids, that are current and need not be read again."""
+        """The cached rows with these ids that are current, by `server_id`."""
         young, old = self._young, self._old
         return {each: young.get(each) or old[each] for each in ids if each in self._current}
 
     def invalidate(self) -> None:
-        """Make all rows not current: another process may have written."""
+        """Note that no row is current any more, since another process may have changed it."""
         self._current.clear()
 
     def clear(self) -> None:
@@ -94,9 +95,10 @@ def read_rows(
     dialect: Dialect, connection: Connection, ids: Sequence[str], cache: RowCache
 ) -> dict[str, Row]:
     """
-    Read the rows with these ids, which must be sorted; ids without a row are left out.
+    Read the rows with these ids, which must be sorted, by `server_id`; missing rows are left out.
 
-    The rows are locked in this order until the transaction ends.
+    The rows are locked in this order until the transaction ends, on SQLite by the lock of the
+    file. A row that the cache holds in the database's revision is taken from there.
     """
     if not dialect.is_undisturbed(connection):
         cache.invalidate()
@@ -121,10 +123,10 @@ def records_of(
     connection: Connection, found: Sequence[tuple[str, int]], cache: RowCache
 ) -> list[ServerRecord]:
     """
-    The records of servers, in the order of their ids and revisions.
+    The records of the servers `found`, given by `server_id` and revision, in their order.
 
-    Of those that the cache has in that revision nothing is read. A server that was deleted
-    meanwhile is left out.
+    A record that the cache holds in that revision is taken from there, all others are read. A
+    server that was deleted meanwhile is left out.
     """
     records: dict[str, ServerRecord] = {}
     for server_id, revision in found:
@@ -138,7 +140,7 @@ def records_of(
 
 
 def row_of(columns: RowMapping) -> Row:
-    """Make a `Row` of a row of the table `servers`."""
+    """Make a `Row` from the columns of a row of the table `servers`."""
     values = dict(columns)
     rest = {name: values.pop(name) for name in ("revision", "due_at", "owner", "repeats")}
     at, *sent = (values.pop(name) for name in _MARK_COLUMNS)
@@ -150,9 +152,9 @@ def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """
-    Insert or update whole rows, each given as it was (None: new) and as it shall be.
+    Insert or update whole rows, each given as it is (None: new) and as it shall be.
 
-    The rows in `facets`, the inverted index, change with them.
+    Also updates the rows of these servers in the table `facets`, the inverted index.
     """
     new: list[Row] = []
     changed: list[Row] = []
@@ -188,7 +190,7 @@ def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> 
 
 
 def index_entries(row: Row) -> set[IndexEntry]:
-    """The rows that `facets`, the inverted index, must have for a server."""
+    """The rows that the table `facets`, the inverted index, must have for a server."""
     record = row.record
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
     texts |= {("capability", name) for name in record.capabilities or ()}

@@ -39,7 +39,7 @@ __all__ = ["ServerList", "apply_filter"]
 
 Columns = Sequence[ColumnElement[Any]]
 Listed = tuple[ServerRecord, Callable[[ServerRecord], Place]]
-"""A server in a list, and what makes the place after it."""
+"""The record of a server in a list, and a function that gives the position right after it."""
 
 
 @frozen(kw_only=True)
@@ -49,7 +49,7 @@ class ServerList:
 
     Attributes:
         connection: A connection to read with.
-        cache: Where the records are that need not be read.
+        cache: Rows that need not be read from the database again.
         matching: Which servers are in the list.
         order: The order of the list.
     """
@@ -63,13 +63,14 @@ class ServerList:
         """
         A page of the list.
 
-        Where the order is by `last_seen`, the list has the two parts that `Walk` tells of.
+        A list by `last_seen` has two parts: all servers in that order, and then, in the order of
+        `server_id`, those that have sent a message since the first page was read.
         """
         after, limit = asked.after, asked.limit
         if after is not None and after.heard_after is not None:
             return _page(self._second_part(after.heard_after, after, limit + 1), limit)
         known = None if after is None else after.walk
-        # Begun before the servers are read: who is heard in between is not taken for listed.
+        # Before the servers are read, so that a server that sends in between is in the second part.
         walk = known or (self._begun(microseconds(asked.now)) if self.order.is_moving else None)
         listed = self._first_part(after, walk, limit + 1)
         if known is not None and len(listed) <= limit:
@@ -78,7 +79,7 @@ class ServerList:
         return _page(listed, limit)
 
     def _first_part(self, after: Place | None, walk: Walk | None, limit: int) -> list[Listed]:
-        # A server that is heard between two queries would have another place in the second.
+        # Records in one query: a server that sends between two would change its position.
         wanted = _RECORD if self.order.is_moving else _REVISION
         query = list_query(wanted, self.matching, self.order, after=after, limit=limit)
         records = self._records(query) if self.order.is_moving else self._cached(query)
@@ -97,21 +98,24 @@ class ServerList:
         return [(each, place) for each in self._records(query)]
 
     def _begun(self, now: int) -> Walk:
+        """The `Walk` of a list by `last_seen` whose first page is read now."""
         walk = Walk(now)
         return walk._replace(fingerprint=self._fingerprint(walk))
 
     def _heard_after(self, walk: Walk) -> int:
         """
-        Which servers are in the second part of the list: those that were heard after this time.
+        The time after which `last_seen` must be for a server to be in the second part of the list.
 
-        Somebody who reads from the last heard to the longest silent does not meet a server that
-        is heard meanwhile, even if that message was received before the first page was read.
-        Where there may be one, all servers heard shortly before it are listed once more.
+        Usually this is when the first page was read. In a descending list, a server whose message
+        was received shortly before that but committed after it has moved to a page that was read
+        already. If that may have happened, as the fingerprint has changed, the time is some
+        seconds earlier, and the servers that sent in these seconds are listed twice.
         """
         is_same = walk.fingerprint == self._fingerprint(walk)
         return walk.began if is_same else walk.settled
 
     def _fingerprint(self, walk: Walk) -> int:
+        """The checksum of the servers whose `last_seen` is between `walk.settled` and `.began`."""
         if not self.order.is_descending:
             return 0
         # Not of the revisions, which also change when servers are checked for silence.
@@ -146,7 +150,7 @@ def list_query(
     after: Place | None,
     limit: int,
 ) -> Select[Any]:
-    """A SELECT of `wanted` columns: at most `limit` matching servers, ordered, after a place."""
+    """A SELECT of `wanted` columns: at most `limit` matching servers, ordered, after a position."""
     by_key = order.field == "server_id"
     query, key = apply_filter(select(*wanted) if by_key else select(servers.c.server_id), matching)
     columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
@@ -170,6 +174,7 @@ def _sorted_by(order: Order, columns: Sequence[ColumnElement[Any]]) -> Sequence[
 def _is_beyond(
     order: Order, columns: Sequence[ColumnElement[Any]], place: Place
 ) -> ColumnElement[bool]:
+    """The condition that a server comes after a position in a list of this order."""
     here: Any = place.server_id
     key: Any = columns[-1]
     if place.moment is not None:
@@ -183,8 +188,8 @@ def apply_filter(query: Select[Any], matching: Filter) -> tuple[Select[Any], Col
     """
     Add the WHERE clauses of a filter to a query of `servers`.
 
-    Returns also a column with the `server_id`: that of the table by which the database finds the
-    servers. Sorting and comparing by this column needs no other index.
+    Returns the query, and the column `server_id` of the table whose index finds the servers:
+    sorting and comparing by this column needs no other index.
     """
     key: ColumnElement[str] = servers.c.server_id
     if matching.state is None:

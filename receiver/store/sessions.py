@@ -14,13 +14,17 @@ __all__ = ["Sessions"]
 
 
 class Sessions:
-    """The sessions of a database. Each method is one transaction, as `Transactions` says."""
+    """
+    The browser sessions in a database.
+
+    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
+    """
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     def begin(self, session: Session, now: datetime) -> None:
-        """Store a new session, and delete those that are over."""
+        """Store a new session, and delete all that have expired by `now`."""
 
         def work(connection: Connection) -> None:
             connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
@@ -41,10 +45,10 @@ class Sessions:
 
     def secret(self, name: str) -> bytes:
         """
-        A secret of 256 random bits that all receivers of the database share.
+        The secret with this name, 32 random bytes that all receivers of the database share.
 
-        Of two receivers that create it at the same time, one violates the primary key; its
-        transaction runs again and finds the secret of the other.
+        The first call creates the secret. Of two receivers that create it at the same time, one
+        violates the primary key; its transaction runs again and finds the secret of the other.
         """
 
         def work(connection: Connection) -> bytes:

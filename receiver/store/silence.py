@@ -1,8 +1,8 @@
 """
-The sweep: checks the servers whose `due_at` has come, and writes how their records change.
+The sweep: a transaction that checks the servers whose `due_at` has come, and writes their states.
 
-`domain.databases` decides how they change. This module also writes the event
-`fleet_silent`, and notes since when receivers have been running.
+`receiver.domain.databases` decides the states. This module also writes the event `fleet_silent`
+when many servers stop sending at once, and notes since when receivers have been running.
 """
 
 from collections import defaultdict
@@ -51,12 +51,12 @@ __all__ = [
 @frozen(kw_only=True)
 class Rules:
     """
-    When so many servers have become late or down that one event, `fleet_silent`, tells of it.
+    When an event `fleet_silent` is written, as many servers have become late or down at once.
 
     Attributes:
         share: Which part of the servers that were up before must be late or down, from 0.5 to 1.
         servers: How many servers must be late or down at least.
-        within: In how long a time they must have become late.
+        within: Servers count that became late within this time before the sweep.
     """
 
     share: float = 0.5
@@ -72,8 +72,8 @@ class Look:
     Attributes:
         now: The time of the sweep.
         heard_since: Since when receivers have been running without an interruption.
-        rules: When the silence of many servers is an event of its own.
-        limit: How many servers whose `due_at` has come to check at most.
+        rules: When an event `fleet_silent` is written.
+        limit: How many of the servers whose `due_at` has come are checked at most.
     """
 
     now: datetime
@@ -87,8 +87,8 @@ class Swept(NamedTuple):
     The result of a `sweep`, which checks a limited number of servers.
 
     Attributes:
-        committed: The changes that it makes.
-        is_more_due: Whether servers are left that should be checked by now.
+        committed: What the transaction changes.
+        is_more_due: Whether servers are left whose `due_at` has come.
     """
 
     committed: Committed
@@ -96,7 +96,7 @@ class Swept(NamedTuple):
 
 
 def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look) -> Swept:
-    """Check the servers whose `due_at` has come; write their new states and the events of that."""
+    """Check the servers whose `due_at` has come; write their new states, and events."""
     ids = _due(connection, look.now, look.limit)
     if not ids:
         return Swept(Committed({}, []), is_more_due=False)
@@ -114,7 +114,7 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
     happened += _large_families(dialect, connection, ids, look)
     write_events(dialect, connection, happened)
     is_more_due = bool(_due(connection, look.now, 1))
-    if not is_more_due:  # every server that fell silent has its event by now
+    if not is_more_due:  # by now every server that stopped sending has its event
         happened += _write_fleet_silence(dialect, connection, look)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
     return Swept(Committed(written, happened), is_more_due)
@@ -123,7 +123,11 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
 def _large_families(
     dialect: Dialect, connection: Connection, ids: Sequence[str], look: Look
 ) -> list[Event]:
-    """The events that tell of families too large to look at, each at most once a day."""
+    """
+    The events `copies`: more than 50 servers of one key have the same `database_uuid`.
+
+    So many are not compared with each other. Each such event is written at most once a day.
+    """
     uuids = {index_text(uuid) for uuid in connection.execute(_UUIDS, {"ids": ids}).scalars()}
     large = connection.execute(_LARGE, {"uuids": sorted(uuids)}).all() if uuids else []
     if not large:
@@ -144,7 +148,12 @@ def _large_families(
 
 
 def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
-    """Whether an event calls the leader of a database a node, as another node leads it now."""
+    """
+    Whether an event `node` only says that another node of the same database leads it now.
+
+    That is so if the server of the event was the leader before the check, as `rows` say, of the
+    server that leads it now.
+    """
     leader = rows.get(event.details.get("node_of", ""))
     return (
         event.kind is EventKind.NODE
@@ -155,9 +164,10 @@ def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
 
 def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -> datetime:
     """
-    Note that a receiver runs; return since when receivers run without an interruption.
+    Note in the database that a receiver is running at the time `now`.
 
-    An interruption is a time longer than `absent` in which no receiver noted that it runs.
+    Returns since when receivers have been running without an interruption. An interruption is a
+    time longer than `absent` without such a note.
     """
     row = connection.execute(select(watches).with_for_update()).first()
     if row is None:
@@ -173,7 +183,7 @@ def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -
 
 
 def _note_pause(connection: Connection, began: datetime, ended: datetime) -> None:
-    """Note that no receiver ran; pauses with less than an hour between them are one."""
+    """Store a pause, in which no receiver ran; it extends the last one if that is under 1 h ago."""
     last = connection.execute(_LAST_PAUSE).first()
     if last is not None and began - last.ended < _AN_HOUR:
         connection.execute(update(pauses).where(pauses.c.id == last.id).values(ended=ended))
@@ -183,9 +193,9 @@ def _note_pause(connection: Connection, began: datetime, ended: datetime) -> Non
 
 def attended_since(connection: Connection, now: datetime, length: timedelta) -> datetime:
     """
-    The time since when receivers have been running for so long in total.
+    The latest time since which receivers have been running for `length` in total.
 
-    It is before 1970 when they have not been running for so long yet.
+    Before 1970 when they have not been running for so long yet.
     """
     seen_at: datetime | None = connection.execute(select(watches.c.seen_at)).scalar()
     if seen_at is None:
@@ -200,9 +210,9 @@ def attended_since(connection: Connection, now: datetime, length: timedelta) -> 
 
 def leave_no_future(connection: Connection, now: datetime) -> int:
     """
-    Replace times after `now` by `now`, as those are of a clock that has been set back since.
+    Replace all times after `now` by `now`: they were written before the clock was set back.
 
-    Every server is checked anew then. Returns how many servers had such times.
+    Checks that are planned for later become due at `now`. Returns how many servers had such times.
     """
     columns = (servers.c.first_seen, servers.c.registered_at, servers.c.last_seen)
     capped = {
@@ -219,7 +229,7 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
         update(servers).where(servers.c.due_at > at).values(due_at=at, revision=revision)
     )
     connection.execute(update(events).where(events.c.at > now).values(at=now))
-    # How much time has passed since a mark cannot be told any more.
+    # Nobody knows how much time has passed since a `Mark`, so messages are counted anew.
     connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
     for moment in (watches.c.heard_since, watches.c.seen_at, pauses.c.began, pauses.c.ended):
         connection.execute(update(moment.table).where(moment > now).values({moment.name: now}))
@@ -227,16 +237,17 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
 
 
 def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
+    """The ids of servers whose `due_at` has come, the longest due first."""
     due = select(servers.c.server_id).where(servers.c.due_at <= microseconds(now))
     return list(connection.execute(due.order_by(servers.c.due_at).limit(limit)).scalars())
 
 
 def _families(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """
-    The ids of all servers with the same `database_uuid` as one of these, by `index_text` of it.
+    The ids of all servers with the same `database_uuid` as one of `ids`, by its `index_text`.
 
-    More than 50 servers of one key with the same uuid are left out: a database was copied again
-    and again, and its uuid tells nothing.
+    More than 50 servers of one key with the same UUID are left out: a database was copied again
+    and again, and the UUID says nothing about which of them belong together.
     """
     uuids = connection.execute(_UUIDS, {"ids": ids}).scalars()
     texts = sorted({index_text(uuid) for uuid in uuids})
@@ -248,9 +259,9 @@ def _families(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequen
 
 def _write_fleet_silence(dialect: Dialect, connection: Connection, look: Look) -> list[Event]:
     """
-    Write an event when many servers fell silent at once, beside those of each server.
+    Write an event `fleet_silent` when many servers stopped sending at once, as `look.rules` says.
 
-    How many is said by `look.rules`. Returns the event, or nothing.
+    Returns the event in a list, or an empty list.
     """
     if not _fleet_silence(connection, look):
         return []
@@ -262,11 +273,11 @@ def _write_fleet_silence(dialect: Dialect, connection: Connection, look: Look) -
 
 def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     """
-    The event that tells of the silence of the fleet, if there is one to write.
+    The event `fleet_silent` to write, in a list; empty when too few servers stopped sending.
 
-    Servers that have sent nothing since an earlier such event are part of that one. Those that
-    it counted and that came back count again once half of them have: a few that come and go
-    are not the fleet.
+    Servers that have sent nothing since the last such event are not counted again. Servers that
+    the last event counted and that have recovered are counted again only after half of its number
+    have recovered: a few servers that come and go are not the whole fleet.
     """
     rules = look.rules
     begin: datetime = look.now - rules.within
@@ -301,7 +312,7 @@ IS_DUE = (
     .order_by(servers.c.due_at)
     .limit(1)
 )
-"""Finds out whether a server is due."""
+"""The query that returns a row if the `due_at` of any server has come."""
 
 _LAST_PAUSE = select(pauses.c.id, pauses.c.ended).order_by(pauses.c.id.desc()).limit(1)
 _PAUSES = select(pauses.c.began, pauses.c.ended).order_by(pauses.c.id.desc())
@@ -369,7 +380,7 @@ _SILENT_ANEW = _SILENT.where(
         _earlier.c.at > bindparam("before"),
     )
 )
-"""As `_SILENT`, but without the servers that the last event of the silent fleet counted."""
+"""As `_SILENT`, but without the servers that the last event `fleet_silent` counted."""
 _HEARD = select(func.count()).where(
     facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value])
 )

@@ -46,7 +46,10 @@ OnEvents = Callable[[Sequence[Event]], None]
 Outcomes = list[Applied | Refusal]
 
 _GONE_BACK = timedelta(seconds=5)
-"""The clocks of receivers may differ by less."""
+"""
+Receivers note in the database that they run. If the newest note is older than this receiver's own
+last note, and by more than this time, the database is an older copy; clocks may differ by less.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +73,9 @@ class SqlStore:
     Attributes:
         transactions: Runs reads and writes for which the other attributes have no method.
         servers: The records of servers: lists of them, and what changes them.
-        events: What happened to the servers.
-        keys: Who may read and write.
-        sessions: Who has signed in.
+        events: The events: what happened to the servers.
+        keys: The API keys.
+        sessions: The sessions of browsers that have signed in.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class SqlStore:
 
     @property
     def generation(self) -> int:
-        """How many times another database may have taken the place of the known one."""
+        """How many times another database may have taken the place of the one that was open."""
         return self.transactions.generation
 
     def close(self) -> None:
@@ -110,7 +113,12 @@ class SqlStore:
 
 
 class Servers:
-    """The servers of a store; the arguments are those of `SqlStore`."""
+    """
+    The servers in a database: their records, owners and states.
+
+    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
+    The keyword arguments are those of `SqlStore`.
+    """
 
     def __init__(
         self,
@@ -163,7 +171,7 @@ class Servers:
         return records[0] if records else None
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
-        """Records that match, in an order."""
+        """A page of the records that match a filter, in an order; `asked` says which page."""
         with self._transactions.read() as connection:
             found = ServerList(
                 connection=connection, cache=self._cache, matching=matching, order=order
@@ -171,7 +179,11 @@ class Servers:
             return found.page(asked)
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
-        """The other nodes of the databases that these servers stand for, sorted by their id."""
+        """
+        The nodes of listed servers, i.e. the other servers of their databases, sorted by id.
+
+        Returns them by the `server_id` of the listed server, without those that have no nodes.
+        """
         found: dict[str, list[Node]] = {}
         with self._transactions.read() as connection:
             for leader, *node in connection.execute(_NODES, {"ids": [*ids]}):
@@ -186,10 +198,10 @@ class Servers:
 
     def tally(self) -> Mapping[tuple[str, str], int]:
         """
-        How many servers are in each state and stage, without superseded ones.
+        How many servers have each pair of state and stage, without superseded ones and nodes.
 
-        The state is the one last written. The stage is "" where it is unknown, and its SHA-256
-        (`index_text`) where it is long.
+        The state is the one in the database. The stage is "" where it is unknown, and its SHA-256
+        (`index_text`) where it is longer than 200 characters.
         """
         with self._transactions.read() as connection:
             found = connection.execute(TALLY).all()
@@ -220,17 +232,17 @@ class Servers:
         """
         Delete some servers that are down, have left or are superseded, but not their events.
 
-        A server that is heard, or a node of its database is, is never among them, also when that
-        happens at this moment. Servers are chosen before the transaction begins, which deletes
-        only those that match then.
+        Servers are chosen first, and then deleted by a transaction, which leaves out those that do
+        not match any more. So no server is deleted that sends a message meanwhile, or has a node
+        (another server of its database) that does.
 
         Args:
-            asked: Which servers.
-            at: When that happens.
-            stage: Where to go on, as the last call said; None to begin.
-            limit: How many servers that match at most, and how many that these superseded; their
-                nodes come on top.
-            is_dry_run: Only say which servers would be deleted.
+            asked: Which servers to delete.
+            at: The time of the deletion.
+            stage: Where to go on: the `next_stage` of the last call; None to begin.
+            limit: How many servers that match are deleted at most, and at most as many again that
+                these superseded. Their nodes are not counted.
+            is_dry_run: Only return which servers would be deleted.
         """
         stage = stage or Stage(asked.states[0])
         with self._transactions.read() as connection:
@@ -253,7 +265,11 @@ class Servers:
         return Forgotten(gone, stage if gone and is_cut else following)
 
     def attended_since(self, now: datetime, length: timedelta) -> datetime:
-        """The time since when receivers have been running for so long in total."""
+        """
+        The latest time since which receivers have been running for `length` in total.
+
+        Before 1970 when they have not been running for so long yet.
+        """
         with self._transactions.read() as connection:
             return attended_since(connection, now, length)
 
@@ -261,10 +277,10 @@ class Servers:
         self, now: datetime, after: timedelta, *, stage: Stage | None = None
     ) -> Forgotten:
         """
-        Do what `forget` does, with servers that have been silent and in their state for long.
+        Delete, as `forget` does, servers that have sent nothing and kept their state for `after`.
 
-        Only time counts in which a receiver was there to hear them. As long as no server is heard
-        at all, none is forgotten: nobody can reach the receiver then.
+        Time in which no receiver was running does not count. Nothing is deleted while no server
+        at all is up or new, since then probably nobody can reach the receiver.
         """
         since = self.attended_since(now, after)
         with self._transactions.read() as connection:
@@ -274,7 +290,7 @@ class Servers:
         return self.forget(Forgettable(heard_before=since, same_since=since), now, stage=stage)
 
     def delete_owned(self, server_id: str, key_id: str, at: datetime) -> bool:
-        """Delete a server as `delete` does; return False when it does not belong to the key."""
+        """Delete a server, but not its events; return False when it does not belong to the key."""
         dialect = self._transactions.dialect
 
         def work(connection: Connection) -> tuple[None, Committed]:
@@ -294,14 +310,14 @@ class Servers:
             return connection.execute(_OWNER, {"key": server_id}).scalar()
 
     def owners(self, ids: Collection[str]) -> Mapping[str, str]:
-        """The ids of the keys that servers belong to, by `server_id`; without those of no key."""
+        """The ids of the keys that servers belong to, by `server_id`; without unowned servers."""
         with self._transactions.read() as connection:
             found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
         return {row.server_id: row.owner for row in found}
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
-        Make a key the owner of servers; None: the key that writes them next becomes the owner.
+        Make the key `key_id` the owner of servers; None: the key that writes them next becomes it.
 
         Returns the ids of those servers that exist.
         """
@@ -320,17 +336,22 @@ class Servers:
             return list(connection.execute(_OWNED, {"key": key_id}).scalars())
 
     def state_logs(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[StateLog]]:
-        """The states of servers, and of those that they superseded, since an instant."""
+        """
+        The states since an instant of servers and of those that they superseded.
+
+        Returns, by the `server_id` of each of `ids`, the logs of these servers.
+        """
         with self._transactions.read() as connection:
             return state_logs(connection, ids, since)
 
     def note_presence(self, now: datetime, *, absent: timedelta) -> datetime:
         """
-        Note that a receiver runs; return since when receivers run without an interruption.
+        Note in the database that a receiver is running at the time `now`.
 
-        An interruption is a time longer than `absent` in which no receiver noted that it runs. A
-        database that does not hold this receiver's last note was put in the place of another:
-        then the time since its own last note is an interruption.
+        Returns since when receivers have been running without an interruption. An interruption is
+        a time longer than `absent` without such a note. When another database has taken the place
+        of the one with this receiver's last note, such as a backup, the time since the newest note
+        in it is an interruption even if it is shorter than `absent`.
         """
 
         def work(connection: Connection) -> datetime:
@@ -348,7 +369,7 @@ class Servers:
 
     def leave_no_future(self, now: datetime) -> int:
         """
-        Replace times after `now` by `now`, as those are of a clock that has been set back since.
+        Replace all times after `now` by `now`: they were written before the clock was set back.
 
         Returns how many servers had such times.
         """
@@ -359,10 +380,10 @@ class Servers:
 
     def sweep(self, look: Look) -> bool:
         """
-        Check the servers whose `due_at` has come; return whether there are more of them.
+        Check servers whose `due_at` has come; return whether there are more such servers.
 
-        In a database that has taken the place of another, nobody is checked before the next call
-        of `note_presence`.
+        After another database has taken the place of the one that was open, no server is checked
+        before the next call of `note_presence`.
         """
         dialect = self._transactions.dialect
 
@@ -380,7 +401,7 @@ class Servers:
         return is_more_due
 
     def _has_gone_back(self, connection: Connection) -> bool:
-        """Whether the database is an older one than that in which this receiver noted last."""
+        """Whether the database, such as a restored backup, lacks the last note of this receiver."""
         if self._noted_at is None:
             return False
         seen_at = connection.execute(_SEEN_AT).scalar()
@@ -398,7 +419,7 @@ class Servers:
             self._on_events(committed.events)
 
     def _spend(self, rights: Rights) -> None:
-        """Charge keys for the events that they caused, now that these are committed."""
+        """Charge the keys' budgets for the events that a committed transaction has written."""
         if self._budget is not None:
             for key_id, size in rights.spent.items():
                 self._budget.spend_changes(key_id, size)
@@ -418,7 +439,7 @@ def _can_exist(server_id: str) -> bool:
 
 
 def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int) -> Stage | None:
-    """Where to go on after these servers, at most so many of which were asked for."""
+    """Where to go on after the servers `ids`, which were found with this limit; None at the end."""
     if len(ids) == limit:
         return Stage(stage.state, ids[-1])
     left = asked.states[asked.states.index(stage.state) + 1 :]
@@ -456,4 +477,8 @@ _OWNED = (
 TALLY = (
     select(facets.c.value, func.count()).where(facets.c.name == "standing").group_by(facets.c.value)
 )
-"""Counts the servers by `standing`, from the inverted index alone."""
+"""
+The query that counts servers by `standing` (state, slash, stage) in the table `facets` alone.
+
+Superseded servers and nodes have no `standing`.
+"""

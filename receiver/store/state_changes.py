@@ -1,4 +1,4 @@
-"""Changes of the states of servers, read from the events, from which availability is computed."""
+"""Reads from the table of events when servers changed their states, to compute availability."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -33,15 +33,16 @@ StateChange = tuple[str, int]
 @frozen(kw_only=True)
 class StateLog:
     """
-    What the database knows of the states of one server.
+    The states of one server over time.
 
     Attributes:
-        first_seen: In microseconds since 1970.
-        state: The state as last written.
-        state_since: In microseconds since 1970.
+        first_seen: When the receiver first heard of the server, in microseconds since 1970.
+        state: The state now, as in the database.
+        state_since: Since when it is in this state, in microseconds since 1970.
         is_superseded: Whether another server supersedes it now.
         changes: The changes of its state, oldest first.
-        away_seconds: If the first change is a recovery: how long the server was silent.
+        away_seconds: For how long the server had sent nothing before the first change, if that is
+            a recovery; otherwise 0.
     """
 
     first_seen: int
@@ -66,11 +67,11 @@ def state_logs(
     connection: Connection, ids: Collection[str], since: datetime
 ) -> Mapping[str, Sequence[StateLog]]:
     """
-    For each server its log and the logs of those that it superseded, directly or not.
+    The state logs of servers and of the servers that each superseded, directly or not.
 
-    The logs hold the changes at or after an instant, and the last change before it. A superseded
-    server last seen before that instant is left out, if its successor's state has not changed
-    since then.
+    Returns them by the `server_id` of each of `ids`. A log holds the changes at or after the
+    instant `since`, and the last change before it. A superseded server that was last seen before
+    `since` is left out, if its successor's state has not changed since then.
     """
     rows = connection.execute(_CHAINS, {"ids": [*ids], "since": microseconds(since)}).all()
     changes, away = _changes(connection, {row.server_id for row in rows}, since)
@@ -92,7 +93,11 @@ def state_logs(
 def _changes(
     connection: Connection, ids: Collection[str], since: datetime
 ) -> tuple[Mapping[str, Sequence[StateChange]], Mapping[str, float]]:
-    """The state changes of servers; and the seconds of silence before a recovery that is first."""
+    """
+    The attributes `changes` and `away_seconds` of the logs of servers, each by `server_id`.
+
+    Servers without a change, or whose first change is no recovery, are left out.
+    """
     # Event numbers rise in the order of the commits; times may not, as clocks differ.
     parameters = {"ids": [*ids], "first": first_since(connection, since)}
     changes: defaultdict[str, list[StateChange]] = defaultdict(list)
@@ -124,7 +129,7 @@ def _chains() -> Select[Any]:
     older = servers.alias("older")
     before = select(found.c.root, *_columns_of(older)).where(
         older.c.superseded_by == found.c.server_id,
-        # A server that was up all the time leaves no gap that its predecessors could fill.
+        # While a server was up all the time, the states of those that it superseded do not matter.
         or_(
             found.c.first_seen > since,
             found.c.state_since > since,
@@ -150,6 +155,8 @@ SINCE = (
     .where(events.c.server_id.in_(_IDS), events.c.id >= bindparam("first"), of_state)
     .order_by(events.c.server_id, events.c.id)
 )
+"""The query for the state changes of the servers `ids` with event numbers from `first` on."""
+
 _earlier = events.alias("earlier")
 _last_before = (
     select(_earlier.c.id)
@@ -166,6 +173,8 @@ LAST_BEFORE = select(*_CHANGE).where(
         )
     )
 )
+"""The query for the last state change before `first` of each of the servers `ids`."""
+
 _DETAILS = select(events.c.server_id, events.c.details).where(
     events.c.id.in_(bindparam("numbers", expanding=True))
 )

@@ -1,4 +1,4 @@
-"""The tables, and the column types that hold the types of the contract."""
+"""The tables, and the column types that store the types of the package `contract`."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -217,20 +217,25 @@ One row per server: the fields of `contract.ServerRecord`, and those of `receive
 
 `revision`: Each write raises it by one. A new row begins with a random number, so that a cached
 row with the same `server_id` and revision is the same row, even when a server was deleted and
-created again, by whatever clock.
+created again.
 
-`due_at`: When the sweep must look at the server again, in microseconds since 1970; NULL for
-never. A heartbeat leaves it as it is; the sweep postpones a server that was heard meanwhile.
+`due_at`: When the watchdog must check the server's state again, in microseconds since 1970; NULL
+for never. A heartbeat leaves this time as it is; the check postpones a server that has sent.
 
-`owner`: The id of the key that the server belongs to; NULL when no key ever wrote it.
+`owner`: The id of the API key that the server belongs to; NULL when no key ever wrote the server.
 
-`mark_at`, `mark_heartbeats`, `mark_sequence`: The `Mark` of the row; all NULL without one.
+`mark_at`, `mark_heartbeats`, `mark_sequence`: The attribute `Row.mark`, a snapshot of how much the
+server had sent; all NULL without a mark.
 
-`repeats`: How much speaks for two machines that send under the same `server_id`.
+`repeats`: The score `Row.repeats` for the suspicion that two machines send under one `server_id`.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
-"""Whether a server is in lists that ask for no state: it stands for a database, and sends."""
+"""
+The condition for lists without a filter by state.
+
+True for servers that are neither superseded nor nodes, and have not left.
+"""
 
 Index(
     "ix_servers_listed",
@@ -269,15 +274,16 @@ facets = Table(
 """
 The inverted index that lists of servers are filtered by.
 
-A row for each field of `INDEXED_FIELDS` that is known, for each capability (`capability`), and
-for the state (`state`), which is `superseded` for a superseded server and `node` for a node of
-another one. Servers that are not superseded also have their `database_uuid` here; if they are no
-nodes either, a `standing`: state, slash, stage.
+Each server has a row for each of its `INDEXED_FIELDS` that is known, for each of its capabilities
+(`capability`), and for its state (`state`): `superseded` if another server superseded it, `node`
+if another server of its database is listed instead, and otherwise the state of its record. Servers
+that are not superseded also have a row for their `database_uuid`, and those that are no nodes
+either one for their `standing`: state, slash, stage.
 """
 
 
 class IndexEntry(NamedTuple):
-    """A row of `facets`; the value is what `domain.queries.index_text` returns."""
+    """A row of the table `facets`; the value is what `domain.queries.index_text` returns."""
 
     name: str
     value: str
@@ -291,7 +297,7 @@ INDEXED_FIELDS = {
     "stage": "odoo_stage",
     "version": "version",
 }
-"""The name in the inverted index of each field of a record that is in it."""
+"""The fields of `ServerRecord` that the table `facets` holds, by their `name` in that table."""
 
 HEARTBEAT_COLUMNS = (
     "sequence",
@@ -305,7 +311,7 @@ HEARTBEAT_COLUMNS = (
 """The columns of `servers` that nearly every heartbeat changes."""
 
 DUE_COLUMNS = ("due_at", "mark_at", "mark_heartbeats", "mark_sequence", "revision")
-"""The columns of `servers` that the sweep changes when a server's state stays as it is."""
+"""The columns of `servers` that a check by the watchdog changes when the record stays as it is."""
 
 events = Table(
     "events",
@@ -320,7 +326,7 @@ events = Table(
     Index("ix_events_server_id_id", "server_id", "id"),
     sqlite_autoincrement=True,
 )
-"""What happened, in the order of the commits."""
+"""What happened to servers; the ids rise in the order of the commits."""
 
 # The `|| ''` keeps SQLite from using the index of kinds, with which it would read all servers.
 of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt')")
@@ -343,7 +349,10 @@ watches = Table(
     Column("heard_since", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
 )
-"""One row: since when receivers run without an interruption, and when one last said so."""
+"""
+One row: since when receivers have been running without an interruption (`heard_since`), and when
+a receiver last noted that it was running (`seen_at`).
+"""
 
 pauses = Table(
     "pauses",
@@ -355,7 +364,7 @@ pauses = Table(
 """
 The times in which no receiver ran, or the clock was set forward; the last row is the latest.
 
-The first one ends where the first receiver began that noted such times.
+The first pause begins in 1970, and ends where the first receiver began that noted such times.
 """
 
 commits = Table(
@@ -365,7 +374,11 @@ commits = Table(
     Column("batch", BigInteger, nullable=False),
     Column("committed_at", DateTime(timezone=True), nullable=False),
 )
-"""The number of each writer's last transaction: was it committed before its connection broke?"""
+"""
+The number of the last transaction of each `writer`, a process of a receiver (PostgreSQL only).
+
+A receiver whose connection broke during a commit finds out here whether it was committed.
+"""
 
 keys = Table(
     "keys",
@@ -384,7 +397,7 @@ keys = Table(
     Index("ix_keys_revision", "revision"),
 )
 """
-A row for each `receiver.domain.keys.Key`. None is ever deleted: servers name their owner.
+A row for each `receiver.domain.keys.Key`. No row is ever deleted: servers name their owner's id.
 
 Each write of a row sets its `revision` to the next number of `key_revisions`.
 """
@@ -395,7 +408,11 @@ key_revisions = Table(
     Column("id", Integer, primary_key=True),
     Column("revision", BigInteger, nullable=False),
 )
-"""One row: the revision of the last write of `keys`. Writers lock it, so commits are in order."""
+"""
+One row: the revision of the last write of `keys`.
+
+Writers lock this row, so that revisions rise in the order of the commits.
+"""
 
 sessions = Table(
     "sessions",

@@ -1,8 +1,9 @@
 """
 Transactions: the engine, one writer at a time, retries, and commits whose outcome is unknown.
 
-Every method blocks until its transaction is over, and raises StoreUnavailable when the database
-does not answer. Then nothing has changed, unless the error is its subclass OutcomeUnknown.
+`Transactions.read` and `write` block until their transaction is over, and raise StoreUnavailable
+when the database does not answer. Then nothing has changed, unless the error is OutcomeUnknown, a
+subclass.
 """
 
 import logging
@@ -39,28 +40,29 @@ _UNAVAILABLE = (InterfaceError, InternalError, OperationalError, PoolTimeout)
 
 
 class _Replaced(StoreUnavailable):
-    """The database may be another one than before: what was cached of it is not valid."""
+    """Another database may have taken the place of the one that was open; caches are not valid."""
 
 
 class Transactions:
     """
     Reads and writes of one database. Opening it brings the tables up to date.
 
-    A database that is put in the place of another is used from then on; it is written if its
-    tables are of the version that this receiver uses.
+    When another database, such as a restored backup, takes the place of the open one, it is used
+    from then on. Writes raise StoreUnavailable unless its tables are of the receiver's version.
 
     Args:
         url: The database.
         on_rollback: Called after each rollback of a write: what was read in that transaction
             may be out of date.
-        on_other_database: Called when another database may have taken the place of the known
-            one: what was read before is not valid. The transaction that has noticed it runs again.
+        on_other_database: Called when another database, such as a restored backup, may have taken
+            the place of the one that was open: what was read before is not valid. The transaction
+            that has noticed this runs again.
 
     Attributes:
-        dialect: What SQLite or PostgreSQL does in its own way.
-        generation: How many times another database may have taken the place of the known one.
-        turn: A lock that the writing thread holds. The writers of one process wait for it,
-            because for the lock of SQLite they would have to poll.
+        dialect: The operations for which SQLite and PostgreSQL need different code.
+        generation: How many times another database may have taken the place of the open one.
+        turn: A lock that the writing thread holds. The writers of one process wait for this lock,
+            because for the lock of an SQLite file they would have to poll.
     """
 
     def __init__(
@@ -120,7 +122,11 @@ class Transactions:
                 raise
 
     def close(self) -> None:
-        """Close all connections, once the writer is done; those that read, when they have."""
+        """
+        Close all connections to the database.
+
+        Waits for the transaction that writes; connections that read are closed after their use.
+        """
         self._is_closed = True
         with self.turn:
             self._writing.close()
@@ -153,10 +159,11 @@ class Transactions:
 
     def _check(self, found: Identity) -> None:
         """
-        Raise an error when a transaction must not be committed.
+        Raise an error when a transaction, in the database `found`, must not be committed.
 
-        That is so when its tables are of another version than this receiver uses, and when it is
-        in another database than the last one, which then is the known one.
+        StoreUnavailable when the tables are of another version than this receiver uses; _Replaced
+        when the database may be another one than that of the last transaction. The next transaction
+        is compared with `found`.
         """
         _refuse(found.versions.split())
         known, self._identity = self._identity, found
@@ -168,7 +175,7 @@ class Transactions:
         raise _Replaced("the database is replaced again and again")
 
     def _blame_tables(self, error: DBAPIError) -> None:
-        """Raise StoreUnavailable if a statement failed as the tables are of another version."""
+        """Raise StoreUnavailable if a statement failed because of another version of the tables."""
         if isinstance(error, _UNAVAILABLE) and not _lacks_something(error):
             return
         with self._reading.connect() as connection:
@@ -217,7 +224,7 @@ def _refuse(versions: list[str], cause: Exception | None = None, *, is_start: bo
 
 
 def _lacks_something(error: DBAPIError) -> bool:
-    """Whether a table or a column is missing."""
+    """Whether a statement failed because a table or a column is missing."""
     if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_ERROR":
         return True
     return getattr(error.orig, "sqlstate", None) in _NO_SUCH_TABLE_OR_COLUMN
@@ -230,9 +237,9 @@ def _unavailable() -> Iterator[None]:
         yield
     except (DatabaseError, InterfaceError, PoolTimeout) as error:
         reason = getattr(error, "orig", None) or error
-        # Exactly DatabaseError, and no subclass: the file is torn, or is no database.
+        # Exactly DatabaseError, and no subclass: the file is corrupt, or is no database.
         is_torn = type(error) is DatabaseError
-        # SQLite says so by an OperationalError, PostgreSQL by a ProgrammingError.
+        # For a missing table, SQLite raises OperationalError, PostgreSQL ProgrammingError.
         lacks_tables = isinstance(error, DBAPIError) and _lacks_something(error)
         if isinstance(error, _UNAVAILABLE) or is_torn or lacks_tables:
             raise StoreUnavailable(f"the database does not answer: {reason}") from error

@@ -1,12 +1,18 @@
 """
-Databases: which servers are of one, and how their records change as time passes.
+Databases: finds out which servers belong to one, and how their records change as time passes.
 
-The servers with one `database_uuid` are checked together, since each may be another one's node,
-successor or copy. *Nodes* are servers of one database, such as the Odoo processes of a cluster;
-they share a *line*: one of them, the leader, stands for the database in lists and alarms, and is
-alive while any of them is heard. A *rebuild* is a line that falls silent while its database goes
-on under another server, which supersedes it. *Twins* are two lines that send in parallel for two
-databases: one is a copy of the other. Everything here is a pure function of rows and time.
+Servers with the same `database_uuid` are checked together, since one may be a node, the successor
+or a copy of another:
+
+- Nodes are servers of one database, such as the Odoo processes of a cluster. They form a `Line`.
+  One of them, the leader, represents the line in lists and alarms: its record is late or down
+  only when all nodes have stopped sending.
+- A rebuild is a line that has stopped sending while another server, which supersedes it, sends for
+  the same database.
+- Twins are two lines that send in parallel, each for a database of its own: one of the databases
+  is a copy of the other.
+
+Everything here is a pure function of rows and time.
 """
 
 from receiver.domain.databases.conflicts import CONFLICT, repeats_after

@@ -6,17 +6,18 @@ from receiver.domain.rows import Row
 __all__ = ["CONFLICT", "repeats_after"]
 
 CONFLICT = 6
-"""From this many `Row.repeats` on, two machines send under one `server_id`."""
+"""The score `Row.repeats` from which on two machines are taken to send under one `server_id`."""
 
 
 def repeats_after(row: Row, message: Heartbeat | Registration) -> int:
     """
-    `Row.repeats` after a message: by how much its numbers have gone back, again and again.
+    The score `Row.repeats` after a message; it rises if the sequence number has not risen.
 
-    Two machines make every other message go back. A message that was overtaken on its way, or a
-    database that was restored, does so once; a message that is sent again has the same number
-    and the same timestamp. After a farewell the addon may be installed again, which begins the
-    numbers anew.
+    When two machines send by turns, every other message has a smaller number than the one before.
+    A message that was overtaken on its way, or a database that was restored, causes that only
+    once. Two kinds of messages leave the score as it is: one that was sent again, with the same
+    number and timestamp, and the first one after a farewell (state `left`), since an addon that
+    is installed again begins its numbers anew.
     """
     last, number = row.record.sequence, message.sequence
     if last is None or number is None or row.record.state is State.LEFT:

@@ -1,4 +1,4 @@
-"""Decides how records change when the `due_at` of servers has come."""
+"""Decides how records change when servers are checked, because their `due_at` has come."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,11 +30,12 @@ __all__ = ["Decision", "decide"]
 
 class Decision(NamedTuple):
     """
-    The rows that must be written after servers were checked whose `due_at` has come.
+    The rows to write after servers were checked.
 
     Attributes:
-        changed: Rows whose record changes, each as it was and as it must be written.
-        postponed: Rows whose record stays; only `DUE_COLUMNS` must be written.
+        changed: The rows whose record changes, each as it was and as it must be written.
+        postponed: The rows whose record stays as it is; only `DUE_COLUMNS`, such as the time of
+            the next check, must be written.
     """
 
     changed: list[tuple[Row, Row]]
@@ -49,16 +50,16 @@ def decide(
     heard_since: datetime,
 ) -> Decision:
     """
-    Decide how the records change when the `due_at` of servers has come.
+    Check the servers whose `due_at` has come, and decide how the records change.
 
-    A family is all servers that share a `database_uuid`.
+    A server is checked together with its family: all servers with the same `database_uuid`.
 
     Args:
-        rows: The rows of these servers and the other rows of their families, by `server_id`.
-        families: The `server_id`s of each family, by the `database_uuid` as the index has it
-            (`index_text`).
+        rows: The rows of the servers to check and of their families, by `server_id`.
+        families: The `server_id`s of each family, by the `index_text` of its `database_uuid`.
         now: The time of this check.
-        heard_since: Since when receivers have been running without an interruption.
+        heard_since: Since when receivers have been running without an interruption; the time
+            before does not count as silence.
     """
     look = Look(now, heard_since)
     due = [row for row in rows.values() if row.due_at is not None and _is_past(row.due_at, now)]
@@ -90,10 +91,11 @@ def _is_past(at: int, now: datetime) -> bool:
 
 def _are_kin(one: Row, other: Row, family: Iterable[Row]) -> bool:
     """
-    Whether two rows may be of one database or its copies: same uuid, same stage, same key.
+    Whether a server, not superseded yet, may be of the same database as another one, or a copy.
 
-    A key cannot supersede another key's server. A server without owner goes with the servers of
-    the only key that the family has.
+    That is so if both have the same UUID, stage and owner (API key), so that the servers of one
+    key never supersede those of another. A server without an owner counts as one of the only key
+    that owns servers of the family (all servers with that UUID).
     """
     owners = {row.owner for row in family} - {None}
     only = owners.pop() if len(owners) == 1 else None
@@ -107,7 +109,12 @@ def _are_kin(one: Row, other: Row, family: Iterable[Row]) -> bool:
 
 
 def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row]:
-    """Rows that name a server as their twin but are not its kin any more, without that twin."""
+    """
+    Clear `twin_of` in rows that name a server of `kin` there, but are not comparable any more.
+
+    `strangers` have the same `database_uuid` as `kin`, but now another stage or owner. Yields only
+    the rows that change.
+    """
     ids = {row.server_id for row in kin}
     for row in strangers:
         if row.record.twin_of in ids:
@@ -115,7 +122,7 @@ def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row
 
 
 def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
-    """The rows of kin as they must be after a check, changed or not."""
+    """Check servers that may be of one database; yields the rows of all, changed or not."""
     by_name: defaultdict[str, list[Line]] = defaultdict(list)
     for line in lines_of(kin, look):
         for each in without_copies(line, look):
@@ -141,16 +148,17 @@ def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
 
 def _written(line: Line, look: Look, *, is_open: bool) -> Iterator[Row]:
     """
-    The rows of a line with its state, and with the time of the next check.
+    The rows of a line (the servers of one database) with its state and the time of the next check.
 
-    That is soon while it `is_open` whether another line is of the same database.
+    The next check is after one interval while it `is_open`, i.e. undecided, whether another line
+    is of the same database.
     """
     leader = updated(with_state(line.leader, line.state, look.now), node_count=len(line.nodes))
     pulse = evolve(leader.record, last_seen=line.latest.last_seen)
     due = due_at(pulse, heard_since=look.heard_since)
     soon = due_after(look.now, interval(leader.record))
     if due is not None and _is_past(due, look.now):
-        due = soon  # it is silent, but no alarm is raised yet
+        due = soon  # it has stopped sending, but keeps its state while undecided
     elif is_open:
         due = soon if due is None else min(due, soon)
     yield leader._replace(due_at=due)

@@ -1,4 +1,4 @@
-"""Joining the lines that turn out to be nodes of one database, and telling copies apart."""
+"""Joins lines whose servers turn out to be nodes of one database, and notes copies as twins."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,14 +19,15 @@ from receiver.domain.instants import microseconds
 __all__ = ["judged"]
 
 Pair = tuple[int, int]
+"""The indexes of two lines in the list of all lines, the smaller index first."""
 
 
 def judged(lines: Sequence[Line], look: Look) -> list[Line]:
     """
-    Join the lines that turn out to be nodes of one database, and note which are copies.
+    Join the lines whose servers turn out to be nodes of one database, and note copies as twins.
 
-    Where a server could be a node of one database or of its copy, it is of that which it fits
-    better; while it fits both about as well, it is of neither.
+    A line that could be joined with a database or with its copy is joined with the one whose
+    messages it fits better, and with neither while it fits both about equally well.
     """
     pairs = {
         (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)
@@ -47,21 +48,29 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def _is_clear(fit: Pair, fits: Mapping[Pair, float], copies: Mapping[int, Iterable[int]]) -> bool:
-    """Whether neither of two lines fits a copy of the other one about as well."""
+    """
+    Whether two lines fit each other clearly better than either fits a copy of the other.
+
+    Args:
+        fit: The two lines.
+        fits: The `_misfit` of each two lines.
+        copies: The copies of each line.
+    """
     return all(fits[each] > fits[fit] + _CLEAR for each in _rivals(fit, copies))
 
 
 def _rivals(fit: Pair, copies: Mapping[int, Iterable[int]]) -> Iterator[Pair]:
+    """Each of two lines, paired with each copy of the other line."""
     for mine, its in (fit, fit[::-1]):
         for copy in copies.get(its, ()):
             yield min(mine, copy), max(mine, copy)
 
 
-def _joined(lines: Sequence[Line], fits: Iterable[Pair], look: Look) -> list[Line]:
+def _joined(lines: Sequence[Line], nodes: Iterable[Pair], look: Look) -> list[Line]:
     """Join pairs of lines in the given order, unless they no longer fit after an earlier join."""
     found = list(lines)
     place = list(range(len(found)))  # where in `found` each line is, once some are joined
-    for one, other in fits:
+    for one, other in nodes:
         n, m = sorted((place[one], place[other]))
         if n != m and _verdict(found[n], found[m], look) is Verdict.NODES:
             found[n] = join(found[n], found[m], look)
@@ -70,6 +79,7 @@ def _joined(lines: Sequence[Line], fits: Iterable[Pair], look: Look) -> list[Lin
 
 
 def _paired(lines: Sequence[Line], look: Look) -> list[Line]:
+    """Note as twins of each other all two lines that are judged to be copies."""
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
         if _verdict(found[n], found[m], look) is Verdict.COPIES:
@@ -78,6 +88,7 @@ def _paired(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
+    """Nodes or copies: what two lines are, by the messages counted since they are watched."""
     one, other = elder.leader.mark, younger.leader.mark
     if _takes_over(younger, elder, look):
         return Verdict.NODES
@@ -87,15 +98,15 @@ def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
         return Verdict.UNDECIDED
     verdict = judge(sent_since(one, elder, look), sent_since(other, younger, look))
     if verdict is Verdict.NODES and not are_in_order([*elder.members, *younger.members]):
-        return Verdict.UNDECIDED  # the one that is behind may have been overtaken on its way
+        return Verdict.UNDECIDED  # the smaller number may be of a message that was overtaken
     return verdict
 
 
 def _misfit(elder: Line, younger: Line, look: Look) -> float:
     """
-    By how much what two lines sent differs from what one database sends; 0 is best.
+    How badly the messages of two lines fit a single database: 0 is best.
 
-    It is infinite for two that cannot be of one database, as far as is known.
+    Infinite while they cannot be compared, or when their sequence numbers are out of order.
     """
     one, other = elder.leader.mark, younger.leader.mark
     if _takes_over(younger, elder, look):
@@ -108,11 +119,11 @@ def _misfit(elder: Line, younger: Line, look: Look) -> float:
 
 
 def _takes_over(line: Line, other: Line, look: Look) -> bool:
-    """Whether a line that is heard goes on with the numbers of nodes that are all silent."""
+    """Whether a line goes on with the sequence numbers of nodes that have all stopped sending."""
     if not (other.nodes and other.state.stale and line.state.is_heard) or are_apart(line, other):
         return False
     last, before = line.latest.sequence, other.mark(look.now).sequence
     return last is not None and before is not None and before < last <= before + FAR_APART
 
 
-_CLEAR = 0.05  # by how much a misfit must be smaller than another to decide
+_CLEAR = 0.05  # by how much the misfit of a pair must be smaller than any other to decide

@@ -1,10 +1,10 @@
 """
-Nodes or copies: what servers with one database uuid are that send in parallel.
+Nodes or copies: what servers are that have the same database UUID and send in parallel.
 
-Nodes are servers of one database. Odoo runs the job that sends heartbeats on one of them at a
-time, so together they send about once an interval, and they number their messages in one
-sequence. A copy of a database sends once an interval by itself, and repeats numbers of the
-original.
+Nodes are servers (Odoo processes) of one database. Odoo runs the job that sends heartbeats on one
+of them at a time, so together they send about one heartbeat in an interval, and they number their
+messages in one sequence. A server of a copied database sends one heartbeat in each interval by
+itself, and repeats the sequence numbers of the original.
 """
 
 from enum import Enum
@@ -15,7 +15,7 @@ __all__ = ["FAR_APART", "Sent", "Verdict", "has_copies", "judge", "misfit"]
 
 
 class Verdict(Enum):
-    """What two servers are that send in parallel."""
+    """What two servers are that send in parallel: of one database, or of a database and a copy."""
 
     NODES = "nodes"
     COPIES = "copies"
@@ -28,8 +28,8 @@ class Sent:
     What a server, or all nodes of one database, sent in a span of time.
 
     Attributes:
-        intervals: The length of the span, in intervals as the server declares them; 0 when not
-            everything was counted.
+        intervals: The length of the span, in heartbeat intervals as the server declares them;
+            0 when messages may have been missed.
         heartbeats: How many heartbeats arrived in the span.
         first: The largest sequence number before the span; None when it is not known.
         last: The largest sequence number at the end of the span.
@@ -42,7 +42,7 @@ class Sent:
 
 
 def judge(one: Sent, other: Sent) -> Verdict:
-    """What two servers are, each of which was heard in the same span of time."""
+    """Whether two servers are nodes or copies, by what each sent in the same span of time."""
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return _by_pace(one, other)
     if one.last == other.last or abs(one.last - other.last) > FAR_APART:
@@ -57,11 +57,13 @@ def judge(one: Sent, other: Sent) -> Verdict:
 
 def misfit(one: Sent, other: Sent) -> float:
     """
-    How badly two servers fit one database, to compare it with how they fit others; 0 is best.
+    How badly what two servers sent fits a single database: 0 is best.
 
-    With numbers, that is by how much the heartbeats differ from the numbers, as a part of these.
-    By pace, it is the product of the paces: joining those of the smallest product brings the
-    paces of all databases nearest to 1, as (a - 1)² + (b - 1)² - (a + b - 1)² = 1 - 2ab.
+    The value only serves to compare pairs of servers. With sequence numbers it is the relative
+    difference between the numbers of heartbeats received and of sequence numbers used. Without,
+    it is the product of both paces (heartbeats per interval): joining the pair with the smallest
+    product brings the paces of all databases nearest to 1, as
+    (a - 1)² + (b - 1)² - (a + b - 1)² = 1 - 2ab.
     """
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return _pace(one) * _pace(other)
@@ -70,17 +72,17 @@ def misfit(one: Sent, other: Sent) -> float:
 
 
 def _pace(sent: Sent) -> float:
-    """How many heartbeats arrived in an interval."""
+    """How many heartbeats arrived per interval; 0 when messages may have been missed."""
     return sent.heartbeats / sent.intervals if sent.intervals else 0.0
 
 
 def has_copies(sent: Sent, *, in_order: bool) -> bool:
     """
-    Whether servers that were taken for nodes of one database send for more than one.
+    Whether servers that were taken for nodes of one database turn out to send for several copies.
 
     Args:
-        sent: What they all sent.
-        in_order: Whether each that was heard later has a larger sequence number.
+        sent: What all these servers sent together.
+        in_order: Whether their sequence numbers rise in the order of their `last_seen`.
     """
     if sent.intervals < _ENOUGH_INTERVALS:
         return False
@@ -94,27 +96,32 @@ def has_copies(sent: Sent, *, in_order: bool) -> bool:
 
 def _repeat(heartbeats: int, numbers: int, *, share: float) -> bool:
     """
-    Whether numbers were given out twice, since more heartbeats arrived than there are numbers.
+    Whether sequence numbers were used twice, as many more heartbeats arrived than numbers exist.
 
-    A heartbeat whose answer is lost is sent again with its number, so a few prove nothing.
+    Many are at least this `share` of the heartbeats. A few prove nothing, as a sender that gets no
+    answer sends the same heartbeat again.
     """
     return heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers >= share * heartbeats
 
 
 def _by_pace(one: Sent, other: Sent) -> Verdict:
-    """What two servers are by how often they send; unknown when that is not what they declared."""
+    """
+    Whether two servers are nodes or copies, by how many heartbeats each sent per interval.
+
+    Undecided after a short time, and when they send much less often than they declare.
+    """
     if min(one.intervals, other.intervals) < _ENOUGH_INTERVALS:
         return Verdict.UNDECIDED
     paces = [_pace(each) for each in (one, other)]
     if min(paces) >= _PACE_OF_ONE:
         return Verdict.COPIES
-    is_untrue = 0 < sum(paces) < _LEAST_PACE_OF_NODES  # servers that only register send at none
+    is_untrue = 0 < sum(paces) < _LEAST_PACE_OF_NODES  # without any heartbeat: they only register
     is_clear = sum(paces) <= _PACE_OF_NODES and not is_untrue
     return Verdict.NODES if is_clear else Verdict.UNDECIDED
 
 
 FAR_APART = 200
-"""Numbers that differ by more are not of one sequence, when both were sent lately."""
+"""Recent sequence numbers that differ by more than this are not of one sequence."""
 
 _ENOUGH_HEARTBEATS = 4
 _ENOUGH_INTERVALS = 8

@@ -1,4 +1,4 @@
-"""Lines: the rows of the servers of one database, and the state that they have together."""
+"""Lines: the rows of the servers (nodes) of one database, and the state that they share."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,24 +16,30 @@ __all__ = ["Line", "Look", "age", "join", "lines_of", "updated", "with_state"]
 
 
 class Look(NamedTuple):
-    """When servers are checked, and since when receivers run without an interruption."""
+    """
+    The times that a check of servers needs.
+
+    Attributes:
+        now: The time of the check.
+        heard_since: Since when receivers have been running without an interruption.
+    """
 
     now: datetime
     heard_since: datetime
 
     def silence(self, record: ServerRecord) -> timedelta:
-        """How long a server has been silent while it could have been heard."""
+        """How long a server has sent nothing, without the time before `heard_since`."""
         return self.now - max(record.last_seen, self.heard_since)
 
 
 class Line(NamedTuple):
     """
-    The rows of the servers of one database.
+    The rows of the servers of one database, as far as is known.
 
     Attributes:
-        leader: The row of the server that stands for the database.
+        leader: The row of the server that represents the database in lists and alarms.
         nodes: The rows of the other servers.
-        state: The state of the database by now, which the rows do not have yet.
+        state: The state of the database at the time of the check; the rows do not hold it yet.
     """
 
     leader: Row
@@ -47,11 +53,12 @@ class Line(NamedTuple):
 
     @property
     def members(self) -> Sequence[Row]:
+        """The rows of all servers, the leader's first."""
         return [self.leader, *self.nodes]
 
     @property
     def latest(self) -> ServerRecord:
-        """The record of the member that was heard last."""
+        """The record of the server that sent the last message."""
         return max((row.record for row in self.members), key=_heard_last)
 
     @property
@@ -60,7 +67,7 @@ class Line(NamedTuple):
         return _name(self.leader)
 
     def mark(self, now: datetime) -> Mark:
-        """What all members have sent up to now."""
+        """A snapshot of how much all servers have sent until `now`."""
         numbers = [row.record.sequence for row in self.members]
         known = [each for each in numbers if each is not None]
         heartbeats = sum(row.record.heartbeat_count for row in self.members)
@@ -71,9 +78,10 @@ class Line(NamedTuple):
 
 def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
     """
-    The lines that rows form, oldest leader first.
+    Group rows into lines: each leader with the rows that name it in `node_of`, oldest leader first.
 
-    A node whose leader is not among them, or is of another database, becomes a line by itself.
+    A node whose leader is not among the rows, or has another database name, becomes a line of its
+    own.
     """
     leaders = {row.server_id: row for row in kin if row.record.node_of is None}
     nodes: defaultdict[str, list[Row]] = defaultdict(list)
@@ -91,7 +99,7 @@ def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
 
 
 def join(elder: Line, younger: Line, look: Look) -> Line:
-    """One line of two whose servers are nodes of one database; the elder's leader leads it."""
+    """Join two lines whose servers are nodes of one database; the elder's leader stays leader."""
     leader = elder.leader
     joining = [
         updated(row, node_of=leader.server_id, twin_of=None)._replace(mark=None)
@@ -99,7 +107,7 @@ def join(elder: Line, younger: Line, look: Look) -> Line:
     ]
     one, other = leader.mark, younger.leader.mark
     line = _line(leader, [*elder.nodes, *joining], look)
-    # What was counted from the same time on stays counted, from different times does not.
+    # Counts since the same time are added; counts since different times cannot be, so begin anew.
     if one is not None and other is not None and one.at == other.at:
         mark = one.plus(other)
     else:
@@ -108,14 +116,14 @@ def join(elder: Line, younger: Line, look: Look) -> Line:
 
 
 def updated(row: Row, **fields: Any) -> Row:
-    """The row with other values in these fields of its record."""
+    """The row with other values in these fields of its record; the same object if none differs."""
     if all(getattr(row.record, name) == value for name, value in fields.items()):
         return row
     return row._replace(record=evolve(row.record, **fields))
 
 
 def with_state(row: Row, state: State, now: datetime) -> Row:
-    """The row with a state, since now if it had another one."""
+    """The row with this state in its record; `state_since` is `now` if the state changes."""
     if row.record.state is state:
         return row
     return updated(row, state=state, state_since=now)
@@ -137,10 +145,10 @@ def _line(leader: Row, nodes: Sequence[Row], look: Look) -> Line:
 
 def _state_of(line: Line, look: Look) -> State:
     """
-    The state of a database: that of its leader, if that had sent what all its nodes have sent.
+    The state of a database: the state of its leader, had the leader sent all the nodes' messages.
 
-    Each check gives the nodes the leader's state. So a node that is up while the leader is not
-    was heard since the last check.
+    Each check writes the leader's state into the rows of its nodes. So a node that is up while the
+    leader is late or down has sent a message since the last check.
     """
     latest, record = line.latest, line.record
     if latest.state is State.LEFT:

@@ -1,4 +1,8 @@
-"""Who follows whom: rebuilds, twins of other names, new leaders, and nodes that are gone."""
+"""
+Which server takes the place of another: rebuilds of a database, new leaders, nodes that are gone.
+
+Also notes as twins the copies of a database that have another name.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -14,10 +18,10 @@ __all__ = ["gone_after", "led", "paired", "replaced"]
 
 def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
-    Find rebuilds: lines that are silent while their database goes on under another server.
+    Find rebuilds: lines that are late or down while another line sends for the same database.
 
-    Returns the lines that stay, and the rows of those that are superseded. All lines must be of
-    databases with the same name.
+    Returns the lines that stay, and the rows of all servers of the other lines, which are now
+    superseded. All lines must have the same database name.
     """
     staying: list[Line] = []
     gone: list[Row] = []
@@ -35,7 +39,11 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
 
 
 def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[Line]:
-    """Let the twin of a superseded server be the twin of the server that supersedes it."""
+    """
+    Let the twin of a superseded server be the twin of the server that supersedes it.
+
+    `heir_of` holds the `server_id` of the superseding leader by that of the superseded one.
+    """
     found = list(lines)
     for n, line in enumerate(found):
         heir = heir_of.get(line.record.twin_of or "")
@@ -47,30 +55,38 @@ def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[L
 
 
 def _goes_on(line: Line, silent: Line) -> bool:
-    """Whether a line is heard, and was after the last message of a silent one."""
+    """Whether a line is up or new, and has sent after the last message of a `silent` line."""
     return line.state.is_heard and line.latest.last_seen >= silent.latest.last_seen
 
 
 def _are_two(one: Line, other: Line) -> bool:
-    """Whether two lines cannot be of one database."""
+    """Whether two lines cannot be of one database: twins, or long in parallel and not joined."""
     return are_apart(one, other) or were_long_together(one, other)
 
 
 def _superseded(row: Row, by: str, look: Look) -> Row:
-    """The row of a server whose database goes on under another one."""
-    # Late, so that a `recovered` event follows when it is heard again.
+    """The row of a leader that is superseded by the server with the id `by`."""
+    # Late, so that an event `recovered` follows if the server sends again.
     late = row if row.record.state.stale else with_state(row, State.LATE, look.now)
     return updated(late, superseded_by=by, twin_of=None, node_count=0)
 
 
 def _left(row: Row, leader: str, look: Look) -> Row:
-    """The row of a node that is gone; no event follows when it is heard again."""
+    """
+    The row of a node that is gone, superseded by the leader of its database.
+
+    Its state is `up` or `new`, so that no event `recovered` follows if it sends again.
+    """
     state = State.UP if row.record.heartbeat_count else State.NEW
     return updated(with_state(row, state, look.now), superseded_by=leader, node_of=None)
 
 
 def paired(lines: Sequence[Line]) -> list[Line]:
-    """Note twins among databases of different names; forget those that are not there any more."""
+    """
+    Note as twins the lines that send in parallel under different database names.
+
+    Also clears the twins that are not among these lines any more, or have left.
+    """
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
         one, other = found[n], found[m]
@@ -84,11 +100,12 @@ def paired(lines: Sequence[Line]) -> list[Line]:
 
 def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
     """
-    Choose which server stands for a line, and find the nodes that are gone.
+    Choose the leader of a line, and remove the nodes that are gone.
 
-    Returns the line, and the rows of the nodes that are no longer in it. A node is gone when it
-    has sent nothing for long. The leader changes when it is gone, or already when it is late and
-    clients reach the node that was heard last at another address.
+    Returns the line, and the rows of the removed nodes. A server of the line is gone when it has
+    sent nothing for the time `gone_after`. The server that sent last becomes the leader when the
+    old leader is gone; if it has another address, already when the old leader has sent nothing
+    for two intervals, as clients connect to the leader's address.
     """
     if not (line.nodes and line.state.is_heard):
         return line, []
@@ -105,15 +122,16 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
 
 def gone_after(line: Line) -> timedelta:
     """
-    How long a node sends nothing until it is gone.
+    After how long without a message a node of a line counts as gone.
 
-    So long that, of nodes that send by turns at random, only one of a thousand million looks
-    finds one that was silent for so long.
+    Nodes that run send by turns, at random. The time is so long that only about one check in 10⁹
+    finds a running node that has sent nothing for so long.
     """
     return 20 * len(line.members) * interval(line.record)
 
 
 def _led_by(line: Line, server_id: str) -> Line:
+    """Make the node with this id the leader of a line; the old leader becomes a node."""
     old = line.leader
     new = next(row for row in line.nodes if row.server_id == server_id)
     leader = updated(
@@ -129,13 +147,17 @@ def _led_by(line: Line, server_id: str) -> Line:
 
 
 def _address(record: ServerRecord) -> object:
-    """Where clients reach a server."""
+    """Where clients connect to a server: its URL, or else its primary IP address and its port."""
     addresses = record.ip_addresses
     return record.endpoint_url or (addresses and addresses.primary, record.port)
 
 
 def _without_lost_twin(line: Line, there: set[str]) -> Line:
-    """The line without a twin that is not there any more; one that is silent still is its twin."""
+    """
+    Clear the twin of a line unless that is one of the servers `there`.
+
+    These include servers that are late or down, but not those that have left.
+    """
     if line.record.twin_of is None or line.record.twin_of in there:
         return line
     return line._replace(leader=updated(line.leader, twin_of=None))

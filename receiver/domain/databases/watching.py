@@ -1,10 +1,10 @@
 """
-Watching servers that send in parallel, until it is known whether they are of one database.
+Watching: counts what servers send in parallel, until it is decided if they are of one database.
 
-A *line* is a server, or the servers that are known to be nodes of one database. A *mark* is how
-much a line had sent when the watch began; lines with marks of the same time are watched together.
-While it is not known what two of them are, the silence of one raises no alarm: a node may send
-nothing for long, as another node runs the job that sends.
+A `Line` is one server, or several that are known to be nodes of one database. Its `Mark` is a
+snapshot of how much it had sent when the counting began; two lines whose marks have the same time
+are watched together. While two lines are undecided, neither becomes late or down: a node may send
+nothing for long, since another node runs the job that sends heartbeats.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def without_copies(line: Line, look: Look) -> list[Line]:
-    """Split a line into its servers if they turn out to send for more than one database."""
+    """Split a line into its servers if these turn out to send for several copies of a database."""
     mark = line.leader.mark
     if not line.nodes or mark is None:
         return [line]
@@ -45,10 +45,10 @@ def without_copies(line: Line, look: Look) -> list[Line]:
 
 def watched(lines: Sequence[Line], look: Look) -> list[Line]:
     """
-    Begin to watch those lines that send in parallel.
+    Begin to count the messages of lines that send in parallel and are not watched together yet.
 
-    Returns the lines; those that are watched from now on have marks of the same time. All of them
-    must be of databases with the same name.
+    Returns all lines; those that are watched from now on have a mark of the time `look.now`. All
+    lines must have the same database name.
     """
     parallel = {
         line.leader.server_id
@@ -63,7 +63,7 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def patient(lines: Sequence[Line], look: Look) -> list[Line]:
-    """Let lines that fall silent keep their state for as long as they are watched."""
+    """Keep lines from becoming late or down while another line may be of the same database."""
     return [
         line._replace(state=line.record.state)
         if line.state.stale and any(_is_open(line, other, look) for other in lines)
@@ -74,10 +74,10 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
 
 def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
     """
-    The line with the mark that it needs from now on.
+    The line with the mark, i.e. the start of counting its messages, that it needs from now on.
 
-    One that is watched keeps its mark. A line of several servers has a fresh one, by which copies
-    among them are noticed. Any other line has none.
+    A line that is watched together with another one keeps its mark. Any other line of several
+    servers gets a recent mark, by which copies among these are noticed; of one server, no mark.
     """
     mark = line.leader.mark
     if is_watched:
@@ -90,24 +90,29 @@ def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
 
 
 def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
-    """Whether what a line has sent since its mark still tells whether it has copies."""
+    """Whether a mark is recent enough, and all was counted since, to notice copies in a line."""
     now = line.mark(look.now)
     if mark.sequence is not None and now.sequence is not None and now.sequence < mark.sequence:
-        return False  # the numbers have begun anew
+        return False  # the sequence numbers have begun anew
     return _is_valid(mark, look) and _intervals(mark, line.record, look) < _FRESH_INTERVALS
 
 
 def may_be_one(one: Line, other: Line) -> bool:
-    """Whether two lines may be of one database, and one of them is heard at least."""
+    """
+    Whether two lines may be of one database, and it is worth finding out.
+
+    That is so unless both are late or down, one has left, or they are known to be twins.
+    """
     is_heard = one.state.is_heard or other.state.is_heard
     return is_heard and State.LEFT not in {one.state, other.state} and not are_apart(one, other)
 
 
 def is_watched(one: Line, other: Line, look: Look) -> bool:
     """
-    Whether two lines are watched together, and receivers ran without an interruption since.
+    Whether two lines are watched together: their messages are counted since the same time.
 
-    The watch ends when both are silent: how often they sent says nothing of them then.
+    Not any more after an interruption in which no receiver ran, when the lines are twins, or when
+    both are late or down, since the number of their messages tells nothing then.
     """
     mark, second = one.leader.mark, other.leader.mark
     if mark is None or second is None or are_apart(one, other):
@@ -118,7 +123,7 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
 
 
 def are_apart(one: Line, other: Line) -> bool:
-    """Whether two lines are known to be copies: one names the other as its twin."""
+    """Whether two lines are known to be copies: the record of one names the other as its twin."""
     first, second = one.record.twin_of, other.record.twin_of
     return first in [row.server_id for row in other.members] or second in [
         row.server_id for row in one.members
@@ -126,7 +131,7 @@ def are_apart(one: Line, other: Line) -> bool:
 
 
 def were_long_together(one: Line, other: Line) -> bool:
-    """Whether two lines sent in parallel for longer than it takes to join those of one database."""
+    """Whether two lines sent in parallel for so long that nodes would have been joined by then."""
     begin = max(_alive_since(one.record), _alive_since(other.record))
     end = min(one.latest.last_seen, other.latest.last_seen)
     longer = max(interval(one.record), interval(other.record))
@@ -134,7 +139,7 @@ def were_long_together(one: Line, other: Line) -> bool:
 
 
 def _alive_since(record: ServerRecord) -> datetime:
-    """Since when a server sends without a gap; `first_seen` when it is late or down."""
+    """Since when a server has sent without a gap; `first_seen` when it is late or down."""
     return record.first_seen if record.state.stale else record.state_since
 
 
@@ -155,22 +160,23 @@ def _with_mark(line: Line, mark: Mark | None) -> Line:
 
 def _are_parallel(elder: Line, younger: Line) -> bool:
     """
-    Whether the elder of two lines was heard after the younger one had been started.
+    Whether the elder of two lines sent a message after the younger one had been started.
 
-    One of them may have fallen silent since, if no alarm has told it.
+    One of them may have stopped sending since, as long as its record does not say late or down.
     """
-    if not may_be_one(elder, younger) or not _are_untold(elder, younger):
+    if not may_be_one(elder, younger) or not _are_both_alive(elder, younger):
         return False
     started = min(_started(row.record) for row in younger.members)
     return elder.latest.last_seen > started + _CLOCK_TOLERANCE
 
 
-def _are_untold(one: Line, other: Line) -> bool:
+def _are_both_alive(one: Line, other: Line) -> bool:
+    """Whether the records of both leaders say `new` or `up`, whatever this check will find."""
     return one.record.state.is_heard and other.record.state.is_heard
 
 
 def _started(record: ServerRecord) -> datetime:
-    """When a server was started, by the receiver's clock; when it was first seen at the latest."""
+    """When a server was started, by the receiver's clock; never later than `first_seen`."""
     if record.started_at is None or record.timestamp is None:
         return min(record.first_seen, record.started_at or record.first_seen)
     up = max(record.timestamp - record.started_at, timedelta())
@@ -178,6 +184,7 @@ def _started(record: ServerRecord) -> datetime:
 
 
 def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
+    """What a line has sent since a mark."""
     now = line.mark(look.now)
     return Sent(
         intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
@@ -189,10 +196,10 @@ def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
 
 def are_in_order(rows: Iterable[Row]) -> bool:
     """
-    Whether each server that was heard later has a larger sequence number.
+    Whether the sequence numbers of servers rise in the order of their `last_seen`.
 
-    Nodes of one database do. A copy counts on by itself, so its numbers fall behind those of the
-    original or run ahead of them.
+    Those of nodes of one database do. A copy of the database counts on by itself, so its numbers
+    fall behind those of the original or run ahead of them.
     """
     records = sorted((row.record for row in rows), key=lambda record: record.last_seen)
     return all(
@@ -203,7 +210,11 @@ def are_in_order(rows: Iterable[Row]) -> bool:
 
 
 def _is_open(silent: Line, other: Line, look: Look) -> bool:
-    """Whether it is to be found out yet if two lines are of one database, and one is heard."""
+    """
+    Whether it is still undecided if a late or down line is of the same database as another line.
+
+    Only while the other line sends, and for at most 12 intervals of the `silent` line.
+    """
     mark = silent.leader.mark
     if mark is None or not other.state.is_heard or not is_watched(silent, other, look):
         return False
@@ -212,17 +223,18 @@ def _is_open(silent: Line, other: Line, look: Look) -> bool:
 
 
 def _intervals(mark: Mark, record: ServerRecord, look: Look) -> float:
-    """How many intervals have passed since a mark, as declared, but each of 7 days at most."""
+    """How many of a server's declared intervals, of 7 days at most, have passed since a mark."""
     declared = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
     seconds = min(declared, interval(record).total_seconds())
     return (microseconds(look.now) - mark.at) / 1e6 / seconds
 
 
 def _is_valid(mark: Mark, look: Look) -> bool:
-    """Whether receivers ran without an interruption since a mark, so that all was counted."""
+    """Whether receivers have run without an interruption since a mark, so no message was missed."""
     return mark.at >= microseconds(look.heard_since)
 
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)
-_PATIENT_INTERVALS = 12  # of three nodes that send by turns at random, one in 130 sends nothing
+# Three nodes send by turns, at random: only one in 130 sends nothing for so many intervals.
+_PATIENT_INTERVALS = 12
 _FRESH_INTERVALS = 32

@@ -22,35 +22,36 @@ __all__ = ["LOCK_SECONDS", "Dialect", "Identity", "check_url", "dialect_of", "li
 
 
 class Dialect(Protocol):
-    """What the store needs from SQLite or PostgreSQL, each of which does it in its own way."""
+    """The operations that SQLite and PostgreSQL do in different ways."""
 
     def create_engine(self, url: URL) -> Engine:
         """
         An engine whose commits are durable.
 
-        A connection with the SQLAlchemy execution option `reads` must be used for reading only.
+        A connection with the SQLAlchemy execution option `reads` must only read; on SQLite, any
+        other connection takes the write lock of the file when a transaction begins.
         """
 
     def check_place(self) -> None:
         """
-        Raise StoreUnavailable when connections lead to a file that is no longer the database.
+        Raise StoreUnavailable when an SQLite file was deleted or replaced while it is open.
 
-        That is cheap, and never so on PostgreSQL.
+        Costs a few calls of `stat`. Does nothing on PostgreSQL.
         """
 
     def is_replaced(self) -> bool:
         """
-        Whether `follow` has something to do; never so on PostgreSQL.
+        Whether another file has replaced the open SQLite file, so that `follow` must reconnect.
 
-        Raises StoreUnavailable when there is nothing to connect to.
+        Raises StoreUnavailable when there is no complete file to connect to. False on PostgreSQL.
         """
 
     def follow(self, connection: Connection) -> None:
         """
-        Make a connection to the file that is the database now, if another one was.
+        Reconnect if another file has replaced the open SQLite file.
 
-        The connection must have no transaction. Raises StoreUnavailable when there is no such
-        file. Does nothing on PostgreSQL.
+        The connection must have no transaction; afterwards it leads to the new file. Raises
+        StoreUnavailable when there is no complete file to connect to. Does nothing on PostgreSQL.
         """
 
     def identify(self, connection: Connection) -> Identity:
@@ -63,13 +64,21 @@ class Dialect(Protocol):
         """Keep other processes from migrating until the transaction ends."""
 
     def is_undisturbed(self, connection: Connection) -> bool:
-        """Whether no other connection has committed since the last call of this method."""
+        """
+        Whether no other connection has committed since the last call of this method.
+
+        False where that is not known, as on PostgreSQL.
+        """
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Update the `HEARTBEAT_COLUMNS` of rows of `servers`, given as they are stored."""
+        """
+        Update the `HEARTBEAT_COLUMNS` of rows of `servers`.
+
+        Each of `rows` maps the names of these columns, and `server_id`, to values as stored.
+        """
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Update the `DUE_COLUMNS` of rows of `servers`, given as they are stored."""
+        """Update the `DUE_COLUMNS` of rows of `servers`, given as for `update_heartbeats`."""
 
     def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Insert rows into `facets`, the inverted index of servers."""
@@ -82,20 +91,28 @@ class Dialect(Protocol):
         Keep other processes from numbering events until the transaction ends.
 
         So events are numbered in the order of the commits. On PostgreSQL, the commit also
-        notifies other receivers.
+        notifies other receivers that there are events.
         """
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
-        """Write the number of a transaction, for `was_committed`; do what `identify` does."""
+        """
+        Store the number of the transaction, so that `was_committed` finds it once it is committed.
+
+        Returns which database the connection leads to, as `identify` does.
+        """
 
     def was_committed(self, connection: Connection, number: int) -> bool:
-        """Whether a transaction was committed whose connection broke during the commit."""
+        """
+        Whether the transaction with this number was committed, after its connection broke.
+
+        Must be asked over another connection.
+        """
 
     def forget_old_commits(self, connection: Connection) -> None:
-        """Delete what `record_commit` has written more than a day ago."""
+        """Delete the numbers that `record_commit` has stored more than a day ago."""
 
     def is_transient(self, error: DBAPIError) -> bool:
-        """Whether another transaction made this one fail, so that it may succeed when repeated."""
+        """Whether a transaction failed because of another one, so that it can be repeated."""
 
 
 def dialect_of(url: URL) -> Dialect:

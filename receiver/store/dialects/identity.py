@@ -1,4 +1,4 @@
-"""What a database says of itself at each write, so that a receiver notices when it is another."""
+"""Identifies a database, so that a receiver notices when another one has taken its place."""
 
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -11,9 +11,9 @@ class Identity(NamedTuple):
     Which database a connection leads to.
 
     Attributes:
-        versions: The versions of its tables, separated by spaces.
-        database: Differs for a database that was put in the place of another. It may differ for
-            the same one, after a restart of its server or a change of its schema.
+        versions: The versions of its tables, as Alembic has stored them, separated by spaces.
+        database: A value that differs when another database, such as a backup, has taken the place
+            of this one. It may also differ after a restart of the server or a change of the schema.
     """
 
     versions: str

@@ -1,9 +1,10 @@
 """
 Finds out whether a pooler, such as pgbouncer, stands between a receiver and PostgreSQL.
 
-In its transaction mode a pooler gives each transaction whichever connection to PostgreSQL is free.
-So what belongs to a connection is lost or reaches others: prepared statements, settings, and
-LISTEN. Nothing tells the mode of a pooler, and what works in that mode works in all of them.
+In its transaction mode a pooler runs each transaction on whichever connection to PostgreSQL is
+free. So prepared statements, settings and LISTEN, which belong to a connection, are lost or affect
+other clients. A client cannot find out the mode of a pooler; what works in the transaction mode
+works in all modes.
 """
 
 from typing import Any
@@ -11,17 +12,18 @@ from typing import Any
 __all__ = ["ASK", "is_pooled"]
 
 ASK = b"SELECT pg_backend_pid()"
-"""The statement whose answer `is_pooled` needs."""
+"""The statement that returns the `backend_pid` for `is_pooled`."""
 
 
 def is_pooled(connection: Any, backend_pid: int) -> bool:
     """
-    Whether a pooler has answered when psycopg made a connection.
+    Whether a connection of psycopg leads to a pooler, and not to PostgreSQL directly.
 
-    It then gave a process id of its own, as the process that serves the connection changes.
+    A pooler tells each new client a process id of its own, because the process of PostgreSQL that
+    serves the client changes.
 
     Args:
-        connection: The connection.
-        backend_pid: The process id that PostgreSQL itself has answered.
+        connection: The connection, which holds the process id that it was told.
+        backend_pid: The process id that PostgreSQL has returned for the statement `ASK`.
     """
     return bool(connection.info.backend_pid != backend_pid)

@@ -1,4 +1,4 @@
-"""PostgreSQL: a server for many receivers. Each locks the rows that it changes, in key order."""
+"""PostgreSQL, for several receivers at once: each locks the rows that it changes, in key order."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -56,7 +56,7 @@ class Postgresql:
     def create_engine(self, url: URL) -> Engine:
         engine = create_engine(
             url,
-            # What the URL says of these goes first.
+            # Parameters in the URL override these.
             connect_args={
                 **{name: value for name, value in _CONNECT.items() if name not in url.query},
                 "client_encoding": "utf8",
@@ -65,10 +65,10 @@ class Postgresql:
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             pool_timeout=LOCK_SECONDS,
-            use_native_hstore=False,  # or each new connection asks whether there is such a type
+            use_native_hstore=False,  # saves a query for this type in each new connection
         )
 
-        # Before SQLAlchemy asks anything.
+        # Inserted before SQLAlchemy's own listeners, which send queries.
         event.listen(engine, "connect", _configure, insert=True)
 
         @event.listens_for(engine, "begin")
@@ -85,13 +85,13 @@ class Postgresql:
         return engine
 
     def check_place(self) -> None:
-        """Do nothing: a server knows where its files are."""
+        """Do nothing: only the file of SQLite can be replaced while it is open."""
 
     def is_replaced(self) -> bool:
         return False
 
     def follow(self, connection: Connection) -> None:
-        """Do nothing: see `check_place`."""
+        """Do nothing: only the file of SQLite can be replaced while it is open."""
 
     def identify(self, connection: Connection) -> Identity:
         return _identity(*connection.execute(select(*_IDENTITY)).one())
@@ -137,7 +137,7 @@ class Postgresql:
         return _identity(*found.one())
 
     def was_committed(self, connection: Connection, number: int) -> bool:
-        # Either statement waits for the broken transaction as long as it holds the row.
+        # Both statements wait while the broken transaction still holds the lock of the row.
         connection.execute(_ENSURE_RECORD, {"writer": self._writer})
         last = connection.execute(_LAST_COMMIT, {"writer": self._writer}).scalar_one()
         return bool(last == number)
@@ -150,7 +150,7 @@ class Postgresql:
 
 
 def _configure(connection: Any, record: Any) -> None:
-    """Configure a new connection; refuse a database whose encoding cannot hold every name."""
+    """Configure a new connection. Raises InvalidSetting for a database that is not in UTF-8."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise InvalidSetting(
@@ -171,7 +171,7 @@ def _identity(versions: str | None, *database: Hashable) -> Identity:
 
 
 def _json_rows(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
-    """The parameter `rows`: a list of objects in JSON."""
+    """The parameter `rows` of a statement: the rows as a JSON array of objects."""
     return {"rows": orjson.dumps([*rows]).decode()}
 
 
@@ -180,10 +180,10 @@ _EVENTS_LOCK = 0x0D00_F1EF
 """The numbers of two advisory locks; any numbers that nobody else uses would do."""
 
 _TRANSIENT = {"40001", "40P01", "23505"}
-"""SQLSTATE: serialization failure, deadlock, and a row that another inserted meanwhile."""
+"""SQLSTATE: serialization failure, deadlock, and a row that was inserted by another meanwhile."""
 
 _READ_ONLY = "25006"
-"""SQLSTATE: a standby was to write."""
+"""SQLSTATE: a write was sent to a standby, which only reads."""
 
 _CONNECT = {
     "connect_timeout": 2,
@@ -202,14 +202,14 @@ SELECT set_config('lock_timeout', '2s', {is_local}),
     END
 """
 """
-No receiver waits for ever, none waits for a receiver that is gone, and commits are durable.
+Settings by which no receiver waits for ever or for one that has died, and commits are durable.
 
-Behind a pooler a connection has no settings of its own, but each transaction can have some.
+They are made for a connection, or, behind a pooler, for each transaction (`is_local`).
 """
 
 
 def _given_rows(*columns: Column[Any]) -> TableValuedAlias:
-    """The parameter `rows`, a list of objects in JSON, as a table with these columns."""
+    """The parameter `rows` of a statement, a JSON array of objects, as a table with columns."""
     return (
         func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
         .table_valued(*(column(each.name, each.type) for each in columns))
@@ -245,8 +245,9 @@ _IDENTITY = (
     text("pg_postmaster_start_time()"),
 )
 """
-What `Identity` holds. Tables that were restored have another oid, and a server that another one
-was replaced by, perhaps without the last commits, has another time of its start.
+The attributes of `Identity`: the versions of the tables, and three values that tell whether the
+database was replaced. Restored tables have another oid. A standby that took over after a failover,
+perhaps without the last commits, has another start time.
 """
 
 _insert = postgresql.insert(commits).values(

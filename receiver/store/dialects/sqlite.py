@@ -1,4 +1,4 @@
-"""SQLite: a file for the processes of one machine. One process writes at a time."""
+"""SQLite: a database in a file, for the processes of one machine; one process writes at a time."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ class Sqlite:
             # Servers send in any order, so that most pages of the file are in use all the time.
             connection.execute("PRAGMA cache_size = -16384")  # KiB
             connection.execute("PRAGMA wal_autocheckpoint = 16000")  # pages
-            connection.execute("PRAGMA schema_version")  # the first read makes the log
+            connection.execute("PRAGMA schema_version")  # the first read creates the WAL
             self._file.note_opened()
 
         @event.listens_for(engine, "begin")
@@ -129,9 +129,9 @@ class Sqlite:
 
 def _save_lost_log(connection: Connection) -> None:
     """
-    Write into the database what is only in its write-ahead log, which was deleted but is open.
+    Copy into the database all commits in its write-ahead log, a file that was deleted but is open.
 
-    Raises StoreUnavailable when others read the database at the moment.
+    Raises StoreUnavailable while other connections read the database.
     """
     with _driver(connection) as driver:
         (is_busy, *_) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -142,9 +142,9 @@ def _save_lost_log(connection: Connection) -> None:
 @contextmanager
 def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
     """
-    The connection of `sqlite3`, whose errors are raised as SQLAlchemy's.
+    The connection of `sqlite3` behind one of SQLAlchemy; its errors are raised as DBAPIError.
 
-    SQLAlchemy's own work for one statement takes as long as the update of ten rows.
+    For speed: SQLAlchemy's own work for one statement takes as long as the update of ten rows.
     """
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, sqlite3.Connection)
@@ -158,7 +158,11 @@ _IDENTITY = """
 SELECT (SELECT group_concat(version_num, ' ') FROM alembic_version), schema_version
 FROM pragma_schema_version
 """
-"""Another database that is restored into the file raises the version of the schema."""
+"""
+The versions of the tables, and SQLite's own counter of changes of the schema.
+
+The counter rises when another database is restored into the same file.
+"""
 
 
 def _update(columns: Sequence[str]) -> str:

@@ -3,8 +3,8 @@ The file of an SQLite database, which may be deleted or replaced while it is ope
 
 An open connection goes on with the file that it has opened, whatever happens to the file's name:
 what it commits to a deleted file is lost when the process ends. SQLite does not notice that in
-its WAL mode, so the store asks before it begins a transaction, and before it says that it has
-committed one.
+its WAL mode, so the store checks the file before each transaction begins, and again after the
+commit, before it reports success.
 """
 
 import logging
@@ -36,7 +36,7 @@ _Inode = tuple[int, int] | None
 
 
 class _Inodes(NamedTuple):
-    """The files of a database: its own, its write-ahead log, and the index of that in memory."""
+    """The three files of a database: itself, its write-ahead log, and the log's index (shm)."""
 
     main: _Inode
     wal: _Inode
@@ -45,7 +45,7 @@ class _Inodes(NamedTuple):
 
 class DatabaseFile:
     """
-    Opens connections to a file, and tells when its path leads to another file than they do.
+    Opens connections to an SQLite file, and notices when another file has taken its place.
 
     Args:
         path: The path of the file.
@@ -57,7 +57,7 @@ class DatabaseFile:
         self, path: str, *, may_create: bool, elapsed: Callable[[], float] = monotonic
     ) -> None:
         self._path = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
-        # Plain text, as these are looked at in each transaction.
+        # Plain strings, as `stat` is called with them in each transaction.
         self._paths = (str(self._path), f"{self._path}-wal", f"{self._path}-shm")
         self._may_create = may_create
         self._elapsed = elapsed
@@ -68,20 +68,20 @@ class DatabaseFile:
 
     @property
     def inode(self) -> _Inode:
-        """The device and inode of the open file."""
+        """The device and inode of the open file; None before the first connection."""
         return None if self._opened is None else self._opened.main
 
     def connect(self, options: dict[str, Any]) -> sqlite3.Connection:
         """
         A connection to the file, with options for `sqlite3.connect`.
 
-        Raises StoreUnavailable when the path leads to another file than that of the other
-        connections, or to none.
+        Raises StoreUnavailable when the file is missing, or is no longer that of the other
+        connections.
         """
         self.check()
         before = _inode(self._path)
         if before is None and not self._may_create:
-            raise StoreUnavailable(self._is_gone())
+            raise StoreUnavailable(self._missing())
         if before is None:
             self._create()
         mode = "rwc" if self._may_create else "rw"
@@ -96,9 +96,10 @@ class DatabaseFile:
 
     def note_opened(self) -> None:
         """
-        Remember the files of the first connection, which has read the database by now.
+        Remember the inodes of the database's files, to compare them later.
 
-        Raises StoreUnavailable when the file was deleted or replaced since `connect`.
+        Must be called when the first connection has read something. Raises StoreUnavailable when
+        the file was deleted or replaced since `connect`.
         """
         if self._opened is not None:
             return
@@ -110,22 +111,22 @@ class DatabaseFile:
         self._warn_if_others_may_read()
 
     def check(self) -> None:
-        """Raise StoreUnavailable unless the path leads to the open file, or none is open."""
+        """Raise StoreUnavailable when the open file was deleted or replaced; nothing if none is."""
         if self.is_replaced():
             raise StoreUnavailable(f"{self._path} was replaced by another file")
 
     def is_replaced(self) -> bool:
         """
-        Whether all connections have to be made anew.
+        Whether all connections must be made anew, since another file has replaced the open one.
 
-        Raises StoreUnavailable while there is nothing to connect to: the file is gone, or the one
-        in its place may not be complete yet. A file that is only gone may be put back.
+        Raises StoreUnavailable while there is nothing to connect to: the file is missing, and may
+        be put back, or the file in its place may not be complete yet.
         """
         now = self._inodes()
         if self._opened is None or self._opened == now:
             return False
         if now.main is None:
-            raise StoreUnavailable(self._is_gone())
+            raise StoreUnavailable(self._missing())
         if not self.is_another() or self._has_settled():
             return True
         raise StoreUnavailable(
@@ -134,15 +135,15 @@ class DatabaseFile:
         )
 
     def is_another(self) -> bool:
-        """Whether the file itself was replaced, and not only its write-ahead log."""
+        """Whether the database's file itself was replaced, and not only its write-ahead log."""
         return self.inode != _inode(self._path)
 
     def leave(self) -> None:
         """
-        Forget the open files, whose connections are closed.
+        Forget the open file, so that the next connection opens the file that is in its place now.
 
-        The write-ahead log of a file that was replaced is renamed: SQLite would take it for that
-        of the new file, and damage this.
+        All connections must be closed. The write-ahead log of the old file is renamed: SQLite
+        would take it for the log of the new file, and damage the new file.
         """
         left = self._opened
         assert left is not None
@@ -158,16 +159,16 @@ class DatabaseFile:
 
     def _create(self) -> None:
         """
-        Make an empty file that only its owner may read, whatever the umask is.
+        Create an empty file that only its owner may read, whatever the umask is.
 
-        SQLite gives the write-ahead log and its index the same permissions. Where a file cannot
-        be made, SQLite says why.
+        SQLite gives the write-ahead log and its index the same permissions. Raises nothing: if the
+        file cannot be created, opening it with SQLite fails with the reason.
         """
         with suppress(OSError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
 
     def _warn_if_others_may_read(self) -> None:
-        """Log it when every user of this machine may read a file, whose permissions are kept."""
+        """Log a warning when every user of this machine may read the database; change nothing."""
         for path in self._paths:
             mode = _mode(path)
             if mode & stat.S_IROTH and all(
@@ -182,6 +183,7 @@ class DatabaseFile:
                 return
 
     def _put_aside(self, suffix: str, inode: _Inode, label: str) -> None:
+        """Rename the log or index with this suffix, if it still is the file with this inode."""
         file = Path(f"{self._path}{suffix}")
         if inode is not None and _inode(file) == inode:
             aside = Path(f"{self._path}{label}{suffix}")
@@ -192,13 +194,15 @@ class DatabaseFile:
         return _Inodes(*map(_inode, self._paths))
 
     def _has_settled(self) -> bool:
+        """Whether the file at the path has not changed for `_SETTLED_SECONDS`."""
         found = self._path.stat()
         newcomer = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
         if newcomer != self._newcomer:
             self._newcomer, self._newcomer_since = newcomer, self._elapsed()
         return self._elapsed() - self._newcomer_since >= _SETTLED_SECONDS
 
-    def _is_gone(self) -> str:
+    def _missing(self) -> str:
+        """The sentence for people that the file is missing, and how its content can be saved."""
         if self._opened is None:
             return f"{self._path} does not exist"
         return (
@@ -219,7 +223,7 @@ def _inode(path: Path | str) -> _Inode:
 
 
 def _mode(path: Path | str) -> int:
-    """The permissions of a file or folder; none if it is gone or cannot be looked at."""
+    """The mode (`st_mode`) of a file or folder; 0 if it is missing or `stat` is not permitted."""
     try:
         return os.stat(path).st_mode  # noqa: PTH116 - as above
     except OSError:
@@ -228,7 +232,7 @@ def _mode(path: Path | str) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other receivers of the same file from renaming what belongs to it."""
+    """Hold an exclusive lock of a folder, so that one receiver at a time renames files in it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         flock(descriptor, LOCK_EX)

@@ -1,4 +1,4 @@
-"""What may stand behind the `?` of a database URL: each parameter is checked before it is used."""
+"""Checks the query parameters of a database URL before the URL is used."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ __all__ = ["check_url"]
 
 
 def check_url(url: URL) -> None:
-    """Raise InvalidSetting, which names the parameter, unless a database URL can be used."""
+    """Raise InvalidSetting if a database URL cannot be used; the message names the parameter."""
     if url.get_backend_name() == "sqlite":
         _check_sqlite(url.query)
         url = url.set(query={})
@@ -55,7 +55,7 @@ _NOT_FREE = {
     "notices",
     "replication": "such a connection takes no ordinary statements",
 }
-"""Parameters that change how a receiver speaks to PostgreSQL, and why they cannot be used."""
+"""Parameters that must not be set, as they change how a receiver speaks to PostgreSQL, and why."""
 
 _WHOLE_NUMBERS = {
     "connect_timeout",

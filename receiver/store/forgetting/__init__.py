@@ -1,4 +1,4 @@
-"""Forgetting servers in bulk: chosen by a filter, deleted in bounded transactions."""
+"""Deletes ("forgets") many servers that match a filter, a limited number in each transaction."""
 
 from receiver.store.forgetting.batches import BATCH, Chosen, chosen_after, forget, forgettable
 

@@ -1,4 +1,9 @@
-"""The SQL that finds servers to forget with all that belongs to them, and deletes them."""
+"""
+The SQL that finds servers to delete in bulk, and deletes them.
+
+A server that lists show is deleted with its nodes, the other servers of its database, and with the
+servers that it superseded. `receiver.domain.forgetting` decides which servers may be deleted.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -22,20 +27,21 @@ __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
 
 BATCH = 200
 """
-How many servers of a filter one transaction deletes at most, and how many that these superseded,
-so that heartbeats hardly wait for it.
+How many servers that match a filter one transaction deletes at most, and at most as many again
+that these superseded. Few, so that heartbeats hardly wait for the transaction.
 """
 
 
 class Chosen(NamedTuple):
     """
-    Servers that were found to be forgotten, perhaps in an earlier transaction.
+    Servers that a query found to be deleted, perhaps in an earlier transaction.
 
     Attributes:
-        ids: The servers.
+        ids: The ids of the servers.
         state: The value of the filter `state` by which they were found.
-        asked: Which servers may go.
-        most_older: How many servers that these superseded may go with them; None for any number.
+        asked: Which servers may be deleted.
+        most_older: How many of the servers that these superseded may be deleted with them; None
+            for any number.
     """
 
     ids: Sequence[str]
@@ -46,12 +52,12 @@ class Chosen(NamedTuple):
 
 class _Around(NamedTuple):
     """
-    The servers that were chosen, and others, by their ids.
+    The ids of the servers that a deletion may concern.
 
     Attributes:
-        known: The chosen ones, their nodes, and those that these superseded.
-        others: All that name one of these.
-        is_cut: Whether there are more that these superseded.
+        known: The chosen servers, their nodes, and the servers that these superseded.
+        others: All servers that name one of the known ones in `superseded_by` or `twin_of`.
+        is_cut: Whether `known` may lack superseded servers, since a limit was reached.
     """
 
     known: set[str]
@@ -61,12 +67,12 @@ class _Around(NamedTuple):
 
 class _Batch(NamedTuple):
     """
-    Servers that belong together.
+    The servers that one transaction deletes, and the rows that change with them.
 
     Attributes:
-        rows: The rows of the servers to forget, and of all that name them.
-        gone: The ids of the servers to forget.
-        is_cut: Whether more of them wait for another batch.
+        rows: The rows of the servers to delete, and of all servers that name them.
+        gone: The ids of the servers to delete.
+        is_cut: Whether some servers that belong to these are left for another transaction.
     """
 
     rows: Mapping[str, Row]
@@ -75,7 +81,7 @@ class _Batch(NamedTuple):
 
 
 def chosen_after(asked: Forgettable, stage: Stage, limit: int) -> Select[Any]:
-    """The query for ids of servers that match in a state, after an id, sorted."""
+    """The query for the ids of servers to delete: in the stage's state, after its id, sorted."""
     query, key = _chosen(asked, stage.state)
     return query.where(key > stage.after).order_by(key).limit(limit)
 
@@ -84,9 +90,11 @@ def forget(
     dialect: Dialect, connection: Connection, chosen: Chosen, at: datetime, cache: RowCache
 ) -> tuple[tuple[list[str], bool], Committed]:
     """
-    Delete servers, with all that belongs to them, that still match when their rows are locked.
+    Delete the chosen servers that still match once their rows are locked.
 
-    Returns their ids, whether more of them wait for another call, and what the transaction changes.
+    Deletes with them their nodes and the servers that they superseded. Returns the ids of all
+    deleted servers, whether some that belong to these are left for another call, and what the
+    transaction changes.
     """
     read = partial(read_rows, dialect, connection, cache=cache)
     rows, gone, is_cut = _gathered(connection, chosen, read)
@@ -109,7 +117,7 @@ def forget(
 
 
 def forgettable(connection: Connection, chosen: Chosen) -> list[str]:
-    """The ids of those servers that `forget` would delete, sooner or later."""
+    """The ids of the servers that `forget` would delete, in one call or several; deletes none."""
 
     def read(ids: Sequence[str]) -> Mapping[str, Row]:
         found = connection.execute(_READ, {"ids": ids}).mappings()
@@ -123,16 +131,17 @@ def _gathered(
     chosen: Chosen,
     read: Callable[[Sequence[str]], Mapping[str, Row]],
 ) -> _Batch:
+    """Read the rows of the chosen servers and of all that name them, and say which may go."""
     rows: dict[str, Row] = {}
     read_ids: set[str] = set()
     while True:
         around = _around(connection, chosen)
         found = around.known | around.others
-        if found <= read_ids:  # a transaction that adds a reference locks the row that it names
+        if found <= read_ids:  # who adds a reference locks the row that it names: no more come
             break
         rows |= read(sorted(found - read_ids))
         read_ids |= found
-    # Once more, now that nobody can change the rows: one may have been heard meanwhile.
+    # Filter again, now that the rows are locked: a server may have sent a message meanwhile.
     query, key = _chosen(chosen.asked, chosen.state)
     still = connection.execute(query.where(among(key, "ids")), {"ids": chosen.ids}).scalars()
     ids = [each for each in still if each in rows]
@@ -166,7 +175,7 @@ def _around(connection: Connection, chosen: Chosen) -> _Around:
 
 
 def _older(limit: int | None) -> Select[Any]:
-    """The servers that these superseded, directly or not; of many those that are closest."""
+    """The query for servers that those of `ids` superseded, directly or not, nearest first."""
     found = _OLDER.cte("found", recursive=True)
     older = servers.alias("older")
     before = select(older.c.server_id).where(older.c.superseded_by == found.c.server_id)

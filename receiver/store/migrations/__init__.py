@@ -24,9 +24,9 @@ def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
     """
     Why a receiver of this version cannot use tables of these versions; None when it can.
 
-    A start upgrades older tables and creates missing ones. A running receiver does neither: a
-    database that was removed must not become an empty fleet while nobody looks, and tables that
-    are being restored are not complete yet.
+    At its start (`is_start`) a receiver upgrades older tables and creates missing ones. Later it
+    does neither: a database that was removed must not be replaced by an empty one unnoticed, and
+    tables that are being restored may not be complete yet.
     """
     if versions == [NEWEST]:
         return None

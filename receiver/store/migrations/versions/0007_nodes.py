@@ -1,4 +1,4 @@
-"""Add what tells the nodes of a database from copies, and list only who stands for a database."""
+"""Add the columns by which servers of one database (nodes) are known, and list one per database."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Add the times in which no receiver ran, so that the silence of servers is measured over days."""
+"""Create the table of the times in which no receiver ran: they count as nobody's silence."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,5 +14,5 @@ def upgrade() -> None:
         sa.Column("began", sa.BigInteger, nullable=False),
         sa.Column("ended", sa.BigInteger, nullable=False),
     )
-    # Nobody knows when a receiver ran before that.
+    # When receivers ran before `heard_since` is not known: it counts as one pause since 1970.
     op.execute("INSERT INTO pauses (began, ended) SELECT 0, heard_since FROM watches")
