@@ -1,4 +1,4 @@
-"""Every way in for a developer: `nox -l` lists them."""
+"""Every command for developers, as a nox session: `nox -l` lists them."""
 
 import hashlib
 import os
@@ -22,9 +22,9 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
 PROCESSES = min((os.cpu_count() or 1) + 1, 4)
 IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
-"""Tests wait half of their time, hence one process more. Each has a PostgreSQL of its own."""
+"""pytest's options; one process more than cores, since tests wait half of their time."""
 MEMORY_BYTES = 6 * 2**30
-"""How much memory must be free for the files of tests: each process has databases there."""
+"""How much memory must be free to put the tests' files there: each process has a PostgreSQL."""
 
 PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/simulation", "tests/project")
 
@@ -37,7 +37,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that needs no Odoo and no browser, with the branch coverage of the packages."""
+    """The tests that need no Odoo and no browser; fails below the required branch coverage."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     if session.posargs:
         session.run("pytest", *session.posargs)
@@ -47,7 +47,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def thorough(session: nox.Session) -> None:
-    """The tests of Hypothesis with twenty times as many examples as in `tests`; half an hour."""
+    """Hypothesis tests with twenty times as many examples as in `tests`; half an hour."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     long = ("--hypothesis-profile=thorough", "-m", "hypothesis")
     session.run("pytest", *IN_PARALLEL, *long, *(session.posargs or PATHS))
@@ -55,22 +55,22 @@ def thorough(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, default=False)
 def portable(session: nox.Session) -> None:
-    """The bare contract, then the client with it; on the newest the receiver, too; in short."""
+    """Short tests on each Python: contract, client, and on the newest much of the receiver."""
     install(session)
     session.run("python", "-I", HERE / "tests/project/bare.py")
     if session.python == MEASURED:
         session.log("The session `tests` runs the rest on this Python.")
         return
     extras, paths = ["client"], ["tests/contract", "tests/client"]
-    # What the strategies of Hypothesis draw is the same on each.
+    # The Hypothesis strategies draw the same examples on each Python.
     paths += ["--ignore=tests/contract/test_strategies.py"]
-    if session.python == PYTHONS[-1]:  # one between this and MEASURED would find nothing else
+    if session.python == PYTHONS[-1]:  # a version between this and MEASURED would find no more
         extras += ["receiver", "postgres"]
         paths += [
             "tests/receiver/service",
             "tests/receiver/web",
             "tests/receiver/test_connections.py",
-            "--ignore=tests/receiver/web/pages",  # templates are the same on each
+            "--ignore=tests/receiver/web/pages",  # templates are the same on each Python
         ]
     install(session, extras=extras, groups=["tests"])
     short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
@@ -79,7 +79,7 @@ def portable(session: nox.Session) -> None:
 
 @nox.session(python=["3.10", MEASURED], default=False)
 def lowest(session: nox.Session) -> None:
-    """The tests with the oldest versions that pyproject.toml allows; takes uv."""
+    """The tests with the oldest versions that pyproject.toml allows; needs uv."""
     extras, paths = ["client"], ["tests/contract", "tests/client"]
     if session.python != "3.10":
         extras += ["receiver", "postgres"]
@@ -101,14 +101,14 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """What a receiver promises while it is killed, or its disk or clock fails; some minutes."""
+    """A receiver while it is killed, or its disk, database or clock fails; some minutes."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     session.run("pytest", "tests/faults", *session.posargs)
 
 
 @nox.session(default=False)
 def simulation(session: nox.Session) -> None:
-    """Many stories of made-up fleets, whose truth is known: `-- --seeds 2000 --first-seed 0`."""
+    """Random histories of made-up servers with known outcome: `-- --seeds 2000 --first-seed 0`."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
     with tempfile.TemporaryDirectory(dir=memory()) as folder:
         options = session.posargs or ("--seeds=100",)
@@ -119,57 +119,57 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def failover(session: nox.Session) -> None:
-    """A PostgreSQL primary under Patroni, which the machine has, is killed; some minutes."""
+    """Receivers while their PostgreSQL primary is killed; needs Patroni; some minutes."""
     install(session, extras=["client", "receiver", "postgres"], groups=["tests"])
-    # What it measures is printed, also when all is well.
+    # `-rP` prints the measured times also when all tests pass.
     session.run("pytest", "-rP", "tests/failover", *session.posargs)
 
 
 @nox.session
 def odoo(session: nox.Session) -> None:
-    """The addon in a real Odoo 19, and the whole way to a real receiver."""
+    """The addon in a real Odoo 19: its own tests, and end to end with a real receiver."""
     install(session, extras=["client", "receiver"], groups=["odoo"])
     session.run("pytest", *(session.posargs or ("tests/odoo", "tests/e2e")))
 
 
 @nox.session(default=False)
 def replicas(session: nox.Session) -> None:
-    """Three Odoo servers of one database, and what a receiver makes of them; 15 minutes."""
+    """Three Odoo servers on one database, which a receiver must show as one; 15 minutes."""
     install(session, extras=["client", "receiver"], groups=["odoo"])
     session.run("pytest", "tests/replicas", *session.posargs)
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The pages in a real browser: Chromium, which the machine has."""
+    """The receiver's pages in a real browser; needs Chromium."""
     install(session, extras=["client", "receiver"], groups=["browser"])
     session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session
 def monitoring(session: nox.Session) -> None:
-    """What the receiver tells a real Prometheus, which the machine has, and Grafana's queries."""
+    """The receiver's metrics in a real Prometheus, and Grafana's queries; needs Prometheus."""
     install(session, extras=["client", "receiver"], groups=["tests"])
     session.run("pytest", "tests/prometheus", *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """What a receiver stands by whatever it is sent; FLEET_ATTACK_EXAMPLES=10 tries ten times."""
+    """Attacks on a receiver with random requests; FLEET_ATTACK_EXAMPLES=10: ten times as many."""
     install(session, extras=["client", "receiver", "postgres"], groups=["attacks"])
     session.run("pytest", "tests/attacks", *session.posargs)
 
 
 @nox.session
 def operations(session: nox.Session) -> None:
-    """What is in deploy/ and docs/operations.md, with the proxies that the machine has."""
+    """The files in deploy/ and the commands in docs/operations.md; needs the proxies."""
     install(session, extras=["client", "receiver", "postgres"], groups=["operations"])
     session.run("pytest", "tests/operations", *session.posargs)
 
 
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
-    """Whether the tests of the contract notice small mistakes in its code; a quarter of an hour."""
+    """Whether the contract's tests notice small mistakes in its code; a quarter of an hour."""
     groups = nox.project.dependency_groups(PYPROJECT, "mutants")
     # The mistakes are made in copies of the checkout, so the package is not installed.
     needed = [*PYPROJECT["project"]["dependencies"], *groups]
@@ -181,7 +181,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def audit(session: nox.Session) -> None:
-    """Whether a locked version has a known vulnerability; skipped where nobody can tell."""
+    """Whether a locked version has a known vulnerability; skipped if no index can tell."""
     groups = nox.project.dependency_groups(PYPROJECT, "audit")
     session.install("--constraint", CONSTRAINTS, *groups)
     said = session.run(
@@ -197,7 +197,7 @@ def audit(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, types, which room may import which, and what OCA asks of an addon."""
+    """Style, types, which module may import which, and OCA's rules for Odoo addons."""
     install(session, extras=["client", "receiver", "postgres"], groups=["lint"])
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -208,7 +208,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def readme(session: nox.Session) -> None:
-    """Make the addon's README and its page in Odoo's list of apps from `readme/*.md`."""
+    """Generate the addon's README and its page in Odoo's list of apps from `readme/*.md`."""
     groups = nox.project.dependency_groups(PYPROJECT, "readme")
     session.install("--constraint", CONSTRAINTS, *groups)
     session.run("python", HERE / "odoo_addon/generate_readme.py")
@@ -216,14 +216,14 @@ def readme(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def translations(session: nox.Session) -> None:
-    """Export what the addon has to translate from a real Odoo, and merge it into each language."""
+    """Export the addon's texts from a real Odoo, and merge them into each translation."""
     install(session, extras=["client"], groups=["odoo"])
     session.run("python", HERE / "tests/odoo/harness/translations.py")
 
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """A receiver, and a made-up fleet that phones home, until Ctrl-C."""
+    """Run a receiver, and made-up servers that send heartbeats to it, until Ctrl-C."""
     install(session, extras=["client", "receiver"])
     with tempfile.TemporaryDirectory() as folder:
         run_demo(session, Path(folder))
@@ -231,9 +231,9 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """What a heartbeat costs, beside a plain handler and as the fleet grows; the load is wrk's."""
+    """What a heartbeat costs, beside a plain handler and with more servers; needs wrk."""
     install(session, extras=["client", "receiver", "postgres"], groups=["bench"])
-    # A folder that is run imports from itself, and so not the packages of the checkout.
+    # Python imports from the folder that it runs, so not the packages of the checkout.
     session.run("python", "benchmarks", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
 
 
@@ -256,13 +256,13 @@ def install(
     extras: tuple[str, ...] | list[str] = (),
     groups: list[str] | None = None,
 ) -> None:
-    """Install the built package, never the checkout, and what it needs in the locked versions."""
+    """Install the built package, never the checkout, and its dependencies at locked versions."""
     project = PYPROJECT["project"]
     needed = [*project["dependencies"], *nox.project.dependency_groups(PYPROJECT, *groups or [])]
     for extra in extras:
         needed += project["optional-dependencies"][extra]
 
-    # Nothing that a session runs finds the checkout by being started in it.
+    # Python must not import from the current folder, which is the checkout.
     session.env["PYTHONSAFEPATH"] = "1"
     session.env["UV_COMPILE_BYTECODE"] = "1"  # as pip does: tests start many processes
     session.env["PYTHONDONTWRITEBYTECODE"] = ""  # or each process compiles all tests anew
@@ -271,7 +271,7 @@ def install(
 
 
 def build_wheel(session: nox.Session) -> Path:
-    """Build the package as people install it; once, until something changes that is in it."""
+    """Build the wheel that people install; again only when a file in it has changed."""
     sources = [HERE / name for name in ("pyproject.toml", "README.md", "LICENSE", CONSTRAINTS)]
     for package in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         sources += [f for f in (HERE / package).rglob("*") if f.is_file() and f.suffix != ".pyc"]
@@ -298,7 +298,7 @@ def build_wheel(session: nox.Session) -> Path:
 
 
 def measured(session: nox.Session, *paths: str) -> None:
-    """Run pytest and hold the branch coverage of the three packages."""
+    """Run pytest, and fail below the required branch coverage of contract, client, receiver."""
     for old in HERE.glob(".coverage*"):
         old.unlink()
     traced = ("coverage", "run", Path(session.bin) / "pytest")
@@ -311,14 +311,14 @@ def measured(session: nox.Session, *paths: str) -> None:
 
 
 def memory() -> Path | None:
-    """A folder in memory where there is room for the files of tests, which wait for a disk."""
+    """A folder in memory, where the tests' files cost no wait for a disk; None without room."""
     folder = Path("/dev/shm")
     has_room = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > MEMORY_BYTES
     return folder if has_room else None
 
 
 def offer_every_python() -> None:
-    """Let pyenv, where it is, offer each Python that it has and not only its default."""
+    """Let pyenv, if installed, offer all Pythons that it has and not only its default."""
     if shutil.which("pyenv") is None:
         return
     listed = subprocess.run(
@@ -330,7 +330,7 @@ def offer_every_python() -> None:
 
 
 def run_demo(session: nox.Session, folder: Path) -> None:
-    """Start both processes, say where to look, and end both on Ctrl-C."""
+    """Start a receiver and the made-up servers, log the URL, and end both on Ctrl-C."""
     python = Path(session.bin) / "python"
     port = free_port(preferred=8765)
     url = f"http://127.0.0.1:{port}"

@@ -23,9 +23,10 @@ _OUTPUT = Path(".cache/benchmarks.json")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run the benchmarks, print the tables and write the JSON.
+    Run the benchmarks, print the results as tables and write them to a file as JSON.
 
-    Returns the exit status: 1 when a benchmark failed, or with `--strict` when a bar was missed.
+    Returns the exit status: 1 when a benchmark failed, or with `--strict` when a bar (a
+    performance target) was missed; else 0.
     """
     options = _options(arguments)
     try:

@@ -36,7 +36,7 @@ class Bar:
 
 
 def bars(throughput: Sequence[Throughput], costs: Sequence[Cost]) -> list[Bar]:
-    """The targets for which there are results."""
+    """The targets, each with the measured figure; only those for which there are results."""
     return [*_of_throughput(throughput), *_of_costs(costs)]
 
 

@@ -1,4 +1,4 @@
-"""Starting the servers to measure, which run in parallel until the end."""
+"""Starting the server processes that are measured; they all run until the benchmarks end."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ DATABASES = ("SQLite", "PostgreSQL")
 @frozen(kw_only=True)
 class Laboratory:
     """
-    Starts servers that run until the context manager `laboratory` exits.
+    Starts server processes, which run until the context manager `laboratory` exits.
 
     Attributes:
         folder: A temporary folder for files and SQLite databases.
@@ -35,7 +35,7 @@ class Laboratory:
         return self._running.enter_context(running("plain:app", folder=self.folder))
 
     def receiver(self, database: str, name: str, *, keys: bool = False) -> Server:
-        """Start a receiver with an empty database, and on request with an agent and admin key."""
+        """Start a receiver with an empty database; `keys` creates one agent and one admin key."""
         if database == "SQLite":
             url = f"sqlite:///{self.folder / name}.db"
         else:
@@ -47,7 +47,7 @@ class Laboratory:
         return evolve(self._running.enter_context(server), keys=made)
 
     def settle(self, database: str, name: str) -> None:
-        """Vacuum and analyze, which PostgreSQL's autovacuum does minutes after a bulk insert."""
+        """Vacuum and analyze a PostgreSQL database now, not minutes later as autovacuum would."""
         if database == "PostgreSQL":
             self._postgres.sql("VACUUM ANALYZE", database=name)
 

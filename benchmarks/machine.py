@@ -43,6 +43,6 @@ def _cpu() -> str:
 
 
 def _file_system(folder: Path) -> str:
-    """The file system of a folder; on one in memory, databases are unrealistically fast."""
+    """The type of a folder's file system; on `tmpfs`, databases are unrealistically fast."""
     mounted = [p for p in psutil.disk_partitions(all=True) if folder.is_relative_to(p.mountpoint)]
     return max(mounted, key=lambda p: len(p.mountpoint)).fstype

@@ -1,4 +1,4 @@
-"""The results as Markdown and as JSON."""
+"""The results of the benchmarks as Markdown and as JSON."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ class Results:
         machine: Facts about hardware and software, by name.
         rounds: Number of measured runs of each kind.
         seconds: Duration of a run in seconds.
-        throughput: Heartbeats per second of each contender.
+        throughput: Heartbeats per second of each server that was measured.
         costs: Cost of each kind of request.
         memory: Memory of the receivers.
         bars: The performance targets.
@@ -45,7 +45,7 @@ def to_json(results: Results) -> str:
 
 
 def to_markdown(results: Results) -> str:
-    """The tables with their explanations, and the conditions of the measurement."""
+    """The results as tables, what their figures mean, and how they were measured."""
     return "\n\n".join(_parts(results))
 
 

@@ -23,7 +23,7 @@ class Cost:
     The cost of one kind of request.
 
     Attributes:
-        what: The request.
+        what: Name of the request, such as `one heartbeat`.
         database: `SQLite` or `PostgreSQL`.
         microseconds: Median cost over the rounds, by the number of servers.
         growth: Ratio of the cost with the most servers to that with the fewest, in the same
@@ -58,7 +58,7 @@ class Memory:
 
 @frozen
 class _Subject:
-    """A receiver with a fleet of `size` servers, and the requests to measure by name."""
+    """A receiver that keeps records of `size` servers, and the requests to measure by name."""
 
     database: str
     size: int
@@ -70,9 +70,9 @@ def measure(
     lab: Laboratory, *, rounds: int, seconds: int, say: Callable[[str], None]
 ) -> tuple[list[Cost], list[Memory]]:
     """
-    Measure each kind of request with fleets of each size, in `rounds` rounds.
+    Measure each kind of request on receivers with records of 1,000 to 100,000 servers.
 
-    A run of heartbeats takes `seconds`, and one of reads a fifth of that.
+    Each of the `rounds` runs each kind once: heartbeats for `seconds`, reads for a fifth of that.
     """
     empty = [_memory(database, 0, lab.receiver(database, "empty")) for database in DATABASES]
     fleets = {database: _fleets(lab, database, say) for database in DATABASES}
@@ -126,7 +126,7 @@ def _loads(traffic: Traffic, server: Server) -> dict[str, Load]:
 
 
 def _microseconds(subject: _Subject, what: str, seconds: int) -> float:
-    """The inverse throughput for a load of many connections; the median latency for one."""
+    """Over many connections, the run time per answered request; over one, the median latency."""
     load = subject.loads[what]
     if load.connections > 1:
         return 1e6 / run(load, subject.server, seconds=seconds).per_second

@@ -15,7 +15,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 def fill(server: Server, traffic: Traffic) -> None:
-    """Send one heartbeat of every server. Raises BenchmarkFailed."""
+    """Send a receiver one heartbeat of every server in `traffic`. Raises BenchmarkFailed."""
     with _client(server, "agent") as client:
         for body in traffic.batch_bodies():
             answer = client.post(
@@ -28,7 +28,7 @@ def fill(server: Server, traffic: Traffic) -> None:
 
 
 def heartbeat_count(server: Server) -> int:
-    """The sum of `heartbeat_count` over all records."""
+    """The number of heartbeats that a receiver has stored, of all servers together."""
     with _client(server) as client:
         pages = _pages(client, limit=_LONGEST_PAGE)
         return sum(record["heartbeat_count"] for page in pages for record in page["servers"])
@@ -45,7 +45,7 @@ def cursor_at(server: Server, position: int) -> str:
 
 
 def page(server: Server, path: str) -> list[Any]:
-    """The records of one page."""
+    """The records on the page of the server list that `path` asks for."""
     with _client(server) as client:
         return list(_get(client, path)["servers"])
 

@@ -21,10 +21,13 @@ _SIZE = 10_000
 @frozen(kw_only=True)
 class Throughput:
     """
-    The result of one contender; each figure is the median over the rounds.
+    What one contender achieved; each figure is the median over the rounds.
+
+    A contender is a server with the requests that it is loaded with: the plain handler, which
+    stores nothing, or a receiver on SQLite or PostgreSQL.
 
     Attributes:
-        name: Name of the contender.
+        name: Name of the contender, such as `SQLite, batches`.
         heartbeats_per_second: Accepted heartbeats per second.
         p50_ms: Median latency of a request.
         p99_ms: 99th percentile of the latency.
@@ -52,7 +55,7 @@ class _Contender:
 def measure(
     lab: Laboratory, *, rounds: int, seconds: int, say: Callable[[str], None]
 ) -> list[Throughput]:
-    """Load each contender in turn, in `rounds` rounds after one to warm up."""
+    """Load the plain handler and each receiver in turn, for `rounds` rounds after a warm-up."""
     contenders = _contenders(lab)
     runs: dict[str, list[Run]] = {each.name: [] for each in contenders}
     for number in range(rounds + 1):

@@ -13,6 +13,7 @@ BATCH = 1_000
 """Number of heartbeats in one `POST /heartbeats`."""
 
 RARE_TOOL = "mrp_production_schedule"
+"""An MCP tool that only 200 servers have, however many there are."""
 _RARE_CARRIERS = 200
 _TOOLS = (
     "crm_lead_create",
@@ -47,29 +48,29 @@ class Traffic:
     """
     The requests of a fleet of `size` servers, written to files in `folder`.
 
-    All servers have the same tools, except that 200 servers, spread evenly, have one more.
+    All servers have the same tools; 200 of them, spread evenly, have `RARE_TOOL` as well.
     """
 
     size: int
     folder: Path
 
     def heartbeats(self) -> Load:
-        """One heartbeat a request, over 64 connections."""
+        """Requests with one heartbeat each, over 64 connections."""
         lines = (f"POST\t/heartbeat\t{self._heartbeat(n)}" for n in range(self.size))
         return self._load("heartbeats", lines, connections=64)
 
     def batches(self) -> Load:
-        """A thousand heartbeats a request, over 4 connections."""
+        """Requests with a thousand heartbeats each, over 4 connections."""
         lines = (f"POST\t/heartbeats\t{body}" for body in self.batch_bodies())
         return self._load("batches", lines, connections=4, heartbeats=BATCH)
 
     def records(self) -> Load:
-        """One server's record a request, over 1 connection."""
+        """Requests for the record of one server each, over 1 connection."""
         lines = (f"GET\t/servers/{_server_id(n)}\t" for n in range(self.size))
         return self._load("records", lines, connections=1)
 
     def page(self, name: str, path: str) -> Load:
-        """The same page in every request, over 1 connection."""
+        """Requests for one page of the server list, again and again, over 1 connection."""
         return self._load(name, [f"GET\t{path}\t"], connections=1)
 
     def batch_bodies(self) -> Iterator[str]:
@@ -93,7 +94,7 @@ class Traffic:
 
 
 def stamped(body: str) -> str:
-    """The body with zeros in place of the mark that wrk.lua replaces by a running number."""
+    """The body with zeros for the mark `@@@@@@`, which wrk.lua replaces by a running number."""
     return body.replace(_STAMP, "0" * len(_STAMP))
 
 
@@ -102,7 +103,7 @@ def _server_id(number: int) -> str:
 
 
 def _heartbeat(number: int, *, tools: Iterable[str]) -> str:
-    """An enriched heartbeat of about 560 bytes."""
+    """A heartbeat with all fields of a payload, about 560 bytes of JSON."""
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     content = {
         "server_id": _server_id(number),

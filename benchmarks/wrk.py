@@ -55,7 +55,7 @@ def version() -> str:
 
 def run(load: Load, server: Server, *, seconds: int) -> Run:
     """
-    Load a server for some seconds.
+    Send the requests of `load` to a server for some seconds, as fast as it answers.
 
     Raises BenchmarkFailed when a request fails, or when fewer than 10 were answered.
     """

@@ -1,7 +1,7 @@
 """
-The HTTP client with which a server reports to a receiver.
+The HTTP client with which an MCP server reports to a receiver: that it starts, that it is alive.
 
-`payload` below is a `contract.ServerPayload`, which says what the server is:
+`payload` below is a `contract.ServerPayload`, the complete description of the server:
 
     with PhoneHomeClient("https://fleet.example", token=token) as client:
         client.register(Registration.from_payload(payload, started_at=started_at))

@@ -34,7 +34,7 @@ def main(
     say: Callable[[str], None] = _print,
 ) -> int:
     """
-    Register and send heartbeats until Ctrl-C, or for `--beats` rounds.
+    Report this host, or made-up servers, to a receiver until Ctrl-C or for `--beats` rounds.
 
     Args:
         arguments: Command-line arguments without the program's name; by default `sys.argv`.

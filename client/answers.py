@@ -27,10 +27,10 @@ _SUCCESS = {200, 201}
 @frozen(kw_only=True)
 class RegistrationReceipt:
     """
-    The receiver has accepted a registration.
+    Says that the receiver has accepted a registration.
 
     Attributes:
-        server_id: That of the registration.
+        server_id: The `server_id` of the registration.
         created: Whether the server was new to the receiver.
     """
 
@@ -41,10 +41,10 @@ class RegistrationReceipt:
 @frozen(kw_only=True)
 class HeartbeatReceipt:
     """
-    The receiver has accepted a heartbeat.
+    Says that the receiver has accepted a heartbeat.
 
     Attributes:
-        server_id: That of the heartbeat.
+        server_id: The `server_id` of the heartbeat.
         heartbeat_count: How many heartbeats of the server the receiver has counted, with
             this one; None when the answer lacks the number.
     """
@@ -56,7 +56,11 @@ class HeartbeatReceipt:
 def receipt_of_registration(
     answer: Answer, registration: Registration, *, receiver: str
 ) -> RegistrationReceipt:
-    """Read the answer to a registration by its status alone. Raises Refused or BadAnswer."""
+    """
+    Read the answer to a registration: by its HTTP status alone, whatever the body holds.
+
+    Raises Refused or BadAnswer.
+    """
     _must_succeed(answer, receiver)
 
     return RegistrationReceipt(server_id=registration.server_id, created=answer.status == 201)

@@ -1,4 +1,4 @@
-"""The client that phones home."""
+"""The HTTP client that sends registrations and heartbeats to a receiver."""
 
 import logging
 import math
@@ -125,9 +125,9 @@ class PhoneHomeClient:
         Register a server, with retries; 200 and 201 are success, whatever the body holds.
 
         Temporary failures (no connection, a timeout, an unreadable answer, 408, 429 and 5xx)
-        are retried until `attempts` are used up. The back-off is 2, 4, 8 ... seconds, or the
-        time of the receiver's `Retry-After` where that is longer, but at most 60 seconds of
-        that. The call takes at most `attempts` timeouts and these waits together.
+        are retried until `attempts` are used up. The waits between them are 2, 4, 8 ... seconds,
+        or the receiver's `Retry-After` where that is longer, of which at most 60 seconds count.
+        The call blocks for at most `attempts` timeouts and these waits together.
 
         Raises the CallFailed of the last attempt.
         """
@@ -212,7 +212,7 @@ class PhoneHomeClient:
 
 
 def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
-    """The User-Agent, `odoo-mcp-fleet/1.2.3`; without version if that is not installed."""
+    """The User-Agent header: `odoo-mcp-fleet/1.2.3`, or the name alone if not installed."""
     try:
         return f"{distribution}/{metadata.version(distribution)}"
     except metadata.PackageNotFoundError:

@@ -136,7 +136,7 @@ _masking_filter = _MaskingFilter()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, then its cause or context, and so on."""
+    """The error, the error that caused it (`__cause__` or `__context__`), and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -110,7 +110,7 @@ class Fleet:
     """
     Servers that report to one receiver through one client.
 
-    A failed request is reported by `say`, and the next round continues.
+    A failed request raises nothing: `say` reports it, and the next round goes on.
 
     Args:
         client: Sends the messages. Its `attempts` should be 1: each round is a retry.
@@ -144,7 +144,7 @@ class Fleet:
         sleep: Callable[[float], None] = time.sleep,
     ) -> int:
         """
-        Run one round each interval: `beats` rounds, or endlessly for None.
+        Run one round of heartbeats each interval: `beats` rounds, or endlessly for None.
 
         Returns the number of heartbeats that the receiver accepted in all rounds.
         """
@@ -160,7 +160,7 @@ class Fleet:
         return accepted
 
     def round(self) -> Round:
-        """Register running members that are new; then send a heartbeat of each running member."""
+        """Register the running members that are not yet; then send a heartbeat of each of them."""
         seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]
         for before, after in zip(self._latest, now, strict=True):
@@ -186,7 +186,7 @@ class Fleet:
         """
         Register the servers that are not registered yet.
 
-        A temporary failure leaves the rest to the next round.
+        After a temporary failure the remaining ones are left to the next round.
         """
         for payload in payloads:
             if payload.server_id not in self._registered:

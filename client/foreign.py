@@ -46,7 +46,7 @@ class Mask:
 
 
 def _spellings(secret: str) -> list[str]:
-    """The secret, and the three base64 texts of which any encoding around it contains one."""
+    """The secret, and three texts of which one is in any base64 text that encodes the secret."""
     return [secret, *(each for each in _base64(secret) if len(each) >= _SHORTEST_BASE64)]
 
 

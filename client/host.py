@@ -63,7 +63,7 @@ def host_facts(
     interfaces: Callable[[], Iterable[str]] = interface_addresses,
 ) -> HostFacts:
     """
-    Hostname and IP addresses of this host; one that has no address gets the loopback address.
+    Hostname and IP addresses of this host; 127.0.0.1 when it has no other address.
 
     Args:
         hostname: Returns the hostname.

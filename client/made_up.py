@@ -24,8 +24,10 @@ def made_up_fleet(
 
 def rebuilt(payload: ServerPayload) -> ServerPayload:
     """
-    The server after a rebuild: with another hostname, other addresses and so another
-    `server_id`, but with the same `database_uuid`. The same payload gives the same result.
+    The payload of a server after a rebuild of its host.
+
+    The hostname, the addresses and so the `server_id` are others, the `database_uuid` is the
+    same. The same payload always gives the same result.
     """
     random = _random("rebuilt", payload.server_id)
     role = payload.hostname.rpartition("-")[0]
@@ -67,7 +69,7 @@ def _on_host(payload: ServerPayload, hostname: str, random: Random) -> ServerPay
 
 
 def _database(index: int, stage: str, random: Random) -> str:
-    """A unique name: each company once, then each with the number of its repetition."""
+    """A unique database name: of one company after the other, then of `acme-2` and so on."""
     again, which = divmod(index, len(_COMPANIES))
     company = _COMPANIES[which] + (f"-{again + 1}" if again else "")
     branch = _BRANCHES[stage]

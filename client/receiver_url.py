@@ -15,8 +15,9 @@ def parse(text: str) -> httpx.URL:
     """
     Parse the base URL of a receiver, http or https.
 
-    It removes surrounding spaces, trailing slashes and a trailing call such as `/register` in
-    `https://host/fleet/register`. It keeps the rest of the path, and user and password.
+    It removes surrounding spaces, trailing slashes, and the path of a receiver's call at the
+    end, such as `/register` in `https://host/fleet/register`. It keeps the rest of the path,
+    and user and password.
 
     Raises InvalidUrl, which does not quote the URL, since that may hold a password.
     """

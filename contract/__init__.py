@@ -1,8 +1,12 @@
 """
-The messages between Odoo MCP servers and the receiver, and the rules for merging them.
+The messages by which MCP servers in Odoo report to a receiver, and the rules for merging them.
 
-This package does no I/O and reads no clock: it holds data classes, their validation, a JSON
-codec, and pure functions over records.
+A server sends a `Registration` when it starts, and then a `Heartbeat` periodically. A receiver
+merges them into one `ServerRecord` for each server (`merge`, `register`), derives an `Event`
+from each change (`changes`), and tells by the time since the last message whether the server
+is alive (`liveness`).
+
+This package does no I/O and reads no clock.
 """
 
 from contract.codec import dumps, loads, parse, structure, unstructure

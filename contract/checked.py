@@ -1,4 +1,4 @@
-"""An attrs field transformer: constructors validate each field by the `Rule` of its type."""
+"""A field transformer for attrs: it makes constructors validate each field by its type."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _converter(name: str, kind: Any) -> Take:
 
 
 def _take(kind: Any) -> Take:
-    """A function that returns a valid value, normalised, and raises one of `BROKEN` else."""
+    """The function that validates a value of a type: returns it normalised, or raises `BROKEN`."""
     if (rule := rule_of(kind)) is not None:
         return rule.from_python
     if (distinct := distinct_of(kind)) is not None:

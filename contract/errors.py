@@ -47,7 +47,7 @@ class Problem:
 
 class InvalidMessage(FleetError):
     """
-    A value breaks the contract.
+    A message, or an argument of a message's constructor, has a value that is not allowed.
 
     Attributes:
         problems: Every problem that was found, in the order of the fields.

@@ -1,4 +1,4 @@
-"""Events, and how a change of a record is turned into events."""
+"""Events, such as `moved` or `down`, and how a change of a server's record causes them."""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ __all__ = ["Event", "EventKind", "changes"]
 
 
 class EventKind(str, Enum):
-    """The kinds of events that happen to servers, or to all of them together."""
+    """The kinds of events of one server or of all servers; `Event.details` says what each tells."""
 
     REGISTERED = "registered"
     MOVED = "moved"
@@ -104,36 +104,44 @@ def changes(
     message: Heartbeat | Registration | None = None,
 ) -> list[Event]:
     """
-    The events that turn the record `before` (None for a new server) into `after`.
+    The events that a change of a server's record causes.
 
-    Each changed field is reported by exactly one event, at most one event for each kind:
+    Args:
+        before: The record before the change; None for a new server.
+        after: The record after the change.
+        at: When the receiver noticed the change; becomes the `at` of the events.
+        message: The message that caused the change; None when none did, as when a server
+            falls silent.
 
-    - The kind of a changed field is that of `_KIND_OF`. A field whose old value was None is
-      reported as `updated`.
-    - A changed `started_at` of a heartbeat is `restarted` when, by the heartbeat's `timestamp`,
-      the server has been running no longer than nothing was received from it. Without a
-      `timestamp`, and in a registration, it is `restarted` when it is later than the old one
-      and than the `timestamp` of the last heartbeat, as far as these are known. Any other
-      change of a known start causes no event: it is that of another process, or the sender's
-      clock was set. The first start is no restart when no heartbeat came before it.
-    - A falling `uptime_seconds` is `restarted` when, by the timestamps, the new start is after
-      the last heartbeat: else the heartbeat is of another process that has run all the time,
-      or was overtaken. A restart that a registration has reported by its `started_at` is not
-      reported again. A heartbeat that holds `started_at` (`message`, if a message caused the
-      change) says by that whether the server was restarted, and not by its uptime.
-    - Starts that differ by at most 5 s are one, as clocks and their readings differ.
+    Each changed field is reported by exactly one event, and there is at most one event of each
+    kind:
+
+    - `_KIND_OF` says which kind reports a field. A field that was None is reported as
+      `updated`.
+    - `started_at` of a heartbeat that has a `timestamp` is reported as `restarted` when the
+      time between the two is no longer than the time since the server's last message. In a
+      heartbeat without a `timestamp`, and in a registration, it must be later than the old
+      start and than the `timestamp` of the last heartbeat, as far as these are known. Any other
+      change of a known start causes no event: the message comes from another process of the
+      server, or the sender's clock was set. The first start is no restart when no heartbeat
+      came before it.
+    - A lower `uptime_seconds` is reported as `restarted` when, by the timestamps, the new start
+      is after the last heartbeat. Otherwise the heartbeat comes from another process that has
+      run all the time, or a later heartbeat overtook it. It does not count when `message` has a
+      `started_at`, or when a registration has reported the same restart.
+    - Starts that differ by at most 5 s count as the same, since clocks differ.
 
     These changes cause no event: fields that differ in every heartbeat, the first `status`
     and the first `uptime_seconds`, another order of the capabilities or of the addresses
     beside the primary one, another spelling of the same address or URL.
 
-    A superseded server, and a node of another one, causes no `late` and no `down`; a node
-    causes no `recovered` and no `left` either. A silent one causes it as soon as it stands for
-    itself.
+    A server that a rebuild has superseded, or that is a node (another server stands for their
+    common database), causes no `late` and no `down`; a node causes no `recovered` and no `left`
+    either. If it is silent when it stops being that, the event follows then.
 
-    A farewell causes `left`, once, and no event of another field. A server that is heard again
-    afterwards causes `recovered`; its capabilities and its status, which the farewell has
-    emptied, cause none.
+    A farewell (a heartbeat with the status `uninstalled`) causes `left`, once, and no event of
+    another field. A server that sends again afterwards causes `recovered`, and no event of its
+    status and its capabilities, which the farewell had emptied.
     """
     details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     if before is None:
@@ -153,9 +161,11 @@ def _silent_fields(
     before: ServerRecord, after: ServerRecord, message: Heartbeat | Registration | None
 ) -> Collection[str]:
     """
-    The fields whose change causes no event, whatever their values are.
+    The names of the fields whose change causes no event, whatever their values are.
 
-    A farewell has no status of a server that runs, and no capabilities; it is an event itself.
+    A farewell (the last heartbeat of a server) is an event itself, so none of its fields is
+    reported; nor are the status and the capabilities with which the server returns. A message
+    that has `started_at` tells a restart by that, so its uptime is not reported.
     """
     if after.state is State.LEFT:
         return _KIND_OF
@@ -169,7 +179,7 @@ def _kind_of_change(
     after: ServerRecord,
     message: Heartbeat | Registration | None,
 ) -> EventKind | None:
-    """The kind of the event that reports this field; None when none does."""
+    """The kind of the event that reports the change of a field; None when no event does."""
     old, new = getattr(before, name), getattr(after, name)
     if old == new or _is_unreported(name, before, after):
         return None
@@ -191,9 +201,9 @@ def _events(
 
 
 def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether the change of this field causes no event."""
+    """Whether a changed field causes no event, as when a URL is only spelled differently."""
     if name == "status":
-        return before.status in (None, FAREWELL)  # that a server is back is `recovered`
+        return before.status in (None, FAREWELL)  # `recovered` reports that a server is back
     if name == "started_at":
         return _differ_little(before.started_at, after.started_at)
     if name == "uptime_seconds":
@@ -208,13 +218,13 @@ def _restarted(
     before: ServerRecord, after: ServerRecord, message: Heartbeat | Registration | None
 ) -> bool:
     """
-    Whether a new `started_at` is that of a restart.
+    Whether a changed `started_at` means that the server was restarted.
 
-    It is none when the record knows of no start and of no heartbeat before.
+    False when the old record knows neither a start nor a heartbeat with a timestamp.
 
-    A heartbeat says by its timestamp how long the server has been running: not longer than it
-    sent nothing, after a restart. A registration has no timestamp: the start must be later than
-    the old one and than the last heartbeat.
+    The timestamp of a heartbeat tells how long the server has been running: after a restart, no
+    longer than the time since its last message. A registration has no timestamp: its start must
+    be later than the old start and than the last heartbeat.
     """
     known = [each for each in (before.started_at, before.timestamp) if each is not None]
     if not known:
@@ -230,7 +240,7 @@ def _started_since(record: ServerRecord, moment: datetime | None) -> bool:
 
 
 def _has_begun_anew(before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether the uptime tells of a restart that no registration has reported."""
+    """Whether a lower `uptime_seconds` means a restart that no registration has reported."""
     old, new = before.uptime_seconds, after.uptime_seconds
     if old is None or new is None or new > old or _started_since(before, before.timestamp):
         return False
@@ -256,7 +266,7 @@ def _plain(value: Any) -> Any:
 
 
 def _details_of_state(before: ServerRecord, after: ServerRecord) -> dict[EventKind, dict[str, Any]]:
-    """The details, by kind, of changes of liveness."""
+    """The details, by kind, of the events that a change of `state` causes."""
     details: dict[EventKind, dict[str, Any]] = {}
     was_reported = after.state is before.state and _stands_for_itself(before)
     if after.state.stale and _stands_for_itself(after) and not was_reported:
@@ -271,7 +281,7 @@ def _details_of_state(before: ServerRecord, after: ServerRecord) -> dict[EventKi
 
 
 def _details_of_kin(before: ServerRecord, after: ServerRecord) -> dict[EventKind, dict[str, Any]]:
-    """The details, by kind, of what other servers of the same database mean for this one."""
+    """The details, by kind, of the events about rebuilds, copies, nodes and conflicts."""
     details: dict[EventKind, dict[str, Any]] = {}
     if after.superseded_by not in (None, before.superseded_by):
         if before.node_of is None:
@@ -299,7 +309,12 @@ def _farewell(record: ServerRecord) -> dict[EventKind, dict[str, Any]]:
 
 
 def _away_seconds(before: ServerRecord, after: ServerRecord) -> float:
-    """The time without a message; since the silence was noticed, when a node broke it."""
+    """
+    For how long a server that is back was silent.
+
+    Counted from its last message; when another node of its database sent instead, from the
+    time at which the receiver noticed the silence.
+    """
     since = before.last_seen if after.last_seen != before.last_seen else before.state_since
     # Receivers that share a database may disagree a little about the time.
     return max(0.0, (max(after.last_seen, after.state_since) - since).total_seconds())
@@ -311,7 +326,7 @@ _CANONICAL: Mapping[str, Callable[[Any], object]] = {
     "ip_addresses": canonical_addresses,
     "endpoint_url": canonical_url,
 }
-"""Two values of a field are the same when these are equal."""
+"""By field: a function that returns equal results for two spellings of the same value."""
 _KIND_OF = {
     "hostname": EventKind.MOVED,
     "ip_addresses": EventKind.MOVED,

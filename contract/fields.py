@@ -68,7 +68,7 @@ class Unexpected(ValueError):
 @frozen
 class Rule:
     """
-    What a field may hold.
+    Which values a field may hold.
 
     Attributes:
         expected: The rule in words, for a message such as "expected a port from 1 to 65535".
@@ -98,10 +98,10 @@ class Rule:
 @frozen
 class Distinct:
     """
-    What a list may hold, beside the rule of its items: so many different ones.
+    A limit on how many different items a list may hold, beside the `Rule` of each item.
 
     Attributes:
-        most: How many.
+        most: The largest number of different items.
     """
 
     most: int
@@ -161,7 +161,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def format_moment(moment: datetime) -> str:
-    """Format a time as ISO 8601 in UTC with `Z`. Raises ValueError as `to_utc` does."""
+    """Format a time as ISO 8601 in UTC with `Z`. Raises ValueError for a time without offset."""
     return to_utc(moment).isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -170,7 +170,7 @@ def to_utc(moment: datetime) -> datetime:
     The same instant in UTC.
 
     Raises ValueError for a value that is not a datetime, for a time without an offset, and
-    for one whose equivalent in UTC is outside the years 1 to 9999.
+    for a time that is outside the years 1 to 9999 in UTC.
     """
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise Unexpected("a time with an offset", moment)
@@ -290,7 +290,7 @@ def _number(value: Any) -> float:
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-]\d\d):?([0-5]\d))", re.ASCII
 )
-_LARGEST_ORDINAL = 2**63 - 1  # what a database keeps as a whole number
+_LARGEST_ORDINAL = 2**63 - 1  # the largest BIGINT of a database
 _LONGEST_TOOL_NAME = 200  # the MCP specification allows 128
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch

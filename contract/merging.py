@@ -1,4 +1,4 @@
-"""The merge rule: which fields of a record a message replaces, and which it leaves."""
+"""Merging messages into a server's record: which fields a message replaces and which stay."""
 
 from datetime import datetime
 from typing import TypeVar
@@ -19,11 +19,12 @@ def merge(
     record: ServerRecord | None, heartbeat: Heartbeat, *, received_at: datetime
 ) -> ServerRecord:
     """
-    The record of a server after a heartbeat; without a record, a new one.
+    The record of a server after a heartbeat; a new record when `record` is None.
 
     - A field that the heartbeat holds replaces that of the record, also when it is empty or 0.
     - A field that the heartbeat lacks (None) keeps the value of the record.
-    - `heartbeat_count` rises by 1 and `last_seen` becomes `received_at`, whatever it holds.
+    - `heartbeat_count` rises by 1 and `last_seen` becomes `received_at`, whatever the heartbeat
+      holds.
     - `state` becomes up, and `superseded_by` None. A heartbeat with the status `uninstalled`
       is the server's last: `state` becomes left.
 
@@ -79,12 +80,15 @@ def register(
     record: ServerRecord | None, registration: Registration, *, received_at: datetime
 ) -> ServerRecord:
     """
-    The record of a server after a registration; without a record, a new one.
+    The record of a server after a registration; a new record when `record` is None.
 
-    As `merge`, except that `heartbeat_count` stays as it was, `state` becomes new instead of
-    up while it is 0, and `registered_at` becomes `received_at`.
+    - A field that the registration holds replaces that of the record; a field that it lacks
+      (None) keeps the value of the record.
+    - `registered_at` and `last_seen` become `received_at`; `heartbeat_count` stays.
+    - `state` becomes new while `heartbeat_count` is 0, else up; `superseded_by` becomes None.
 
-    Raises WrongServer and ValueError, as `merge` does.
+    Raises WrongServer when record and registration differ in `server_id`, and ValueError when
+    `received_at` has no offset.
     """
     now = to_utc(received_at)
     view = Heartbeat(**{name: getattr(registration, name) for name in _VIEW})
@@ -114,7 +118,7 @@ def _last(old: T | None, new: T | None) -> T | None:
 
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
-    """The record to merge into, an empty one for a new server. Raises WrongServer."""
+    """The record to merge into; an empty one for None. Raises WrongServer for another server's."""
     if record is None:
         return ServerRecord(
             server_id=message.server_id, first_seen=now, last_seen=now, state_since=now

@@ -1,9 +1,9 @@
 """
 The messages that a server sends about itself.
 
-A sender describes itself by a `ServerPayload`, which has every field. What is sent is made from
-that by `from_payload`: a `Registration` or a `Heartbeat`, in which every field but `server_id` is
-optional, so that any sender may leave out what it does not know: None means that, never "empty".
+A sender first builds a `ServerPayload`, the complete description of its server. From that
+`from_payload` makes what is sent: a `Registration` or a `Heartbeat`. Every field of these but
+`server_id` is optional: None means that the sender does not know the value, not that it is empty.
 """
 
 # No `from __future__ import annotations` here: attrs reads the rules from the annotations when
@@ -31,7 +31,7 @@ from contract.fields import (
 __all__ = ["FAREWELL", "Heartbeat", "IpAddresses", "Registration", "ServerPayload", "View"]
 
 FAREWELL = "uninstalled"
-"""The `status` of a heartbeat that says that its server sends no more."""
+"""The `status` of a server's last heartbeat, which says that the server will send no more."""
 
 
 @frozen(kw_only=True, field_transformer=checked)
@@ -98,9 +98,9 @@ class ServerPayload:
 @frozen(kw_only=True)
 class View:
     """
-    The fields of `ServerPayload`, in which every field but `server_id` is optional.
+    What is known of a server: the fields of `ServerPayload`, all optional but `server_id`.
 
-    None means that a value is not known.
+    The base class of messages and records. None means that a value is not known.
     """
 
     server_id: ServerId

@@ -13,9 +13,11 @@ __all__ = ["ServerRecord", "State"]
 
 class State(str, Enum):
     """
-    The liveness of a server: how many of its heartbeat intervals it has been silent.
+    Whether a server is alive, judged by the time since its last message.
 
-    `liveness` has the thresholds. A server that has said that it sends no more is `left`.
+    `new` from its registration to its first heartbeat, then `up`; `late` and then `down` after
+    some heartbeat intervals without a message, see `liveness`; `left` after a heartbeat that
+    said that it was the last.
     """
 
     NEW = "new"
@@ -26,12 +28,12 @@ class State(str, Enum):
 
     @property
     def stale(self) -> bool:
-        """Whether an alarm is due: late or down."""
+        """Whether the server has been silent for too long: late or down."""
         return self is State.LATE or self is State.DOWN
 
     @property
     def is_heard(self) -> bool:
-        """Whether the server sends: new or up."""
+        """Whether the server sends its messages in time: new or up."""
         return self is State.NEW or self is State.UP
 
 
@@ -42,7 +44,7 @@ Noticed = Annotated[
 
 
 def _in_the_order_of_view(_: type, attributes: "list[Attribute[Any]]") -> "list[Attribute[Any]]":
-    """A field that is declared anew keeps its place."""
+    """Sort fields as in `View`: attrs puts a field that a subclass declares again at the end."""
     places = {name: place for place, name in enumerate(fields_dict(View))}
     return sorted(attributes, key=lambda each: places.get(each.name, len(places)))
 

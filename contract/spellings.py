@@ -1,4 +1,4 @@
-"""Different spellings of one IP address, and of one URL."""
+"""Comparing IP addresses and URLs, of which each has several spellings."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -11,12 +11,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_addresses(addresses: IpAddresses) -> tuple[object, frozenset[object]]:
-    """The primary address and the set of all: `FE80::1` is `fe80::1`, in any order."""
+    """A value that is equal for equal addresses: `FE80::1` is `fe80::1`, `all` in any order."""
     return ip_address(addresses.primary), frozenset(map(ip_address, addresses.all))
 
 
 def canonical_url(url: str) -> tuple[object, ...]:
-    """The parts of an http or https URL: `https://e` is `https://E:443/` (RFC 3986, 6.2)."""
+    """A value that is equal for equal URLs: `https://e` is `https://E:443/` (RFC 3986, 6.2)."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return (

@@ -1,4 +1,4 @@
-"""Liveness of a server, as a function of its record and the time."""
+"""Whether a server is alive, as a function of its record and the time."""
 
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -9,11 +9,12 @@ from contract.record import ServerRecord, State
 __all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness", "patience"]
 
 DEFAULT_INTERVAL_SECONDS = 60.0
+"""The heartbeat interval of a server that has declared none."""
 
 
 def liveness(record: ServerRecord, now: datetime) -> State:
     """
-    The liveness of a server at the time `now`, by the time since its last message.
+    The state of a server at the time `now`, by the time since its last message.
 
     - not longer than `patience(record, intervals=2)`: `up`, or `new` while it has registered
       and sent no heartbeat
@@ -34,10 +35,11 @@ def liveness(record: ServerRecord, now: datetime) -> State:
 
 def patience(record: ServerRecord, *, intervals: int) -> timedelta:
     """
-    How long a server may send nothing when so many of its intervals may pass.
+    The time without a message after which so many heartbeats count as missed.
 
-    These intervals, and a quarter of one more for jitter, but at least 5 s: Odoo runs a job
-    that is due each minute every 62 to 63 s, and one that it skips once after 126 to 128 s.
+    That is `intervals` times the server's interval, and a quarter of an interval, at least
+    5 s, for jitter: Odoo runs a job that is due each minute every 62 to 63 s, and after 126 to
+    128 s when it skips a run.
     """
     return _patience(record.heartbeat_interval_seconds, intervals)
 
@@ -46,8 +48,8 @@ def interval(record: ServerRecord) -> timedelta:
     """
     The time between two heartbeats that a server has declared, or 60 s without a declaration.
 
-    A shorter one than 5 s is taken for 5 s, which a pause of the network may last; a longer one
-    than 7 days for 7 days, so that the silence of no server stays unnoticed for ever.
+    An interval below 5 s is raised to 5 s, since the network may pause for that long; an
+    interval above 7 days is lowered to 7 days, so that every silence is noticed some day.
     """
     return _interval(record.heartbeat_interval_seconds)
 

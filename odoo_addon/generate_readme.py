@@ -1,5 +1,7 @@
 """
-Generate the README of each addon from its fragments, in the order and layout of OCA.
+Generate the README of each addon from its fragments, in the layout of OCA's addons.
+
+OCA is the Odoo Community Association.
 
 The sources are `readme/*.md`. The results are `README.rst`, which package indexes and forges
 show, and `static/description/index.html`, which Odoo's list of apps shows.
@@ -14,7 +16,7 @@ from docutils.core import publish_parts
 
 HERE = Path(__file__).parent
 
-# The heading of each fragment.
+# The fragments in the order of the README, each with its heading.
 FRAGMENTS = {
     "DESCRIPTION": None,
     "INSTALL": "Installation",

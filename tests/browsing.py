@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 __all__ = ["NAME", "Reader", "chromium"]
 
 NAME = "fleet.test"
-"""A host name that leads to this machine in the browser, which takes it for another machine's."""
+"""A host name that the browser resolves to this machine, and does not treat as localhost."""
 
 FLAGS = [
     "--no-sandbox",

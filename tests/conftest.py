@@ -22,7 +22,8 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("fleet"), max_examples=500)
 # For the other Python versions few examples suffice: the session `tests` uses the full number.
 settings.register_profile("portable", settings.get_profile("fleet"), max_examples=12)
-# A mutant of the contract is killed by the same examples each time, or by none: never by luck.
+# For `nox -s mutants`, which runs the tests against small mistakes (mutants) in the contract: the
+# examples are the same each time, so that no test notices a mistake by luck.
 settings.register_profile(
     "mutants",
     settings.get_profile("fleet"),
@@ -35,7 +36,7 @@ settings.load_profile("fleet")
 
 
 UNTRACED = ("hypothesis", "untraced")
-"""Tests with these marks reach no branch that others do not; tracing doubles what they take."""
+"""Marks of tests that reach no branch that others miss; measuring doubles their run time."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,9 +62,9 @@ def paused(coverage: Coverage) -> Iterator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """
-    Let what a test has logged reach the process that reports it.
+    Escape what UTF-8 cannot encode in a test's report, which a worker sends to pytest-xdist.
 
-    Half a surrogate pair, which many tests are about, would end the process instead.
+    Half a surrogate pair in a log, which many tests are about, would end the worker instead.
     """
     return encodable((yield))
 

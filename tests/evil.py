@@ -37,7 +37,7 @@ def evil_server(
     talk: Talk, *, tls: ssl.SSLContext | None = None, listens: bool = True
 ) -> Iterator[Evil]:
     """
-    Serve connections in sequence: read a request, call `talk` with the socket, and close it.
+    Serve connections one after the other: read a request, call `talk(socket)`, and close.
 
     With `listens=False` it calls `talk` without reading a request.
     """

@@ -1,4 +1,4 @@
-"""Test helper: keys of a receiver."""
+"""Test helper: the keys (bearer tokens with a scope) that a receiver accepts."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Test helper: checks of a page in a browser."""
+"""Test helper: what a page in a browser shows, and which rules of accessibility it breaks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Fault = tuple[str, list[str]]
 
 
 def listed(page: Page) -> Locator:
-    """The links of the listed databases; just after a click they may be those of the last page."""
+    """The links of the listed databases; just after a click, perhaps those of the old page."""
     return page.get_by_role("rowheader").get_by_role("link")
 
 

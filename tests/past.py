@@ -15,7 +15,12 @@ __all__ = ["Past"]
 
 
 class Past:
-    """Writes a week of a fleet's messages and sweeps to a store, up to a clock's time."""
+    """
+    Writes what a made-up fleet does in a week to a store; the week ends at the clock's time.
+
+    The messages are applied and the sweeps (looks for servers that have fallen silent) are run
+    with the times at which they would have happened.
+    """
 
     def __init__(self, store: SqlStore, clock: Clock) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Test helper: a real pgbouncer before a PostgreSQL, on a Unix socket; the machine has it."""
+"""Test helper: a real pgbouncer, which must be installed, in front of a PostgreSQL."""
 
 import shutil
 import subprocess
@@ -30,12 +30,12 @@ logfile = {folder}/log
 @contextmanager
 def running_pgbouncer(postgres: Postgres, *, mode: str, size: int) -> Iterator[Path]:
     """
-    Start pgbouncer with its default settings; yields the folder of its socket, of port 6432.
+    Start pgbouncer with default settings; yields the folder of its Unix socket for port 6432.
 
     Args:
         postgres: The database server.
         mode: `transaction` or `session`.
-        size: How many connections it makes to a database.
+        size: How many connections pgbouncer makes to each database.
     """
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:

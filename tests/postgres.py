@@ -70,7 +70,7 @@ class Postgres:
 
     @property
     def system_user(self) -> str | None:
-        """The user that it runs as; None for that of the tests."""
+        """The system user that PostgreSQL runs as; None for the user that runs the tests."""
         user: str | None = self._server.system_user
         return user
 
@@ -101,7 +101,7 @@ class Postgres:
         self._connections[0].execute(statement)
 
     def leave(self) -> None:
-        """Close the kept connection."""
+        """Close the connection that is kept for creating and dropping databases."""
         while self._connections:
             self._connections.pop().close()
 

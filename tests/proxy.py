@@ -134,7 +134,12 @@ def hang_up(end: socket.socket) -> None:
 
 
 class Once:
-    """Returns False for the n-th chunk (by default the first) with `word` in it, else True."""
+    """
+    A `request_passes` or `answer_passes` for `Proxy` that cuts one connection.
+
+    It returns False for the n-th chunk (`pieces`, by default the first) with `word` in it, and
+    True for all others.
+    """
 
     def __init__(self, word: bytes = b"", *, pieces: int = 1) -> None:
         self.left = pieces

@@ -24,10 +24,14 @@ NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of http:// URLs: httpx would load all certificate authorities, for 40 ms each."""
 
 PATIENCE_SECONDS = 60.0
-"""How long to wait for what comes at once, unless others use the machine too."""
+"""How long a test waits for what takes a moment, unless other programs slow the machine down."""
 
 ANY_PAUSE_SECONDS = 1e9
-"""For the absence limit of the watchdog: no jump of a test's clock counts as downtime."""
+"""
+A value for `absence_seconds` that switches off the receiver's detection of its own downtime.
+
+A receiver takes a longer jump of the clock for downtime, and no test moves its clock by as much.
+"""
 
 
 class Clock:
@@ -206,7 +210,7 @@ def receiver_process(folder: Path, **environ: str) -> Iterator[Process]:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Poll `holds` until it is true. Raises AssertionError after 20 seconds."""
+    """Poll `holds` until it is true. Raises AssertionError after PATIENCE_SECONDS."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         if time.monotonic() > deadline:

@@ -65,7 +65,7 @@ Wire: TypeAlias = dict[str, Any]
 
 
 def share_of_examples(share: float) -> int:
-    """The number of examples for a test that takes more, or fewer, than the profile says."""
+    """The number of Hypothesis examples for a test: this share of what the profile says."""
     return round(settings().max_examples * share) or 1
 
 
@@ -106,7 +106,8 @@ _KINDS = [
 ]
 # Fields with a default other than None: a wire object may lack them, but null is invalid.
 _NEVER_NULL = {"heartbeat_count", "node_count", "state", "details"}
-# The fields of a record that other servers, or a sequence that goes on, make None again.
+# The fields of a record that can become None again, by messages of other servers or by numbers in
+# `sequence` that no longer conflict.
 _MAY_GO = ("superseded_by", "twin_of", "node_of", "conflict_since")
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
@@ -426,7 +427,7 @@ def _odd_times() -> st.SearchStrategy[Any]:
 
 
 def _spoiled(draw: st.DrawFn, value: Any) -> Any:
-    """Another value than this one, mostly a similar one."""
+    """A value that differs from the given one, mostly a similar one."""
     alike = _alike(value)
     # Drawing an index is faster than building a strategy of the similar values.
     choice = draw(st.integers(0, len(alike) + 2))

@@ -1,4 +1,4 @@
-"""Test helper: a fleet in a store, with a clock that a test moves and sweeps on demand."""
+"""Test helper: servers in a store, and a clock and sweeps (looks for silent ones) on demand."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -52,7 +52,7 @@ def at_once(*jobs: Callable[[], object]) -> None:
 
 
 def due_at(engine: Engine, server_id: str) -> int | None:
-    """The `due_at` of a server, as the database has it."""
+    """When a sweep must look at a server, in microseconds since 1970; None for never."""
     query = text("SELECT due_at FROM servers WHERE server_id = :key")
     with engine.connect() as connection:
         due: int | None = connection.execute(query, {"key": server_id}).scalar_one()
@@ -127,7 +127,7 @@ class Watched:
         return Look(now=self.now, heard_since=self.heard_since, rules=self.rules)
 
     def sweep(self) -> None:
-        """Sweep all servers that are due, twice, since a server is late before it is down."""
+        """Judge all servers that are due, twice: a server becomes late before it becomes down."""
         for _ in range(2):
             while self.store.servers.sweep(self.look()):
                 pass
@@ -159,7 +159,11 @@ class Watched:
     def told(
         self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)
     ) -> list[tuple[str, str | None]]:
-        """Kind and server of the stored events, oldest first, without the kinds of `but`."""
+        """
+        Kind and server id of the stored events, oldest first.
+
+        With `of` only events of this server; events of the kinds in `but` are left out.
+        """
         return [
             (each.event.kind.value, each.event.server_id)
             for each in self.store.events.after(0, EventFilter(server_id=of), limit=100_000)

@@ -27,6 +27,7 @@ def post_init_hook(env):
 def uninstall_hook(env):
     """Send the receiver a farewell, and delete the addon's system parameters."""
     before_uninstall(env)
-    # Deleting the URL would record it then, and so leave a parameter behind.
+    # Deleting the URL records the token's origin in a parameter; do that first, so that the
+    # search finds this parameter too.
     remember_token_origin(env)
     env["ir.config_parameter"].search([("key", "in", PARAMETERS)]).unlink()

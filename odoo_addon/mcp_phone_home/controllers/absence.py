@@ -1,7 +1,7 @@
 """
-Requests for which there is no MCP server: without a database, or for one without the addon.
+HTTP requests that have no MCP server: no database is selected, or it lacks the addon.
 
-Where `--load` names the addon, Odoo offers its routes to those requests too.
+Where Odoo's option `--load` names the addon, Odoo calls the addon's routes for those too.
 """
 
 from odoo.http import request
@@ -12,7 +12,7 @@ _ADDON = "mcp_phone_home"
 
 
 def why_absent() -> str | None:
-    """A sentence that says why there is no MCP server; None where there is one."""
+    """A sentence that says why the request has no MCP server; None where it has one."""
     if not request.db:
         return (
             "No database is selected, so there is no MCP server here: use the hostname of a "

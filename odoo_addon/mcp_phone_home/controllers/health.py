@@ -20,7 +20,7 @@ class HealthController(http.Controller):
         save_session=False,
     )
     def health(self):
-        """Answer a health probe; registers the server after a rebuild, in the background."""
+        """Answer a health probe; if the hostname has changed, register in the background."""
         if reason := why_absent():
             return _not_found(reason)
         on_health(request.env(user=SUPERUSER_ID))

@@ -48,7 +48,7 @@ class McpController(http.Controller):
             return _response(403, error_of(Fault(FORBIDDEN, reason)))
         if request.httprequest.mimetype != "application/json":
             return _response(415, None)
-        # A chunked body beyond the limit is cut off there, and so is refused as invalid JSON.
+        # A chunked body is cut off at the size limit, and so is refused as invalid JSON.
         http_request = request.httprequest
         return _response(*answer(request.env, http_request.get_data(), http_request.headers))
 
@@ -78,8 +78,8 @@ class McpController(http.Controller):
         """
         Answer that no database is selected.
 
-        Without one, Odoo offers only routes with `auth="none"`. In a database it prefers the
-        route `/mcp/v1` to this one, which has a variable part.
+        Without a database, Odoo offers only routes with `auth="none"`. With one it prefers the
+        route `/mcp/v1` to this route, which has a variable part.
         """
         return self._only_post()
 
@@ -104,7 +104,7 @@ def _refuse_session():
 
 
 def _why_forbidden() -> str | None:
-    """A sentence that says why the holder of a valid API key may not ask; None if he may."""
+    """Why a request with a valid API key is forbidden, as a sentence; None if it is allowed."""
     if parameter(request.env, DISABLED):
         return _DISABLED
     if not request.env.is_system():
@@ -114,10 +114,10 @@ def _why_forbidden() -> str | None:
 
 def _is_of_another_site() -> bool:
     """
-    Whether a page of another site asks; MCP requires the check (DNS rebinding).
+    Whether the request was made by a web page of another site; MCP requires this check.
 
-    A browser sends the header Origin with each POST. Agents that are no browsers send none, and
-    may come by any name, as behind a proxy.
+    A browser, which a site may attack by DNS rebinding, sends the header Origin with each POST.
+    Agents that are no browsers send none, and may use any host name, as behind a proxy.
     """
     http_request = request.httprequest
     origin = http_request.headers.get("Origin")

@@ -5,7 +5,11 @@ from ..services.token_origin import remember_token_origin, renew_token_origin
 
 
 class IrConfigParameter(models.Model):
-    """Keeps the receiver's token with the receiver that it is for, see `services.token_origin`."""
+    """
+    Records which receiver the token is for, whenever the token or the receiver's URL changes.
+
+    The token is sent to no other receiver, see `services.token_origin`.
+    """
 
     _inherit = "ir.config_parameter"
 
@@ -32,7 +36,8 @@ class IrConfigParameter(models.Model):
     @api.model
     def set_param(self, key, value):
         old = super().set_param(key, value)
-        # Odoo does not write a value that is there already; to store it again is to confirm it.
+        # Odoo does not write an unchanged value. Storing the same token again still means that
+        # it is for the receiver that is set now.
         if key == TOKEN:
             renew_token_origin(self.env)
         return old

@@ -8,7 +8,7 @@ class McpPhoneHomeState(models.Model):
     """
     The addon's state, in one row that `services.state` writes by SQL.
 
-    It is no system parameter, because writing one clears the caches of all workers.
+    The state is not in system parameters, because writing one clears the caches of all workers.
     """
 
     _name = "mcp.phone.home.state"
@@ -23,7 +23,7 @@ class McpPhoneHomeState(models.Model):
 
     def init(self):
         """
-        Create what numbers the messages, and record which receiver an old token is for.
+        Create the sequence that numbers messages, and record which receiver the token is for.
 
         Odoo calls this at install and at each upgrade.
         """

@@ -24,7 +24,7 @@ from ..services.settings import (
 )
 from ..services.state import forget_claims
 
-# The browser shows it for a token that is set. No token equals it, since tokens are ASCII.
+# Shown in the form in place of a token that is set. No token equals it: tokens are ASCII.
 MASK = "\u2022" * 8
 
 _ADMINISTRATORS = "base.group_system"

@@ -19,8 +19,8 @@ from contract import Heartbeat, InvalidMessage
 # Path of the addon's MCP endpoint.
 MCP_PATH = "/mcp/v1"
 
-# How long all administrators must have logged in at another address of the same kind until it
-# is announced.
+# How long all administrators must have logged in at another address of the same kind until that
+# address is announced.
 SETTLED = timedelta(days=7)
 
 _LOCAL, _PRIVATE, _HTTP, _HTTPS = range(4)
@@ -30,7 +30,7 @@ def endpoint_by_default(env) -> str | None:
     """
     The endpoint URL derived from `web.base.url`, or None when that is not usable.
 
-    The URL that was announced last goes before it, unless `web.base.url` is frozen, is of a
+    The URL that was announced last takes precedence, unless `web.base.url` is frozen, is of a
     better kind, or is of the same kind and was not changed for `SETTLED`. The kinds, the best
     first: https; http; a private address or a name without a dot; localhost.
 
@@ -44,13 +44,13 @@ def endpoint_by_default(env) -> str | None:
 
 
 def announced_endpoint(env) -> str | None:
-    """The endpoint URL that this database, and no original of it, has announced last."""
+    """The endpoint URL that this database has announced last; None if its original has."""
     url, _, uuid = parameter(env, "mcp.announced_endpoint").partition(" ")
     return url if uuid == parameter(env, "database.uuid") else None
 
 
 def remember_endpoint(env, url):
-    """Store the endpoint URL of a message, unless an administrator has set it."""
+    """Store the endpoint URL that a message announced, unless an administrator has set it."""
     if url is None or url != endpoint_by_default(env):
         return
     announced = f"{url} {parameter(env, 'database.uuid')}"
@@ -82,7 +82,7 @@ def _current(env):
 
 
 def _usable(env, url):
-    """The URL if it is valid and the receiver can make something of it; else None."""
+    """The URL if it is valid, and not on localhost while the receiver is elsewhere; else None."""
     if url is None:
         return None
     try:

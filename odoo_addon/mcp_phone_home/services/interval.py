@@ -20,11 +20,11 @@ MOST_SECONDS = 365 * 86400
 
 def heartbeat_interval_seconds(env, *, stage):
     """
-    The interval, in seconds, of the scheduled action that sends heartbeats, to declare it to
-    the receiver.
+    The seconds between two heartbeats, as this server declares them to the receiver.
 
-    None when the action is archived or deleted. `stage` is the value of `ODOO_STAGE`; where it
-    is not empty the server runs on Odoo.sh, and the interval is 300 seconds at least.
+    That is the interval of the scheduled action; None when the action is archived or deleted.
+    `stage` is the value of `ODOO_STAGE`; where it is not empty the server runs on Odoo.sh, and
+    the interval is 300 seconds at least.
     """
     cron = heartbeat_action(env)
     if not cron.active:
@@ -46,7 +46,7 @@ def heartbeat_action(env):
 
 def interval_in_days_at_most(env):
     """
-    The interval of the scheduled action as `(number, unit)`, weeks and months given in days.
+    The interval of the scheduled action as `(number, unit)`, with weeks and months in days.
 
     `(1, "minutes")` when the action was deleted.
     """

@@ -50,7 +50,7 @@ _now = time.monotonic
 
 def on_schedule(env):
     """
-    Send a heartbeat in a background thread, after a registration where the host was rebuilt.
+    Send a heartbeat in a background thread; before it a registration if the host was rebuilt.
 
     Logs a warning and sends nothing while the thread of the previous call is still running.
 
@@ -115,9 +115,9 @@ def after_install(registry):
 
 def before_uninstall(env):
     """
-    Send the farewell once, without retry, after the uninstallation was committed.
+    Send the farewell, the last heartbeat, once the uninstallation is committed; without retry.
 
-    It is numbered before, since the uninstallation drops the sequence.
+    The message gets its number now, since the uninstallation drops the sequence of numbers.
     """
     try:
         farewell = prepare_farewell(env).numbered(env.registry)
@@ -138,7 +138,7 @@ def _send_farewell(farewell, thread):
     """
     Send the farewell after the messages of other threads.
 
-    The receiver would take a message that arrives after it for a return of the server.
+    The receiver would take a message that arrives after the farewell for a return of the server.
     """
     wait_for_others(thread, most_seconds=_FAREWELL_WAIT_SECONDS)
     _deliver([farewell], None, thread)
@@ -156,8 +156,8 @@ def _is_rebuilt(env) -> bool:
     """
     Whether a receiver is set and the hostname differs from the one registered last.
 
-    False for a node that was registered before another one, and while another process registers
-    this host.
+    False for a node (one of several servers of this database) that has been registered since its
+    start, and while another process registers this host.
     """
     parameter = env["ir.config_parameter"].sudo().get_param
     hostname = _hostname()
@@ -167,17 +167,17 @@ def _is_rebuilt(env) -> bool:
 
 
 def _hostname() -> str:
-    """That of `host_facts`, without the system calls that find the addresses."""
+    """The hostname as `host_facts` finds it, without the system calls that find addresses."""
     return host_facts(sources=tuple, interfaces=tuple).hostname
 
 
 def _registration(env):
-    """The registration to send after a rebuild; None without one. Raises NothingToSend."""
+    """The registration to send if the host was rebuilt, else None. Raises NothingToSend."""
     return prepare_registration(env) if _is_rebuilt(env) else None
 
 
 def _claimed(registry, registration) -> list:
-    """`[registration]` if this process could claim it; `[]` for None and where others did."""
+    """`[registration]` if this process could claim it; `[]` for None or another's claim."""
     if registration is None:
         return []
     message = registration.message

@@ -38,7 +38,7 @@ DISABLED = "mcp.disabled"
 
 BODY_LIMIT_BYTES = 1024 * 1024
 
-# In the order of their release.
+# The revisions of MCP with an `initialize` handshake and those without, in order of release.
 HANDSHAKE_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS = ("2026-07-28",)
 
@@ -58,10 +58,10 @@ _BASE64 = re.compile(r"=\?base64\?(.*)\?=")
 
 def answer(env, body: bytes, headers) -> tuple[int, dict | None]:
     """
-    The HTTP status and the JSON-RPC message that answer a body; None for an empty answer.
+    The HTTP status and the JSON-RPC message that answer a request; None for an empty answer.
 
-    `env` is that of the authenticated user, `headers` those of the request. Raises only the
-    exceptions of `RETRIED`, after which Odoo's HTTP server repeats the whole request.
+    `env` is that of the authenticated user; `body` and `headers` are those of the HTTP request.
+    Raises only the exceptions of `RETRIED`, after which Odoo's HTTP server repeats the request.
     """
     is_modern = headers.get("MCP-Protocol-Version") in MODERN_VERSIONS
     try:

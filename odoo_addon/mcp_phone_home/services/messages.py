@@ -23,7 +23,7 @@ NOT_FOUND = -32004
 
 class Fault(Exception):
     """
-    An error to answer a message with.
+    An error that is sent to the client as the answer to its message.
 
     Attributes:
         code: Error code of JSON-RPC or MCP.
@@ -110,9 +110,10 @@ def _finite(text) -> float:
 
 def _unambiguous(pairs) -> dict:
     """
-    Refuse duplicate keys, since other JSON parsers may take another one of them.
+    The pairs as a dict. Raises ValueError for duplicate keys.
 
-    A proxy would otherwise check another message than the one that is processed.
+    JSON parsers differ in which of the duplicates they take, so a proxy could check another
+    message than the one that is processed here.
     """
     message = dict(pairs)
     if len(message) != len(pairs):

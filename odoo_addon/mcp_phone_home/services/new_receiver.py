@@ -2,8 +2,8 @@
 Changing the receiver of a database by the MCP tool `register_receiver`.
 
 The URL is committed before the receiver is called, so no transaction waits for the network.
-The token is never sent to another origin (scheme, host and port) than that which it is for, and
-the tool decides for none: a token that was stored before there was any URL is removed.
+The token is never sent to an origin (scheme, host and port) that it is not for. An agent must not
+decide which origin that is, so the tool removes a token that was stored while no URL was set.
 """
 
 import logging
@@ -106,7 +106,7 @@ def _store(env, base) -> bool:
     set_param = env["ir.config_parameter"].set_param
     if stored(env).get(URL) == base:
         return False
-    # Before the URL is written, which would be taken for that of a token without an origin.
+    # Ask before the URL is written: a token without an origin counts as one for the stored URL.
     token_cleared = is_token_of_another(env, base)
     if token_cleared:
         _remove_token(env)
@@ -155,7 +155,7 @@ def _registered(registry, base, *, token_cleared) -> dict:
 
 def _deliver(registry, outgoing, base):
     if outgoing.settings.url != base:
-        # The settings, and so the token, are those of the other receiver.
+        # Somebody has set another URL meanwhile: the settings hold that URL and its token.
         return Outcome(reason="Another receiver was chosen meanwhile.")
     outcome = outgoing.numbered(registry).deliver()
     remember(registry, outcome)

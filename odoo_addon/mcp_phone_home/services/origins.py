@@ -1,8 +1,9 @@
 """
 Web origins: scheme, host and port of a URL, as in the header `Origin`.
 
-A page of another site can make a browser send requests here, by DNS rebinding under a host name
-of its own, which then is in `Host` and in `Origin`. So only names count that the database knows.
+A page of another site can make a browser send requests here. With DNS rebinding, the site's own
+host name is then in both `Host` and `Origin`, so comparing them is not enough: only origins that
+the database knows are accepted.
 """
 
 from ipaddress import ip_address
@@ -28,12 +29,17 @@ def origin_of(url) -> str | None:
 
 def is_known(env, origin, *, host_url, remote_address) -> bool:
     """
-    Whether a page of this origin may ask this database.
+    Whether web pages of this origin may send requests to this database.
 
-    Known are the origins of `web.base.url`, of the URL of the MCP endpoint that is set or was
-    announced, and those in `mcp.allowed_origins`. On the machine itself localhost is, too, when
-    it is in `Host` as well; `host_url` is the URL made of that, and `remote_address` the
-    address of the client.
+    Known are the origins of `web.base.url` and of the MCP endpoint's URL (set or announced), and
+    those in `mcp.allowed_origins`. Localhost is known to clients on this machine whose header
+    `Host` names the same origin.
+
+    Args:
+        env: The environment whose system parameters are read.
+        origin: The header `Origin`.
+        host_url: The URL that Odoo makes of the header `Host`.
+        remote_address: The IP address of the client.
     """
     asked = origin_of(origin)
     if asked is None:

@@ -26,8 +26,8 @@ class Outcome:
     Attributes:
         reason: A sentence that says why the receiver has not accepted the message, and what to
             do about it; empty when it has. It may quote the receiver.
-        for_agents: The same for a language model, without any text of the receiver; may be
-            empty where `reason` holds none.
+        for_agents: The reason for a language model, without any text of the receiver. May be
+            empty; `reason` then has no such text either.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
         started_at: The start of the server in that registration; else None.
         endpoint_url: The MCP endpoint that the message announced, if the receiver has accepted
@@ -65,10 +65,10 @@ class Outgoing:
 
     def numbered(self, registry) -> "Outgoing":
         """
-        The same with the next number of the database in its message, which all attempts repeat.
+        A copy whose message has the database's next number; all attempts send the same number.
 
-        Call it when nothing but the network is between the message and the receiver: numbers
-        tell how many messages were sent.
+        Call this just before the message is sent: the receiver tells by the numbers how many
+        messages were sent.
         """
         message = evolve(self.message, sequence=next_sequence(registry))
         return evolve(self, message=message)

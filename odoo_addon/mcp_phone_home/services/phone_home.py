@@ -45,8 +45,8 @@ def _build_server_payload(env) -> dict:
     """
     The wire form of `contract.ServerPayload` for this server, as a dict.
 
-    Optional fields whose value is not known are omitted, and so is `sequence`, which belongs to
-    a message that is sent. Raises `contract.InvalidMessage`.
+    Optional fields whose value is not known are omitted, and so is `sequence`, the number that
+    a message gets when it is sent. Raises `contract.InvalidMessage`.
     """
     host = host_facts()
     server = server_settings(env)
@@ -161,9 +161,10 @@ def _prepare(env, build, send) -> Outgoing:
 
 def announced_start() -> datetime:
     """
-    When the server was started, as its registration tells it.
+    When the server was started, as a registration announces it.
 
-    A registration must tell that; where it is not known, when this module was loaded.
+    Where the operating system does not tell, it is when this module was loaded: a registration
+    must have a start.
     """
     return _moment(server_started_at() or _server_start_time)
 
@@ -174,8 +175,8 @@ def _registration(payload):
 
 def _heartbeat(payload, *, status="healthy"):
     now = time.time()
-    # Not known is better than `_server_start_time`, which differs between workers: the receiver
-    # would be told of restarts that were none.
+    # None is better than `_server_start_time`, which differs between workers: the receiver would
+    # report restarts that never happened.
     started_at = server_started_at()
 
     return Heartbeat.from_payload(

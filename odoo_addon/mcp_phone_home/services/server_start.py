@@ -14,8 +14,8 @@ def server_started_at() -> float | None:
     With `--workers`, that is the parent of all workers. A reload by SIGHUP does not change it,
     since the main process goes on. None when the operating system does not tell.
 
-    It is not cached: when the clock is set, the start moves with it, and otherwise workers from
-    before and after that would tell different ones.
+    The result is not cached: when the host's clock is set, the start moves with the clock, and
+    workers that cached it before and after would tell different starts.
     """
     try:
         return float(int(psutil.Process(_main_pid()).create_time()))
@@ -32,7 +32,7 @@ def _main_pid() -> int:
 
 
 def _parent_of_gevent() -> int:
-    """The main process; this process itself when it was started by something else than Odoo."""
+    """The parent's pid; this process's own pid when the parent is not Odoo's main process."""
     own, parent = psutil.Process(), psutil.Process(os.getppid())
     is_odoo = own.exe() == parent.exe() and os.getpgid(own.pid) == os.getpgid(parent.pid)
     return parent.pid if is_odoo else own.pid

@@ -28,8 +28,8 @@ URL = "mcp.phone_home_url"
 TOKEN = "mcp.phone_home_token"  # noqa: S105 - the name of a parameter
 TOKEN_ORIGIN = "mcp.phone_home_token_origin"  # noqa: S105 - as above
 
-# Parameters that an environment variable or an option of odoo.conf overrides. Unlike the
-# parameters, those are not part of a database backup.
+# System parameters, each with the environment variable and the option of odoo.conf that override
+# it. Unlike a parameter, these are not part of a database backup.
 _OUTSIDE = {
     TOKEN: ("MCP_PHONE_HOME_TOKEN", "mcp_phone_home_token"),
     TOKEN_ORIGIN: ("MCP_PHONE_HOME_TOKEN_ORIGIN", "mcp_phone_home_token_origin"),
@@ -104,7 +104,7 @@ def receiver_settings(env):
 
 
 def stored(env) -> dict:
-    """The system parameters about the receiver as they are in the database, not in a cache."""
+    """The system parameters about the receiver by key, read from the database, not a cache."""
     found = (
         env["ir.config_parameter"]
         .sudo()
@@ -115,10 +115,11 @@ def stored(env) -> dict:
 
 def origin_of_token(values) -> str | None:
     """
-    The origin that the token is for; None where none was recorded.
+    The origin (scheme, host and port) that the token is for; None where none was recorded.
 
-    `values` are those of `stored`. The origin that is set outside the database is that of a
-    token there; for one that cannot be read as a URL, the result equals no origin.
+    `values` are the parameters that `stored` returns. For a token from the environment or
+    odoo.conf, the origin that is set there counts; if that is no valid URL, the result is a text
+    that equals no origin, and so the token is not sent.
     """
     outside = outside_the_database(TOKEN) and outside_the_database(TOKEN_ORIGIN)
     if outside:

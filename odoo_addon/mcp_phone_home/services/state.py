@@ -5,9 +5,9 @@ number of messages sent.
 Each change is committed in a short transaction of its own, so the caller's transaction holds no
 lock on the row while it waits for the receiver.
 
-A claim on a hostname keeps other processes from registering it. It is a time of expiry in the
-JSON column `claims`, by hostname. A registered server has a second, longer claim there, by its
-hostname and start.
+A process that wants to register a hostname first claims it, which keeps other processes from
+registering it too. A claim is a time of expiry in the JSON column `claims`, by hostname. A
+registered server has a second, longer claim there, by its hostname and start.
 """
 
 import logging
@@ -27,7 +27,7 @@ from .token_origin import remember_token_origin
 
 _logger = logging.getLogger(__name__)
 
-# How long a claim lasts after it was taken ...
+# How long a claim on a registration lasts after a process got it ...
 CLAIM_SECONDS = 60.0
 # ... after the hostname was registered, so that not even a server that restarts again and again
 # registers more often ...
@@ -84,7 +84,7 @@ def create_sequence(cr):
     """
     Create the PostgreSQL sequence that numbers the messages, unless it exists.
 
-    It belongs to the state's table: it is dropped and copied with it.
+    The table of the state owns the sequence, so PostgreSQL drops and dumps both together.
     """
     cr.execute(
         SQL(
@@ -98,9 +98,9 @@ def next_sequence(registry) -> int | None:
     """
     The number of the next message of this database: 1 for the first.
 
-    No process gets a number that another one got from the same database, whether the message is
-    sent or not. None, which is no reason not to send the message, for a read-only database and
-    for one that was not upgraded since the addon numbers its messages.
+    A database gives no number twice, even if the message is never sent. None when the database
+    is read-only, or was not upgraded to a version of the addon that numbers messages; the
+    message is then sent without a number.
     """
     try:
         with registry.cursor() as cr:
@@ -121,7 +121,11 @@ def remember(registry, outcome):
 
 
 def is_claimed(registry, hostname, *, started_at) -> bool:
-    """Whether `claim_registration` would refuse the claim; takes no lock and never raises."""
+    """
+    Whether the registration of a hostname is claimed: `claim_registration` would return False.
+
+    Takes no lock and never raises; False when the database cannot be read.
+    """
     try:
         with registry.cursor(readonly=True) as cr:
             cr.execute("SELECT claims FROM mcp_phone_home_state", log_exceptions=False)
@@ -134,7 +138,9 @@ def is_claimed(registry, hostname, *, started_at) -> bool:
 
 def claim_registration(registry, hostname, *, started_at) -> bool:
     """
-    Claim the registration of a hostname; returns whether the caller got the claim.
+    Claim the registration of a hostname, so that no other process sends it.
+
+    Returns whether the caller got the claim.
 
     `started_at` is the start of the server, as its registration tells it. False while another
     claim lasts: for `CLAIM_SECONDS` after a process got one, for `SETTLED_SECONDS` after the
@@ -240,7 +246,7 @@ def _claims(env) -> dict:
 
 
 def _lasting(claims) -> dict:
-    """Those of the claims, which may be None, that have not expired."""
+    """The claims that have not expired; `claims` may be None."""
     now = time.time()
     # A time too far ahead is dropped: the clock of the process that wrote it was wrong.
     return {each: t for each, t in (claims or {}).items() if now < t <= now + _longest(each)}
@@ -255,7 +261,7 @@ def _is_among(claims, hostname, started_at) -> bool:
 
 
 def _server(hostname, started_at) -> str:
-    """The key in `claims` of a server since one of its starts."""
+    """The key in `claims` for a server with this hostname that was started at this time."""
     return f"{hostname}{_STARTED}{started_at}"
 
 

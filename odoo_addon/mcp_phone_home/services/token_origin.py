@@ -6,8 +6,8 @@ The token is sent there only, however the receiver's URL is changed. The system 
 the token was stored, or of the first URL that an administrator has set since. The tool
 `register_receiver` sets none, since an agent calls it.
 
-A token that is set outside the database is for the origin set beside it; without one, for the
-parameter as well.
+A token that is set outside the database (in the environment or odoo.conf) is for the origin
+that is set there too; without such an origin, for that in the parameter.
 """
 
 from .origins import origin_of
@@ -15,7 +15,7 @@ from .settings import TOKEN, TOKEN_ORIGIN, URL, origin_of_token, outside_the_dat
 
 
 def remember_token_origin(env):
-    """Record the origin of the current URL for a token that has none."""
+    """Record the origin of the current URL for a token for which no origin is recorded."""
     values = stored(env)
     token = outside_the_database(TOKEN) or values.get(TOKEN)
     if token and not origin_of_token(values):
@@ -31,7 +31,7 @@ def renew_token_origin(env):
 
 
 def is_token_of_another(env, url) -> bool:
-    """Whether there is a token, and it is not for the receiver at this URL."""
+    """Whether there is a token, and it is for another receiver than the one at this URL."""
     values = stored(env)
     if not (outside_the_database(TOKEN) or values.get(TOKEN)):
         return False

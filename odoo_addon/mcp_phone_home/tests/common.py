@@ -83,7 +83,7 @@ class PhoneHomeCase(TransactionCase):
         return state
 
     def receiver(self, *answers):
-        """Start a Receiver with these answers, and set its URL in the database."""
+        """Start a fake receiver with these answers, and set its URL in the database."""
         receiver = Receiver(*answers)
         self.addCleanup(receiver.close)
         self.set_params(phone_home_url=receiver.url)

@@ -35,10 +35,11 @@ class _Server(ThreadingHTTPServer):
 
 class Receiver:
     """
-    Gives the `answers`, pairs of status and body, in turn, and repeats the last one.
+    A fake receiver that gives its `answers`, pairs of HTTP status and body, one after the other.
 
-    For a status of None it sends the body alone, which is no valid HTTP. While the event
-    `answering` is not set, it delays its answers. `heard` lists the requests so far.
+    It repeats the last answer. For a status of None it sends the body alone, which is no valid
+    HTTP. While the event `answering` is not set, it delays its answers. `heard` lists the
+    requests so far.
     """
 
     def __init__(self, *answers):
@@ -57,7 +58,7 @@ class Receiver:
         self._server.server_close()
 
     def wait_for(self, count):
-        """Wait for so many requests; returns False after 20 seconds without them."""
+        """Wait until there were `count` requests; returns False if not within 20 seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.heard) >= count, timeout=20)
 

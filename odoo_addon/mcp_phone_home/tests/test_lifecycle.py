@@ -200,7 +200,7 @@ class TestRebuild(LifecycleCase):
         self.set_claims({HERE: 1})
 
     def let_pass(self, seconds):
-        """Let the claims be older by so many seconds."""
+        """Let all claims on a registration expire so many seconds earlier."""
         self.set_claims({claimed: t - seconds for claimed, t in self.state().claims.items()})
 
 

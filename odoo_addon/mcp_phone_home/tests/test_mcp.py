@@ -27,7 +27,7 @@ class McpCase(PhoneHomeCase):
         self.patch(registry, "_tools", dict(registry._tools))
 
     def post(self, body, **headers):
-        """Answer a body; returns status and message. Header names have `_` for `-`."""
+        """Let the addon answer a body; returns status and message. Headers have `_` for `-`."""
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return answer(self.env, raw, told)

@@ -14,7 +14,7 @@ from .receiver import OK
 
 
 class TestServerStart(PhoneHomeCase):
-    """Real workers are started by the project's own tests."""
+    """Within one process; tests outside the addon start an Odoo with real workers."""
 
     def test_server_of_threads_was_started_with_its_process(self):
         started_at = server_started_at()

@@ -30,13 +30,13 @@ def addon_of(module: str) -> str:
 
 
 def is_installed(env, addon: str) -> bool:
-    """Whether an addon is installed in this database, and not only in others of the process."""
+    """Whether an addon is installed in this database, not only in another of this process."""
     return addon in env.registry._init_modules  # noqa: SLF001 - Odoo has no other list
 
 
 def names(env, *, ours) -> set:
     """
-    The names of the tools in other registries and in `llm.tool`.
+    The names of the tools that other addons list in `get_tool_registry` or in `llm.tool`.
 
     `ours` is this addon's `get_tool_registry`, which is skipped. A source that raises is
     skipped and logged as a warning.
@@ -79,7 +79,7 @@ def _registries(env, ours) -> dict:
 
 def as_many_as_fit(names, *, most_bytes) -> list:
     """
-    As many of the names as a message may hold, and fit into `most_bytes` of JSON.
+    The first of the names, as many as a message may hold and as fit into `most_bytes` of JSON.
 
     Logs a warning once for the rest.
     """
