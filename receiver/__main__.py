@@ -1,5 +1,5 @@
 """
-The command line: make, list, revoke and rotate keys, hand servers over, and forget servers.
+The command line: manage API keys, give servers to another key, and forget (delete) servers.
 
     python -m receiver keys create --name acme --scope agent --database acme --expires 90d
     python -m receiver servers forget --state down --silent-for-days 30 --dry-run
@@ -60,7 +60,7 @@ def main(
     Args:
         arguments: The arguments of the command; those of the process by default.
         environ: Environment variables with the settings.
-        clock: The time.
+        clock: Returns the current time.
         say: Prints a line of the result to standard output.
         explain: Prints a sentence for people, such as an error, to standard error.
     """
@@ -82,7 +82,7 @@ def main(
 
 
 def _is_missing(settings: Settings) -> bool:
-    """Whether the SQLite file does not exist: opening the database would create the file."""
+    """Whether the database is a SQLite file that does not exist; opening it would create it."""
     url = settings.database_url
     return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
@@ -107,7 +107,7 @@ class _Context:
     explain: Print
 
     def no_such_key(self, key_id: str) -> int:
-        """Explain that a key does not exist or is revoked; returns the exit status."""
+        """Print that a key does not exist or is revoked; return the exit status of a failure."""
         self.explain(
             f"There is no key {key_id!r} that is not revoked; see: python -m receiver keys list"
         )
@@ -153,7 +153,7 @@ def _revoke(context: _Context, options: argparse.Namespace) -> int:
         return context.no_such_key(options.key)
     context.explain(f"The key {options.key} is revoked. Receivers refuse it within seconds.")
     if options.forget:
-        # One transaction for each, so that receivers need not wait for all of them.
+        # A short transaction for each server: running receivers can write in between.
         ids = servers.owned(options.key)
         deleted = [each for each in ids if servers.delete_owned(each, options.key, context.now)]
         for server_id in deleted:
@@ -219,7 +219,7 @@ def _forget(context: _Context, options: argparse.Namespace) -> int:
         step = context.store.servers.forget(asked, now, stage=stage, is_dry_run=options.dry_run)
         stage = step.next_stage
         for server_id in step.ids:
-            if server_id not in told:  # in a dry run, a superseded server may be there twice
+            if server_id not in told:  # a dry run may return a superseded server twice
                 context.say(server_id)
         told.update(step.ids)
     verb = "would be" if options.dry_run else "are"

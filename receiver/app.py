@@ -1,4 +1,4 @@
-"""The receiver as an ASGI app, wired together. `uvicorn receiver.app:app` starts it."""
+"""Builds the ASGI app of the receiver from its parts. `uvicorn receiver.app:app` starts it."""
 
 import gc
 import os
@@ -52,12 +52,14 @@ class Tuning:
 
     Attributes:
         body_seconds: How long the body of a request may take to arrive.
-        absence_seconds: After a longer pause of all receivers, the time since the last message of
-            each server is counted from zero.
-        limit_seconds: The length of a window of the rate limits that settings give per minute.
-        look_seconds: How often to read the keys that changed.
-        most_streams: How many streams of events may be open.
-        max_waiting_bytes: How many bytes of messages may wait to be written.
+        absence_seconds: When no receiver ran for longer than this, servers could not send, so
+            that the time since the last message of each server is counted from zero.
+        limit_seconds: The length of the window for those rate limits that are "per minute" in the
+            settings.
+        look_seconds: How many seconds pass between two reads of the API keys that changed.
+        most_streams: How many event streams (server-sent events) may be open at the same time.
+        max_waiting_bytes: How many bytes of messages may wait to be written to the database; what
+            comes then is answered with 503.
     """
 
     body_seconds: float = 10.0
@@ -75,11 +77,10 @@ def create_app(
     tuning: Tuning = Tuning(),
 ) -> Starlette:
     """
-    The receiver as an ASGI app.
+    Create the ASGI app of the receiver.
 
-    Settings are read from `environ`, and the database is opened, when the app starts and not when
-    it is created. Without a `clock` the time is that of this machine, or on PostgreSQL that of
-    the database.
+    Reads the settings from `environ` and opens the database only when the app starts. Without a
+    `clock` the time is that of this machine, or on PostgreSQL that of the database.
     """
     logs = Logs()
 
@@ -110,9 +111,9 @@ async def _services(
     settings: Settings, clock: SharedClock | GivenClock, tuning: Tuning
 ) -> AsyncIterator[Services]:
     """
-    Everything that a running receiver consists of, with its background tasks.
+    A context that creates the parts of a receiver, runs its background tasks, and closes all.
 
-    The function is long because it is the one place where all of that is wired together.
+    The function is long because it is the only place where the parts are put together.
     """
     with ExitStack() as opened:
         metrics = Metrics()
@@ -183,7 +184,7 @@ async def _services(
             body_timeout=BodyTimeout(tuning.body_seconds),
             clock=clock,
         )
-        # No request waits when the context is left, so nothing that was submitted is lost.
+        # uvicorn leaves the context when all requests are answered, so no message is lost.
         async with running(
             group_commit=group_commit.run(),
             key_mirror=mirror.run(),
@@ -197,10 +198,10 @@ async def _services(
 
 def _relieve_garbage_collector() -> None:
     """
-    Keep the garbage collector from walking through the cached rows all the time.
+    Make garbage collections rare, because all requests wait while one scans the cached rows.
 
-    Every request waits while it does. So what exists before the start is never collected, and the
-    short-lived objects of a batch of messages no longer start a collection.
+    Objects that exist before the start are never scanned (`gc.freeze`), and the short-lived objects
+    of a batch of messages are too few to start a collection.
     """
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
@@ -208,9 +209,10 @@ def _relieve_garbage_collector() -> None:
 
 class Receiver(Starlette):
     """
-    An app that hands posted messages to their endpoints past the middleware and the router.
+    A Starlette app that calls the endpoints of registrations and heartbeats directly.
 
-    Messages need neither of these, which would cost as much as decoding a message.
+    These need neither the middleware nor the router, which would cost as much as decoding a
+    message.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,9 +1,9 @@
 """
 `Careful`, an HTTP protocol for uvicorn that limits slow and oversized clients.
 
-`uvicorn receiver.app:app --http receiver.connections:Careful` uses it. It is a subclass of
-uvicorn's protocol on httptools, which has no timeout for the headers of a request, and no limit
-on their size, and sends chunks to clients of HTTP/1.0. Nearly all requests arrive in a single
+`uvicorn receiver.app:app --http receiver.connections:Careful` uses it. The class extends uvicorn's
+protocol on httptools, which has no timeout for the headers of a request, and no limit on their
+size, and sends chunks to clients of HTTP/1.0. Nearly all requests arrive in a single
 read, for which `Careful` costs next to nothing. The module needs a Unix, because it reads the file
 descriptor limit.
 """
@@ -33,7 +33,7 @@ from receiver.web.problems import problem
 __all__ = ["Careful", "max_connections"]
 
 _CHECKS_PER_TIMEOUT = 8
-"""How often the connections of a server are checked within `head_timeout_seconds`."""
+"""How many times within `head_timeout_seconds` all connections are checked."""
 
 
 @cache
@@ -60,7 +60,7 @@ class Careful(HttpToolsProtocol):
         max_body_bytes: How many bytes of a body may arrive, including the framing of chunks.
         head_timeout_seconds: Slow-client timeout: how long the request line and headers may
             take, from the first byte of the request, or for the first request from the
-            beginning of the connection. It is exceeded by at most an eighth.
+            beginning of the connection. Clients may exceed the timeout by an eighth.
         write_timeout_seconds: How long a client may read nothing of an answer.
         max_connections: How many connections a process may have; when there are more, those
             that are idle for longest are closed.
@@ -79,14 +79,14 @@ class Careful(HttpToolsProtocol):
         self._bytes = 0
         """Bytes received of the current request, except for the read in which it began."""
         self._waiting_since: float | None = None
-        """Loop time since when the client has to send more; None: it does not have to."""
+        """Loop time since which more bytes of a request are awaited; None when none are."""
         self._counted_scope: object = None
         """The scope of the request whose bytes `_bytes` counts."""
         self._head_refusal: Refusal | None = None
         self._data = self._again = b""
-        """The bytes that the parser reads now, and those that it must read again after that."""
+        """The bytes that the parser reads now, and the bytes to parse next, before others."""
         self._asks_for_upgrade = False
-        """Whether the request that is read asks for another protocol, such as HTTP/2."""
+        """Whether the current request asks for another protocol, such as HTTP/2."""
         self._unsent_bytes = 0
         """Size of the write buffer at the last check."""
         self._drained_at = 0.0
@@ -105,7 +105,7 @@ class Careful(HttpToolsProtocol):
         self._bytes += len(data)
         self._data = data
         _data_received(self, data)
-        while self._again:  # not from within the parser: a read may hold thousands of requests
+        while self._again:  # a loop, no recursion: one read may hold thousands of requests
             self._data, self._again = self._again, b""
             _data_received(self, self._data)
         cycle = self.cycle
@@ -122,7 +122,7 @@ class Careful(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > self.max_headers or (
-            # The size need not be computed for a request that arrived in one short read.
+            # A request that arrived in one short read is small: its size is not computed.
             (self._waiting_since is not None or self._bytes > self.max_head_bytes)
             and self._head_size() > self.max_head_bytes
         ):
@@ -153,13 +153,13 @@ class Careful(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """
-        Read a request that asks for another protocol as if it did not ask (RFC 9110, 7.8).
+        Ignore the header Upgrade (RFC 9110, 7.8): parse the request again without it.
 
-        uvicorn calls this when the parser stops after the headers: it would take the body for
-        the other protocol, and so it gets them again, without `Upgrade`.
+        uvicorn calls this method when the parser has stopped after the headers, because it expects
+        another protocol to follow. So a new parser gets the headers again, without Upgrade.
         """
         stopped = sys.exc_info()[1]
-        assert stopped is not None  # uvicorn handles it
+        assert stopped is not None  # uvicorn calls this method while it handles the error
         kept = [(name, value) for name, value in self.headers if name not in _OF_AN_UPGRADE]
         if not self.parser.should_keep_alive():
             kept.append((b"connection", b"close"))
@@ -266,14 +266,14 @@ class Careful(HttpToolsProtocol):
             self.transport.close()
 
     def _close_idle_connections(self) -> None:
-        """When there are too many, close the connections idle for longest, maybe the new one."""
+        """If there are too many connections, close those that have been idle for longest."""
         connections = [
             each for each in self._careful_connections() if not each.transport.is_closing()
         ]
         if len(connections) <= type(self).max_connections():
             return
         idle = [each for each in connections if each.is_idle]
-        # One in a hundred at a time, because finding the idle ones scans all connections.
+        # A hundredth of them at a time, so that not every new connection needs this scan of all.
         for each in nsmallest(len(idle) // 100 + 1, idle, key=attrgetter("idle_since")):
             each.transport.close()
 
@@ -282,13 +282,13 @@ class Careful(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether every complete request is answered, and the answers are sent."""
+        """Whether all complete requests are answered, and the answers are sent."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and not self.transport.get_write_buffer_size()
 
     @property
     def idle_since(self) -> float:
-        """Since when an idle connection is idle, in loop time."""
+        """The loop time at which the connection, which must be idle, became idle."""
         if self._waiting_since is not None:
             return self._waiting_since
         timer = self.timeout_keep_alive_task
@@ -298,10 +298,9 @@ class Careful(HttpToolsProtocol):
 
 def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
     """
-    Answer as HTTP/1.0 wants: an answer without Content-Length ends when the connection is closed.
+    Keep uvicorn from sending chunks or `100 Continue`, which HTTP/1.0 does not have.
 
-    uvicorn would send such an answer in chunks, which HTTP/1.0 does not know (RFC 9112, 6.1). It
-    knows no `100 Continue` either.
+    The end of an answer without Content-Length is then the end of the connection (RFC 9112, 6.3).
     """
     is_unbounded = False
 
@@ -314,7 +313,7 @@ def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
             if all(name.lower() != b"content-length" for name, _ in headers):
                 is_unbounded, cycle.chunked_encoding = True, False
         elif is_unbounded:
-            # uvicorn compares what is sent with this, and each part has the length it has.
+            # uvicorn expects so many bytes to be sent; that of the whole answer is not known.
             cycle.expected_content_length = len(message.get("body", b""))
         await RequestResponseCycle.send(cycle, message)
 
@@ -322,7 +321,7 @@ def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
     cycle.keep_alive = cycle.waiting_for_100_continue = False
 
 
-# Python finds these faster than by `super()`.
+# These are called for each read, and `super()` would be slower.
 _data_received = HttpToolsProtocol.data_received
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
@@ -333,4 +332,4 @@ _NO_PROXY = "CONNECT is for a proxy, which this is not."
 
 _MAX_CONNECTIONS = 10_000
 _checked_servers: WeakSet[ServerState] = WeakSet()
-"""The servers of this process with a timer that checks their connections."""
+"""The uvicorn servers of this process that have a timer to check their connections."""

@@ -78,7 +78,7 @@ class _MaskingFormatter(logging.Formatter, ABC):
 
     @abstractmethod
     def write(self, record: logging.LogRecord) -> str:
-        """Format a log record; the method may change the record, which is a copy."""
+        """Format a log record, which is a copy that the method may change."""
 
 
 class _Json(_MaskingFormatter):
@@ -191,7 +191,7 @@ def _add_root_handler(undo: ExitStack) -> None:
     handler.setFormatter(
         DefaultFormatter("%(levelprefix)s %(name)s: %(message)s", use_colors=any(colours))
     )
-    if uvicorn:  # its handlers write its records
+    if uvicorn:  # uvicorn's own handlers write uvicorn's records
         handler.addFilter(lambda record: not record.name.startswith("uvicorn"))
     logging.root.addHandler(handler)
     undo.callback(logging.root.removeHandler, handler)

@@ -28,13 +28,15 @@ class Settings:
     The settings of a receiver.
 
     Attributes:
-        database_url: The database of the fleet; `repr` masks its password.
-        endpoints: Which addresses of servers are handed on to programs that connect to them.
+        database_url: Where the servers, events and keys are stored; `repr` masks its password.
+        endpoints: Which addresses of servers may be given to programs that connect to them, such
+            as Prometheus.
         event_retention: How long events are kept before they are deleted.
-        forget_after: How long servers that are down, have left or are superseded are kept before
-            they are deleted; None for ever.
-        silent_share: The share of the fleet, 0.5 to 1, that has to fall silent at the same time
-            to cause a `fleet_silent` event.
+        forget_after: How long servers that are down, have left (were uninstalled) or are
+            superseded (replaced by another server of their database) are kept before they are
+            deleted; None for ever.
+        silent_share: The share of all servers, 0.5 to 1, whose messages have to stop at the same
+            time to cause a `fleet_silent` event.
         log_format: `text` or `json`.
         open: Whether requests without a key are served as long as no key has been made.
         messages_per_minute: Rate limit: how many messages a key may send.

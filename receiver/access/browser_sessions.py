@@ -38,11 +38,12 @@ class BrowserSessions:
     messages that the next page shows.
 
     Args:
-        secret: Signs all of these. All receivers of a database share it.
-        store: Where the sessions are.
+        secret: The secret of the signatures, which all receivers of a database share.
+        store: Where the sessions are stored.
         calls: Calls the store's blocking methods in threads.
-        mirror: The API keys: a session ends with the key that its visitor signed in with.
-        clock: The time, for sessions that expire.
+        mirror: The API keys, in memory. A session ends when the key that began it is rotated or
+            revoked.
+        clock: Returns the current time, for sessions that expire.
         lifetime: How long a session lasts.
     """
 
@@ -62,13 +63,13 @@ class BrowserSessions:
         self._mirror = mirror
         self._clock = clock
         how = {"key_derivation": "hmac", "digest_method": sha256}
-        self._sessions = Signer(secret, b"session", **how)  # type: ignore[arg-type]  # as it says
+        self._sessions = Signer(secret, b"session", **how)  # type: ignore[arg-type]  # mypy merges the types
         self._forms = Signer(secret, b"form", **how)  # type: ignore[arg-type]  # as above
         self._notices = URLSafeSerializer(secret, b"notice", signer_kwargs=how)
 
     async def find(self, cookie: str) -> SignedIn | None:
         """
-        The session and key that a cookie belongs to.
+        Find the session of a session cookie (its value), and the key that began the session.
 
         Returns None for a forged cookie, a session that is over, and a key that was rotated
         since.
@@ -87,11 +88,11 @@ class BrowserSessions:
         return await self._find(session.digest) is None
 
     def has_expired(self, session: Session) -> bool:
-        """Whether the time of a session is over; does not ask the database whether it was ended."""
+        """Whether a session has expired. Does not ask the database whether it was ended before."""
         return session.expires_at <= self._clock()
 
     async def begin(self, key: Key) -> str:
-        """Begin a session; return the value of its cookie."""
+        """Store a new session for a person who signed in with a key; return its cookie's value."""
         token = token_urlsafe(32)
         now = self._clock()
         session = Session(
@@ -110,27 +111,27 @@ class BrowserSessions:
             await self._calls.change(self._store.end, _digest(token))
 
     def token(self, cookie: str) -> bytes | None:
-        """The token in a cookie; None when no receiver has signed it."""
+        """The session token in a session cookie; None if its signature is wrong."""
         try:
             return self._sessions.unsign(cookie)
         except BadSignature:
             return None
 
     def csrf_token(self, given: bytes) -> str:
-        """The CSRF token for the forms of a browser, derived from a random value in its cookie."""
+        """The CSRF token for the forms of a browser; `given` is a random value from its cookie."""
         return self._forms.get_signature(given).decode()
 
     def is_csrf_token(self, text: str, given: bytes) -> bool:
-        """Whether a form holds the CSRF token of the browser that sent it."""
+        """Whether a text from a form is the CSRF token that `csrf_token` derives from `given`."""
         return compare_digest(text.encode(), self.csrf_token(given).encode())
 
     def sign_notice(self, text: str) -> str:
-        """The signed value of a cookie that holds a notice for the next page to show."""
+        """The signed value of a cookie with a notice: a text that the next page shows once."""
         value = self._notices.dumps(text)
         return value if isinstance(value, str) else value.decode()
 
     def notice(self, cookie: str) -> str | None:
-        """The notice in a cookie; None when no receiver has signed the cookie."""
+        """The text in a cookie that `sign_notice` made; None if its signature is wrong."""
         try:
             return str(self._notices.loads(cookie))
         except BadSignature:

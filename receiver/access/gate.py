@@ -1,8 +1,8 @@
 """
-The gate: decides by its key whether a request is let in.
+The gate: authenticates requests by their API keys, and decides what they may do.
 
-As long as no key was ever made, the gate lets in clients that connect directly from the
-receiver's own machine, and nobody else unless FLEET_OPEN=1. From the first key on, every request
+As long as no key was ever made, clients need none, but only those are let in that connect directly
+from the receiver's own machine; with FLEET_OPEN=1 all are. From the first key on, every request
 needs a key whose scope allows what the endpoint does, except for endpoints without secrets, such
 as `/health`.
 """
@@ -31,13 +31,13 @@ _log = logging.getLogger(__name__)
 
 class Gate:
     """
-    Decides whether requests are let in, by their keys.
+    Authenticates and authorises requests by their API keys.
 
     Args:
-        mirror: The keys.
-        limits: The rate limits of keys, and of addresses that send wrong keys.
-        clock: The time, for keys that expire.
-        is_open: Whether everybody is let in as long as there is no key.
+        mirror: All keys, in memory.
+        limits: The rate limits of keys, and of IP addresses that send wrong keys.
+        clock: Returns the current time, for keys that expire.
+        is_open: Whether everybody may do everything as long as no key was made.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Gate:
 
     @property
     def needs_keys(self) -> bool:
-        """Whether requests need a key: some key exists, or existed since the receiver started."""
+        """Whether requests need a key: one exists, or existed at some time since the start."""
         return self._mirror.had_keys
 
     @property
@@ -67,9 +67,13 @@ class Gate:
 
     def admit(self, scope: Scope, needs: Power | None) -> Key | None:
         """
-        Check a request, and return its key; None when it needs no key.
+        Authenticate and authorise a request; return its key, or None when it needs no key.
 
-        Raises Refusal for a request that is not let in.
+        Raises Refusal, with status 401, 403 or 429.
+
+        Args:
+            scope: The ASGI scope of the request.
+            needs: What the endpoint lets its caller do; None for an endpoint without secrets.
         """
         if not self._mirror.had_keys:
             if not (self._is_open or _is_local(scope)):
@@ -86,7 +90,12 @@ class Gate:
         return self.check(key, needs)
 
     def find(self, token: str, needs: Power, scope: Scope) -> Key:
-        """The key whose text somebody typed in. Raises Refusal when it may not do `needs`."""
+        """
+        Find a key by its text, which a person typed into a form.
+
+        Raises Refusal for a wrong key, which is counted for the client's address, and for a key
+        that may not do `needs`.
+        """
         key = self._mirror.keys.find(token.encode())
         if key is None:
             raise self.wrong_key(scope)
@@ -113,7 +122,12 @@ class Gate:
         return key
 
     def would_admit(self, key: Key | None) -> bool:
-        """Whether a request let in before, with a key or without one (None), still would be."""
+        """
+        Whether a request that was let in before would still be let in now.
+
+        Args:
+            key: The key that the request was let in with; None if it had none.
+        """
         if key is None:
             return not self.needs_keys
         now = self._mirror.keys.get(key.id)
@@ -122,7 +136,7 @@ class Gate:
         return now.standing(self._clock()) == "active"
 
     def wrong_key(self, scope: Scope) -> Refusal:
-        """The Refusal of a request with a wrong key, which is counted for the client's address."""
+        """Count a wrong key for the client's IP address; return the Refusal, 401 or 429."""
         client = scope.get("client")
         limited = self._limits.failed(client[0] if client else "")
         return limited or _unauthenticated("key_wrong", _WRONG)
@@ -151,11 +165,11 @@ def _unauthenticated(code: str, detail: str) -> Refusal:
 
 def _is_local(scope: Scope) -> bool:
     """
-    Whether a client on the same machine has connected directly, as far as its request tells.
+    Whether a request seems to come directly from a client on this machine, not through a proxy.
 
-    A proxy on the same machine connects from a loopback address too, for whoever asks it. Most
-    of them can be told by what they add to a request, or by how they connect. Those that pass on
-    bytes, such as `ssh -L`, or are told to add nothing and to keep connections open, cannot.
+    A proxy on this machine connects from a loopback address too, for clients anywhere. Most
+    proxies are recognised by headers that they add or change. Not recognised are those that only
+    copy bytes, such as `ssh -L`, or are configured to add nothing and to keep connections open.
     """
     client = scope.get("client")
     if client is None or not _is_loopback(client[0]):
@@ -164,12 +178,12 @@ def _is_local(scope: Scope) -> bool:
 
 
 def _is_direct(name: bytes, value: bytes) -> bool:
-    """Whether a client on this machine would send a header that asks this machine directly."""
-    # DNS rebinding: a page from elsewhere can let its own name lead to this machine.
+    """Whether a header can be from a client that connects directly, and not from a proxy."""
+    # DNS rebinding: a malicious site can let its own host name resolve to this machine.
     if name == b"host":
         return _is_this_machine(value)
-    # nginx, and what is built on Node's http-proxy, ask for each connection to be closed, unless
-    # they are told otherwise; then they often ask for an upgrade, whoever wants one.
+    # nginx and proxies on Node's http-proxy send `Connection: close` by default; those that are
+    # configured otherwise often send `Connection: upgrade` with every request.
     if name == b"connection":
         return {each.strip() for each in value.lower().split(b",")} <= _KEPT_OPEN
     return not (name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES))
@@ -219,7 +233,7 @@ _FORWARDED_PREFIXES = (
     b"x-original-",
     b"x-proxy",
 )
-"""What proxies and the networks of content providers add to a request."""
+"""How the names of headers begin that proxies and CDNs add to a request."""
 
 _HOW = "python -m receiver keys create --name admin --scope admin"
 _NO_KEYS_YET = (

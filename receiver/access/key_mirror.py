@@ -1,8 +1,8 @@
 """
-The key mirror: all API keys of the database in memory, and counts of their use.
+The key mirror: a copy of all API keys of the database in memory, and counts of their use.
 
-Requests are checked against the mirror, so that none of them has to ask the database for its key.
-A background task reads the keys that changed, and writes which keys were used.
+Requests are checked against the copy, so that none has to wait for a query. A background task
+reads the keys that changed in the database, and writes to it which keys were used.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from receiver.store import SqlStore
 __all__ = ["KeyMirror"]
 
 _WRITE_EVERY = 5
-"""After so many reads of the keys, what was used of them is written."""
+"""The use of keys is written to the database once in so many reads."""
 
 _READ_ALL_EVERY = 30
 """
-Of so many reads of the keys, one reads all of them.
+One in so many reads of the keys reads all keys.
 
-The others read only the keys that changed, which they know by a revision. A receiver of an older
-version, or an administrator with SQL, changes keys without raising it.
+The other reads fetch only keys with a higher revision number than before. This misses changes by
+an older version of the receiver, or by an administrator with SQL, which do not raise the number.
 """
 
 _REFRESH_SECONDS = 4
@@ -39,14 +39,14 @@ _log = logging.getLogger(__name__)
 
 class KeyMirror:
     """
-    The API keys of a store, in memory. Creating the mirror reads all of them.
+    The API keys of a store, in memory. The constructor reads all keys.
 
     Args:
-        store: Where the keys are.
-        limits: Counts the messages of each key; the mirror adds those that other receivers
-            counted.
-        clock: The time that is written as the last use of a key.
-        read_seconds: How often to read the keys that changed.
+        store: Where the keys are stored.
+        limits: Counts the messages of each key in this process; the mirror adds the messages that
+            other receivers of the same database counted.
+        clock: Returns the current time, which is written as the last use of a key.
+        read_seconds: How many seconds pass between two reads of the keys that changed.
     """
 
     def __init__(
@@ -81,20 +81,20 @@ class KeyMirror:
 
     @property
     def had_keys(self) -> bool:
-        """Whether there were keys at any read, also when there are none any more."""
+        """Whether any read so far found a key, even if all keys are deleted by now."""
         return self._had_keys
 
     def note_use(self, key: Key) -> None:
-        """Remember that a key was used, until `write_uses` writes that to the database."""
+        """Remember that a key was used now, until `write_uses` writes it to the database."""
         self._used.add(key.id)
 
     def read(self) -> None:
-        """Read the keys that changed, and how many messages they sent to other receivers."""
+        """Read the keys that changed; add their messages at other receivers to the rate limits."""
         with self._turn:
             self._read()
 
     def write_uses(self) -> None:
-        """Write which keys were used and how many messages they sent; then do what `read` does."""
+        """Write which keys were used and how many messages they sent; then `read` the keys."""
         with self._turn:
             used, self._used = self._used, set()
             self._unwritten.update(self._limits.take_spent())
@@ -111,7 +111,7 @@ class KeyMirror:
             self._read()
 
     async def run(self) -> None:
-        """Call `read` every `read_seconds`, sometimes `write_uses` instead, until cancelled."""
+        """Every `read_seconds`, read the keys, and sometimes write their use, until cancelled."""
         reads = 0
         while True:
             await asyncio.sleep(self._read_seconds)
@@ -120,12 +120,12 @@ class KeyMirror:
             await self._attempt(self.write_uses if is_time else self.read)
 
     async def refresh(self) -> None:
-        """Call `read` now, but wait only some seconds for it, and only log when it fails."""
+        """Read the keys that changed now; wait 4 seconds at most; log errors, do not raise them."""
         with move_on_after(_REFRESH_SECONDS):
             await self._attempt(self.read)
 
     def close(self) -> None:
-        """Call `write_uses` for the last time, and only log when it fails."""
+        """Write the use of the keys for the last time; log errors, do not raise them."""
         try:
             self.write_uses()
         except Exception as error:  # noqa: BLE001 - the receiver ends all the same
@@ -144,7 +144,7 @@ class KeyMirror:
         changed = self._store.changed(since=-1 if is_time_for_all else self._revision)
         self._reads += 1
         if self._database not in {None, changed.database}:
-            # A revision says nothing of the keys of another database, nor do their counts.
+            # The revision and the counts are those of another database.
             is_time_for_all = True
             changed = self._store.changed(since=-1)
             self._messages.clear()

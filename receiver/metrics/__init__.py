@@ -1,1 +1,1 @@
-"""What the receiver tells Prometheus about itself."""
+"""The receiver's metrics about itself, for Prometheus."""

@@ -1,8 +1,8 @@
 """
 The counters of a receiver: of requests, commits and events.
 
-Counting a request or a commit only adds to numbers in an array, because it happens for each of
-them. Workers of one parent process share the arrays.
+Counting must be cheap, because it happens for every request and every commit: it only adds to
+numbers in an array. The worker processes of one uvicorn share their arrays.
 """
 
 from array import array
@@ -36,10 +36,10 @@ class Metrics:
     """
     The counters of one process: a row of numbers in memory.
 
-    Workers of one uvicorn map the rows of all of them from files, so that each can add them up.
-    No lock is needed: each process changes only its own row, and in it the event loop changes
-    the numbers of `answered` and the thread that writes those of `committed`. `total` may miss
-    the last change.
+    The rows of the workers of one uvicorn are in memory-mapped files, so that each worker can add
+    up all rows. `answered` and `committed` need no lock: each process changes only its own row, in
+    which the event loop changes the numbers of requests, and the thread that writes to the database
+    those of commits. `total` may miss the latest change.
     """
 
     def __init__(self) -> None:
@@ -48,25 +48,30 @@ class Metrics:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the metrics are those of several workers."""
+        """Whether `total` adds up the rows of several worker processes."""
         return self._rows.is_shared
 
     def join(self, parent: BaseProcess | None, purpose: str) -> None:
         """
-        From now on, share the metrics with the workers that have this parent and purpose.
+        Share the metrics, from now on, with the other workers of a parent process.
 
-        Whatever this process has counted before is dropped.
+        What this process has counted before is dropped.
+
+        Args:
+            parent: The process that started this worker; None if this process is no worker.
+            purpose: Identifies the receiver, such as by its database: workers of one parent that
+                have another purpose do not share these metrics.
         """
         self._use_rows(rows_for(parent, purpose + repr(_LAYOUT), _ROW_LENGTH))
 
     def leave(self) -> None:
-        """Release the row of this process: the next worker continues it."""
+        """Release the row of this process, so that a new worker can go on counting in it."""
         self._rows.close()
 
     def _use_rows(self, rows: Rows) -> None:
         self._rows = rows
         self.mine = mine = Numbers(rows.mine)
-        # By every possible status, because `answered` looks it up for each request.
+        # An entry for every possible status, so that `answered` needs only a look-up.
         self._requests = {
             kind: {status: by_outcome[_outcome(status)] for status in range(100, 600)}
             for kind, by_outcome in mine.requests.items()
@@ -76,10 +81,14 @@ class Metrics:
         self, kind: str, status: int, seconds: float, outcome: Outcome | None = None
     ) -> None:
         """
-        Count a request that was answered so many seconds after it arrived.
+        Count a request that was answered.
 
-        The status tells whether its messages were accepted. `outcome` is the result of each
-        message; only that of an accepted batch is counted.
+        Args:
+            kind: The value of the `BodyKind` of the request.
+            status: The HTTP status of the answer, which tells whether the messages were accepted.
+            seconds: The time from the arrival of the request to its answer.
+            outcome: The result of each message of the body; None if the request was refused as a
+                whole. Only the results of a batch are counted.
         """
         timings = self._requests[kind][status]
         timings[bisect_left(DURATION_BOUNDS, seconds)] += 1
@@ -90,7 +99,7 @@ class Metrics:
             self.mine.batch_messages[1] += refused
 
     def committed(self, messages: int, seconds: float) -> None:
-        """Count a transaction with so many messages that took so many seconds."""
+        """Count a transaction: how many messages it wrote, and how many seconds it took."""
         self.mine.commits[bisect_left(DURATION_BOUNDS, seconds)] += 1
         self.mine.commits[-1] += seconds
         self.mine.commit_sizes[bisect_left(SIZE_BOUNDS, messages)] += 1
@@ -104,9 +113,9 @@ class Metrics:
 
     def total(self) -> "Numbers":
         """
-        The sums over all workers.
+        The sums of the numbers of all workers.
 
-        The queue is that of the workers that are alive, and `started_at` the earliest start.
+        Only `queue` is the sum over the workers that are alive, and `started_at` is the earliest.
         """
         rows, alive = zip(*self._rows.all(), strict=True)
         # `fsum` rounds only once, so that the sum of counters never decreases.
@@ -114,12 +123,12 @@ class Metrics:
         workers = list(zip(map(Numbers, rows), alive, strict=True))
         for n in range(len(total.queue)):
             total.queue[n] = sum(numbers.queue[n] for numbers, is_alive in workers if is_alive)
-        # It is 0 in the row of a worker that has just begun.
+        # `started_at` is 0 in the row of a worker that has just begun.
         total.started_at[0] = min(numbers.started_at[0] or inf for numbers, _ in workers)
         return total
 
     def timed(self, apply: Apply) -> Apply:
-        """Wrap `apply` in a function that calls `committed` after each of its transactions."""
+        """Wrap `apply`, which writes messages in a transaction, so that `committed` counts it."""
 
         def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()
@@ -152,23 +161,24 @@ _LAYOUT = (
     _OUTCOMES,
     [kind.value for kind in EventKind],
 )
-"""What is in a row. Workers share rows only if they have the same layout."""
+"""Determines what each number of a row means. Only workers with the same layout share rows."""
 
 
 class Numbers:
     """
-    The numbers of a row, by name; each attribute is a part of the row.
+    The numbers of a row, by name; each attribute is a slice of the row.
 
-    A histogram is the number of observations in each bucket, then the sum of what was observed.
+    A histogram is the number of observations in each bucket, followed by the sum of all observed
+    values.
 
     Attributes:
-        requests: Histograms of seconds, by the kind of body and the outcome.
+        requests: Histograms of the seconds to the answer, by the kind of body and the outcome.
         batch_messages: How many messages of accepted batches were accepted, and how many
             were refused.
         commits: A histogram of the seconds that transactions took.
         commit_sizes: A histogram of the messages in a transaction.
         events: How many events were committed, in the order of `EVENT_KINDS`.
-        queue: How many requests wait to be written, and how many bytes they have.
+        queue: How many requests wait to be written to the database, and how many bytes they have.
         started_at: When the first worker began to count in the row, in seconds since 1970;
             0 when it has just begun.
     """

@@ -1,4 +1,4 @@
-"""The exposition of the counters to Prometheus, made when it scrapes `/metrics`."""
+"""The counters in the formats of Prometheus, made when Prometheus scrapes `/metrics`."""
 
 import asyncio
 from collections import Counter
@@ -39,7 +39,7 @@ from receiver.metrics.counters import (
 __all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
-"""How many requests wait to be written, and how many bytes they have."""
+"""Returns how many requests wait to be written, and how many bytes they have."""
 
 
 Tally = Mapping[tuple[str, str], int]
@@ -52,10 +52,11 @@ class Exposition(Collector):
 
     Args:
         metrics: The counters.
-        tally: Counts the servers, at most every 5 seconds. Raises StoreUnavailable.
-        clock: The time.
-        waiting: How many requests wait to be written, and how many bytes they have.
-        trouble: Why nothing can be written now; None when something can.
+        tally: Counts the servers by state and stage; called at most every 5 seconds. Raises
+            StoreUnavailable.
+        clock: Returns the current time.
+        waiting: Returns how many requests wait to be written, and how many bytes they have.
+        trouble: Returns why messages cannot be written now; None while they can.
     """
 
     def __init__(
@@ -81,13 +82,13 @@ class Exposition(Collector):
         # several receivers.
         self._registry = CollectorRegistry()
         self._registry.register(self)
-        # These describe one process: of several workers, a scrape would reach any one.
+        # These collectors describe one process: a scrape would show any one of several workers.
         for_one_process = () if metrics.is_shared else (ProcessCollector, GCCollector)
         for collector in (PlatformCollector, *for_one_process):
             collector(registry=self._registry)
 
     async def run(self) -> None:
-        """Write the size of the queue to the shared row every second, until cancelled."""
+        """Write the size of the queue into this worker's row every second, until cancelled."""
         while True:
             self._record_queue()
             await asyncio.sleep(1)
@@ -96,7 +97,7 @@ class Exposition(Collector):
         """
         The body of the answer to `GET /metrics`, and its media type.
 
-        The format is the one that the `Accept` header asks for, or else the text format.
+        The format is that of the `Accept` header (`accept`), or else Prometheus' text format.
         """
         await self._refresh_tally()
         self._record_queue()
@@ -107,7 +108,7 @@ class Exposition(Collector):
         return encode(self._registry), media_type
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric of the receiver."""
+        """All metrics of the receiver; the registry calls this method to encode them."""
         total = self._metrics.total()
         yield from _request_metrics(total)
         yield from _commit_metrics(total)
@@ -202,7 +203,7 @@ def _event_metric(total: Numbers) -> Metric:
 
 
 _TALLY_AGE = timedelta(seconds=5)
-"""How old the counts of servers may be before the store counts again."""
+"""For how long counts of servers are reused before the database counts again."""
 
 _MAX_STAGES = 20
 _MAX_STAGE_LENGTH = 64
@@ -210,10 +211,10 @@ _MAX_STAGE_LENGTH = 64
 
 def _limit_stages(tally: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """
-    How many servers have which state and stage, with a number for every state of each stage.
+    Limit the labels of a count of servers by state and stage; add zeros for missing states.
 
-    Servers report any text as their stage, and each stage costs four time series. So only the
-    20 most frequent stages are kept; the others, and those that are long, become "other".
+    Servers may report any text as their stage, and each stage costs several time series. So only
+    the 20 most frequent stages are kept; the others, and long ones, are counted as "other".
     """
     servers: Counter[str] = Counter()
     for (_, stage), count in tally.items():

@@ -53,7 +53,7 @@ class Rows(Protocol):
         """Every row, and whether the process that writes it is alive."""
 
     def close(self) -> None:
-        """Release the row for the next process."""
+        """Release the row of this process, so that a new process can go on counting in it."""
 
 
 def rows_for(
@@ -62,7 +62,8 @@ def rows_for(
     """
     The rows that this process shares with the workers of the same parent and purpose.
 
-    Logs a warning and returns `Alone` when the files cannot be used.
+    Returns `Alone`, a row that is not shared, for a process that is no worker; also, with a warning
+    in the log, when the files of the rows cannot be used.
 
     Args:
         parent: The process that started this worker; None if this process is no worker.

@@ -1,1 +1,1 @@
-"""What a receiver does, apart from HTTP: ingest, group commit, watchdog, feed, availability."""
+"""The work of a receiver, apart from HTTP: writing messages, finding silent servers, reading."""

@@ -1,4 +1,4 @@
-"""Availability: in which states a server was, computed from the changes of its state."""
+"""Availability: in which state a server was when, computed from the events about it."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from receiver.store import StateLog
 __all__ = ["LONGEST", "WINDOWS", "History", "Span"]
 
 WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-"""The windows, ending now, that availability is computed for."""
+"""The periods up to now for which availability is computed, by their names in the API."""
 
 LONGEST = max(WINDOWS.values())
 
@@ -45,7 +45,7 @@ class Span(NamedTuple):
 @frozen
 class History:
     """
-    The states of a server since an instant, oldest first, without a gap.
+    The states of a server since a certain time, oldest first, without a gap.
 
     A server in the state `new` counts as up.
     """
@@ -56,10 +56,14 @@ class History:
     @classmethod
     def of(cls, logs: Collection[StateLog], *, since: datetime, now: datetime) -> "History":
         """
-        The history of a server since an instant, or since it was first seen.
+        Compute the history of a server from `since`, or from when it was first seen, to `now`.
 
-        With the logs of the servers that it superseded, it is the history of their database:
-        at each instant the best state of those that were not superseded yet.
+        Args:
+            logs: The changes of the state of the server, and those of each server that it
+                superseded: its predecessors in the same database. At each time the history has the
+                best state of the servers that were not superseded by then.
+            since: The beginning of the history.
+            now: The end of the history.
         """
         each = [_intervals(log, microseconds(now)) for log in logs]
         intervals = each[0] if len(each) == 1 else _best(each)
@@ -68,11 +72,11 @@ class History:
         return cls(known or intervals[-1:], since)
 
     def covers(self, window: timedelta) -> bool:
-        """Whether the history reaches as far back as the window."""
+        """Whether the history reaches back to the beginning of a window that ends now."""
         return self._end() - window >= self._since
 
     def spans(self, window: timedelta) -> list[Span]:
-        """The states within the window, or in as much of it as is known."""
+        """The states within a window that ends now, or in that part of it which is known."""
         intervals = [*self._within(window)]
         ends = [instant(end) for _, _, end in intervals]
         starts = [instant(start) for _, start, _ in intervals[:1]] + ends
@@ -81,10 +85,10 @@ class History:
 
     def availability(self, window: timedelta) -> float | None:
         """
-        The part of the window in which the server was neither late nor down, from 0 to 1.
+        The share of a window, 0 to 1, in which the server was neither late nor down.
 
-        Time before it was first seen and time in which it was superseded do not count; None
-        when nothing is left.
+        Time before the server was first seen, and time in which it was superseded (replaced), does
+        not count. Returns None when no other time is in the window.
         """
         time: Counter[str] = Counter()
         for state, start, end in self._within(window):
@@ -107,7 +111,8 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
         if at < log.first_seen:  # the server was deleted and created again since
             continue
         if kind == _RECOVERED and not intervals:
-            # The events of its silence are trimmed; the recovery says how long that was.
+            # The events `late` and `down` are so old that they are deleted; that of the recovery
+            # says how long the server was silent.
             silent_since = max(since, at - int(log.away_seconds * 1e6))
             intervals.append((state, since, silent_since))
             state, since = "down", silent_since
@@ -117,7 +122,7 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
             intervals.append((state, since, began))
             state, since = after, began
     if not intervals and log.state in _STALE:
-        # The events of its silence are trimmed.
+        # The events `late` and `down` are so old that they are deleted.
         silent_since = max(since, log.state_since)
         intervals.append((state, since, silent_since))
         state, since = "superseded" if log.is_superseded else log.state, silent_since
@@ -126,7 +131,7 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
 
 
 def _best(histories: Sequence[Sequence[_Interval]]) -> list[_Interval]:
-    """The best state of several servers at each instant, since the first of them existed."""
+    """Merge histories: at each time the best state of any server, from the earliest start."""
     starts = [
         (start, n, state) for n, intervals in enumerate(histories) for state, start, _ in intervals
     ]

@@ -1,4 +1,4 @@
-"""Background tasks, which run as long as the app does; when a task fails, the process ends."""
+"""Runs background tasks as long as the app runs; ends the process when a task fails."""
 
 import asyncio
 import logging
@@ -14,11 +14,14 @@ _log = logging.getLogger(__name__)
 @asynccontextmanager
 async def running(**tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """
-    Run tasks, given by their names, until the context is left, which cancels them.
+    A context within which coroutines run as tasks; leaving the context cancels the tasks.
 
-    A task may return early. A task that raises or is cancelled meanwhile ends the process with
-    its reason in the log and exit status 1: a receiver that no longer writes messages, or no
-    longer checks servers, must not look as if it ran.
+    A task may return early. A task that raises or is cancelled before ends the process, with a log
+    record and exit status 1: a receiver that no longer writes messages, or no longer checks
+    servers, must not seem to work.
+
+    Args:
+        tasks: The coroutines by the names of their tasks.
     """
     is_over = False
 
@@ -32,7 +35,7 @@ async def running(**tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             reason or "it was cancelled",
             exc_info=reason,
         )
-        raise SystemExit(1)  # asyncio hands it on to whoever runs the event loop
+        raise SystemExit(1)  # asyncio raises it in the caller that runs the event loop
 
     started = [asyncio.create_task(task, name=name) for name, task in tasks.items()]
     for task in started:

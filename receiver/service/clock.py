@@ -1,4 +1,4 @@
-"""The time that every part of a receiver goes by, and that receivers of one database share."""
+"""The clock of a receiver: it shows the database's time, so that all its receivers agree."""
 
 import logging
 import time
@@ -20,15 +20,21 @@ _LONGEST_QUESTION = timedelta(seconds=0.5)
 _BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 since_boot = monotonic if _BOOT is None else partial(time.clock_gettime, _BOOT)
 """
-Seconds of a clock that nobody sets, and that goes on while the machine is suspended.
+Returns the seconds of a monotonic clock, which goes on while the machine is suspended.
 
-Only Linux has such a clock; that of another system may stand still meanwhile.
+Only Linux has such a clock. On another system the clock may stand still during a suspension.
 """
 
 
 @frozen(kw_only=True)
 class _Shown:
-    """The time of the database, and what another clock showed at that moment, in seconds."""
+    """
+    A time, and the reading of the monotonic clock at that moment.
+
+    Attributes:
+        time: The time.
+        at: The reading of the monotonic clock, in seconds.
+    """
 
     time: datetime
     at: float
@@ -36,18 +42,18 @@ class _Shown:
 
 class SharedClock:
     """
-    The time of the database, carried on by a clock of this machine that nobody sets.
+    A clock that shows the database's time, by adding to it the seconds of a monotonic clock.
 
-    So it does not matter when the clock of this machine is set. Before the first comparison, and
-    for a database without a clock of its own, it is this machine's time.
+    Setting this machine's system clock does not change it. Before the first call of `compare`, and
+    for a database without a clock of its own (SQLite), it shows the system time.
 
     Args:
-        local: This machine's clock.
-        carry: Seconds of the clock that nobody sets.
+        local: Returns the system time.
+        carry: Returns the seconds of a monotonic clock.
     """
 
     elapsed = staticmethod(monotonic)
-    """Seconds of a clock that nobody sets, and that stands still while the machine sleeps."""
+    """Returns the seconds of a monotonic clock that stands still while the machine is suspended."""
 
     def __init__(
         self, local: Callable[[], datetime], *, carry: Callable[[], float] = since_boot
@@ -65,10 +71,12 @@ class SharedClock:
 
     def compare(self, ask: Callable[[], datetime | None]) -> bool:
         """
-        Ask for the time of the database, and go by it from now on; returns whether that differs.
+        Set this clock to the database's time; return whether that made a difference.
 
-        What differs by less than a second, or takes half a second to be asked for, is left as
-        it was.
+        A difference below a second is ignored, and so is an answer that took half a second or more.
+
+        Args:
+            ask: Returns the database's time; None if the database has no clock of its own.
         """
         asked = self._carry()
         answer = ask()
@@ -76,7 +84,7 @@ class SharedClock:
         if answer is None or took >= _LONGEST_QUESTION:
             return False
         shown = _Shown(time=answer + took / 2, at=asked + took.total_seconds())
-        self._say(self._local() - shown.time)
+        self._log_change(self._local() - shown.time)
         differs = abs(shown.time - self()) >= _NOTICEABLE
         if differs:
             self._shown = shown
@@ -84,8 +92,8 @@ class SharedClock:
             self._shown = _Shown(time=self._local(), at=self._carry())
         return differs
 
-    def _say(self, ahead: timedelta) -> None:
-        """Say when this machine's clock is another than before, compared with the database's."""
+    def _log_change(self, ahead: timedelta) -> None:
+        """Log how far the system clock is ahead of the database's, if that changed by a second."""
         if abs(ahead - self._ahead) < _NOTICEABLE:
             return
         self._ahead = ahead if abs(ahead) >= _NOTICEABLE else timedelta(0)
@@ -100,10 +108,10 @@ class SharedClock:
 
 class GivenClock:
     """
-    A clock that a caller of `create_app` gives, such as a test: it is right, whatever it shows.
+    A clock that the caller of `create_app` provides, such as a test; it is never corrected.
 
     Args:
-        now: The time.
+        now: Returns the time.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -113,9 +121,9 @@ class GivenClock:
         return self._now()
 
     def elapsed(self) -> float:
-        """Seconds by the same clock, so that it never seems to be set."""
+        """The seconds of the same clock: compared with them, the clock never seems to be set."""
         return self._now().timestamp()
 
     def compare(self, ask: Callable[[], datetime | None]) -> bool:  # noqa: ARG002 - it is right
-        """Do not ask for another time; returns False."""
+        """Return False: the database's time is not asked for, and makes no difference."""
         return False

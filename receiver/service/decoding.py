@@ -1,9 +1,9 @@
 """
-Decodes the bodies of requests to messages.
+Decodes the bodies of requests to registrations and heartbeats.
 
-msgspec decodes JSON to the classes of the contract, several times as fast as Python code can;
-then the rules of the contract check what a type alone does not say. A message that fails either
-step is decoded once more by `contract.loads`, whose errors say what is wrong.
+msgspec decodes JSON to the classes of the package `contract`, several times as fast as Python code
+can; then the rules of their fields, such as the range of a port, are checked. A message that fails
+either step is decoded once more by `contract.loads`, whose errors say what is wrong.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,19 +50,20 @@ Check = Callable[[Any], object]
 
 def decode(kind: BodyKind, body: bytes) -> Messages:
     """
-    The messages of a body; in place of each wrong item of a batch, an InvalidMessage.
+    Decode the messages of a body; an invalid item of a batch becomes an InvalidMessage.
 
-    Raises MalformedJSON and InvalidMessage when no message of the body can be used.
+    Raises MalformedJSON or InvalidMessage when that concerns the body as a whole: a single message
+    that is invalid, or a batch that is no list or is too long.
     """
     return _DECODE[kind](body)
 
 
 class Reader(Generic[T]):
     """
-    Decodes messages of one class of the contract.
+    Decodes messages of one class, Heartbeat or Registration.
 
     The result equals that of `contract.loads`, with one exception: a number too large for a
-    float in an unknown field does not make an otherwise right message wrong.
+    float in an unknown field does not make an otherwise valid message invalid.
     """
 
     def __init__(self, kind: type[T]) -> None:
@@ -72,7 +73,7 @@ class Reader(Generic[T]):
         self._check = _all_of(kind)
 
     def read(self, body: bytes) -> T:
-        """The message in a body. Raises MalformedJSON and InvalidMessage."""
+        """Decode a single message. Raises MalformedJSON and InvalidMessage."""
         if not _may_hold_nul(body) and _is_utf8(body):
             try:
                 return self._quickly(body)
@@ -82,11 +83,16 @@ class Reader(Generic[T]):
 
     def read_list(self, body: bytes, *, at_most: int, longest: int) -> list[T | InvalidMessage]:
         """
-        The messages in a list; in place of a wrong or too long item, its InvalidMessage.
+        Decode a list of messages; an item that is invalid or too long becomes an InvalidMessage.
 
-        An item that is no JSON is a wrong item, as long as the text can be cut into items and one
-        of them is JSON. Raises MalformedJSON for another text, and InvalidMessage for a body that
+        An item that is no JSON counts as invalid, as long as the body can be cut into items and
+        one of them is JSON. Otherwise raises MalformedJSON. Raises InvalidMessage for a body that
         is no list or has too many items.
+
+        Args:
+            body: A list in JSON.
+            at_most: How many items the list may have.
+            longest: How many bytes an item may have.
         """
         items, is_valid = self._items(body)
         if len(items) > at_most:
@@ -101,7 +107,7 @@ class Reader(Generic[T]):
         ]
 
     def _items(self, body: bytes) -> tuple[Sequence[bytes | msgspec.Raw], bool]:
-        """The JSON of each item of a list, and whether all of the list is valid JSON."""
+        """Cut a list into the JSON of its items; tell whether the list is valid JSON as a whole."""
         if _is_utf8(body):
             try:
                 return _ITEMS(body), True
@@ -114,7 +120,7 @@ class Reader(Generic[T]):
         return items, False
 
     def _quickly(self, body: bytes | msgspec.Raw) -> T:
-        """Decode by msgspec. Raises one of `_NOT_PLAIN` for a message that may be wrong."""
+        """Decode with msgspec. Raises an error of `_NOT_PLAIN` if the message may be invalid."""
         message = self._decode(body)
         self._check(message)
         return message
@@ -135,7 +141,7 @@ class Reader(Generic[T]):
         except MalformedJSON as error:
             message = "is nested too deeply" if is_too_deep(text) else str(error)
             refused = InvalidMessage([Problem("", message)])
-        # The frames of the traceback would keep the whole body in memory.
+        # Through its frames, the traceback would keep the whole body in memory.
         refused.__traceback__ = refused.__cause__ = refused.__context__ = None
         return refused
 
@@ -144,7 +150,7 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _may_hold_nul(body: bytes) -> bool:
-    """Whether a text in a body may hold a NUL, which JSON can only write as an escape."""
+    """Whether a text in a body may contain the character NUL, which JSON writes as an escape."""
     return b"\\" in body and b"\\u0000" in body
 
 
@@ -168,18 +174,22 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _is_in_utc(moment: Any) -> None:
-    """Raise for a time that has no offset, or one that the contract would convert to UTC."""
+def _require_utc(moment: Any) -> None:
+    """Raise ValueError for a time without an offset, or with one that is not written as UTC."""
     if moment.tzinfo is not timezone.utc:
         raise ValueError(moment)
 
 
 def _check_of(kind: Any) -> Check | None:
-    """The check that a value of a type needs after msgspec; None when it needs none."""
+    """
+    A function that checks what msgspec does not check of a value of a type.
+
+    The function raises an error of `_NOT_PLAIN`. Returns None if nothing is left to be checked.
+    """
     if (rule := rule_of(kind)) is not None:
         if rule is rule_of(Text):
             return None
-        return _is_in_utc if rule is rule_of(Moment) else rule.from_python
+        return _require_utc if rule is rule_of(Moment) else rule.from_python
     if (distinct := distinct_of(kind)) is not None:
         return _each_once(get_args(kind)[0], distinct)
     if get_origin(kind) is tuple:
@@ -190,7 +200,7 @@ def _check_of(kind: Any) -> Check | None:
 
 def _each(kind: Any) -> Check:
     check = _check_of(get_args(kind)[0])
-    assert check is not None  # the lists of messages hold nothing that needs no check
+    assert check is not None  # in every list of a message, the items need a check
 
     def check_each(values: Any) -> None:
         for value in values:
@@ -200,7 +210,7 @@ def _each(kind: Any) -> Check:
 
 
 def _each_once(kind: Any, distinct: Distinct) -> Check:
-    """A check that raises for items that the contract would not keep as they are."""
+    """A check for the items of a list, which also raises ValueError if an item is there twice."""
     check = _each(kind)
 
     def check_items(values: Any) -> None:

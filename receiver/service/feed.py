@@ -1,10 +1,10 @@
 """
-The feed: hands new events to the open event streams, soon after they are committed.
+The feed: hands new events to the open event streams (GET /events/stream) after their commit.
 
-One task reads new events from the store, whichever receiver wrote them, and hands them to the
-followers: a `Follower` is the queue of one event stream. The task never waits for a follower.
-When a follower does not keep up, its stream ends, and the client may come back and read the rest
-from the store.
+One task reads new events from the database, whichever receiver wrote them, and puts them into the
+queues of all streams: a `Follower` is the queue of one stream. The task never waits for a stream.
+When a client does not read fast enough, its stream ends, and the client may reconnect and get the
+missing events from the database.
 """
 
 import asyncio
@@ -29,23 +29,23 @@ _PAGE_SIZE = 1000
 """How many events are read at a time."""
 
 _PAGE_BYTES = 256 * 1024
-"""About how many bytes of them."""
+"""About how many bytes of events are read at a time."""
 
 
 class NewsSignal:
-    """Tells a feed that events were committed. Must be created in the event loop."""
+    """Wakes a feed up when events were committed. Must be created in the event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
 
     def set(self) -> None:
-        """Say that there may be new events; from any thread."""
+        """Wake the feed up, because there may be new events. Any thread may call this method."""
         with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until there may be new events, for so many seconds at most."""
+        """Wait until `set` is called, or until so many seconds have passed."""
         with move_on_after(seconds):
             await self._news.wait()
         self._news.clear()
@@ -54,7 +54,7 @@ class NewsSignal:
 @frozen
 class News(RecordedEvent):
     """
-    An event that was just committed, ready to be sent to the clients that follow the stream.
+    A committed event, encoded for the clients of event streams.
 
     Attributes:
         message: The event as a server-sent event (text/event-stream), the same for all clients.
@@ -72,12 +72,12 @@ class News(RecordedEvent):
 
 class Follower:
     """
-    The new events for one event stream: an asynchronous iterator over lists of them.
+    The queue of one event stream: an asynchronous iterator over lists of new events.
 
     Args:
         wants: Whether an event belongs to the stream.
         most_waiting: When so many events are queued, the next events end the iteration.
-        most_bytes: The same for the bytes of the queued events.
+        most_bytes: When the queued events have so many bytes, the next events end the iteration.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Follower:
         self._changed = asyncio.Event()
 
     def hand(self, news: Sequence[News]) -> None:
-        """Queue events for this follower; end it when too many are queued already."""
+        """Queue the events that belong to the stream; end it if too many are queued already."""
         if len(self._waiting) >= self._most_waiting or self._bytes >= self._most_bytes:
             self.end()
         elif not self._ended:
@@ -126,15 +126,15 @@ class Follower:
 
 class Feed:
     """
-    Reads new events for all followers, the open event streams; reads nothing without any.
+    Reads new events once for all open event streams; reads nothing while none is open.
 
     Args:
-        store: The events.
-        calls: How the methods of the store are called.
-        signal: Says that there may be new events.
-        seconds: How often to read without a signal: another process may have written to the same
-            SQLite file.
-        most_followers: How many followers there may be.
+        store: Where the events are stored.
+        calls: Calls the store's blocking methods in threads.
+        signal: Wakes the feed up when there may be new events.
+        seconds: After how many seconds to read even without a signal, because another process may
+            have written to the same SQLite file.
+        most_followers: How many streams may be open at the same time.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Feed:
         self._generation = store.generation
 
     async def run(self) -> None:
-        """Read new events and hand them to all followers, until cancelled."""
+        """Read new events and hand them to the queues of all streams, until cancelled."""
         is_away = False
         while True:
             await self._signal.wait(self._seconds)
@@ -173,10 +173,13 @@ class Feed:
     @contextmanager
     def followed(self, follower: Follower, *, after: int) -> Iterator[None]:
         """
-        Hand new events to a follower within this context; events up to `after` may come too.
+        A context within which a stream's queue gets new events.
+
+        The queue gets all events with a number above `after`, and perhaps some below.
 
         Args:
-            after: The number of the newest event, as it was read just before.
+            follower: The queue.
+            after: The number of the newest event, as `last_event` returned it just before.
         """
         if not self._followers:
             self._last = after
@@ -188,7 +191,7 @@ class Feed:
 
     @property
     def is_full(self) -> bool:
-        """Whether there may be no more followers."""
+        """Whether so many streams are open that no further stream may be opened."""
         return len(self._followers) >= self._most_followers
 
     async def last_event(self) -> int:
@@ -197,7 +200,7 @@ class Feed:
 
     async def chain(self, server_id: str) -> list[str]:
         """
-        The ids of a server and of those that it superseded, directly or not.
+        The ids of a server, of the servers that it superseded (replaced), and so on.
 
         Raises StoreUnavailable.
         """
@@ -205,7 +208,9 @@ class Feed:
 
     async def events_after(self, number: int, matching: EventFilter = ALL_EVENTS) -> list[News]:
         """
-        The events with larger numbers than `number`, in their order, at most a page of them.
+        The next events that match a filter, in ascending order of their numbers.
+
+        Returns at most 1,000 events, whose numbers are larger than `number`.
 
         Raises StoreUnavailable.
         """
@@ -227,9 +232,9 @@ class Feed:
 
     async def _end_those_ahead(self) -> None:
         """
-        End all streams if the database is another one, with fewer events than they have had.
+        End all streams if the database was replaced by one that has fewer events.
 
-        A client that comes back goes on from the newest event.
+        A client that reconnects gets the events after the newest event of that database.
         """
         newest = await self.last_event()
         if newest < self._last:

@@ -1,4 +1,4 @@
-"""The servers and their events, as both the API and the pages write and read them."""
+"""Writes and reads the servers and their events, for the API and for the pages."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +37,11 @@ T = TypeVar("T")
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
 
 MAX_EVENTS_BYTES = 1024 * 1024
-"""About how long a page of events may be in JSON: one event may be as long as a message."""
+"""
+About how many bytes of JSON a page of events may have.
+
+A limit of the number of events is not enough, because an event may be as long as a message.
+"""
 
 
 _READ_ONLY = (
@@ -48,12 +52,13 @@ _READ_ONLY = (
 @frozen(kw_only=True)
 class Sighting:
     """
-    A record as it was read.
+    The record of a server, and the server's state when the record was read.
 
     Attributes:
-        record: The record.
-        state: The state of its server at the time of reading.
-        nodes: The other nodes of the database that the server stands for.
+        record: The record; its own `state` may be some seconds old.
+        state: The state of the server when the record was read.
+        nodes: The other nodes, which are Odoo processes of the same database, if the server
+            represents all of them in the list of servers.
     """
 
     record: ServerRecord
@@ -62,15 +67,15 @@ class Sighting:
 
     @property
     def last_heard(self) -> datetime:
-        """When the latest message of the server or of a node was received."""
+        """When the latest message of the server, or of one of `nodes`, was received."""
         return max([self.record.last_seen, *(node.last_seen for node in self.nodes)])
 
     def to_json(self) -> dict[str, Any]:
-        """The record's wire form, with `state`, `stale` and `nodes`."""
+        """The record as in the answers of the API, with `state`, `stale` and `nodes`."""
         return {**unstructure(self.record), "state": self.state.value, **self._more()}
 
     def encode(self) -> orjson.Fragment:
-        """What `to_json` returns as JSON, in a tenth of the time."""
+        """Encode what `to_json` returns, but in a tenth of the time that this would take."""
         same = self.record.state is self.state
         record = self.record if same else evolve(self.record, state=self.state)
         more = orjson.dumps(self._more())[1:] if self.nodes else _ALONE[self.state.stale]
@@ -90,7 +95,8 @@ class Page:
 
     Attributes:
         servers: The servers.
-        next_after: The place after which the next page begins; None on the last page.
+        next_after: The position in the list after which the next page begins; None on the last
+            page.
     """
 
     servers: list[Sighting]
@@ -99,16 +105,16 @@ class Page:
 
 class Fleet:
     """
-    The servers of a store, as they are now.
+    Writes messages to the store, and reads servers with their states of now.
 
-    Every coroutine raises StoreUnavailable when the store does not answer.
+    Every coroutine raises StoreUnavailable when the database does not answer.
 
     Args:
-        store: Where the servers are.
-        calls: How the methods of the store are called.
-        group_commit: Writes the bodies that are submitted.
-        clock: The time.
-        watchdog: Knows since when receivers have been running without an interruption, and
+        store: Where servers and events are stored.
+        calls: Calls the store's blocking methods in threads.
+        group_commit: Writes the messages of several requests in one transaction.
+        clock: Returns the current time.
+        watchdog: Tells since when receivers have been running without an interruption, and
             whether the database can be written.
     """
 
@@ -136,15 +142,18 @@ class Fleet:
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
     def trouble(self) -> str | None:
-        """Why nothing can be written now, or could not in the last seconds; None if it can."""
+        """Why messages cannot be written now, or could not seconds ago; None if they can."""
         return self._watchdog.trouble() or self._group_commit.trouble()
 
     async def count(self) -> int:
         """
-        How many servers there are, without superseded ones.
+        How many servers are listed: neither superseded (replaced) nor left (uninstalled).
 
-        Raises Refusal when the database can be read but not written. Its text does not say
-        why: anybody may ask for the health, and a database names machines and users.
+        A database with several nodes counts once.
+
+        Raises Refusal when the database can be read but not written. The text of the Refusal does
+        not say why: clients without a key may read it, and the database's errors name machines and
+        users.
         """
         count = await self._calls.read(self._store.servers.count, ALL_SERVERS)
         if self.trouble() is not None:
@@ -155,19 +164,19 @@ class Fleet:
         self, body: bytes, kind: BodyKind, key: Key | None = None
     ) -> "asyncio.Future[Outcome]":
         """
-        Queue a body to be merged, with the current time as the time of receipt.
+        Queue the messages of a body to be written, with the current time as time of receipt.
 
-        The future returns what became of each message, once all of them are committed. It
-        raises MalformedJSON or InvalidMessage when no message of the body can be used, and
+        Raises Overloaded when too many messages wait, and StoreUnavailable when the database hangs.
+
+        The future has the result of each message, once all messages of the body are committed. It
+        raises MalformedJSON or InvalidMessage for a body that is invalid as a whole, and
         StoreUnavailable when the database does not answer.
 
         Args:
             body: The body as it was received.
-            kind: What the body holds.
-            key: The key of the request. It may write only its own servers; None, where the
-                receiver needs no keys, may write all.
-
-        Raises Overloaded when too much waits, and StoreUnavailable when the database hangs.
+            kind: Which kind of messages the body contains.
+            key: The key of the request, which may write only its own servers; None if the receiver
+                needs no keys, so that all servers may be written.
         """
         return self._group_commit.submit(Submission(body, kind, self._clock(), key))
 
@@ -187,7 +196,7 @@ class Fleet:
         after: Place | None,
         limit: int,
     ) -> Page:
-        """At most `limit` servers that match, after a place."""
+        """A page of at most `limit` matching servers after a position, or the first page (None)."""
         return await self.rendered_page(_same, matching, order, after=after, limit=limit)
 
     async def rendered_page(
@@ -199,7 +208,7 @@ class Fleet:
         after: Place | None,
         limit: int,
     ) -> T:
-        """What `render` makes of a page, in the thread that reads it."""
+        """Call `render` with a page, in the thread that reads the page; return its result."""
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
         return await self._calls.read(lambda: render(self._page(matching, order, asked)))
 
@@ -221,9 +230,9 @@ class Fleet:
         self, records: Iterable[ServerRecord], *, within: timedelta = LONGEST
     ) -> dict[str, History]:
         """
-        The states of servers in the time before now, by `server_id`.
+        The states in which servers were during the time `within` until now, by `server_id`.
 
-        The history of a server contains that of the servers that it superseded.
+        The history of a server includes that of the servers that it superseded (replaced).
         """
         by_id = {record.server_id: record for record in records}
         now = self._clock()
@@ -236,7 +245,7 @@ class Fleet:
         }
 
     def _seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
-        """Records with their states now, and with the other nodes of their databases."""
+        """Add to records the states of their servers now, and the other nodes of their databases."""
         leaders = [record.server_id for record in records if record.node_count]
         nodes = self._store.servers.nodes(leaders) if leaders else {}
         now = self._clock()
@@ -244,7 +253,7 @@ class Fleet:
         seen = []
         for record in records:
             others = nodes.get(record.server_id, ())
-            if others or record.node_of is not None:  # the sweep knows when any node was heard
+            if others or record.node_of is not None:  # the watchdog has judged all nodes together
                 state = record.state
             else:
                 since = heard_since or record.last_seen

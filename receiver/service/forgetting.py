@@ -1,4 +1,4 @@
-"""Forgetting the servers that match, in steps: each a short transaction."""
+"""Deletes the servers that match a filter ("forgets" them), in several short transactions."""
 
 from datetime import datetime
 
@@ -11,18 +11,19 @@ __all__ = ["Forgetting"]
 
 class Forgetting:
     """
-    Forgets servers until none is left, or as many are forgotten as were asked for.
+    Deletes servers that are down, have left or are superseded, until none or `limit` is reached.
 
     Args:
-        store: The servers.
-        calls: How the methods of the store are called.
-        asked: Which servers.
-        now: The time.
-        limit: About how many servers at most: a database goes with all of its servers.
+        store: Where the servers are stored.
+        calls: Calls the store's blocking methods in threads.
+        asked: Which servers to delete.
+        now: The current time.
+        limit: How many servers to delete. All servers of a database are deleted together, so that
+            it may be a few more.
 
     Attributes:
-        ids: The servers that are forgotten so far, or would be, in the order of the steps.
-        is_more: Whether there may be more of them.
+        ids: The ids of the servers that were deleted, or in a dry run would be, in this order.
+        is_more: Whether other servers match too.
     """
 
     def __init__(
@@ -38,15 +39,15 @@ class Forgetting:
 
     async def forget(self) -> None:
         """
-        Forget the servers.
+        Delete the servers.
 
-        Raises StoreUnavailable: those in `ids` are forgotten then, and of the others none, unless
-        it is an OutcomeUnknown.
+        Raises StoreUnavailable: the servers in `ids` are deleted then, and no others. When it is an
+        OutcomeUnknown, the servers of the last transaction may be deleted, too.
         """
         await self._go_on(is_dry_run=False)
 
     async def look(self) -> None:
-        """Find out which servers `forget` would forget. Raises StoreUnavailable."""
+        """Only find the servers that `forget` would delete. Raises StoreUnavailable."""
         await self._go_on(is_dry_run=True)
 
     async def _go_on(self, *, is_dry_run: bool) -> None:

@@ -2,8 +2,8 @@
 Cuts a JSON list into the texts of its items without reading the items.
 
 A JSON parser gives up on a whole list when a single item is nested too deeply, or is no JSON.
-Here only brackets, quotes and commas count, so such an item costs its neighbours nothing. It takes
-one pass over the text, but a slow one: it is for lists that a parser has refused.
+The functions here look only at brackets, quotes and commas, so that the other items of such a list
+can be used. They read the text once, but slowly: they are for lists that a parser has refused.
 """
 
 import re
@@ -13,7 +13,7 @@ __all__ = ["cut", "is_too_deep"]
 _MAX_DEPTH = 1024
 """How deeply the parser of the contract lets arrays and objects be nested."""
 
-# The end of the text ends a string, too: a search that fails would begin again at each quote.
+# A string may also end with the text: otherwise the search would begin again at each quote.
 _TOKENS = re.compile(
     rb"""
     "[^"\\]*(?:\\.[^"\\]*)*(?:(?P<closing_quote>")|\\?\Z)   # a string
@@ -28,9 +28,9 @@ _BLANK = b" \t\n\r"
 
 def cut(text: bytes) -> list[bytes] | None:
     """
-    The items of a list, each as it stands in the text; None for a text that cannot be cut.
+    Cut a JSON list into the texts of its items; return None if the text is no such list.
 
-    An item of a valid JSON list is valid JSON. Of another text, one or more items are not.
+    The items of a valid list are valid JSON. Of an invalid list, at least one item is invalid.
     """
     text = text.strip(_BLANK)
     if not (text.startswith(b"[") and text.endswith(b"]")):

@@ -15,7 +15,7 @@ P = ParamSpec("P")
 
 
 class _NoAnswer(StoreUnavailable):
-    """The store has not answered in time; a change may still happen."""
+    """The database has not answered in time; it may still make a change that was asked for."""
 
 
 class StoreCalls:

@@ -1,12 +1,12 @@
 """
 The watchdog: checks every second which servers have become late or down.
 
-It also deletes old events, and, if that is wanted, servers that have been silent for long.
+It also deletes old events and, if the settings say so, servers that have not sent for long.
 
-It knows since when receivers have been running without an interruption. Servers cannot send
+It finds out since when receivers have been running without an interruption. Servers cannot send
 while no receiver runs, so that after such a pause the time since the last message of each server
-is counted from zero. And it notices when the clock was set, by a monotonic clock and by the clock
-of the database.
+is counted from zero. It also notices when the clock was set, by comparing the clock with a
+monotonic clock and with the clock of the database.
 """
 
 import asyncio
@@ -35,13 +35,14 @@ class Timing:
     Intervals are seconds of a monotonic clock, which a change of the system time does not move.
 
     Attributes:
-        rules: How many servers must fall silent together for one event of the whole fleet.
-        retention: How long events are kept, counted while receivers run.
-        look_seconds: How often to look for servers whose `due_at` has come.
-        presence_seconds: How often to note in the database that a receiver runs.
-        absence_seconds: When no receiver could note that for longer than this, by the system
-            time or by the monotonic clock, the silence of each server is measured from zero
-            again. A shorter pause is within the tolerance of `contract.patience`.
+        rules: How many servers must fall silent together to cause an event `fleet_silent`.
+        retention: How long events are kept; only time in which receivers run is counted.
+        look_seconds: How often to look for servers whose `due_at` has come: the time at which a
+            server that has not sent again becomes late or down.
+        presence_seconds: How often to write to the database that a receiver runs.
+        absence_seconds: When no receiver wrote that for longer than this, by the system time or
+            by the monotonic clock, the time since the last message of each server is counted
+            from zero. A shorter pause is within the tolerance of `contract.patience`.
         trim_seconds: How often to delete old events.
         forget_after: How long a server that is down, has left or is superseded is kept; None for
             ever.
@@ -60,16 +61,16 @@ class Timing:
 
 class Watchdog:
     """
-    Checks the servers whose `due_at` has come and deletes what is old, again and again.
+    Finds the servers that have become late or down, and deletes old events and servers.
 
     Args:
-        store: The servers and events.
+        store: Where servers and events are stored.
         timing: The intervals and limits.
-        clock: The time.
-        compare: Called now and then with a function that asks for the time of the database;
-            returns whether that has set `clock`.
-        elapsed: A monotonic clock, in seconds. It stands still while the machine sleeps, which
-            only `clock` shows.
+        clock: Returns the current time.
+        compare: Called every few seconds with a function that returns the database's time; sets
+            `clock` to that time, and returns whether that made a difference.
+        elapsed: Returns the seconds of a monotonic clock, which stands still while the machine is
+            suspended, while `clock` goes on.
 
     Attributes:
         heard_since: Since when receivers have been running without an interruption; None before
@@ -124,9 +125,9 @@ class Watchdog:
 
     def trouble(self) -> str | None:
         """
-        Why nothing can be written now, as far as the looks tell; None when they succeed.
+        Why the database cannot be written now; None while the watchdog's own writes succeed.
 
-        A look writes every few seconds that this receiver runs.
+        The watchdog writes to the database every few seconds, so that it soon notices a failure.
         """
         if self._failure is not None:
             return self._failure
@@ -134,19 +135,20 @@ class Watchdog:
         return None if age < _HANGS_SECONDS else f"the database has not answered for {age:.0f} s"
 
     def close(self) -> None:
-        """End the thread, once its transaction is over."""
+        """End the watchdog's thread, after its current transaction."""
         self._thread.shutdown()
 
     def look(self) -> bool:
         """
-        Check some servers whose `due_at` has come, and now and then delete old events and servers.
+        Write the new states of some servers whose `due_at` has come; delete old events and servers.
 
-        Returns whether the `due_at` of more servers has come. Raises StoreUnavailable.
+        Each call does a part of this work. Returns whether the `due_at` of more servers has come.
+        Raises StoreUnavailable.
         """
         timing = self._timing
         is_time_to_note = self._elapsed() - self._noted >= timing.presence_seconds
         is_corrected = is_time_to_note and self._compare(self._servers.database_time)
-        # One right after the other: what passes between them would look like a clock that is set.
+        # Read one right after the other, or the time between would look like a clock that is set.
         elapsed, now = self._elapsed(), self._clock()
         step = self._step(now, elapsed)
         if step < 0 or is_corrected or self.heard_since is None:
@@ -161,7 +163,7 @@ class Watchdog:
         look = Look(now=now, heard_since=self.heard_since, rules=timing.rules)
         is_more_due = self._servers.sweep(look)
         if elapsed - self._trimmed >= timing.trim_seconds:
-            # A clock that is ahead for a while makes no event old.
+            # Only time in which receivers run counts, so a clock that is ahead deletes no event.
             since = self._servers.attended_since(now, timing.retention)
             is_more = self._events.trim(since)
             self._trimmed = self._trimmed if is_more else elapsed
@@ -170,7 +172,7 @@ class Watchdog:
         return is_more_due
 
     def _forget(self, now: datetime, elapsed: float, after: timedelta) -> None:
-        """Delete some servers that have been silent for long enough; the next look goes on."""
+        """Delete some servers that have not sent for `after`; the next call goes on from there."""
         step = self._servers.forget_silent(now, after, stage=self._stage)
         self._stage = step.next_stage
         if self._stage is None:
@@ -180,14 +182,14 @@ class Watchdog:
             _log.info("%d silent servers are forgotten: %s", len(step.ids), ids)
 
     def _step(self, now: datetime, elapsed: float) -> float:
-        """By how many seconds the clock was set since the last look; 0 when by less than one."""
+        """By how many seconds the clock was set since the last call; 0 if by less than a second."""
         if self._last_now is None:
             return 0.0
         step = (now - self._last_now).total_seconds() - (elapsed - self._last)
         return step if abs(step) >= _NOTICEABLE_SECONDS else 0.0
 
     def _leave_no_future(self, now: datetime, step: float) -> None:
-        """Replace times in the future, in which a server could not be found to be silent."""
+        """Replace servers' times after `now` by `now`: until then they would not become late."""
         found = self._servers.leave_no_future(now)
         if step < 0:
             _log.warning("The clock went back by %.1f s", -step)
@@ -195,7 +197,7 @@ class Watchdog:
             _log.warning("%d servers had times in the future, which are now", found)
 
     def _note_presence(self, now: datetime, elapsed: float) -> None:
-        """Note that this receiver runs, and find out since when servers can be heard."""
+        """Write that this receiver runs; read since when receivers run without interruption."""
         absent = timedelta.max
         if self.heard_since is None or self._passed(now, elapsed) > self._timing.absence_seconds:
             absent = timedelta(seconds=self._timing.absence_seconds)
@@ -203,11 +205,11 @@ class Watchdog:
         self._noted, self._noted_now = elapsed, now
 
     def _passed(self, now: datetime, elapsed: float) -> float:
-        """Seconds since the last note, by whichever clock went further."""
+        """Seconds since the last `_note_presence`, by the clock that advanced more."""
         by_clock = 0.0 if self._noted_now is None else (now - self._noted_now).total_seconds()
         return max(elapsed - self._noted, by_clock)
 
 
 _HANGS_SECONDS = 10.0
 _NOTICEABLE_SECONDS = 1.0
-"""The clock of a machine that is kept right by NTP is moved by less between two looks."""
+"""A smaller step of the clock is ignored: NTP makes such steps to keep the clock right."""

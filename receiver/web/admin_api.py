@@ -1,7 +1,8 @@
 """
-The HTTP interface for administrators: keys, the owners of servers, and forgetting servers.
+The HTTP API for administrators: API keys, the owners of servers, and deleting many servers.
 
-Each change, and each listing of all keys, leaves a line in the log `receiver.audit`.
+A server belongs to the key that first wrote it, its owner. Each change, and each listing of all
+keys, is logged to `receiver.audit`.
 """
 
 import json
@@ -53,7 +54,7 @@ def routes() -> list[Guarded]:
         call("/keys/{key_id}", revoke_key, methods=["DELETE"], describes=_REVOKE_KEY),
         call("/keys/{key_id}/rotate", rotate_key, methods=["POST"], describes=_ROTATE_KEY),
         call("/servers", forget_servers, methods=["DELETE"], describes=_FORGET_SERVERS),
-        # A server_id may hold slashes.
+        # A server_id may contain slashes.
         call("/servers/{server_id:path}/owner", get_owner, methods=["GET"], describes=_GET_OWNER),
         call("/servers/{server_id:path}/owner", put_owner, methods=["PUT"], describes=_PUT_OWNER),
     ]
@@ -61,7 +62,16 @@ def routes() -> list[Guarded]:
 
 @contextmanager
 def _audited(request: Request, did: str, what: str) -> Iterator[None]:
-    """Log who did what, from which address; also when the outcome is unknown."""
+    """
+    A context that writes to the audit log who did what, unless the change failed.
+
+    When it is not known whether the change was committed, the log says "perhaps".
+
+    Args:
+        request: Tells the key and the address of the client.
+        did: What was done, such as "revoked the key".
+        what: The id of the key or server that it was done to.
+    """
     try:
         yield
     except OutcomeUnknown:
@@ -117,7 +127,7 @@ _ADD_KEY = operation(
 
 
 async def add_key(request: Request) -> Response:
-    """Make a key. Only this answer ever shows it."""
+    """Create an API key. Only this answer ever contains its secret."""
     key, token = await create_key(request, await _json_of(request))
     warning = warning_about(key.servers)
     made = {
@@ -147,7 +157,7 @@ _REVOKE_KEY = operation(
 
 
 async def revoke_key(request: Request) -> Response:
-    """Revoke a key, and forget its servers if that is asked for."""
+    """Revoke a key; with `forget=true` in the query, delete its servers too."""
     forgets = asks_to_forget(request)
     key = await revoke(request, again=forgets)
     said = {"status": "revoked", "id": key.id}
@@ -168,7 +178,7 @@ _ROTATE_KEY = operation(
 
 
 async def rotate_key(request: Request) -> Response:
-    """Give a key another secret. Only this answer ever shows it."""
+    """Give a key another secret. Only this answer ever contains the secret."""
     key, token = await rotate(request)
     return _json({"status": "rotated", "id": key.id, "token": token})
 
@@ -182,7 +192,7 @@ _GET_OWNER = operation(
 
 
 async def get_owner(request: Request) -> Response:
-    """The key that a server belongs to."""
+    """The key that owns a server."""
     server_id = request.path_params["server_id"]
     found = services(request)
     if await found.fleet.get(server_id) is None:
@@ -203,7 +213,7 @@ _PUT_OWNER = operation(
 
 
 async def put_owner(request: Request) -> Response:
-    """Hand a server over to another key."""
+    """Make another key the owner of a server."""
     key_id = _wanted_owner(await _json_of(request))
     await hand_over(request, key_id)
     return _json({"server_id": request.path_params["server_id"], "key_id": key_id})
@@ -223,7 +233,7 @@ _FORGET_SERVERS = operation(
 
 
 async def forget_servers(request: Request) -> Response:
-    """Forget the servers that match; or say which these are."""
+    """Delete the servers that match the query; in a dry run, only list them."""
     query = forget_query(request)
     found = services(request)
     now = found.clock()
@@ -247,7 +257,12 @@ async def forget_servers(request: Request) -> Response:
 
 
 async def _audited_run(request: Request, run: Forgetting) -> None:
-    """Forget servers, and log how many; an error after the first step only ends it."""
+    """
+    Delete servers in steps, and write to the audit log how many.
+
+    A database error after the first step ends the run, but is not raised: the answer then says how
+    many servers were deleted. Raises OutcomeUnknown.
+    """
     which = request.url.query
     try:
         await run.forget()
@@ -263,9 +278,9 @@ async def _audited_run(request: Request, run: Forgetting) -> None:
 
 async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     """
-    Make the key that a decoded JSON value describes; return it, and the text for its holder.
+    Create the API key that a decoded JSON value describes; return the key and its secret text.
 
-    Raises InvalidMessage.
+    Raises InvalidMessage for a wrong value.
     """
     must_hold_a_key(request)
     found = services(request)
@@ -279,9 +294,9 @@ async def create_key(request: Request, asked: object) -> tuple[Key, str]:
 
 async def revoke(request: Request, *, again: bool = False) -> Key:
     """
-    Revoke the key in the path; return it as it was before.
+    Revoke the key that the path names; return the key as it was before.
 
-    Raises Refusal for a key that is revoked already, unless it may be revoked `again`.
+    Raises Refusal for an unknown key, and, unless `again`, for one that is revoked already.
     """
     key = await _key_or_refresh(request)
     found = services(request)
@@ -295,9 +310,9 @@ async def revoke(request: Request, *, again: bool = False) -> Key:
 
 async def forget(request: Request, key: Key) -> int:
     """
-    Delete all servers of a key, each in a transaction of its own; return how many there were.
+    Delete all servers that a key owns; return how many were deleted.
 
-    When the database goes away meanwhile, those that were not deleted yet are still there.
+    Each is deleted in a transaction of its own, so that after a StoreUnavailable some may be left.
     """
     found = services(request)
     servers = found.store.servers
@@ -310,7 +325,7 @@ async def forget(request: Request, key: Key) -> int:
 
 
 async def rotate(request: Request) -> tuple[Key, str]:
-    """Give the key in the path another secret; return the key as it was, and its new text."""
+    """Give the key that the path names another secret; return the old key, and its new text."""
     key = await _key_or_refresh(request)
     found = services(request)
     if key.is_expired(found.clock()):
@@ -326,7 +341,15 @@ async def rotate(request: Request) -> tuple[Key, str]:
 
 
 async def hand_over(request: Request, key_id: str | None) -> None:
-    """Make a key the owner of the server in the path; None: the key that writes it next."""
+    """
+    Make a key the owner of the server that the path names.
+
+    Raises InvalidMessage for a key that may not own it, and Refusal for an unknown server.
+
+    Args:
+        request: The request.
+        key_id: The key; None makes the key that writes the server next its owner.
+    """
     server_id = request.path_params["server_id"]
     found = services(request)
     if key_id is not None:
@@ -341,7 +364,7 @@ async def hand_over(request: Request, key_id: str | None) -> None:
 
 
 async def delete_server(request: Request) -> None:
-    """Delete the server in the path."""
+    """Delete the server that the path names. Raises Refusal for an unknown server."""
     server_id = request.path_params["server_id"]
     found = services(request)
     with _audited(request, "deleted the server", server_id):
@@ -360,9 +383,9 @@ def _wanted_owner(asked: object) -> str | None:
 
 async def _json_of(request: Request) -> object:
     """
-    The decoded body of a request.
+    Read and decode the JSON body of a request.
 
-    Raises Refusal for a body that is no JSON by its headers, too large or too slow,
+    Raises Refusal for a wrong Content-Type and for a body that is too large or too slow,
     MalformedJSON, and InvalidMessage for JSON that is nested too deeply or repeats a name.
     """
     body = await json_body(
@@ -377,9 +400,9 @@ async def _json_of(request: Request) -> object:
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
-    Make a dict of an object in JSON. Raises InvalidMessage for a name that is there twice.
+    Make a dict of a JSON object. Raises InvalidMessage for a name that is there twice.
 
-    A proxy that checks bodies may take the other one of the two values.
+    Of two values of one name, a proxy that checks bodies may see another than the receiver.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -390,7 +413,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 async def _key_or_refresh(request: Request) -> Key:
-    """The key in the path; first reads the keys again when the mirror does not have it."""
+    """The key that the path names; reads new keys from the database if it is not in memory."""
     await _found(request, request.path_params["key_id"])
     return key_of(request)
 
@@ -403,7 +426,7 @@ async def _found(request: Request, key_id: str) -> Key | None:
 
 
 def key_of(request: Request) -> Key:
-    """The key in the path. Raises Refusal when there is none."""
+    """The key that the path names. Raises Refusal for an unknown key, or without a key."""
     must_hold_a_key(request)
     key_id = request.path_params["key_id"]
     key = services(request).mirror.keys.get(key_id)
@@ -414,7 +437,7 @@ def key_of(request: Request) -> Key:
 
 def must_hold_a_key(request: Request) -> None:
     """
-    Raise Refusal for a visitor without a key.
+    Raise Refusal for a request without a key.
 
     Before there are keys, clients on the receiver's machine may do everything but manage keys.
     """

@@ -1,4 +1,4 @@
-"""The HTTP interface for programs: messages, servers, events, health and metrics."""
+"""The HTTP API for programs: registrations, heartbeats, servers, events, health and metrics."""
 
 from collections.abc import Callable
 from functools import cache
@@ -32,13 +32,13 @@ from receiver.web.sse import EVENT_STREAM, event_stream
 __all__ = ["Posted", "routes"]
 
 Answer = tuple[int, object]
-"""A status, and what the answer's JSON encodes."""
+"""The status of an answer, and the value to be encoded as its JSON body."""
 
 
 def routes() -> list[Guarded]:
-    """The routes of the interface, each with its description for the OpenAPI document."""
+    """The routes of the API, each with its description for the OpenAPI document."""
     calls = [
-        # The path of a server matches whatever follows, because a server_id may hold slashes.
+        # First, because `/servers/{server_id:path}` matches longer paths, too: ids have slashes.
         *admin_api.routes(),
         _post("/register", Posted(BodyKind.REGISTER, register, MAX_MESSAGE_BYTES), _REGISTER),
         _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
@@ -81,15 +81,15 @@ def _post(path: str, endpoint: "Posted", describes: Json) -> Guarded:
 
 class Posted:
     """
-    A call that takes messages in JSON and answers with JSON or a problem, as an ASGI app.
+    An endpoint for registrations or heartbeats, as an ASGI app: writes them and answers in JSON.
 
-    Nearly every request is such a call, so it does without the middleware, the Request and the
-    Response of Starlette, which cost more than merging the message.
+    Nearly every request is for such an endpoint. So it does not use Starlette's middleware, Request
+    and Response, which would cost more than writing the message.
 
     Args:
-        kind: What the body holds. Its value labels the call in the metrics.
+        kind: Which messages the body contains; its value is a label in the metrics.
         answer: Makes the answer, once the messages are committed.
-        max_bytes: How large a body may be.
+        max_bytes: How many bytes a body may have.
     """
 
     def __init__(self, kind: BodyKind, answer: Callable[[Outcome], Answer], max_bytes: int) -> None:
@@ -137,7 +137,7 @@ _REGISTER = operation(
 
 
 def register(outcome: Outcome) -> Answer:
-    """The status and JSON of the answer, after a registration was merged."""
+    """The status and JSON value of the answer to a registration, after the commit."""
     applied = _applied(outcome)
 
     return 201 if applied.created else 200, {
@@ -156,7 +156,7 @@ _HEARTBEAT = operation(
 
 
 def heartbeat(outcome: Outcome) -> Answer:
-    """The status and JSON of the answer, after a heartbeat was merged."""
+    """The status and JSON value of the answer to a heartbeat, after the commit."""
     return 200, _counted(_applied(outcome))
 
 
@@ -165,7 +165,7 @@ _HEARTBEATS = operation(
     "Many servers are alive",
     description="Each item is read as a Heartbeat; one that is none, or is no valid JSON, "
     "refuses itself only.",
-    # The items are not typed here: one that is no Heartbeat is answered, not refused.
+    # The schema allows any item: for one that is no Heartbeat, the answer contains an error.
     request_body=openapi.body({**openapi.listed({}), "maxItems": MAX_BATCH_SIZE}),
     answers={
         200: answer(
@@ -182,7 +182,7 @@ _HEARTBEATS = operation(
 
 
 def heartbeats(outcome: Outcome) -> Answer:
-    """The status and JSON of the answer, after a batch was merged without its rejected items."""
+    """The status and JSON value of the answer to a batch, after the commit of its valid items."""
     accepted = sum(isinstance(each, Applied) for each in outcome)
 
     return 200, {
@@ -210,7 +210,7 @@ _LIST_SERVERS = operation(
 
 
 async def list_servers(request: Request) -> Response:
-    """A page of the fleet."""
+    """A page of the list of servers."""
     query = list_query(request)
     found = services(request)
     more: dict[str, Any] = {}
@@ -236,7 +236,7 @@ _GET_SERVER = operation(
 
 
 async def get_server(request: Request) -> Response:
-    """One server's record, and how available it was."""
+    """The record of a server, and how available the server was."""
     server_id = request.path_params["server_id"]
     fleet = services(request).fleet
     sighting = await fleet.get(server_id)
@@ -267,7 +267,7 @@ _LIST_EVENTS = operation(
 
 
 async def list_events(request: Request) -> Response:
-    """What happened in the fleet, newest first."""
+    """The events of all servers, newest first."""
     return await _events(request, event_query(request))
 
 
@@ -282,7 +282,7 @@ _LIST_EVENTS_OF_SERVER = operation(
 
 
 async def list_events_of_server(request: Request) -> Response:
-    """What happened to a server and to those that it superseded, newest first."""
+    """The events of a server and of those that it superseded (replaced), newest first."""
     query = event_query(request, server_id=request.path_params["server_id"])
     return await _events(request, query)
 
@@ -368,7 +368,7 @@ _LIVE: Json = {
 
 
 async def live(_: Request) -> Response:
-    """Whether the process runs: it does when it answers."""
+    """Liveness check: always succeeds, because a process that answers runs."""
     return _json({"status": "alive"})
 
 
@@ -387,7 +387,7 @@ _METRICS = operation(
 
 
 async def metrics(request: Request) -> Response:
-    """The metrics of this receiver, in the format that the request accepts."""
+    """The metrics of this receiver, in a format that the header Accept asks for."""
     page, media_type = await services(request).exposition.page(request.headers.get("accept", ""))
     return Response(page, headers={"Content-Type": media_type})
 
@@ -397,7 +397,7 @@ def _json(content: object) -> Response:
 
 
 def _applied(outcome: Outcome) -> Applied:
-    """The result of the only message of a body. Raises the Refusal, if it was refused."""
+    """The result of the only message of a body. Raises the Refusal if the message was refused."""
     (only,) = outcome
     if isinstance(only, Refusal):
         raise only

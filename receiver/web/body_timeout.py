@@ -1,8 +1,8 @@
 """
-A timeout for the bodies of requests.
+A timeout for receiving the bodies of requests.
 
-It does what `asyncio.timeout` does, less exactly, and with one timer for all requests: a timer
-for each request would cost as much as merging its message.
+`BodyTimeout` does what `asyncio.timeout` does, less exactly, and with one timer for all requests: a
+timer for each request would cost as much as processing its message.
 """
 
 from asyncio import (
@@ -19,7 +19,7 @@ from typing import Any
 __all__ = ["BodyTimeout"]
 
 _LOOKS = 8
-"""How often the timer fires within the timeout."""
+"""How many times the timer fires within the timeout."""
 
 
 class BodyTimeout:
@@ -29,7 +29,7 @@ class BodyTimeout:
     Any number of tasks of one event loop may be in the context at the same time.
 
     Args:
-        seconds: How long a task may stay; at most an eighth more.
+        seconds: How long a task may stay in the context; the error may come an eighth later.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -43,9 +43,9 @@ class BodyTimeout:
     def __enter__(self) -> None:
         if self._next_look is None:
             self._look_later(get_running_loop())
-        # Without the loop, Python 3.11 asks the operating system for the process id each time.
+        # Without the argument, Python 3.11 would make a system call (getpid) each time.
         task = current_task(self._loop)
-        assert task is not None  # requests are tasks
+        assert task is not None  # uvicorn handles each request in a task
         self._since[task] = self._looks
 
     def __exit__(
@@ -65,7 +65,7 @@ class BodyTimeout:
 
     def _look(self) -> None:
         self._looks += 1
-        # The task that entered first stands first.
+        # Tasks are in the order of their entering: no task after the first punctual one is late.
         for task, since in self._since.items():
             if self._looks - since <= _LOOKS:
                 break

@@ -1,4 +1,4 @@
-"""What handlers find in the scope of a request: the services of the app, and who is asking."""
+"""What handlers find in the ASGI scope of a request: the app's services, and the client's key."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -26,21 +26,21 @@ __all__ = ["Services", "Visitor", "services", "visitor"]
 @frozen(kw_only=True)
 class Services:
     """
-    What a running receiver consists of. It is wired once, when the app starts.
+    The parts of a running receiver that handlers use, created when the app starts.
 
     Attributes:
         store: The database; its methods block.
-        calls: How handlers call the methods of the store.
-        fleet: The servers, as the API and the pages show them.
-        endpoints: Which addresses of servers are handed on.
-        feed: New events, for streams.
-        gate: Which requests are let in.
-        mirror: The keys.
-        sessions: Who has signed in with a browser.
+        calls: Calls the store's blocking methods in threads.
+        fleet: Writes messages; reads servers and events.
+        endpoints: Which addresses of servers may be given to Prometheus.
+        feed: Hands new events to the open event streams.
+        gate: Authenticates and authorises requests.
+        mirror: The API keys, in memory.
+        sessions: The sessions of people who have signed in with a browser.
         metrics: Counts requests.
-        exposition: The page for Prometheus.
-        body_timeout: How long the body of a request may take to arrive.
-        clock: The time.
+        exposition: Makes the answer to `GET /metrics`.
+        body_timeout: A context that limits how long the body of a request may take to arrive.
+        clock: Returns the current time.
     """
 
     store: SqlStore
@@ -60,11 +60,12 @@ class Services:
 @frozen
 class Visitor:
     """
-    Who sends a request that was let in.
+    The client of a request that the gate has let in.
 
     Attributes:
-        key: The key of the request; None when it needs no key.
-        session: The browser session that the key was found by.
+        key: The API key of the client; None when the request needs none.
+        session: The browser session that the key belongs to; None for a key in the header
+            Authorization.
     """
 
     key: Key | None = None
@@ -72,12 +73,12 @@ class Visitor:
 
     @property
     def signed_in(self) -> Key | None:
-        """The key of a person who has signed in with a browser."""
+        """The key of a person who has signed in with a browser; None for other clients."""
         return self.key if self.session is not None else None
 
     @property
     def may_manage(self) -> bool:
-        """Whether the visitor may do what administrators may."""
+        """Whether the client may do what administrators may."""
         return self.key is None or self.key.may(Power.MANAGE)
 
 
@@ -91,6 +92,6 @@ def services(scope: Mapping[str, Any]) -> Services:
 
 
 def visitor(scope: Mapping[str, Any]) -> Visitor:
-    """Who sends a request, found in the request or its scope."""
+    """The client of a request, found in the request or its scope."""
     found: Visitor = scope.get("visitor", _NOBODY)
     return found

@@ -1,7 +1,7 @@
 """
-The cookies of the pages: sessions, CSRF tokens and notices.
+The cookies of the pages: for sessions, CSRF tokens and notices (texts that a page shows once).
 
-Cookies are HttpOnly, and Secure under https. That of the session is SameSite=Strict.
+Cookies are HttpOnly, and Secure under https. The session cookie is SameSite=Strict.
 """
 
 import re
@@ -40,11 +40,12 @@ _AGAIN = "fleet_again"
 
 class CsrfToken:
     """
-    The CSRF token of a page. `is_used` says whether the page has a form that holds the token.
+    The CSRF token for the forms of a page. A template writes it into a form as `str(token)`.
 
     Attributes:
-        cookie: The value of the cookie that must be set with the token; None when the browser has
-            it.
+        cookie: The value of the cookie that the answer must set for the token to be valid; None if
+            the browser already has a cookie for it.
+        is_used: Whether the token was written into a form.
     """
 
     def __init__(self, text: str, *, cookie: str | None = None) -> None:
@@ -58,12 +59,12 @@ class CsrfToken:
 
 
 def session_cookie(scope: Scope) -> str:
-    """The value of the session cookie; empty without one."""
+    """The value of the session cookie; empty if the browser sent none."""
     return _cookie(scope, _SESSION)
 
 
 async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
-    """Begin a session, and end the session that the browser had before."""
+    """Begin a browser session with a key, set its cookie, and end the browser's old session."""
     sessions = services(scope).sessions
     await sessions.end(session_cookie(scope))
     value = await sessions.begin(key)
@@ -72,13 +73,13 @@ async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
 
 
 async def sign_out(scope: Scope, answer: Response) -> None:
-    """End the session of this browser."""
+    """End the session of this browser, and delete its cookie."""
     await services(scope).sessions.end(session_cookie(scope))
     _forget(answer, scope, _SESSION)
 
 
 def csrf_token(scope: Scope) -> CsrfToken:
-    """The CSRF token for the forms of a page."""
+    """The CSRF token for the forms of a page, derived from a cookie, or from a new random value."""
     sessions = services(scope).sessions
     token = sessions.token(session_cookie(scope))
     if token is not None:
@@ -91,7 +92,7 @@ def csrf_token(scope: Scope) -> CsrfToken:
 
 
 def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
-    """Raise Refusal for a form that no page of a receiver has given to this browser."""
+    """Raise Refusal for a form that has no valid CSRF token, or comes from another site."""
     sessions = services(scope).sessions
     given = sessions.token(session_cookie(scope)) or _cookie(scope, _FORM).encode()
     if not (
@@ -103,12 +104,12 @@ def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
 
 
 def leave_notice(scope: Scope, answer: Response, text: str) -> None:
-    """Set a cookie that makes the next page show a text."""
+    """Set a cookie with a text that the next page is to show."""
     _set(answer, scope, _NOTICE, services(scope).sessions.sign_notice(text), seconds=60)
 
 
 def notice(scope: Scope) -> str | None:
-    """The text that a page is to show; None for a script that only fetches what has changed."""
+    """The text that a page is to show once; None also for requests that a script makes."""
     if HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") != "navigate":
         return None
     return services(scope).sessions.notice(_cookie(scope, _NOTICE))
@@ -118,8 +119,8 @@ def may_hide_session(scope: Scope) -> bool:
     """
     Whether the browser may have a session cookie that it did not send.
 
-    Browsers do not send a SameSite=Strict cookie after a link from another site. They do when the
-    page then reloads itself.
+    Browsers do not send a SameSite=Strict cookie when a link on another site was followed. They
+    send it when the page then reloads itself.
     """
     headers = HTTPConnection(scope).headers
     is_from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
@@ -133,7 +134,7 @@ def note_second_try(scope: Scope, answer: Response) -> None:
 
 
 def add_cookies(scope: Scope, answer: Response, token: CsrfToken) -> None:
-    """Set the cookie that a CSRF token in a page needs; delete a notice that the page shows."""
+    """Set the cookie of a CSRF token that the page uses; delete that of a notice it shows."""
     if token.is_used and token.cookie is not None:
         _set(answer, scope, _FORM, token.cookie)
     if notice(scope) is not None:
@@ -141,7 +142,7 @@ def add_cookies(scope: Scope, answer: Response, token: CsrfToken) -> None:
 
 
 def _cookie(scope: Scope, name: str) -> str:
-    """The value of a cookie; empty without one."""
+    """The value of a cookie; empty if the browser sent no such cookie."""
     return HTTPConnection(scope).cookies.get(name, "")
 
 
@@ -171,11 +172,11 @@ def _forget(answer: Response, scope: Scope, name: str) -> None:
 
 def _is_same_origin(headers: Mapping[str, str]) -> bool:
     """
-    Whether a page of this receiver sent a form, as far as the browser says.
+    Whether a form was sent from a page of this receiver, according to the browser's headers.
 
-    The header Sec-Fetch-Site says so. When it is missing, as from older browsers and over
-    http://, Origin decides. Origin is "null" for the pages of a receiver, because their
-    Referrer-Policy is no-referrer.
+    Sec-Fetch-Site decides. When it is missing, as from older browsers and over http://, Origin
+    decides. Origin is "null" for the pages of a receiver, because their Referrer-Policy is
+    no-referrer.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:

@@ -1,4 +1,4 @@
-"""Request ids, by which a request is found in the log, and the security headers of all answers."""
+"""The ids of requests, which are also in the log, and the security headers of all answers."""
 
 import re
 from contextvars import ContextVar
@@ -13,7 +13,7 @@ _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
 
 begin = _handled.set
-"""Note which request the current task handles, for `request_id`."""
+"""Note the ASGI scope of the request that the current task handles, for `request_id`."""
 
 
 def request_id() -> str | None:
@@ -23,7 +23,7 @@ def request_id() -> str | None:
 
 
 def with_headers(scope: Scope, send: Send) -> Send:
-    """A `send` that adds the request id and the security headers which an answer lacks."""
+    """Wrap `send`, so that answers get the request id, and those security headers they lack."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

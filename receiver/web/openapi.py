@@ -1,7 +1,7 @@
 """
-The description of the HTTP interface (OpenAPI 3.1), its schemas generated from `contract`.
+The OpenAPI 3.1 description of the API. The schemas of messages come from the package `contract`.
 
-Each route carries its own operation, made with `operation`; `document` puts them together.
+Each route has its own operation, made with `operation`; `document` puts the operations together.
 """
 
 from collections.abc import Iterable, Mapping
@@ -83,7 +83,7 @@ def document(routes: Iterable[Guarded]) -> Json:
 
 
 def _with_common_problems(route: Guarded) -> Json:
-    """The operation of a route, with the problems that are not of its own making."""
+    """The operation of a route, with the error responses that it shares with other routes."""
     described: Json = route.describes or {}
     common = _PROBLEMS_OF_ALL if route.needs is None else _PROBLEMS_OF_ALL | _PROBLEMS_OF_KEYS
     responses = {**_problems(common), **described["responses"]}
@@ -130,17 +130,17 @@ def operation(  # noqa: PLR0913 - all by name
     request_body: Json | None = None,
 ) -> Json:
     """
-    An operation of the document.
+    Make an OpenAPI operation object.
 
     Args:
-        operation_id: Its unique name.
-        summary: What it does, in a line.
+        operation_id: The unique name of the operation.
+        summary: What the operation does, in a line.
         answers: The answers by status, made with `answer` or `text_answer`.
-        problems: The statuses of its problem documents, beside those that `document` adds to
-            each operation.
-        description: More about it.
-        parameters: Its query and header parameters.
-        request_body: Made with `body`.
+        problems: The statuses of its problem documents (errors), beside those that `document`
+            adds to each operation.
+        description: A longer text about the operation.
+        parameters: The query and header parameters.
+        request_body: The request body, made with `body`.
     """
     described: Json = {"summary": summary, "operationId": operation_id}
     if description is not None:
@@ -157,17 +157,17 @@ def operation(  # noqa: PLR0913 - all by name
 
 
 def answer(description: str, schema: Json) -> Json:
-    """An answer in JSON."""
+    """An OpenAPI response object for an answer in JSON."""
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def text_answer(description: str, media_type: str) -> Json:
-    """An answer in another media type."""
+    """An OpenAPI response object for an answer that is a text in another media type."""
     return {"description": description, "content": {media_type: {"schema": TEXT}}}
 
 
 def body(schema: Json) -> Json:
-    """A request body in JSON."""
+    """An OpenAPI object for a required request body in JSON."""
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
@@ -182,12 +182,12 @@ def object_of(**properties: Json) -> Json:
 
 
 def done(status: str) -> Json:
-    """The schema of an answer that says what was done to a server."""
+    """The schema of an answer with a constant `status`, such as "deleted", and a `server_id`."""
     return object_of(status={"const": status}, server_id=TEXT)
 
 
 def listed(items: Json) -> Json:
-    """The schema of a list."""
+    """The schema of a list whose items have the schema `items`."""
     return {"type": "array", "items": items}
 
 
@@ -261,7 +261,7 @@ def _problem_schema() -> Json:
 
 
 def _page(name: str, items: Json) -> Json:
-    """The schema of a page of a list."""
+    """The schema of a page of a list, which has its items as the property `name`."""
     return object_of(**{name: listed(items)}, count=COUNT, next_cursor={"type": ["string", "null"]})
 
 
@@ -348,10 +348,10 @@ _STATUSES = {
 }
 
 _PROBLEMS_OF_ALL = {400, 403, 408, 431, 500}
-"""What any request may be answered with: it cannot be read, or there are no keys yet."""
+"""The statuses of errors with which any request may be answered."""
 
 _PROBLEMS_OF_KEYS = {401, 429, 503}
-"""The same for requests that need a key or a session."""
+"""The statuses of errors with which any request that needs a key may be answered."""
 
 COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT: Json = {"type": "string"}

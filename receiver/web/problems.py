@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457) with a stable `code`."""
+"""Turns errors into answers: problem documents (RFC 9457) with a stable `code`."""
 
 import logging
 from http import HTTPStatus
@@ -50,7 +50,7 @@ def problem(error: Exception) -> Response:
 
 
 def refusal(error: Exception) -> Refusal:
-    """The Refusal, with status and code, that stands for an error which a handler raised."""
+    """Translate an error that a handler raised to a Refusal: status, code and text."""
     match error:
         case Refusal():
             return error

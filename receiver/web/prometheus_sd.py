@@ -1,10 +1,10 @@
 """
-The living servers, for Prometheus' HTTP service discovery.
+The servers that are up or new, as targets for Prometheus' HTTP service discovery.
 
-Its documentation ("Writing HTTP service discovery") asks for all targets in each answer, and for
-200 with `[]` when there are none. Prometheus keeps the targets that it has when an answer is an
-error or breaks off. So a database that does not answer is a 503, never an empty list, which would
-make Prometheus forget all targets.
+Prometheus' documentation ("Writing HTTP service discovery") requires all targets in each answer,
+and 200 with `[]` when there are none. When an answer is an error or breaks off, Prometheus keeps
+the targets that it has. So the answer is 503 when the database does not answer: after an empty list
+Prometheus would drop all targets.
 """
 
 import re
@@ -49,28 +49,29 @@ DISCOVERY = operation(
 
 async def discovery(request: Request) -> Response:
     """
-    The servers that are up or new, each with its address, if that may be handed on. Those
-    that belong to a key which was revoked or has expired are left out.
+    The servers that are up or new, with their addresses, as Prometheus targets.
 
-    The filters are those of the list of servers; `state` replaces "up or new".
+    Servers are left out whose address must not be given away (FLEET_ENDPOINTS), or whose key was
+    revoked or has expired. The filters in the query are those of the list of servers; with
+    `state`, servers in that state are listed instead.
     """
     _expect_filters(request)
     pages = _pages(services(request), list_query(request).matching)
-    # Before the answer begins: while it has not, StoreUnavailable becomes a 503.
+    # Read before the answer begins: after that, a StoreUnavailable could not become a 503.
     first = await anext(pages)
     return StreamingResponse(_whole(first, pages), media_type="application/json")
 
 
 def target_of(record: ServerRecord, *, may_be_at: Callable[[str], bool]) -> Json | None:
     """
-    A server as a target with its labels; None when its address is unknown or not to be told.
+    Make a Prometheus target with labels of a server; None if its address is unknown or secret.
 
-    Only `endpoint_url` tells the scheme. Its path is that of the MCP server, not of metrics,
-    so the URL is a `__meta_` label, which Prometheus drops after relabelling.
+    Only `endpoint_url` contains a scheme. Its path is that of the MCP server, not of metrics, so
+    the URL is a `__meta_` label, which Prometheus drops after relabelling.
 
     Args:
-        record: The server.
-        may_be_at: Whether Prometheus may be led to a host, which is a name or an IP address.
+        record: The record of the server.
+        may_be_at: Whether a host, a name or an IP address, may be given to Prometheus.
     """
     labels = {"server_id": record.server_id}
     if record.endpoint_url is not None:
@@ -84,7 +85,7 @@ def target_of(record: ServerRecord, *, may_be_at: Callable[[str], bool]) -> Json
     if host is None or not may_be_at(host):
         return None
     for name, value in _labels(record).items():
-        # For Prometheus an empty label does not exist.
+        # Prometheus treats an empty label like a missing one.
         if value:
             labels[name] = value
     return {"targets": [address], "labels": labels}
@@ -103,7 +104,7 @@ def _labels(record: ServerRecord) -> dict[str, str | None]:
 def _host(record: ServerRecord) -> str | None:
     if record.ip_addresses is not None:
         return record.ip_addresses.primary
-    # A target with a slash is refused, and some other names would not lead anywhere.
+    # Prometheus rejects targets with a slash; other invalid names could not be resolved.
     if record.hostname is not None and _HOSTNAME.fullmatch(record.hostname):
         return record.hostname
     return None
@@ -114,7 +115,7 @@ _HOSTNAME = re.compile(r"[\w.-]{1,253}")
 
 
 def _expect_filters(request: Request) -> None:
-    """Refuse parameters that would shorten the list; `list_query` refuses unknown ones."""
+    """Raise Refusal for parameters of other lists that limit or sort: this list is complete."""
     cutting = {"limit", "cursor", "sort", "total"} & request.query_params.keys()
     if cutting:
         filters = ", ".join(field.name for field in fields(Filter))
@@ -127,10 +128,10 @@ def _expect_filters(request: Request) -> None:
 
 
 async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]:
-    """The targets in pages; at least one page."""
-    # What is on this machine is no secret to who is on it, too.
+    """The Prometheus targets, in pages; there is at least one page."""
+    # As long as only clients on this machine are served, they may see loopback addresses.
     may_be_at = partial(found.endpoints.include, with_loopback=found.gate.is_for_this_machine)
-    # New ones first: a server that goes from new to up meanwhile comes twice, and not never.
+    # First "new", then "up": a server that becomes up meanwhile is listed twice, not left out.
     states = _ALIVE if matching.state is None else [matching.state]
     for state in states:
         wanted, after, is_last = evolve(matching, state=state), None, False
@@ -149,9 +150,10 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]
 
 async def _of_lapsed_keys(found: Services, servers: Sequence[Sighting]) -> set[str]:
     """
-    The ids of those servers that belong to a key that was revoked or has expired.
+    The ids of those servers whose owner is a key that was revoked or has expired.
 
-    Nobody can say any more where they are, and the key may have been revoked because it leaked.
+    Such servers can no longer report their addresses, and if the key leaked, somebody else may have
+    reported them.
     """
     now = found.clock()
     lapsed = {key.id for key in found.mirror.keys if key.standing(now) != "active"}

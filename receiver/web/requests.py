@@ -61,7 +61,7 @@ class ListQuery:
 
     Attributes:
         limit: How many servers to return at most, 1 to 1,000.
-        after: Return only servers after this place in the list. Source: the cursor.
+        after: Return only servers after this position in the list. Source: the cursor.
         matching: The filters.
         order: The order of the list.
         total: Whether to count all servers that match, which takes a scan.
@@ -191,13 +191,13 @@ class EventQuery:
 @frozen(kw_only=True)
 class ForgetQuery:
     """
-    The query parameters of a call that forgets servers.
+    The query parameters of a call that deletes ("forgets") servers.
 
     Attributes:
-        limit: About how many servers to forget at most, 1 to 1,000.
+        limit: About how many servers to delete at most, 1 to 1,000.
         matching: The filters.
-        silent_for: How long ago the last message of the servers must have been received.
-        is_dry_run: Whether only to say which servers would be forgotten.
+        silent_for: Delete only servers whose last message was received longer ago than this.
+        is_dry_run: Whether only to list the servers that would be deleted.
     """
 
     limit: int = MAX_LIMIT
@@ -219,10 +219,10 @@ def list_query(request: Request) -> ListQuery:
 
 def forget_query(request: Request) -> ForgetQuery:
     """
-    Read the query parameters of a call that forgets servers.
+    Read the query parameters of a call that deletes ("forgets") servers.
 
-    Raises Refusal, also when nothing says which servers: an address that lost its query must
-    not empty the list.
+    Raises Refusal that lists all errors. It is also raised without any filter: a URL that lost its
+    query must not delete all servers.
     """
     found = _parameters(request, _FORGET)
     matching = _filter_of(found)
@@ -232,12 +232,12 @@ def forget_query(request: Request) -> ForgetQuery:
 
 
 def _filter_of(found: dict[str, Any]) -> Filter:
-    """The filter of the parameters that were found, which are removed from them."""
+    """Remove the parameters that are filters from `found`, and return them as a Filter."""
     return Filter(**{name: found.pop(name) for name in _FILTERS if name in found})
 
 
 def asks_to_forget(request: Request) -> bool:
-    """Read the query parameter `forget`. Raises Refusal, also for any other parameter."""
+    """Whether the query has `forget=true`. Raises Refusal, also for any other parameter."""
     return bool(_parameters(request, _REVOKE).get("forget"))
 
 
@@ -304,7 +304,7 @@ _SAY_WHICH = (
 _MAX_PARAMETERS = 100
 _MAX_FIELDS = 20
 _MAX_SEARCH_BYTES = 1000
-_MAX_TEXT_BYTES = 4000  # each link of a page repeats the filters
+_MAX_TEXT_BYTES = 4000  # a page repeats the filters in many links
 
 
 def _one_of(kind: type[Named], text: str) -> Named:

@@ -1,4 +1,4 @@
-"""Routes that ask the gate whether to let a request in, and hold their OpenAPI description."""
+"""Routes that authenticate and authorise requests, and contain their OpenAPI description."""
 
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -18,32 +18,32 @@ from receiver.web.cookies import session_cookie
 __all__ = ["BY_ID", "Guarded", "share_paths", "with_ids_in_query"]
 
 BY_ID = "/by-id"
-"""Below this path, the server that a call is about stands in the query: `?id=..`."""
+"""The prefix of paths for which the query, such as `?id=..`, and not the path names a server."""
 
 _ID = "id"
 
 
 class Guarded(Route):
     """
-    A route that asks the gate whether to let a request in, before its endpoint runs.
+    A route that lets the gate authenticate and authorise a request before its endpoint runs.
 
-    A slash that is escaped in a path belongs to a name: `/servers/a%2Fevents` is the server
-    `a/events`, and not the events of `a`. A path that is not valid UTF-8 matches no route.
+    An escaped slash in a path is part of an id: `/servers/a%2Fevents` is the server `a/events`, and
+    not the events of `a`. A path that is not valid UTF-8 matches no route.
 
-    A request belongs to the first route whose pattern its path matches, and to those with the same
-    pattern: when none of them takes the method, it is refused (405), even if a later pattern
+    Only the first path pattern that matches counts, with all routes that have the same pattern:
+    when none of these has the method of the request, the answer is 405, even if a later pattern
     matches too.
 
     Args:
-        needs: What a visitor must be allowed to do; None for nothing.
-        describes: The operation of the OpenAPI document; None leaves the route out.
+        needs: What the key of the request must be allowed to do; None if no key is needed.
+        describes: The operation for the OpenAPI document; None leaves the route out.
     """
 
     is_page = False
-    """Whether the route is for people, who may have signed in for all that it needs."""
+    """Whether a browser session allows all that its key allows, and not only reading."""
 
     id_in_query = False
-    """Whether the server_id stands in the query and not in the path."""
+    """Whether the query, and not the path, contains the server_id."""
 
     def __init__(
         self,
@@ -56,18 +56,18 @@ class Guarded(Route):
         self.needs = needs
         self.describes = describes
         self.methods_of_path = frozenset(self.methods or ())
-        """The methods of all routes with the same pattern, once `share_paths` has told them."""
+        """The methods of all routes with the same path pattern, as `share_paths` sets them."""
         _, name, ending = self.path.rpartition("}")
         self._ending = ending.encode() if name else b""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
             is_call = scope["raw_path"].endswith(self._ending)
-            if not (is_call and _is_text(scope)):
+            if not (is_call and _is_utf8(scope)):
                 return Match.NONE, {}
         match, found = super().matches(scope)
         if match is Match.PARTIAL and scope["method"] not in self.methods_of_path:
-            return Match.FULL, found  # `handle` refuses the method; no other pattern may take it
+            return Match.FULL, found  # `handle` answers with 405; later patterns are not tried
         return match, found
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,10 +81,11 @@ class Guarded(Route):
 
     async def _admit(self, scope: Scope) -> None:
         """
-        Put the visitor into the scope. Raises Refusal for a request that is not let in.
+        Authenticate and authorise a request; put its `Visitor`, the client, into the scope.
 
-        A browser session is enough to read, and on a page for everything that its key may do:
-        forms prove by a CSRF token that they come from a page.
+        Raises Refusal for a request that may not do what the route needs. A browser session
+        instead of a key is enough for reading, and on pages, whose forms have CSRF tokens, for
+        everything that its key may do.
         """
         found = services(scope)
         needs = self.needs
@@ -96,7 +97,7 @@ class Guarded(Route):
         ):
             signed_in = await found.sessions.find(session_cookie(scope))
             if signed_in is not None:
-                # Before the check: the page of a refusal shows who is signed in.
+                # Set before the check, because the error page shows who is signed in.
                 scope["visitor"] = Visitor(signed_in.key, signed_in.session)
                 found.gate.check(signed_in.key, needs)
                 return
@@ -108,20 +109,20 @@ Routes = TypeVar("Routes", bound=Guarded)
 
 def with_ids_in_query(routes: Sequence[Routes]) -> list[Routes]:
     """
-    These routes, and those about a server once more with its server_id in the query.
+    These routes, and for each route about a server a second one with the server_id in the query.
 
     Clients and proxies resolve the segments `.` and `..` of a path, also when they are escaped.
-    So servers with these names can only be reached by a path that does not contain them.
+    So a server with such an id cannot be named in a path.
     """
     return [*routes, *(_by_id(each) for each in routes if "server_id" in each.param_convertors)]
 
 
 def _by_id(route: Routes) -> Routes:
-    twin = copy(route)
-    twin.path = BY_ID + route.path.replace("/{server_id:path}", "")
-    twin.path_regex, twin.path_format, twin.param_convertors = compile_path(twin.path)
-    twin.id_in_query, twin._ending = True, b""  # noqa: SLF001 - it has the same class
-    return twin
+    second = copy(route)
+    second.path = BY_ID + route.path.replace("/{server_id:path}", "")
+    second.path_regex, second.path_format, second.param_convertors = compile_path(second.path)
+    second.id_in_query, second._ending = True, b""  # noqa: SLF001 - it has the same class
+    return second
 
 
 def _id_in_query(scope: Scope) -> str:
@@ -130,7 +131,7 @@ def _id_in_query(scope: Scope) -> str:
         text: str = scope["query_string"].decode("ascii")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
     except ValueError:
-        pairs = []  # other bytes would be read as the name of another server
+        pairs = []  # replacing invalid bytes would make another id
     ids = [value for name, value in pairs if name == _ID]
     if len(ids) != 1:
         problem = Problem(_ID, "expected the server_id, once, in UTF-8")
@@ -139,7 +140,7 @@ def _id_in_query(scope: Scope) -> str:
 
 
 def share_paths(routes: Iterable[BaseRoute]) -> None:
-    """Tell each route which methods those with the same pattern take."""
+    """Set the `methods_of_path` of each route: the methods of all routes with its pattern."""
     guarded = [each for each in routes if isinstance(each, Guarded)]
     for route in guarded:
         same = [each.methods or () for each in guarded if each.path == route.path]
@@ -150,8 +151,8 @@ def _has_authorization(scope: Scope) -> bool:
     return any(name == b"authorization" for name, _ in scope["headers"])
 
 
-def _is_text(scope: Scope) -> bool:
-    """Whether a path is UTF-8; other bytes would be read as the name of another server."""
+def _is_utf8(scope: Scope) -> bool:
+    """Whether a path is valid UTF-8: servers replace invalid bytes, which makes another id."""
     if "\ufffd" not in scope["path"]:
         return True
     try:

@@ -1,8 +1,9 @@
 """
-The stream of events as they happen, as server-sent events.
+The endpoint that streams new events to clients, as server-sent events.
 
 A stream may end at any time: when the receiver stops, when the client is too slow or its key is
-revoked, when the database is away. A client that reconnects with `Last-Event-ID` misses nothing.
+revoked, when the database does not answer. A client that reconnects with `Last-Event-ID` misses no
+event.
 """
 
 import logging
@@ -66,19 +67,20 @@ async def event_stream(
     session_seconds: float = 60.0,
 ) -> EventSourceResponse:
     """
-    Answer with the events from now on, or with those after `Last-Event-ID`.
+    Stream the events from now on, or those after `Last-Event-ID`, until the client disconnects.
 
     Args:
+        request: The request, whose query filters the events.
         ping_seconds: How often to send a comment that keeps the connection open.
         send_seconds: How long the client may leave data unread until it is disconnected.
-        look_seconds: How often to check that the client's key is still good.
+        look_seconds: How often to check that the client's key is still valid.
         session_seconds: How often to ask the database whether the client's session still exists.
     """
     matching = event_filter(request)
     known = _last_event_id(request)
     feed = services(request).feed
     newest = await feed.last_event()
-    # A client that knows of more has followed another database, or one that lost events.
+    # A client may send a higher number, of a database that was replaced or has lost events.
     after = newest if known is None else min(known, newest)
     chain = [] if matching.server_id is None else await feed.chain(matching.server_id)
     if feed.is_full:
@@ -131,20 +133,20 @@ async def _has_signed_out(request: Request) -> bool:
     try:
         return session is not None and await services(request).sessions.is_over(session)
     except StoreUnavailable:
-        return False  # the next look asks again
+        return False  # the next check asks again
 
 
 async def _messages(
     feed: Feed, follower: Follower, matching: EventFilter, *, after: int
 ) -> AsyncIterator[bytes]:
     """The events that the client missed, then new ones as they come."""
-    # A client that is cut off before the first event can go on after this number.
+    # A client that is disconnected before the first event can continue from this number.
     yield ServerSentEvent(id=str(after), retry=_RETRY_MILLISECONDS, sep="\n").encode()
     try:
         while missed := await feed.events_after(after, matching):
             after = missed[-1].id
             pieces = [*_pieces(missed)]
-            del missed  # much larger than the pieces, and a client may take long to read
+            del missed  # much larger than the pieces, which a slow client may take long to read
             for piece in pieces:
                 yield piece
         async for news in follower:
@@ -155,7 +157,7 @@ async def _messages(
 
 
 def _pieces(events: Iterable[News]) -> Iterator[bytes]:
-    """Join the messages of events: sending many in one piece costs what sending one does."""
+    """Join the bytes of events to larger pieces: sending a piece costs as much as one event."""
     piece = b""
     for each in events:
         piece += each.message
@@ -168,11 +170,11 @@ def _pieces(events: Iterable[News]) -> Iterator[bytes]:
 
 class EventStream(EventSourceResponse):
     """
-    An event stream that closes the connection when it ends before the client does.
+    A response with server-sent events that closes the connection when the stream breaks off.
 
     Args:
-        content: The pieces of the stream.
-        followed: The context within which the pieces are sent.
+        content: The bytes of the stream, in pieces.
+        followed: A context that is entered while the pieces are sent, from `Feed.followed`.
     """
 
     def __init__(
@@ -197,25 +199,25 @@ class EventStream(EventSourceResponse):
 
 async def _hang_up(receive: Receive) -> None:
     """
-    Abort the connection, for which ASGI has no message.
+    Abort the connection through uvicorn's transport, because ASGI has no message for that.
 
-    uvicorn closes the connection of an answer that breaks off, but only when the client has read
+    uvicorn itself closes the connection of an incomplete answer only when the client has read
     everything, and the shutdown of the receiver would wait for that.
     """
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is not None:
         transport.abort()
-        await receive()  # returns once uvicorn has noticed
+        await receive()  # returns when uvicorn has noticed the end of the connection
 
 
 class Wanted:
     """
-    Whether an event matches the filters of a stream.
+    A function that tells whether an event matches the filters of a stream.
 
     Args:
         matching: The filters.
-        chain: The server of the filters, and those that it superseded. Servers that it
-            supersedes later join them.
+        chain: The ids of the server that is filtered by, and of those that it superseded
+            (replaced). Servers that it supersedes while the stream is open are added.
     """
 
     def __init__(self, matching: EventFilter, chain: Iterable[str]) -> None:

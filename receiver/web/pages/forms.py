@@ -1,8 +1,8 @@
 """
 The pages that change something: signing in and out, keys, owners, deleting servers.
 
-All of them work without JavaScript. A page asks for confirmation before it does what cannot be
-undone. Every form must hold the CSRF token of the browser that sends it: `cookies.check_form`.
+The pages work without JavaScript, and ask for confirmation before a change that cannot be undone.
+Every form must contain the CSRF token of its browser, which `cookies.check_form` checks.
 """
 
 import re
@@ -45,7 +45,7 @@ def routes() -> list[BaseRoute]:
         page("/keyring", _form(new_key, refused=keyring), methods=["POST"]),
         page("/keyring/{key_id}/revoke", _confirmed(revoking, revoke_key), methods=both),
         page("/keyring/{key_id}/rotate", _confirmed(rotating, rotate_key), methods=both),
-        # A server_id may hold slashes.
+        # A server_id may contain slashes.
         *with_ids_in_query(
             [
                 page("/server/{server_id:path}/delete", _confirmed(deleting, delete), methods=both),
@@ -61,11 +61,11 @@ def _form(
     refused: Callable[[Request, Fields, Refusal], Awaitable[Response]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """
-    The endpoint of a form.
+    Make the endpoint that handles a posted form; it reads the fields and checks the CSRF token.
 
     Args:
-        act: Does what the form is for.
-        refused: Renders the form again with the reason why it was refused.
+        act: Makes the change that the form is for, and returns the answer.
+        refused: Renders the form again, with the error; None shows the general error page.
     """
 
     async def take(request: Request) -> Response:
@@ -86,16 +86,16 @@ def _form(
 
 
 async def sign_in_page(request: Request) -> Response:
-    """The form to sign in with."""
+    """Show the form for signing in with an API key."""
     _must_have_keys(request)
     return sign_in_form(request, None, to=_FIRST)
 
 
 async def sign_in(request: Request, fields: Fields) -> Response:
-    """Sign in with a key."""
+    """Begin a browser session with the API key in the form; redirect to the page asked for."""
     _must_have_keys(request)
     key = services(request).gate.find(fields.get("key", "").strip(), Power.READ, request.scope)
-    there = redirect(request, _way(fields))
+    there = redirect(request, _path_after_sign_in(fields))
     await cookies.sign_in(request.scope, key, there)
     return there
 
@@ -103,21 +103,21 @@ async def sign_in(request: Request, fields: Fields) -> Response:
 async def not_signed_in(request: Request, fields: Fields, refused: Refusal) -> Response:
     if refused.code == "no_keys_yet":
         raise refused
-    return sign_in_form(request, refused, to=_way(fields))
+    return sign_in_form(request, refused, to=_path_after_sign_in(fields))
 
 
 async def sign_out(request: Request, _: Fields) -> Response:
-    """Sign out."""
+    """End the browser session; redirect to the sign-in form."""
     away = redirect(request, "/sign-in", notice="You are signed out.")
     await cookies.sign_out(request.scope, away)
     return away
 
 
-def _way(fields: Fields) -> str:
+def _path_after_sign_in(fields: Fields) -> str:
     """
-    The path to show after signing in.
+    The path of the page to show after signing in, as the field `to` of the form says.
 
-    That is `to` of the form, or the first page when `to` leads to no page of this receiver.
+    It is the home page if `to` is not the path of a page of this receiver.
     """
     to = fields.get("to", "")
     path = to.partition("?")[0]
@@ -137,16 +137,16 @@ def _must_have_keys(request: Request) -> None:
 @frozen(kw_only=True)
 class Question:
     """
-    The confirmation that a page asks for before something is done.
+    The texts of a page that asks for confirmation before a change.
 
     Attributes:
         title: The question.
-        about: The server or key that it is about.
+        about: The server or key that would be changed.
         says: The consequences, a sentence each.
-        does: The text of the button.
-        back: The page to return to without doing it.
-        also: What a box that may be ticked adds to it; None for no box. The form then has the
-            field `also`.
+        does: The text of the button that makes the change.
+        back: The page to return to without a change.
+        also: The text of a checkbox for a further change, with the name `also`; None for no
+            checkbox.
     """
 
     title: str
@@ -161,7 +161,7 @@ def _confirmed(
     about: Callable[[Request], Awaitable[Question]],
     act: Act,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint of a page that asks for confirmation (GET) and then does it (POST)."""
+    """Make the endpoint that asks for confirmation (GET), and then makes a change (POST)."""
 
     async def ask(request: Request, _: Fields, refused: Refusal | None) -> Response:
         return answer(
@@ -206,7 +206,7 @@ async def deleting(request: Request) -> Question:
 
 
 async def delete(request: Request, _: Fields) -> Response:
-    """Delete a server."""
+    """Delete a server; redirect to the home page."""
     await admin_api.delete_server(request)
     return redirect(
         request, _FIRST, notice=f"The server {request.path_params['server_id']} was deleted."
@@ -214,7 +214,7 @@ async def delete(request: Request, _: Fields) -> Response:
 
 
 async def hand_over(request: Request, fields: Fields) -> Response:
-    """Hand a server over to another key, or to the key that writes it next."""
+    """Make another key the owner of a server, or the key that writes the server next."""
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
     await admin_api.hand_over(request, key_id)
@@ -228,7 +228,7 @@ async def hand_over(request: Request, fields: Fields) -> Response:
 
 
 async def keyring_page(request: Request) -> Response:
-    """All keys, and the form to create one."""
+    """Show all keys, and the form to create a key."""
     return await keyring(request, {}, None)
 
 
@@ -247,7 +247,7 @@ async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> 
 
 
 async def new_key(request: Request, fields: Fields) -> Response:
-    """Create a key, and show it."""
+    """Create a key, and show its secret text once."""
     asked: dict[str, Any] = {name: fields.get(name, "") for name in ("name", "scope")}
     asked["servers"] = fields.get("servers") or "*"
     if fields.get("expires_at"):
@@ -272,7 +272,7 @@ async def revoking(request: Request) -> Question:
 
 
 async def revoke_key(request: Request, fields: Fields) -> Response:
-    """Revoke a key, and forget its servers if the box for that is ticked."""
+    """Revoke a key, and delete its servers if the checkbox for that is ticked."""
     forgets = "also" in fields
     key = await admin_api.revoke(request, again=forgets)
     notice = f"The key {key.name} was revoked."
@@ -296,7 +296,7 @@ async def rotating(request: Request) -> Question:
 
 
 async def rotate_key(request: Request, _: Fields) -> Response:
-    """Give a key another secret, and show it."""
+    """Give a key another secret, and show the secret once."""
     key, token = await admin_api.rotate(request)
     return _shown(request, key, token, "rotated")
 

@@ -49,7 +49,7 @@ _HEADERS = {
     "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
 }
-# The policy of a script is that of the worker which runs it.
+# A web worker has the policy of its script file; `stream.js` fetches events in a worker.
 _FILE_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"
 _CACHE_FOR_A_YEAR = "public, max-age=31536000, immutable"
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class PageRoute(Guarded):
     A route that answers with an HTML page, also when the gate refuses the request.
 
     Args:
-        render: Renders the page. When it raises a FleetError, the answer is an error page.
+        render: Renders the page; a FleetError that it raises becomes an error page.
     """
 
     is_page = True
@@ -73,7 +73,7 @@ class PageRoute(Guarded):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().handle(scope, receive, send)
-        except FleetError as error:  # of the gate; `_page` handles those of `render`
+        except FleetError as error:  # raised by the gate; `_page` handles errors of `render`
             await _error_page(Request(scope), error)(scope, receive, send)
 
 
@@ -99,13 +99,13 @@ def _page(render: Render) -> Render:
         except FleetError as error:
             return _error_page(request, error)
         except ClientDisconnect:
-            return Response(status_code=400)  # the client has gone, and does not receive it
+            return Response(status_code=400)  # nobody receives it
 
     return answer
 
 
 def _error_page(request: Request, error: FleetError) -> Response:
-    """The page that answers an error: the sign-in form, if signing in may help."""
+    """The page for an error: the sign-in form when the key is the problem, else an error page."""
     if isinstance(error, StoreUnavailable):
         _log.warning("%s", error)
     refused = refusal(error)
@@ -124,7 +124,7 @@ def _error_page(request: Request, error: FleetError) -> Response:
 
 
 def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Response:
-    """The sign-in form, with the reason for it; after signing in, the browser goes to `to`."""
+    """The sign-in form, with the error that led to it; `to` is the page after signing in."""
     return answer(
         request,
         "sign_in.html",
@@ -158,7 +158,7 @@ def answer(
     headers: Mapping[str, str] | None = None,
     **context: Any,
 ) -> Response:
-    """Render a template, and set the cookies of the answer."""
+    """Render a template with `context`, and set the cookies that the page needs."""
     scope, who = request.scope, visitor(request)
     token = cookies.csrf_token(scope)
     page = _TEMPLATES.TemplateResponse(
@@ -184,7 +184,7 @@ def answer(
 
 def redirect(request: Request, to: str, *, notice: str | None = None) -> Response:
     """
-    A redirect (303) to another page of this receiver, which shows the notice once.
+    A redirect (303) to another page of this receiver, which shows the text `notice` once.
 
     The URL is relative, like all URLs in the pages, because a reverse proxy may serve the
     receiver below a path prefix.
@@ -231,8 +231,8 @@ def server_url(server_id: str, *, of: str = "server", call: str = "") -> str:
 
     Args:
         server_id: The server.
-        of: `server` for the page, or `servers` for the call of the interface for programs.
-        call: What comes after the server, such as `/delete`.
+        of: `server` for the HTML page, or `servers` for the API.
+        call: The end of the path, after the server, such as `/delete`.
     """
     if server_id in {".", ".."}:  # a browser would resolve them in a path
         return f"{BY_ID[1:]}/{of}{call}?id={server_id}"

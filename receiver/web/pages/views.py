@@ -1,4 +1,4 @@
-"""The pages that show something: the fleet, a server, the timeline."""
+"""The pages that only show: the list of servers, a server, and the timeline of events."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -35,7 +35,7 @@ __all__ = ["routes"]
 PAGE_SIZE = 50
 
 Tally = Mapping[tuple[str, str | None], int]
-"""How many servers are in a state and a stage; None is any stage with a long name."""
+"""The number of servers by state and stage; the stage None stands for all with long names."""
 
 
 def routes() -> list[BaseRoute]:
@@ -44,14 +44,14 @@ def routes() -> list[BaseRoute]:
     return [
         page("/", fleet_page),
         page("/timeline", timeline_page),
-        # A server_id may hold slashes.
+        # A server_id may contain slashes.
         *with_ids_in_query([page("/server/{server_id:path}", server_page)]),
         Mount("/static", Versioned(directory=FILES, check_dir=False)),
     ]
 
 
 async def fleet_page(request: Request) -> Response:
-    """The fleet as a table, and what has changed in it since yesterday."""
+    """The page with the list of servers, the numbers by state, and the newest events."""
     view = View.of(request)
     found = services(request)
     fleet = found.fleet
@@ -90,7 +90,7 @@ async def fleet_page(request: Request) -> Response:
 
 
 async def timeline_page(request: Request) -> Response:
-    """What happened, newest first, by days."""
+    """The page with the events of all servers, newest first, grouped by day."""
     view = View.of(request, "timeline")
     fleet = services(request).fleet
     query = event_query(view.asked(request))
@@ -109,7 +109,7 @@ async def timeline_page(request: Request) -> Response:
 
 
 async def server_page(request: Request) -> Response:
-    """All that is known of a server, and what happened to it."""
+    """The page of a server: its record, availability and events."""
     server_id = request.path_params["server_id"]
     fleet = services(request).fleet
     server = await fleet.get(server_id)
@@ -133,7 +133,7 @@ async def server_page(request: Request) -> Response:
 
 
 async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
-    """For administrators: the owner of a server, and the keys that it can be handed over to."""
+    """For administrators: the key that owns a server, and the keys that could own it instead."""
     who = visitor(request)
     if who.key is None or not who.may_manage:
         return {"owner": None, "heirs": None}
@@ -167,7 +167,7 @@ class View:
     """
     The query parameters of a list, and links to the same list with other parameters.
 
-    A form that is sent without a script contains its empty fields too. They count as absent,
+    A form that is sent without a script contains its empty fields, too. Empty fields are ignored,
     except for an empty stage, which means servers without a stage.
 
     Attributes:
@@ -184,7 +184,7 @@ class View:
         return cls(tuple((name, text) for name, text in said if text or name == "stage"), path)
 
     def asked(self, request: Request) -> Request:
-        """The request without empty fields, and with a default limit."""
+        """The request without empty query parameters, and with a default `limit`."""
         limit = {} if self.get("limit") else {"limit": PAGE_SIZE}
         text = urlencode([*self.parameters, *limit.items()])
         return Request({**request.scope, "query_string": text.encode()})
@@ -207,7 +207,7 @@ class View:
         return evolve(self, parameters=(*kept, *more)).link()
 
     def only(self, **wanted: str | None) -> str:
-        """A link to the list with these filters alone, in the same order."""
+        """A link to the list in the same order with only these filters, instead of others."""
         return self.link(**{**dict.fromkeys(_NARROWING), **wanted})
 
     @property
@@ -216,17 +216,23 @@ class View:
 
 
 def _stages_known(matching: Filter, servers: Iterable[Sighting]) -> set[str]:
-    """The stage of the filter, and those stages of servers that are short enough for a link."""
+    """The stage that is filtered by, and those stages of servers that fit into a link."""
     found = {seen.record.odoo_stage or "" for seen in servers}
     return {matching.stage or "", *(each for each in found if len(each) <= _LONGEST_LINKED)}
 
 
 def _with_names(tally: Mapping[tuple[str, str], int], stages: Iterable[str]) -> Tally:
-    """A tally by the names of stages; the tally of the store has digests of long names."""
+    """
+    Replace the digests that the database counts long names of stages by.
+
+    Args:
+        tally: The number of servers by state and stage, which may be the digest of a long name.
+        stages: Known names; the digest of another name becomes None.
+    """
     known = {index_text(stage): stage for stage in stages}
     named: dict[tuple[str, str | None], int] = {}
     for (state, stage), n in tally.items():
-        # A text that the index would store in another form is a digest.
+        # The index stores short names unchanged: what it would change must be a digest.
         name = known.get(stage, stage if stage == index_text(stage) else None)
         named[state, name] = named.get((state, name), 0) + n
     return named
@@ -280,7 +286,7 @@ def _tile(tally: Tally, state: State | None, view: View, matching: Filter) -> Ti
 
 
 def _by_stage(tally: Tally) -> list[tuple[str | None, int]]:
-    """How many servers are in each stage, most first."""
+    """The number of servers in each stage, the most frequent stage first."""
     stages: dict[str | None, int] = {}
     for (_, stage), n in tally.items():
         stages[stage] = stages.get(stage, 0) + n
@@ -288,14 +294,14 @@ def _by_stage(tally: Tally) -> list[tuple[str | None, int]]:
 
 
 def _stages(tally: Tally, matching: Filter) -> list[str]:
-    """The stages to choose from: the most frequent, and the one that is chosen."""
+    """The stages that the filter offers: the most frequent, and the stage chosen now."""
     found = [stage for stage, _ in _by_stage(tally) if stage is not None][:_STAGES]
     chosen = matching.stage
     return found if chosen is None or chosen in found else [*found, chosen]
 
 
 def _counted(tally: Tally, matching: Filter) -> int | None:
-    """How many servers match a filter; None when the tally cannot tell."""
+    """How many servers match a filter; None if a count by state and stage does not tell."""
     if matching.state in _UNCOUNTED:
         return None
     if matching != Filter(stage=matching.stage, state=matching.state):
@@ -309,7 +315,7 @@ def _counted(tally: Tally, matching: Filter) -> int | None:
 
 _LEFT = State.LEFT.value
 _UNCOUNTED = {SUPERSEDED, NODE, _LEFT}
-"""The states that the tally does not have, or that the page does not count."""
+"""Values of the filter `state` for which the page shows no number of servers."""
 
 _COUNTED = [state for state in wording.STATES if state is not State.LEFT]
 _NEWS = 20

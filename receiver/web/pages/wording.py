@@ -105,7 +105,7 @@ class Tale:
         says: The predicate of a sentence whose subject is the server; a whole sentence for an
             event of the fleet.
         more: Lines with details, each a label and a text.
-        other: The `server_id` of the second server of a rebuild, twin or node event, else None.
+        other: The `server_id` of the other server that the event is about, else None.
     """
 
     says: str
@@ -116,13 +116,13 @@ class Tale:
 @frozen(kw_only=True)
 class Bar:
     """
-    A bar of a `Strip`: the state of a server in a part of the time.
+    A bar of a `Strip`, which shows the state of a server in a part of some time.
 
     Attributes:
-        x: Its left edge, in SVG units.
-        width: Its width, in SVG units.
-        state: The worst state of its time.
-        title: Its tooltip: its time and state.
+        x: The left edge of the bar, in SVG units.
+        width: The width of the bar, in SVG units.
+        state: The worst state in the time of the bar.
+        title: The tooltip, with time and state.
     """
 
     x: float
@@ -136,7 +136,7 @@ class Strip:
     """
     The states of a server over some time, as SVG bars of the same width.
 
-    Each bar has the worst state of its time, so that short outages are visible.
+    Each bar shows the worst state of its time, so that short outages are visible.
 
     Attributes:
         start: When the first bar begins.
@@ -152,7 +152,7 @@ class Strip:
 
     @property
     def bars(self) -> list[Bar]:
-        """The bars, to be drawn one by one, with tooltips."""
+        """The bars with positions and tooltips, to be drawn one by one."""
         times = [self.start + n * self.length for n in range(len(self.states) + 1)]
         return [
             Bar(
@@ -166,7 +166,7 @@ class Strip:
 
     @property
     def paths(self) -> dict[str, str]:
-        """For each state, one SVG path of all its bars, which is shorter than single bars."""
+        """All bars of each state as one SVG path, which needs fewer bytes than single bars."""
         paths: dict[str, str] = {}
         for n, state in enumerate(self.states):
             bar = f"M{_BAR_STEP * n} 0h{_BAR_STEP - 1}v10h-{_BAR_STEP - 1}z"
@@ -224,7 +224,7 @@ def shown(text: str) -> str:
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
     """All fields of a record, in the groups of `FACTS`."""
     if record.status == FAREWELL and record.state is not State.LEFT:
-        record = evolve(record, status=None)  # it is back, and has not said yet how it is
+        record = evolve(record, status=None)  # it sends again, but no status since its farewell
     return {
         group: [_fact(name, label, getattr(record, name)) for name, label in labels.items()]
         for group, labels in FACTS.items()
@@ -248,7 +248,7 @@ def _fact(name: str, label: str, value: Any) -> Fact:
 
 
 def tale(event: Event) -> Tale:
-    """Put an event into words."""
+    """Describe an event in words, as a page shows it."""
     details = event.details
     says = KINDS[event.kind]
     match event.kind:
