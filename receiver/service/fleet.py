@@ -245,7 +245,7 @@ class Fleet:
         }
 
     def _seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
-        """Add to records the states of their servers now, and the other nodes of their databases."""
+        """Add to records their states now, and the other nodes of their databases."""
         leaders = [record.server_id for record in records if record.node_count]
         nodes = self._store.servers.nodes(leaders) if leaders else {}
         now = self._clock()
