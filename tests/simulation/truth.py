@@ -13,6 +13,8 @@ __all__ = ["complaints"]
 Told = tuple[float, Event]
 
 LATE_SECONDS = 2.5 * INTERVAL
+UNNOTICED_SECONDS = 1.0
+"""A receiver takes no notice of a clock that is set by no more than that."""
 WATCHED_SECONDS = 10 * INTERVAL
 NEVER = {EventKind.MOVED, EventKind.UPGRADED, EventKind.CAPABILITIES_CHANGED, EventKind.COPIES}
 CAUSES: Mapping[EventKind, set[str]] = {
@@ -120,7 +122,7 @@ def _of_alarms(world: World, events: Sequence[Told]) -> Iterator[str]:
         server_id = str(event.server_id)
         database = next(each for each in world.databases if server_id in each.servers)
         last = max(each for each in database.committed if each <= at)
-        if at - last <= LATE_SECONDS:
+        if at - last <= LATE_SECONDS - UNNOTICED_SECONDS:
             since = at - last
             yield f"{at:.0f} s: {server_id}: {event.kind.value}, and was heard {since:.1f} s before"
 
