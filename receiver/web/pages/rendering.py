@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from zlib import crc32
 
+from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -34,6 +35,7 @@ __all__ = [
     "Render",
     "Versioned",
     "answer",
+    "answer_from_thread",
     "redirect",
     "server_url",
     "sign_in_form",
@@ -180,6 +182,16 @@ def answer(
     )
     cookies.add_cookies(scope, page, token)
     return page
+
+
+async def answer_from_thread(request: Request, template: str, **context: Any) -> Response:
+    """
+    Do what `answer` does in a thread.
+
+    A page that lists many servers or events takes several milliseconds to render, in which the
+    event loop goes on with other requests.
+    """
+    return await to_thread.run_sync(partial(answer, request, template, **context))
 
 
 def redirect(request: Request, to: str, *, notice: str | None = None) -> Response:

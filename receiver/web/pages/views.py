@@ -26,7 +26,7 @@ from receiver.domain.queries import (
 from receiver.service.fleet import Fleet, Sighting
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
-from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer
+from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
 from receiver.web.requests import EventQuery, event_query, list_query
 from receiver.web.routing import with_ids_in_query
 
@@ -66,7 +66,7 @@ async def fleet_page(request: Request) -> Response:
     now = fleet.now()
     news, older = await _events(fleet, _news_since(now - DAY))
 
-    return answer(
+    return await answer_from_thread(
         request,
         "fleet.html",
         SORTS=_SORTS,
@@ -96,7 +96,7 @@ async def timeline_page(request: Request) -> Response:
     query = event_query(view.asked(request))
     events, older = await _events(fleet, query)
 
-    return answer(
+    return await answer_from_thread(
         request,
         "timeline.html",
         view=view,
@@ -119,7 +119,7 @@ async def server_page(request: Request) -> Response:
     query = EventQuery(matching=EventFilter(server_id=server_id), limit=_TIMELINE)
     timeline, older = await _events(fleet, query)
 
-    return answer(
+    return await answer_from_thread(
         request,
         "server.html",
         server=server,
