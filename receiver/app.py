@@ -111,7 +111,9 @@ async def _services(
     settings: Settings, clock: SharedClock | GivenClock, tuning: Tuning
 ) -> AsyncIterator[Services]:
     """
-    A context that creates the parts of a receiver, runs its background tasks, and closes all.
+    Create the parts of a receiver, run its background tasks, and yield the parts.
+
+    At the exit of this context manager, the tasks are stopped and the parts are closed.
 
     The function is long because it is the only place where the parts are put together.
     """

@@ -182,14 +182,15 @@ _SCOPES = [scope.value for scope in KeyScope]
 @frozen(kw_only=True)
 class NewKey:
     """
-    A request for a new key.
+    A request for a new access key.
 
     Attributes:
         name: What people call the key: 1 to 100 printable characters.
-        scope: The role of the key.
-        servers: Which `server_id`s an agent may write: a pattern, `*` for all, or `database:`
-            and the name of a database.
-        expires_at: From when on the key is refused; None: never.
+        scope: The role of the key: `agent` (sends messages), `viewer` (reads) or `admin` (both,
+            and manages keys).
+        servers: Of which servers an agent may send messages: a pattern for their `server_id`s,
+            `*` for all, or `database:` and the name of the only database.
+        expires_at: From this time on the key is refused; None: never.
     """
 
     name: Annotated[str, _text(100)]

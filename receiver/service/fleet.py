@@ -71,7 +71,7 @@ class Sighting:
         return max([self.record.last_seen, *(node.last_seen for node in self.nodes)])
 
     def to_json(self) -> dict[str, Any]:
-        """The record as in the answers of the API, with `state`, `stale` and `nodes`."""
+        """What the API answers: the fields of the record, and beside them `stale` and `nodes`."""
         return {**unstructure(self.record), "state": self.state.value, **self._more()}
 
     def encode(self) -> orjson.Fragment:

@@ -79,7 +79,7 @@ class RowCache:
         self._current.clear()
 
     def keep(self, committed: Committed) -> None:
-        """Store the rows of a transaction that this process has committed."""
+        """Keep in memory the rows that a transaction of this process has written and committed."""
         self._young.update(committed.rows)
         self._current.update(committed.rows)
         for server_id in committed.deleted:

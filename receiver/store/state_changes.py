@@ -33,16 +33,16 @@ StateChange = tuple[str, int]
 @frozen(kw_only=True)
 class StateLog:
     """
-    The states of one server over time.
+    The states of one server in a period that ends now, as the database tells them.
 
     Attributes:
         first_seen: When the receiver first heard of the server, in microseconds since 1970.
         state: The state now, as in the database.
-        state_since: Since when it is in this state, in microseconds since 1970.
-        is_superseded: Whether another server supersedes it now.
-        changes: The changes of its state, oldest first.
-        away_seconds: For how long the server had sent nothing before the first change, if that is
-            a recovery; otherwise 0.
+        state_since: When the server entered this state, in microseconds since 1970.
+        is_superseded: Whether its database was rebuilt, and runs under another `server_id` now.
+        changes: The changes of its state in the period, and the last one before, oldest first.
+        away_seconds: If the first change is from late or down to up: how many seconds the server
+            had sent nothing before; otherwise 0.
     """
 
     first_seen: int

@@ -28,11 +28,12 @@ _LOCAL, _PRIVATE, _HTTP, _HTTPS = range(4)
 
 def endpoint_by_default(env) -> str | None:
     """
-    The endpoint URL derived from `web.base.url`, or None when that is not usable.
+    The URL of the MCP endpoint, derived from `web.base.url`; None when no usable URL is known.
 
-    The URL that was announced last takes precedence, unless `web.base.url` is frozen, is of a
-    better kind, or is of the same kind and was not changed for `SETTLED`. The kinds, the best
-    first: https; http; a private address or a name without a dot; localhost.
+    It is the URL that was last sent to the receiver, unless `web.base.url` is frozen
+    (`web.base.url.freeze`), is of a better kind than that URL, or is of the same kind and has not
+    changed for seven days (`SETTLED`); then it is derived from `web.base.url` anew. The kinds, the
+    best first: https; http; a private address or a name without a dot; localhost.
 
     A URL on localhost, as in a new database, is only usable when the receiver is on localhost
     too.
@@ -69,7 +70,7 @@ def checked_endpoint_url(text) -> str:
 
 
 def allowed(**fields):
-    """Validate values by the contract's rules for a Heartbeat. Raises ValueError."""
+    """A `Heartbeat` with some values; raises ValueError when the contract refuses one of them."""
     try:
         return Heartbeat(server_id="any", **fields)
     except InvalidMessage as error:

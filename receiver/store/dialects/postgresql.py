@@ -91,7 +91,7 @@ class Postgresql:
         return False
 
     def follow(self, connection: Connection) -> None:
-        """Do nothing: only the file of SQLite can be replaced while it is open."""
+        """Do nothing: the connection to a replaced file is a matter of SQLite."""
 
     def identify(self, connection: Connection) -> Identity:
         return _identity(*connection.execute(select(*_IDENTITY)).one())

@@ -34,14 +34,14 @@ that these superseded. Few, so that heartbeats hardly wait for the transaction.
 
 class Chosen(NamedTuple):
     """
-    Servers that a query found to be deleted, perhaps in an earlier transaction.
+    Servers that a query selected for deletion, maybe in a transaction before the deletion.
 
     Attributes:
         ids: The ids of the servers.
-        state: The value of the filter `state` by which they were found.
-        asked: Which servers may be deleted.
-        most_older: How many of the servers that these superseded may be deleted with them; None
-            for any number.
+        state: The value of the filter `state` with which the query selected them.
+        asked: What a server must still match when it is deleted.
+        most_older: How many older servers, whose databases were rebuilt as the selected servers,
+            may be deleted with them; None: any number.
     """
 
     ids: Sequence[str]
