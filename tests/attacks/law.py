@@ -23,6 +23,9 @@ MORE = int(os.environ.get("FLEET_ATTACK_EXAMPLES", "1"))
 PATIENCE_SECONDS = 10.0
 QUIET_SECONDS = 2.0
 
+_NO_REQUEST = b"\0\r\n\r\n"
+"""Bytes that each receiver refuses by `_HTTP_REFUSED`, and then closes the connection."""
+
 _LEAKS = re.compile(
     rb"Traceback \(most recent|\bFile \\?\"/|site-packages|sqlalche|sqlite3\.|psycopg|\[SQL"
     rb"|SELECT .{1,200}FROM |INSERT INTO|DELETE FROM|UPDATE servers",
@@ -134,20 +137,28 @@ class Target:
         return answers
 
     def exchange(self, raw: bytes) -> bytes:
-        """Send raw bytes; returns what comes back until the connection closes or is quiet."""
+        """
+        Send raw bytes; returns what comes back until the connection closes or is quiet.
+
+        A receiver that keeps the connection open is sent bytes that are no request after its first
+        answer. It closes the connection after whatever it has found in the raw bytes, which takes
+        no time, where to see that it is quiet would.
+        """
         with socket.create_connection((self.host, self.port), PATIENCE_SECONDS) as connection:
             answer = b""
             with suppress(OSError):  # it has closed the connection, perhaps after an answer
                 connection.sendall(raw)
             try:
                 while piece := connection.recv(1 << 20):
+                    if self.is_closed and not answer and _HTTP_REFUSED not in piece:
+                        connection.sendall(_NO_REQUEST)
                     answer += piece
                     connection.settimeout(QUIET_SECONDS)
             except TimeoutError:
                 assert answer, "no answer"
             except ConnectionResetError:
                 pass
-        return answer
+        return _without_farewell(answer) if self.is_closed else answer
 
     def judge(self, answer: Answer, *, is_page: bool = False) -> None:
         """Assert that an answer is no 500, leaks no internals, and has the right headers."""
@@ -221,6 +232,12 @@ def split_answers(raw: bytes) -> list[Answer]:
         answers.append(Answer(status=int(status), headers=headers, body=rest[:length]))
         raw = rest[length:]
     return answers
+
+
+def _without_farewell(raw: bytes) -> bytes:
+    """The answers of a connection without that to `_NO_REQUEST`, which comes after others."""
+    others, _, last = raw.rpartition(b"HTTP/1.1 400 ")
+    return others if others and last.endswith(_HTTP_REFUSED) else raw
 
 
 def _bytes(text: str | bytes) -> bytes:
