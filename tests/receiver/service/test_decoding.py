@@ -130,6 +130,12 @@ def raised(each: object) -> object:
     return each
 
 
+def test_tool_that_is_named_twice_is_read_once() -> None:
+    found = READERS[Heartbeat].read(b'{"server_id": "a", "capabilities": ["x", "y", "x"]}')
+
+    assert ("x", "y") == found.capabilities
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
