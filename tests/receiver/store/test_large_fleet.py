@@ -21,7 +21,7 @@ from servers import Clock, serve
 
 SERVERS = 100_000
 # Measuring coverage makes the receiver about twice as slow.
-PAGE_SECONDS = 0.1 if sys.gettrace() is None else 0.25
+PAGE_SECONDS = 0.2 if sys.gettrace() is None else 0.5
 
 # Copies the rows of server `a`, with other ids.
 COPY = """
