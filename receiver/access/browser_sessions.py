@@ -63,8 +63,8 @@ class BrowserSessions:
         self._mirror = mirror
         self._clock = clock
         how = {"key_derivation": "hmac", "digest_method": sha256}
-        self._sessions = Signer(secret, b"session", **how)  # type: ignore[arg-type]  # mypy merges the types
-        self._forms = Signer(secret, b"form", **how)  # type: ignore[arg-type]  # as above
+        self._sessions = Signer(secret, b"session", **how)  # type: ignore[arg-type]  # mypy has one type for all values of a dict
+        self._forms = Signer(secret, b"form", **how)  # type: ignore[arg-type]  # mypy has one type for all values of a dict
         self._notices = URLSafeSerializer(secret, b"notice", signer_kwargs=how)
 
     async def find(self, cookie: str) -> SignedIn | None:

@@ -32,9 +32,9 @@ from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Watchdog
 from receiver.store import SqlStore, StateLog
 
-T = TypeVar("T")
-
 __all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
+
+T = TypeVar("T")
 
 MAX_EVENTS_BYTES = 1024 * 1024
 """

@@ -121,7 +121,7 @@ def _by_id(route: Routes) -> Routes:
     second = copy(route)
     second.path = BY_ID + route.path.replace("/{server_id:path}", "")
     second.path_regex, second.path_format, second.param_convertors = compile_path(second.path)
-    second.id_in_query, second._ending = True, b""  # noqa: SLF001 - it has the same class
+    second.id_in_query, second._ending = True, b""  # noqa: SLF001 - a copy of an object of this module
     return second
 
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
-import yaml  # type: ignore[import-untyped]  # it ships no types
+import yaml  # type: ignore[import-untyped]  # its stubs are another package
 
 import messages
 from keyring import bearer, keep, made

@@ -348,11 +348,11 @@ def test_choice_goes_through_the_servers_of_a_state_in_the_index(
 
 def test_queries_for_what_belongs_to_servers_use_indexes(store: SqlStore, engine: Engine) -> None:
     queries = (
-        batches._NODES,  # noqa: SLF001 - for its plan, as the next ones
-        batches._OLDER,  # noqa: SLF001 - as above
-        batches._older(9),  # noqa: SLF001 - as above
-        batches._UUIDS,  # noqa: SLF001 - as above
-        batches._TWINS,  # noqa: SLF001 - as above
+        batches._NODES,  # noqa: SLF001 - its plan is what is tested
+        batches._OLDER,  # noqa: SLF001 - its plan is what is tested
+        batches._older(9),  # noqa: SLF001 - its plan is what is tested
+        batches._UUIDS,  # noqa: SLF001 - its plan is what is tested
+        batches._TWINS,  # noqa: SLF001 - its plan is what is tested
     )
 
     for query in queries:
