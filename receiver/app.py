@@ -60,6 +60,8 @@ class Tuning:
         most_streams: How many event streams (server-sent events) may be open at the same time.
         max_waiting_bytes: How many bytes of messages may wait to be written to the database; what
             comes then is answered with 503.
+        transaction_seconds: About how long a transaction that merges messages may take. The last
+            message that it merges may make it twice as long.
     """
 
     body_seconds: float = 10.0
@@ -68,6 +70,7 @@ class Tuning:
     look_seconds: float = 2.0
     most_streams: int = 1000
     max_waiting_bytes: int = 16 * 1024 * 1024
+    transaction_seconds: float = 0.05
 
 
 def create_app(
@@ -143,8 +146,9 @@ async def _services(
         calls = StoreCalls()
         mirror = KeyMirror(store, limits, clock=clock, read_seconds=tuning.look_seconds)
         opened.callback(mirror.close)
+        apply = partial(store.servers.apply, seconds=tuning.transaction_seconds)
         group_commit = GroupCommit(
-            metrics.timed(store.servers.apply), limits, max_waiting_bytes=tuning.max_waiting_bytes
+            metrics.timed(apply), limits, max_waiting_bytes=tuning.max_waiting_bytes
         )
         opened.callback(group_commit.close)
         timing = Timing(

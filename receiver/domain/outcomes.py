@@ -4,8 +4,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from contract import Heartbeat, InvalidMessage, Registration, ServerRecord
-from receiver.domain.errors import Refusal
+from contract import Heartbeat, Registration, ServerRecord
 from receiver.domain.keys import Key
 
 __all__ = ["Applied", "BodyKind", "Incoming", "Outcome"]
@@ -41,5 +40,11 @@ class Applied(NamedTuple):
     created: bool
 
 
-Outcome = list[Applied | InvalidMessage | Refusal]
-"""The result of each message of a body, in the order of the body: merged, invalid or refused."""
+Outcome = list[Applied | Exception]
+"""
+The result of each message of a body, in the order of the body.
+
+That is the record after the commit, or else why the message changed nothing: an InvalidMessage, a
+Refusal, or the error that kept the database from writing it. After an OutcomeUnknown, nobody knows
+whether it was written.
+"""

@@ -133,7 +133,7 @@ class Metrics:
         def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()
             applied = apply(incoming)
-            self.committed(len(incoming), perf_counter() - began)
+            self.committed(len(applied), perf_counter() - began)
             return applied
 
         return timed

@@ -6,9 +6,9 @@ can; then the rules of their fields, such as the range of a port, are checked. A
 either step is decoded once more by `contract.loads`, whose errors say what is wrong.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import timezone
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 from attrs import fields, has
@@ -30,12 +30,11 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_BATCH_SIZE",
     "MAX_MESSAGE_BYTES",
+    "Items",
     "Messages",
     "Reader",
     "decode",
 ]
-
-Messages = Sequence[Heartbeat | Registration | InvalidMessage]
 
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
@@ -48,14 +47,38 @@ _NOT_PLAIN = (msgspec.MsgspecError, RecursionError, *BROKEN)
 Check = Callable[[Any], object]
 
 
-def decode(kind: BodyKind, body: bytes) -> Messages:
+class Messages(Protocol):
+    """The messages of a body; an invalid item of a batch is an InvalidMessage."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Heartbeat | Registration | InvalidMessage]:
+        """Each of them in the order of the body, decoded when it is asked for."""
+
+
+def decode(kind: BodyKind, body: bytes) -> Generator[None, None, Messages]:
     """
     Decode the messages of a body; an invalid item of a batch becomes an InvalidMessage.
 
-    Raises MalformedJSON or InvalidMessage when that concerns the body as a whole: a single message
-    that is invalid, or a batch that is no list or is too long.
+    A batch that is no valid JSON must be read in a slow way; then this yields now and then, so
+    that a caller can do something else meanwhile. Raises MalformedJSON or InvalidMessage when that
+    concerns the body as a whole: a single message that is invalid, or a batch that is no list or
+    is too long.
     """
-    return _DECODE[kind](body)
+    The messages of a body.
+
+    It yields now and then when a batch is no JSON and must be read in a slow way, so that a caller
+    can do something else meanwhile. Raises MalformedJSON and InvalidMessage when no message of the
+    body can be used.
+    """
+    if kind is BodyKind.HEARTBEATS:
+        return (
+            yield from _heartbeats.read_list(
+                body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES
+            )
+        )
+    return [_heartbeats.read(body) if kind is BodyKind.HEARTBEAT else _registrations.read(body)]
 
 
 class Reader(Generic[T]):
@@ -81,40 +104,46 @@ class Reader(Generic[T]):
                 pass
         return loads(body, self._kind)
 
-    def read_list(self, body: bytes, *, at_most: int, longest: int) -> list[T | InvalidMessage]:
+    def read_list(
+        self, body: bytes, *, at_most: int, longest: int
+    ) -> "Generator[None, None, Items[T]]":
         """
         Decode a list of messages; an item that is invalid or too long becomes an InvalidMessage.
 
         An item that is no JSON counts as invalid, as long as the body can be cut into items and
-        one of them is JSON. Otherwise raises MalformedJSON. Raises InvalidMessage for a body that
-        is no list or has too many items.
+        one of them is JSON; finding that out is slow, so this yields now and then. Otherwise
+        raises MalformedJSON. Raises InvalidMessage for a body that is no list or has too many
+        items.
 
         Args:
             body: A list in JSON.
             at_most: How many items the list may have.
             longest: How many bytes an item may have.
         """
-        items, is_valid = self._items(body)
+        items, is_valid = yield from self._items(body)
         if len(items) > at_most:
             problem = f"expected at most {at_most} {self._name}s, got {len(items)}"
             raise InvalidMessage([Problem("", problem)])
         may_be_plain = is_valid and not _may_hold_nul(body)
-        return [
-            self._message_or_error(each, may_be_plain=may_be_plain)
-            if len(each) <= longest
-            else InvalidMessage([Problem("", f"has more than {longest} bytes")])
-            for each in items
-        ]
 
-    def _items(self, body: bytes) -> tuple[Sequence[bytes | msgspec.Raw], bool]:
+        def read(item: bytes | msgspec.Raw) -> T | InvalidMessage:
+            if len(item) > longest:
+                return InvalidMessage([Problem("", f"has more than {longest} bytes")])
+            return self._message_or_error(item, may_be_plain=may_be_plain)
+
+        return Items(items, read)
+
+    def _items(
+        self, body: bytes
+    ) -> Generator[None, None, tuple[Sequence[bytes | msgspec.Raw], bool]]:
         """Cut a list into the JSON of its items; tell whether the list is valid JSON as a whole."""
         if _is_utf8(body):
             try:
                 return _ITEMS(body), True
             except _NOT_PLAIN:
                 pass
-        items = cut(body)
-        if items is None or not any(map(_is_json, items)):
+        items = yield from cut(body)
+        if items is None or not (yield from _any_is_json(items)):
             parse(body)
             raise InvalidMessage([Problem("", f"expected a list of {self._name}s")])
         return items, False
@@ -146,6 +175,30 @@ class Reader(Generic[T]):
         return refused
 
 
+class Items(Generic[T]):
+    """
+    The messages in a list.
+
+    Args:
+        items: The JSON of each.
+        read: Decodes it.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[bytes | msgspec.Raw],
+        read: Callable[[bytes | msgspec.Raw], T | InvalidMessage],
+    ) -> None:
+        self._items = items
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T | InvalidMessage]:
+        return map(self._read, self._items)
+
+
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -163,6 +216,15 @@ def _is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _any_is_json(texts: Sequence[bytes]) -> Generator[None, None, bool]:
+    """Whether one of the texts is JSON; yields after each one that is not."""
+    for text in texts:
+        if _is_json(text):
+            return True
+        yield
+    return False
 
 
 def _is_json(text: bytes) -> bool:
@@ -236,14 +298,3 @@ def _all_of(kind: Any) -> Check:
 
 _heartbeats = Reader(Heartbeat)
 _registrations = Reader(Registration)
-
-
-def _decode_batch(body: bytes) -> Messages:
-    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES)
-
-
-_DECODE: Mapping[BodyKind, Callable[[bytes], Messages]] = {
-    BodyKind.REGISTER: lambda body: [_registrations.read(body)],
-    BodyKind.HEARTBEAT: lambda body: [_heartbeats.read(body)],
-    BodyKind.HEARTBEATS: _decode_batch,
-}

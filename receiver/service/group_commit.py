@@ -1,8 +1,10 @@
 """
-Group commit: messages that arrive together are committed together.
+Group commit: messages that arrive together are committed together, and keys take turns.
 
-One task writes. While it commits, messages queue up; then all that wait go into the next
-transaction. So a busy receiver pays for one commit per batch, not for one per message.
+One task writes. While it commits, messages queue up, in a queue for each key. The next transaction
+takes from each queue in turn, until it has as much as it may take. So a busy receiver pays for one
+commit per batch, not for one per message; and however much one key sends, the message of another
+key is in the next transaction.
 """
 
 import asyncio
@@ -12,12 +14,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import monotonic
+from typing import NamedTuple
 
 from contract import FleetError
 from receiver.domain.errors import Overloaded, StoreUnavailable
 from receiver.domain.outcomes import Outcome
 from receiver.domain.rate_limits import RateLimits
-from receiver.service.ingest import Apply, Submission, ingest
+from receiver.service.ingest import Apply, Body, Submission, ingest
 
 __all__ = ["GroupCommit"]
 
@@ -36,25 +39,46 @@ request arrives, is read, and is submitted.
 _log = logging.getLogger(__name__)
 
 _Answer = asyncio.Future[Outcome]
-_Job = tuple[Submission, _Answer]
-"""A body, and the future of what becomes of it."""
+
+
+class _Job(NamedTuple):
+    """A body, and the future of what becomes of it."""
+
+    body: Body
+    answer: _Answer
+
+
+class _Queue:
+    """
+    What waits of one key.
+
+    Attributes:
+        jobs: The bodies; the first one came first, and parts of it may be committed.
+        size: How many bytes they have.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: deque[_Job] = deque()
+        self.size = 0
 
 
 class GroupCommit:
     """
-    A queue of bodies, and the task that writes them.
+    A queue of bodies for each key, and the task that writes them.
 
     Args:
-        apply: Merges messages in one transaction; blocks until it is committed.
+        apply: Merges messages in one transaction; blocks until it is committed. How many of them
+            it takes bounds how long the messages of other keys wait.
         limits: The rate limits of keys.
-        max_waiting_bytes: How many bytes may wait; more are refused at once.
-        max_batch_bytes: A batch that has so many bytes takes no further body: the cost of a
-            message in a transaction, such as a row for each tool, grows with its length.
+        max_waiting_bytes: How many bytes may wait. When there are more, the newest bodies of the
+            key that has most waiting are refused.
+        max_batch_bytes: A batch that has so many bytes takes no second body of a key.
         patience: After so many seconds of one transaction, whatever waits is refused, and so
             is whatever arrives until the transaction ends.
+        reading_seconds: How long bodies are decoded for one transaction.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         apply: Apply,
         limits: RateLimits,
@@ -62,15 +86,16 @@ class GroupCommit:
         max_waiting_bytes: int = 16 * _MIB,
         max_batch_bytes: int = 256 * _KIB,
         patience: float = 4.0,
+        reading_seconds: float = 0.03,
     ) -> None:
-        self._ingest = partial(ingest, apply, limits)
+        self._ingest = partial(ingest, apply, limits, reading_seconds=reading_seconds)
         self._patience = patience
         self._failed = "", float("-inf")
         self._is_stuck = False
         self._max_waiting_bytes = max_waiting_bytes
         self._max_batch_bytes = max_batch_bytes
         self._thread = ThreadPoolExecutor(1, "group-commit")
-        self._jobs: deque[_Job] = deque()
+        self._queues: dict[str | None, _Queue] = {}
         self._submitted = asyncio.Event()
         self._waiting_bytes = 0
 
@@ -78,19 +103,17 @@ class GroupCommit:
         """
         Queue a body; the returned future gets the result of each message after their commit.
 
-        Raises Overloaded when too many bytes wait. Raises StoreUnavailable, and so may the
-        future.
+        Raises Overloaded when too many bytes wait. Raises StoreUnavailable. The future may raise
+        both.
         """
         if self._is_stuck:
             raise StoreUnavailable("the database has not answered for some time")
-        size = len(submission.body)
-        if self._waiting_bytes + size > self._max_waiting_bytes:
-            raise Overloaded(f"{self._waiting_bytes} bytes wait to be written already")
-        answer: _Answer = asyncio.get_running_loop().create_future()
-        self._waiting_bytes += size
-        self._jobs.append((submission, answer))
+        job = _Job(Body(submission), asyncio.get_running_loop().create_future())
+        if self._waiting_bytes + job.body.size > self._max_waiting_bytes:
+            self._make_room(job)
+        self._append(job)
         self._submitted.set()
-        return answer
+        return job.answer
 
     def trouble(self) -> str | None:
         """Why messages could not be written in the last seconds; None when they could."""
@@ -99,16 +122,18 @@ class GroupCommit:
 
     def waiting(self) -> tuple[int, int]:
         """How many bodies wait to be written, and how many bytes they have."""
-        return len(self._jobs), self._waiting_bytes
+        return sum(len(each.jobs) for each in self._queues.values()), self._waiting_bytes
 
     async def run(self) -> None:
         """Write whatever is submitted, until cancelled."""
         while True:
             await self._submitted.wait()
             self._submitted.clear()
-            while self._jobs:
+            while self._queues:
                 await self._gather()
-                await self._commit(self._next_batch())
+                batch = self._next_batch()
+                await self._commit(batch)
+                self._put_back(batch)
 
     def close(self) -> None:
         """End the thread, once its transaction is over."""
@@ -118,38 +143,97 @@ class GroupCommit:
         for _ in range(_GATHER_ITERATIONS):
             await asyncio.sleep(0)
 
+    def _append(self, job: _Job) -> None:
+        key = job.body.key_id
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue()
+        queue.jobs.append(job)
+        queue.size += job.body.size
+        self._waiting_bytes += job.body.size
+
+    def _make_room(self, job: _Job) -> None:
+        """
+        Refuse the newest bodies of the key that has most waiting, in favour of another key.
+
+        Raises Overloaded if the new body itself is the one to refuse.
+        """
+        error = Overloaded(f"{self._waiting_bytes} bytes wait to be written already")
+        own = self._queues.get(job.body.key_id, _Queue()).size + job.body.size
+        while self._waiting_bytes + job.body.size > self._max_waiting_bytes:
+            key, longest = max(
+                self._queues.items(), key=lambda item: item[1].size, default=(None, _Queue())
+            )
+            if longest.size <= own:
+                raise error
+            _fail([self._taken_from(key, newest=True)], error)
+
+    def _taken_from(self, key: str | None, *, newest: bool = False) -> _Job:
+        queue = self._queues[key]
+        job = queue.jobs.pop() if newest else queue.jobs.popleft()
+        queue.size -= job.body.size
+        self._waiting_bytes -= job.body.size
+        if not queue.jobs:
+            del self._queues[key]
+        return job
+
     def _next_batch(self) -> list[_Job]:
-        batch = []
+        """A body of each key, and further ones of each in turn up to the size of a batch."""
+        batch: list[_Job] = []
         size = 0
-        while self._jobs and size < self._max_batch_bytes:
-            job = self._jobs.popleft()
+        keys = deque(self._queues)
+        first_turns = len(keys)
+        while keys and (len(batch) < first_turns or size < self._max_batch_bytes):
+            key = keys.popleft()
+            job = self._taken_from(key)
             batch.append(job)
-            size += len(job[0].body)
-        self._waiting_bytes -= size
+            size += job.body.size
+            if key in self._queues:
+                keys.append(key)
         return batch
+
+    def _put_back(self, batch: list[_Job]) -> None:
+        """
+        Queue again what a transaction has left, in the order of their turns.
+
+        First come the keys of which it has written nothing, and last those that had a turn.
+        """
+        if len(self._queues) < 2 and all(job.body.is_done for job in batch):
+            return
+        by_key: dict[str | None, list[_Job]] = {}
+        for job in batch:
+            by_key.setdefault(job.body.key_id, []).append(job)
+        first: dict[str | None, _Queue] = {}
+        last: dict[str | None, _Queue] = {}
+        for key, jobs in by_key.items():
+            queue = self._queues.pop(key, None) or _Queue()
+            left = [job for job in jobs if not job.body.is_done]
+            queue.jobs.extendleft(reversed(left))
+            size = sum(job.body.size for job in left)
+            queue.size += size
+            self._waiting_bytes += size
+            if queue.jobs:
+                has_advanced = any(job.body.has_advanced for job in jobs)
+                (last if has_advanced else first)[key] = queue
+        self._queues = {**first, **self._queues, **last}
 
     async def _commit(self, batch: list[_Job]) -> None:
         try:
-            outcomes = await self._written([submission for submission, _ in batch])
+            await self._written(batch)
         except StoreUnavailable as error:
             self._failed = str(error), monotonic()
-            _fail(batch, error)
+            _fail((job for job in batch if job.body.is_taken), error)
         except Exception as error:  # noqa: BLE001 - the futures carry it to the requests
             await self._commit_one_by_one(batch, error)
-        else:
-            for (_, answer), outcome in zip(batch, outcomes, strict=True):
-                if answer.done():  # cancelled: the client has gone
-                    continue
-                if isinstance(outcome, FleetError):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
+        for job in batch:
+            if job.body.is_done:
+                _answer(job)
 
-    async def _written(self, submissions: list[Submission]) -> list[Outcome | FleetError]:
+    async def _written(self, batch: list[_Job]) -> None:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._patience, self._refuse_waiting)
         try:
-            return await loop.run_in_executor(self._thread, self._ingest, submissions)
+            await loop.run_in_executor(self._thread, self._ingest, [job.body for job in batch])
         finally:
             timer.cancel()
             self._is_stuck = False
@@ -163,8 +247,9 @@ class GroupCommit:
         self._is_stuck = True
         error = StoreUnavailable("the database has not answered for some time")
         self._failed = str(error), monotonic()
-        _fail(self._jobs, error)
-        self._jobs.clear()
+        for queue in self._queues.values():
+            _fail(queue.jobs, error)
+        self._queues.clear()
         self._waiting_bytes = 0
 
     async def _commit_one_by_one(self, batch: list[_Job], error: Exception) -> None:
@@ -178,6 +263,22 @@ class GroupCommit:
 
 
 def _fail(jobs: Iterable[_Job], error: Exception) -> None:
-    for _, answer in jobs:
-        if not answer.done():
-            answer.set_exception(error)
+    """Answer with an error, or with what is committed if a part of a body is."""
+    for job in jobs:
+        job.body.fail(error)
+        if job.body.error is None:
+            _log.warning(
+                "A part of a batch was not written: %s",
+                error,
+                exc_info=None if isinstance(error, FleetError) else error,
+            )
+        _answer(job)
+
+
+def _answer(job: _Job) -> None:
+    if job.answer.done():  # answered already, or cancelled: the client has gone
+        return
+    if job.body.error is None:
+        job.answer.set_result(job.body.outcomes)
+    else:
+        job.answer.set_exception(job.body.error)

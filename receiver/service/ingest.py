@@ -1,20 +1,34 @@
 """Decodes posted bodies, refuses those over the rate limit of their key, and writes the others."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from time import perf_counter
+from typing import NamedTuple, TypeVar
 
-from contract import FleetError, InvalidMessage
+from contract import FleetError, Heartbeat, InvalidMessage, Registration
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.domain.rate_limits import RateLimits
 from receiver.service.decoding import Messages, decode
 
-__all__ = ["Apply", "Submission", "ingest"]
+__all__ = ["Apply", "Body", "Submission", "ingest"]
+
+T = TypeVar("T")
 
 Apply = Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]]
-"""Merges messages and commits them in one transaction, such as `Servers.apply`."""
+"""
+Merges messages and commits them in one transaction, such as `Servers.apply`.
+
+Returns what became of each message in their order. It may leave the last ones to another
+transaction, of which it returns nothing, but never the first one.
+"""
+
+_MOST_MESSAGES = 1000
+"""How many messages are decoded for a transaction at most."""
+
+_Message = Heartbeat | Registration | InvalidMessage
 
 
 class Submission(NamedTuple):
@@ -26,74 +40,223 @@ class Submission(NamedTuple):
     key: Key | None = None
 
 
-def ingest(
-    apply: Apply, limits: RateLimits, submissions: Sequence[Submission]
-) -> list[Outcome | FleetError]:
+class Body:
     """
-    Decode bodies, and let `apply` merge and commit all their messages together.
+    A posted body on its way into the database, which may take several transactions.
 
+    Attributes:
+        submission: The body as it was posted.
+        key_id: The id of its key.
+        size: How many bytes it has.
+        outcomes: What became of its first messages; the others are not written yet.
+        error: Why nothing of it is written; None as long as something may be.
+        cost: How many messages it counts for in the rate limit of its key, until they are counted.
+        is_taken: Whether the latest transaction has been given messages of it.
+        has_advanced: Whether that transaction brought it further.
+        decoded: The messages that were put back.
+    """
+
+    error: Exception | None = None
+    cost = 0
+    is_taken = False
+    has_advanced = False
+    decoded: deque[_Message] | None = None
+    _opening: Generator[None, None, Messages] | None = None
+    _count: int | None = None
+    _undecoded: Iterator[_Message] = iter(())
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.key_id = None if submission.key is None else submission.key.id
+        self.size = len(submission.body)
+        self.outcomes: Outcome = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is known what became of all messages."""
+        return self.error is not None or len(self.outcomes) == self._count
+
+    def take(self) -> Iterator[_Message]:
+        """Take messages that were not taken yet, each of which is decoded at that moment."""
+        return self._undecoded
+
+    def put_back(self, message: _Message) -> None:
+        """Undo the taking of the message that was taken last, as it was not written."""
+        if self.decoded is None:
+            self.decoded = deque()
+        self.decoded.appendleft(message)
+
+    def fail(self, error: Exception) -> None:
+        """
+        Give up: the messages that are not written will not be.
+
+        If others are committed, the error is that of the rest alone. Whoever sent the body would
+        otherwise send all of it again, and the others would count twice.
+        """
+        if any(isinstance(each, Applied) for each in self.outcomes):
+            assert self._count is not None  # or there would be no outcomes
+            self.outcomes += [error] * (self._count - len(self.outcomes))
+        else:
+            self.error = error
+
+    def open(self, limits: "_Limits") -> bool:
+        """
+        Find out which messages there are; return whether it is known.
+
+        If it is not, as that takes long, the next call goes on. A body that is refused as a whole
+        has its `error` then.
+        """
+        if self._count is not None:
+            return True
+        if self._opening is None:
+            self._opening = decode(self.submission.kind, self.submission.body)
+        try:
+            next(self._opening)
+        except StopIteration as end:
+            self._count = len(end.value)
+            self._undecoded = iter(end.value)
+        except FleetError as error:
+            # The frames of the traceback would keep all bodies in memory, in a reference cycle.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+            self.error = error
+            self._count = 1
+        else:
+            return False
+        self._charge(self._count, limits)
+        return True
+
+    def _charge(self, count: int, limits: "_Limits") -> None:
+        if self.key_id is not None:
+            cost = max(count, self.size // _COST_BYTES, 1)
+            refusal = limits.refusal(self.key_id, cost)
+            if refusal is None:
+                self.cost = cost
+            else:
+                self.error = refusal
+
+
+def ingest(
+    apply: Apply, limits: RateLimits, bodies: Iterable[Body], *, reading_seconds: float
+) -> None:
+    """
+    Decode messages of bodies, and let `apply` merge and commit them together.
+
+    The keys take turns: the first message of each, then the second one of each, and so on. What
+    neither `apply` takes nor can be decoded in `reading_seconds` is left for the next call.
     A body that exceeds the rate limit of its key is refused as a whole.
 
     Decoding many bodies in one go takes half the time of decoding each when it arrives, in
     between everything else that the event loop does.
     """
-    decoded = [_decode(each) for each in submissions]
-    spent = _hold_to_limits(limits, submissions, decoded)
-    incoming = [
-        Incoming(message, submission.received_at, submission.key)
-        for submission, messages in zip(submissions, decoded, strict=True)
-        if not isinstance(messages, FleetError)
-        for message in messages
-        if not isinstance(message, InvalidMessage)
-    ]
-    applied = iter(apply(incoming) if incoming else ())
+    bodies = [*bodies]
+    taken: list[tuple[Body, _Message]] = []
+    written = 0
+    try:
+        taken.extend(_take(bodies, _Limits(limits), reading_seconds))
+        incoming = [
+            Incoming(message, body.submission.received_at, body.submission.key)
+            for body, message in taken
+            if not isinstance(message, InvalidMessage)
+        ]
+        applied = iter(apply(incoming) if incoming else ())
+        _spend(bodies, limits)
+        for body, message in taken:
+            outcome = message if isinstance(message, InvalidMessage) else next(applied, None)
+            if outcome is None:
+                break
+            body.outcomes.append(outcome)
+            body.has_advanced = True
+            written += 1
+    finally:
+        for body, message in reversed(taken[written:]):
+            body.put_back(message)
+
+
+def _take(
+    bodies: Iterable[Body], limits: "_Limits", reading_seconds: float
+) -> Iterator[tuple[Body, _Message]]:
+    """Take the messages for a transaction."""
+    by_key: dict[str | None, list[Body]] = {}
+    for body in bodies:
+        body.is_taken = body.has_advanced = False
+        by_key.setdefault(body.key_id, []).append(body)
+    count = 0
+    until = perf_counter() + reading_seconds
+    for body, message in _in_turn([_of_key(each, limits) for each in by_key.values()]):
+        if message is not None:
+            count += 1
+            yield body, message
+        if count == _MOST_MESSAGES or perf_counter() > until:
+            break
+
+
+def _of_key(bodies: Iterable[Body], limits: "_Limits") -> Iterator[tuple[Body, _Message | None]]:
+    """
+    Take the messages of bodies in their order; None stands for work on a body that gave none.
+
+    Nothing is decoded as long as there is something decoded, which takes more memory.
+    """
+    for body in bodies:
+        if body.decoded:
+            body.is_taken = True
+            while body.decoded:
+                yield body, body.decoded.popleft()
+            return
+        while not body.open(limits):
+            body.has_advanced = True
+            yield body, None
+        if body.error is not None:
+            body.has_advanced = True
+            yield body, None
+        else:
+            body.is_taken = True
+            for message in body.take():
+                yield body, message
+
+
+def _in_turn(iterators: Sequence[Iterator[T]]) -> Iterator[T]:
+    """The first item of each iterator, then the second one of each, and so on."""
+    return iterators[0] if len(iterators) == 1 else _one_of_each(iterators)
+
+
+def _one_of_each(iterators: Iterable[Iterator[T]]) -> Iterator[T]:
+    waiting = deque(iterators)
+    while waiting:
+        iterator = waiting.popleft()
+        for item in iterator:
+            waiting.append(iterator)
+            yield item
+            break
+
+
+class _Limits:
+    """How many messages keys may still send, counted down while their bodies are looked at."""
+
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
+        self._left: dict[str, int] = {}
+
+    def refusal(self, key_id: str, cost: int) -> Refusal | None:
+        """Why a body of so many messages is refused; None when it is not."""
+        left = self._left.get(key_id)
+        if left is None:
+            left = self._limits.left(key_id)
+        if cost <= left:
+            self._left[key_id] = left - cost
+            return None
+        self._left[key_id] = 0
+        return self._limits.exceeded(key_id, cost)
+
+
+def _spend(bodies: Iterable[Body], limits: RateLimits) -> None:
+    """Count the messages of the bodies that were let through."""
+    spent: Counter[str] = Counter()
+    for body in bodies:
+        if body.cost and body.key_id is not None:
+            spent[body.key_id] += body.cost
+            body.cost = 0
     for key_id, cost in spent.items():
         limits.spend(key_id, cost)
-    return [
-        messages
-        if isinstance(messages, FleetError)
-        else [each if isinstance(each, InvalidMessage) else next(applied) for each in messages]
-        for messages in decoded
-    ]
-
-
-def _hold_to_limits(
-    limits: RateLimits, submissions: Sequence[Submission], decoded: list[Messages | FleetError]
-) -> dict[str, int]:
-    """
-    Replace the messages of a body that exceeds the limit of its key by a refusal.
-
-    Returns what the other bodies cost each key: one for a message, or one for each 4 KiB.
-    """
-    left: dict[str, int] = {}
-    spent: dict[str, int] = {}
-    for index, (body, _, _, key) in enumerate(submissions):
-        if key is None:
-            continue
-        room = left.get(key.id)
-        if room is None:
-            room = limits.left(key.id)
-            spent[key.id] = 0
-        messages = decoded[index]
-        count = 1 if isinstance(messages, FleetError) else len(messages)
-        cost = max(count, len(body) // _COST_BYTES, 1)
-        if cost <= room:
-            room -= cost
-            spent[key.id] += cost
-        else:
-            room = 0
-            decoded[index] = limits.exceeded(key.id, cost)
-        left[key.id] = room
-    return spent
 
 
 _COST_BYTES = 4096
-
-
-def _decode(submission: Submission) -> Messages | FleetError:
-    try:
-        return decode(submission.kind, submission.body)
-    except FleetError as error:
-        # The frames of the traceback would keep all bodies in memory, in a reference cycle.
-        error.__traceback__ = error.__cause__ = error.__context__ = None
-        return error

@@ -3,10 +3,12 @@ Cuts a JSON list into the texts of its items without reading the items.
 
 A JSON parser gives up on a whole list when a single item is nested too deeply, or is no JSON.
 The functions here look only at brackets, quotes and commas, so that the other items of such a list
-can be used. They read the text once, but slowly: they are for lists that a parser has refused.
+can be used. They read the text once, but slowly, with pauses: they are for lists that a parser has
+refused.
 """
 
 import re
+from collections.abc import Generator
 
 __all__ = ["cut", "is_too_deep"]
 
@@ -25,12 +27,16 @@ _TOKENS = re.compile(
 )
 _BLANK = b" \t\n\r"
 
+_STEP = 5_000
+"""After so many tokens there is a pause: they take some milliseconds."""
 
-def cut(text: bytes) -> list[bytes] | None:
+
+def cut(text: bytes) -> Generator[None, None, list[bytes] | None]:
     """
     Cut a JSON list into the texts of its items; return None if the text is no such list.
 
     The items of a valid list are valid JSON. Of an invalid list, at least one item is invalid.
+    This yields now and then, so that a caller can do something else meanwhile.
     """
     text = text.strip(_BLANK)
     if not (text.startswith(b"[") and text.endswith(b"]")):
@@ -38,7 +44,9 @@ def cut(text: bytes) -> list[bytes] | None:
     text = text[1:-1]
     items = []
     begin = depth = 0
-    for token in _TOKENS.finditer(text):
+    for number, token in enumerate(_TOKENS.finditer(text), 1):
+        if number % _STEP == 0:
+            yield
         match token.lastgroup:
             case "opening":
                 depth += len(token[0])

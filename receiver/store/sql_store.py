@@ -9,6 +9,7 @@ changed, unless the error is its subclass OutcomeUnknown.
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, bindparam, func, select
@@ -139,11 +140,16 @@ class Servers:
         self._refused = RefusedWrites()
         self._noted_at: datetime | None = None
 
-    def apply(self, incoming: Sequence[Incoming]) -> list[Applied | Refusal]:
+    def apply(
+        self, incoming: Sequence[Incoming], *, seconds: float = inf
+    ) -> list[Applied | Refusal]:
         """
         Authorise and merge messages, in their order, and commit them together.
 
         A message whose key may not write its server is refused, and changes nothing.
+
+        Returns what became of each message. When the first ones take about so many seconds, at
+        least one is written, the others are left out, and nothing is returned for them.
         """
         dialect = self._transactions.dialect
 
@@ -151,7 +157,9 @@ class Servers:
             connection: Connection,
         ) -> tuple[tuple[list[Applied | Refusal], Rights], Committed]:
             rights = Rights(connection, self._servers_per_key, self._refused, self._budget)
-            outcomes, committed = apply(dialect, connection, incoming, self._cache, rights)
+            outcomes, committed = apply(
+                dialect, connection, incoming, self._cache, rights, seconds=seconds
+            )
             return (outcomes, rights), committed
 
         with self._transactions.turn:

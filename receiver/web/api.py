@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from contract import FleetError, InvalidMessage, Problem
 from receiver.domain.cursors import write_cursor, write_event_cursor
-from receiver.domain.errors import Refusal
+from receiver.domain.errors import OutcomeUnknown, Refusal
 from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
 from receiver.service.availability import WINDOWS
@@ -23,7 +23,7 @@ from receiver.web import admin_api, openapi
 from receiver.web.context import services
 from receiver.web.headers import with_headers
 from receiver.web.openapi import Json, answer, operation, ref
-from receiver.web.problems import problem
+from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
 from receiver.web.requests import EventQuery, event_query, json_body, list_query
 from receiver.web.routing import Guarded, with_ids_in_query
@@ -164,7 +164,9 @@ _HEARTBEATS = operation(
     "heartbeats",
     "Many servers are alive",
     description="Each item is read as a Heartbeat; one that is none, or is no valid JSON, "
-    "refuses itself only.",
+    "refuses itself only. Many changes are committed in several parts, in the order of the list. "
+    "Items of a part that was not written are rejected as store_unavailable, overloaded, "
+    "internal_error or outcome_unknown: send these again, without those that are accepted.",
     # The schema allows any item: for one that is no Heartbeat, the answer contains an error.
     request_body=openapi.body({**openapi.listed({}), "maxItems": MAX_BATCH_SIZE}),
     answers={
@@ -414,15 +416,28 @@ def _counted(applied: Applied) -> dict[str, Any]:
     }
 
 
-def _result(of: Applied | InvalidMessage | Refusal) -> dict[str, Any]:
+def _result(of: Applied | Exception) -> dict[str, Any]:
     if isinstance(of, Applied):
         return _counted(of)
-    problems = of.problems if isinstance(of, InvalidMessage) else [Problem("server_id", str(of))]
+    refused = refusal(of)
+    if isinstance(of, Refusal):
+        problems = [Problem("server_id", str(of))]
+    elif isinstance(of, InvalidMessage):
+        problems = [*of.problems]
+    else:
+        problems = [Problem("", _NOT_WRITTEN.get(refused.code, _LEFT))]
     return {
         "status": "rejected",
-        "code": of.code,
+        "code": refused.code,
         "errors": [asdict(problem) for problem in problems],
     }
+
+
+_LEFT = "This was not written, and others of the batch were: send it again without those."
+_NOT_WRITTEN = {
+    OutcomeUnknown.code: "It is not known whether this counts. Others of the batch do: send it "
+    "again without those."
+}
 
 
 def _no_such_server(server_id: str) -> Refusal:

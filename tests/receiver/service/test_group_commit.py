@@ -12,26 +12,32 @@ import pytest
 
 import messages
 from contract import Heartbeat, InvalidMessage, MalformedJSON, merge
+from keyring import made
 from receiver.app import Tuning, create_app
-from receiver.domain.errors import Overloaded, StoreUnavailable
+from receiver.domain.errors import OutcomeUnknown, Overloaded, StoreUnavailable
+from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.service.group_commit import GroupCommit
 from receiver.service.ingest import Submission
+from receiver.web.api import heartbeats
 from servers import Clock, serve
 from watched import endless
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
-def beats(names: str) -> Submission:
+GREEDY, QUIET, OTHER = (made("agent")[0] for _ in range(3))
+
+
+def beats(names: str, key: Key | None = None) -> Submission:
     """A body with a heartbeat of each server, separated by commas; `wrong` is an invalid one."""
     if names == "no JSON":
-        return Submission(b"no JSON", BodyKind.HEARTBEATS, NOON)
+        return Submission(b"no JSON", BodyKind.HEARTBEATS, NOON, key)
     items = [
         {"server_id": name} if name != "wrong" else {"server_id": name, "port": 0}
         for name in names.split(",")
     ]
-    return Submission(json.dumps(items).encode(), BodyKind.HEARTBEATS, NOON)
+    return Submission(json.dumps(items).encode(), BodyKind.HEARTBEATS, NOON, key)
 
 
 def size(*bodies: str) -> int:
@@ -40,22 +46,33 @@ def size(*bodies: str) -> int:
 
 
 class Transactions:
-    """A fake store that notes the servers of each transaction; a test can block or fail it."""
+    """
+    A fake store that notes the servers of each transaction; a test can block or fail it.
+
+    Attributes:
+        of: The servers of each transaction.
+        most: How many messages a transaction takes.
+    """
 
     def __init__(self) -> None:
+        self.most: int | None = None
         self.of: list[list[str]] = []
         self.begun = Event()
         self.open = Event()
         self.open.set()
         self.fails = False
+        self.failure_of: dict[str, Exception] = {}
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
-        ids = [each.message.server_id for each in incoming]
+        ids = [each.message.server_id for each in incoming][: self.most]
         self.of.append(ids)
         self.begun.set()
         assert self.open.wait(10)
         if self.fails:
             raise StoreUnavailable("gone for lunch")
+        for each in ids:
+            if each in self.failure_of:
+                raise self.failure_of[each]
         if "bad" in ids:
             raise LookupError("bad")
         return [
@@ -71,6 +88,8 @@ def drive(
     transactions = Transactions()
 
     async def run() -> None:
+        # A slow machine shall not need more transactions than another one.
+        limits.setdefault("reading_seconds", 60)
         group_commit = GroupCommit(transactions.apply, endless(), **limits)
         running = asyncio.create_task(group_commit.run())
         await scenario(group_commit, transactions)
@@ -81,17 +100,24 @@ def drive(
 
 
 async def batch(
-    group_commit: GroupCommit, transactions: Transactions, *bodies: str
+    group_commit: GroupCommit, transactions: Transactions, *bodies: str | Submission
 ) -> list["asyncio.Future[Outcome]"]:
     """Submit bodies while an earlier transaction is blocked, so that they form a batch."""
     transactions.open.clear()
     answers = [group_commit.submit(beats("first"))]
     await asyncio.to_thread(transactions.begun.wait, 10)
-    return answers + [group_commit.submit(beats(body)) for body in bodies]
+    return answers + [
+        group_commit.submit(beats(body) if isinstance(body, str) else body) for body in bodies
+    ]
 
 
 def ids(outcome: Outcome) -> list[str]:
-    return [each.record.server_id if isinstance(each, Applied) else "wrong" for each in outcome]
+    """The server of each message that was applied, and the kind of error of each other one."""
+    names = (
+        each.record.server_id if isinstance(each, Applied) else type(each).__name__
+        for each in outcome
+    )
+    return ["wrong" if name == "InvalidMessage" else name for name in names]
 
 
 def test_waiting_bodies_share_a_transaction_and_get_their_own_outcomes() -> None:
@@ -167,6 +193,126 @@ def test_body_that_breaks_a_batch_fails_alone() -> None:
     assert [["first"], ["a", "bad", "b"], ["a"], ["bad"], ["b"]] == drive(scenario)
 
 
+def test_message_of_a_quiet_key_is_in_the_next_transaction() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 2
+        greedy = [beats("a,b,c", GREEDY), beats("d", GREEDY)]
+        answers = await batch(group_commit, transactions, *greedy, beats("quiet", QUIET))
+        transactions.open.set()
+
+        assert [["first"], ["a", "b", "c"], ["d"], ["quiet"]] == [ids(await a) for a in answers]
+
+    assert [["first"], ["a", "quiet"], ["b", "c"], ["d"]] == drive(scenario)
+
+
+def test_key_that_had_its_turn_waits_for_those_that_came_meanwhile() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 1
+        transactions.open.clear()
+        answers = [group_commit.submit(beats(body, GREEDY)) for body in ("a,b", "c")]
+        await asyncio.to_thread(transactions.begun.wait, 10)
+        answers.append(group_commit.submit(beats("quiet", QUIET)))
+        transactions.open.set()
+        await asyncio.gather(*answers)
+
+    assert [["a"], ["quiet"], ["b"], ["c"]] == drive(scenario)
+
+
+def test_key_that_a_transaction_left_out_has_the_first_turn_of_the_next() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 1
+        bodies = [beats("a,b", GREEDY), beats("c,d", OTHER)]
+        answers = await batch(group_commit, transactions, *bodies)
+        transactions.open.set()
+        await asyncio.gather(*answers)
+
+    assert [["first"], ["a"], ["c"], ["b"], ["d"]] == drive(scenario)
+
+
+def test_outcomes_of_a_body_in_several_transactions_are_in_its_order() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 1
+
+        assert ["a", "wrong", "a", "b"] == ids(await group_commit.submit(beats("a,wrong,a,b")))
+        assert [] == await group_commit.submit(Submission(b"[]", BodyKind.HEARTBEATS, NOON))
+        assert (0, 0) == group_commit.waiting()
+
+    assert [["a"], ["a"], ["b"]] == drive(scenario)
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("gone"), OutcomeUnknown("gone"), KeyError()])
+def test_part_that_is_not_written_leaves_the_outcomes_of_the_committed_part(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error for the whole body would make its sender send the committed part again."""
+
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 1
+        transactions.failure_of["b"] = failure
+
+        name = type(failure).__name__
+        assert ["a", name, name] == ids(await group_commit.submit(beats("a,b,c")))
+        assert ["d"] == ids(await group_commit.submit(beats("d")))
+
+    assert [["a"], ["b"], ["d"]] == drive(scenario)
+    assert f"A part of a batch was not written: {failure}" in caplog.messages
+
+
+def test_body_of_which_only_refusals_are_known_fails_as_a_whole() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.failure_of["b"] = StoreUnavailable("gone")
+        with pytest.raises(StoreUnavailable):
+            await group_commit.submit(beats("wrong,b"))
+
+    assert [["b"]] == drive(scenario)
+
+
+def test_body_that_a_failed_transaction_has_not_reached_is_tried_again() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.failure_of["s0"] = StoreUnavailable("gone")
+        many = ",".join(f"s{n}" for n in range(1000))
+        _, failed, later = await batch(group_commit, transactions, many, "later")
+        transactions.open.set()
+        with pytest.raises(StoreUnavailable):
+            await failed
+
+        assert ["later"] == ids(await later)
+
+    assert ["first", "s0", "later"] == [ids[0] for ids in drive(scenario)]
+
+
+def test_full_queue_refuses_the_newest_bodies_of_the_key_that_has_most_waiting() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        greedy = [beats(name, GREEDY) for name in ("aaa", "bbb", "ccc")]
+        answers = await batch(group_commit, transactions, *greedy)
+        answers.append(group_commit.submit(beats("quiet", QUIET)))
+        assert (3, size("aaa", "bbb", "quiet")) == group_commit.waiting()
+        with pytest.raises(Overloaded):
+            await answers.pop(3)
+        with pytest.raises(Overloaded):
+            group_commit.submit(beats("ddd", GREEDY))
+        transactions.open.set()
+
+        assert [["first"], ["aaa"], ["bbb"], ["quiet"]] == [ids(await a) for a in answers]
+
+    waiting = size("aaa", "bbb", "ccc") + 2
+    assert [["first"], ["aaa", "quiet", "bbb"]] == drive(scenario, max_waiting_bytes=waiting)
+
+
+def test_full_queue_refuses_a_key_all_of_whose_bodies_must_go() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        (_, long) = await batch(group_commit, transactions, beats("a,b,c,d,e,f", GREEDY))
+        answer = group_commit.submit(beats("quiet", QUIET))
+        with pytest.raises(Overloaded):
+            await long
+        transactions.open.set()
+
+        assert ["quiet"] == ids(await answer)
+
+    waiting = size("a,b,c,d,e,f")
+    assert [["first"], ["quiet"]] == drive(scenario, max_waiting_bytes=waiting)
+
+
 def test_unavailable_store_fails_the_batch_but_not_the_next() -> None:
     async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
         answers = await batch(group_commit, transactions, "a", "b")
@@ -206,6 +352,52 @@ def test_cancelled_submission_in_a_failed_batch_does_not_stop_later_ones() -> No
         assert ["c"] == ids(await group_commit.submit(beats("c")))
 
     assert [["first"], ["a", "b"], ["c"]] == drive(scenario)
+
+
+def test_batch_in_several_transactions_is_merged_in_its_order(
+    database_url: str, clock: Clock
+) -> None:
+    """As many transactions as there are messages, none of which takes no time."""
+    app = create_app(
+        environ={"FLEET_DATABASE_URL": database_url},
+        clock=clock,
+        tuning=Tuning(transaction_seconds=0),
+    )
+    sent = [messages.slim(server_id=name) for name in ("a", "b", "a", "")]
+    with serve(app) as receiver:
+        answer = receiver.post("/heartbeats", json=sent).json()
+        commits = receiver.get("/metrics").text
+
+    assert (3, 1) == (answer["accepted"], answer["rejected"])
+    counts = [(each.get("server_id"), each.get("heartbeat_count")) for each in answer["results"]]
+    assert [("a", 1), ("b", 1), ("a", 2), (None, None)] == counts
+    assert "\nfleet_commit_duration_seconds_count 3" in commits
+    assert "\nfleet_commit_messages_sum 3" in commits
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (StoreUnavailable("x"), "store_unavailable", "This was not written"),
+        (Overloaded("x"), "overloaded", "This was not written"),
+        (KeyError("x"), "internal_error", "This was not written"),
+        (OutcomeUnknown("x"), "outcome_unknown", "It is not known whether this counts"),
+    ],
+)
+def test_message_of_a_part_that_was_not_written_is_rejected_alone(
+    error: Exception, code: str, text: str
+) -> None:
+    record = merge(None, Heartbeat(server_id="a"), received_at=NOON)
+
+    status, answer = heartbeats([Applied(record=record, created=True), error])
+
+    assert isinstance(answer, dict)
+    assert (200, 1, 1) == (status, answer["accepted"], answer["rejected"])
+    counted, rejected = answer["results"]
+    assert ("ok", "rejected", code) == (counted["status"], rejected["status"], rejected["code"])
+    assert [("", text)] == [
+        (each["path"], each["message"][: len(text)]) for each in rejected["errors"]
+    ]
 
 
 def test_full_queue_is_answered_with_503(database_url: str, clock: Clock) -> None:

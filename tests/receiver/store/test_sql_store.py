@@ -52,6 +52,24 @@ def beats(*ids: str, hostname: str | None = None) -> list[Incoming]:
     ]
 
 
+def with_tools(server_id: str, *tools: str) -> Incoming:
+    return Incoming(Heartbeat(server_id=server_id, capabilities=tools), MOMENT)
+
+
+def test_transaction_takes_as_many_messages_as_it_has_time_for(store: SqlStore) -> None:
+    """A row is thought to take 30 µs, so that a thousand tools take 30 ms, and so do others."""
+    tools = [f"tool-{n}" for n in range(1000)]
+    others = [f"other-{n}" for n in range(1000)]
+
+    new = store.servers.apply([with_tools(each, *tools) for each in "abc"], seconds=0.03)
+    gone = store.servers.apply([with_tools("a", *others), *beats("a", "b")], seconds=0.06)
+    none = store.servers.apply(beats("a", "b"), seconds=0)
+    same = store.servers.apply([with_tools("a", *others)] * 5, seconds=20)
+
+    assert [1, 1, 1, 5] == [len(each) for each in (new, gone, none, same)]
+    assert {"a": 8} == counts(store)
+
+
 def counts(store: SqlStore) -> dict[str, int]:
     kept = kept_in(store)
     return {record.server_id: record.heartbeat_count for record in kept}
