@@ -48,7 +48,7 @@ Check = Callable[[Any], object]
 
 
 class Messages(Protocol):
-    """The messages of a body; an invalid item of a batch is an InvalidMessage."""
+    """The messages of a body, where an InvalidMessage stands for each invalid item of a batch."""
 
     def __len__(self) -> int:
         """How many there are."""
@@ -65,12 +65,6 @@ def decode(kind: BodyKind, body: bytes) -> Generator[None, None, Messages]:
     that a caller can do something else meanwhile. Raises MalformedJSON or InvalidMessage when that
     concerns the body as a whole: a single message that is invalid, or a batch that is no list or
     is too long.
-    """
-    The messages of a body.
-
-    It yields now and then when a batch is no JSON and must be read in a slow way, so that a caller
-    can do something else meanwhile. Raises MalformedJSON and InvalidMessage when no message of the
-    body can be used.
     """
     if kind is BodyKind.HEARTBEATS:
         return (
@@ -177,11 +171,11 @@ class Reader(Generic[T]):
 
 class Items(Generic[T]):
     """
-    The messages in a list.
+    The messages in a list, each of which is decoded when it is asked for.
 
     Args:
-        items: The JSON of each.
-        read: Decodes it.
+        items: The JSON of each item.
+        read: Decodes an item.
     """
 
     def __init__(

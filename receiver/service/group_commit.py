@@ -42,7 +42,7 @@ _Answer = asyncio.Future[Outcome]
 
 
 class _Job(NamedTuple):
-    """A body, and the future of what becomes of it."""
+    """A posted body, and the future that gets the results of its messages."""
 
     body: Body
     answer: _Answer
@@ -50,11 +50,11 @@ class _Job(NamedTuple):
 
 class _Queue:
     """
-    What waits of one key.
+    The posted bodies of one key that wait to be written.
 
     Attributes:
-        jobs: The bodies; the first one came first, and parts of it may be committed.
-        size: How many bytes they have.
+        jobs: The bodies in the order in which they came. Parts of the first one may be committed.
+        size: How many bytes the bodies have.
     """
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ class _Queue:
 
 class GroupCommit:
     """
-    A queue of bodies for each key, and the task that writes them.
+    A queue of posted bodies for each key, and the task that writes them.
 
     Args:
-        apply: Merges messages in one transaction; blocks until it is committed. How many of them
-            it takes bounds how long the messages of other keys wait.
+        apply: Merges messages in one transaction; blocks until it is committed. It may leave the
+            last messages to the next transaction, so that those of other keys need not wait long.
         limits: The rate limits of keys.
         max_waiting_bytes: How many bytes may wait. When there are more, the newest bodies of the
             key that has most waiting are refused.
-        max_batch_bytes: A batch that has so many bytes takes no second body of a key.
+        max_batch_bytes: A transaction that has this many bytes takes no second body of a key.
         patience: After so many seconds of one transaction, whatever waits is refused, and so
             is whatever arrives until the transaction ends.
         reading_seconds: How long bodies are decoded for one transaction.
