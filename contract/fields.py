@@ -210,19 +210,20 @@ def _server_id(value: Any) -> str:
     raise ValueError(value)
 
 
+@lru_cache(maxsize=2**13)  # a fleet offers the same few tools again and again
 def _tool_name(value: Any) -> str:
     if 1 <= len(_text(value)) <= _LONGEST_TOOL_NAME:
         return str(value)
     raise ValueError(value)
 
 
+@lru_cache(maxsize=2**16)
 def _address(value: Any) -> str:
     if not _is_ipv4(value):
         _ipv6(value)
     return str(value)
 
 
-@lru_cache(maxsize=2**16)
 def _ipv6(value: str) -> ipaddress.IPv6Address:
     # A zone, as in fe80::1%eth0, has a meaning only on the host that reports it.
     if "%" in value:

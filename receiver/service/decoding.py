@@ -57,22 +57,20 @@ class Messages(Protocol):
         """Each of them in the order of the body, decoded when it is asked for."""
 
 
-def decode(kind: BodyKind, body: bytes) -> Generator[None, None, Messages]:
-    """
-    Decode the messages of a body; an invalid item of a batch becomes an InvalidMessage.
+def decode(kind: BodyKind, body: bytes) -> Heartbeat | Registration:
+    """Decode a body that is a single message. Raises MalformedJSON and InvalidMessage."""
+    return _heartbeats.read(body) if kind is BodyKind.HEARTBEAT else _registrations.read(body)
 
-    A batch that is no valid JSON must be read in a slow way; then this yields now and then, so
-    that a caller can do something else meanwhile. Raises MalformedJSON or InvalidMessage when that
-    concerns the body as a whole: a single message that is invalid, or a batch that is no list or
-    is too long.
+
+def decode_batch(body: bytes) -> Generator[None, None, Messages]:
     """
-    if kind is BodyKind.HEARTBEATS:
-        return (
-            yield from _heartbeats.read_list(
-                body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES
-            )
-        )
-    return [_heartbeats.read(body) if kind is BodyKind.HEARTBEAT else _registrations.read(body)]
+    Decode a list of heartbeats; an invalid item becomes an InvalidMessage.
+
+    A list that is no valid JSON must be read in a slow way; then this yields now and then, so that
+    a caller can do something else meanwhile. Raises MalformedJSON or InvalidMessage when that
+    concerns the list as a whole: it is no list, or too long.
+    """
+    return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES)
 
 
 class Reader(Generic[T]):

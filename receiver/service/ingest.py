@@ -4,14 +4,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from contract import FleetError, Heartbeat, InvalidMessage, Registration
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.domain.rate_limits import RateLimits
-from receiver.service.decoding import Messages, decode
+from receiver.service.decoding import Messages, decode, decode_batch
 
 __all__ = ["Apply", "Body", "Submission", "ingest"]
 
@@ -108,22 +108,33 @@ class Body:
         """
         if self._count is not None:
             return True
-        if self._opening is None:
-            self._opening = decode(self.submission.kind, self.submission.body)
         try:
-            next(self._opening)
-        except StopIteration as end:
-            self._count = len(end.value)
-            self._undecoded = iter(end.value)
+            messages = self._messages()
         except FleetError as error:
             # The frames of the traceback would keep all bodies in memory, in a reference cycle.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             self.error = error
             self._count = 1
         else:
-            return False
+            if messages is None:
+                return False
+            self._count = len(messages)
+            self._undecoded = iter(messages)
         self._charge(self._count, limits)
         return True
+
+    def _messages(self) -> Messages | None:
+        """Decode a single message, or go on with a batch; return None while that takes longer."""
+        kind, body = self.submission.kind, self.submission.body
+        if kind is not BodyKind.HEARTBEATS:
+            return (decode(kind, body),)
+        if self._opening is None:
+            self._opening = decode_batch(body)
+        try:
+            next(self._opening)
+        except StopIteration as end:
+            return cast("Messages", end.value)
+        return None
 
     def _charge(self, count: int, limits: "_Limits") -> None:
         if self.key_id is not None:
