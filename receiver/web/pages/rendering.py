@@ -278,11 +278,13 @@ def _make_templates() -> Jinja2Templates:
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
         ago=wording.ago,
+        brief=wording.brief,
         availability=_availability,
         duration=wording.duration,
         exactly=wording.exactly,
         in_path=_path_segment,
         name=_display_name,
+        names=wording.names,
         shown=wording.shown,
         strip=_strip,
         tale=wording.tale,

@@ -1,6 +1,6 @@
 """The pages that only show: the list of servers, a server, and the timeline of events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from typing import Any
@@ -23,11 +23,12 @@ from receiver.domain.queries import (
     RecordedEvent,
     index_text,
 )
-from receiver.service.fleet import Fleet, Sighting
+from receiver.service.fleet import Fleet, Page
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
-from receiver.web.requests import EventQuery, event_query, list_query
+from receiver.web.pages.sizes import SHOWN_NODES, fitting_events, fitting_servers
+from receiver.web.requests import EventQuery, ListQuery, event_query, list_query
 from receiver.web.routing import with_ids_in_query
 
 __all__ = ["routes"]
@@ -56,19 +57,20 @@ async def fleet_page(request: Request) -> Response:
     found = services(request)
     fleet = found.fleet
     query = list_query(view.asked(request))
-    page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
+    page = await _page_that_fits(fleet, query)
     tally = await found.calls.read(found.store.servers.tally)
     tally = {key: n for key, n in tally.items() if key[0] != _LEFT}
-    named = _with_names(tally, _stages_known(query.matching, page.servers))
+    named = _with_names(tally, query.matching.stage)
     total = _counted(named, query.matching)
     if total is None:
         total = await found.calls.read(found.store.servers.count, query.matching)
     now = fleet.now()
-    news, older = await _events(fleet, _news_since(now - DAY))
+    news, older = await _news(fleet, now - DAY)
 
     return await answer_from_thread(
         request,
         "fleet.html",
+        SHOWN_NODES=SHOWN_NODES,
         SORTS=_SORTS,
         view=view,
         matching=query.matching,
@@ -151,8 +153,21 @@ async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[RecordedEvent],
     return part.events, write_event_cursor(part.events[-1].id) if part.is_more else None
 
 
-def _news_since(since: datetime) -> EventQuery:
-    return EventQuery(matching=EventFilter(since=since), limit=_NEWS)
+async def _page_that_fits(fleet: Fleet, query: ListQuery) -> Page:
+    """A page of servers, with fewer than asked for if more would make too much HTML."""
+    page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
+    fits = len(fitting_servers(page.servers))
+    if fits == len(page.servers):
+        return page
+    return await fleet.page(query.matching, query.order, after=query.after, limit=fits)
+
+
+async def _news(fleet: Fleet, since: datetime) -> tuple[Sequence[RecordedEvent], str | None]:
+    """The newest events, and the cursor of older ones, if there are any."""
+    query = EventQuery(matching=EventFilter(since=since), limit=_NEWS)
+    events, older = await _events(fleet, query)
+    fitting = fitting_events(events)
+    return fitting, older if len(fitting) == len(events) else write_event_cursor(fitting[-1].id)
 
 
 def _by_day(events: Iterable[RecordedEvent]) -> dict[date, list[RecordedEvent]]:
@@ -215,25 +230,19 @@ class View:
         return any(name in _NARROWING for name, _ in self.parameters)
 
 
-def _stages_known(matching: Filter, servers: Iterable[Sighting]) -> set[str]:
-    """The stage that is filtered by, and those stages of servers that fit into a link."""
-    found = {seen.record.odoo_stage or "" for seen in servers}
-    return {matching.stage or "", *(each for each in found if len(each) <= _LONGEST_LINKED)}
-
-
-def _with_names(tally: Mapping[tuple[str, str], int], stages: Iterable[str]) -> Tally:
+def _with_names(tally: Mapping[tuple[str, str], int], stage: str | None) -> Tally:
     """
-    Replace the digests that the database counts long names of stages by.
+    Replace the digests by which the database counts stages with long names.
 
     Args:
         tally: The number of servers by state and stage, which may be the digest of a long name.
-        stages: Known names; the digest of another name becomes None.
+        stage: A known name; the digests of other names become None.
     """
-    known = {index_text(stage): stage for stage in stages}
+    known = {index_text(stage or ""): stage or ""}
     named: dict[tuple[str, str | None], int] = {}
-    for (state, stage), n in tally.items():
+    for (state, text), n in tally.items():
         # The index stores short names unchanged: what it would change must be a digest.
-        name = known.get(stage, stage if stage == index_text(stage) else None)
+        name = known.get(text, text if text == index_text(text) else None)
         named[state, name] = named.get((state, name), 0) + n
     return named
 
@@ -320,7 +329,6 @@ _UNCOUNTED = {SUPERSEDED, NODE, _LEFT}
 _COUNTED = [state for state in wording.STATES if state is not State.LEFT]
 _NEWS = 20
 _STAGES = 4
-_LONGEST_LINKED = 1000  # characters, of which a link has twelve times as many at worst
 _TIMELINE = 100
 
 _FILTERS = {

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from attrs import evolve, frozen
@@ -18,10 +19,12 @@ __all__ = [
     "Strip",
     "Tale",
     "ago",
+    "brief",
     "duration",
     "exactly",
     "facts",
     "is_seen",
+    "names",
     "percent",
     "shown",
     "strip",
@@ -166,11 +169,18 @@ class Strip:
 
     @property
     def paths(self) -> dict[str, str]:
-        """All bars of each state as one SVG path, which needs fewer bytes than single bars."""
+        """
+        All bars of each state as one SVG path, which needs fewer bytes than single bars.
+
+        Neighbours of the same state are one horizontal line, which is drawn dashed.
+        """
         paths: dict[str, str] = {}
-        for n, state in enumerate(self.states):
-            bar = f"M{_BAR_STEP * n} 0h{_BAR_STEP - 1}v10h-{_BAR_STEP - 1}z"
-            paths[state] = paths.get(state, "") + bar
+        n = 0
+        for state, run in groupby(self.states):
+            bars = sum(1 for _ in run)
+            line = f"M{_BAR_STEP * n} 5h{_BAR_STEP * bars - 1}"
+            paths[state] = paths.get(state, "") + line
+            n += bars
         return paths
 
 
@@ -221,6 +231,12 @@ def shown(text: str) -> str:
     return text if is_seen(text) else "(blank)"
 
 
+def brief(text: str, most: int = 255) -> str:
+    """A text as `shown` shows it; one of more than `most` characters is cut, and ends with `…`."""
+    text = shown(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
     """All fields of a record, in the groups of `FACTS`."""
     if record.status == FAREWELL and record.state is not State.LEFT:
@@ -254,7 +270,7 @@ def tale(event: Event) -> Tale:
     match event.kind:
         case EventKind.CAPABILITIES_CHANGED:
             tools = details.get("capabilities", {})
-            more = [(word, _names(tools[word])) for word in ("gained", "lost") if tools.get(word)]
+            more = [(word, names(tools[word])) for word in ("gained", "lost") if tools.get(word)]
         case EventKind.FLEET_SILENT:
             says = f"{details.get('silent')} of {details.get('of')} servers {says}"
             more = [("Look first at", "the network, and this receiver")]
@@ -299,8 +315,8 @@ def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> li
     lost = [each for each in old["all"] if each not in (before, after, *new["all"])]
     lines = {
         label: f"{before} → {after}" if before != after else "",
-        f"{label} gained": _names(gained),
-        f"{label} lost": _names(lost),
+        f"{label} gained": names(gained),
+        f"{label} lost": names(lost),
     }
     return [line for line in lines.items() if line[1]] or [(label, "in another order")]
 
@@ -314,16 +330,17 @@ def _text(value: Any) -> str:
         case State():
             return value.value
         case {"primary": primary, "all": others}:
-            return _names([*dict.fromkeys([primary, *others])])
+            return names([*dict.fromkeys([primary, *others])])
         case list():
-            return _names(value) or "none"
+            return names(value) or "none"
         case _:
             return shown(str(value))
 
 
-def _names(names: Sequence[str]) -> str:
-    first = ", ".join(map(shown, names[:_MAX_NAMES]))
-    return f"{first} and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else first
+def names(texts: Sequence[str]) -> str:
+    """The first five texts, and how many more there are."""
+    first = ", ".join(map(shown, texts[:_MAX_NAMES]))
+    return f"{first} and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else first
 
 
 def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -> Strip:

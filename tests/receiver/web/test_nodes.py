@@ -1,5 +1,7 @@
 """Servers that are nodes of one database are one line of the list, with the nodes inside."""
 
+import re
+
 import httpx
 import pytest
 
@@ -30,3 +32,20 @@ def test_nodes_are_shown_inside_the_line_of_their_database(
     assert "and 1 more" in receiver.get("/").text
     assert "Nodes of this database" in receiver.get("/server/a").text
     assert "is a node of a database" in receiver.get("/server/b").text
+
+
+def test_list_shows_five_nodes_and_leads_to_the_others(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    for number in range(64):
+        host = f"web-{number % 8}"
+        fleet.beat(host, **DATABASE, hostname=host, sequence=number)
+        fleet.sweep()
+        fleet.clock.advance(60)
+
+    page = receiver.get("/").text
+
+    assert "and 7 more" in page
+    assert 5 == len(re.findall(r"<li><a [^>]+><bdi>web-", page))
+    assert '<a href="server/web-0#nodes">all nodes</a>' in page
+    assert 8 == len(re.findall(r"<li><a [^>]+><bdi>web-", receiver.get("/server/web-0").text))

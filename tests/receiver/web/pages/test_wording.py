@@ -267,6 +267,14 @@ def test_every_kind_of_event_has_a_sentence() -> None:
         assert wording.tale(Event(kind=kind, at=NOW, server_id="s")).says
 
 
+def test_neighbouring_bars_of_one_state_are_drawn_as_one_line() -> None:
+    spans = [Span("up", NOW - timedelta(hours=4), NOW)]
+
+    strip = wording.strip(spans, start=NOW - timedelta(hours=4), end=NOW, bars=24)
+
+    assert {"up": "M0 5h95"} == strip.paths
+
+
 def test_strip_bar_shows_its_worst_state() -> None:
     start = NOW - timedelta(hours=4)
     spans = [
@@ -281,7 +289,7 @@ def test_strip_bar_shows_its_worst_state() -> None:
 
     assert ["unknown", "up", "late", "up"] == [bar.state for bar in strip.bars] == strip.states
     assert "31 Jan 10:00 to 11:00: late" == strip.bars[2].title
-    assert "M4 0h3v10h-3zM12 0h3v10h-3z" == strip.paths["up"]
+    assert {"unknown": "M0 5h3", "up": "M4 5h3M12 5h3", "late": "M8 5h3"} == strip.paths
     assert "up for 2 h 58 min, late for 2 min" == strip.says
 
 

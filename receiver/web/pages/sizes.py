@@ -1,0 +1,68 @@
+"""
+Bounds the size of the front page: how many servers and events fit, whatever they are called.
+
+In a URL, a `server_id` of 255 characters may take 3 KB. So a page lists fewer servers or events
+than it would otherwise when their names are long.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+from markupsafe import escape
+
+from receiver.domain.queries import RecordedEvent
+from receiver.service.fleet import Sighting
+from receiver.web.pages.rendering import server_url
+from receiver.web.pages.wording import brief, names, tale
+
+__all__ = ["SHOWN_NODES", "fitting_events", "fitting_servers"]
+
+T = TypeVar("T")
+
+SHOWN_NODES = 5
+"""How many nodes of a database the list of servers shows."""
+
+_SERVERS_BYTES = 68_000
+_EVENTS_BYTES = 18_000
+
+
+def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
+    """The first servers that fit into a page, at least one if there is any."""
+    return _fitting(servers, _server_bytes, _SERVERS_BYTES)
+
+
+def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+    """The first events that fit into a page beside the servers, at least one if there is any."""
+    return _fitting(events, _event_bytes, _EVENTS_BYTES)
+
+
+def _fitting(items: Sequence[T], size: Callable[[T], int], room: int) -> Sequence[T]:
+    ends = accumulate(map(size, items))
+    return items[: max(1, sum(end <= room for end in ends))]
+
+
+def _server_bytes(server: Sighting) -> int:
+    """About how many bytes of HTML a server takes in the list."""
+    record = server.record
+    nodes = server.nodes[:SHOWN_NODES]
+    texts = [record.database, record.hostname, record.odoo_stage, record.odoo_version]
+    texts += [names(record.capabilities or ()), *(node.hostname for node in nodes)]
+    linked = [record.server_id, *(node.server_id for node in nodes)]
+    return 850 + _bytes(each for each in texts if each is not None) + _link_bytes(linked)
+
+
+def _event_bytes(recorded: RecordedEvent) -> int:
+    """About how many bytes of HTML an event takes in a list."""
+    told = tale(recorded.event)
+    linked = [each for each in (recorded.event.server_id, told.other) if each is not None]
+    return 400 + _bytes(text for line in told.more for text in line) + _link_bytes(linked)
+
+
+def _link_bytes(ids: Iterable[str]) -> int:
+    """About how many bytes links to servers take: with URL, tooltip, text and key of the row."""
+    return sum(100 + len(server_url(each)) + 3 * _bytes([each]) for each in ids)
+
+
+def _bytes(texts: Iterable[str]) -> int:
+    return sum(len(escape(brief(text)).encode()) for text in texts)
