@@ -217,13 +217,13 @@ def _tool_name(value: Any) -> str:
     raise ValueError(value)
 
 
-@lru_cache(maxsize=2**16)
 def _address(value: Any) -> str:
     if not _is_ipv4(value):
         _ipv6(value)
     return str(value)
 
 
+@lru_cache(maxsize=2**16)
 def _ipv6(value: str) -> ipaddress.IPv6Address:
     # A zone, as in fe80::1%eth0, has a meaning only on the host that reports it.
     if "%" in value:

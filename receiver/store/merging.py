@@ -152,7 +152,7 @@ class _Batch:
         )
         events = [*self._events, *self._rights.events]
         write_events(dialect, connection, events)
-        return Committed(self._after, events)
+        return Committed(self._after, events, described=self._described)
 
     def _count_entries(self, after: Row) -> None:
         before = self.before.get(after.server_id)

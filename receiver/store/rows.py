@@ -1,6 +1,8 @@
 """The rows of `servers`: a cache, reading with locks, and writing together with `facets`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 from attrs import asdict, fields
@@ -34,11 +36,13 @@ class Committed(NamedTuple):
         rows: The rows that were inserted or updated, by `server_id`.
         events: The events that were inserted.
         deleted: The `server_id`s of the rows that were deleted.
+        described: The `server_id`s of the rows that may have become much longer or shorter.
     """
 
     rows: dict[str, Row]
     events: list[Event]
     deleted: Sequence[str] = ()
+    described: Collection[str] = ()
 
 
 class RowCache:
@@ -49,12 +53,13 @@ class RowCache:
     row is valid if it has the revision that the database holds.
 
     Args:
-        size: How many rows are kept at least, and at most twice as many; a row with a dozen
-            tools takes some 2.5 kB.
+        max_bytes: About how many bytes of memory the rows may take. At least a half of them is
+            used before rows are dropped.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, max_bytes: int) -> None:
+        self._max_young_bytes = max_bytes // 2
+        self._young_bytes = 0
         self._young: dict[str, Row] = {}
         self._old: dict[str, Row] = {}
         self._current: set[str] = set()
@@ -75,20 +80,40 @@ class RowCache:
     def clear(self) -> None:
         """Forget all rows: they are those of another database."""
         self._young.clear()
+        self._young_bytes = 0
         self._old.clear()
         self._current.clear()
 
     def keep(self, committed: Committed) -> None:
         """Keep in memory the rows that a transaction of this process has written and committed."""
-        self._young.update(committed.rows)
-        self._current.update(committed.rows)
+        young, rows = self._young, committed.rows
+        for server_id in (rows.keys() - young.keys()).union(committed.described):
+            self._young_bytes += _bytes_of(rows[server_id]) - _bytes_of(young.get(server_id))
+        young.update(rows)
+        self._current.update(rows)
         for server_id in committed.deleted:
-            self._young.pop(server_id, None)
+            self._young_bytes -= _bytes_of(young.pop(server_id, None))
             self._old.pop(server_id, None)
             self._current.discard(server_id)
-        if len(self._young) > self._size:
-            self._old, self._young = self._young, {}
+        if self._young_bytes > self._max_young_bytes:
+            self._old, self._young = young, {}
+            self._young_bytes = 0
             self._current &= self._old.keys()
+
+
+def _bytes_of(row: Row | None) -> int:
+    """About how many bytes of memory a row takes; 0 for None."""
+    if row is None:
+        return 0
+    record = row.record
+    addresses = record.ip_addresses.all if record.ip_addresses else ()
+    texts = [value for value in _values(record) if isinstance(value, str)]
+    texts += [*(record.capabilities or ()), *addresses]
+    return _BYTES_WITHOUT_TEXTS + 8 * len(texts) + sum(map(getsizeof, texts))
+
+
+_BYTES_WITHOUT_TEXTS = 1_000
+_values = attrgetter(*(each.name for each in fields(ServerRecord)))
 
 
 def read_rows(

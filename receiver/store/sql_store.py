@@ -65,7 +65,7 @@ class SqlStore:
 
     Args:
         url: The database.
-        cached_rows: How many rows of servers to cache at least; at most twice as many.
+        cache_bytes: About how many bytes of memory the cache of servers may take.
         servers_per_key: How many servers may belong to a key that is no administrator's.
         budget: How many events keys may cause; None for any number.
         on_events: Called with the events of each transaction after its commit, in the
@@ -83,12 +83,12 @@ class SqlStore:
         self,
         url: URL,
         *,
-        cached_rows: int = 100_000,
+        cache_bytes: int = 512 * 1024 * 1024,
         servers_per_key: int = SERVERS_PER_KEY,
         budget: Budget | None = None,
         on_events: OnEvents = _ignore,
     ) -> None:
-        cache = RowCache(cached_rows)
+        cache = RowCache(cache_bytes)
         self.transactions = Transactions(
             url, on_rollback=cache.invalidate, on_other_database=cache.clear
         )

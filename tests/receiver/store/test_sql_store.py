@@ -536,7 +536,7 @@ def test_failed_batch_leaves_the_row_cache_unchanged(
 
 
 def test_rows_evicted_from_the_cache_are_read_again(database_url: str) -> None:
-    store = SqlStore(make_url(database_url), cached_rows=1)
+    store = SqlStore(make_url(database_url), cache_bytes=1)
     ids = [f"s{n}" for n in range(5)]
     store.servers.apply(beats(*ids, hostname="host"))
     for _ in range(2):
