@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import machine
+import neighbours
 import scale
 import throughput
 import wrk
@@ -19,6 +20,7 @@ from report import Results, to_json, to_markdown
 __all__ = ["main"]
 
 _OUTPUT = Path(".cache/benchmarks.json")
+_PARTS = ("throughput", "neighbours", "scale")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,10 +51,15 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
     heartbeats: list[throughput.Throughput] = []
     costs: list[scale.Cost] = []
     memory: list[scale.Memory] = []
-    if options.only != "scale":
+    readings: list[neighbours.Reading] = []
+    storms: list[neighbours.Storm] = []
+    if options.only in {None, "throughput"}:
         with laboratory(postgres) as lab:
             heartbeats = throughput.measure(lab, **often, say=_say)
-    if options.only != "throughput":
+    if options.only in {None, "neighbours"}:
+        with laboratory(postgres) as lab:
+            readings, storms = neighbours.measure(lab, **often, say=_say)
+    if options.only in {None, "scale"}:
         with laboratory(postgres) as lab:
             costs, memory = scale.measure(lab, **often, say=_say)
 
@@ -63,7 +70,9 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
         throughput=heartbeats,
         costs=costs,
         memory=memory,
-        bars=bars(heartbeats, costs),
+        readings=readings,
+        storms=storms,
+        bars=bars(heartbeats, costs, readings, storms),
     )
 
 
@@ -71,7 +80,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=_positive, default=7, help="how often (7)")
     parser.add_argument("--seconds", type=_positive, default=3, help="how long a run takes (3)")
-    parser.add_argument("--only", choices=("throughput", "scale"), help="a part; otherwise all")
+    parser.add_argument("--only", choices=_PARTS, help="a part; otherwise all")
     parser.add_argument("--output", type=Path, default=_OUTPUT, help=f"a file ({_OUTPUT})")
     parser.add_argument("--strict", action="store_true", help="fail when a bar is missed")
     return parser.parse_args(arguments)

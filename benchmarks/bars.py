@@ -5,8 +5,10 @@ from statistics import median
 
 from attrs import field, frozen
 
-from scale import Cost
-from throughput import KEYED, Throughput
+from laboratory import DATABASES
+from neighbours import Reading, Storm
+from scale import DISCOVERY, Cost
+from throughput import KEYED, NEW, Throughput
 
 __all__ = ["Bar", "bars"]
 
@@ -35,9 +37,25 @@ class Bar:
         return self.measured >= self.bound if self.lower else self.measured <= self.bound
 
 
-def bars(throughput: Sequence[Throughput], costs: Sequence[Cost]) -> list[Bar]:
+def bars(
+    throughput: Sequence[Throughput],
+    costs: Sequence[Cost],
+    readings: Sequence[Reading],
+    storms: Sequence[Storm],
+) -> list[Bar]:
     """The targets, each with the measured figure; only those for which there are results."""
-    return [*_of_throughput(throughput), *_of_costs(costs)]
+    return [
+        *_of_throughput(throughput),
+        *(
+            _at_most(2.0, each.p99_to_alone, f"{each.database}: p99 beside a reader, alone = 1")
+            for each in readings
+        ),
+        *(
+            _at_most(100, each.p99_ms, f"{each.database}: p99 beside a storm, ms, the worst")
+            for each in storms
+        ),
+        *_of_costs(costs),
+    ]
 
 
 def _of_throughput(throughput: Sequence[Throughput]) -> Iterator[Bar]:
@@ -45,21 +63,46 @@ def _of_throughput(throughput: Sequence[Throughput]) -> Iterator[Bar]:
     if not by_name:
         return
     sqlite = by_name["SQLite"]
-    yield _at_least(1.0, sqlite.rate_to_plain, "SQLite: heartbeats/s, plain handler = 1")
+    for name, bound in _LOWEST_TO_PLAIN.items():
+        what = f"{name}: heartbeats/s, plain handler = 1, the worst round"
+        yield _at_least(bound, by_name[name].worst_to_plain, what)
     yield _at_most(2.0, sqlite.p99_to_plain, "SQLite: p99, plain handler = 1")
-    yield _at_least(
-        0.6, by_name["PostgreSQL"].rate_to_plain, "PostgreSQL: heartbeats/s, plain handler = 1"
-    )
     beside = zip(by_name[KEYED].rounds, sqlite.rounds, strict=True)
     to_open = median(keyed.per_second / without.per_second for keyed, without in beside)
     yield _at_least(0.95, to_open, f"{KEYED}: heartbeats/s, without one = 1")
-    batches = by_name["SQLite, batches"]
-    yield _at_least(20_000, batches.heartbeats_per_second, "SQLite, batches: heartbeats/s")
+    for database in DATABASES:
+        pairs = zip(by_name[database].rounds, by_name[f"{database}, {NEW}"].rounds, strict=True)
+        cost = max(known.per_second / new.per_second for known, new in pairs)
+        yield _at_most(2.0, cost, f"{database}: a new server, a heartbeat = 1, the worst round")
 
 
 def _of_costs(costs: Sequence[Cost]) -> Iterator[Bar]:
     for cost in costs:
+        most_ms = _MOST_MS.get((cost.what, cost.database), _MOST_MS.get((cost.what, "")))
+        if most_ms is not None:
+            what = f"{cost.database}: {cost.what}, ms at {_USUAL_SIZE:,} servers"
+            yield _at_most(most_ms, cost.microseconds[_USUAL_SIZE] / 1e3, what)
+        if cost.what == DISCOVERY:  # it lists all servers
+            continue
         yield _at_most(1.3, cost.growth, f"{cost.database}: {cost.what}, 100,000 : 1,000 servers")
+
+
+_LOWEST_TO_PLAIN = {
+    "SQLite": 1.0,
+    "PostgreSQL": 0.7,
+    "SQLite, batches": 4.0,
+    "PostgreSQL, batches": 2.5,
+}
+_USUAL_SIZE = 10_000
+_MOST_MS = {
+    ("first page", ""): 1.5,
+    ("page of 1,000", ""): 12.0,
+    ("one record", "SQLite"): 0.5,
+    ("one record", "PostgreSQL"): 1.2,
+    ("the front page", ""): 8.0,
+    (DISCOVERY, ""): 60.0,
+}
+"""The longest median time of a read, by its name and database; without one it is that of both."""
 
 
 def _at_least(bound: float, measured: float, what: str) -> Bar:

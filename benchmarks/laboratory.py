@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -32,7 +32,7 @@ class Laboratory:
     _running: ExitStack
 
     def plain_handler(self) -> Server:
-        return self._running.enter_context(running("plain:app", folder=self.folder))
+        return self.run(running("plain:app", folder=self.folder))
 
     def receiver(self, database: str, name: str, *, keys: bool = False) -> Server:
         """Start a receiver with an empty database; `keys` creates one agent and one admin key."""
@@ -44,7 +44,11 @@ class Laboratory:
         settings = {"FLEET_DATABASE_URL": url, **_UNLIMITED}
         made = {scope: _key(scope, settings) for scope in ("agent", "admin") if keys}
         server = running("receiver.app:app", folder=self.folder, **settings)
-        return evolve(self._running.enter_context(server), keys=made)
+        return evolve(self.run(server), keys=made)
+
+    def run(self, server: AbstractContextManager[Server]) -> Server:
+        """Start a server that is no receiver."""
+        return self._running.enter_context(server)
 
     def settle(self, database: str, name: str) -> None:
         """Vacuum and analyze a PostgreSQL database now, not minutes later as autovacuum would."""

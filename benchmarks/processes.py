@@ -6,14 +6,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from attrs import field, frozen
 
-__all__ = ["BenchmarkFailed", "Server", "cores", "pinned", "running"]
+__all__ = ["BenchmarkFailed", "Server", "cores", "free_port", "pinned", "running", "serving"]
 
 _HERE = Path(__file__).parent
 _PATIENCE_SECONDS = 30.0
@@ -58,34 +59,57 @@ def pinned(*, load: bool) -> list[str]:
     return [] if both is None else ["taskset", "--cpu-list", str(both[load])]
 
 
-@contextmanager
-def running(app: str, *, folder: Path, **environ: str) -> Iterator[Server]:
-    """
-    Run an ASGI app under uvicorn, in a folder, until the block ends.
-
-    Its output goes to standard error. Of the `FLEET_` variables it gets only those of `environ`.
-    """
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(app: str, *, folder: Path, **environ: str) -> Iterator[Server]:
+    """Run an ASGI app under uvicorn, in a folder, until the block ends; see `serving`."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "uvicorn", app, f"--port={port}"),
+        *("--no-access-log", "--log-level=warning", f"--app-dir={_HERE}"),
+    ]
+    with serving(command, port=port, folder=folder, environ=environ) as server:
+        yield server
+
+
+@contextmanager
+def serving(
+    command: Sequence[str],
+    *,
+    port: int,
+    folder: Path,
+    quiet: bool = False,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
+    """
+    Run a server that listens at a port, in a folder, until the block ends.
+
+    Its output goes to standard error, unless `quiet`. Of the `FLEET_` variables it gets only those
+    of `environ`.
+    Raises BenchmarkFailed when it does not listen within half a minute.
+    """
     outer = {name: text for name, text in os.environ.items() if not name.startswith("FLEET_")}
     process = subprocess.Popen(
-        [
-            *(*pinned(load=False), sys.executable, "-m", "uvicorn", app, f"--port={port}"),
-            *("--no-access-log", "--log-level=warning", f"--app-dir={_HERE}"),
-        ],
+        [*pinned(load=False), *command],
         cwd=folder,
         env={**outer, **environ},
-        stdout=sys.stderr,
+        stdout=subprocess.DEVNULL if quiet else sys.stderr,
+        stderr=subprocess.DEVNULL if quiet else None,
     )
     try:
-        _wait_until_listening(process, app, port)
+        _wait_until_listening(process, " ".join(command), port)
         yield Server(url=f"http://127.0.0.1:{port}", pid=process.pid)
     finally:
         _end(process)
 
 
-def _wait_until_listening(process: subprocess.Popen[bytes], app: str, port: int) -> None:
+def _wait_until_listening(process: subprocess.Popen[bytes], name: str, port: int) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -94,7 +118,7 @@ def _wait_until_listening(process: subprocess.Popen[bytes], app: str, port: int)
             time.sleep(0.05)
         else:
             return
-    raise BenchmarkFailed(f"{app} did not start; what it said is above.")
+    raise BenchmarkFailed(f"This did not start; what it said is above: {name}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

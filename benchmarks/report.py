@@ -7,6 +7,7 @@ from datetime import datetime
 from attrs import asdict, frozen
 
 from bars import Bar
+from neighbours import Reading, Storm
 from processes import cores
 from scale import SIZES, Cost, Memory
 from throughput import Throughput
@@ -27,6 +28,8 @@ class Results:
         throughput: Heartbeats per second of each server that was measured.
         costs: Cost of each kind of request.
         memory: Memory of the receivers.
+        readings: What heartbeats notice of a reader.
+        storms: What a sender notices of many others that come back at once.
         bars: The performance targets.
     """
 
@@ -37,6 +40,8 @@ class Results:
     throughput: Sequence[Throughput]
     costs: Sequence[Cost]
     memory: Sequence[Memory]
+    readings: Sequence[Reading]
+    storms: Sequence[Storm]
     bars: Sequence[Bar]
 
 
@@ -57,6 +62,16 @@ def _parts(results: Results) -> Iterator[str]:
             "A heartbeat has about 560 bytes and is of one of 10,000 servers.\n"
             "It comes alone on one of 64 connections, or with 999 others on one of 4; "
             "p50 and p99 are those of a request."
+        )
+    if results.readings:
+        yield _readings(results.readings)
+        yield "The reader asks for pages of 100 servers over one connection, without a pause."
+    if results.storms:
+        yield _storms(results.storms)
+        yield (
+            "All of 20,000 servers that were down send again at once, in batches over 4 "
+            "connections, while another server sends a heartbeat every 10 ms; three times, of "
+            "which p99 is the worst."
         )
     if results.costs:
         yield _costs(results.costs)
@@ -88,16 +103,34 @@ def _bars(bars: Sequence[Bar]) -> str:
 
 def _throughput(throughput: Sequence[Throughput]) -> str:
     return _table(
-        ("what answers", "heartbeats/s", "plain handler = 1", "p50 ms", "p99 ms"),
+        ("what answers", "heartbeats/s", "plain handler = 1", "worst", "p50 ms", "p99 ms"),
         (
             (
                 each.name,
                 _figure(each.heartbeats_per_second),
                 _figure(each.rate_to_plain),
+                _figure(each.worst_to_plain),
                 _figure(each.p50_ms),
                 _figure(each.p99_ms),
             )
             for each in throughput
+        ),
+    )
+
+
+def _readings(readings: Sequence[Reading]) -> str:
+    return _table(
+        ("heartbeats beside a reader", "p99 ms", "alone = 1"),
+        ((each.database, _figure(each.p99_ms), _figure(each.p99_to_alone)) for each in readings),
+    )
+
+
+def _storms(storms: Sequence[Storm]) -> str:
+    return _table(
+        ("a heartbeat beside a storm", "p50 ms", "p99 ms", "storm s"),
+        (
+            (each.database, *map(_figure, (each.p50_ms, each.p99_ms, each.seconds)))
+            for each in storms
         ),
     )
 

@@ -11,9 +11,10 @@ from processes import BenchmarkFailed, Server
 from traffic import RARE_TOOL, Load, Traffic
 from wrk import run
 
-__all__ = ["SIZES", "Cost", "Memory", "measure"]
+__all__ = ["DISCOVERY", "SIZES", "Cost", "Memory", "measure"]
 
 SIZES = (1_000, 10_000, 100_000)
+DISCOVERY = "discovery for Prometheus"
 _PAGE = 100
 
 
@@ -122,6 +123,9 @@ def _loads(traffic: Traffic, server: Server) -> dict[str, Load]:
         "one heartbeat": traffic.heartbeats(),
         **{what: traffic.page(what, path) for what, path in pages.items()},
         "one record": traffic.records(),
+        "page of 1,000": traffic.page("page of 1000", "/servers?limit=1000"),
+        "the front page": traffic.page("front page", "/"),
+        DISCOVERY: traffic.page("discovery", "/sd/prometheus"),
     }
 
 

@@ -1,6 +1,8 @@
 """Filling a receiver with servers, and reading what it has stored."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,17 +16,21 @@ _LONGEST_PAGE = 1_000
 _PATIENCE_SECONDS = 60.0
 
 
-def fill(server: Server, traffic: Traffic) -> None:
-    """Send a receiver one heartbeat of every server in `traffic`. Raises BenchmarkFailed."""
-    with _client(server, "agent") as client:
-        for body in traffic.batch_bodies():
-            answer = client.post(
-                "/heartbeats",
-                content=stamped(body),
-                headers={"Content-Type": "application/json"},
-            )
+def fill(server: Server, traffic: Traffic, *, connections: int = 1) -> None:
+    """
+    Send a receiver one heartbeat of every server in `traffic`, in batches.
+
+    Raises BenchmarkFailed when a batch is not accepted.
+    """
+    with _client(server, "agent") as client, ThreadPoolExecutor(connections) as threads:
+        for answer in threads.map(partial(_post_batch, client), [*traffic.batch_bodies()]):
             if answer.status_code != 200 or answer.json()["accepted"] != BATCH:
                 raise BenchmarkFailed(f"A batch was not accepted: {answer.text[:500]}")
+
+
+def _post_batch(client: httpx.Client, body: str) -> httpx.Response:
+    headers = {"Content-Type": "application/json"}
+    return client.post("/heartbeats", content=stamped(body), headers=headers)
 
 
 def heartbeat_count(server: Server) -> int:

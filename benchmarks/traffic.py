@@ -1,6 +1,7 @@
 """The requests of the benchmarks: heartbeats of a made-up fleet, and reads."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -48,16 +49,47 @@ class Traffic:
     """
     The requests of a fleet of `size` servers, written to files in `folder`.
 
-    All servers have the same tools; 200 of them, spread evenly, have `RARE_TOOL` as well.
+    All servers have the same tools; 200 of them, spread evenly, have `RARE_TOOL` as well. Each
+    promises a heartbeat every `interval_seconds`: an hour, so that a server that sends nothing for
+    some minutes stays up.
     """
 
     size: int
     folder: Path
+    interval_seconds: float = 3600.0
 
     def heartbeats(self) -> Load:
         """Requests with one heartbeat each, over 64 connections."""
         lines = (f"POST\t/heartbeat\t{self._heartbeat(n)}" for n in range(self.size))
         return self._load("heartbeats", lines, connections=64)
+
+    def newcomers(self, number: int) -> Load:
+        """
+        Requests with the first heartbeat of a server each, over 64 connections.
+
+        The servers of another `number` are others.
+        """
+        name = f"new-{number}-{_STAMP}"
+        line = f"POST\t/heartbeat\t{_heartbeat(0, tools=_TOOLS, name=name)}"
+        return self._load(f"newcomers {number}", [line], connections=64)
+
+    def puts(self) -> Load:
+        """Requests that put a heartbeat into etcd, by the server_id, over 64 connections."""
+        lines = (
+            "POST\t/v3/kv/put\t"
+            + json.dumps({"key": _base64(_server_id(n)), "value": _base64(self._heartbeat(n))})
+            for n in range(self.size)
+        )
+        return self._load("puts", lines, connections=64)
+
+    def pushes(self) -> Load:
+        """Requests that push two gauges of a server to a Pushgateway, over 64 connections."""
+        lines = (
+            f"PUT\t/metrics/job/fleet/instance/{_server_id(n)}\t"
+            f"uptime_seconds 86400.{_STAMP}\\nheartbeat_interval_seconds 3600\\n"
+            for n in range(self.size)
+        )
+        return self._load("pushes", lines, connections=64)
 
     def batches(self) -> Load:
         """Requests with a thousand heartbeats each, over 4 connections."""
@@ -90,7 +122,8 @@ class Traffic:
 
     def _heartbeat(self, number: int) -> str:
         rare = number % (self.size // _RARE_CARRIERS) == 0
-        return _heartbeat(number, tools=(RARE_TOOL, *_TOOLS) if rare else _TOOLS)
+        tools = (RARE_TOOL, *_TOOLS) if rare else _TOOLS
+        return _heartbeat(number, tools=tools, interval_seconds=self.interval_seconds)
 
 
 def stamped(body: str) -> str:
@@ -102,11 +135,21 @@ def _server_id(number: int) -> str:
     return f"acme-{number:06}_web-{number:06}"
 
 
-def _heartbeat(number: int, *, tools: Iterable[str]) -> str:
+def _base64(text: str) -> str:
+    return b64encode(stamped(text).encode()).decode()
+
+
+def _heartbeat(
+    number: int,
+    *,
+    tools: Iterable[str],
+    interval_seconds: float = 3600.0,
+    name: str | None = None,
+) -> str:
     """A heartbeat with all fields of a payload, about 560 bytes of JSON."""
     address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
     content = {
-        "server_id": _server_id(number),
+        "server_id": name or _server_id(number),
         "hostname": f"web-{number:06}",
         "ip_addresses": {"primary": address, "all": [address, f"fd00::{number & 0xFFFF:x}"]},
         "port": 8768,
@@ -116,9 +159,8 @@ def _heartbeat(number: int, *, tools: Iterable[str]) -> str:
         "database": f"acme-{number:06}",
         "capabilities": sorted(tools),
         "odoo_stage": "production",
-        "database_uuid": str(UUID(int=number)),
-        # An hour, so that a server without a heartbeat for some minutes stays up.
-        "heartbeat_interval_seconds": 3600.0,
+        "database_uuid": name or str(UUID(int=number)),
+        "heartbeat_interval_seconds": interval_seconds,
         "status": "healthy",
         "timestamp": f"2026-01-31T12:00:00.{_STAMP}Z",
         "uptime_seconds": 86400.5,

@@ -1,6 +1,6 @@
 -- Sends the requests of a file in random order, with a token if one is given. Each line of the
 -- file is a method, a path and a body, separated by tabs. Each @@@@@@ is replaced by a running
--- number, so that no two heartbeats are equal.
+-- number, so that no two heartbeats are equal, and each \n by the end of a line.
 -- Prints a last line of RESULT and JSON.
 
 local requests = {}
@@ -41,6 +41,7 @@ function init(arguments)
   end
   for line in io.lines(arguments[1]) do
     local method, path, body = line:match("^(%u+)\t(%S+)\t(.*)$")
+    body = body:gsub("\\n", "\n") -- the bodies of a Pushgateway have several lines
     requests[#requests + 1] = pieces(wrk.format(method, path, headers, body))
     if path == "/heartbeats" then
       response = look_for_rejected
