@@ -5,13 +5,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from servers import Clock, wait_until
-
-
-def lock(engine: Engine, table: str) -> str:
-    """The statement that lets others read a database but not write a table of it."""
-    if engine.dialect.name == "sqlite":
-        return "UPDATE watches SET id = id"  # one writer of the whole file
-    return f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+from watched import lock
 
 
 def health(receiver: httpx.Client) -> int:
@@ -38,7 +32,7 @@ def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
 def test_receiver_that_could_not_write_the_last_message_is_unhealthy(
     receiver: httpx.Client, engine: Engine
 ) -> None:
-    """What the watchdog writes is in another table."""
+    """The watchdog has not tried to write since then."""
     assert 200 == health(receiver)
     with engine.begin() as other:
         other.execute(text(lock(engine, "servers")))
