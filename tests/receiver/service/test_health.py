@@ -12,6 +12,12 @@ def health(receiver: httpx.Client) -> int:
     return receiver.get("/health", timeout=30).status_code
 
 
+def store_up(receiver: httpx.Client) -> str:
+    """The value of the metric that tells whether the database can be written."""
+    lines = receiver.get("/metrics", timeout=30).text.splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("fleet_store_up "))
+
+
 def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
     receiver: httpx.Client, engine: Engine, clock: Clock
 ) -> None:
@@ -21,11 +27,14 @@ def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
         clock.advance(3)
         return health(receiver) == 503
 
-    assert 200 == health(receiver)
+    before = health(receiver), store_up(receiver)
     with engine.begin() as other:
         other.execute(text(lock(engine, "watches")))
         wait_until(is_unhealthy)
+        meanwhile = store_up(receiver)
     wait_until(lambda: health(receiver) == 200)
+
+    assert ((200, "1.0"), "0.0", "1.0") == (before, meanwhile, store_up(receiver))
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
