@@ -25,7 +25,7 @@ from receiver.domain.rate_limits import RateLimits
 from receiver.store import Look, Rules, SqlStore
 from servers import Clock
 
-__all__ = ["Watched", "at_once", "due_at", "endless", "hear", "kept_in"]
+__all__ = ["Watched", "at_once", "due_at", "endless", "hear", "kept_in", "lock"]
 
 TIMEOUT_SECONDS = 20
 
@@ -72,6 +72,13 @@ def kept_in(
 
 
 _ANY_TIME = datetime(2026, 1, 31, tzinfo=timezone.utc)  # only lists by last_seen depend on it
+
+
+def lock(engine: Engine, table: str) -> str:
+    """The statement that lets others read a database but not write a table of it."""
+    if engine.dialect.name == "sqlite":
+        return "UPDATE watches SET id = id"  # one writer of the whole file
+    return f"LOCK TABLE {table} IN EXCLUSIVE MODE"
 
 
 def endless() -> RateLimits:

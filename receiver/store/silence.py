@@ -17,7 +17,9 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     exists,
+    false,
     func,
     insert,
     literal,
@@ -167,8 +169,11 @@ def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -
     Note in the database that a receiver is running at the time `now`.
 
     Returns since when receivers have been running without an interruption. An interruption is a
-    time longer than `absent` without such a note.
+    time longer than `absent` without such a note. Fails while a table is locked that messages are
+    written to, as by `CREATE INDEX` in PostgreSQL: no server can be heard then.
     """
+    for table in (servers, facets, events):
+        connection.execute(delete(table).where(false()))  # needs the lock that every write needs
     row = connection.execute(select(watches).with_for_update()).first()
     if row is None:
         connection.execute(insert(watches), {"id": 1, "heard_since": now, "seen_at": now})

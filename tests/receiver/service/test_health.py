@@ -5,17 +5,17 @@ import pytest
 from sqlalchemy import Engine, text
 
 from servers import Clock, wait_until
-
-
-def lock(engine: Engine, table: str) -> str:
-    """The statement that lets others read a database but not write a table of it."""
-    if engine.dialect.name == "sqlite":
-        return "UPDATE watches SET id = id"  # one writer of the whole file
-    return f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+from watched import lock
 
 
 def health(receiver: httpx.Client) -> int:
     return receiver.get("/health", timeout=30).status_code
+
+
+def store_up(receiver: httpx.Client) -> str:
+    """The value of the metric that tells whether the database can be written."""
+    lines = receiver.get("/metrics", timeout=30).text.splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("fleet_store_up "))
 
 
 def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
@@ -27,18 +27,21 @@ def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
         clock.advance(3)
         return health(receiver) == 503
 
-    assert 200 == health(receiver)
+    before = health(receiver), store_up(receiver)
     with engine.begin() as other:
         other.execute(text(lock(engine, "watches")))
         wait_until(is_unhealthy)
+        meanwhile = store_up(receiver)
     wait_until(lambda: health(receiver) == 200)
+
+    assert ((200, "1.0"), "0.0", "1.0") == (before, meanwhile, store_up(receiver))
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_receiver_that_could_not_write_the_last_message_is_unhealthy(
     receiver: httpx.Client, engine: Engine
 ) -> None:
-    """What the watchdog writes is in another table."""
+    """The watchdog has not tried to write since then."""
     assert 200 == health(receiver)
     with engine.begin() as other:
         other.execute(text(lock(engine, "servers")))

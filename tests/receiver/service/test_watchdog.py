@@ -10,7 +10,7 @@ from threading import Barrier, Thread
 from time import monotonic
 
 import pytest
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine, make_url, text
 
 from contract import FAREWELL, Event, EventKind
 from receiver.domain.errors import StoreUnavailable
@@ -20,7 +20,7 @@ from receiver.service.watchdog import Timing, Watchdog
 from receiver.store import Look, Rules, SqlStore
 from receiver.store.silence import IS_DUE
 from servers import Clock, wait_until
-from watched import Watched
+from watched import Watched, lock
 
 HALF_A_MINUTE = timedelta(seconds=30)
 # For a watchdog that sweeps in real time, while a test moves the clock.
@@ -190,6 +190,36 @@ def test_short_database_outage_keeps_counting_silence(fleet: Watched) -> None:
     watchdog.look()
 
     assert first == watchdog.heard_since
+    assert [("late", "a")] == fleet.told()
+
+
+@pytest.mark.parametrize(
+    ("database_url", "table"),
+    [
+        ("sqlite", "watches"),
+        *(("postgresql", each) for each in ("watches", "servers", "facets", "events")),
+    ],
+    indirect=["database_url"],
+)
+def test_database_that_cannot_be_written_starts_counting_silence_again(
+    fleet: Watched, engine: Engine, table: str
+) -> None:
+    """A look that fails is not one at which a message could have been stored."""
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
+    fleet.beat("a", heartbeat_interval_seconds=5.0)
+    with engine.begin() as other:
+        other.execute(text(lock(engine, table)))
+        watchdog.wait(5)
+        with pytest.raises(StoreUnavailable):
+            watchdog.look()
+    watchdog.wait(5)
+    watchdog.look()
+
+    assert fleet.now == watchdog.heard_since
+    watchdog.go_on(15)
+    assert [] == fleet.told()
+    watchdog.go_on(1)
     assert [("late", "a")] == fleet.told()
 
 

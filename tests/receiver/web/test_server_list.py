@@ -358,6 +358,18 @@ def test_state_becomes_late_and_down_with_silence(receiver: httpx.Client, clock:
     assert [("new", False), ("late", True), ("down", True), ("up", False)] == states
 
 
+def test_server_that_has_left_is_never_late_or_down(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/heartbeat", json=messages.slim(status="uninstalled"))
+    states = set()
+    for _ in range(2):
+        record = receiver.get("/servers/acme_web-1").json()
+        (listed,) = receiver.get("/servers?state=left").json()["servers"]
+        states |= {(each["state"], each["stale"]) for each in (record, listed)}
+        clock.advance(86400)
+
+    assert {("left", False)} == states
+
+
 def test_uptime_is_never_negative(receiver: httpx.Client, clock: Clock) -> None:
     clock.advance(-3600)
 
