@@ -1,10 +1,11 @@
 """
 Group commit: messages that arrive together are committed together, and keys take turns.
 
-One task writes. While it commits, messages queue up, in a queue for each key. The next transaction
-takes from each queue in turn, until it has as much as it may take. So a busy receiver pays for one
-commit per batch, not for one per message; and however much one key sends, the message of another
-key is in the next transaction.
+One task writes. While it commits, messages queue up, in two queues for each key: one for batches,
+and one for messages that come alone. The next transaction takes from each queue in turn, until it
+has as much as it may take. So a busy receiver pays for one commit for many messages; and however
+much one key sends, the message of another key is in the next transaction. A message that comes
+alone does not wait for the batches of its own key either.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from contract import FleetError
 from receiver.domain.errors import Overloaded, StoreUnavailable
 from receiver.domain.outcomes import Outcome
 from receiver.domain.rate_limits import RateLimits
-from receiver.service.ingest import Apply, Body, Submission, ingest
+from receiver.service.ingest import MOST_MESSAGES, Apply, Body, QueueName, Submission, ingest
 
 __all__ = ["GroupCommit"]
 
@@ -50,7 +51,7 @@ class _Job(NamedTuple):
 
 class _Queue:
     """
-    The posted bodies of one key that wait to be written.
+    Posted bodies that wait to be written: the batches of a key, or its other bodies.
 
     Attributes:
         jobs: The bodies in the order in which they came. Parts of the first one may be committed.
@@ -64,15 +65,15 @@ class _Queue:
 
 class GroupCommit:
     """
-    A queue of posted bodies for each key, and the task that writes them.
+    Queues of posted bodies, and the task that writes them.
 
     Args:
         apply: Merges messages in one transaction; blocks until it is committed. It may leave the
             last messages to the next transaction, so that those of other keys need not wait long.
         limits: The rate limits of keys.
         max_waiting_bytes: How many bytes may wait. When there are more, the newest bodies of the
-            key that has most waiting are refused.
-        max_batch_bytes: A transaction that has this many bytes takes no second body of a key.
+            queue that has most are refused.
+        max_batch_bytes: A transaction that has this many bytes takes no second body of a queue.
         patience: After so many seconds of one transaction, whatever waits is refused, and so
             is whatever arrives until the transaction ends.
         reading_seconds: How long bodies are decoded for one transaction.
@@ -92,10 +93,11 @@ class GroupCommit:
         self._patience = patience
         self._failed = "", float("-inf")
         self._is_stuck = False
+        self._most_messages = MOST_MESSAGES
         self._max_waiting_bytes = max_waiting_bytes
         self._max_batch_bytes = max_batch_bytes
         self._thread = ThreadPoolExecutor(1, "group-commit")
-        self._queues: dict[str | None, _Queue] = {}
+        self._queues: dict[QueueName, _Queue] = {}
         self._submitted = asyncio.Event()
         self._waiting_bytes = 0
 
@@ -144,69 +146,66 @@ class GroupCommit:
             await asyncio.sleep(0)
 
     def _append(self, job: _Job) -> None:
-        key = job.body.key_id
-        queue = self._queues.get(key)
+        queue = self._queues.get(job.body.queue)
         if queue is None:
-            queue = self._queues[key] = _Queue()
+            queue = self._queues[job.body.queue] = _Queue()
         queue.jobs.append(job)
         queue.size += job.body.size
         self._waiting_bytes += job.body.size
 
     def _make_room(self, job: _Job) -> None:
         """
-        Refuse the newest bodies of the key that has most waiting, in favour of another key.
+        Refuse the newest bodies of the queue that has most waiting, in favour of another queue.
 
         Raises Overloaded if the new body itself is the one to refuse.
         """
         error = Overloaded(f"{self._waiting_bytes} bytes wait to be written already")
-        own = self._queues.get(job.body.key_id, _Queue()).size + job.body.size
+        own = self._queues.get(job.body.queue, _Queue()).size + job.body.size
         while self._waiting_bytes + job.body.size > self._max_waiting_bytes:
-            key, longest = max(
-                self._queues.items(), key=lambda item: item[1].size, default=(None, _Queue())
-            )
-            if longest.size <= own:
+            name = max(self._queues, key=lambda each: self._queues[each].size, default=None)
+            if name is None or self._queues[name].size <= own:
                 raise error
-            _fail([self._taken_from(key, newest=True)], error)
+            _fail([self._taken_from(name, newest=True)], error)
 
-    def _taken_from(self, key: str | None, *, newest: bool = False) -> _Job:
-        queue = self._queues[key]
+    def _taken_from(self, name: QueueName, *, newest: bool = False) -> _Job:
+        queue = self._queues[name]
         job = queue.jobs.pop() if newest else queue.jobs.popleft()
         queue.size -= job.body.size
         self._waiting_bytes -= job.body.size
         if not queue.jobs:
-            del self._queues[key]
+            del self._queues[name]
         return job
 
     def _next_batch(self) -> list[_Job]:
-        """A body of each key, and further ones of each in turn up to the size of a batch."""
+        """A body of each queue, and further ones of each in turn up to `max_batch_bytes`."""
         batch: list[_Job] = []
         size = 0
-        keys = deque(self._queues)
-        first_turns = len(keys)
-        while keys and (len(batch) < first_turns or size < self._max_batch_bytes):
-            key = keys.popleft()
-            job = self._taken_from(key)
+        names = deque(self._queues)
+        first_turns = len(names)
+        while names and (len(batch) < first_turns or size < self._max_batch_bytes):
+            name = names.popleft()
+            job = self._taken_from(name)
             batch.append(job)
             size += job.body.size
-            if key in self._queues:
-                keys.append(key)
+            if name in self._queues:
+                names.append(name)
         return batch
 
     def _put_back(self, batch: list[_Job]) -> None:
         """
         Queue again what a transaction has left, in the order of their turns.
 
-        First come the keys of which it has written nothing, and last those that had a turn.
+        First come the queues of which it has written nothing, and last those that had a turn.
         """
         if len(self._queues) < 2 and all(job.body.is_done for job in batch):
             return
-        by_key: dict[str | None, list[_Job]] = {}
+        by_queue: dict[QueueName, list[_Job]] = {}
         for job in batch:
-            by_key.setdefault(job.body.key_id, []).append(job)
-        first: dict[str | None, _Queue] = {}
-        last: dict[str | None, _Queue] = {}
-        for key, jobs in by_key.items():
-            queue = self._queues.pop(key, None) or _Queue()
+            by_queue.setdefault(job.body.queue, []).append(job)
+        first: dict[QueueName, _Queue] = {}
+        last: dict[QueueName, _Queue] = {}
+        for name, jobs in by_queue.items():
+            queue = self._queues.pop(name, None) or _Queue()
             left = [job for job in jobs if not job.body.is_done]
             queue.jobs.extendleft(reversed(left))
             size = sum(job.body.size for job in left)
@@ -214,7 +213,7 @@ class GroupCommit:
             self._waiting_bytes += size
             if queue.jobs:
                 has_advanced = any(job.body.has_advanced for job in jobs)
-                (last if has_advanced else first)[key] = queue
+                (last if has_advanced else first)[name] = queue
         self._queues = {**first, **self._queues, **last}
 
     async def _commit(self, batch: list[_Job]) -> None:
@@ -233,7 +232,10 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._patience, self._refuse_waiting)
         try:
-            await loop.run_in_executor(self._thread, self._ingest, [job.body for job in batch])
+            bodies = [job.body for job in batch]
+            self._most_messages = await loop.run_in_executor(
+                self._thread, partial(self._ingest, bodies, most_messages=self._most_messages)
+            )
         finally:
             timer.cancel()
             self._is_stuck = False

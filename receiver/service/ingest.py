@@ -13,7 +13,7 @@ from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.domain.rate_limits import RateLimits
 from receiver.service.decoding import Messages, decode, decode_batch
 
-__all__ = ["Apply", "Body", "Submission", "ingest"]
+__all__ = ["MOST_MESSAGES", "Apply", "Body", "QueueName", "Submission", "ingest"]
 
 T = TypeVar("T")
 
@@ -25,8 +25,13 @@ Returns what became of each message in their order. It may leave the last ones t
 transaction, of which it returns nothing, but never the first one.
 """
 
-_MOST_MESSAGES = 1000
+QueueName = tuple[str | None, bool]
+"""A queue of bodies: the id of their key, and whether they are batches."""
+
+MOST_MESSAGES = 1000
 """How many messages are decoded for a transaction at most."""
+
+_FEWEST_MESSAGES = 64
 
 _Message = Heartbeat | Registration | InvalidMessage
 
@@ -47,6 +52,7 @@ class Body:
     Attributes:
         submission: The body as it was posted.
         key_id: The id of its key.
+        queue: The queue that it waits in.
         size: How many bytes it has.
         outcomes: What became of its first messages; the others are not written yet.
         error: Why nothing of it is written; None as long as something may be.
@@ -68,6 +74,7 @@ class Body:
     def __init__(self, submission: Submission) -> None:
         self.submission = submission
         self.key_id = None if submission.key is None else submission.key.id
+        self.queue: QueueName = (self.key_id, submission.kind is BodyKind.HEARTBEATS)
         self.size = len(submission.body)
         self.outcomes: Outcome = []
 
@@ -147,14 +154,23 @@ class Body:
 
 
 def ingest(
-    apply: Apply, limits: RateLimits, bodies: Iterable[Body], *, reading_seconds: float
-) -> None:
+    apply: Apply,
+    limits: RateLimits,
+    bodies: Iterable[Body],
+    *,
+    reading_seconds: float,
+    most_messages: int = MOST_MESSAGES,
+) -> int:
     """
     Decode messages of bodies, and let `apply` merge and commit them together.
 
-    The keys take turns: the first message of each, then the second one of each, and so on. What
-    neither `apply` takes nor can be decoded in `reading_seconds` is left for the next call.
-    A body that exceeds the rate limit of its key is refused as a whole.
+    The queues take turns: the first message of each, then the second one of each, and so on. What
+    neither `apply` takes nor can be decoded in `reading_seconds` is left for the next call, and so
+    is what comes after `most_messages`. A body that exceeds the rate limit of its key is refused as
+    a whole.
+
+    Returns how many messages the next call should decode at most: not many more than `apply`
+    takes, as it looks up the servers of all of them.
 
     Decoding many bodies in one go takes half the time of decoding each when it arrives, in
     between everything else that the event loop does.
@@ -163,7 +179,7 @@ def ingest(
     taken: list[tuple[Body, _Message]] = []
     written = 0
     try:
-        taken.extend(_take(bodies, _Limits(limits), reading_seconds))
+        taken.extend(_take(bodies, _Limits(limits), reading_seconds, most_messages))
         incoming = [
             Incoming(message, body.submission.received_at, body.submission.key)
             for body, message in taken
@@ -181,27 +197,30 @@ def ingest(
     finally:
         for body, message in reversed(taken[written:]):
             body.put_back(message)
+    if written < len(taken):
+        return max(_FEWEST_MESSAGES, written + written // 4)
+    return min(MOST_MESSAGES, 2 * most_messages)
 
 
 def _take(
-    bodies: Iterable[Body], limits: "_Limits", reading_seconds: float
+    bodies: Iterable[Body], limits: "_Limits", reading_seconds: float, most_messages: int
 ) -> Iterator[tuple[Body, _Message]]:
     """Take the messages for a transaction."""
-    by_key: dict[str | None, list[Body]] = {}
+    queues: dict[QueueName, list[Body]] = {}
     for body in bodies:
         body.is_taken = body.has_advanced = False
-        by_key.setdefault(body.key_id, []).append(body)
+        queues.setdefault(body.queue, []).append(body)
     count = 0
     until = perf_counter() + reading_seconds
-    for body, message in _in_turn([_of_key(each, limits) for each in by_key.values()]):
+    for body, message in _in_turn([_of_queue(each, limits) for each in queues.values()]):
         if message is not None:
             count += 1
             yield body, message
-        if count == _MOST_MESSAGES or perf_counter() > until:
+        if count == most_messages or perf_counter() > until:
             break
 
 
-def _of_key(bodies: Iterable[Body], limits: "_Limits") -> Iterator[tuple[Body, _Message | None]]:
+def _of_queue(bodies: Iterable[Body], limits: "_Limits") -> Iterator[tuple[Body, _Message | None]]:
     """
     Take the messages of bodies in their order; None stands for work on a body that gave none.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from secrets import randbits
-from time import perf_counter
+from time import thread_time
 
 from attrs import evolve, fields
 from sqlalchemy import Connection, bindparam, delete, select, union
@@ -59,7 +59,7 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
 
     A message whose key may not write its server, or whose key would own too many servers,
     changes nothing. When merging the first messages and writing what they change takes about so
-    many seconds, the other messages are left out.
+    many seconds of a processor, the other messages are left out.
 
     Returns the result of each message but those left out, and what the transaction changes.
     """
@@ -71,10 +71,10 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
         if each.key is not None and each.message.server_id not in batch.before
     )
     outcomes: list[Applied | Refusal] = []
-    until = perf_counter() + seconds
+    until = thread_time() + seconds
     for each in incoming:
         outcomes.append(batch.authorise(each) or batch.merge(each))
-        if perf_counter() + batch.changed_rows * _SECONDS_PER_ROW >= until:
+        if thread_time() + batch.changed_rows * _SECONDS_PER_ROW >= until:
             break
     return outcomes, batch.write(dialect, connection, ids)
 

@@ -21,7 +21,7 @@ from receiver.domain.databases.watching import (
     without_copies,
 )
 from receiver.domain.instants import microseconds
-from receiver.domain.liveness import due_after, due_at
+from receiver.domain.liveness import due_after, due_at, state_at
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 
@@ -123,6 +123,25 @@ def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row
 
 def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
     """Check servers that may be of one database; yields the rows of all, changed or not."""
+    return alone(kin[0], look) if is_alone(kin) else together(kin, look)
+
+
+def is_alone(kin: Sequence[Row]) -> bool:
+    """Whether there is one server, and nothing in its row is about another one."""
+    row, *others = kin
+    record = row.record
+    relations = (record.node_of, record.twin_of, record.superseded_by, row.mark)
+    return not others and not record.node_count and relations == (None, None, None, None)
+
+
+def alone(row: Row, look: Look) -> Iterator[Row]:
+    """Do what `together` does, in a fifth of the time: most servers have no relation to others."""
+    state = state_at(row.record, look.now, heard_since=look.heard_since)
+    return _written(Line(row, (), state), look, is_open=False)
+
+
+def together(kin: Sequence[Row], look: Look) -> Iterator[Row]:
+    """Check servers that may be of one database, and compare them; yields the rows of all."""
     by_name: defaultdict[str, list[Line]] = defaultdict(list)
     for line in lines_of(kin, look):
         for each in without_copies(line, look):
@@ -154,7 +173,9 @@ def _written(line: Line, look: Look, *, is_open: bool) -> Iterator[Row]:
     is of the same database.
     """
     leader = updated(with_state(line.leader, line.state, look.now), node_count=len(line.nodes))
-    pulse = evolve(leader.record, last_seen=line.latest.last_seen)
+    pulse = leader.record
+    if line.nodes:
+        pulse = evolve(pulse, last_seen=line.latest.last_seen)
     due = due_at(pulse, heard_since=look.heard_since)
     soon = due_after(look.now, interval(leader.record))
     if due is not None and _is_past(due, look.now):

@@ -52,9 +52,11 @@ class Transactions:
     Attributes:
         of: The servers of each transaction.
         most: How many messages a transaction takes.
+        given: How many messages each transaction was given.
     """
 
     def __init__(self) -> None:
+        self.given: list[int] = []
         self.most: int | None = None
         self.of: list[list[str]] = []
         self.begun = Event()
@@ -64,6 +66,7 @@ class Transactions:
         self.failure_of: dict[str, Exception] = {}
 
     def apply(self, incoming: Sequence[Incoming]) -> list[Applied]:
+        self.given.append(len(incoming))
         ids = [each.message.server_id for each in incoming][: self.most]
         self.of.append(ids)
         self.begun.set()
@@ -203,6 +206,36 @@ def test_message_of_a_quiet_key_is_in_the_next_transaction() -> None:
         assert [["first"], ["a", "b", "c"], ["d"], ["quiet"]] == [ids(await a) for a in answers]
 
     assert [["first"], ["a", "quiet"], ["b", "c"], ["d"]] == drive(scenario)
+
+
+def test_message_that_comes_alone_does_not_wait_for_batches_of_its_key() -> None:
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 2
+        alone = Submission(b'{"server_id": "alone"}', BodyKind.HEARTBEAT, NOON, GREEDY)
+        batches = [beats("a,b,c", GREEDY), beats("d", GREEDY)]
+        answers = await batch(group_commit, transactions, *batches, alone)
+        transactions.open.set()
+
+        assert [["first"], ["a", "b", "c"], ["d"], ["alone"]] == [ids(await a) for a in answers]
+
+    assert [["first"], ["a", "alone"], ["b", "c"], ["d"]] == drive(scenario)
+
+
+def test_transaction_is_given_little_more_than_the_last_one_took() -> None:
+    given: list[int] = []
+
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        transactions.most = 100
+        transactions.given = given
+        await group_commit.submit(beats(",".join(f"s{n}" for n in range(1000))))
+        transactions.most = None
+        for _ in range(4):
+            await group_commit.submit(beats(",".join(f"s{n}" for n in range(1000))))
+
+    drive(scenario)
+
+    assert [1000, 125, 125, 125, 125, 125, 125, 125, 125, 100] == given[:10]
+    assert [250, 500, 250, 1000, 1000, 1000] == given[10:]
 
 
 def test_key_that_had_its_turn_waits_for_those_that_came_meanwhile() -> None:
