@@ -22,7 +22,7 @@ from contract import (
     patience,
     register,
 )
-from receiver.domain.databases import CONFLICT, repeats_after
+from receiver.domain.databases import CONFLICT, damped, repeats_after
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.liveness import due_after
@@ -129,6 +129,7 @@ class _Batch:
             told = changes(
                 before and before.record, record, at=record.last_seen, message=incoming.message
             )
+            after, told = damped(after, told, at=record.last_seen)
             key = incoming.key
             told = told if key is None else self._rights.within_budget(key, told)
             self._events += told
@@ -138,7 +139,7 @@ class _Batch:
             self.changed_rows += len(told)
         self._after[server_id] = after
         self.changed_rows += 1
-        return Applied(record, before is None)
+        return Applied(after.record, before is None)
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:
         """Write the changed rows, in the order of the sorted `ids`, and then the events."""
@@ -185,12 +186,15 @@ def delete_server(
     changed = [(each, _without(row.record, each, at)) for each in rows.values()]
     dialect.remove_index_entries(connection, [*index_entries(row)])
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
-    write_rows(dialect, connection, changed)
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
+    written = []
     for before, after in changed:
-        events += changes(before.record, after.record, at=at)
+        counted, told = damped(after, changes(before.record, after.record, at=at), at=at)
+        written.append((before, counted))
+        events += told
+    write_rows(dialect, connection, written)
     write_events(dialect, connection, events)
-    return Committed({after.server_id: after for _, after in changed}, events, [server_id])
+    return Committed({after.server_id: after for _, after in written}, events, [server_id])
 
 
 def hand_over(

@@ -209,6 +209,8 @@ servers = Table(
     Column("mark_heartbeats", BigInteger),
     Column("mark_sequence", BigInteger),
     Column("repeats", Integer, nullable=False, server_default="0"),
+    Column("flapping_since", Moment),
+    Column("turns", JSON(none_as_null=True)),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
@@ -228,6 +230,8 @@ for never. A heartbeat leaves this time as it is; the check postpones a server t
 server had sent; all NULL without a mark.
 
 `repeats`: The score `Row.repeats` for the suspicion that two machines send under one `server_id`.
+
+`turns`: The attribute `Row.turns` as a list: the count, and then the times; NULL when all are none.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
@@ -254,6 +258,13 @@ Index(
     servers.c.superseded_by,
     sqlite_where=servers.c.superseded_by.is_not(None),
     postgresql_where=servers.c.superseded_by.is_not(None),
+)
+
+Index(
+    "ix_servers_flapping_since",
+    servers.c.flapping_since,
+    sqlite_where=servers.c.flapping_since.is_not(None),
+    postgresql_where=servers.c.flapping_since.is_not(None),
 )
 
 Index(
@@ -329,8 +340,8 @@ events = Table(
 """What happened to servers; the ids rise in the order of the commits."""
 
 # The `|| ''` keeps SQLite from using the index of kinds, with which it would read all servers.
-of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt')")
-"""Whether an event is a change of a server's state."""
+of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt', 'flapping', 'calm')")
+"""Whether an event is a change of a server's state, or of how its changes are told."""
 
 Index(
     "ix_events_of_life",

@@ -215,7 +215,8 @@ def _server_with_availability() -> Json:
     schema["properties"]["availability"] = {
         **object_of(**dict.fromkeys(WINDOWS, share)),
         "description": "The part of the last so much time in which it was neither late nor down; "
-        "of its database, when it has superseded others.",
+        "of its database, when it has superseded others. Time in which it was flapping is left "
+        "out.",
     }
     schema["required"] = list(schema["properties"])
     return schema
