@@ -37,7 +37,16 @@ from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
 from receiver.store.rows import Committed, RowCache, read_rows, write_due, write_rows
-from receiver.store.tables import among, events, facets, pauses, servers, watches
+from receiver.store.tables import (
+    among,
+    count_of_lapsed_keys,
+    events,
+    facets,
+    is_of_lapsed_key,
+    pauses,
+    servers,
+    watches,
+)
 
 __all__ = [
     "IS_DUE",
@@ -294,6 +303,8 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     """
     The event `fleet_silent` to write, in a list; empty when too few servers stopped sending.
 
+    The servers of revoked and expired keys do not count: they cannot be heard.
+
     Of a server that flaps no event tells that it is late or has recovered, so its row is asked.
 
     Servers that have sent nothing since the last such event are not counted again. Servers that
@@ -303,6 +314,7 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     rules = look.rules
     begin: datetime = look.now - rules.within
     found = {"after": first_since(connection, begin) - 1, "begin": begin, "heard_after": _NEVER}
+    found["now"] = look.now
     query = _SILENT
     told = connection.execute(_TOLD, {"begin": look.now - _A_DAY}).first()
     if told is not None:
@@ -314,7 +326,7 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     silent = connection.execute(query, found).scalar_one()
     if silent < rules.servers:
         return []
-    of = silent + connection.execute(_HEARD).scalar_one()
+    of = silent + int(connection.execute(_HEARD, {"now": look.now}).scalar_one())
     if silent < rules.share * of:
         return []
     details = {"silent": silent, "of": of}
@@ -399,6 +411,7 @@ _silent_by_event = (
         facets.c.name == "state",
         facets.c.value.in_([State.LATE.value, State.DOWN.value]),
         servers.c.last_seen >= bindparam("heard_after"),
+        ~is_of_lapsed_key,
     )
 )
 _silent_by_row = select(servers.c.server_id).where(
@@ -408,6 +421,7 @@ _silent_by_row = select(servers.c.server_id).where(
     servers.c.node_of.is_(None),
     servers.c.state_since > bindparam("begin"),
     servers.c.last_seen >= bindparam("heard_after"),
+    ~is_of_lapsed_key,
 )
 
 
@@ -433,6 +447,12 @@ As `_SILENT`, but without the servers that the last event `fleet_silent` counted
 
 Of those that flapped then it is not known whether it did.
 """
-_HEARD = select(func.count()).where(
-    facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value])
+_up = [State.NEW, State.UP]
+_HEARD = select(
+    select(func.count())
+    .where(facets.c.name == "state", facets.c.value.in_([state.value for state in _up]))
+    .scalar_subquery()
+    - count_of_lapsed_keys(
+        servers.c.state.in_(_up), servers.c.superseded_by.is_(None), servers.c.node_of.is_(None)
+    )
 )

@@ -21,8 +21,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
+    and_,
     bindparam,
+    func,
+    or_,
+    select,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -48,9 +53,12 @@ __all__ = [
     "IndexEntry",
     "among",
     "commits",
+    "count_of_lapsed_keys",
     "events",
     "facets",
+    "is_lapsed",
     "is_listed",
+    "is_of_lapsed_key",
     "key_revisions",
     "keys",
     "metadata",
@@ -412,6 +420,30 @@ A row for each `receiver.domain.keys.Key`. No row is ever deleted: servers name 
 
 Each write of a row sets its `revision` to the next number of `key_revisions`.
 """
+
+is_lapsed = or_(keys.c.revoked_at.is_not(None), keys.c.expires_at <= bindparam("now", type_=Moment))
+"""
+The condition that a key was revoked, or has expired by the time `now`.
+
+It is decided when it is asked, because a key expires without anybody writing it.
+"""
+
+is_of_lapsed_key = and_(
+    servers.c.owner.is_not(None), servers.c.owner.in_(select(keys.c.id).where(is_lapsed))
+)
+"""The condition that the key which a server belongs to has lapsed."""
+
+
+def count_of_lapsed_keys(*conditions: ColumnElement[bool] | TextClause) -> ColumnElement[Any]:
+    """
+    How many servers belong to lapsed keys and meet conditions, as a scalar subquery.
+
+    Counted key by key: asked for the servers of several keys at once, SQLite reads all servers.
+    """
+    of_key = select(func.count()).select_from(servers).where(servers.c.owner == keys.c.id)
+    counted = of_key.where(*conditions).correlate(keys).scalar_subquery()
+    return select(func.coalesce(func.sum(counted), 0)).where(is_lapsed).scalar_subquery()
+
 
 key_revisions = Table(
     "key_revisions",

@@ -195,6 +195,11 @@ def _server_schema() -> Json:
     schema = json_schema(ServerRecord)
     schema["properties"]["state"] = {"enum": [state.value for state in State]}
     schema["properties"]["stale"] = {"type": "boolean", "description": "Whether late or down."}
+    schema["properties"]["lapsed"] = {
+        "type": "boolean",
+        "description": "Whether the key that it belongs to was revoked or has expired, so that it "
+        "cannot send any more. Counts of what is alive leave it out.",
+    }
     schema["properties"]["nodes"] = {
         **listed(
             object_of(
