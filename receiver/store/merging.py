@@ -125,12 +125,14 @@ class _Batch:
         before = self._row(server_id)
         after = _merged(before, incoming)
         record = after.record
+        key = incoming.key
+        rows_before = self.changed_rows
         if before is None or _is_description_changed(before, after, incoming.message):
             told = changes(
                 before and before.record, record, at=record.last_seen, message=incoming.message
             )
-            after, told = damped(after, told, at=record.last_seen)
-            key = incoming.key
+            is_over = key is not None and self._rights.is_over_budget(key)
+            after, told = damped(after, told, at=record.last_seen, is_over_budget=is_over)
             told = told if key is None else self._rights.within_budget(key, told)
             self._events += told
             self._described.add(server_id)
@@ -139,6 +141,8 @@ class _Batch:
             self.changed_rows += len(told)
         self._after[server_id] = after
         self.changed_rows += 1
+        if key is not None:
+            self._rights.rows[key.id] += self.changed_rows - rows_before
         return Applied(after.record, before is None)
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:

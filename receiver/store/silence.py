@@ -5,8 +5,8 @@ The sweep: a transaction that checks the servers whose `due_at` has come, and wr
 when many servers stop sending at once, and notes since when receivers have been running.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
+from receiver.store.ownership import cost_of
 from receiver.store.rows import Committed, RowCache, read_rows, write_due, write_rows
 from receiver.store.tables import (
     among,
@@ -101,21 +102,41 @@ class Swept(NamedTuple):
     Attributes:
         committed: What the transaction changes.
         is_more_due: Whether servers are left whose `due_at` has come.
+        spent: By key id, how much of its budget the events of its servers cost.
     """
 
     committed: Committed
     is_more_due: bool
+    spent: Mapping[str, int] = {}
 
 
-def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look) -> Swept:
-    """Check the servers whose `due_at` has come; write their new states, and events."""
+def sweep(
+    dialect: Dialect,
+    connection: Connection,
+    cache: RowCache,
+    look: Look,
+    *,
+    is_over_budget: Callable[[str, int], bool],
+) -> Swept:
+    """
+    Check the servers whose `due_at` has come; write their new states, and events.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        cache: The cached rows.
+        look: What to check, and when.
+        is_over_budget: Whether the key with an id has used up its budget for events, when events of
+            a certain cost are added to those that were charged.
+    """
     ids = _due(connection, look.now, look.limit)
     if not ids:
         return Swept(Committed({}, []), is_more_due=False)
     families = _families(connection, ids)
     rows = read_rows(dialect, connection, sorted({*ids, *chain(*families.values())}), cache)
     decision = decide(rows, families, look.now, heard_since=look.heard_since)
-    (changed, postponed), happened = _told(decision, rows, look)
+    spent: Counter[str] = Counter()
+    (changed, postponed), happened = _told(decision, rows, look, spent, is_over_budget)
     write_rows(dialect, connection, changed)
     write_due(dialect, connection, postponed)
     happened += _large_families(dialect, connection, ids, look)
@@ -124,11 +145,21 @@ def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look)
     if not is_more_due:  # by now every server that stopped sending has its event
         happened += _write_fleet_silence(dialect, connection, look)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
-    return Swept(Committed(written, happened), is_more_due)
+    return Swept(Committed(written, happened), is_more_due, spent)
 
 
-def _told(decision: Decision, rows: Mapping[str, Row], look: Look) -> tuple[Decision, list[Event]]:
-    """The events that a decision causes, and the decision with what servers that flap add to it."""
+def _told(
+    decision: Decision,
+    rows: Mapping[str, Row],
+    look: Look,
+    spent: Counter[str],
+    is_over_budget: Callable[[str, int], bool],
+) -> tuple[Decision, list[Event]]:
+    """
+    The events that a decision causes, and the decision with what servers that flap add to it.
+
+    Adds to `spent` what the events cost the keys.
+    """
     told = Decision([], [])
     events: list[Event] = []
     postponed = [(rows[row.server_id], row) for row in decision.postponed]
@@ -138,9 +169,14 @@ def _told(decision: Decision, rows: Mapping[str, Row], look: Look) -> tuple[Deci
             for event in changes(before.record, decided.record, at=look.now)
             if not _was_led_by(event, rows)
         ]
-        counted, happened = damped(decided, happened, at=look.now)
+        owner = decided.owner
+        is_over = owner is not None and bool(happened) and is_over_budget(owner, spent[owner])
+        counted, happened = damped(decided, happened, at=look.now, is_over_budget=is_over)
         after, calm = calmed(counted, now=look.now, heard_since=look.heard_since)
-        events += [*happened, *calm]
+        happened += calm
+        events += happened
+        if owner is not None and happened:
+            spent[owner] += cost_of(happened)
         if after.record is before.record:
             told.postponed.append(after)
         else:

@@ -32,6 +32,7 @@ from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,
     Look,
+    Swept,
     attended_since,
     leave_no_future,
     note_presence,
@@ -439,18 +440,27 @@ class Servers:
         """
         dialect = self._transactions.dialect
 
-        def work(connection: Connection) -> tuple[bool, Committed]:
-            if self._has_gone_back(connection):
-                return False, Committed({}, [])
-            swept = sweep(dialect, connection, self._cache, look)
-            return swept.is_more_due, swept.committed
+        def work(connection: Connection) -> tuple[Swept, Committed]:
+            swept = Swept(Committed({}, []), is_more_due=False)
+            if not self._has_gone_back(connection):
+                swept = sweep(
+                    dialect, connection, self._cache, look, is_over_budget=self._is_over_budget
+                )
+            return swept, swept.committed
 
         with self._transactions.read() as connection:
             if connection.execute(IS_DUE, {"now": microseconds(look.now)}).first() is None:
                 return False
-        is_more_due, committed = self._commit(work)
+        swept, committed = self._commit(work)
+        if self._budget is not None:
+            for key_id, size in swept.spent.items():
+                self._budget.spend_changes(key_id, size)
         self._tell(committed)
-        return is_more_due
+        return swept.is_more_due
+
+    def _is_over_budget(self, key_id: str, more: int) -> bool:
+        """Whether a key has used up its budget for events, with some more that are not charged."""
+        return self._budget is not None and self._budget.changes_left(key_id) <= more
 
     def _has_gone_back(self, connection: Connection) -> bool:
         """Whether the database, such as a restored backup, lacks the last note of this receiver."""
@@ -477,6 +487,8 @@ class Servers:
                 self._budget.spend_changes(key_id, size)
             for key_id, count in rights.refusals.items():
                 self._budget.spend_refusals(key_id, count)
+            for key_id, rows in rights.rows.items():
+                self._budget.spend_rows(key_id, rows)
         for key_id in rights.silenced - self._silenced:
             _log.warning("The key %s causes more events than may be told in an hour", key_id)
         for key_id in rights.muted - self._muted:

@@ -23,7 +23,9 @@ from receiver.domain.rows import Row, Turns
 __all__ = ["calmed", "damped"]
 
 
-def damped(row: Row, events: Sequence[Event], *, at: datetime) -> tuple[Row, list[Event]]:
+def damped(
+    row: Row, events: Sequence[Event], *, at: datetime, is_over_budget: bool = False
+) -> tuple[Row, list[Event]]:
     """
     Count the changes of a server's state, and say which events to write.
 
@@ -31,6 +33,8 @@ def damped(row: Row, events: Sequence[Event], *, at: datetime) -> tuple[Row, lis
         row: The row of the server after the change.
         events: The events that the change causes.
         at: The time of the change.
+        is_over_budget: Whether the key of the server has used up its budget for events: then the
+            server flaps with half as many turns.
 
     Returns the row with the changes counted, and the events to write: without those of the state if
     the server flaps, and with an event `flapping` if it has just begun to.
@@ -42,17 +46,19 @@ def damped(row: Row, events: Sequence[Event], *, at: datetime) -> tuple[Row, lis
     if not count:
         return row, [*events]
     now = microseconds(at)
-    times = (*row.turns.times, *[now] * count)[-_MOST_TURNS:]
-    if len(times) < _MOST_TURNS or now - times[0] > _WITHIN // MICROSECOND:
-        return row._replace(turns=Turns(times)), [*events]
+    most = _TURNS_OVER_BUDGET if is_over_budget else _MOST_TURNS
+    kept = (*row.turns.times, *[now] * count)[-_MOST_TURNS:]
+    times = kept[-most:]
+    if len(times) < most or now - times[0] > _WITHIN // MICROSECOND:
+        return row._replace(turns=Turns(kept)), [*events]
     record = evolve(row.record, flapping_since=instant(times[0]))
     flapping = Event(
         kind=EventKind.FLAPPING,
         at=at,
         server_id=row.server_id,
-        details={"turns": _MOST_TURNS, "since": format_moment(instant(times[0]))},
+        details={"turns": most, "since": format_moment(instant(times[0]))},
     )
-    begun = row._replace(record=record, turns=Turns(total=_MOST_TURNS))
+    begun = row._replace(record=record, turns=Turns(total=most))
     return begun, [*_others(events), flapping]
 
 
@@ -97,6 +103,14 @@ _MOST_TURNS = 6
 With so many turns within `_WITHIN` a server flaps: it has been away three times.
 
 A deployment that goes wrong takes a server away once or twice.
+"""
+
+_TURNS_OVER_BUDGET = 3
+"""
+The same for a server whose key has used up its budget for events.
+
+So whatever a key does, one silence of each server and its end are told: without them nobody could
+say when it was available.
 """
 
 _WITHIN = timedelta(hours=1)

@@ -75,6 +75,30 @@ def test_only_turns_of_a_server_that_flaps_are_not_told(kind: EventKind) -> None
     assert 6 + (kind in TURNS) == same.turns.total
 
 
+def test_three_turns_are_flapping_when_the_budget_of_the_key_is_used_up() -> None:
+    row, _ = after(0, 1)
+    at = NOON + HALF
+    late = [event(EventKind.LATE, at)]
+
+    _, within = damped(row, late, at=at)
+    flaps, beyond = damped(row, late, at=at, is_over_budget=True)
+
+    assert ([EventKind.LATE], [EventKind.FLAPPING]) == (
+        [each.kind for each in within],
+        [each.kind for each in beyond],
+    )
+    assert (3, Turns((), 3)) == (beyond[0].details["turns"], flaps.turns)
+
+
+def test_turns_from_before_the_budget_was_used_up_count() -> None:
+    row, _ = after(0, 10, 20, 30, 40)
+    at = NOON + timedelta(minutes=70)  # the last three of them are within an hour
+
+    flaps, _ = damped(row, [event(EventKind.RECOVERED, at)], at=at, is_over_budget=True)
+
+    assert NOON + timedelta(minutes=30) == flaps.record.flapping_since
+
+
 def test_other_events_of_the_turn_that_begins_the_flapping_are_told() -> None:
     row, _ = after(0, 1, 2, 3, 4)
     at = NOON + HALF
