@@ -142,7 +142,8 @@ class _Batch:
         self._after[server_id] = after
         self.changed_rows += 1
         if key is not None:
-            self._rights.rows[key.id] += self.changed_rows - rows_before
+            # The message itself pays for one, the row of its server.
+            self._rights.rows[key.id] += self.changed_rows - rows_before - 1
         return Applied(after.record, before is None)
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:

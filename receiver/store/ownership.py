@@ -97,7 +97,7 @@ class Rights:
     Attributes:
         events: The events which report writes that were refused.
         spent: By key id, how much of its budget for events the transaction uses.
-        rows: By key id, how many rows its messages change.
+        rows: By key id, how many rows its messages change, beside one each.
         silenced: The ids of keys whose budget was too small for their events.
         refusals: By key id, how many events report for nothing a refused write of the key.
         muted: The ids of keys whose budget was too small for such reports.
