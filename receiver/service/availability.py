@@ -33,7 +33,6 @@ _STATE_BEFORE: Mapping[str, str] = {
 }
 """The state that a server had before an event; up before any other one."""
 _RECOVERED = EventKind.RECOVERED.value
-_CALM = EventKind.CALM.value
 _UNAVAILABLE = {"late", "down"}
 _UNCOUNTED = {"superseded", "flapping"}
 _STALE = {state.value for state in State if state.stale}
@@ -123,15 +122,17 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
     for n, (kind, at) in enumerate(log.changes):
         if at < log.first_seen:  # the server was deleted and created again since
             continue
-        if kind == _CALM and not intervals:  # the event `flapping` is so old that it is deleted
-            state = "flapping"
         if kind == _RECOVERED and not intervals:
             # The events `late` and `down` are so old that they are deleted; that of the recovery
             # says how long the server was silent.
             silent_since = max(since, at - int(log.away_seconds * 1e6))
             intervals.append((state, since, silent_since))
             state, since = "down", silent_since
-        after = _state_when_calm(log, n) if kind == _CALM else _STATE_AFTER[kind]
+        after = _STATE_AFTER.get(kind)
+        if after is None:  # the server is calm
+            if not intervals:  # the event `flapping` is so old that it is deleted
+                state = "flapping"
+            after = _state_when_calm(log, n)
         if after != state:
             began = max(since, at)
             intervals.append((state, since, began))
