@@ -35,6 +35,8 @@ class EventKind(str, Enum):
     NODE_LEFT = "node_left"
     COPIES = "copies"
     CONFLICT = "conflict"
+    FLAPPING = "flapping"
+    CALM = "calm"
     LEFT = "left"
     DELETED = "deleted"
     REFUSED_WRITE = "refused_write"
@@ -84,6 +86,12 @@ class Event:
             no more.
             `conflict`: `{"sequence": {"from": 1042, "to": 77}}`, two machines send under
             this `server_id`, and each counts its messages by itself.
+            `flapping`: `{"turns": 6, "since": "2026-01-31T12:00:00Z"}`, the state changes again
+            and again: so many times since then. From now on its changes are counted, and cause
+            no `late`, `down`, `recovered`, `rebuilt` and `left`, until it is `calm`.
+            `calm`: `{"turns": 42, "since": "2026-01-31T12:00:00Z", "state": "up"}`, the state has
+            not changed for long: how often it had changed since then, and what it is now (or
+            `superseded`).
             `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers fell silent at
             once, and how many were up before.
             `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the

@@ -73,6 +73,7 @@ def merge(
         node_count=old.node_count,
         node_of=old.node_of,
         conflict_since=old.conflict_since,
+        flapping_since=old.flapping_since,
     )
 
 

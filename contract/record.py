@@ -83,6 +83,8 @@ class ServerRecord(View):
             servers (nodes) send for one; None for the server that stands for it.
         conflict_since: Since when two machines send under this `server_id`, of which each
             counts its messages by itself; None when only one does.
+        flapping_since: Since when the state has been changing again and again, so that the
+            changes are counted and cause no events; None when it does not.
     """
 
     capabilities: tuple[Text, ...] | None = None
@@ -101,3 +103,4 @@ class ServerRecord(View):
     node_count: Count = 0
     node_of: ServerId | None = None
     conflict_since: Moment | None = None
+    flapping_since: Moment | None = None

@@ -161,7 +161,14 @@ async def _services(
             store, timing, clock=clock, compare=clock.compare, elapsed=clock.elapsed
         )
         opened.callback(watchdog.close)
-        fleet = Fleet(store, calls, group_commit, clock=clock, watchdog=watchdog)
+        fleet = Fleet(
+            store,
+            calls,
+            group_commit,
+            clock=clock,
+            watchdog=watchdog,
+            lapsed_keys=mirror.lapsed,
+        )
         feed = Feed(store, calls, news, most_followers=tuning.most_streams)
         found = Services(
             store=store,
@@ -182,7 +189,7 @@ async def _services(
             metrics=metrics,
             exposition=Exposition(
                 metrics,
-                partial(calls.read, store.servers.tally),
+                lambda: calls.read(store.servers.vitals, clock()),
                 clock=clock,
                 waiting=group_commit.waiting,
                 trouble=fleet.trouble,

@@ -99,6 +99,8 @@ _KINDS = [
     "node_left",
     "copies",
     "conflict",
+    "flapping",
+    "calm",
     "left",
     "deleted",
     "refused_write",
@@ -108,7 +110,7 @@ _KINDS = [
 _NEVER_NULL = {"heartbeat_count", "node_count", "state", "details"}
 # The fields of a record that can become None again, by messages of other servers or by numbers in
 # `sequence` that no longer conflict.
-_MAY_GO = ("superseded_by", "twin_of", "node_of", "conflict_since")
+_MAY_GO = ("superseded_by", "twin_of", "node_of", "conflict_since", "flapping_since")
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
     ServerPayload: (
@@ -513,6 +515,7 @@ def _kept() -> Fields:
         "node_count": st.integers(0, 50),
         "node_of": server_ids(),
         "conflict_since": utc,
+        "flapping_since": utc,
     }
 
 
@@ -542,6 +545,7 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "node_count": st.integers(0, 50),
         "node_of": server_ids(),
         "conflict_since": times,
+        "flapping_since": times,
     }
     happened = {
         "kind": st.sampled_from(_KINDS),

@@ -79,6 +79,10 @@ class KeyMirror:
         """All keys, as of the last read."""
         return self._keys
 
+    def lapsed(self, now: datetime) -> frozenset[str]:
+        """The ids of the keys that are revoked, or expired at a time."""
+        return self._keys.lapsed(now)
+
     @property
     def had_keys(self) -> bool:
         """Whether any read so far found a key, even if all keys are deleted by now."""

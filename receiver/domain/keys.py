@@ -272,6 +272,8 @@ class Keyring:
         self._by_id = {key.id: key for key in keys}
         self._by_encoded_id = {key.id.encode(): key for key in self._by_id.values()}
         self._verified: dict[bytes, Key] = {}
+        self._revoked = frozenset(key.id for key in self if key.revoked_at is not None)
+        self._expiring = [key for key in self if key.expires_at is not None]
 
     def __bool__(self) -> bool:
         """Whether there are any keys, including expired and revoked ones."""
@@ -283,6 +285,11 @@ class Keyring:
 
     def get(self, key_id: str) -> Key | None:
         return self._by_id.get(key_id)
+
+    def lapsed(self, now: datetime) -> frozenset[str]:
+        """The ids of the keys that are revoked or expired at a time."""
+        expired = [key.id for key in self._expiring if key.is_expired(now)]
+        return self._revoked.union(expired) if expired else self._revoked
 
     def bearer(self, authorization: bytes) -> Key | None:
         """

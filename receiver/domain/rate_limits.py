@@ -19,6 +19,12 @@ Clock = Callable[[], float]
 """A time in seconds from an arbitrary start, such as `time.monotonic`."""
 
 _HOUR_SECONDS = 3600
+_ROWS_PER_MESSAGE = 100
+"""
+So many changed rows of the database cost as much as a message.
+
+A new server with forty tools changes about half of that.
+"""
 
 
 class RateLimits:
@@ -32,9 +38,10 @@ class RateLimits:
     Args:
         messages_per_window: How many messages of a key are let through in a window. A request
             costs as many as its body holds, or one for each 4 KiB of it if that is more.
-        changes_per_hour: How many events, such as a changed version, the servers of a key may
-            cause in an hour; an event costs one, and one more for each KiB of it. Events which
-            report that the key was refused a write are counted apart, with the same limit.
+        changes_per_hour: How many events, such as a changed version or a silence, the servers of
+            a key may cause in an hour; an event costs one, and one more for each KiB of it. Events
+            which report that the key was refused a write cost as much, but for the first ones: a
+            hundredth of the limit, at least one, is kept for them.
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.
@@ -57,7 +64,8 @@ class RateLimits:
             messages_per_window, window_seconds, "messages"
         )
         self._change_limit = RateLimitItemPerSecond(changes_per_hour, _HOUR_SECONDS, "changes")
-        self._refusal_limit = RateLimitItemPerSecond(changes_per_hour, _HOUR_SECONDS, "refusals")
+        refusals = max(1, changes_per_hour // 100)
+        self._refusal_limit = RateLimitItemPerSecond(refusals, _HOUR_SECONDS, "refusals")
         self._failure_limit = RateLimitItemPerSecond(
             failures_per_window, window_seconds, "failures"
         )
@@ -116,16 +124,21 @@ class RateLimits:
         """How many more events the servers of a key may cause in this hour."""
         return self._key_limiter.get_window_stats(self._change_limit, key_id).remaining
 
+    def spend_rows(self, key_id: str, rows: int) -> None:
+        """Count as messages the rows that the messages of a key have changed."""
+        if rows >= _ROWS_PER_MESSAGE:
+            self.spend(key_id, rows // _ROWS_PER_MESSAGE)
+
     def spend_changes(self, key_id: str, size: int) -> None:
         """Count events that the servers of a key have caused."""
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def refusals_left(self, key_id: str) -> int:
-        """How many more events may report in this hour that a key was refused a write."""
+        """How many events may still report for nothing that a key was refused a write."""
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events which report that a key was refused a write."""
+        """Count events which reported for nothing that a key was refused a write."""
         self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from contract import ServerRecord
 
-__all__ = ["Mark", "Row"]
+__all__ = ["Mark", "Row", "Turns"]
 
 
 class Mark(NamedTuple):
@@ -28,6 +28,20 @@ class Mark(NamedTuple):
         return Mark(self.at, self.heartbeats + other.heartbeats, sequence)
 
 
+class Turns(NamedTuple):
+    """
+    How often a server has stopped sending or come back, to tell whether it flaps.
+
+    Attributes:
+        times: When it last did, in microseconds since 1970, oldest first; as many as are needed to
+            tell that it begins to flap. Empty while it flaps.
+        total: How often it did since it flaps; 0 while it does not flap.
+    """
+
+    times: tuple[int, ...] = ()
+    total: int = 0
+
+
 class Row(NamedTuple):
     """
     The row of one server in the table `servers`.
@@ -44,6 +58,7 @@ class Row(NamedTuple):
             nothing is being counted.
         repeats: A score for the suspicion that two machines send under this `server_id`: rises
             with each message whose sequence number is not above the last one, falls with others.
+        turns: How often the server has stopped sending or come back.
     """
 
     record: ServerRecord
@@ -52,6 +67,7 @@ class Row(NamedTuple):
     owner: str | None = None
     mark: Mark | None = None
     repeats: int = 0
+    turns: Turns = Turns()
 
     @property
     def server_id(self) -> str:

@@ -35,15 +35,12 @@ from receiver.metrics.counters import (
     Metrics,
     Numbers,
 )
+from receiver.store import Vitals
 
 __all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
 """Returns how many requests wait to be written, and how many bytes they have."""
-
-
-Tally = Mapping[tuple[str, str], int]
-"""How many servers there are, by state and stage."""
 
 
 class Exposition(Collector):
@@ -52,8 +49,7 @@ class Exposition(Collector):
 
     Args:
         metrics: The counters.
-        tally: Counts the servers by state and stage; called at most every 5 seconds. Raises
-            StoreUnavailable.
+        vitals: Counts the servers; called at most every 5 seconds. Raises StoreUnavailable.
         clock: Returns the current time.
         waiting: Returns how many requests wait to be written, and how many bytes they have.
         trouble: Returns why messages cannot be written now; None while they can.
@@ -62,20 +58,20 @@ class Exposition(Collector):
     def __init__(
         self,
         metrics: Metrics,
-        tally: Callable[[], Awaitable[Tally]],
+        vitals: Callable[[], Awaitable[Vitals]],
         *,
         clock: Callable[[], datetime],
         waiting: Waiting,
         trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._metrics = metrics
-        self._count = tally
+        self._count = vitals
         self._clock = clock
         self._waiting = waiting
         self._trouble = trouble
         started_at = metrics.mine.started_at
         started_at[0] = started_at[0] or clock().timestamp()
-        self._tally: Tally | None = None
+        self._vitals: Vitals | None = None
         self._tallied_at: datetime | None = None
         self._version = version_of("odoo-mcp-fleet")
         # The default registry of prometheus-client belongs to the process, which may run
@@ -129,25 +125,29 @@ class Exposition(Collector):
         if self._tallied_at is not None and abs(now - self._tallied_at) < _TALLY_AGE:
             return
         try:
-            self._tally = await self._count()
+            self._vitals = await self._count()
             self._tallied_at = now
         except StoreUnavailable:
-            self._tally = self._tallied_at = None
+            self._vitals = self._tallied_at = None
 
     def _server_metrics(self) -> Iterator[Metric]:
-        is_up = self._tally is not None and self._trouble() is None
+        is_up = self._vitals is not None and self._trouble() is None
         text = "Whether the database can be read and written."
         yield GaugeMetricFamily("fleet_store_up", text, is_up)
-        if self._tally is None:
+        if self._vitals is None:
             return
         servers = GaugeMetricFamily(
             "fleet_servers",
-            "Servers by state and stage; receivers that share a database report the same.",
+            "Servers by state and stage, without those of lapsed keys; receivers that share a "
+            "database report the same.",
             labels=("state", "stage"),
         )
-        for (state, stage), count in _limit_stages(self._tally).items():
+        for (state, stage), count in _limit_stages(self._vitals.standing).items():
             servers.add_metric((state, stage), count)
         yield servers
+        yield GaugeMetricFamily(
+            "fleet_servers_flapping", "Servers that flap, of all states.", self._vitals.flapping
+        )
 
 
 def _request_metrics(total: Numbers) -> Iterator[Metric]:

@@ -24,18 +24,30 @@ _STATE_AFTER: Mapping[str, str] = {
     EventKind.DOWN.value: "down",
     EventKind.RECOVERED.value: "up",
     EventKind.REBUILT.value: "superseded",
+    EventKind.FLAPPING.value: "flapping",
 }
+_STATE_BEFORE: Mapping[str, str] = {
+    EventKind.DOWN.value: "late",
+    EventKind.RECOVERED.value: "down",
+    EventKind.REBUILT.value: "down",
+}
+"""The state that a server had before an event; up before any other one."""
 _RECOVERED = EventKind.RECOVERED.value
 _UNAVAILABLE = {"late", "down"}
+_UNCOUNTED = {"superseded", "flapping"}
 _STALE = {state.value for state in State if state.stale}
-_BEST_FIRST = ("up", "late", "down", "superseded")
+_BEST_FIRST = ("up", "flapping", "late", "down", "superseded")
 
 _Interval = tuple[str, int, int]
 """A state, and its start and end in microseconds since 1970."""
 
 
 class Span(NamedTuple):
-    """A time span in which a server was in one state: `up`, `late`, `down` or `superseded`."""
+    """
+    A time span in which a server was `up`, `late`, `down`, `superseded` or `flapping`.
+
+    In a time when it was flapping, nobody knows when it was up: its changes were counted only.
+    """
 
     state: str
     start: datetime
@@ -87,13 +99,13 @@ class History:
         """
         The share of a window, 0 to 1, in which the server was neither late nor down.
 
-        Time before the server was first seen, and time in which it was superseded (replaced), does
-        not count. Returns None when no other time is in the window.
+        Time before the server was first seen, and time in which it was superseded (replaced) or
+        flapping, does not count. Returns None when no other time is in the window.
         """
         time: Counter[str] = Counter()
         for state, start, end in self._within(window):
             time[state] += end - start
-        total = time.total() - time["superseded"]
+        total = time.total() - sum(time[state] for state in _UNCOUNTED)
         return 1 - sum(time[state] for state in _UNAVAILABLE) / total if total else None
 
     def _end(self) -> datetime:
@@ -107,7 +119,7 @@ class History:
 def _intervals(log: StateLog, now: int) -> list[_Interval]:
     intervals: list[_Interval] = []
     state, since = "up", log.first_seen
-    for kind, at in log.changes:
+    for n, (kind, at) in enumerate(log.changes):
         if at < log.first_seen:  # the server was deleted and created again since
             continue
         if kind == _RECOVERED and not intervals:
@@ -116,11 +128,20 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
             silent_since = max(since, at - int(log.away_seconds * 1e6))
             intervals.append((state, since, silent_since))
             state, since = "down", silent_since
-        after = _STATE_AFTER[kind]
+        after = _STATE_AFTER.get(kind)
+        if after is None:  # the server is calm
+            if not intervals:  # the event `flapping` is so old that it is deleted
+                state = "flapping"
+            after = _state_when_calm(log, n)
         if after != state:
             began = max(since, at)
             intervals.append((state, since, began))
             state, since = after, began
+    if not intervals and log.flapping_since is not None:
+        # The event `flapping` is so old that it is deleted.
+        began = max(since, log.flapping_since)
+        intervals.append((state, since, began))
+        state, since = "flapping", began
     if not intervals and log.state in _STALE:
         # The events `late` and `down` are so old that they are deleted.
         silent_since = max(since, log.state_since)
@@ -128,6 +149,16 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
         state, since = "superseded" if log.is_superseded else log.state, silent_since
     intervals.append((state, since, max(since, now)))
     return intervals
+
+
+def _state_when_calm(log: StateLog, n: int) -> str:
+    """The state of a server that does not flap any more, after the change number `n`."""
+    later = log.changes[n + 1 : n + 2]
+    if later:
+        return _STATE_BEFORE.get(later[0][0], "up")
+    if log.is_superseded:
+        return "superseded"
+    return log.state if log.state in _STALE else "up"
 
 
 def _best(histories: Sequence[Sequence[_Interval]]) -> list[_Interval]:

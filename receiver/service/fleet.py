@@ -16,7 +16,6 @@ from receiver.domain.keys import Key
 from receiver.domain.liveness import state_at
 from receiver.domain.outcomes import BodyKind, Outcome
 from receiver.domain.queries import (
-    ALL_SERVERS,
     EventFilter,
     EventPage,
     Filter,
@@ -59,11 +58,14 @@ class Sighting:
         state: The state of the server when the record was read.
         nodes: The other nodes, which are Odoo processes of the same database, if the server
             represents all of them in the list of servers.
+        is_lapsed: Whether the server belongs to a key that was revoked or has expired: it cannot
+            send any more, so counts of what is alive leave it out.
     """
 
     record: ServerRecord
     state: State
     nodes: Sequence[Node] = ()
+    is_lapsed: bool = False
 
     @property
     def last_heard(self) -> datetime:
@@ -71,21 +73,24 @@ class Sighting:
         return max([self.record.last_seen, *(node.last_seen for node in self.nodes)])
 
     def to_json(self) -> dict[str, Any]:
-        """What the API answers: the fields of the record, and beside them `stale` and `nodes`."""
+        """What the API answers: the fields of the record, and `stale`, `lapsed` and `nodes`."""
         return {**unstructure(self.record), "state": self.state.value, **self._more()}
 
     def encode(self) -> orjson.Fragment:
         """Encode what `to_json` returns, but in a tenth of the time that this would take."""
         same = self.record.state is self.state
         record = self.record if same else evolve(self.record, state=self.state)
-        more = orjson.dumps(self._more())[1:] if self.nodes else _ALONE[self.state.stale]
+        if self.nodes:
+            more = orjson.dumps(self._more())[1:]
+        else:
+            more = _ALONE[self.state.stale, self.is_lapsed]
         return orjson.Fragment(b"%b,%b" % (_encode(record)[:-1], more))
 
     def _more(self) -> dict[str, Any]:
         nodes = [
             {**node._asdict(), "last_seen": format_moment(node.last_seen)} for node in self.nodes
         ]
-        return {"stale": self.state.stale, "nodes": nodes}
+        return {"stale": self.state.stale, "lapsed": self.is_lapsed, "nodes": nodes}
 
 
 @frozen(kw_only=True)
@@ -116,9 +121,10 @@ class Fleet:
         clock: Returns the current time.
         watchdog: Tells since when receivers have been running without an interruption, and
             whether the database can be written.
+        lapsed_keys: Returns the ids of the keys that are revoked or expired at a time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it reads, and what it needs for that
         self,
         store: SqlStore,
         calls: StoreCalls,
@@ -126,12 +132,14 @@ class Fleet:
         *,
         clock: Callable[[], datetime],
         watchdog: Watchdog,
+        lapsed_keys: Callable[[datetime], frozenset[str]] = lambda _: frozenset(),
     ) -> None:
         self._store = store
         self._calls = calls
         self._group_commit = group_commit
         self._clock = clock
         self._watchdog = watchdog
+        self._lapsed_keys = lapsed_keys
         self._started_at = clock()
 
     def now(self) -> datetime:
@@ -149,13 +157,13 @@ class Fleet:
         """
         How many servers are listed: neither superseded (replaced) nor left (uninstalled).
 
-        A database with several nodes counts once.
+        A database with several nodes counts once, and the servers of lapsed keys do not count.
 
         Raises Refusal when the database can be read but not written. The text of the Refusal does
         not say why: clients without a key may read it, and the database's errors name machines and
         users.
         """
-        count = await self._calls.read(self._store.servers.count, ALL_SERVERS)
+        count = await self._calls.read(self._store.servers.count_active, self._clock())
         if self.trouble() is not None:
             raise Refusal(503, "store_unavailable", _READ_ONLY, headers={"Retry-After": "5"})
         return count
@@ -245,10 +253,11 @@ class Fleet:
         }
 
     def _seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
-        """Add to records their states now, and the other nodes of their databases."""
+        """Add to records their states now, the other nodes of their databases, and `is_lapsed`."""
         leaders = [record.server_id for record in records if record.node_count]
         nodes = self._store.servers.nodes(leaders) if leaders else {}
         now = self._clock()
+        lapsed = self._of_lapsed_keys(records, now)
         heard_since = self._watchdog.heard_since
         seen = []
         for record in records:
@@ -258,8 +267,17 @@ class Fleet:
             else:
                 since = heard_since or record.last_seen
                 state = state_at(record, now, heard_since=since)
-            seen.append(Sighting(record=record, state=state, nodes=others))
+            is_lapsed = record.server_id in lapsed
+            seen.append(Sighting(record=record, state=state, nodes=others, is_lapsed=is_lapsed))
         return seen
+
+    def _of_lapsed_keys(self, records: Sequence[ServerRecord], now: datetime) -> frozenset[str]:
+        """The ids of those servers whose owner is a key that was revoked or has expired."""
+        lapsed = self._lapsed_keys(now)
+        if not lapsed:
+            return frozenset()
+        owners = self._store.servers.owners([record.server_id for record in records])
+        return frozenset(server_id for server_id, owner in owners.items() if owner in lapsed)
 
 
 def _same(page: Page) -> Page:
@@ -267,5 +285,9 @@ def _same(page: Page) -> Page:
 
 
 _encode = msgspec.json.Encoder().encode
-_ALONE = {stale: orjson.dumps({"stale": stale, "nodes": []})[1:] for stale in (False, True)}
+_ALONE = {
+    (stale, lapsed): orjson.dumps({"stale": stale, "lapsed": lapsed, "nodes": []})[1:]
+    for stale in (False, True)
+    for lapsed in (False, True)
+}
 """The end of the JSON of a server without other nodes."""

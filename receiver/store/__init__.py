@@ -4,7 +4,7 @@ from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH
 from receiver.store.ownership import SERVERS_PER_KEY
 from receiver.store.silence import Look, Rules
-from receiver.store.sql_store import Servers, SqlStore
+from receiver.store.sql_store import Servers, SqlStore, Vitals
 from receiver.store.state_changes import StateChange, StateLog
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "SqlStore",
     "StateChange",
     "StateLog",
+    "Vitals",
     "check_url",
     "listen",
 ]

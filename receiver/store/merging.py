@@ -22,7 +22,7 @@ from contract import (
     patience,
     register,
 )
-from receiver.domain.databases import CONFLICT, repeats_after
+from receiver.domain.databases import CONFLICT, damped, repeats_after
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
 from receiver.domain.liveness import due_after
@@ -125,11 +125,14 @@ class _Batch:
         before = self._row(server_id)
         after = _merged(before, incoming)
         record = after.record
+        key = incoming.key
+        rows_before = self.changed_rows
         if before is None or _is_description_changed(before, after, incoming.message):
             told = changes(
                 before and before.record, record, at=record.last_seen, message=incoming.message
             )
-            key = incoming.key
+            is_over = key is not None and self._rights.is_over_budget(key)
+            after, told = damped(after, told, at=record.last_seen, is_over_budget=is_over)
             told = told if key is None else self._rights.within_budget(key, told)
             self._events += told
             self._described.add(server_id)
@@ -138,7 +141,10 @@ class _Batch:
             self.changed_rows += len(told)
         self._after[server_id] = after
         self.changed_rows += 1
-        return Applied(record, before is None)
+        if key is not None:
+            # The message itself pays for one, the row of its server.
+            self._rights.rows[key.id] += self.changed_rows - rows_before - 1
+        return Applied(after.record, before is None)
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:
         """Write the changed rows, in the order of the sorted `ids`, and then the events."""
@@ -185,12 +191,15 @@ def delete_server(
     changed = [(each, _without(row.record, each, at)) for each in rows.values()]
     dialect.remove_index_entries(connection, [*index_entries(row)])
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
-    write_rows(dialect, connection, changed)
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
+    written = []
     for before, after in changed:
-        events += changes(before.record, after.record, at=at)
+        counted, told = damped(after, changes(before.record, after.record, at=at), at=at)
+        written.append((before, counted))
+        events += told
+    write_rows(dialect, connection, written)
     write_events(dialect, connection, events)
-    return Committed({after.server_id: after for _, after in changed}, events, [server_id])
+    return Committed({after.server_id: after for _, after in written}, events, [server_id])
 
 
 def hand_over(

@@ -1,5 +1,6 @@
 """Which keys may write which servers: a server belongs to the key that first wrote it."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -13,15 +14,18 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.store.tables import keys, servers
 
-__all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights"]
+__all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights", "cost_of"]
 
 
 class Budget(Protocol):
     """
-    How many events each key may cause in an hour.
+    What each key may cause the receiver to do: events in an hour, and messages in a minute.
 
     An event costs one, and one more for each KiB of its details.
     """
+
+    def spend_rows(self, key_id: str, rows: int) -> None:
+        """Charge rows that messages of a key have changed to its limit of messages."""
 
     def changes_left(self, key_id: str) -> int:
         """How many more events a key may cause in this hour."""
@@ -31,14 +35,14 @@ class Budget(Protocol):
 
     def refusals_left(self, key_id: str) -> int:
         """
-        How many more events may report in this hour that a key was refused a write.
+        How many events may still report for nothing, in this hour, that a key was refused a write.
 
-        These have a limit of their own, or a key could use up its limit with other events first,
-        to hide that it tried to write another key's server.
+        The others cost as much as any event. Some are for nothing, or a key could use up its limit
+        with other events first, to hide that it tried to write another key's server.
         """
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events which report that a key was refused a write."""
+        """Count events which reported for nothing that a key was refused a write."""
 
 
 SERVERS_PER_KEY = 1000
@@ -92,9 +96,10 @@ class Rights:
 
     Attributes:
         events: The events which report writes that were refused.
-        spent: By key id, how much of its budget for other events the transaction uses.
-        silenced: The ids of keys whose budget was too small for their other events.
-        refusals: By key id, how many events report a refused write of the key.
+        spent: By key id, how much of its budget for events the transaction uses.
+        rows: By key id, how many rows its messages change, beside one each.
+        silenced: The ids of keys whose budget was too small for their events.
+        refusals: By key id, how many events report for nothing a refused write of the key.
         muted: The ids of keys whose budget was too small for such reports.
     """
 
@@ -110,6 +115,7 @@ class Rights:
         self._refused = refused
         self._budget = budget
         self.spent: Counter[str] = Counter()
+        self.rows: Counter[str] = Counter()
         self.silenced: set[str] = set()
         self.refusals: Counter[str] = Counter()
         self.muted: set[str] = set()
@@ -158,17 +164,22 @@ class Rights:
         self._tell(key, server_id, at)
         return refusal
 
+    def is_over_budget(self, key: Key) -> bool:
+        """Whether a key has used up its budget for events."""
+        return not key.is_admin and self._left(key.id) <= 0
+
     def within_budget(self, key: Key, events: list[Event]) -> list[Event]:
         """
         The events to write, out of those that a key has caused.
 
-        When the key has used up its budget, only registrations and recoveries are written: they
-        are short, and availability is computed from them.
+        When the key has used up its budget, only those are written from which availability is
+        computed, and registrations. They are short, and few: a server that turns again and again
+        flaps, all the sooner without a budget.
         """
         if not events or key.is_admin or self._budget is None:
             return events
-        size = sum(1 + len(orjson.dumps(each.details)) // 1024 for each in events)
-        if size > self._budget.changes_left(key.id) - self.spent[key.id]:
+        size = cost_of(events)
+        if size > self._left(key.id):
             self.silenced.add(key.id)
             return [each for each in events if each.kind in _ALWAYS_TOLD]
         self.spent[key.id] += size
@@ -180,21 +191,39 @@ class Rights:
         if pair in self._told or self._refused.is_known(*pair, at):
             return
         if self._budget is not None:
-            if self._budget.refusals_left(key.id) <= self.refusals[key.id]:
+            if self._budget.refusals_left(key.id) > self.refusals[key.id]:
+                self.refusals[key.id] += 1
+            elif self._left(key.id) > 0:
+                self.spent[key.id] += 1
+            else:
                 self.muted.add(key.id)
                 return
-            self.refusals[key.id] += 1
         self._told.add(pair)
         details = {"key": key.id, "name": key.name}
         event = Event(kind=EventKind.REFUSED_WRITE, at=at, server_id=server_id, details=details)
         self.events.append(event)
+
+    def _left(self, key_id: str) -> float:
+        """What is left of a key's budget for events."""
+        if self._budget is None:
+            return math.inf
+        return self._budget.changes_left(key_id) - self.spent[key_id]
+
+
+def cost_of(events: Iterable[Event]) -> int:
+    """How much of the budget of a key some events cost."""
+    return sum(1 + len(orjson.dumps(each.details)) // 1024 for each in events)
 
 
 def _not_covered(key: Key) -> Refusal:
     return Refusal(403, "server_not_covered", _NOT_COVERED.format(key.id, key.servers))
 
 
-_ALWAYS_TOLD = {EventKind.REGISTERED, EventKind.RECOVERED}
+_ALWAYS_TOLD = {
+    EventKind.REGISTERED,
+    EventKind.RECOVERED,
+    EventKind.FLAPPING,
+}
 
 _NOT_COVERED = (
     "The key {} may only write servers whose server_id matches {!r}. "

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 from contract import Event, ServerRecord
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import NODE, SUPERSEDED, index_text
-from receiver.domain.rows import Mark, Row
+from receiver.domain.rows import Mark, Row, Turns
 from receiver.store.dialects import Dialect
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 
@@ -170,7 +170,9 @@ def row_of(columns: RowMapping) -> Row:
     rest = {name: values.pop(name) for name in ("revision", "due_at", "owner", "repeats")}
     at, *sent = (values.pop(name) for name in _MARK_COLUMNS)
     mark = None if at is None else Mark(at, *sent)
-    return Row(ServerRecord(**values), mark=mark, **rest)
+    total, *times = values.pop("turns") or (0,)
+    turns = Turns(tuple(times), total)
+    return Row(ServerRecord(**values), mark=mark, turns=turns, **rest)
 
 
 def write_rows(
@@ -255,6 +257,7 @@ def _columns(row: Row) -> dict[str, Any]:
         **_due_columns(row),
         "owner": row.owner,
         "repeats": row.repeats,
+        "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
     }
 
 

@@ -5,15 +5,17 @@ The sweep: a transaction that checks the servers whose `due_at` has come, and wr
 when many servers stop sending at once, and notes since when receivers have been running.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrs import field, frozen
 from sqlalchemy import (
     Connection,
+    Integer,
+    Select,
     and_,
     bindparam,
     case,
@@ -25,18 +27,29 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    union,
     update,
 )
 
 from contract import Event, EventKind, State, changes
-from receiver.domain.databases import decide
+from receiver.domain.databases import Decision, calmed, damped, decide
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
+from receiver.store.ownership import cost_of
 from receiver.store.rows import Committed, RowCache, read_rows, write_due, write_rows
-from receiver.store.tables import among, events, facets, pauses, servers, watches
+from receiver.store.tables import (
+    among,
+    count_of_lapsed_keys,
+    events,
+    facets,
+    is_of_lapsed_key,
+    pauses,
+    servers,
+    watches,
+)
 
 __all__ = [
     "IS_DUE",
@@ -91,35 +104,86 @@ class Swept(NamedTuple):
     Attributes:
         committed: What the transaction changes.
         is_more_due: Whether servers are left whose `due_at` has come.
+        spent: By key id, how much of its budget the events of its servers cost.
     """
 
     committed: Committed
     is_more_due: bool
+    spent: Mapping[str, int] = {}
 
 
-def sweep(dialect: Dialect, connection: Connection, cache: RowCache, look: Look) -> Swept:
-    """Check the servers whose `due_at` has come; write their new states, and events."""
+def sweep(
+    dialect: Dialect,
+    connection: Connection,
+    cache: RowCache,
+    look: Look,
+    *,
+    is_over_budget: Callable[[str, int], bool],
+) -> Swept:
+    """
+    Check the servers whose `due_at` has come; write their new states, and events.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        cache: The cached rows.
+        look: What to check, and when.
+        is_over_budget: Whether the key with an id has used up its budget for events, when events of
+            a certain cost are added to those that were charged.
+    """
     ids = _due(connection, look.now, look.limit)
     if not ids:
         return Swept(Committed({}, []), is_more_due=False)
     families = _families(connection, ids)
     rows = read_rows(dialect, connection, sorted({*ids, *chain(*families.values())}), cache)
-    changed, postponed = decide(rows, families, look.now, heard_since=look.heard_since)
+    decision = decide(rows, families, look.now, heard_since=look.heard_since)
+    spent: Counter[str] = Counter()
+    (changed, postponed), happened = _told(decision, rows, look, spent, is_over_budget)
     write_rows(dialect, connection, changed)
     write_due(dialect, connection, postponed)
-    happened = [
-        event
-        for before, after in changed
-        for event in changes(before.record, after.record, at=look.now)
-        if not _was_led_by(event, rows)
-    ]
     happened += _large_families(dialect, connection, ids, look)
     write_events(dialect, connection, happened)
     is_more_due = bool(_due(connection, look.now, 1))
     if not is_more_due:  # by now every server that stopped sending has its event
         happened += _write_fleet_silence(dialect, connection, look)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
-    return Swept(Committed(written, happened), is_more_due)
+    return Swept(Committed(written, happened), is_more_due, spent)
+
+
+def _told(
+    decision: Decision,
+    rows: Mapping[str, Row],
+    look: Look,
+    spent: Counter[str],
+    is_over_budget: Callable[[str, int], bool],
+) -> tuple[Decision, list[Event]]:
+    """
+    The events that a decision causes, and the decision with what servers that flap add to it.
+
+    Adds to `spent` what the events cost the keys.
+    """
+    told = Decision([], [])
+    events: list[Event] = []
+    postponed = [(rows[row.server_id], row) for row in decision.postponed]
+    for before, decided in chain(decision.changed, postponed):
+        happened = [
+            event
+            for event in changes(before.record, decided.record, at=look.now)
+            if not _was_led_by(event, rows)
+        ]
+        owner = decided.owner
+        is_over = owner is not None and bool(happened) and is_over_budget(owner, spent[owner])
+        counted, happened = damped(decided, happened, at=look.now, is_over_budget=is_over)
+        after, calm = calmed(counted, now=look.now, heard_since=look.heard_since)
+        happened += calm
+        events += happened
+        if owner is not None and happened:
+            spent[owner] += cost_of(happened)
+        if after.record is before.record:
+            told.postponed.append(after)
+        else:
+            told.changed.append((before, after))
+    return told, events
 
 
 def _large_families(
@@ -219,10 +283,10 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
 
     Checks that are planned for later become due at `now`. Returns how many servers had such times.
     """
-    columns = (servers.c.first_seen, servers.c.registered_at, servers.c.last_seen)
+    columns = (servers.c.first_seen, servers.c.registered_at, servers.c.flapping_since)
     capped = {
         each.name: case((each > now, literal(now, each.type)), else_=each)
-        for each in (*columns, servers.c.state_since)
+        for each in (*columns, servers.c.last_seen, servers.c.state_since)
     }
     is_future = or_(*(servers.c[name] > now for name in capped))
     revision = servers.c.revision + 1
@@ -280,6 +344,10 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     """
     The event `fleet_silent` to write, in a list; empty when too few servers stopped sending.
 
+    The servers of revoked and expired keys do not count: they cannot be heard.
+
+    Of a server that flaps no event tells that it is late or has recovered, so its row is asked.
+
     Servers that have sent nothing since the last such event are not counted again. Servers that
     the last event counted and that have recovered are counted again only after half of its number
     have recovered: a few servers that come and go are not the whole fleet.
@@ -287,18 +355,19 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     rules = look.rules
     begin: datetime = look.now - rules.within
     found = {"after": first_since(connection, begin) - 1, "begin": begin, "heard_after": _NEVER}
+    found["now"] = look.now
     query = _SILENT
     told = connection.execute(_TOLD, {"begin": look.now - _A_DAY}).first()
     if told is not None:
         found["heard_after"] = told.at
-        half = {"after": told.id, "fewer": (told.details["silent"] - 1) // 2}
-        if connection.execute(_RECOVERED, half).scalar() is None:
+        half = {"after": told.id, "limit": (told.details["silent"] + 1) // 2, "at": told.at}
+        if connection.execute(_RECOVERED, half).scalar_one() < half["limit"]:
             query = _SILENT_ANEW
-            found |= {"told": told.id, "before": told.at - rules.within}
+            found |= {"told": told.id, "told_at": told.at, "before": told.at - rules.within}
     silent = connection.execute(query, found).scalar_one()
     if silent < rules.servers:
         return []
-    of = silent + connection.execute(_HEARD).scalar_one()
+    of = silent + int(connection.execute(_HEARD, {"now": look.now}).scalar_one())
     if silent < rules.share * of:
         return []
     details = {"silent": silent, "of": of}
@@ -356,15 +425,24 @@ _TOLD = (
     .order_by(events.c.id.desc())
     .limit(1)
 )
-_RECOVERED = (
+_flaps = servers.c.flapping_since.is_not(None)
+_recovered = (
     select(events.c.id)
     .where(events.c.id > bindparam("after"), events.c.kind == EventKind.RECOVERED)
     .order_by(events.c.id)
-    .offset(bindparam("fewer"))
-    .limit(1)
+    .limit(bindparam("limit", type_=Integer))
+    .subquery()
 )
-_SILENT = (
-    select(func.count(events.c.server_id.distinct()))
+_RECOVERED = select(
+    select(func.count()).select_from(_recovered).scalar_subquery()
+    + select(func.count())
+    .where(_flaps, servers.c.last_seen > bindparam("at"), servers.c.state_since > bindparam("at"))
+    .scalar_subquery()
+)
+"""The query for how many servers have recovered since an event, `limit` at least if so many have"""
+
+_silent_by_event = (
+    select(events.c.server_id)
     .join(facets, facets.c.server_id == events.c.server_id)
     .join(servers, servers.c.server_id == events.c.server_id)
     .where(
@@ -374,18 +452,48 @@ _SILENT = (
         facets.c.name == "state",
         facets.c.value.in_([State.LATE.value, State.DOWN.value]),
         servers.c.last_seen >= bindparam("heard_after"),
+        ~is_of_lapsed_key,
     )
 )
+_silent_by_row = select(servers.c.server_id).where(
+    _flaps,
+    servers.c.state.in_([State.LATE, State.DOWN]),
+    servers.c.superseded_by.is_(None),
+    servers.c.node_of.is_(None),
+    servers.c.state_since > bindparam("begin"),
+    servers.c.last_seen >= bindparam("heard_after"),
+    ~is_of_lapsed_key,
+)
+
+
+def _count(*found: Select[Any]) -> Select[Any]:
+    return select(func.count()).select_from(union(*found).subquery())
+
+
 _earlier = events.alias()
-_SILENT_ANEW = _SILENT.where(
-    ~exists().where(
-        _earlier.c.server_id == events.c.server_id,
-        _earlier.c.kind == EventKind.LATE,
-        _earlier.c.id < bindparam("told"),
-        _earlier.c.at > bindparam("before"),
-    )
+_SILENT = _count(_silent_by_event, _silent_by_row)
+_SILENT_ANEW = _count(
+    _silent_by_event.where(
+        ~exists().where(
+            _earlier.c.server_id == events.c.server_id,
+            _earlier.c.kind == EventKind.LATE,
+            _earlier.c.id < bindparam("told"),
+            _earlier.c.at > bindparam("before"),
+        )
+    ),
+    _silent_by_row.where(servers.c.flapping_since > bindparam("told_at")),
 )
-"""As `_SILENT`, but without the servers that the last event `fleet_silent` counted."""
-_HEARD = select(func.count()).where(
-    facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value])
+"""
+As `_SILENT`, but without the servers that the last event `fleet_silent` counted.
+
+Of those that flapped then it is not known whether it did.
+"""
+_up = [State.NEW, State.UP]
+_HEARD = select(
+    select(func.count())
+    .where(facets.c.name == "state", facets.c.value.in_([state.value for state in _up]))
+    .scalar_subquery()
+    - count_of_lapsed_keys(
+        servers.c.state.in_(_up), servers.c.superseded_by.is_(None), servers.c.node_of.is_(None)
+    )
 )

@@ -7,19 +7,20 @@ changed, unless the error is its subclass OutcomeUnknown.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import inf
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import URL, Connection, bindparam, func, select
+from sqlalchemy import URL, Connection, and_, bindparam, exists, func, select
 
 from contract import Event, ServerRecord, State
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import Filter, Node, Order, PageRequest, ServerPage
+from receiver.domain.queries import Filter, Node, Order, PageRequest, ServerPage, index_text
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
@@ -31,16 +32,27 @@ from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,
     Look,
+    Swept,
     attended_since,
     leave_no_future,
     note_presence,
     sweep,
 )
 from receiver.store.state_changes import StateLog, state_logs
-from receiver.store.tables import among, facets, servers, watches
+from receiver.store.tables import (
+    among,
+    count_of_lapsed_keys,
+    facets,
+    is_lapsed,
+    is_listed,
+    is_of_lapsed_key,
+    keys,
+    servers,
+    watches,
+)
 from receiver.store.transactions import Transactions
 
-__all__ = ["TALLY", "Servers", "SqlStore"]
+__all__ = ["ACTIVE", "LAPSED", "TALLY", "Servers", "SqlStore", "Vitals"]
 
 T = TypeVar("T")
 OnEvents = Callable[[Sequence[Event]], None]
@@ -111,6 +123,19 @@ class SqlStore:
     def close(self) -> None:
         """Close all connections to the database."""
         self.transactions.close()
+
+
+class Vitals(NamedTuple):
+    """
+    How many servers there are, without superseded ones, nodes, and those of lapsed keys.
+
+    Attributes:
+        standing: How many, by state and stage, as `Servers.tally` returns them.
+        flapping: How many of them flap.
+    """
+
+    standing: Mapping[tuple[str, str], int]
+    flapping: int
 
 
 class Servers:
@@ -215,6 +240,25 @@ class Servers:
             found = connection.execute(TALLY).all()
         return {_state_and_stage(standing): count for standing, count in found}
 
+    def lapsed_tally(self, now: datetime) -> Mapping[tuple[str, str], int]:
+        """Of the numbers of `tally`, the part that belongs to keys which are revoked or expired."""
+        with self._transactions.read() as connection:
+            return _lapsed_tally(connection, now)
+
+    def vitals(self, now: datetime) -> Vitals:
+        """How many servers are in which state, without those of revoked and expired keys."""
+        with self._transactions.read() as connection:
+            found = connection.execute(TALLY).all()
+            lapsed = _lapsed_tally(connection, now)
+            flapping = connection.execute(_FLAPPING, {"now": now}).scalar_one()
+        counts = Counter({_state_and_stage(standing): count for standing, count in found})
+        return Vitals(counts - Counter(lapsed), flapping)
+
+    def count_active(self, now: datetime) -> int:
+        """How many servers lists show, without those of revoked and expired keys."""
+        with self._transactions.read() as connection:
+            return int(connection.execute(ACTIVE, {"now": now}).scalar_one())
+
     def delete(self, server_id: str, at: datetime) -> bool:
         """Delete a server, but not its events; return False when there is none."""
         dialect = self._transactions.dialect
@@ -288,11 +332,12 @@ class Servers:
         Delete, as `forget` does, servers that have sent nothing and kept their state for `after`.
 
         Time in which no receiver was running does not count. Nothing is deleted while no server
-        at all is up or new, since then probably nobody can reach the receiver.
+        at all is up or new, but for those of lapsed keys, since then probably nobody can reach the
+        receiver.
         """
         since = self.attended_since(now, after)
         with self._transactions.read() as connection:
-            is_any_heard = connection.execute(_HEARD).first() is not None
+            is_any_heard = connection.execute(_HEARD, {"now": now}).first() is not None
         if not is_any_heard:
             return Forgotten([], None)
         return self.forget(Forgettable(heard_before=since, same_since=since), now, stage=stage)
@@ -395,18 +440,27 @@ class Servers:
         """
         dialect = self._transactions.dialect
 
-        def work(connection: Connection) -> tuple[bool, Committed]:
-            if self._has_gone_back(connection):
-                return False, Committed({}, [])
-            swept = sweep(dialect, connection, self._cache, look)
-            return swept.is_more_due, swept.committed
+        def work(connection: Connection) -> tuple[Swept, Committed]:
+            swept = Swept(Committed({}, []), is_more_due=False)
+            if not self._has_gone_back(connection):
+                swept = sweep(
+                    dialect, connection, self._cache, look, is_over_budget=self._is_over_budget
+                )
+            return swept, swept.committed
 
         with self._transactions.read() as connection:
             if connection.execute(IS_DUE, {"now": microseconds(look.now)}).first() is None:
                 return False
-        is_more_due, committed = self._commit(work)
+        swept, committed = self._commit(work)
+        if self._budget is not None:
+            for key_id, size in swept.spent.items():
+                self._budget.spend_changes(key_id, size)
         self._tell(committed)
-        return is_more_due
+        return swept.is_more_due
+
+    def _is_over_budget(self, key_id: str, more: int) -> bool:
+        """Whether a key has used up its budget for events, with some more that are not charged."""
+        return self._budget is not None and self._budget.changes_left(key_id) <= more
 
     def _has_gone_back(self, connection: Connection) -> bool:
         """Whether the database, such as a restored backup, lacks the last note of this receiver."""
@@ -433,6 +487,8 @@ class Servers:
                 self._budget.spend_changes(key_id, size)
             for key_id, count in rights.refusals.items():
                 self._budget.spend_refusals(key_id, count)
+            for key_id, rows in rights.rows.items():
+                self._budget.spend_rows(key_id, rows)
         for key_id in rights.silenced - self._silenced:
             _log.warning("The key %s causes more events than may be told in an hour", key_id)
         for key_id in rights.muted - self._muted:
@@ -454,6 +510,14 @@ def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int
     return Stage(left[0]) if left else None
 
 
+def _lapsed_tally(connection: Connection, now: datetime) -> Mapping[tuple[str, str], int]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for key_id in connection.execute(_LAPSED_OWNERS, {"now": now}).scalars().all():
+        for state, stage, count in connection.execute(LAPSED, {"key": key_id}):
+            counts[state.value, index_text(stage)] += count
+    return counts
+
+
 def _state_and_stage(standing: str) -> tuple[str, str]:
     state, _, stage = standing.partition("/")
     return state, stage
@@ -461,7 +525,12 @@ def _state_and_stage(standing: str) -> tuple[str, str]:
 
 _HEARD = (
     select(facets.c.server_id)
-    .where(facets.c.name == "state", facets.c.value.in_([State.NEW.value, State.UP.value]))
+    .join(servers, servers.c.server_id == facets.c.server_id)
+    .where(
+        facets.c.name == "state",
+        facets.c.value.in_([State.NEW.value, State.UP.value]),
+        ~is_of_lapsed_key,
+    )
     .limit(1)
 )
 _SEEN_AT = select(watches.c.seen_at)
@@ -490,3 +559,22 @@ The query that counts servers by `standing` (state, slash, stage) in the table `
 
 Superseded servers and nodes have no `standing`.
 """
+_has_standing = and_(servers.c.superseded_by.is_(None), servers.c.node_of.is_(None))
+_stage = func.coalesce(servers.c.odoo_stage, "")
+_LAPSED_OWNERS = select(keys.c.id).where(is_lapsed, exists().where(servers.c.owner == keys.c.id))
+LAPSED = (
+    select(servers.c.state, _stage, func.count())
+    .where(servers.c.owner == bindparam("key"), _has_standing)
+    .group_by(servers.c.state, _stage)
+)
+"""The query that counts the servers of a key in the same way, from their rows."""
+_FLAPPING = (
+    select(func.count())
+    .select_from(servers)
+    .where(servers.c.flapping_since.is_not(None), _has_standing, ~is_of_lapsed_key)
+)
+ACTIVE = select(
+    select(func.count()).select_from(servers).where(is_listed).scalar_subquery()
+    - count_of_lapsed_keys(is_listed)
+)
+"""The query that counts the servers in lists, without those of lapsed keys."""

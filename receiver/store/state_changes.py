@@ -40,6 +40,8 @@ class StateLog:
         state: The state now, as in the database.
         state_since: When the server entered this state, in microseconds since 1970.
         is_superseded: Whether its database was rebuilt, and runs under another `server_id` now.
+        flapping_since: Since when its state has been changing so often that the changes are not
+            told, in microseconds since 1970; None when they are.
         changes: The changes of its state in the period, and the last one before, oldest first.
         away_seconds: If the first change is from late or down to up: how many seconds the server
             had sent nothing before; otherwise 0.
@@ -49,17 +51,20 @@ class StateLog:
     state: str
     state_since: int
     is_superseded: bool = False
+    flapping_since: int | None = None
     changes: Sequence[StateChange] = ()
     away_seconds: float = 0.0
 
     @classmethod
     def of(cls, record: ServerRecord) -> "StateLog":
         """The log of a server whose state never changed."""
+        flapping_since = record.flapping_since
         return cls(
             first_seen=microseconds(record.first_seen),
             state=record.state.value,
             state_since=microseconds(record.state_since),
             is_superseded=record.superseded_by is not None,
+            flapping_since=None if flapping_since is None else microseconds(flapping_since),
         )
 
 
@@ -83,6 +88,7 @@ def state_logs(
                 state=row.state,
                 state_since=row.state_since,
                 is_superseded=row.is_superseded,
+                flapping_since=row.flapping_since,
                 changes=changes.get(row.server_id, ()),
                 away_seconds=away.get(row.server_id, 0.0),
             )
@@ -118,6 +124,7 @@ def _columns_of(server: Any) -> list[Any]:
         type_coerce(server.c.state, Text).label("state"),
         type_coerce(server.c.state_since, BigInteger).label("state_since"),
         server.c.superseded_by.is_not(None).label("is_superseded"),
+        type_coerce(server.c.flapping_since, BigInteger).label("flapping_since"),
     ]
 
 

@@ -21,8 +21,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
+    and_,
     bindparam,
+    func,
+    or_,
+    select,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -48,9 +53,12 @@ __all__ = [
     "IndexEntry",
     "among",
     "commits",
+    "count_of_lapsed_keys",
     "events",
     "facets",
+    "is_lapsed",
     "is_listed",
+    "is_of_lapsed_key",
     "key_revisions",
     "keys",
     "metadata",
@@ -202,6 +210,7 @@ servers = Table(
     Column("node_count", BigInteger, nullable=False, server_default="0"),
     Column("node_of", Key),
     Column("conflict_since", Moment),
+    Column("flapping_since", Moment),
     Column("revision", BigInteger, nullable=False),
     Column("due_at", BigInteger),
     Column("owner", Text),
@@ -209,6 +218,7 @@ servers = Table(
     Column("mark_heartbeats", BigInteger),
     Column("mark_sequence", BigInteger),
     Column("repeats", Integer, nullable=False, server_default="0"),
+    Column("turns", JSON(none_as_null=True)),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
@@ -228,6 +238,8 @@ for never. A heartbeat leaves this time as it is; the check postpones a server t
 server had sent; all NULL without a mark.
 
 `repeats`: The score `Row.repeats` for the suspicion that two machines send under one `server_id`.
+
+`turns`: The attribute `Row.turns` as a list: the count, and then the times; NULL when all are none.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
@@ -254,6 +266,13 @@ Index(
     servers.c.superseded_by,
     sqlite_where=servers.c.superseded_by.is_not(None),
     postgresql_where=servers.c.superseded_by.is_not(None),
+)
+
+Index(
+    "ix_servers_flapping_since",
+    servers.c.flapping_since,
+    sqlite_where=servers.c.flapping_since.is_not(None),
+    postgresql_where=servers.c.flapping_since.is_not(None),
 )
 
 Index(
@@ -329,8 +348,8 @@ events = Table(
 """What happened to servers; the ids rise in the order of the commits."""
 
 # The `|| ''` keeps SQLite from using the index of kinds, with which it would read all servers.
-of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt')")
-"""Whether an event is a change of a server's state."""
+of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt', 'flapping', 'calm')")
+"""Whether an event is a change of a server's state, or of how its changes are told."""
 
 Index(
     "ix_events_of_life",
@@ -401,6 +420,30 @@ A row for each `receiver.domain.keys.Key`. No row is ever deleted: servers name 
 
 Each write of a row sets its `revision` to the next number of `key_revisions`.
 """
+
+is_lapsed = or_(keys.c.revoked_at.is_not(None), keys.c.expires_at <= bindparam("now", type_=Moment))
+"""
+The condition that a key was revoked, or has expired by the time `now`.
+
+It is decided when it is asked, because a key expires without anybody writing it.
+"""
+
+is_of_lapsed_key = and_(
+    servers.c.owner.is_not(None), servers.c.owner.in_(select(keys.c.id).where(is_lapsed))
+)
+"""The condition that the key which a server belongs to has lapsed."""
+
+
+def count_of_lapsed_keys(*conditions: ColumnElement[bool] | TextClause) -> ColumnElement[Any]:
+    """
+    How many servers belong to lapsed keys and meet conditions, as a scalar subquery.
+
+    Counted key by key: asked for the servers of several keys at once, SQLite reads all servers.
+    """
+    of_key = select(func.count()).select_from(servers).where(servers.c.owner == keys.c.id)
+    counted = of_key.where(*conditions).correlate(keys).scalar_subquery()
+    return select(func.coalesce(func.sum(counted), 0)).where(is_lapsed).scalar_subquery()
+
 
 key_revisions = Table(
     "key_revisions",

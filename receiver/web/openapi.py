@@ -195,6 +195,11 @@ def _server_schema() -> Json:
     schema = json_schema(ServerRecord)
     schema["properties"]["state"] = {"enum": [state.value for state in State]}
     schema["properties"]["stale"] = {"type": "boolean", "description": "Whether late or down."}
+    schema["properties"]["lapsed"] = {
+        "type": "boolean",
+        "description": "Whether the key that it belongs to was revoked or has expired, so that it "
+        "cannot send any more. Counts of what is alive leave it out.",
+    }
     schema["properties"]["nodes"] = {
         **listed(
             object_of(
@@ -215,7 +220,8 @@ def _server_with_availability() -> Json:
     schema["properties"]["availability"] = {
         **object_of(**dict.fromkeys(WINDOWS, share)),
         "description": "The part of the last so much time in which it was neither late nor down; "
-        "of its database, when it has superseded others.",
+        "of its database, when it has superseded others. Time in which it was flapping is left "
+        "out.",
     }
     schema["required"] = list(schema["properties"])
     return schema

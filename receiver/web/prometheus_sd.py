@@ -8,7 +8,7 @@ Prometheus would drop all targets.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -20,7 +20,6 @@ from starlette.responses import Response, StreamingResponse
 from contract import Problem, ServerRecord, State
 from receiver.domain.errors import Refusal
 from receiver.domain.queries import Filter
-from receiver.service.fleet import Sighting
 from receiver.web import openapi
 from receiver.web.context import Services, services
 from receiver.web.openapi import Json, operation
@@ -137,31 +136,15 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]
         wanted, after, is_last = evolve(matching, state=state), None, False
         while not is_last:
             page = await found.fleet.page(wanted, after=after, limit=MAX_LIMIT)
-            left_out = await _of_lapsed_keys(found, page.servers)
             yield [
                 target
                 for sighting in page.servers
                 if matching.state is not None or not sighting.state.stale
-                if sighting.record.server_id not in left_out
+                # It cannot report its address any more; if its key leaked, another may have.
+                if not sighting.is_lapsed
                 if (target := target_of(sighting.record, may_be_at=may_be_at)) is not None
             ]
             after, is_last = page.next_after, page.next_after is None
-
-
-async def _of_lapsed_keys(found: Services, servers: Sequence[Sighting]) -> set[str]:
-    """
-    The ids of those servers whose owner is a key that was revoked or has expired.
-
-    Such servers can no longer report their addresses, and if the key leaked, somebody else may have
-    reported them.
-    """
-    now = found.clock()
-    lapsed = {key.id for key in found.mirror.keys if key.standing(now) != "active"}
-    if not lapsed:
-        return set()
-    ids = [each.record.server_id for each in servers]
-    owners = await found.calls.read(found.store.servers.owners, ids)
-    return {server_id for server_id, owner in owners.items() if owner in lapsed}
 
 
 async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncIterator[bytes]:

@@ -195,7 +195,7 @@ ORDINAL = "a whole number from 0 to 9223372036854775807"
 KIND = (
     "one of registered, moved, restarted, upgraded, capabilities_changed, stage_changed, "
     "updated, late, down, recovered, rebuilt, twin, node, node_left, copies, "
-    "conflict, left, deleted, refused_write, fleet_silent"
+    "conflict, flapping, calm, left, deleted, refused_write, fleet_silent"
 )
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 
@@ -252,6 +252,7 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (ServerRecord, "node_count", "a whole number, 0 or more", [*NO_NUMBERS[:-1], None, -1, 1.5]),
     (ServerRecord, "node_of", SERVER_ID, NO_IDS[:-1]),
     (ServerRecord, "conflict_since", TIME, NO_TIMES),
+    (ServerRecord, "flapping_since", TIME, NO_TIMES),
     (Event, "kind", KIND, [*NO_TEXTS, None, "", "LATE", "EventKind.LATE", "new"]),
     (Event, "at", TIME, [*NO_TIMES, None]),
     (Event, "server_id", SERVER_ID, NO_IDS[:-1]),
@@ -901,9 +902,10 @@ def test_a_message_of_an_earlier_sender_is_read_and_written_as_it_was(
 def test_a_record_of_an_earlier_receiver_is_read() -> None:
     record = structure(RECORD | {"state": "down", "twin_of": "acme_web-2"}, ServerRecord)
 
-    assert (None, 0, None, None) == (
+    assert (None, 0, None, None, None) == (
         record.sequence,
         record.node_count,
         record.node_of,
         record.conflict_since,
+        record.flapping_since,
     )

@@ -81,7 +81,10 @@ KIND_OF = {
 }
 # The fields whose every change causes an event of that kind.
 UNCONDITIONAL = [*KIND_OF][: [*KIND_OF].index("status")]
-LIVENESS = ["state", "superseded_by", "twin_of", "node_count", "node_of", "conflict_since"]
+LIVENESS = [
+    *("state", "superseded_by", "twin_of", "node_count", "node_of", "conflict_since"),
+    "flapping_since",
+]
 PER_HEARTBEAT = [
     "timestamp",
     "first_seen",

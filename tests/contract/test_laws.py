@@ -71,6 +71,7 @@ OLD = ServerRecord(
     twin_of="prod_twin-host",
     node_count=2,
     conflict_since=NOON - timedelta(hours=3),
+    flapping_since=NOON - timedelta(hours=2),
 )
 
 ENRICHED: dict[str, Any] = {
@@ -96,7 +97,7 @@ ENRICHED: dict[str, Any] = {
 
 FAREWELL_OF_OLD = Heartbeat(server_id="prod_old-host", status="uninstalled")
 # What only the receiver knows of a server, by what other servers send.
-KIN = ["twin_of", "node_count", "node_of", "conflict_since"]
+KIN = ["twin_of", "node_count", "node_of", "conflict_since", "flapping_since"]
 
 SLIM: dict[str, Any] = {
     "server_id": "prod_old-host",
@@ -271,6 +272,7 @@ def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
         "node_count": 0,
         "node_of": None,
         "conflict_since": None,
+        "flapping_since": None,
     }
     for name, value in wire.items():
         if name in UNKNOWN_FIELDS and value is not None:

@@ -210,6 +210,7 @@ def test_a_field_that_may_be_absent_may_be_null(name: str, schema: dict[str, Any
         ("sequence", {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}),
         ("node_of", {"type": "string", "minLength": 1, "maxLength": 255}),
         ("conflict_since", {"type": "string", "format": "date-time"}),
+        ("flapping_since", {"type": "string", "format": "date-time"}),
     ],
 )
 def test_a_field_of_a_record_that_may_be_absent_may_be_null(
@@ -221,7 +222,9 @@ def test_a_field_of_a_record_that_may_be_absent_may_be_null(
     assert {"type": "null"} == null
 
 
-@pytest.mark.parametrize("kind", ["node", "node_left", "copies", "conflict", "left"])
+@pytest.mark.parametrize(
+    "kind", ["node", "node_left", "copies", "conflict", "flapping", "calm", "left"]
+)
 def test_a_schema_includes_the_events_of_nodes_copies_and_farewells(kind: str) -> None:
     assert kind in fields_of(Event)["kind"]["enum"]
 

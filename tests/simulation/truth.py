@@ -71,7 +71,7 @@ def _of_events(
             yield f"{at}, without a cause"
         if event.kind is EventKind.UPDATED and _changes_what_was_known(event):
             yield f"{at}: {dict(event.details)}"
-        if event.kind in (EventKind.LATE, EventKind.LEFT, EventKind.REBUILT):
+        if event.kind in (EventKind.LATE, EventKind.LEFT, EventKind.REBUILT) or _ends_away(event):
             away.add(server_id)
         if event.kind is EventKind.RECOVERED:
             if server_id not in away:
@@ -87,6 +87,11 @@ def _of_events(
             }
             if event.details["silent"] > len(silent):
                 yield f"{at}: {dict(event.details)}, and {len(silent)} are"
+
+
+def _ends_away(event: Event) -> bool:
+    """Whether a server is away when its turns, which were only counted, are told again."""
+    return event.kind is EventKind.CALM and event.details["state"] != State.UP.value
 
 
 def _deeds(world: World, family: Sequence[Database]) -> set[str]:

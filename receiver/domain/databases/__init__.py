@@ -12,10 +12,13 @@ or a copy of another:
 - Twins are two lines that send in parallel, each for a database of its own: one of the databases
   is a copy of the other.
 
+A server or a line that falls silent and comes back again and again flaps: its changes are counted.
+
 Everything here is a pure function of rows and time.
 """
 
 from receiver.domain.databases.conflicts import CONFLICT, repeats_after
 from receiver.domain.databases.decisions import Decision, decide
+from receiver.domain.databases.flapping import calmed, damped
 
-__all__ = ["CONFLICT", "Decision", "decide", "repeats_after"]
+__all__ = ["CONFLICT", "Decision", "calmed", "damped", "decide", "repeats_after"]

@@ -14,6 +14,7 @@ from attrs import evolve
 from sqlalchemy import Connection, Select, delete, select
 
 from contract import Event, EventKind, changes
+from receiver.domain.databases import damped
 from receiver.domain.forgetting import Forgettable, Stage, to_forget, without
 from receiver.domain.queries import SUPERSEDED, index_text
 from receiver.domain.rows import Row
@@ -104,8 +105,9 @@ def forget(
         before = rows[server_id]
         after = without(before, gone, rows, at)
         if after is not before:
+            after, told = damped(after, changes(before.record, after.record, at=at), at=at)
             changed.append((before, after))
-            events += changes(before.record, after.record, at=at)
+            events += told
     if gone:
         entries = [entry for each in sorted(gone) for entry in sorted(index_entries(rows[each]))]
         dialect.remove_index_entries(connection, entries)

@@ -1,5 +1,6 @@
 """The pages that only show: the list of servers, a server, and the timeline of events."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
@@ -24,7 +25,7 @@ from receiver.domain.queries import (
     index_text,
 )
 from receiver.service.fleet import Fleet, Page
-from receiver.web.context import services, visitor
+from receiver.web.context import Services, services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
 from receiver.web.pages.sizes import SHOWN_NODES, fitting_events, fitting_servers
@@ -61,6 +62,7 @@ async def fleet_page(request: Request) -> Response:
     tally = await found.calls.read(found.store.servers.tally)
     tally = {key: n for key, n in tally.items() if key[0] != _LEFT}
     named = _with_names(tally, query.matching.stage)
+    alive = _with_names(Counter(tally) - await _lapsed(found), query.matching.stage)
     total = _counted(named, query.matching)
     if total is None:
         total = await found.calls.read(found.store.servers.count, query.matching)
@@ -79,7 +81,7 @@ async def fleet_page(request: Request) -> Response:
         history=await fleet.history([seen.record for seen in page.servers], within=DAY),
         total=total,
         all_servers=sum(named.values()),
-        tiles=_tiles(named, view, query.matching),
+        tiles=_tiles(alive, view, query.matching),
         stages=_stages(named, query.matching),
         filters=[(name, label, view.get(name)) for name, label in _FILTERS.items()],
         next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
@@ -89,6 +91,14 @@ async def fleet_page(request: Request) -> Response:
         base_url=str(request.base_url).rstrip("/"),
         asks_for_keys=visitor(request).key is not None,
     )
+
+
+async def _lapsed(found: Services) -> Counter[tuple[str, str]]:
+    """How many servers of lapsed keys there are, by state and stage; they are not alive."""
+    now = found.clock()
+    if not found.mirror.keys.lapsed(now):
+        return Counter()
+    return Counter(await found.calls.read(found.store.servers.lapsed_tally, now))
 
 
 async def timeline_page(request: Request) -> Response:

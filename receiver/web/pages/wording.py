@@ -76,6 +76,7 @@ FACTS = {
         "superseded_by": "Superseded by",
         "twin_of": "Twin of",
         "conflict_since": "Two machines under this ID since",
+        "flapping_since": "Flapping since",
     },
 }
 """The labels of all fields of a record, in groups."""
@@ -279,6 +280,15 @@ def tale(event: Event) -> Tale:
             more = []
         case EventKind.REFUSED_WRITE:
             more = [("Key", f"{_text(details.get('name'))} ({_text(details.get('key'))})")]
+        case EventKind.FLAPPING:
+            more = [
+                ("Turned", f"{details.get('turns')} times; from now on its turns are counted only")
+            ]
+        case EventKind.CALM:
+            more = [
+                ("Turned", f"{details.get('turns')} times"),
+                ("Is now", _text(details.get("state"))),
+            ]
         case EventKind.COPIES:
             says = f"{details.get('servers')} servers {says}"
             more = [("Database UUID", _text(details.get("database_uuid")))]
@@ -375,7 +385,7 @@ _WITHOUT_CHANGES = {
     EventKind.NODE,
     EventKind.NODE_LEFT,
 }
-_SEVERITY = {"unknown": 0, "superseded": 1, "up": 2, "late": 3, "down": 4}
+_SEVERITY = {"unknown": 0, "superseded": 1, "up": 2, "flapping": 3, "late": 4, "down": 5}
 _UNIT_SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 _MAX_SECONDS = 1e9  # longer durations are shown in seconds
 
@@ -403,6 +413,8 @@ KINDS = {
     EventKind.NODE_LEFT: "is no node any more",
     EventKind.COPIES: "share a database UUID, so that it does not tell which are of one database",
     EventKind.CONFLICT: "is two machines, which send under one ID",
+    EventKind.FLAPPING: "is flapping",
+    EventKind.CALM: "does not flap any more",
     EventKind.LEFT: "left",
     EventKind.DELETED: "was deleted",
     EventKind.REFUSED_WRITE: "was written to by a key that may not",

@@ -15,7 +15,7 @@ from receiver.store import StateChange, StateLog
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
-NAMES = ["up", "late", "down", "superseded"]
+NAMES = ["up", "flapping", "late", "down", "superseded"]  # the best one first
 
 
 def at(hours: float) -> datetime:
@@ -28,6 +28,7 @@ def state_log(
     state: State = State.UP,
     state_since: datetime = NOON,
     superseded: bool = False,
+    flapping_since: datetime | None = None,
     away_hours: float = 0.0,
 ) -> StateLog:
     return StateLog(
@@ -35,6 +36,7 @@ def state_log(
         state=state.value,
         state_since=microseconds(state_since),
         is_superseded=superseded,
+        flapping_since=None if flapping_since is None else microseconds(flapping_since),
         changes=changes,
         away_seconds=away_hours * 3600,
     )
@@ -63,6 +65,14 @@ def rebuilt(hours: float) -> StateChange:
 
 def recovered(hours: float) -> StateChange:
     return change(EventKind.RECOVERED, hours)
+
+
+def flapping(hours: float) -> StateChange:
+    return change(EventKind.FLAPPING, hours)
+
+
+def calm(hours: float) -> StateChange:
+    return change(EventKind.CALM, hours)
 
 
 def spans(history: History, window: timedelta) -> list[tuple[str, float, float]]:
@@ -270,6 +280,67 @@ def test_silence_without_its_late_event_starts_with_down() -> None:
     assert [("up", 76, 95), ("down", 95, 100)] == spans(history, DAY)
 
 
+# Flapping
+
+
+def test_time_of_flapping_does_not_count() -> None:
+    history = history_of(state_log(late(80), flapping(82), calm(94)), at(100))
+
+    assert [
+        ("up", 76, 80),
+        ("late", 80, 82),
+        ("flapping", 82, 94),
+        ("up", 94, 100),
+    ] == spans(history, DAY)
+    assert pytest.approx(1 - 2 / 12) == history.availability(DAY)
+
+
+def test_day_of_flapping_has_no_availability() -> None:
+    log = state_log(flapping(2), flapping_since=at(1))
+
+    assert None is history_of(log, at(100)).availability(DAY)
+
+
+@pytest.mark.parametrize(
+    ("later", "state", "expected"),
+    [
+        ([], State.UP, "up"),
+        ([], State.LEFT, "up"),
+        ([], State.LATE, "late"),
+        ([], State.DOWN, "down"),
+        ([late(95)], State.LATE, "up"),
+        ([flapping(95)], State.UP, "up"),
+        ([down(95)], State.DOWN, "late"),
+        ([recovered(95)], State.UP, "down"),
+        ([rebuilt(95)], State.DOWN, "down"),
+    ],
+)
+def test_state_after_flapping_is_told_by_the_next_event_or_the_record(
+    later: list[StateChange], state: State, expected: str
+) -> None:
+    history = history_of(state_log(flapping(80), calm(90), *later, state=state), at(100))
+
+    assert (expected, 90) == spans(history, DAY)[2][:2]
+
+
+def test_server_that_was_rebuilt_while_it_flapped_is_superseded_afterwards() -> None:
+    log = state_log(flapping(80), calm(90), state=State.DOWN, superseded=True)
+
+    assert ("superseded", 90, 100) == spans(history_of(log, at(100)), DAY)[-1]
+
+
+def test_flapping_without_its_first_event_reaches_back() -> None:
+    history = history_of(state_log(calm(90)), at(100))
+
+    assert [("flapping", 76, 90), ("up", 90, 100)] == spans(history, DAY)
+
+
+def test_flapping_without_any_event_begins_when_the_record_says() -> None:
+    history = history_of(state_log(state=State.DOWN, flapping_since=at(80)), at(100))
+
+    assert [("up", 76, 80), ("flapping", 80, 100)] == spans(history, DAY)
+
+
 # Random state logs
 
 
@@ -278,7 +349,9 @@ changes = st.lists(
     st.builds(late, hours)
     | st.builds(down, hours)
     | st.builds(rebuilt, hours)
-    | st.builds(recovered, hours),
+    | st.builds(recovered, hours)
+    | st.builds(flapping, hours)
+    | st.builds(calm, hours),
     max_size=8,
 )
 state_logs = st.builds(
@@ -288,6 +361,7 @@ state_logs = st.builds(
     state=st.sampled_from(State),
     state_since=hours.map(at),
     superseded=st.booleans(),
+    flapping_since=st.none() | hours.map(at),
     away_hours=st.floats(0, 500),
 )
 nows = hours.map(at)
@@ -324,7 +398,7 @@ def test_availability_is_the_up_share_or_none(
     seconds = dict.fromkeys(NAMES, 0.0)
     for each in history.spans(window):
         seconds[each.state] += (each.end - each.start).total_seconds()
-    total = sum(seconds.values()) - seconds["superseded"]
+    total = sum(seconds.values()) - seconds["superseded"] - seconds["flapping"]
     if part is None:
         assert 0 == total
     else:

@@ -400,22 +400,92 @@ def test_refused_write_events_of_a_key_are_limited(
     now[0] += 3600
     beat(store, evil, *ids)
 
-    assert {"evil": 20, "late": 1} == Counter(in_the_first_hour)
-    assert 40 == Counter(name for _, name in refusals(store))["evil"]
+    assert {"evil": 21, "late": 1} == Counter(in_the_first_hour)
+    assert 42 == Counter(name for _, name in refusals(store))["evil"]
     said = f"The key {evil.id} is refused more writes than may be told in an hour"
     assert 1 <= caplog.text.count(said) <= 2
     assert late.id not in caplog.text
     store.close()
 
 
-def test_refused_writes_use_nothing_of_the_limit_of_other_events(database_url: str) -> None:
-    limits = RateLimits(messages_per_window=100, changes_per_hour=2, failures_per_window=3)
+def test_refused_writes_but_the_first_use_the_limit_of_other_events(database_url: str) -> None:
+    limits = RateLimits(messages_per_window=100, changes_per_hour=10, failures_per_window=3)
     store = SqlStore(make_url(database_url), budget=limits)
     owner, evil = new_key(store, "admin"), new_key(store, "agent", name="evil")
     beat(store, owner, "a", "b", "c")
+    beat(store, evil, "a")
+    first = limits.changes_left(evil.id)
     beat(store, evil, "a", "b", "c")
 
-    assert 2 == limits.changes_left(evil.id)
+    assert (10, 8) == (first, limits.changes_left(evil.id))
+    store.close()
+
+
+def test_silence_of_the_servers_of_a_key_uses_its_limit(database_url: str) -> None:
+    limits = RateLimits(messages_per_window=100, changes_per_hour=10, failures_per_window=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    fleet = Watched(store)
+    key, other = new_key(store, "agent"), new_key(store, "agent")
+    store.servers.apply([Incoming(Heartbeat(server_id="a"), fleet.now, key)])
+    store.servers.apply([Incoming(Heartbeat(server_id="b"), fleet.now, other)])
+    fleet.beat("unowned")
+    fleet.go_on(300)
+    store.servers.apply([Incoming(Heartbeat(server_id="a"), fleet.now, key)])
+
+    assert (6, 7) == (limits.changes_left(key.id), limits.changes_left(other.id))
+    store.close()
+
+
+def test_servers_of_a_key_without_a_budget_flap_after_one_silence_is_told(
+    database_url: str,
+) -> None:
+    """One silence and its end are told of each server; what follows is counted."""
+    limits = RateLimits(messages_per_window=10**6, changes_per_hour=3, failures_per_window=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    fleet = Watched(store)
+    key = new_key(store, "agent")
+    for _ in range(5):
+        store.servers.apply([Incoming(Heartbeat(server_id="a"), fleet.now, key)])
+        fleet.go_on(150)
+
+    kinds = [kind for kind, _ in fleet.told()]
+    assert ["late", "recovered", "flapping"] == kinds
+    store.close()
+
+
+@pytest.mark.parametrize("limit", [None, 10**9])
+def test_keys_with_a_budget_flap_no_sooner_than_others(
+    database_url: str, limit: int | None
+) -> None:
+    limits = limit and RateLimits(
+        messages_per_window=limit, changes_per_hour=limit, failures_per_window=limit
+    )
+    store = SqlStore(make_url(database_url), budget=limits or None)
+    fleet = Watched(store)
+    key = new_key(store, "agent")
+    for _ in range(5):
+        store.servers.apply([Incoming(Heartbeat(server_id="a"), fleet.now, key)])
+        fleet.go_on(150)
+
+    turns = ["late", "recovered", "late", "recovered", "late"]
+    assert [*turns, "flapping"] == [kind for kind, _ in fleet.told()]
+    store.close()
+
+
+def test_rows_that_a_key_changes_count_as_messages(database_url: str) -> None:
+    """A thousand tools that are new are a thousand rows of the index, and as many later ones."""
+    limits = RateLimits(messages_per_window=1000, changes_per_hour=10**6, failures_per_window=3)
+    store = SqlStore(make_url(database_url), budget=limits)
+    key = new_key(store, "agent")
+    beat(store, key, "small", capabilities=tuple(f"tool_{n}" for n in range(40)))
+    small = limits.left(key.id)
+    beat(store, key, "a", capabilities=tuple(f"a{n}" for n in range(1000)))
+    large = limits.left(key.id)
+    beat(store, key, "a", capabilities=tuple(f"b{n}" for n in range(1000)))
+    changed = limits.left(key.id)
+    beat(store, key, "a", capabilities=tuple(f"b{n}" for n in range(1000)))
+
+    assert (1000, 990, 970, 970) == (small, large, changed, limits.left(key.id))
     store.close()
 
 

@@ -138,6 +138,7 @@ def test_columns_of_servers_are_the_fields_of_a_record() -> None:
         "mark_heartbeats",
         "mark_sequence",
         "repeats",
+        "turns",
     ] == servers.columns.keys()
 
 

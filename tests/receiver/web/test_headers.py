@@ -156,7 +156,7 @@ def test_internal_error_sends_the_headers_too(
     def fail(*_: object) -> int:
         raise LookupError
 
-    monkeypatch.setattr(Servers, "count", fail)
+    monkeypatch.setattr(Servers, "count_active", fail)
 
     answer = receiver.get("/health", headers={"X-Request-ID": "mine"})
 
@@ -178,7 +178,7 @@ def test_handler_and_its_threads_know_the_request_id(
         return 0
 
     monkeypatch.setattr(Fleet, "uptime_seconds", uptime)
-    monkeypatch.setattr(Servers, "count", count)
+    monkeypatch.setattr(Servers, "count_active", count)
     answer = receiver.get("/health")
 
     assert [answer.headers["x-request-id"]] * 2 == ids

@@ -246,7 +246,8 @@ STATES = "new, up, late, down, left, superseded, node"
 ORDERS = "server_id, -server_id, first_seen, -first_seen, last_seen, -last_seen"
 KINDS = (
     "registered, moved, restarted, upgraded, capabilities_changed, stage_changed, updated, late, "
-    "down, recovered, rebuilt, twin, node, node_left, copies, conflict, left, deleted, "
+    "down, recovered, rebuilt, twin, node, node_left, copies, conflict, "
+    "flapping, calm, left, deleted, "
     "refused_write, fleet_silent"
 )
 SINCE = "expected an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z"

@@ -238,6 +238,19 @@ def test_fact_formats_the_value_of_a_field(
         ("recovered", {"away_seconds": 301.5}, Tale(says="is back after 5 min 1 s", more=[])),
         ("rebuilt", {"superseded_by": "b"}, Tale(says="was rebuilt", more=[], other="b")),
         ("twin", {"twin_of": "b"}, Tale(says="has a twin", more=[], other="b")),
+        (
+            "flapping",
+            {"turns": 6, "since": "2026-01-31T12:00:00Z"},
+            Tale(
+                says="is flapping",
+                more=[("Turned", "6 times; from now on its turns are counted only")],
+            ),
+        ),
+        (
+            "calm",
+            {"turns": 42, "since": "2026-01-31T12:00:00Z", "state": "down"},
+            Tale(says="does not flap any more", more=[("Turned", "42 times"), ("Is now", "down")]),
+        ),
         ("deleted", {}, Tale(says="was deleted", more=[])),
         (
             "refused_write",
