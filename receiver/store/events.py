@@ -6,15 +6,29 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Select, Text, bindparam, cast, delete, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    type_coerce,
+)
 
 from contract import Event
+from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
 
-__all__ = ["CHAIN", "Events", "first_since", "write_events"]
+__all__ = ["CHAIN", "FIRST_SINCE", "Events", "first_since", "write_events"]
 
 
 def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Event]) -> None:
@@ -37,15 +51,9 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
 
 
 def first_since(connection: Connection, since: datetime) -> int:
-    """
-    A lower bound for the numbers of all events at or after an instant.
-
-    It is a little less than the number of the first such event, because the clocks of receivers
-    may differ a little. Without such events it is the largest possible number.
-    """
-    first = select(events.c.id).where(events.c.at >= since).order_by(events.c.at, events.c.id)
-    number = connection.execute(first.limit(1)).scalar()
-    return _NEVER if number is None else number - _CLOCK_SKEW_EVENTS
+    """A lower bound for the numbers of all events at or after an instant: `FIRST_SINCE`."""
+    found = connection.execute(select(FIRST_SINCE), {"since": microseconds(since)})
+    return int(found.scalar_one())
 
 
 class Events:
@@ -162,6 +170,27 @@ _FRAME_BYTES = 200
 
 _CLOCK_SKEW_EVENTS = 1000
 _NEVER = 2**63 - 1
+
+
+def _first_since() -> ColumnElement[int]:
+    at = type_coerce(events.c.at, BigInteger)
+    first = (
+        select(events.c.id - _CLOCK_SKEW_EVENTS)
+        .where(at >= bindparam("since", type_=BigInteger))
+        .order_by(events.c.at, events.c.id)
+        .limit(1)
+    )
+    return func.coalesce(first.scalar_subquery(), _NEVER)
+
+
+FIRST_SINCE = _first_since()
+"""
+A lower bound for the numbers of all events at or after the parameter `since`, in microseconds.
+
+It is a little less than the number of the first such event, because the clocks of receivers may
+differ a little. Without such events it is the largest possible number.
+"""
+
 _LONGEST_CHAIN = 1000
 
 

@@ -36,7 +36,7 @@ from receiver.store.silence import (
     note_presence,
     sweep,
 )
-from receiver.store.state_changes import StateLog, state_logs
+from receiver.store.state_changes import StateLog, revision_and_logs, state_logs
 from receiver.store.tables import among, facets, servers, watches
 from receiver.store.transactions import Transactions
 
@@ -177,6 +177,20 @@ class Servers:
             found = connection.execute(_ONE, {"key": server_id}).all()
             records = records_of(connection, found, self._cache)
         return records[0] if records else None
+
+    def past(
+        self, server_id: str, since: datetime
+    ) -> tuple[ServerRecord, Sequence[StateLog]] | None:
+        """What `get` and `state_logs` return of a server, read at once; None when there is none."""
+        if not _can_exist(server_id):
+            return None
+        with self._transactions.read() as connection:
+            found = revision_and_logs(connection, server_id, since)
+            if found is None:
+                return None
+            revision, logs = found
+            records = records_of(connection, [(server_id, revision)], self._cache)
+        return (records[0], logs) if records else None
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
         """A page of the records that match a filter, in an order; `asked` says which page."""

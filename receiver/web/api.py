@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contract import FleetError, InvalidMessage, Problem
+from contract.fields import format_moment
 from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import OutcomeUnknown, Refusal
 from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
-from receiver.service.availability import WINDOWS
+from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
-from receiver.service.fleet import Page
+from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
 from receiver.web.context import services
 from receiver.web.headers import with_headers
@@ -240,17 +241,20 @@ _GET_SERVER = operation(
 async def get_server(request: Request) -> Response:
     """The record of a server, and how available the server was."""
     server_id = request.path_params["server_id"]
-    fleet = services(request).fleet
-    sighting = await fleet.get(server_id)
-    if sighting is None:
+    answer = await services(request).fleet.past(_with_availability, server_id, within=LONGEST)
+    if answer is None:
         raise _no_such_server(server_id)
-    history = (await fleet.history([sighting.record]))[server_id]
 
+    return answer
+
+
+def _with_availability(sighting: Sighting, history: History) -> Response:
+    cut = history.cut_within(LONGEST)
     return _json(
-        {
-            **sighting.to_json(),
-            "availability": {name: history.availability(time) for name, time in WINDOWS.items()},
-        }
+        sighting.encode(
+            availability={name: history.availability(time) for name, time in WINDOWS.items()},
+            availability_since=cut and format_moment(cut),
+        )
     )
 
 

@@ -217,6 +217,12 @@ def _server_with_availability() -> Json:
         "description": "The part of the last so much time in which it was neither late nor down; "
         "of its database, when it has superseded others.",
     }
+    schema["properties"]["availability_since"] = {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "Where the availability begins later, since the server changed its state "
+        "more often than is read: the time since when it is computed. Otherwise null.",
+    }
     schema["required"] = list(schema["properties"])
     return schema
 

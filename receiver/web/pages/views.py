@@ -23,6 +23,7 @@ from receiver.domain.queries import (
     RecordedEvent,
     index_text,
 )
+from receiver.service.availability import LONGEST
 from receiver.service.fleet import Fleet, Sighting
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
@@ -112,10 +113,10 @@ async def server_page(request: Request) -> Response:
     """The page of a server: its record, availability and events."""
     server_id = request.path_params["server_id"]
     fleet = services(request).fleet
-    server = await fleet.get(server_id)
-    if server is None:
+    found = await fleet.past(lambda *both: both, server_id, within=LONGEST)
+    if found is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
-    history = await fleet.history([server.record])
+    server, history = found
     query = EventQuery(matching=EventFilter(server_id=server_id), limit=_TIMELINE)
     timeline, older = await _events(fleet, query)
 
@@ -124,7 +125,7 @@ async def server_page(request: Request) -> Response:
         "server.html",
         server=server,
         facts=wording.facts(server.record),
-        history=history[server_id],
+        history=history,
         timeline=timeline,
         older=older,
         may_delete=visitor(request).may_manage,
