@@ -213,10 +213,16 @@ class RecordedEvent:
 
 
 class EventPage(NamedTuple):
-    """A page of a list of events, and whether further events match."""
+    """
+    A page of a list of events, newest first.
+
+    Attributes:
+        events: The events.
+        next_before: The next page has the events with numbers below this one; None on the last.
+    """
 
     events: list[RecordedEvent]
-    is_more: bool
+    next_before: int | None
 
 
 def index_text(text: str) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from attrs import evolve
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -28,7 +29,7 @@ from receiver.store.dialects import Dialect
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
 
-__all__ = ["CHAIN", "FIRST_SINCE", "Events", "first_since", "write_events"]
+__all__ = ["CHAIN", "FIRST_SINCE", "MOST_SEARCHED", "Events", "first_since", "write_events"]
 
 
 def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Event]) -> None:
@@ -77,6 +78,9 @@ class Events:
         """
         The newest events, newest first.
 
+        Of a server, only so many events are looked at for those of certain kinds (`MOST_SEARCHED`);
+        a page may therefore be empty and not the last.
+
         Args:
             matching: Which events.
             before: Only events with a smaller number.
@@ -84,9 +88,9 @@ class Events:
             max_bytes: About how large their JSON may be; a single event may be larger.
         """
         with self._transactions.read() as connection:
-            query = _matching(connection, matching).order_by(events.c.id.desc())
-            if before is not None:
-                query = query.where(events.c.id < before)
+            if matching.kinds and matching.server_id is not None:
+                return _searched(connection, matching, before, limit, max_bytes)
+            query = _newest(connection, matching, before)
             return _page(connection, query, limit, max_bytes)
 
     def after(
@@ -134,8 +138,31 @@ def _chain(connection: Connection, server_id: str) -> list[str]:
     return [server_id, *connection.execute(CHAIN, {"last": server_id}).scalars()]
 
 
+def _searched(
+    connection: Connection,
+    matching: EventFilter,
+    before: int | None,
+    limit: int,
+    max_bytes: int | None,
+) -> EventPage:
+    """A page of the events of certain kinds about a server, for which no index exists."""
+    every_kind = evolve(matching, kinds=frozenset())
+    searched = _newest(connection, every_kind, before).limit(MOST_SEARCHED).subquery()
+    query = select(searched).where(searched.c.kind.in_(matching.kinds))
+    page = _page(connection, query.order_by(searched.c.id.desc()), limit, max_bytes)
+    if page.next_before is not None:
+        return page
+    number, oldest = connection.execute(select(func.count(), func.min(searched.c.id))).one()
+    return EventPage(page.events, oldest if number == MOST_SEARCHED else None)
+
+
+def _newest(connection: Connection, matching: EventFilter, before: int | None) -> Select[Any]:
+    query = _matching(connection, matching).order_by(events.c.id.desc())
+    return query if before is None else query.where(events.c.id < before)
+
+
 def _matching(connection: Connection, matching: EventFilter) -> Select[Any]:
-    details = cast(events.c.details, Text)
+    details = cast(events.c.details, Text).label("details")
     query = select(events.c.id, events.c.at, events.c.kind, events.c.server_id, details)
     if matching.kinds:
         query = query.where(events.c.kind.in_(matching.kinds))
@@ -159,11 +186,14 @@ def _page(
             size += len(details) + _FRAME_BYTES
             is_full = max_bytes is not None and size > max_bytes
             if found and (is_full or len(found) == limit):
-                return EventPage(found, is_more=True)
+                return EventPage(found, found[-1].id)
             event = Event(kind=kind, at=at, server_id=server_id, details=orjson.loads(details))
             found.append(RecordedEvent(number, event))
-    return EventPage(found, is_more=False)
+    return EventPage(found, None)
 
+
+MOST_SEARCHED = 10_000
+"""How many events of a server are searched at most for those of some kinds, for a page of them."""
 
 _FRAME_BYTES = 200
 """About how long an event is in JSON without its details."""

@@ -259,7 +259,8 @@ def _with_availability(sighting: Sighting, history: History) -> Response:
 
 
 _PAGES_OF_EVENTS = (
-    "A page may hold fewer than limit, when their JSON would have more than about 1 MiB: "
+    "A page may hold fewer than limit, or none, when their JSON would have more than about 1 MiB, "
+    "or when few of the last 10,000 events of a server are of a kind that was asked for: "
     "there are more as long as there is a next_cursor."
 )
 _LIST_EVENTS = operation(
@@ -301,7 +302,7 @@ async def _events(request: Request, query: EventQuery) -> Response:
         {
             "events": [each.to_json() for each in page.events],
             "count": len(page.events),
-            "next_cursor": write_event_cursor(page.events[-1].id) if page.is_more else None,
+            "next_cursor": page.next_before and write_event_cursor(page.next_before),
         }
     )
 

@@ -149,7 +149,8 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
 async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[RecordedEvent], str | None]:
     """The events of a query, and the cursor of the next page, if there is one."""
     part = await fleet.events(query.matching, before=query.before, limit=query.limit)
-    return part.events, write_event_cursor(part.events[-1].id) if part.is_more else None
+    older = None if part.next_before is None else write_event_cursor(part.next_before)
+    return part.events, older
 
 
 def _news_since(since: datetime) -> EventQuery:
