@@ -13,7 +13,7 @@ from contract import ServerRecord, State, unstructure
 from contract.fields import format_moment
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
-from receiver.domain.liveness import state_at
+from receiver.domain.liveness import silent_before, state_at
 from receiver.domain.outcomes import BodyKind, Outcome
 from receiver.domain.queries import (
     ALL_SERVERS,
@@ -24,6 +24,7 @@ from receiver.domain.queries import (
     Order,
     PageRequest,
     Place,
+    Reachable,
 )
 from receiver.service.availability import LONGEST, History
 from receiver.service.group_commit import GroupCommit
@@ -242,6 +243,52 @@ class Fleet:
         page = self._store.servers.page(matching, order, asked)
         return Page(servers=self._seen(page.records), next_after=page.next_after)
 
+    async def reachable(
+        self, render: Callable[[Reachable], T], matching: Filter, *, after: str | None
+    ) -> tuple[T, str | None]:
+        """
+        Call `render` with some servers that match, in the thread that reads them.
+
+        Their state is that in the database; `are_heard` tells which are not late by now.
+
+        Args:
+            render: The function.
+            matching: Which servers.
+            after: Only servers whose `server_id` is after this one; None for the first call.
+
+        Returns:
+            The result of `render`, and the `server_id` for the next call; None after the last.
+        """
+        return await self._calls.read(self._reachable, render, matching, after)
+
+    def _reachable(
+        self, render: Callable[[Reachable], T], matching: Filter, after: str | None
+    ) -> tuple[T, str | None]:
+        found = self._store.servers.reachable(matching, after=after, limit=_AT_ONCE)
+        ids = [server_id for server_id, *_ in found.whereabouts[-1:]]
+        return render(found), ids[0] if len(found.whereabouts) == _AT_ONCE else None
+
+    def are_heard(self, signs: Sequence[tuple[Any, ...]]) -> list[bool]:
+        """
+        Whether servers that were up or new when they were read are not late by now.
+
+        The items of `signs` are the fields of `SignsOfLife`.
+        """
+        now, heard_since = self._clock(), self._watchdog.heard_since
+        intervals = {interval for _, _, interval, _ in signs}
+        limits = {each: silent_before(each, now) for each in intervals}
+        # In the time before `heard_since` nobody can have been silent.
+        due = {
+            each: limit
+            for each, limit in limits.items()
+            if heard_since is None or limit > heard_since
+        }
+        return [
+            # The watchdog has judged all nodes of a database together.
+            has_nodes or interval not in due or last_seen >= due[interval]
+            for _, last_seen, interval, has_nodes in signs
+        ]
+
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
         """At most `limit` events that match, newest first, with a number below `before`."""
         return await self._calls.read(
@@ -292,6 +339,7 @@ def _same(page: Page) -> Page:
     return page
 
 
+_AT_ONCE = 5000
 _encode = msgspec.json.Encoder().encode
 _dump = orjson.dumps
 _ALONE = {stale: orjson.dumps({"stale": stale, "nodes": []})[1:] for stale in (False, True)}

@@ -19,14 +19,14 @@ from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import Filter, Node, Order, PageRequest, ServerPage
+from receiver.domain.queries import Filter, Node, Order, PageRequest, Reachable, ServerPage
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache, records_of
-from receiver.store.server_list import ServerList, apply_filter
+from receiver.store.server_list import ServerList, apply_filter, reachable
 from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,
@@ -200,6 +200,18 @@ class Servers:
             )
             return found.page(asked)
 
+    def reachable(self, matching: Filter, *, after: str | None, limit: int) -> Reachable:
+        """
+        Where the servers can be reached that match a filter, sorted by `server_id`.
+
+        Args:
+            matching: The filter.
+            after: Only servers whose `server_id` is after this one; None for all.
+            limit: How many at most.
+        """
+        with self._transactions.read() as connection:
+            return reachable(connection, self._cache, matching, after=after, limit=limit)
+
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
         """
         The nodes of listed servers, i.e. the other servers of their databases, sorted by id.
@@ -330,12 +342,6 @@ class Servers:
             return None
         with self._transactions.read() as connection:
             return connection.execute(_OWNER, {"key": server_id}).scalar()
-
-    def owners(self, ids: Collection[str]) -> Mapping[str, str]:
-        """The ids of the keys that servers belong to, by `server_id`; without unowned servers."""
-        with self._transactions.read() as connection:
-            found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
-        return {row.server_id: row.owner for row in found}
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
@@ -483,9 +489,6 @@ _ONE = select(servers.c.server_id, servers.c.revision).where(
     servers.c.server_id == bindparam("key")
 )
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
-_OWNERS = select(servers.c.server_id, servers.c.owner).where(
-    among(servers.c.server_id, "ids"), servers.c.owner.is_not(None)
-)
 _NODES = (
     select(servers.c.node_of, servers.c.server_id, servers.c.hostname, servers.c.last_seen)
     .where(among(servers.c.node_of, "ids"), servers.c.node_of.is_not(None))

@@ -1,7 +1,7 @@
 """The HTTP API for programs: registrations, heartbeats, servers, events, health and metrics."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +22,7 @@ from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSA
 from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
 from receiver.web.context import services
-from receiver.web.headers import with_headers
+from receiver.web.headers import json_answer, tag_of, with_headers
 from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
@@ -195,20 +195,22 @@ def heartbeats(outcome: Outcome) -> Answer:
     }
 
 
-_LIST_SERVERS = operation(
-    "listServers",
-    "The fleet: a server for each database, but those that have left or are superseded",
-    description="Whoever follows next_cursor to the end gets every server that matches all the "
-    "time: exactly once, and sorted by last_seen at least once.",
-    parameters=[
-        openapi.LIMIT,
-        openapi.CURSOR,
-        openapi.SORT,
-        openapi.TOTAL,
-        *openapi.FILTERS,
-    ],
-    answers={200: answer("A page", openapi.SERVERS_PAGE)},
-    problems=(400, 401, 403, 503),
+_LIST_SERVERS = openapi.tagged(
+    operation(
+        "listServers",
+        "The fleet: a server for each database, but those that have left or are superseded",
+        description="Whoever follows next_cursor to the end gets every server that matches all the "
+        "time: exactly once, and sorted by last_seen at least once.",
+        parameters=[
+            openapi.LIMIT,
+            openapi.CURSOR,
+            openapi.SORT,
+            openapi.TOTAL,
+            *openapi.FILTERS,
+        ],
+        answers={200: answer("A page", openapi.SERVERS_PAGE)},
+        problems=(400, 401, 403, 503),
+    )
 )
 
 
@@ -223,39 +225,46 @@ async def list_servers(request: Request) -> Response:
     def as_json(page: Page) -> Response:
         after = page.next_after and write_cursor(query.order, page.next_after)
         servers = [each.encode() for each in page.servers]
-        return _json({"servers": servers, "count": len(servers), "next_cursor": after, **more})
+        answer = {"servers": servers, "count": len(servers), "next_cursor": after, **more}
+        body = orjson.dumps(answer)
+        return json_answer(request, body, tag_of(body))
 
     return await found.fleet.rendered_page(
         as_json, query.matching, query.order, after=query.after, limit=query.limit
     )
 
 
-_GET_SERVER = operation(
-    "getServer",
-    "One server",
-    answers={200: answer("Its record", ref("ServerWithAvailability"))},
-    problems=(401, 403, 404, 503),
+_GET_SERVER = openapi.tagged(
+    operation(
+        "getServer",
+        "One server",
+        answers={200: answer("Its record", ref("ServerWithAvailability"))},
+        problems=(401, 403, 404, 503),
+    )
 )
 
 
 async def get_server(request: Request) -> Response:
     """The record of a server, and how available the server was."""
     server_id = request.path_params["server_id"]
-    answer = await services(request).fleet.past(_with_availability, server_id, within=LONGEST)
+    answer = await services(request).fleet.past(
+        partial(_with_availability, request), server_id, within=LONGEST
+    )
     if answer is None:
         raise _no_such_server(server_id)
 
     return answer
 
 
-def _with_availability(sighting: Sighting, history: History) -> Response:
+def _with_availability(request: Request, sighting: Sighting, history: History) -> Response:
+    shares = {name: history.availability(time) for name, time in WINDOWS.items()}
     cut = history.cut_within(LONGEST)
-    return _json(
-        sighting.encode(
-            availability={name: history.availability(time) for name, time in WINDOWS.items()},
-            availability_since=cut and format_moment(cut),
-        )
-    )
+    since = cut and format_moment(cut)
+    body = orjson.dumps(sighting.encode(availability=shares, availability_since=since))
+    # Shares of a time up to now change at every moment; a difference of 0.01 % means nothing.
+    rounded = {name: share and round(share, 4) for name, share in shares.items()}
+    record = orjson.dumps(sighting.encode())
+    return json_answer(request, body, "W/" + tag_of(record, orjson.dumps(rounded)))
 
 
 _PAGES_OF_EVENTS = (
