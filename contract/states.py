@@ -6,7 +6,7 @@ from functools import lru_cache
 from contract.fields import to_utc
 from contract.record import ServerRecord, State
 
-__all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness", "patience"]
+__all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness", "patience", "patience_of"]
 
 DEFAULT_INTERVAL_SECONDS = 60.0
 """The heartbeat interval of a server that has declared none."""
@@ -41,7 +41,7 @@ def patience(record: ServerRecord, *, intervals: int) -> timedelta:
     5 s, for jitter: Odoo runs a job that is due each minute every 62 to 63 s, and after 126 to
     128 s when it skips a run.
     """
-    return _patience(record.heartbeat_interval_seconds, intervals)
+    return patience_of(record.heartbeat_interval_seconds, intervals)
 
 
 def interval(record: ServerRecord) -> timedelta:
@@ -62,7 +62,8 @@ def _interval(declared: float | None) -> timedelta:
 
 
 @lru_cache
-def _patience(declared: float | None, intervals: int) -> timedelta:
+def patience_of(declared: float | None, intervals: int) -> timedelta:
+    """The `patience` with a server that declares this interval in seconds, or none."""
     each = _interval(declared)
     return intervals * each + max(each / 4, _LEAST_TOLERANCE)
 

@@ -15,13 +15,13 @@ later, or on another machine.
 import re
 import socket
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 __all__ = ["DEFAULT_ENDPOINTS", "Endpoints"]
 
@@ -44,6 +44,16 @@ class Endpoints:
 
     names: tuple[str, ...]
     networks: tuple[Network, ...]
+    _is_listed: Callable[[str], object] = field(init=False, eq=False, repr=False)
+    _is_specially_listed: Callable[[str], object] = field(init=False, eq=False, repr=False)
+
+    @_is_listed.default
+    def _any_name(self) -> Callable[[str], object]:
+        return _matcher(self.names)
+
+    @_is_specially_listed.default
+    def _any_special_name(self) -> Callable[[str], object]:
+        return _matcher(each for each in self.names if _is_metadata(each) or _is_loopback(each))
 
     @classmethod
     def of(cls, text: str) -> "Endpoints":
@@ -87,10 +97,13 @@ class Endpoints:
         return any(special is None or _is_within(each, special) for each in listed)
 
     def _has_name(self, name: str, *, with_loopback: bool) -> bool:
-        listed = [each for each in self.names if fnmatchcase(name, each)]
-        if _is_metadata(name) or (_is_loopback(name) and not with_loopback):
-            listed = [each for each in listed if _is_metadata(each) or _is_loopback(each)]
-        return bool(listed)
+        is_special = _is_metadata(name) or (_is_loopback(name) and not with_loopback)
+        return bool((self._is_specially_listed if is_special else self._is_listed)(name))
+
+
+def _matcher(patterns: Iterable[str]) -> Callable[[str], object]:
+    """A function that tells whether a name matches any of the patterns, as in `fnmatch`."""
+    return re.compile("|".join(map(translate, patterns)) or _NOTHING).match
 
 
 def _network(text: str) -> Network | None:
@@ -106,7 +119,8 @@ def _plain(host: str) -> str:
 
     Characters that most clients read as ASCII are replaced by it, such as ① by 1.
     """
-    plain = unicodedata.normalize("NFKC", host).lower().replace("\u3002", ".")
+    plain = host if host.isascii() else unicodedata.normalize("NFKC", host)
+    plain = plain.lower().replace("\u3002", ".")
     return plain.removeprefix("[").removesuffix("]").rstrip(".")
 
 
@@ -152,6 +166,7 @@ def _is_within(network: Network, other: Any) -> bool:
 
 
 _PATTERN = re.compile(r"\*|[\w*?.-]*[^\W\d_][\w*?.-]*")
+_NOTHING = r"(?!)"
 _NUMBERS = re.compile(r"[0-9a-fx.]+")
 _FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 

@@ -3,9 +3,10 @@
 from datetime import datetime, timedelta
 
 from contract import ServerRecord, State, interval, patience
+from contract.states import patience_of
 from receiver.domain.instants import MICROSECOND, microseconds
 
-__all__ = ["due_after", "due_at", "state_at"]
+__all__ = ["due_after", "due_at", "silent_before", "state_at"]
 
 
 def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> State:
@@ -27,6 +28,16 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
     if silence > patience(record, intervals=2):
         return State.LATE
     return State.UP if record.heartbeat_count else State.NEW
+
+
+def silent_before(interval_seconds: float | None, now: datetime) -> datetime:
+    """
+    The time since which servers that are up or new must have been heard.
+
+    `state_at` says late if both their last message and `heard_since` were before that time. They
+    declare `interval_seconds`, or None.
+    """
+    return now - patience_of(interval_seconds, 2)
 
 
 def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:

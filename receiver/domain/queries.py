@@ -22,9 +22,12 @@ __all__ = [
     "Order",
     "PageRequest",
     "Place",
+    "Reachable",
     "RecordedEvent",
     "ServerPage",
+    "SignsOfLife",
     "Walk",
+    "Whereabouts",
     "index_text",
 ]
 
@@ -176,6 +179,57 @@ class ServerPage(NamedTuple):
     next_after: Place | None
 
 
+class Whereabouts(NamedTuple):
+    """
+    Where a server can be reached, and what is known of it there: some fields of its record.
+
+    Attributes:
+        ip_address: Its primary IP address; None if it is unknown, or the `endpoint_url` is known.
+    """
+
+    server_id: str
+    endpoint_url: str | None
+    ip_address: str | None
+    port: int | None
+    hostname: str | None
+    odoo_stage: str | None
+    version: str | None
+    database: str | None
+    odoo_version: str | None
+
+
+class SignsOfLife(NamedTuple):
+    """
+    What tells whether a server that was up is late by now, and whether it may be believed.
+
+    Attributes:
+        owner: The id of the key that it belongs to.
+        last_seen: When its latest message was received.
+        interval_seconds: The interval between its heartbeats that it declares.
+        has_nodes: Whether its database has several servers, so that it is not judged by itself.
+    """
+
+    owner: str | None
+    last_seen: datetime
+    interval_seconds: float | None
+    has_nodes: bool
+
+
+class Reachable(NamedTuple):
+    """
+    The servers in a part of a list of addresses: of each an item of both lists.
+
+    The items are plain tuples, because making objects of them takes as long as reading them.
+
+    Attributes:
+        whereabouts: The fields of a `Whereabouts`.
+        signs: The fields of `SignsOfLife`.
+    """
+
+    whereabouts: list[tuple[Any, ...]]
+    signs: list[tuple[Any, ...]]
+
+
 @frozen(kw_only=True)
 class EventFilter:
     """
@@ -213,10 +267,16 @@ class RecordedEvent:
 
 
 class EventPage(NamedTuple):
-    """A page of a list of events, and whether further events match."""
+    """
+    A page of a list of events, newest first.
+
+    Attributes:
+        events: The events.
+        next_before: The next page has the events with numbers below this one; None on the last.
+    """
 
     events: list[RecordedEvent]
-    is_more: bool
+    next_before: int | None
 
 
 def index_text(text: str) -> str:

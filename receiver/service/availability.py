@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from contract import EventKind, State
 from receiver.domain.instants import MICROSECOND, instant, microseconds
-from receiver.store import StateLog
+from receiver.store import StateChange, StateLog
 
 __all__ = ["LONGEST", "WINDOWS", "History", "Span"]
 
@@ -64,6 +64,7 @@ class History:
 
     _intervals: Sequence[_Interval] = field()
     _since: datetime = field()
+    _cut: datetime | None = field(default=None)
 
     @classmethod
     def of(cls, logs: Collection[StateLog], *, since: datetime, now: datetime) -> "History":
@@ -73,19 +74,30 @@ class History:
         Args:
             logs: The changes of the state of the server, and those of each server that it
                 superseded: its predecessors in the same database. At each time the history has the
-                best state of the servers that were not superseded by then.
+                best state of the servers that were not superseded by then. It begins later when
+                one of them has changed its state so often that not all changes were read.
             since: The beginning of the history.
             now: The end of the history.
         """
         each = [_intervals(log, microseconds(now)) for log in logs]
         intervals = each[0] if len(each) == 1 else _best(each)
-        start = microseconds(since)
+        cut = max((log.changes[0][1] for log in logs if log.is_cut), default=None)
+        start = microseconds(since) if cut is None else max(cut, microseconds(since))
         known = [(state, max(a, start), b) for state, a, b in intervals if b > start]
-        return cls(known or intervals[-1:], since)
+        return cls(known or intervals[-1:], since, None if cut is None else instant(cut))
 
     def covers(self, window: timedelta) -> bool:
         """Whether the history reaches back to the beginning of a window that ends now."""
         return self._end() - window >= self._since
+
+    def cut_within(self, window: timedelta) -> datetime | None:
+        """
+        Since when the states in a window are known, if its beginning had too many changes.
+
+        None when all changes in the window were read.
+        """
+        is_within = self._cut is not None and self._cut > self._end() - window
+        return self._cut if is_within else None
 
     def spans(self, window: timedelta) -> list[Span]:
         """The states within a window that ends now, or in that part of it which is known."""
@@ -119,20 +131,20 @@ class History:
 def _intervals(log: StateLog, now: int) -> list[_Interval]:
     intervals: list[_Interval] = []
     state, since = "up", log.first_seen
-    for n, (kind, at) in enumerate(log.changes):
-        if at < log.first_seen:  # the server was deleted and created again since
-            continue
-        if kind == _RECOVERED and not intervals:
-            # The events `late` and `down` are so old that they are deleted; that of the recovery
-            # says how long the server was silent.
-            silent_since = max(since, at - int(log.away_seconds * 1e6))
-            intervals.append((state, since, silent_since))
-            state, since = "down", silent_since
+    # What is older is about a server that was deleted, and created again since.
+    changes = [each for each in log.changes if each[1] >= since]
+    if changes and changes[0][0] == _RECOVERED:
+        # The events `late` and `down` are so old that they are deleted; that of the recovery
+        # says how long the server was silent.
+        silent_since = max(since, changes[0][1] - int(log.away_seconds * 1e6))
+        intervals.append((state, since, silent_since))
+        state, since = "down", silent_since
+    for n, (kind, at) in enumerate(changes):
         after = _STATE_AFTER.get(kind)
         if after is None:  # the server is calm
             if not intervals:  # the event `flapping` is so old that it is deleted
                 state = "flapping"
-            after = _state_when_calm(log, n)
+            after = _state_when_calm(log, changes[n + 1 : n + 2])
         if after != state:
             began = max(since, at)
             intervals.append((state, since, began))
@@ -151,9 +163,8 @@ def _intervals(log: StateLog, now: int) -> list[_Interval]:
     return intervals
 
 
-def _state_when_calm(log: StateLog, n: int) -> str:
-    """The state of a server that does not flap any more, after the change number `n`."""
-    later = log.changes[n + 1 : n + 2]
+def _state_when_calm(log: StateLog, later: Sequence[StateChange]) -> str:
+    """The state of a server that does not flap any more, before the next of the `later` changes."""
     if later:
         return _STATE_BEFORE.get(later[0][0], "up")
     if log.is_superseded:

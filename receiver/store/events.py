@@ -6,15 +6,30 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Select, Text, bindparam, cast, delete, func, insert, select
+from attrs import evolve
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    type_coerce,
+)
 
 from contract import Event
+from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
 
-__all__ = ["CHAIN", "Events", "first_since", "write_events"]
+__all__ = ["CHAIN", "FIRST_SINCE", "MOST_SEARCHED", "Events", "first_since", "write_events"]
 
 
 def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Event]) -> None:
@@ -37,15 +52,9 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
 
 
 def first_since(connection: Connection, since: datetime) -> int:
-    """
-    A lower bound for the numbers of all events at or after an instant.
-
-    It is a little less than the number of the first such event, because the clocks of receivers
-    may differ a little. Without such events it is the largest possible number.
-    """
-    first = select(events.c.id).where(events.c.at >= since).order_by(events.c.at, events.c.id)
-    number = connection.execute(first.limit(1)).scalar()
-    return _NEVER if number is None else number - _CLOCK_SKEW_EVENTS
+    """A lower bound for the numbers of all events at or after an instant: `FIRST_SINCE`."""
+    found = connection.execute(select(FIRST_SINCE), {"since": microseconds(since)})
+    return int(found.scalar_one())
 
 
 class Events:
@@ -69,6 +78,9 @@ class Events:
         """
         The newest events, newest first.
 
+        Of a server, only so many events are looked at for those of certain kinds (`MOST_SEARCHED`);
+        a page may therefore be empty and not the last.
+
         Args:
             matching: Which events.
             before: Only events with a smaller number.
@@ -76,9 +88,9 @@ class Events:
             max_bytes: About how large their JSON may be; a single event may be larger.
         """
         with self._transactions.read() as connection:
-            query = _matching(connection, matching).order_by(events.c.id.desc())
-            if before is not None:
-                query = query.where(events.c.id < before)
+            if matching.kinds and matching.server_id is not None:
+                return _searched(connection, matching, before, limit, max_bytes)
+            query = _newest(connection, matching, before)
             return _page(connection, query, limit, max_bytes)
 
     def after(
@@ -126,8 +138,31 @@ def _chain(connection: Connection, server_id: str) -> list[str]:
     return [server_id, *connection.execute(CHAIN, {"last": server_id}).scalars()]
 
 
+def _searched(
+    connection: Connection,
+    matching: EventFilter,
+    before: int | None,
+    limit: int,
+    max_bytes: int | None,
+) -> EventPage:
+    """A page of the events of certain kinds about a server, for which no index exists."""
+    every_kind = evolve(matching, kinds=frozenset())
+    searched = _newest(connection, every_kind, before).limit(MOST_SEARCHED).subquery()
+    query = select(searched).where(searched.c.kind.in_(matching.kinds))
+    page = _page(connection, query.order_by(searched.c.id.desc()), limit, max_bytes)
+    if page.next_before is not None:
+        return page
+    number, oldest = connection.execute(select(func.count(), func.min(searched.c.id))).one()
+    return EventPage(page.events, oldest if number == MOST_SEARCHED else None)
+
+
+def _newest(connection: Connection, matching: EventFilter, before: int | None) -> Select[Any]:
+    query = _matching(connection, matching).order_by(events.c.id.desc())
+    return query if before is None else query.where(events.c.id < before)
+
+
 def _matching(connection: Connection, matching: EventFilter) -> Select[Any]:
-    details = cast(events.c.details, Text)
+    details = cast(events.c.details, Text).label("details")
     query = select(events.c.id, events.c.at, events.c.kind, events.c.server_id, details)
     if matching.kinds:
         query = query.where(events.c.kind.in_(matching.kinds))
@@ -151,17 +186,41 @@ def _page(
             size += len(details) + _FRAME_BYTES
             is_full = max_bytes is not None and size > max_bytes
             if found and (is_full or len(found) == limit):
-                return EventPage(found, is_more=True)
+                return EventPage(found, found[-1].id)
             event = Event(kind=kind, at=at, server_id=server_id, details=orjson.loads(details))
             found.append(RecordedEvent(number, event))
-    return EventPage(found, is_more=False)
+    return EventPage(found, None)
 
+
+MOST_SEARCHED = 10_000
+"""How many events of a server are searched at most for those of some kinds, for a page of them."""
 
 _FRAME_BYTES = 200
 """About how long an event is in JSON without its details."""
 
 _CLOCK_SKEW_EVENTS = 1000
 _NEVER = 2**63 - 1
+
+
+def _first_since() -> ColumnElement[int]:
+    at = type_coerce(events.c.at, BigInteger)
+    first = (
+        select(events.c.id - _CLOCK_SKEW_EVENTS)
+        .where(at >= bindparam("since", type_=BigInteger))
+        .order_by(events.c.at, events.c.id)
+        .limit(1)
+    )
+    return func.coalesce(first.scalar_subquery(), _NEVER)
+
+
+FIRST_SINCE = _first_since()
+"""
+A lower bound for the numbers of all events at or after the parameter `since`, in microseconds.
+
+It is a little less than the number of the first such event, because the clocks of receivers may
+differ a little. Without such events it is the largest possible number.
+"""
+
 _LONGEST_CHAIN = 1000
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    case,
     func,
     or_,
     select,
@@ -28,14 +29,16 @@ from receiver.domain.queries import (
     Order,
     PageRequest,
     Place,
+    Reachable,
     ServerPage,
     Walk,
     index_text,
 )
+from receiver.domain.rows import Row
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import facets, is_listed, servers
+from receiver.store.tables import among, facets, is_listed, servers
 
-__all__ = ["ServerList", "apply_filter"]
+__all__ = ["ServerList", "apply_filter", "reachable"]
 
 Columns = Sequence[ColumnElement[Any]]
 Listed = tuple[ServerRecord, Callable[[ServerRecord], Place]]
@@ -132,8 +135,75 @@ class ServerList:
         return records_of(self.connection, found, self.cache)
 
 
+def reachable(
+    connection: Connection, cache: RowCache, matching: Filter, *, after: str | None, limit: int
+) -> Reachable:
+    """
+    At most `limit` matching servers whose `server_id` is after another, sorted by it.
+
+    Of a server whose row the cache holds, only the revision is read: that takes half the time.
+    """
+    query, key = apply_filter(select(*_REVISION), matching)
+    if after is not None:
+        query = query.where(key > after)
+    revisions = connection.execute(query.order_by(key).limit(limit)).all()
+    found: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+    for server_id, revision in revisions:
+        row = cache.get(server_id)
+        if row is not None and row.revision == revision:
+            found[server_id] = _reached(row)
+    others = [server_id for server_id, _ in revisions if server_id not in found]
+    size = len(_WHEREABOUTS)
+    for columns in connection.execute(_REACHABLE, {"ids": others}) if others else ():
+        found[columns[0]] = (columns[:size], columns[size:])
+    known = [found[server_id] for server_id, _ in revisions if server_id in found]
+    return Reachable([each for each, _ in known], [signs for _, signs in known])
+
+
+def _reached(row: Row) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The fields of `Whereabouts` and `SignsOfLife` of a row of `servers`."""
+    record = row.record
+    needs_ip = record.endpoint_url is None and record.ip_addresses is not None
+    return (
+        record.server_id,
+        record.endpoint_url,
+        record.ip_addresses.primary if needs_ip and record.ip_addresses else None,
+        record.port,
+        record.hostname,
+        record.odoo_stage,
+        record.version,
+        record.database,
+        record.odoo_version,
+    ), (
+        row.owner,
+        record.last_seen,
+        record.heartbeat_interval_seconds,
+        record.node_count > 0 or record.node_of is not None,
+    )
+
+
+_last_seen = type_coerce(servers.c.last_seen, BigInteger)
 _RECORD: Columns = [servers.c[each.name] for each in fields(ServerRecord)]
 _REVISION: Columns = [servers.c.server_id, servers.c.revision]
+_WHEREABOUTS: Columns = [  # in the order of `Whereabouts`
+    servers.c.server_id,
+    servers.c.endpoint_url,
+    # Of all addresses the primary alone, and only where it is needed: they are JSON.
+    case((servers.c.endpoint_url.is_(None), servers.c.ip_addresses["primary"].as_string())),
+    servers.c.port,
+    servers.c.hostname,
+    servers.c.odoo_stage,
+    servers.c.version,
+    servers.c.database,
+    servers.c.odoo_version,
+]
+_SIGNS_OF_LIFE: Columns = [  # in the order of `SignsOfLife`
+    servers.c.owner,
+    servers.c.last_seen,
+    servers.c.heartbeat_interval_seconds,
+    or_(servers.c.node_count > 0, servers.c.node_of.is_not(None)),
+]
+_REACHABLE = select(*_WHEREABOUTS, *_SIGNS_OF_LIFE).where(among(servers.c.server_id, "ids"))
 
 
 def _page(listed: Sequence[Listed], limit: int) -> ServerPage:
@@ -220,5 +290,4 @@ def _is_indexed(field: "Attribute[Any]", value: object) -> bool:
     return value is not None and field.name != "q" and (field.name, value) != ("stage", "")
 
 
-_last_seen = type_coerce(servers.c.last_seen, BigInteger)
 _PRIME = 2**31 - 1  # so that the sum for any number of servers is a BIGINT

@@ -20,14 +20,22 @@ from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import Filter, Node, Order, PageRequest, ServerPage, index_text
+from receiver.domain.queries import (
+    Filter,
+    Node,
+    Order,
+    PageRequest,
+    Reachable,
+    ServerPage,
+    index_text,
+)
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache, records_of
-from receiver.store.server_list import ServerList, apply_filter
+from receiver.store.server_list import ServerList, apply_filter, reachable
 from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,
@@ -38,7 +46,7 @@ from receiver.store.silence import (
     note_presence,
     sweep,
 )
-from receiver.store.state_changes import StateLog, state_logs
+from receiver.store.state_changes import StateLog, revision_and_logs, state_logs
 from receiver.store.tables import (
     among,
     count_of_lapsed_keys,
@@ -203,6 +211,20 @@ class Servers:
             records = records_of(connection, found, self._cache)
         return records[0] if records else None
 
+    def past(
+        self, server_id: str, since: datetime
+    ) -> tuple[ServerRecord, Sequence[StateLog]] | None:
+        """What `get` and `state_logs` return of a server, read at once; None when there is none."""
+        if not _can_exist(server_id):
+            return None
+        with self._transactions.read() as connection:
+            found = revision_and_logs(connection, server_id, since)
+            if found is None:
+                return None
+            revision, logs = found
+            records = records_of(connection, [(server_id, revision)], self._cache)
+        return (records[0], logs) if records else None
+
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
         """A page of the records that match a filter, in an order; `asked` says which page."""
         with self._transactions.read() as connection:
@@ -210,6 +232,18 @@ class Servers:
                 connection=connection, cache=self._cache, matching=matching, order=order
             )
             return found.page(asked)
+
+    def reachable(self, matching: Filter, *, after: str | None, limit: int) -> Reachable:
+        """
+        Where the servers can be reached that match a filter, sorted by `server_id`.
+
+        Args:
+            matching: The filter.
+            after: Only servers whose `server_id` is after this one; None for all.
+            limit: How many at most.
+        """
+        with self._transactions.read() as connection:
+            return reachable(connection, self._cache, matching, after=after, limit=limit)
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
         """

@@ -5,14 +5,17 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
+    ColumnElement,
     Connection,
     Select,
     Text,
     bindparam,
+    cast,
+    func,
+    literal_column,
     or_,
     select,
     type_coerce,
@@ -20,11 +23,26 @@ from sqlalchemy import (
 
 from contract import EventKind, ServerRecord
 from receiver.domain.instants import microseconds
-from receiver.store.events import first_since
+from receiver.store.events import FIRST_SINCE
 from receiver.store.tables import events, of_state, servers
 
-__all__ = ["LAST_BEFORE", "SINCE", "StateChange", "StateLog", "state_logs"]
+__all__ = [
+    "MOST_CHANGES",
+    "STATE_LOGS",
+    "STATE_LOGS_OF_ONE",
+    "StateChange",
+    "StateLog",
+    "revision_and_logs",
+    "state_logs",
+]
 
+MOST_CHANGES = 50_000
+"""
+How many changes of states are read at most at once, for all servers together.
+
+The logs of the servers share this number evenly, so that a history takes a limited time however
+often servers change their states. Fifty servers with an interval of 60 s may change all day.
+"""
 
 StateChange = tuple[str, int]
 """The kind of an event that changes a state, and its time in microseconds since 1970."""
@@ -43,8 +61,10 @@ class StateLog:
         flapping_since: Since when its state has been changing so often that the changes are not
             told, in microseconds since 1970; None when they are.
         changes: The changes of its state in the period, and the last one before, oldest first.
-        away_seconds: If the first change is from late or down to up: how many seconds the server
-            had sent nothing before; otherwise 0.
+        is_cut: Whether older changes in the period were left out, since there are too many: nothing
+            is known of the time before the first of `changes`.
+        away_seconds: If the first change is in the period, and from late or down to up: how many
+            seconds the server had sent nothing before; otherwise 0.
     """
 
     first_seen: int
@@ -53,6 +73,7 @@ class StateLog:
     is_superseded: bool = False
     flapping_since: int | None = None
     changes: Sequence[StateChange] = ()
+    is_cut: bool = False
     away_seconds: float = 0.0
 
     @classmethod
@@ -75,51 +96,75 @@ def state_logs(
     The state logs of servers and of the servers that each superseded, directly or not.
 
     Returns them by the `server_id` of each of `ids`. A log holds the changes at or after the
-    instant `since`, and the last change before it. A superseded server that was last seen before
-    `since` is left out, if its successor's state has not changed since then.
+    instant `since`, and the last change before it; when these are too many, the newest of them
+    (`MOST_CHANGES`). A superseded server that was last seen before `since` is left out, if its
+    successor's state has not changed since then.
     """
-    rows = connection.execute(_CHAINS, {"ids": [*ids], "since": microseconds(since)}).all()
-    changes, away = _changes(connection, {row.server_id for row in rows}, since)
+    rows = connection.execute(STATE_LOGS, {"ids": [*ids], "since": microseconds(since)}).all()
+    return _logs(connection, rows, since)
+
+
+def revision_and_logs(
+    connection: Connection, server_id: str, since: datetime
+) -> tuple[int, Sequence[StateLog]] | None:
+    """The revision of a server's row, and its state logs, in one query; None if there is no row."""
+    parameters = {"id": server_id, "since": microseconds(since)}
+    rows = connection.execute(STATE_LOGS_OF_ONE, parameters).all()
+    if not rows:
+        return None
+    revisions = {row.server_id: row.revision for row in rows}
+    return revisions[server_id], _logs(connection, rows, since)[server_id]
+
+
+def _logs(
+    connection: Connection, rows: Sequence[Any], since: datetime
+) -> Mapping[str, Sequence[StateLog]]:
+    """The state logs in rows of `STATE_LOGS`, by the `server_id` that they were asked for."""
+    begin = microseconds(since)
     found: defaultdict[str, list[StateLog]] = defaultdict(list)
+    recoveries: dict[int, tuple[str, int]] = {}
     for row in rows:
-        found[row.root].append(
-            StateLog(
-                first_seen=row.first_seen,
-                state=row.state,
-                state_since=row.state_since,
-                is_superseded=row.is_superseded,
-                flapping_since=row.flapping_since,
-                changes=changes.get(row.server_id, ()),
-                away_seconds=away.get(row.server_id, 0.0),
-            )
-        )
+        first, log = _log(row, most=MOST_CHANGES // len(rows))
+        if log.changes and log.changes[0][0] == _RECOVERED and log.changes[0][1] >= begin:
+            recoveries[first] = (row.root, len(found[row.root]))
+        found[row.root].append(log)
+    for number, away_seconds in _away(connection, recoveries):
+        root, place = recoveries[number]
+        found[root][place] = evolve(found[root][place], away_seconds=away_seconds)
     return found
 
 
-def _changes(
-    connection: Connection, ids: Collection[str], since: datetime
-) -> tuple[Mapping[str, Sequence[StateChange]], Mapping[str, float]]:
-    """
-    The attributes `changes` and `away_seconds` of the logs of servers, each by `server_id`.
+def _log(row: Any, *, most: int) -> tuple[int, StateLog]:
+    """The number of the first change in a row of `STATE_LOGS` (0: there is none), and the log."""
+    parts = row.changes.split() if row.changes else []
+    is_cut = len(parts) == 3 * most
+    if row.last_before and not is_cut:
+        parts += row.last_before.split()
+    changes = [*zip(parts[-2::-3], map(int, parts[-1::-3]), strict=True)]
+    log = StateLog(
+        first_seen=row.first_seen,
+        state=row.state,
+        state_since=row.state_since,
+        is_superseded=row.is_superseded,
+        flapping_since=row.flapping_since,
+        changes=changes,
+        is_cut=is_cut,
+    )
+    return int(parts[-3]) if parts else 0, log
 
-    Servers without a change, or whose first change is no recovery, are left out.
-    """
-    # Event numbers rise in the order of the commits; times may not, as clocks differ.
-    parameters = {"ids": [*ids], "first": first_since(connection, since)}
-    changes: defaultdict[str, list[StateChange]] = defaultdict(list)
-    recoveries = []
-    for query in (LAST_BEFORE, SINCE):
-        for server_id, number, kind, at in connection.execute(query, parameters).all():
-            if kind == _RECOVERED and server_id not in changes:
-                recoveries.append(number)
-            changes[server_id].append((kind, at))
-    away = connection.execute(_DETAILS, {"numbers": recoveries}) if recoveries else ()
-    return changes, {server_id: details["away_seconds"] for server_id, details in away}
+
+def _away(connection: Connection, numbers: Collection[int]) -> list[tuple[int, float]]:
+    """The numbers of events about recoveries, and how many seconds the servers had been silent."""
+    if not numbers:
+        return []
+    found = connection.execute(_DETAILS, {"numbers": [*numbers]})
+    return [(number, details["away_seconds"]) for number, details in found]
 
 
 def _columns_of(server: Any) -> list[Any]:
     return [
         server.c.server_id,
+        server.c.revision,
         type_coerce(server.c.first_seen, BigInteger).label("first_seen"),
         type_coerce(server.c.state, Text).label("state"),
         type_coerce(server.c.state_since, BigInteger).label("state_since"),
@@ -128,11 +173,11 @@ def _columns_of(server: Any) -> list[Any]:
     ]
 
 
-def _chains() -> Select[Any]:
+def _chains(is_asked: ColumnElement[bool]) -> Select[Any]:
     """The query for servers (`root`) and those that they superseded, as `state_logs` needs them."""
     since = bindparam("since", type_=BigInteger)
     last = select(servers.c.server_id.label("root"), *_columns_of(servers))
-    found = last.where(servers.c.server_id.in_(_IDS)).cte("chains", recursive=True)
+    found = last.where(is_asked).cte("chains", recursive=True)
     older = servers.alias("older")
     before = select(found.c.root, *_columns_of(older)).where(
         older.c.superseded_by == found.c.server_id,
@@ -143,46 +188,59 @@ def _chains() -> Select[Any]:
             type_coerce(older.c.last_seen, BigInteger) >= since,
         ),
     )
-    return select(found.union(before)).limit(_MOST_LOGS)
+    return select(found.union(before)).limit(_constant(_MOST_LOGS))
+
+
+def _with_changes(is_asked: ColumnElement[bool]) -> Select[Any]:
+    """
+    The query for the state logs of the servers for which a condition is true.
+
+    A row for each change would take several times as long. So the changes of a server are one
+    text, the newest first: number, kind and time of each, all separated by spaces. The inner
+    queries read an index backwards, until they have enough.
+    """
+    logs = _chains(is_asked).cte("logs")
+    first = select(FIRST_SINCE.label("id")).cte("first")
+    begin = select(first.c.id).scalar_subquery()
+    most = select(_constant(MOST_CHANGES) // func.count()).select_from(logs)
+    of_log = select(_CHANGE.label("change")).where(events.c.server_id == logs.c.server_id, of_state)
+    newest = of_log.order_by(events.c.id.desc()).correlate(logs)
+    changes = newest.where(events.c.id >= begin).limit(most.scalar_subquery()).subquery()
+    last_before = newest.where(events.c.id < begin).limit(_constant(1))
+    return select(
+        logs,
+        select(func.aggregate_strings(changes.c.change, _SPACE)).scalar_subquery().label("changes"),
+        last_before.scalar_subquery().label("last_before"),
+    )
+
+
+def _constant(number: int) -> ColumnElement[int]:
+    """A number in the text of a query: each parameter would take a microsecond or two."""
+    return literal_column(str(number), BigInteger)
 
 
 _MOST_LOGS = 5000
+_SPACE: Any = literal_column("' '", Text)
+_CHANGE: ColumnElement[str] = (
+    cast(events.c.id, Text)
+    .concat(_SPACE)
+    .concat(type_coerce(events.c.kind, Text))
+    .concat(_SPACE)
+    .concat(cast(type_coerce(events.c.at, BigInteger), Text))
+)
+
 # Few enough to be bound one by one, which lets SQLite see that an index is worth it.
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
-_CHAINS = _chains()
+STATE_LOGS = _with_changes(servers.c.server_id.in_(bindparam("ids", expanding=True)))
+"""
+The query for the state logs of the servers `ids`, and of those that they superseded.
 
-_CHANGE = (
-    events.c.server_id,
-    events.c.id,
-    type_coerce(events.c.kind, Text),
-    type_coerce(events.c.at, BigInteger),
-)
-SINCE = (
-    select(*_CHANGE)
-    .where(events.c.server_id.in_(_IDS), events.c.id >= bindparam("first"), of_state)
-    .order_by(events.c.server_id, events.c.id)
-)
-"""The query for the state changes of the servers `ids` with event numbers from `first` on."""
+Its parameter `since` is the beginning of the logs, in microseconds since 1970.
+"""
 
-_earlier = events.alias("earlier")
-_last_before = (
-    select(_earlier.c.id)
-    .where(
-        _earlier.c.server_id == servers.c.server_id, _earlier.c.id < bindparam("first"), of_state
-    )
-    .order_by(_earlier.c.id.desc())
-    .limit(1)
-)
-LAST_BEFORE = select(*_CHANGE).where(
-    events.c.id.in_(
-        select(_last_before.correlate(servers).scalar_subquery()).where(
-            servers.c.server_id.in_(_IDS)
-        )
-    )
-)
-"""The query for the last state change before `first` of each of the servers `ids`."""
+STATE_LOGS_OF_ONE = _with_changes(servers.c.server_id == bindparam("id"))
+"""The same query for the server `id` alone, which need not be compiled for a number of servers."""
 
-_DETAILS = select(events.c.server_id, events.c.details).where(
+_DETAILS = select(events.c.id, events.c.details).where(
     events.c.id.in_(bindparam("numbers", expanding=True))
 )
 _RECOVERED = EventKind.RECOVERED.value

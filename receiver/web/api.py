@@ -1,7 +1,7 @@
 """The HTTP API for programs: registrations, heartbeats, servers, events, health and metrics."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -12,16 +12,17 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contract import FleetError, InvalidMessage, Problem
+from contract.fields import format_moment
 from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import OutcomeUnknown, Refusal
 from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
-from receiver.service.availability import WINDOWS
+from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
-from receiver.service.fleet import Page
+from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
 from receiver.web.context import services
-from receiver.web.headers import with_headers
+from receiver.web.headers import json_answer, tag_of, with_headers
 from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
@@ -194,20 +195,22 @@ def heartbeats(outcome: Outcome) -> Answer:
     }
 
 
-_LIST_SERVERS = operation(
-    "listServers",
-    "The fleet: a server for each database, but those that have left or are superseded",
-    description="Whoever follows next_cursor to the end gets every server that matches all the "
-    "time: exactly once, and sorted by last_seen at least once.",
-    parameters=[
-        openapi.LIMIT,
-        openapi.CURSOR,
-        openapi.SORT,
-        openapi.TOTAL,
-        *openapi.FILTERS,
-    ],
-    answers={200: answer("A page", openapi.SERVERS_PAGE)},
-    problems=(400, 401, 403, 503),
+_LIST_SERVERS = openapi.tagged(
+    operation(
+        "listServers",
+        "The fleet: a server for each database, but those that have left or are superseded",
+        description="Whoever follows next_cursor to the end gets every server that matches all the "
+        "time: exactly once, and sorted by last_seen at least once.",
+        parameters=[
+            openapi.LIMIT,
+            openapi.CURSOR,
+            openapi.SORT,
+            openapi.TOTAL,
+            *openapi.FILTERS,
+        ],
+        answers={200: answer("A page", openapi.SERVERS_PAGE)},
+        problems=(400, 401, 403, 503),
+    )
 )
 
 
@@ -222,40 +225,51 @@ async def list_servers(request: Request) -> Response:
     def as_json(page: Page) -> Response:
         after = page.next_after and write_cursor(query.order, page.next_after)
         servers = [each.encode() for each in page.servers]
-        return _json({"servers": servers, "count": len(servers), "next_cursor": after, **more})
+        answer = {"servers": servers, "count": len(servers), "next_cursor": after, **more}
+        body = orjson.dumps(answer)
+        return json_answer(request, body, tag_of(body))
 
     return await found.fleet.rendered_page(
         as_json, query.matching, query.order, after=query.after, limit=query.limit
     )
 
 
-_GET_SERVER = operation(
-    "getServer",
-    "One server",
-    answers={200: answer("Its record", ref("ServerWithAvailability"))},
-    problems=(401, 403, 404, 503),
+_GET_SERVER = openapi.tagged(
+    operation(
+        "getServer",
+        "One server",
+        answers={200: answer("Its record", ref("ServerWithAvailability"))},
+        problems=(401, 403, 404, 503),
+    )
 )
 
 
 async def get_server(request: Request) -> Response:
     """The record of a server, and how available the server was."""
     server_id = request.path_params["server_id"]
-    fleet = services(request).fleet
-    sighting = await fleet.get(server_id)
-    if sighting is None:
-        raise _no_such_server(server_id)
-    history = (await fleet.history([sighting.record]))[server_id]
-
-    return _json(
-        {
-            **sighting.to_json(),
-            "availability": {name: history.availability(time) for name, time in WINDOWS.items()},
-        }
+    answer = await services(request).fleet.past(
+        partial(_with_availability, request), server_id, within=LONGEST
     )
+    if answer is None:
+        raise _no_such_server(server_id)
+
+    return answer
+
+
+def _with_availability(request: Request, sighting: Sighting, history: History) -> Response:
+    shares = {name: history.availability(time) for name, time in WINDOWS.items()}
+    cut = history.cut_within(LONGEST)
+    since = cut and format_moment(cut)
+    body = orjson.dumps(sighting.encode(availability=shares, availability_since=since))
+    # Shares of a time up to now change at every moment; a difference of 0.01 % means nothing.
+    rounded = {name: share and round(share, 4) for name, share in shares.items()}
+    record = orjson.dumps(sighting.encode())
+    return json_answer(request, body, "W/" + tag_of(record, orjson.dumps(rounded)))
 
 
 _PAGES_OF_EVENTS = (
-    "A page may hold fewer than limit, when their JSON would have more than about 1 MiB: "
+    "A page may hold fewer than limit, or none, when their JSON would have more than about 1 MiB, "
+    "or when few of the last 10,000 events of a server are of a kind that was asked for: "
     "there are more as long as there is a next_cursor."
 )
 _LIST_EVENTS = operation(
@@ -297,7 +311,7 @@ async def _events(request: Request, query: EventQuery) -> Response:
         {
             "events": [each.to_json() for each in page.events],
             "count": len(page.events),
-            "next_cursor": write_event_cursor(page.events[-1].id) if page.is_more else None,
+            "next_cursor": page.next_before and write_event_cursor(page.next_before),
         }
     )
 

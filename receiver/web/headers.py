@@ -1,12 +1,20 @@
-"""The ids of requests, which are also in the log, and the security headers of all answers."""
+"""
+The ids of requests, which are also in the log, and the security headers of all answers.
+
+Also the tags of answers (`ETag`), by which a client that asks again and again hears that nothing
+has changed.
+"""
 
 import re
 from contextvars import ContextVar
+from hashlib import sha256
 from secrets import token_hex
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message, Scope, Send
 
-__all__ = ["SECURITY_HEADERS", "begin", "request_id", "with_headers"]
+__all__ = ["SECURITY_HEADERS", "begin", "json_answer", "request_id", "tag_of", "with_headers"]
 
 _HEADER = b"x-request-id"
 _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
@@ -37,6 +45,28 @@ def with_headers(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return send_with_headers
+
+
+def tag_of(*parts: bytes) -> str:
+    """A tag for an answer that consists of these parts: equal tags mean equal answers."""
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
+    return f'"{digest.hexdigest()[:32]}"'
+
+
+def json_answer(request: Request, body: bytes, tag: str) -> Response:
+    """
+    The answer 200 with a body in JSON and its `ETag`; 304 without a body if the client knows it.
+
+    A tag that begins with `W/` (weak) says that the bodies mean the same and may differ a little.
+    """
+    known = ",".join(request.headers.getlist("if-none-match"))
+    opaque = tag.removeprefix("W/")
+    headers = {"ETag": tag}
+    if any(each.strip().removeprefix("W/") in {opaque, "*"} for each in known.split(",")):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
 
 
 def _id_of(scope: Scope) -> str:

@@ -161,6 +161,25 @@ def answer(description: str, schema: Json) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+def tagged(operation: Json) -> Json:
+    """Add to an operation that its answer has an `ETag`, and that it heeds `If-None-Match`."""
+    tag = {"description": "Changes when the answer does.", "schema": TEXT}
+    parameter = {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The ETag of an answer that the client still has: if it is the same, the "
+        "answer is 304 without a body.",
+        "schema": TEXT,
+    }
+    responses = {
+        **operation["responses"],
+        "200": {**operation["responses"]["200"], "headers": {"ETag": tag}},
+        "304": {"description": "The answer is that with the ETag.", "headers": {"ETag": tag}},
+    }
+    parameters = [*operation.get("parameters", ()), parameter]
+    return {**operation, "parameters": parameters, "responses": responses}
+
+
 def text_answer(description: str, media_type: str) -> Json:
     """An OpenAPI response object for an answer that is a text in another media type."""
     return {"description": description, "content": {media_type: {"schema": TEXT}}}
@@ -222,6 +241,12 @@ def _server_with_availability() -> Json:
         "description": "The part of the last so much time in which it was neither late nor down; "
         "of its database, when it has superseded others. Time in which it was flapping is left "
         "out.",
+    }
+    schema["properties"]["availability_since"] = {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "Where the availability begins later, since the server changed its state "
+        "more often than is read: the time since when it is computed. Otherwise null.",
     }
     schema["required"] = list(schema["properties"])
     return schema

@@ -8,41 +8,49 @@ Prometheus would drop all targets.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import lru_cache, partial
+from itertools import compress
+from operator import and_
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+from anyio import to_thread
 from attrs import evolve, fields
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from contract import Problem, ServerRecord, State
+from contract import Problem, State
+from receiver.domain.endpoints import Endpoints
 from receiver.domain.errors import Refusal
-from receiver.domain.queries import Filter
+from receiver.domain.queries import Filter, Reachable, Whereabouts
 from receiver.web import openapi
 from receiver.web.context import Services, services
+from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import Json, operation
-from receiver.web.requests import MAX_LIMIT, list_query
+from receiver.web.requests import list_query
 
 __all__ = ["DISCOVERY", "discovery", "target_of"]
 
-DISCOVERY = operation(
-    "discover",
-    "The servers that are alive, for Prometheus' HTTP service discovery",
-    parameters=openapi.FILTERS,
-    answers={
-        200: openapi.answer(
-            "All of them",
-            openapi.listed(
-                openapi.object_of(
-                    targets=openapi.listed(openapi.TEXT),
-                    labels={"type": "object", "additionalProperties": openapi.TEXT},
-                )
-            ),
-        )
-    },
-    problems=(400, 401, 403, 503),
+DISCOVERY = openapi.tagged(
+    operation(
+        "discover",
+        "The servers that are alive, for Prometheus' HTTP service discovery",
+        parameters=openapi.FILTERS,
+        answers={
+            200: openapi.answer(
+                "All of them",
+                openapi.listed(
+                    openapi.object_of(
+                        targets=openapi.listed(openapi.TEXT),
+                        labels={"type": "object", "additionalProperties": openapi.TEXT},
+                    )
+                ),
+            )
+        },
+        problems=(400, 401, 403, 503),
+    )
 )
 
 
@@ -55,13 +63,21 @@ async def discovery(request: Request) -> Response:
     `state`, servers in that state are listed instead.
     """
     _expect_filters(request)
-    pages = _pages(services(request), list_query(request).matching)
-    # Read before the answer begins: after that, a StoreUnavailable could not become a 503.
-    first = await anext(pages)
-    return StreamingResponse(_whole(first, pages), media_type="application/json")
+    whole = _whole(_pages(services(request), list_query(request).matching))
+    parts: list[bytes] = []
+    size = 0
+    async for part in whole:
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_KEPT_BYTES:
+            # Read before the answer begins: after that, a StoreUnavailable could not become a 503.
+            return StreamingResponse(_followed(parts, whole), media_type="application/json")
+    body = b"".join(parts)
+    tag = await to_thread.run_sync(tag_of, body)
+    return json_answer(request, body, tag)
 
 
-def target_of(record: ServerRecord, *, may_be_at: Callable[[str], bool]) -> Json | None:
+def target_of(server: Whereabouts, *, may_be_at: Callable[[str], bool]) -> Json | None:
     """
     Make a Prometheus target with labels of a server; None if its address is unknown or secret.
 
@@ -69,43 +85,43 @@ def target_of(record: ServerRecord, *, may_be_at: Callable[[str], bool]) -> Json
     the URL is a `__meta_` label, which Prometheus drops after relabelling.
 
     Args:
-        record: The record of the server.
+        server: Where the server can be reached.
         may_be_at: Whether a host, a name or an IP address, may be given to Prometheus.
     """
-    labels = {"server_id": record.server_id}
-    if record.endpoint_url is not None:
-        url = urlsplit(record.endpoint_url)
+    labels = {"server_id": server.server_id}
+    if server.endpoint_url is not None:
+        url = urlsplit(server.endpoint_url)
         host = url.hostname
         address = url.netloc if url.port else f"{url.netloc}:{_PORTS[url.scheme]}"
-        labels |= {"__scheme__": url.scheme, "__meta_fleet_endpoint_url": record.endpoint_url}
+        labels |= {"__scheme__": url.scheme, "__meta_fleet_endpoint_url": server.endpoint_url}
     else:
-        host = None if record.port is None else _host(record)
-        address = f"[{host}]:{record.port}" if host and ":" in host else f"{host}:{record.port}"
+        host = None if server.port is None else _host(server)
+        address = f"[{host}]:{server.port}" if host and ":" in host else f"{host}:{server.port}"
     if host is None or not may_be_at(host):
         return None
-    for name, value in _labels(record).items():
+    for name, value in _labels(server).items():
         # Prometheus treats an empty label like a missing one.
         if value:
             labels[name] = value
     return {"targets": [address], "labels": labels}
 
 
-def _labels(record: ServerRecord) -> dict[str, str | None]:
+def _labels(server: Whereabouts) -> dict[str, str | None]:
     return {
-        "stage": record.odoo_stage,
-        "version": record.version,
-        "database": record.database,
-        "__meta_fleet_hostname": record.hostname,
-        "__meta_fleet_odoo_version": record.odoo_version,
+        "stage": server.odoo_stage,
+        "version": server.version,
+        "database": server.database,
+        "__meta_fleet_hostname": server.hostname,
+        "__meta_fleet_odoo_version": server.odoo_version,
     }
 
 
-def _host(record: ServerRecord) -> str | None:
-    if record.ip_addresses is not None:
-        return record.ip_addresses.primary
+def _host(server: Whereabouts) -> str | None:
+    if server.ip_address is not None:
+        return server.ip_address
     # Prometheus rejects targets with a slash; other invalid names could not be resolved.
-    if record.hostname is not None and _HOSTNAME.fullmatch(record.hostname):
-        return record.hostname
+    if server.hostname is not None and _HOSTNAME.fullmatch(server.hostname):
+        return server.hostname
     return None
 
 
@@ -126,37 +142,78 @@ def _expect_filters(request: Request) -> None:
         raise Refusal(400, "invalid_parameter", detail, errors=problems)
 
 
-async def _pages(found: Services, matching: Filter) -> AsyncIterator[list[Json]]:
-    """The Prometheus targets, in pages; there is at least one page."""
+async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
+    """
+    The Prometheus targets in JSON, separated by commas, in parts; one after the other.
+
+    Each part is read and encoded in a thread.
+    """
     # As long as only clients on this machine are served, they may see loopback addresses.
-    may_be_at = partial(found.endpoints.include, with_loopback=found.gate.is_for_this_machine)
+    encoded = _encoder(found.endpoints, with_loopback=found.gate.is_for_this_machine)
+    lapsed = found.mirror.keys.lapsed(found.clock())
     # First "new", then "up": a server that becomes up meanwhile is listed twice, not left out.
     states = _ALIVE if matching.state is None else [matching.state]
+
+    def render(servers: Reachable) -> bytes:
+        """
+        Encode the targets of servers.
+
+        Those are left out whose owner is a key that was revoked or has expired: they can no longer
+        report their addresses, and if the key leaked, somebody else may have reported them.
+        """
+        may_be: Iterable[bool] = [owner not in lapsed for owner, *_ in servers.signs]
+        if matching.state is None:
+            may_be = map(and_, may_be, found.fleet.are_heard(servers.signs))
+        return b",".join(filter(None, map(encoded, compress(servers.whereabouts, may_be))))
+
     for state in states:
         wanted, after, is_last = evolve(matching, state=state), None, False
         while not is_last:
-            page = await found.fleet.page(wanted, after=after, limit=MAX_LIMIT)
-            yield [
-                target
-                for sighting in page.servers
-                if matching.state is not None or not sighting.state.stale
-                # It cannot report its address any more; if its key leaked, another may have.
-                if not sighting.is_lapsed
-                if (target := target_of(sighting.record, may_be_at=may_be_at)) is not None
-            ]
-            after, is_last = page.next_after, page.next_after is None
+            part, after = await found.fleet.reachable(render, wanted, after=after)
+            yield part
+            is_last = after is None
 
 
-async def _whole(first: list[Json], others: AsyncIterator[list[Json]]) -> AsyncIterator[bytes]:
+@lru_cache(maxsize=2)
+def _encoder(endpoints: Endpoints, *, with_loopback: bool) -> Callable[[tuple[Any, ...]], bytes]:
+    """
+    A function that encodes the target of a server in JSON; empty if the server is no target.
+
+    Its argument is the fields of a `Whereabouts`.
+
+    It remembers the targets of a large fleet, because servers seldom move.
+    """
+    may_be_at = partial(endpoints.include, with_loopback=with_loopback)
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def encoded(fields_of_server: tuple[Any, ...]) -> bytes:
+        target = target_of(Whereabouts(*fields_of_server), may_be_at=may_be_at)
+        return b"" if target is None else orjson.dumps(target)
+
+    return encoded
+
+
+async def _whole(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """All targets as one list in JSON."""
     separator = b"["
-    targets: list[Json] | None = first
-    while targets is not None:
-        if targets:
-            yield separator + orjson.dumps(targets)[1:-1]
+    async for part in parts:
+        if part:
+            yield separator + part
             separator = b","
-        targets = await anext(others, None)
     yield b"[]" if separator == b"[" else b"]"
 
 
+async def _followed(first: list[bytes], others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for part in first:
+        yield part
+    async for part in others:
+        yield part
+
+
 _ALIVE = [State.NEW.value, State.UP.value]
+
+_MOST_KEPT_BYTES = 8 * 1024 * 1024
+"""An answer that is longer is sent while it is made, and without a tag, to save memory."""
+
+_REMEMBERED = 20_000
+"""How many targets are kept in memory; one takes about 1.5 kB."""

@@ -263,7 +263,10 @@ def _display_name(server: Sighting) -> str:
 
 def _availability(history: History) -> list[tuple[str, str]]:
     return [
-        (_WINDOW_LABELS[name], wording.percent(history.availability(time)))
+        (
+            wording.window(_WINDOW_LABELS[name], history.cut_within(time)),
+            wording.percent(history.availability(time)),
+        )
         for name, time in WINDOWS.items()
         if history.covers(time)
     ]

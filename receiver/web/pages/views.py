@@ -24,6 +24,7 @@ from receiver.domain.queries import (
     RecordedEvent,
     index_text,
 )
+from receiver.service.availability import LONGEST
 from receiver.service.fleet import Fleet, Page
 from receiver.web.context import Services, services, visitor
 from receiver.web.pages import wording
@@ -124,10 +125,10 @@ async def server_page(request: Request) -> Response:
     """The page of a server: its record, availability and events."""
     server_id = request.path_params["server_id"]
     fleet = services(request).fleet
-    server = await fleet.get(server_id)
-    if server is None:
+    found = await fleet.past(lambda *both: both, server_id, within=LONGEST)
+    if found is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
-    history = await fleet.history([server.record])
+    server, history = found
     query = EventQuery(matching=EventFilter(server_id=server_id), limit=_TIMELINE)
     timeline, older = await _events(fleet, query)
 
@@ -136,7 +137,7 @@ async def server_page(request: Request) -> Response:
         "server.html",
         server=server,
         facts=wording.facts(server.record),
-        history=history[server_id],
+        history=history,
         timeline=timeline,
         older=older,
         may_delete=visitor(request).may_manage,
@@ -160,7 +161,8 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
 async def _events(fleet: Fleet, query: EventQuery) -> tuple[list[RecordedEvent], str | None]:
     """The events of a query, and the cursor of the next page, if there is one."""
     part = await fleet.events(query.matching, before=query.before, limit=query.limit)
-    return part.events, write_event_cursor(part.events[-1].id) if part.is_more else None
+    older = None if part.next_before is None else write_event_cursor(part.next_before)
+    return part.events, older
 
 
 async def _page_that_fits(fleet: Fleet, query: ListQuery) -> Page:

@@ -29,6 +29,7 @@ __all__ = [
     "shown",
     "strip",
     "tale",
+    "window",
 ]
 
 STATES = {
@@ -188,6 +189,11 @@ class Strip:
 def exactly(moment: datetime) -> str:
     """A time to the second, in UTC."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def window(label: str, cut: datetime | None) -> str:
+    """The name of a period, and since when its states are known if that is not all of it."""
+    return label if cut is None else f"{label}, known since {exactly(cut)}"
 
 
 def ago(moment: datetime, now: datetime) -> str:

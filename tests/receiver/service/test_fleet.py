@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event as listened
@@ -14,8 +16,9 @@ from sqlalchemy.engine import Engine
 
 import strategies
 from contract import ServerRecord, State
+from receiver.domain.liveness import state_at
 from receiver.domain.queries import ALL_SERVERS, Node, Order, PageRequest
-from receiver.service.fleet import Sighting
+from receiver.service.fleet import Fleet, Sighting
 from receiver.store import SqlStore
 from watched import Watched
 
@@ -29,6 +32,36 @@ def test_encoded_server_is_its_json(record: ServerRecord, state: State, has_node
     seen = Sighting(record=record, state=state, nodes=nodes)
 
     assert seen.to_json() == orjson.loads(orjson.dumps(seen.encode()))
+
+
+@dataclass
+class Listening:
+    """Stands in for the watchdog: since when receivers have been running."""
+
+    heard_since: datetime | None
+
+
+@pytest.mark.hypothesis
+@given(
+    strategies.records(),
+    st.sampled_from([State.NEW, State.UP]),
+    st.timedeltas(timedelta(-30), timedelta(30)),
+    st.none() | st.timedeltas(timedelta(0), timedelta(30)),
+)
+def test_server_is_heard_as_long_as_it_is_not_late(
+    record: ServerRecord, state: State, silence: timedelta, listening: timedelta | None
+) -> None:
+    record = evolve(record, state=state)
+    now = record.last_seen + silence
+    heard_since = None if listening is None else now - listening
+    watchdog: Any = Listening(heard_since)
+    nothing: Any = None
+    fleet = Fleet(nothing, nothing, nothing, clock=lambda: now, watchdog=watchdog)
+    signs = (None, record.last_seen, record.heartbeat_interval_seconds)
+
+    found = state_at(record, now, heard_since=heard_since or record.last_seen)
+
+    assert [not found.stale, True] == fleet.are_heard([(*signs, False), (*signs, True)])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_EVENTS, EventFilter, RecordedEvent
 from receiver.store import SqlStore
+from receiver.store.events import MOST_SEARCHED
 from receiver.store.tables import servers
 from servers import Clock, wait_until
 from watched import Watched
@@ -43,6 +44,19 @@ ALLOW_INSERTS = {
 def run(engine: Engine, statement: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(statement)
+
+
+MANY_EVENTS = """
+INSERT INTO events (at, kind, server_id, details)
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
+SELECT 1000000 + n, '{kind}', '{server_id}', {details} FROM numbers ORDER BY 1
+"""
+
+
+def add_events(engine: Engine, server_id: str, kind: str, *, count: int) -> None:
+    details = "json '{}'" if engine.dialect.name == "postgresql" else "'{}'"
+    known = {"server_id": server_id, "kind": kind, "count": count, "details": details}
+    run(engine, MANY_EVENTS.format(**known))
 
 
 # An event is inserted in the transaction of its change
@@ -486,6 +500,36 @@ def test_event_query_parameters_filter_events(receiver: httpx.Client, clock: Clo
     assert [len(kinds) for kinds in KINDS_BY_PATH.values()] == [
         a["count"] for a in answers.values()
     ]
+
+
+def test_search_for_rare_events_of_a_server_goes_on_page_by_page(
+    store: SqlStore, engine: Engine
+) -> None:
+    add_events(engine, "a", "moved", count=2)
+    add_events(engine, "a", "late", count=MOST_SEARCHED + 5)
+    add_events(engine, "b", "moved", count=1)
+    matching = EventFilter(server_id="a", kinds=frozenset({EventKind.MOVED}))
+
+    pages, before = [], None
+    for _ in range(3):
+        page = store.events.page(matching, before=before, limit=1)
+        pages.append(([each.id for each in page.events], page.next_before))
+        before = page.next_before
+
+    assert [([], 8), ([2], 2), ([1], None)] == pages
+
+
+def test_page_without_events_leads_to_older_ones(receiver: httpx.Client, engine: Engine) -> None:
+    add_events(engine, "a", "moved", count=1)
+    add_events(engine, "a", "late", count=MOST_SEARCHED)
+
+    answer = receiver.get("/events?server_id=a&kind=moved").json()
+    page = receiver.get("/timeline?server_id=a&kind=moved").text
+
+    assert (0, True) == (answer["count"], answer["next_cursor"] is not None)
+    assert [True, True] == [each in page for each in ("None of the last 10,000", "Older events")]
+    older = receiver.get(f"/events?server_id=a&kind=moved&cursor={answer['next_cursor']}").json()
+    assert (1, None) == (older["count"], older["next_cursor"])
 
 
 def test_event_json_has_kind_server_time_and_details(receiver: httpx.Client, clock: Clock) -> None:

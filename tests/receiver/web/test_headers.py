@@ -186,3 +186,42 @@ def test_handler_and_its_threads_know_the_request_id(
 
 def test_request_id_is_none_outside_of_a_request() -> None:
     assert request_id() is None
+
+
+def test_client_that_knows_the_answer_hears_that_it_is_the_same(
+    receiver: httpx.Client,
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+    for path in ("/servers", "/servers/a"):
+        tag = receiver.get(path).headers["etag"]
+        asked = [tag, f'"other", {tag}', f"W/{tag.removeprefix('W/')}", "*", '"other"', tag[:-1]]
+
+        answers = [receiver.get(path, headers={"If-None-Match": each}) for each in asked]
+
+        assert [304, 304, 304, 304, 200, 200] == [each.status_code for each in answers]
+        assert {tag} == {each.headers["etag"] for each in answers}
+        assert [{}, b""] == [lacking(answers[0]), answers[0].content]
+
+
+def test_tag_changes_with_every_heartbeat(receiver: httpx.Client, clock: Clock) -> None:
+    tags = []
+    for _ in range(2):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+        clock.advance(1)
+        tags.append([receiver.get(path).headers["etag"] for path in ("/servers", "/servers/a")])
+
+    assert [True, True] == [before != after for before, after in zip(*tags, strict=True)]
+
+
+def test_time_alone_changes_no_tag_of_a_record_by_a_hundredth_of_a_percent(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+    clock.advance(20 * 86_400)
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
+    first = receiver.get("/servers/a")
+    clock.advance(1)
+
+    same = receiver.get("/servers/a", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (True, 304) == (first.headers["etag"].startswith("W/"), same.status_code)

@@ -18,7 +18,10 @@ import messages
 from contract import ServerRecord
 from keyring import bearer, keep, made
 from receiver.app import create_app
+from receiver.domain.queries import Whereabouts
+from receiver.service import fleet
 from receiver.store import SqlStore
+from receiver.web import prometheus_sd
 from receiver.web.prometheus_sd import target_of
 from servers import Clock, serve, wait_until
 from strategies import records
@@ -131,9 +134,16 @@ def test_server_without_an_address_is_no_target(on_sqlite: httpx.Client, changed
     assert [] == address(on_sqlite, **changed)
 
 
+def whereabouts(record: ServerRecord) -> Whereabouts:
+    is_needed = record.endpoint_url is None and record.ip_addresses is not None
+    address = record.ip_addresses.primary if is_needed and record.ip_addresses else None
+    known = [getattr(record, name, address) for name in Whereabouts._fields]
+    return Whereabouts._make(known)
+
+
 @given(records())
 def test_every_target_is_valid_for_prometheus(record: ServerRecord) -> None:
-    target = target_of(record, may_be_at=lambda _: True)
+    target = target_of(whereabouts(record), may_be_at=lambda _: True)
 
     if target is not None:
         (found,) = target["targets"]
@@ -152,7 +162,7 @@ def test_every_target_is_at_the_host_that_was_asked_about(record: ServerRecord) 
         asked.append(host)
         return True
 
-    target = target_of(record, may_be_at=note)
+    target = target_of(whereabouts(record), may_be_at=note)
 
     found = [] if target is None else [urlsplit(f"//{each}").hostname for each in target["targets"]]
     assert found == [each.lower() for each in asked]
@@ -262,6 +272,71 @@ def test_servers_of_revoked_or_expired_keys_are_no_targets(database_url: str, cl
     assert (["a", "b", "c"], ["a", "b"], 3) == (at_first, after_expiry, listed)
 
 
+def test_targets_are_the_same_from_the_cache_and_from_the_database(
+    database_url: str, clock: Clock
+) -> None:
+    """Another receiver, which has none of the rows in memory, gives the same answer."""
+    beats: list[Json] = [
+        messages.heartbeat(server_id="a", endpoint_url="https://acme.example/mcp"),
+        messages.heartbeat(server_id="b", endpoint_url=None, port=8768, hostname="web-b"),
+        messages.slim(server_id="c", port=80, ip_addresses={"primary": "fd00::5", "all": []}),
+        messages.slim(server_id="d", port=80, hostname="web-d"),
+        messages.slim(server_id="e"),
+    ]
+    environ = {"FLEET_DATABASE_URL": database_url}
+    with (
+        serve(create_app(environ=environ, clock=clock)) as one,
+        serve(create_app(environ=environ, clock=clock)) as other,
+    ):
+        for beat in beats:
+            said = {name: value for name, value in beat.items() if value is not None}
+            one.post("/heartbeat", json=said).raise_for_status()
+        answers = [each.get("/sd/prometheus") for each in (one, other)]
+
+    assert ["a", "b", "c", "d"] == [each["labels"]["server_id"] for each in answers[0].json()]
+    assert answers[0].content == answers[1].content
+
+
+def test_heartbeat_that_says_nothing_new_leaves_the_tag(on_sqlite: httpx.Client) -> None:
+    on_sqlite.post("/heartbeat", json=messages.slim(hostname="web", port=80))
+    first = on_sqlite.get("/sd/prometheus")
+    known = {"If-None-Match": first.headers["etag"]}
+
+    on_sqlite.post("/heartbeat", json=messages.slim())
+    same = on_sqlite.get("/sd/prometheus", headers=known)
+    on_sqlite.post("/heartbeat", json=messages.slim(hostname="other"))
+    other = on_sqlite.get("/sd/prometheus", headers=known)
+
+    assert [200, 304, 200] == [each.status_code for each in (first, same, other)]
+    assert (b"", first.headers["etag"]) == (same.content, same.headers["etag"])
+
+
+def test_long_list_of_targets_is_sent_while_it_is_made(
+    on_sqlite: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        on_sqlite.post("/register", json=messages.registration(server_id=f"new-{name}"))
+        on_sqlite.post("/heartbeat", json=messages.heartbeat(server_id=f"up-{name}"))
+    short = on_sqlite.get("/sd/prometheus")
+    monkeypatch.setattr(prometheus_sd, "_MOST_KEPT_BYTES", 10)
+    long = on_sqlite.get("/sd/prometheus")
+
+    assert (True, False) == ("etag" in short.headers, "etag" in long.headers)
+    assert short.content == long.content
+    assert "chunked" == long.headers["transfer-encoding"]
+
+
+def test_long_list_of_targets_is_read_in_parts(
+    on_sqlite: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        on_sqlite.post("/heartbeat", json=messages.heartbeat(server_id=f"s{n}"))
+    whole = on_sqlite.get("/sd/prometheus")
+    monkeypatch.setattr(fleet, "_AT_ONCE", 2)
+
+    assert whole.content == on_sqlite.get("/sd/prometheus").content
+
+
 def test_silent_servers_are_no_targets(receiver: httpx.Client, clock: Clock) -> None:
     receiver.post("/register", json=messages.registration(server_id="new"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="up"))
@@ -350,21 +425,29 @@ def test_unavailable_database_is_answered_with_503(
     assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
 
 
-def test_list_that_fails_halfway_is_cut_off(on_sqlite: httpx.Client, sqlite_url: str) -> None:
+@pytest.mark.parametrize("is_long", [False, True])
+def test_list_that_fails_halfway_is_an_error_or_cut_off(
+    on_sqlite: httpx.Client, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, *, is_long: bool
+) -> None:
     """A truncated list must be an error for Prometheus, not a shorter list."""
+    monkeypatch.setattr(fleet, "_AT_ONCE", 1000)
     send_three_pages(on_sqlite)
     with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
         spoil = "UPDATE servers SET ip_addresses = '{', revision = 0 WHERE server_id = 's1500'"
         database.execute(spoil)
         database.commit()
 
-    with pytest.raises(httpx.RemoteProtocolError):
-        on_sqlite.get("/sd/prometheus")
+    if is_long:
+        monkeypatch.setattr(prometheus_sd, "_MOST_KEPT_BYTES", 10)
+        with pytest.raises(httpx.RemoteProtocolError):
+            on_sqlite.get("/sd/prometheus")
+    else:
+        assert 503 == on_sqlite.get("/sd/prometheus").status_code
 
 
 def send_three_pages(receiver: httpx.Client) -> list[str]:
     """Send heartbeats of servers that fill three pages; returns their ids."""
-    fleet = [messages.slim(server_id=f"s{n:04}", hostname="web", port=80) for n in range(2100)]
-    for start in range(0, len(fleet), 700):
-        receiver.post("/heartbeats", json=fleet[start : start + 700])
-    return [beat["server_id"] for beat in fleet]
+    beats = [messages.slim(server_id=f"s{n:04}", hostname="web", port=80) for n in range(2100)]
+    for start in range(0, len(beats), 700):
+        receiver.post("/heartbeats", json=beats[start : start + 700])
+    return [beat["server_id"] for beat in beats]
