@@ -19,9 +19,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    delete,
     exists,
-    false,
     func,
     insert,
     literal,
@@ -228,7 +226,9 @@ def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
     )
 
 
-def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -> datetime:
+def note_presence(
+    dialect: Dialect, connection: Connection, now: datetime, *, absent: timedelta
+) -> datetime:
     """
     Note in the database that a receiver is running at the time `now`.
 
@@ -236,8 +236,7 @@ def note_presence(connection: Connection, now: datetime, *, absent: timedelta) -
     time longer than `absent` without such a note. Fails while a table is locked that messages are
     written to, as by `CREATE INDEX` in PostgreSQL: no server can be heard then.
     """
-    for table in (servers, facets, events):
-        connection.execute(delete(table).where(false()))  # needs the lock that every write needs
+    dialect.lock_as_writer(connection)
     row = connection.execute(select(watches).with_for_update()).first()
     if row is None:
         connection.execute(insert(watches), {"id": 1, "heard_since": now, "seen_at": now})

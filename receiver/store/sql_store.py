@@ -440,10 +440,11 @@ class Servers:
         of the one with this receiver's last note, such as a backup, the time since the newest note
         in it is an interruption even if it is shorter than `absent`.
         """
+        dialect = self._transactions.dialect
 
         def work(connection: Connection) -> datetime:
             longest = min(absent, _GONE_BACK) if self._has_gone_back(connection) else absent
-            return note_presence(connection, now, absent=longest)
+            return note_presence(dialect, connection, now, absent=longest)
 
         heard_since = self._transactions.write(work)
         self._noted_at = now

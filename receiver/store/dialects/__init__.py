@@ -86,6 +86,9 @@ class Dialect(Protocol):
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Delete rows from `facets`, the inverted index of servers."""
 
+    def lock_as_writer(self, connection: Connection) -> None:
+        """Take the lock of each table that messages change, which writers share with each other."""
+
     def lock_events(self, connection: Connection) -> None:
         """
         Keep other processes from numbering events until the transaction ends.

@@ -128,6 +128,9 @@ class Postgresql:
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         connection.execute(_REMOVE_ENTRIES, _json_rows(each._asdict() for each in entries))
 
+    def lock_as_writer(self, connection: Connection) -> None:
+        connection.execute(_LOCK_AS_WRITER)
+
     def lock_events(self, connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))
         connection.execute(select(func.pg_notify(CHANNEL, "")))
@@ -230,6 +233,8 @@ _UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
 _UPDATE_DUE = _update(DUE_COLUMNS)
 
 _entries = _given_rows(*facets.columns)
+_LOCK_AS_WRITER = text("LOCK TABLE servers, facets, events IN ROW EXCLUSIVE MODE")
+
 _ADD_ENTRIES = text("""
 INSERT INTO facets (name, value, server_id)
 SELECT name, value, server_id

@@ -110,6 +110,9 @@ class Sqlite:
         with _driver(connection) as driver:
             driver.executemany(_REMOVE_ENTRY, entries)
 
+    def lock_as_writer(self, connection: Connection) -> None:
+        """Do nothing: the transaction holds the write lock of the file already."""
+
     def lock_events(self, connection: Connection) -> None:
         """Do nothing: the transaction holds the write lock of the file already."""
 
