@@ -35,6 +35,7 @@ from receiver.store.ownership import Rights
 from receiver.store.rows import (
     Committed,
     RowCache,
+    index_changes,
     index_entries,
     read_rows,
     write_heartbeats,
@@ -161,10 +162,9 @@ class _Batch:
         return Committed(self._after, events, described=self._described)
 
     def _count_entries(self, after: Row) -> None:
-        before = self.before.get(after.server_id)
-        changed = index_entries(after) ^ (set() if before is None else index_entries(before))
-        self.changed_rows += len(changed) - self._entries[after.server_id]
-        self._entries[after.server_id] = len(changed)
+        changed = sum(map(len, index_changes(self.before.get(after.server_id), after)))
+        self.changed_rows += changed - self._entries[after.server_id]
+        self._entries[after.server_id] = changed
 
     def _row(self, server_id: str) -> Row | None:
         return self._after.get(server_id) or self.before.get(server_id)
@@ -189,7 +189,7 @@ def delete_server(
     if row is None:
         return Committed({}, [])
     changed = [(each, _without(row.record, each, at)) for each in rows.values()]
-    dialect.remove_index_entries(connection, [*index_entries(row)])
+    dialect.remove_index_entries(connection, index_entries(row))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
     written = []

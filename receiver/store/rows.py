@@ -18,6 +18,7 @@ from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 __all__ = [
     "Committed",
     "RowCache",
+    "index_changes",
     "index_entries",
     "read_rows",
     "records_of",
@@ -189,10 +190,9 @@ def write_rows(
     removed: list[IndexEntry] = []
     for before, after in rows:
         (new if before is None else changed).append(after)
-        had = set() if before is None else index_entries(before)
-        has = index_entries(after)
-        added += has - had
-        removed += had - has
+        gained, lost = index_changes(before, after)
+        added += gained
+        removed += lost
 
     if new:
         connection.execute(insert(servers), [_columns(row) for row in new])
@@ -216,24 +216,44 @@ def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> 
         dialect.update_due(connection, due)
 
 
-def index_entries(row: Row) -> set[IndexEntry]:
+def index_entries(row: Row) -> list[IndexEntry]:
     """The rows that the table `facets`, the inverted index, must have for a server."""
-    record = row.record
+    return _entries(row.server_id, _indexed(row.record) | _indexed_tools(row.record))
+
+
+def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], list[IndexEntry]]:
+    """The rows to add to `facets` and to remove, when a server's row changes; None: it is new."""
+    if before is None:
+        return index_entries(after), []
+    had, has = _indexed(before.record), _indexed(after.record)
+    if before.record.capabilities != after.record.capabilities:
+        had |= _indexed_tools(before.record)
+        has |= _indexed_tools(after.record)
+    return _entries(after.server_id, has - had), _entries(after.server_id, had - has)
+
+
+def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
+    """The columns `name` and `value` of a server in `facets`, but for tools; None is no value."""
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
-    texts |= {("capability", name) for name in record.capabilities or ()}
-    if record.superseded_by is None:
-        state = record.state.value if record.node_of is None else NODE
-        texts |= {("state", state), ("database_uuid", record.database_uuid)}
-    else:
-        texts.add(("state", SUPERSEDED))
-    server_id = record.server_id
-    entries = {
-        IndexEntry(name, index_text(text), server_id) for name, text in texts if text is not None
-    }
-    if record.superseded_by is None and record.node_of is None:
-        standing = f"{record.state.value}/{index_text(record.odoo_stage or '')}"
-        entries.add(IndexEntry("standing", standing, server_id))
-    return entries
+    if record.superseded_by is not None:
+        return texts | {("state", SUPERSEDED)}
+    texts.add(("database_uuid", record.database_uuid))
+    if record.node_of is not None:
+        return texts | {("state", NODE)}
+    standing = f"{record.state.value}/{index_text(record.odoo_stage or '')}"
+    return texts | {("state", record.state.value), (_STANDING, standing)}
+
+
+def _indexed_tools(record: ServerRecord) -> set[tuple[str, str | None]]:
+    return {("capability", name) for name in record.capabilities or ()}
+
+
+def _entries(server_id: str, texts: Iterable[tuple[str, str | None]]) -> list[IndexEntry]:
+    return [
+        IndexEntry(name, text if name == _STANDING else index_text(text), server_id)
+        for name, text in texts
+        if text is not None
+    ]
 
 
 def _heartbeat_columns(row: Row) -> Mapping[str, Any]:
@@ -270,6 +290,7 @@ def _due_columns(row: Row) -> dict[str, Any]:
     }
 
 
+_STANDING = "standing"
 _MARK_COLUMNS = ("mark_at", "mark_heartbeats", "mark_sequence")
 
 
