@@ -15,7 +15,7 @@ from sqlalchemy import event as listened
 from sqlalchemy.engine import Engine
 
 import strategies
-from contract import ServerRecord, State
+from contract import ServerRecord, State, unstructure
 from receiver.domain.liveness import state_at
 from receiver.domain.queries import ALL_SERVERS, Node, Order, PageRequest
 from receiver.service.fleet import Fleet, Sighting
@@ -31,7 +31,11 @@ def test_encoded_server_is_its_json(record: ServerRecord, state: State, has_node
     nodes = [Node("acme_web-2", "web-2", MOMENT)] if has_node else []
     seen = Sighting(record=record, state=state, nodes=nodes)
 
-    assert seen.to_json() == orjson.loads(orjson.dumps(seen.encode()))
+    known = {**unstructure(record), "state": state.value, "stale": state.stale, "lapsed": False}
+    listed = [{"server_id": "acme_web-2", "hostname": "web-2", "last_seen": "2026-01-31T12:00:00Z"}]
+    expected = {**known, "nodes": listed if has_node else []}
+    assert expected == orjson.loads(orjson.dumps(seen.encode()))
+    assert {**expected, "more": 1} == orjson.loads(orjson.dumps(seen.encode(more=1)))
 
 
 @dataclass

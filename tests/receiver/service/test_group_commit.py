@@ -14,7 +14,7 @@ import messages
 from contract import Heartbeat, InvalidMessage, MalformedJSON, merge
 from keyring import made
 from receiver.app import Tuning, create_app
-from receiver.domain.errors import OutcomeUnknown, Overloaded, StoreUnavailable
+from receiver.domain.errors import OutcomeUnknown, Overloaded, Refusal, StoreUnavailable
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.service.group_commit import GroupCommit
@@ -409,16 +409,17 @@ def test_batch_in_several_transactions_is_merged_in_its_order(
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "text"),
+    ("error", "code", "path", "text"),
     [
-        (StoreUnavailable("x"), "store_unavailable", "This was not written"),
-        (Overloaded("x"), "overloaded", "This was not written"),
-        (KeyError("x"), "internal_error", "This was not written"),
-        (OutcomeUnknown("x"), "outcome_unknown", "It is not known whether this counts"),
+        (StoreUnavailable("x"), "store_unavailable", "", "This was not written"),
+        (Overloaded("x"), "overloaded", "", "This was not written"),
+        (KeyError("x"), "internal_error", "", "This was not written"),
+        (OutcomeUnknown("x"), "outcome_unknown", "", "It is not known whether this counts"),
+        (Refusal(403, "server_not_covered", "Not a."), "server_not_covered", "server_id", "Not a."),
     ],
 )
-def test_message_of_a_part_that_was_not_written_is_rejected_alone(
-    error: Exception, code: str, text: str
+def test_message_that_was_not_written_is_rejected_alone(
+    error: Exception, code: str, path: str, text: str
 ) -> None:
     record = merge(None, Heartbeat(server_id="a"), received_at=NOON)
 
@@ -428,7 +429,7 @@ def test_message_of_a_part_that_was_not_written_is_rejected_alone(
     assert (200, 1, 1) == (status, answer["accepted"], answer["rejected"])
     counted, rejected = answer["results"]
     assert ("ok", "rejected", code) == (counted["status"], rejected["status"], rejected["code"])
-    assert [("", text)] == [
+    assert [(path, text)] == [
         (each["path"], each["message"][: len(text)]) for each in rejected["errors"]
     ]
 

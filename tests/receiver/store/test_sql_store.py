@@ -455,6 +455,14 @@ def test_batch_of_a_thousand_servers_is_applied(store: SqlStore) -> None:
     assert dict.fromkeys(ids, 3) == counts(store)
 
 
+def test_id_that_no_server_can_have_is_the_id_of_none(store: SqlStore) -> None:
+    """PostgreSQL refuses a NUL in a parameter."""
+    assert store.servers.get("a\0") is None
+    assert store.servers.owner("a\0") is None
+    assert store.servers.past("a\0", MOMENT) is None
+    assert [] == store.servers.hand_over(["a\0"], None)
+
+
 # The row cache
 
 
