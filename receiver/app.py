@@ -60,8 +60,8 @@ class Tuning:
         most_streams: How many event streams (server-sent events) may be open at the same time.
         max_waiting_bytes: How many bytes of messages may wait to be written to the database; what
             comes then is answered with 503.
-        transaction_seconds: About how long a transaction that merges messages may take. The last
-            message that it merges may make it twice as long.
+        transaction_seconds: About how many seconds of work a transaction that merges messages may
+            be. The last message that it merges may make it twice as long.
     """
 
     body_seconds: float = 10.0

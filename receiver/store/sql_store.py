@@ -181,8 +181,8 @@ class Servers:
 
         A message whose key may not write its server is refused, and changes nothing.
 
-        Returns what became of each message. When the first ones take about so many seconds, at
-        least one is written, the others are left out, and nothing is returned for them.
+        Returns what became of each message. When the first ones are work for about `seconds` of a
+        processor, the others are left out, and nothing is returned for them.
         """
         dialect = self._transactions.dialect
 

@@ -80,7 +80,7 @@ class Transactions:
         self._is_closed = False
         self._identity: Identity | None = None
         self._engine = self.dialect.create_engine(url)
-        self._reading = self._engine.execution_options(reads=True)
+        self._reading = self._engine.execution_options(reads=True, **self.dialect.reading)
         try:
             with _unavailable():
                 self._writing = self._engine.connect()

@@ -22,7 +22,15 @@ __all__ = ["LOCK_SECONDS", "Dialect", "Identity", "check_url", "dialect_of", "li
 
 
 class Dialect(Protocol):
-    """The operations that SQLite and PostgreSQL do in different ways."""
+    """
+    The operations that SQLite and PostgreSQL do in different ways.
+
+    Attributes:
+        reading: SQLAlchemy execution options with which all queries of a transaction that reads see
+            the database at the same moment.
+    """
+
+    reading: Mapping[str, Any]
 
     def create_engine(self, url: URL) -> Engine:
         """

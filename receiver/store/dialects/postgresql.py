@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -49,6 +50,9 @@ __all__ = ["Postgresql"]
 
 class Postgresql:
     """The dialect of PostgreSQL."""
+
+    # A list is read by two queries: a server that is deleted in between would end it early.
+    reading: Mapping[str, Any] = MappingProxyType({"isolation_level": "REPEATABLE READ"})
 
     def __init__(self) -> None:
         self._writer = uuid4().hex

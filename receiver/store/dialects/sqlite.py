@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -24,6 +25,8 @@ class Sqlite:
     Args:
         url: The URL of a file; with `mode=rw` it must exist.
     """
+
+    reading: Mapping[str, Any] = MappingProxyType({})  # each transaction sees one snapshot
 
     def __init__(self, url: URL) -> None:
         self._version: int | None = None

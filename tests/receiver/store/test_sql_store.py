@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from attrs import evolve, fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, create_engine, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 import receiver
@@ -27,7 +27,7 @@ from contract import Heartbeat, Registration, ServerRecord, State, merge, regist
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Incoming
-from receiver.domain.queries import ALL_SERVERS, Filter, index_text
+from receiver.domain.queries import ALL_SERVERS, Filter, Order, PageRequest, index_text
 from receiver.store import Look, SqlStore, migrations
 from receiver.store.tables import facets, metadata, servers
 from strategies import heartbeats, moments, registrations
@@ -461,6 +461,31 @@ def test_id_that_no_server_can_have_is_the_id_of_none(store: SqlStore) -> None:
     assert store.servers.owner("a\0") is None
     assert store.servers.past("a\0", MOMENT) is None
     assert [] == store.servers.hand_over(["a\0"], None)
+
+
+def test_list_goes_on_after_a_server_that_is_deleted_while_it_is_read(
+    store: SqlStore, other: SqlStore
+) -> None:
+    for read in (listed_ids, reachable_ids):
+        other.servers.apply(beats("a", "b", "c"))
+
+        @event.listens_for(Engine, "after_cursor_execute", once=True)
+        def delete(*_: object) -> None:
+            other.servers.delete("a", MOMENT)
+
+        assert (["a", "b"], True) == read(store)
+
+
+def listed_ids(store: SqlStore) -> tuple[list[str], bool]:
+    asked = PageRequest(limit=2, now=MOMENT, after=None)
+    page = store.servers.page(ALL_SERVERS, Order.SERVER_ID, asked)
+    return [each.server_id for each in page.records], page.next_after is not None
+
+
+def reachable_ids(store: SqlStore) -> tuple[list[str], bool]:
+    found = store.servers.reachable(Filter(state="up"), after=None, limit=2)
+    ids = [server_id for server_id, *_ in found.whereabouts]
+    return ids, len(ids) == 2
 
 
 # The row cache
