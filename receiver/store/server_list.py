@@ -118,11 +118,13 @@ class ServerList:
         return walk.began if is_same else walk.settled
 
     def _fingerprint(self, walk: Walk) -> int:
-        """The checksum of the servers whose `last_seen` is between `walk.settled` and `.began`."""
+        """A checksum of who was last heard when, between `walk.settled` and `walk.began`."""
         if not self.order.is_descending:
             return 0
-        # Not of the revisions, which also change when servers are checked for silence.
-        total = func.coalesce(func.sum(_last_seen % _PRIME), 0)
+        # Not of the revisions, which also change when servers are checked for silence. A product,
+        # so that one server cannot make up for another that had the same `last_seen`.
+        each = (_last_seen % _PRIME) * func.hashtext(servers.c.server_id) % _PRIME
+        total = func.coalesce(func.sum(each), 0)
         query, _ = apply_filter(select(total).select_from(servers), self.matching)
         query = query.where(_last_seen > walk.settled, _last_seen <= walk.began)
         return int(self.connection.execute(query).scalar_one())

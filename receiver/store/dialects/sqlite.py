@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -53,6 +54,7 @@ class Sqlite:
             connection.execute("PRAGMA cache_size = -16384")  # KiB
             connection.execute("PRAGMA wal_autocheckpoint = 16000")  # pages
             connection.execute("PRAGMA schema_version")  # the first read creates the WAL
+            connection.create_function("hashtext", 1, _hash_text, deterministic=True)
             self._file.note_opened()
 
         @event.listens_for(engine, "begin")
@@ -131,6 +133,11 @@ class Sqlite:
 
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False
+
+
+def _hash_text(text: str) -> int:
+    """A number of 32 bits for a text, as the function `hashtext` of PostgreSQL gives one."""
+    return crc32(text.encode())
 
 
 def _save_lost_log(connection: Connection) -> None:

@@ -239,6 +239,24 @@ def test_server_whose_message_was_under_way_is_listed(store: SqlStore, late: flo
     assert {*IDS, "top"} == set(walker.listed)
 
 
+def test_server_is_listed_that_was_heard_when_another_of_its_time_was_deleted(
+    store: SqlStore,
+) -> None:
+    """Both were last heard in the microsecond in which the first page is read."""
+    world = World(store)
+    world.hear(*IDS[:5], "s8")
+    world.advance(5)
+    world.hear("s5", "s6", "s7")
+
+    def one_takes_the_place_of_another() -> None:
+        world.hear("s8")  # before the two that were listed
+        world.delete("s7")
+
+    walker = world.walk(Order.LAST_SEEN_DOWN, 2, once(one_takes_the_place_of_another))
+
+    assert {*IDS} == set(walker.listed)
+
+
 @pytest.mark.parametrize("order", MOVING)
 def test_cursor_of_an_earlier_version_goes_on_where_it_was(store: SqlStore, order: Order) -> None:
     world = World(store)
