@@ -184,7 +184,7 @@ class Refused(CallFailed):
 
 
 class BadAnswer(CallFailed):
-    """The answer breaks HTTP, or the interface that a receiver promises."""
+    """The answer violates HTTP, or is not what a receiver promises to answer."""
 
     code = "bad_answer"
 

@@ -63,7 +63,7 @@ def _interval(declared: float | None) -> timedelta:
 
 @lru_cache
 def patience_of(declared: float | None, intervals: int) -> timedelta:
-    """The `patience` with a server that declares this interval in seconds, or none."""
+    """As `patience`, for the `heartbeat_interval_seconds` that a server has declared, if any."""
     each = _interval(declared)
     return intervals * each + max(each / 4, _LEAST_TOLERANCE)
 

@@ -39,10 +39,10 @@ _CHECKS_PER_TIMEOUT = 8
 @cache
 def max_connections() -> int:
     """
-    How many connections a process may have: three quarters of the file descriptor limit.
+    How many HTTP connections a process accepts at the same time.
 
-    The other descriptors are for files and for connections to the database. A process has at most
-    10,000 connections.
+    That is three quarters of the limit of file descriptors, but at most 10,000. The other
+    descriptors are for files and for connections to the database.
     """
     descriptors, _ = getrlimit(RLIMIT_NOFILE)
     if descriptors == RLIM_INFINITY:

@@ -39,7 +39,7 @@ class Logs:
         """
         Set the format of all handlers, `text` or `json`, and the level of the receiver's loggers.
 
-        The level is that of uvicorn's log, and INFO for the logger `receiver.audit`.
+        The level is that of uvicorn's own log, except for the logger `receiver.audit`: INFO.
         """
         _add_root_handler(self._undo)
         _capture_warnings(self._undo)

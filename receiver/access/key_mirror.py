@@ -93,7 +93,12 @@ class KeyMirror:
         self._used.add(key.id)
 
     def read(self) -> None:
-        """Read the keys that changed; add their messages at other receivers to the rate limits."""
+        """
+        Read from the database the keys that changed since the last read.
+
+        The rate limits of this process also count the messages with these keys that other
+        receivers on the same database have accepted.
+        """
         with self._turn:
             self._read()
 

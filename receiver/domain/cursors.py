@@ -58,10 +58,10 @@ def write_event_cursor(before: int) -> str:
 
 def read_event_cursor(text: str) -> int:
     """
-    Decode a cursor of a list of events.
+    Decode a cursor of a list of events, which is read from the newest event to the oldest.
 
-    Returns the number that all events of the page are less than. Raises ValueError when the text
-    is no such cursor.
+    Returns a number: the page begins with the newest event that has a smaller one. Raises
+    ValueError when the text is no such cursor.
     """
     try:
         match _decode(text):

@@ -204,7 +204,7 @@ class NewKey:
     @classmethod
     def of(cls, value: object, *, now: datetime) -> "NewKey":
         """
-        Read a request from a decoded JSON value.
+        Read the request for a new key from a decoded JSON value.
 
         Raises InvalidMessage, also for an unknown field, since a misspelt one may have been meant
         to restrict the key.

@@ -67,7 +67,7 @@ ALL_SERVERS = Filter()
 
 
 class Node(NamedTuple):
-    """What lists show of a node: a further server of the database of a listed server."""
+    """What lists show of a node: another Odoo process of the same database as a listed server."""
 
     server_id: str
     hostname: str | None

@@ -166,7 +166,7 @@ _LAYOUT = (
 
 class Numbers:
     """
-    The numbers of a row, by name; each attribute is a slice of the row.
+    What one worker process has counted, by name; each attribute is a slice of the worker's row.
 
     A histogram is the number of observations in each bucket, followed by the sum of all observed
     values.
@@ -179,8 +179,7 @@ class Numbers:
         commit_sizes: A histogram of the messages in a transaction.
         events: How many events were committed, in the order of `EVENT_KINDS`.
         queue: How many requests wait to be written to the database, and how many bytes they have.
-        started_at: When the first worker began to count in the row, in seconds since 1970;
-            0 when it has just begun.
+        started_at: When a worker first counted in the row, in seconds since 1970; 0 before.
     """
 
     def __init__(self, row: Doubles) -> None:

@@ -42,7 +42,7 @@ class Rows(Protocol):
     Rows of numbers, all of one length.
 
     Attributes:
-        mine: The row that this process writes; whole numbers are exact up to 2**53.
+        mine: The row that this process writes: floats, so whole numbers are exact up to 2**53.
         is_shared: Whether other processes may have rows too.
     """
 

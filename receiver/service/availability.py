@@ -92,9 +92,10 @@ class History:
 
     def cut_within(self, window: timedelta) -> datetime | None:
         """
-        Since when the states in a window are known, if its beginning had too many changes.
+        The time in a window before which the states are not known.
 
-        None when all changes in the window were read.
+        They are not known when the window has more changes of states than are read. None when
+        all of them were read.
         """
         is_within = self._cut is not None and self._cut > self._end() - window
         return self._cut if is_within else None

@@ -52,13 +52,14 @@ _READ_ONLY = (
 @frozen(kw_only=True)
 class Sighting:
     """
-    The record of a server, and the server's state when the record was read.
+    The record of a server, and the state that follows from it at the time of reading.
 
     Attributes:
-        record: The record; its own `state` may be some seconds old.
-        state: The state of the server when the record was read.
-        nodes: The other nodes, which are Odoo processes of the same database, if the server
-            represents all of them in the list of servers.
+        record: The record as stored. Its own `state` is some seconds late: it was written when
+            the server was last checked.
+        state: The state at the time of reading.
+        nodes: The other Odoo processes of the same database, if the server stands for all of them
+            in the list of servers; else nothing.
         is_lapsed: Whether the server belongs to a key that was revoked or has expired: it cannot
             send any more, so counts of what is alive leave it out.
     """
@@ -157,11 +158,12 @@ class Fleet:
         """
         How many servers are listed: neither superseded (replaced) nor left (uninstalled).
 
-        A database with several nodes counts once, and the servers of lapsed keys do not count.
+        Several Odoo processes of one database count once, and the servers of revoked and expired
+        keys do not count.
 
-        Raises Refusal when the database can be read but not written. The text of the Refusal does
-        not say why: clients without a key may read it, and the database's errors name machines and
-        users.
+        The count says that the receiver is well, so it raises Refusal when the receiver's own
+        database can be read but not written. That error does not give the reason: it may be shown
+        to clients without a key, and the reasons that databases give name machines and users.
         """
         count = await self._calls.read(self._store.servers.count_active, self._clock())
         if self.trouble() is not None:

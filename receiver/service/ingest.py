@@ -88,7 +88,7 @@ class Body:
         return self._undecoded
 
     def put_back(self, message: _Message) -> None:
-        """Undo the taking of the message that was taken last, as it was not written."""
+        """Keep a message that was taken, but is not written now, for the next transaction."""
         if self.decoded is None:
             self.decoded = deque()
         self.decoded.appendleft(message)

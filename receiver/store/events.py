@@ -78,8 +78,8 @@ class Events:
         """
         The newest events, newest first.
 
-        Of a server, only so many events are looked at for those of certain kinds (`MOST_SEARCHED`);
-        a page may therefore be empty and not the last.
+        For events of certain kinds about one server, at most `MOST_SEARCHED` events of that server
+        are searched: a page may be empty although further pages have events.
 
         Args:
             matching: Which events.

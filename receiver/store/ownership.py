@@ -54,7 +54,8 @@ class RefusedWrites:
     Remembers which refused writes have an event in the timeline already.
 
     A key may try every minute to write a server that it may not write; one event per hour is
-    enough. Only the newest events are remembered, so a `Budget` must limit them, too.
+    enough. Only the newest pairs of server and key are remembered: a key that tries to write very
+    many servers must be stopped by its `Budget`, which limits the events that it may cause.
 
     Args:
         size: How many pairs of server and key are remembered.

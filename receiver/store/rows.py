@@ -50,12 +50,12 @@ class RowCache:
     """
     A cache of rows that this process has written.
 
-    A cached row is *current* when no other process can have changed it since. Any other cached
-    row is valid if it has the revision that the database holds.
+    A cached row is *current* when no other process can have changed it since it was written. Any
+    other cached row is valid only if the row in the database has the same revision.
 
     Args:
-        max_bytes: About how many bytes of memory the rows may take. At least a half of them is
-            used before rows are dropped.
+        max_bytes: About how many bytes of memory the rows may take. Rows may be dropped once they
+            take half of that.
     """
 
     def __init__(self, max_bytes: int) -> None:

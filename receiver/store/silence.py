@@ -263,7 +263,7 @@ def attended_since(connection: Connection, now: datetime, length: timedelta) -> 
     """
     The latest time since which receivers have been running for `length` in total.
 
-    Before 1970 when they have not been running for so long yet.
+    When they have not been running for so long yet, that is a time before 1970.
     """
     seen_at: datetime | None = connection.execute(select(watches.c.seen_at)).scalar()
     if seen_at is None:

@@ -354,7 +354,7 @@ class Servers:
         """
         The latest time since which receivers have been running for `length` in total.
 
-        Before 1970 when they have not been running for so long yet.
+        When they have not been running for so long yet, that is a time before 1970.
         """
         with self._transactions.read() as connection:
             return attended_since(connection, now, length)
@@ -363,11 +363,11 @@ class Servers:
         self, now: datetime, after: timedelta, *, stage: Stage | None = None
     ) -> Forgotten:
         """
-        Delete, as `forget` does, servers that have sent nothing and kept their state for `after`.
+        Delete, as `forget` does, the servers that neither sent nor changed their state for `after`.
 
-        Time in which no receiver was running does not count. Nothing is deleted while no server
-        at all is up or new, but for those of lapsed keys, since then probably nobody can reach the
-        receiver.
+        Time in which no receiver was running does not count. When no server is up or new, nothing
+        is deleted: probably nobody can reach the receiver. The servers of revoked and expired keys
+        do not count as up or new, as they cannot send any more.
         """
         since = self.attended_since(now, after)
         with self._transactions.read() as connection:

@@ -134,7 +134,11 @@ def note_second_try(scope: Scope, answer: Response) -> None:
 
 
 def add_cookies(scope: Scope, answer: Response, token: CsrfToken) -> None:
-    """Set the cookie of a CSRF token that the page uses; delete that of a notice it shows."""
+    """
+    Set the cookie of the CSRF token if the page uses it.
+
+    If the page shows a notice, delete the cookie that asked for it: it is shown only once.
+    """
     if token.is_used and token.cookie is not None:
         _set(answer, scope, _FORM, token.cookie)
     if notice(scope) is not None:

@@ -89,7 +89,8 @@ async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> d
     """
     Read the fields of a form.
 
-    Raises what `json_body` raises, and Refusal for a malformed form or a repeated field.
+    Raises Refusal for a malformed form, a repeated field, another media type, and for a body that
+    is too large or too slow to arrive. Raises ClientDisconnect.
     """
     _check_headers(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
     body = await _body(receive, MAX_FORM_BYTES, timeout)

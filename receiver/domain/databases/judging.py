@@ -80,11 +80,12 @@ def _pace(sent: Sent) -> float:
 
 def has_copies(sent: Sent, *, in_order: bool) -> bool:
     """
-    Whether servers that were taken for nodes of one database turn out to send for several copies.
+    Whether servers that were taken for nodes of one database belong to several copies of it.
 
     Args:
         sent: What all these servers sent together.
-        in_order: Whether their sequence numbers rise in the order of their `last_seen`.
+        in_order: Whether their sequence numbers rise in the order of their `last_seen`, as those
+            of one database do. Then more numbers must have been used twice to prove copies.
     """
     if sent.intervals < _ENOUGH_INTERVALS:
         return False

@@ -102,10 +102,17 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
     """
     Choose the leader of a line, and remove the nodes that are gone.
 
-    Returns the line, and the rows of the removed nodes. A server of the line is gone when it has
-    sent nothing for the time `gone_after`. The server that sent last becomes the leader when the
-    old leader is gone; if it has another address, already when the old leader has sent nothing
-    for two intervals, as clients connect to the leader's address.
+    A line is the servers of one database, and its leader is the one that lists show. A server is
+    gone when it has sent nothing for the time `gone_after`. When the leader is gone, the server
+    that sent last becomes the leader. If that server has another address than the leader, it
+    becomes the leader as soon as the old one has sent nothing for two intervals, because clients
+    connect to the address of the leader.
+
+    Args:
+        line: The line.
+        look: The time of the check, from which it is known how long a server has sent nothing.
+
+    Returns the line as it is then, and the rows of the removed nodes.
     """
     if not (line.nodes and line.state.is_heard):
         return line, []

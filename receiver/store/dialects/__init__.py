@@ -80,13 +80,14 @@ class Dialect(Protocol):
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """
-        Update the `HEARTBEAT_COLUMNS` of rows of `servers`.
+        Set the `HEARTBEAT_COLUMNS` of servers that are stored already.
 
-        Each of `rows` maps the names of these columns, and `server_id`, to values as stored.
+        Each of `rows` has the `server_id` of a server, and the new value of each of these columns
+        as the driver of the database takes it: an instant is a number of microseconds.
         """
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Update the `DUE_COLUMNS` of rows of `servers`, given as for `update_heartbeats`."""
+        """Set the `DUE_COLUMNS` of servers that are stored already, as `update_heartbeats` does."""
 
     def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Insert rows into `facets`, the inverted index of servers."""

@@ -95,7 +95,7 @@ class Postgresql:
         return False
 
     def follow(self, connection: Connection) -> None:
-        """Do nothing: the connection to a replaced file is a matter of SQLite."""
+        """Do nothing: only the file of SQLite can be replaced while a connection to it is open."""
 
     def identify(self, connection: Connection) -> Identity:
         return _identity(*connection.execute(select(*_IDENTITY)).one())

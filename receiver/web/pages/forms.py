@@ -145,8 +145,8 @@ class Question:
         says: The consequences, a sentence each.
         does: The text of the button that makes the change.
         back: The page to return to without a change.
-        also: The text of a checkbox for a further change, with the name `also`; None for no
-            checkbox.
+        also: The label of a checkbox that asks for a further change; None for no checkbox. The
+            field of the form is called `also`.
     """
 
     title: str

@@ -28,12 +28,20 @@ _EVENTS_BYTES = 18_000
 
 
 def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
-    """The first servers that fit into a page, at least one if there is any."""
+    """
+    As many servers, from the first on, as keep the HTML of the front page within its bound.
+
+    At least one, if there is any.
+    """
     return _fitting(servers, _server_bytes, _SERVERS_BYTES)
 
 
 def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """The first events that fit into a page beside the servers, at least one if there is any."""
+    """
+    As many events, from the first on, as keep the HTML of the front page within its bound.
+
+    At least one, if there is any.
+    """
     return _fitting(events, _event_bytes, _EVENTS_BYTES)
 
 
