@@ -272,6 +272,18 @@ def test_watchdog_settings_reach_the_watchdog(sqlite_url: str, clock: Clock) -> 
     assert 0 == silent
 
 
+def test_no_server_is_late_after_a_pause_of_seconds(sqlite_url: str, clock: Clock) -> None:
+    """The clock goes on for 20 s at once, as it does for a process that was stopped."""
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
+        slim = messages.slim(server_id="s", heartbeat_interval_seconds=5)
+        receiver.post("/heartbeat", json=slim).raise_for_status()
+        wait_until(lambda: "healthy" == receiver.get("/health").json()["status"])
+        clock.advance(20)
+        wait_until(lambda: "up" == receiver.get("/servers/s").json()["state"])
+
+        assert 0 == receiver.get("/events?kind=late").json()["count"]
+
+
 def test_client_encoding_of_the_environment_is_overridden(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
