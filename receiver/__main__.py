@@ -1,7 +1,8 @@
 """
-The command line: manage API keys, give servers to another key, and forget (delete) servers.
+The command line: manage API keys, give servers to another key, connect to servers, forget them.
 
     python -m receiver keys create --name acme --scope agent --database acme --expires 90d
+    python -m receiver servers connection --client vscode --stage production > .vscode/mcp.json
     python -m receiver servers forget --state down --silent-for-days 30 --dry-run
 
 The commands need no key, because they open the database that FLEET_DATABASE_URL names. They may
@@ -14,12 +15,20 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from attrs import fields, frozen
 
-from contract import FleetError
+from contract import FleetError, State
 from contract.fields import format_moment, parse_moment
+from receiver.domain.agents.client_files import (
+    API_KEY_STEPS,
+    Client,
+    client_file,
+    connections_to,
+)
+from receiver.domain.endpoints import Endpoints
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.keys import (
     DATABASE,
@@ -31,7 +40,14 @@ from receiver.domain.keys import (
     new_token,
     warning_about,
 )
-from receiver.domain.queries import ALL_SERVERS, Filter
+from receiver.domain.queries import (
+    ALL_SERVERS,
+    NODE,
+    SUPERSEDED,
+    Filter,
+    Order,
+    PageRequest,
+)
 from receiver.settings import MAX_DAYS, Settings, read_settings
 from receiver.store import SqlStore
 
@@ -73,7 +89,8 @@ def main(
             return 1
         store = SqlStore(url)
         try:
-            return int(options.do(_Context(store, str(url), clock(), say, explain), options))
+            context = _Context(store, str(url), settings.endpoints, clock(), say, explain)
+            return int(options.do(context, options))
         finally:
             store.close()
     except FleetError as error:
@@ -95,6 +112,7 @@ class _Context:
     Attributes:
         store: The open database.
         database: The URL of the database, with its password masked.
+        endpoints: Which addresses of servers may be given away.
         now: The time at which the command began.
         say: Prints a line of the result.
         explain: Prints a sentence for people.
@@ -102,6 +120,7 @@ class _Context:
 
     store: SqlStore
     database: str
+    endpoints: Endpoints
     now: datetime
     say: Print
     explain: Print
@@ -202,8 +221,35 @@ def _hand_over(context: _Context, options: argparse.Namespace) -> int:
     return 0 if len(handed) == len(ids) else 1
 
 
+def _connection(context: _Context, options: argparse.Namespace) -> int:
+    asked = PageRequest(limit=_MOST_IN_A_FILE, now=context.now)
+    page = context.store.servers.page(_filter(options), Order.SERVER_ID, asked)
+    may_be_at = partial(context.endpoints.include, with_loopback=True)
+    reached = connections_to(page.records, may_be_at=may_be_at)
+    if not reached:
+        context.explain(
+            "No server that matches reports an endpoint_url that FLEET_ENDPOINTS includes."
+        )
+        return 1
+    file = client_file(Client(options.client), [*reached.values()])
+    context.say(file.text.removesuffix("\n"))
+    context.explain(f"This belongs into {file.path}. To make an Odoo API key:")
+    for number, step in enumerate((*API_KEY_STEPS, file.key_step), start=1):
+        context.explain(f"{number}. {step}")
+    if page.next_after is not None:
+        context.explain(f"More than {_MOST_IN_A_FILE:,} servers match; this has the first of them.")
+    return 0
+
+
+_MOST_IN_A_FILE = 1000
+
+
+def _filter(options: argparse.Namespace) -> Filter:
+    return Filter(**{each.name: getattr(options, each.name) for each in fields(Filter)})
+
+
 def _forget(context: _Context, options: argparse.Namespace) -> int:
-    matching = Filter(**{each.name: getattr(options, each.name) for each in fields(Filter)})
+    matching = _filter(options)
     if matching == ALL_SERVERS and options.silent_for_days is None:
         context.explain(
             "Say which servers to forget, such as: --state down --silent-for-days 30. "
@@ -271,7 +317,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     things = parser.add_subparsers(required=True, metavar="keys | servers")
     keys = things.add_parser("keys", help="make, list, revoke and rotate keys, hand servers over")
-    _add_servers(things.add_parser("servers", help="forget servers"))
+    servers = things.add_parser("servers", help="connect agents to servers, forget servers")
+    _add_servers(servers.add_subparsers(required=True))
     commands = keys.add_subparsers(required=True)
 
     create = commands.add_parser("create", help="make a key, which is shown once")
@@ -328,24 +375,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_servers(servers: argparse.ArgumentParser) -> None:
-    forget = servers.add_subparsers(required=True).add_parser(
+def _add_servers(servers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    connection = servers.add_parser(
+        "connection",
+        help="print the file with which an MCP client connects to servers",
+        description="Print the configuration file of an MCP client with the servers that match "
+        "all filters. It has no key in it.",
+    )
+    connection.add_argument(
+        "--client", required=True, choices=[client.value for client in Client], help="which client"
+    )
+    _add_filters(connection, states=[*(state.value for state in State), SUPERSEDED, NODE])
+    connection.set_defaults(do=_connection)
+
+    forget = servers.add_parser(
         "forget",
         help="delete servers that are down, have left or are superseded",
         description="Forget the servers that match all filters, of which there must be one. "
         "Those that are heard are not forgotten.",
     )
-    forget.add_argument("--state", choices=FORGETTABLE, help="only these; all three by default")
     forget.add_argument(
         "--silent-for-days", type=_days, metavar="30", help="not heard for more than so many days"
     )
-    for name in ("stage", "database", "version", "odoo-version", "capability"):
-        forget.add_argument(f"--{name}", type=_text, metavar="TEXT", help="only servers with it")
-    forget.add_argument(
-        "--q", type=_some_text, metavar="TEXT", help="in hostname, database or server_id"
-    )
+    _add_filters(forget, states=FORGETTABLE)
     forget.add_argument("--dry-run", action="store_true", help="only print what would be forgotten")
     forget.set_defaults(do=_forget)
+
+
+def _add_filters(command: argparse.ArgumentParser, *, states: Sequence[str]) -> None:
+    command.add_argument("--state", choices=states, help="only servers in this state")
+    for name in ("stage", "database", "version", "odoo-version", "capability"):
+        command.add_argument(f"--{name}", type=_text, metavar="TEXT", help="only servers with it")
+    command.add_argument(
+        "--q", type=_some_text, metavar="TEXT", help="in hostname, database or server_id"
+    )
 
 
 def _key(text: str) -> str:

@@ -21,6 +21,7 @@ from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
 from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
+from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.context import services
 from receiver.web.headers import json_answer, tag_of, with_headers
 from receiver.web.openapi import Json, answer, operation, ref
@@ -48,6 +49,7 @@ def routes() -> list[Guarded]:
         _get("/events", list_events, _LIST_EVENTS),
         _get("/events/stream", event_stream, EVENT_STREAM),
         _get("/servers/{server_id:path}/events", list_events_of_server, _LIST_EVENTS_OF_SERVER),
+        _get("/servers/{server_id:path}/connection", connection, CONNECTION),
         _get("/servers/{server_id:path}", get_server, _GET_SERVER),
         Guarded(
             "/servers/{server_id:path}",
@@ -58,6 +60,7 @@ def routes() -> list[Guarded]:
         ),
         _get("/health", health, _HEALTH, needs=None),
         _get("/health/live", live, _LIVE, needs=None),
+        _get("/connections", connections, CONNECTIONS),
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]

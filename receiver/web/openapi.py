@@ -10,6 +10,7 @@ from typing import Any
 from attrs import fields
 
 from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
+from receiver.domain.agents.client_files import Client
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.keys import NewKey
 from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order
@@ -18,6 +19,7 @@ from receiver.web.requests import DEFAULT_LIMIT, MAX_DAYS, MAX_LIMIT
 from receiver.web.routing import Guarded
 
 __all__ = [
+    "CLIENT",
     "COUNT",
     "CURSOR",
     "EVENTS_PAGE",
@@ -416,6 +418,14 @@ TOTAL = _parameter(
     "Whether to count all servers that match, which costs a scan.",
     {"type": "boolean", "default": False},
 )
+CLIENT = {
+    **_parameter(
+        "client",
+        "The MCP client whose configuration file it is.",
+        {"enum": [client.value for client in Client]},
+    ),
+    "required": True,
+}
 FORGET = _parameter(
     "forget",
     "Whether to delete the servers of the key too, each in a transaction of its own. With it, a "

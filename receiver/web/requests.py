@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope
 
 from contract import EventKind, Problem, State
 from contract.fields import parse_moment
+from receiver.domain.agents.client_files import Client
 from receiver.domain.cursors import read_cursor, read_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import FORGETTABLE
@@ -38,6 +39,7 @@ __all__ = [
     "ForgetQuery",
     "ListQuery",
     "asks_to_forget",
+    "connection_query",
     "event_filter",
     "event_query",
     "forget_query",
@@ -237,6 +239,20 @@ def _filter_of(found: dict[str, Any]) -> Filter:
     return Filter(**{name: found.pop(name) for name in _FILTERS if name in found})
 
 
+def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client, Filter]:
+    """
+    Read which MCP client a configuration file is for, and which servers it is to contain.
+
+    Raises Refusal that lists all errors, also when the client is missing.
+    """
+    found = _parameters(request, _CONNECTIONS if allows_filters else _CONNECTION)
+    if "client" not in found:
+        names = ", ".join(each.value for each in Client)
+        problem = Problem("client", f"is missing; it is one of {names}")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    return found.pop("client"), _filter_of(found)
+
+
 def asks_to_forget(request: Request) -> bool:
     """Whether the query has `forget=true`. Raises Refusal, also for any other parameter."""
     return bool(_parameters(request, _REVOKE).get("forget"))
@@ -401,6 +417,8 @@ _FORGET: dict[str, Parameter] = {
     "state": ("state", _forgettable_state),
     "q": ("q", _some_text),
 }
+_CONNECTION: dict[str, Parameter] = {"client": ("client", partial(_one_of, Client))}
+_CONNECTIONS = {**_CONNECTION, **{name: _LIST[name] for name in _FILTERS}}
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),

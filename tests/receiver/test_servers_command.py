@@ -1,10 +1,12 @@
-"""`python -m receiver servers forget`, on a database that a receiver may be using."""
+"""`python -m receiver servers`, on a database that a receiver may be using."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import make_url
 
+from receiver import __main__ as command_line
 from receiver.__main__ import main
 from receiver.store import SqlStore
 from servers import Clock
@@ -17,11 +19,11 @@ Said = tuple[int, list[str], str]
 
 @pytest.fixture
 def command(database_url: str, fleet: Watched) -> Callable[..., Said]:
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str, do: str = "forget") -> Said:
         said: list[str] = []
         explained: list[str] = []
         status = main(
-            ["servers", "forget", *arguments],
+            ["servers", do, *arguments],
             environ={"FLEET_DATABASE_URL": database_url},
             clock=fleet.clock,
             say=said.append,
@@ -129,3 +131,42 @@ def test_invalid_arguments_are_explained(
         command(*options)
 
     assert said in capsys.readouterr().err
+
+
+def test_connection_prints_the_file_of_a_client_and_says_where_it_belongs(
+    fleet: Watched, command: Callable[..., Said]
+) -> None:
+    fleet.beat("a", database="acme", endpoint_url="http://127.0.0.1:8069/mcp/v1")
+    fleet.beat("b", database="beta", endpoint_url="https://b.example/mcp/v1")
+    fleet.beat("c", database="gamma")
+
+    status, (text,), explained = command("--client", "claude-code", "--q", "ACME", do="connection")
+
+    (server,) = json.loads(text)["mcpServers"].items()
+    assert 0 == status
+    assert ("acme", "http://127.0.0.1:8069/mcp/v1") == (server[0], server[1]["url"])
+    assert "belongs into .mcp.json" in explained
+    assert "1. Sign in" in explained
+    assert "ACME_KEY" in text
+
+
+def test_connection_to_no_server_fails(fleet: Watched, command: Callable[..., Said]) -> None:
+    fleet.beat("c", database="gamma")
+
+    status, said, explained = command("--client", "codex", do="connection")
+
+    assert (1, []) == (status, said)
+    assert explained.startswith("No server that matches reports an endpoint_url")
+
+
+def test_connection_says_when_not_all_servers_are_in_the_file(
+    fleet: Watched, command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "_MOST_IN_A_FILE", 1)
+    fleet.beat("a", database="acme", endpoint_url="https://a.example/mcp/v1")
+    fleet.beat("b", database="beta", endpoint_url="https://b.example/mcp/v1")
+
+    status, (text,), explained = command("--client", "cursor", do="connection")
+
+    assert (0, ["acme"]) == (status, [*json.loads(text)["mcpServers"]])
+    assert "More than 1 servers match" in explained

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from zlib import crc32
 
 from anyio import to_thread
@@ -237,7 +237,7 @@ def _static_url(name: str) -> str:
     return f"static/{name}?v={crc32((FILES / name).read_bytes()):08x}"
 
 
-def server_url(server_id: str, *, of: str = "server", call: str = "") -> str:
+def server_url(server_id: str, *, of: str = "server", call: str = "", **query: str) -> str:
     """
     The URL of a page about a server, relative to the home page.
 
@@ -245,10 +245,12 @@ def server_url(server_id: str, *, of: str = "server", call: str = "") -> str:
         server_id: The server.
         of: `server` for the HTML page, or `servers` for the API.
         call: The end of the path, after the server, such as `/delete`.
+        query: The query parameters.
     """
+    path = f"{of}/{_path_segment(server_id)}{call}"
     if server_id in {".", ".."}:  # a browser would resolve them in a path
-        return f"{BY_ID[1:]}/{of}{call}?id={server_id}"
-    return f"{of}/{_path_segment(server_id)}{call}"
+        path, query = f"{BY_ID[1:]}/{of}{call}", {"id": server_id, **query}
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def _path_segment(text: str) -> str:

@@ -12,7 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
-from contract import State
+from contract import ServerRecord, State
+from receiver.domain.agents.client_files import (
+    API_KEY_STEPS,
+    Client,
+    client_file,
+    install_link,
+)
 from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
@@ -26,6 +32,7 @@ from receiver.domain.queries import (
 )
 from receiver.service.availability import LONGEST
 from receiver.service.fleet import Fleet, Page
+from receiver.web.agents.connection import connection_of
 from receiver.web.context import Services, services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
@@ -141,8 +148,25 @@ async def server_page(request: Request) -> Response:
         timeline=timeline,
         older=older,
         may_delete=visitor(request).may_manage,
+        connect=await _ways_to_connect(services(request), server.record),
+        api_key_steps=API_KEY_STEPS,
         **await _ownership(request, server_id),
     )
+
+
+async def _ways_to_connect(found: Services, record: ServerRecord) -> list[dict[str, Any]]:
+    """The configuration files of MCP clients for a server, and links that install them."""
+    reached = await connection_of(found, record)
+    if reached is None:
+        return []
+    return [
+        {
+            "client": client.value,
+            "file": client_file(client, [reached]),
+            "link": install_link(reached) if client is Client.CURSOR else None,
+        }
+        for client in Client
+    ]
 
 
 async def _ownership(request: Request, server_id: str) -> dict[str, Any]:

@@ -1,0 +1,310 @@
+"""
+Configuration files of MCP clients: which file a client reads, and how it names an MCP server there.
+
+A file never contains a key. Where the Odoo API key of a person belongs, it has a reference that the
+client resolves: an environment variable, or a question that the client asks.
+
+The address and the names in a file were reported by the servers themselves. So they are written
+such that no client finds a reference of its own in them, like `${HOME}`, and no shell a command.
+
+Sources: the documentation of the clients ("Connect Claude Code to tools via MCP", "MCP servers in
+VS Code", "Cursor: Model Context Protocol", "Codex: config.toml"), and the README of `mcp-remote`.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from attrs import frozen
+
+from contract import ServerRecord
+
+__all__ = [
+    "API_KEY_STEPS",
+    "Client",
+    "ClientFile",
+    "Connection",
+    "client_file",
+    "connections_to",
+    "install_link",
+]
+
+API_KEY_STEPS = (
+    "Sign in to the Odoo as the user for whom the agent is to act.",
+    "In the preferences of this user, open Account Security, and choose Add API Key.",
+    "Give the key a name and a duration, and copy it: Odoo shows it only once.",
+)
+"""How a person makes an API key in Odoo 19, a step each."""
+
+
+class Client(str, Enum):
+    """An MCP client, such as an editor, which connects agents to MCP servers."""
+
+    CLAUDE_CODE = "claude-code"
+    CLAUDE_DESKTOP = "claude-desktop"
+    CODEX = "codex"
+    CURSOR = "cursor"
+    VS_CODE = "vscode"
+
+
+@frozen(kw_only=True)
+class Connection:
+    """
+    How to connect to the MCP server of an Odoo.
+
+    Attributes:
+        name: What the MCP server is called in a file, such as `acme-production`; distinct in it.
+        url: Its endpoint.
+        database: The value of the header `X-Odoo-Database`, which picks the database where the
+            hostname does not; None without the header.
+    """
+
+    name: str
+    url: str
+    database: str | None
+
+    @property
+    def variable(self) -> str:
+        """The name of the environment variable for the API key, such as `ACME_PRODUCTION_KEY`."""
+        return self.name.upper().replace("-", "_") + "_KEY"
+
+    def headers(self, authorization: str) -> dict[str, str]:
+        """The HTTP headers of each request to the endpoint."""
+        headers = {"Authorization": authorization}
+        return headers if self.database is None else {**headers, "X-Odoo-Database": self.database}
+
+
+@frozen(kw_only=True)
+class ClientFile:
+    """
+    A configuration file of an MCP client.
+
+    Attributes:
+        title: What people call the client.
+        path: Where the client looks for the file.
+        media_type: The media type of the file.
+        text: The text of the file.
+        key_step: How the client gets to know the API key of a server.
+    """
+
+    title: str
+    path: str
+    media_type: str
+    text: str
+    key_step: str
+
+
+def connections_to(
+    records: Sequence[ServerRecord], *, may_be_at: Callable[[str], bool]
+) -> Mapping[str, Connection]:
+    """
+    How to connect to servers, by `server_id`, in the order of `records`.
+
+    A server is left out if it reports no `endpoint_url`, or one that must not be given away.
+
+    The name is that of the database and its stage. Where several servers have the same, their
+    hostnames are added, and if that does not tell them apart, numbers.
+
+    Args:
+        records: The servers.
+        may_be_at: Whether a host, a name or an IP address, may be given away.
+    """
+    reached = [each for each in records if _is_reached(each, may_be_at)]
+    names = _names(reached)
+    return {
+        record.server_id: Connection(
+            name=name,
+            url=record.endpoint_url or "",
+            database=_header(record.database),
+        )
+        for record, name in zip(reached, names, strict=True)
+    }
+
+
+def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile:
+    """The configuration file of a client with these servers."""
+    kind = _KINDS[client]
+    return ClientFile(
+        title=kind.title,
+        path=kind.path,
+        media_type=kind.media_type,
+        text=kind.write(connections),
+        key_step=kind.key_step,
+    )
+
+
+def install_link(connection: Connection) -> str:
+    """The link that lets Cursor add a server after it has asked."""
+    config = base64.b64encode(json.dumps(_for_cursor(connection)).encode()).decode()
+    name = quote(connection.name, safe="")
+    query = f"name={name}&config={quote(config, safe='')}"
+    return f"cursor://anysphere.cursor-deeplink/mcp/install?{query}"
+
+
+class _Kind(NamedTuple):
+    title: str
+    path: str
+    media_type: str
+    write: Callable[[Sequence[Connection]], str]
+    key_step: str
+
+
+def _is_reached(record: ServerRecord, may_be_at: Callable[[str], bool]) -> bool:
+    if record.endpoint_url is None:
+        return False
+    return may_be_at(urlsplit(record.endpoint_url).hostname or "")
+
+
+def _names(records: Sequence[ServerRecord]) -> list[str]:
+    """Distinct names of servers."""
+    names = [_slug(record.database or record.hostname, record.odoo_stage) for record in records]
+    longer = [
+        _slug(name, record.hostname) if names.count(name) > 1 else name
+        for name, record in zip(names, records, strict=True)
+    ]
+    taken: set[str] = set()
+    distinct = []
+    for name in longer:
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}-{number}"
+        taken.add(free)
+        distinct.append(free)
+    return distinct
+
+
+def _slug(*parts: str | None) -> str:
+    """A name of lower-case ASCII letters, digits and hyphens, which starts with a letter."""
+    text = "-".join(part for part in parts if part)
+    slug = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    return slug if slug[:1].isalpha() else f"odoo-{slug}".strip("-")
+
+
+_LONGEST_NAME = 48
+
+
+def _header(database: str | None) -> str | None:
+    """The name of a database as it stands in a header; None if no client could send it safely."""
+    return database if database is not None and _DATABASE.fullmatch(database) else None
+
+
+_DATABASE = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _claude_code(connections: Sequence[Connection]) -> str:
+    servers = {
+        each.name: {
+            "type": "http",
+            "url": each.url,
+            "headers": each.headers(f"Bearer ${{{each.variable}}}"),
+        }
+        for each in connections
+    }
+    return _json({"mcpServers": servers})
+
+
+def _for_cursor(connection: Connection) -> dict[str, Any]:
+    authorization = f"Bearer ${{env:{connection.variable}}}"
+    return {"url": connection.url, "headers": connection.headers(authorization)}
+
+
+def _cursor(connections: Sequence[Connection]) -> str:
+    return _json({"mcpServers": {each.name: _for_cursor(each) for each in connections}})
+
+
+def _vs_code(connections: Sequence[Connection]) -> str:
+    inputs = [
+        {
+            "type": "promptString",
+            "id": f"{each.name}-key",
+            "description": f"Odoo API key for {each.name}",
+            "password": True,
+        }
+        for each in connections
+    ]
+    servers = {
+        each.name: {
+            "type": "http",
+            "url": each.url,
+            "headers": each.headers(f"Bearer ${{input:{each.name}-key}}"),
+        }
+        for each in connections
+    }
+    return _json({"inputs": inputs, "servers": servers})
+
+
+def _claude_desktop(connections: Sequence[Connection]) -> str:
+    servers = {each.name: _remote(each) for each in connections if _COMMAND.fullmatch(each.url)}
+    return _json({"mcpServers": servers})
+
+
+def _remote(connection: Connection) -> dict[str, Any]:
+    """The command that connects Claude Desktop, which starts programs only, to an endpoint."""
+    arguments = ["-y", "mcp-remote", connection.url]
+    # Without a space: on Windows an argument with one does not arrive whole.
+    for name, value in connection.headers(f"${{{_AUTHORIZATION}}}").items():
+        arguments += ["--header", f"{name}:{value}"]
+    if connection.url.lower().startswith("http:"):
+        arguments.append("--allow-http")
+    return {
+        "command": "npx",
+        "args": arguments,
+        "env": {_AUTHORIZATION: "Bearer <Odoo API key>"},
+    }
+
+
+_AUTHORIZATION = "AUTHORIZATION"
+_COMMAND = re.compile(r"[A-Za-z0-9:/.\[\]_~-]+")
+"""URLs that no shell reads as more than a word: Claude Desktop may run the command in one."""
+
+
+def _codex(connections: Sequence[Connection]) -> str:
+    return "\n".join(map(_codex_table, connections))
+
+
+def _codex_table(connection: Connection) -> str:
+    lines = [
+        f"[mcp_servers.{connection.name}]",
+        f"url = {json.dumps(connection.url)}",
+        f"bearer_token_env_var = {json.dumps(connection.variable)}",
+    ]
+    if connection.database is not None:
+        lines.append(f'http_headers = {{ "X-Odoo-Database" = {json.dumps(connection.database)} }}')
+    return "\n".join([*lines, ""])
+
+
+_FROM_ENVIRONMENT = "Put the key into the environment variable that the file names."
+_KINDS: Mapping[Client, _Kind] = {
+    Client.CLAUDE_CODE: _Kind(
+        "Claude Code", ".mcp.json", "application/json", _claude_code, _FROM_ENVIRONMENT
+    ),
+    Client.CLAUDE_DESKTOP: _Kind(
+        "Claude Desktop",
+        "claude_desktop_config.json",
+        "application/json",
+        _claude_desktop,
+        "Put the key in place of <Odoo API key>, in this file on your own machine only.",
+    ),
+    Client.CODEX: _Kind(
+        "Codex", "~/.codex/config.toml", "application/toml", _codex, _FROM_ENVIRONMENT
+    ),
+    Client.CURSOR: _Kind(
+        "Cursor", ".cursor/mcp.json", "application/json", _cursor, _FROM_ENVIRONMENT
+    ),
+    Client.VS_CODE: _Kind(
+        "VS Code",
+        ".vscode/mcp.json",
+        "application/json",
+        _vs_code,
+        "VS Code asks for the key when it first connects, and keeps it safely.",
+    ),
+}

@@ -1,0 +1,1 @@
+"""What AI agents and their clients ask: how to connect to an Odoo."""

@@ -1,0 +1,129 @@
+"""The configuration files with which MCP clients connect to servers of the fleet."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from attrs import evolve
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contract import ServerRecord
+from receiver.domain.agents.client_files import (
+    Client,
+    Connection,
+    client_file,
+    connections_to,
+)
+from receiver.domain.errors import Refusal
+from receiver.domain.queries import ALL_SERVERS, Filter, Order
+from receiver.web import openapi
+from receiver.web.context import Services, services
+from receiver.web.openapi import Json, operation
+from receiver.web.requests import MAX_LIMIT, connection_query
+
+__all__ = ["CONNECTION", "CONNECTIONS", "connection", "connection_of", "connections"]
+
+_FILES = {
+    "description": "The file, which has no key in it",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        "application/toml": {"schema": openapi.TEXT},
+    },
+}
+CONNECTION: Json = operation(
+    "connection",
+    "The file with which an MCP client connects to a server",
+    parameters=[openapi.CLIENT],
+    answers={200: _FILES},
+    problems=(400, 401, 403, 404, 503),
+)
+CONNECTIONS: Json = operation(
+    "connections",
+    "The file with which an MCP client connects to all servers that match",
+    description=f"Of at most {MAX_LIMIT:,} servers. Those are left out that report no "
+    "endpoint_url, or one that FLEET_ENDPOINTS excludes.",
+    parameters=[openapi.CLIENT, *openapi.FILTERS],
+    answers={200: _FILES},
+    problems=(400, 401, 403, 404, 503),
+)
+
+
+async def connection(request: Request) -> Response:
+    """The configuration file of an MCP client for one server."""
+    client, _ = connection_query(request, allows_filters=False)
+    found = services(request)
+    server_id = request.path_params["server_id"]
+    sighting = await found.fleet.get(server_id)
+    if sighting is None:
+        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
+    only = await connection_of(found, sighting.record)
+    if only is None:
+        raise Refusal(
+            404,
+            "no_endpoint",
+            f"The server {server_id!r} reports no endpoint_url, or one that FLEET_ENDPOINTS "
+            "excludes.",
+        )
+    return _file(client, [only])
+
+
+async def connections(request: Request) -> Response:
+    """The configuration file of an MCP client for all servers that match the query."""
+    client, matching = connection_query(request, allows_filters=True)
+    found = services(request)
+    reached = _reached(found, await _records(found, matching))
+    if not reached:
+        raise Refusal(
+            404,
+            "no_endpoint",
+            "No server that matches reports an endpoint_url that FLEET_ENDPOINTS includes.",
+        )
+    return _file(client, [*reached.values()])
+
+
+async def connection_of(found: Services, record: ServerRecord) -> Connection | None:
+    """
+    How to connect to a server; None if it reports no address that may be given away.
+
+    Its name is not that of another server with the same database and stage.
+    """
+    alike: Sequence[ServerRecord] = []
+    if record.database is not None:
+        same = evolve(ALL_SERVERS, database=record.database, stage=record.odoo_stage or "")
+        page = await found.fleet.page(same, after=None, limit=_ALIKE)
+        alike = [each.record for each in page.servers if each.record.server_id != record.server_id]
+    return _reached(found, [record, *alike]).get(record.server_id)
+
+
+def _reached(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, Connection]:
+    # As long as only clients on this machine are served, they may see loopback addresses.
+    with_loopback = found.gate.is_for_this_machine
+    may_be_at = partial(found.endpoints.include, with_loopback=with_loopback)
+    return connections_to(records, may_be_at=may_be_at)
+
+
+async def _records(found: Services, matching: Filter) -> list[ServerRecord]:
+    """The records of all servers that match. Raises Refusal for more than `MAX_LIMIT`."""
+    page = await found.fleet.page(matching, Order.SERVER_ID, after=None, limit=MAX_LIMIT)
+    if page.next_after is not None:
+        raise Refusal(
+            400,
+            "too_many_servers",
+            f"More than {MAX_LIMIT:,} servers match: say more exactly which, such as by stage or "
+            "database.",
+        )
+    return [each.record for each in page.servers]
+
+
+def _file(client: Client, reached: Sequence[Connection]) -> Response:
+    file = client_file(client, reached)
+    name = file.path.rpartition("/")[2]
+    return Response(
+        file.text,
+        media_type=file.media_type,
+        headers={"Content-Disposition": f'inline; filename="{name}"'},
+    )
+
+
+_ALIKE = 100
+"""With how many servers of the same database and stage a name is compared."""
