@@ -34,6 +34,7 @@ from receiver.service.watchdog import Timing, Watchdog
 from receiver.settings import Settings, read_settings
 from receiver.store import Rules, SqlStore, listen
 from receiver.web import api
+from receiver.web.agents.mcp_server import McpServer
 from receiver.web.api import Posted
 from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
@@ -170,6 +171,7 @@ async def _services(
             lapsed_keys=mirror.lapsed,
         )
         feed = Feed(store, calls, news, most_followers=tuning.most_streams)
+        agents = McpServer(feed)
         found = Services(
             store=store,
             calls=calls,
@@ -194,6 +196,7 @@ async def _services(
                 waiting=group_commit.waiting,
                 trouble=fleet.trouble,
             ),
+            agents=agents,
             body_timeout=BodyTimeout(tuning.body_seconds),
             clock=clock,
         )
@@ -205,6 +208,7 @@ async def _services(
             feed=feed.run(),
             exposition=found.exposition.run(),
             listen=listen(settings.database_url, news.set),
+            agents=agents.run(),
         ):
             yield found
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
+from starlette.requests import Request
+from starlette.types import Send
 
 from receiver.access.browser_sessions import BrowserSessions
 from receiver.access.gate import Gate
@@ -23,6 +25,13 @@ from receiver.web.body_timeout import BodyTimeout
 __all__ = ["Services", "Visitor", "services", "visitor"]
 
 
+class Agents(Protocol):
+    """What answers the requests of AI agents."""
+
+    async def handle(self, request: Request, send: Send) -> None:
+        """Answer a request, which was let in already."""
+
+
 @frozen(kw_only=True)
 class Services:
     """
@@ -32,13 +41,14 @@ class Services:
         store: The database; its methods block.
         calls: Calls the store's blocking methods in threads.
         fleet: Writes messages; reads servers and events.
-        endpoints: Which addresses of servers may be given to Prometheus.
+        endpoints: Which addresses of servers may be given to Prometheus and agents.
         feed: Hands new events to the open event streams.
         gate: Authenticates and authorises requests.
         mirror: The API keys, in memory.
         sessions: The sessions of people who have signed in with a browser.
         metrics: Counts requests.
         exposition: Makes the answer to `GET /metrics`.
+        agents: The MCP server of the receiver.
         body_timeout: A context that limits how long the body of a request may take to arrive.
         clock: Returns the current time.
     """
@@ -53,6 +63,7 @@ class Services:
     sessions: BrowserSessions
     metrics: Metrics
     exposition: Exposition
+    agents: Agents
     body_timeout: BodyTimeout
     clock: Callable[[], datetime]
 

@@ -27,7 +27,7 @@ from receiver.web.openapi import operation
 from receiver.web.problems import RETRY_AFTER_SECONDS
 from receiver.web.requests import event_filter
 
-__all__ = ["EVENT_STREAM", "event_stream"]
+__all__ = ["EVENT_STREAM", "event_stream", "is_locked_out"]
 
 _LAST_EVENT_ID = "Last-Event-ID"
 _RETRY_MILLISECONDS = 2000
@@ -112,7 +112,7 @@ async def _until_locked_out(
 ) -> None:
     """Wait until the client's key or session is no longer valid, or the receiver stops."""
     asked = anyio.current_time()
-    while not stopping.is_set() and not _is_locked_out(request):
+    while not stopping.is_set() and not is_locked_out(request):
         with anyio.move_on_after(look_seconds):
             await stopping.wait()
         if anyio.current_time() - asked >= session_seconds:
@@ -121,7 +121,7 @@ async def _until_locked_out(
                 return
 
 
-def _is_locked_out(request: Request) -> bool:
+def is_locked_out(request: Request) -> bool:
     """Whether the client's key or session is no longer valid; does not ask the database."""
     found, who = services(request), visitor(request)
     is_over = who.session is not None and found.sessions.has_expired(who.session)

@@ -21,7 +21,14 @@ from receiver.web.context import Services, services
 from receiver.web.openapi import Json, operation
 from receiver.web.requests import MAX_LIMIT, connection_query
 
-__all__ = ["CONNECTION", "CONNECTIONS", "connection", "connection_of", "connections"]
+__all__ = [
+    "CONNECTION",
+    "CONNECTIONS",
+    "connection",
+    "connection_of",
+    "connections",
+    "connections_of",
+]
 
 _FILES = {
     "description": "The file, which has no key in it",
@@ -71,7 +78,7 @@ async def connections(request: Request) -> Response:
     """The configuration file of an MCP client for all servers that match the query."""
     client, matching = connection_query(request, allows_filters=True)
     found = services(request)
-    reached = _reached(found, await _records(found, matching))
+    reached = connections_of(found, await _records(found, matching))
     if not reached:
         raise Refusal(
             404,
@@ -92,10 +99,11 @@ async def connection_of(found: Services, record: ServerRecord) -> Connection | N
         same = evolve(ALL_SERVERS, database=record.database, stage=record.odoo_stage or "")
         page = await found.fleet.page(same, after=None, limit=_ALIKE)
         alike = [each.record for each in page.servers if each.record.server_id != record.server_id]
-    return _reached(found, [record, *alike]).get(record.server_id)
+    return connections_of(found, [record, *alike]).get(record.server_id)
 
 
-def _reached(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, Connection]:
+def connections_of(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, Connection]:
+    """How to connect to servers whose address may be given away, by `server_id`."""
     # As long as only clients on this machine are served, they may see loopback addresses.
     with_loopback = found.gate.is_for_this_machine
     may_be_at = partial(found.endpoints.include, with_loopback=with_loopback)

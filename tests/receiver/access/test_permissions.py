@@ -43,6 +43,7 @@ PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403
 DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200     401    401
 GET    /servers/{id}/connection  400  403  401   401     401     401   403   403    400   400     400    400
 GET    /connections              400  403  401   401     401     401   403   403    400   400     400    400
+POST   /mcp                      200  403  401   401     401     401   403   403    200   200     200    200
 GET    /events                   200  403  401   401     401     401   403   403    200   200     200    200
 GET    /events/stream            200  403  401   401     401     401   403   403    200   200     200    200
 GET    /metrics                  200  403  401   401     401     401   403   403    200   200     200    200
@@ -123,6 +124,7 @@ def body_of(row: Row, key_id: str) -> dict[str, Any]:
         ("POST", "/heartbeats"): [messages.heartbeat()],
         ("PUT", "/servers/{id}/owner"): {"key_id": key_id},
         ("PUT", "/by-id/servers/owner?id={id}"): {"key_id": key_id},
+        ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "ping"},
         ("POST", "/keys"): {"name": "new", "scope": "viewer"},
     }
     return {"json": sent.get((row.method, row.path))}
