@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+import greed
 import machine
 import neighbours
 import scale
@@ -20,7 +21,7 @@ from report import Results, to_json, to_markdown
 __all__ = ["main"]
 
 _OUTPUT = Path(".cache/benchmarks.json")
-_PARTS = ("throughput", "neighbours", "scale")
+_PARTS = ("throughput", "neighbours", "greed", "scale")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,12 +54,16 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
     memory: list[scale.Memory] = []
     readings: list[neighbours.Reading] = []
     storms: list[neighbours.Storm] = []
+    greedy: list[greed.Greed] = []
     if options.only in {None, "throughput"}:
         with laboratory(postgres) as lab:
             heartbeats = throughput.measure(lab, **often, say=_say)
     if options.only in {None, "neighbours"}:
         with laboratory(postgres) as lab:
             readings, storms = neighbours.measure(lab, **often, say=_say)
+    if options.only in {None, "greed"}:
+        with laboratory(postgres) as lab:
+            greedy = greed.measure(lab, say=_say)
     if options.only in {None, "scale"}:
         with laboratory(postgres) as lab:
             costs, memory = scale.measure(lab, **often, say=_say)
@@ -72,7 +77,8 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
         memory=memory,
         readings=readings,
         storms=storms,
-        bars=bars(heartbeats, costs, readings, storms),
+        greedy=greedy,
+        bars=bars(heartbeats, costs, readings, storms, greedy),
     )
 
 

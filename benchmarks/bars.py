@@ -5,6 +5,7 @@ from statistics import median
 
 from attrs import field, frozen
 
+from greed import LONGEST_MS, MOST_ON_DISK, Greed
 from laboratory import DATABASES
 from neighbours import Reading, Storm
 from scale import DISCOVERY, Cost
@@ -42,6 +43,7 @@ def bars(
     costs: Sequence[Cost],
     readings: Sequence[Reading],
     storms: Sequence[Storm],
+    greedy: Sequence[Greed],
 ) -> list[Bar]:
     """The targets, each with the measured figure; only those for which there are results."""
     return [
@@ -54,6 +56,7 @@ def bars(
             _at_most(100, each.p99_ms, f"{each.database}: p99 beside a storm, ms, the worst")
             for each in storms
         ),
+        *_of_greed(greedy),
         *_of_costs(costs),
     ]
 
@@ -74,6 +77,14 @@ def _of_throughput(throughput: Sequence[Throughput]) -> Iterator[Bar]:
         pairs = zip(by_name[database].rounds, by_name[f"{database}, {NEW}"].rounds, strict=True)
         cost = max(known.per_second / new.per_second for known, new in pairs)
         yield _at_most(2.0, cost, f"{database}: a new server, a heartbeat = 1, the worst round")
+
+
+def _of_greed(greedy: Sequence[Greed]) -> Iterator[Bar]:
+    if greedy:
+        waits = max(each.p50_ms for each in greedy)
+        yield _at_most(LONGEST_MS, waits, "beside a greedy key: p50, ms, the worst")
+        on_disk = max(each.on_disk for each in greedy)
+        yield _at_most(MOST_ON_DISK, on_disk, "a greedy key: bytes on disk, sent = 1, the worst")
 
 
 def _of_costs(costs: Sequence[Cost]) -> Iterator[Bar]:

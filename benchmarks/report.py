@@ -7,6 +7,7 @@ from datetime import datetime
 from attrs import asdict, frozen
 
 from bars import Bar
+from greed import Greed
 from neighbours import Reading, Storm
 from processes import cores
 from scale import SIZES, Cost, Memory
@@ -30,6 +31,7 @@ class Results:
         memory: Memory of the receivers.
         readings: What heartbeats notice of a reader.
         storms: What a sender notices of many others that come back at once.
+        greedy: What a key can do within its limits.
         bars: The performance targets.
     """
 
@@ -42,6 +44,7 @@ class Results:
     memory: Sequence[Memory]
     readings: Sequence[Reading]
     storms: Sequence[Storm]
+    greedy: Sequence[Greed]
     bars: Sequence[Bar]
 
 
@@ -72,6 +75,12 @@ def _parts(results: Results) -> Iterator[str]:
             "All of 20,000 servers that were down send again at once, in batches over 4 "
             "connections, while another server sends a heartbeat every 10 ms; three times, of "
             "which p99 is the worst."
+        )
+    if results.greedy:
+        yield _greed(results.greedy)
+        yield (
+            "A key with the usual limits sends for 10 s over 4 connections without a pause; "
+            "another key sends a heartbeat every 20 ms."
         )
     if results.costs:
         yield _costs(results.costs)
@@ -131,6 +140,29 @@ def _storms(storms: Sequence[Storm]) -> str:
         (
             (each.database, *map(_figure, (each.p50_ms, each.p99_ms, each.seconds)))
             for each in storms
+        ),
+    )
+
+
+def _greed(greedy: Sequence[Greed]) -> str:
+    return _table(
+        (
+            *("what a key sends", "database", "answers", "MB sent", "on disk, sent = 1"),
+            *("a neighbour waits p50 ms", "longest ms", "refused", "events"),
+        ),
+        (
+            (
+                each.what,
+                each.database,
+                ", ".join(f"{count:,} times {status}" for status, count in each.statuses.items()),
+                _figure(each.sent_bytes / 1e6),
+                _figure(each.on_disk),
+                _figure(each.p50_ms),
+                _figure(each.longest_ms),
+                f"{each.refused:,}",
+                ", ".join(f"{count:,} {kind}" for kind, count in each.events.items()),
+            )
+            for each in greedy
         ),
     )
 

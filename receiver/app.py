@@ -28,7 +28,7 @@ from receiver.service.background import running
 from receiver.service.clock import GivenClock, SharedClock
 from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
-from receiver.service.group_commit import GroupCommit
+from receiver.service.group_commit import Allowance, GroupCommit
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Timing, Watchdog
 from receiver.settings import Settings, read_settings
@@ -63,6 +63,7 @@ class Tuning:
             comes then is answered with 503.
         transaction_seconds: About how many seconds of work a transaction that merges messages may
             be. The last message that it merges may make it twice as long.
+        shared_seconds: The same while messages of several keys share a transaction, or wait for it.
     """
 
     body_seconds: float = 10.0
@@ -72,6 +73,7 @@ class Tuning:
     most_streams: int = 1000
     max_waiting_bytes: int = 16 * 1024 * 1024
     transaction_seconds: float = 0.05
+    shared_seconds: float = 0.02
 
 
 def create_app(
@@ -147,9 +149,12 @@ async def _services(
         calls = StoreCalls()
         mirror = KeyMirror(store, limits, clock=clock, read_seconds=tuning.look_seconds)
         opened.callback(mirror.close)
-        apply = partial(store.servers.apply, seconds=tuning.transaction_seconds)
+        allowance = Allowance(tuning.transaction_seconds, tuning.shared_seconds)
         group_commit = GroupCommit(
-            metrics.timed(apply), limits, max_waiting_bytes=tuning.max_waiting_bytes
+            metrics.timed(partial(store.servers.apply, allowed=allowance)),
+            limits,
+            allowance=allowance,
+            max_waiting_bytes=tuning.max_waiting_bytes,
         )
         opened.callback(group_commit.close)
         timing = Timing(

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from receiver.domain.outcomes import Outcome
 from receiver.domain.rate_limits import RateLimits
 from receiver.service.ingest import MOST_MESSAGES, Apply, Body, QueueName, Submission, ingest
 
-__all__ = ["GroupCommit"]
+__all__ = ["Allowance", "GroupCommit"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -37,9 +38,30 @@ A client that has just got its answer needs them for its next request: the answe
 request arrives, is read, and is submitted.
 """
 
+_SHARED = 0.4
+"""Which part of the usual time bodies are decoded for a transaction that several queues share."""
+
 _log = logging.getLogger(__name__)
 
 _Answer = asyncio.Future[Outcome]
+
+
+class Allowance:
+    """
+    How many seconds of work a transaction may be, as a function that is asked while it goes on.
+
+    Args:
+        seconds: The usual length, for a transaction for which nobody else waits.
+        hurried_seconds: The length while another queue waits for the transaction, or shares it.
+    """
+
+    def __init__(self, seconds: float = inf, hurried_seconds: float | None = None) -> None:
+        self._seconds = seconds
+        self._hurried_seconds = seconds if hurried_seconds is None else hurried_seconds
+        self.is_hurried = False
+
+    def __call__(self) -> float:
+        return self._hurried_seconds if self.is_hurried else self._seconds
 
 
 class _Job(NamedTuple):
@@ -70,6 +92,8 @@ class GroupCommit:
     Args:
         apply: Merges messages in one transaction; blocks until it is committed. It may leave the
             last messages to the next transaction, so that those of other keys need not wait long.
+        allowance: What `apply` asks how long the transaction may be; hurried by this object when
+            several queues share the transaction, or the message of another queue arrives.
         limits: The rate limits of keys.
         max_waiting_bytes: How many bytes may wait. When there are more, the newest bodies of the
             queue that has most are refused.
@@ -84,12 +108,16 @@ class GroupCommit:
         apply: Apply,
         limits: RateLimits,
         *,
+        allowance: Allowance | None = None,
         max_waiting_bytes: int = 16 * _MIB,
         max_batch_bytes: int = 256 * _KIB,
         patience: float = 4.0,
         reading_seconds: float = 0.03,
     ) -> None:
-        self._ingest = partial(ingest, apply, limits, reading_seconds=reading_seconds)
+        self._ingest = partial(ingest, apply, limits)
+        self._allowance = Allowance() if allowance is None else allowance
+        self._reading_seconds = reading_seconds
+        self._writing: set[QueueName] = set()
         self._patience = patience
         self._failed = "", float("-inf")
         self._is_stuck = False
@@ -114,6 +142,8 @@ class GroupCommit:
         if self._waiting_bytes + job.body.size > self._max_waiting_bytes:
             self._make_room(job)
         self._append(job)
+        if self._writing and job.body.queue not in self._writing:
+            self._allowance.is_hurried = True
         self._submitted.set()
         return job.answer
 
@@ -233,10 +263,17 @@ class GroupCommit:
         timer = loop.call_later(self._patience, self._refuse_waiting)
         try:
             bodies = [job.body for job in batch]
-            self._most_messages = await loop.run_in_executor(
-                self._thread, partial(self._ingest, bodies, most_messages=self._most_messages)
+            self._writing = {body.queue for body in bodies}
+            is_shared = self._allowance.is_hurried = len(self._writing) > 1
+            write = partial(
+                self._ingest,
+                bodies,
+                reading_seconds=self._reading_seconds * (_SHARED if is_shared else 1),
+                most_messages=self._most_messages,
             )
+            self._most_messages = await loop.run_in_executor(self._thread, write)
         finally:
+            self._writing.clear()
             timer.cancel()
             self._is_stuck = False
 

@@ -1,7 +1,7 @@
 """Merges messages into rows, deletes servers, changes their owners; in the caller's transaction."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from secrets import randbits
@@ -53,14 +53,15 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     cache: RowCache,
     rights: Rights,
     *,
-    seconds: float,
+    allowed: Callable[[], float],
 ) -> tuple[list[Applied | Refusal], Committed]:
     """
     Authorise, merge and write messages, in their order.
 
     A message whose key may not write its server, or whose key would own too many servers,
-    changes nothing. When merging the first messages and writing what they change takes about so
-    many seconds of a processor, the other messages are left out.
+    changes nothing. When merging the first messages and writing what they change takes about as
+    many seconds of a processor as are `allowed`, the other messages are left out. That is asked
+    after each message, as it may change meanwhile.
 
     Returns the result of each message but those left out, and what the transaction changes.
     """
@@ -72,10 +73,10 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
         if each.key is not None and each.message.server_id not in batch.before
     )
     outcomes: list[Applied | Refusal] = []
-    until = thread_time() + seconds
+    begun = thread_time()
     for each in incoming:
         outcomes.append(batch.authorise(each) or batch.merge(each))
-        if thread_time() + batch.changed_rows * _SECONDS_PER_ROW >= until:
+        if thread_time() - begun + batch.changed_rows * _SECONDS_PER_ROW >= allowed():
             break
     return outcomes, batch.write(dialect, connection, ids)
 

@@ -174,15 +174,16 @@ class Servers:
         self._noted_at: datetime | None = None
 
     def apply(
-        self, incoming: Sequence[Incoming], *, seconds: float = inf
+        self, incoming: Sequence[Incoming], *, allowed: Callable[[], float] = lambda: inf
     ) -> list[Applied | Refusal]:
         """
         Authorise and merge messages, in their order, and commit them together.
 
         A message whose key may not write its server is refused, and changes nothing.
 
-        Returns what became of each message. When the first ones are work for about `seconds` of a
-        processor, the others are left out, and nothing is returned for them.
+        Returns what became of each message. When the first ones are about as much work, in seconds
+        of a processor, as is `allowed`, which is asked after each message, the others are left
+        out, and nothing is returned for them.
         """
         dialect = self._transactions.dialect
 
@@ -191,7 +192,7 @@ class Servers:
         ) -> tuple[tuple[list[Applied | Refusal], Rights], Committed]:
             rights = Rights(connection, self._servers_per_key, self._refused, self._budget)
             outcomes, committed = apply(
-                dialect, connection, incoming, self._cache, rights, seconds=seconds
+                dialect, connection, incoming, self._cache, rights, allowed=allowed
             )
             return (outcomes, rights), committed
 

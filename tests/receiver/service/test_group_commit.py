@@ -17,7 +17,7 @@ from receiver.app import Tuning, create_app
 from receiver.domain.errors import OutcomeUnknown, Overloaded, Refusal, StoreUnavailable
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
-from receiver.service.group_commit import GroupCommit
+from receiver.service.group_commit import Allowance, GroupCommit
 from receiver.service.ingest import Submission
 from receiver.web.api import heartbeats
 from servers import Clock, serve
@@ -206,6 +206,33 @@ def test_message_of_a_quiet_key_is_in_the_next_transaction() -> None:
         assert [["first"], ["a", "b", "c"], ["d"], ["quiet"]] == [ids(await a) for a in answers]
 
     assert [["first"], ["a", "quiet"], ["b", "c"], ["d"]] == drive(scenario)
+
+
+def test_transaction_is_short_while_another_queue_waits_or_shares_it() -> None:
+    allowance = Allowance(5.0, 2.0)
+    allowed: list[float] = [allowance()]
+
+    async def scenario(group_commit: GroupCommit, transactions: Transactions) -> None:
+        answers = await batch(group_commit, transactions)
+        answers.append(group_commit.submit(beats("more")))
+        allowed.append(allowance())  # nobody else waits
+        answers.append(group_commit.submit(beats("quiet", QUIET)))
+        allowed.append(allowance())
+        transactions.begun.clear()
+        transactions.open.set()
+        await answers[0]
+        transactions.open.clear()
+        await asyncio.to_thread(transactions.begun.wait, 10)
+        allowed.append(allowance())  # two queues share the next one
+        transactions.open.set()
+        await asyncio.gather(*answers)
+        last = await batch(group_commit, transactions)
+        allowed.append(allowance())
+        transactions.open.set()
+        await asyncio.gather(*last)
+
+    assert [["first"], ["quiet", "more"], ["first"]] == drive(scenario, allowance=allowance)
+    assert [5.0, 5.0, 2.0, 2.0, 5.0] == allowed
 
 
 def test_message_that_comes_alone_does_not_wait_for_batches_of_its_key() -> None:

@@ -61,13 +61,22 @@ def test_transaction_takes_as_many_messages_as_it_has_time_for(store: SqlStore) 
     tools = [f"tool-{n}" for n in range(1000)]
     others = [f"other-{n}" for n in range(1000)]
 
-    new = store.servers.apply([with_tools(each, *tools) for each in "abc"], seconds=0.03)
-    gone = store.servers.apply([with_tools("a", *others), *beats("a", "b")], seconds=0.06)
-    none = store.servers.apply(beats("a", "b"), seconds=0)
-    same = store.servers.apply([with_tools("a", *others)] * 5, seconds=20)
+    new = store.servers.apply([with_tools(each, *tools) for each in "abc"], allowed=lambda: 0.03)
+    gone = store.servers.apply([with_tools("a", *others), *beats("a", "b")], allowed=lambda: 0.06)
+    none = store.servers.apply(beats("a", "b"), allowed=lambda: 0)
+    same = store.servers.apply([with_tools("a", *others)] * 5, allowed=lambda: 20)
 
     assert [1, 1, 1, 5] == [len(each) for each in (new, gone, none, same)]
     assert {"a": 8} == counts(store)
+
+
+def test_time_that_a_transaction_has_may_become_shorter_meanwhile(store: SqlStore) -> None:
+    left = iter([20, 20, 0])
+
+    taken = store.servers.apply(beats("a", "b", "c", "d"), allowed=lambda: next(left))
+
+    assert ["a", "b", "c"] == [*counts(store)]
+    assert 3 == len(taken)
 
 
 def counts(store: SqlStore) -> dict[str, int]:
