@@ -59,8 +59,7 @@ def _measure(options: argparse.Namespace, postgres: Postgres) -> Results:
         with laboratory(postgres) as lab:
             heartbeats = throughput.measure(lab, **often, say=_say)
     if options.only in {None, "neighbours"}:
-        with laboratory(postgres) as lab:
-            readings, storms = neighbours.measure(lab, **often, say=_say)
+        readings, storms = neighbours.measure(postgres, **often, say=_say)
     if options.only in {None, "greed"}:
         with laboratory(postgres) as lab:
             greedy = greed.measure(lab, say=_say)

@@ -11,7 +11,8 @@ import httpx
 from attrs import frozen
 
 import stored
-from laboratory import DATABASES, Laboratory
+from laboratory import DATABASES, Laboratory, laboratory
+from postgres import Postgres
 from processes import BenchmarkFailed, Server
 from traffic import Load, Traffic
 from wrk import run
@@ -61,15 +62,21 @@ class Storm:
 
 
 def measure(
-    lab: Laboratory, *, rounds: int, seconds: int, say: Callable[[str], None]
+    postgres: Postgres, *, rounds: int, seconds: int, say: Callable[[str], None]
 ) -> tuple[list[Reading], list[Storm]]:
-    """Measure both on SQLite and PostgreSQL: readings for `rounds` rounds, and three storms."""
-    traffic = Traffic(_SIZE, lab.folder / "reading")
-    readings = [
-        _beside_reader(lab.receiver(database, "reading"), database, traffic, rounds, seconds, say)
-        for database in DATABASES
-    ]
-    storms = _storms(lab, say)
+    """
+    Measure both on SQLite and PostgreSQL: readings for `rounds` rounds, and three storms.
+
+    The receiver of the other database does not run meanwhile: it would check its own silent
+    servers on the same core.
+    """
+    readings, storms = [], []
+    for database in DATABASES:
+        with laboratory(postgres) as lab:
+            server, traffic = lab.receiver(database, "reading"), Traffic(_SIZE, lab.folder)
+            readings.append(_beside_reader(server, database, traffic, rounds, seconds, say))
+        with laboratory(postgres) as lab:
+            storms.append(_result(database, _storms(lab, database, say)))
     return readings, storms
 
 
@@ -103,18 +110,19 @@ def _reading(pages: Load, server: Server, seconds: int) -> Iterator[None]:
         reader.result()
 
 
-def _storms(lab: Laboratory, say: Callable[[str], None]) -> list[Storm]:
+def _storms(
+    lab: Laboratory, database: str, say: Callable[[str], None]
+) -> list[tuple[float, list[float]]]:
+    """Three storms on one database; nothing else runs meanwhile."""
     traffic = Traffic(_STORM_SIZE, lab.folder, interval_seconds=_STORM_INTERVAL_SECONDS)
-    servers = {database: lab.receiver(database, "storm") for database in DATABASES}
-    for server in servers.values():
-        stored.fill(server, traffic)
-    found: dict[str, list[tuple[float, list[float]]]] = {database: [] for database in DATABASES}
+    server = lab.receiver(database, "storm")
+    stored.fill(server, traffic)
+    found = []
     for number in range(_STORMS):
-        for database, server in servers.items():
-            say(f"storm {number + 1} of {_STORMS}: waiting until all are silent, {database}")
-            _wait_until_all_are_down(server)
-            found[database].append(_storm(server, traffic))
-    return [_result(database, each) for database, each in found.items()]
+        say(f"storm {number + 1} of {_STORMS}: waiting until all are silent, {database}")
+        _wait_until_all_are_down(server)
+        found.append(_storm(server, traffic))
+    return found
 
 
 def _result(database: str, storms: Sequence[tuple[float, list[float]]]) -> Storm:

@@ -92,7 +92,7 @@ class Look:
     now: datetime
     heard_since: datetime
     rules: Rules = field(factory=Rules)
-    limit: int = 100
+    limit: int = 50
 
 
 class Swept(NamedTuple):
