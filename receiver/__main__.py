@@ -27,6 +27,7 @@ from receiver.domain.agents.client_files import (
     Client,
     client_file,
     connections_to,
+    is_connectable,
 )
 from receiver.domain.endpoints import Endpoints
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
@@ -224,14 +225,21 @@ def _hand_over(context: _Context, options: argparse.Namespace) -> int:
 def _connection(context: _Context, options: argparse.Namespace) -> int:
     asked = PageRequest(limit=_MOST_IN_A_FILE, now=context.now)
     page = context.store.servers.page(_filter(options), Order.SERVER_ID, asked)
-    may_be_at = partial(context.endpoints.include, with_loopback=True)
-    reached = connections_to(page.records, may_be_at=may_be_at)
+    keys = context.store.keys.all()
+    client = Client(options.client)
+    connections = connections_to(
+        page.records,
+        owners=context.store.servers.owners([record.server_id for record in page.records]),
+        lapsed=[key.id for key in keys if key.standing(context.now) != "active"],
+        may_be_at=partial(context.endpoints.include, with_loopback=not keys),
+    )
+    reached = [each for each in connections.values() if is_connectable(client, each)]
     if not reached:
         context.explain(
             "No server that matches reports an endpoint_url that FLEET_ENDPOINTS includes."
         )
         return 1
-    file = client_file(Client(options.client), [*reached.values()])
+    file = client_file(client, reached)
     context.say(file.text.removesuffix("\n"))
     context.explain(f"This belongs into {file.path}. To make an Odoo API key:")
     for number, step in enumerate((*API_KEY_STEPS, file.key_step), start=1):

@@ -264,7 +264,8 @@ class GroupCommit:
         try:
             bodies = [job.body for job in batch]
             self._writing = {body.queue for body in bodies}
-            is_shared = self._allowance.is_hurried = len(self._writing) > 1
+            is_shared = len(self._writing) > 1
+            self._allowance.is_hurried = is_shared or not self._queues.keys() <= self._writing
             write = partial(
                 self._ingest,
                 bodies,

@@ -368,6 +368,7 @@ _STATUSES = {
     401: "There is no key, or one that is good no more",
     403: "The key is not good for this, or not for this server; or there are no keys yet",
     404: "There is no such server, or key",
+    406: "The answer would be JSON, which the request does not accept",
     408: "The headers or the body do not arrive in time",
     409: "The key has expired",
     413: "The body is too large",

@@ -7,13 +7,14 @@ event.
 """
 
 import logging
+import signal
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import anyio
 from sse_starlette.event import ServerSentEvent
-from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from sse_starlette.sse import AppStatus, EventSourceResponse, SendTimeoutError
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
@@ -27,7 +28,7 @@ from receiver.web.openapi import operation
 from receiver.web.problems import RETRY_AFTER_SECONDS
 from receiver.web.requests import event_filter
 
-__all__ = ["EVENT_STREAM", "event_stream", "is_locked_out"]
+__all__ = ["EVENT_STREAM", "event_stream", "is_locked_out", "is_stopping"]
 
 _LAST_EVENT_ID = "Last-Event-ID"
 _RETRY_MILLISECONDS = 2000
@@ -119,6 +120,12 @@ async def _until_locked_out(
             asked = anyio.current_time()
             if await _has_signed_out(request):
                 return
+
+
+def is_stopping() -> bool:
+    """Whether uvicorn was asked to stop. A worker process of it takes the signals itself."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(AppStatus.should_exit or getattr(server, "should_exit", False))
 
 
 def is_locked_out(request: Request) -> bool:

@@ -171,6 +171,10 @@ class Target:
             return
         if is_page and answer.kind == "text/html":
             return
+        if answer.kind == "application/json":  # of the Model Context Protocol
+            assert {"jsonrpc", "id", "error"} == set(answer.json()), answer
+            assert {"code", "message"} <= set(answer.json()["error"])
+            return
         assert "application/problem+json" == answer.kind, answer
         problem = answer.json()
         assert {"type", "title", "status", "detail", "code"} <= set(problem)

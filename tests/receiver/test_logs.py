@@ -374,7 +374,7 @@ def test_keys_and_bodies_are_not_logged(  # noqa: PLR0917 - fixtures
     assert mark not in shown
 
 
-def failing(_: Servers, incoming: Sequence[Incoming], *, seconds: float) -> None:
+def failing(_: Servers, incoming: Sequence[Incoming], *, allowed: object) -> None:
     raise LookupError("the store is broken")
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import make_url
 
+from contract import Heartbeat
+from keyring import keep, made
 from receiver import __main__ as command_line
 from receiver.__main__ import main
+from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from servers import Clock
 from watched import Watched
@@ -147,7 +150,7 @@ def test_connection_prints_the_file_of_a_client_and_says_where_it_belongs(
     assert ("acme", "http://127.0.0.1:8069/mcp/v1") == (server[0], server[1]["url"])
     assert "belongs into .mcp.json" in explained
     assert "1. Sign in" in explained
-    assert "ACME_KEY" in text
+    assert "ODOO_KEY_ACME" in text
 
 
 def test_connection_to_no_server_fails(fleet: Watched, command: Callable[..., Said]) -> None:
@@ -170,3 +173,23 @@ def test_connection_says_when_not_all_servers_are_in_the_file(
 
     assert (0, ["acme"]) == (status, [*json.loads(text)["mcpServers"]])
     assert "More than 1 servers match" in explained
+
+
+def test_connection_leaves_out_what_the_receiver_would_not_hand_on(
+    fleet: Watched, command: Callable[..., Said], database_url: str
+) -> None:
+    """From the first key on loopback addresses, and always the servers of lapsed keys."""
+    revoked, agent = made("agent")[0], made("agent")[0]
+    keep(database_url, revoked, agent)
+    beat = Heartbeat(server_id="gone", endpoint_url="https://gone.example/mcp")
+    fleet.store.servers.apply([Incoming(beat, fleet.now, revoked)])
+    beat = Heartbeat(server_id="near", endpoint_url="http://127.0.0.1:8069/mcp")
+    fleet.store.servers.apply([Incoming(beat, fleet.now, agent)])
+    beat = Heartbeat(server_id="good", database="acme", endpoint_url="https://a.example/mcp")
+    fleet.store.servers.apply([Incoming(beat, fleet.now, agent)])
+    fleet.store.keys.revoke(revoked.id, fleet.now)
+
+    _, (text,), _ = command("--client", "cursor", do="connection")
+
+    (name,) = json.loads(text)["mcpServers"]
+    assert f"acme-{agent.id[:5].lower()}" == name.replace("--", "-")

@@ -14,14 +14,15 @@ VS Code", "Cursor: Model Context Protocol", "Codex: config.toml"), and the READM
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from attrs import frozen
 
-from contract import ServerRecord
+from contract import ServerRecord, State
 
 __all__ = [
     "API_KEY_STEPS",
@@ -31,6 +32,7 @@ __all__ = [
     "client_file",
     "connections_to",
     "install_link",
+    "is_connectable",
 ]
 
 API_KEY_STEPS = (
@@ -69,8 +71,13 @@ class Connection:
 
     @property
     def variable(self) -> str:
-        """The name of the environment variable for the API key, such as `ACME_PRODUCTION_KEY`."""
-        return self.name.upper().replace("-", "_") + "_KEY"
+        """
+        The name of the environment variable for the API key, such as `ODOO_KEY_ACME_PRODUCTION`.
+
+        It begins as no other variable does, or a server could choose a name such that a secret of
+        the user is sent to it.
+        """
+        return "ODOO_KEY_" + self.name.upper().replace("-", "_")
 
     def headers(self, authorization: str) -> dict[str, str]:
         """The HTTP headers of each request to the endpoint."""
@@ -99,22 +106,35 @@ class ClientFile:
 
 
 def connections_to(
-    records: Sequence[ServerRecord], *, may_be_at: Callable[[str], bool]
+    records: Sequence[ServerRecord],
+    *,
+    owners: Mapping[str, str],
+    lapsed: Collection[str],
+    may_be_at: Callable[[str], bool],
 ) -> Mapping[str, Connection]:
     """
     How to connect to servers, by `server_id`, in the order of `records`.
 
-    A server is left out if it reports no `endpoint_url`, or one that must not be given away.
+    A server is left out if it was uninstalled or replaced, if its key was revoked or has expired,
+    or if it reports no `endpoint_url`, or one that must not be given away.
 
-    The name is that of the database and its stage. Where several servers have the same, their
-    hostnames are added, and if that does not tell them apart, numbers.
+    The name is that of the database, of its stage, and of the key that the server belongs to: a
+    server that another key brings cannot take the name of this one, and with it the API key that
+    somebody keeps for it. Where several servers have the same, their hostnames are added, and if
+    that does not tell them apart, numbers.
 
     Args:
         records: The servers.
+        owners: The ids of the keys that servers belong to, by `server_id`.
+        lapsed: The ids of the keys that were revoked or have expired.
         may_be_at: Whether a host, a name or an IP address, may be given away.
     """
-    reached = [each for each in records if _is_reached(each, may_be_at)]
-    names = _names(reached)
+    reached = [
+        record
+        for record in records
+        if owners.get(record.server_id) not in lapsed and _is_reached(record, may_be_at)
+    ]
+    names = _names(reached, owners)
     return {
         record.server_id: Connection(
             name=name,
@@ -125,9 +145,15 @@ def connections_to(
     }
 
 
+def is_connectable(client: Client, connection: Connection) -> bool:
+    """Whether a client can connect to a server: some clients take only plain URLs."""
+    return client is not Client.CLAUDE_DESKTOP or _COMMAND.fullmatch(connection.url) is not None
+
+
 def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile:
-    """The configuration file of a client with these servers."""
+    """The configuration file of a client, with those of some servers that are connectable."""
     kind = _KINDS[client]
+    connections = [each for each in connections if is_connectable(client, each)]
     return ClientFile(
         title=kind.title,
         path=kind.path,
@@ -154,38 +180,49 @@ class _Kind(NamedTuple):
 
 
 def _is_reached(record: ServerRecord, may_be_at: Callable[[str], bool]) -> bool:
+    if record.superseded_by is not None or record.state is State.LEFT:
+        return False
     if record.endpoint_url is None:
         return False
     return may_be_at(urlsplit(record.endpoint_url).hostname or "")
 
 
-def _names(records: Sequence[ServerRecord]) -> list[str]:
+def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[str]:
     """Distinct names of servers."""
-    names = [_slug(record.database or record.hostname, record.odoo_stage) for record in records]
+    names = [
+        _slug(
+            record.database or record.hostname,
+            record.odoo_stage,
+            owners.get(record.server_id, "")[:_KEY_LETTERS],
+        )
+        for record in records
+    ]
+    times = Counter(names)
     longer = [
-        _slug(name, record.hostname) if names.count(name) > 1 else name
+        _slug(name, record.hostname) if times[name] > 1 else name
         for name, record in zip(names, records, strict=True)
     ]
-    taken: set[str] = set()
-    distinct = []
+    taken: Counter[str] = Counter()
+    distinct: dict[str, None] = {}
     for name in longer:
-        number, free = 1, name
-        while free in taken:
-            number += 1
-            free = f"{name}-{number}"
-        taken.add(free)
-        distinct.append(free)
-    return distinct
+        free = name
+        while free in distinct:
+            taken[name] += 1
+            free = f"{name}-{taken[name] + 1}"
+        distinct[free] = None
+    return [*distinct]
 
 
 def _slug(*parts: str | None) -> str:
     """A name of lower-case ASCII letters, digits and hyphens, which starts with a letter."""
-    text = "-".join(part for part in parts if part)
-    slug = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    slugs = [re.sub("[^a-z0-9]+", "-", part[:_LONGEST_PART].lower()) for part in parts if part]
+    slug = re.sub("-+", "-", "-".join(slugs)).strip("-")
     return slug if slug[:1].isalpha() else f"odoo-{slug}".strip("-")
 
 
-_LONGEST_NAME = 48
+_LONGEST_PART = 60  # characters; a server may report much longer names
+_KEY_LETTERS = 5
+"""How many letters of the id of a key are part of a name."""
 
 
 def _header(database: str | None) -> str | None:
@@ -243,8 +280,7 @@ def _vs_code(connections: Sequence[Connection]) -> str:
 
 
 def _claude_desktop(connections: Sequence[Connection]) -> str:
-    servers = {each.name: _remote(each) for each in connections if _COMMAND.fullmatch(each.url)}
-    return _json({"mcpServers": servers})
+    return _json({"mcpServers": {each.name: _remote(each) for each in connections}})
 
 
 def _remote(connection: Connection) -> dict[str, Any]:

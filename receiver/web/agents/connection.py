@@ -7,12 +7,13 @@ from attrs import evolve
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contract import ServerRecord
+from contract import ServerRecord, State
 from receiver.domain.agents.client_files import (
-    Client,
+    ClientFile,
     Connection,
     client_file,
     connections_to,
+    is_connectable,
 )
 from receiver.domain.errors import Refusal
 from receiver.domain.queries import ALL_SERVERS, Filter, Order
@@ -26,6 +27,7 @@ __all__ = [
     "CONNECTIONS",
     "connection",
     "connection_of",
+    "connection_to",
     "connections",
     "connections_of",
 ]
@@ -48,7 +50,8 @@ CONNECTIONS: Json = operation(
     "connections",
     "The file with which an MCP client connects to all servers that match",
     description=f"Of at most {MAX_LIMIT:,} servers. Those are left out that report no "
-    "endpoint_url, or one that FLEET_ENDPOINTS excludes.",
+    "endpoint_url, or one that FLEET_ENDPOINTS excludes or the client cannot take, and those whose "
+    "key was revoked or has expired.",
     parameters=[openapi.CLIENT, *openapi.FILTERS],
     answers={200: _FILES},
     problems=(400, 401, 403, 404, 503),
@@ -59,33 +62,56 @@ async def connection(request: Request) -> Response:
     """The configuration file of an MCP client for one server."""
     client, _ = connection_query(request, allows_filters=False)
     found = services(request)
-    server_id = request.path_params["server_id"]
-    sighting = await found.fleet.get(server_id)
-    if sighting is None:
-        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
-    only = await connection_of(found, sighting.record)
-    if only is None:
-        raise Refusal(
-            404,
-            "no_endpoint",
-            f"The server {server_id!r} reports no endpoint_url, or one that FLEET_ENDPOINTS "
-            "excludes.",
-        )
-    return _file(client, [only])
+    record, only = await connection_to(found, request.path_params["server_id"])
+    if not is_connectable(client, only):
+        raise Refusal(404, "no_endpoint", f"{client.value} cannot take {record.endpoint_url!r}.")
+    return _file(client_file(client, [only]))
 
 
 async def connections(request: Request) -> Response:
     """The configuration file of an MCP client for all servers that match the query."""
     client, matching = connection_query(request, allows_filters=True)
     found = services(request)
-    reached = connections_of(found, await _records(found, matching))
-    if not reached:
+    records = await _records(found, matching)
+
+    def write() -> ClientFile | None:
+        reached = [
+            each for each in _reached(found, records).values() if is_connectable(client, each)
+        ]
+        return client_file(client, reached) if reached else None
+
+    file = await found.calls.read(write)
+    if file is None:
         raise Refusal(
             404,
             "no_endpoint",
             "No server that matches reports an endpoint_url that FLEET_ENDPOINTS includes.",
         )
-    return _file(client, [*reached.values()])
+    return _file(file)
+
+
+async def connection_to(found: Services, server_id: str) -> tuple[ServerRecord, Connection]:
+    """
+    The record of a server, and how to connect to it.
+
+    Raises Refusal if there is no such server, or no way to it that may be given away.
+    """
+    sighting = await found.fleet.get(server_id)
+    if sighting is None:
+        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
+    record = sighting.record
+    only = await connection_of(found, record)
+    if only is not None:
+        return record, only
+    if record.superseded_by is not None:
+        reason = f"was rebuilt and goes on as {record.superseded_by!r}"
+    elif record.state is State.LEFT:
+        reason = "has left: the addon was uninstalled"
+    elif sighting.is_lapsed:
+        reason = "belongs to a key that was revoked or has expired"
+    else:
+        reason = "reports no endpoint_url, or one that FLEET_ENDPOINTS excludes"
+    raise Refusal(404, "no_endpoint", f"The server {server_id!r} {reason}.")
 
 
 async def connection_of(found: Services, record: ServerRecord) -> Connection | None:
@@ -99,15 +125,28 @@ async def connection_of(found: Services, record: ServerRecord) -> Connection | N
         same = evolve(ALL_SERVERS, database=record.database, stage=record.odoo_stage or "")
         page = await found.fleet.page(same, after=None, limit=_ALIKE)
         alike = [each.record for each in page.servers if each.record.server_id != record.server_id]
-    return connections_of(found, [record, *alike]).get(record.server_id)
+    # Sorted as a list is, so that the numbers in names are the same there.
+    records = sorted([record, *alike], key=lambda each: each.server_id)
+    reached = await connections_of(found, records)
+    return reached.get(record.server_id)
 
 
-def connections_of(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, Connection]:
+async def connections_of(
+    found: Services, records: Sequence[ServerRecord]
+) -> Mapping[str, Connection]:
     """How to connect to servers whose address may be given away, by `server_id`."""
+    return await found.calls.read(_reached, found, records)
+
+
+def _reached(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, Connection]:
     # As long as only clients on this machine are served, they may see loopback addresses.
     with_loopback = found.gate.is_for_this_machine
-    may_be_at = partial(found.endpoints.include, with_loopback=with_loopback)
-    return connections_to(records, may_be_at=may_be_at)
+    return connections_to(
+        records,
+        owners=found.store.servers.owners([record.server_id for record in records]),
+        lapsed=found.mirror.lapsed(found.clock()),
+        may_be_at=partial(found.endpoints.include, with_loopback=with_loopback),
+    )
 
 
 async def _records(found: Services, matching: Filter) -> list[ServerRecord]:
@@ -123,8 +162,7 @@ async def _records(found: Services, matching: Filter) -> list[ServerRecord]:
     return [each.record for each in page.servers]
 
 
-def _file(client: Client, reached: Sequence[Connection]) -> Response:
-    file = client_file(client, reached)
+def _file(file: ClientFile) -> Response:
     name = file.path.rpartition("/")[2]
     return Response(
         file.text,

@@ -49,6 +49,7 @@ from receiver.web.agents.tools import (
     server_uri,
 )
 from receiver.web.context import services
+from receiver.web.problems import refusal
 
 __all__ = ["NewsBus", "SdkServer"]
 
@@ -123,19 +124,20 @@ class NewsBus(InMemorySubscriptionBus):
     def __init__(self, feed: Feed) -> None:
         super().__init__()
         self._feed = feed
-        self._subscribers = 0
+        self._subscribers: set[object] = set()
         self._is_asked = asyncio.Event()
         self._follower = Follower(_everything)
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
         unsubscribe = super().subscribe(listener)
-        self._subscribers += 1
+        token = object()
+        self._subscribers.add(token)
         self._is_asked.set()
 
         def leave() -> None:
             unsubscribe()
-            self._subscribers -= 1
-            if self._subscribers == 0:
+            self._subscribers.discard(token)
+            if not self._subscribers:
                 self._is_asked.clear()
                 self._follower.end()
 
@@ -147,12 +149,16 @@ class NewsBus(InMemorySubscriptionBus):
             await self._is_asked.wait()
             try:
                 await self._follow()
-            except StoreUnavailable as error:
-                _log.warning("Agents that listen hear no news for now: %s", error)
+            except Exception as error:  # noqa: BLE001 - the next attempt may succeed
+                known = isinstance(error, StoreUnavailable)
+                reason = "Agents that listen hear no news for now: %s"
+                _log.warning(reason, error, exc_info=not known)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _follow(self) -> None:
         after = await self._feed.last_event()
+        if not self._subscribers:
+            return
         self._follower = Follower(_everything)
         with self._feed.followed(self._follower, after=after):
             # What happened before, and while nobody followed, is not known: so much may be new.
@@ -202,7 +208,8 @@ async def _call_tool(context: Context, asked: CallToolRequestParams) -> CallTool
     try:
         found = await tool(_services(context), asked.arguments or {})
     except FleetError as error:
-        return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
+        # The reasons that databases give name machines and users.
+        return CallToolResult(content=[TextContent(text=str(refusal(error)))], is_error=True)
     return CallToolResult(content=[TextContent(text=_text(found))], structured_content=found)
 
 
@@ -221,7 +228,6 @@ async def _list_resources(
             Resource(
                 uri=server_uri(each["server_id"]),
                 name=each["server_id"],
-                title=each["reported"]["database"],
                 mime_type=_JSON,
             )
             for each in page["servers"]
@@ -265,5 +271,5 @@ def _text(value: object) -> str:
 
 
 def _mcp_error(error: FleetError) -> MCPError:
-    is_away = isinstance(error, StoreUnavailable)
-    return MCPError(INTERNAL_ERROR if is_away else INVALID_PARAMS, str(error))
+    refused = refusal(error)
+    return MCPError(INTERNAL_ERROR if refused.status >= 500 else INVALID_PARAMS, str(refused))

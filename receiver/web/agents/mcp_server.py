@@ -5,39 +5,50 @@ It is guarded like the rest of the API, by the receiver's own keys.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from anyio import to_thread
-from sse_starlette.sse import AppStatus
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from receiver.domain.errors import Refusal
 from receiver.service.feed import Feed
-from receiver.web.context import services
-from receiver.web.openapi import Json, answer, operation
-from receiver.web.sse import is_locked_out
+from receiver.web import openapi
+from receiver.web.context import services, visitor
+from receiver.web.openapi import Json, operation
+from receiver.web.requests import json_body
+from receiver.web.sse import is_locked_out, is_stopping
 
 __all__ = ["MCP", "Mcp", "McpServer"]
 
+_log = logging.getLogger(__name__)
+
+_SDK = "receiver.web.agents.mcp_sdk"
+_MAX_BYTES = 64 * 1024
+
+_ANSWER: Json = {"application/json": {"schema": {"type": "object"}}}
 MCP: Json = operation(
     "mcp",
     "The Model Context Protocol for agents, as streamable HTTP without sessions",
     description="Tools: list_servers, find_servers, server, connection, what_happened. Each "
-    "server is a resource, too. subscriptions/listen tells changes.",
-    request_body={
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}}},
-    },
+    "server is a resource, too. subscriptions/listen tells changes. The JSON-RPC error of a "
+    "request that cannot be read has the status 400, and that of an unknown method may have 404.",
+    request_body=openapi.body({"type": "object"}),
     answers={
-        200: answer("The JSON-RPC response", {"type": "object"}),
+        200: {
+            "description": "The JSON-RPC response, or the stream of a subscription",
+            "content": {**_ANSWER, "text/event-stream": {"schema": openapi.TEXT}},
+        },
         202: {"description": "A notification was taken"},
     },
-    problems=(400, 401, 403, 413, 503),
+    problems=(400, 401, 403, 404, 406, 413, 415, 503),
 )
+for _status in ("400", "404", "406"):
+    MCP["responses"][_status]["content"] |= _ANSWER
 
 
 class Sdk(Protocol):
@@ -61,12 +72,17 @@ class McpServer:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._asked = asyncio.Event()
-        self._ready: asyncio.Future[Sdk] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[Sdk | None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """Wait for the first request, and then serve until cancelled."""
         await self._asked.wait()
-        module = await to_thread.run_sync(import_module, "receiver.web.agents.mcp_sdk")
+        try:
+            module = await to_thread.run_sync(import_module, _SDK)
+        except ImportError:
+            _log.exception("Agents are not answered: the SDK of MCP cannot be imported")
+            self._ready.set_result(None)
+            return
         sdk: Sdk = module.SdkServer(self._feed)
         serving = asyncio.create_task(sdk.run())
         self._ready.set_result(sdk)
@@ -76,13 +92,23 @@ class McpServer:
         """
         Answer a request, which was let in already.
 
-        Raises Refusal for a request of a web page from another origin. A stream of news ends when
-        the client's key is no longer good, and when the receiver stops.
+        Raises Refusal for a request of a web page from another origin, and for one that only a
+        cookie lets in: agents have keys. A stream of news ends when the client's key is no longer
+        good, and when the receiver stops.
         """
+        if visitor(request).session is not None:
+            raise Refusal(401, "key_missing", "Send a viewer's key: Authorization: Bearer ...")
         _check_origin(request)
+        _check_accept(request)
+        found = services(request)
+        body = await json_body(request.scope, request.receive, _MAX_BYTES, found.body_timeout)
         self._asked.set()
         sdk = await asyncio.shield(self._ready)
-        receive = _ending(request.receive, lambda: AppStatus.should_exit or is_locked_out(request))
+        if sdk is None:
+            raise Refusal(
+                503, "mcp_unavailable", "The SDK of MCP is not installed as it is needed."
+            )
+        receive = _replayed(body, request.receive, lambda: _is_over(request))
         await sdk.handle(request.scope, receive, send)
 
 
@@ -90,22 +116,47 @@ class Mcp:
     """The endpoint `/mcp`, as an ASGI app: the MCP server of the receiver answers."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await services(scope).agents.handle(Request(scope, receive), send)
+        with suppress(ClientDisconnect):
+            await services(scope).agents.handle(Request(scope, receive), send)
 
 
 def _check_origin(request: Request) -> None:
     """Raise Refusal when a browser says that a page of another host makes the request."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    host = request.headers.get("host")
+    if origin is not None and origin.lower() not in {f"http://{host}", f"https://{host}"}:
         raise Refusal(
             403, "foreign_origin", f"A page of {origin!r} may not speak to this receiver."
         )
 
 
-def _ending(receive: Receive, is_over: Callable[[], bool]) -> Receive:
-    """As `receive`, but it reports a disconnect within a second after `is_over` returns True."""
+def _check_accept(request: Request) -> None:
+    """Raise Refusal for a request whose answer may not be JSON."""
+    accepted = request.headers.get("accept", "*/*").lower()
+    if not any(each in accepted for each in ("application/json", "application/*", "*/*")):
+        raise Refusal(
+            406,
+            "not_acceptable",
+            "Say Accept: application/json, text/event-stream.",
+        )
 
-    async def receive_or_end() -> Message:
+
+def _is_over(request: Request) -> bool:
+    """Whether the receiver stops, or the key of a request is no longer good."""
+    return is_stopping() or is_locked_out(request)
+
+
+def _replayed(body: bytes, receive: Receive, is_over: Callable[[], bool]) -> Receive:
+    """
+    A function that receives a body, which was read already, and then the end of the request.
+
+    That is when the client disconnects, or within a second after `is_over` returns True.
+    """
+    unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        if unread:
+            return unread.pop()
         arriving = asyncio.ensure_future(receive())
         try:
             while not is_over():
@@ -116,4 +167,4 @@ def _ending(receive: Receive, is_over: Callable[[], bool]) -> Receive:
             arriving.cancel()
         return {"type": "http.disconnect"}
 
-    return receive_or_end
+    return receive_again

@@ -18,6 +18,7 @@ from receiver.domain.agents.client_files import (
     Client,
     client_file,
     install_link,
+    is_connectable,
 )
 from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import Refusal
@@ -166,6 +167,7 @@ async def _ways_to_connect(found: Services, record: ServerRecord) -> list[dict[s
             "link": install_link(reached) if client is Client.CURSOR else None,
         }
         for client in Client
+        if is_connectable(client, reached)
     ]
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import sys
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +14,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import Heartbeat, ServerRecord, merge
+from contract import Heartbeat, ServerRecord, State, merge
 from receiver.domain.agents.client_files import (
     Client,
     Connection,
@@ -36,8 +37,9 @@ def record(**said: Any) -> ServerRecord:
     return merge(None, Heartbeat(version="1.0", **{**given, **said}), received_at=NOON)
 
 
-def reached(*records: ServerRecord) -> list[Connection]:
-    return [*connections_to(records, may_be_at=lambda _: True).values()]
+def reached(*records: ServerRecord, owners: Mapping[str, str] = {}) -> list[Connection]:
+    found = connections_to(records, owners=owners, lapsed=(), may_be_at=lambda _: True)
+    return [*found.values()]
 
 
 def read(client: Client, *connections: Connection) -> Any:
@@ -52,7 +54,7 @@ def test_claude_code_takes_the_key_from_the_environment() -> None:
                 "type": "http",
                 "url": "https://acme.example/mcp/v1",
                 "headers": {
-                    "Authorization": "Bearer ${ACME_PRODUCTION_KEY}",
+                    "Authorization": "Bearer ${ODOO_KEY_ACME_PRODUCTION}",
                     "X-Odoo-Database": "acme",
                 },
             }
@@ -89,7 +91,7 @@ def test_cursor_takes_the_key_from_the_environment() -> None:
             "acme-production": {
                 "url": "https://acme.example/mcp/v1",
                 "headers": {
-                    "Authorization": "Bearer ${env:ACME_PRODUCTION_KEY}",
+                    "Authorization": "Bearer ${env:ODOO_KEY_ACME_PRODUCTION}",
                     "X-Odoo-Database": "acme",
                 },
             }
@@ -142,7 +144,7 @@ def test_codex_names_the_variable_of_the_key() -> None:
         "mcp_servers": {
             "acme-production": {
                 "url": "https://acme.example/mcp/v1",
-                "bearer_token_env_var": "ACME_PRODUCTION_KEY",
+                "bearer_token_env_var": "ODOO_KEY_ACME_PRODUCTION",
                 "http_headers": {"X-Odoo-Database": "acme"},
             }
         }
@@ -174,7 +176,10 @@ def test_no_header_has_a_database_that_a_client_would_read_otherwise(database: s
 def test_server_is_named_after_its_database_and_stage() -> None:
     (connection,) = reached(record(database="Acme Corp", odoo_stage="staging"))
 
-    assert ("acme-corp-staging", "ACME_CORP_STAGING_KEY") == (connection.name, connection.variable)
+    assert ("acme-corp-staging", "ODOO_KEY_ACME_CORP_STAGING") == (
+        connection.name,
+        connection.variable,
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,12 +209,60 @@ def test_server_without_a_known_or_allowed_address_is_left_out() -> None:
     servers = [
         record(server_id="none", endpoint_url=None),
         record(server_id="secret", endpoint_url="https://secret.example/mcp"),
+        record(server_id="revoked"),
         record(server_id="known"),
     ]
 
-    found = connections_to(servers, may_be_at=lambda host: host != "secret.example")
+    found = connections_to(
+        servers,
+        owners={"revoked": "k1", "known": "k2"},
+        lapsed={"k1"},
+        may_be_at=lambda host: host != "secret.example",
+    )
 
     assert ["known"] == [*found]
+
+
+def test_server_that_was_replaced_or_uninstalled_is_left_out() -> None:
+    gone = [
+        evolve(record(server_id="old"), superseded_by="new"),
+        evolve(record(server_id="left"), state=State.LEFT),
+    ]
+
+    assert [] == reached(*gone)
+
+
+def test_server_of_another_key_cannot_take_the_name_of_a_server() -> None:
+    """Nor the variable in which a person keeps an API key for it."""
+    real = record(server_id="a", hostname="web-1")
+    fakes = [
+        record(server_id="b", hostname=None),
+        record(server_id="c", database="acme-production", odoo_stage=None),
+        record(server_id="d", database="acme-production-fleet", odoo_stage=None),
+    ]
+    owners = {"a": "fleet12345", **dict.fromkeys("bcd", "other12345")}
+
+    (alone,) = reached(real, owners=owners)
+    together = reached(real, *fakes, owners=owners)
+    apart = [reached(each, owners=owners)[0] for each in fakes]
+
+    assert "acme-production-fleet" == alone.name
+    assert alone == together[0]
+    assert alone.variable not in {each.variable for each in [*together[1:], *apart]}
+
+
+@pytest.mark.parametrize("database", ["aws_secret_access", "anthropic-api", "path"])
+def test_variable_is_of_no_other_program(database: str) -> None:
+    (connection,) = reached(record(database=database, odoo_stage=None))
+
+    assert connection.variable.startswith("ODOO_KEY_")
+    assert f"${{{connection.variable}}}" in client_file(Client.CLAUDE_CODE, [connection]).text
+
+
+def test_long_names_are_cut() -> None:
+    (connection,) = reached(record(database="a!" * 30_000, hostname="b" * 30_000))
+
+    assert len(connection.name) < 150
 
 
 @pytest.mark.hypothesis

@@ -7,13 +7,16 @@ from typing import Any
 import httpx
 import pytest
 import tomllib
+from sqlalchemy import make_url
 
 import messages
 from keyring import bearer, keep, made
 from receiver.app import create_app
 from receiver.domain.agents.client_files import Client
+from receiver.domain.keys import KeyScope
+from receiver.store import SqlStore
 from receiver.web.agents import connection
-from servers import Clock, serve
+from servers import Clock, serve, wait_until
 
 URL = "https://acme.example/mcp/v1"
 
@@ -149,8 +152,61 @@ def test_endpoint_that_must_not_be_handed_on_is_in_no_file(
 
     assert 403 == refused.status_code  # an agent's key does not read
     assert (404, "no_endpoint") == (evil.status_code, evil.json()["code"])
-    assert ["acme-production"] == names(group)
+    (name,) = names(group)
+    assert name.startswith("acme-production-")
     assert "169.254" not in group.text
+
+
+def test_server_of_a_revoked_key_is_in_no_file(
+    guarded: tuple[httpx.Client, str], sqlite_url: str, clock: Clock
+) -> None:
+    receiver, viewer = guarded
+    send(receiver)
+    store = SqlStore(make_url(sqlite_url))
+    for key in store.keys.all():
+        if key.scope is KeyScope.AGENT:
+            assert store.keys.revoke(key.id, clock.now)
+    store.close()
+    receiver.headers = bearer(viewer)
+    path = "/servers/acme_web/connection?client=cursor"
+    wait_until(lambda: receiver.get(path).status_code == 404)
+
+    assert "a key that was revoked or has expired" in receiver.get(path).json()["detail"]
+    assert "no_endpoint" == receiver.get("/connections?client=cursor").json()["code"]
+    assert 'id="connect"' not in receiver.get("/server/acme_web").text
+
+
+def test_server_that_was_rebuilt_names_its_successor(receiver: httpx.Client, clock: Clock) -> None:
+    send(receiver, server_id="old", database_uuid="u", heartbeat_interval_seconds=5)
+    clock.advance(60)
+    send(receiver, server_id="new", database_uuid="u", heartbeat_interval_seconds=5)
+    clock.advance(4)
+    path = "/servers/old/connection?client=cursor"
+    wait_until(lambda: receiver.get(path).status_code == 404)
+
+    assert "goes on as 'new'" in receiver.get(path).json()["detail"]
+
+
+def test_server_that_has_left_has_no_file(receiver: httpx.Client) -> None:
+    send(receiver, status="uninstalled")
+
+    answer = receiver.get("/servers/acme_web/connection?client=cursor")
+
+    assert "has left" in answer.json()["detail"]
+
+
+def test_client_that_cannot_take_a_url_is_told_so(receiver: httpx.Client) -> None:
+    send(receiver, endpoint_url="https://acme.example/mcp?db=acme&x=1")
+
+    alone = receiver.get("/servers/acme_web/connection?client=claude-desktop")
+    group = receiver.get("/connections?client=claude-desktop")
+    page = receiver.get("/server/acme_web").text
+
+    assert (404, "no_endpoint") == (alone.status_code, alone.json()["code"])
+    assert "claude-desktop cannot take" in alone.json()["detail"]
+    assert (404, "no_endpoint") == (group.status_code, group.json()["code"])
+    assert 'id="connect-claude-desktop"' not in page
+    assert 'id="connect-vscode"' in page
 
 
 def test_page_of_a_server_shows_how_to_connect_each_client(receiver: httpx.Client) -> None:

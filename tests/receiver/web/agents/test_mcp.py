@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,15 +22,16 @@ from sqlalchemy import make_url
 import messages
 from contract import Event, EventKind
 from keyring import bearer, keep, made
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import id_of
 from receiver.domain.queries import RecordedEvent
 from receiver.service.feed import Follower, News
 from receiver.store import SqlStore
-from receiver.web.agents import mcp_sdk
+from receiver.store.sql_store import Servers
+from receiver.web.agents import mcp_sdk, mcp_server
 from receiver.web.agents.tools import TOOLS
-from servers import Clock, Process, receiver_process, serve
+from servers import Clock, Process, serve
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -208,7 +210,7 @@ def test_connection_is_the_file_of_a_client_and_the_way_to_a_key(receiver: httpx
 
     found = called(receiver, "connection", server_id="acme_web", client="claude-code")
 
-    assert ("acme-production", URL) == (found["name"], found["endpoint_url"])
+    assert ("acme-production", URL) == (found["name"], found["reported"]["endpoint_url"])
     file = receiver.get("/servers/acme_web/connection?client=claude-code").text
     assert (".mcp.json", file) == (found["file"]["path"], found["file"]["text"])
     assert "API Key" in " ".join(found["steps"])
@@ -289,11 +291,7 @@ def test_servers_are_resources(receiver: httpx.Client, mode: str) -> None:
 
     resource, template, contents = asked(receiver, ask, mode)
 
-    assert ("fleet://servers/a%2Fb%20c", "a/b c", "acme") == (
-        resource.uri,
-        resource.name,
-        resource.title,
-    )
+    assert ("fleet://servers/a%2Fb%20c", "a/b c") == (resource.uri, resource.name)
     assert "fleet://servers/{server_id}" == template.uri_template
     assert called(receiver, "server", server_id="a/b c") == json.loads(contents.text)
 
@@ -369,17 +367,113 @@ def test_key_of_a_viewer_opens_it_and_no_other(guarded: tuple[httpx.Client, str,
     assert [] == called(receiver, "list_servers")["servers"]
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://["])
 def test_page_of_another_origin_is_refused(receiver: httpx.Client, origin: str) -> None:
     answer = receiver.post("/mcp", json=PING, headers=HEADERS | {"Origin": origin})
 
     assert (403, "foreign_origin") == (answer.status_code, answer.json()["code"])
 
 
+def test_address_that_must_not_be_handed_on_is_in_no_event(
+    guarded: tuple[httpx.Client, str, str],
+) -> None:
+    receiver, viewer, agent = guarded
+    receiver.headers = bearer(agent)
+    for url in (URL, "http://169.254.169.254/latest", None, URL):
+        send(receiver, endpoint_url=url)
+    receiver.headers = bearer(viewer)
+
+    moves = called(receiver, "what_happened", kinds=["moved"])["events"]
+
+    assert [
+        {"from": None, "to": URL},
+        {"from": URL, "to": None},
+    ] == [each["reported"]["endpoint_url"] for each in moves]
+
+
+def test_client_that_cannot_take_a_url_is_told_so(receiver: httpx.Client) -> None:
+    send(receiver, endpoint_url="https://acme.example/mcp?db=acme&x=1")
+
+    said = failed(receiver, "connection", server_id="acme_web", client="claude-desktop")
+
+    assert "claude-desktop cannot take" in said
+
+
+def test_reasons_of_the_database_are_not_told(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("connection to 10.0.0.5 as the user fleet failed")
+
+    monkeypatch.setattr(Servers, "page", away)
+    said = failed(receiver, "list_servers") + refusal(
+        receiver, lambda agent: agent.list_resources()
+    )
+
+    assert "10.0.0.5" not in said
+    assert "database" in said
+
+
+def test_sdk_that_is_broken_does_not_end_the_receiver(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mcp_server, "_SDK", "receiver.web.agents.nothing")
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url})) as client:
+        first, second = (client.post("/mcp", json=PING, headers=HEADERS) for _ in range(2))
+        assert 200 == client.get("/health").status_code
+
+    assert (503, "mcp_unavailable") == (first.status_code, first.json()["code"])
+    assert 503 == second.status_code
+    assert "the SDK of MCP cannot be imported" in caplog.text
+
+
+def test_client_that_goes_away_is_no_error(
+    receiver: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection((receiver.base_url.host, receiver.base_url.port or 80)) as raw:
+        head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        raw.sendall(f"{head}Content-Length: 9\r\n\r\n{{".encode())
+    for _ in range(3):
+        assert 200 == receiver.post("/mcp", json=PING, headers=HEADERS).status_code
+
+    assert "Traceback" not in caplog.text
+
+
 def test_page_of_the_receiver_itself_is_answered(receiver: httpx.Client) -> None:
     own = str(receiver.base_url).rstrip("/")
 
     assert 200 == receiver.post("/mcp", json=PING, headers=HEADERS | {"Origin": own}).status_code
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
+        ({"Accept": "text/html"}, 406, "not_acceptable"),
+    ],
+)
+def test_request_in_another_media_type_is_refused(
+    receiver: httpx.Client, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = receiver.post("/mcp", json=PING, headers=headers)
+
+    assert (status, code) == (answer.status_code, answer.json()["code"])
+
+
+def test_slow_message_is_given_up(sqlite_url: str) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, tuning=Tuning(body_seconds=0.1))
+    begun = b'{"jsonrpc"'
+
+    def slowly() -> Iterator[bytes]:
+        yield begun
+        time.sleep(1)
+        yield b": 0}"
+
+    with serve(app) as client:
+        headers = {**HEADERS, "Content-Type": "application/json"}
+        answer = client.post("/mcp", content=slowly(), headers=headers)
+
+    assert (408, "body_too_slow") == (answer.status_code, answer.json()["code"])
 
 
 def test_long_message_is_refused(receiver: httpx.Client) -> None:
@@ -427,11 +521,13 @@ def test_stream_of_news_ends_when_its_key_is_revoked(
 
 
 @pytest.mark.serial
+@pytest.mark.parametrize("workers", ["--workers=1", "--workers=2"])
 def test_receiver_with_a_listening_agent_stops_within_seconds(
-    sqlite_url: str, tmp_path: Path
+    sqlite_url: str, tmp_path: Path, workers: str
 ) -> None:
+    process = Process(tmp_path, workers, FLEET_DATABASE_URL=sqlite_url)
+    process.wait_until_healthy()
     with (
-        receiver_process(tmp_path, FLEET_DATABASE_URL=sqlite_url) as process,
         httpx.Client(base_url=process.url, trust_env=False) as client,
         client.stream("POST", "/mcp", json=LISTEN, headers=LISTENER) as answer,
     ):
@@ -503,6 +599,7 @@ def test_news_are_followed_while_somebody_listens_also_after_an_outage(
         leave[0]()
         await asyncio.sleep(0.05)
         assert [1] == [len(feed.followers)]  # one listens still
+        leave[1]()
         leave[1]()
         while feed.followers:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
