@@ -603,6 +603,9 @@ def test_news_are_followed_while_somebody_listens_also_after_an_outage(
         leave[1]()
         while feed.followers:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
+        bus.subscribe(heard.append)()  # one who leaves at once
+        await asyncio.sleep(0.05)
+        assert not feed.followers
         running.cancel()
         return heard
 
