@@ -77,7 +77,7 @@ class Connection:
         It begins as no other variable does, or a server could choose a name such that a secret of
         the user is sent to it.
         """
-        return "ODOO_KEY_" + self.name.upper().replace("-", "_")
+        return f"ODOO_KEY_{self.name.upper().replace('-', '_')}"
 
     def headers(self, authorization: str) -> dict[str, str]:
         """The HTTP headers of each request to the endpoint."""
