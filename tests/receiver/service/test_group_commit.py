@@ -226,6 +226,7 @@ def test_transaction_is_short_while_another_queue_waits_or_shares_it() -> None:
         allowed.append(allowance())  # two queues share the next one
         transactions.open.set()
         await asyncio.gather(*answers)
+        transactions.begun.clear()
         last = await batch(group_commit, transactions)
         allowed.append(allowance())
         transactions.open.set()
