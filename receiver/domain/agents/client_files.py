@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 API_KEY_STEPS = (
-    "Sign in to the Odoo as the user for whom the agent is to act.",
-    "In the preferences of this user, open Account Security, and choose Add API Key.",
+    "Sign in to the Odoo as the user for whom the agent is to act, usually an administrator.",
+    "Choose My Preferences in the menu of the user, then Security, then Add API Key.",
     "Give the key a name and a duration, and copy it: Odoo shows it only once.",
 )
 """How a person makes an API key in Odoo 19, a step each."""

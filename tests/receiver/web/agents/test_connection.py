@@ -217,7 +217,7 @@ def test_page_of_a_server_shows_how_to_connect_each_client(receiver: httpx.Clien
     for client in Client:
         assert f'id="connect-{client.value}"' in page
         assert f'href="../servers/acme_web/connection?client={client.value}"' in page
-    assert "Account Security" in page
+    assert "then Security, then Add API Key" in page
     assert 'href="cursor://anysphere.cursor-deeplink/mcp/install?name=acme-production' in page
 
 
