@@ -1,7 +1,9 @@
 """Test helper: the keys (bearer tokens with a scope) that a receiver accepts."""
 
+import re
 from datetime import datetime, timedelta
 
+import httpx
 from attrs import evolve
 from sqlalchemy import make_url
 
@@ -9,7 +11,7 @@ from receiver.domain.keys import Key, NewKey
 from receiver.store import SqlStore
 from servers import Clock
 
-__all__ = ["bearer", "expired", "keep", "made", "revoked"]
+__all__ = ["bearer", "expired", "keep", "made", "revoked", "signed_in"]
 
 
 def made(
@@ -43,3 +45,13 @@ def revoked(key: Key) -> Key:
 def bearer(token: str | None) -> dict[str, str]:
     """The Authorization header for a token; no header for None."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def signed_in(client: httpx.Client, token: str) -> dict[str, str]:
+    """Sign in with a key; the Cookie header that a browser would send then."""
+    form = client.get("/sign-in")
+    (csrf_token,) = re.findall(r'name="form" value="([^"]+)"', form.text)
+    answer = client.post("/sign-in", data={"form": csrf_token, "key": token})
+    cookie = answer.cookies["fleet_session"]
+    client.cookies.clear()
+    return {"Cookie": f"fleet_session={cookie}"}

@@ -4,7 +4,6 @@ Permissions: the status of every route for every kind of credential.
 The table is complete: a route without a row fails, and so does a row without a route.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 import messages
-from keyring import bearer, expired, keep, made, revoked
+from keyring import bearer, expired, keep, made, revoked, signed_in
 from receiver.app import Tuning, create_app
 from receiver.web.routing import Guarded
 from servers import ANY_PAUSE_SECONDS, Clock, serve
@@ -220,16 +219,6 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
         headers["viewer@"] = signed_in(client, viewers)
         headers["admin@"] = signed_in(client, admins)
         yield Receiver(client, headers, agent.id)
-
-
-def signed_in(client: httpx.Client, token: str) -> dict[str, str]:
-    """Sign in with a key; the Cookie header that a browser would send then."""
-    form = client.get("/sign-in")
-    (csrf_token,) = re.findall(r'name="form" value="([^"]+)"', form.text)
-    answer = client.post("/sign-in", data={"form": csrf_token, "key": token})
-    cookie = answer.cookies["fleet_session"]
-    client.cookies.clear()
-    return {"Cookie": f"fleet_session={cookie}"}
 
 
 @contextmanager

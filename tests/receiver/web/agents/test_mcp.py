@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 
 import messages
 from contract import Event, EventKind
-from keyring import bearer, keep, made
+from keyring import bearer, keep, made, signed_in
 from receiver.app import Tuning, create_app
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import id_of
@@ -365,6 +365,16 @@ def test_key_of_a_viewer_opens_it_and_no_other(guarded: tuple[httpx.Client, str,
     assert [401, 403, 200] == statuses
     receiver.headers = bearer(viewer)
     assert [] == called(receiver, "list_servers")["servers"]
+
+
+def test_browser_session_opens_it_to_nobody(guarded: tuple[httpx.Client, str, str]) -> None:
+    receiver, viewer, _ = guarded
+    session = signed_in(receiver, viewer)
+
+    answer = receiver.post("/mcp", json=PING, headers=HEADERS | session)
+
+    assert (401, "key_missing") == (answer.status_code, answer.json()["code"])
+    assert 200 == receiver.get("/servers", headers=session).status_code
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://["])
