@@ -53,11 +53,11 @@ def version() -> str:
     return said.stdout.removeprefix("wrk ").partition(" ")[0]
 
 
-def run(load: Load, server: Server, *, seconds: int) -> Run:
+def run(load: Load, server: Server, *, seconds: int, fewest: int = _FEWEST_REQUESTS) -> Run:
     """
     Send the requests of `load` to a server for some seconds, as fast as it answers.
 
-    Raises BenchmarkFailed when a request fails, or when fewer than 10 were answered.
+    Raises BenchmarkFailed when a request fails, or when fewer than `fewest` were answered.
     """
     output = subprocess.run(
         [
@@ -73,7 +73,7 @@ def run(load: Load, server: Server, *, seconds: int) -> Run:
     requests, failed = result["requests"], result.pop("failed")
     if failed:
         raise BenchmarkFailed(f"{load.name}: {failed} requests failed, where none may.")
-    if requests < _FEWEST_REQUESTS:
+    if requests < fewest:
         raise BenchmarkFailed(
             f"{load.name}: {requests} answers in {seconds} s are too few to measure with."
         )
