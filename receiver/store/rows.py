@@ -88,7 +88,9 @@ class RowCache:
     def keep(self, committed: Committed) -> None:
         """Keep in memory the rows that a transaction of this process has written and committed."""
         young, rows = self._young, committed.rows
-        for server_id in (rows.keys() - young.keys()).union(committed.described):
+        # Not `rows.keys() - young.keys()`, which looks at each cached row.
+        new = {server_id for server_id in rows if server_id not in young}
+        for server_id in new.union(committed.described):
             self._young_bytes += _bytes_of(rows[server_id]) - _bytes_of(young.get(server_id))
         young.update(rows)
         self._current.update(rows)

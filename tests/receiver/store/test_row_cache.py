@@ -1,6 +1,7 @@
 """How many rows the cache holds is bounded by their size."""
 
 from datetime import datetime, timezone
+from time import thread_time
 
 import pytest
 from attrs import evolve
@@ -63,6 +64,21 @@ def test_deleted_and_forgotten_rows_leave_room_for_others() -> None:
     keep(cache, evolve(SMALL, server_id="b"), evolve(large, server_id="c"))
 
     assert {"b", "c"} == {each for each in "abc" if cache.get(each)}
+
+
+@pytest.mark.serial
+def test_keeping_a_row_takes_as_long_beside_many_rows_as_beside_few() -> None:
+    def seconds(count: int) -> float:
+        cache = RowCache(1_000_000_000)
+        keep(cache, *(evolve(SMALL, server_id=f"s{n}") for n in range(count)))
+        begun = thread_time()
+        for _ in range(100):
+            keep(cache, SMALL)
+        return thread_time() - begun
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (100, 50_000))
+
+    assert many < 10 * few  # 200 times when each row is looked at
 
 
 def keep(cache: RowCache, *records: ServerRecord) -> None:
