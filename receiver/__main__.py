@@ -241,7 +241,7 @@ def _connection(context: _Context, options: argparse.Namespace) -> int:
         return 1
     file = client_file(client, reached)
     context.say(file.text.removesuffix("\n"))
-    context.explain(f"This belongs into {file.path}. To make an Odoo API key:")
+    context.explain(f"This belongs in {file.path}. To make an Odoo API key:")
     for number, step in enumerate((*API_KEY_STEPS, file.key_step), start=1):
         context.explain(f"{number}. {step}")
     if page.next_after is not None:
@@ -393,7 +393,8 @@ def _add_servers(servers: "argparse._SubParsersAction[argparse.ArgumentParser]")
     connection.add_argument(
         "--client", required=True, choices=[client.value for client in Client], help="which client"
     )
-    _add_filters(connection, states=[*(state.value for state in State), SUPERSEDED, NODE])
+    states = [*(state.value for state in State), SUPERSEDED, NODE]
+    _add_filters(connection, states=states, by_default="all that are listed")
     connection.set_defaults(do=_connection)
 
     forget = servers.add_parser(
@@ -405,13 +406,17 @@ def _add_servers(servers: "argparse._SubParsersAction[argparse.ArgumentParser]")
     forget.add_argument(
         "--silent-for-days", type=_days, metavar="30", help="not heard for more than so many days"
     )
-    _add_filters(forget, states=FORGETTABLE)
+    _add_filters(forget, states=FORGETTABLE, by_default="all three")
     forget.add_argument("--dry-run", action="store_true", help="only print what would be forgotten")
     forget.set_defaults(do=_forget)
 
 
-def _add_filters(command: argparse.ArgumentParser, *, states: Sequence[str]) -> None:
-    command.add_argument("--state", choices=states, help="only servers in this state")
+def _add_filters(
+    command: argparse.ArgumentParser, *, states: Sequence[str], by_default: str
+) -> None:
+    command.add_argument(
+        "--state", choices=states, help=f"only servers in this state; {by_default} by default"
+    )
     for name in ("stage", "database", "version", "odoo-version", "capability"):
         command.add_argument(f"--{name}", type=_text, metavar="TEXT", help="only servers with it")
     command.add_argument(

@@ -148,7 +148,7 @@ def test_connection_prints_the_file_of_a_client_and_says_where_it_belongs(
     (server,) = json.loads(text)["mcpServers"].items()
     assert 0 == status
     assert ("acme", "http://127.0.0.1:8069/mcp/v1") == (server[0], server[1]["url"])
-    assert "belongs into .mcp.json" in explained
+    assert "belongs in .mcp.json" in explained
     assert "1. Sign in" in explained
     assert "ODOO_KEY_ACME" in text
 

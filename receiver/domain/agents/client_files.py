@@ -239,19 +239,18 @@ def _json(content: Mapping[str, Any]) -> str:
 
 def _claude_code(connections: Sequence[Connection]) -> str:
     servers = {
-        each.name: {
-            "type": "http",
-            "url": each.url,
-            "headers": each.headers(f"Bearer ${{{each.variable}}}"),
-        }
+        each.name: {"type": "http", **_http(each, f"Bearer ${{{each.variable}}}")}
         for each in connections
     }
     return _json({"mcpServers": servers})
 
 
-def _for_cursor(connection: Connection) -> dict[str, Any]:
-    authorization = f"Bearer ${{env:{connection.variable}}}"
+def _http(connection: Connection, authorization: str) -> dict[str, Any]:
     return {"url": connection.url, "headers": connection.headers(authorization)}
+
+
+def _for_cursor(connection: Connection) -> dict[str, Any]:
+    return _http(connection, f"Bearer ${{env:{connection.variable}}}")
 
 
 def _cursor(connections: Sequence[Connection]) -> str:
@@ -269,11 +268,7 @@ def _vs_code(connections: Sequence[Connection]) -> str:
         for each in connections
     ]
     servers = {
-        each.name: {
-            "type": "http",
-            "url": each.url,
-            "headers": each.headers(f"Bearer ${{input:{each.name}-key}}"),
-        }
+        each.name: {"type": "http", **_http(each, f"Bearer ${{input:{each.name}-key}}")}
         for each in connections
     }
     return _json({"inputs": inputs, "servers": servers})

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from contract import ServerRecord, State
 from receiver.domain.agents.client_files import (
+    Client,
     ClientFile,
     Connection,
     client_file,
@@ -30,6 +31,7 @@ __all__ = [
     "connection_to",
     "connections",
     "connections_of",
+    "may_be_at",
 ]
 
 _FILES = {
@@ -62,9 +64,7 @@ async def connection(request: Request) -> Response:
     """The configuration file of an MCP client for one server."""
     client, _ = connection_query(request, allows_filters=False)
     found = services(request)
-    record, only = await connection_to(found, request.path_params["server_id"])
-    if not is_connectable(client, only):
-        raise Refusal(404, "no_endpoint", f"{client.value} cannot take {record.endpoint_url!r}.")
+    only = await connection_to(found, request.path_params["server_id"], client)
     return _file(client_file(client, [only]))
 
 
@@ -90,11 +90,12 @@ async def connections(request: Request) -> Response:
     return _file(file)
 
 
-async def connection_to(found: Services, server_id: str) -> tuple[ServerRecord, Connection]:
+async def connection_to(found: Services, server_id: str, client: Client) -> Connection:
     """
-    The record of a server, and how to connect to it.
+    How a client connects to a server.
 
-    Raises Refusal if there is no such server, or no way to it that may be given away.
+    Raises Refusal if there is no such server, or no way to it that may be given away and that the
+    client can take.
     """
     sighting = await found.fleet.get(server_id)
     if sighting is None:
@@ -102,7 +103,9 @@ async def connection_to(found: Services, server_id: str) -> tuple[ServerRecord, 
     record = sighting.record
     only = await connection_of(found, record)
     if only is not None:
-        return record, only
+        if is_connectable(client, only):
+            return only
+        raise Refusal(404, "no_endpoint", f"{client.value} cannot take {only.url!r}.")
     if record.superseded_by is not None:
         reason = f"was rebuilt and goes on as {record.superseded_by!r}"
     elif record.state is State.LEFT:
@@ -139,14 +142,18 @@ async def connections_of(
 
 
 def _reached(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, Connection]:
-    # As long as only clients on this machine are served, they may see loopback addresses.
-    with_loopback = found.gate.is_for_this_machine
     return connections_to(
         records,
         owners=found.store.servers.owners([record.server_id for record in records]),
         lapsed=found.mirror.lapsed(found.clock()),
-        may_be_at=partial(found.endpoints.include, with_loopback=with_loopback),
+        may_be_at=partial(may_be_at, found),
     )
+
+
+def may_be_at(found: Services, host: str) -> bool:
+    """Whether a host, a name or an IP address, may be given to agents (FLEET_ENDPOINTS)."""
+    # As long as only clients on this machine are served, they may see loopback addresses.
+    return found.endpoints.include(host, with_loopback=found.gate.is_for_this_machine)
 
 
 async def _records(found: Services, matching: Filter) -> list[ServerRecord]:

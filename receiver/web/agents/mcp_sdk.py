@@ -58,7 +58,6 @@ _log = logging.getLogger(__name__)
 Context = ServerRequestContext[Any, Any]
 
 _RETRY_SECONDS = 1.0
-_MAX_BODY_BYTES = 64 * 1024
 _RESOURCES = 100
 """How many resources a page has."""
 
@@ -97,9 +96,7 @@ class SdkServer:
             on_read_resource=_read_resource,
             on_subscriptions_listen=ListenHandler(self._news, max_subscriptions=100),
         )
-        self._manager = StreamableHTTPSessionManager(
-            server, json_response=True, stateless=True, max_request_body_size=_MAX_BODY_BYTES
-        )
+        self._manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
         self._is_running = asyncio.Event()
 
     async def run(self) -> None:

@@ -28,7 +28,6 @@ from receiver.domain.agents.client_files import (
     Client,
     Connection,
     client_file,
-    is_connectable,
 )
 from receiver.domain.cursors import (
     read_cursor,
@@ -41,7 +40,7 @@ from receiver.domain.queries import EventFilter, Filter, Order, Place
 from receiver.service.availability import LONGEST, WINDOWS
 from receiver.service.fleet import Sighting
 from receiver.web import openapi
-from receiver.web.agents.connection import connection_to, connections_of
+from receiver.web.agents.connection import connection_to, connections_of, may_be_at
 from receiver.web.context import Services
 from receiver.web.openapi import Json
 
@@ -317,11 +316,7 @@ async def read_server(found: Services, server_id: str) -> Json:
 
 
 async def _connection(found: Services, asked: Connect) -> Json:
-    record, reached = await connection_to(found, asked.server_id)
-    if not is_connectable(asked.client, reached):
-        raise Refusal(
-            404, "no_endpoint", f"{asked.client.value} cannot take {record.endpoint_url!r}."
-        )
+    reached = await connection_to(found, asked.server_id, asked.client)
     file = client_file(asked.client, [reached])
     return {
         "server_id": asked.server_id,
@@ -357,11 +352,10 @@ async def _what_happened(found: Services, asked: WhatHappened) -> Json:
 
 def _details(found: Services, event: Event) -> Json:
     """The details of an event, without addresses that must not be given away."""
-    with_loopback = found.gate.is_for_this_machine
 
     def shown(url: str | None) -> str | None:
         host = url and urlsplit(url).hostname
-        return url if host and found.endpoints.include(host, with_loopback=with_loopback) else None
+        return url if host and may_be_at(found, host) else None
 
     details = dict(event.details)
     if isinstance(details.get("endpoint_url"), Mapping):

@@ -3,13 +3,13 @@
 import base64
 import json
 import re
-import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import tomllib
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,9 +23,6 @@ from receiver.domain.agents.client_files import (
     install_link,
 )
 from strategies import records
-
-if sys.version_info >= (3, 11):
-    import tomllib
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 ACME = Connection(name="acme-production", url="https://acme.example/mcp/v1", database="acme")
@@ -138,7 +135,6 @@ def test_url_that_a_shell_might_run_is_in_no_command(url: str) -> None:
     assert {"mcpServers": {}} == read(Client.CLAUDE_DESKTOP, evolve(ACME, url=url))
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the receiver needs Python 3.11")
 def test_codex_names_the_variable_of_the_key() -> None:
     assert {
         "mcp_servers": {
