@@ -100,12 +100,16 @@ class Transactions:
         if self.dialect.is_replaced():
             with self.turn:
                 self.dialect.follow(self._writing)
-        with _unavailable(), self._reading.connect() as connection:
-            try:
+        pool = self._engine.pool
+        try:
+            with _unavailable(), self._reading.connect() as connection:
                 yield connection
-            finally:
-                if self._is_closed:  # nothing would close it in the pool any more
-                    connection.detach()
+        finally:
+            # Whoever disposed of the pool meanwhile has not closed what came back to it later.
+            if self._engine.pool is not pool:
+                pool.dispose()
+            if self._is_closed:
+                self._engine.dispose()
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """
@@ -129,6 +133,7 @@ class Transactions:
         """
         self._is_closed = True
         with self.turn:
+            self._writing.invalidate()  # closes it, where `close` would return it to the pool
             self._writing.close()
         self._engine.dispose()
 
