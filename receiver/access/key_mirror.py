@@ -96,14 +96,18 @@ class KeyMirror:
         """
         Read from the database the keys that changed since the last read.
 
-        The rate limits of this process also count the messages with these keys that other
-        receivers on the same database have accepted.
+        Also adds to the rate limits of this process the messages with these keys that other
+        receivers on the same database have accepted. Blocks. Raises StoreUnavailable.
         """
         with self._turn:
             self._read()
 
     def write_uses(self) -> None:
-        """Write which keys were used and how many messages they sent; then `read` the keys."""
+        """
+        Write to the database which keys were used and how many messages they sent; then `read`.
+
+        Blocks. Raises StoreUnavailable; the next call writes then what this one did not write.
+        """
         with self._turn:
             used, self._used = self._used, set()
             self._unwritten.update(self._limits.take_spent())

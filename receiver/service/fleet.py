@@ -253,7 +253,8 @@ class Fleet:
         """
         Call `render` with some servers that match, in the thread that reads them.
 
-        Their state is that in the database; `are_heard` tells which are not late by now.
+        Their state is the one in the database. A server that is up or new there may have become
+        late since; `are_heard` tells which ones have not.
 
         Args:
             render: The function.
@@ -274,9 +275,13 @@ class Fleet:
 
     def are_heard(self, signs: Sequence[tuple[Any, ...]]) -> list[bool]:
         """
-        Whether servers that were up or new when they were read are not late by now.
+        Tell for each server whether it is still up or new at the current time.
 
-        The items of `signs` are the fields of `SignsOfLife`.
+        A server that is not has become late since its state was written to the database.
+
+        Args:
+            signs: The fields of a `SignsOfLife` for each server. All these servers must have had
+                the state up or new when they were read.
         """
         now, heard_since = self._clock(), self._watchdog.heard_since
         intervals = {interval for _, _, interval, _ in signs}

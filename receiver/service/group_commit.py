@@ -168,7 +168,11 @@ class GroupCommit:
                 self._put_back(batch)
 
     def close(self) -> None:
-        """End the thread, once its transaction is over."""
+        """
+        End the thread that writes; blocks until its current transaction is over.
+
+        Whatever is still queued is not written, and its futures never get a result.
+        """
         self._thread.shutdown()
 
     async def _gather(self) -> None:

@@ -66,7 +66,7 @@ class RowCache:
         self._current: set[str] = set()
 
     def get(self, server_id: str) -> Row | None:
-        """A row as this process last wrote it, current or not; None if it is not cached."""
+        """The cached row of a server, whether current or not; None if it is not cached."""
         return self._young.get(server_id) or self._old.get(server_id)
 
     def current(self, ids: Iterable[str]) -> dict[str, Row]:
@@ -75,11 +75,11 @@ class RowCache:
         return {each: young.get(each) or old[each] for each in ids if each in self._current}
 
     def invalidate(self) -> None:
-        """Note that no row is current any more, since another process may have changed it."""
+        """Note that no row is current any more, because another process may have changed rows."""
         self._current.clear()
 
     def clear(self) -> None:
-        """Forget all rows: they are those of another database."""
+        """Empty the cache, because the store is now connected to another database."""
         self._young.clear()
         self._young_bytes = 0
         self._old.clear()

@@ -64,12 +64,16 @@ __all__ = [
 @frozen(kw_only=True)
 class Rules:
     """
-    When an event `fleet_silent` is written, as many servers have become late or down at once.
+    When so many servers have stopped sending at once that an event `fleet_silent` is written.
+
+    The event is written when `share` and `servers` are both reached. Only servers that became late
+    within the time `within` before the check count as silent.
 
     Attributes:
-        share: Which part of the servers that were up before must be late or down, from 0.5 to 1.
-        servers: How many servers must be late or down at least.
-        within: Servers count that became late within this time before the sweep.
+        share: Which part of the fleet must be silent, from 0.5 to 1. The fleet is the silent
+            servers and those that are up or new.
+        servers: How many servers must be silent at least.
+        within: How long before the check a server may have become late.
     """
 
     share: float = 0.5

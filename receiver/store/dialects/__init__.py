@@ -115,9 +115,10 @@ class Dialect(Protocol):
 
     def was_committed(self, connection: Connection, number: int) -> bool:
         """
-        Whether the transaction with this number was committed, after its connection broke.
+        Whether the transaction for which `record_commit` stored this number was committed.
 
-        Must be asked over another connection.
+        For a transaction whose connection broke during the commit, so that `connection` must be
+        another one.
         """
 
     def forget_old_commits(self, connection: Connection) -> None:

@@ -100,13 +100,13 @@ class SdkServer:
         self._is_running = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve, and hand on news, until cancelled."""
+        """Run the sessions of the SDK, and send news to subscribers, until cancelled."""
         async with self._manager.run():
             self._is_running.set()
             await self._news.run()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, while `run` runs."""
+        """Answer an MCP request. Waits until `run` has been started in another task."""
         await self._is_running.wait()
         await self._manager.handle_request(scope, receive, send)
 

@@ -52,13 +52,13 @@ for _status in ("400", "404", "406"):
 
 
 class Sdk(Protocol):
-    """The MCP server in terms of the official SDK, from `mcp_sdk`."""
+    """What `McpServer` calls of `mcp_sdk.SdkServer`, which is built on the official SDK of MCP."""
 
     async def run(self) -> None:
-        """Serve, and hand on news, until cancelled."""
+        """Run the sessions of the SDK, and send news to subscribers, until cancelled."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, while `run` runs."""
+        """Answer an MCP request. Waits until `run` has been started in another task."""
 
 
 class McpServer:
