@@ -69,8 +69,9 @@ class Watchdog:
         store: Where servers and events are stored.
         timing: The intervals and limits.
         clock: Returns the current time.
-        compare: Called every few seconds with a function that returns the database's time; sets
-            `clock` to that time, and returns whether that made a difference.
+        compare: A function that sets `clock` to the database's time, and returns whether that made
+            a difference. It is called every few seconds with a function that returns the
+            database's time.
         elapsed: Returns the seconds of a monotonic clock, which stands still while the machine is
             suspended; `clock` goes on then.
 

@@ -25,7 +25,7 @@ class Budget(Protocol):
     """
 
     def spend_rows(self, key_id: str, rows: int) -> None:
-        """Count rows that messages of a key have changed as if they were messages of the key."""
+        """Count the rows that messages of a key have changed; many rows count as one message."""
 
     def changes_left(self, key_id: str) -> int:
         """How many more events a key may cause in this hour."""
