@@ -1,4 +1,9 @@
-"""PostgreSQL, for several receivers at once: each locks the rows that it changes, in key order."""
+"""
+PostgreSQL, which several receivers may use at once.
+
+Each receiver locks the rows that it changes in the order of their keys, so that no two wait for
+each other.
+"""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -209,9 +214,10 @@ SELECT set_config('lock_timeout', '2s', {is_local}),
     END
 """
 """
-Settings by which no receiver waits for ever or for one that has died, and commits are durable.
+Settings with which commits are durable, and no receiver waits for ever for another one, even if
+that one has died.
 
-They are made for a connection, or, behind a pooler, for each transaction (`is_local`).
+They are set once for each connection or, behind a pooler, in each transaction (`is_local`).
 """
 
 

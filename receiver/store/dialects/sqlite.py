@@ -129,7 +129,7 @@ class Sqlite:
         return False
 
     def forget_old_commits(self, connection: Connection) -> None:
-        """Do nothing, as `record_commit` writes nothing."""
+        """Do nothing, because `record_commit` writes nothing on SQLite."""
 
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False
