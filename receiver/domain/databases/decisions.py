@@ -58,8 +58,8 @@ def decide(
         rows: The rows of the servers to check and of their families, by `server_id`.
         families: The `server_id`s of each family, by the `index_text` of its `database_uuid`.
         now: The time of this check.
-        heard_since: Since when receivers have been running without an interruption; the time
-            before does not count as silence.
+        heard_since: Since when receivers have been running without an interruption. The time before
+            does not count as silence of a server.
     """
     look = Look(now, heard_since)
     due = [row for row in rows.values() if row.due_at is not None and _is_past(row.due_at, now)]
