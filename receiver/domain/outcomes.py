@@ -24,8 +24,8 @@ class Incoming(NamedTuple):
 
     Attributes:
         message: The message.
-        received_at: When the receiver got it.
-        key: The API key that came with it; None if the receiver requires no keys.
+        received_at: When the receiver received the message.
+        key: The API key that came with the message; None if the receiver requires no keys.
     """
 
     message: Registration | Heartbeat

@@ -39,13 +39,13 @@ A server is superseded when its database was rebuilt and runs under another `ser
 """
 
 NODE = "node"
-"""The value of the filter `state` for nodes: another server of their database is listed instead."""
+"""The value of the filter `state` for nodes: lists show another server in place of each."""
 
 
 @frozen(kw_only=True)
 class Filter:
     """
-    Which servers to list: those that match every attribute that is not None.
+    A filter for a list of servers: a server must match every attribute that is not None.
 
     Attributes:
         state: The state in the database, which the watchdog updates about every second; or
@@ -196,7 +196,8 @@ class Whereabouts(NamedTuple):
     The fields of a server's record for a list of addresses: where it can be reached, and labels.
 
     Attributes:
-        ip_address: Its primary IP address; None if it is unknown, or the `endpoint_url` is known.
+        ip_address: The primary IP address of the server; None if it is unknown, or if the
+            `endpoint_url` is known.
     """
 
     server_id: str
@@ -247,12 +248,12 @@ class Reachable(NamedTuple):
 @frozen(kw_only=True)
 class EventFilter:
     """
-    Which events to list: those that match every attribute that is set.
+    A filter for a list of events: an event must match every attribute that is set.
 
     Attributes:
-        kinds: Events of these kinds; of all kinds when it is empty.
-        server_id: Events of this server and of those that it superseded.
-        since: Events at or after this instant.
+        kinds: Only events of these kinds; events of all kinds when it is empty.
+        server_id: Only events of this server and of the servers that it superseded.
+        since: Only events at or after this instant.
     """
 
     kinds: frozenset[EventKind] = frozenset()

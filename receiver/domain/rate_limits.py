@@ -118,7 +118,7 @@ class RateLimits:
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
 
     def take_spent(self) -> Mapping[str, int]:
-        """How many messages `spend` has counted since the last call of this, by key id."""
+        """How many messages `spend` has counted since `take_spent` was last called, by key id."""
         with self._lock:
             taken, self._untaken = self._untaken, Counter()
         return taken

@@ -103,10 +103,10 @@ class Reader(Generic[T]):
         """
         Decode a list of messages; an item that is invalid or too long becomes an InvalidMessage.
 
-        A generator that returns the messages. When the body as a whole is not valid JSON, but can
-        be cut into items of which one is, the other items become InvalidMessages; finding that out
-        is slow, and meanwhile the generator yields now and then. Raises MalformedJSON for any other
-        body that is not JSON, and InvalidMessage for a body that is no list or has too many items.
+        A generator that returns the messages. If the body is not valid JSON, but can be cut into
+        items at least one of which is, the others become InvalidMessages. Finding that out is slow,
+        and meanwhile the generator yields now and then. Raises MalformedJSON for any other body
+        that is not JSON, and InvalidMessage for a body that is no list or has too many items.
 
         Args:
             body: A list in JSON.

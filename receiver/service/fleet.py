@@ -289,7 +289,7 @@ class Fleet:
         """
         Tell for each server whether it is still up or new at the current time.
 
-        A server that is not has become late since its state was written to the database.
+        Otherwise it has become late since its state was written to the database.
 
         Args:
             signs: The fields of a `SignsOfLife` for each server. All these servers must have had

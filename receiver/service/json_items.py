@@ -28,7 +28,7 @@ _TOKENS = re.compile(
 _BLANK = b" \t\n\r"
 
 _STEP = 5_000
-"""After so many tokens there is a pause: they take some milliseconds."""
+"""After how many tokens the generator yields; reading them takes some milliseconds."""
 
 
 def cut(text: bytes) -> Generator[None, None, list[bytes] | None]:

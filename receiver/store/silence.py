@@ -238,7 +238,7 @@ def note_presence(
 
     Returns since when receivers have been running without an interruption. An interruption is a
     time longer than `absent` without such a note. Fails while a table that messages are written to
-    is locked, as `CREATE INDEX` does in PostgreSQL, because no message can be written then.
+    is locked, for instance by `CREATE INDEX` in PostgreSQL, because no message can be written then.
     """
     dialect.lock_as_writer(connection)
     row = connection.execute(select(watches).with_for_update()).first()

@@ -135,7 +135,8 @@ class SqlStore:
 
 class Vitals(NamedTuple):
     """
-    How many servers there are, without superseded ones, nodes, and those of lapsed keys.
+    How many servers there are, without superseded ones, nodes, and those whose key was revoked or
+    has expired.
 
     Attributes:
         standing: The number of servers for each pair of state and stage, as in `Servers.tally`.
@@ -628,4 +629,4 @@ ACTIVE = select(
     select(func.count()).select_from(servers).where(is_listed).scalar_subquery()
     - count_of_lapsed_keys(is_listed)
 )
-"""The query that counts the servers in lists, without those of lapsed keys."""
+"""The query that counts the servers in lists, without those of revoked and expired keys."""

@@ -389,7 +389,7 @@ pauses = Table(
 """
 The times in which no receiver ran, or the clock was set forward; the last row is the latest.
 
-The first pause begins in 1970, and ends where the first receiver began that noted such times.
+The first pause begins in 1970, and ends when the first receiver started that notes such times.
 """
 
 commits = Table(
@@ -422,7 +422,9 @@ keys = Table(
     Index("ix_keys_revision", "revision"),
 )
 """
-A row for each `receiver.domain.keys.Key`. No row is ever deleted: servers name their owner's id.
+A row for each `receiver.domain.keys.Key`.
+
+No row is ever deleted, because the rows of servers hold the ids of the keys that own them.
 
 Each write of a row sets its `revision` to the next number of `key_revisions`.
 """
@@ -442,7 +444,9 @@ is_of_lapsed_key = and_(
 
 def count_of_lapsed_keys(*conditions: ColumnElement[bool] | TextClause) -> ColumnElement[Any]:
     """
-    How many servers belong to lapsed keys and meet conditions, as a scalar subquery.
+    How many servers belong to lapsed keys (revoked or expired), and meet conditions.
+
+    Returns a scalar subquery.
 
     The query counts key by key, because SQLite would read all servers to find those of several
     keys at once.

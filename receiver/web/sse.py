@@ -128,7 +128,11 @@ async def _until_locked_out(
 
 
 def is_stopping() -> bool:
-    """Whether uvicorn was asked to stop, in this process or, as one of its workers, by a signal."""
+    """
+    Whether uvicorn was asked to stop.
+
+    Also true in a worker process of uvicorn, which gets the signal itself.
+    """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(AppStatus.should_exit or getattr(server, "should_exit", False))
 

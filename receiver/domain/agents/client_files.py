@@ -301,7 +301,7 @@ def _remote(connection: Connection) -> dict[str, Any]:
 
 _AUTHORIZATION = "AUTHORIZATION"
 _COMMAND = re.compile(r"[A-Za-z0-9:/.\[\]_~-]+")
-"""URLs that no shell reads as more than a word: Claude Desktop may run the command in one."""
+"""URLs that a shell reads as a single word, because Claude Desktop may run commands in a shell."""
 
 
 def _codex(connections: Sequence[Connection]) -> str:

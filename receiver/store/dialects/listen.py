@@ -68,4 +68,4 @@ _KEEPALIVE = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
-"""Parameters of libpq, by which a connection that is dead is noticed after 11 s, not hours."""
+"""Parameters of libpq with which a dead connection is noticed after 11 s instead of hours."""

@@ -94,13 +94,13 @@ class Postgresql:
         return engine
 
     def check_place(self) -> None:
-        """Do nothing: only the file of SQLite can be replaced while it is open."""
+        """Do nothing, because only the file of SQLite can be replaced while it is open."""
 
     def is_replaced(self) -> bool:
         return False
 
     def follow(self, connection: Connection) -> None:
-        """Do nothing: only the file of SQLite can be replaced while a connection to it is open."""
+        """Do nothing, because only the file of SQLite can be replaced while it is open."""
 
     def identify(self, connection: Connection) -> Identity:
         return _identity(*connection.execute(select(*_IDENTITY)).one())
@@ -192,7 +192,7 @@ _EVENTS_LOCK = 0x0D00_F1EF
 """The numbers of two advisory locks; any numbers that nobody else uses would do."""
 
 _TRANSIENT = {"40001", "40P01", "23505"}
-"""SQLSTATE: serialization failure, deadlock, and a row that was inserted by another meanwhile."""
+"""SQLSTATE: a serialization failure, a deadlock, and a new row whose key another one has taken."""
 
 _READ_ONLY = "25006"
 """SQLSTATE: a write was sent to a standby, which only reads."""

@@ -146,8 +146,8 @@ class DatabaseFile:
         """
         Forget the open file, so that the next connection opens the file that is in its place now.
 
-        All connections must be closed. The write-ahead log of the old file is renamed: SQLite
-        would take it for the log of the new file, and damage the new file.
+        All connections must be closed. The write-ahead log of the old file is renamed, because
+        SQLite would take it for the log of the new file, and damage the new file.
         """
         left = self._opened
         assert left is not None
