@@ -311,7 +311,11 @@ class Fleet:
         ]
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
-        """At most `limit` events that match, newest first, with a number below `before`."""
+        """
+        At most `limit` events that match, newest first.
+
+        Their numbers are below `before`; None for the newest events.
+        """
         return await self._calls.read(
             self._store.events.page,
             matching,

@@ -151,7 +151,8 @@ class Rights:
         """
         Why a key may not create a server; None when it may.
 
-        Then the server is counted as one of the key's. Call `count_servers` for the key first.
+        If it may, the server is counted as one of the key's servers. `count_servers` must have been
+        called for the key before.
         """
         if not key.covers(server_id):
             return _not_covered(key)

@@ -159,8 +159,8 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
         """
         Encode the targets of servers.
 
-        Those are left out whose owner is a key that was revoked or has expired: they can no longer
-        report their addresses, and if the key leaked, somebody else may have reported them.
+        A server is left out if the key that it belongs to was revoked or has expired. Such a server
+        can no longer report its address, and if the key leaked, somebody else may have reported it.
         """
         may_be: Iterable[bool] = [owner not in lapsed for owner, *_ in servers.signs]
         if matching.state is None:

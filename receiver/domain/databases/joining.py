@@ -30,8 +30,9 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
     """
     Join the lines whose servers turn out to be nodes of one database, and note copies as twins.
 
-    A line may fit both a database and a copy of the database. It is joined with the one that its
-    messages fit better, and with neither while they fit both about equally well.
+    A line is the known servers of one database. It may fit both a database and a copy of that
+    database. It is joined with the one that its messages fit better, and with neither while they
+    fit both about equally well.
     """
     pairs = {
         (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)

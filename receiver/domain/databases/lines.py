@@ -78,12 +78,11 @@ class Line(NamedTuple):
 
 def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
     """
-    Group rows into lines: each leader with the rows that name it in `node_of`.
+    Group the rows of servers by their databases.
 
-    The line with the oldest leader comes first.
-
-    A node whose leader is not among the rows, or has another database name, becomes a line of its
-    own.
+    Each line is the row of a leader with the rows that name it in `node_of`. A node whose leader is
+    not among the rows, or has another database name, becomes a line of its own. The line with the
+    oldest leader comes first.
     """
     leaders = {row.server_id: row for row in kin if row.record.node_of is None}
     nodes: defaultdict[str, list[Row]] = defaultdict(list)

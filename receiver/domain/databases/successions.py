@@ -21,8 +21,9 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
     Find rebuilds: lines that are late or down while another line sends for the same database.
 
-    Returns the lines that are not rebuilt, and the rows of all servers of the other lines; these
-    rows are marked as superseded. All lines must have the same database name.
+    A line is the known servers of one database. Returns the lines that are not rebuilt, and the
+    rows of all servers of the other lines; these rows are marked as superseded. All lines must have
+    the same database name.
     """
     staying: list[Line] = []
     gone: list[Row] = []
@@ -86,6 +87,7 @@ def paired(lines: Sequence[Line]) -> list[Line]:
     """
     Note that lines which send in parallel under different database names are twins.
 
+    A line is the known servers of one database. The database of one twin is a copy of the other's.
     Also clears `twin_of` of a line if the twin is not among these lines any more, or has left.
     """
     found = list(lines)

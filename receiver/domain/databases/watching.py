@@ -37,7 +37,8 @@ def without_copies(line: Line, look: Look) -> list[Line]:
     """
     Split a line into its servers if they turn out to belong to several copies of a database.
 
-    Returns a line for each server, or the line itself.
+    A line is the servers that are known to be of one database. Returns a line for each server, or
+    the line itself in a list.
     """
     mark = line.leader.mark
     if not line.nodes or mark is None:
@@ -52,8 +53,9 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
     """
     Begin to watch together the lines that send in parallel and are not watched together yet.
 
-    Returns all lines. Those that are watched from now on have a mark with the time `look.now`. All
-    lines must have the same database name.
+    To watch lines (each the known servers of one database) is to count their messages, in order to
+    find out whether they are of the same database. Returns all lines. Those that are watched from
+    now on have a mark with the time `look.now`. All lines must have the same database name.
     """
     parallel = {
         line.leader.server_id
@@ -71,7 +73,8 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
     """
     Leave lines in their states while it is not decided whether another line is of their database.
 
-    Returns all lines. Those that would become late or down now have the state of their records.
+    A line is the known servers of one database. Returns all lines; those that would become late or
+    down now have the state of their records.
     """
     return [
         line._replace(state=line.record.state)
@@ -83,7 +86,7 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
 
 def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
     """
-    The line with the mark that it needs from now on.
+    The line with the mark that it needs from now on: the start of counting its messages.
 
     A line that is watched together with another one keeps its mark. Any other line of several
     servers gets a recent mark, because `without_copies` needs one. A line of one server gets no
@@ -109,9 +112,10 @@ def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
 
 def may_be_one(one: Line, other: Line) -> bool:
     """
-    Whether it should be found out if two lines are of one database.
+    Whether it should be found out if two lines (groups of servers) are of one database.
 
-    That is so unless both are late or down, one has left, or they are known to be twins.
+    That is so unless both are late or down, one has left, or they are known to be twins: one is of
+    a copy of the other's database.
     """
     is_heard = one.state.is_heard or other.state.is_heard
     return is_heard and State.LEFT not in {one.state, other.state} and not are_apart(one, other)
@@ -133,7 +137,11 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
 
 
 def are_apart(one: Line, other: Line) -> bool:
-    """Whether two lines are known to be copies: the record of one names the other as its twin."""
+    """
+    Whether two lines (groups of servers) are known to be of two copies of a database.
+
+    Then the record of one names a server of the other as its twin.
+    """
     first, second = one.record.twin_of, other.record.twin_of
     return first in [row.server_id for row in other.members] or second in [
         row.server_id for row in one.members
@@ -141,7 +149,12 @@ def are_apart(one: Line, other: Line) -> bool:
 
 
 def were_long_together(one: Line, other: Line) -> bool:
-    """Whether two lines sent in parallel for so long that they cannot be nodes of one database."""
+    """
+    Whether two lines (groups of servers) sent in parallel for so long that they must be of two
+    databases.
+
+    If they were nodes of one database, they would have been joined by then.
+    """
     begin = max(_alive_since(one.record), _alive_since(other.record))
     end = min(one.latest.last_seen, other.latest.last_seen)
     longer = max(interval(one.record), interval(other.record))
@@ -154,7 +167,11 @@ def _alive_since(record: ServerRecord) -> datetime:
 
 
 def pair(one: Line, other: Line) -> tuple[Line, Line]:
-    """Note on each of two lines that the other is its twin, unless it has a twin already."""
+    """
+    Note on each of two lines that the other is its twin, unless it has a twin already.
+
+    Twins are the servers of a database, and those of a copy of it.
+    """
     return _with_twin(one, other), _with_twin(other, one)
 
 
@@ -194,7 +211,7 @@ def _started(record: ServerRecord) -> datetime:
 
 
 def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
-    """What a line has sent since a mark."""
+    """What the servers of a line have sent since `mark`, the start of counting."""
     now = line.mark(look.now)
     return Sent(
         intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
