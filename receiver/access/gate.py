@@ -62,7 +62,7 @@ class Gate:
 
     @property
     def is_for_this_machine(self) -> bool:
-        """Whether only clients on the receiver's own machine are let in, because no key exists."""
+        """Whether only clients on the receiver's own machine are let in: no key was made yet."""
         return not (self._is_open or self._mirror.had_keys)
 
     def admit(self, scope: Scope, needs: Power | None) -> Key | None:

@@ -95,7 +95,7 @@ class RateLimits:
 
     def exceeded(self, key_id: str, cost: int) -> Refusal:
         """
-        Block a key until the window ends, because a request has more messages than it has left.
+        Block a key until the window ends, because a request exceeds what the key may still send.
 
         Until then `check` raises Refusal for the key. Returns the Refusal for the request.
 
