@@ -1,5 +1,5 @@
 """
-The HTTP client with which an MCP server reports to a receiver: that it starts, that it is alive.
+The HTTP client with which an MCP server tells a receiver that it has started and is alive.
 
 `payload` below is a `contract.ServerPayload`, the complete description of the server:
 

@@ -1,7 +1,8 @@
 """
 The command `python -m client`: report this machine, or made-up servers, to a receiver.
 
-It reads the token from the environment variable FLEET_TOKEN, because `ps` shows arguments.
+It reads the token from the environment variable FLEET_TOKEN, because `ps` shows the arguments of
+commands to other users.
 """
 
 import argparse
@@ -43,8 +44,8 @@ def main(
         sleep: Waits for a number of seconds.
         say: Prints one line.
 
-    Returns the exit status: 1 when the receiver accepted no heartbeat in `--beats` rounds,
-    else 0. Raises SystemExit for invalid arguments.
+    Returns the exit status: 1 if the receiver accepted no heartbeat in `--beats` rounds,
+    otherwise 0. Raises SystemExit for invalid arguments.
     """
     parser = _parser()
     options = _options(parser, arguments)

@@ -27,7 +27,7 @@ _SUCCESS = {200, 201}
 @frozen(kw_only=True)
 class RegistrationReceipt:
     """
-    Says that the receiver has accepted a registration.
+    The result of a registration that the receiver has accepted.
 
     Attributes:
         server_id: The `server_id` of the registration.
@@ -41,11 +41,11 @@ class RegistrationReceipt:
 @frozen(kw_only=True)
 class HeartbeatReceipt:
     """
-    Says that the receiver has accepted a heartbeat.
+    The result of a heartbeat that the receiver has accepted.
 
     Attributes:
         server_id: The `server_id` of the heartbeat.
-        heartbeat_count: How many heartbeats of the server the receiver has counted, with
+        heartbeat_count: How many heartbeats of the server the receiver has counted, including
             this one; None when the answer lacks the number.
     """
 
@@ -57,7 +57,9 @@ def receipt_of_registration(
     answer: Answer, registration: Registration, *, receiver: str
 ) -> RegistrationReceipt:
     """
-    Read the answer to a registration: by its HTTP status alone, whatever the body holds.
+    Make a receipt from the answer to a registration.
+
+    Only the HTTP status counts, whatever the body holds: 200 and 201 are success.
 
     Raises Refused or BadAnswer.
     """
@@ -70,7 +72,9 @@ def receipt_of_heartbeat(
     answer: Answer, heartbeat: Heartbeat, *, receiver: str
 ) -> HeartbeatReceipt:
     """
-    Read the answer to a heartbeat: 200 and 201 are success even with an unreadable body.
+    Make a receipt from the answer to a heartbeat.
+
+    The statuses 200 and 201 are success, even if the body cannot be read.
 
     Raises Refused or BadAnswer.
     """
@@ -83,7 +87,7 @@ def receipts_of_batch(
     answer: Answer, heartbeats: Sequence[Heartbeat], *, receiver: str
 ) -> list[HeartbeatReceipt | Refused]:
     """
-    Read the answer to a batch: one receipt or refusal for each heartbeat, in their order.
+    Make a receipt or a refusal for each heartbeat from the answer to a batch, in their order.
 
     Raises Refused for a batch that is refused as a whole, and BadAnswer.
     """
@@ -96,7 +100,7 @@ def receipts_of_batch(
 
 
 def health_of(answer: Answer, *, receiver: str) -> dict[str, Any]:
-    """Read the answer to `GET /health`: a JSON object. Raises Refused or BadAnswer."""
+    """The JSON object in the answer to `GET /health`. Raises Refused or BadAnswer."""
     _must_succeed(answer, receiver)
 
     if not (health := _object(answer.body)):

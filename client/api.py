@@ -49,25 +49,25 @@ class PhoneHomeClient:
     It is thread-safe. `close`, or the end of a `with` block, closes it; calls after that
     raise RuntimeError.
 
-    It opens a new connection for each request: heartbeats are minutes apart, and one that is
-    sent over an idle connection which the receiver has just closed would be lost.
-    It does not follow redirects and keeps no cookies. As httpx does, it reads proxies and
+    It opens a new connection for each request, because heartbeats are minutes apart, and a
+    heartbeat that is sent over an idle connection which the receiver has just closed would be lost.
+    It does not follow redirects and keeps no cookies. Like httpx, it reads proxies and
     certificates from the environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` ...).
 
-    It logs one warning for each receiver and process when a token or a password would travel
-    unencrypted (plain http) to another machine.
+    If a token or a password is sent unencrypted (plain http) to another machine, it logs a
+    warning, once for each receiver and process.
 
     Args:
         base_url: URL of the receiver, such as `https://host/fleet`; a trailing `/register`,
             `/heartbeat` or `/heartbeats` is removed. User and password in it are sent as
             Basic authentication when there is no token.
         token: Sent as `Authorization: Bearer`; None or empty for no token.
-        timeout: Seconds for one whole request, from the DNS look-up to the last byte of the
-            answer.
-        attempts: How often a registration is tried, the first time included.
-        verify: TLS settings that check the receiver's certificate; by default against the
-            certificate authorities of certifi. `client.trust_only(path)` makes such settings
-            for a private authority.
+        timeout: How many seconds one whole request may take, from the DNS look-up to the last
+            byte of the answer.
+        attempts: How often a registration is tried at most, including the first time.
+        verify: TLS settings with which the receiver's certificate is checked; by default, the
+            certificate authorities of certifi are trusted. `client.trust_only(path)` makes such
+            settings for a private authority.
         transport: Replaces the network, for tests. The client then ignores the proxies in
             the environment.
         sleep: Waits for a number of seconds between two attempts.
@@ -122,12 +122,12 @@ class PhoneHomeClient:
 
     def register(self, registration: Registration) -> RegistrationReceipt:
         """
-        Register a server, with retries; 200 and 201 are success, whatever the body holds.
+        Register a server, with retries. The status 200 or 201 is success, whatever the body holds.
 
-        Temporary failures (no connection, a timeout, an unreadable answer, 408, 429 and 5xx)
-        are retried until `attempts` are used up. The waits between them are 2, 4, 8 ... seconds,
-        or the receiver's `Retry-After` where that is longer, of which at most 60 seconds count.
-        The call blocks for at most `attempts` timeouts and these waits together.
+        After a temporary failure (no connection, a timeout, an unreadable answer, 408, 429 or
+        5xx) the call waits and tries again, until `attempts` are used up. The waits are 2, 4, 8
+        ... seconds, or the receiver's `Retry-After` if that is longer, but at most 60 seconds.
+        The call blocks until then: at most `attempts` timeouts and the waits between them.
 
         Raises the CallFailed of the last attempt.
         """
@@ -142,9 +142,11 @@ class PhoneHomeClient:
 
     def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReceipt:
         """
-        Send one heartbeat, without retry; 200 and 201 are success, whatever the body holds.
+        Send one heartbeat, without retry. The status 200 or 201 is success, whatever the body
+        holds.
 
-        Raises CallFailed. The next scheduled heartbeat makes up for a failed one.
+        Blocks for at most one timeout. Raises CallFailed; a retry is not needed, because the next
+        scheduled heartbeat makes up for a failed one.
         """
         answer = self._post("/heartbeat", dumps(heartbeat))
         return answers.receipt_of_heartbeat(answer, heartbeat, receiver=self._base_url)
@@ -154,11 +156,11 @@ class PhoneHomeClient:
         Send heartbeats of many servers in batches, without retry.
 
         A batch holds at most 1,000 heartbeats and 1 MiB, the limits of a receiver. Each
-        batch is one request with the whole timeout.
+        batch is one request, which may take the whole timeout.
 
-        Returns, for each heartbeat and in their order, a receipt or the receiver's refusal.
-        Raises CallFailed when a request fails as a whole; the receiver has then accepted the
-        batches before it.
+        Returns a receipt or the receiver's refusal for each heartbeat, in their order. Raises
+        CallFailed when a request fails as a whole; the receiver has then processed the batches
+        before that request.
         """
         results: list[HeartbeatReceipt | Refused] = []
         for batch, body in _batches(heartbeats):
@@ -170,7 +172,7 @@ class PhoneHomeClient:
         """
         The JSON object of the receiver's `GET /health`, such as `{"status": "healthy", ...}`.
 
-        Raises CallFailed, and its subclass Refused when the receiver reports that it is unhealthy.
+        Raises CallFailed. If the receiver reports that it is unhealthy, that is a Refused.
         """
         answer = self._ask(self._http.build_request("GET", self._base_url + "/health"))
         return answers.health_of(answer, receiver=self._base_url)
@@ -212,7 +214,11 @@ class PhoneHomeClient:
 
 
 def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
-    """The User-Agent header: `odoo-mcp-fleet/1.2.3`, or the name alone if not installed."""
+    """
+    The User-Agent header, such as `odoo-mcp-fleet/1.2.3`.
+
+    If the distribution is not installed, it is the name without a version.
+    """
     try:
         return f"{distribution}/{metadata.version(distribution)}"
     except metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ def trust_only(path: str | PathLike[str]) -> ssl.SSLContext:
 
     The host name and the validity dates of the receiver's certificate are still checked.
 
-    Raises InvalidCertificates, which names the file, when it cannot be used.
+    Raises InvalidCertificates, which names the file, when the file cannot be used.
     """
     # `Path("")` is the current folder, which fails below. Without this, ssl would read "" as
     # "no file" and trust the authorities of the system.

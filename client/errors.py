@@ -16,8 +16,8 @@ The errors of the client: each class with its meaning and its `code`.
             └── BadAnswer       an answer that breaks the protocol      bad_answer
 
 The text of each error is a sentence for an operator that fits on one log line.
-No error shows the token, or user and password of the URL: they are masked also in text that
-the error quotes from a receiver. No error has a `__cause__`, because httpx's errors hold the
+No error shows the token, or user and password of the URL; they are masked even in text that the
+error quotes from a receiver. No error has a `__cause__`, because httpx's errors hold the
 request, and so the token.
 """
 
@@ -50,7 +50,7 @@ class ClientError(FleetError):
 
 
 class InvalidSetting(ClientError, ValueError):
-    """The client was created with an argument that cannot work."""
+    """The client was created with an invalid argument."""
 
     code = "invalid_setting"
 
@@ -69,7 +69,7 @@ class InvalidToken(InvalidSetting):
 
 class InvalidCertificates(InvalidSetting):
     """
-    The file of certificate authorities to trust holds none, or cannot be read.
+    A file of certificate authorities to trust holds no authority, or cannot be read.
 
     Attributes:
         path: Path of the file.
@@ -114,7 +114,7 @@ class Untrusted(Unreachable):
     """
     The receiver's certificate is not trusted, so the client sent nothing.
 
-    The error is temporary, since certificates are renewed.
+    The error is temporary, because the certificate may be renewed.
     """
 
     code = "untrusted"
@@ -149,12 +149,12 @@ class Refused(CallFailed):
     The receiver answered with an error status, or with a redirect, which is not followed.
 
     Attributes:
-        status: HTTP status; in a batch, that of one heartbeat.
-        code: `code` of the RFC 9457 problem document; `http_error` without one.
+        status: HTTP status of the answer, or that of one heartbeat in the answer to a batch.
+        code: `code` of the RFC 9457 problem document; `http_error` if the answer has no code.
         detail: `detail` of the problem document, or its `title`; may be empty.
-        errors: Each problem of the message that the receiver reports; may be empty.
+        errors: The problems that the receiver has found in the message; may be empty.
         temporary: Whether a retry may succeed: true for 408, 429 and 5xx.
-        retry_after_seconds: `Retry-After` of the answer in seconds; None without one.
+        retry_after_seconds: `Retry-After` of the answer in seconds; None without this header.
     """
 
     def __init__(  # noqa: PLR0913 - all but one by name, all but two optional

@@ -3,8 +3,8 @@ One HTTP request and its answer, within a total timeout.
 
 The timeouts of httpx are for each read and write, so a server that sends its answer one byte
 at a time, or a DNS resolver that hangs, could block a caller for ever. This module runs each
-request in a thread. The caller waits for the thread until the timeout and then shuts the
-connection down, which also ends the thread.
+request in a thread. The caller waits for the thread at most until the timeout, and then shuts
+the connection down, which also ends the thread.
 
 The frames of an error of httpx hold the request, and so the token. Therefore this module
 raises its own errors without a `__cause__`.
@@ -48,7 +48,7 @@ class Answer:
 
     Attributes:
         status: HTTP status.
-        headers: Header values by name; look-up ignores case.
+        headers: The values of the headers by their names, in upper or lower case.
         body: The raw body without decompression, cut off at 1 MiB.
     """
 
@@ -66,13 +66,14 @@ def ask(
     mask: Mask,
 ) -> Answer:
     """
-    Send a request and return the complete answer, whatever its HTTP status.
+    Send a request, wait for the complete answer and return it, whatever its HTTP status.
 
     Args:
         http: Sends the request.
         request: The request.
-        receiver: The receiver's URL as errors show it.
-        timeout_seconds: For everything from the DNS look-up to the last byte of the answer.
+        receiver: The receiver's URL in the form in which errors show it.
+        timeout_seconds: How long everything may take, from the DNS look-up to the last byte of
+            the answer.
         mask: Hides secrets in the answer, in errors and in logs.
 
     Raises Unreachable, Untrusted, TimedOut, BadAnswer or InvalidUrl.
@@ -91,7 +92,7 @@ def ask(
 
 
 def wrapped(error: Exception, *, receiver: str, timeout_seconds: float, mask: Mask) -> ClientError:
-    """The ClientError for an error of httpx, of ssl or of the operating system."""
+    """The ClientError to raise in place of an error of httpx, of ssl or of the operating system."""
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(receiver, timeout_seconds)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
@@ -108,7 +109,7 @@ def wrapped(error: Exception, *, receiver: str, timeout_seconds: float, mask: Ma
 
 
 def mask_logs() -> None:
-    """Mask secrets in the log records of httpx about this module's requests, from now on."""
+    """From now on, mask secrets in the log records of httpx about requests of this module."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_masking_filter)
 

@@ -24,10 +24,10 @@ class Member:
 
     Attributes:
         payload: The server before any event.
-        rebuilt_after_seconds: When it is rebuilt, which changes its hostname and so its
+        rebuilt_after_seconds: When the server is rebuilt, which changes its hostname and so its
             `server_id`; None for never.
-        silent_after_seconds: When it stops sending; None for never.
-        back_after_seconds: When it sends again after its silence; None for never.
+        silent_after_seconds: When the server stops sending; None for never.
+        back_after_seconds: When the server sends again after its silence; None for never.
     """
 
     payload: ServerPayload
@@ -36,7 +36,7 @@ class Member:
     back_after_seconds: float | None = None
 
     def at(self, seconds: float) -> ServerPayload | None:
-        """The server so many seconds after the fleet was created; None while it is silent."""
+        """The server `seconds` after the fleet was created; None while it is silent."""
         silent = _is_past(self.silent_after_seconds, seconds)
         if silent and not _is_past(self.back_after_seconds, seconds):
             return None
@@ -52,7 +52,7 @@ class Round:
     Attributes:
         accepted: Number of heartbeats that the receiver accepted.
         sent: Number of heartbeats that were sent.
-        silent: Number of servers that sent none, because the made-up fleet plays them as down.
+        silent: Number of servers that sent no heartbeat, because their schedule says so.
     """
 
     accepted: int
@@ -84,10 +84,10 @@ def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
 
 def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> list[Member]:
     """
-    Made-up servers, `size` of them and 3 at least, of which three have scheduled events.
+    Make up `size` servers, at least 3, of which three have scheduled events.
 
-    The first is rebuilt after 4 intervals. The second stops sending after 6 intervals, and
-    the third from 6 to 13 intervals, long enough for a receiver to report it as down.
+    The first is rebuilt after 4 intervals. The second stops sending after 6 intervals. The third
+    sends nothing from 6 to 13 intervals, so long that a receiver reports it as down.
     """
     members = [
         Member(payload=payload)
@@ -110,10 +110,10 @@ class Fleet:
     """
     Servers that report to one receiver through one client.
 
-    A failed request raises nothing: `say` reports it, and the next round goes on.
+    A failed request raises nothing; `say` reports it, and the next round tries again.
 
     Args:
-        client: Sends the messages. Its `attempts` should be 1: each round is a retry.
+        client: Sends the messages. Its `attempts` should be 1, because each round is a retry.
         members: The servers.
         clock: Returns seconds since 1970.
         say: Prints one line: an event, a failure or the outcome of a round.
@@ -144,7 +144,7 @@ class Fleet:
         sleep: Callable[[float], None] = time.sleep,
     ) -> int:
         """
-        Run one round of heartbeats each interval: `beats` rounds, or endlessly for None.
+        Run one round of heartbeats each interval. Blocks for `beats` rounds, or for ever if None.
 
         Returns the number of heartbeats that the receiver accepted in all rounds.
         """
@@ -160,7 +160,11 @@ class Fleet:
         return accepted
 
     def round(self) -> Round:
-        """Register the running members that are not yet; then send a heartbeat of each of them."""
+        """
+        Send a heartbeat of each running member, and before that register new ones.
+
+        New are the members that are not registered yet.
+        """
         seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]
         for before, after in zip(self._latest, now, strict=True):

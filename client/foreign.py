@@ -1,4 +1,4 @@
-"""Making text from elsewhere safe to log: on one line, bounded, and with secrets masked."""
+"""Makes text from a receiver safe to log: on one line, bounded, and with secrets masked."""
 
 import re
 from base64 import b64encode
@@ -10,7 +10,7 @@ _SHORTEST_BASE64 = 5
 
 
 def one_line(text: str) -> str:
-    """The printable characters of the text on one line, at most 1,000 of them."""
+    """The first 1,000 printable characters of the text, on one line."""
     printable = "".join(char if char.isprintable() else " " for char in text[: 4 * _LONGEST])
     line = " ".join(printable.split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
@@ -21,8 +21,8 @@ class Mask:
     Replaces secrets in a text by ***.
 
     It finds a secret in upper and lower case, with any of its characters escaped as in URLs,
-    JSON and HTML, and in base64, also within a longer encoded text.
-    It does not find arbitrary encodings: a receiver that knows a secret can always hide it.
+    JSON and HTML, and in base64, even within a longer encoded text.
+    It does not find other encodings, so a receiver that knows a secret can still hide it in a text.
 
     Args:
         secrets: The secrets; an empty one is ignored.
@@ -37,11 +37,11 @@ class Mask:
         self._found = re.compile(f"{start}(?:{found})", re.IGNORECASE) if spellings else None
 
     def __call__(self, text: str) -> str:
-        """The text with *** for each secret."""
+        """The text with *** in place of each secret."""
         return text if self._found is None else self._found.sub("***", text)
 
     def data(self, data: bytes) -> bytes:
-        """The bytes, which need not be valid UTF-8, with *** for each secret."""
+        """The bytes with *** in place of each secret; they need not be valid UTF-8."""
         return self(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 

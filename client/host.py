@@ -29,13 +29,13 @@ class HostFacts:
     Name and addresses of a host.
 
     Attributes:
-        hostname: Never empty. Source: `socket.gethostname()`.
-        ip_addresses: `primary` is the source address of the default route, IPv4 before
-            IPv6; without a route it is the first of all addresses.
-            `all` begins with `primary`, followed by the other IPv4 addresses and then the
-            IPv6 ones, each in numerical order, and link-local IPv4 addresses at the end.
-            It lacks link-local IPv6 addresses, which are useless without a zone, and
-            loopback addresses. A host without a network has 127.0.0.1 alone.
+        hostname: The name of the host; never empty. Source: `socket.gethostname()`.
+        ip_addresses: `primary` is the source address of the default route, for IPv4 if there is
+            one, otherwise for IPv6; without a route it is the first of all addresses.
+            `all` begins with `primary`. Then come the other IPv4 addresses and then the IPv6
+            ones, each in numerical order, and link-local IPv4 addresses at the end.
+            `all` lacks link-local IPv6 addresses, which are useless without a zone, and
+            loopback addresses. A host without a network has only 127.0.0.1.
     """
 
     hostname: str
@@ -52,7 +52,11 @@ def interface_addresses(ask: Callable[[], Interfaces] = psutil.net_if_addrs) -> 
 
 
 def source_addresses() -> list[str]:
-    """The source addresses of this host's default routes: IPv4, then IPv6; missing ones omitted."""
+    """
+    The source addresses of this host's default routes: that for IPv4, then that for IPv6.
+
+    An address is left out if there is no such route.
+    """
     return list(_source_addresses())
 
 
@@ -63,7 +67,7 @@ def host_facts(
     interfaces: Callable[[], Iterable[str]] = interface_addresses,
 ) -> HostFacts:
     """
-    Hostname and IP addresses of this host; 127.0.0.1 when it has no other address.
+    Find the hostname and the IP addresses of this host; 127.0.0.1 when it has no other address.
 
     Args:
         hostname: Returns the hostname.

@@ -15,7 +15,7 @@ def made_up_fleet(
     count: int, *, seed: int = 0, interval_seconds: float = 60.0
 ) -> list[ServerPayload]:
     """
-    The payloads of `count` servers with distinct `server_id`, database and `database_uuid`.
+    The payloads of `count` servers, each with its own `server_id`, database and `database_uuid`.
 
     The same seed makes the same servers, and a larger `count` only appends servers.
     """
@@ -26,8 +26,8 @@ def rebuilt(payload: ServerPayload) -> ServerPayload:
     """
     The payload of a server after a rebuild of its host.
 
-    The hostname, the addresses and so the `server_id` are others, the `database_uuid` is the
-    same. The same payload always gives the same result.
+    The hostname, the addresses and therefore the `server_id` are different; the `database_uuid` is
+    the same. The same payload always gives the same result.
     """
     random = _random("rebuilt", payload.server_id)
     role = payload.hostname.rpartition("-")[0]

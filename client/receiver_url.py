@@ -15,11 +15,11 @@ def parse(text: str) -> httpx.URL:
     """
     Parse the base URL of a receiver, http or https.
 
-    It removes surrounding spaces, trailing slashes, and the path of a receiver's call at the
-    end, such as `/register` in `https://host/fleet/register`. It keeps the rest of the path,
-    and user and password.
+    Removes surrounding spaces, trailing slashes, and the path of a receiver's endpoint at the
+    end, such as `/register` in `https://host/fleet/register`. Keeps the rest of the path, and
+    user and password.
 
-    Raises InvalidUrl, which does not quote the URL, since that may hold a password.
+    Raises InvalidUrl. Its text does not quote the URL, because the URL may hold a password.
     """
     url = _split(text.strip())
     if url.scheme not in {"http", "https"}:

@@ -3,7 +3,7 @@ The messages by which MCP servers in Odoo report to a receiver, and the rules fo
 
 A server sends a `Registration` when it starts, and then a `Heartbeat` periodically. A receiver
 merges them into one `ServerRecord` for each server (`merge`, `register`), derives an `Event`
-from each change (`changes`), and tells by the time since the last message whether the server
+from each change (`changes`), and finds out by the time since the last message whether the server
 is alive (`liveness`).
 
 This package does no I/O and reads no clock.

@@ -1,4 +1,4 @@
-"""A field transformer for attrs: it makes constructors validate each field by its type."""
+"""A field transformer for attrs that makes constructors validate each field by its type."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ The wire form of each type:
     datetime            ISO 8601 text, written in UTC with `Z`; read with any offset
     tuple               an array
     attrs class         an object; unknown members are ignored
-    None                in a message: the field is omitted, and null is read as absent
+    None                in a message: the field is omitted; a null is read like an omitted field
                         in a record: null
 
 A value of another type is an error: `"8768"` and `true` are refused as a port, and `5` as a
@@ -42,7 +42,7 @@ from contract.record import ServerRecord
 __all__ = ["dumps", "loads", "parse", "structure", "unstructure"]
 
 MOST_BAD_ITEMS = 10
-"""Reading a list stops after so many invalid items, to bound the work for one message."""
+"""Reading a list stops after this many invalid items, to bound the work for one message."""
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -81,7 +81,7 @@ def structure(value: object, kind: type[T]) -> T:
     """
     Turn decoded JSON into an instance of `kind`, a class of the contract.
 
-    Raises InvalidMessage, which lists every problem, but at most ten for each list.
+    Raises InvalidMessage, which lists every problem, but at most ten problems of each list.
     """
     if kind in _CHECKED:
         with suppress(InvalidMessage, KeyError, *BROKEN):
@@ -93,8 +93,8 @@ def structure_in_detail(value: object, kind: type[T]) -> T:
     """
     Turn decoded JSON into an instance of `kind`, and find the path of every problem in it.
 
-    `structure` gives the same result and is faster: it calls this function only for what it
-    cannot read the fast way. Raises InvalidMessage, which lists the problems.
+    `structure` gives the same result and is faster, because it calls this function only for
+    values that it cannot read the fast way. Raises InvalidMessage, which lists the problems.
     """
     try:
         return _detailed.structure(value, kind)

@@ -47,7 +47,7 @@ class Problem:
 
 class InvalidMessage(FleetError):
     """
-    A message, or an argument of a message's constructor, has a value that is not allowed.
+    A message, or an argument of its constructor, has a value that is not allowed.
 
     Attributes:
         problems: Every problem that was found, in the order of the fields.
@@ -71,7 +71,7 @@ class MalformedJSON(FleetError):
 
 class WrongServer(FleetError):
     """
-    A message was to be merged into the record of another server.
+    A message cannot be merged into a record, because the record is that of another server.
 
     Attributes:
         record_id: The `server_id` of the record.

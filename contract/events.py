@@ -17,7 +17,7 @@ __all__ = ["Event", "EventKind", "changes"]
 
 
 class EventKind(str, Enum):
-    """The kinds of events of one server or of all servers; `Event.details` says what each tells."""
+    """The kinds of events, about one server or the whole fleet; `Event.details` explains each."""
 
     REGISTERED = "registered"
     MOVED = "moved"
@@ -65,34 +65,36 @@ class Event:
 
     Attributes:
         kind: What happened.
-        at: When the receiver noticed, in UTC.
-        server_id: The server it happened to; None for the fleet as a whole.
+        at: When the receiver noticed the event, in UTC.
+        server_id: The server that the event is about; None for the fleet as a whole.
         details: A JSON object that depends on the kind. Kinds that report changed fields
             map each field to its old and new value:
             `{"hostname": {"from": "web-1", "to": "web-2"}}`; the capabilities to
             `{"capabilities": {"gained": [...], "lost": [...]}}`.
             `late` and `down`: `{"last_seen": "2026-01-31T12:00:00Z"}`.
-            `recovered`: `{"away_seconds": 301.5}`, the time without a message; when another
-            node of its database was heard, the time since its silence was noticed.
+            `recovered`: `{"away_seconds": 301.5}`, the time without a message. When the server
+            has recovered because another node of its database sent a message, it is the time
+            since its silence was noticed.
             `rebuilt`: `{"superseded_by": "acme_web-2"}`.
             `twin`: `{"twin_of": "acme_web-2"}`.
             `node`: `{"node_of": "acme_web-1"}`, the server is a further node of that
             server's database.
-            `node_left`: `{"node_of": "acme_web-1"}`, it has sent nothing for so long that it
-            is no longer taken for a node.
+            `node_left`: `{"node_of": "acme_web-1"}`, the server has sent nothing for so long
+            that it no longer counts as a node of that server's database.
             `copies`: `{"database_uuid": "6f1d...", "servers": 51}`, the number of servers with
-            this uuid, which are too many to tell by it which of them are of one database.
+            this uuid. There are too many of them to find out which belong to one database.
             `left`: `{"last_seen": "2026-01-31T12:00:00Z"}`, the server has said that it sends
             no more.
             `conflict`: `{"sequence": {"from": 1042, "to": 77}}`, two machines send under
             this `server_id`, and each counts its messages by itself.
-            `flapping`: `{"turns": 6, "since": "2026-01-31T12:00:00Z"}`, the state changes again
-            and again: so many times since then. From now on its changes are counted, and cause
-            no `late`, `down`, `recovered`, `rebuilt` and `left`, until it is `calm`.
+            `flapping`: `{"turns": 6, "since": "2026-01-31T12:00:00Z"}`, the server has stopped
+            sending or sent again `turns` times since that time. From now on its changes are only
+            counted, and cause no `late`, `down`, `recovered`, `rebuilt` and `left`, until an
+            event `calm`.
             `calm`: `{"turns": 42, "since": "2026-01-31T12:00:00Z", "state": "up"}`, the state has
-            not changed for long: how often it had changed since then, and what it is now (or
-            `superseded`).
-            `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers fell silent at
+            not changed for long. `turns` is how often it had changed since that time, and `state`
+            is the state now (or `superseded`).
+            `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers stopped sending at
             once, and how many were up before.
             `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the
             key that tried to write a server of another key.
@@ -118,8 +120,8 @@ def changes(
         before: The record before the change; None for a new server.
         after: The record after the change.
         at: When the receiver noticed the change; becomes the `at` of the events.
-        message: The message that caused the change; None when none did, as when a server
-            falls silent.
+        message: The message that caused the change; None when no message did, for instance when
+            a server has stopped sending.
 
     Each changed field is reported by exactly one event, and there is at most one event of each
     kind:
@@ -127,28 +129,29 @@ def changes(
     - `_KIND_OF` says which kind reports a field. A field that was None is reported as
       `updated`.
     - `started_at` of a heartbeat that has a `timestamp` is reported as `restarted` when the
-      time between the two is no longer than the time since the server's last message. In a
-      heartbeat without a `timestamp`, and in a registration, it must be later than the old
-      start and than the `timestamp` of the last heartbeat, as far as these are known. Any other
-      change of a known start causes no event: the message comes from another process of the
-      server, or the sender's clock was set. The first start is no restart when no heartbeat
-      came before it.
+      time from `started_at` to `timestamp` is no longer than the time since the server's last
+      message. `started_at` of a heartbeat without a `timestamp`, or of a registration, is
+      reported when it is later than the old start and than the `timestamp` of the last
+      heartbeat, as far as these are known. Any other change of a known start causes no event,
+      because the message comes from another process of the server, or the sender's clock was
+      set. The first start is no restart when no heartbeat came before it.
     - A lower `uptime_seconds` is reported as `restarted` when, by the timestamps, the new start
       is after the last heartbeat. Otherwise the heartbeat comes from another process that has
-      run all the time, or a later heartbeat overtook it. It does not count when `message` has a
-      `started_at`, or when a registration has reported the same restart.
-    - Starts that differ by at most 5 s count as the same, since clocks differ.
+      run all the time, or was overtaken by a later heartbeat. A lower `uptime_seconds` does not
+      count when `message` has a `started_at`, or when a registration has reported the restart.
+    - Starts that differ by at most 5 s count as the same, because clocks differ.
 
-    These changes cause no event: fields that differ in every heartbeat, the first `status`
-    and the first `uptime_seconds`, another order of the capabilities or of the addresses
-    beside the primary one, another spelling of the same address or URL.
+    These changes cause no event: a change of a field that differs in every heartbeat, the first
+    `status` and the first `uptime_seconds`, another order of the capabilities or of the addresses
+    after the primary one, and another spelling of the same address or URL.
 
     A server that a rebuild has superseded, or that is a node (another server stands for their
     common database), causes no `late` and no `down`; a node causes no `recovered` and no `left`
-    either. If it is silent when it stops being that, the event follows then.
+    either. If a server that is late or down stops being superseded or a node, the event follows
+    then.
 
-    A farewell (a heartbeat with the status `uninstalled`) causes `left`, once, and no event of
-    another field. A server that sends again afterwards causes `recovered`, and no event of its
+    A farewell (a heartbeat with the status `uninstalled`) causes `left`, once, and no event for
+    another field. A server that sends again afterwards causes `recovered`, and no event for its
     status and its capabilities, which the farewell had emptied.
     """
     details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
@@ -334,7 +337,7 @@ _CANONICAL: Mapping[str, Callable[[Any], object]] = {
     "ip_addresses": canonical_addresses,
     "endpoint_url": canonical_url,
 }
-"""By field: a function that returns equal results for two spellings of the same value."""
+"""For each field, a function that returns equal results for two spellings of the same value."""
 _KIND_OF = {
     "hostname": EventKind.MOVED,
     "ip_addresses": EventKind.MOVED,

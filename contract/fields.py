@@ -73,8 +73,8 @@ class Rule:
     Attributes:
         expected: The rule in words, for a message such as "expected a port from 1 to 65535".
         schema: The rule as JSON Schema.
-        from_python: Returns a constructor argument, normalised. Raises one of `BROKEN` when
-            the argument breaks the rule.
+        from_python: Takes an argument of the constructor, and returns it in normal form. Raises
+            one of `BROKEN` when the argument breaks the rule.
         from_json: Does the same with a decoded JSON value. By default `from_python`.
     """
 
@@ -98,7 +98,7 @@ class Rule:
 @frozen
 class Distinct:
     """
-    A limit on how many different items a list may hold, beside the `Rule` of each item.
+    A limit on how many different items a list may hold, in addition to the `Rule` of each item.
 
     Attributes:
         most: The largest number of different items.
@@ -107,7 +107,7 @@ class Distinct:
     most: int
 
     def keep(self, items: Iterable[T]) -> tuple[T, ...]:
-        """The items without repetitions. Raises `Unexpected` when too many are left."""
+        """The items without repetitions. Raises `Unexpected` when there are more than `most`."""
         kept = tuple(dict.fromkeys(items))
         if len(kept) > self.most:
             raise Unexpected(f"at most {self.most} different items", len(kept))
@@ -143,8 +143,8 @@ def parse_moment(text: str) -> datetime:
     """
     Read an ISO 8601 time with an offset, such as `2026-01-31T12:00:00Z`.
 
-    A space may stand for the `T`, as in RFC 3339, and the offset may lack its colon. Digits
-    beyond microseconds are rounded, halves up. Returns the time in UTC.
+    There may be a space instead of the `T`, as in RFC 3339, and the offset may lack its colon.
+    Digits beyond microseconds are rounded, halves up. Returns the time in UTC.
     Raises ValueError or OverflowError for any other text and for a time without an offset.
     """
     match = _MOMENT.fullmatch(text)

@@ -21,15 +21,15 @@ def merge(
     """
     The record of a server after a heartbeat; a new record when `record` is None.
 
-    - A field that the heartbeat holds replaces that of the record, also when it is empty or 0.
+    - A field that the heartbeat holds replaces that of the record, even when it is empty or 0.
     - A field that the heartbeat lacks (None) keeps the value of the record.
     - `heartbeat_count` rises by 1 and `last_seen` becomes `received_at`, whatever the heartbeat
       holds.
     - `state` becomes up, and `superseded_by` None. A heartbeat with the status `uninstalled`
       is the server's last: `state` becomes left.
 
-    Messages count in the order in which they arrive, whatever their timestamps say: the clocks
-    of senders differ and are set back, and a rule that prefers later timestamps would ignore
+    Messages count in the order in which they arrive, whatever their timestamps say. The clocks
+    of senders differ and may be set back, so a rule that prefers later timestamps would ignore
     every message of a sender whose clock was once ahead.
 
     Raises WrongServer when record and heartbeat differ in `server_id`, and ValueError when
@@ -86,7 +86,7 @@ def register(
     - A field that the registration holds replaces that of the record; a field that it lacks
       (None) keeps the value of the record.
     - `registered_at` and `last_seen` become `received_at`; `heartbeat_count` stays.
-    - `state` becomes new while `heartbeat_count` is 0, else up; `superseded_by` becomes None.
+    - `state` becomes new if `heartbeat_count` is 0, otherwise up; `superseded_by` becomes None.
 
     Raises WrongServer when record and registration differ in `server_id`, and ValueError when
     `received_at` has no offset.

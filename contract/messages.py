@@ -2,8 +2,9 @@
 The messages that a server sends about itself.
 
 A sender first builds a `ServerPayload`, the complete description of its server. From that
-`from_payload` makes what is sent: a `Registration` or a `Heartbeat`. Every field of these but
-`server_id` is optional: None means that the sender does not know the value, not that it is empty.
+`from_payload` makes what is sent: a `Registration` or a `Heartbeat`. Every field of these messages
+but `server_id` is optional; None means that the sender does not know the value, not that the value
+is empty.
 """
 
 # No `from __future__ import annotations` here: attrs reads the rules from the annotations when
@@ -70,7 +71,7 @@ class ServerPayload:
         odoo_stage: `dev`, `staging`, `production`, or empty outside Odoo.sh. Source:
             `ODOO_STAGE`.
         database_uuid: Identifies the database: a rebuild changes the `server_id` and keeps
-            the uuid. Copies of a database have the same uuid. Source: Odoo's
+            the uuid. A copy of a database has the same uuid as the original. Source: Odoo's
             `database.uuid`.
         endpoint_url: The http or https URL to which an MCP client connects.
         heartbeat_interval_seconds: Seconds between two heartbeats, as the sender promises.
@@ -151,7 +152,7 @@ class Heartbeat(View):
         timestamp: Time of sending by the sender's clock, in UTC.
         uptime_seconds: Seconds since the sender's module was loaded. A server of several
             worker processes loads it in each of them, so this may fall without a restart.
-        started_at: When the server started, in UTC: its main process, not a worker.
+        started_at: When the main process of the server (not a worker) started, in UTC.
     """
 
     status: Text | None = None

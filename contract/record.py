@@ -15,9 +15,9 @@ class State(str, Enum):
     """
     Whether a server is alive, judged by the time since its last message.
 
-    `new` from its registration to its first heartbeat, then `up`; `late` and then `down` after
-    some heartbeat intervals without a message, see `liveness`; `left` after a heartbeat that
-    said that it was the last.
+    A server is `new` from its registration to its first heartbeat, and then `up`. After some
+    heartbeat intervals without a message it is `late` and then `down`, see `liveness`. It has
+    `left` after a heartbeat that said that it was the last.
     """
 
     NEW = "new"
@@ -55,11 +55,11 @@ class ServerRecord(View):
     What the receiver knows of one server. Times are by the receiver's clock, in UTC.
 
     `merge` and `register` make records; a field that no message has held is None.
-    The constructor validates nothing, since messages are validated before they are merged.
+    The constructor validates nothing, because messages are validated before they are merged.
 
     Attributes:
-        capabilities: Names of the MCP tools. A record may hold more and other names than a
-            message, from a time when messages might hold them.
+        capabilities: Names of the MCP tools. A record may hold names, or a number of them, that
+            a message may not hold, from a time when messages were allowed to.
         started_at: When the server started, from the latest message that held it.
         status: Health, from the latest heartbeat that held it.
         timestamp: Time of sending by the sender's clock, from the latest heartbeat that held
@@ -70,21 +70,22 @@ class ServerRecord(View):
         registered_at: When the latest registration was received.
         last_seen: When the latest message was received.
         heartbeat_count: Number of heartbeats received since `first_seen`.
-        state: Liveness, as the receiver last determined it; of several nodes of a database,
-            that of the database.
-        state_since: When the receiver determined that `state`, or when it heard the server again
-            that was superseded.
+        state: Liveness, as the receiver last determined it. If several servers (nodes) send for
+            one database, it is the state of the database.
+        state_since: Since when the server has been in that `state`: when the receiver determined
+            it, or when the server sent again after it was superseded.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
-            same database; None again as soon as this one sends again.
+            same database; None again as soon as this server sends again.
         twin_of: `server_id` of another server with the same `database_uuid` that sends in
             parallel: one of the two is a copy of the other's database.
-        node_count: How many other servers are nodes of the database that this one stands for.
-        node_of: `server_id` of the server that stands for the same database, when several
-            servers (nodes) send for one; None for the server that stands for it.
-        conflict_since: Since when two machines send under this `server_id`, of which each
-            counts its messages by itself; None when only one does.
+        node_count: How many other servers (nodes) send for the same database, if lists show
+            this server in place of all of them; otherwise 0.
+        node_of: If several servers (nodes) send for one database, the `server_id` of the one
+            that lists show in place of this server; None for that one.
+        conflict_since: Since when two machines have been sending under this `server_id`, each of
+            which counts its messages by itself; None when only one machine sends.
         flapping_since: Since when the state has been changing again and again, so that the
-            changes are counted and cause no events; None when it does not.
+            changes are only counted and cause no events; None when it does not.
     """
 
     capabilities: tuple[Text, ...] | None = None

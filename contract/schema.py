@@ -17,8 +17,8 @@ def json_schema(kind: type) -> dict[str, Any]:
     """
     The JSON Schema of a class of the contract, without `$ref`; the caller may change it.
 
-    It allows additional members, which the codec ignores. The descriptions of the fields
-    are those of the "Attributes:" section in the docstring of the class.
+    The schema allows additional members, because the codec ignores them. It takes the
+    descriptions of the fields from the "Attributes:" section in the docstring of the class.
     """
     docs = _field_docs(kind)
     return {

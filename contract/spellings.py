@@ -1,4 +1,4 @@
-"""Comparing IP addresses and URLs, of which each has several spellings."""
+"""Comparing IP addresses and URLs, which may be spelled in several ways."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -11,12 +11,16 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_addresses(addresses: IpAddresses) -> tuple[object, frozenset[object]]:
-    """A value that is equal for equal addresses: `FE80::1` is `fe80::1`, `all` in any order."""
+    """
+    A value that is equal for equal addresses.
+
+    `FE80::1` and `fe80::1` are equal, and so are the same addresses in another order in `all`.
+    """
     return ip_address(addresses.primary), frozenset(map(ip_address, addresses.all))
 
 
 def canonical_url(url: str) -> tuple[object, ...]:
-    """A value that is equal for equal URLs: `https://e` is `https://E:443/` (RFC 3986, 6.2)."""
+    """A value that is equal for equal URLs, such as `https://e` and `https://E:443/` (RFC 3986)."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return (

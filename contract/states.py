@@ -16,8 +16,8 @@ def liveness(record: ServerRecord, now: datetime) -> State:
     """
     The state of a server at the time `now`, by the time since its last message.
 
-    - not longer than `patience(record, intervals=2)`: `up`, or `new` while it has registered
-      and sent no heartbeat
+    - not longer than `patience(record, intervals=2)`: `up`, or `new` if the server has
+      registered but has not sent a heartbeat yet
     - longer than that: `late`
     - longer than `patience(record, intervals=4)`: `down`
 
@@ -35,11 +35,11 @@ def liveness(record: ServerRecord, now: datetime) -> State:
 
 def patience(record: ServerRecord, *, intervals: int) -> timedelta:
     """
-    The time without a message after which so many heartbeats count as missed.
+    The time without a message after which `intervals` heartbeats count as missed.
 
-    That is `intervals` times the server's interval, and a quarter of an interval, at least
-    5 s, for jitter: Odoo runs a job that is due each minute every 62 to 63 s, and after 126 to
-    128 s when it skips a run.
+    That is `intervals` times the server's interval, and a tolerance of a quarter of an interval,
+    at least 5 s. The tolerance is needed because Odoo runs a job that is due each minute every
+    62 to 63 s, and after 126 to 128 s when it skips a run.
     """
     return patience_of(record.heartbeat_interval_seconds, intervals)
 
@@ -48,7 +48,7 @@ def interval(record: ServerRecord) -> timedelta:
     """
     The time between two heartbeats that a server has declared, or 60 s without a declaration.
 
-    An interval below 5 s is raised to 5 s, since the network may pause for that long; an
+    An interval below 5 s is raised to 5 s, because the network may pause for that long. An
     interval above 7 days is lowered to 7 days, so that every silence is noticed some day.
     """
     return _interval(record.heartbeat_interval_seconds)
@@ -63,7 +63,7 @@ def _interval(declared: float | None) -> timedelta:
 
 @lru_cache
 def patience_of(declared: float | None, intervals: int) -> timedelta:
-    """As `patience`, for the `heartbeat_interval_seconds` that a server has declared, if any."""
+    """What `patience` returns for a server that has declared this interval in seconds, or None."""
     each = _interval(declared)
     return intervals * each + max(each / 4, _LEAST_TOLERANCE)
 

@@ -1,12 +1,13 @@
 """
-The command line: manage API keys, give servers to another key, connect to servers, forget them.
+The command line: manages API keys, gives servers to another key, shows how to connect to servers,
+and forgets (deletes) servers.
 
     python -m receiver keys create --name acme --scope agent --database acme --expires 90d
     python -m receiver servers connection --client vscode --stage production > .vscode/mcp.json
     python -m receiver servers forget --state down --silent-for-days 30 --dry-run
 
-The commands need no key, because they open the database that FLEET_DATABASE_URL names. They may
-run on any machine that reaches the database, also while receivers run.
+The commands need no key, because they open the database that FLEET_DATABASE_URL names. They may run
+on any machine that reaches the database, even while receivers run.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def main(
     explain: Print = _print_to_stderr,
 ) -> int:
     """
-    Run a command and return its exit status, which is 1 for a command that failed.
+    Run a command, and return its exit status: 0, or 1 if the command failed.
 
     Raises SystemExit for invalid arguments.
 

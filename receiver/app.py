@@ -53,17 +53,18 @@ class Tuning:
 
     Attributes:
         body_seconds: How long the body of a request may take to arrive.
-        absence_seconds: When no receiver ran for longer than this, servers could not send, so
-            that the time since the last message of each server is counted from zero.
+        absence_seconds: When no receiver ran for longer than this, the time since the last message
+            of each server is counted from zero, because servers could not send.
         limit_seconds: The length of the window for those rate limits that are "per minute" in the
             settings.
         look_seconds: How many seconds pass between two reads of the API keys that changed.
         most_streams: How many event streams (server-sent events) may be open at the same time.
-        max_waiting_bytes: How many bytes of messages may wait to be written to the database; what
-            comes then is answered with 503.
-        transaction_seconds: About how many seconds of work a transaction that merges messages may
-            be. The last message that it merges may make it twice as long.
-        shared_seconds: The same while messages of several keys share a transaction, or wait for it.
+        max_waiting_bytes: How many bytes of messages may wait to be written to the database;
+            further messages are answered with 503.
+        transaction_seconds: About how many seconds a transaction that merges messages may take.
+            The last message that it merges may make it twice as long.
+        shared_seconds: The same limit for a transaction that merges messages of several keys, or
+            that messages of another key wait for.
     """
 
     body_seconds: float = 10.0
@@ -85,8 +86,13 @@ def create_app(
     """
     Create the ASGI app of the receiver.
 
-    Reads the settings from `environ` and opens the database only when the app starts. Without a
-    `clock` the time is that of this machine, or on PostgreSQL that of the database.
+    The settings are read, and the database is opened, only when the app starts (its lifespan).
+
+    Args:
+        environ: The environment variables with the settings.
+        clock: Returns the current time. None for the clock of the database server; SQLite has no
+            server, so None stands for the clock of this machine there.
+        tuning: Constants that no environment variable sets; only tests need other values.
     """
     logs = Logs()
 
@@ -233,7 +239,7 @@ class Receiver(Starlette):
     """
     A Starlette app that calls the endpoints of registrations and heartbeats directly.
 
-    These need neither the middleware nor the router, which would cost as much as decoding a
+    Requests to them skip the middleware and the router, which would take as long as decoding a
     message.
     """
 
@@ -265,9 +271,10 @@ class Receiver(Starlette):
 
 class SayWhyNotStarted:
     """
-    Middleware that reports a failed start by the text of its FleetError, not by a traceback.
+    Middleware that tells the ASGI server the text of the FleetError which made a start fail.
 
-    When the lifespan of the app ends, it also undoes the changes to the configuration of logging.
+    The ASGI server would otherwise log a traceback. When the lifespan of the app ends, the
+    middleware also undoes the changes to the configuration of logging.
     """
 
     def __init__(self, app: ASGIApp, *, logs: Logs) -> None:

@@ -1,11 +1,11 @@
 """
 `Careful`, an HTTP protocol for uvicorn that limits slow and oversized clients.
 
-`uvicorn receiver.app:app --http receiver.connections:Careful` uses it. The class extends uvicorn's
-protocol on httptools, which has no timeout for the headers of a request, and no limit on their
-size, and sends chunks to clients of HTTP/1.0. Nearly all requests arrive in a single
-read, for which `Careful` costs next to nothing. The module needs a Unix, because it reads the file
-descriptor limit.
+`uvicorn receiver.app:app --http receiver.connections:Careful` uses it. The class extends the
+protocol of uvicorn that uses httptools. That protocol has no timeout for the headers of a request
+and no limit on their size, and it sends chunks to clients of HTTP/1.0, which do not know them.
+Nearly all requests arrive in a single read, for which `Careful` does hardly any work. The module
+needs a Unix, because it reads the limit of file descriptors.
 """
 
 import sys
@@ -58,12 +58,12 @@ class Careful(HttpToolsProtocol):
         max_head_bytes: How long the request line and headers of a request may be.
         max_headers: How many headers a request may have, including trailers after its body.
         max_body_bytes: How many bytes of a body may arrive, including the framing of chunks.
-        head_timeout_seconds: Slow-client timeout: how long the request line and headers may
-            take, from the first byte of the request, or for the first request from the
-            beginning of the connection. Clients may exceed the timeout by an eighth.
-        write_timeout_seconds: How long a client may read nothing of an answer.
-        max_connections: How many connections a process may have; when there are more, those
-            that are idle for longest are closed.
+        head_timeout_seconds: How long the request line and headers may take to arrive. The time
+            begins with the first byte of the request; for the first request, with the connection.
+            A connection may be closed up to an eighth of this time later.
+        write_timeout_seconds: How long a client may go without reading any of an answer.
+        max_connections: How many connections a process may have. When there are more, those that
+            have been idle for longest are closed.
     """
 
     max_head_bytes: ClassVar[int] = 64 * 1024
@@ -282,13 +282,13 @@ class Careful(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether all complete requests are answered, and the answers are sent."""
+        """Whether no answer to a complete request is still to be made or sent."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and not self.transport.get_write_buffer_size()
 
     @property
     def idle_since(self) -> float:
-        """The loop time at which the connection, which must be idle, became idle."""
+        """The time of the event loop at which the connection became idle; only while it is idle."""
         if self._waiting_since is not None:
             return self._waiting_since
         timer = self.timeout_keep_alive_task
@@ -332,4 +332,4 @@ _NO_PROXY = "CONNECT is for a proxy, which this is not."
 
 _MAX_CONNECTIONS = 10_000
 _checked_servers: WeakSet[ServerState] = WeakSet()
-"""The uvicorn servers of this process that have a timer to check their connections."""
+"""The uvicorn servers of this process for which a timer checks the connections."""

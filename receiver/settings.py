@@ -35,8 +35,8 @@ class Settings:
         forget_after: How long servers that are down, have left (were uninstalled) or are
             superseded (replaced by another server of their database) are kept before they are
             deleted; None for ever.
-        silent_share: The share of all servers, 0.5 to 1, whose messages have to stop at the same
-            time to cause a `fleet_silent` event.
+        silent_share: The share of all servers, 0.5 to 1, that must stop sending at the same time to
+            cause an event `fleet_silent`.
         log_format: `text` or `json`.
         open: Whether requests without a key are served as long as no key has been made.
         messages_per_minute: Rate limit: how many messages a key may send.

@@ -2,8 +2,8 @@
 Browser sessions: people sign in with a key, and their browsers get a token for it.
 
 Tokens are signed with a secret that all receivers of a database share, so that a forged token is
-detected without asking the database. The CSRF token of a form is derived from a random value in a
-cookie of the browser, so that no page of another site can send a form in a visitor's name.
+detected without a query. The CSRF token of a form is derived from a random value in a cookie of the
+browser, so that no page of another site can send a form in a visitor's name.
 """
 
 from collections.abc import Callable
@@ -71,8 +71,7 @@ class BrowserSessions:
         """
         Find the session of a session cookie (its value), and the key that began the session.
 
-        Returns None for a forged cookie, a session that is over, and a key that was rotated
-        since.
+        Returns None if the cookie is forged, the session is over, or the key was rotated since.
         """
         token = self.token(cookie)
         session = None if token is None else await self._find(_digest(token))
@@ -88,7 +87,7 @@ class BrowserSessions:
         return await self._find(session.digest) is None
 
     def has_expired(self, session: Session) -> bool:
-        """Whether a session has expired. Does not ask the database whether it was ended before."""
+        """Whether a session has expired. Unlike `is_over`, this does not query the database."""
         return session.expires_at <= self._clock()
 
     async def begin(self, key: Key) -> str:
@@ -105,7 +104,7 @@ class BrowserSessions:
         return self._sessions.sign(token).decode()
 
     async def end(self, cookie: str) -> None:
-        """End the session that a cookie belongs to, if there is one."""
+        """End the session that a session cookie (its value) belongs to, if there is one."""
         token = self.token(cookie)
         if token is not None:
             await self._calls.change(self._store.end, _digest(token))

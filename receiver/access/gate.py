@@ -1,10 +1,10 @@
 """
 The gate: authenticates requests by their API keys, and decides what they may do.
 
-As long as no key was ever made, clients need none, but only those are let in that connect directly
-from the receiver's own machine; with FLEET_OPEN=1 all are. From the first key on, every request
-needs a key whose scope allows what the endpoint does, except for endpoints without secrets, such
-as `/health`.
+As long as no key was ever made, clients need none. Then only clients that connect directly from the
+receiver's own machine are let in, or all clients with FLEET_OPEN=1. Once the first key is made,
+every request needs a key whose scope allows what the endpoint does, except for endpoints without
+secrets, such as `/health`.
 """
 
 import logging
@@ -57,12 +57,12 @@ class Gate:
 
     @property
     def needs_keys(self) -> bool:
-        """Whether requests need a key: one exists, or existed at some time since the start."""
+        """Whether requests need a key, because one exists or has existed since the start."""
         return self._mirror.had_keys
 
     @property
     def is_for_this_machine(self) -> bool:
-        """Whether only clients on the receiver's own machine are let in."""
+        """Whether only clients on the receiver's own machine are let in: no key was made yet."""
         return not (self._is_open or self._mirror.had_keys)
 
     def admit(self, scope: Scope, needs: Power | None) -> Key | None:
@@ -73,7 +73,7 @@ class Gate:
 
         Args:
             scope: The ASGI scope of the request.
-            needs: What the endpoint lets its caller do; None for an endpoint without secrets.
+            needs: The permission that the endpoint requires; None for an endpoint without secrets.
         """
         if not self._mirror.had_keys:
             if not (self._is_open or _is_local(scope)):
@@ -93,8 +93,8 @@ class Gate:
         """
         Find a key by its text, which a person typed into a form.
 
-        Raises Refusal for a wrong key, which is counted for the client's address, and for a key
-        that may not do `needs`.
+        Raises Refusal for a key that does not exist, and counts it for the client's address. Raises
+        Refusal, too, for a key that lacks the permission `needs`, as `check` does.
         """
         key = self._mirror.keys.find(token.encode())
         if key is None:
@@ -103,7 +103,7 @@ class Gate:
 
     def check(self, key: Key, needs: Power) -> Key:
         """
-        Check that a key may do `needs`, remember that it was used, and return it.
+        Check that a key has the permission `needs`, note that it was used, and return it.
 
         Raises Refusal for a key that is revoked, expired, of another scope or over its rate
         limit.
@@ -123,10 +123,11 @@ class Gate:
 
     def would_admit(self, key: Key | None) -> bool:
         """
-        Whether a request that was let in before would still be let in now.
+        Whether a request that was let in before would be let in now, too.
 
         Args:
-            key: The key that the request was let in with; None if it had none.
+            key: The key that the request came with; None if it came without a key. The answer is
+                False if the key was rotated, revoked or has expired since.
         """
         if key is None:
             return not self.needs_keys
@@ -233,7 +234,7 @@ _FORWARDED_PREFIXES = (
     b"x-original-",
     b"x-proxy",
 )
-"""How the names of headers begin that proxies and CDNs add to a request."""
+"""The beginnings of names of headers that proxies and CDNs add to a request."""
 
 _HOW = "python -m receiver keys create --name admin --scope admin"
 _NO_KEYS_YET = (

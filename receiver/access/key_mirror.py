@@ -2,7 +2,7 @@
 The key mirror: a copy of all API keys of the database in memory, and counts of their use.
 
 Requests are checked against the copy, so that none has to wait for a query. A background task
-reads the keys that changed in the database, and writes to it which keys were used.
+reads the keys that changed in the database, and writes to the database which keys were used.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from receiver.store import SqlStore
 __all__ = ["KeyMirror"]
 
 _WRITE_EVERY = 5
-"""The use of keys is written to the database once in so many reads."""
+"""Every fifth time, the background task also writes the use of the keys to the database."""
 
 _READ_ALL_EVERY = 30
 """
-One in so many reads of the keys reads all keys.
+Every 30th read of the keys reads all keys.
 
-The other reads fetch only keys with a higher revision number than before. This misses changes by
+The other reads fetch only keys with a higher revision number than before. So they miss changes by
 an older version of the receiver, or by an administrator with SQL, which do not raise the number.
 """
 
@@ -43,8 +43,8 @@ class KeyMirror:
 
     Args:
         store: Where the keys are stored.
-        limits: Counts the messages of each key in this process; the mirror adds the messages that
-            other receivers of the same database counted.
+        limits: Counts the messages of each key in this process. The mirror adds to it the messages
+            that other receivers of the same database have counted.
         clock: Returns the current time, which is written as the last use of a key.
         read_seconds: How many seconds pass between two reads of the keys that changed.
     """
@@ -80,7 +80,7 @@ class KeyMirror:
         return self._keys
 
     def lapsed(self, now: datetime) -> frozenset[str]:
-        """The ids of the keys that are revoked, or expired at a time."""
+        """The ids of the keys that are revoked or expired at a time, as of the last read."""
         return self._keys.lapsed(now)
 
     @property
@@ -89,21 +89,25 @@ class KeyMirror:
         return self._had_keys
 
     def note_use(self, key: Key) -> None:
-        """Remember that a key was used now, until `write_uses` writes it to the database."""
+        """Note in memory that a key was used; the next `write_uses` writes it to the database."""
         self._used.add(key.id)
 
     def read(self) -> None:
         """
         Read from the database the keys that changed since the last read.
 
-        The rate limits of this process also count the messages with these keys that other
-        receivers on the same database have accepted.
+        Also adds to the rate limits of this process the messages with these keys that other
+        receivers on the same database have accepted. Blocks. Raises StoreUnavailable.
         """
         with self._turn:
             self._read()
 
     def write_uses(self) -> None:
-        """Write which keys were used and how many messages they sent; then `read` the keys."""
+        """
+        Write to the database which keys were used and how many messages they sent; then `read`.
+
+        Blocks. Raises StoreUnavailable; the next call writes then what this one did not write.
+        """
         with self._turn:
             used, self._used = self._used, set()
             self._unwritten.update(self._limits.take_spent())
@@ -120,7 +124,11 @@ class KeyMirror:
             self._read()
 
     async def run(self) -> None:
-        """Every `read_seconds`, read the keys, and sometimes write their use, until cancelled."""
+        """
+        Every `read_seconds`, call `read` or sometimes `write_uses` in a thread, until cancelled.
+
+        Errors are logged.
+        """
         reads = 0
         while True:
             await asyncio.sleep(self._read_seconds)
@@ -129,12 +137,16 @@ class KeyMirror:
             await self._attempt(self.write_uses if is_time else self.read)
 
     async def refresh(self) -> None:
-        """Read the keys that changed now; wait 4 seconds at most; log errors, do not raise them."""
+        """
+        Call `read` now, in a thread, and wait for it 4 seconds at most.
+
+        Errors are logged and not raised.
+        """
         with move_on_after(_REFRESH_SECONDS):
             await self._attempt(self.read)
 
     def close(self) -> None:
-        """Write the use of the keys for the last time; log errors, do not raise them."""
+        """Call `write_uses` for the last time. Blocks. Errors are logged and not raised."""
         try:
             self.write_uses()
         except Exception as error:  # noqa: BLE001 - the receiver ends all the same

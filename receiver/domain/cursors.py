@@ -60,8 +60,8 @@ def read_event_cursor(text: str) -> int:
     """
     Decode a cursor of a list of events, which is read from the newest event to the oldest.
 
-    Returns a number: the page begins with the newest event that has a smaller one. Raises
-    ValueError when the text is no such cursor.
+    Returns a number; the page has events whose numbers are less. Raises ValueError when the text is
+    no such cursor.
     """
     try:
         match _decode(text):

@@ -1,15 +1,15 @@
 """
-The allow list of the addresses that are passed on to programs which will connect to them.
+The allow list for addresses that are passed on to programs which will connect to them.
 
 A server reports its own address, and whoever holds an agent's key can report any address. A
 program that reads addresses from the receiver, such as Prometheus, connects to them from its own
-network, which the holder of the key may not be able to reach: a server-side request forgery. So
-the receiver passes on only addresses on an allow list. Special addresses must be listed by a
-narrow entry of their own, since `*` and `0.0.0.0/0` do not include them: loopback, link-local and
-multicast addresses, and the metadata services of clouds, which give out credentials.
+network, which the holder of the key may not be able to reach; that is a server-side request
+forgery. So the receiver passes on only addresses on an allow list. Special addresses are loopback,
+link-local and multicast addresses, and the metadata services of clouds, which give out credentials.
+They are not included in `*` or `0.0.0.0/0`, but only in narrow entries of their own.
 
-Host names are compared as text and never resolved: a name may resolve to another address a moment
-later, or on another machine.
+Host names are compared as text and never resolved, because a name may resolve to another address a
+moment later, or on another machine.
 """
 
 import re
@@ -39,7 +39,7 @@ class Endpoints:
 
     Attributes:
         names: Patterns for host names, in lower case, as in `fnmatch`.
-        networks: IP networks; a single address is a network of one.
+        networks: IP networks; a single address is a network with one address.
     """
 
     names: tuple[str, ...]

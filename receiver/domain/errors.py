@@ -53,7 +53,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 
 class Overloaded(ReceiverError):
-    """Too many messages wait to be written to the database; the new message was not queued."""
+    """Too many messages wait to be written to the database; this message is not written."""
 
     code = "overloaded"
 
@@ -65,7 +65,7 @@ class Refusal(ReceiverError):
     Attributes:
         status: The HTTP status.
         code: The stable name of the error, for programs.
-        errors: The invalid fields or parameters, as far as they are known.
+        errors: Which fields or parameters of the request are invalid, and why; may be empty.
         headers: Headers of the answer.
     """
 

@@ -1,9 +1,11 @@
 """
-Deleting servers in bulk ("forgetting"): which may go, and how rows that refer to them change.
+Rules for deleting servers in bulk ("forgetting"): which ones may be deleted, and how the rows of
+the servers that refer to them change.
 
 A server that was superseded (replaced by another server of its database) may be deleted alone. A
-server that lists show is deleted together with its nodes (the other servers of its database) and
-with the servers that it superseded, or not at all: without it, these would be listed again.
+server that is shown in lists is deleted either together with its nodes (the other servers of its
+database) and the servers that it superseded, or not at all, because otherwise these would be
+listed again.
 """
 
 from collections import defaultdict
@@ -28,7 +30,7 @@ FORGETTABLE = (SUPERSEDED, *(state.value for state in _GONE))
 @frozen(kw_only=True)
 class Forgettable:
     """
-    Which servers to delete, of those that are superseded, have left or are down.
+    A filter for servers to delete. Only servers that are superseded, down or have left match.
 
     Attributes:
         matching: The filter. Its state is one of `FORGETTABLE`; None stands for all these states.
@@ -47,7 +49,10 @@ class Forgettable:
         return FORGETTABLE if state is None else (state,)
 
     def may_go(self, record: ServerRecord) -> bool:
-        """Whether a server is superseded, down or has left, and has been for long enough."""
+        """
+        Whether a server is superseded, down or has left, and matches `heard_before` and
+        `same_since`.
+        """
         if record.superseded_by is None and record.state not in _GONE:
             return False
         if self.heard_before is not None and record.last_seen >= self.heard_before:
@@ -56,7 +61,11 @@ class Forgettable:
 
 
 class Stage(NamedTuple):
-    """Where a deletion in several transactions goes on: in a state, after a `server_id`."""
+    """
+    How far a deletion in several transactions has come.
+
+    The next transaction searches the servers in this state whose ids are after this `server_id`.
+    """
 
     state: str
     after: str = ""
@@ -88,10 +97,12 @@ def to_forget(
     Args:
         rows: The rows of the chosen servers, of their nodes (the other servers of a database), and
             of servers that they superseded.
-        chosen: The ids of servers that are superseded, or that lists show.
-        asked: Which servers may be deleted.
-        known: The ids of servers all of whose superseded servers are in `rows`. A server with
-            others is kept for a later call, and with it the server that superseded it.
+        chosen: The ids of servers that match the filter: superseded servers, or servers that are
+            shown in lists.
+        asked: The filter.
+        known: The ids of the servers of which `rows` has all the servers that they superseded. A
+            server that superseded others is kept for a later call, and so is the server that
+            superseded it.
     """
     nodes, older = _by(rows, "node_of"), _by(rows, "superseded_by")
     gone: set[str] = set()
@@ -111,9 +122,9 @@ def without(row: Row, gone: Collection[str], rows: Mapping[str, Row], at: dateti
     """
     The row of a server that is kept, without references to the deleted servers `gone`.
 
-    `superseded_by` becomes the next successor that is kept, or None. A server that was superseded
-    or a node, and is neither any more, is due at the time `at`: the watchdog checks it next.
-    Returns the same object when nothing changes. `rows` holds the deleted servers, too.
+    `superseded_by` becomes the next successor that is kept, or None. If the server was superseded
+    or a node, and is neither any more, its `due_at` becomes `at`, so that the watchdog checks it
+    next. Returns the same object when nothing changes. `rows` must hold the deleted servers, too.
     """
     before = row.record
     record = evolve(

@@ -9,7 +9,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime) -> int:
-    """Whole microseconds from 1970 to an instant, which must have a UTC offset."""
+    """How many whole microseconds an instant is after 1970; it must have a UTC offset."""
     return (moment - _EPOCH) // MICROSECOND
 
 

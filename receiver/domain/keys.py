@@ -71,10 +71,11 @@ class Key:
             scopes have `*`.
         digest: SHA-256 of the key, 32 bytes.
         created_at: When the key was made.
-        expires_at: From when on the key is refused; None: never.
-        revoked_at: When the key was revoked; None: it is not.
-        last_used_at: When a request came with the key, to within some seconds; None: never.
-        messages: How many messages came with the key; the latest are added some seconds later.
+        expires_at: The time from which on the key is refused; None if it never expires.
+        revoked_at: When the key was revoked; None if it is not revoked.
+        last_used_at: When the latest request came with the key, with an error of some seconds; None
+            if none ever came.
+        messages: How many messages came with the key. The latest are added some seconds later.
         is_admin: Whether the scope is `ADMIN`.
     """
 
@@ -132,13 +133,13 @@ class Key:
         return self.expires_at is not None and now >= self.expires_at
 
     def standing(self, now: datetime) -> str:
-        """Whether the key is `active`, `expired` or `revoked` at a time."""
+        """The status of the key at a time: `active`, `expired` or `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.is_expired(now) else "active"
 
     def to_json(self, now: datetime) -> dict[str, Any]:
-        """The key's attributes but its digest, and `standing`: `active`, `expired` or `revoked`."""
+        """The attributes of the key without its digest, and its `standing` at the time `now`."""
         shown = {
             each.name: _json_value(getattr(self, each.name)) for each in fields(Key) if each.repr
         }
@@ -188,9 +189,9 @@ class NewKey:
         name: What people call the key: 1 to 100 printable characters.
         scope: The role of the key: `agent` (sends messages), `viewer` (reads) or `admin` (both,
             and manages keys).
-        servers: Of which servers an agent may send messages: a pattern for their `server_id`s,
+        servers: The servers whose messages an agent may send: a pattern for their `server_id`s,
             `*` for all, or `database:` and the name of the only database.
-        expires_at: From this time on the key is refused; None: never.
+        expires_at: The time from which on the key is refused; null if it never expires.
     """
 
     name: Annotated[str, _text(100)]
@@ -206,8 +207,8 @@ class NewKey:
         """
         Read the request for a new key from a decoded JSON value.
 
-        Raises InvalidMessage, also for an unknown field, since a misspelt one may have been meant
-        to restrict the key.
+        Raises InvalidMessage, even for an unknown field, because a misspelt field may have been
+        meant to restrict the key.
         """
         new = structure(value, cls)
         assert isinstance(value, dict)  # `structure` raises otherwise
@@ -230,7 +231,7 @@ class NewKey:
         return new
 
     def issue(self, *, now: datetime) -> tuple[Key, str]:
-        """Make the key. Returns the key to store, and its secret text for the holder."""
+        """Make the key without storing it; return the `Key`, and its secret text for the holder."""
         key_id = _random(_ID_LENGTH)
         token = new_token(key_id)
         return Key(
@@ -251,8 +252,8 @@ def warning_about(servers: str) -> str | None:
     """
     A warning that the pattern of a new key may cover more servers than was meant, or None.
 
-    A `*` also matches underscores, so `acme_*` covers the servers of a database `acme_corp`. The
-    pattern `*` alone is taken as meant for all servers.
+    A `*` also matches underscores, so `acme_*` covers the servers of a database `acme_corp`. For
+    the pattern `*` alone there is no warning, because it obviously covers all servers.
     """
     if servers == "*" or servers.startswith(DATABASE) or "*" not in servers:
         return None
@@ -293,9 +294,10 @@ class Keyring:
 
     def bearer(self, authorization: bytes) -> Key | None:
         """
-        The key in an Authorization header `Bearer fleetkey_...`, which may be expired or revoked.
+        The key whose text is in an Authorization header `Bearer fleetkey_...`.
 
-        None if there is no such key. A valid header is cached, so that it is hashed only once.
+        The key may be expired or revoked. None if there is no such key. A valid header is cached,
+        so that it is hashed only once.
         """
         key = self._verified.get(authorization)
         if key is None:
@@ -308,7 +310,7 @@ class Keyring:
 
     def find(self, token: bytes) -> Key | None:
         """
-        The key with this secret text, which may be expired or revoked; None if there is none.
+        The key with this secret text. It may be expired or revoked; None if there is no such key.
 
         The digests are compared in constant time.
         """
@@ -318,7 +320,11 @@ class Keyring:
 
 
 def new_token(key_id: str) -> str:
-    """The text of a key with this id and a new secret, to show once and not to store."""
+    """
+    The text of a key with this id and a new random secret.
+
+    It is shown once and never stored.
+    """
     return f"{_PREFIX}{key_id}_{_random(_SECRET_LENGTH)}"
 
 

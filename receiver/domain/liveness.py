@@ -13,10 +13,10 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
     """
     The state of a server at an instant, given the state in its record, which the watchdog wrote.
 
-    States change step by step: a server becomes late first, and down no sooner than two
-    heartbeat intervals after its record said late. Down and left last until the server sends a
-    message. The time before `heard_since`, since when receivers have been running without an
-    interruption, does not count as silence of the server.
+    States change step by step: a server becomes late first, and down no sooner than two heartbeat
+    intervals after its record said late. The states down and left do not end until the server sends
+    a message. Receivers have been running without an interruption since `heard_since`; the time
+    before does not count as silence of the server.
     """
     if _is_lasting(record.state):
         return record.state
@@ -32,17 +32,18 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
 
 def silent_before(interval_seconds: float | None, now: datetime) -> datetime:
     """
-    The time since which servers that are up or new must have been heard.
+    The time since which a server must have sent a message, or it is late.
 
-    `state_at` says late if both their last message and `heard_since` were before that time. They
-    declare `interval_seconds`, or None.
+    That is for servers that are up or new and declare `interval_seconds` as the interval between
+    their heartbeats, or None. `state_at` says late if both the last message of such a server and
+    `heard_since` were before this time.
     """
     return now - patience_of(interval_seconds, 2)
 
 
 def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
     """
-    When the state of a server must be checked next, as it changes then without a new message.
+    When the state of a server changes, and so must be checked, unless it sends a message before.
 
     Receivers have been running without an interruption since `heard_since`. Returns microseconds
     since 1970; None for a server that is down or has left.
@@ -59,7 +60,7 @@ def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
 
 
 def due_after(moment: datetime, delay: timedelta) -> int:
-    """When more than `delay` has just passed since `moment`, in microseconds since 1970."""
+    """The first microsecond, counted since 1970, that is more than `delay` after `moment`."""
     return microseconds(moment) + delay // MICROSECOND + 1
 
 

@@ -24,8 +24,8 @@ class Incoming(NamedTuple):
 
     Attributes:
         message: The message.
-        received_at: When the receiver got it.
-        key: The API key that came with it; None if the receiver requires no keys.
+        received_at: When the receiver received the message.
+        key: The API key that came with the message; None if the receiver requires no keys.
     """
 
     message: Registration | Heartbeat
@@ -44,7 +44,7 @@ Outcome = list[Applied | Exception]
 """
 The result of each message of a body, in the order of the body.
 
-That is the record after the commit, or else why the message changed nothing: an InvalidMessage, a
-Refusal, or the error that kept the database from writing it. After an OutcomeUnknown, nobody knows
-whether it was written.
+A result is the record after the commit, or the error because of which the message changed nothing:
+an InvalidMessage, a Refusal, or an error of the database. If the error is an OutcomeUnknown, it is
+not known whether the message was written.
 """

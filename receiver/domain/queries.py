@@ -32,22 +32,26 @@ __all__ = [
 ]
 
 SUPERSEDED = "superseded"
-"""The value of the filter `state` for servers that a rebuild of their database replaced."""
+"""
+The value of the filter `state` for superseded servers.
+
+A server is superseded when its database was rebuilt and runs under another `server_id`.
+"""
 
 NODE = "node"
-"""The value of the filter `state` for nodes: another server of their database is listed instead."""
+"""The value of the filter `state` for nodes: lists show another server in place of each."""
 
 
 @frozen(kw_only=True)
 class Filter:
     """
-    Which servers to list: those that match every attribute that is not None.
+    A filter for a list of servers: a server must match every attribute that is not None.
 
     Attributes:
         state: The state in the database, which the watchdog updates about every second; or
             `superseded`, for servers that were replaced by a rebuild of their database; or
-            `node`, for servers of a database for which lists show another server. None finds
-            the servers that are neither superseded nor nodes, and have not left.
+            `node`, for servers in place of which lists show another server of their database. None
+            finds the servers that are neither superseded nor nodes, and have not left.
         stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
         q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
             the case of ASCII letters only.
@@ -67,7 +71,11 @@ ALL_SERVERS = Filter()
 
 
 class Node(NamedTuple):
-    """What lists show of a node: another Odoo process of the same database as a listed server."""
+    """
+    The fields of a node that lists show with the listed server of its database.
+
+    Nodes are the other Odoo processes of a database that has several.
+    """
 
     server_id: str
     hostname: str | None
@@ -95,11 +103,15 @@ class Order(str, Enum):
 
     @property
     def is_moving(self) -> bool:
-        """Whether servers change their positions in the list while a client reads its pages."""
+        """Whether servers may change their positions while a client reads page after page."""
         return self.field == "last_seen"
 
     def place(self, record: ServerRecord, walk: "Walk | None" = None) -> "Place":
-        """The position right after a server in a list of this order, for the next page."""
+        """
+        The position right after a server in a list of this order, for the next page.
+
+        `walk` is needed for the first part of a list by `last_seen`; see `Place`.
+        """
         if self.field == "server_id":
             return Place(record.server_id)
         return Place(record.server_id, microseconds(getattr(record, self.field)), walk)
@@ -110,13 +122,13 @@ class Walk(NamedTuple):
     What the cursor of a list by `last_seen` carries from the first page to the later ones.
 
     A server that sends a message while a client reads the pages changes its position, perhaps to
-    a page that was read already. So the list has a second part: after the last server in the
-    order of `last_seen` come, sorted by `server_id`, those that have sent since the first page.
+    a page that was read already. So the list has a second part. After the last server in the order
+    of `last_seen`, it lists the servers that have sent since the first page, sorted by `server_id`.
 
     Attributes:
         began: When the first page was read, in microseconds since 1970.
-        fingerprint: A checksum of the servers whose `last_seen` is between `settled` and `began`,
-            which tells whether one of them has changed. 0 in an ascending list, which needs none.
+        fingerprint: A checksum of the servers whose `last_seen` is between `settled` and `began`.
+            It changes when one of them changes. An ascending list needs none, and has 0.
     """
 
     began: int
@@ -127,9 +139,9 @@ class Walk(NamedTuple):
         """
         Five seconds before `began`, in microseconds since 1970.
 
-        Messages that were received until then were committed before the first page was read.
-        Later ones may have been committed after it: a commit takes a while, and the time of
-        receipt is by the clock of any of the receivers.
+        Messages that were received until then were committed before the first page was read. Later
+        messages may have been committed after it, because a commit takes some time, and because the
+        clocks of the receivers that note the times of receipt may differ.
         """
         return self.began - _SETTLING // MICROSECOND
 
@@ -143,8 +155,8 @@ class Place(NamedTuple):
 
     Attributes:
         server_id: The id of that server.
-        moment: That server's `first_seen` or `last_seen` in microseconds since 1970, when
-            the list is sorted by it.
+        moment: That server's `first_seen` or `last_seen`, whichever the list is sorted by, in
+            microseconds since 1970; None if the list is sorted by `server_id`.
         walk: Set in the first part of a list by `last_seen`, as `Walk` describes.
         heard_after: Set in the second part of such a list, which contains the servers whose
             `last_seen` is after this time, in microseconds since 1970.
@@ -162,7 +174,7 @@ class PageRequest:
     Which part of a list of servers to read.
 
     Attributes:
-        limit: How many servers at most.
+        limit: How many servers the page may have.
         now: The time of the request.
         after: The position at which the page begins; None for the first page.
     """
@@ -181,10 +193,11 @@ class ServerPage(NamedTuple):
 
 class Whereabouts(NamedTuple):
     """
-    Where a server can be reached, and what is known of it there: some fields of its record.
+    The fields of a server's record for a list of addresses: where it can be reached, and labels.
 
     Attributes:
-        ip_address: Its primary IP address; None if it is unknown, or the `endpoint_url` is known.
+        ip_address: The primary IP address of the server; None if it is unknown, or if the
+            `endpoint_url` is known.
     """
 
     server_id: str
@@ -200,13 +213,14 @@ class Whereabouts(NamedTuple):
 
 class SignsOfLife(NamedTuple):
     """
-    What tells whether a server that was up is late by now, and whether it may be believed.
+    Fields of a server from which its state at the current time, and its key's validity, follow.
 
     Attributes:
-        owner: The id of the key that it belongs to.
-        last_seen: When its latest message was received.
-        interval_seconds: The interval between its heartbeats that it declares.
-        has_nodes: Whether its database has several servers, so that it is not judged by itself.
+        owner: The id of the key that the server belongs to.
+        last_seen: When the latest message of the server was received.
+        interval_seconds: The interval between heartbeats that the server declares.
+        has_nodes: Whether its database has several servers. Then the state does not follow from
+            this server's messages alone.
     """
 
     owner: str | None
@@ -217,13 +231,14 @@ class SignsOfLife(NamedTuple):
 
 class Reachable(NamedTuple):
     """
-    The servers in a part of a list of addresses: of each an item of both lists.
+    The servers in a part of a list of addresses. Each server has one item in each of two lists.
 
-    The items are plain tuples, because making objects of them takes as long as reading them.
+    The items are plain tuples, because making objects of them takes as long as reading them from
+    the database.
 
     Attributes:
-        whereabouts: The fields of a `Whereabouts`.
-        signs: The fields of `SignsOfLife`.
+        whereabouts: For each server the fields of its `Whereabouts`, as a tuple.
+        signs: For each server the fields of its `SignsOfLife`, as a tuple.
     """
 
     whereabouts: list[tuple[Any, ...]]
@@ -233,12 +248,12 @@ class Reachable(NamedTuple):
 @frozen(kw_only=True)
 class EventFilter:
     """
-    Which events to list: those that match every attribute that is set.
+    A filter for a list of events: an event must match every attribute that is set.
 
     Attributes:
-        kinds: Events of these kinds; of all kinds when it is empty.
-        server_id: Events of this server and of those that it superseded.
-        since: Events at or after this instant.
+        kinds: Only events of these kinds; events of all kinds when it is empty.
+        server_id: Only events of this server and of the servers that it superseded.
+        since: Only events at or after this instant.
     """
 
     kinds: frozenset[EventKind] = frozenset()
@@ -272,7 +287,8 @@ class EventPage(NamedTuple):
 
     Attributes:
         events: The events.
-        next_before: The next page has the events with numbers below this one; None on the last.
+        next_before: The next page has events with numbers below this number; None if this is the
+            last page.
     """
 
     events: list[RecordedEvent]
@@ -281,10 +297,10 @@ class EventPage(NamedTuple):
 
 def index_text(text: str) -> str:
     """
-    A text as the table `facets`, the inverted index of servers, stores it.
+    The form in which the table `facets`, the inverted index of servers, stores a text.
 
-    Texts of more than 200 characters are too long for an index of PostgreSQL; their SHA-256
-    stands for them.
+    It is the text itself, or its SHA-256 if the text has more than 200 characters, because longer
+    texts may be too long for an index of PostgreSQL.
     """
     if len(text) <= 200 and not text.startswith(_DIGEST):
         return text

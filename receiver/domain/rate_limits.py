@@ -16,12 +16,12 @@ from receiver.domain.errors import Refusal
 __all__ = ["RateLimits"]
 
 Clock = Callable[[], float]
-"""A time in seconds from an arbitrary start, such as `time.monotonic`."""
+"""A function that returns the seconds since an arbitrary start, such as `time.monotonic`."""
 
 _HOUR_SECONDS = 3600
 _ROWS_PER_MESSAGE = 100
 """
-So many changed rows of the database cost as much as a message.
+How many changed rows of the database count as one message.
 
 A new server with forty tools changes about half of that.
 """
@@ -31,17 +31,18 @@ class RateLimits:
     """
     Fixed-window rate limits.
 
-    Each receiver counts in its own memory; from time to time it is told how many messages a key
-    has sent to the other receivers of its database. Between these times several receivers together
-    let through more than the limit.
+    Each receiver counts in its own memory. Every few seconds it is told how many messages a key has
+    sent to the other receivers of its database (`spent_elsewhere`). Between these times several
+    receivers together may let through more than the limit.
 
     Args:
         messages_per_window: How many messages of a key are let through in a window. A request
-            costs as many as its body holds, or one for each 4 KiB of it if that is more.
-        changes_per_hour: How many events, such as a changed version or a silence, the servers of
-            a key may cause in an hour; an event costs one, and one more for each KiB of it. Events
-            which report that the key was refused a write cost as much, but for the first ones: a
-            hundredth of the limit, at least one, is kept for them.
+            counts as the number of messages in its body, or as one message for each 4 KiB of the
+            body if that is more.
+        changes_per_hour: How many events, such as a changed version or a silence, the servers of a
+            key may cause in an hour. An event counts as one, and as one more for each KiB of its
+            details. The first events `refused_write` about a key in an hour do not count: a
+            hundredth of this limit, but at least one.
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.
@@ -79,21 +80,28 @@ class RateLimits:
             raise self._too_many_messages(key_id)
 
     def left(self, key_id: str) -> int:
-        """How many more messages of a key are let through in this window."""
+        """How many more messages of a key may be let through in this window."""
         return self._key_limiter.get_window_stats(self._message_limit, key_id).remaining
 
     def spend(self, key_id: str, cost: int) -> None:
-        """Count messages of a key that this receiver has let through, also for `take_spent`."""
+        """
+        Count messages of a key that this receiver has let through.
+
+        They are also counted for the next call of `take_spent`.
+        """
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
         with self._lock:
             self._untaken[key_id] += cost
 
     def exceeded(self, key_id: str, cost: int) -> Refusal:
         """
-        Block a key whose request costs more messages than the key has left in this window.
+        Block a key until the window ends, because a request exceeds what the key may still send.
 
-        All further messages of the key are refused until the window ends. Returns the Refusal for
-        the request.
+        Until then `check` raises Refusal for the key. Returns the Refusal for the request.
+
+        Args:
+            key_id: The id of the key.
+            cost: As how many messages the request counts.
         """
         self._key_limiter.hit(self._message_limit, key_id, cost=self._message_limit.amount)
         self._blocked_until[key_id] = self._key_limiter.get_window_stats(
@@ -110,7 +118,7 @@ class RateLimits:
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
 
     def take_spent(self) -> Mapping[str, int]:
-        """The messages that `spend` has counted since the last call, by key id."""
+        """How many messages `spend` has counted since `take_spent` was last called, by key id."""
         with self._lock:
             taken, self._untaken = self._untaken, Counter()
         return taken
@@ -125,20 +133,24 @@ class RateLimits:
         return self._key_limiter.get_window_stats(self._change_limit, key_id).remaining
 
     def spend_rows(self, key_id: str, rows: int) -> None:
-        """Count as messages the rows that the messages of a key have changed."""
+        """
+        Count the rows that messages of a key have changed: every 100 rows count as one message.
+
+        Fewer than 100 rows are not counted.
+        """
         if rows >= _ROWS_PER_MESSAGE:
             self.spend(key_id, rows // _ROWS_PER_MESSAGE)
 
     def spend_changes(self, key_id: str, size: int) -> None:
-        """Count events that the servers of a key have caused."""
+        """Count `size` events that the servers of a key have caused."""
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def refusals_left(self, key_id: str) -> int:
-        """How many events may still report for nothing that a key was refused a write."""
+        """How many more events `refused_write` about a key are free of charge in this hour."""
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events which reported for nothing that a key was refused a write."""
+        """Count events `refused_write` about a key that were free of charge."""
         self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:

@@ -9,7 +9,9 @@ __all__ = ["Mark", "Row", "Turns"]
 
 class Mark(NamedTuple):
     """
-    A snapshot of how much one or several servers had sent, to count later what they sent since.
+    How much one or several servers had sent at a certain time.
+
+    What they have sent since then can be counted by a comparison with it.
 
     Attributes:
         at: The time of the snapshot, in microseconds since 1970.
@@ -30,12 +32,15 @@ class Mark(NamedTuple):
 
 class Turns(NamedTuple):
     """
-    How often a server has stopped sending or come back, to tell whether it flaps.
+    The latest turns of a server, which tell whether it flaps.
+
+    A turn is a change between sending and not sending: the server stops, or it sends again. A
+    server that has many turns in a short time flaps.
 
     Attributes:
-        times: When it last did, in microseconds since 1970, oldest first; as many as are needed to
-            tell that it begins to flap. Empty while it flaps.
-        total: How often it did since it flaps; 0 while it does not flap.
+        times: The times of the latest turns, in microseconds since 1970, oldest first. Only the
+            number of turns that makes a server flap is kept. Empty while the server flaps.
+        total: How many turns the server has had since it began to flap; 0 while it does not flap.
     """
 
     times: tuple[int, ...] = ()
@@ -52,13 +57,14 @@ class Row(NamedTuple):
         due_at: When the watchdog must check the server's state again, in microseconds since 1970;
             None for never.
         owner: The id of the API key that the server belongs to; None when it belongs to none.
-        mark: Since when the messages of this server and its nodes (the other servers of its
-            database) are being counted, to find out whether another server with the same
-            database UUID is a node, too, or belongs to a copy of the database. None while
-            nothing is being counted.
-        repeats: A score for the suspicion that two machines send under this `server_id`: rises
-            with each message whose sequence number is not above the last one, falls with others.
-        turns: How often the server has stopped sending or come back.
+        mark: What this server and its nodes (the other servers of its database) had sent when the
+            receiver began to count their messages. It counts them to find out whether another
+            server with the same database UUID is a node, too, or belongs to a copy of the
+            database. None while nothing is being counted.
+        repeats: A score for the suspicion that two machines send under this `server_id`. It rises
+            with each message whose sequence number is not above that of the message before, and
+            falls with each other message.
+        turns: The latest times at which the server stopped sending or sent again.
     """
 
     record: ServerRecord

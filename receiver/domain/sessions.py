@@ -15,7 +15,8 @@ class Session:
     Attributes:
         digest: SHA-256 of the token in the browser's cookie, 32 bytes.
         key_id: The id of the key that the person signed in with.
-        key_digest: The digest of that key at that time: rotating the key ends its sessions.
+        key_digest: The digest of that key at the time of signing in. The session is not valid when
+            the key has another digest now, so rotating the key ends its sessions.
         expires_at: When the session ends.
     """
 

@@ -1,7 +1,7 @@
 """
 The counters of a receiver: of requests, commits and events.
 
-Counting must be cheap, because it happens for every request and every commit: it only adds to
+Counting must be cheap, because it happens for every request and every commit. So it only adds to
 numbers in an array. The worker processes of one uvicorn share their arrays.
 """
 
@@ -37,9 +37,9 @@ class Metrics:
     The counters of one process: a row of numbers in memory.
 
     The rows of the workers of one uvicorn are in memory-mapped files, so that each worker can add
-    up all rows. `answered` and `committed` need no lock: each process changes only its own row, in
-    which the event loop changes the numbers of requests, and the thread that writes to the database
-    those of commits. `total` may miss the latest change.
+    up all rows. `answered` and `committed` need no lock, because each process changes only its own
+    row, where the event loop alone changes the numbers of requests, and the thread that writes to
+    the database alone changes those of commits. `total` may miss the latest change.
     """
 
     def __init__(self) -> None:
@@ -59,8 +59,8 @@ class Metrics:
 
         Args:
             parent: The process that started this worker; None if this process is no worker.
-            purpose: Identifies the receiver, such as by its database: workers of one parent that
-                have another purpose do not share these metrics.
+            purpose: A text that identifies the receiver, such as the URL of its database. Only
+                workers of one parent with the same purpose share metrics.
         """
         self._use_rows(rows_for(parent, purpose + repr(_LAYOUT), _ROW_LENGTH))
 
@@ -99,7 +99,7 @@ class Metrics:
             self.mine.batch_messages[1] += refused
 
     def committed(self, messages: int, seconds: float) -> None:
-        """Count a transaction: how many messages it wrote, and how many seconds it took."""
+        """Count a transaction that wrote so many messages and took so many seconds."""
         self.mine.commits[bisect_left(DURATION_BOUNDS, seconds)] += 1
         self.mine.commits[-1] += seconds
         self.mine.commit_sizes[bisect_left(SIZE_BOUNDS, messages)] += 1
@@ -113,9 +113,10 @@ class Metrics:
 
     def total(self) -> "Numbers":
         """
-        The sums of the numbers of all workers.
+        The sums of the numbers of all workers, including those that have ended.
 
-        Only `queue` is the sum over the workers that are alive, and `started_at` is the earliest.
+        There are two exceptions: `queue` is the sum over the workers that are alive, and
+        `started_at` is the earliest of all.
         """
         rows, alive = zip(*self._rows.all(), strict=True)
         # `fsum` rounds only once, so that the sum of counters never decreases.
@@ -128,7 +129,7 @@ class Metrics:
         return total
 
     def timed(self, apply: Apply) -> Apply:
-        """Wrap `apply`, which writes messages in a transaction, so that `committed` counts it."""
+        """A function that calls `apply`, and then `committed` to count the transaction."""
 
         def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()
@@ -161,7 +162,11 @@ _LAYOUT = (
     _OUTCOMES,
     [kind.value for kind in EventKind],
 )
-"""Determines what each number of a row means. Only workers with the same layout share rows."""
+"""
+The lists that determine what each number of a row means.
+
+Workers share rows only if these lists are the same.
+"""
 
 
 class Numbers:
@@ -179,7 +184,7 @@ class Numbers:
         commit_sizes: A histogram of the messages in a transaction.
         events: How many events were committed, in the order of `EVENT_KINDS`.
         queue: How many requests wait to be written to the database, and how many bytes they have.
-        started_at: When a worker first counted in the row, in seconds since 1970; 0 before.
+        started_at: When a worker first counted in the row, in seconds since 1970; 0 if none has.
     """
 
     def __init__(self, row: Doubles) -> None:

@@ -40,7 +40,7 @@ from receiver.store import Vitals
 __all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
-"""Returns how many requests wait to be written, and how many bytes they have."""
+"""A function that returns how many bodies of requests wait to be written, and their bytes."""
 
 
 class Exposition(Collector):
@@ -49,7 +49,8 @@ class Exposition(Collector):
 
     Args:
         metrics: The counters.
-        vitals: Counts the servers; called at most every 5 seconds. Raises StoreUnavailable.
+        vitals: Counts the servers in the database; called at most every 5 seconds. May raise
+            StoreUnavailable.
         clock: Returns the current time.
         waiting: Returns how many requests wait to be written, and how many bytes they have.
         trouble: Returns why messages cannot be written now; None while they can.
@@ -93,7 +94,8 @@ class Exposition(Collector):
         """
         The body of the answer to `GET /metrics`, and its media type.
 
-        The format is that of the `Accept` header (`accept`), or else Prometheus' text format.
+        The format is one that the `Accept` header (`accept`) allows, by default Prometheus' text
+        format.
         """
         await self._refresh_tally()
         self._record_queue()
@@ -203,7 +205,7 @@ def _event_metric(total: Numbers) -> Metric:
 
 
 _TALLY_AGE = timedelta(seconds=5)
-"""For how long counts of servers are reused before the database counts again."""
+"""How old the counts of servers may be before the database must count again."""
 
 _MAX_STAGES = 20
 _MAX_STAGE_LENGTH = 64

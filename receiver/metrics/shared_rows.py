@@ -2,13 +2,13 @@
 Rows of numbers that the workers of one parent process share in memory-mapped files.
 
 Each worker counts in a file of its own, and reads the files of all workers to add them up. The
-folder of the files has a name that is derived from the `authkey` that multiprocessing gives to
-the workers of one parent: no other user can guess it, and no other parent has the same.
+folder of the files has a name that is derived from the `authkey` that multiprocessing gives to the
+workers of one parent. No other user can guess this name, and no other parent has the same.
 
 Each worker holds an exclusive lock (flock) on its file and a shared one on the folder. The kernel
-releases both when the process ends, however it ends. A file without a lock is therefore free,
-and the next worker continues to count in it; a folder without a lock belongs to a parent that
-has ended, and is removed.
+releases both when the process ends, even if it crashes. A file without a lock is therefore free,
+and the next worker continues to count in it. A folder without a lock belongs to a parent that has
+ended, and is removed.
 """
 
 import logging
@@ -42,7 +42,8 @@ class Rows(Protocol):
     Rows of numbers, all of one length.
 
     Attributes:
-        mine: The row that this process writes: floats, so whole numbers are exact up to 2**53.
+        mine: The row that this process writes. Its numbers are floats, so whole numbers are exact
+            up to 2**53.
         is_shared: Whether other processes may have rows too.
     """
 
@@ -50,7 +51,7 @@ class Rows(Protocol):
     is_shared: bool
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
-        """Every row, and whether the process that writes it is alive."""
+        """The rows of all processes, each with whether the process that writes it is alive."""
 
     def close(self) -> None:
         """Release the row of this process, so that a new process can go on counting in it."""
@@ -62,8 +63,8 @@ def rows_for(
     """
     The rows that this process shares with the workers of the same parent and purpose.
 
-    Returns `Alone`, a row that is not shared, for a process that is no worker; also, with a warning
-    in the log, when the files of the rows cannot be used.
+    Returns `Alone`, a row that is not shared, for a process that is no worker. It also does so,
+    with a warning in the log, when the files of the rows cannot be used.
 
     Args:
         parent: The process that started this worker; None if this process is no worker.
@@ -93,7 +94,7 @@ class Alone:
         yield self.mine, True
 
     def close(self) -> None:
-        """Nothing to do: no other process can use the row."""
+        """Do nothing, because no other process can use the row."""
 
 
 class Together:
@@ -104,7 +105,7 @@ class Together:
 
     Args:
         place: The directory in which the folder of the group is made.
-        group: The name of the group, in its folder's name.
+        group: The name of the group, which becomes a part of the folder's name.
         length: How many numbers a row has.
     """
 

@@ -15,7 +15,7 @@ from receiver.store import StateChange, StateLog
 __all__ = ["LONGEST", "WINDOWS", "History", "Span"]
 
 WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-"""The periods up to now for which availability is computed, by their names in the API."""
+"""The lengths of the periods for which availability is computed, by their names in the API."""
 
 LONGEST = max(WINDOWS.values())
 
@@ -46,7 +46,8 @@ class Span(NamedTuple):
     """
     A time span in which a server was `up`, `late`, `down`, `superseded` or `flapping`.
 
-    In a time when it was flapping, nobody knows when it was up: its changes were counted only.
+    While a server flaps (stops sending and comes back again and again), its changes are only
+    counted, so it is not known when it was up in such a span.
     """
 
     state: str
@@ -74,8 +75,9 @@ class History:
         Args:
             logs: The changes of the state of the server, and those of each server that it
                 superseded: its predecessors in the same database. At each time the history has the
-                best state of the servers that were not superseded by then. It begins later when
-                one of them has changed its state so often that not all changes were read.
+                best state of the servers that were not superseded by then. It begins later than
+                `since` when a server has changed its state so often that not all changes were
+                read.
             since: The beginning of the history.
             now: The end of the history.
         """
@@ -92,16 +94,16 @@ class History:
 
     def cut_within(self, window: timedelta) -> datetime | None:
         """
-        The time in a window before which the states are not known.
+        The time at which the known states begin, if that is within a window that ends now.
 
-        They are not known when the window has more changes of states than are read. None when
-        all of them were read.
+        Earlier states are not known when there are more changes of states than are read. None when
+        the states of the whole window are known.
         """
         is_within = self._cut is not None and self._cut > self._end() - window
         return self._cut if is_within else None
 
     def spans(self, window: timedelta) -> list[Span]:
-        """The states within a window that ends now, or in that part of it which is known."""
+        """The states within a window that ends now, or within the part of it that is known."""
         intervals = [*self._within(window)]
         ends = [instant(end) for _, _, end in intervals]
         starts = [instant(start) for _, start, _ in intervals[:1]] + ends

@@ -16,9 +16,9 @@ async def running(**tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """
     A context within which coroutines run as tasks; leaving the context cancels the tasks.
 
-    A task may return early. A task that raises or is cancelled before ends the process, with a log
-    record and exit status 1: a receiver that no longer writes messages, or no longer checks
-    servers, must not seem to work.
+    A task may return early. When a task raises, or is cancelled before the context is left, the
+    process ends with a log record and exit status 1, because a receiver that no longer writes
+    messages, or no longer checks servers, must not seem to work.
 
     Args:
         tasks: The coroutines by the names of their tasks.

@@ -44,12 +44,13 @@ class SharedClock:
     """
     A clock that shows the database's time, by adding to it the seconds of a monotonic clock.
 
-    Setting this machine's system clock does not change it. Before the first call of `compare`, and
-    for a database without a clock of its own (SQLite), it shows the system time.
+    Setting this machine's system clock does not change the time that it shows. Before the first
+    call of `compare`, and for a database without a clock of its own (SQLite), it shows the system
+    time.
 
     Args:
         local: Returns the system time.
-        carry: Returns the seconds of a monotonic clock.
+        carry: Returns the seconds of a monotonic clock, which are added to the database's time.
     """
 
     elapsed = staticmethod(monotonic)
@@ -74,6 +75,7 @@ class SharedClock:
         Set this clock to the database's time; return whether that made a difference.
 
         A difference below a second is ignored, and so is an answer that took half a second or more.
+        Blocks while `ask` does.
 
         Args:
             ask: Returns the database's time; None if the database has no clock of its own.
@@ -108,7 +110,8 @@ class SharedClock:
 
 class GivenClock:
     """
-    A clock that the caller of `create_app` provides, such as a test; it is never corrected.
+    A clock that the caller of `create_app` provides, such as a test. It is never set to the
+    database's time.
 
     Args:
         now: Returns the time.
@@ -121,9 +124,14 @@ class GivenClock:
         return self._now()
 
     def elapsed(self) -> float:
-        """The seconds of the same clock: compared with them, the clock never seems to be set."""
+        """
+        Return the time of the clock itself, in seconds.
+
+        The watchdog compares the clock with these seconds, so it never finds that the clock was
+        set.
+        """
         return self._now().timestamp()
 
     def compare(self, ask: Callable[[], datetime | None]) -> bool:  # noqa: ARG002 - it is right
-        """Return False: the database's time is not asked for, and makes no difference."""
+        """Return False without calling `ask`, because this clock is never corrected."""
         return False

@@ -2,8 +2,8 @@
 Decodes the bodies of requests to registrations and heartbeats.
 
 msgspec decodes JSON to the classes of the package `contract`, several times as fast as Python code
-can; then the rules of their fields, such as the range of a port, are checked. A message that fails
-either step is decoded once more by `contract.loads`, whose errors say what is wrong.
+can. Then the rules of their fields, such as the range of a port, are checked. A message that fails
+one of these two steps is decoded once more by `contract.loads`, whose errors say what is wrong.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -51,10 +51,10 @@ class Messages(Protocol):
     """The messages of a body, where an InvalidMessage stands for each invalid item of a batch."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many messages there are, invalid ones included."""
 
     def __iter__(self) -> Iterator[Heartbeat | Registration | InvalidMessage]:
-        """Each of them in the order of the body, decoded when it is asked for."""
+        """The messages in the order of the body; each is decoded when the iterator reaches it."""
 
 
 def decode(kind: BodyKind, body: bytes) -> Heartbeat | Registration:
@@ -66,9 +66,10 @@ def decode_batch(body: bytes) -> Generator[None, None, Messages]:
     """
     Decode a list of heartbeats; an invalid item becomes an InvalidMessage.
 
-    A list that is no valid JSON must be read in a slow way; then this yields now and then, so that
-    a caller can do something else meanwhile. Raises MalformedJSON or InvalidMessage when that
-    concerns the list as a whole: it is no list, or too long.
+    A generator that returns the messages. A body that is not valid JSON is read in a slow way, and
+    then the generator yields now and then, so that the caller can do something else in between.
+    Raises MalformedJSON or InvalidMessage when the body as a whole is refused, because it is no
+    list or has too many items.
     """
     return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES)
 
@@ -102,10 +103,10 @@ class Reader(Generic[T]):
         """
         Decode a list of messages; an item that is invalid or too long becomes an InvalidMessage.
 
-        An item that is no JSON counts as invalid, as long as the body can be cut into items and
-        one of them is JSON; finding that out is slow, so this yields now and then. Otherwise
-        raises MalformedJSON. Raises InvalidMessage for a body that is no list or has too many
-        items.
+        A generator that returns the messages. If the body is not valid JSON, but can be cut into
+        items at least one of which is, the others become InvalidMessages. Finding that out is slow,
+        and meanwhile the generator yields now and then. Raises MalformedJSON for any other body
+        that is not JSON, and InvalidMessage for a body that is no list or has too many items.
 
         Args:
             body: A list in JSON.
@@ -169,7 +170,7 @@ class Reader(Generic[T]):
 
 class Items(Generic[T]):
     """
-    The messages in a list, each of which is decoded when it is asked for.
+    The messages in a list. Each one is decoded when an iterator reaches it, and not before.
 
     Args:
         items: The JSON of each item.

@@ -2,9 +2,9 @@
 The feed: hands new events to the open event streams (GET /events/stream) after their commit.
 
 One task reads new events from the database, whichever receiver wrote them, and puts them into the
-queues of all streams: a `Follower` is the queue of one stream. The task never waits for a stream.
-When a client does not read fast enough, its stream ends, and the client may reconnect and get the
-missing events from the database.
+queues of all streams; a `Follower` is the queue of one stream. The task never waits for a stream.
+When a client does not read fast enough, its stream ends. The client may then reconnect, and gets
+the missing events from the database.
 """
 
 import asyncio
@@ -33,7 +33,11 @@ _PAGE_BYTES = 256 * 1024
 
 
 class NewsSignal:
-    """Wakes a feed up when events were committed. Must be created in the event loop."""
+    """
+    Wakes a feed up when events were committed.
+
+    Must be created in the thread of the event loop, while the loop runs.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -45,7 +49,7 @@ class NewsSignal:
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until `set` is called, or until so many seconds have passed."""
+        """Wait until `set` is called, or until this many seconds have passed."""
         with move_on_after(seconds):
             await self._news.wait()
         self._news.clear()
@@ -76,8 +80,9 @@ class Follower:
 
     Args:
         wants: Whether an event belongs to the stream.
-        most_waiting: When so many events are queued, the next events end the iteration.
-        most_bytes: When the queued events have so many bytes, the next events end the iteration.
+        most_waiting: When at least this many events are queued, further events end the stream.
+        most_bytes: When the queued events have at least this many bytes, further events end the
+            stream.
     """
 
     def __init__(
@@ -96,7 +101,11 @@ class Follower:
         self._changed = asyncio.Event()
 
     def hand(self, news: Sequence[News]) -> None:
-        """Queue the events that belong to the stream; end it if too many are queued already."""
+        """
+        Queue those events that belong to the stream, without waiting.
+
+        If too many events are queued already, `end` the stream instead.
+        """
         if len(self._waiting) >= self._most_waiting or self._bytes >= self._most_bytes:
             self.end()
         elif not self._ended:
@@ -106,7 +115,7 @@ class Follower:
             self._changed.set()
 
     def end(self) -> None:
-        """Discard the events that are queued, and end the iteration."""
+        """Discard the events that are queued, and end the iteration over this queue."""
         self._ended = True
         self._waiting.clear()
         self._changed.set()
@@ -132,8 +141,8 @@ class Feed:
         store: Where the events are stored.
         calls: Calls the store's blocking methods in threads.
         signal: Wakes the feed up when there may be new events.
-        seconds: After how many seconds to read even without a signal, because another process may
-            have written to the same SQLite file.
+        seconds: How many seconds to wait for a signal before reading without one, because another
+            process may have written to the same SQLite file.
         most_followers: How many streams may be open at the same time.
     """
 
@@ -157,7 +166,7 @@ class Feed:
         self._generation = store.generation
 
     async def run(self) -> None:
-        """Read new events and hand them to the queues of all streams, until cancelled."""
+        """Read new events and put them into the queues of all streams, until cancelled."""
         is_away = False
         while True:
             await self._signal.wait(self._seconds)
@@ -175,11 +184,11 @@ class Feed:
         """
         A context within which a stream's queue gets new events.
 
-        The queue gets all events with a number above `after`, and perhaps some below.
+        The queue gets all events with a number above `after`, and perhaps some with a lower one.
 
         Args:
             follower: The queue.
-            after: The number of the newest event, as `last_event` returned it just before.
+            after: The number of the newest event; call `last_event` for it right before.
         """
         if not self._followers:
             self._last = after
@@ -200,7 +209,8 @@ class Feed:
 
     async def chain(self, server_id: str) -> list[str]:
         """
-        The ids of a server, of the servers that it superseded (replaced), and so on.
+        The ids of a server, of the servers that it superseded (replaced), of those that these
+        superseded, and so on.
 
         Raises StoreUnavailable.
         """
@@ -208,11 +218,9 @@ class Feed:
 
     async def events_after(self, number: int, matching: EventFilter = ALL_EVENTS) -> list[News]:
         """
-        The next events that match a filter, in ascending order of their numbers.
+        The next events after a number that match a filter, in ascending order of their numbers.
 
-        Returns at most 1,000 events, whose numbers are larger than `number`.
-
-        Raises StoreUnavailable.
+        Returns at most 1,000 events and about 256 KiB. Raises StoreUnavailable.
         """
 
         def read() -> list[News]:

@@ -55,13 +55,13 @@ class Sighting:
     The record of a server, and the state that follows from it at the time of reading.
 
     Attributes:
-        record: The record as stored. Its own `state` is some seconds late: it was written when
-            the server was last checked.
+        record: The record as stored. Its own `state` may be some seconds old, because it was
+            written when the server was last checked.
         state: The state at the time of reading.
-        nodes: The other Odoo processes of the same database, if the server stands for all of them
-            in the list of servers; else nothing.
-        is_lapsed: Whether the server belongs to a key that was revoked or has expired: it cannot
-            send any more, so counts of what is alive leave it out.
+        nodes: The other Odoo processes of the same database, if the list of servers has this server
+            in place of all of them; else empty.
+        is_lapsed: Whether the server belongs to a key that was revoked or has expired. It cannot
+            send any more, so it is left out when servers that are alive are counted.
     """
 
     record: ServerRecord
@@ -111,7 +111,7 @@ class Page:
 
 class Fleet:
     """
-    Writes messages to the store, and reads servers with their states of now.
+    Writes messages to the store, and reads servers with their states at the current time.
 
     Every coroutine raises StoreUnavailable when the database does not answer.
 
@@ -151,7 +151,7 @@ class Fleet:
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
     def trouble(self) -> str | None:
-        """Why messages cannot be written now, or could not seconds ago; None if they can."""
+        """Why messages cannot be written, or could not be in the last seconds; None if they can."""
         return self._watchdog.trouble() or self._group_commit.trouble()
 
     async def count(self) -> int:
@@ -161,9 +161,10 @@ class Fleet:
         Several Odoo processes of one database count once, and the servers of revoked and expired
         keys do not count.
 
-        The count says that the receiver is well, so it raises Refusal when the receiver's own
-        database can be read but not written. That error does not give the reason: it may be shown
-        to clients without a key, and the reasons that databases give name machines and users.
+        A client takes the count as a sign that the receiver works. Therefore this raises Refusal
+        when the receiver's database can be read but not written. That error does not give the
+        reason, because it may be shown to clients without a key, and the texts of database errors
+        name machines and users.
         """
         count = await self._calls.read(self._store.servers.count_active, self._clock())
         if self.trouble() is not None:
@@ -174,19 +175,21 @@ class Fleet:
         self, body: bytes, kind: BodyKind, key: Key | None = None
     ) -> "asyncio.Future[Outcome]":
         """
-        Queue the messages of a body to be written, with the current time as time of receipt.
+        Queue the messages of a body to be written; their time of receipt is the current time.
 
-        Raises Overloaded when too many messages wait, and StoreUnavailable when the database hangs.
+        Returns at once. Raises Overloaded when too many bytes wait to be written, and
+        StoreUnavailable when the database has not answered for some seconds.
 
-        The future has the result of each message, once all messages of the body are committed. It
-        raises MalformedJSON or InvalidMessage for a body that is invalid as a whole, and
-        StoreUnavailable when the database does not answer.
+        The future gets the result of each message once all messages of the body are committed or
+        refused. It raises MalformedJSON or InvalidMessage for a body that is invalid as a whole,
+        Refusal for a body over the rate limit of its key, Overloaded when the body must make room
+        for another key's, and StoreUnavailable when the database does not answer.
 
         Args:
             body: The body as it was received.
             kind: Which kind of messages the body contains.
-            key: The key of the request, which may write only its own servers; None if the receiver
-                needs no keys, so that all servers may be written.
+            key: The key of the request, which may write only its own servers. None if the receiver
+                requires no keys; then all servers may be written.
         """
         return self._group_commit.submit(Submission(body, kind, self._clock(), key))
 
@@ -202,7 +205,7 @@ class Fleet:
         self, render: Callable[[Sighting, History], T], server_id: str, *, within: timedelta
     ) -> T | None:
         """
-        Call `render` with a server and its `history`, in the thread that reads both.
+        Call `render` with a server and its history, in the thread that has read them.
 
         Returns the result of `render`, or None when there is no such server.
         """
@@ -227,7 +230,11 @@ class Fleet:
         after: Place | None,
         limit: int,
     ) -> Page:
-        """A page of at most `limit` matching servers after a position, or the first page (None)."""
+        """
+        A page of at most `limit` servers that match.
+
+        The page begins after the position `after`; None for the first page.
+        """
         return await self.rendered_page(_same, matching, order, after=after, limit=limit)
 
     async def rendered_page(
@@ -239,7 +246,11 @@ class Fleet:
         after: Place | None,
         limit: int,
     ) -> T:
-        """Call `render` with a page, in the thread that reads the page; return its result."""
+        """
+        Call `render` with a `page`, and return its result.
+
+        `render` runs in the thread that has read the page, so it does not block the event loop.
+        """
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
         return await self._calls.read(lambda: render(self._page(matching, order, asked)))
 
@@ -251,9 +262,10 @@ class Fleet:
         self, render: Callable[[Reachable], T], matching: Filter, *, after: str | None
     ) -> tuple[T, str | None]:
         """
-        Call `render` with some servers that match, in the thread that reads them.
+        Call `render` with the next servers that match, in the thread that has read them.
 
-        Their state is that in the database; `are_heard` tells which are not late by now.
+        Their state is the one in the database. A server that is up or new there may have become
+        late since; `are_heard` tells which ones have not.
 
         Args:
             render: The function.
@@ -261,7 +273,8 @@ class Fleet:
             after: Only servers whose `server_id` is after this one; None for the first call.
 
         Returns:
-            The result of `render`, and the `server_id` for the next call; None after the last.
+            The result of `render`, and the `after` for the next call; None if there are no more
+            servers.
         """
         return await self._calls.read(self._reachable, render, matching, after)
 
@@ -274,9 +287,13 @@ class Fleet:
 
     def are_heard(self, signs: Sequence[tuple[Any, ...]]) -> list[bool]:
         """
-        Whether servers that were up or new when they were read are not late by now.
+        Tell for each server whether it is still up or new at the current time.
 
-        The items of `signs` are the fields of `SignsOfLife`.
+        Otherwise it has become late since its state was written to the database.
+
+        Args:
+            signs: The fields of a `SignsOfLife` for each server. All these servers must have had
+                the state up or new when they were read.
         """
         now, heard_since = self._clock(), self._watchdog.heard_since
         intervals = {interval for _, _, interval, _ in signs}
@@ -294,7 +311,11 @@ class Fleet:
         ]
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
-        """At most `limit` events that match, newest first, with a number below `before`."""
+        """
+        At most `limit` events that match, newest first.
+
+        Their numbers are below `before`; None for the newest events.
+        """
         return await self._calls.read(
             self._store.events.page,
             matching,
@@ -307,7 +328,7 @@ class Fleet:
         self, records: Iterable[ServerRecord], *, within: timedelta = LONGEST
     ) -> dict[str, History]:
         """
-        The states in which servers were during the time `within` until now, by `server_id`.
+        The states of servers during the last `within` (a length of time), by `server_id`.
 
         The history of a server includes that of the servers that it superseded (replaced).
         """

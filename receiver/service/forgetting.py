@@ -11,19 +11,23 @@ __all__ = ["Forgetting"]
 
 class Forgetting:
     """
-    Deletes servers that are down, have left or are superseded, until none or `limit` is reached.
+    Deletes servers that match a filter and are down, have left or are superseded.
+
+    One object is for one call of `forget` or `look`, which ends when no server is left or `limit`
+    servers were found.
 
     Args:
         store: Where the servers are stored.
         calls: Calls the store's blocking methods in threads.
         asked: Which servers to delete.
         now: The current time.
-        limit: How many servers to delete. All servers of a database are deleted together, so that
-            it may be a few more.
+        limit: How many servers to delete at most. A few more may be deleted, because all servers of
+            a database are deleted together.
 
     Attributes:
-        ids: The ids of the servers that were deleted, or in a dry run would be, in this order.
-        is_more: Whether other servers match too.
+        ids: The ids of the servers that `forget` has deleted or `look` has found, in this order, as
+            the keys of a dictionary.
+        is_more: Whether further servers match. It is known after the call.
     """
 
     def __init__(
@@ -39,15 +43,15 @@ class Forgetting:
 
     async def forget(self) -> None:
         """
-        Delete the servers.
+        Delete the servers, in several transactions.
 
-        Raises StoreUnavailable: the servers in `ids` are deleted then, and no others. When it is an
-        OutcomeUnknown, the servers of the last transaction may be deleted, too.
+        When this raises StoreUnavailable, the servers in `ids` are deleted, and no others. When
+        that error is an OutcomeUnknown, the servers of the last transaction may be deleted, too.
         """
         await self._go_on(is_dry_run=False)
 
     async def look(self) -> None:
-        """Only find the servers that `forget` would delete. Raises StoreUnavailable."""
+        """Find the servers that `forget` would delete; delete none. Raises StoreUnavailable."""
         await self._go_on(is_dry_run=True)
 
     async def _go_on(self, *, is_dry_run: bool) -> None:

@@ -3,7 +3,7 @@ Group commit: messages that arrive together are committed together, and keys tak
 
 One task writes. While it commits, messages queue up, in two queues for each key: one for batches,
 and one for messages that come alone. The next transaction takes from each queue in turn, until it
-has as much as it may take. So a busy receiver pays for one commit for many messages; and however
+has as much as it may take. So a busy receiver makes one commit for many messages; and however
 much one key sends, the message of another key is in the next transaction. A message that comes
 alone does not wait for the batches of its own key either.
 """
@@ -48,11 +48,17 @@ _Answer = asyncio.Future[Outcome]
 
 class Allowance:
     """
-    How many seconds of work a transaction may be, as a function that is asked while it goes on.
+    How many seconds a transaction may take: a function that the transaction calls while it runs.
+
+    The limit changes during a transaction when somebody else begins to wait for it.
 
     Args:
-        seconds: The usual length, for a transaction for which nobody else waits.
-        hurried_seconds: The length while another queue waits for the transaction, or shares it.
+        seconds: The limit for a transaction with the messages of one queue only, while no other
+            queue waits.
+        hurried_seconds: The limit for any other transaction. By default the same.
+
+    Attributes:
+        is_hurried: Whether `hurried_seconds` is the limit now. `GroupCommit` sets it.
     """
 
     def __init__(self, seconds: float = inf, hurried_seconds: float | None = None) -> None:
@@ -92,15 +98,15 @@ class GroupCommit:
     Args:
         apply: Merges messages in one transaction; blocks until it is committed. It may leave the
             last messages to the next transaction, so that those of other keys need not wait long.
-        allowance: What `apply` asks how long the transaction may be; hurried by this object when
-            several queues share the transaction, or the message of another queue arrives.
         limits: The rate limits of keys.
-        max_waiting_bytes: How many bytes may wait. When there are more, the newest bodies of the
-            queue that has most are refused.
-        max_batch_bytes: A transaction that has this many bytes takes no second body of a queue.
-        patience: After so many seconds of one transaction, whatever waits is refused, and so
-            is whatever arrives until the transaction ends.
-        reading_seconds: How long bodies are decoded for one transaction.
+        allowance: The limit for the length of a transaction, which `apply` must respect. This
+            object sets its `is_hurried`.
+        max_waiting_bytes: How many bytes may wait to be written. When a further body exceeds this,
+            the newest bodies of the longest queue are refused.
+        max_batch_bytes: A transaction that has this many bytes takes no second body from a queue.
+        patience: How many seconds a transaction may take before all bodies that wait for it are
+            refused. Until it ends, all bodies that arrive are refused, too.
+        reading_seconds: How many seconds bodies are decoded for one transaction.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -131,10 +137,11 @@ class GroupCommit:
 
     def submit(self, submission: Submission) -> _Answer:
         """
-        Queue a body; the returned future gets the result of each message after their commit.
+        Queue a body; return a future, which gets the results of its messages after their commit.
 
-        Raises Overloaded when too many bytes wait. Raises StoreUnavailable. The future may raise
-        both.
+        Must be called in the event loop, and does not wait. Raises Overloaded when too many bytes
+        wait to be written, and StoreUnavailable when the database has not answered for some
+        seconds. The future may raise both errors, too.
         """
         if self._is_stuck:
             raise StoreUnavailable("the database has not answered for some time")
@@ -148,7 +155,7 @@ class GroupCommit:
         return job.answer
 
     def trouble(self) -> str | None:
-        """Why messages could not be written in the last seconds; None when they could."""
+        """Why writing messages failed in the last 10 seconds; None if it did not fail."""
         reason, failed_at = self._failed
         return reason if monotonic() - failed_at < _TROUBLED_SECONDS else None
 
@@ -157,7 +164,7 @@ class GroupCommit:
         return sum(len(each.jobs) for each in self._queues.values()), self._waiting_bytes
 
     async def run(self) -> None:
-        """Write whatever is submitted, until cancelled."""
+        """Write the bodies that are submitted, until cancelled."""
         while True:
             await self._submitted.wait()
             self._submitted.clear()
@@ -168,7 +175,11 @@ class GroupCommit:
                 self._put_back(batch)
 
     def close(self) -> None:
-        """End the thread, once its transaction is over."""
+        """
+        End the thread that writes; blocks until its current transaction is over.
+
+        Whatever is still queued is not written, and its futures never get a result.
+        """
         self._thread.shutdown()
 
     async def _gather(self) -> None:

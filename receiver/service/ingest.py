@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 Apply = Callable[[Sequence[Incoming]], Sequence[Applied | Refusal]]
 """
-Merges messages and commits them in one transaction, such as `Servers.apply`.
+A function that merges messages and commits them in one transaction, such as `Servers.apply`.
 
-Returns what became of each message in their order. It may leave the last ones to another
-transaction, of which it returns nothing, but never the first one.
+Returns the result of each message, in the same order. It may leave the last messages to another
+transaction, and then returns fewer results than there are messages, but at least one.
 """
 
 QueueName = tuple[str | None, bool]
-"""A queue of bodies: the id of their key, and whether they are batches."""
+"""The name of a queue of bodies: the id of their key, and whether they are batches."""
 
 MOST_MESSAGES = 1000
 """How many messages are decoded for a transaction at most."""
@@ -37,7 +37,7 @@ _Message = Heartbeat | Registration | InvalidMessage
 
 
 class Submission(NamedTuple):
-    """A body as a client posted it: of which kind, when it was received, and with which key."""
+    """The body of a request, with its kind, its time of receipt, and the key of the request."""
 
     body: bytes
     kind: BodyKind
@@ -47,19 +47,20 @@ class Submission(NamedTuple):
 
 class Body:
     """
-    A posted body on its way into the database, which may take several transactions.
+    A posted body while its messages are written, which may take several transactions.
 
     Attributes:
         submission: The body as it was posted.
-        key_id: The id of its key.
-        queue: The queue that it waits in.
-        size: How many bytes it has.
-        outcomes: What became of its first messages; the others are not written yet.
-        error: Why nothing of it is written; None as long as something may be.
-        cost: How many messages it counts for in the rate limit of its key, until they are counted.
-        is_taken: Whether the latest transaction has been given messages of it.
-        has_advanced: Whether that transaction brought it further.
-        decoded: The messages that were put back.
+        key_id: The id of the key of the request; None without a key.
+        queue: The name of the queue in which the body waits.
+        size: How many bytes the body has.
+        outcomes: The results of its first messages; the other messages are not written yet.
+        error: Why no message of the body is written; None as long as there is no such reason.
+        cost: How many messages the rate limit of the key must still count for this body; 0 once
+            they are counted.
+        is_taken: Whether messages of the body were taken for the latest transaction.
+        has_advanced: Whether that transaction brought the body nearer to its end.
+        decoded: The decoded messages that were put back for the next transaction.
     """
 
     error: Exception | None = None
@@ -80,25 +81,26 @@ class Body:
 
     @property
     def is_done(self) -> bool:
-        """Whether it is known what became of all messages."""
+        """Whether all messages of the body have a result, or the body as a whole an `error`."""
         return self.error is not None or len(self.outcomes) == self._count
 
     def take(self) -> Iterator[_Message]:
-        """Take messages that were not taken yet, each of which is decoded at that moment."""
+        """The messages that were never taken; each is decoded when the iterator reaches it."""
         return self._undecoded
 
     def put_back(self, message: _Message) -> None:
-        """Keep a message that was taken, but is not written now, for the next transaction."""
+        """Put a message that was taken, but was not written, in front of `decoded`."""
         if self.decoded is None:
             self.decoded = deque()
         self.decoded.appendleft(message)
 
     def fail(self, error: Exception) -> None:
         """
-        Give up: the messages that are not written will not be.
+        Give up the messages that are not written yet, and mark the body as done.
 
-        If others are committed, the error is that of the rest alone. Whoever sent the body would
-        otherwise send all of it again, and the others would count twice.
+        If some messages of the body are committed, the error becomes the result of each of the
+        remaining ones. Otherwise it becomes the `error` of the body. A client that got an error for
+        the whole body would send it again, and the committed messages would count twice.
         """
         if any(isinstance(each, Applied) for each in self.outcomes):
             assert self._count is not None  # or there would be no outcomes
@@ -108,10 +110,10 @@ class Body:
 
     def open(self, limits: "_Limits") -> bool:
         """
-        Find out which messages there are; return whether it is known.
+        Find out how many messages the body has, and whether the rate limit of its key allows them.
 
-        If it is not, as that takes long, the next call goes on. A body that is refused as a whole
-        has its `error` then.
+        This may take several calls: returns whether it is done. Sets `error` if the body is refused
+        as a whole.
         """
         if self._count is not None:
             return True
@@ -164,16 +166,18 @@ def ingest(
     """
     Decode messages of bodies, and let `apply` merge and commit them together.
 
-    The queues take turns: the first message of each, then the second one of each, and so on. What
-    neither `apply` takes nor can be decoded in `reading_seconds` is left for the next call, and so
-    is what comes after `most_messages`. A body that exceeds the rate limit of its key is refused as
-    a whole.
+    Blocks until the commit. The results are added to the bodies. A body that exceeds the rate limit
+    of its key is refused as a whole.
 
-    Returns how many messages the next call should decode at most: not many more than `apply`
-    takes, as it looks up the servers of all of them.
+    The queues of the bodies take turns: first comes the first message of each queue, then the
+    second one of each, and so on. The messages that cannot be decoded within `reading_seconds`,
+    those after the first `most_messages`, and those that `apply` leaves are for the next call.
 
-    Decoding many bodies in one go takes half the time of decoding each when it arrives, in
-    between everything else that the event loop does.
+    Returns the `most_messages` for the next call: not many more than `apply` has merged, because
+    `apply` looks up the servers of all messages that it gets.
+
+    Decoding many bodies at once takes half the time of decoding each when it arrives, in between
+    everything else that the event loop does.
     """
     bodies = [*bodies]
     taken: list[tuple[Body, _Message]] = []

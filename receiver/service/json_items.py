@@ -3,8 +3,8 @@ Cuts a JSON list into the texts of its items without reading the items.
 
 A JSON parser gives up on a whole list when a single item is nested too deeply, or is no JSON.
 The functions here look only at brackets, quotes and commas, so that the other items of such a list
-can be used. They read the text once, but slowly, with pauses: they are for lists that a parser has
-refused.
+can be used. They are slow, because they read the text in Python, and pause now and then; they are
+for lists that a parser has refused.
 """
 
 import re
@@ -28,15 +28,16 @@ _TOKENS = re.compile(
 _BLANK = b" \t\n\r"
 
 _STEP = 5_000
-"""After so many tokens there is a pause: they take some milliseconds."""
+"""After how many tokens the generator yields; reading them takes some milliseconds."""
 
 
 def cut(text: bytes) -> Generator[None, None, list[bytes] | None]:
     """
     Cut a JSON list into the texts of its items; return None if the text is no such list.
 
-    The items of a valid list are valid JSON. Of an invalid list, at least one item is invalid.
-    This yields now and then, so that a caller can do something else meanwhile.
+    When the text is valid JSON, all items are; when it is not, at least one item is not. A
+    generator that returns the texts, and yields now and then, so that the caller can do something
+    else in between.
     """
     text = text.strip(_BLANK)
     if not (text.startswith(b"[") and text.endswith(b"]")):

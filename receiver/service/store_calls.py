@@ -23,14 +23,19 @@ class StoreCalls:
     Runs the blocking methods of a store in threads, so that they do not hold up the event loop.
 
     Args:
-        patience: How many seconds a call may take; after that it fails with StoreUnavailable.
+        patience: How many seconds a call may take. After that, the caller gets StoreUnavailable;
+            the thread goes on.
     """
 
     def __init__(self, *, patience: float = 4.0) -> None:
         self._patience = patience
 
     async def read(self, method: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Call a method that changes nothing; return its result. Raises StoreUnavailable."""
+        """
+        Call, in a thread, a method that changes nothing; return its result.
+
+        Raises StoreUnavailable.
+        """
         try:
             with fail_after(self._patience):
                 return await to_thread.run_sync(
@@ -41,7 +46,7 @@ class StoreCalls:
 
     async def change(self, method: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """
-        Call a method that writes; return its result after the commit.
+        Call, in a thread, a method that writes; return its result after the commit.
 
         Raises StoreUnavailable when nothing was changed, and OutcomeUnknown when the change may
         still happen.

@@ -4,9 +4,9 @@ The watchdog: checks every second which servers have become late or down.
 It also deletes old events and, if the settings say so, servers that have not sent for long.
 
 It finds out since when receivers have been running without an interruption. Servers cannot send
-while no receiver runs, so that after such a pause the time since the last message of each server
-is counted from zero. It also notices when the clock was set, by comparing the clock with a
-monotonic clock and with the clock of the database.
+while no receiver runs; therefore, after such a pause, the time since the last message of each
+server is counted from zero. The watchdog also notices when the clock was set, by comparing the
+clock with a monotonic clock and with the clock of the database.
 """
 
 import asyncio
@@ -37,16 +37,18 @@ class Timing:
     Attributes:
         rules: How many servers must fall silent together to cause an event `fleet_silent`.
         retention: How long events are kept; only time in which receivers run is counted.
-        look_seconds: How often to look for servers whose `due_at` has come: the time at which a
-            server that has not sent again becomes late or down.
-        presence_seconds: How often to write to the database that a receiver runs.
-        absence_seconds: When no receiver wrote that for longer than this, by the system time or
-            by the monotonic clock, the time since the last message of each server is counted
-            from zero. A shorter pause is within the tolerance of `contract.patience`.
-        trim_seconds: How often to delete old events.
+        look_seconds: How many seconds pass between two checks for servers whose `due_at` has come.
+            `due_at` is the time at which a server that has not sent again becomes late or down.
+        presence_seconds: How many seconds pass between two writes that a receiver runs.
+        absence_seconds: The longest pause between two such writes that is not an interruption.
+            After a longer one, by the system time or by the monotonic clock, the time since the
+            last message of each server is counted from zero. A shorter one is within the tolerance
+            of `contract.patience`.
+        trim_seconds: How many seconds pass between two deletions of old events.
         forget_after: How long a server that is down, has left or is superseded is kept; None for
             ever.
-        forget_seconds: How often to look for servers that need not be kept any longer.
+        forget_seconds: How many seconds pass between two searches for servers that need not be kept
+            any longer.
     """
 
     rules: Rules = field(factory=Rules)
@@ -67,10 +69,11 @@ class Watchdog:
         store: Where servers and events are stored.
         timing: The intervals and limits.
         clock: Returns the current time.
-        compare: Called every few seconds with a function that returns the database's time; sets
-            `clock` to that time, and returns whether that made a difference.
+        compare: A function that sets `clock` to the database's time, and returns whether that made
+            a difference. It is called every few seconds with a function that returns the
+            database's time.
         elapsed: Returns the seconds of a monotonic clock, which stands still while the machine is
-            suspended, while `clock` goes on.
+            suspended; `clock` goes on then.
 
     Attributes:
         heard_since: Since when receivers have been running without an interruption; None before
@@ -102,7 +105,7 @@ class Watchdog:
         self._failure: str | None = None
 
     async def run(self) -> None:
-        """Call `look` once a second, and log what goes wrong, until cancelled."""
+        """Call `look` once a second in a thread, and log its errors, until cancelled."""
         is_away = False
         loop = asyncio.get_running_loop()
         while True:
@@ -127,7 +130,7 @@ class Watchdog:
         """
         Why the database cannot be written now; None while the watchdog's own writes succeed.
 
-        The watchdog writes to the database every few seconds, so that it soon notices a failure.
+        The watchdog writes to the database every few seconds, so it soon notices a failure.
         """
         if self._failure is not None:
             return self._failure
@@ -135,15 +138,19 @@ class Watchdog:
         return None if age < _HANGS_SECONDS else f"the database has not answered for {age:.0f} s"
 
     def close(self) -> None:
-        """End the watchdog's thread, after its current transaction."""
+        """End the watchdog's thread; blocks until its current transaction is over."""
         self._thread.shutdown()
 
     def look(self) -> bool:
         """
-        Write the new states of some servers whose `due_at` has come; delete old events and servers.
+        Do the work that is due: write states, delete old events and servers.
 
-        Each call does a part of this work. Returns whether the `due_at` of more servers has come.
-        Raises StoreUnavailable.
+        Each call checks a limited number of the servers whose `due_at` has come, and writes their
+        new states. At certain intervals it also writes that this receiver runs, and deletes some
+        old events and servers.
+
+        Blocks until the changes are committed. Returns whether the `due_at` of more servers has
+        come, so that it should be called again at once. Raises StoreUnavailable.
         """
         timing = self._timing
         is_time_to_note = self._elapsed() - self._noted >= timing.presence_seconds

@@ -52,7 +52,7 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
 
 
 def first_since(connection: Connection, since: datetime) -> int:
-    """A lower bound for the numbers of all events at or after an instant: `FIRST_SINCE`."""
+    """A lower bound for the numbers of all events at or after an instant; runs `FIRST_SINCE`."""
     found = connection.execute(select(FIRST_SINCE), {"since": microseconds(since)})
     return int(found.scalar_one())
 
@@ -78,14 +78,16 @@ class Events:
         """
         The newest events, newest first.
 
-        For events of certain kinds about one server, at most `MOST_SEARCHED` events of that server
-        are searched: a page may be empty although further pages have events.
+        When the filter asks for certain kinds of events about one server, only `MOST_SEARCHED`
+        events of that server are searched at a time. So a page may be empty although further pages
+        have events.
 
         Args:
             matching: Which events.
-            before: Only events with a smaller number.
-            limit: How many at most.
-            max_bytes: About how large their JSON may be; a single event may be larger.
+            before: Only events with a smaller number; None for all.
+            limit: How many events are returned at most.
+            max_bytes: About how many bytes of JSON the events may have together; None for any
+                number. A single event is returned even if it has more.
         """
         with self._transactions.read() as connection:
             if matching.kinds and matching.server_id is not None:
@@ -104,7 +106,8 @@ class Events:
         """
         The oldest events with a number larger than `number`, oldest first.
 
-        At most `limit` of them, whose JSON is about as large as `max_bytes` at most.
+        Returns at most `limit` events, which have about `max_bytes` bytes of JSON together at most;
+        None for any number of bytes.
         """
         with self._transactions.read() as connection:
             query = _matching(connection, matching).where(events.c.id > number)
@@ -193,10 +196,10 @@ def _page(
 
 
 MOST_SEARCHED = 10_000
-"""How many events of a server are searched at most for those of some kinds, for a page of them."""
+"""How many events of a server are searched for certain kinds of events, to make one page."""
 
 _FRAME_BYTES = 200
-"""About how long an event is in JSON without its details."""
+"""About how many bytes an event has in JSON, not counting its details."""
 
 _CLOCK_SKEW_EVENTS = 1000
 _NEVER = 2**63 - 1

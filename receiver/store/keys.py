@@ -1,8 +1,8 @@
 """
 API keys in the database.
 
-Every write gives a key the next number of a common counter, its revision, so that receivers read
-only the keys that have changed.
+Every write of a key gives it a revision, the next number of a counter that all keys share. So
+receivers can read only the keys that have changed.
 """
 
 from collections.abc import Hashable, Mapping
@@ -24,11 +24,11 @@ class ChangedKeys(NamedTuple):
     What changed in the keys since a revision.
 
     Attributes:
-        keys: The keys that were written since then, oldest first.
-        revision: The newest revision of the database.
-        total: How many keys there are.
-        database: Differs from the value of an earlier call when another database, such as a
-            backup, has taken the place of the one that was read then.
+        keys: The keys that were written after that revision, oldest first.
+        revision: The newest revision of any key.
+        total: How many keys there are in all.
+        database: A value that differs from that of an earlier call when another database, such as a
+            backup, has taken the place of the one that the earlier call has read.
     """
 
     keys: list[Key]
@@ -73,18 +73,23 @@ class Keys:
         self._transactions.write(work)
 
     def revoke(self, key_id: str, at: datetime) -> bool:
-        """Revoke a key; return False when there is none, or it was revoked before."""
+        """Revoke a key; return False when there is no such key, or it was revoked before."""
         return self._update(key_id, revoked_at=at)
 
     def rotate(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
-        """Give a key another secret and expiry; return False when it is missing or revoked."""
+        """
+        Replace the digest of a key's secret, and the time at which the key expires.
+
+        Returns False when there is no such key, or it is revoked.
+        """
         return self._update(key_id, digest=digest, expires_at=expires_at)
 
     def add_uses(self, uses: Mapping[str, int], at: datetime) -> None:
         """
-        Add to the number of messages of keys, and set the time of their last use to `at`.
+        Note that keys were used: add to their numbers of messages, and set their last use to `at`.
 
-        `uses` holds, by key id, how many messages came with the key since the last call.
+        `uses` holds, by key id, how many messages came with the key since the last call; it may be
+        0.
         """
 
         def work(connection: Connection) -> None:

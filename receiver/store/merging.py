@@ -1,4 +1,8 @@
-"""Merges messages into rows, deletes servers, changes their owners; in the caller's transaction."""
+"""
+Merges messages into rows, deletes servers, and changes the owners of servers.
+
+All of this happens in the transaction of the caller.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,11 +63,11 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     Authorise, merge and write messages, in their order.
 
     A message whose key may not write its server, or whose key would own too many servers,
-    changes nothing. When merging the first messages and writing what they change takes about as
-    many seconds of a processor as are `allowed`, the other messages are left out. That is asked
-    after each message, as it may change meanwhile.
+    changes nothing. `allowed` returns about how many seconds of processor time the messages may
+    take, to merge them and to write what they change. It is called after each message, because the
+    number may change; when it is used up, the remaining messages are left out.
 
-    Returns the result of each message but those left out, and what the transaction changes.
+    Returns the results of the messages that are not left out, and what the transaction changes.
     """
     ids = sorted({each.message.server_id for each in incoming})
     batch = _Batch(read_rows(dialect, connection, ids, cache), rights)
@@ -177,9 +181,9 @@ def delete_server(
     """
     Delete a server's row, but not its events; do nothing when there is no such server.
 
-    Servers that the deleted server had superseded are superseded by its own successor from then
-    on. Without a successor they are listed again, and due at the time `at`: the watchdog checks
-    them next.
+    Servers that the deleted server had superseded are then superseded by the successor of the
+    deleted server. If it has no successor, they are listed again, and their `due_at` becomes `at`,
+    so that the watchdog checks them next.
     """
     ids = {server_id, *_referring(connection, server_id)}
     rows = read_rows(dialect, connection, sorted(ids), cache)
@@ -210,7 +214,12 @@ def hand_over(
     owner: str | None,
     cache: RowCache,
 ) -> Committed:
-    """Make the key with the id `owner` own servers; None: the key that writes them next does."""
+    """
+    Make the key with the id `owner` the owner of servers.
+
+    If `owner` is None, the servers belong to no key at first. The next key that writes one of them
+    becomes its owner, unless it is an administrator's.
+    """
     rows = read_rows(dialect, connection, sorted(ids), cache)
     changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]
     write_rows(dialect, connection, changed)

@@ -19,13 +19,13 @@ __all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights", "cost_of"]
 
 class Budget(Protocol):
     """
-    What each key may cause the receiver to do: events in an hour, and messages in a minute.
+    The limits of each key: how many events it may cause in an hour, and messages in a minute.
 
-    An event costs one, and one more for each KiB of its details.
+    An event counts as one, and as one more for each KiB of its details.
     """
 
     def spend_rows(self, key_id: str, rows: int) -> None:
-        """Charge rows that messages of a key have changed to its limit of messages."""
+        """Count the rows that messages of a key have changed; many rows count as one message."""
 
     def changes_left(self, key_id: str) -> int:
         """How many more events a key may cause in this hour."""
@@ -35,14 +35,14 @@ class Budget(Protocol):
 
     def refusals_left(self, key_id: str) -> int:
         """
-        How many events may still report for nothing, in this hour, that a key was refused a write.
+        How many more events `refused_write` about a key are free of charge in this hour.
 
-        The others cost as much as any event. Some are for nothing, or a key could use up its limit
+        Further ones count as any other event does. If none were free, a key could use up its limit
         with other events first, to hide that it tried to write another key's server.
         """
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events which reported for nothing that a key was refused a write."""
+        """Count events `refused_write` about a key that were free of charge."""
 
 
 SERVERS_PER_KEY = 1000
@@ -51,15 +51,16 @@ SERVERS_PER_KEY = 1000
 
 class RefusedWrites:
     """
-    Remembers which refused writes have an event in the timeline already.
+    Remembers for which refused writes an event `refused_write` was written.
 
     A key may try every minute to write a server that it may not write; one event per hour is
-    enough. Only the newest pairs of server and key are remembered: a key that tries to write very
-    many servers must be stopped by its `Budget`, which limits the events that it may cause.
+    enough. Only the newest pairs of server and key are remembered. So this does not stop a key
+    that tries to write very many servers; its `Budget` does, which limits the events that it may
+    cause.
 
     Args:
         size: How many pairs of server and key are remembered.
-        quiet: For how long one event about such a pair is enough.
+        quiet: How long after an event about such a pair no further one is written.
     """
 
     def __init__(self, *, size: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
@@ -68,7 +69,7 @@ class RefusedWrites:
         self._told: dict[tuple[str, str], datetime] = {}
 
     def note(self, events: Iterable[Event]) -> None:
-        """Remember those of some committed events that report refused writes."""
+        """Remember the refused writes that committed events report; ignore other events."""
         for event in events:
             if event.kind is EventKind.REFUSED_WRITE:
                 assert event.server_id is not None
@@ -79,7 +80,11 @@ class RefusedWrites:
             del self._told[next(iter(self._told))]
 
     def is_known(self, server_id: str, key_id: str, at: datetime) -> bool:
-        """Whether an event of the hour before `at` reports that the key was refused the server."""
+        """
+        Whether an event at most `quiet` before `at` reports a refused write of this pair.
+
+        Then a further event about the server and the key is not needed.
+        """
         told = self._told.get((server_id, key_id))
         return told is not None and abs(at - told) < self._quiet
 
@@ -90,18 +95,20 @@ class Rights:
 
     Args:
         connection: The transaction.
-        servers_per_key: How many servers may belong to a key that is no administrator's;
-            of superseded servers ten times as many.
-        refused: The refused writes that need no further event.
+        servers_per_key: How many servers may belong to a key that is no administrator's. The key
+            may own ten times this number of superseded servers in addition.
+        refused: The refused writes for which an event was written already.
         budget: How many events keys may cause; None for any number.
 
     Attributes:
-        events: The events which report writes that were refused.
-        spent: By key id, how much of its budget for events the transaction uses.
-        rows: By key id, how many rows its messages change, beside one each.
-        silenced: The ids of keys whose budget was too small for their events.
-        refusals: By key id, how many events report for nothing a refused write of the key.
-        muted: The ids of keys whose budget was too small for such reports.
+        events: The events `refused_write` of this transaction.
+        spent: By key id, how much of the key's budget for events the transaction uses.
+        rows: By key id, how many rows the key's messages change, not counting one row per message.
+        silenced: The ids of keys of which some events are not written, because their budget is
+            used up.
+        refusals: By key id, how many of `events` are free of charge.
+        muted: The ids of keys of which a refused write is not reported by an event, because their
+            budget is used up.
     """
 
     def __init__(
@@ -128,12 +135,12 @@ class Rights:
         """
         Remember how many servers belong to each of these keys, for `to_create` to check.
 
-        A key may own a limited number of servers. The rows of the keys are locked, in the
-        order of their ids: two receivers that count at the same time would together let a
-        key exceed its limit.
+        A key may own a limited number of servers. The rows of the keys are locked, in the order of
+        their ids, because two receivers that count at the same time could together let a key
+        exceed its limit.
 
         Args:
-            keys: The keys of those messages that are about servers without a row.
+            keys: The keys of the messages about servers that are not stored yet.
         """
         for key_id in sorted({key.id for key in keys if not key.is_admin}):
             self._connection.execute(_LOCK, {"key": key_id})
@@ -141,7 +148,12 @@ class Rights:
             self._owned[key_id] = Counter({row.is_superseded: row.n for row in found})
 
     def to_create(self, key: Key, server_id: str) -> Refusal | None:
-        """Why a key may not create a server; None when it may, and then the server is counted."""
+        """
+        Why a key may not create a server; None when it may.
+
+        If it may, the server is counted as one of the key's servers. `count_servers` must have been
+        called for the key before.
+        """
         if not key.covers(server_id):
             return _not_covered(key)
         if key.is_admin:
@@ -155,7 +167,17 @@ class Rights:
         return None
 
     def to_write(self, key: Key, server_id: str, owner: str | None, at: datetime) -> Refusal | None:
-        """Why a key may not write a server that exists; None when it may."""
+        """
+        Why a key may not write a server that exists; None when it may.
+
+        Adds a refused write to `events`, unless it needs no event or the budget is used up.
+
+        Args:
+            key: The key.
+            server_id: The id of the server.
+            owner: The id of the key that the server belongs to; None when it belongs to none.
+            at: The time of the message.
+        """
         is_covered = key.covers(server_id)
         if is_covered and (owner == key.id or owner is None or key.is_admin):
             return None
@@ -173,9 +195,11 @@ class Rights:
         """
         The events to write, out of those that a key has caused.
 
-        When the key has used up its budget, only those are written from which availability is
-        computed, and registrations. They are short, and few: a server that turns again and again
-        flaps, all the sooner without a budget.
+        The budget is how many events a key may cause per hour. When the events exceed it, only
+        `registered`, `recovered` and `flapping` are written, because the availability of a server
+        could not be computed without them. These are short and few: a server that stops sending
+        and comes back again and again soon counts as flapping, and then its changes cause no
+        events.
         """
         if not events or key.is_admin or self._budget is None:
             return events
@@ -212,7 +236,7 @@ class Rights:
 
 
 def cost_of(events: Iterable[Event]) -> int:
-    """How much of the budget of a key some events cost."""
+    """How much of a key's budget events use: one each, and one more for each KiB of details."""
     return sum(1 + len(orjson.dumps(each.details)) // 1024 for each in events)
 
 

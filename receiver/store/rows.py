@@ -37,7 +37,8 @@ class Committed(NamedTuple):
         rows: The rows that were inserted or updated, by `server_id`.
         events: The events that were inserted.
         deleted: The `server_id`s of the rows that were deleted.
-        described: The `server_id`s of the rows that may have become much longer or shorter.
+        described: The `server_id`s of the rows in `rows` whose size in memory may have changed
+            much.
     """
 
     rows: dict[str, Row]
@@ -66,7 +67,7 @@ class RowCache:
         self._current: set[str] = set()
 
     def get(self, server_id: str) -> Row | None:
-        """A row as this process last wrote it, current or not; None if it is not cached."""
+        """The cached row of a server, whether current or not; None if it is not cached."""
         return self._young.get(server_id) or self._old.get(server_id)
 
     def current(self, ids: Iterable[str]) -> dict[str, Row]:
@@ -75,11 +76,11 @@ class RowCache:
         return {each: young.get(each) or old[each] for each in ids if each in self._current}
 
     def invalidate(self) -> None:
-        """Note that no row is current any more, since another process may have changed it."""
+        """Note that no row is current any more, because another process may have changed rows."""
         self._current.clear()
 
     def clear(self) -> None:
-        """Forget all rows: they are those of another database."""
+        """Empty the cache, because the store is now connected to another database."""
         self._young.clear()
         self._young_bytes = 0
         self._old.clear()
@@ -123,10 +124,11 @@ def read_rows(
     dialect: Dialect, connection: Connection, ids: Sequence[str], cache: RowCache
 ) -> dict[str, Row]:
     """
-    Read the rows with these ids, which must be sorted, by `server_id`; missing rows are left out.
+    Read rows and lock them; return them by `server_id`, without those that do not exist.
 
-    The rows are locked in this order until the transaction ends, on SQLite by the lock of the
-    file. A row that the cache holds in the database's revision is taken from there.
+    The ids must be sorted. The rows are locked in this order until the transaction ends; on SQLite
+    the lock of the file protects them. If the cache holds the same revision of a row as the
+    database, the row is taken from the cache.
     """
     if not dialect.is_undisturbed(connection):
         cache.invalidate()
@@ -153,8 +155,8 @@ def records_of(
     """
     The records of the servers `found`, given by `server_id` and revision, in their order.
 
-    A record that the cache holds in that revision is taken from there, all others are read. A
-    server that was deleted meanwhile is left out.
+    If the cache holds this revision of a record, the record is taken from the cache; otherwise it
+    is read. A server that was deleted since the ids were read is left out.
     """
     records: dict[str, ServerRecord] = {}
     for server_id, revision in found:
@@ -182,9 +184,12 @@ def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """
-    Insert or update whole rows, each given as it is (None: new) and as it shall be.
+    Insert or update whole rows, and their entries in the table `facets`, the inverted index.
 
-    Also updates the rows of these servers in the table `facets`, the inverted index.
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        rows: For each row, how it is in the database (None if it is new), and how it shall be.
     """
     new: list[Row] = []
     changed: list[Row] = []
@@ -207,12 +212,12 @@ def write_rows(
 
 
 def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
-    """Update only `HEARTBEAT_COLUMNS`, of rows in which nothing else has changed."""
+    """Update the `HEARTBEAT_COLUMNS` of rows whose other columns have not changed."""
     dialect.update_heartbeats(connection, map(_heartbeat_columns, rows))
 
 
 def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
-    """Update only `DUE_COLUMNS`, of rows in which nothing else has changed."""
+    """Update the `DUE_COLUMNS` of rows whose other columns have not changed."""
     due = [{"server_id": row.server_id, **_due_columns(row)} for row in rows]
     if due:
         dialect.update_due(connection, due)
@@ -224,7 +229,11 @@ def index_entries(row: Row) -> list[IndexEntry]:
 
 
 def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], list[IndexEntry]]:
-    """The rows to add to `facets` and to remove, when a server's row changes; None: it is new."""
+    """
+    The rows to add to `facets`, and those to remove from it, when a server's row changes.
+
+    `before` is None for a new server.
+    """
     if before is None:
         return index_entries(after), []
     had, has = _indexed(before.record), _indexed(after.record)

@@ -66,8 +66,9 @@ class ServerList:
         """
         A page of the list.
 
-        A list by `last_seen` has two parts: all servers in that order, and then, in the order of
-        `server_id`, those that have sent a message since the first page was read.
+        A list in the order of `last_seen` has two parts. The first has all servers in that order.
+        The second has, in the order of `server_id`, the servers that have sent a message since the
+        first page was read, because these may have changed their places in the first part.
         """
         after, limit = asked.after, asked.limit
         if after is not None and after.heard_after is not None:
@@ -141,9 +142,10 @@ def reachable(
     connection: Connection, cache: RowCache, matching: Filter, *, after: str | None, limit: int
 ) -> Reachable:
     """
-    At most `limit` matching servers whose `server_id` is after another, sorted by it.
+    At most `limit` servers that match and whose `server_id` is after `after`, sorted by it.
 
-    Of a server whose row the cache holds, only the revision is read: that takes half the time.
+    If the row of a server is cached, only its revision is read from the database, which takes half
+    the time.
     """
     query, key = apply_filter(select(*_REVISION), matching)
     if after is not None:
@@ -222,7 +224,11 @@ def list_query(
     after: Place | None,
     limit: int,
 ) -> Select[Any]:
-    """A SELECT of `wanted` columns: at most `limit` matching servers, ordered, after a position."""
+    """
+    A SELECT of the `wanted` columns of at most `limit` servers that match.
+
+    The servers are sorted in `order`, and come after the position `after`; None for the beginning.
+    """
     by_key = order.field == "server_id"
     query, key = apply_filter(select(*wanted) if by_key else select(servers.c.server_id), matching)
     columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]

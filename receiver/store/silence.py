@@ -64,12 +64,16 @@ __all__ = [
 @frozen(kw_only=True)
 class Rules:
     """
-    When an event `fleet_silent` is written, as many servers have become late or down at once.
+    When so many servers have stopped sending at once that an event `fleet_silent` is written.
+
+    The event is written when `share` and `servers` are both reached. Only servers that became late
+    within the time `within` before the check count as silent.
 
     Attributes:
-        share: Which part of the servers that were up before must be late or down, from 0.5 to 1.
-        servers: How many servers must be late or down at least.
-        within: Servers count that became late within this time before the sweep.
+        share: Which part of the fleet must be silent, from 0.5 to 1. The fleet is the silent
+            servers and those that are up or new.
+        servers: How many servers must be silent at least.
+        within: How long before the check a server may have become late.
     """
 
     share: float = 0.5
@@ -85,7 +89,7 @@ class Look:
     Attributes:
         now: The time of the sweep.
         heard_since: Since when receivers have been running without an interruption.
-        rules: When an event `fleet_silent` is written.
+        rules: How many servers must be silent for an event `fleet_silent`.
         limit: How many of the servers whose `due_at` has come are checked at most.
     """
 
@@ -101,8 +105,8 @@ class Swept(NamedTuple):
 
     Attributes:
         committed: What the transaction changes.
-        is_more_due: Whether servers are left whose `due_at` has come.
-        spent: By key id, how much of its budget the events of its servers cost.
+        is_more_due: Whether there are more servers whose `due_at` has come.
+        spent: By key id, how much of the key's budget for events this sweep uses (`cost_of`).
     """
 
     committed: Committed
@@ -126,8 +130,8 @@ def sweep(
         connection: The transaction.
         cache: The cached rows.
         look: What to check, and when.
-        is_over_budget: Whether the key with an id has used up its budget for events, when events of
-            a certain cost are added to those that were charged.
+        is_over_budget: A function of a key id and a cost. It returns whether the key will have used
+            up its budget for events when that cost is added to what was charged before.
     """
     ids = _due(connection, look.now, look.limit)
     if not ids:
@@ -233,8 +237,8 @@ def note_presence(
     Note in the database that a receiver is running at the time `now`.
 
     Returns since when receivers have been running without an interruption. An interruption is a
-    time longer than `absent` without such a note. Fails while a table is locked that messages are
-    written to, as by `CREATE INDEX` in PostgreSQL: no server can be heard then.
+    time longer than `absent` without such a note. Fails while a table that messages are written to
+    is locked, for instance by `CREATE INDEX` in PostgreSQL, because no message can be written then.
     """
     dialect.lock_as_writer(connection)
     row = connection.execute(select(watches).with_for_update()).first()
@@ -263,7 +267,7 @@ def attended_since(connection: Connection, now: datetime, length: timedelta) -> 
     """
     The latest time since which receivers have been running for `length` in total.
 
-    When they have not been running for so long yet, that is a time before 1970.
+    When receivers have not been running for that long yet, the time is before 1970.
     """
     seen_at: datetime | None = connection.execute(select(watches.c.seen_at)).scalar()
     if seen_at is None:
@@ -278,9 +282,10 @@ def attended_since(connection: Connection, now: datetime, length: timedelta) -> 
 
 def leave_no_future(connection: Connection, now: datetime) -> int:
     """
-    Replace all times after `now` by `now`: they were written before the clock was set back.
+    Replace all times after `now` by `now`, because the clock was set back since they were written.
 
-    Checks that are planned for later become due at `now`. Returns how many servers had such times.
+    Checks of servers that are planned for later become due at `now`. Returns how many servers had
+    times after `now`, not counting the planned checks.
     """
     columns = (servers.c.first_seen, servers.c.registered_at, servers.c.flapping_since)
     capped = {
@@ -438,7 +443,11 @@ _RECOVERED = select(
     .where(_flaps, servers.c.last_seen > bindparam("at"), servers.c.state_since > bindparam("at"))
     .scalar_subquery()
 )
-"""The query for how many servers have recovered since an event, `limit` at least if so many have"""
+"""
+The query for how many servers have recovered since an event.
+
+It counts only the first `limit` events, so a result of `limit` or more is a lower bound.
+"""
 
 _silent_by_event = (
     select(events.c.server_id)
@@ -483,9 +492,9 @@ _SILENT_ANEW = _count(
     _silent_by_row.where(servers.c.flapping_since > bindparam("told_at")),
 )
 """
-As `_SILENT`, but without the servers that the last event `fleet_silent` counted.
+Like `_SILENT`, but without the servers that the last event `fleet_silent` counted.
 
-Of those that flapped then it is not known whether it did.
+Servers that flapped then are left out, because it is not known whether the event counted them.
 """
 _up = [State.NEW, State.UP]
 _HEARD = select(

@@ -1,9 +1,9 @@
 """
 The store of one receiver: the servers, events, keys and sessions of one SQL database.
 
-Every method is one transaction and blocks until it is over; a method that writes returns after
+Every method runs one transaction and blocks until it is over; a method that writes returns after
 the commit. All of them raise StoreUnavailable when the database does not answer. Then nothing has
-changed, unless the error is its subclass OutcomeUnknown.
+changed, unless the error is an OutcomeUnknown, which is a subclass.
 """
 
 import logging
@@ -88,15 +88,15 @@ class SqlStore:
         cache_bytes: About how many bytes of memory the cache of servers may take.
         servers_per_key: How many servers may belong to a key that is no administrator's.
         budget: How many events keys may cause; None for any number.
-        on_events: Called with the events of each transaction after its commit, in the
-            thread that made it.
+        on_events: Called with the events of each transaction after its commit, in the thread that
+            ran the transaction.
 
     Attributes:
         transactions: Runs reads and writes for which the other attributes have no method.
-        servers: The records of servers: lists of them, and what changes them.
-        events: The events: what happened to the servers.
-        keys: The API keys.
-        sessions: The sessions of browsers that have signed in.
+        servers: Reads and writes the servers.
+        events: Reads and deletes the events, which tell what happened to the servers.
+        keys: Reads and writes the API keys.
+        sessions: Reads and writes the sessions of browsers that have signed in.
     """
 
     def __init__(
@@ -129,17 +129,18 @@ class SqlStore:
         return self.transactions.generation
 
     def close(self) -> None:
-        """Close all connections to the database."""
+        """Close all connections to the database; blocks until a transaction that writes is over."""
         self.transactions.close()
 
 
 class Vitals(NamedTuple):
     """
-    How many servers there are, without superseded ones, nodes, and those of lapsed keys.
+    How many servers there are, without superseded ones, nodes, and those whose key was revoked or
+    has expired.
 
     Attributes:
-        standing: How many, by state and stage, as `Servers.tally` returns them.
-        flapping: How many of them flap.
+        standing: The number of servers for each pair of state and stage, as in `Servers.tally`.
+        flapping: How many of these servers flap: they stop sending and come back again and again.
     """
 
     standing: Mapping[tuple[str, str], int]
@@ -181,9 +182,9 @@ class Servers:
 
         A message whose key may not write its server is refused, and changes nothing.
 
-        Returns what became of each message. When the first ones are about as much work, in seconds
-        of a processor, as is `allowed`, which is asked after each message, the others are left
-        out, and nothing is returned for them.
+        Returns the result of each message, in their order. `allowed` returns about how many seconds
+        of processor time the transaction may take. It is called after each message; once that time
+        is used up, the remaining messages are left out, and have no result.
         """
         dialect = self._transactions.dialect
 
@@ -204,7 +205,7 @@ class Servers:
         return outcomes
 
     def get(self, server_id: str) -> ServerRecord | None:
-        """The record of a server; None when there is none."""
+        """The record of a server; None when there is no such server."""
         if not _can_exist(server_id):
             return None
         with self._transactions.read() as connection:
@@ -215,7 +216,11 @@ class Servers:
     def past(
         self, server_id: str, since: datetime
     ) -> tuple[ServerRecord, Sequence[StateLog]] | None:
-        """What `get` and `state_logs` return of a server, read at once; None when there is none."""
+        """
+        What `get` and `state_logs` return for a server, read in one transaction.
+
+        None when there is no such server.
+        """
         if not _can_exist(server_id):
             return None
         with self._transactions.read() as connection:
@@ -227,7 +232,7 @@ class Servers:
         return (records[0], logs) if records else None
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
-        """A page of the records that match a filter, in an order; `asked` says which page."""
+        """The page `asked` of the list of records that match a filter, in an order."""
         with self._transactions.read() as connection:
             found = ServerList(
                 connection=connection, cache=self._cache, matching=matching, order=order
@@ -236,12 +241,12 @@ class Servers:
 
     def reachable(self, matching: Filter, *, after: str | None, limit: int) -> Reachable:
         """
-        Where the servers can be reached that match a filter, sorted by `server_id`.
+        The addresses of the servers that match a filter, sorted by `server_id`.
 
         Args:
             matching: The filter.
             after: Only servers whose `server_id` is after this one; None for all.
-            limit: How many at most.
+            limit: How many servers are returned at most.
         """
         with self._transactions.read() as connection:
             return reachable(connection, self._cache, matching, after=after, limit=limit)
@@ -259,7 +264,7 @@ class Servers:
         return found
 
     def count(self, matching: Filter) -> int:
-        """How many servers match."""
+        """How many servers match a filter."""
         query, _ = apply_filter(select(func.count()).select_from(servers), matching)
         with self._transactions.read() as connection:
             return int(connection.execute(query).scalar_one())
@@ -276,7 +281,7 @@ class Servers:
         return {_state_and_stage(standing): count for standing, count in found}
 
     def lapsed_tally(self, now: datetime) -> Mapping[tuple[str, str], int]:
-        """Of the numbers of `tally`, the part that belongs to keys which are revoked or expired."""
+        """What `tally` returns, but only for servers whose keys are revoked or expired."""
         with self._transactions.read() as connection:
             return _lapsed_tally(connection, now)
 
@@ -295,7 +300,7 @@ class Servers:
             return int(connection.execute(ACTIVE, {"now": now}).scalar_one())
 
     def delete(self, server_id: str, at: datetime) -> bool:
-        """Delete a server, but not its events; return False when there is none."""
+        """Delete a server, but not its events; return False when there is no such server."""
         dialect = self._transactions.dialect
 
         def work(connection: Connection) -> tuple[None, Committed]:
@@ -319,17 +324,17 @@ class Servers:
         """
         Delete some servers that are down, have left or are superseded, but not their events.
 
-        Servers are chosen first, and then deleted by a transaction, which leaves out those that do
-        not match any more. So no server is deleted that sends a message meanwhile, or has a node
-        (another server of its database) that does.
+        One transaction chooses servers, and a second one deletes those that still match. So no
+        server is deleted that has sent a message in between, or of which a node (another server of
+        its database) has sent one.
 
         Args:
             asked: Which servers to delete.
             at: The time of the deletion.
             stage: Where to go on: the `next_stage` of the last call; None to begin.
-            limit: How many servers that match are deleted at most, and at most as many again that
-                these superseded. Their nodes are not counted.
-            is_dry_run: Only return which servers would be deleted.
+            limit: How many servers that match are deleted at most. In addition, at most `limit`
+                servers that these superseded are deleted, and any number of nodes.
+            is_dry_run: Whether to return the servers without deleting them.
         """
         stage = stage or Stage(asked.states[0])
         with self._transactions.read() as connection:
@@ -355,7 +360,7 @@ class Servers:
         """
         The latest time since which receivers have been running for `length` in total.
 
-        When they have not been running for so long yet, that is a time before 1970.
+        When receivers have not been running for that long yet, the time is before 1970.
         """
         with self._transactions.read() as connection:
             return attended_since(connection, now, length)
@@ -364,11 +369,11 @@ class Servers:
         self, now: datetime, after: timedelta, *, stage: Stage | None = None
     ) -> Forgotten:
         """
-        Delete, as `forget` does, the servers that neither sent nor changed their state for `after`.
+        Delete, like `forget`, some servers that have neither sent nor changed state for `after`.
 
         Time in which no receiver was running does not count. When no server is up or new, nothing
-        is deleted: probably nobody can reach the receiver. The servers of revoked and expired keys
-        do not count as up or new, as they cannot send any more.
+        is deleted, because probably no server can reach the receiver. The servers of revoked and
+        expired keys do not count as up or new, because they cannot send any more.
         """
         since = self.attended_since(now, after)
         with self._transactions.read() as connection:
@@ -378,7 +383,11 @@ class Servers:
         return self.forget(Forgettable(heard_before=since, same_since=since), now, stage=stage)
 
     def delete_owned(self, server_id: str, key_id: str, at: datetime) -> bool:
-        """Delete a server, but not its events; return False when it does not belong to the key."""
+        """
+        Delete a server that belongs to a key, but not its events.
+
+        Returns False, and deletes nothing, when the server does not belong to the key.
+        """
         dialect = self._transactions.dialect
 
         def work(connection: Connection) -> tuple[None, Committed]:
@@ -398,16 +407,21 @@ class Servers:
             return connection.execute(_OWNER, {"key": server_id}).scalar()
 
     def owners(self, ids: Collection[str]) -> Mapping[str, str]:
-        """The ids of the keys that servers belong to, by `server_id`; without unowned servers."""
+        """
+        The ids of the keys that servers belong to, by `server_id`.
+
+        Servers that belong to no key are left out.
+        """
         with self._transactions.read() as connection:
             found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
         return {row.server_id: row.owner for row in found}
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
-        Make the key `key_id` the owner of servers; None: the key that writes them next becomes it.
+        Make the key `key_id` the owner of servers; return the ids of those servers that exist.
 
-        Returns the ids of those servers that exist.
+        If `key_id` is None, the servers belong to no key at first. The next key that writes one of
+        them becomes its owner, unless it is an administrator's.
         """
         dialect = self._transactions.dialect
         possible = [each for each in ids if _can_exist(each)]
@@ -425,9 +439,10 @@ class Servers:
 
     def state_logs(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[StateLog]]:
         """
-        The states since an instant of servers and of those that they superseded.
+        The logs of the states of servers since an instant.
 
-        Returns, by the `server_id` of each of `ids`, the logs of these servers.
+        Returns, by the `server_id` of each of `ids`, the logs of that server and of the servers
+        that it superseded.
         """
         with self._transactions.read() as connection:
             return state_logs(connection, ids, since)
@@ -437,9 +452,9 @@ class Servers:
         Note in the database that a receiver is running at the time `now`.
 
         Returns since when receivers have been running without an interruption. An interruption is
-        a time longer than `absent` without such a note. When another database has taken the place
-        of the one with this receiver's last note, such as a backup, the time since the newest note
-        in it is an interruption even if it is shorter than `absent`.
+        a time longer than `absent` without such a note. When another database, such as a backup,
+        has taken the place of the one in which this receiver noted that it runs, the time since the
+        newest note in the other database counts as an interruption even if it is shorter.
         """
         dialect = self._transactions.dialect
 
@@ -452,13 +467,14 @@ class Servers:
         return heard_since
 
     def database_time(self) -> datetime | None:
-        """What the clock of the database server shows; None for SQLite, which has none."""
+        """The time of the database server's clock; None for SQLite, which has no server."""
         with self._transactions.read() as connection:
             return self._transactions.dialect.database_time(connection)
 
     def leave_no_future(self, now: datetime) -> int:
         """
-        Replace all times after `now` by `now`: they were written before the clock was set back.
+        Replace all times after `now` by `now`, because the clock was set back since they were
+        written.
 
         Returns how many servers had such times.
         """
@@ -469,10 +485,10 @@ class Servers:
 
     def sweep(self, look: Look) -> bool:
         """
-        Check servers whose `due_at` has come; return whether there are more such servers.
+        Check some servers whose `due_at` has come, and write their new states and events.
 
-        After another database has taken the place of the one that was open, no server is checked
-        before the next call of `note_presence`.
+        Returns whether there are more such servers. After another database has taken the place of
+        the open one, no server is checked until `note_presence` has been called.
         """
         dialect = self._transactions.dialect
 
@@ -603,7 +619,7 @@ LAPSED = (
     .where(servers.c.owner == bindparam("key"), _has_standing)
     .group_by(servers.c.state, _stage)
 )
-"""The query that counts the servers of a key in the same way, from their rows."""
+"""The query that counts the servers of a key by state and stage, from the table `servers`."""
 _FLAPPING = (
     select(func.count())
     .select_from(servers)
@@ -613,4 +629,4 @@ ACTIVE = select(
     select(func.count()).select_from(servers).where(is_listed).scalar_subquery()
     - count_of_lapsed_keys(is_listed)
 )
-"""The query that counts the servers in lists, without those of lapsed keys."""
+"""The query that counts the servers in lists, without those of revoked and expired keys."""

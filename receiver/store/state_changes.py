@@ -38,10 +38,10 @@ __all__ = [
 
 MOST_CHANGES = 50_000
 """
-How many changes of states are read at most at once, for all servers together.
+How many changes of states one query reads at most, for all servers together.
 
-The logs of the servers share this number evenly, so that a history takes a limited time however
-often servers change their states. Fifty servers with an interval of 60 s may change all day.
+The logs of the servers share this number evenly, so that computing a history takes a limited time
+however often servers change their states.
 """
 
 StateChange = tuple[str, int]
@@ -51,20 +51,21 @@ StateChange = tuple[str, int]
 @frozen(kw_only=True)
 class StateLog:
     """
-    The states of one server in a period that ends now, as the database tells them.
+    The states of one server in a period that ends now, as they are stored in the database.
 
     Attributes:
         first_seen: When the receiver first heard of the server, in microseconds since 1970.
-        state: The state now, as in the database.
+        state: The state in the database now.
         state_since: When the server entered this state, in microseconds since 1970.
         is_superseded: Whether its database was rebuilt, and runs under another `server_id` now.
-        flapping_since: Since when its state has been changing so often that the changes are not
-            told, in microseconds since 1970; None when they are.
-        changes: The changes of its state in the period, and the last one before, oldest first.
-        is_cut: Whether older changes in the period were left out, since there are too many: nothing
-            is known of the time before the first of `changes`.
-        away_seconds: If the first change is in the period, and from late or down to up: how many
-            seconds the server had sent nothing before; otherwise 0.
+        flapping_since: Since when the server has been flapping, in microseconds since 1970: its
+            state changes so often that its changes cause no events. None when it does not flap.
+        changes: The changes of its state in the period, and the last one before the period, oldest
+            first.
+        is_cut: Whether older changes in the period were left out because there are too many. Then
+            nothing is known of the time before the first of `changes`.
+        away_seconds: If the first change is in the period, and from late or down to up: for how
+            many seconds the server had sent nothing before that change. Otherwise 0.
     """
 
     first_seen: int
@@ -96,9 +97,9 @@ def state_logs(
     The state logs of servers and of the servers that each superseded, directly or not.
 
     Returns them by the `server_id` of each of `ids`. A log holds the changes at or after the
-    instant `since`, and the last change before it; when these are too many, the newest of them
-    (`MOST_CHANGES`). A superseded server that was last seen before `since` is left out, if its
-    successor's state has not changed since then.
+    instant `since`, and the last change before it. When there are more changes than `MOST_CHANGES`
+    allows, the log holds only the newest. A superseded server that was last seen before `since` is
+    left out, if its successor's state has not changed since then.
     """
     rows = connection.execute(STATE_LOGS, {"ids": [*ids], "since": microseconds(since)}).all()
     return _logs(connection, rows, since)
@@ -238,7 +239,11 @@ Its parameter `since` is the beginning of the logs, in microseconds since 1970.
 """
 
 STATE_LOGS_OF_ONE = _with_changes(servers.c.server_id == bindparam("id"))
-"""The same query for the server `id` alone, which need not be compiled for a number of servers."""
+"""
+The same query for the one server `id`.
+
+SQLAlchemy must render `STATE_LOGS` anew for each number of `ids`, but not this query.
+"""
 
 _DETAILS = select(events.c.id, events.c.details).where(
     events.c.id.in_(bindparam("numbers", expanding=True))

@@ -74,8 +74,8 @@ LOCK_SECONDS = 2.0
 """
 How long a transaction waits for a lock of another process.
 
-Two such waits, one in the transaction under way and one in the next, end before a sender
-gives up, which is after 5 seconds.
+A sender gives up after 5 seconds. Until then two such waits can end: one of the transaction that
+runs when a message arrives, and one of the next transaction, which writes the message.
 """
 
 
@@ -164,9 +164,10 @@ def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) ->
 
 def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     """
-    The condition that a text column equals one of the texts in a parameter, any number of them.
+    The condition that a text column equals one of the texts in a list, however long the list is.
 
-    `column.in_(...)` would bind one parameter for each text, of which PostgreSQL takes 65,535.
+    The whole list is one bound parameter, with the name `parameter`. `column.in_(...)` would bind
+    one parameter for each text, and PostgreSQL takes 65,535 parameters at most.
     """
     return _Among(column, bindparam(parameter, type_=TextList))
 
@@ -235,11 +236,12 @@ for never. A heartbeat leaves this time as it is; the check postpones a server t
 `owner`: The id of the API key that the server belongs to; NULL when no key ever wrote the server.
 
 `mark_at`, `mark_heartbeats`, `mark_sequence`: The attribute `Row.mark`, a snapshot of how much the
-server had sent; all NULL without a mark.
+server had sent; all NULL when `Row.mark` is None.
 
 `repeats`: The score `Row.repeats` for the suspicion that two machines send under one `server_id`.
 
-`turns`: The attribute `Row.turns` as a list: the count, and then the times; NULL when all are none.
+`turns`: The attribute `Row.turns` as a list: first the total, then the times. NULL when the total
+is 0 and there are no times.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
@@ -296,8 +298,8 @@ The inverted index that lists of servers are filtered by.
 Each server has a row for each of its `INDEXED_FIELDS` that is known, for each of its capabilities
 (`capability`), and for its state (`state`): `superseded` if another server superseded it, `node`
 if another server of its database is listed instead, and otherwise the state of its record. Servers
-that are not superseded also have a row for their `database_uuid`, and those that are no nodes
-either one for their `standing`: state, slash, stage.
+that are not superseded also have a row for their `database_uuid`. Servers that are neither
+superseded nor nodes also have a row for their `standing`: their state, a slash and their stage.
 """
 
 
@@ -349,7 +351,11 @@ events = Table(
 
 # The `|| ''` keeps SQLite from using the index of kinds, with which it would read all servers.
 of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt', 'flapping', 'calm')")
-"""Whether an event is a change of a server's state, or of how its changes are told."""
+"""
+The condition that an event tells of a server's state.
+
+`flapping` and `calm` belong to these: between the two, the changes of a server cause no events.
+"""
 
 Index(
     "ix_events_of_life",
@@ -383,7 +389,7 @@ pauses = Table(
 """
 The times in which no receiver ran, or the clock was set forward; the last row is the latest.
 
-The first pause begins in 1970, and ends where the first receiver began that noted such times.
+The first pause begins in 1970, and ends when the first receiver started that notes such times.
 """
 
 commits = Table(
@@ -396,7 +402,7 @@ commits = Table(
 """
 The number of the last transaction of each `writer`, a process of a receiver (PostgreSQL only).
 
-A receiver whose connection broke during a commit finds out here whether it was committed.
+A receiver whose connection broke during a commit finds out here whether the commit succeeded.
 """
 
 keys = Table(
@@ -416,7 +422,9 @@ keys = Table(
     Index("ix_keys_revision", "revision"),
 )
 """
-A row for each `receiver.domain.keys.Key`. No row is ever deleted: servers name their owner's id.
+A row for each `receiver.domain.keys.Key`.
+
+No row is ever deleted, because the rows of servers hold the ids of the keys that own them.
 
 Each write of a row sets its `revision` to the next number of `key_revisions`.
 """
@@ -425,20 +433,23 @@ is_lapsed = or_(keys.c.revoked_at.is_not(None), keys.c.expires_at <= bindparam("
 """
 The condition that a key was revoked, or has expired by the time `now`.
 
-It is decided when it is asked, because a key expires without anybody writing it.
+It is evaluated by each query, because nothing is written to the row of a key when the key expires.
 """
 
 is_of_lapsed_key = and_(
     servers.c.owner.is_not(None), servers.c.owner.in_(select(keys.c.id).where(is_lapsed))
 )
-"""The condition that the key which a server belongs to has lapsed."""
+"""The condition that a server belongs to a lapsed key: one that was revoked or has expired."""
 
 
 def count_of_lapsed_keys(*conditions: ColumnElement[bool] | TextClause) -> ColumnElement[Any]:
     """
-    How many servers belong to lapsed keys and meet conditions, as a scalar subquery.
+    How many servers belong to lapsed keys (revoked or expired), and meet conditions.
 
-    Counted key by key: asked for the servers of several keys at once, SQLite reads all servers.
+    Returns a scalar subquery.
+
+    The query counts key by key, because SQLite would read all servers to find those of several
+    keys at once.
     """
     of_key = select(func.count()).select_from(servers).where(servers.c.owner == keys.c.id)
     counted = of_key.where(*conditions).correlate(keys).scalar_subquery()

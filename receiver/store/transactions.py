@@ -47,22 +47,22 @@ class Transactions:
     """
     Reads and writes of one database. Opening it brings the tables up to date.
 
-    When another database, such as a restored backup, takes the place of the open one, it is used
-    from then on. Writes raise StoreUnavailable unless its tables are of the receiver's version.
+    When another database, such as a restored backup, takes the place of the open one, that other
+    database is used. Writes raise StoreUnavailable unless its tables are of the receiver's version.
 
     Args:
         url: The database.
-        on_rollback: Called after each rollback of a write: what was read in that transaction
-            may be out of date.
+        on_rollback: Called when a write is rolled back, because rows that were read in the
+            transaction may be out of date.
         on_other_database: Called when another database, such as a restored backup, may have taken
-            the place of the one that was open: what was read before is not valid. The transaction
-            that has noticed this runs again.
+            the place of the open one, because rows that were read before are not valid any more.
+            The transaction that has noticed this then runs again.
 
     Attributes:
         dialect: The operations for which SQLite and PostgreSQL need different code.
         generation: How many times another database may have taken the place of the open one.
-        turn: A lock that the writing thread holds. The writers of one process wait for this lock,
-            because for the lock of an SQLite file they would have to poll.
+        turn: A lock that a thread holds while it writes. So the threads of one process wait for
+            each other without polling, as they would have to for the lock of an SQLite file.
     """
 
     def __init__(
@@ -113,10 +113,11 @@ class Transactions:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """
-        Run `work` in a transaction and commit it.
+        Run `work` in a transaction and commit it; return the result of `work`.
 
-        A transaction that fails for a transient reason, such as a deadlock or a lost
-        connection, is rolled back and runs again, so `work` may be called several times.
+        Waits for writes of other threads first. A transaction that fails for a transient reason,
+        such as a deadlock or a lost connection, is rolled back and runs again, so `work` may be
+        called several times.
         """
         with self.turn, _unavailable():
             try:
@@ -129,7 +130,8 @@ class Transactions:
         """
         Close all connections to the database.
 
-        Waits for the transaction that writes; connections that read are closed after their use.
+        Waits until a transaction that writes is over. A connection that is being read from is
+        closed after its use.
         """
         self._is_closed = True
         with self.turn:

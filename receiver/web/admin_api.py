@@ -278,9 +278,9 @@ async def _audited_run(request: Request, run: Forgetting) -> None:
 
 async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     """
-    Create the API key that a decoded JSON value describes; return the key and its secret text.
+    Create and store the API key that a decoded JSON value describes.
 
-    Raises InvalidMessage for a wrong value.
+    Returns the key and its secret text. Raises InvalidMessage for a wrong value.
     """
     must_hold_a_key(request)
     found = services(request)
@@ -296,7 +296,8 @@ async def revoke(request: Request, *, again: bool = False) -> Key:
     """
     Revoke the key that the path names; return the key as it was before.
 
-    Raises Refusal for an unknown key, and, unless `again`, for one that is revoked already.
+    Raises Refusal for an unknown key. Raises Refusal for a key that is revoked already, unless
+    `again` is true.
     """
     key = await _key_or_refresh(request)
     found = services(request)
@@ -312,7 +313,8 @@ async def forget(request: Request, key: Key) -> int:
     """
     Delete all servers that a key owns; return how many were deleted.
 
-    Each is deleted in a transaction of its own, so that after a StoreUnavailable some may be left.
+    Each server is deleted in a transaction of its own, so some may be left when this raises
+    StoreUnavailable.
     """
     found = services(request)
     servers = found.store.servers
@@ -325,7 +327,11 @@ async def forget(request: Request, key: Key) -> int:
 
 
 async def rotate(request: Request) -> tuple[Key, str]:
-    """Give the key that the path names another secret; return the old key, and its new text."""
+    """
+    Give the key that the path names another secret.
+
+    Returns the key as it was before, and its new secret text.
+    """
     key = await _key_or_refresh(request)
     found = services(request)
     if key.is_expired(found.clock()):
@@ -344,11 +350,12 @@ async def hand_over(request: Request, key_id: str | None) -> None:
     """
     Make a key the owner of the server that the path names.
 
-    Raises InvalidMessage for a key that may not own it, and Refusal for an unknown server.
+    Raises InvalidMessage for a key that may not own the server, and Refusal for an unknown server.
 
     Args:
         request: The request.
-        key_id: The key; None makes the key that writes the server next its owner.
+        key_id: The id of the key. If it is None, the key that writes the server next becomes its
+            owner.
     """
     server_id = request.path_params["server_id"]
     found = services(request)
@@ -426,7 +433,11 @@ async def _found(request: Request, key_id: str) -> Key | None:
 
 
 def key_of(request: Request) -> Key:
-    """The key that the path names. Raises Refusal for an unknown key, or without a key."""
+    """
+    The key that the path names.
+
+    Raises Refusal when there is no such key, or when the request itself comes without a key.
+    """
     must_hold_a_key(request)
     key_id = request.path_params["key_id"]
     key = services(request).mirror.keys.get(key_id)
@@ -439,7 +450,8 @@ def must_hold_a_key(request: Request) -> None:
     """
     Raise Refusal for a request without a key.
 
-    Before there are keys, clients on the receiver's machine may do everything but manage keys.
+    Before the first key is made, clients on the receiver's machine may do everything but manage
+    keys.
     """
     if visitor(request).key is None:
         raise Refusal(403, "no_keys_yet", _FIRST)

@@ -90,7 +90,7 @@ class Posted:
     An endpoint for registrations or heartbeats, as an ASGI app: writes them and answers in JSON.
 
     Nearly every request is for such an endpoint. So it does not use Starlette's middleware, Request
-    and Response, which would cost more than writing the message.
+    and Response, which would take longer than writing the message.
 
     Args:
         kind: Which messages the body contains; its value is a label in the metrics.
@@ -359,7 +359,7 @@ _HEALTH: Json = {
 
 
 async def health(request: Request) -> Response:
-    """Whether messages can be received and written."""
+    """Health check: succeeds when messages can be received and written."""
     fleet = services(request).fleet
     count = await fleet.count()
 
@@ -389,7 +389,7 @@ _LIVE: Json = {
 
 
 async def live(_: Request) -> Response:
-    """Liveness check: always succeeds, because a process that answers runs."""
+    """Liveness check: always succeeds, because the process runs if it answers."""
     return _json({"status": "alive"})
 
 

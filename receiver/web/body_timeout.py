@@ -1,8 +1,8 @@
 """
 A timeout for receiving the bodies of requests.
 
-`BodyTimeout` does what `asyncio.timeout` does, less exactly, and with one timer for all requests: a
-timer for each request would cost as much as processing its message.
+`BodyTimeout` does what `asyncio.timeout` does, but less exactly, and with one timer for all
+requests, because a timer for each request would take as long as processing its message.
 """
 
 from asyncio import (
@@ -29,7 +29,8 @@ class BodyTimeout:
     Any number of tasks of one event loop may be in the context at the same time.
 
     Args:
-        seconds: How long a task may stay in the context; the error may come an eighth later.
+        seconds: How long a task may stay in the context. The error may be raised up to an eighth of
+            this time later.
     """
 
     def __init__(self, seconds: float) -> None:

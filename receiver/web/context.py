@@ -26,10 +26,10 @@ __all__ = ["Services", "Visitor", "services", "visitor"]
 
 
 class Agents(Protocol):
-    """What answers the requests of AI agents."""
+    """The object that answers the requests of AI agents: an `McpServer`."""
 
     async def handle(self, request: Request, send: Send) -> None:
-        """Answer a request, which was let in already."""
+        """Answer a request that the gate has let in."""
 
 
 @frozen(kw_only=True)
@@ -74,7 +74,7 @@ class Visitor:
     The client of a request that the gate has let in.
 
     Attributes:
-        key: The API key of the client; None when the request needs none.
+        key: The API key of the client; None when the request needs no key.
         session: The browser session that the key belongs to; None for a key in the header
             Authorization.
     """

@@ -43,8 +43,8 @@ class CsrfToken:
     The CSRF token for the forms of a page. A template writes it into a form as `str(token)`.
 
     Attributes:
-        cookie: The value of the cookie that the answer must set for the token to be valid; None if
-            the browser already has a cookie for it.
+        cookie: The value of the cookie that the answer must set so that the token is valid; None if
+            the browser has sent a cookie from which the token is derived.
         is_used: Whether the token was written into a form.
     """
 
@@ -64,7 +64,7 @@ def session_cookie(scope: Scope) -> str:
 
 
 async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
-    """Begin a browser session with a key, set its cookie, and end the browser's old session."""
+    """End the browser's old session, begin a new one with a key, and set the session cookie."""
     sessions = services(scope).sessions
     await sessions.end(session_cookie(scope))
     value = await sessions.begin(key)
@@ -79,7 +79,11 @@ async def sign_out(scope: Scope, answer: Response) -> None:
 
 
 def csrf_token(scope: Scope) -> CsrfToken:
-    """The CSRF token for the forms of a page, derived from a cookie, or from a new random value."""
+    """
+    The CSRF token for the forms of a page.
+
+    It is derived from a cookie of the browser, or from a new random value if there is none.
+    """
     sessions = services(scope).sessions
     token = sessions.token(session_cookie(scope))
     if token is not None:
@@ -92,7 +96,7 @@ def csrf_token(scope: Scope) -> CsrfToken:
 
 
 def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
-    """Raise Refusal for a form that has no valid CSRF token, or comes from another site."""
+    """Raise Refusal if a form has no valid CSRF token, or was sent by a page of another site."""
     sessions = services(scope).sessions
     given = sessions.token(session_cookie(scope)) or _cookie(scope, _FORM).encode()
     if not (
@@ -109,7 +113,11 @@ def leave_notice(scope: Scope, answer: Response, text: str) -> None:
 
 
 def notice(scope: Scope) -> str | None:
-    """The text that a page is to show once; None also for requests that a script makes."""
+    """
+    The text that a page is to show once; None if there is none.
+
+    It is also None for a request that a script makes, so that the page that a person sees shows it.
+    """
     if HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") != "navigate":
         return None
     return services(scope).sessions.notice(_cookie(scope, _NOTICE))
@@ -119,7 +127,7 @@ def may_hide_session(scope: Scope) -> bool:
     """
     Whether the browser may have a session cookie that it did not send.
 
-    Browsers do not send a SameSite=Strict cookie when a link on another site was followed. They
+    Browsers do not send a SameSite=Strict cookie when a person follows a link on another site. They
     send it when the page then reloads itself.
     """
     headers = HTTPConnection(scope).headers
@@ -129,15 +137,19 @@ def may_hide_session(scope: Scope) -> bool:
 
 
 def note_second_try(scope: Scope, answer: Response) -> None:
-    """Make `may_hide_session` false for ten seconds, so that no page reloads itself for ever."""
+    """
+    Set a cookie with which `may_hide_session` is false for ten seconds.
+
+    Without it, a page could reload itself for ever.
+    """
     _set(answer, scope, _AGAIN, "1", seconds=10, same_site="lax")
 
 
 def add_cookies(scope: Scope, answer: Response, token: CsrfToken) -> None:
     """
-    Set the cookie of the CSRF token if the page uses it.
+    Set the cookie of the CSRF token if the page uses the token and the browser lacks the cookie.
 
-    If the page shows a notice, delete the cookie that asked for it: it is shown only once.
+    If the page shows a notice, delete its cookie, so that the notice is shown only once.
     """
     if token.is_used and token.cookie is not None:
         _set(answer, scope, _FORM, token.cookie)

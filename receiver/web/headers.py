@@ -1,7 +1,7 @@
 """
-The ids of requests, which are also in the log, and the security headers of all answers.
+Headers of answers: the ids of requests, which are also in the log, and the security headers.
 
-Also the tags of answers (`ETag`), by which a client that asks again and again hears that nothing
+Also the tags of answers (`ETag`). With them, a client that repeats a request is told that nothing
 has changed.
 """
 
@@ -21,7 +21,7 @@ _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
 
 begin = _handled.set
-"""Note the ASGI scope of the request that the current task handles, for `request_id`."""
+"""Store the ASGI scope of the request that the current task handles, for `request_id`."""
 
 
 def request_id() -> str | None:
@@ -31,7 +31,11 @@ def request_id() -> str | None:
 
 
 def with_headers(scope: Scope, send: Send) -> Send:
-    """Wrap `send`, so that answers get the request id, and those security headers they lack."""
+    """
+    A function that calls `send`, and adds to answers the request id and the security headers.
+
+    Headers that an answer already has are not added.
+    """
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -48,7 +52,7 @@ def with_headers(scope: Scope, send: Send) -> Send:
 
 
 def tag_of(*parts: bytes) -> str:
-    """A tag for an answer that consists of these parts: equal tags mean equal answers."""
+    """The `ETag` of an answer that consists of these parts; equal tags mean equal answers."""
     digest = sha256()
     for part in parts:
         digest.update(part)
@@ -57,9 +61,10 @@ def tag_of(*parts: bytes) -> str:
 
 def json_answer(request: Request, body: bytes, tag: str) -> Response:
     """
-    The answer 200 with a body in JSON and its `ETag`; 304 without a body if the client knows it.
+    The answer 200 with a body in JSON and its `ETag`, or 304 without a body.
 
-    A tag that begins with `W/` (weak) says that the bodies mean the same and may differ a little.
+    The answer is 304 if the client has sent the same tag in `If-None-Match`. A tag that begins with
+    `W/` (weak) says that bodies with this tag mean the same, but may differ a little.
     """
     known = ",".join(request.headers.getlist("if-none-match"))
     opaque = tag.removeprefix("W/")

@@ -136,10 +136,10 @@ def operation(  # noqa: PLR0913 - all by name
 
     Args:
         operation_id: The unique name of the operation.
-        summary: What the operation does, in a line.
+        summary: What the operation does, in one line.
         answers: The answers by status, made with `answer` or `text_answer`.
-        problems: The statuses of its problem documents (errors), beside those that `document`
-            adds to each operation.
+        problems: The statuses of its problem documents (errors), without those that `document` adds
+            to each operation.
         description: A longer text about the operation.
         parameters: The query and header parameters.
         request_body: The request body, made with `body`.
@@ -164,7 +164,7 @@ def answer(description: str, schema: Json) -> Json:
 
 
 def tagged(operation: Json) -> Json:
-    """Add to an operation that its answer has an `ETag`, and that it heeds `If-None-Match`."""
+    """The operation with the `ETag` of its answer and the parameter `If-None-Match` added."""
     tag = {"description": "Changes when the answer does.", "schema": TEXT}
     parameter = {
         "name": "If-None-Match",

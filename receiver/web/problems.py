@@ -50,7 +50,7 @@ def problem(error: Exception) -> Response:
 
 
 def refusal(error: Exception) -> Refusal:
-    """Translate an error that a handler raised to a Refusal: status, code and text."""
+    """The Refusal, with HTTP status, code and text, for an error that a handler raised."""
     match error:
         case Refusal():
             return error

@@ -1,10 +1,10 @@
 """
-The servers that are up or new, as targets for Prometheus' HTTP service discovery.
+Lists the servers that are up or new as targets for Prometheus' HTTP service discovery.
 
 Prometheus' documentation ("Writing HTTP service discovery") requires all targets in each answer,
 and 200 with `[]` when there are none. When an answer is an error or breaks off, Prometheus keeps
-the targets that it has. So the answer is 503 when the database does not answer: after an empty list
-Prometheus would drop all targets.
+the targets that it has. So the answer is 503 when the database does not answer, because Prometheus
+would drop all targets after an empty list.
 """
 
 import re
@@ -58,9 +58,9 @@ async def discovery(request: Request) -> Response:
     """
     The servers that are up or new, with their addresses, as Prometheus targets.
 
-    Servers are left out whose address must not be given away (FLEET_ENDPOINTS), or whose key was
-    revoked or has expired. The filters in the query are those of the list of servers; with
-    `state`, servers in that state are listed instead.
+    A server is left out if its address must not be passed on (FLEET_ENDPOINTS), or if its key was
+    revoked or has expired. The query may have the filters of the list of servers; with `state`, the
+    servers in that state are listed instead of those that are up or new.
     """
     _expect_filters(request)
     whole = _whole(_pages(services(request), list_query(request).matching))
@@ -79,10 +79,11 @@ async def discovery(request: Request) -> Response:
 
 def target_of(server: Whereabouts, *, may_be_at: Callable[[str], bool]) -> Json | None:
     """
-    Make a Prometheus target with labels of a server; None if its address is unknown or secret.
+    Make the Prometheus target of a server, with labels.
 
-    Only `endpoint_url` contains a scheme. Its path is that of the MCP server, not of metrics, so
-    the URL is a `__meta_` label, which Prometheus drops after relabelling.
+    None if the address of the server is unknown or must not be passed on. The label `__scheme__` is
+    set only if the server has an `endpoint_url`. The path of that URL is that of the MCP server and
+    not that of metrics, so the URL is a `__meta_` label, which Prometheus drops after relabelling.
 
     Args:
         server: Where the server can be reached.
@@ -158,8 +159,8 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
         """
         Encode the targets of servers.
 
-        Those are left out whose owner is a key that was revoked or has expired: they can no longer
-        report their addresses, and if the key leaked, somebody else may have reported them.
+        A server is left out if the key that it belongs to was revoked or has expired. Such a server
+        can no longer report its address, and if the key leaked, somebody else may have reported it.
         """
         may_be: Iterable[bool] = [owner not in lapsed for owner, *_ in servers.signs]
         if matching.state is None:
@@ -213,7 +214,7 @@ async def _followed(first: list[bytes], others: AsyncIterator[bytes]) -> AsyncIt
 _ALIVE = [State.NEW.value, State.UP.value]
 
 _MOST_KEPT_BYTES = 8 * 1024 * 1024
-"""An answer that is longer is sent while it is made, and without a tag, to save memory."""
+"""To save memory, a longer answer is sent while it is still being made, and without an `ETag`."""
 
 _REMEMBERED = 20_000
 """How many targets are kept in memory; one takes about 1.5 kB."""

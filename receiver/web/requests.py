@@ -63,10 +63,11 @@ class ListQuery:
 
     Attributes:
         limit: How many servers to return at most, 1 to 1,000.
-        after: Return only servers after this position in the list. Source: the cursor.
+        after: The position in the list after which the page begins, from the cursor; None for the
+            first page.
         matching: The filters.
         order: The order of the list.
-        total: Whether to count all servers that match, which takes a scan.
+        total: Whether to count all servers that match, for which the database must scan them.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -80,8 +81,8 @@ async def json_body(scope: Scope, receive: Receive, max_bytes: int, timeout: Bod
     """
     Read the body of a request whose Content-Type is JSON, without parsing it.
 
-    Raises Refusal for another media type, for a body that is too large, and for one that is
-    too slow to arrive. Raises ClientDisconnect.
+    Raises Refusal for another media type, a body that is too large, and a body that does not arrive
+    within the timeout. Raises ClientDisconnect when the client has closed the connection.
     """
     _check_headers(scope, "JSON", "application/json", max_bytes)
     return await _body(receive, max_bytes, timeout)
@@ -91,8 +92,9 @@ async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> d
     """
     Read the fields of a form.
 
-    Raises Refusal for a malformed form, a repeated field, another media type, and for a body that
-    is too large or too slow to arrive. Raises ClientDisconnect.
+    Raises Refusal for a malformed form, a repeated field, another media type, a body that is too
+    large, and a body that does not arrive within the timeout. Raises ClientDisconnect when the
+    client has closed the connection.
     """
     _check_headers(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
     body = await _body(receive, MAX_FORM_BYTES, timeout)
@@ -182,7 +184,8 @@ class EventQuery:
 
     Attributes:
         limit: How many events to return at most, 1 to 1,000.
-        before: Return only events whose id is smaller. Source: the cursor.
+        before: Return only events whose id is smaller than this, from the cursor; None for the
+            first page.
         matching: The filters.
     """
 
@@ -210,7 +213,11 @@ class ForgetQuery:
 
 
 def list_query(request: Request) -> ListQuery:
-    """Read the query parameters of a list of servers. Raises Refusal that lists all errors."""
+    """
+    Read the query parameters of a list of servers.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
     found = _parameters(request, _LIST)
     order = found.setdefault("order", Order.SERVER_ID)
     order_of_cursor, found["after"] = found.pop("after", (order, None))
@@ -224,8 +231,8 @@ def forget_query(request: Request) -> ForgetQuery:
     """
     Read the query parameters of a call that deletes ("forgets") servers.
 
-    Raises Refusal that lists all errors. It is also raised without any filter: a URL that lost its
-    query must not delete all servers.
+    Raises Refusal (400), which lists all parameters that are wrong. Raises Refusal, too, when the
+    query has no filter, because a URL that has lost its query must not delete all servers.
     """
     found = _parameters(request, _FORGET)
     matching = _filter_of(found)
@@ -243,7 +250,8 @@ def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client,
     """
     Read which MCP client a configuration file is for, and which servers it is to contain.
 
-    Raises Refusal that lists all errors, also when the client is missing.
+    Raises Refusal (400), which lists all parameters that are wrong, or says that the client is
+    missing. Filters are wrong unless `allows_filters`.
     """
     found = _parameters(request, _CONNECTIONS if allows_filters else _CONNECTION)
     if "client" not in found:
@@ -254,15 +262,16 @@ def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client,
 
 
 def asks_to_forget(request: Request) -> bool:
-    """Whether the query has `forget=true`. Raises Refusal, also for any other parameter."""
+    """Whether the query has `forget=true`. Raises Refusal for any parameter but `forget`."""
     return bool(_parameters(request, _REVOKE).get("forget"))
 
 
 def event_query(request: Request, *, server_id: str | None = None) -> EventQuery:
     """
-    Read the query parameters of a list of events, or of those of one server.
+    Read the query parameters of a list of events.
 
-    Raises Refusal, which is answered with 400 and lists all parameters that are wrong.
+    With `server_id`, it is the list of that server's events. Raises Refusal (400), which lists all
+    parameters that are wrong.
     """
     allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
     found = _parameters(request, allowed)
@@ -276,7 +285,7 @@ def event_filter(request: Request) -> EventFilter:
     """
     Read the filters of a stream of events.
 
-    Raises Refusal, which is answered with 400 and lists all parameters that are wrong.
+    Raises Refusal (400), which lists all parameters that are wrong.
     """
     return EventFilter(**_parameters(request, _STREAM))
 
@@ -398,7 +407,7 @@ def _flag(text: str) -> bool:
 _FILTERS = [field.name for field in fields(Filter)]
 
 Parameter = tuple[str, Callable[[str], Any]]
-"""The attribute that a query parameter sets, and the function that parses its text."""
+"""The attribute that a query parameter sets, and the function that parses the parameter's text."""
 
 _LIST: dict[str, Parameter] = {
     "limit": ("limit", _limit),

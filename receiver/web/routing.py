@@ -18,7 +18,7 @@ from receiver.web.cookies import session_cookie
 __all__ = ["BY_ID", "Guarded", "share_paths", "with_ids_in_query"]
 
 BY_ID = "/by-id"
-"""The prefix of paths for which the query, such as `?id=..`, and not the path names a server."""
+"""The prefix of paths in which the query, such as `?id=..`, names the server, not the path."""
 
 _ID = "id"
 
@@ -30,17 +30,16 @@ class Guarded(Route):
     An escaped slash in a path is part of an id: `/servers/a%2Fevents` is the server `a/events`, and
     not the events of `a`. A path that is not valid UTF-8 matches no route.
 
-    Only the first path pattern that matches counts, with all routes that have the same pattern:
-    when none of these has the method of the request, the answer is 405, even if a later pattern
-    matches too.
+    A request goes to a route with the first path pattern that matches. When no route with this
+    pattern has the method of the request, the answer is 405, even if a later pattern matches too.
 
     Args:
-        needs: What the key of the request must be allowed to do; None if no key is needed.
+        needs: The permission that the key of the request must have; None if no key is needed.
         describes: The operation for the OpenAPI document; None leaves the route out.
     """
 
     is_page = False
-    """Whether a browser session allows all that its key allows, and not only reading."""
+    """Whether a browser session may do all that its key may do here, and not only read."""
 
     id_in_query = False
     """Whether the query, and not the path, contains the server_id."""
@@ -109,10 +108,10 @@ Routes = TypeVar("Routes", bound=Guarded)
 
 def with_ids_in_query(routes: Sequence[Routes]) -> list[Routes]:
     """
-    These routes, and for each route about a server a second one with the server_id in the query.
+    Add to routes, for each route about a server, a second one with the server_id in the query.
 
-    Clients and proxies resolve the segments `.` and `..` of a path, also when they are escaped.
-    So a server with such an id cannot be named in a path.
+    Clients and proxies resolve the segments `.` and `..` of a path, even when they are escaped. So
+    a server with such an id cannot be named in a path.
     """
     return [*routes, *(_by_id(each) for each in routes if "server_id" in each.param_convertors)]
 
@@ -140,7 +139,7 @@ def _id_in_query(scope: Scope) -> str:
 
 
 def share_paths(routes: Iterable[BaseRoute]) -> None:
-    """Set the `methods_of_path` of each route: the methods of all routes with its pattern."""
+    """Set the `methods_of_path` of each route to the methods of all routes with its pattern."""
     guarded = [each for each in routes if isinstance(each, Guarded)]
     for route in guarded:
         same = [each.methods or () for each in guarded if each.path == route.path]

@@ -1,9 +1,9 @@
 """
 The endpoint that streams new events to clients, as server-sent events.
 
-A stream may end at any time: when the receiver stops, when the client is too slow or its key is
-revoked, when the database does not answer. A client that reconnects with `Last-Event-ID` misses no
-event.
+A stream may end at any time: when the receiver stops, when the client is too slow, when its key is
+revoked, or when the database does not answer. A client that reconnects with `Last-Event-ID` misses
+no event.
 """
 
 import logging
@@ -68,14 +68,19 @@ async def event_stream(
     session_seconds: float = 60.0,
 ) -> EventSourceResponse:
     """
-    Stream the events from now on, or those after `Last-Event-ID`, until the client disconnects.
+    Stream the events after `Last-Event-ID`, or all events from now on without that header.
+
+    The stream goes on until the client disconnects, or ends earlier as the module describes. Raises
+    Refusal when too many streams are open, and for a query or header that is wrong. Raises
+    StoreUnavailable.
 
     Args:
         request: The request, whose query filters the events.
-        ping_seconds: How often to send a comment that keeps the connection open.
-        send_seconds: How long the client may leave data unread until it is disconnected.
-        look_seconds: How often to check that the client's key is still valid.
-        session_seconds: How often to ask the database whether the client's session still exists.
+        ping_seconds: How many seconds pass between two comments that keep the connection open.
+        send_seconds: How many seconds the client may leave data unread until it is disconnected.
+        look_seconds: How many seconds pass between two checks that the client's key is valid.
+        session_seconds: How many seconds pass between two queries whether the client's session
+            still exists in the database.
     """
     matching = event_filter(request)
     known = _last_event_id(request)
@@ -123,13 +128,17 @@ async def _until_locked_out(
 
 
 def is_stopping() -> bool:
-    """Whether uvicorn was asked to stop. A worker process of it takes the signals itself."""
+    """
+    Whether uvicorn was asked to stop.
+
+    Also true in a worker process of uvicorn, which gets the signal itself.
+    """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(AppStatus.should_exit or getattr(server, "should_exit", False))
 
 
 def is_locked_out(request: Request) -> bool:
-    """Whether the client's key or session is no longer valid; does not ask the database."""
+    """Whether the client's key or session is no longer valid; this does not query the database."""
     found, who = services(request), visitor(request)
     is_over = who.session is not None and found.sessions.has_expired(who.session)
     return is_over or not found.gate.would_admit(who.key)
@@ -177,7 +186,7 @@ def _pieces(events: Iterable[News]) -> Iterator[bytes]:
 
 class EventStream(EventSourceResponse):
     """
-    A response with server-sent events that closes the connection when the stream breaks off.
+    A response with server-sent events. If it ends before it is complete, the connection is closed.
 
     Args:
         content: The bytes of the stream, in pieces.
@@ -223,7 +232,7 @@ class Wanted:
 
     Args:
         matching: The filters.
-        chain: The ids of the server that is filtered by, and of those that it superseded
+        chain: The ids of the server whose events are wanted, and of the servers that it superseded
             (replaced). Servers that it supersedes while the stream is open are added.
     """
 

@@ -1,1 +1,1 @@
-"""What AI agents and their clients are told: how to connect to the MCP server of an Odoo."""
+"""Tells AI agents and their clients how to connect to the MCP server of an Odoo."""

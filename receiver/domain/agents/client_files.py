@@ -1,11 +1,11 @@
 """
 Configuration files of MCP clients: which file a client reads, and how it names an MCP server there.
 
-A file never contains a key. Where the Odoo API key of a person belongs, it has a reference that the
+A file never contains a key. In the place of a person's Odoo API key it has a reference that the
 client resolves: an environment variable, or a question that the client asks.
 
-The address and the names in a file were reported by the servers themselves. So they are written
-such that no client finds a reference of its own in them, like `${HOME}`, and no shell a command.
+The addresses and names in a file were reported by the servers themselves. So they are written such
+that no client takes a part of them for a reference such as `${HOME}`, and no shell for a command.
 
 Sources: the documentation of the clients ("Connect Claude Code to tools via MCP", "MCP servers in
 VS Code", "Cursor: Model Context Protocol", "Codex: config.toml"), and the README of `mcp-remote`.
@@ -40,7 +40,7 @@ API_KEY_STEPS = (
     "Choose My Preferences in the menu of the user, then Security, then Add API Key.",
     "Give the key a name and a duration, and copy it: Odoo shows it only once.",
 )
-"""How a person makes an API key in Odoo 19, a step each."""
+"""The steps in which a person makes an API key in Odoo 19."""
 
 
 class Client(str, Enum):
@@ -59,10 +59,11 @@ class Connection:
     How to connect to the MCP server of an Odoo.
 
     Attributes:
-        name: What the MCP server is called in a file, such as `acme-production`; distinct in it.
-        url: Its endpoint.
-        database: The value of the header `X-Odoo-Database`, which picks the database where the
-            hostname does not; None without the header.
+        name: The name of the MCP server in a file, such as `acme-production`. No two servers in a
+            file have the same name.
+        url: The URL of the MCP server's endpoint.
+        database: The value of the header `X-Odoo-Database`, which selects the database if the
+            hostname in the URL does not; None if the header is not needed.
     """
 
     name: str
@@ -74,13 +75,13 @@ class Connection:
         """
         The name of the environment variable for the API key, such as `ODOO_KEY_ACME_PRODUCTION`.
 
-        It begins as no other variable does, or a server could choose a name such that a secret of
-        the user is sent to it.
+        It always begins with `ODOO_KEY_`. Otherwise a server could choose its name such that
+        another variable with a secret of the user is sent to it.
         """
         return f"ODOO_KEY_{self.name.upper().replace('-', '_')}"
 
     def headers(self, authorization: str) -> dict[str, str]:
-        """The HTTP headers of each request to the endpoint."""
+        """The HTTP headers that the client must send with each request to the endpoint."""
         headers = {"Authorization": authorization}
         return headers if self.database is None else {**headers, "X-Odoo-Database": self.database}
 
@@ -95,7 +96,7 @@ class ClientFile:
         path: Where the client looks for the file.
         media_type: The media type of the file.
         text: The text of the file.
-        key_step: How the client gets to know the API key of a server.
+        key_step: What a person must do so that the client knows the API key of a server.
     """
 
     title: str
@@ -116,18 +117,19 @@ def connections_to(
     How to connect to servers, by `server_id`, in the order of `records`.
 
     A server is left out if it was uninstalled or replaced, if its key was revoked or has expired,
-    or if it reports no `endpoint_url`, or one that must not be given away.
+    or if it reports no `endpoint_url`, or one with a host for which `may_be_at` is False.
 
-    The name is that of the database, of its stage, and of the key that the server belongs to: a
-    server that another key brings cannot take the name of this one, and with it the API key that
-    somebody keeps for it. Where several servers have the same, their hostnames are added, and if
-    that does not tell them apart, numbers.
+    The name of a connection consists of the name of the database, its stage, and a part of the id
+    of the key that the server belongs to. Because of the key, a server that another key reports
+    cannot get the same name, and with it the API key that somebody has stored under this name.
+    Where several servers would have the same name, their hostnames are added, and if the names are
+    still the same, numbers.
 
     Args:
         records: The servers.
         owners: The ids of the keys that servers belong to, by `server_id`.
         lapsed: The ids of the keys that were revoked or have expired.
-        may_be_at: Whether a host, a name or an IP address, may be given away.
+        may_be_at: Whether the address of a host, a name or an IP address, may be passed on.
     """
     reached = [
         record
@@ -146,12 +148,16 @@ def connections_to(
 
 
 def is_connectable(client: Client, connection: Connection) -> bool:
-    """Whether a client can connect to a server: some clients take only plain URLs."""
+    """Whether a client can connect to a server; some clients can use only plain URLs."""
     return client is not Client.CLAUDE_DESKTOP or _COMMAND.fullmatch(connection.url) is not None
 
 
 def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile:
-    """The configuration file of a client, with those of some servers that are connectable."""
+    """
+    The configuration file of a client.
+
+    It has the connections that the client can use (`is_connectable`); the others are left out.
+    """
     kind = _KINDS[client]
     connections = [each for each in connections if is_connectable(client, each)]
     return ClientFile(
@@ -164,7 +170,7 @@ def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile
 
 
 def install_link(connection: Connection) -> str:
-    """The link that lets Cursor add a server after it has asked."""
+    """A link that makes Cursor add a server, after the user has confirmed it."""
     config = base64.b64encode(json.dumps(_for_cursor(connection)).encode()).decode()
     name = quote(connection.name, safe="")
     query = f"name={name}&config={quote(config, safe='')}"
@@ -295,7 +301,7 @@ def _remote(connection: Connection) -> dict[str, Any]:
 
 _AUTHORIZATION = "AUTHORIZATION"
 _COMMAND = re.compile(r"[A-Za-z0-9:/.\[\]_~-]+")
-"""URLs that no shell reads as more than a word: Claude Desktop may run the command in one."""
+"""URLs that a shell reads as a single word, because Claude Desktop may run commands in a shell."""
 
 
 def _codex(connections: Sequence[Connection]) -> str:

@@ -1,7 +1,7 @@
 """
 Databases: finds out which servers belong to one, and how their records change as time passes.
 
-Servers with the same `database_uuid` are checked together, since one may be a node, the successor
+Servers with the same `database_uuid` are checked together, because one may be a node, the successor
 or a copy of another:
 
 - Nodes are servers of one database, such as the Odoo processes of a cluster. They form a `Line`.
@@ -12,7 +12,8 @@ or a copy of another:
 - Twins are two lines that send in parallel, each for a database of its own: one of the databases
   is a copy of the other.
 
-A server or a line that falls silent and comes back again and again flaps: its changes are counted.
+A server or a line that stops sending and comes back again and again flaps: its changes are only
+counted, and do not cause events.
 
 Everything here is a pure function of rows and time.
 """

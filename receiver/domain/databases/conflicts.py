@@ -6,18 +6,19 @@ from receiver.domain.rows import Row
 __all__ = ["CONFLICT", "repeats_after"]
 
 CONFLICT = 6
-"""The score `Row.repeats` from which on two machines are taken to send under one `server_id`."""
+"""When the score `Row.repeats` is at least this, a server counts as two machines."""
 
 
 def repeats_after(row: Row, message: Heartbeat | Registration) -> int:
     """
-    The score `Row.repeats` after a message; it rises if the sequence number has not risen.
+    The score `Row.repeats` after a message, for the suspicion that two machines send.
 
-    When two machines send by turns, every other message has a smaller number than the one before.
-    A message that was overtaken on its way, or a database that was restored, causes that only
-    once. Two kinds of messages leave the score as it is: one that was sent again, with the same
-    number and timestamp, and the first one after a farewell (state `left`), since an addon that
-    is installed again begins its numbers anew.
+    It rises if the sequence number of the message is not above that of the message before, and
+    falls otherwise. When two machines send by turns, every other message has a smaller number. A
+    message that was overtaken on its way, or a database that was restored, causes that only once.
+    Three kinds of messages leave the score as it is: a message without a number; a message that is
+    sent again, with the same number and timestamp; and the first message after a farewell (state
+    `left`), because an addon that is installed again begins its numbers anew.
     """
     last, number = row.record.sequence, message.sequence
     if last is None or number is None or row.record.state is State.LEFT:

@@ -1,12 +1,14 @@
 """
 Flapping: servers that fall silent and come back again and again.
 
-Each of their changes is true, but nobody reads a hundred of them. So the timeline tells once that a
-server flaps; its changes are counted from then on, and one event tells when it has calmed down. The
-record of the server, its state included, goes on changing as ever.
+Nobody reads a hundred events about one server. So one event tells that a server flaps. From then on
+its changes are only counted, until one event tells that it has calmed down. The record of the
+server and its state go on changing meanwhile.
 
-There are two thresholds, as in Nagios ("flap detection"): a server that changes about as often as
-the rule allows must not begin and end to flap itself.
+The changes between sending and not sending are called turns.
+
+There are two thresholds, as in Nagios ("flap detection"), so that a server which has about as many
+turns as the rule allows does not begin and end to flap again and again.
 """
 
 from collections.abc import Sequence
@@ -33,11 +35,11 @@ def damped(
         row: The row of the server after the change.
         events: The events that the change causes.
         at: The time of the change.
-        is_over_budget: Whether the key of the server has used up its budget for events: then the
-            server flaps with half as many turns.
+        is_over_budget: Whether the key of the server has used up its budget, the number of events
+            that it may cause per hour. Then half the number of turns makes the server flap.
 
-    Returns the row with the changes counted, and the events to write: without those of the state if
-    the server flaps, and with an event `flapping` if it has just begun to.
+    Returns the row with the changes counted, and the events to write. If the server flaps, the
+    events about its state are left out. If it has just begun to flap, an event `flapping` is added.
     """
     count = sum(event.kind in _TURNS for event in events)
     if row.record.flapping_since is not None:
@@ -64,13 +66,14 @@ def damped(
 
 def calmed(row: Row, *, now: datetime, heard_since: datetime) -> tuple[Row, list[Event]]:
     """
-    End the flapping of a server whose state has not changed for long, or check that again later.
+    End the flapping of a server whose state has not changed for 30 minutes.
 
-    The time before `heard_since`, since when receivers have been running without an interruption,
-    does not count, as nobody knows what the server did then.
+    If it has changed since, the `due_at` of the row is set such that the server is checked again at
+    the end of that time. Receivers have been running without an interruption since `heard_since`;
+    the time before does not count, because nobody knows what the server did then.
 
-    Returns the row, and in a list the event `calm` if the flapping ends. A server that does not
-    flap stays as it is.
+    Returns the row, and a list with the event `calm` if the flapping ends. The row of a server that
+    does not flap is returned unchanged.
     """
     record = row.record
     if record.flapping_since is None:
@@ -93,14 +96,14 @@ def _others(events: Sequence[Event]) -> list[Event]:
 
 
 _TURNS = {EventKind.LATE, EventKind.RECOVERED, EventKind.LEFT, EventKind.REBUILT}
-"""The events that tell of a turn: a server stops sending or sends again."""
+"""The kinds of events that tell of a turn: a server stops sending or sends again."""
 
 _FOLLOWING = {EventKind.DOWN}
-"""The events of a state that are no turn of their own: a server that is down was late before."""
+"""The kinds of events that are left out with a turn: a server that is down was late before."""
 
 _MOST_TURNS = 6
 """
-With so many turns within `_WITHIN` a server flaps: it has been away three times.
+A server with this many turns within `_WITHIN` flaps: it has stopped and come back three times.
 
 A deployment that goes wrong takes a server away once or twice.
 """
@@ -109,16 +112,17 @@ _TURNS_OVER_BUDGET = 3
 """
 The same for a server whose key has used up its budget for events.
 
-So whatever a key does, one silence of each server and its end are told: without them nobody could
-say when it was available.
+It is so large that events still tell of one silence of each server and of its end, whatever the key
+does, because otherwise nobody could say when the server was available.
 """
 
 _WITHIN = timedelta(hours=1)
 
 _CALM = timedelta(minutes=30)
 """
-For how long the state of a server must stay the same until it does not flap any more.
+How long the state of a server must stay the same until it does not flap any more.
 
-Longer than `_WITHIN` divided by the turns that begin it, so that who turns as often as that does
-not calm in between; short enough to hear soon that a server which flapped is down for good.
+This is longer than `_WITHIN` divided by the turns that make a server flap, so that a server with
+just as many turns does not calm down in between. It is short enough that an event soon tells when a
+server that flapped is down for good.
 """

@@ -1,4 +1,8 @@
-"""Joins lines whose servers turn out to be nodes of one database, and notes copies as twins."""
+"""
+Joins lines whose servers turn out to be nodes of one database.
+
+Lines that turn out to be copies of a database are noted as twins.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,8 +30,9 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
     """
     Join the lines whose servers turn out to be nodes of one database, and note copies as twins.
 
-    A line that could be joined with a database or with its copy is joined with the one whose
-    messages it fits better, and with neither while it fits both about equally well.
+    A line is the known servers of one database. It may fit both a database and a copy of that
+    database. It is joined with the one that its messages fit better, and with neither while they
+    fit both about equally well.
     """
     pairs = {
         (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)

@@ -1,5 +1,5 @@
 """
-Nodes or copies: what servers are that have the same database UUID and send in parallel.
+Decides whether servers with the same database UUID that send in parallel are nodes or copies.
 
 Nodes are servers (Odoo processes) of one database. Odoo runs the job that sends heartbeats on one
 of them at a time, so together they send about one heartbeat in an interval, and they number their
@@ -15,7 +15,11 @@ __all__ = ["FAR_APART", "Sent", "Verdict", "has_copies", "judge", "misfit"]
 
 
 class Verdict(Enum):
-    """What two servers are that send in parallel: of one database, or of a database and a copy."""
+    """
+    How two servers that send in parallel are related.
+
+    They are nodes of one database, or servers of a database and of its copy, or it is undecided.
+    """
 
     NODES = "nodes"
     COPIES = "copies"
@@ -32,7 +36,7 @@ class Sent:
             0 when messages may have been missed.
         heartbeats: How many heartbeats arrived in the span.
         first: The largest sequence number before the span; None when it is not known.
-        last: The largest sequence number at the end of the span.
+        last: The largest sequence number at the end of the span; None when it is not known.
     """
 
     intervals: float
@@ -59,12 +63,12 @@ def judge(one: Sent, other: Sent) -> Verdict:
 
 def misfit(one: Sent, other: Sent) -> float:
     """
-    How badly what two servers sent fits a single database: 0 is best.
+    How badly the messages of two servers fit a single database: 0 is best.
 
-    The value only serves to compare pairs of servers. With sequence numbers it is the relative
-    difference between the numbers of heartbeats received and of sequence numbers used. Without,
-    it is the product of both paces (heartbeats per interval): joining the pair with the smallest
-    product brings the paces of all databases nearest to 1, as
+    The value only serves to compare pairs of servers. If the sequence numbers are known, it is the
+    relative difference between the number of heartbeats received and that of sequence numbers used.
+    Otherwise it is the product of both paces (heartbeats per interval): joining the pair with the
+    smallest product brings the paces of all databases nearest to 1, because
     (a - 1)² + (b - 1)² - (a + b - 1)² = 1 - 2ab.
     """
     if one.first is None or one.last is None or other.first is None or other.last is None:
@@ -84,8 +88,9 @@ def has_copies(sent: Sent, *, in_order: bool) -> bool:
 
     Args:
         sent: What all these servers sent together.
-        in_order: Whether their sequence numbers rise in the order of their `last_seen`, as those
-            of one database do. Then more numbers must have been used twice to prove copies.
+        in_order: Whether the sequence numbers of the servers rise in the order of their
+            `last_seen`, like those of one database. If so, more numbers must have been used twice
+            to prove that there are copies.
     """
     if sent.intervals < _ENOUGH_INTERVALS:
         return False
@@ -124,7 +129,7 @@ def _by_pace(one: Sent, other: Sent) -> Verdict:
 
 
 FAR_APART = 200
-"""Recent sequence numbers that differ by more than this are not of one sequence."""
+"""If the latest sequence numbers of two servers differ by more, they are not of one sequence."""
 
 _ENOUGH_HEARTBEATS = 4
 _ENOUGH_INTERVALS = 8

@@ -39,7 +39,7 @@ class Line(NamedTuple):
     Attributes:
         leader: The row of the server that represents the database in lists and alarms.
         nodes: The rows of the other servers.
-        state: The state of the database at the time of the check; the rows do not hold it yet.
+        state: The state of the database at the time of the check. It is not in the rows yet.
     """
 
     leader: Row
@@ -67,7 +67,7 @@ class Line(NamedTuple):
         return _name(self.leader)
 
     def mark(self, now: datetime) -> Mark:
-        """A snapshot of how much all servers have sent until `now`."""
+        """A snapshot of how much all servers of the line have sent until `now`."""
         numbers = [row.record.sequence for row in self.members]
         known = [each for each in numbers if each is not None]
         heartbeats = sum(row.record.heartbeat_count for row in self.members)
@@ -78,10 +78,11 @@ class Line(NamedTuple):
 
 def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
     """
-    Group rows into lines: each leader with the rows that name it in `node_of`, oldest leader first.
+    Group the rows of servers by their databases.
 
-    A node whose leader is not among the rows, or has another database name, becomes a line of its
-    own.
+    Each line is the row of a leader with the rows that name it in `node_of`. A node whose leader is
+    not among the rows, or has another database name, becomes a line of its own. The line with the
+    oldest leader comes first.
     """
     leaders = {row.server_id: row for row in kin if row.record.node_of is None}
     nodes: defaultdict[str, list[Row]] = defaultdict(list)
@@ -99,7 +100,11 @@ def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
 
 
 def join(elder: Line, younger: Line, look: Look) -> Line:
-    """Join two lines whose servers are nodes of one database; the elder's leader stays leader."""
+    """
+    Join two lines whose servers are nodes of one database.
+
+    The leader of `elder` becomes the leader of the joined line.
+    """
     leader = elder.leader
     joining = [
         updated(row, node_of=leader.server_id, twin_of=None)._replace(mark=None)
@@ -116,7 +121,7 @@ def join(elder: Line, younger: Line, look: Look) -> Line:
 
 
 def updated(row: Row, **fields: Any) -> Row:
-    """The row with other values in these fields of its record; the same object if none differs."""
+    """The row with these values in fields of its record; the same object if nothing changes."""
     if all(getattr(row.record, name) == value for name, value in fields.items()):
         return row
     return row._replace(record=evolve(row.record, **fields))

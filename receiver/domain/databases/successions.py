@@ -1,7 +1,8 @@
 """
-Which server takes the place of another: rebuilds of a database, new leaders, nodes that are gone.
+Decides which server takes the place of another: rebuilds, new leaders, nodes that are gone.
 
-Also notes as twins the copies of a database that have another name.
+Also notes that two databases are twins if one is a copy of the other with another name. The package
+`receiver.domain.databases` explains these words.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,9 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
     Find rebuilds: lines that are late or down while another line sends for the same database.
 
-    Returns the lines that stay, and the rows of all servers of the other lines, which are now
-    superseded. All lines must have the same database name.
+    A line is the known servers of one database. Returns the lines that are not rebuilt, and the
+    rows of all servers of the other lines; these rows are marked as superseded. All lines must have
+    the same database name.
     """
     staying: list[Line] = []
     gone: list[Row] = []
@@ -83,9 +85,10 @@ def _left(row: Row, leader: str, look: Look) -> Row:
 
 def paired(lines: Sequence[Line]) -> list[Line]:
     """
-    Note as twins the lines that send in parallel under different database names.
+    Note that lines which send in parallel under different database names are twins.
 
-    Also clears the twins that are not among these lines any more, or have left.
+    A line is the known servers of one database. The database of one twin is a copy of the other's.
+    Also clears `twin_of` of a line if the twin is not among these lines any more, or has left.
     """
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
@@ -105,14 +108,15 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
     A line is the servers of one database, and its leader is the one that lists show. A server is
     gone when it has sent nothing for the time `gone_after`. When the leader is gone, the server
     that sent last becomes the leader. If that server has another address than the leader, it
-    becomes the leader as soon as the old one has sent nothing for two intervals, because clients
-    connect to the address of the leader.
+    becomes the leader already when the old leader has sent nothing for two intervals, because
+    clients connect to the address of the leader.
 
     Args:
         line: The line.
-        look: The time of the check, from which it is known how long a server has sent nothing.
+        look: The times that the check needs.
 
-    Returns the line as it is then, and the rows of the removed nodes.
+    Returns the changed line, and the rows of the removed nodes, which are now superseded by the
+    leader.
     """
     if not (line.nodes and line.state.is_heard):
         return line, []
@@ -129,10 +133,10 @@ def led(line: Line, look: Look) -> tuple[Line, list[Row]]:
 
 def gone_after(line: Line) -> timedelta:
     """
-    After how long without a message a node of a line counts as gone.
+    How long a node of a line may send no message until it counts as gone.
 
-    Nodes that run send by turns, at random. The time is so long that only about one check in 10⁹
-    finds a running node that has sent nothing for so long.
+    In each interval one of the running nodes sends, at random. The time is so long that only about
+    one check in 10⁹ finds a running node that has sent nothing for that time.
     """
     return 20 * len(line.members) * interval(line.record)
 

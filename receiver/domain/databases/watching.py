@@ -2,9 +2,10 @@
 Watching: counts what servers send in parallel, until it is decided if they are of one database.
 
 A `Line` is one server, or several that are known to be nodes of one database. Its `Mark` is a
-snapshot of how much it had sent when the counting began; two lines whose marks have the same time
-are watched together. While two lines are undecided, neither becomes late or down: a node may send
-nothing for long, since another node runs the job that sends heartbeats.
+snapshot of how much it had sent when the counting began. Two lines whose marks have the same time
+are watched together. Until it is decided whether they are of one database, neither becomes late or
+down, because a node may send nothing for long while another node of its database runs the job that
+sends heartbeats.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,12 @@ __all__ = [
 
 
 def without_copies(line: Line, look: Look) -> list[Line]:
-    """Split a line into its servers if these turn out to send for several copies of a database."""
+    """
+    Split a line into its servers if they turn out to belong to several copies of a database.
+
+    A line is the servers that are known to be of one database. Returns a line for each server, or
+    the line itself in a list.
+    """
     mark = line.leader.mark
     if not line.nodes or mark is None:
         return [line]
@@ -45,10 +51,11 @@ def without_copies(line: Line, look: Look) -> list[Line]:
 
 def watched(lines: Sequence[Line], look: Look) -> list[Line]:
     """
-    Begin to count the messages of lines that send in parallel and are not watched together yet.
+    Begin to watch together the lines that send in parallel and are not watched together yet.
 
-    Returns all lines; those that are watched from now on have a mark of the time `look.now`. All
-    lines must have the same database name.
+    To watch lines (each the known servers of one database) is to count their messages, in order to
+    find out whether they are of the same database. Returns all lines. Those that are watched from
+    now on have a mark with the time `look.now`. All lines must have the same database name.
     """
     parallel = {
         line.leader.server_id
@@ -63,7 +70,12 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def patient(lines: Sequence[Line], look: Look) -> list[Line]:
-    """Keep lines from becoming late or down while another line may be of the same database."""
+    """
+    Leave lines in their states while it is not decided whether another line is of their database.
+
+    A line is the known servers of one database. Returns all lines; those that would become late or
+    down now have the state of their records.
+    """
     return [
         line._replace(state=line.record.state)
         if line.state.stale and any(_is_open(line, other, look) for other in lines)
@@ -74,10 +86,11 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
 
 def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
     """
-    The line with the mark, i.e. the start of counting its messages, that it needs from now on.
+    The line with the mark that it needs from now on: the start of counting its messages.
 
     A line that is watched together with another one keeps its mark. Any other line of several
-    servers gets a recent mark, by which copies among these are noticed; of one server, no mark.
+    servers gets a recent mark, because `without_copies` needs one. A line of one server gets no
+    mark.
     """
     mark = line.leader.mark
     if is_watched:
@@ -99,9 +112,10 @@ def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
 
 def may_be_one(one: Line, other: Line) -> bool:
     """
-    Whether two lines may be of one database, and it is worth finding out.
+    Whether it should be found out if two lines (groups of servers) are of one database.
 
-    That is so unless both are late or down, one has left, or they are known to be twins.
+    That is so unless both are late or down, one has left, or they are known to be twins: one is of
+    a copy of the other's database.
     """
     is_heard = one.state.is_heard or other.state.is_heard
     return is_heard and State.LEFT not in {one.state, other.state} and not are_apart(one, other)
@@ -111,8 +125,8 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
     """
     Whether two lines are watched together: their messages are counted since the same time.
 
-    Not any more after an interruption in which no receiver ran, when the lines are twins, or when
-    both are late or down, since the number of their messages tells nothing then.
+    False after an interruption in which no receiver ran, because messages may have been missed.
+    Also False when the lines are known to be twins, or when neither line sends any more.
     """
     mark, second = one.leader.mark, other.leader.mark
     if mark is None or second is None or are_apart(one, other):
@@ -123,7 +137,11 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
 
 
 def are_apart(one: Line, other: Line) -> bool:
-    """Whether two lines are known to be copies: the record of one names the other as its twin."""
+    """
+    Whether two lines (groups of servers) are known to be of two copies of a database.
+
+    Then the record of one names a server of the other as its twin.
+    """
     first, second = one.record.twin_of, other.record.twin_of
     return first in [row.server_id for row in other.members] or second in [
         row.server_id for row in one.members
@@ -131,7 +149,12 @@ def are_apart(one: Line, other: Line) -> bool:
 
 
 def were_long_together(one: Line, other: Line) -> bool:
-    """Whether two lines sent in parallel for so long that nodes would have been joined by then."""
+    """
+    Whether two lines (groups of servers) sent in parallel for so long that they must be of two
+    databases.
+
+    If they were nodes of one database, they would have been joined by then.
+    """
     begin = max(_alive_since(one.record), _alive_since(other.record))
     end = min(one.latest.last_seen, other.latest.last_seen)
     longer = max(interval(one.record), interval(other.record))
@@ -144,7 +167,11 @@ def _alive_since(record: ServerRecord) -> datetime:
 
 
 def pair(one: Line, other: Line) -> tuple[Line, Line]:
-    """Note on each of two lines that the other is its twin, unless it has a twin already."""
+    """
+    Note on each of two lines that the other is its twin, unless it has a twin already.
+
+    Twins are the servers of a database, and those of a copy of it.
+    """
     return _with_twin(one, other), _with_twin(other, one)
 
 
@@ -184,7 +211,7 @@ def _started(record: ServerRecord) -> datetime:
 
 
 def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
-    """What a line has sent since a mark."""
+    """What the servers of a line have sent since `mark`, the start of counting."""
     now = line.mark(look.now)
     return Sent(
         intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
@@ -198,8 +225,8 @@ def are_in_order(rows: Iterable[Row]) -> bool:
     """
     Whether the sequence numbers of servers rise in the order of their `last_seen`.
 
-    Those of nodes of one database do. A copy of the database counts on by itself, so its numbers
-    fall behind those of the original or run ahead of them.
+    The numbers of nodes of one database do. A copy of the database goes on counting by itself, so
+    its numbers fall behind those of the original or run ahead of them.
     """
     records = sorted((row.record for row in rows), key=lambda record: record.last_seen)
     return all(

@@ -66,7 +66,7 @@ class Dialect(Protocol):
         """Which database the connection leads to."""
 
     def database_time(self, connection: Connection) -> datetime | None:
-        """What the clock of the database server shows; None if there is no server."""
+        """The time of the database server's clock; None for SQLite, which has no server."""
 
     def lock_migrations(self, connection: Connection) -> None:
         """Keep other processes from migrating until the transaction ends."""
@@ -96,35 +96,41 @@ class Dialect(Protocol):
         """Delete rows from `facets`, the inverted index of servers."""
 
     def lock_as_writer(self, connection: Connection) -> None:
-        """Take the lock of each table that messages change, which writers share with each other."""
+        """
+        Lock the tables that messages change, in the mode that any number of writers can share.
+
+        So this waits for those who lock a table against all writers. Does nothing on SQLite, where
+        a transaction that writes holds the lock of the file.
+        """
 
     def lock_events(self, connection: Connection) -> None:
         """
-        Keep other processes from numbering events until the transaction ends.
+        Keep other processes from writing events until the transaction ends.
 
-        So events are numbered in the order of the commits. On PostgreSQL, the commit also
-        notifies other receivers that there are events.
+        So the numbers of events rise in the order of the commits. On PostgreSQL, the commit also
+        notifies other receivers that there are new events.
         """
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
         """
-        Store the number of the transaction, so that `was_committed` finds it once it is committed.
+        Store the number of the transaction, in that transaction, for a later `was_committed`.
 
         Returns which database the connection leads to, as `identify` does.
         """
 
     def was_committed(self, connection: Connection, number: int) -> bool:
         """
-        Whether the transaction with this number was committed, after its connection broke.
+        Whether the transaction for which `record_commit` stored this number was committed.
 
-        Must be asked over another connection.
+        For a transaction whose connection broke during the commit, so that `connection` must be
+        another one.
         """
 
     def forget_old_commits(self, connection: Connection) -> None:
         """Delete the numbers that `record_commit` has stored more than a day ago."""
 
     def is_transient(self, error: DBAPIError) -> bool:
-        """Whether a transaction failed because of another one, so that it can be repeated."""
+        """Whether a transaction failed only because of another one, so that a retry may succeed."""
 
 
 def dialect_of(url: URL) -> Dialect:

@@ -1,4 +1,4 @@
-"""Notifies a receiver when other receivers have written events, by PostgreSQL's LISTEN."""
+"""Uses PostgreSQL's LISTEN to notify a receiver when other receivers have written events."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from receiver.store.dialects.pooler import ASK, is_pooled
 __all__ = ["CHANNEL", "listen"]
 
 CHANNEL = "fleet_events"
-"""The channel that every transaction with new events notifies."""
+"""The PostgreSQL channel that every transaction with new events notifies (NOTIFY)."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +27,11 @@ async def listen(
 
     Args:
         url: The database.
-        wake: Called without arguments; also after each connection, for events before that.
-        first_pause: Seconds until a broken connection is made again; doubles after each failure.
-        longest_pause: The longest such pause, in seconds.
+        wake: Called without arguments in the event loop. It is also called whenever a connection
+            is made, because events may have been committed before.
+        first_pause: After how many seconds to reconnect when the connection breaks. Each failure
+            doubles this time.
+        longest_pause: The longest time between two attempts, in seconds.
     """
     if url.get_backend_name() == "sqlite":
         return
@@ -66,4 +68,4 @@ _KEEPALIVE = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
 }
-"""Parameters of libpq, by which a connection that is dead is noticed after 11 s, not hours."""
+"""Parameters of libpq with which a dead connection is noticed after 11 s instead of hours."""

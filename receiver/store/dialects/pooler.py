@@ -3,8 +3,8 @@ Finds out whether a pooler, such as pgbouncer, stands between a receiver and Pos
 
 In its transaction mode a pooler runs each transaction on whichever connection to PostgreSQL is
 free. So prepared statements, settings and LISTEN, which belong to a connection, are lost or affect
-other clients. A client cannot find out the mode of a pooler; what works in the transaction mode
-works in all modes.
+other clients. A client cannot find out the mode of a pooler, so a receiver assumes the transaction
+mode: what works in it works in all modes.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def is_pooled(connection: Any, backend_pid: int) -> bool:
     serves the client changes.
 
     Args:
-        connection: The connection, which holds the process id that it was told.
-        backend_pid: The process id that PostgreSQL has returned for the statement `ASK`.
+        connection: The connection. It knows the process id that it was told when it was made.
+        backend_pid: The process id that the statement `ASK` has returned over this connection.
     """
     return bool(connection.info.backend_pid != backend_pid)

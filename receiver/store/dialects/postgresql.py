@@ -1,4 +1,9 @@
-"""PostgreSQL, for several receivers at once: each locks the rows that it changes, in key order."""
+"""
+PostgreSQL, which several receivers may use at once.
+
+Each receiver locks the rows that it changes in the order of their keys, so that no two wait for
+each other.
+"""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -89,13 +94,13 @@ class Postgresql:
         return engine
 
     def check_place(self) -> None:
-        """Do nothing: only the file of SQLite can be replaced while it is open."""
+        """Do nothing, because only the file of SQLite can be replaced while it is open."""
 
     def is_replaced(self) -> bool:
         return False
 
     def follow(self, connection: Connection) -> None:
-        """Do nothing: only the file of SQLite can be replaced while a connection to it is open."""
+        """Do nothing, because only the file of SQLite can be replaced while it is open."""
 
     def identify(self, connection: Connection) -> Identity:
         return _identity(*connection.execute(select(*_IDENTITY)).one())
@@ -187,7 +192,7 @@ _EVENTS_LOCK = 0x0D00_F1EF
 """The numbers of two advisory locks; any numbers that nobody else uses would do."""
 
 _TRANSIENT = {"40001", "40P01", "23505"}
-"""SQLSTATE: serialization failure, deadlock, and a row that was inserted by another meanwhile."""
+"""SQLSTATE: a serialization failure, a deadlock, and a new row whose key another one has taken."""
 
 _READ_ONLY = "25006"
 """SQLSTATE: a write was sent to a standby, which only reads."""
@@ -209,9 +214,10 @@ SELECT set_config('lock_timeout', '2s', {is_local}),
     END
 """
 """
-Settings by which no receiver waits for ever or for one that has died, and commits are durable.
+Settings with which commits are durable, and no receiver waits for ever for another one, even if
+that one has died.
 
-They are made for a connection, or, behind a pooler, for each transaction (`is_local`).
+They are set once for each connection or, behind a pooler, in each transaction (`is_local`).
 """
 
 

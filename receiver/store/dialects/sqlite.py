@@ -90,7 +90,7 @@ class Sqlite:
         return None
 
     def lock_migrations(self, connection: Connection) -> None:
-        """Do nothing: the transaction holds the write lock of the file already."""
+        """Do nothing, because the transaction already holds the write lock of the file."""
 
     def is_undisturbed(self, connection: Connection) -> bool:
         # Only commits of other connections change the pragma.
@@ -116,10 +116,10 @@ class Sqlite:
             driver.executemany(_REMOVE_ENTRY, entries)
 
     def lock_as_writer(self, connection: Connection) -> None:
-        """Do nothing: the transaction holds the write lock of the file already."""
+        """Do nothing, because the transaction already holds the write lock of the file."""
 
     def lock_events(self, connection: Connection) -> None:
-        """Do nothing: the transaction holds the write lock of the file already."""
+        """Do nothing, because the transaction already holds the write lock of the file."""
 
     def record_commit(self, connection: Connection, number: int) -> Identity:  # noqa: ARG002 - see below
         # A file on this machine has no connection that could break in a commit.
@@ -129,7 +129,7 @@ class Sqlite:
         return False
 
     def forget_old_commits(self, connection: Connection) -> None:
-        """Do nothing, as `record_commit` writes nothing."""
+        """Do nothing, because `record_commit` writes nothing on SQLite."""
 
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False

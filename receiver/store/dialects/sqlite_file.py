@@ -1,10 +1,10 @@
 """
 The file of an SQLite database, which may be deleted or replaced while it is open.
 
-An open connection goes on with the file that it has opened, whatever happens to the file's name:
-what it commits to a deleted file is lost when the process ends. SQLite does not notice that in
-its WAL mode, so the store checks the file before each transaction begins, and again after the
-commit, before it reports success.
+An open connection goes on with the file that it has opened, even when that file is deleted or
+replaced. Whatever it commits to a deleted file is lost when the process ends. SQLite does not
+notice this in its WAL mode, so the store checks the file before each transaction begins, and again
+after the commit, before it reports success.
 """
 
 import logging
@@ -29,7 +29,7 @@ __all__ = ["DatabaseFile"]
 _log = logging.getLogger(__name__)
 
 _SETTLED_SECONDS = 2.0
-"""A file that takes the place of another is used once it has not changed for so long."""
+"""A file that has replaced the open one is used once it has not changed for this long."""
 
 _Inode = tuple[int, int] | None
 """The device and inode of a file; None when there is no file."""
@@ -75,8 +75,8 @@ class DatabaseFile:
         """
         A connection to the file, with options for `sqlite3.connect`.
 
-        Raises StoreUnavailable when the file is missing, or is no longer that of the other
-        connections.
+        Raises StoreUnavailable when the file is missing, or is not the file that the other
+        connections have opened.
         """
         self.check()
         before = _inode(self._path)
@@ -111,16 +111,20 @@ class DatabaseFile:
         self._warn_if_others_may_read()
 
     def check(self) -> None:
-        """Raise StoreUnavailable when the open file was deleted or replaced; nothing if none is."""
+        """
+        Raise StoreUnavailable when the open file was deleted or replaced.
+
+        Does nothing before the first connection.
+        """
         if self.is_replaced():
             raise StoreUnavailable(f"{self._path} was replaced by another file")
 
     def is_replaced(self) -> bool:
         """
-        Whether all connections must be made anew, since another file has replaced the open one.
+        Whether another file has replaced the open one, so that all connections must be made anew.
 
-        Raises StoreUnavailable while there is nothing to connect to: the file is missing, and may
-        be put back, or the file in its place may not be complete yet.
+        Raises StoreUnavailable while no connection can be made, because the file is missing (it
+        may be put back), or because the file in its place may not be complete yet.
         """
         now = self._inodes()
         if self._opened is None or self._opened == now:
@@ -142,8 +146,8 @@ class DatabaseFile:
         """
         Forget the open file, so that the next connection opens the file that is in its place now.
 
-        All connections must be closed. The write-ahead log of the old file is renamed: SQLite
-        would take it for the log of the new file, and damage the new file.
+        All connections must be closed. The write-ahead log of the old file is renamed, because
+        SQLite would take it for the log of the new file, and damage the new file.
         """
         left = self._opened
         assert left is not None

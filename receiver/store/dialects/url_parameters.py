@@ -55,7 +55,7 @@ _NOT_FREE = {
     "notices",
     "replication": "such a connection takes no ordinary statements",
 }
-"""Parameters that must not be set, as they change how a receiver speaks to PostgreSQL, and why."""
+"""Parameters of a PostgreSQL URL that the user must not set, and the reason for each."""
 
 _WHOLE_NUMBERS = {
     "connect_timeout",

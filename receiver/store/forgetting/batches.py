@@ -1,8 +1,9 @@
 """
 The SQL that finds servers to delete in bulk, and deletes them.
 
-A server that lists show is deleted with its nodes, the other servers of its database, and with the
-servers that it superseded. `receiver.domain.forgetting` decides which servers may be deleted.
+Together with a server that is shown in lists, its nodes (the other servers of its database) are
+deleted, and the servers that it superseded. `receiver.domain.forgetting` decides which servers may
+be deleted.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,8 +29,10 @@ __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
 
 BATCH = 200
 """
-How many servers that match a filter one transaction deletes at most, and at most as many again
-that these superseded. Few, so that heartbeats hardly wait for the transaction.
+How many servers that match a filter one transaction deletes at most.
+
+In addition it deletes at most 200 servers that these superseded. The number is small, so that
+heartbeats hardly wait for the transaction.
 """
 
 
@@ -40,9 +43,9 @@ class Chosen(NamedTuple):
     Attributes:
         ids: The ids of the servers.
         state: The value of the filter `state` with which the query selected them.
-        asked: What a server must still match when it is deleted.
-        most_older: How many older servers, whose databases were rebuilt as the selected servers,
-            may be deleted with them; None: any number.
+        asked: The filter that a server must still match when it is deleted.
+        most_older: How many servers that the selected ones superseded may be deleted with them;
+            None for any number.
     """
 
     ids: Sequence[str]
@@ -82,7 +85,11 @@ class _Batch(NamedTuple):
 
 
 def chosen_after(asked: Forgettable, stage: Stage, limit: int) -> Select[Any]:
-    """The query for the ids of servers to delete: in the stage's state, after its id, sorted."""
+    """
+    The query for the ids of at most `limit` servers to delete, sorted.
+
+    It finds servers in the state of the stage whose ids are after the id of the stage.
+    """
     query, key = _chosen(asked, stage.state)
     return query.where(key > stage.after).order_by(key).limit(limit)
 
@@ -91,11 +98,11 @@ def forget(
     dialect: Dialect, connection: Connection, chosen: Chosen, at: datetime, cache: RowCache
 ) -> tuple[tuple[list[str], bool], Committed]:
     """
-    Delete the chosen servers that still match once their rows are locked.
+    Lock the rows of the chosen servers, and delete those that still match.
 
     Deletes with them their nodes and the servers that they superseded. Returns the ids of all
-    deleted servers, whether some that belong to these are left for another call, and what the
-    transaction changes.
+    deleted servers; whether some servers that they superseded are left for another call; and what
+    the transaction changes.
     """
     read = partial(read_rows, dialect, connection, cache=cache)
     rows, gone, is_cut = _gathered(connection, chosen, read)
@@ -119,7 +126,7 @@ def forget(
 
 
 def forgettable(connection: Connection, chosen: Chosen) -> list[str]:
-    """The ids of the servers that `forget` would delete, in one call or several; deletes none."""
+    """The ids of the servers that calls of `forget` would delete; this deletes none."""
 
     def read(ids: Sequence[str]) -> Mapping[str, Row]:
         found = connection.execute(_READ, {"ids": ids}).mappings()

@@ -14,7 +14,7 @@ _APPLIED = table("alembic_version", column("version_num"))
 
 
 def applied(connection: Connection) -> list[str]:
-    """The versions of the tables of a database: one of them, or none when it has no tables."""
+    """The versions of the tables of a database: usually one, or none when there are no tables."""
     if not inspect(connection).has_table(_APPLIED.name):
         return []
     return sorted(connection.scalars(select(_APPLIED.c.version_num)))
@@ -24,9 +24,9 @@ def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
     """
     Why a receiver of this version cannot use tables of these versions; None when it can.
 
-    At its start (`is_start`) a receiver upgrades older tables and creates missing ones. Later it
-    does neither: a database that was removed must not be replaced by an empty one unnoticed, and
-    tables that are being restored may not be complete yet.
+    When a receiver starts (`is_start`), it upgrades older tables and creates missing ones. Later it
+    does neither, because a database that was removed must not be replaced by an empty one
+    unnoticed, and tables that are being restored may not be complete yet.
     """
     if versions == [NEWEST]:
         return None

@@ -1,1 +1,1 @@
-"""What AI agents and their clients ask: how to connect to an Odoo."""
+"""The endpoints for AI agents and their clients, which tell how to connect to an Odoo."""

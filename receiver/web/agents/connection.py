@@ -94,8 +94,8 @@ async def connection_to(found: Services, server_id: str, client: Client) -> Conn
     """
     How a client connects to a server.
 
-    Raises Refusal if there is no such server, or no way to it that may be given away and that the
-    client can take.
+    Raises Refusal if there is no such server, if its address must not be given to agents, or if the
+    client cannot use the address.
     """
     sighting = await found.fleet.get(server_id)
     if sighting is None:
@@ -119,9 +119,9 @@ async def connection_to(found: Services, server_id: str, client: Client) -> Conn
 
 async def connection_of(found: Services, record: ServerRecord) -> Connection | None:
     """
-    How to connect to a server; None if it reports no address that may be given away.
+    How to connect to a server; None if it reports no address that may be given to agents.
 
-    Its name is not that of another server with the same database and stage.
+    The name of the connection differs from those of other servers with the same database and stage.
     """
     alike: Sequence[ServerRecord] = []
     if record.database is not None:
@@ -137,7 +137,7 @@ async def connection_of(found: Services, record: ServerRecord) -> Connection | N
 async def connections_of(
     found: Services, records: Sequence[ServerRecord]
 ) -> Mapping[str, Connection]:
-    """How to connect to servers whose address may be given away, by `server_id`."""
+    """How to connect to those servers whose addresses may be given to agents, by `server_id`."""
     return await found.calls.read(_reached, found, records)
 
 
@@ -151,7 +151,7 @@ def _reached(found: Services, records: Sequence[ServerRecord]) -> Mapping[str, C
 
 
 def may_be_at(found: Services, host: str) -> bool:
-    """Whether a host, a name or an IP address, may be given to agents (FLEET_ENDPOINTS)."""
+    """Whether an address with this host name or IP address may be given to agents."""
     # As long as only clients on this machine are served, they may see loopback addresses.
     return found.endpoints.include(host, with_loopback=found.gate.is_for_this_machine)
 
@@ -179,4 +179,4 @@ def _file(file: ClientFile) -> Response:
 
 
 _ALIKE = 100
-"""With how many servers of the same database and stage a name is compared."""
+"""How many servers of the same database and stage are read to find a name that is unique."""

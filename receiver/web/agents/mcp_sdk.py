@@ -1,8 +1,8 @@
 """
-The MCP server of the receiver, in terms of the official SDK.
+The MCP server of the receiver, built on the official SDK of MCP.
 
-Importing this module imports the SDK, which takes half a second: `mcp_server` does that when the
-first agent asks.
+Importing this module imports the SDK, which takes half a second. Therefore `mcp_server` imports it
+only at the first request of an agent.
 """
 
 import asyncio
@@ -71,15 +71,15 @@ _LISTED = {
     EventKind.NODE,
     EventKind.NODE_LEFT,
 }
-"""The kinds of events after which other servers may be in the list."""
+"""The kinds of events after which the list of resources may have other servers."""
 
 
 class SdkServer:
     """
-    The MCP server, which answers requests of both eras of the protocol, without sessions.
+    The MCP server. It answers requests of old and new versions of the protocol, without sessions.
 
     Args:
-        feed: Has the news that subscribers hear.
+        feed: Delivers the events from which the messages to subscribers are made.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -100,13 +100,13 @@ class SdkServer:
         self._is_running = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve, and hand on news, until cancelled."""
+        """Run the sessions of the SDK, and send news to subscribers, until cancelled."""
         async with self._manager.run():
             self._is_running.set()
             await self._news.run()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, while `run` runs."""
+        """Answer an MCP request. Waits until `run` has been started in another task."""
         await self._is_running.wait()
         await self._manager.handle_request(scope, receive, send)
 
@@ -115,7 +115,7 @@ class NewsBus(InMemorySubscriptionBus):
     """
     Tells subscribers of changes, whichever receiver of the database wrote them.
 
-    It follows the feed only while somebody has subscribed.
+    It reads events from the feed only while there are subscribers.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -141,7 +141,7 @@ class NewsBus(InMemorySubscriptionBus):
         return leave
 
     async def run(self) -> None:
-        """Publish news while there are subscribers, until cancelled."""
+        """Read events and tell subscribers, whenever there are any, until cancelled."""
         while True:
             await self._is_asked.wait()
             try:

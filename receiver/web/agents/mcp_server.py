@@ -1,7 +1,7 @@
 """
 The MCP server of the receiver at `/mcp`: streamable HTTP, stateless, with answers in JSON.
 
-It is guarded like the rest of the API, by the receiver's own keys.
+Like the rest of the API, it requires one of the receiver's own keys.
 """
 
 import asyncio
@@ -52,21 +52,21 @@ for _status in ("400", "404", "406"):
 
 
 class Sdk(Protocol):
-    """The MCP server in terms of the official SDK, from `mcp_sdk`."""
+    """What `McpServer` calls of `mcp_sdk.SdkServer`, which is built on the official SDK of MCP."""
 
     async def run(self) -> None:
-        """Serve, and hand on news, until cancelled."""
+        """Run the sessions of the SDK, and send news to subscribers, until cancelled."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, while `run` runs."""
+        """Answer an MCP request. Waits until `run` has been started in another task."""
 
 
 class McpServer:
     """
-    The receiver's MCP server. It loads the SDK, which takes half a second, when it is first asked.
+    The receiver's MCP server. It loads the SDK, which takes half a second, at the first request.
 
     Args:
-        feed: Has the news that subscribers hear.
+        feed: Delivers the events from which the messages to subscribers are made.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -75,7 +75,7 @@ class McpServer:
         self._ready: asyncio.Future[Sdk | None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Wait for the first request, and then serve until cancelled."""
+        """Wait for the first request, then load the SDK and run it, until cancelled."""
         await self._asked.wait()
         try:
             module = await to_thread.run_sync(import_module, _SDK)
@@ -90,11 +90,11 @@ class McpServer:
 
     async def handle(self, request: Request, send: Send) -> None:
         """
-        Answer a request, which was let in already.
+        Answer a request that the gate has let in.
 
-        Raises Refusal for a request of a web page from another origin, and for one that only a
-        cookie lets in: agents have keys. A stream of news ends when the client's key is no longer
-        good, and when the receiver stops.
+        Raises Refusal for a request that a web page of another origin sends, and for a request with
+        a session cookie instead of a key, because agents have keys. A stream of messages to a
+        subscriber ends when the client's key is no longer valid, and when the receiver stops.
         """
         if visitor(request).session is not None:
             raise Refusal(401, "key_missing", "Send a viewer's key: Authorization: Bearer ...")
@@ -113,7 +113,7 @@ class McpServer:
 
 
 class Mcp:
-    """The endpoint `/mcp`, as an ASGI app: the MCP server of the receiver answers."""
+    """The endpoint `/mcp`, an ASGI app that passes requests on to the receiver's MCP server."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(ClientDisconnect):

@@ -1,8 +1,8 @@
 """
-The tools of the MCP server of the receiver, by which agents find Odoos and connect to them.
+The tools of the MCP server of the receiver, with which agents find Odoos and connect to them.
 
-Whatever the servers of the fleet report about themselves is in the member `reported` of an answer:
-an agent must not take it for instructions. Each tool only reads.
+Whatever the servers of the fleet report about themselves is in the member `reported` of an answer,
+because an agent must not take it for instructions. No tool changes anything.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -179,12 +179,12 @@ class Tool:
     A tool of the receiver's MCP server.
 
     Attributes:
-        name: Its name.
-        title: Its name for people.
-        description: What it does, for an agent.
+        name: The name of the tool.
+        title: The name that people see.
+        description: What the tool does, written for an agent.
         takes: The class of its arguments.
         answers: The JSON Schema of its answer.
-        call: Calls it with the arguments, and returns the answer as a JSON value.
+        call: The function that makes the answer, a JSON value, from the services and the arguments.
     """
 
     name: str
@@ -388,7 +388,7 @@ _REPORTED = {
     *("capabilities", "odoo_stage", "database_uuid", "endpoint_url", "status"),
     *("heartbeat_interval_seconds", "uptime_seconds"),
 }
-"""The fields of a record that are as the server sent them."""
+"""The fields of a record whose values are exactly what the server has sent."""
 
 _OR_NULL: Json = {"type": ["string", "null"]}
 _MOMENT: Json = {"type": "string", "format": "date-time"}

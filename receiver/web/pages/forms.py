@@ -142,7 +142,7 @@ class Question:
     Attributes:
         title: The question.
         about: The server or key that would be changed.
-        says: The consequences, a sentence each.
+        says: The consequences of the change, a sentence for each.
         does: The text of the button that makes the change.
         back: The page to return to without a change.
         also: The label of a checkbox that asks for a further change; None for no checkbox. The
@@ -214,7 +214,7 @@ async def delete(request: Request, _: Fields) -> Response:
 
 
 async def hand_over(request: Request, fields: Fields) -> Response:
-    """Make another key the owner of a server, or the key that writes the server next."""
+    """Make the key in the form the owner of a server; without one, the next key that writes it."""
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
     await admin_api.hand_over(request, key_id)

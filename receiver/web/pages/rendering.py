@@ -1,4 +1,4 @@
-"""What all pages share: templates, headers, relative URLs, and error pages."""
+"""The code that all pages share: templates, headers, relative URLs, and error pages."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -59,10 +59,11 @@ _log = logging.getLogger(__name__)
 
 class PageRoute(Guarded):
     """
-    A route that answers with an HTML page, also when the gate refuses the request.
+    A route that answers with an HTML page, even when the gate refuses the request.
 
     Args:
-        render: Renders the page; a FleetError that it raises becomes an error page.
+        render: Makes the answer to a request. If it raises a FleetError, the answer is an error
+            page.
     """
 
     is_page = True
@@ -126,7 +127,14 @@ def _error_page(request: Request, error: FleetError) -> Response:
 
 
 def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Response:
-    """The sign-in form, with the error that led to it; `to` is the page after signing in."""
+    """
+    The page with the sign-in form.
+
+    Args:
+        request: The request.
+        refused: The error because of which the form is shown; None if the person asked for it.
+        to: The path of the page to show after signing in.
+    """
     return answer(
         request,
         "sign_in.html",
@@ -186,10 +194,10 @@ def answer(
 
 async def answer_from_thread(request: Request, template: str, **context: Any) -> Response:
     """
-    Do what `answer` does in a thread.
+    Call `answer` in a thread.
 
-    A page that lists many servers or events takes several milliseconds to render, in which the
-    event loop goes on with other requests.
+    A page that lists many servers or events takes several milliseconds to render. In a thread, this
+    does not hold up other requests.
     """
     return await to_thread.run_sync(partial(answer, request, template, **context))
 
@@ -242,9 +250,9 @@ def server_url(server_id: str, *, of: str = "server", call: str = "", **query: s
     The URL of a page about a server, relative to the home page.
 
     Args:
-        server_id: The server.
-        of: `server` for the HTML page, or `servers` for the API.
-        call: The end of the path, after the server, such as `/delete`.
+        server_id: The id of the server.
+        of: The first part of the path: `server` for the HTML page, `servers` for the API.
+        call: The last part of the path, after the `server_id`, such as `/delete`.
         query: The query parameters.
     """
     path = f"{of}/{_path_segment(server_id)}{call}"

@@ -1,8 +1,8 @@
 """
-Bounds the size of the front page: how many servers and events fit, whatever they are called.
+Bounds the size of the front page by limiting how many servers and events it lists.
 
 In a URL, a `server_id` of 255 characters may take 3 KB. So a page lists fewer servers or events
-than it would otherwise when their names are long.
+when their names are long.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ __all__ = ["SHOWN_NODES", "fitting_events", "fitting_servers"]
 T = TypeVar("T")
 
 SHOWN_NODES = 5
-"""How many nodes of a database the list of servers shows."""
+"""How many nodes (the other servers of a database) are shown with a server in the list."""
 
 _SERVERS_BYTES = 68_000
 _EVENTS_BYTES = 18_000
@@ -29,18 +29,18 @@ _EVENTS_BYTES = 18_000
 
 def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
     """
-    As many servers, from the first on, as keep the HTML of the front page within its bound.
+    The first servers, so many that the HTML of the front page does not exceed its bound.
 
-    At least one, if there is any.
+    Returns at least one server, unless `servers` is empty.
     """
     return _fitting(servers, _server_bytes, _SERVERS_BYTES)
 
 
 def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
     """
-    As many events, from the first on, as keep the HTML of the front page within its bound.
+    The first events, so many that the HTML of the front page does not exceed its bound.
 
-    At least one, if there is any.
+    Returns at least one event, unless `events` is empty.
     """
     return _fitting(events, _event_bytes, _EVENTS_BYTES)
 

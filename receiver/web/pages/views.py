@@ -46,7 +46,7 @@ __all__ = ["routes"]
 PAGE_SIZE = 50
 
 Tally = Mapping[tuple[str, str | None], int]
-"""The number of servers by state and stage; the stage None stands for all with long names."""
+"""The number of servers by state and stage. None stands for all stages with long names."""
 
 
 def routes() -> list[BaseRoute]:
@@ -237,7 +237,7 @@ class View:
         return cls(tuple((name, text) for name, text in said if text or name == "stage"), path)
 
     def asked(self, request: Request) -> Request:
-        """The request without empty query parameters, and with a default `limit`."""
+        """The request with `parameters` as its query, without empty ones, and a default `limit`."""
         limit = {} if self.get("limit") else {"limit": PAGE_SIZE}
         text = urlencode([*self.parameters, *limit.items()])
         return Request({**request.scope, "query_string": text.encode()})
@@ -246,21 +246,21 @@ class View:
         return dict(self.parameters).get(name)
 
     def link(self, **changed: str | None) -> str:
-        """A link to the first page of the list with some parameters changed; None removes one."""
+        """A link to the first page of the list with some parameters changed, or removed (None)."""
         kept = [each for each in self.parameters if each[0] not in {"cursor", *changed}]
         new = [(name, text) for name, text in changed.items() if text is not None]
         text = urlencode([*kept, *new])
         return f"{self.path}?{text}" if text else self.path
 
     def toggled(self, name: str, text: str) -> str:
-        """A link to the first page of the list with a value added, or removed if it was there."""
+        """A link to the first page of the list with a value added, or removed if it is there."""
         pair = (name, text)
         kept = tuple(each for each in self.parameters if each != pair)
         more = () if pair in self.parameters else (pair,)
         return evolve(self, parameters=(*kept, *more)).link()
 
     def only(self, **wanted: str | None) -> str:
-        """A link to the list in the same order with only these filters, instead of others."""
+        """A link to the list with these filters and no others, in the same order."""
         return self.link(**{**dict.fromkeys(_NARROWING), **wanted})
 
     @property
@@ -291,11 +291,11 @@ class Tile:
     How many servers are in a state, and in which stages.
 
     Attributes:
-        state: The state; None for all.
-        label: Its name for people.
-        count: How many servers.
-        stages: The most frequent stages and their numbers of servers; None stands for
-            stages with long names.
+        state: The state; None for all states.
+        label: The name of the state that people see.
+        count: How many servers are in the state.
+        stages: The most frequent stages and their numbers of servers; the stage None stands for
+            all stages with long names.
         more_stages: How many other stages there are.
         link: A link to the list of these servers.
         is_current: Whether the page shows that list.

@@ -86,13 +86,13 @@ FACTS = {
 @frozen(kw_only=True)
 class Fact:
     """
-    A field of a record, as a page shows it.
+    A field of a record, in the form in which a page shows it.
 
     Attributes:
         name: The name of the field.
         label: The label of the field.
         values: The lines of the value; empty when the value is unknown.
-        moment: The value of a field that is a time, else None.
+        moment: The value if the field is a time; otherwise None.
     """
 
     name: str
@@ -104,13 +104,13 @@ class Fact:
 @frozen(kw_only=True)
 class Tale:
     """
-    An event, as a page shows it.
+    An event, in the form in which a page shows it.
 
     Attributes:
         says: The predicate of a sentence whose subject is the server; a whole sentence for an
             event of the fleet.
         more: Lines with details, each a label and a text.
-        other: The `server_id` of the other server that the event is about, else None.
+        other: The `server_id` of a second server that the event is about; None if there is none.
     """
 
     says: str
@@ -192,7 +192,7 @@ def exactly(moment: datetime) -> str:
 
 
 def window(label: str, cut: datetime | None) -> str:
-    """The name of a period, and since when its states are known if that is not all of it."""
+    """The name of a period; if `cut` is a time, also that states are known only since then."""
     return label if cut is None else f"{label}, known since {exactly(cut)}"
 
 
@@ -234,12 +234,12 @@ def is_seen(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A text; `(blank)` in place of one without a visible character."""
+    """The text, or `(blank)` if it has no visible character."""
     return text if is_seen(text) else "(blank)"
 
 
 def brief(text: str, most: int = 255) -> str:
-    """A text as `shown` shows it; one of more than `most` characters is cut, and ends with `…`."""
+    """The text that `shown` returns; if it has more than `most` characters, it is cut with `…`."""
     text = shown(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -271,7 +271,7 @@ def _fact(name: str, label: str, value: Any) -> Fact:
 
 
 def tale(event: Event) -> Tale:
-    """Describe an event in words, as a page shows it."""
+    """Describe an event in words for a page."""
     details = event.details
     says = KINDS[event.kind]
     match event.kind:
