@@ -9,15 +9,17 @@ is alive (`liveness`).
 This package does no I/O and reads no clock.
 """
 
+from contract.answers import HeartbeatAnswer, RegistrationAnswer, RejectedAnswer, Want
 from contract.codec import dumps, loads, parse, structure, unstructure
 from contract.errors import FleetError, InvalidMessage, MalformedJSON, Problem, WrongServer
-from contract.events import Event, EventKind, changes
+from contract.events import Event, EventKind, changes, tool_changes
 from contract.fields import MOST_TOOLS
 from contract.merging import merge, register
 from contract.messages import FAREWELL, Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord, State
 from contract.schema import json_schema
 from contract.states import DEFAULT_INTERVAL_SECONDS, interval, liveness, patience
+from contract.tools import Tool, ToolAnnotations, changed_tools, shortened, tools_digest
 
 __all__ = [
     "DEFAULT_INTERVAL_SECONDS",
@@ -27,15 +29,22 @@ __all__ = [
     "EventKind",
     "FleetError",
     "Heartbeat",
+    "HeartbeatAnswer",
     "InvalidMessage",
     "IpAddresses",
     "MalformedJSON",
     "Problem",
     "Registration",
+    "RegistrationAnswer",
+    "RejectedAnswer",
     "ServerPayload",
     "ServerRecord",
     "State",
+    "Tool",
+    "ToolAnnotations",
+    "Want",
     "WrongServer",
+    "changed_tools",
     "changes",
     "dumps",
     "interval",
@@ -46,6 +55,9 @@ __all__ = [
     "parse",
     "patience",
     "register",
+    "shortened",
     "structure",
+    "tool_changes",
+    "tools_digest",
     "unstructure",
 ]

@@ -38,6 +38,7 @@ from contract.fields import (
 )
 from contract.messages import Heartbeat, IpAddresses, Registration, ServerPayload
 from contract.record import ServerRecord
+from contract.tools import Tool, ToolAnnotations
 
 __all__ = ["dumps", "loads", "parse", "structure", "unstructure"]
 
@@ -51,7 +52,7 @@ Hook = Callable[[Any, Any], Any]
 class _BadItems(ValueError):
     """The invalid items of a list: `errors` maps the index of each to its error."""
 
-    def __init__(self, errors: Mapping[int, Unexpected]) -> None:
+    def __init__(self, errors: Mapping[int, Exception]) -> None:
         self.errors = errors
 
 
@@ -118,7 +119,7 @@ def _problems(error: BaseException, path: str) -> Iterator[Problem]:
             yield from _problems(inner, f"{path}.{note.name}" if path else note.name)
     elif isinstance(error, _BadItems):
         for index, inner in error.errors.items():
-            yield Problem(f"{path}[{index}]", str(inner))
+            yield from _problems(inner, f"{path}[{index}]")
         if len(error.errors) == MOST_BAD_ITEMS:
             yield Problem(path, "and perhaps more: the rest of the list was not looked at")
     elif isinstance(error, KeyError):
@@ -185,9 +186,11 @@ def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
         for each in fields(kind)
         if (hook := _conversion(present_type(each.type), converter)) is not None
     }
-    return make_dict_structure_fn(
+    hook = make_dict_structure_fn(
         kind, converter, _cattrs_prefer_attrib_converters=True, **converted
     )
+    # Without this check, any text or list would be an object that lacks all its optional fields.
+    return _requiring(dict, "an object", hook)
 
 
 def _conversion(kind: Any, converter: Converter) -> Hook | None:
@@ -195,10 +198,20 @@ def _conversion(kind: Any, converter: Converter) -> Hook | None:
     if has(kind):
         hook = converter.get_structure_hook(kind)
         return lambda value, _: None if value is None else hook(value, kind)
+    if has(item := _item_of(kind)):
+        hook = converter.get_structure_hook(item)
+        # The constructor refuses what is no list.
+        return lambda value, _: [hook(each, item) for each in value] if value else value
     rule = rule_of(kind)
     if rule is None or rule.from_json is rule.from_python:
         return None
     return lambda value, _: None if value is None else rule.from_json(value)
+
+
+def _item_of(kind: Any) -> Any:
+    """The type of a tuple's items; None for another type."""
+    items = get_args(kind)[0] if _is_distinct(kind) else kind
+    return get_args(items)[0] if _is_tuple(items) else None
 
 
 def _tuple_hook(kind: Any, converter: Converter) -> Hook:
@@ -207,11 +220,11 @@ def _tuple_hook(kind: Any, converter: Converter) -> Hook:
 
     def structure_items(values: Any, _: Any) -> tuple[Any, ...]:
         items = []
-        errors: dict[int, Unexpected] = {}
+        errors: dict[int, Exception] = {}
         for index, value in enumerate(values):
             try:
                 items.append(hook(value, item))
-            except Unexpected as error:
+            except (BaseValidationError, Unexpected) as error:
                 errors[index] = error
                 if len(errors) == MOST_BAD_ITEMS:
                     break
@@ -240,4 +253,4 @@ def _requiring(json_type: type, expected: str, hook: Hook) -> Hook:
 
 _detailed = _make_detailed()
 _quick = _make_quick()
-_CHECKED = frozenset({Heartbeat, IpAddresses, Registration, ServerPayload})
+_CHECKED = frozenset({Heartbeat, IpAddresses, Registration, ServerPayload, Tool, ToolAnnotations})

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
+from contract.fields import Text
+
 __all__ = ["FleetError", "InvalidMessage", "MalformedJSON", "Problem", "WrongServer"]
 
 
@@ -38,8 +40,8 @@ class Problem:
         message: What was expected and what was found instead.
     """
 
-    path: str
-    message: str
+    path: Text
+    message: Text
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

@@ -1,6 +1,6 @@
 """Events, such as `moved` or `down`, and how a change of a server's record causes them."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any
@@ -12,8 +12,9 @@ from contract.fields import Moment, Rule, ServerId, format_moment
 from contract.messages import FAREWELL, Heartbeat, Registration
 from contract.record import ServerRecord, State
 from contract.spellings import canonical_addresses, canonical_url
+from contract.tools import Tool, changed_tools
 
-__all__ = ["Event", "EventKind", "changes"]
+__all__ = ["Event", "EventKind", "changes", "tool_changes"]
 
 
 class EventKind(str, Enum):
@@ -24,6 +25,7 @@ class EventKind(str, Enum):
     RESTARTED = "restarted"
     UPGRADED = "upgraded"
     CAPABILITIES_CHANGED = "capabilities_changed"
+    TOOLS_CHANGED = "tools_changed"
     STAGE_CHANGED = "stage_changed"
     UPDATED = "updated"
     LATE = "late"
@@ -71,6 +73,8 @@ class Event:
             map each field to its old and new value:
             `{"hostname": {"from": "web-1", "to": "web-2"}}`; the capabilities to
             `{"capabilities": {"gained": [...], "lost": [...]}}`.
+            `tools_changed`: `{"tools": {"confirm_order": ["description"]}}`, tools that have the
+            same name as before, and what else of each has changed: fields of `Tool`.
             `late` and `down`: `{"last_seen": "2026-01-31T12:00:00Z"}`.
             `recovered`: `{"away_seconds": 301.5}`, the time without a message. When the server
             has recovered because another node of its database sent a message, it is the time
@@ -143,7 +147,8 @@ def changes(
 
     These changes cause no event: a change of a field that differs in every heartbeat, the first
     `status` and the first `uptime_seconds`, another order of the capabilities or of the addresses
-    after the primary one, and another spelling of the same address or URL.
+    after the primary one, another spelling of the same address or URL, and another
+    `tools_digest`, because `tool_changes` reports what it stands for.
 
     A server that a rebuild has superseded, or that is a node (another server stands for their
     common database), causes no `late` and no `down`; a node causes no `recovered` and no `left`
@@ -166,6 +171,21 @@ def changes(
             details_of[kind][name] = _change(name, getattr(before, name), getattr(after, name))
     details_of |= _details_of_state(before, after) | _details_of_kin(before, after)
     return _events(details_of, after.server_id, at)
+
+
+def tool_changes(
+    server_id: str, before: Iterable[Tool], after: Iterable[Tool], *, at: datetime
+) -> list[Event]:
+    """
+    The event `tools_changed` of a server whose tools have another description than before.
+
+    Returns no event when no tool has changed under the same name (see `changed_tools`). A tool that
+    is new or gone is reported by `capabilities_changed`.
+    """
+    changed = changed_tools(before, after)
+    details = {"tools": {name: [*fields] for name, fields in changed.items()}}
+    kind = EventKind.TOOLS_CHANGED
+    return [Event(kind=kind, at=at, server_id=server_id, details=details)] if changed else []
 
 
 def _silent_fields(

@@ -20,22 +20,28 @@ from attrs import field, frozen
 
 __all__ = [
     "BROKEN",
+    "LONGEST_DESCRIPTION",
     "MOST_TOOLS",
     "Count",
+    "Digest",
     "Distinct",
+    "Flag",
     "HttpUrl",
     "Interval",
     "IpAddress",
+    "LongText",
     "Moment",
     "Ordinal",
     "Port",
     "Rule",
     "Seconds",
     "ServerId",
+    "ShortText",
     "Text",
     "ToolName",
     "ToolNames",
     "Unexpected",
+    "UrlPath",
     "distinct_of",
     "format_moment",
     "parse_moment",
@@ -217,6 +223,32 @@ def _tool_name(value: Any) -> str:
     raise ValueError(value)
 
 
+def _at_most(characters: int) -> Callable[[Any], str]:
+    def bounded(value: Any) -> str:
+        if len(_text(value)) <= characters:
+            return str(value)
+        raise ValueError(value)
+
+    return bounded
+
+
+def _matching(pattern: str) -> Callable[[Any], str]:
+    match = re.compile(pattern).fullmatch
+
+    def matched(value: Any) -> str:
+        if match(value):
+            return str(value)
+        raise ValueError(value)
+
+    return matched
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError(value)
+
+
 def _address(value: Any) -> str:
     if not _is_ipv4(value):
         _ipv6(value)
@@ -298,7 +330,10 @@ _is_ipv4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}").fullmatch
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CREDENTIALS = re.compile(r"//[^/?#\s]*@")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_END = r"(?![\s\S])"  # the end of a text; that is not `$`, which in Python allows a line break
+_DIGEST = "[A-Za-z0-9_:.+/=-]{1,100}"
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
+_PATH = rf"/(?!/){_IN_URL}*(?:\?(?:{_IN_URL}|\?)*)?"
 # RFC 3986 without user and password, since everybody who reads the fleet would see them.
 _URL = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~]+)(?::([0-9]{1,5}))?"
@@ -348,6 +383,47 @@ IpAddress = Annotated[
         _address,
     ),
 ]
+
+ShortText = Annotated[
+    str,
+    Rule(
+        "text of at most 200 characters",
+        {"type": "string", "maxLength": 200, "pattern": r"^[^\u0000]*$"},
+        _at_most(200),
+    ),
+]
+
+LONGEST_DESCRIPTION = 4000
+"""How many characters the description of a tool may have."""
+
+LongText = Annotated[
+    str,
+    Rule(
+        f"text of at most {LONGEST_DESCRIPTION} characters",
+        {"type": "string", "maxLength": LONGEST_DESCRIPTION, "pattern": r"^[^\u0000]*$"},
+        _at_most(LONGEST_DESCRIPTION),
+    ),
+]
+
+Digest = Annotated[
+    str,
+    Rule(
+        "a digest: 1 to 100 letters, digits and characters of -_:.+/=",
+        {"type": "string", "pattern": f"^{_DIGEST}{_END}"},
+        _matching(_DIGEST),
+    ),
+]
+
+UrlPath = Annotated[
+    str,
+    Rule(
+        "the path of a URL, beginning with a single slash",
+        {"type": "string", "pattern": f"^{_PATH}{_END}"},
+        _matching(_PATH),
+    ),
+]
+
+Flag = Annotated[bool, Rule("true or false", {"type": "boolean"}, _flag)]
 
 Port = Annotated[
     int,

@@ -9,6 +9,7 @@ from contract.errors import WrongServer
 from contract.fields import to_utc
 from contract.messages import FAREWELL, Heartbeat, Registration, View
 from contract.record import ServerRecord, State
+from contract.tools import tools_digest
 
 __all__ = ["merge", "register"]
 
@@ -58,6 +59,7 @@ def merge(
             old.heartbeat_interval_seconds, new.heartbeat_interval_seconds
         ),
         sequence=_last(old.sequence, new.sequence),
+        tools_digest=_last(old.tools_digest, new.tools_digest),
         status=_last(old.status, new.status),
         timestamp=_last(old.timestamp, new.timestamp),
         uptime_seconds=_last(old.uptime_seconds, new.uptime_seconds),
@@ -85,6 +87,7 @@ def register(
 
     - A field that the registration holds replaces that of the record; a field that it lacks
       (None) keeps the value of the record.
+    - `tools_digest` becomes that of the registration, or else identifies its `tools`.
     - `registered_at` and `last_seen` become `received_at`; `heartbeat_count` stays.
     - `state` becomes new if `heartbeat_count` is 0, otherwise up; `superseded_by` becomes None.
 
@@ -93,6 +96,8 @@ def register(
     """
     now = to_utc(received_at)
     view = Heartbeat(**{name: getattr(registration, name) for name in _VIEW})
+    if registration.tools is not None and registration.tools_digest is None:
+        view = evolve(view, tools_digest=tools_digest(registration.tools))
     before = _before(record, view, now)
     state = State.UP if before.heartbeat_count else State.NEW
 

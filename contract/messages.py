@@ -17,6 +17,7 @@ from attrs import fields, frozen
 
 from contract.checked import checked
 from contract.fields import (
+    Digest,
     HttpUrl,
     Interval,
     IpAddress,
@@ -28,6 +29,7 @@ from contract.fields import (
     Text,
     ToolNames,
 )
+from contract.tools import Tools, tools_digest
 
 __all__ = ["FAREWELL", "Heartbeat", "IpAddresses", "Registration", "ServerPayload", "View"]
 
@@ -78,6 +80,7 @@ class ServerPayload:
         sequence: The number of the message among all that were sent for this database, counted
             in the database itself. Several servers of one database continue each other's
             numbers, and may skip some; a copy of the database repeats numbers of the original.
+        tools: What the tools are for. Only a registration carries this.
     """
 
     server_id: ServerId
@@ -94,6 +97,7 @@ class ServerPayload:
     endpoint_url: HttpUrl | None = None
     heartbeat_interval_seconds: Interval | None = None
     sequence: Ordinal | None = None
+    tools: Tools | None = None
 
 
 @frozen(kw_only=True)
@@ -102,6 +106,10 @@ class View:
     What is known of a server: the fields of `ServerPayload`, all optional but `server_id`.
 
     The base class of messages and records. None means that a value is not known.
+
+    Attributes:
+        tools_digest: Identifies the description of the server's tools (`tools_digest`), which
+            the registration carries. At most 100 letters, digits and characters of `-_:.+/=`.
     """
 
     server_id: ServerId
@@ -118,6 +126,7 @@ class View:
     endpoint_url: HttpUrl | None = None
     heartbeat_interval_seconds: Interval | None = None
     sequence: Ordinal | None = None
+    tools_digest: Digest | None = None
 
 
 @frozen(kw_only=True, field_transformer=checked)
@@ -129,14 +138,17 @@ class Registration(View):
 
     Attributes:
         started_at: When the server started, in UTC.
+        tools: What the tools are for, which `tools_digest` identifies; at most 1,000. A
+            registration that has no digest has that of the function `tools_digest`.
     """
 
     started_at: Moment | None = None
+    tools: Tools | None = None
 
     @classmethod
     def from_payload(cls, payload: ServerPayload, *, started_at: datetime) -> "Registration":
         """A registration with every field of `payload`."""
-        return cls(**_fields_of(payload), started_at=started_at)
+        return cls(**_fields_of(payload), started_at=started_at, tools=payload.tools)
 
 
 @frozen(kw_only=True, field_transformer=checked)
@@ -170,7 +182,7 @@ class Heartbeat(View):
         status: str = "healthy",
         started_at: datetime | None = None,
     ) -> "Heartbeat":
-        """A heartbeat with every field of `payload`."""
+        """A heartbeat with every field of `payload`, but the digest of the tools for `tools`."""
         return cls(
             **_fields_of(payload),
             status=status,
@@ -181,4 +193,6 @@ class Heartbeat(View):
 
 
 def _fields_of(payload: ServerPayload) -> dict[str, Any]:
-    return {a.name: getattr(payload, a.name) for a in fields(ServerPayload)}
+    values = {a.name: getattr(payload, a.name) for a in fields(ServerPayload)}
+    tools = values.pop("tools")
+    return {**values, "tools_digest": None if tools is None else tools_digest(tools)}

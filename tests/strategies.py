@@ -28,6 +28,8 @@ from contract import (
     ServerPayload,
     ServerRecord,
     State,
+    Tool,
+    ToolAnnotations,
 )
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "almost_values",
     "bodies",
     "changed_records",
+    "digests",
     "events",
     "heartbeats",
     "intervals",
@@ -53,6 +56,7 @@ __all__ = [
     "texts",
     "this_server",
     "tool_names",
+    "tools",
     "urls",
     "wire_messages",
     "wire_moments",
@@ -88,6 +92,7 @@ _KINDS = [
     "restarted",
     "upgraded",
     "capabilities_changed",
+    "tools_changed",
     "stage_changed",
     "updated",
     "late",
@@ -129,6 +134,7 @@ REQUIRED: Mapping[type, tuple[str, ...]] = {
     Heartbeat: ("server_id",),
     ServerRecord: ("server_id", "first_seen", "last_seen", "state_since"),
     Event: ("kind", "at", "server_id"),
+    Tool: ("name",),
 }
 
 
@@ -159,6 +165,47 @@ def texts() -> st.SearchStrategy[str]:
 def tool_names() -> st.SearchStrategy[str]:
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.sampled_from(["search", "t" * 200]) | st.text(characters, min_size=1, max_size=8)
+
+
+@cache
+def digests() -> st.SearchStrategy[str]:
+    """Digests that a sender may have computed in any way."""
+    return st.sampled_from(["sha256:0a/+=", "d" * 100]) | st.from_regex(
+        r"[0-9a-f]{1,64}", fullmatch=True
+    )
+
+
+@cache
+def tools() -> st.SearchStrategy[Tool]:
+    """Descriptions of tools; any field but the name may be absent."""
+    return _wire_tools().map(
+        lambda wire: Tool(
+            **{**wire, "annotations": ToolAnnotations(**hints)}
+            if (hints := wire.get("annotations")) is not None
+            else wire
+        )
+    )
+
+
+@cache
+def _wire_tools() -> st.SearchStrategy[Wire]:
+    fields = _described()
+    return st.fixed_dictionaries({"name": fields.pop("name")}, optional=fields)
+
+
+def _described() -> Fields:
+    hints = dict.fromkeys(
+        ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"), st.booleans()
+    )
+    return {
+        "name": tool_names(),
+        "title": texts(),
+        "description": texts() | st.just("d" * 4000),
+        "annotations": st.fixed_dictionaries({}, optional=hints),
+        "input_schema_digest": digests(),
+        "provider": texts(),
+        "endpoint_path": st.sampled_from(["/", "/other/mcp", "/a//b?db=c%20d"]),
+    }
 
 
 @cache
@@ -224,14 +271,17 @@ def payloads(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerPayload]:
     """Valid payloads, with and without the optional fields."""
-    return _objects(ServerPayload, _view(server_id))
+    fields = _view(server_id) | {"tools": _distinct(tools())}
+    fields.pop("tools_digest")
+    return _objects(ServerPayload, fields)
 
 
 def registrations(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Registration]:
     """Valid registrations; any optional field may be absent or empty."""
-    return _objects(Registration, _view(server_id) | {"started_at": moments()})
+    more = {"started_at": moments(), "tools": _distinct(tools())}
+    return _objects(Registration, _view(server_id) | more)
 
 
 def heartbeats(
@@ -339,9 +389,9 @@ def almost_valid(
 
 
 @st.composite
-def almost_values(draw: st.DrawFn, name: str) -> Any:
-    """Valid and almost valid wire values of a heartbeat's field."""
-    value = draw(_wire_fields(Heartbeat, None)[name])
+def almost_values(draw: st.DrawFn, name: str, kind: type = Heartbeat) -> Any:
+    """Valid and almost valid wire values of a field, by default one of a heartbeat."""
+    value = draw(_wire_fields(kind, None)[name])
     return value if draw(st.booleans()) else _spoiled(draw, value)
 
 
@@ -383,6 +433,7 @@ def _odd_values(name: str) -> st.SearchStrategy[Any]:
         ),
         "port": _odd_numbers(),
         "sequence": _odd_numbers(),
+        "tools": st.lists(_odd_tools(), max_size=3) | _odd_texts(),
         "capabilities": st.lists(_odd_texts(), max_size=12) | _odd_texts(),
         "heartbeat_interval_seconds": _odd_numbers(),
         "uptime_seconds": _odd_numbers(),
@@ -402,6 +453,19 @@ def _odd_texts() -> st.SearchStrategy[Any]:
     odd = st.sampled_from('\0\x01\t\n\r\x1f\x7f\x85\x9f\u2028\ud800\udfff\ufeff\U0001f40d\\"/')
     long = st.sampled_from(["a" * 200, "a" * 201, "a" * 255, "a" * 256, "é" * 255])
     return st.lists(texts() | odd | long, max_size=3).map("".join) | _odd_numbers()
+
+
+def _odd_tools() -> st.SearchStrategy[Any]:
+    odd = st.fixed_dictionaries(
+        {"name": _odd_texts()},
+        optional={
+            "description": _odd_texts(),
+            "annotations": wire_values() | st.just({"readOnlyHint": 1}),
+            "input_schema_digest": _odd_texts(),
+            "endpoint_path": st.sampled_from(["//host/path", "/\\\\host", "mcp", "", "/é", "/mcp"]),
+        },
+    )
+    return odd | _wire_tools() | _odd_texts()
 
 
 def _odd_addresses() -> st.SearchStrategy[Any]:
@@ -488,6 +552,7 @@ def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
         "endpoint_url": urls(),
         "heartbeat_interval_seconds": intervals(),
         "sequence": ordinals(),
+        "tools_digest": digests(),
     }
 
 
@@ -533,6 +598,8 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "capabilities": st.just([]) | st.lists(tool_names(), max_size=2, unique=True),
     }
     started = {"started_at": times}
+    described = {"tools": st.lists(_wire_tools(), max_size=2)}
+    payload = {name: value for name, value in fields.items() if name != "tools_digest"}
     seen = {
         "first_seen": times,
         "registered_at": times,
@@ -554,11 +621,12 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "details": _details(),
     }
     return {
-        ServerPayload: fields,
-        Registration: fields | started,
+        ServerPayload: payload | described,
+        Registration: fields | started | described,
         Heartbeat: fields | started | _health(times),
         ServerRecord: fields | started | _health(times) | seen,
         Event: happened,
+        Tool: _described(),
     }[kind]
 
 
@@ -569,6 +637,10 @@ def _objects(kind: Callable[..., T], fields: Fields) -> st.SearchStrategy[T]:
 
 def _tuples_of(items: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
     return st.just(()) | st.lists(items, max_size=2).map(tuple)
+
+
+def _distinct(items: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
+    return _tuples_of(items).map(lambda drawn: tuple(dict.fromkeys(drawn)))
 
 
 def _numbers(*, min_value: int) -> st.SearchStrategy[float]:

@@ -7,7 +7,14 @@ import orjson
 
 from receiver.domain.queries import Order, Place, Walk
 
-__all__ = ["read_cursor", "read_event_cursor", "write_cursor", "write_event_cursor"]
+__all__ = [
+    "read_cursor",
+    "read_event_cursor",
+    "read_tool_cursor",
+    "write_cursor",
+    "write_event_cursor",
+    "write_tool_cursor",
+]
 
 
 def write_cursor(order: Order, after: Place) -> str:
@@ -67,6 +74,22 @@ def read_event_cursor(text: str) -> int:
         match _decode(text):
             case [before] if _fits_bigint(before) and before > 0:
                 return before
+    except ValueError:
+        pass
+    raise ValueError(_NO_CURSOR)
+
+
+def write_tool_cursor(after: int) -> str:
+    """Encode the cursor for the page of tools that begins after a position, a number."""
+    return _encode(["tools", after])
+
+
+def read_tool_cursor(text: str) -> int:
+    """Decode a cursor of a list of tools. Raises ValueError when the text is no such cursor."""
+    try:
+        match _decode(text):
+            case ["tools", after] if _fits_bigint(after) and after > 0:
+                return after
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)

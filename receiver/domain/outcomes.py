@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from contract import Heartbeat, Registration, ServerRecord
+from contract import Heartbeat, Registration, ServerRecord, interval
 from receiver.domain.keys import Key
 
 __all__ = ["Applied", "BodyKind", "Incoming", "Outcome"]
@@ -34,11 +34,41 @@ class Incoming(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """A server's record after a message was merged, and whether the message created the record."""
+    """
+    The result of merging a message.
+
+    Attributes:
+        record: The server's record after that.
+        created: Whether the message created the record.
+        lacks_tools: Whether a heartbeat has the digest of a description of tools that is unknown.
+        is_early: Whether a heartbeat came in less than half of the interval that the server has
+            declared.
+    """
 
     record: ServerRecord
     created: bool
+    lacks_tools: bool = False
+    is_early: bool = False
 
+    def next_heartbeat_seconds(self, waited_seconds: float) -> float | None:
+        """
+        After how many seconds the receiver would like the server's next heartbeat; None: no wish.
+
+        When a heartbeat had to wait long, too many come, and the receiver asks for twice the
+        interval: a server that waits so long once is not late yet. A server that sends more often
+        than it declares is asked for what it declares.
+
+        Args:
+            waited_seconds: How long the heartbeat waited to be written.
+        """
+        declared = interval(self.record).total_seconds()
+        if waited_seconds > _LONG_WAIT_SECONDS:
+            return min(2 * declared, max(declared, _LONGEST_PACE_SECONDS))
+        return declared if self.is_early else None
+
+
+_LONG_WAIT_SECONDS = 1.0
+_LONGEST_PACE_SECONDS = 600.0
 
 Outcome = list[Applied | Exception]
 """

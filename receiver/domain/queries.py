@@ -1,5 +1,6 @@
 """Queries for lists of servers and of events: filters, orders, pagination positions and pages."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from contract import Event, EventKind, ServerRecord, unstructure
+from contract import Event, EventKind, ServerRecord, Tool, unstructure
 from receiver.domain.instants import MICROSECOND, microseconds
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EventPage",
     "Filter",
     "Node",
+    "OfferedTool",
     "Order",
     "PageRequest",
     "Place",
@@ -26,6 +28,8 @@ __all__ = [
     "RecordedEvent",
     "ServerPage",
     "SignsOfLife",
+    "ToolPage",
+    "ToolsOfServer",
     "Walk",
     "Whereabouts",
     "index_text",
@@ -243,6 +247,50 @@ class Reachable(NamedTuple):
 
     whereabouts: list[tuple[Any, ...]]
     signs: list[tuple[Any, ...]]
+
+
+@frozen(kw_only=True)
+class ToolsOfServer:
+    """
+    The description of the tools of a server.
+
+    Attributes:
+        tools: The tools, as the server last described them; None if it has never done so.
+        is_current: Whether the server has the same tools now, by the digest in its latest message.
+    """
+
+    tools: Sequence[Tool] | None
+    is_current: bool
+
+
+@frozen(kw_only=True)
+class OfferedTool:
+    """
+    A tool, and the servers that offer it.
+
+    Attributes:
+        tool: The tool.
+        server_ids: The ids of some of the servers, sorted.
+        server_count: How many servers there are in all.
+    """
+
+    tool: Tool
+    server_ids: Sequence[str]
+    server_count: int
+
+
+@frozen(kw_only=True)
+class ToolPage:
+    """
+    A page of a list of tools.
+
+    Attributes:
+        tools: The tools, the best ones first.
+        next_after: What is to be given as `after` to read the next page; None on the last page.
+    """
+
+    tools: Sequence[OfferedTool]
+    next_after: int | None
 
 
 @frozen(kw_only=True)

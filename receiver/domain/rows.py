@@ -1,10 +1,11 @@
 """A row of the table `servers`, as a Python value."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from contract import ServerRecord
+from contract import ServerRecord, Tool, tools_digest
 
-__all__ = ["Mark", "Row", "Turns"]
+__all__ = ["Mark", "Row", "Turns", "catalogue_id", "is_of_catalogue"]
 
 
 class Mark(NamedTuple):
@@ -65,6 +66,8 @@ class Row(NamedTuple):
             with each message whose sequence number is not above that of the message before, and
             falls with each other message.
         turns: The latest times at which the server stopped sending or sent again.
+        catalogue: The id of the description of the server's tools, as `catalogue_id` makes it;
+            None when the server has sent none.
     """
 
     record: ServerRecord
@@ -74,7 +77,29 @@ class Row(NamedTuple):
     mark: Mark | None = None
     repeats: int = 0
     turns: Turns = Turns()
+    catalogue: str | None = None
 
     @property
     def server_id(self) -> str:
         return self.record.server_id
+
+    @property
+    def lacks_tools(self) -> bool:
+        """Whether the server has told the digest of a description of its tools that is unknown."""
+        digest = self.record.tools_digest
+        return digest is not None and not is_of_catalogue(digest, self.catalogue)
+
+
+def catalogue_id(digest: str, tools: Iterable[Tool]) -> str:
+    """
+    The id of a description of tools: the digest that a server sent, and one that is computed here.
+
+    A server may send any digest. With the other one, no server can change what is known of the
+    tools of another server.
+    """
+    return f"{digest} {tools_digest(tools)}"
+
+
+def is_of_catalogue(digest: str | None, catalogue: str | None) -> bool:
+    """Whether the catalogue with this id is the one that came with a digest."""
+    return catalogue is not None and digest == catalogue.partition(" ")[0]

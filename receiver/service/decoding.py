@@ -30,6 +30,7 @@ __all__ = [
     "MAX_BATCH_BYTES",
     "MAX_BATCH_SIZE",
     "MAX_MESSAGE_BYTES",
+    "MAX_REGISTRATION_BYTES",
     "Items",
     "Messages",
     "Reader",
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_REGISTRATION_BYTES = 512 * 1024
+"""More than a heartbeat may have, because a registration describes the tools of its server."""
 MAX_BATCH_BYTES = 1024 * 1024
 MAX_BATCH_SIZE = 1000
 """How many heartbeats a batch may hold."""

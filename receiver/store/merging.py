@@ -7,6 +7,7 @@ All of this happens in the transaction of the caller.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from secrets import randbits
 from time import thread_time
@@ -21,10 +22,13 @@ from contract import (
     Registration,
     ServerRecord,
     State,
+    Tool,
     changes,
+    interval,
     merge,
     patience,
     register,
+    tool_changes,
 )
 from receiver.domain.databases import CONFLICT, damped, repeats_after
 from receiver.domain.errors import Refusal
@@ -32,7 +36,8 @@ from receiver.domain.instants import microseconds
 from receiver.domain.liveness import due_after
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import index_text
-from receiver.domain.rows import Row
+from receiver.domain.rows import Row, catalogue_id
+from receiver.store.catalogues import read_tools, write_catalogues
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.ownership import Rights
@@ -70,7 +75,8 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     Returns the results of the messages that are not left out, and what the transaction changes.
     """
     ids = sorted({each.message.server_id for each in incoming})
-    batch = _Batch(read_rows(dialect, connection, ids, cache), rights)
+    rows = read_rows(dialect, connection, ids, cache)
+    batch = _Batch(rows, rights, partial(read_tools, connection))
     rights.count_servers(
         each.key
         for each in incoming
@@ -103,7 +109,12 @@ class _Batch:
         changed_rows: How many rows `write` will change, of all tables.
     """
 
-    def __init__(self, before: Mapping[str, Row], rights: Rights) -> None:
+    def __init__(
+        self,
+        before: Mapping[str, Row],
+        rights: Rights,
+        read_tools: Callable[[str | None], Sequence[Tool]],
+    ) -> None:
         self.before = before
         self.changed_rows = 0
         self._rights = rights
@@ -113,6 +124,9 @@ class _Batch:
         self._events: list[Event] = []
         self._entries: Counter[str] = Counter()
         """How many rows of the inverted index each server changes."""
+        self._read_tools = read_tools
+        self._tools: dict[str, Sequence[Tool]] = {}
+        """The tools of catalogues that servers get or had, by their ids."""
 
     def authorise(self, incoming: Incoming) -> Refusal | None:
         """The Refusal of a message whose key may not write the server; None when it may."""
@@ -137,6 +151,7 @@ class _Batch:
             told = changes(
                 before and before.record, record, at=record.last_seen, message=incoming.message
             )
+            told += self._tool_changes(before, after, incoming.message)
             is_over = key is not None and self._rights.is_over_budget(key)
             after, told = damped(after, told, at=record.last_seen, is_over_budget=is_over)
             told = told if key is None else self._rights.within_budget(key, told)
@@ -150,7 +165,9 @@ class _Batch:
         if key is not None:
             # The message itself pays for one, the row of its server.
             self._rights.rows[key.id] += self.changed_rows - rows_before - 1
-        return Applied(after.record, before is None)
+        if isinstance(incoming.message, Registration):
+            return Applied(after.record, before is None)
+        return Applied(after.record, before is None, after.lacks_tools, _is_early(before, record))
 
     def write(self, dialect: Dialect, connection: Connection, ids: Sequence[str]) -> Committed:
         """Write the changed rows, in the order of the sorted `ids`, and then the events."""
@@ -159,12 +176,36 @@ class _Batch:
         if alive:
             write_heartbeats(dialect, connection, alive)
         described = [row for row in rows if row.server_id in self._described]
-        write_rows(
-            dialect, connection, [(self.before.get(row.server_id), row) for row in described]
-        )
+        pairs = [(self.before.get(row.server_id), row) for row in described]
+        write_rows(dialect, connection, pairs)
+        changed = [
+            (before and before.catalogue, after.catalogue)
+            for before, after in pairs
+            if before is None or before.catalogue != after.catalogue
+        ]
+        new = {name: self._tools[name] for _, name in changed if name is not None}
+        write_catalogues(connection, new, {name for name, _ in changed if name is not None})
         events = [*self._events, *self._rights.events]
         write_events(dialect, connection, events)
         return Committed(self._after, events, described=self._described)
+
+    def _tool_changes(
+        self, before: Row | None, after: Row, message: Registration | Heartbeat
+    ) -> list[Event]:
+        """What has changed in the description of a server's tools; remembers the new one."""
+        old, new = before and before.catalogue, after.catalogue
+        if old == new:
+            return []
+        assert isinstance(message, Registration)  # nothing else brings a description
+        assert message.tools is not None
+        assert new is not None
+        if old is not None and old not in self._tools:
+            self._tools[old] = self._read_tools(old)
+        self._tools[new] = message.tools
+        self.changed_rows += 1
+        record = after.record
+        known = () if old is None else self._tools[old]
+        return tool_changes(record.server_id, known, message.tools, at=record.last_seen)
 
     def _count_entries(self, after: Row) -> None:
         changed = sum(map(len, index_changes(self.before.get(after.server_id), after)))
@@ -196,6 +237,7 @@ def delete_server(
     changed = [(each, _without(row.record, each, at)) for each in rows.values()]
     dialect.remove_index_entries(connection, index_entries(row))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
+    write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
     written = []
     for before, after in changed:
@@ -264,9 +306,13 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
         after = register(record, message, received_at=received_at)
     else:
         after = merge(record, message, received_at=received_at)
+    catalogue = None if row is None else row.catalogue
+    if isinstance(message, Registration) and message.tools is not None:
+        assert after.tools_digest is not None  # it is that of the tools
+        catalogue = catalogue_id(after.tools_digest, message.tools)
     if row is None:
         owner = None if key is None else key.id
-        return Row(after, randbits(62), None, owner)
+        return Row(after, randbits(62), None, owner, catalogue=catalogue)
     owner = row.owner
     if owner is None and key is not None and not key.is_admin:
         owner = key.id  # the server was created when no keys were required
@@ -275,7 +321,13 @@ def _merged(row: Row | None, incoming: Incoming) -> Row:
         after = evolve(after, conflict_since=after.last_seen)
     elif not repeats and after.conflict_since is not None:
         after = evolve(after, conflict_since=None)
-    return row._replace(record=after, revision=row.revision + 1, owner=owner, repeats=repeats)
+    return row._replace(
+        record=after,
+        revision=row.revision + 1,
+        owner=owner,
+        repeats=repeats,
+        catalogue=catalogue,
+    )
 
 
 def _is_description_changed(before: Row, after: Row, message: Registration | Heartbeat) -> bool:
@@ -285,12 +337,20 @@ def _is_description_changed(before: Row, after: Row, message: Registration | Hea
     More are the `status`, any column that is not in `HEARTBEAT_COLUMNS`, and an uptime that fell:
     a restart, unless the message has `started_at`, whose change tells of restarts itself.
     """
-    if (before.owner, before.repeats) != (after.owner, after.repeats):
+    if _apart(before) != _apart(after):
         return True
     if _description(before.record) != _description(after.record):
         return True
     old, new = before.record.uptime_seconds, after.record.uptime_seconds
     return old is not None and new is not None and new < old and message.started_at is None
+
+
+def _is_early(before: Row | None, after: ServerRecord) -> bool:
+    """Whether a heartbeat came in less than half of the interval that its server has declared."""
+    declared = after.heartbeat_interval_seconds
+    if before is None or declared is None or before.record.heartbeat_interval_seconds != declared:
+        return False
+    return after.last_seen - before.record.last_seen < interval(after) / 2
 
 
 def _due_at(before: Row | None, after: ServerRecord) -> int | None:
@@ -310,6 +370,7 @@ def _due_at(before: Row | None, after: ServerRecord) -> int | None:
     return min(before.due_at, due_after(after.last_seen, patience(after, intervals=2)))
 
 
+_apart = attrgetter("owner", "repeats", "catalogue")
 _identity = attrgetter("database_uuid", "database", "odoo_stage", "superseded_by")
 _description = attrgetter(
     "status", *(each.name for each in fields(ServerRecord) if each.name not in HEARTBEAT_COLUMNS)

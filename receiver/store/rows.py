@@ -172,7 +172,7 @@ def records_of(
 def row_of(columns: RowMapping) -> Row:
     """Make a `Row` from the columns of a row of the table `servers`."""
     values = dict(columns)
-    rest = {name: values.pop(name) for name in ("revision", "due_at", "owner", "repeats")}
+    rest = {name: values.pop(name) for name in _REST}
     at, *sent = (values.pop(name) for name in _MARK_COLUMNS)
     mark = None if at is None else Mark(at, *sent)
     total, *times = values.pop("turns") or (0,)
@@ -288,6 +288,7 @@ def _columns(row: Row) -> dict[str, Any]:
         **_due_columns(row),
         "owner": row.owner,
         "repeats": row.repeats,
+        "catalogue": row.catalogue,
         "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
     }
 
@@ -302,6 +303,7 @@ def _due_columns(row: Row) -> dict[str, Any]:
 
 
 _STANDING = "standing"
+_REST = ("revision", "due_at", "owner", "repeats", "catalogue")
 _MARK_COLUMNS = ("mark_at", "mark_heartbeats", "mark_sequence")
 
 

@@ -27,8 +27,12 @@ from receiver.domain.queries import (
     PageRequest,
     Reachable,
     ServerPage,
+    ToolPage,
+    ToolsOfServer,
     index_text,
 )
+from receiver.domain.rows import is_of_catalogue
+from receiver.store.catalogues import find_tools, read_tools
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
@@ -230,6 +234,30 @@ class Servers:
             revision, logs = found
             records = records_of(connection, [(server_id, revision)], self._cache)
         return (records[0], logs) if records else None
+
+    def tools(self, server_id: str) -> ToolsOfServer | None:
+        """The description of the tools of a server; None when there is no such server."""
+        if not _can_exist(server_id):
+            return None
+        with self._transactions.read() as connection:
+            row = connection.execute(_CATALOGUE, {"key": server_id}).first()
+            if row is None:
+                return None
+            tools = None if row.catalogue is None else read_tools(connection, row.catalogue)
+        return ToolsOfServer(
+            tools=tools, is_current=is_of_catalogue(row.tools_digest, row.catalogue)
+        )
+
+    def find_tools(self, matching: Filter, words: Collection[str], *, after: int) -> ToolPage:
+        """
+        The tools, of servers that match, with some words in their name, title or description.
+
+        See `receiver.store.catalogues.find_tools`.
+        """
+        with self._transactions.read() as connection:
+            return find_tools(
+                connection, lambda query: apply_filter(query, matching)[0], words, after=after
+            )
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
         """The page `asked` of the list of records that match a filter, in an order."""
@@ -587,6 +615,9 @@ _HEARD = (
 )
 _SEEN_AT = select(watches.c.seen_at)
 _ONE = select(servers.c.server_id, servers.c.revision).where(
+    servers.c.server_id == bindparam("key")
+)
+_CATALOGUE = select(servers.c.tools_digest, servers.c.catalogue).where(
     servers.c.server_id == bindparam("key")
 )
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))

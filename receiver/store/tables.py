@@ -1,6 +1,6 @@
 """The tables, and the column types that store the types of the package `contract`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ from contract import (
     structure,
     unstructure,
 )
+from contract.tools import Tools
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
 
@@ -52,10 +53,13 @@ __all__ = [
     "LOCK_SECONDS",
     "IndexEntry",
     "among",
+    "catalogues",
     "commits",
     "count_of_lapsed_keys",
     "events",
     "facets",
+    "has_all_words",
+    "has_any_word",
     "is_lapsed",
     "is_listed",
     "is_of_lapsed_key",
@@ -196,6 +200,7 @@ servers = Table(
     Column("endpoint_url", Text),
     Column("heartbeat_interval_seconds", Double),
     Column("sequence", BigInteger),
+    Column("tools_digest", Text),
     Column("started_at", Moment),
     Column("status", Text),
     Column("timestamp", Moment),
@@ -220,6 +225,7 @@ servers = Table(
     Column("mark_sequence", BigInteger),
     Column("repeats", Integer, nullable=False, server_default="0"),
     Column("turns", JSON(none_as_null=True)),
+    Column("catalogue", Text),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
@@ -242,6 +248,9 @@ server had sent; all NULL when `Row.mark` is None.
 
 `turns`: The attribute `Row.turns` as a list: first the total, then the times. NULL when the total
 is 0 and there are no times.
+
+`catalogue`: The `id` in the table `catalogues` of the description of the server's tools; NULL when
+the server has sent none.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
@@ -283,6 +292,101 @@ Index(
     sqlite_where=servers.c.owner.is_not(None),
     postgresql_where=servers.c.owner.is_not(None),
 )
+
+Index(
+    "ix_servers_catalogue",
+    servers.c.catalogue,
+    sqlite_where=servers.c.catalogue.is_not(None),
+    postgresql_where=servers.c.catalogue.is_not(None),
+)
+
+catalogues = Table(
+    "catalogues",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("tools", Json(Tools), nullable=False),
+    Column("words", Text, nullable=False),
+    Index("ix_catalogues_id", "id", unique=True),
+    sqlite_autoincrement=True,
+)
+"""
+The descriptions of tools, each once for all servers that send the same.
+
+`words`: The stems of all words in it, in their order and separated by spaces, without repetitions.
+On PostgreSQL an index has them (`ix_catalogues_words`), on SQLite the full-text table
+`catalogue_words`, which triggers keep up to date.
+"""
+
+
+class WordList(TypeDecorator[Collection[str]]):
+    """
+    The words of a search: an array for PostgreSQL, a full-text query for SQLite.
+
+    Args:
+        joint: What the query of SQLite has between two words, `AND` or `OR`.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, joint: str) -> None:
+        self.joint = joint
+        super().__init__()
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(Text()) if _has_arrays(dialect) else Text())
+
+    def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> Any:
+        words = [*(value or ())]
+        if _has_arrays(dialect):
+            return words
+        return f" {self.joint} ".join(f'"{word}"' for word in words)
+
+
+class _HasAll(FunctionElement[Any]):
+    inherit_cache = True
+    type = NullType()
+
+
+class _HasAny(FunctionElement[Any]):
+    inherit_cache = True
+    type = NullType()
+
+
+def _has_words_sqlite(element: FunctionElement[Any], compiler: SQLCompiler, **options: Any) -> str:
+    (words,) = (compiler.process(each, **options) for each in element.clauses)
+    return (
+        "catalogues.number IN "  # noqa: S608 - compiled SQL
+        f"(SELECT rowid FROM catalogue_words WHERE catalogue_words MATCH {words})"
+    )
+
+
+def _has_all_postgresql(element: _HasAll, compiler: SQLCompiler, **options: Any) -> str:
+    (words,) = (compiler.process(each, **options) for each in element.clauses)
+    return f"string_to_array(catalogues.words, ' ') @> {words}"
+
+
+def _has_any_postgresql(element: _HasAny, compiler: SQLCompiler, **options: Any) -> str:
+    (words,) = (compiler.process(each, **options) for each in element.clauses)
+    return f"string_to_array(catalogues.words, ' ') && {words}"
+
+
+compiles(_HasAll, "sqlite")(_has_words_sqlite)
+compiles(_HasAny, "sqlite")(_has_words_sqlite)
+compiles(_HasAll, "postgresql")(_has_all_postgresql)
+compiles(_HasAny, "postgresql")(_has_any_postgresql)
+
+
+def has_all_words(parameter: str) -> ColumnElement[Any]:
+    """The condition that a catalogue has each of the words in a parameter, a list of stems."""
+    return _HasAll(bindparam(parameter, type_=WordList("AND")))
+
+
+def has_any_word(parameter: str) -> ColumnElement[Any]:
+    """The condition that a catalogue has at least one of the words in a parameter."""
+    return _HasAny(bindparam(parameter, type_=WordList("OR")))
+
 
 facets = Table(
     "facets",

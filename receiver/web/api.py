@@ -6,23 +6,42 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from attrs import asdict
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from contract import FleetError, InvalidMessage, Problem
+from contract import (
+    FleetError,
+    HeartbeatAnswer,
+    InvalidMessage,
+    Problem,
+    RegistrationAnswer,
+    RejectedAnswer,
+    Want,
+    unstructure,
+)
 from contract.fields import format_moment
 from receiver.domain.cursors import write_cursor, write_event_cursor
 from receiver.domain.errors import OutcomeUnknown, Refusal
 from receiver.domain.keys import Power
 from receiver.domain.outcomes import Applied, BodyKind, Outcome
 from receiver.service.availability import LONGEST, WINDOWS, History
-from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
+from receiver.service.decoding import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_SIZE,
+    MAX_MESSAGE_BYTES,
+    MAX_REGISTRATION_BYTES,
+)
 from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
 from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.agents.mcp_server import MCP, Mcp
+from receiver.web.agents.tool_list import (
+    FIND_TOOLS,
+    TOOLS_OF_SERVER,
+    find_tools,
+    tools_of_server,
+)
 from receiver.web.context import services
 from receiver.web.headers import json_answer, tag_of, with_headers
 from receiver.web.openapi import Json, answer, operation, ref
@@ -43,7 +62,7 @@ def routes() -> list[Guarded]:
     calls = [
         # First, because `/servers/{server_id:path}` matches longer paths, too: ids have slashes.
         *admin_api.routes(),
-        _post("/register", Posted(BodyKind.REGISTER, register, MAX_MESSAGE_BYTES), _REGISTER),
+        _post("/register", Posted(BodyKind.REGISTER, register, MAX_REGISTRATION_BYTES), _REGISTER),
         _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
         _post("/heartbeats", Posted(BodyKind.HEARTBEATS, heartbeats, MAX_BATCH_BYTES), _HEARTBEATS),
         _get("/servers", list_servers, _LIST_SERVERS),
@@ -51,6 +70,7 @@ def routes() -> list[Guarded]:
         _get("/events/stream", event_stream, EVENT_STREAM),
         _get("/servers/{server_id:path}/events", list_events_of_server, _LIST_EVENTS_OF_SERVER),
         _get("/servers/{server_id:path}/connection", connection, CONNECTION),
+        _get("/servers/{server_id:path}/tools", tools_of_server, TOOLS_OF_SERVER),
         _get("/servers/{server_id:path}", get_server, _GET_SERVER),
         Guarded(
             "/servers/{server_id:path}",
@@ -62,6 +82,7 @@ def routes() -> list[Guarded]:
         _get("/health", health, _HEALTH, needs=None),
         _get("/health/live", live, _LIVE, needs=None),
         _get("/connections", connections, CONNECTIONS),
+        _get("/tools", find_tools, FIND_TOOLS),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),
@@ -94,11 +115,14 @@ class Posted:
 
     Args:
         kind: Which messages the body contains; its value is a label in the metrics.
-        answer: Makes the answer, once the messages are committed.
+        answer: Makes the answer, once the messages are committed, from their results and the
+            seconds that the request took until then.
         max_bytes: How many bytes a body may have.
     """
 
-    def __init__(self, kind: BodyKind, answer: Callable[[Outcome], Answer], max_bytes: int) -> None:
+    def __init__(
+        self, kind: BodyKind, answer: Callable[[Outcome, float], Answer], max_bytes: int
+    ) -> None:
         self._kind = kind
         self._label = kind.value
         self._answer = answer
@@ -111,7 +135,7 @@ class Posted:
             key = found.gate.admit(scope, Power.WRITE)
             body = await json_body(scope, receive, self._max_bytes, found.body_timeout)
             outcome = await found.fleet.submit(body, self._kind, key)
-            status, content = self._answer(outcome)
+            status, content = self._answer(outcome, perf_counter() - began)
         except ClientDisconnect:
             return
         except Exception as error:  # the outermost edge: every error gets its problem document
@@ -135,21 +159,19 @@ _REGISTER = operation(
     "A server has started",
     request_body=openapi.body(ref("Registration")),
     answers={
-        200: answer("A known server", openapi.done("registered")),
-        201: answer("A new server", openapi.done("registered")),
+        200: answer("A known server", ref("Registered")),
+        201: answer("A new server", ref("Registered")),
     },
     problems=_OF_POSTED,
 )
 
 
-def register(outcome: Outcome) -> Answer:
+def register(outcome: Outcome, _: float) -> Answer:
     """The status and JSON value of the answer to a registration, after the commit."""
     applied = _applied(outcome)
 
-    return 201 if applied.created else 200, {
-        "status": "registered",
-        "server_id": applied.record.server_id,
-    }
+    answer = RegistrationAnswer(status="registered", server_id=applied.record.server_id)
+    return 201 if applied.created else 200, unstructure(answer)
 
 
 _HEARTBEAT = operation(
@@ -161,9 +183,9 @@ _HEARTBEAT = operation(
 )
 
 
-def heartbeat(outcome: Outcome) -> Answer:
+def heartbeat(outcome: Outcome, waited_seconds: float) -> Answer:
     """The status and JSON value of the answer to a heartbeat, after the commit."""
-    return 200, _counted(_applied(outcome))
+    return 200, _counted(_applied(outcome), waited_seconds)
 
 
 _HEARTBEATS = operation(
@@ -189,14 +211,14 @@ _HEARTBEATS = operation(
 )
 
 
-def heartbeats(outcome: Outcome) -> Answer:
+def heartbeats(outcome: Outcome, waited_seconds: float) -> Answer:
     """The status and JSON value of the answer to a batch, after the commit of its valid items."""
     accepted = sum(isinstance(each, Applied) for each in outcome)
 
     return 200, {
         "accepted": accepted,
         "rejected": len(outcome) - accepted,
-        "results": [_result(each) for each in outcome],
+        "results": [_result(each, waited_seconds) for each in outcome],
     }
 
 
@@ -426,18 +448,21 @@ def _applied(outcome: Outcome) -> Applied:
     return only
 
 
-def _counted(applied: Applied) -> dict[str, Any]:
+def _counted(applied: Applied, waited_seconds: float) -> object:
     record = applied.record
-    return {
-        "status": "ok",
-        "server_id": record.server_id,
-        "heartbeat_count": record.heartbeat_count,
-    }
+    answer = HeartbeatAnswer(
+        status="ok",
+        server_id=record.server_id,
+        heartbeat_count=record.heartbeat_count,
+        wants=(Want.REGISTRATION.value,) if applied.lacks_tools else None,
+        next_heartbeat_seconds=applied.next_heartbeat_seconds(waited_seconds),
+    )
+    return unstructure(answer)
 
 
-def _result(of: Applied | Exception) -> dict[str, Any]:
+def _result(of: Applied | Exception, waited_seconds: float) -> object:
     if isinstance(of, Applied):
-        return _counted(of)
+        return _counted(of, waited_seconds)
     refused = refusal(of)
     if isinstance(of, Refusal):
         problems = [Problem("server_id", str(of))]
@@ -445,11 +470,7 @@ def _result(of: Applied | Exception) -> dict[str, Any]:
         problems = [*of.problems]
     else:
         problems = [Problem("", _NOT_WRITTEN.get(refused.code, _LEFT))]
-    return {
-        "status": "rejected",
-        "code": refused.code,
-        "errors": [asdict(problem) for problem in problems],
-    }
+    return unstructure(RejectedAnswer(status="rejected", code=refused.code, errors=tuple(problems)))
 
 
 _LEFT = "This was not written, and others of the batch were: send it again without those."

@@ -9,7 +9,18 @@ from typing import Any
 
 from attrs import fields
 
-from contract import EventKind, Heartbeat, Registration, ServerRecord, State, json_schema
+from contract import (
+    EventKind,
+    Heartbeat,
+    HeartbeatAnswer,
+    Registration,
+    RegistrationAnswer,
+    RejectedAnswer,
+    ServerRecord,
+    State,
+    Tool,
+    json_schema,
+)
 from receiver.domain.agents.client_files import Client
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.keys import NewKey
@@ -30,10 +41,13 @@ __all__ = [
     "KIND",
     "LIMIT",
     "OF_SERVER",
+    "SEARCH",
     "SERVERS_PAGE",
     "SINCE",
     "SORT",
     "TEXT",
+    "TOOLS",
+    "TOOLS_PAGE",
     "TOTAL",
     "WHICH_TO_FORGET",
     "Json",
@@ -110,13 +124,13 @@ def _schemas() -> dict[str, Json]:
         "Server": _server_schema(),
         "ServerWithAvailability": _server_with_availability(),
         "Event": _event_schema(),
+        "Tool": json_schema(Tool),
         "Key": _key_schema(),
         "NewKey": {**json_schema(NewKey), "additionalProperties": False},
         "Owner": object_of(server_id=TEXT, key_id=ID_OR_NULL),
-        "Counted": object_of(
-            status={"const": "ok"}, server_id=TEXT, heartbeat_count={**COUNT, "minimum": 1}
-        ),
-        "Rejected": object_of(status={"const": "rejected"}, code=TEXT, errors=_ERRORS),
+        "Registered": json_schema(RegistrationAnswer),
+        "Counted": json_schema(HeartbeatAnswer),
+        "Rejected": json_schema(RejectedAnswer),
         "Problem": _problem_schema(),
     }
 
@@ -433,6 +447,13 @@ FORGET = _parameter(
     "key may be revoked already.",
     {"type": "boolean", "default": False},
 )
+SEARCH: Json = {
+    "name": "search",
+    "in": "query",
+    "required": True,
+    "description": "What a tool is to do, in words, such as `confirm a sale order`.",
+    "schema": {"type": "string", "maxLength": 1000},
+}
 SINCE = _parameter(
     "since",
     "Not before this time. A space may stand for the T, and the offset may lack its colon.",
@@ -458,6 +479,21 @@ WHICH_TO_FORGET = _which_to_forget()
 
 SERVERS_PAGE = _servers_page()
 EVENTS_PAGE = _page("events", ref("Event"))
+TOOLS_PAGE = _page(
+    "tools",
+    {"allOf": [ref("Tool"), object_of(server_ids=listed(TEXT), server_count=COUNT)]},
+)
+TOOLS = object_of(
+    server_id=TEXT,
+    is_current={
+        "type": "boolean",
+        "description": "Whether the server has the same tools now, by its latest message.",
+    },
+    tools={
+        "anyOf": [listed(ref("Tool")), {"type": "null"}],
+        "description": "As the server last described them; null if it has never done so.",
+    },
+)
 FORGOTTEN = object_of(
     status={"enum": ["forgotten", "dry_run"]},
     count=COUNT,

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope
 from contract import EventKind, Problem, State
 from contract.fields import parse_moment
 from receiver.domain.agents.client_files import Client
-from receiver.domain.cursors import read_cursor, read_event_cursor
+from receiver.domain.cursors import read_cursor, read_event_cursor, read_tool_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.queries import (
@@ -38,6 +38,7 @@ __all__ = [
     "EventQuery",
     "ForgetQuery",
     "ListQuery",
+    "ToolQuery",
     "asks_to_forget",
     "connection_query",
     "event_filter",
@@ -46,6 +47,7 @@ __all__ = [
     "form_fields",
     "json_body",
     "list_query",
+    "tool_query",
 ]
 
 Named = TypeVar("Named", bound=Enum)
@@ -178,6 +180,22 @@ def _check_media_type(text: str, what: str, wanted: str) -> None:
 
 
 @frozen(kw_only=True)
+class ToolQuery:
+    """
+    The query parameters of a search for tools.
+
+    Attributes:
+        search: What the tools are to be able to do, in words.
+        after: The position after which the page begins; 0 for the first page. Source: the cursor.
+        matching: Only tools of servers that match.
+    """
+
+    search: str
+    after: int = 0
+    matching: Filter = ALL_SERVERS
+
+
+@frozen(kw_only=True)
 class EventQuery:
     """
     The query parameters of a list of events.
@@ -259,6 +277,19 @@ def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client,
         problem = Problem("client", f"is missing; it is one of {names}")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
     return found.pop("client"), _filter_of(found)
+
+
+def tool_query(request: Request) -> ToolQuery:
+    """
+    Read what to search tools for, and on which servers.
+
+    Raises Refusal that lists all errors, also when there is nothing to search for.
+    """
+    found = _parameters(request, _TOOLS)
+    if "search" not in found:
+        problem = Problem("search", "is missing; it says what a tool is to do, in words")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    return ToolQuery(matching=_filter_of(found), **found)
 
 
 def asks_to_forget(request: Request) -> bool:
@@ -428,6 +459,11 @@ _FORGET: dict[str, Parameter] = {
 }
 _CONNECTION: dict[str, Parameter] = {"client": ("client", partial(_one_of, Client))}
 _CONNECTIONS = {**_CONNECTION, **{name: _LIST[name] for name in _FILTERS}}
+_TOOLS: dict[str, Parameter] = {
+    "search": ("search", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
+    "cursor": ("after", read_tool_cursor),
+    **{name: _LIST[name] for name in _FILTERS},
+}
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),

@@ -22,6 +22,8 @@ from contract import (
     Registration,
     ServerPayload,
     ServerRecord,
+    Tool,
+    ToolAnnotations,
     dumps,
     loads,
     parse,
@@ -44,9 +46,10 @@ from strategies import (
     wire_values,
 )
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event, Tool]
 any_kind = pytest.mark.parametrize("kind", KINDS)
 any_view = pytest.mark.parametrize("kind", KINDS[:3])
+any_tools = pytest.mark.parametrize("kind", KINDS[:2])
 
 wire_of_any_kind, almost_valid_of_any_kind = (
     st.one_of(*[st.tuples(st.just(kind), wires(kind)) for kind in KINDS])
@@ -77,7 +80,22 @@ VALID: dict[type, dict[str, Any]] = {
     Heartbeat: SERVER,
     ServerRecord: RECORD,
     Event: EVENT,
+    Tool: {"name": "search"},
+    ToolAnnotations: {},
 }
+
+TOOLS: list[dict[str, Any]] = [
+    {"name": "search"},
+    {
+        "name": "confirm_order",
+        "title": "Confirm",
+        "description": "Confirms an order.",
+        "annotations": {"readOnlyHint": False, "destructiveHint": True},
+        "input_schema_digest": "sha256:0a",
+        "provider": "sale",
+        "endpoint_path": "/other/mcp?db=acme",
+    },
+]
 
 NO_TEXTS = [5, 0, 1.5, True, False, [], ["web-1"], {}, {"a": "b"}, "a\0b", "\0", "\ud800"]
 NO_NUMBERS = ["5", "5.0", "", True, False, [], [5], {}, "NaN", float("nan"), float("inf"), 10**400]
@@ -185,6 +203,28 @@ NO_URLS = [
     "http://odoo.example/\0",
 ]
 
+NO_DIGESTS = [*NO_TEXTS, "", "d" * 101, "a b", "a,b", "sha256:\n", "0a\n", "é", "\uff10"]
+NO_FLAGS = ["true", "", 5, 0, 1, 0.0, 1.0, [], {}]
+NO_PATHS = [
+    *NO_TEXTS,
+    "",
+    "mcp",
+    "//host",
+    "//host/mcp",
+    "/\\host",
+    "\\/host",
+    " /mcp",
+    "/m cp",
+    "/mcp\n",
+    "/m\tcp",
+    "/mcp\x7f",
+    "/m%7",
+    "/é",
+    "/mcp#tools",
+    "?db=acme",
+    "http://host/mcp",
+]
+
 TEXT = "text"
 TOOL = "text of 1 to 200 characters"
 PORT = "a port from 1 to 65535"
@@ -193,10 +233,13 @@ SERVER_ID = "1 to 255 characters, none of them a control character"
 STATE = "one of new, up, late, down, left"
 ORDINAL = "a whole number from 0 to 9223372036854775807"
 KIND = (
-    "one of registered, moved, restarted, upgraded, capabilities_changed, stage_changed, "
-    "updated, late, down, recovered, rebuilt, twin, node, node_left, copies, "
+    "one of registered, moved, restarted, upgraded, capabilities_changed, tools_changed, "
+    "stage_changed, updated, late, down, recovered, rebuilt, twin, node, node_left, copies, "
     "conflict, flapping, calm, left, deleted, refused_write, fleet_silent"
 )
+DIGEST = "a digest: 1 to 100 letters, digits and characters of -_:.+/="
+SHORT_TEXT = "text of at most 200 characters"
+PATH = "the path of a URL, beginning with a single slash"
 NO_IDS = [*NO_TEXTS, "", "a" * 256, "a\nb", "a\n", "\t", "a\x7f", "a\x9fb", None]
 
 # For each field: its class, its name, its rule in words, and values that break the rule.
@@ -231,6 +274,10 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (Heartbeat, "sequence", ORDINAL, NO_ORDINALS),
     (Registration, "sequence", ORDINAL, NO_ORDINALS),
     (ServerPayload, "sequence", ORDINAL, NO_ORDINALS),
+    (Heartbeat, "tools_digest", DIGEST, NO_DIGESTS),
+    (Registration, "tools_digest", DIGEST, NO_DIGESTS),
+    (Registration, "tools", "a list", NO_LISTS),
+    (ServerPayload, "tools", "a list", NO_LISTS),
     (Heartbeat, "started_at", TIME, NO_TIMES),
     (Registration, "started_at", TIME, NO_TIMES),
     (ServerPayload, "hostname", TEXT, [*NO_TEXTS, None]),
@@ -257,6 +304,17 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (Event, "at", TIME, [*NO_TIMES, None]),
     (Event, "server_id", SERVER_ID, NO_IDS[:-1]),
     (Event, "details", "an object", [*NO_LISTS[:-2], None, [], [["silent", 40]]]),
+    (Tool, "name", TOOL, [*NO_TEXTS, None, "", "t" * 201]),
+    (Tool, "title", SHORT_TEXT, [*NO_TEXTS, "t" * 201]),
+    (Tool, "description", "text of at most 4000 characters", [*NO_TEXTS, "d" * 4001]),
+    (Tool, "annotations", "an object", [*NO_LISTS[:-2], [], [["readOnlyHint", True]]]),
+    (Tool, "input_schema_digest", DIGEST, NO_DIGESTS),
+    (Tool, "provider", SHORT_TEXT, [*NO_TEXTS, "t" * 201]),
+    (Tool, "endpoint_path", PATH, NO_PATHS),
+    (ToolAnnotations, "readOnlyHint", "true or false", NO_FLAGS),
+    (ToolAnnotations, "destructiveHint", "true or false", NO_FLAGS),
+    (ToolAnnotations, "idempotentHint", "true or false", NO_FLAGS),
+    (ToolAnnotations, "openWorldHint", "true or false", NO_FLAGS),
 ]
 WRONG_IN_ITEMS = [
     *[
@@ -312,7 +370,7 @@ def test_an_invalid_item_is_refused(name: str, value: Any, path: str, expected: 
 def test_every_field_has_invalid_values_in_the_table() -> None:
     told = {name for _, name, _, _ in WRONG}
 
-    assert {field.name for kind in KINDS for field in fields(kind)} == told
+    assert {field.name for kind in VALID for field in fields(kind)} == told
 
 
 @pytest.mark.parametrize(
@@ -392,6 +450,25 @@ def test_the_constructor_and_the_codec_agree(name: str, data: st.DataObject) -> 
 
     assert same(
         outcome(lambda: Heartbeat(**message)), outcome(lambda: structure(message, Heartbeat))
+    )
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Tool) if f.name != "annotations"])
+@given(data=st.data())
+def test_the_constructor_and_the_codec_agree_on_tools(name: str, data: st.DataObject) -> None:
+    tool = {"name": "search", name: data.draw(almost_values(name, Tool))}
+
+    assert same(outcome(lambda: Tool(**tool)), outcome(lambda: structure(tool, Tool)))
+
+
+@pytest.mark.parametrize("hint", [True, False, None, 0, 1, 1.0, "true", [], {}])
+@pytest.mark.parametrize("name", [f.name for f in fields(ToolAnnotations)])
+def test_the_constructor_and_the_codec_agree_on_hints(name: str, hint: Any) -> None:
+    hints = {name: hint}
+
+    assert same(
+        outcome(lambda: ToolAnnotations(**hints)),
+        outcome(lambda: structure(hints, ToolAnnotations)),
     )
 
 
@@ -725,7 +802,7 @@ def test_problems_of_a_bare_list_have_its_indexes() -> None:
         structure(["a", 5], tuple[Text, ...])
 
 
-@pytest.mark.parametrize("kind", [Heartbeat, Registration, ServerPayload])
+@pytest.mark.parametrize("kind", [Heartbeat, Registration, ServerPayload, Tool])
 @given(data=st.data())
 def test_the_fast_and_the_slow_converter_agree(kind: type, data: st.DataObject) -> None:
     wire = data.draw(wire_messages(kind) | almost_valid(kind) | wire_values())
@@ -742,6 +819,11 @@ def test_the_fast_and_the_slow_converter_agree(kind: type, data: st.DataObject) 
         (Heartbeat, PAYLOAD | {"timestamp": "2026-01-31T12:00:00Z", "uptime_seconds": 300}),
         (Heartbeat, SERVER | {"port": None, "timestamp": None, "ip_addresses": None}),
         (IpAddresses, PAYLOAD["ip_addresses"]),
+        (Tool, TOOLS[1]),
+        (ToolAnnotations, {"readOnlyHint": False, "of_another_version": 5}),
+        (Registration, SERVER | {"tools": TOOLS, "tools_digest": "0a"}),
+        (Registration, SERVER | {"tools": [], "started_at": None}),
+        (ServerPayload, PAYLOAD | {"tools": TOOLS}),
     ],
 )
 def test_a_right_message_is_read_without_looking_for_what_is_wrong(
@@ -783,6 +865,125 @@ def test_a_record_of_before_keeps_any_tools() -> None:
     names = [*(f"tool_{n}" for n in range(1001)), "", "t" * 201]
 
     assert tuple(names) == structure(RECORD | {"capabilities": names}, ServerRecord).capabilities
+
+
+# Tools, which are objects in a list
+
+
+def test_tools_are_read_in_their_order_and_each_once() -> None:
+    confirm = Tool(
+        name="confirm_order",
+        title="Confirm",
+        description="Confirms an order.",
+        annotations=ToolAnnotations(readOnlyHint=False, destructiveHint=True),
+        input_schema_digest="sha256:0a",
+        provider="sale",
+        endpoint_path="/other/mcp?db=acme",
+    )
+
+    read = structure(SERVER | {"tools": [*TOOLS, *TOOLS]}, Registration)
+
+    assert (Tool(name="search"), confirm) == read.tools
+
+
+def test_tools_are_written_without_what_is_not_known() -> None:
+    wire = SERVER | {"tools": TOOLS}
+
+    assert json.dumps(wire, separators=(",", ":")).encode() == dumps(structure(wire, Registration))
+
+
+def test_no_tools_are_not_the_same_as_unknown_ones() -> None:
+    none: dict[str, Any] = {"tools": []}
+    unknown = {"tools": None}
+
+    assert () == structure(SERVER | none, Registration).tools
+    assert structure(SERVER | unknown, Registration).tools is None
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Tool) if f.name != "name"])
+def test_null_in_a_tool_is_read_as_absent(name: str) -> None:
+    assert Tool(name="search") == structure({"name": "search", name: None}, Tool)
+
+
+def test_null_in_the_annotations_of_a_tool_is_read_as_absent() -> None:
+    hints = dict.fromkeys(field.name for field in fields(ToolAnnotations))
+
+    assert ToolAnnotations() == structure(hints, ToolAnnotations)
+
+
+def test_unknown_members_of_a_tool_and_of_its_annotations_are_ignored() -> None:
+    tool = {"name": "search", "icons": [{}], "annotations": {"readOnlyHint": True, "cost": 5}}
+
+    assert (Tool(name="search", annotations=ToolAnnotations(readOnlyHint=True)),) == (
+        structure(SERVER | {"tools": [tool]}, Registration).tools
+    )
+
+
+@any_tools
+def test_every_problem_of_every_tool_is_told_with_its_path(kind: type) -> None:
+    tools = [
+        {"name": "search", "title": 5},
+        5,
+        TOOLS[1],
+        {"annotations": {"readOnlyHint": 1, "openWorldHint": "no"}, "endpoint_path": "mcp"},
+        None,
+        ["search"],
+        {"name": "", "annotations": []},
+    ]
+
+    assert [
+        f"tools[0].title: expected {SHORT_TEXT}, got 5",
+        "tools[1]: expected an object, got 5",
+        "tools[3].name: is required",
+        "tools[3].annotations.readOnlyHint: expected true or false, got 1",
+        'tools[3].annotations.openWorldHint: expected true or false, got "no"',
+        f'tools[3].endpoint_path: expected {PATH}, got "mcp"',
+        "tools[4]: expected an object, got null",
+        "tools[5]: expected an object, got a list",
+        f'tools[6].name: expected {TOOL}, got ""',
+        "tools[6].annotations: expected an object, got a list",
+    ] == problems(VALID[kind] | {"tools": tools}, kind)
+
+
+def test_problems_of_tools_stand_among_those_of_the_other_fields() -> None:
+    wire: dict[str, Any] = SERVER | {
+        "port": 0,
+        "tools": [{}],
+        "tools_digest": "",
+        "started_at": "now",
+    }
+
+    assert ["port", "tools_digest", "started_at", "tools[0].name"] == [
+        problem.partition(": ")[0] for problem in problems(wire, Registration)
+    ]
+
+
+@pytest.mark.parametrize(("count", "told"), [(9, 18), (10, 21), (11, 21), (30_000, 21)])
+def test_up_to_ten_wrong_tools_are_told_with_all_their_problems(count: int, told: int) -> None:
+    wrong = {"title": 5}  # and no name
+
+    found = problems(SERVER | {"tools": [*[wrong] * count, TOOLS[0]]}, Registration)
+
+    assert told == len(found)
+    assert f"tools[{min(count, 10) - 1}].title: expected {SHORT_TEXT}, got 5" in found
+    assert (count > 9) == (
+        "tools: and perhaps more: the rest of the list was not looked at" == found[-1]
+    )
+
+
+@any_tools
+def test_a_thousand_different_descriptions_are_kept_and_no_more(kind: type) -> None:
+    tools = [{"name": "search", "title": f"{n}"} for n in range(1000)]
+    kept: Any = structure(VALID[kind] | {"tools": [*tools, *tools]}, kind)
+
+    assert [f"{n}" for n in range(1000)] == [tool.title for tool in kept.tools]
+    assert ["tools: expected at most 1000 different items, got 1001"] == problems(
+        VALID[kind] | {"tools": [*tools, TOOLS[0]]}, kind
+    )
+
+
+def test_the_tools_of_a_heartbeat_are_ignored() -> None:
+    assert Heartbeat(**SERVER) == structure(SERVER | {"tools": [5]}, Heartbeat)
 
 
 def test_what_is_missing_at_depth_is_told_with_its_path() -> None:
@@ -868,7 +1069,8 @@ def test_a_list_is_kept_as_a_tuple_in_a_record_too() -> None:
     assert ("create", "search") == record.capabilities
 
 
-# What was sent before there were numbers of messages, and starts in heartbeats
+# What was sent before there were numbers of messages, starts in heartbeats, and descriptions of
+# tools
 
 EARLIER_HEARTBEAT = (
     b'{"server_id":"acme_web-1","hostname":"web-1",'
@@ -902,8 +1104,9 @@ def test_a_message_of_an_earlier_sender_is_read_and_written_as_it_was(
 def test_a_record_of_an_earlier_receiver_is_read() -> None:
     record = structure(RECORD | {"state": "down", "twin_of": "acme_web-2"}, ServerRecord)
 
-    assert (None, 0, None, None, None) == (
+    assert (None, None, 0, None, None, None) == (
         record.sequence,
+        record.tools_digest,
         record.node_count,
         record.node_of,
         record.conflict_since,

@@ -19,14 +19,26 @@ from contract import (
     Registration,
     ServerRecord,
     State,
+    Tool,
+    ToolAnnotations,
+    changed_tools,
     changes,
     dumps,
     loads,
     merge,
     register,
+    tool_changes,
     unstructure,
 )
-from strategies import changed_records, heartbeats, moments, records, registrations, server_ids
+from strategies import (
+    changed_records,
+    heartbeats,
+    moments,
+    records,
+    registrations,
+    server_ids,
+    tools,
+)
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -85,6 +97,8 @@ LIVENESS = [
     *("state", "superseded_by", "twin_of", "node_count", "node_of", "conflict_since"),
     "flapping_since",
 ]
+# What its change means is reported by `tool_changes`, which compares the tools.
+ELSEWHERE = ["tools_digest"]
 PER_HEARTBEAT = [
     "timestamp",
     "first_seen",
@@ -154,8 +168,10 @@ def is_reordered(name: str, old: Any, new: Any) -> bool:
 def test_every_field_is_classified_in_the_tables() -> None:
     names = {field.name for field in fields(ServerRecord)} - {"server_id"}
 
-    assert names == {*KIND_OF, *LIVENESS, *PER_HEARTBEAT}
-    assert len(names) == len([*KIND_OF, *LIVENESS, *PER_HEARTBEAT])
+    tables = [*KIND_OF, *LIVENESS, *PER_HEARTBEAT, *ELSEWHERE]
+
+    assert names == {*tables}
+    assert len(names) == len(tables)
 
 
 @given(records())
@@ -252,6 +268,22 @@ def test_fields_that_change_with_every_heartbeat_cause_no_event(
     record: ServerRecord, other: ServerRecord
 ) -> None:
     later = evolve(record, **{name: getattr(other, name) for name in PER_HEARTBEAT})
+
+    assert [] == changes(record, later, at=NOON)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "0a"), ("0a", "0b"), ("0a", None)])
+def test_another_digest_of_the_tools_causes_no_event(before: str | None, after: str | None) -> None:
+    record = evolve(WEB, tools_digest=before)
+
+    assert [] == changes(record, evolve(record, tools_digest=after), at=NOON)
+
+
+@given(records(), records())
+def test_another_digest_of_the_tools_causes_no_event_in_any_record(
+    record: ServerRecord, other: ServerRecord
+) -> None:
+    later = evolve(record, **{name: getattr(other, name) for name in ELSEWHERE})
 
     assert [] == changes(record, later, at=NOON)
 
@@ -1135,6 +1167,65 @@ def test_an_event_of_the_fleet_has_no_server() -> None:
     } == json.loads(dumps(event))
 
 
+# Other descriptions of the same tools
+
+CONFIRM = Tool(name="confirm_order", description="Confirms an order.", provider="sale")
+SEARCH = Tool(name="search", title="Search", annotations=ToolAnnotations(readOnlyHint=True))
+
+
+def test_tools_that_have_changed_are_one_event() -> None:
+    after = [
+        evolve(SEARCH, annotations=ToolAnnotations(readOnlyHint=False), title="Find"),
+        evolve(CONFIRM, description="Confirms an order and pays it."),
+    ]
+
+    (event,) = tool_changes("acme_web-1", [CONFIRM, SEARCH], after, at=NOON)
+
+    assert {
+        "kind": "tools_changed",
+        "at": "2026-01-31T12:00:00Z",
+        "server_id": "acme_web-1",
+        "details": {
+            "tools": {"confirm_order": ["description"], "search": ["title", "annotations"]}
+        },
+    } == json.loads(dumps(event))
+    assert event == loads(dumps(event), Event)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [CONFIRM, SEARCH],
+        [SEARCH, CONFIRM],
+        [CONFIRM],
+        [],
+        [CONFIRM, SEARCH, Tool(name="create")],
+        [Tool(name="confirm_order"), Tool(name="search")],
+        [evolve(CONFIRM, input_schema_digest="0a"), SEARCH],
+        [evolve(CONFIRM, endpoint_path="/mcp", description=""), SEARCH],
+    ],
+)
+def test_tools_that_are_new_gone_or_better_known_cause_no_event(after: list[Tool]) -> None:
+    assert [] == tool_changes("acme_web-1", [CONFIRM, SEARCH], after, at=NOON)
+
+
+@given(st.lists(tools(), max_size=4), st.lists(tools(), max_size=4), moments())
+def test_an_event_tells_what_has_changed_in_the_tools(
+    before: list[Tool], after: list[Tool], at: datetime
+) -> None:
+    changed = {name: [*names] for name, names in changed_tools(before, after).items()}
+
+    assert [
+        Event(
+            kind=EventKind.TOOLS_CHANGED,
+            at=at,
+            server_id="acme_web-1",
+            details={"tools": changed},
+        )
+        for _ in range(bool(changed))
+    ] == tool_changes("acme_web-1", iter(before), iter(after), at=at)
+
+
 # The edges
 
 
@@ -1157,6 +1248,8 @@ def test_an_uptime_that_fell_since_a_start_at_the_last_heartbeat_is_a_restart() 
 def test_the_time_and_the_fields_of_an_event_are_given_by_their_names() -> None:
     with pytest.raises(TypeError, match="positional argument"):
         changes(None, WEB, NOON)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional argument"):
+        tool_changes("acme_web-1", [], [], NOON)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional argument"):
         Event(EventKind.MOVED, NOON, "acme_web-1")  # type: ignore[call-arg]
 

@@ -1,21 +1,38 @@
 """The rules of the field types, and parsing and formatting of times."""
 
+import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Annotated, Any
+from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import Heartbeat, InvalidMessage, IpAddresses, Problem, Registration
+from contract import (
+    Heartbeat,
+    InvalidMessage,
+    IpAddresses,
+    Problem,
+    Registration,
+    Tool,
+    ToolAnnotations,
+)
 from contract.fields import (
+    BROKEN,
+    LONGEST_DESCRIPTION,
+    Digest,
+    Flag,
     HttpUrl,
+    LongText,
     Moment,
     Port,
     Rule,
+    ShortText,
     Text,
     Unexpected,
+    UrlPath,
     format_moment,
     parse_moment,
     rule_of,
@@ -342,6 +359,131 @@ def allowed(name: str, value: object) -> bool:
     except InvalidMessage:
         return False
     return True
+
+
+def allowed_as(kind: Any, value: object) -> bool:
+    """Whether the rule of a type takes a value, both from JSON and from Python."""
+    rule = rule_of(kind)
+    assert rule is not None
+    try:
+        assert value == rule.from_python(value) == rule.read(value)
+    except BROKEN:
+        with pytest.raises(Unexpected, match=re.escape(f"expected {rule.expected}, got ")):
+            rule.read(value)
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("kind", "longest"), [(ShortText, 200), (LongText, 4000)])
+def test_a_text_with_a_limit_has_up_to_so_many_characters(kind: Any, longest: int) -> None:
+    assert [True, True, True, False] == [
+        allowed_as(kind, "é" * length) for length in (0, 1, longest, longest + 1)
+    ]
+
+
+def test_a_description_has_up_to_4_000_characters() -> None:
+    assert 4000 == LONGEST_DESCRIPTION
+
+
+@pytest.mark.parametrize("kind", [ShortText, LongText])
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", 5, True, None, b"text", ["text"], {}])
+def test_a_text_with_a_limit_is_text(kind: Any, value: object) -> None:
+    assert not allowed_as(kind, value)
+
+
+def test_a_text_with_a_limit_may_have_several_lines() -> None:
+    assert allowed_as(LongText, "Confirms an order.\n\n\tAt once. \x7f\u2028\U0001f40d")
+
+
+@pytest.mark.parametrize("length", [1, 64, 100])
+def test_a_digest_has_up_to_100_characters(length: int) -> None:
+    assert allowed_as(Digest, "d" * length)
+
+
+@pytest.mark.parametrize("digest", ["azAZ09", "sha256:0a/+==", "W/0-a_b.c", "=", ":"])
+def test_a_digest_has_letters_digits_and_some_other_characters(digest: str) -> None:
+    assert allowed_as(Digest, digest)
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        *("", "d" * 101, "0 a", "0a\n", "\n", "0a\0", '"0a"', "0a,0b", "0a;", "é", "\u0660", "0a*"),
+        *(5, True, None, b"0a", ["0a"], {}),
+    ],
+)
+def test_what_is_no_digest_is_refused(digest: object) -> None:
+    assert not allowed_as(Digest, digest)
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_flag_is_true_or_false(*, flag: bool) -> None:
+    assert allowed_as(Flag, flag)
+
+
+@pytest.mark.parametrize("flag", [0, 1, 0.0, 1.0, "", "true", "True", None, [], [True], {}])
+def test_what_is_neither_true_nor_false_is_no_flag(flag: object) -> None:
+    assert not allowed_as(Flag, flag)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/mcp", "/mcp/", "/a//b", "/%7Emcp", "/-._~!$&'()*+,;=:@", "/:80", "/@host", "/.."),
+        *("/?", "/mcp?db=acme", "/mcp?a=/b?c", "/mcp?url=http://host", "/mcp?db=%C3%BC"),
+    ],
+)
+def test_a_path_begins_with_a_single_slash_and_may_have_a_query(path: str) -> None:
+    assert allowed_as(UrlPath, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "mcp", "mcp/", "?db=acme", "//host", "//", "///", "/\\host", "\\/host", "\\\\host"),
+        *("http://host/mcp", "javascript:alert(1)", " /mcp", "/mcp ", "/m cp", "/mcp\n", "\n/mcp"),
+        *(
+            "/\t/host",
+            "/\n/host",
+            "/\0",
+            "/\x7f",
+            "/\x9f",
+            "/mcp#tools",
+            "/mcp?a#b",
+            "/é",
+            "/\u2028",
+        ),
+        *("/%", "/%7", "/%7g", "/mcp?%", '/"onclick="alert(1)', "/<script>", "/[a]", "/a|b"),
+        *(5, True, None, b"/mcp", ["/mcp"], {}),
+    ],
+)
+def test_what_is_no_path_on_the_same_host_is_refused(path: object) -> None:
+    assert not allowed_as(UrlPath, path)
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/", "/a//b?db=c", "/@host", "/:80", "/.."])
+def test_a_path_never_leaves_the_host(path: str) -> None:
+    base = urlsplit("https://odoo.example:8069/sse")
+    joined = urlsplit(urljoin(base.geturl(), path))
+
+    assert allowed_as(UrlPath, path)
+    assert (base.scheme, base.netloc) == (joined.scheme, joined.netloc)
+
+
+@given(st.text("/\\?#@:.a%7 \n", max_size=12))
+def test_no_path_leaves_the_host(path: str) -> None:
+    base = urlsplit("https://odoo.example:8069/sse")
+
+    if allowed_as(UrlPath, path):
+        joined = urlsplit(urljoin(base.geturl(), path))
+        assert (base.scheme, base.netloc) == (joined.scheme, joined.netloc)
+
+
+def test_a_constructor_raises_the_problem_of_a_field_of_a_tool() -> None:
+    with pytest.raises(InvalidMessage, match=r"^readOnlyHint: expected true or false, got 1$"):
+        ToolAnnotations(readOnlyHint=1)  # type: ignore[arg-type]
+    with pytest.raises(InvalidMessage, match=r"^endpoint_path: expected the path of a URL, "):
+        Tool(name="search", endpoint_path="//host")
 
 
 @pytest.mark.parametrize("number", [10**30 - 1, 1 - 10**30])

@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from typing import Any, TypeAlias
 
 import pytest
@@ -19,12 +20,14 @@ from contract import (
     ServerPayload,
     ServerRecord,
     State,
+    Tool,
     WrongServer,
     dumps,
     loads,
     merge,
     register,
     structure,
+    tools_digest,
     unstructure,
 )
 from strategies import (
@@ -36,11 +39,12 @@ from strategies import (
     registrations,
     seconds,
     server_ids,
+    tools,
     wire_messages,
     wire_moments,
 )
 
-KINDS = [Heartbeat, Registration, ServerPayload, ServerRecord, Event]
+KINDS = [Heartbeat, Registration, ServerPayload, ServerRecord, Event, Tool]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 OLD = ServerRecord(
@@ -58,6 +62,7 @@ OLD = ServerRecord(
     endpoint_url="https://old-host.example/mcp",
     heartbeat_interval_seconds=300.0,
     sequence=1042,
+    tools_digest="0a",
     started_at=NOON - timedelta(days=2),
     status="healthy",
     timestamp=NOON - timedelta(minutes=1),
@@ -89,6 +94,7 @@ ENRICHED: dict[str, Any] = {
     "endpoint_url": "https://new-host.example/mcp",
     "heartbeat_interval_seconds": 60,
     "sequence": 1043,
+    "tools_digest": "0b",
     "started_at": "2026-01-31T11:54:59Z",
     "status": "degraded",
     "timestamp": "2026-01-31T11:59:59Z",
@@ -136,6 +142,14 @@ def absent(message: Message) -> set[str]:
     return set(values(message)) - set(present(message))
 
 
+def kept(registration: Registration) -> dict[str, Any]:
+    """What a record keeps of a registration: the digest of its tools instead of them."""
+    known = present(registration)
+    described = known.pop("tools", None)
+    digest = {} if described is None else {"tools_digest": tools_digest(described)}
+    return digest | known
+
+
 # 1. Present wins
 
 
@@ -152,7 +166,7 @@ def test_present_wins_in_a_registration(
 ) -> None:
     after = values(register(record, registration, received_at=now))
 
-    assert present(registration) == {name: after[name] for name in present(registration)}
+    assert kept(registration) == {name: after[name] for name in kept(registration)}
 
 
 @pytest.mark.parametrize(
@@ -196,7 +210,7 @@ def test_absent_never_erases_in_a_registration(
 ) -> None:
     after = register(record, registration, received_at=now)
 
-    for name in absent(registration):
+    for name in {field.name for field in fields(Registration)} - {*kept(registration), "tools"}:
         assert getattr(record, name) == getattr(after, name)
 
 
@@ -246,6 +260,7 @@ UNKNOWN_FIELDS = dict.fromkeys(
         "endpoint_url",
         "heartbeat_interval_seconds",
         "sequence",
+        "tools_digest",
         "started_at",
         "status",
         "timestamp",
@@ -277,7 +292,53 @@ def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
     for name, value in wire.items():
         if name in UNKNOWN_FIELDS and value is not None:
             model = {**model, name: value}
+    if wire.get("tools") is not None and wire.get("tools_digest") is None:
+        model = {**model, "tools_digest": model_of_digest(wire["tools"])}
     return model if kind is Heartbeat else {**model, "registered_at": now}
+
+
+def model_of_digest(tools: list[Wire]) -> str:
+    """The digest of the wire form of tools that hold no null and no unknown member."""
+    spelled = {
+        json.dumps(tool, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        for tool in tools
+    }
+    return sha256("\n".join(sorted(spelled)).encode()).hexdigest()
+
+
+SEARCH = Tool(name="search", description="Finds records.")
+
+
+@pytest.mark.parametrize(
+    ("told", "digest"),
+    [
+        ({}, "0a"),
+        ({"tools_digest": "0b"}, "0b"),
+        ({"tools": [SEARCH]}, tools_digest([SEARCH])),
+        ({"tools": []}, tools_digest([])),
+        ({"tools": [SEARCH], "tools_digest": "0b"}, "0b"),
+        ({"tools": [], "tools_digest": "0b"}, "0b"),
+    ],
+)
+def test_a_registration_replaces_the_digest_by_its_own_or_that_of_its_tools(
+    told: dict[str, Any], digest: str
+) -> None:
+    registration = Registration(server_id=OLD.server_id, **told)
+
+    assert digest == register(OLD, registration, received_at=NOON).tools_digest
+
+
+def test_a_registration_of_an_unknown_server_gives_its_record_the_digest_of_the_tools() -> None:
+    registration = Registration(server_id=OLD.server_id, tools=[SEARCH])  # type: ignore[arg-type]
+
+    assert tools_digest([SEARCH]) == register(None, registration, received_at=NOON).tools_digest
+
+
+@pytest.mark.parametrize(("told", "digest"), [({}, "0a"), ({"tools_digest": "0b"}, "0b")])
+def test_a_heartbeat_replaces_the_digest_only_by_its_own(told: dict[str, str], digest: str) -> None:
+    heartbeat = Heartbeat(server_id=OLD.server_id, **told)  # type: ignore[arg-type]
+
+    assert digest == merge(OLD, heartbeat, received_at=NOON).tools_digest
 
 
 @pytest.mark.parametrize("name", ["sequence", "started_at"])
@@ -380,7 +441,7 @@ def test_a_registration_of_an_unknown_server_makes_a_record(
     registration: Registration, now: datetime
 ) -> None:
     assert ServerRecord(
-        **values(registration),
+        **kept(registration),
         first_seen=in_utc(now),
         last_seen=in_utc(now),
         registered_at=in_utc(now),
@@ -496,8 +557,8 @@ def test_the_time_of_receipt_is_kept_in_utc(now: str) -> None:
 # 6. Round trip
 
 
-@given(payloads() | registrations() | heartbeats() | records() | events())
-def test_round_trip(thing: ServerPayload | Message | ServerRecord | Event) -> None:
+@given(payloads() | registrations() | heartbeats() | records() | events() | tools())
+def test_round_trip(thing: ServerPayload | Message | ServerRecord | Event | Tool) -> None:
     assert thing == loads(dumps(thing), type(thing))
 
 
@@ -515,7 +576,10 @@ def test_a_full_registration_holds_all_of_the_payload(
 ) -> None:
     registration = Registration.from_payload(payload, started_at=started_at)
 
-    assert values(payload) | {"started_at": in_utc(started_at)} == values(registration)
+    assert values(payload) | {
+        "started_at": in_utc(started_at),
+        "tools_digest": digest_of(payload),
+    } == values(registration)
 
 
 @given(payloads(), moments(), seconds())
@@ -524,12 +588,19 @@ def test_a_full_heartbeat_holds_all_of_the_payload(
 ) -> None:
     heartbeat = Heartbeat.from_payload(payload, timestamp=timestamp, uptime_seconds=uptime)
 
-    assert values(payload) | {
+    told = values(payload)
+    told.pop("tools")
+    assert told | {
+        "tools_digest": digest_of(payload),
         "status": "healthy",
         "timestamp": in_utc(timestamp),
         "uptime_seconds": uptime,
         "started_at": None,
     } == values(heartbeat)
+
+
+def digest_of(payload: ServerPayload) -> str | None:
+    return None if payload.tools is None else tools_digest(payload.tools)
 
 
 # 7. A message changes state and successor

@@ -14,6 +14,8 @@ from contract import (
     Registration,
     ServerPayload,
     ServerRecord,
+    Tool,
+    tools_digest,
 )
 from contract.messages import View
 
@@ -31,7 +33,8 @@ REQUIRED = [
     "capabilities",
     "odoo_stage",
 ]
-VIEW = [*REQUIRED, "database_uuid", "endpoint_url", "heartbeat_interval_seconds", "sequence"]
+OPTIONAL = ["database_uuid", "endpoint_url", "heartbeat_interval_seconds", "sequence"]
+VIEW = [*REQUIRED, *OPTIONAL, "tools_digest"]
 
 PAYLOAD = ServerPayload(
     server_id="prod_web-1",
@@ -45,6 +48,7 @@ PAYLOAD = ServerPayload(
     capabilities=("create", "search"),
     odoo_stage="",
 )
+TOOLS = (Tool(name="search", description="Finds records."), Tool(name="create"))
 
 
 def names(kind: Any) -> list[str]:
@@ -56,26 +60,31 @@ def required(kind: Any) -> list[str]:
 
 
 def test_a_payload_has_the_fields_of_the_specification() -> None:
-    assert VIEW == names(ServerPayload)
+    assert [*REQUIRED, *OPTIONAL, "tools"] == names(ServerPayload)
 
 
 def test_a_payload_requires_the_fields_of_the_specification() -> None:
     assert REQUIRED == required(ServerPayload)
 
 
-def test_a_view_has_the_fields_of_a_payload() -> None:
-    assert names(ServerPayload) == names(View)
+def test_a_view_has_the_fields_of_a_payload_but_a_digest_for_the_tools() -> None:
+    assert VIEW == names(View)
 
 
 def test_a_view_has_the_types_of_a_payload() -> None:
     types: dict[str, Any] = {field.name: field.type for field in fields(ServerPayload)}
 
     for field in fields(View):
-        assert field.type in (types[field.name], types[field.name] | None)
+        if field.name != "tools_digest":
+            assert field.type in (types[field.name], types[field.name] | None)
 
 
-def test_a_registration_adds_started_at() -> None:
-    assert [*VIEW, "started_at"] == names(Registration)
+def test_a_registration_adds_started_at_and_the_tools() -> None:
+    assert [*VIEW, "started_at", "tools"] == names(Registration)
+
+
+def test_a_registration_has_the_tools_of_a_payload() -> None:
+    assert fields(ServerPayload).tools.type == fields(Registration).tools.type
 
 
 def test_a_heartbeat_adds_status_timestamp_uptime_and_start() -> None:
@@ -107,7 +116,8 @@ def test_a_record_has_the_fields_of_all_messages_and_its_own() -> None:
 @pytest.mark.parametrize("kind", [Registration, Heartbeat])
 def test_a_record_has_the_types_of_a_message(kind: Any) -> None:
     types = {field.name: field.type for field in fields(ServerRecord)}
-    differing = [each.name for each in fields(kind) if each.type != types[each.name]]
+    kept = [each for each in fields(kind) if each.name != "tools"]  # a record has their digest
+    differing = [each.name for each in kept if each.type != types[each.name]]
 
     assert ["capabilities"] == differing  # a record keeps those of earlier messages
 
@@ -187,11 +197,37 @@ def test_a_message_has_the_sequence_of_its_payload(ordinal: int | None) -> None:
     ]
 
 
+@pytest.mark.parametrize("tools", [TOOLS, ()])
+def test_a_registration_carries_the_tools_and_a_heartbeat_only_their_digest(
+    tools: tuple[Tool, ...],
+) -> None:
+    payload = evolve(PAYLOAD, tools=tools)
+    registration = Registration.from_payload(payload, started_at=NOON)
+    heartbeat = Heartbeat.from_payload(payload, timestamp=NOON, uptime_seconds=300.0)
+
+    assert tools == registration.tools
+    assert tools_digest(tools) == registration.tools_digest == heartbeat.tools_digest
+
+
+def test_messages_of_a_payload_without_tools_have_no_digest() -> None:
+    registration = Registration.from_payload(PAYLOAD, started_at=NOON)
+    heartbeat = Heartbeat.from_payload(PAYLOAD, timestamp=NOON, uptime_seconds=300.0)
+
+    assert (None, None, None) == (
+        registration.tools,
+        registration.tools_digest,
+        heartbeat.tools_digest,
+    )
+
+
 def test_a_farewell_is_a_heartbeat_with_the_status_uninstalled() -> None:
     assert "uninstalled" == FAREWELL
 
 
-@pytest.mark.parametrize("kind", [IpAddresses, ServerPayload, View, Registration, Heartbeat])
+@pytest.mark.parametrize(
+    "kind",
+    [IpAddresses, ServerPayload, View, Registration, Heartbeat, Tool],
+)
 def test_every_field_is_given_by_its_name(kind: Any) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         kind("prod_web-1", *["1"] * (len(required(kind)) - 1))

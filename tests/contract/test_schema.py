@@ -14,11 +14,16 @@ from contract import (
     Event,
     EventKind,
     Heartbeat,
+    HeartbeatAnswer,
     InvalidMessage,
     IpAddresses,
     Registration,
+    RegistrationAnswer,
+    RejectedAnswer,
     ServerPayload,
     ServerRecord,
+    Tool,
+    ToolAnnotations,
     dumps,
     json_schema,
     structure,
@@ -32,9 +37,12 @@ from strategies import (
     payloads,
     records,
     registrations,
+    tools,
 )
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event, Tool]
+INNER = [IpAddresses, ToolAnnotations]
+ANSWERS = [RegistrationAnswer, HeartbeatAnswer, RejectedAnswer]
 any_kind = pytest.mark.parametrize("kind", KINDS)
 
 almost_valid_of_any_kind = st.one_of(
@@ -64,12 +72,12 @@ def refusals(value: object, kind: type) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, IpAddresses])
+@pytest.mark.parametrize("kind", [*KINDS, *INNER, *ANSWERS])
 def test_a_schema_is_of_2020_12(kind: type) -> None:
     Draft202012Validator.check_schema(json_schema(kind))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, IpAddresses])
+@pytest.mark.parametrize("kind", [*KINDS, *INNER, *ANSWERS])
 def test_a_schema_is_json(kind: type) -> None:
     assert json_schema(kind) == json.loads(json.dumps(json_schema(kind)))
 
@@ -89,13 +97,13 @@ def test_a_schema_requires_what_the_codec_requires(kind: type) -> None:
     assert [*REQUIRED[kind]] == json_schema(kind)["required"]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, IpAddresses])
+@pytest.mark.parametrize("kind", [*KINDS, *INNER, *ANSWERS])
 def test_a_schema_describes_every_field(kind: type) -> None:
     for field in json_schema(kind)["properties"].values():
         assert field["description"]
 
 
-@given(payloads() | registrations() | heartbeats() | records() | events())
+@given(payloads() | registrations() | heartbeats() | records() | events() | tools())
 def test_encoded_objects_match_their_schema(thing: object) -> None:
     kind: type = type(thing)
 
@@ -147,6 +155,10 @@ def test_schema_and_codec_agree(told: tuple[type, Any]) -> None:
         ("timestamp", "2026-01-31"),
         ("timestamp", "2026-01-31T12:00:00"),
         ("timestamp", "2026-01-31T12:00:00+00:60"),
+        ("tools_digest", ""),
+        ("tools_digest", "d" * 101),
+        ("tools_digest", "0a\n"),
+        ("tools_digest", "0 a"),
     ],
 )
 def test_schema_and_codec_refuse_the_same_values(name: str, value: object) -> None:
@@ -154,6 +166,58 @@ def test_schema_and_codec_refuse_the_same_values(name: str, value: object) -> No
 
     assert not validator(Heartbeat).is_valid(wire)
     assert refusals(wire, Heartbeat)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", None),
+        ("name", ""),
+        ("name", "t" * 201),
+        ("title", "t" * 201),
+        ("title", "a\0b"),
+        ("description", "d" * 4001),
+        ("description", 5),
+        ("annotations", []),
+        ("annotations", {"readOnlyHint": 1}),
+        ("annotations", {"openWorldHint": "true"}),
+        ("input_schema_digest", "d" * 101),
+        ("provider", "t" * 201),
+        ("endpoint_path", ""),
+        ("endpoint_path", "mcp"),
+        ("endpoint_path", "//host"),
+        ("endpoint_path", "/\\host"),
+        ("endpoint_path", "/mcp\n"),
+        ("endpoint_path", "/m%7"),
+        ("endpoint_path", "/mcp#tools"),
+    ],
+)
+def test_schema_and_codec_refuse_the_same_values_of_a_tool(name: str, value: object) -> None:
+    tool = {"name": "search", name: value}
+    wire = {"server_id": "prod_web-1", "tools": [{"name": "create"}, tool]}
+
+    assert not validator(Tool).is_valid(tool)
+    assert not validator(Registration).is_valid(wire)
+    assert refusals(tool, Tool) == refusals(wire, Registration) != set()
+
+
+@pytest.mark.parametrize("path", ["/", "/mcp", "/a//b", "/mcp?db=acme&x=%C3%BC", "/?", "/m?a?b"])
+def test_schema_and_codec_accept_the_same_paths(path: str) -> None:
+    tool = {"name": "search", "endpoint_path": path}
+
+    assert validator(Tool).is_valid(tool)
+    assert path == structure(tool, Tool).endpoint_path
+
+
+def test_schema_and_codec_refuse_too_many_tools() -> None:
+    tools = [{"name": f"tool_{n}"} for n in range(1001)]
+
+    for count, is_valid in [(1000, True), (1001, False)]:
+        wire = {"server_id": "prod_web-1", "tools": tools[:count]}
+        assert [is_valid] * 2 == [
+            validator(Registration).is_valid(wire),
+            not refusals(wire, Registration),
+        ]
 
 
 def test_a_schema_may_be_changed_by_the_caller() -> None:
@@ -180,6 +244,12 @@ def test_a_schema_may_be_changed_by_the_caller() -> None:
         (ServerRecord, "state", {"type": "string", "enum": ["new", "up", "late", "down", "left"]}),
         (Event, "kind", {"type": "string", "enum": [kind.value for kind in EventKind]}),
         (Event, "details", {"type": "object"}),
+        (Tool, "name", {"type": "string", "minLength": 1, "maxLength": 200}),
+        (RegistrationAnswer, "status", {"const": "registered"}),
+        (HeartbeatAnswer, "status", {"const": "ok"}),
+        (RejectedAnswer, "status", {"const": "rejected"}),
+        (HeartbeatAnswer, "heartbeat_count", {"type": "integer", "minimum": 0}),
+        (RejectedAnswer, "errors", {"type": "array"}),
     ],
 )
 def test_a_schema_says_what_a_field_may_hold(kind: type, name: str, schema: dict[str, Any]) -> None:
@@ -202,6 +272,36 @@ def test_a_schema_says_what_a_field_may_hold(kind: type, name: str, schema: dict
 )
 def test_a_field_that_may_be_absent_may_be_null(name: str, schema: dict[str, Any]) -> None:
     assert [schema, {"type": "null"}] == json_schema(Heartbeat)["properties"][name]["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "schema"),
+    [
+        (Tool, "title", {"type": "string", "maxLength": 200}),
+        (Tool, "description", {"type": "string", "maxLength": 4000}),
+        (Tool, "provider", {"type": "string", "maxLength": 200}),
+        (ToolAnnotations, "readOnlyHint", {"type": "boolean"}),
+        (ToolAnnotations, "destructiveHint", {"type": "boolean"}),
+        (ToolAnnotations, "idempotentHint", {"type": "boolean"}),
+        (ToolAnnotations, "openWorldHint", {"type": "boolean"}),
+        (Registration, "tools", {"type": "array", "maxItems": 1000}),
+        (HeartbeatAnswer, "wants", {"type": "array"}),
+        (HeartbeatAnswer, "next_heartbeat_seconds", {"type": "number", "exclusiveMinimum": 0}),
+    ],
+)
+def test_a_field_of_a_tool_or_an_answer_that_may_be_absent_may_be_null(
+    kind: type, name: str, schema: dict[str, Any]
+) -> None:
+    told, null = fields_of(kind)[name]["anyOf"]
+
+    assert schema.items() <= told.items()
+    assert {"type": "null"} == null
+
+
+def test_the_schema_of_a_tool_stands_in_that_of_a_registration() -> None:
+    told, _ = fields_of(Registration)["tools"]["anyOf"]
+
+    assert json_schema(Tool) == told["items"]
 
 
 @pytest.mark.parametrize(

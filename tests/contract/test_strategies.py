@@ -23,6 +23,8 @@ from contract import (
     ServerPayload,
     ServerRecord,
     State,
+    Tool,
+    ToolAnnotations,
     structure,
 )
 
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.hypothesis
 
 T = TypeVar("T")
 
-KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event]
+KINDS = [ServerPayload, Registration, Heartbeat, ServerRecord, Event, Tool]
 PARTIAL: dict[type, SearchStrategy[Any]] = {
     Heartbeat: strategies.heartbeats(),
     ServerRecord: strategies.records(),
@@ -55,6 +57,7 @@ VALUES: dict[str, SearchStrategy[Any]] = {
     "hostname": strategies.texts(),
     "port": strategies.ports(),
     "sequence": strategies.ordinals(),
+    "tools_digest": strategies.digests(),
     "endpoint_url": strategies.urls(),
     "heartbeat_interval_seconds": strategies.intervals(),
     "uptime_seconds": strategies.seconds(),
@@ -218,6 +221,34 @@ def test_values_of_a_field_are_accepted(name: str) -> None:
 @given(strategies.addresses())
 def test_addresses_are_accepted(address: str) -> None:
     assert accepted({"primary": address, "all": [address]}, IpAddresses)
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Tool) if f.name != "name"])
+def test_fields_of_a_tool_may_be_absent_or_present(name: str) -> None:
+    assert 0 < share(strategies.tools(), lambda tool: getattr(tool, name) is None) < 1
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(ToolAnnotations)])
+@pytest.mark.parametrize("hint", [None, True, False])
+def test_hints_of_a_tool_are_absent_true_or_false(name: str, *, hint: bool | None) -> None:
+    def holds(tool: Tool) -> bool:
+        return tool.annotations is not None and getattr(tool.annotations, name) is hint
+
+    assert reaches(strategies.tools(), holds)
+
+
+@pytest.mark.parametrize("count", [None, 0, 2])
+def test_registrations_and_payloads_have_no_or_several_tools(count: int | None) -> None:
+    for drawn in (strategies.registrations(), strategies.payloads()):
+        assert reaches(
+            drawn,
+            lambda told: count == (None if told.tools is None else len(told.tools)),  # type: ignore[attr-defined]
+        )
+
+
+def test_digests_reach_their_bounds() -> None:
+    assert reaches(strategies.digests(), lambda drawn: len(drawn) == 100)
+    assert reaches(strategies.digests(), lambda drawn: len(drawn) == 1)
 
 
 @pytest.mark.parametrize("length", [1, 30])

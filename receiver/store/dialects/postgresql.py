@@ -243,7 +243,7 @@ _UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
 _UPDATE_DUE = _update(DUE_COLUMNS)
 
 _entries = _given_rows(*facets.columns)
-_LOCK_AS_WRITER = text("LOCK TABLE servers, facets, events IN ROW EXCLUSIVE MODE")
+_LOCK_AS_WRITER = text("LOCK TABLE servers, facets, events, catalogues IN ROW EXCLUSIVE MODE")
 
 _ADD_ENTRIES = text("""
 INSERT INTO facets (name, value, server_id)

@@ -19,6 +19,7 @@ from receiver.domain.databases import damped
 from receiver.domain.forgetting import Forgettable, Stage, to_forget, without
 from receiver.domain.queries import SUPERSEDED, index_text
 from receiver.domain.rows import Row
+from receiver.store.catalogues import write_catalogues
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.rows import Committed, RowCache, index_entries, read_rows, row_of, write_rows
@@ -119,6 +120,8 @@ def forget(
         entries = [entry for each in sorted(gone) for entry in sorted(index_entries(rows[each]))]
         dialect.remove_index_entries(connection, entries)
         connection.execute(_DELETE, {"ids": sorted(gone)})
+        left = {rows[each].catalogue for each in gone}
+        write_catalogues(connection, {}, [each for each in left if each is not None])
     write_rows(dialect, connection, changed)
     write_events(dialect, connection, events)
     written = {after.server_id: after for _, after in changed}

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
-from contract import ServerRecord, State
+from contract import ServerRecord, State, Tool
 from receiver.domain.agents.client_files import (
     API_KEY_STEPS,
     Client,
@@ -149,10 +149,17 @@ async def server_page(request: Request) -> Response:
         timeline=timeline,
         older=older,
         may_delete=visitor(request).may_manage,
+        tools=await _described_tools(fleet, server_id),
         connect=await _ways_to_connect(services(request), server.record),
         api_key_steps=API_KEY_STEPS,
         **await _ownership(request, server_id),
     )
+
+
+async def _described_tools(fleet: Fleet, server_id: str) -> Sequence[Tool]:
+    """The first tools that a server has described."""
+    found = await fleet.tools(server_id)
+    return found.tools[:_DESCRIBED_TOOLS] if found is not None and found.tools else ()
 
 
 async def _ways_to_connect(found: Services, record: ServerRecord) -> list[dict[str, Any]]:
@@ -368,6 +375,7 @@ _COUNTED = [state for state in wording.STATES if state is not State.LEFT]
 _NEWS = 20
 _STAGES = 4
 _TIMELINE = 100
+_DESCRIBED_TOOLS = 100
 
 _FILTERS = {
     "database": "Database",

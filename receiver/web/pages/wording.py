@@ -63,6 +63,7 @@ FACTS = {
         "started_at": "Started",
         "uptime_seconds": "Uptime, as last heard",
         "capabilities": "Tools",
+        "tools_digest": "Digest of what they do",
     },
     "Heartbeat": {
         "state": "State",
@@ -278,6 +279,10 @@ def tale(event: Event) -> Tale:
         case EventKind.CAPABILITIES_CHANGED:
             tools = details.get("capabilities", {})
             more = [(word, names(tools[word])) for word in ("gained", "lost") if tools.get(word)]
+        case EventKind.TOOLS_CHANGED:
+            tools = details.get("tools", {})
+            changed = {field: _with_changed(tools, field) for field in OF_TOOLS}
+            more = [(OF_TOOLS[field], names(each)) for field, each in changed.items() if each]
         case EventKind.FLEET_SILENT:
             says = f"{details.get('silent')} of {details.get('of')} servers {says}"
             more = [("Look first at", "the network, and this receiver")]
@@ -382,6 +387,21 @@ _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
 _NO_SHARE = "\N{EN DASH}"
 _MAX_NAMES = 5
 _OTHERS = ("superseded_by", "twin_of", "node_of")
+
+
+def _with_changed(tools: Mapping[str, Sequence[str]], field: str) -> list[str]:
+    return [name for name, changed in tools.items() if field in changed]
+
+
+OF_TOOLS = {
+    "title": "Other title",
+    "description": "Other description",
+    "annotations": "Other hints",
+    "input_schema_digest": "Other arguments",
+    "provider": "Of another module",
+}
+"""The labels of what may change of a tool, a field of `contract.Tool` each."""
+
 _WITHOUT_CHANGES = {
     EventKind.LATE,
     EventKind.DOWN,
@@ -408,6 +428,7 @@ KINDS = {
     EventKind.RESTARTED: "restarted",
     EventKind.UPGRADED: "was upgraded",
     EventKind.CAPABILITIES_CHANGED: "offers other tools",
+    EventKind.TOOLS_CHANGED: "has changed what its tools do",
     EventKind.STAGE_CHANGED: "changed its stage",
     EventKind.UPDATED: "told more of itself",
     EventKind.LATE: "is late",

@@ -146,6 +146,71 @@ def raised(each: object) -> object:
     return each
 
 
+SEARCH = '{"name": "search"}'
+FULL = (
+    '{"name": "confirm_order", "title": "Confirm", "description": "Confirms an order.",'
+    ' "annotations": {"readOnlyHint": false, "destructiveHint": true, "cost": 5},'
+    ' "input_schema_digest": "sha256:0a", "provider": "sale", "endpoint_path": "/mcp?db=a",'
+    ' "icons": [{}]}'
+)
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [
+        *("null", "[]", "{}", '""', '"search"', "5", "true", '{"name": "search"}'),
+        *(f"[{SEARCH}]", f"[{FULL}, {SEARCH}]", f"[{SEARCH}, {FULL}, {SEARCH}]"),
+        *("[{}]", "[5]", "[null]", "[[]]", '["search"]', "[[[]]]", f"[[{SEARCH}]]"),
+        *(
+            f'[{{"name": {name}}}]'
+            for name in ("null", '""', "5", json.dumps("t" * 201), r'"\u0000"')
+        ),
+        *(
+            f'[{{"name": "search", "{field}": {value}}}]'
+            for field in (
+                *("title", "description", "input_schema_digest", "provider", "endpoint_path"),
+                *("annotations", "of_another_version"),
+            )
+            for value in (
+                *("null", '""', '"/"', '"//"', '"a b"', r'"/\n"', r'"\u0000"', "5", "true", "[]"),
+                *("{}", '["readOnlyHint"]', '"readOnlyHint"', '{"readOnlyHint": null}'),
+                *(json.dumps("/" + "t" * length) for length in (99, 100, 199, 200, 3999, 4000)),
+                *(f'{{"openWorldHint": {hint}}}' for hint in ("true", "1", "1.0", '"no"', "[]")),
+            )
+        ),
+        pytest.param("[" + ", ".join([SEARCH, FULL] * 600) + "]", id="many of the same"),
+        *(
+            pytest.param(
+                json.dumps([{name: f"tool_{n}"} for n in range(count)]),
+                id=f"{name} of {count}",
+            )
+            for name in ("name", "title")
+            for count in (1000, 1001)
+        ),
+    ],
+)
+@both_kinds
+def test_reader_reads_tools_as_the_contract_does(kind: Kind, tools: str) -> None:
+    assert_same_outcome(kind, f'{{"server_id": "a", "tools": {tools}}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "digest", ["null", '""', '"0a"', '"0 a"', '"0a\\n"', json.dumps("d" * 101), "5"]
+)
+@both_kinds
+def test_reader_reads_a_digest_as_the_contract_does(kind: Kind, digest: str) -> None:
+    assert_same_outcome(kind, f'{{"server_id": "a", "tools_digest": {digest}}}'.encode())
+
+
+def test_tools_are_read_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = f'{{"server_id": "a", "tools": [{SEARCH}, {FULL}], "tools_digest": "0a"}}'.encode()
+    expected = loads(body, Registration)
+
+    monkeypatch.delattr("receiver.service.decoding.loads")
+
+    assert typed(expected) == typed(READERS[Registration].read(body))
+
+
 def test_tool_that_is_named_twice_is_read_once() -> None:
     found = READERS[Heartbeat].read(b'{"server_id": "a", "capabilities": ["x", "y", "x"]}')
 

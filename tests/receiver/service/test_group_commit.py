@@ -451,7 +451,7 @@ def test_message_that_was_not_written_is_rejected_alone(
 ) -> None:
     record = merge(None, Heartbeat(server_id="a"), received_at=NOON)
 
-    status, answer = heartbeats([Applied(record=record, created=True), error])
+    status, answer = heartbeats([Applied(record=record, created=True), error], 0.0)
 
     assert isinstance(answer, dict)
     assert (200, 1, 1) == (status, answer["accepted"], answer["rejected"])

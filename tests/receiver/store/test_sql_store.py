@@ -111,8 +111,13 @@ def test_migrations_make_the_tables_of_the_metadata(
 ) -> None:
     SqlStore(make_url(new_database_url)).close()
 
+    # Alembic knows neither the full-text tables of SQLite nor indexes of expressions.
+    def is_known(name: str | None, *_: object) -> bool:
+        return not (name or "").startswith(("catalogue_words", "ix_catalogues_words"))
+
     with new_engine.connect() as connection:
-        difference = compare_metadata(MigrationContext.configure(connection), metadata)
+        context = MigrationContext.configure(connection, opts={"include_name": is_known})
+        difference = compare_metadata(context, metadata)
 
     assert [] == difference
 
@@ -148,6 +153,7 @@ def test_columns_of_servers_are_the_fields_of_a_record() -> None:
         "mark_sequence",
         "repeats",
         "turns",
+        "catalogue",
     ] == servers.columns.keys()
 
 

@@ -3,7 +3,7 @@ A stateful Hypothesis test that compares the SQL store with a plain dict.
 
 Hypothesis calls both in random order, and both must give the same results.
 The dict has its own implementation of the merge rules: it shares no code with the
-contract and the receiver.
+contract and the receiver, but the digest of tools.
 """
 
 from contextlib import ExitStack
@@ -22,7 +22,15 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import create_engine, make_url
 
-from contract import Heartbeat, Registration, ServerPayload, ServerRecord, State
+from contract import (
+    Heartbeat,
+    Registration,
+    ServerPayload,
+    ServerRecord,
+    State,
+    Tool,
+    tools_digest,
+)
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS, Filter, Place
 from receiver.store import SqlStore
@@ -62,6 +70,7 @@ ABSENT = dict.fromkeys(
         "superseded_by",
         "twin_of",
         "sequence",
+        "tools_digest",
         "node_of",
     ]
 )
@@ -87,10 +96,15 @@ class Fleet:
 
     def __init__(self) -> None:
         self.servers: dict[str, Plain] = {}
+        self.tools: dict[str, tuple[str, tuple[Tool, ...]]] = {}
+        """By `server_id`: the tools that a server described last, and with which digest."""
 
     def hear(self, message: Message, now: datetime) -> tuple[Plain, bool]:
         """Merge a message; returns the server, and whether the server is new."""
         said = {name: value for name, value in plain(message).items() if value is not None}
+        if isinstance(message, Registration) and message.tools is not None:
+            digest = said.setdefault("tools_digest", tools_digest(message.tools))
+            self.tools[message.server_id] = (digest, message.tools)
         is_new = message.server_id not in self.servers
         new: Plain = {
             **ABSENT,
@@ -135,7 +149,7 @@ def values(server: Plain, filtered_by: str) -> list[str]:
 def plain(thing: Message | ServerRecord) -> Plain:
     # Random sequence numbers go back and forth, and servers leave and return at random times, which
     # other tests are about.
-    unasked = {"conflict_since", "flapping_since"}
+    unasked = {"conflict_since", "flapping_since", "tools"}
     return asdict(thing, filter=lambda field, _: field.name not in unasked)
 
 
@@ -165,7 +179,7 @@ class StoresAndADict(RuleBasedStateMachine):
         self.stores = [*map(self.open, cache_bytes)]
         self.now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
         self.checks = 0
-        self.run("DELETE FROM facets", "DELETE FROM servers")
+        self.run("DELETE FROM facets", "DELETE FROM servers", "DELETE FROM catalogues")
 
     # Rules
 
@@ -191,6 +205,7 @@ class StoresAndADict(RuleBasedStateMachine):
     @rule(server_id=ids, n=store_numbers)
     def delete(self, server_id: str, n: int) -> None:
         was_there = self.fleet.servers.pop(server_id, None) is not None
+        self.fleet.tools.pop(server_id, None)
 
         assert was_there == self.store(n).servers.delete(server_id, self.now)
 
@@ -199,15 +214,29 @@ class StoresAndADict(RuleBasedStateMachine):
         for server_id in self.fleet.servers:
             assert self.store(n).servers.delete(server_id, self.now)
         self.fleet.servers.clear()
+        self.fleet.tools.clear()
 
-        left = self.run("SELECT count(*) FROM servers", "SELECT count(*) FROM facets")
-        assert [0, 0] == left
+        tables = ("servers", "facets", "catalogues")
+        assert [0, 0, 0] == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
 
     @rule(server_id=ids | texts(), n=store_numbers)
     def get(self, server_id: str, n: int) -> None:
         record = self.store(n).servers.get(server_id)
 
         assert self.fleet.servers.get(server_id) == (None if record is None else plain(record))
+
+    @rule(server_id=ids, n=store_numbers)
+    def get_tools(self, server_id: str, n: int) -> None:
+        server = self.fleet.servers.get(server_id)
+        digest, tools = self.fleet.tools.get(server_id, (None, None))
+
+        found = self.store(n).servers.tools(server_id)
+
+        assert (server is None) == (found is None)
+        if server is not None and found is not None:
+            # Whoever sent the same tools first has given them their order.
+            assert (tools and {*tools}) == (found.tools and {*found.tools})
+            assert found.is_current == (digest is not None and digest == server["tools_digest"])
 
     @rule(data=st.data(), limit=st.integers(1, 3), n=store_numbers)
     def list_some(self, data: st.DataObject, limit: int, n: int) -> None:
@@ -247,6 +276,10 @@ class StoresAndADict(RuleBasedStateMachine):
         expected = self.fleet.matching({})
         assert expected == kept
         assert [*map(types, expected)] == [*map(types, kept)]
+        (catalogues,) = self.run("SELECT count(*) FROM catalogues")
+        assert len({(digest, frozenset(tools)) for digest, tools in self.fleet.tools.values()}) == (
+            catalogues
+        )
 
     def teardown(self) -> None:
         for store in self.stores:

@@ -191,6 +191,35 @@ def test_servers_are_found_by_text_and_by_tool(receiver: httpx.Client) -> None:
     assert [] == ids(called(receiver, "find_servers", text="beta", state="late"))
 
 
+@pytest.mark.both_databases
+def test_agent_finds_the_tool_that_its_question_means(receiver: httpx.Client) -> None:
+    tool = {"name": "sale_order_confirm", "title": "Confirm a sales order"}
+    for server_id, stage in (("a", "staging"), ("b", "production"), ("c", "production")):
+        registration = messages.registration(server_id=server_id, odoo_stage=stage, tools=[tool])
+        receiver.post("/register", json=registration).raise_for_status()
+
+    asked = {"text": "which Odoo can confirm a sale order?"}
+    (found,) = called(receiver, "find_tools", **asked)["tools"]
+    (narrowed,) = called(receiver, "find_tools", **asked, stage="staging", state="new")["tools"]
+
+    assert {"server_ids": ["a", "b", "c"], "server_count": 3, "reported": tool} == found
+    assert ["a"] == narrowed["server_ids"]
+    assert [tool] == called(receiver, "server", server_id="a")["reported"]["tools"]
+
+
+def test_agent_follows_the_pages_of_tools(receiver: httpx.Client) -> None:
+    for n in range(101):
+        tool = {"name": "sale", "title": f"number {n}"}
+        registration = messages.registration(server_id=f"s{n}", tools=[tool])
+        receiver.post("/register", json=registration).raise_for_status()
+
+    first = called(receiver, "find_tools", text="sale")
+    second = called(receiver, "find_tools", text="sale", cursor=first["next_cursor"])
+
+    assert (100, 1) == (len(first["tools"]), len(second["tools"]))
+    assert second["next_cursor"] is None
+
+
 def test_server_is_told_whole(receiver: httpx.Client) -> None:
     send(receiver, port=8069)
 
@@ -239,6 +268,9 @@ def test_events_are_told_newest_first(receiver: httpx.Client) -> None:
     [
         ("find_servers", {}, "text: is missing, and so is tool"),
         ("find_servers", {"text": "a" * 1001}, "text: expected at most 1000 bytes"),
+        ("find_tools", {"text": "a" * 1001}, "text: expected at most 1000 bytes"),
+        ("find_tools", {}, "text: is required"),
+        ("find_tools", {"text": "a", "cursor": "b"}, "cursor: expected the next_cursor"),
         ("list_servers", {"limit": 0}, "limit: expected a whole number from 1 to 100"),
         ("list_servers", {"limit": True}, "limit: expected a whole number from 1 to 100"),
         ("list_servers", {"state": "fine"}, "state: expected one of new, up, late, down, left"),

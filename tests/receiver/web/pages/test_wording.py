@@ -218,6 +218,25 @@ def test_fact_formats_the_value_of_a_field(
             Tale(says="offers other tools", more=[("gained", "a, b, c, d, (blank) and 2 more")]),
         ),
         (
+            "tools_changed",
+            {
+                "tools": {
+                    "confirm": ["title", "description", "annotations"],
+                    "read": ["description", "input_schema_digest", "provider"],
+                }
+            },
+            Tale(
+                says="has changed what its tools do",
+                more=[
+                    ("Other title", "confirm"),
+                    ("Other description", "confirm, read"),
+                    ("Other hints", "confirm"),
+                    ("Other arguments", "read"),
+                    ("Of another module", "read"),
+                ],
+            ),
+        ),
+        (
             "stage_changed",
             {"odoo_stage": {"from": "", "to": "production"}},
             Tale(says="changed its stage", more=[("Stage", "none → production")]),

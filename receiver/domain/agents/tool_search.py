@@ -1,0 +1,144 @@
+"""
+Searching for tools by words: which words a text has, and which tools a question means most.
+
+Words are compared by their English stems (the Porter 2 algorithm): `confirms orders` finds
+`sale_order_confirm`.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, islice
+from math import log
+
+import snowballstemmer
+from attrs import frozen
+
+from contract import Tool
+
+__all__ = [
+    "MOST_INDEXED_WORDS",
+    "MOST_WORDS",
+    "Found",
+    "best",
+    "words_in",
+    "words_of",
+    "words_of_question",
+]
+
+MOST_WORDS = 30
+"""How many words of a question count; the others are ignored."""
+
+MOST_INDEXED_WORDS = 1000
+"""How many words of a description of tools are indexed."""
+
+_LONGEST_WORD = 40
+_NEAR = 0.6
+"""A tool that has not all words is found if it scores this part of the best score, or more."""
+
+_WEIGHTS = {"name": 3.0, "title": 2.0, "description": 1.0}
+
+
+@frozen(kw_only=True)
+class Found:
+    """
+    A tool that a question means.
+
+    Attributes:
+        tool: The tool.
+        catalogues: The ids of the catalogues that hold it.
+    """
+
+    tool: Tool
+    catalogues: Sequence[str]
+
+
+def words_of(text: str) -> list[str]:
+    """The stems of the words of a text, in lower case; `saleOrder` and `sale_order` have two."""
+    return [_stem(part) for part in _parts(text)]
+
+
+def words_in(tools: Collection[Tool]) -> list[str]:
+    """
+    The different words in the names, titles and descriptions of some tools, sorted.
+
+    They come from the first 1,000 different words, all names before all titles and descriptions:
+    it takes time to find the stems.
+    """
+    parts: dict[str, None] = {}
+    for text in (getattr(tool, field) or "" for field in _WEIGHTS for tool in tools):
+        parts.update(dict.fromkeys(_parts(text)))
+        if len(parts) >= MOST_INDEXED_WORDS:
+            break
+    return sorted({_stem(part) for part in islice(parts, MOST_INDEXED_WORDS)})
+
+
+def words_of_question(text: str) -> list[str]:
+    """
+    The different words that a question is about: without those that nearly every question has.
+
+    A question of such words alone keeps them. Without any word the list is empty.
+    """
+    words = list(dict.fromkeys(words_of(text)))
+    telling = [word for word in words if word not in _COMMON]
+    return (telling or words)[:MOST_WORDS]
+
+
+def best(
+    catalogues: Mapping[str, Iterable[Tool]], words: Collection[str], *, is_near_enough: bool
+) -> list[Found]:
+    """
+    The tools of some catalogues that have all of some words, best first; equal tools are one.
+
+    A word counts for more when few tools have it, and when it is in the name or the title. With
+    `is_near_enough`, a tool need not have all words: its score must come near to the best one.
+    """
+    holders: dict[Tool, list[str]] = {}
+    for number, tools in catalogues.items():
+        for tool in tools:
+            holders.setdefault(tool, []).append(number)
+    weights = {tool: _weights(tool, words) for tool in holders}
+    holding = Counter(chain.from_iterable(weights.values()))
+    rarity = {word: log(1 + len(holders) / count) for word, count in holding.items()}
+    scores = {
+        tool: sum(weight * rarity[word] for word, weight in found.items())
+        for tool, found in weights.items()
+        if found
+    }
+    if is_near_enough:
+        least = _NEAR * max(scores.values(), default=0.0)
+        wanted = [tool for tool, score in scores.items() if score >= least]
+    else:
+        wanted = [tool for tool in scores if len(weights[tool]) == len(words)]
+    wanted.sort(key=lambda tool: (-scores[tool], tool.name))
+    return [Found(tool=tool, catalogues=holders[tool]) for tool in wanted]
+
+
+def _parts(text: str) -> list[str]:
+    return [part[:_LONGEST_WORD].lower() for part in _WORD.findall(_CAMEL.sub(" ", text))]
+
+
+def _weights(tool: Tool, words: Collection[str]) -> dict[str, float]:
+    """The words that a tool has, each with the weight of the weightiest text that has it."""
+    found: dict[str, float] = {}
+    for field, weight in _WEIGHTS.items():
+        for word in {*words_of(getattr(tool, field) or "")}.intersection(words):
+            found.setdefault(word, weight)
+    return found
+
+
+@lru_cache(maxsize=2**14)
+def _stem(word: str) -> str:
+    return str(snowballstemmer.stemmer("english").stemWord(word))
+
+
+_WORD = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_COMMON = {
+    *("a", "an", "and", "any", "are", "at", "be", "by", "can", "could", "do", "does", "find"),
+    *("for", "from", "has", "have", "how", "i", "in", "is", "it", "me", "my", "of", "on", "or"),
+    *("our", "please", "that", "the", "there", "to", "us", "want", "we", "what", "where"),
+    *("which", "who", "with", "you", "odoo", "server", "databas", "tool", "mcp", "instanc"),
+}
+"""Stems that say nothing about what a tool does."""

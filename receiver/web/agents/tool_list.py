@@ -1,0 +1,71 @@
+"""What the tools of servers are for: a search over all servers, and the tools of one server."""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contract import unstructure
+from receiver.domain.cursors import write_tool_cursor
+from receiver.domain.errors import Refusal
+from receiver.domain.queries import OfferedTool
+from receiver.web import openapi
+from receiver.web.context import services
+from receiver.web.headers import json_answer, tag_of
+from receiver.web.openapi import Json, answer, operation
+from receiver.web.requests import tool_query
+
+__all__ = ["FIND_TOOLS", "TOOLS_OF_SERVER", "find_tools", "offered", "tools_of_server"]
+
+FIND_TOOLS = operation(
+    "findTools",
+    "The tools that a question means, and the servers that offer them",
+    description="A tool is found when its name, title and description have all telling words of "
+    "the question; if there is no such tool, those that come near are found. The best are first. "
+    "A page may be empty: there may be more as long as there is a next_cursor.",
+    parameters=[openapi.SEARCH, openapi.CURSOR, *openapi.FILTERS],
+    answers={200: answer("A page", openapi.TOOLS_PAGE)},
+    problems=(400, 401, 403, 503),
+)
+TOOLS_OF_SERVER = operation(
+    "toolsOfServer",
+    "What the tools of a server are for",
+    answers={200: answer("The tools", openapi.TOOLS)},
+    problems=(401, 403, 404, 503),
+)
+
+
+async def find_tools(request: Request) -> Response:
+    """The tools that a question means."""
+    query = tool_query(request)
+    page = await services(request).fleet.find_tools(query.matching, query.search, after=query.after)
+    body = {
+        "tools": [offered(each) for each in page.tools],
+        "count": len(page.tools),
+        "next_cursor": page.next_after and write_tool_cursor(page.next_after),
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def tools_of_server(request: Request) -> Response:
+    """The description of the tools of a server, as it last sent one."""
+    server_id = request.path_params["server_id"]
+    found = await services(request).fleet.tools(server_id)
+    if found is None:
+        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
+    body = orjson.dumps(
+        {
+            "server_id": server_id,
+            "is_current": found.is_current,
+            "tools": None if found.tools is None else unstructure(found.tools),
+        }
+    )
+    return json_answer(request, body, tag_of(body))
+
+
+def offered(each: OfferedTool) -> Json:
+    """A tool and the servers that offer it, as a JSON object."""
+    return {
+        **unstructure(each.tool),
+        "server_ids": [*each.server_ids],
+        "server_count": each.server_count,
+    }
