@@ -60,7 +60,12 @@ def main(
         parser.error(str(error))
     with client, contextlib.suppress(KeyboardInterrupt):
         fleet = Fleet(client, _members(options), clock=clock, say=say)
-        accepted = fleet.run(interval_seconds=options.interval, beats=options.beats, sleep=sleep)
+        accepted = fleet.run(
+            interval_seconds=options.interval,
+            longest_interval_seconds=options.longest_interval,
+            beats=options.beats,
+            sleep=sleep,
+        )
         return 0 if accepted else 1
     return 0
 
@@ -107,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         metavar="S",
         help="seconds between heartbeats; 60, or 5 in a demo",
+    )
+    add(
+        "--longest-interval",
+        type=_seconds,
+        metavar="S",
+        default=600.0,
+        help="to how many seconds a busy receiver may prolong the interval; 600",
     )
     add("--beats", type=_positive, metavar="K", help="end after K rounds of heartbeats")
     add("--seed", type=int, default=0, help="another number makes up other servers")

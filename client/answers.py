@@ -1,5 +1,6 @@
 """Turning a receiver's HTTP answers into receipts and errors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -10,7 +11,7 @@ from attrs import frozen
 
 from client.errors import BadAnswer, Refused
 from client.exchange import Answer
-from contract import Heartbeat, MalformedJSON, Problem, Registration, parse
+from contract import Heartbeat, MalformedJSON, Problem, Registration, Want, parse
 
 __all__ = [
     "HeartbeatReceipt",
@@ -47,10 +48,15 @@ class HeartbeatReceipt:
         server_id: The `server_id` of the heartbeat.
         heartbeat_count: How many heartbeats of the server the receiver has counted, including
             this one; None when the answer lacks the number.
+        wants: What the receiver asks for.
+        next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
+            None when it has no wish.
     """
 
     server_id: str
     heartbeat_count: int | None
+    wants: tuple[Want, ...] = ()
+    next_heartbeat_seconds: float | None = None
 
 
 def receipt_of_registration(
@@ -159,8 +165,14 @@ def _result(result: object, heartbeat: Heartbeat, receiver: str) -> HeartbeatRec
 
 
 def _receipt(heartbeat: Heartbeat, result: dict[str, Any]) -> HeartbeatReceipt:
-    count = _whole(result.get("heartbeat_count"))
-    return HeartbeatReceipt(server_id=heartbeat.server_id, heartbeat_count=count)
+    wants = result.get("wants")
+    return HeartbeatReceipt(
+        server_id=heartbeat.server_id,
+        heartbeat_count=_whole(result.get("heartbeat_count")),
+        # A later receiver may want what this client does not know.
+        wants=tuple(want for want in Want if isinstance(wants, list) and want.value in wants),
+        next_heartbeat_seconds=_seconds(result.get("next_heartbeat_seconds")),
+    )
 
 
 def _refusal(
@@ -197,6 +209,12 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
+        return float(value)
+    return None
 
 
 def _whole(value: object) -> int | None:

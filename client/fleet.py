@@ -12,7 +12,7 @@ from client.api import PhoneHomeClient
 from client.errors import CallFailed, Refused
 from client.host import HostFacts
 from client.made_up import made_up_fleet, rebuilt
-from contract import Heartbeat, Registration, ServerPayload
+from contract import Heartbeat, Registration, ServerPayload, Want
 
 __all__ = ["Fleet", "Member", "Round", "demo_fleet", "this_host"]
 
@@ -135,11 +135,14 @@ class Fleet:
         self._latest: list[ServerPayload | None] = [each.payload for each in self._members]
         self._started: dict[str, float] = {}
         self._registered: set[str] = set()
+        self._paces: list[float] = []
+        self._pace: float | None = None
 
     def run(
         self,
         *,
         interval_seconds: float,
+        longest_interval_seconds: float | None = None,
         beats: int | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> int:
@@ -147,17 +150,33 @@ class Fleet:
         Run one round of heartbeats each interval. Blocks for `beats` rounds, or for ever if None.
 
         Returns the number of heartbeats that the receiver accepted in all rounds.
+
+        Args:
+            interval_seconds: The seconds from one round to the next.
+            longest_interval_seconds: To how many seconds a receiver that asks for it may prolong
+                the interval; None for no longer than `interval_seconds`.
+            beats: The number of rounds; None for any number.
+            sleep: Waits for a number of seconds.
         """
         due = self._clock()
         accepted = self.round().accepted
         for _ in count() if beats is None else range(beats - 1):
             now = self._clock()
+            pause = self._pause(interval_seconds, longest_interval_seconds)
             # Start at once when a round took longer than the interval, and wait one interval
             # at most when the clock was set back.
-            due = min(max(due + interval_seconds, now), now + interval_seconds)
+            due = min(max(due + pause, now), now + pause)
             sleep(due - now)
             accepted += self.round().accepted
         return accepted
+
+    def _pause(self, usual: float, longest: float | None) -> float:
+        """The seconds to the next round, as the receiver asks for; the next heartbeats say so."""
+        asked = min(max(self._paces, default=usual), longest or usual)
+        # Twice the interval at most: after a longer silence, the servers would be late.
+        pause = max(usual, min(asked, 2 * (self._pace or usual)))
+        self._pace = pause if pause > usual else None
+        return pause
 
     def round(self) -> Round:
         """
@@ -216,11 +235,18 @@ class Fleet:
         except CallFailed as error:
             self._say(str(error))
             return 0
+        pairs = [*zip(payloads, results, strict=True)]
         refusals = {
-            payload.server_id: result
-            for payload, result in zip(payloads, results, strict=True)
-            if isinstance(result, Refused)
+            payload.server_id: result for payload, result in pairs if isinstance(result, Refused)
         }
+        receipts = [
+            (payload, each) for payload, each in pairs if isinstance(each, HeartbeatReceipt)
+        ]
+        wanted = [each for each, receipt in receipts if Want.REGISTRATION in receipt.wants]
+        self._registered.difference_update(each.server_id for each in wanted)
+        self._register(wanted)
+        paces = [receipt.next_heartbeat_seconds for _, receipt in receipts]
+        self._paces = [each for each in paces if each is not None]
         for server_id, refusal in refusals.items():
             self._say(f"{server_id} is not heard: {refusal}")
         return len(results) - len(refusals)
@@ -232,6 +258,8 @@ class Fleet:
 
     def _heartbeat(self, payload: ServerPayload) -> Heartbeat:
         now, start = self._clock(), self._start_of(payload)
+        if self._pace is not None:
+            payload = evolve(payload, heartbeat_interval_seconds=self._pace)
         return Heartbeat.from_payload(
             payload,
             timestamp=_moment(now),

@@ -6,7 +6,7 @@ from random import Random
 
 from attrs import evolve
 
-from contract import IpAddresses, ServerPayload
+from contract import IpAddresses, ServerPayload, Tool, ToolAnnotations
 
 __all__ = ["made_up_fleet", "rebuilt"]
 
@@ -52,6 +52,7 @@ def _server(index: int, seed: int, interval_seconds: float) -> ServerPayload:
         database_uuid=str(uuid.UUID(int=random.getrandbits(128), version=4)),
         heartbeat_interval_seconds=interval_seconds,
     )
+    payload = evolve(payload, tools=tuple(_TOOLS[name] for name in payload.capabilities))
     role = "odoosh" if stage else f"{database}-odoo"
     return _on_host(payload, f"{role}-{_serial(random)}", random)
 
@@ -77,7 +78,7 @@ def _database(index: int, stage: str, random: Random) -> str:
 
 
 def _tools(random: Random) -> tuple[str, ...]:
-    return tuple(sorted(random.sample(_TOOLS, random.randint(3, len(_TOOLS)))))
+    return tuple(sorted(random.sample([*_TOOLS], random.randint(3, len(_TOOLS)))))
 
 
 def _serial(random: Random) -> str:
@@ -115,19 +116,34 @@ _COMPANIES = (
     "pinecrest",
 )
 
-_TOOLS = (
-    "confirm_sale_order",
-    "create_lead",
-    "create_quotation",
-    "get_stock_levels",
-    "list_invoices",
-    "list_models",
-    "log_timesheet",
-    "post_message",
-    "read_record",
-    "register_payment",
-    "schedule_activity",
-    "search_partners",
-    "search_products",
-    "search_records",
-)
+_READS = ToolAnnotations(readOnlyHint=True)
+_WRITES = ToolAnnotations(readOnlyHint=False, destructiveHint=False)
+
+_TOOLS = {
+    tool.name: tool
+    for tool in (
+        Tool(
+            name=name,
+            title=name.replace("_", " ").capitalize(),
+            description=description,
+            annotations=_READS if name.startswith(("get", "list", "read", "search")) else _WRITES,
+            provider="mcp_made_up",
+        )
+        for name, description in (
+            ("confirm_sale_order", "Confirms a quotation, which makes it a sales order."),
+            ("create_lead", "Creates a lead in the pipeline of the sales team."),
+            ("create_quotation", "Creates a quotation for a customer, with its lines."),
+            ("get_stock_levels", "Tells how many units of products are in each warehouse."),
+            ("list_invoices", "Lists the invoices of a customer, and what is still to be paid."),
+            ("list_models", "Lists the models of the database and their fields."),
+            ("log_timesheet", "Records the hours that an employee worked on a task."),
+            ("post_message", "Posts a message in the discussion of a record."),
+            ("read_record", "Reads the fields of one record of any model."),
+            ("register_payment", "Registers the payment of an invoice."),
+            ("schedule_activity", "Schedules an activity, such as a call, for a user."),
+            ("search_partners", "Finds customers and vendors by name, address or tax number."),
+            ("search_products", "Finds products by name, barcode or category."),
+            ("search_records", "Finds records of any model by a domain."),
+        )
+    )
+}

@@ -68,6 +68,7 @@ def run(
     *,
     beats: int = 1,
     interval_seconds: float = 5.0,
+    longest_interval_seconds: float | None = None,
     time: Time | None = None,
 ) -> tuple[int, list[str]]:
     """Run a fleet; returns the number of accepted heartbeats and the printed lines."""
@@ -75,7 +76,12 @@ def run(
     said: list[str] = []
     with PhoneHomeClient("http://receiver", transport=receiver, attempts=1) as client:
         fleet = Fleet(client, members, clock=time.clock, say=said.append)
-        accepted = fleet.run(interval_seconds=interval_seconds, beats=beats, sleep=time.sleep)
+        accepted = fleet.run(
+            interval_seconds=interval_seconds,
+            longest_interval_seconds=longest_interval_seconds,
+            beats=beats,
+            sleep=time.sleep,
+        )
     return accepted, said
 
 
@@ -157,6 +163,78 @@ def test_next_round_starts_at_once_after_a_long_one() -> None:
     run(Receiver(slow), members(1), beats=3, interval_seconds=5, time=time)
 
     assert [0, 4] == time.slept
+
+
+def answering(**more: Any) -> Reaction:
+    """A receiver that says more in its answers to heartbeats."""
+
+    def react(path: str, body: Any) -> httpx.Response:
+        if path == "/register":
+            return httpx.Response(200)
+        if path == "/heartbeat":
+            return httpx.Response(200, json={"status": "ok", **more})
+        return httpx.Response(200, json={"results": [{"status": "ok", **more} for _ in body]})
+
+    return react
+
+
+def test_server_registers_again_when_the_receiver_wants_it() -> None:
+    receiver = Receiver(answering(wants=["registration", "what is not known"]))
+
+    run(receiver, members(2), beats=2)
+
+    ids = [each.server_id for each in made_up_fleet(2)]
+    assert [*ids, *ids, *ids] == receiver.registered()
+
+
+def test_server_does_not_register_again_for_what_it_does_not_know() -> None:
+    for wants in (["tea"], "registration", None, {"registration": True}):
+        receiver = Receiver(answering(wants=wants))
+
+        run(receiver, members(1), beats=2)
+
+        assert 1 == len(receiver.registered())
+
+
+def test_registration_describes_the_tools_and_heartbeats_name_the_description() -> None:
+    receiver = Receiver()
+    run(receiver, members(1))
+
+    (_, registration), (_, beat) = receiver.heard
+    assert registration["capabilities"] == [tool["name"] for tool in registration["tools"]]
+    assert "tools" not in beat
+    assert registration["tools_digest"] == beat["tools_digest"]
+
+
+def test_interval_is_doubled_at_most_and_declared_while_the_receiver_asks_for_more() -> None:
+    receiver, time = Receiver(answering(next_heartbeat_seconds=100)), Time()
+
+    run(receiver, members(1), beats=6, interval_seconds=5, longest_interval_seconds=60, time=time)
+
+    assert [10, 20, 40, 60, 60] == time.slept
+    declared = [beat["heartbeat_interval_seconds"] for beat in receiver.beats()]
+    assert [60, 10, 20, 40, 60, 60] == declared
+
+
+def test_interval_is_the_usual_one_when_the_receiver_asks_for_nothing_more() -> None:
+    asked = iter([20, None, 1, 0, -3, True, "9", 10**400])
+    time = Time()
+
+    def react(path: str, body: Any) -> httpx.Response:
+        answer = {} if path == "/register" else {"next_heartbeat_seconds": next(asked)}
+        return httpx.Response(200, json={"status": "ok", **answer})
+
+    run(Receiver(react), members(1), beats=8, longest_interval_seconds=600, time=time)
+
+    assert [10, *[5] * 6] == time.slept
+
+
+def test_interval_is_not_prolonged_without_a_limit() -> None:
+    time = Time()
+
+    run(Receiver(answering(next_heartbeat_seconds=100)), members(1), beats=3, time=time)
+
+    assert [5, 5] == time.slept
 
 
 def test_clock_that_is_set_back_delays_no_round() -> None:

@@ -35,6 +35,7 @@ def test_made_up_servers_are_valid(seed: int) -> None:
         assert structure(unstructure(payload), ServerPayload) == payload
         assert payload.server_id == f"{payload.database}_{payload.hostname}"
         assert list(payload.capabilities) == sorted(set(payload.capabilities))
+        assert [*payload.capabilities] == [tool.name for tool in payload.tools or ()]
 
 
 def test_made_up_servers_vary_in_stage_version_and_tools() -> None:
