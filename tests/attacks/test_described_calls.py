@@ -28,7 +28,7 @@ schema = schemathesis.openapi.from_dict(document(routes())).exclude(path="/event
 
 
 @schema.parametrize()
-@searched(20)
+@searched(10)
 def test_answers_are_as_described(case: schemathesis.Case[Any], running: Target) -> None:
     before = running.records()
 
