@@ -21,6 +21,7 @@ from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.decoding import MAX_BATCH_BYTES, MAX_BATCH_SIZE, MAX_MESSAGE_BYTES
 from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
+from receiver.web.agents import registry
 from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.agents.mcp_server import MCP, Mcp
 from receiver.web.context import services
@@ -62,6 +63,7 @@ def routes() -> list[Guarded]:
         _get("/health", health, _HEALTH, needs=None),
         _get("/health/live", live, _LIVE, needs=None),
         _get("/connections", connections, CONNECTIONS),
+        *registry.routes(),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),

@@ -42,6 +42,12 @@ PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403
 DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200     401    401
 GET    /servers/{id}/connection  400  403  401   401     401     401   403   403    400   400     400    400
 GET    /connections              400  403  401   401     401     401   403   403    400   400     400    400
+GET    /v0.1/servers             200  403  401   401     401     401   403   403    200   200     401    401
+GET    /v0.1/servers/{name}/versions 404 403 401 401     401     401   403   403    404   404     401    401
+GET    /v0.1/servers/{name}/versions/{version} 404 403 401 401 401 401 403 403      404   404     401    401
+GET    /registry/{secret}/v0.1/servers 401 403 401 401   401     401   401   401    401   401     401    401
+GET    /registry/{secret}/v0.1/servers/{name}/versions 401 403 401 401 401 401 401 401 401 401    401    401
+GET    /registry/{secret}/v0.1/servers/{name}/versions/{version} 401 403 401 401 401 401 401 401 401 401 401 401
 POST   /mcp                      200  403  401   401     401     401   403   403    200   200     401    401
 GET    /events                   200  403  401   401     401     401   403   403    200   200     200    200
 GET    /events/stream            200  403  401   401     401     401   403   403    200   200     200    200
@@ -138,7 +144,8 @@ class Receiver(NamedTuple):
 
     def status(self, row: Row, who: str) -> int:
         """The status that a request with a credential is answered with."""
-        path = row.path.format(id=SERVER, key=self.owner_id) if "{" in row.path else row.path
+        given = {"id": SERVER, "key": self.owner_id, "name": "a/b", "version": "1", "secret": "s"}
+        path = row.path.format(**given)
         sent = body_of(row, self.owner_id)
         with self.client.stream(row.method, path, headers=self.headers[who], **sent) as answer:
             return answer.status_code
@@ -236,6 +243,7 @@ def calls(app: Starlette) -> set[tuple[str, str]]:
         if isinstance(route, Route):
             assert isinstance(route, Guarded), f"{route.path} is not guarded"
             path = route.path.replace("{server_id:path}", "{id}").replace("{key_id}", "{key}")
+            path = path.replace("{server_name:path}", "{name}")
             path += "?id={id}" if route.id_in_query else ""
             found |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
         else:
