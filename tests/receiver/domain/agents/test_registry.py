@@ -27,13 +27,18 @@ NAMESPACE = "com.example.fleet"
 
 
 def claim(server_id: str = "acme_web", **said: Any) -> Claim:
-    given = {"database": "acme", "database_uuid": "u", "stage": "production", "owner": None}
+    given: dict[str, Any] = {
+        "database": "acme",
+        "database_uuid": "u",
+        "stage": "production",
+        "owner": None,
+    }
     given |= {"twin_of": None, "first_seen": NOW, "is_gone": False, "is_heard": True}
     return Claim(server_id=server_id, **{**given, **said})
 
 
 def record(**said: Any) -> ServerRecord:
-    given = {"server_id": "acme_web", "endpoint_url": "https://acme.example/mcp"}
+    given: dict[str, Any] = {"server_id": "acme_web", "endpoint_url": "https://acme.example/mcp"}
     given |= {"first_seen": NOW, "last_seen": NOW, "state_since": NOW, "state": State.UP}
     return ServerRecord(**{**given, **said})
 

@@ -18,6 +18,7 @@ from receiver.service import registry as service
 from receiver.store import SqlStore
 from registry_rules import OFFICIAL, entries_of, expect_entry
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+from watched import Watched
 
 Json = dict[str, Any]
 
@@ -399,12 +400,13 @@ def test_server_without_an_address_has_no_entry(receiver: httpx.Client) -> None:
     assert [] == listed(receiver, include_deleted="true")
 
 
-def test_node_has_the_entry_of_its_database(receiver: httpx.Client, clock: Clock) -> None:
-    for number in range(1, 8):
-        for node in (1, 2):
-            send(receiver, server_id=f"acme_{node}", sequence=2 * number + node)
-        clock.advance(60)
-    wait_until(lambda: len(receiver.get("/servers").json()["servers"]) == 1)
+def test_node_has_the_entry_of_its_database(receiver: httpx.Client, fleet: Watched) -> None:
+    for number in range(20):
+        known = {"database_uuid": UUID, "database": "acme", "endpoint_url": URL}
+        fleet.beat("ab"[number % 2], **known, sequence=number)
+        fleet.sweep()
+        fleet.clock.advance(60)
+    assert 1 == receiver.get("/servers").json()["count"]
 
     (entry,) = listed(receiver, include_deleted="true")
 
