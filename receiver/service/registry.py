@@ -97,7 +97,7 @@ class Registry:
         who = whose(self.namespace, name)
         if who is None:
             return None
-        names = holders(self.namespace, self.servers.claims_of(who))
+        names = holders(self.namespace, self.servers.claims_of(who, name))
         server_id = next((each for each, held in names.items() if held == name), None)
         found = None if server_id is None else self.servers.found(server_id)
         entries = [] if found is None else self._entries(names, [found])
@@ -115,8 +115,9 @@ class Registry:
     def _names(self, found: Sequence[FoundServer]) -> Mapping[str, str]:
         """The names of those of some servers that have one, by `server_id`."""
         claims = {each.record.server_id: each.claim for each in found}
-        alike = self.servers.claims_like([each.record for each in found])
-        return holders(self.namespace, (claims | {each.server_id: each for each in alike}).values())
+        for claim in self.servers.claims_like([each.record for each in found]):
+            claims[claim.identity.server_id] = claim
+        return holders(self.namespace, claims.values())
 
     def _entries(self, names: Mapping[str, str], found: Sequence[FoundServer]) -> list[Entry]:
         """The entries of those of some servers that have a name, and that may be given away."""

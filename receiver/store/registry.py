@@ -10,9 +10,11 @@ from receiver.domain.agents.registry import (
     UNKNOWN_VERSION,
     Claim,
     FoundServer,
+    Identity,
     Listing,
     Whose,
     reported_version,
+    rivals_for,
 )
 from receiver.domain.queries import Filter, index_text
 from receiver.store.rows import RowCache, records_of
@@ -51,19 +53,26 @@ def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequ
     found = connection.execute(
         _LIKE,
         {
-            "databases": sorted({index_text(each.database or "") for each in known}),
+            "databases": sorted({each.database or "" for each in known}),
             "uuids": sorted({index_text(each.database_uuid or "") for each in known}),
         },
     )
     return [_claim(row) for row in found]
 
 
-def claims_of(connection: Connection, whose: Whose) -> Sequence[Claim]:
-    """The claims of all servers that have a database, or of one server."""
+def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim]:
+    """
+    The claims of those servers that may have a name: of a database, or of one server.
+
+    Many servers may have databases of one name, so only little is read of most of them.
+    """
     if whose.database is not None:
-        found = connection.execute(_OF_DATABASE, {"database": index_text(whose.database)})
+        query, given = _OF_DATABASE, {"database": index_text(whose.database)}
     else:
-        found = connection.execute(_OF_SERVER, {"server_id": whose.server_id})
+        query, given = _OF_SERVER, {"server_id": whose.server_id or ""}
+    identities = [Identity(*row) for row in connection.execute(query, given)]
+    ids = rivals_for(name, identities)
+    found = connection.execute(_BY_IDS, {"ids": ids}) if ids else ()
     return [_claim(row) for row in found]
 
 
@@ -101,14 +110,11 @@ def _found(record: ServerRecord, row: Any) -> FoundServer:
 
 
 def _claim(row: Any) -> Claim:
+    *same, twin_of, first_seen, _, _ = row
     return Claim(
-        server_id=row.server_id,
-        database=row.database,
-        database_uuid=row.database_uuid,
-        stage=row.odoo_stage,
-        owner=row.owner,
-        twin_of=row.twin_of,
-        first_seen=row.first_seen,
+        identity=Identity(*same),
+        twin_of=twin_of,
+        first_seen=first_seen,
         is_gone=row.superseded_by is not None or row.state is State.LEFT,
         is_heard=row.state.is_heard,
     )
@@ -138,19 +144,20 @@ _CLAIM = select(
     servers.c.superseded_by,
     servers.c.state,
 ).where(_may_be_entry)
-_OF_SERVER = _CLAIM.where(servers.c.server_id == bindparam("server_id"))
-_of_database = facets.alias()
-_OF_DATABASE = _CLAIM.join(_of_database, _of_database.c.server_id == servers.c.server_id).where(
-    _of_database.c.name == "database", _of_database.c.value == bindparam("database")
+_BY_IDS = _CLAIM.where(among(servers.c.server_id, "ids"))
+_IDENTITY = select(
+    servers.c.server_id,
+    servers.c.database,
+    servers.c.database_uuid,
+    servers.c.odoo_stage,
+    servers.c.owner,
+).where(_may_be_entry)
+_OF_SERVER = _IDENTITY.where(servers.c.server_id == bindparam("server_id"))
+_OF_DATABASE = _IDENTITY.join(facets, facets.c.server_id == servers.c.server_id).where(
+    facets.c.name == "database", facets.c.value == bindparam("database")
 )
-_uuids, _databases = facets.alias(), facets.alias()
-_LIKE = (
-    _CLAIM.join(_uuids, _uuids.c.server_id == servers.c.server_id)
-    .join(_databases, _databases.c.server_id == servers.c.server_id)
-    .where(
-        _uuids.c.name == "database_uuid",
-        among(_uuids.c.value, "uuids"),
-        _databases.c.name == "database",
-        among(_databases.c.value, "databases"),
-    )
+_LIKE = _CLAIM.join(facets, facets.c.server_id == servers.c.server_id).where(
+    facets.c.name == "database_uuid",
+    among(facets.c.value, "uuids"),
+    among(servers.c.database, "databases"),
 )

@@ -262,10 +262,10 @@ class Servers:
         with self._transactions.read() as connection:
             return claims_like(connection, records)
 
-    def claims_of(self, whose: Whose) -> Sequence[Claim]:
-        """The claims to names in the MCP registry of the servers that can have one name."""
+    def claims_of(self, whose: Whose, name: str) -> Sequence[Claim]:
+        """The claims to names in the MCP registry of the servers that can have this name."""
         with self._transactions.read() as connection:
-            return claims_of(connection, whose)
+            return claims_of(connection, whose, name)
 
     def found(self, server_id: str) -> FoundServer | None:
         """A server that may have an entry in the MCP registry; None when there is none."""

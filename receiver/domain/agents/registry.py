@@ -13,7 +13,6 @@ own in it, like `${HOME}` or `{variable}`.
 """
 
 import base64
-import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -35,12 +34,14 @@ __all__ = [
     "Entry",
     "EntryFilter",
     "FoundServer",
+    "Identity",
     "Listing",
     "Whose",
     "document",
     "holders",
     "is_namespace",
     "reported_version",
+    "rivals_for",
     "search_of",
     "version_of",
     "whose",
@@ -53,13 +54,12 @@ OFFICIAL = "io.modelcontextprotocol.registry/official"
 """The key of `_meta` whose content the MCP Registry API defines."""
 
 
-class Claim(NamedTuple):
+class Identity(NamedTuple):
     """
-    What of a server decides which name it has in the registry; it may have to share it with others.
+    What of a server its name in the registry is made of.
 
     Attributes:
         owner: The id of the key that the server belongs to.
-        is_gone: Whether it was uninstalled, or replaced by a rebuild of its database.
     """
 
     server_id: str
@@ -67,6 +67,25 @@ class Claim(NamedTuple):
     database_uuid: str | None
     stage: str | None
     owner: str | None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What stays the same when the server is rebuilt: of its database, if that is known."""
+        owner = self.owner or ""
+        if self.database_uuid and self.database and _spelled(self.database):
+            return "database", self.database_uuid, self.database, self.stage or "", owner
+        return "server", self.server_id, owner
+
+
+class Claim(NamedTuple):
+    """
+    What decides whether a server has the name of its database, or another one with the same.
+
+    Attributes:
+        is_gone: Whether the server was uninstalled, or replaced by a rebuild of its database.
+    """
+
+    identity: Identity
     twin_of: str | None
     first_seen: datetime
     is_gone: bool
@@ -92,11 +111,13 @@ class FoundServer(NamedTuple):
     def claim(self) -> Claim:
         record = self.record
         return Claim(
-            server_id=record.server_id,
-            database=record.database,
-            database_uuid=record.database_uuid,
-            stage=record.odoo_stage,
-            owner=self.owner,
+            identity=Identity(
+                record.server_id,
+                record.database,
+                record.database_uuid,
+                record.odoo_stage,
+                self.owner,
+            ),
             twin_of=record.twin_of,
             first_seen=record.first_seen,
             is_gone=record.superseded_by is not None or record.state is State.LEFT,
@@ -256,17 +277,17 @@ def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
     """
     rivals: defaultdict[tuple[str, ...], dict[str, Claim]] = defaultdict(dict)
     for claim in claims:
-        rivals[_identity(claim)][claim.server_id] = claim
+        rivals[claim.identity.parts][claim.identity.server_id] = claim
     names: dict[str, str | None] = {}
-    for identity, group in rivals.items():
+    for parts, group in rivals.items():
         others = []
         for server_id, claim in group.items():
             if _is_younger_twin(claim, group):
-                names[server_id] = _name(namespace, claim, (*identity, server_id))
+                names[server_id] = _name(namespace, claim.identity, (*parts, server_id))
             else:
                 others.append(claim)
-        holder = min(others, key=_preference)  # the oldest of all is no younger twin
-        names[holder.server_id] = _name(namespace, holder, identity)
+        holder = min(others, key=_preference).identity  # the oldest of all is no younger twin
+        names[holder.server_id] = _name(namespace, holder, parts)
     return {server_id: name for server_id, name in names.items() if name is not None}
 
 
@@ -282,6 +303,19 @@ def whose(namespace: str, name: str) -> Whose | None:
             if text is not None:
                 return Whose(text, None) if is_database else Whose(None, text)
     return None
+
+
+def rivals_for(name: str, identities: Sequence[Identity]) -> list[str]:
+    """The `server_id`s of all servers that can claim a name, of those whose database it holds."""
+    digest = base64.b32decode(name[-_DIGEST_LETTERS:].upper())
+    groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    found: set[tuple[str, ...]] = set()
+    for each in identities:
+        parts = each.parts
+        groups[parts].append(each.server_id)
+        if digest in {_digest(parts), _digest((*parts, each.server_id))}:
+            found.add(parts)
+    return [server_id for parts in found for server_id in groups[parts]]
 
 
 def search_of(namespace: str, text: str) -> tuple[str | None, str | None]:
@@ -326,40 +360,34 @@ def reported_version(version: str) -> str | None:
     return found if found is not None and version_of(found) == version else None
 
 
-def _identity(claim: Claim) -> tuple[str, ...]:
-    """What stays the same when the server is rebuilt: of its database, if that is known."""
-    owner = claim.owner or ""
-    if claim.database_uuid and claim.database and _spelled(claim.database):
-        return "database", claim.database_uuid, claim.database, claim.stage or "", owner
-    return "server", claim.server_id, owner
-
-
 def _is_younger_twin(claim: Claim, group: Mapping[str, Claim]) -> bool:
     twin = group.get(claim.twin_of or "")
     return twin is not None and _age(twin) < _age(claim)
 
 
 def _age(claim: Claim) -> tuple[datetime, str]:
-    return claim.first_seen, claim.server_id
+    return claim.first_seen, claim.identity.server_id
 
 
 def _preference(claim: Claim) -> tuple[bool, bool, float, str]:
     """A sort key: which server has a name first. Of those that are gone it is the newest."""
     seen = claim.first_seen.timestamp()
     age = -seen if claim.is_gone else seen
-    return claim.is_gone, not claim.is_heard, age, claim.server_id
+    return claim.is_gone, not claim.is_heard, age, claim.identity.server_id
 
 
-def _name(namespace: str, claim: Claim, identity: tuple[str, ...]) -> str | None:
-    """A name with the digest of an identity; None if the server is called too oddly for one."""
-    spelled = claim.database and _spelled(claim.database)
+def _name(namespace: str, identity: Identity, parts: tuple[str, ...]) -> str | None:
+    """A name with the digest of `parts`; None if the server is called too oddly for one."""
+    spelled = identity.database and _spelled(identity.database)
     if not spelled:
-        spelled = _spelled(claim.server_id)
+        spelled = _spelled(identity.server_id)
         spelled = spelled and f"{_OF_SERVER}{spelled}"
-    if not spelled:
-        return None
-    digest = sha256(json.dumps(identity).encode()).digest()
-    return f"{namespace}/{spelled}-{_base32(digest)[:_DIGEST_LETTERS]}"
+    return f"{namespace}/{spelled}-{_base32(_digest(parts))}" if spelled else None
+
+
+def _digest(parts: tuple[str, ...]) -> bytes:
+    # No part contains a NUL, so that different parts make different texts.
+    return sha256("\x00".join(parts).encode()).digest()[:_DIGEST_BYTES]
 
 
 def _spelled(text: str) -> str | None:
@@ -457,6 +485,7 @@ _NAMESPACE = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 _PLAIN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_TEXT - 1}}}")
 _CODED = "_"
 _OF_SERVER = "_."
-_DIGEST_LETTERS = 16
+_DIGEST_BYTES = 10
 """80 bits: too many for somebody to find another database with the same digest."""
+_DIGEST_LETTERS = 16
 _DIGEST = re.compile(rf"[a-z2-7]{{{_DIGEST_LETTERS}}}")
