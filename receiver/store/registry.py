@@ -71,7 +71,7 @@ def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim
     else:
         query, given = _OF_SERVER, {"server_id": whose.server_id or ""}
     identities = [Identity(*row) for row in connection.execute(query, given)]
-    ids = rivals_for(name, identities)
+    ids = sorted(rivals_for(name, identities))[:_MOST_CLAIMS]
     found = connection.execute(_BY_IDS, {"ids": ids}) if ids else ()
     return [_claim(row) for row in found]
 
@@ -156,8 +156,18 @@ _OF_SERVER = _IDENTITY.where(servers.c.server_id == bindparam("server_id"))
 _OF_DATABASE = _IDENTITY.join(facets, facets.c.server_id == servers.c.server_id).where(
     facets.c.name == "database", facets.c.value == bindparam("database")
 )
-_LIKE = _CLAIM.join(facets, facets.c.server_id == servers.c.server_id).where(
-    facets.c.name == "database_uuid",
-    among(facets.c.value, "uuids"),
-    among(servers.c.database, "databases"),
+_MOST_CLAIMS = 2000
+"""
+How many claims are read at most. More servers with one database are no rebuilds of each other: then
+its UUID was copied again and again, and one of the first has its name.
+"""
+_LIKE = (
+    _CLAIM.join(facets, facets.c.server_id == servers.c.server_id)
+    .where(
+        facets.c.name == "database_uuid",
+        among(facets.c.value, "uuids"),
+        among(servers.c.database, "databases"),
+    )
+    .order_by(facets.c.value, facets.c.server_id)  # as the index has them
+    .limit(_MOST_CLAIMS)
 )

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 from attrs import evolve, frozen
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -84,8 +85,12 @@ class RegistryRoute(Guarded):
             if scope["method"] == "OPTIONS":
                 # Browsers send a preflight request without any key.
                 await Response(status_code=204)(scope, receive, send)
-            else:
-                await super().handle(scope, receive, send)
+                return
+            if scope["method"] not in self.methods_of_path:
+                if self.needs is not None:
+                    await self._admit(scope)
+                raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
+            await super().handle(scope, receive, send)
         except FleetError as error:
             await _refused(error)(scope, receive, send)
 

@@ -501,6 +501,8 @@ def test_path_opens_nothing_else(guarded: httpx.Client, tokens: dict[str, str]) 
     assert 403 == guarded.post("/heartbeat", json=messages.slim(), headers=headers).status_code
     assert 403 == guarded.post("/mcp", json={}, headers=headers).status_code
     assert 405 == guarded.post(f"{base}{LIST}", json={}).status_code
+    assert 405 == guarded.post(LIST, json={}, headers=headers).status_code
+    assert 401 == guarded.post(LIST, json={}).status_code
 
 
 def test_key_of_another_scope_opens_no_path(guarded: httpx.Client, tokens: dict[str, str]) -> None:
