@@ -29,7 +29,6 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import KeyScope, Power
 from receiver.service.registry import Registry
 from receiver.web import openapi
-from receiver.web.agents.connection import may_be_at
 from receiver.web.context import Services, services
 from receiver.web.openapi import Json, operation
 from receiver.web.problems import problem
@@ -175,7 +174,11 @@ def _registry(found: Services) -> Registry:
         fleet=found.fleet,
         keys=found.mirror.keys,
         namespace=found.registry_namespace,
-        may_be_at=partial(may_be_at, found),
+        # Loopback addresses are for clients on this machine, and not if others read this, too.
+        may_be_at=partial(
+            found.endpoints.include,
+            with_loopback=found.gate.is_for_this_machine and not found.registry_is_open,
+        ),
         now=found.clock(),
     )
 

@@ -578,6 +578,16 @@ def test_open_registry_is_read_before_there_is_a_key(sqlite_url: str, clock: Clo
         assert "*" == receiver.options(LIST).headers["access-control-allow-origin"]
 
 
+@pytest.mark.parametrize(("setting", "count"), [("key", 1), ("open", 0)])
+def test_loopback_address_is_for_clients_on_this_machine_alone(
+    sqlite_url: str, clock: Clock, setting: str, count: int
+) -> None:
+    with receiving(sqlite_url, clock, FLEET_REGISTRY=setting) as receiver:
+        send(receiver, endpoint_url="http://127.0.0.1:8069/mcp/v1")
+
+        assert count == len(listed(receiver))
+
+
 def test_page_of_another_origin_may_ask(guarded: httpx.Client, tokens: dict[str, str]) -> None:
     for base in ("", f"/registry/{tokens['registry']}"):
         for path in ("", "/a%2Fb/versions", "/a%2Fb/versions/latest"):
