@@ -160,6 +160,13 @@ def fuzz(session: nox.Session) -> None:
     session.run("pytest", "tests/attacks", *session.posargs)
 
 
+@nox.session(python=PYTHONS[-1])
+def registry(session: nox.Session) -> None:
+    """The MCP registry, read by a client that others wrote, which needs this Python."""
+    install(session, extras=["client", "receiver"], groups=["registry"])
+    session.run("pytest", "tests/registry", *session.posargs)
+
+
 @nox.session
 def operations(session: nox.Session) -> None:
     """The files in deploy/ and the commands in docs/operations.md; needs the proxies."""

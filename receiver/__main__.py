@@ -40,6 +40,7 @@ from receiver.domain.keys import (
     digest,
     id_of,
     new_token,
+    path_of,
     warning_about,
 )
 from receiver.domain.queries import (
@@ -143,6 +144,7 @@ def _create(context: _Context, options: argparse.Namespace) -> int:
     key, token = NewKey.of(given, now=context.now).issue(now=context.now)
     context.store.keys.add(key)
     context.say(token)
+    _explain_path(context, key, token)
     if (warning := warning_about(key.servers)) is not None:
         context.explain(warning)
     context.explain(
@@ -150,6 +152,13 @@ def _create(context: _Context, options: argparse.Namespace) -> int:
         f"its holder can read it. Receivers on {context.database} know it within seconds."
     )
     return 0
+
+
+def _explain_path(context: _Context, key: Key, token: str) -> None:
+    """Print where MCP clients find the registry that a key opens, if it opens one."""
+    path = path_of(key, token)
+    if path is not None:
+        context.explain(f"MCP clients find the registry at the receiver's address and {path}")
 
 
 def _list(context: _Context, _: argparse.Namespace) -> int:
@@ -198,6 +207,7 @@ def _rotate(context: _Context, options: argparse.Namespace) -> int:
     if not context.store.keys.rotate(key.id, digest(token), expires_at):
         return context.no_such_key(key.id)
     context.say(token)
+    _explain_path(context, key, token)
     context.explain(
         f"The key {options.key} has another secret, and its servers stay its own. "
         "Receivers refuse the old secret within seconds."
@@ -336,7 +346,8 @@ def _parser() -> argparse.ArgumentParser:
         "--scope",
         required=True,
         choices=[scope.value for scope in KeyScope],
-        help="agent: send messages of servers; viewer: read; admin: all, and manage keys",
+        help="agent: send messages of servers; viewer: read; registry: read the MCP registry only, "
+        "by a path; admin: all, and manage keys",
     )
     which = create.add_mutually_exclusive_group()
     which.add_argument(

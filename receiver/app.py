@@ -208,6 +208,8 @@ async def _services(
                 trouble=fleet.trouble,
             ),
             agents=agents,
+            registry_is_open=settings.registry_is_open,
+            registry_namespace=settings.registry_namespace,
             body_timeout=BodyTimeout(tuning.body_seconds),
             clock=clock,
         )

@@ -10,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from starlette.config import Config
 
+from receiver.domain.agents.registry import DEFAULT_NAMESPACE, is_namespace
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
@@ -44,6 +45,8 @@ class Settings:
         servers_per_key: How many servers may belong to a key that is not an administrator's.
         failures_per_minute: Rate limit: how many wrong keys an IP address may send.
         session: How long a sign-in to the pages lasts.
+        registry_is_open: Whether everybody may read the MCP registry, without a key.
+        registry_namespace: The first part of the names in the MCP registry.
     """
 
     database_url: URL
@@ -58,6 +61,8 @@ class Settings:
     servers_per_key: int
     failures_per_minute: int
     session: timedelta
+    registry_is_open: bool
+    registry_namespace: str
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -77,6 +82,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         log_format=config("LOG_FORMAT", cast=_log_format, default="text"),
         open=config("OPEN", cast=_flag, default="0"),
         session=config("SESSION_HOURS", cast=_hours, default="12"),
+        registry_is_open=config("REGISTRY", cast=_registry, default="key"),
+        registry_namespace=config("REGISTRY_NAMESPACE", cast=_namespace, default=DEFAULT_NAMESPACE),
         **{
             name.lower(): config(name, cast=partial(_number, name), default=default)
             for name, default in _NUMBERS.items()
@@ -112,6 +119,21 @@ def _flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise InvalidSetting("FLEET_OPEN: expected 1 or 0")
     return text == "1"
+
+
+def _registry(text: str) -> bool:
+    if text not in {"key", "open"}:
+        raise InvalidSetting("FLEET_REGISTRY: expected key or open")
+    return text == "open"
+
+
+def _namespace(text: str) -> str:
+    if not is_namespace(text):
+        raise InvalidSetting(
+            "FLEET_REGISTRY_NAMESPACE: expected a domain in reverse order, of at most 60 "
+            "characters, such as com.example.fleet"
+        )
+    return text
 
 
 def _number(name: str, text: str) -> int:

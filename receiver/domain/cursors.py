@@ -5,14 +5,18 @@ from typing import Any, TypeGuard
 
 import orjson
 
+from contract.fields import format_moment, parse_moment
+from receiver.domain.agents.registry import EntryFilter
 from receiver.domain.queries import Order, Place, Walk
 
 __all__ = [
     "read_cursor",
     "read_event_cursor",
+    "read_registry_cursor",
     "read_tool_cursor",
     "write_cursor",
     "write_event_cursor",
+    "write_registry_cursor",
     "write_tool_cursor",
 ]
 
@@ -93,6 +97,45 @@ def read_tool_cursor(text: str) -> int:
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)
+
+
+def write_registry_cursor(matching: EntryFilter, after: str) -> str:
+    """
+    Encode the cursor for the page of the MCP registry that begins after a `server_id`.
+
+    The cursor holds the filter, since clients leave parts of it out when they ask for the next
+    page. It needs no escapes in a URL, since clients put it there as it is.
+    """
+    since = matching.updated_since and format_moment(matching.updated_since)
+    parts = [after, matching.text, matching.version, since, matching.with_gone]
+    return _encode(parts).rstrip("=")
+
+
+def read_registry_cursor(text: str) -> tuple[EntryFilter, str]:
+    """
+    Decode a cursor of the MCP registry: the filter, and the `server_id` before the page.
+
+    Raises ValueError when the text is no such cursor.
+    """
+    try:
+        match _decode(text + "=" * (-len(text) % 4)):
+            case [
+                str(after),
+                str() | None as found,
+                str() | None as version,
+                str() | None as since,
+                bool(with_gone),
+            ] if not any("\x00" in each for each in (after, found or "", version or "")):
+                matching = EntryFilter(
+                    text=found,
+                    version=version,
+                    updated_since=None if since is None else parse_moment(since),
+                    with_gone=with_gone,
+                )
+                return matching, after
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("expected the nextCursor of an earlier answer")
 
 
 def _encode(parts: list[Any]) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "digest",
     "id_of",
     "new_token",
+    "path_of",
     "warning_about",
 ]
 
@@ -42,10 +43,15 @@ DATABASE = "database:"
 
 
 class KeyScope(str, Enum):
-    """The role of a key: agents send messages, viewers read, and admins may do everything."""
+    """
+    The role of a key: agents send messages, viewers read, and admins may do everything.
+
+    A registry's key reads the MCP registry only, and is the only one that may stand in a path.
+    """
 
     AGENT = "agent"
     VIEWER = "viewer"
+    REGISTRY = "registry"
     ADMIN = "admin"
 
 
@@ -54,6 +60,7 @@ class Power(Enum):
 
     WRITE = "send messages of servers"
     READ = "read the fleet"
+    LIST = "read the MCP registry"
     MANAGE = "delete servers, hand them over or manage keys"
 
 
@@ -132,6 +139,11 @@ class Key:
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
 
+    def lapsed_at(self, now: datetime) -> datetime | None:
+        """When the key was revoked or has expired; None if neither is so at the time `now`."""
+        expired_at = self.expires_at if self.is_expired(now) else None
+        return min(filter(None, (self.revoked_at, expired_at)), default=None)
+
     def standing(self, now: datetime) -> str:
         """The status of the key at a time: `active`, `expired` or `revoked`."""
         if self.revoked_at is not None:
@@ -187,8 +199,8 @@ class NewKey:
 
     Attributes:
         name: What people call the key: 1 to 100 printable characters.
-        scope: The role of the key: `agent` (sends messages), `viewer` (reads) or `admin` (both,
-            and manages keys).
+        scope: The role of the key: `agent` (sends messages), `viewer` (reads), `registry` (reads
+            the MCP registry only) or `admin` (all, and manages keys).
         servers: The servers whose messages an agent may send: a pattern for their `server_id`s,
             `*` for all, or `database:` and the name of the only database.
         expires_at: The time from which on the key is refused; null if it never expires.
@@ -328,6 +340,11 @@ def new_token(key_id: str) -> str:
     return f"{_PREFIX}{key_id}_{_random(_SECRET_LENGTH)}"
 
 
+def path_of(key: Key, token: str) -> str | None:
+    """The path under which a registry's key, whose text is `token`, opens the MCP registry."""
+    return f"/registry/{token}" if key.scope is KeyScope.REGISTRY else None
+
+
 def id_of(text: str) -> str:
     """The id of a key, given the id or the whole text of the key."""
     return text[_ID] if text.startswith(_PREFIX) else text
@@ -351,6 +368,7 @@ _ID = slice(len(_PREFIX), len(_PREFIX) + _ID_LENGTH)
 _NO_DIGEST = bytes(32)  # no known text has this SHA-256 digest
 _POWERS = {
     KeyScope.AGENT: (Power.WRITE,),
-    KeyScope.VIEWER: (Power.READ,),
+    KeyScope.VIEWER: (Power.READ, Power.LIST),
+    KeyScope.REGISTRY: (Power.LIST,),
     KeyScope.ADMIN: (*Power,),
 }

@@ -202,7 +202,7 @@ class Fleet:
 
     def _get(self, server_id: str) -> Sighting | None:
         record = self._store.servers.get(server_id)
-        return None if record is None else self._seen([record])[0]
+        return None if record is None else self.seen([record])[0]
 
     async def past(
         self, render: Callable[[Sighting, History], T], server_id: str, *, within: timedelta
@@ -223,7 +223,7 @@ class Fleet:
             return None
         record, logs = found
         history = History.of(logs, since=now - within, now=now)
-        return render(self._seen([record])[0], history)
+        return render(self.seen([record])[0], history)
 
     async def page(
         self,
@@ -259,7 +259,7 @@ class Fleet:
 
     def _page(self, matching: Filter, order: Order, asked: PageRequest) -> Page:
         page = self._store.servers.page(matching, order, asked)
-        return Page(servers=self._seen(page.records), next_after=page.next_after)
+        return Page(servers=self.seen(page.records), next_after=page.next_after)
 
     async def reachable(
         self, render: Callable[[Reachable], T], matching: Filter, *, after: str | None
@@ -364,8 +364,12 @@ class Fleet:
             for key, record in by_id.items()
         }
 
-    def _seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
-        """Add to records their states now, the other nodes of their databases, and `is_lapsed`."""
+    def seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
+        """
+        Add to records their states now, the other nodes of their databases, and `is_lapsed`.
+
+        Reads the database, and blocks meanwhile.
+        """
         leaders = [record.server_id for record in records if record.node_count]
         nodes = self._store.servers.nodes(leaders) if leaders else {}
         now = self._clock()

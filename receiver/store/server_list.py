@@ -262,16 +262,20 @@ def _is_beyond(
     return key < here if order.is_descending else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
 
 
-def apply_filter(query: Select[Any], matching: Filter) -> tuple[Select[Any], ColumnElement[str]]:
+def apply_filter(
+    query: Select[Any], matching: Filter, *, listed: Any = is_listed
+) -> tuple[Select[Any], ColumnElement[str]]:
     """
     Add the WHERE clauses of a filter to a query of `servers`.
+
+    Without a filter by state the servers are those that meet the condition `listed`.
 
     Returns the query, and the column `server_id` of the table whose index finds the servers:
     sorting and comparing by this column needs no other index.
     """
     key: ColumnElement[str] = servers.c.server_id
     if matching.state is None:
-        query = query.where(is_listed)
+        query = query.where(listed)
     if matching.q is not None:
         texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
         query = query.where(or_(*(text.icontains(matching.q, autoescape=True) for text in texts)))

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import URL, Connection, and_, bindparam, exists, func, select
 
 from contract import Event, ServerRecord, State
+from receiver.domain.agents.registry import Claim, FoundServer, Listing, Whose
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
@@ -38,6 +39,7 @@ from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forge
 from receiver.store.keys import Keys
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
+from receiver.store.registry import claims_like, claims_of, registered
 from receiver.store.rows import Committed, RowCache, records_of
 from receiver.store.server_list import ServerList, apply_filter, reachable
 from receiver.store.sessions import Sessions
@@ -278,6 +280,31 @@ class Servers:
         """
         with self._transactions.read() as connection:
             return reachable(connection, self._cache, matching, after=after, limit=limit)
+
+    def registered(self, asked: Listing) -> Sequence[FoundServer]:
+        """Servers that may have an entry in the MCP registry: a part of them, by `server_id`."""
+        with self._transactions.read() as connection:
+            return registered(connection, asked, self._cache)
+
+    def claims_like(self, records: Sequence[ServerRecord]) -> Sequence[Claim]:
+        """
+        The claims to names in the MCP registry of the servers with the databases of others.
+
+        Those of servers that a rebuild has replaced are left out.
+        """
+        with self._transactions.read() as connection:
+            return claims_like(connection, records)
+
+    def claims_of(self, whose: Whose, name: str) -> Sequence[Claim]:
+        """The claims to names in the MCP registry of the servers that can have this name."""
+        with self._transactions.read() as connection:
+            return claims_of(connection, whose, name)
+
+    def found(self, server_id: str) -> FoundServer | None:
+        """A server that may have an entry in the MCP registry; None when there is none."""
+        with self._transactions.read() as connection:
+            found = registered(connection, server_id, self._cache)
+        return found[0] if found else None
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
         """

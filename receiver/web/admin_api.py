@@ -20,7 +20,7 @@ from starlette.responses import Response
 from contract import InvalidMessage, Problem, parse
 from receiver.domain.errors import OutcomeUnknown, Refusal, StoreUnavailable
 from receiver.domain.forgetting import Forgettable
-from receiver.domain.keys import Key, NewKey, Power, digest, new_token, warning_about
+from receiver.domain.keys import Key, NewKey, Power, digest, new_token, path_of, warning_about
 from receiver.service.decoding import MAX_MESSAGE_BYTES
 from receiver.service.forgetting import Forgetting
 from receiver.web import openapi
@@ -110,6 +110,10 @@ async def list_keys(request: Request) -> Response:
     return _json({"keys": [key.to_json(now) for key in keys], "count": len(keys)})
 
 
+_PATH: openapi.Json = {
+    "type": ["string", "null"],
+    "description": "The path of the MCP registry for who holds the key, if its scope is registry.",
+}
 _ADD_KEY = operation(
     "addKey",
     "Make a key",
@@ -118,7 +122,10 @@ _ADD_KEY = operation(
         201: answer(
             "The key, which is not shown again; and why it may cover more servers than was meant",
             openapi.object_of(
-                key=ref("Key"), token=openapi.TEXT, warnings=openapi.listed(openapi.TEXT)
+                key=ref("Key"),
+                token=openapi.TEXT,
+                path=_PATH,
+                warnings=openapi.listed(openapi.TEXT),
             ),
         )
     },
@@ -133,6 +140,7 @@ async def add_key(request: Request) -> Response:
     made = {
         "key": key.to_json(key.created_at),
         "token": token,
+        "path": path_of(key, token),
         "warnings": [] if warning is None else [warning],
     }
     return _json(made, status=201)
@@ -170,7 +178,9 @@ _ROTATE_KEY = operation(
     answers={
         200: answer(
             "The key, which is not shown again",
-            openapi.object_of(status={"const": "rotated"}, id=openapi.TEXT, token=openapi.TEXT),
+            openapi.object_of(
+                status={"const": "rotated"}, id=openapi.TEXT, token=openapi.TEXT, path=_PATH
+            ),
         )
     },
     problems=(401, 403, 404, 409, 503),
@@ -180,7 +190,7 @@ _ROTATE_KEY = operation(
 async def rotate_key(request: Request) -> Response:
     """Give a key another secret. Only this answer ever contains the secret."""
     key, token = await rotate(request)
-    return _json({"status": "rotated", "id": key.id, "token": token})
+    return _json({"status": "rotated", "id": key.id, "token": token, "path": path_of(key, token)})
 
 
 _GET_OWNER = operation(

@@ -34,6 +34,7 @@ from receiver.service.decoding import (
 )
 from receiver.service.fleet import Page, Sighting
 from receiver.web import admin_api, openapi
+from receiver.web.agents import registry
 from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.agents.mcp_server import MCP, Mcp
 from receiver.web.agents.tool_list import (
@@ -83,6 +84,7 @@ def routes() -> list[Guarded]:
         _get("/health/live", live, _LIVE, needs=None),
         _get("/connections", connections, CONNECTIONS),
         _get("/tools", find_tools, FIND_TOOLS),
+        *registry.routes(),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),

@@ -49,6 +49,8 @@ class Services:
         metrics: Counts requests.
         exposition: Makes the answer to `GET /metrics`.
         agents: The MCP server of the receiver.
+        registry_is_open: Whether everybody may read the MCP registry, without a key.
+        registry_namespace: The first part of the names in the MCP registry.
         body_timeout: A context that limits how long the body of a request may take to arrive.
         clock: Returns the current time.
     """
@@ -64,6 +66,8 @@ class Services:
     metrics: Metrics
     exposition: Exposition
     agents: Agents
+    registry_is_open: bool
+    registry_namespace: str
     body_timeout: BodyTimeout
     clock: Callable[[], datetime]
 

@@ -58,6 +58,7 @@ __all__ = [
     "listed",
     "object_of",
     "operation",
+    "parameter",
     "ref",
     "text_answer",
 ]
@@ -318,7 +319,7 @@ def _servers_page() -> Json:
     return schema
 
 
-def _parameter(name: str, description: str, schema: Json) -> Json:
+def parameter(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
@@ -333,7 +334,7 @@ def _filters(**described: tuple[str, Json]) -> list[Json]:
         **described,
     }
     return [
-        _parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
+        parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
         for field in fields(Filter)
     ]
 
@@ -341,17 +342,17 @@ def _filters(**described: tuple[str, Json]) -> list[Json]:
 def _which_to_forget() -> list[Json]:
     states = {"enum": [*FORGETTABLE]}
     return [
-        _parameter(
+        parameter(
             "dry_run",
             "Whether only to say which servers would be forgotten.",
             {"type": "boolean", "default": False},
         ),
-        _parameter(
+        parameter(
             "limit",
             "About how many at most: a database goes with all of its servers.",
             {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
         ),
-        _parameter(
+        parameter(
             "silent_for_days",
             "Only servers whose last message was received more than so many days ago.",
             {"type": "integer", "minimum": 1, "maximum": MAX_DAYS},
@@ -372,9 +373,9 @@ _Q = (
     "SQLite letters beyond ASCII are found in their own case only."
 )
 _KEYS = (
-    "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, an "
-    "admin may do all. As long as no key was ever made, none is needed on the receiver's own "
-    "machine, but for /keys."
+    "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, a "
+    "registry's reads the MCP registry, an admin may do all. As long as no key was ever made, none "
+    "is needed on the receiver's own machine, but for /keys."
 )
 
 _STATUSES = {
@@ -412,36 +413,36 @@ _FILTER: Json = {
 }
 _ERRORS: Json = listed(object_of(path=TEXT, message=TEXT))
 
-LIMIT = _parameter(
+LIMIT = parameter(
     "limit",
     "How many at most.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
-CURSOR = _parameter(
+CURSOR = parameter(
     "cursor",
     "The next_cursor of an earlier answer, which is never empty; leave it out for the first page.",
     {**TEXT, "minLength": 4, "pattern": "^[A-Za-z0-9_-]+={0,2}$"},
 )
-SORT = _parameter(
+SORT = parameter(
     "sort",
     "The order; with a minus the other way round. By last_seen costs a scan, and servers that "
     "were heard since the first page come at the end, sorted by server_id.",
     {"enum": [order.value for order in Order], "default": Order.SERVER_ID.value},
 )
-TOTAL = _parameter(
+TOTAL = parameter(
     "total",
     "Whether to count all servers that match, which costs a scan.",
     {"type": "boolean", "default": False},
 )
 CLIENT = {
-    **_parameter(
+    **parameter(
         "client",
         "The MCP client whose configuration file it is.",
         {"enum": [client.value for client in Client]},
     ),
     "required": True,
 }
-FORGET = _parameter(
+FORGET = parameter(
     "forget",
     "Whether to delete the servers of the key too, each in a transaction of its own. With it, a "
     "key may be revoked already.",
@@ -454,7 +455,7 @@ SEARCH: Json = {
     "description": "What a tool is to do, in words, such as `confirm a sale order`.",
     "schema": {"type": "string", "maxLength": 1000},
 }
-SINCE = _parameter(
+SINCE = parameter(
     "since",
     "Not before this time. A space may stand for the T, and the offset may lack its colon.",
     {
@@ -468,12 +469,12 @@ SINCE = _parameter(
         ],
     },
 )
-KIND = _parameter(
+KIND = parameter(
     "kind",
     "Only events of this kind; may be there several times.",
     listed({"enum": [kind.value for kind in EventKind]}),
 )
-OF_SERVER = _parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
+OF_SERVER = parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
 FILTERS = _filters()
 WHICH_TO_FORGET = _which_to_forget()
 
@@ -512,6 +513,27 @@ _PATH_PARAMETERS: Mapping[str, Json] = {
         "name": "key_id",
         "in": "path",
         "required": True,
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "secret": {
+        "name": "secret",
+        "in": "path",
+        "required": True,
+        "description": "The whole text of a key of the scope registry.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "server_name": {
+        "name": "server_name",
+        "in": "path",
+        "required": True,
+        "description": "The name of an entry; its slash may be escaped.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "version": {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "description": "The version of the entry, or latest.",
         "schema": {"type": "string", "minLength": 1},
     },
 }

@@ -95,6 +95,8 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
         "FLEET_LOG_FORMAT": settings.log_format,
         "FLEET_MESSAGES_PER_MINUTE": str(settings.messages_per_minute),
         "FLEET_OPEN": str(int(settings.open)),
+        "FLEET_REGISTRY": "open" if settings.registry_is_open else "key",
+        "FLEET_REGISTRY_NAMESPACE": settings.registry_namespace,
         "FLEET_SERVERS_PER_KEY": str(settings.servers_per_key),
         "FLEET_SESSION_HOURS": str(settings.session // timedelta(hours=1)),
         "FLEET_SILENT_SHARE": str(settings.silent_share),

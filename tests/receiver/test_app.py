@@ -228,6 +228,18 @@ def test_invalid_session_hours_are_refused(hours: str) -> None:
         read_settings({"FLEET_SESSION_HOURS": hours})
 
 
+@pytest.mark.parametrize("text", ["", "1", "Open", "keys"])
+def test_registry_that_is_neither_open_nor_needs_keys_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_REGISTRY: expected key or open$"):
+        read_settings({"FLEET_REGISTRY": text})
+
+
+@pytest.mark.parametrize("text", ["", "fleet", "com/example", "com..example", "a." + 59 * "b"])
+def test_namespace_that_is_no_reversed_domain_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_REGISTRY_NAMESPACE: expected a domain"):
+        read_settings({"FLEET_REGISTRY_NAMESPACE": text})
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_limit_is_read(name: str) -> None:
     settings = read_settings({name: "999999999"})

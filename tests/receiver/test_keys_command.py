@@ -70,6 +70,15 @@ def test_create_prints_the_token_alone(
     ) == explained
 
 
+def test_key_of_a_registry_is_explained_by_its_path(command: Command) -> None:
+    _, (token,), explained = command("create", "--name", "team", "--scope", "registry")
+    _, (other,), again = command("rotate", token)
+
+    said = "MCP clients find the registry at the receiver's address and /registry/{}"
+    assert said.format(token) in explained.splitlines()
+    assert said.format(other) in again.splitlines()
+
+
 def test_create_makes_a_key_with_the_given_options(
     store: SqlStore, command: Command, clock: Clock
 ) -> None:

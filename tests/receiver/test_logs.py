@@ -165,6 +165,16 @@ def test_key_is_masked_in_the_log(log_format: str) -> None:
     assert "fleetkey_abcdefghij_***" in stream.getvalue()
 
 
+def test_key_in_a_path_is_masked_in_the_access_log() -> None:
+    form = '%(client_addr)s "%(request_line)s" %(status_code)s'
+    with written("text", AccessFormatter(form, use_colors=False)) as (logger, stream):
+        said = ("10.0.0.1:5", "GET", f"/registry/{KEY}/v0.1/servers", "1.1", 200)
+        logger.warning('%s - "%s %s HTTP/%s" %d', *said)
+
+    line = '10.0.0.1:5 "GET /registry/fleetkey_abcdefghij_***/v0.1/servers HTTP/1.1" 200 OK\n'
+    assert line == stream.getvalue()
+
+
 @pytest.mark.parametrize(("log_format", "shown"), [("text", " [mine]"), ("json", '"mine"')])
 def test_log_line_has_the_request_id(log_format: str, shown: str) -> None:
     token = begin({"type": "http", "headers": [(b"x-request-id", b"mine")]})

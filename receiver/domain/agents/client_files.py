@@ -31,8 +31,10 @@ __all__ = [
     "Connection",
     "client_file",
     "connections_to",
+    "database_header",
     "install_link",
     "is_connectable",
+    "slug_of",
 ]
 
 API_KEY_STEPS = (
@@ -141,7 +143,7 @@ def connections_to(
         record.server_id: Connection(
             name=name,
             url=record.endpoint_url or "",
-            database=_header(record.database),
+            database=database_header(record.database),
         )
         for record, name in zip(reached, names, strict=True)
     }
@@ -196,7 +198,7 @@ def _is_reached(record: ServerRecord, may_be_at: Callable[[str], bool]) -> bool:
 def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[str]:
     """Distinct names of servers."""
     names = [
-        _slug(
+        slug_of(
             record.database or record.hostname,
             record.odoo_stage,
             owners.get(record.server_id, "")[:_KEY_LETTERS],
@@ -205,7 +207,7 @@ def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[s
     ]
     times = Counter(names)
     longer = [
-        _slug(name, record.hostname) if times[name] > 1 else name
+        slug_of(name, record.hostname) if times[name] > 1 else name
         for name, record in zip(names, records, strict=True)
     ]
     taken: Counter[str] = Counter()
@@ -219,7 +221,7 @@ def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[s
     return [*distinct]
 
 
-def _slug(*parts: str | None) -> str:
+def slug_of(*parts: str | None) -> str:
     """A name of lower-case ASCII letters, digits and hyphens, which starts with a letter."""
     slugs = [re.sub("[^a-z0-9]+", "-", part[:_LONGEST_PART].lower()) for part in parts if part]
     slug = re.sub("-+", "-", "-".join(slugs)).strip("-")
@@ -231,7 +233,7 @@ _KEY_LETTERS = 5
 """How many letters of the id of a key are part of a name."""
 
 
-def _header(database: str | None) -> str | None:
+def database_header(database: str | None) -> str | None:
     """The name of a database as it stands in a header; None if no client could send it safely."""
     return database if database is not None and _DATABASE.fullmatch(database) else None
 

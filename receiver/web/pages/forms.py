@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 
 from contract import InvalidMessage
 from receiver.domain.errors import Refusal
-from receiver.domain.keys import Key, KeyScope, Power, warning_about
+from receiver.domain.keys import Key, KeyScope, Power, path_of, warning_about
 from receiver.web import admin_api, cookies
 from receiver.web.admin_api import key_of, must_hold_a_key
 from receiver.web.context import services, visitor
@@ -319,7 +319,10 @@ def _about_key(  # noqa: PLR0913 - all by name
 def _shown(
     request: Request, key: Key, token: str, done: str, *, warning: str | None = None
 ) -> Response:
-    return answer(request, "token.html", key=key, token=token, done=done, warning=warning)
+    path = path_of(key, token)
+    return answer(
+        request, "token.html", key=key, token=token, path=path, done=done, warning=warning
+    )
 
 
 _FIRST = "/"

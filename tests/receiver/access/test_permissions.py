@@ -27,63 +27,70 @@ pytestmark = pytest.mark.untraced
 # directly from the same machine, "far" through a proxy. The others go to a receiver with keys:
 # without a key, with an unknown key, with an expired or revoked viewer key, with the agent key
 # that owns the server, with an "other" agent key, with a viewer key, with an admin key; and
-# "viewer@" and "admin@" with a session cookie, without a CSRF token.
+# "viewer@" and "admin@" with a session cookie, without a CSRF token; "registry" with the key of a
+# registry in the header.
 TABLE = """
-                                near  far none wrong expired revoked agent other viewer admin viewer@ admin@
-POST   /register                 200  403  401   401     401     401   200   403    403   200     401    401
-POST   /heartbeat                200  403  401   401     401     401   200   403    403   200     401    401
-POST   /heartbeats               200  403  401   401     401     401   200   200    403   200     401    401
-GET    /servers                  200  403  401   401     401     401   403   403    200   200     200    200
-DELETE /servers                  400  403  401   401     401     401   403   403    403   400     401    401
-GET    /servers/{id}             200  403  401   401     401     401   403   403    200   200     200    200
-GET    /servers/{id}/events      200  403  401   401     401     401   403   403    200   200     200    200
-GET    /servers/{id}/owner       200  403  401   401     401     401   403   403    403   200     401    401
-PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403    403   200     401    401
-DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200     401    401
-GET    /servers/{id}/tools       200  403  401   401     401     401   403   403    200   200     200    200
-GET    /servers/{id}/connection  400  403  401   401     401     401   403   403    400   400     400    400
-GET    /connections              400  403  401   401     401     401   403   403    400   400     400    400
-GET    /tools                    400  403  401   401     401     401   403   403    400   400     400    400
-POST   /mcp                      200  403  401   401     401     401   403   403    200   200     401    401
-GET    /events                   200  403  401   401     401     401   403   403    200   200     200    200
-GET    /events/stream            200  403  401   401     401     401   403   403    200   200     200    200
-GET    /metrics                  200  403  401   401     401     401   403   403    200   200     200    200
-GET    /sd/prometheus            200  403  401   401     401     401   403   403    200   200     200    200
-GET    /openapi.json             200  403  401   401     401     401   403   403    200   200     200    200
-GET    /health                   200  403  200   200     200     200   200   200    200   200     200    200
-GET    /health/live              200  403  200   200     200     200   200   200    200   200     200    200
-GET    /by-id/servers?id={id}    200  403  401   401     401     401   403   403    200   200     200    200
-GET    /by-id/servers/events?id={id} 200 403 401 401     401     401   403   403    200   200     200    200
-GET    /by-id/servers/tools?id={id} 200 403 401  401     401     401   403   403    200   200     200    200
-GET    /by-id/servers/connection?id={id} 400 403 401 401 401     401   403   403    400   400     400    400
-GET    /by-id/servers/owner?id={id} 200 403 401  401     401     401   403   403    403   200     401    401
-PUT    /by-id/servers/owner?id={id} 422 403 401  401     401     401   403   403    403   200     401    401
-DELETE /by-id/servers?id={id}    200  403  401   401     401     401   403   403    403   200     401    401
-GET    /by-id/server?id={id}     200  403  401   401     401     401   403   403    200   200     200    200
-GET    /by-id/server/delete?id={id} 200 403 401  401     401     401   403   403    403   200     403    200
-POST   /by-id/server/delete?id={id} 403 403 401  401     401     401   403   403    403   403     403    403
-POST   /by-id/server/owner?id={id} 403 403 401   401     401     401   403   403    403   403     403    403
-GET    /keys                     403  403  401   401     401     401   403   403    403   200     401    401
-POST   /keys                     403  403  401   401     401     401   403   403    403   201     401    401
-DELETE /keys/{key}               403  403  401   401     401     401   403   403    403   200     401    401
-POST   /keys/{key}/rotate        403  403  401   401     401     401   403   403    403   200     401    401
-GET    /                         200  403  401   401     401     401   403   403    200   200     200    200
-GET    /timeline                 200  403  401   401     401     401   403   403    200   200     200    200
-GET    /server/{id}              200  403  401   401     401     401   403   403    200   200     200    200
-GET    /server/{id}/delete       200  403  401   401     401     401   403   403    403   200     403    200
-POST   /server/{id}/delete       403  403  401   401     401     401   403   403    403   403     403    403
-POST   /server/{id}/owner        403  403  401   401     401     401   403   403    403   403     403    403
-GET    /keyring                  403  403  401   401     401     401   403   403    403   200     403    200
-POST   /keyring                  403  403  401   401     401     401   403   403    403   403     403    403
-GET    /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   200     403    200
-POST   /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   403     403    403
-GET    /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   200     403    200
-POST   /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   403     403    403
-GET    /sign-in                  403  403  200   200     200     200   200   200    200   200     200    200
-POST   /sign-in                  403  403  403   403     403     403   403   403    403   403     403    403
-POST   /sign-out                 403  403  403   403     403     403   403   403    403   403     403    403
-GET    /static/fleet.css         200  200  200   200     200     200   200   200    200   200     200    200
-GET    /nothing                  404  403  404   404     404     404   404   404    404   404     404    404
+                                near  far none wrong expired revoked agent other viewer admin viewer@ admin@ registry
+POST   /register                 200  403  401   401     401     401   200   403    403   200     401    401      403
+POST   /heartbeat                200  403  401   401     401     401   200   403    403   200     401    401      403
+POST   /heartbeats               200  403  401   401     401     401   200   200    403   200     401    401      403
+GET    /servers                  200  403  401   401     401     401   403   403    200   200     200    200      403
+DELETE /servers                  400  403  401   401     401     401   403   403    403   400     401    401      403
+GET    /servers/{id}             200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /servers/{id}/events      200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /servers/{id}/owner       200  403  401   401     401     401   403   403    403   200     401    401      403
+PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403    403   200     401    401      403
+DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200     401    401      403
+GET    /servers/{id}/tools       200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /servers/{id}/connection  400  403  401   401     401     401   403   403    400   400     400    400      403
+GET    /connections              400  403  401   401     401     401   403   403    400   400     400    400      403
+GET    /v0.1/servers             200  403  401   401     401     401   403   403    200   200     401    401      200
+GET    /v0.1/servers/{name}/versions 404 403 401 401     401     401   403   403    404   404     401    401      404
+GET    /v0.1/servers/{name}/versions/{version} 404 403 401 401 401 401 403 403      404   404     401    401      404
+GET    /registry/{secret}/v0.1/servers 401 403 401 401   401     401   401   401    401   401     401    401      401
+GET    /registry/{secret}/v0.1/servers/{name}/versions 401 403 401 401 401 401 401 401 401 401    401    401      401
+GET    /registry/{secret}/v0.1/servers/{name}/versions/{version} 401 403 401 401 401 401 401 401 401 401 401 401 401
+GET    /tools                    400  403  401   401     401     401   403   403    400   400     400    400      403
+POST   /mcp                      200  403  401   401     401     401   403   403    200   200     401    401      403
+GET    /events                   200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /events/stream            200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /metrics                  200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /sd/prometheus            200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /openapi.json             200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /health                   200  403  200   200     200     200   200   200    200   200     200    200      200
+GET    /health/live              200  403  200   200     200     200   200   200    200   200     200    200      200
+GET    /by-id/servers?id={id}    200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /by-id/servers/events?id={id} 200 403 401 401     401     401   403   403    200   200     200    200      403
+GET    /by-id/servers/tools?id={id} 200 403 401  401     401     401   403   403    200   200     200    200      403
+GET    /by-id/servers/connection?id={id} 400 403 401 401 401     401   403   403    400   400     400    400      403
+GET    /by-id/servers/owner?id={id} 200 403 401  401     401     401   403   403    403   200     401    401      403
+PUT    /by-id/servers/owner?id={id} 422 403 401  401     401     401   403   403    403   200     401    401      403
+DELETE /by-id/servers?id={id}    200  403  401   401     401     401   403   403    403   200     401    401      403
+GET    /by-id/server?id={id}     200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /by-id/server/delete?id={id} 200 403 401  401     401     401   403   403    403   200     403    200      403
+POST   /by-id/server/delete?id={id} 403 403 401  401     401     401   403   403    403   403     403    403      403
+POST   /by-id/server/owner?id={id} 403 403 401   401     401     401   403   403    403   403     403    403      403
+GET    /keys                     403  403  401   401     401     401   403   403    403   200     401    401      403
+POST   /keys                     403  403  401   401     401     401   403   403    403   201     401    401      403
+DELETE /keys/{key}               403  403  401   401     401     401   403   403    403   200     401    401      403
+POST   /keys/{key}/rotate        403  403  401   401     401     401   403   403    403   200     401    401      403
+GET    /                         200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /timeline                 200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /server/{id}              200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /server/{id}/delete       200  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /server/{id}/delete       403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /server/{id}/owner        403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /keyring                  403  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /keyring                  403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /sign-in                  403  403  200   200     200     200   200   200    200   200     200    200      200
+POST   /sign-in                  403  403  403   403     403     403   403   403    403   403     403    403      403
+POST   /sign-out                 403  403  403   403     403     403   403   403    403   403     403    403      403
+GET    /static/fleet.css         200  200  200   200     200     200   200   200    200   200     200    200      200
+GET    /nothing                  404  403  404   404     404     404   404   404    404   404     404    404      404
 """  # noqa: E501 - a table
 
 SERVER = "acme_web-1"  # the server_id of `messages`
@@ -141,7 +148,8 @@ class Receiver(NamedTuple):
 
     def status(self, row: Row, who: str) -> int:
         """The status that a request with a credential is answered with."""
-        path = row.path.format(id=SERVER, key=self.owner_id) if "{" in row.path else row.path
+        given = {"id": SERVER, "key": self.owner_id, "name": "a/b", "version": "1", "secret": "s"}
+        path = row.path.format(**given)
         sent = body_of(row, self.owner_id)
         with self.client.stream(row.method, path, headers=self.headers[who], **sent) as answer:
             return answer.status_code
@@ -201,10 +209,11 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
     agent, agents = made("agent", servers="acme_*")
     other, others = made("agent", servers="*")
     viewer, viewers = made("viewer")
+    registry, registries = made("registry")
     admin, admins = made("admin")
     old, olds = made("viewer")
     withdrawn, backs = made("viewer")
-    keep(database_url, agent, other, viewer, admin, expired(old), revoked(withdrawn))
+    keep(database_url, agent, other, viewer, registry, admin, expired(old), revoked(withdrawn))
     tokens = {
         "none": None,
         "wrong": UNKNOWN,
@@ -213,6 +222,7 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
         "agent": agents,
         "other": others,
         "viewer": viewers,
+        "registry": registries,
         "admin": admins,
     }
     with receiver(database_url, clock) as client:
@@ -226,7 +236,7 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
 
 @contextmanager
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    environ = {"FLEET_DATABASE_URL": database_url}
+    environ = {"FLEET_DATABASE_URL": database_url, "FLEET_FAILURES_PER_MINUTE": "1000"}
     app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
     with serve(app) as client:
         yield client
@@ -239,6 +249,7 @@ def calls(app: Starlette) -> set[tuple[str, str]]:
         if isinstance(route, Route):
             assert isinstance(route, Guarded), f"{route.path} is not guarded"
             path = route.path.replace("{server_id:path}", "{id}").replace("{key_id}", "{key}")
+            path = path.replace("{server_name:path}", "{name}")
             path += "?id={id}" if route.id_in_query else ""
             found |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
         else:

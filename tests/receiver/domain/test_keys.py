@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from contract import InvalidMessage
 from keyring import expired, made, revoked
-from receiver.domain.keys import Key, Keyring, NewKey, Power, digest, id_of, warning_about
+from receiver.domain.keys import (
+    Key,
+    Keyring,
+    NewKey,
+    Power,
+    digest,
+    id_of,
+    path_of,
+    warning_about,
+)
 from servers import Clock
 
 NOW = Clock().now
@@ -127,12 +136,36 @@ def test_keyring_is_true_once_it_had_a_key() -> None:
 
 @pytest.mark.parametrize(
     ("scope", "powers"),
-    [("agent", {Power.WRITE}), ("viewer", {Power.READ}), ("admin", {*Power})],
+    [
+        ("agent", {Power.WRITE}),
+        ("viewer", {Power.READ, Power.LIST}),
+        ("registry", {Power.LIST}),
+        ("admin", {*Power}),
+    ],
 )
 def test_scope_decides_the_powers_of_a_key(scope: str, powers: set[Power]) -> None:
     key, _ = made(scope)
 
     assert powers == {power for power in Power if key.may(power)}
+
+
+@pytest.mark.parametrize("scope", ["agent", "viewer", "admin"])
+def test_only_the_key_of_a_registry_has_a_path(scope: str) -> None:
+    assert path_of(*made(scope)) is None
+    key, token = made("registry")
+    assert f"/registry/{token}" == path_of(key, token)
+
+
+def test_key_lapses_when_it_is_revoked_or_expires_whichever_is_first() -> None:
+    now = Clock().now
+    key, _ = made("viewer")
+    day = timedelta(days=1)
+
+    assert key.lapsed_at(now) is None
+    assert evolve(key, expires_at=now + day).lapsed_at(now) is None
+    assert now - day == evolve(key, expires_at=now - day).lapsed_at(now)
+    assert now == evolve(key, revoked_at=now, expires_at=now + day).lapsed_at(now)
+    assert now - day == evolve(key, revoked_at=now, expires_at=now - day).lapsed_at(now)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +290,10 @@ GOOD = {"name": "Acme", "scope": "agent"}
         (GOOD | {"name": " "}, 'name: expected 1 to 100 printable characters, got " "'),
         (GOOD | {"name": "a\nb"}, 'name: expected 1 to 100 printable characters, got "a\\nb"'),
         (GOOD | {"name": 5}, "name: expected 1 to 100 printable characters, got 5"),
-        (GOOD | {"scope": "root"}, 'scope: expected one of agent, viewer, admin, got "root"'),
+        (
+            GOOD | {"scope": "root"},
+            'scope: expected one of agent, viewer, registry, admin, got "root"',
+        ),
         (GOOD | {"servers": ""}, 'servers: expected 1 to 255 printable characters, got ""'),
         (
             GOOD | {"expires_at": "90d"},

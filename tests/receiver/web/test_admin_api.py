@@ -68,6 +68,17 @@ def test_pattern_that_covers_several_databases_is_warned_of(
     assert all(each.startswith("The pattern acme_* covers servers of several") for each in said)
 
 
+def test_path_of_a_registry_is_told_with_its_key_only(receiver: httpx.Client) -> None:
+    new = receiver.post("/keys", json={"name": "team", "scope": "registry"}).json()
+    rotated = receiver.post(f"/keys/{new['key']['id']}/rotate").json()
+    viewer = receiver.post("/keys", json={"name": "a", "scope": "viewer"}).json()
+
+    for each in (new, rotated):
+        assert f"/registry/{each['token']}" == each["path"]
+    assert viewer["path"] is None
+    assert "/registry/" not in receiver.get("/keys").text
+
+
 @pytest.mark.both_databases
 def test_keys_are_listed_without_their_secrets(
     receiver: httpx.Client, admin: tuple[Key, str], clock: Clock

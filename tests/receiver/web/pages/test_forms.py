@@ -918,6 +918,20 @@ def test_admin_makes_a_key(
     assert f"made a key for agents, '{key['id']}'" in audit[0]
 
 
+def test_page_of_a_new_key_shows_the_path_of_a_registry(
+    receiver: httpx.Client, held: KeyOfEachScope
+) -> None:
+    signed_in(receiver, held.tokens["admin"])
+
+    registry = new_key(receiver, name="team", scope="registry")
+    viewer = new_key(receiver, name="a", scope="viewer")
+
+    path = f'<code id="the-path">/registry/{shown(registry)}</code>'
+    assert path in registry.text
+    assert "for clients of the MCP registry" in registry.text
+    assert "the-path" not in viewer.text
+
+
 @pytest.mark.parametrize(("servers", "warnings"), [("acme_*", 1), ("database:acme", 0), ("", 0)])
 def test_pattern_that_covers_several_databases_is_warned_of(
     receiver: httpx.Client, held: KeyOfEachScope, servers: str, warnings: int

@@ -1,0 +1,491 @@
+"""
+The entries of an MCP registry: the servers of the fleet as clients like VS Code install them.
+
+The contract is the MCP Registry API, version 0.1, and its format `server.json`.
+
+An entry is about a database, not about one of the servers that send for it: its name stays the
+same when a rebuild replaces the server. The name holds a digest that also covers the API key that
+the server belongs to. So a server that another key brings cannot take the name, and with it the
+Odoo API key that somebody keeps for it.
+
+Whatever servers report is data: it stands in an entry such that no client finds a reference of its
+own in it, like `${HOME}` or `{variable}`.
+"""
+
+import base64
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from attrs import field, frozen
+
+from contract import ServerRecord, State
+from contract.fields import format_moment
+from receiver.domain.agents.client_files import Connection, database_header, slug_of
+
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "OFFICIAL",
+    "UNKNOWN_VERSION",
+    "Claim",
+    "Entry",
+    "EntryFilter",
+    "FoundServer",
+    "Identity",
+    "Listing",
+    "Whose",
+    "document",
+    "holders",
+    "is_namespace",
+    "reported_version",
+    "rivals_for",
+    "search_of",
+    "version_of",
+    "whose",
+]
+
+DEFAULT_NAMESPACE = "local.fleet"
+"""The first part of the names of entries, unless FLEET_REGISTRY_NAMESPACE is set."""
+
+OFFICIAL = "io.modelcontextprotocol.registry/official"
+"""The key of `_meta` whose content the MCP Registry API defines."""
+
+
+class Identity(NamedTuple):
+    """
+    What of a server its name in the registry is made of.
+
+    Attributes:
+        owner: The id of the key that the server belongs to.
+    """
+
+    server_id: str
+    database: str | None
+    database_uuid: str | None
+    stage: str | None
+    owner: str | None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What stays the same when the server is rebuilt: of its database, if that is known."""
+        owner = self.owner or ""
+        if self.database_uuid and self.database and _spelled(self.database):
+            return "database", self.database_uuid, self.database, self.stage or "", owner
+        return "server", self.server_id, owner
+
+
+class Claim(NamedTuple):
+    """
+    What decides whether a server has the name of its database, or another one with the same.
+
+    Attributes:
+        is_gone: Whether the server was uninstalled, or replaced by a rebuild of its database.
+    """
+
+    identity: Identity
+    twin_of: str | None
+    first_seen: datetime
+    is_gone: bool
+    is_heard: bool
+
+
+class FoundServer(NamedTuple):
+    """
+    A server that may have an entry in the registry.
+
+    Attributes:
+        record: Its record.
+        owner: The id of the key that it belongs to; None if it belongs to none.
+        changed_at: When it registered, when its state changed or when its last event happened,
+            whichever is latest.
+    """
+
+    record: ServerRecord
+    owner: str | None
+    changed_at: datetime
+
+    @property
+    def claim(self) -> Claim:
+        record = self.record
+        return Claim(
+            identity=Identity(
+                record.server_id,
+                record.database,
+                record.database_uuid,
+                record.odoo_stage,
+                self.owner,
+            ),
+            twin_of=record.twin_of,
+            first_seen=record.first_seen,
+            is_gone=record.superseded_by is not None or record.state is State.LEFT,
+            is_heard=record.state.is_heard,
+        )
+
+
+class Whose(NamedTuple):
+    """Which servers can have a name: those with a database, or one server; one of them is None."""
+
+    database: str | None
+    server_id: str | None
+
+
+@frozen(kw_only=True)
+class EntryFilter:
+    """
+    Which servers to list in the registry: those that match every attribute that is not None.
+
+    Attributes:
+        text: Text contained in hostname, database or server_id, ignoring case.
+        name: The whole name of the entry, for a search by such a name.
+        version: The version of the entry, as `version_of` gives it.
+        updated_since: Entries that were updated at or after this time.
+        with_gone: Whether to list servers that were uninstalled or replaced, too.
+    """
+
+    text: str | None = None
+    name: str | None = None
+    version: str | None = None
+    updated_since: datetime | None = None
+    with_gone: bool = False
+
+
+@frozen(kw_only=True)
+class Listing:
+    """
+    A part of the servers that match a filter, sorted by `server_id`.
+
+    Attributes:
+        matching: Which servers.
+        after: Only servers whose `server_id` is after this one; None for the first part.
+        limit: How many at most.
+        lapsed: With `updated_since`: the ids of the keys that lapsed since then, since that
+            changes the entries of their servers.
+    """
+
+    matching: EntryFilter
+    after: str | None
+    limit: int
+    lapsed: Collection[str] = ()
+
+
+@frozen(kw_only=True)
+class Entry:
+    """
+    An entry of the registry.
+
+    Attributes:
+        name: Its name, with the namespace.
+        record: The record of the server, with its state of now.
+        last_heard: When the latest message of the server, or of a node of it, was received.
+        updated_at: When the entry last changed.
+        is_lapsed: Whether the server belongs to a key that was revoked or has expired.
+    """
+
+    name: str
+    record: ServerRecord
+    last_heard: datetime
+    updated_at: datetime
+    is_lapsed: bool
+    version: str = field(init=False)
+
+    @version.default
+    def _default_version(self) -> str:
+        return version_of(self.record.version)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether lists leave the entry out unless they are asked for deleted ones."""
+        return self.record.superseded_by is not None or self.record.state is State.LEFT
+
+    @property
+    def _status(self) -> tuple[str, str | None]:
+        """The status of the entry, and the reason for it."""
+        if self.record.superseded_by is not None:
+            return "deleted", "Another server has taken the place of this one."
+        if self.record.state is State.LEFT:
+            return "deleted", "The addon was uninstalled from the database."
+        if self.is_lapsed:
+            return "deprecated", "The key that the server belongs to was revoked or has expired."
+        if self.record.state is State.DOWN:
+            heard = format_moment(self.last_heard)
+            return "deprecated", f"Nothing was heard of the server since {heard}; it may be back."
+        return "active", None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as the MCP Registry API defines it (`ServerResponse`)."""
+        record = self.record
+        status, reason = self._status
+        official = {
+            "status": status,
+            **({} if reason is None else {"statusMessage": reason}),
+            "statusChangedAt": format_moment(record.state_since),
+            "publishedAt": format_moment(record.first_seen),
+            "updatedAt": format_moment(self.updated_at),
+            "isLatest": True,
+        }
+        namespace = self.name.partition("/")[0]
+        tools = record.capabilities or ()
+        own = {
+            "state": record.state.value,
+            "lastHeard": format_moment(self.last_heard),
+            "stage": record.odoo_stage,
+            "odooVersion": record.odoo_version,
+            "tools": [*tools[:_MOST_TOOLS]],
+            "toolCount": len(tools),
+        }
+        return {"server": self._server(), "_meta": {OFFICIAL: official, f"{namespace}/fleet": own}}
+
+    def _server(self) -> dict[str, Any]:
+        about = _title(self.record)
+        described = {
+            "name": self.name,
+            "title": about,
+            "description": _line(f"The tools of the Odoo database {about}"),
+            "version": self.version,
+        }
+        if self.is_deleted or self.is_lapsed:
+            return described  # nobody is to connect there
+        return {**described, "remotes": [_remote(self.name, self.record)]}
+
+
+def document(entries: Sequence[Entry], next_cursor: str | None = None) -> dict[str, Any]:
+    """A list of entries as the MCP Registry API defines it (`ServerList`)."""
+    # A client may read `metadata` without looking whether it is there.
+    metadata: dict[str, Any] = {"count": len(entries)}
+    if next_cursor is not None:
+        metadata["nextCursor"] = next_cursor
+    return {"servers": [each.to_json() for each in entries], "metadata": metadata}
+
+
+def is_namespace(text: str) -> bool:
+    """Whether a text can be the first part of names: a domain in reverse order, short enough."""
+    return len(text) <= _LONGEST_NAMESPACE and _NAMESPACE.fullmatch(text) is not None
+
+
+def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
+    """
+    The names of servers, by `server_id`, without those whose name another of them has.
+
+    Servers with the same database, stage and owner claim the same name. While a database is being
+    rebuilt there are two, and the new one gets the name when the old one is silent. When both go on
+    sending, as twins, one of them is a copy: the older keeps the name, and the other has its own.
+
+    The claims must be all those of each database, or some servers that are replaced get a name.
+    """
+    rivals: defaultdict[tuple[str, ...], dict[str, Claim]] = defaultdict(dict)
+    for claim in claims:
+        rivals[claim.identity.parts][claim.identity.server_id] = claim
+    names: dict[str, str | None] = {}
+    for parts, group in rivals.items():
+        others = []
+        for server_id, claim in group.items():
+            if _is_younger_twin(claim, group):
+                names[server_id] = _name(namespace, claim.identity, (*parts, server_id))
+            else:
+                others.append(claim)
+        holder = min(others, key=_preference).identity  # the oldest of all is no younger twin
+        names[holder.server_id] = _name(namespace, holder, parts)
+    return {server_id: name for server_id, name in names.items() if name is not None}
+
+
+def whose(namespace: str, name: str) -> Whose | None:
+    """Which servers can have a name; None if it cannot be the name of any."""
+    mine, _, local = name.partition("/")
+    spelled, _, digest = local.rpartition("-")
+    if mine != namespace or not _DIGEST.fullmatch(digest):
+        return None
+    for prefix, is_database in ((_OF_SERVER, False), ("", True)):
+        if spelled.startswith(prefix):
+            text = _read(spelled.removeprefix(prefix))
+            if text is not None:
+                return Whose(text, None) if is_database else Whose(None, text)
+    return None
+
+
+def rivals_for(name: str, identities: Sequence[Identity]) -> list[str]:
+    """The `server_id`s of all servers that can claim a name, of those whose database it holds."""
+    digest = base64.b32decode(name[-_DIGEST_LETTERS:].upper())
+    groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    found: set[tuple[str, ...]] = set()
+    for each in identities:
+        parts = each.parts
+        groups[parts].append(each.server_id)
+        if digest in {_digest(parts), _digest((*parts, each.server_id))}:
+            found.add(parts)
+    return [server_id for parts in found for server_id in groups[parts]]
+
+
+def search_of(namespace: str, text: str) -> tuple[str | None, str | None]:
+    """
+    What to look for when a client searches for a text in names.
+
+    Returns the text to look for in what servers are called, and the name if it is a whole one. The
+    digest in names is not searched: no person would mean it.
+    """
+    mine, slash, local = text.partition("/")
+    if not slash:
+        return (None if text.lower() in f"{namespace}/".lower() else text), None
+    if whose(namespace, text) is not None:
+        return None, text
+    if not namespace.lower().endswith(mine.lower()):
+        return text, None  # finds nothing but a server that is called so
+    return local or None, None
+
+
+def version_of(reported: str | None) -> str:
+    """
+    The version of an entry: as the server reports it, if the registry's rules allow it.
+
+    A version must be a single one and no range, and must not be called `latest`. Whatever else is
+    reported has a version of its own, from which `reported_version` finds it again.
+    """
+    if reported is None:
+        return UNKNOWN_VERSION
+    parts = reported.lower().split(".")
+    is_range = parts == ["latest"] or not {"x", "*"}.isdisjoint(parts)
+    is_made = reported == UNKNOWN_VERSION or reported.startswith(_MADE)
+    if _VERSION.fullmatch(reported) and not is_range and not is_made:
+        return reported
+    coded = _coded(reported)
+    return f"{_MADE}{coded or sha256(reported.encode()).hexdigest()}"
+
+
+def reported_version(version: str) -> str | None:
+    """The version that a server reports whose entry has a version; None if that is not known."""
+    made = version.startswith(_MADE)
+    found = _decoded(version.removeprefix(_MADE)) if made else version
+    return found if found is not None and version_of(found) == version else None
+
+
+def _is_younger_twin(claim: Claim, group: Mapping[str, Claim]) -> bool:
+    twin = group.get(claim.twin_of or "")
+    return twin is not None and _age(twin) < _age(claim)
+
+
+def _age(claim: Claim) -> tuple[datetime, str]:
+    return claim.first_seen, claim.identity.server_id
+
+
+def _preference(claim: Claim) -> tuple[bool, bool, float, str]:
+    """A sort key: which server has a name first. Of those that are gone it is the newest."""
+    seen = claim.first_seen.timestamp()
+    age = -seen if claim.is_gone else seen
+    return claim.is_gone, not claim.is_heard, age, claim.identity.server_id
+
+
+def _name(namespace: str, identity: Identity, parts: tuple[str, ...]) -> str | None:
+    """A name with the digest of `parts`; None if the server is called too oddly for one."""
+    spelled = identity.database and _spelled(identity.database)
+    if not spelled:
+        spelled = _spelled(identity.server_id)
+        spelled = spelled and f"{_OF_SERVER}{spelled}"
+    return f"{namespace}/{spelled}-{_base32(_digest(parts))}" if spelled else None
+
+
+def _digest(parts: tuple[str, ...]) -> bytes:
+    # No part contains a NUL, so that different parts make different texts.
+    return sha256("\x00".join(parts).encode()).digest()[:_DIGEST_BYTES]
+
+
+def _spelled(text: str) -> str | None:
+    """A text in the letters that names may have, for `_read`; None if it is too long for that."""
+    if _PLAIN.fullmatch(text):
+        return text
+    coded = _coded(text)
+    return coded and f"{_CODED}{coded}"
+
+
+def _read(spelled: str) -> str | None:
+    if spelled.startswith(_CODED):
+        return _decoded(spelled.removeprefix(_CODED))
+    return spelled if _PLAIN.fullmatch(spelled) else None
+
+
+def _coded(text: str) -> str | None:
+    coded = _base32(text.encode())
+    return coded if 0 < len(coded) <= _LONGEST_TEXT else None
+
+
+def _decoded(coded: str) -> str | None:
+    padded = coded.upper() + "=" * (-len(coded) % 8)
+    try:
+        text = base64.b32decode(padded).decode()
+    except ValueError:
+        return None
+    return None if "\x00" in text else text  # PostgreSQL refuses a NUL in a parameter
+
+
+def _base32(data: bytes) -> str:
+    return base64.b32encode(data).decode().rstrip("=").lower()
+
+
+def _title(record: ServerRecord) -> str:
+    """What people call a server: its database and stage."""
+    called = record.database or record.hostname or record.server_id
+    return _line(f"{called} ({record.odoo_stage})" if record.odoo_stage else called)
+
+
+def _line(text: str) -> str:
+    """A text in one line, of at most as many characters as titles and descriptions may have."""
+    line = "".join(each if each.isprintable() else " " for each in text).strip()
+    return (line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…") or "Odoo"
+
+
+def _remote(name: str, record: ServerRecord) -> dict[str, Any]:
+    """How a client connects, and which secret it asks a person for."""
+    scheme, _, rest = (record.endpoint_url or "").partition("://")
+    connection = Connection(
+        # With the digest in it, so that no other server's secret has the same variable.
+        name=slug_of(record.database or record.hostname, name.rpartition("-")[2]),
+        url=f"{scheme.lower()}://{rest}",
+        database=database_header(record.database),
+    )
+    secret = connection.variable
+    headers = connection.headers(f"Bearer {{{secret}}}")
+    return {
+        "type": "streamable-http",
+        "url": connection.url,
+        "headers": [
+            {
+                "name": header,
+                "value": value,
+                "isRequired": True,
+                **(_authorization(secret, record) if header == "Authorization" else {}),
+            }
+            for header, value in headers.items()
+        ],
+    }
+
+
+def _authorization(variable: str, record: ServerRecord) -> dict[str, Any]:
+    asked = {
+        "description": _line(f"Odoo API key for {_title(record)}"),
+        "isRequired": True,
+        "isSecret": True,
+    }
+    return {"isSecret": True, "variables": {variable: asked}}
+
+
+UNKNOWN_VERSION = "0.0.0-unreported"
+"""The version of the entry of a server that reports none."""
+_MADE = "0.0.0-reported."
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
+
+_LONGEST_NAMESPACE = 60
+_LONGEST_TEXT = 100
+_LONGEST_LINE = 100
+_MOST_TOOLS = 100
+"""How many names of tools an entry has at most; it also says how many there are."""
+
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_NAMESPACE = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
+_PLAIN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST_TEXT - 1}}}")
+_CODED = "_"
+_OF_SERVER = "_."
+_DIGEST_BYTES = 10
+"""80 bits: too many for somebody to find another database with the same digest."""
+_DIGEST_LETTERS = 16
+_DIGEST = re.compile(rf"[a-z2-7]{{{_DIGEST_LETTERS}}}")

@@ -1,0 +1,154 @@
+"""Reads the entries of the MCP registry: page by page, and by their names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from attrs import evolve, frozen
+
+from receiver.domain.agents.registry import (
+    Entry,
+    EntryFilter,
+    FoundServer,
+    Listing,
+    holders,
+    whose,
+)
+from receiver.domain.keys import Keyring
+from receiver.service.fleet import Fleet, Sighting
+from receiver.store import Servers
+
+__all__ = ["SETTLING", "EntryPage", "Registry"]
+
+SETTLING = timedelta(seconds=5)
+"""
+How much earlier than a client asks entries count as updated.
+
+A message may be committed some seconds after it was received. A client that asks for what was
+updated since the latest update that it knows would miss it.
+"""
+
+
+class EntryPage(NamedTuple):
+    """
+    Entries of a list.
+
+    Attributes:
+        next_after: The next page begins after this `server_id`; None on the last page.
+    """
+
+    entries: Sequence[Entry]
+    next_after: str | None
+
+
+@frozen(kw_only=True)
+class Registry:
+    """
+    The entries of the MCP registry. The methods block, and raise StoreUnavailable.
+
+    Attributes:
+        servers: The servers in the database.
+        fleet: Knows the states of servers now.
+        keys: All API keys.
+        namespace: The first part of the names of entries.
+        may_be_at: Whether a host, a name or an IP address, may be given away.
+        now: The time.
+    """
+
+    servers: Servers
+    fleet: Fleet
+    keys: Keyring
+    namespace: str
+    may_be_at: Callable[[str], bool]
+    now: datetime
+
+    def page(self, matching: EntryFilter, *, after: str | None, limit: int) -> EntryPage:
+        """
+        A page of the list of entries.
+
+        It may have less than `limit` entries although it is not the last one, when many servers
+        have no entry: a page reads a limited number of them.
+        """
+        if matching.name is not None:
+            return EntryPage(self._only(matching, matching.name), None)
+        since = matching.updated_since
+        if since is not None:
+            matching = evolve(matching, updated_since=since - SETTLING)
+        lapsed = [] if since is None else self._lapsed_since(since - SETTLING)
+        entries: list[Entry] = []
+        read = 0
+        while len(entries) < limit and read < _MOST_READ:
+            wanted = limit - len(entries)
+            found = self.servers.registered(
+                Listing(matching=matching, after=after, limit=wanted + 1, lapsed=lapsed)
+            )
+            is_last = len(found) <= wanted
+            found = found[:wanted]
+            entries += self._entries(self._names(found), found)
+            if is_last:
+                return EntryPage(entries, None)
+            after = found[-1].record.server_id
+            read += wanted
+        return EntryPage(entries, after)
+
+    def get(self, name: str) -> Entry | None:
+        """The entry with a name, even if it is deleted; None if there is none."""
+        who = whose(self.namespace, name)
+        if who is None:
+            return None
+        names = holders(self.namespace, self.servers.claims_of(who, name))
+        server_id = next((each for each, held in names.items() if held == name), None)
+        found = None if server_id is None else self.servers.found(server_id)
+        entries = [] if found is None else self._entries(names, [found])
+        return entries[0] if entries else None
+
+    def _only(self, matching: EntryFilter, name: str) -> list[Entry]:
+        """The entry with a name, if it matches the rest of a filter."""
+        entry = self.get(name)
+        if entry is None or (entry.is_deleted and not matching.with_gone):
+            return []
+        since = matching.updated_since
+        is_new = since is None or entry.updated_at >= since
+        return [entry] if is_new and matching.version in {None, entry.version} else []
+
+    def _names(self, found: Sequence[FoundServer]) -> Mapping[str, str]:
+        """The names of those of some servers that have one, by `server_id`."""
+        claims = {each.record.server_id: each.claim for each in found}
+        for claim in self.servers.claims_like([each.record for each in found]):
+            claims[claim.identity.server_id] = claim
+        return holders(self.namespace, claims.values())
+
+    def _entries(self, names: Mapping[str, str], found: Sequence[FoundServer]) -> list[Entry]:
+        """The entries of those of some servers that have a name, and that may be given away."""
+        shown = [
+            each for each in found if each.record.server_id in names and self._is_given_away(each)
+        ]
+        sightings = self.fleet.seen([each.record for each in shown])
+        return [self._entry(names, *both) for both in zip(shown, sightings, strict=True)]
+
+    def _is_given_away(self, found: FoundServer) -> bool:
+        return self.may_be_at(urlsplit(found.record.endpoint_url or "").hostname or "")
+
+    def _entry(self, names: Mapping[str, str], found: FoundServer, sighting: Sighting) -> Entry:
+        lapsed_at = self._lapsed_at(found.owner)
+        return Entry(
+            name=names[found.record.server_id],
+            record=evolve(found.record, state=sighting.state),
+            last_heard=sighting.last_heard,
+            updated_at=max(found.changed_at, lapsed_at or found.changed_at),
+            is_lapsed=lapsed_at is not None,
+        )
+
+    def _lapsed_at(self, owner: str | None) -> datetime | None:
+        """When a key was revoked or expired; None if it is good, or there is none."""
+        key = None if owner is None else self.keys.get(owner)
+        return None if key is None else key.lapsed_at(self.now)
+
+    def _lapsed_since(self, since: datetime) -> list[str]:
+        """The ids of the keys that were revoked or have expired since a time."""
+        times = {key.id: key.lapsed_at(self.now) for key in self.keys}
+        return [key_id for key_id, at in times.items() if at is not None and at >= since]
+
+
+_MOST_READ = 1000

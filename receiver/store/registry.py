@@ -1,0 +1,173 @@
+"""The SQL of the MCP registry: its servers page by page, and which of them claim a name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, bindparam, false, or_, select, text
+
+from contract import ServerRecord, State
+from receiver.domain.agents.registry import (
+    UNKNOWN_VERSION,
+    Claim,
+    FoundServer,
+    Identity,
+    Listing,
+    Whose,
+    reported_version,
+    rivals_for,
+)
+from receiver.domain.queries import Filter, index_text
+from receiver.store.rows import RowCache, records_of
+from receiver.store.server_list import apply_filter
+from receiver.store.tables import among, events, facets, is_listed, servers
+
+__all__ = ["claims_like", "claims_of", "registered"]
+
+
+def registered(
+    connection: Connection, asked: Listing | str, cache: RowCache
+) -> Sequence[FoundServer]:
+    """
+    Servers that may have an entry in the registry: some that match, or one by its `server_id`.
+
+    These are servers with an address, and not the nodes for which another server is listed.
+    """
+    if isinstance(asked, str):
+        query = _FOUND.where(_may_be_entry, servers.c.server_id == asked)
+    else:
+        query = _matching(asked)
+    rows = {row.server_id: row for row in connection.execute(query)}
+    known = [(row.server_id, row.revision) for row in rows.values()]
+    return [_found(each, rows[each.server_id]) for each in records_of(connection, known, cache)]
+
+
+def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequence[Claim]:
+    """
+    The claims of the servers that have the name and the UUID of a database that a record has.
+
+    Servers that a rebuild has replaced are left out.
+    """
+    known = [each for each in records if each.database is not None and each.database_uuid]
+    if not known:
+        return []
+    found = connection.execute(
+        _LIKE,
+        {
+            "databases": sorted({each.database or "" for each in known}),
+            "uuids": sorted({index_text(each.database_uuid or "") for each in known}),
+        },
+    )
+    return [_claim(row) for row in found]
+
+
+def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim]:
+    """
+    The claims of those servers that may have a name: of a database, or of one server.
+
+    Many servers may have databases of one name, so only little is read of most of them.
+    """
+    if whose.database is not None:
+        query, given = _OF_DATABASE, {"database": index_text(whose.database)}
+    else:
+        query, given = _OF_SERVER, {"server_id": whose.server_id or ""}
+    identities = [Identity(*row) for row in connection.execute(query, given)]
+    ids = sorted(rivals_for(name, identities))[:_MOST_CLAIMS]
+    found = connection.execute(_BY_IDS, {"ids": ids}) if ids else ()
+    return [_claim(row) for row in found]
+
+
+def _matching(asked: Listing) -> Select[Any]:
+    matching = asked.matching
+    version = matching.version
+    reported = None if version is None else reported_version(version)
+    is_unknown = version == UNKNOWN_VERSION
+    by_facets = Filter(q=matching.text, version=None if is_unknown else reported)
+    listed = _is_no_node if matching.with_gone else is_listed
+    query, key = apply_filter(_FOUND.where(_may_be_entry), by_facets, listed=listed)
+    if is_unknown:
+        query = query.where(servers.c.version.is_(None))
+    elif version is not None and reported is None:
+        query = query.where(false())
+    if matching.updated_since is not None:
+        since = matching.updated_since
+        query = query.where(
+            or_(
+                servers.c.first_seen >= since,
+                servers.c.registered_at >= since,
+                servers.c.state_since >= since,
+                servers.c.owner.in_(asked.lapsed),
+                _LAST_EVENT >= since,
+            )
+        )
+    if asked.after is not None:
+        query = query.where(key > asked.after)
+    return query.order_by(key).limit(asked.limit)
+
+
+def _found(record: ServerRecord, row: Any) -> FoundServer:
+    times = [record.first_seen, record.registered_at, record.state_since, row.last_event]
+    return FoundServer(record, row.owner, max(each for each in times if each is not None))
+
+
+def _claim(row: Any) -> Claim:
+    *same, twin_of, first_seen, _, _ = row
+    return Claim(
+        identity=Identity(*same),
+        twin_of=twin_of,
+        first_seen=first_seen,
+        is_gone=row.superseded_by is not None or row.state is State.LEFT,
+        is_heard=row.state.is_heard,
+    )
+
+
+# Each probes an index of the table of events once for a server.
+_LAST_EVENT = (
+    select(events.c.at)
+    .where(events.c.server_id == servers.c.server_id)
+    .order_by(events.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_FOUND = select(
+    servers.c.server_id, servers.c.revision, servers.c.owner, _LAST_EVENT.label("last_event")
+)
+_is_no_node = text("node_of IS NULL")
+_may_be_entry = and_(servers.c.endpoint_url.is_not(None), servers.c.node_of.is_(None))
+_CLAIM = select(
+    servers.c.server_id,
+    servers.c.database,
+    servers.c.database_uuid,
+    servers.c.odoo_stage,
+    servers.c.owner,
+    servers.c.twin_of,
+    servers.c.first_seen,
+    servers.c.superseded_by,
+    servers.c.state,
+).where(_may_be_entry)
+_BY_IDS = _CLAIM.where(among(servers.c.server_id, "ids"))
+_IDENTITY = select(
+    servers.c.server_id,
+    servers.c.database,
+    servers.c.database_uuid,
+    servers.c.odoo_stage,
+    servers.c.owner,
+).where(_may_be_entry)
+_OF_SERVER = _IDENTITY.where(servers.c.server_id == bindparam("server_id"))
+_OF_DATABASE = _IDENTITY.join(facets, facets.c.server_id == servers.c.server_id).where(
+    facets.c.name == "database", facets.c.value == bindparam("database")
+)
+_MOST_CLAIMS = 2000
+"""
+How many claims are read at most. More servers with one database are no rebuilds of each other: then
+its UUID was copied again and again, and one of the first has its name.
+"""
+_LIKE = (
+    _CLAIM.join(facets, facets.c.server_id == servers.c.server_id)
+    .where(
+        facets.c.name == "database_uuid",
+        among(facets.c.value, "uuids"),
+        among(servers.c.database, "databases"),
+    )
+    .order_by(facets.c.value, facets.c.server_id)  # as the index has them
+    .limit(_MOST_CLAIMS)
+)

@@ -1,0 +1,283 @@
+"""The names, versions and documents of the entries of the MCP registry."""
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract import ServerRecord, State
+from receiver.domain.agents.registry import (
+    Claim,
+    Entry,
+    Identity,
+    holders,
+    is_namespace,
+    reported_version,
+    rivals_for,
+    search_of,
+    version_of,
+    whose,
+)
+from registry_rules import expect_entry, expect_version
+from strategies import texts
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+NAMESPACE = "com.example.fleet"
+
+
+def claim(server_id: str = "acme_web", **said: Any) -> Claim:
+    given: dict[str, Any] = {"database": "acme", "database_uuid": "u", "stage": "production"}
+    given |= {"owner": None, "server_id": server_id, "twin_of": None, "first_seen": NOW}
+    given |= {"is_gone": False, "is_heard": True, **said}
+    identity = Identity(**{name: given.pop(name) for name in Identity._fields})
+    return Claim(identity=identity, **given)
+
+
+def record(**said: Any) -> ServerRecord:
+    given: dict[str, Any] = {"server_id": "acme_web", "endpoint_url": "https://acme.example/mcp"}
+    given |= {"first_seen": NOW, "last_seen": NOW, "state_since": NOW, "state": State.UP}
+    return ServerRecord(**{**given, **said})
+
+
+def name_of(claimed: Claim) -> str:
+    (name,) = holders(NAMESPACE, [claimed]).values()
+    return name
+
+
+def entry_of(described: ServerRecord, owner: str | None = None) -> Entry | None:
+    claimed = claim(
+        described.server_id,
+        database=described.database,
+        database_uuid=described.database_uuid,
+        owner=owner,
+    )
+    name = holders(NAMESPACE, [claimed]).get(described.server_id)
+    if name is None:
+        return None
+    return Entry(name=name, record=described, last_heard=NOW, updated_at=NOW, is_lapsed=False)
+
+
+# Names
+
+
+def test_name_stays_the_same() -> None:
+    """Clients keep names in their files; another digest would be another server to them."""
+    assert f"{NAMESPACE}/acme-t7nzvp57m7qu6tr7" == name_of(claim())
+
+
+def test_rebuilt_server_has_the_same_name() -> None:
+    assert name_of(claim("one")) == name_of(claim("two", first_seen=NOW + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"database": "acme2"},
+        {"database_uuid": "v"},
+        {"stage": "staging"},
+        {"stage": None},
+        {"owner": "abcdefghij"},
+    ],
+)
+def test_name_depends_on_what_tells_databases_apart(said: dict[str, Any]) -> None:
+    assert name_of(claim()) != name_of(claim(**said))
+
+
+@pytest.mark.parametrize("said", [{"database_uuid": None}, {"database": None}])
+def test_server_without_an_identity_of_its_database_is_named_by_its_id(said: Any) -> None:
+    name = name_of(claim(**said))
+
+    assert name == name_of(claim(**said, stage="staging"))
+    assert name != name_of(claim("another", **said))
+    assert name != name_of(claim(**said, owner="abcdefghij"))
+
+
+@given(server_id=texts(), database=st.none() | texts())
+def test_name_tells_where_to_look_for_its_servers(server_id: str, database: str | None) -> None:
+    claimed = claim(server_id, database=database)
+    names = holders(NAMESPACE, [claimed])
+
+    for name in names.values():
+        found = whose(NAMESPACE, name)
+        assert found is not None
+        assert (found.database, found.server_id) in {(database, None), (None, server_id)}
+
+
+def test_server_that_is_called_too_oddly_has_no_name() -> None:
+    assert {} == holders(NAMESPACE, [claim("ü" * 40, database=None)])
+
+
+def test_server_whose_database_is_called_too_oddly_is_named_by_its_id() -> None:
+    name = name_of(claim("acme_web", database="ü" * 40))
+
+    assert name.startswith(f"{NAMESPACE}/_.acme_web-")
+
+
+def test_of_two_servers_of_a_database_the_older_one_has_the_name_while_it_is_heard() -> None:
+    old, new = claim("old"), claim("new", first_seen=NOW + timedelta(seconds=1))
+
+    assert ["old"] == [*holders(NAMESPACE, [new, old])]
+    assert ["new"] == [*holders(NAMESPACE, [old._replace(is_heard=False), new])]
+    assert ["new"] == [*holders(NAMESPACE, [old._replace(is_gone=True), new])]
+
+
+def test_of_servers_that_are_gone_the_newest_has_the_name() -> None:
+    old = claim("old", is_gone=True)
+    new = claim("new", first_seen=NOW + timedelta(seconds=1), is_gone=True)
+
+    assert ["new"] == [*holders(NAMESPACE, [old, new])]
+
+
+def test_of_twins_each_has_a_name_of_its_own() -> None:
+    """Or clients would be sent now to one, now to the other."""
+    old = claim("old", twin_of="new")
+    new = claim("new", twin_of="old", first_seen=NOW + timedelta(seconds=1))
+
+    names = holders(NAMESPACE, [old, new])
+    silent = holders(NAMESPACE, [old._replace(is_heard=False), new])
+
+    assert name_of(claim()) == names["old"] != names["new"]
+    assert names == silent
+    others = [claim("other", database_uuid="v").identity, claim("third", stage="dev").identity]
+    for name in names.values():
+        asked = rivals_for(name, [*others, old.identity, new.identity])
+        assert ["old", "new"] == asked
+    assert [] == rivals_for(f"{NAMESPACE}/acme-{16 * 'a'}", [old.identity])
+
+
+@pytest.mark.parametrize("text", ["com.example", "io.github.a-b", "A.b.c-d.e1", "1.2"])
+def test_reversed_domain_is_a_namespace(text: str) -> None:
+    assert is_namespace(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("acme", ("acme", None)),
+        ("FLEET", (None, None)),
+        ("com.example.fleet/", (None, None)),
+        ("fleet/acme", ("acme", None)),
+        ("com.example/acme", ("com.example/acme", None)),
+        (f"{NAMESPACE}/acme-aaaaaaaaaaaaaaaa", (None, f"{NAMESPACE}/acme-aaaaaaaaaaaaaaaa")),
+    ],
+)
+def test_search_is_for_what_servers_are_called(text: str, found: tuple[Any, Any]) -> None:
+    assert found == search_of(NAMESPACE, text)
+
+
+# Versions
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "19.0.1.0.0", "1.0-beta+5", "v2", "a" * 255])
+def test_single_version_stays_as_it_is(version: str) -> None:
+    assert version == version_of(version)
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        *("", "latest", "LATEST", "^1.0", "~1.0", ">=1", "1.x", "1.X.0", "1.*", "*", "1 - 2"),
+        *("1 || 2", "a" * 256, "ü", "0.0.0-unreported", "0.0.0-reported.ge", "0.0.0-reported."),
+    ],
+)
+def test_version_that_is_not_allowed_gets_another_one(reported: str) -> None:
+    version = version_of(reported)
+
+    expect_version(version)
+    assert reported != version
+
+
+def test_unknown_version_has_one() -> None:
+    assert "0.0.0-unreported" == version_of(None)
+
+
+@given(st.none() | texts() | st.from_regex(r"[0-9.x^*-]{1,9}"))
+def test_every_version_is_allowed_and_leads_back(reported: str | None) -> None:
+    version = version_of(reported)
+
+    expect_version(version)
+    if reported and len(reported.encode()) <= 60:
+        assert reported == reported_version(version)
+
+
+@given(texts(), texts())
+def test_versions_stay_distinct(one: str, other: str) -> None:
+    assert (one == other) == (version_of(one) == version_of(other))
+
+
+@pytest.mark.parametrize("version", ["^1.0", "0.0.0-reported.1", "0.0.0-reported.GE", "latest"])
+def test_version_of_no_entry_leads_nowhere(version: str) -> None:
+    assert reported_version(version) is None
+
+
+# Documents
+
+OUTLANDISH = 'a\n{b} ${HOME} ${input:x} "; <b>\x1b ü' + "z" * 200
+
+
+@given(
+    database=st.none() | texts() | st.just(OUTLANDISH),
+    stage=st.none() | texts() | st.just(OUTLANDISH),
+    version=st.none() | texts() | st.just(OUTLANDISH),
+    hostname=st.none() | texts(),
+)
+def test_whatever_servers_report_their_entries_are_as_the_api_demands(
+    database: str | None, stage: str | None, version: str | None, hostname: str | None
+) -> None:
+    described = record(
+        database=database,
+        database_uuid="u",
+        odoo_stage=stage,
+        version=version,
+        hostname=hostname,
+        endpoint_url="HTTPS://acme.example/mcp",
+    )
+    entry = entry_of(described)
+    assert entry is not None
+
+    expect_entry(entry.to_json())
+
+
+def test_header_for_the_database_is_left_out_where_it_would_not_be_safe() -> None:
+    entry = entry_of(record(database="{x}", database_uuid="u"))
+    assert entry is not None
+
+    (header,) = entry.to_json()["server"]["remotes"][0]["headers"]
+    assert "Authorization" == header["name"]
+
+
+def test_entry_shows_a_hundred_tools_and_how_many_there_are() -> None:
+    entry = entry_of(record(capabilities=tuple(f"tool_{n}" for n in range(101))))
+    assert entry is not None
+
+    own = entry.to_json()["_meta"][f"{NAMESPACE}/fleet"]
+    assert (100, 101) == (len(own["tools"]), own["toolCount"])
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "has_address"),
+    [
+        ({"state": State.NEW}, "active", True),
+        ({"state": State.LATE}, "active", True),
+        ({"state": State.DOWN}, "deprecated", True),
+        ({"state": State.LEFT}, "deleted", False),
+        ({"superseded_by": "b"}, "deleted", False),
+    ],
+)
+def test_status_follows_from_the_state(
+    said: dict[str, Any], status: str, *, has_address: bool
+) -> None:
+    entry = entry_of(record(**said))
+    assert entry is not None
+
+    content = entry.to_json()
+    expect_entry(content)
+    assert status == content["_meta"]["io.modelcontextprotocol.registry/official"]["status"]
+    assert has_address == ("remotes" in content["server"])
+    assert (status == "deleted") == entry.is_deleted
+    lapsed = evolve(entry, is_lapsed=True).to_json()
+    expect_entry(lapsed)
+    assert "remotes" not in lapsed["server"]
