@@ -37,11 +37,17 @@ from receiver.store.catalogues import find_tools, read_tools
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
+from receiver.store.lists import (
+    ServerList,
+    apply_filter,
+    claims_like,
+    claims_of,
+    reachable,
+    registered,
+)
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
-from receiver.store.registry import claims_like, claims_of, registered
 from receiver.store.rows import Committed, RowCache, records_of
-from receiver.store.server_list import ServerList, apply_filter, reachable
 from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,

@@ -22,8 +22,8 @@ from receiver.domain.rows import Row
 from receiver.store.catalogues import write_catalogues
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
+from receiver.store.lists import apply_filter
 from receiver.store.rows import Committed, RowCache, index_entries, read_rows, row_of, write_rows
-from receiver.store.server_list import apply_filter
 from receiver.store.tables import among, facets, servers
 
 __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]

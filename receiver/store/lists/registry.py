@@ -17,8 +17,8 @@ from receiver.domain.agents.registry import (
     rivals_for,
 )
 from receiver.domain.queries import Filter, index_text
+from receiver.store.lists.servers import apply_filter
 from receiver.store.rows import RowCache, records_of
-from receiver.store.server_list import apply_filter
 from receiver.store.tables import among, events, facets, is_listed, servers
 
 __all__ = ["claims_like", "claims_of", "registered"]
