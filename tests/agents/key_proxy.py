@@ -1,9 +1,12 @@
-"""A reverse proxy that adds an API key to each request, for a client that sends none."""
+"""A reverse proxy in front of an MCP endpoint, which may add a key and remembers the answers."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
+from attrs import field, frozen
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,38 +14,72 @@ from starlette.routing import Route
 
 from servers import NO_AUTHORITIES, serve
 
-__all__ = ["key_proxy"]
+__all__ = ["Passage", "key_proxy"]
 
 _HOP_BY_HOP = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
 
-@contextmanager
-def key_proxy(url: str, key: str | None, names: Mapping[str, str] | None = None) -> Iterator[str]:
+@frozen(kw_only=True)
+class Passage:
     """
-    Run the proxy; yields the URL of an MCP endpoint behind it.
+    An MCP endpoint behind a proxy.
+
+    Attributes:
+        url: Its URL.
+        answers: The methods that were called by JSON-RPC, each with the result, in their order;
+            without those that failed.
+    """
+
+    url: str
+    answers: list[tuple[str, dict[str, Any]]] = field(factory=list)
+
+    def tools(self) -> list[str]:
+        """The names of the tools in the answers to `tools/list`."""
+        return [
+            tool["name"]
+            for method, result in self.answers
+            if method == "tools/list"
+            for tool in result["tools"]
+        ]
+
+    def remember(self, asked: bytes, answer: httpx.Response) -> None:
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        said = answer.json() if is_json and answer.content else {}
+        if "result" in said:
+            self.answers.append((json.loads(asked)["method"], said["result"]))
+
+
+@contextmanager
+def key_proxy(
+    url: str, key: str | None = None, names: Mapping[str, str] | None = None
+) -> Iterator[Passage]:
+    """
+    Run the proxy in front of the endpoint at a URL.
 
     The headers `Host` and `Origin` go on as the client sent them.
 
     Args:
         url: The URL of the endpoint.
-        key: The key; None to add none.
+        key: The key to add to each request; None to add none.
         names: Texts in requests to replace, such as the name of a tool.
     """
     target = httpx.URL(url)
-    authorization = {} if key is None else {"Authorization": f"Bearer {key}"}
+    authorization = {} if key is None else {"authorization": f"Bearer {key}"}
 
     async def forward(request: Request) -> Response:
         body = await request.body()
         for said, meant in (names or {}).items():
             body = body.replace(said.encode(), meant.encode())
-        headers = {**request.headers, **authorization}
-        del headers["connection"]
-        headers.pop("content-length", None)
+        kept = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
         async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=60) as client:
-            answer = await client.request(request.method, target, content=body, headers=headers)
+            answer = await client.request(
+                request.method, target, content=body, headers={**kept, **authorization}
+            )
+        passage.remember(body, answer)
         passed = [each for each in answer.headers.items() if each[0] not in _HOP_BY_HOP]
         return Response(answer.content, answer.status_code, dict(passed))
 
     route = Route(target.path, forward, methods=["DELETE", "GET", "POST"])
     with serve(Starlette(routes=[route])) as client:
-        yield str(client.base_url.join(target.path))
+        passage = Passage(url=str(client.base_url.join(target.path)))
+        yield passage

@@ -64,7 +64,7 @@ class Programs:
             home: The home folder, where the program looks for its configuration.
             environ: More variables.
         """
-        path = [self.node / "lib/node_modules/npm/bin", self.node / "bin", "/usr/bin", "/bin"]
+        path = [self.folder / "bin", self.node / "bin", "/usr/bin", "/bin"]
         return {"PATH": os.pathsep.join(map(str, path)), "HOME": str(home), **QUIET, **environ}
 
     def run(
@@ -112,7 +112,15 @@ def _install(folder: Path, node: Path, environ: Mapping[str, str]) -> None:
             check=False,
         )
         assert done.returncode == 0, f"npm cannot install the MCP clients: {done.stderr}"
+        _write_npx(unfinished / "bin/npx", node)
         with suppress(OSError):  # another session was quicker
             unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_npx(program: Path, node: Path) -> None:
+    """Write the program `npx`; the one in the wheel is a copy that does not find its library."""
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec node "{node}/lib/node_modules/npm/bin/npx-cli.js" "$@"\n')
+    program.chmod(0o755)

@@ -82,8 +82,8 @@ OTHER_CONTENT = {
 def endpoint(guarded: Guarded) -> Iterator[str]:
     """The URL of the receiver's MCP endpoint for clients without a key."""
     guarded.hear("123", "http://127.0.0.1:9/mcp/v1", "acme")
-    with key_proxy(guarded.mcp, guarded.viewer, ALIKE) as url:
-        yield url
+    with key_proxy(guarded.mcp, guarded.viewer, ALIKE) as passage:
+        yield passage.url
 
 
 @pytest.mark.parametrize("scenario", sorted(APPLICABLE))
