@@ -11,8 +11,11 @@ from sqlalchemy import make_url
 import messages
 from agents.programs import Programs, provide
 from keyring import bearer, keep, made
+from odoo_fixtures import odoo
 from receiver.store import SqlStore
 from servers import Process, receiver_process
+
+__all__ = ["CAREFUL", "Guarded", "guarded", "odoo", "programs"]
 
 CAREFUL = "--http=receiver.connections:Careful"
 HERE = "127.0.0.0/8"
