@@ -1,20 +1,23 @@
 """A reverse proxy in front of an MCP endpoint, which may add a key and remembers the answers."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import httpx
 from attrs import field, frozen
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from servers import NO_AUTHORITIES, serve
 
 __all__ = ["Passage", "key_proxy"]
+
+_NO_LONGER = httpx.Timeout(60, read=None)
+"""A stream may be silent for long."""
 
 _HOP_BY_HOP = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
@@ -71,15 +74,29 @@ def key_proxy(
         for said, meant in (names or {}).items():
             body = body.replace(said.encode(), meant.encode())
         kept = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
-        async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=60) as client:
-            answer = await client.request(
+        client = httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=_NO_LONGER)
+        answer = await client.send(
+            client.build_request(
                 request.method, target, content=body, headers={**kept, **authorization}
-            )
+            ),
+            stream=True,
+        )
+        passed = {k: v for k, v in answer.headers.items() if k not in _HOP_BY_HOP}
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return StreamingResponse(_pieces(client, answer), answer.status_code, passed)
+        async with aclosing(client):
+            await answer.aread()
         passage.remember(body, answer)
-        passed = [each for each in answer.headers.items() if each[0] not in _HOP_BY_HOP]
-        return Response(answer.content, answer.status_code, dict(passed))
+        return Response(answer.content, answer.status_code, passed)
 
     route = Route(target.path, forward, methods=["DELETE", "GET", "POST"])
-    with serve(Starlette(routes=[route])) as client:
-        passage = Passage(url=str(client.base_url.join(target.path)))
+    with serve(Starlette(routes=[route])) as front:
+        passage = Passage(url=str(front.base_url.join(target.path)))
         yield passage
+
+
+async def _pieces(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:
+    """The pieces of a stream, as they come, until the client of the proxy goes away."""
+    async with aclosing(client):
+        async for piece in answer.aiter_raw():
+            yield piece
