@@ -133,6 +133,13 @@ def odoo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def agents(session: nox.Session) -> None:
+    """MCP clients that others wrote, and MCP's conformance suite; takes them from npm."""
+    install(session, extras=["client", "receiver"], groups=["agents"])
+    session.run("pytest", *(session.posargs or ("tests/agents",)))
+
+
+@nox.session(default=False)
 def replicas(session: nox.Session) -> None:
     """Three Odoo servers on one database, which a receiver must show as one; 15 minutes."""
     install(session, extras=["client", "receiver"], groups=["odoo"])

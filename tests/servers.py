@@ -199,9 +199,9 @@ class Process:
 
 
 @contextmanager
-def receiver_process(folder: Path, **environ: str) -> Iterator[Process]:
-    """Run a receiver in a process of its own; yields it when it is healthy."""
-    process = Process(folder, **environ)
+def receiver_process(folder: Path, *options: str, **environ: str) -> Iterator[Process]:
+    """Run a receiver in a process of its own, with options; yields it when it is healthy."""
+    process = Process(folder, *options, **environ)
     try:
         process.wait_until_healthy()
         yield process

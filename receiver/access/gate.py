@@ -19,7 +19,7 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key, Power
 from receiver.domain.rate_limits import RateLimits
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "is_this_machine"]
 
 Scope = Mapping[str, Any]
 """The scope of an ASGI connection."""
@@ -182,7 +182,7 @@ def _is_direct(name: bytes, value: bytes) -> bool:
     """Whether a header can be from a client that connects directly, and not from a proxy."""
     # DNS rebinding: a malicious site can let its own host name resolve to this machine.
     if name == b"host":
-        return _is_this_machine(value)
+        return is_this_machine(value)
     # nginx and proxies on Node's http-proxy send `Connection: close` by default; those that are
     # configured otherwise often send `Connection: upgrade` with every request.
     if name == b"connection":
@@ -201,7 +201,8 @@ def _is_loopback(host: str) -> bool:
 
 
 @lru_cache(1000)
-def _is_this_machine(authority: bytes) -> bool:
+def is_this_machine(authority: bytes) -> bool:
+    """Whether a host and perhaps a port, as in the header Host, name the machine itself."""
     host = authority.decode("latin-1").lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)

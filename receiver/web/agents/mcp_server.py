@@ -15,6 +15,7 @@ from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
+from receiver.access.gate import is_this_machine
 from receiver.domain.errors import Refusal
 from receiver.service.feed import Feed
 from receiver.web import openapi
@@ -121,10 +122,19 @@ class Mcp:
 
 
 def _check_origin(request: Request) -> None:
-    """Raise Refusal when a browser says that a page of another host makes the request."""
+    """
+    Raise Refusal when a browser says that a page of another host makes the request.
+
+    A malicious site can let its own host name resolve to the receiver (DNS rebinding), and then
+    `Host` and `Origin` agree. It has no certificate that a receiver behind HTTPS would show, so
+    over plain HTTP only pages of this machine are let in.
+    """
     origin = request.headers.get("origin")
-    host = request.headers.get("host")
-    if origin is not None and origin.lower() not in {f"http://{host}", f"https://{host}"}:
+    host = request.headers.get("host", "").lower()
+    own = {f"https://{host}"}
+    if is_this_machine(host.encode("latin-1")):
+        own.add(f"http://{host}")
+    if origin is not None and origin.lower() not in own:
         raise Refusal(
             403, "foreign_origin", f"A page of {origin!r} may not speak to this receiver."
         )

@@ -415,6 +415,19 @@ def test_page_of_another_origin_is_refused(receiver: httpx.Client, origin: str) 
     assert (403, "foreign_origin") == (answer.status_code, answer.json()["code"])
 
 
+def test_page_whose_host_name_was_made_to_resolve_to_the_receiver_is_refused(
+    guarded: tuple[httpx.Client, str, str],
+) -> None:
+    receiver, viewer, _ = guarded
+    headers = HEADERS | bearer(viewer) | {"Host": "evil.example"}
+    statuses = [
+        receiver.post("/mcp", json=PING, headers=headers | {"Origin": origin}).status_code
+        for origin in ("http://evil.example", "https://evil.example")
+    ]
+
+    assert [403, 200] == statuses  # nobody can have the certificate that the second one needs
+
+
 def test_address_that_must_not_be_handed_on_is_in_no_event(
     guarded: tuple[httpx.Client, str, str],
 ) -> None:
