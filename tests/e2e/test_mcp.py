@@ -199,10 +199,10 @@ def test_client_connects_with_a_key_and_gets_the_server_info(agent: Agent, mode:
     async def look(client: Client) -> tuple[object, ...]:
         info = client.server_info
         capabilities = client.server_capabilities
-        name = info and info.name
-        return client.protocol_version, name, capabilities.tools is not None
+        is_named = info is not None and DATABASE in info.name and DATABASE in (info.title or "")
+        return client.protocol_version, is_named, capabilities.tools is not None
 
-    expected = (VERSIONS[mode], "odoo-mcp-phone-home", True)
+    expected = (VERSIONS[mode], True, True)
     assert expected == agent.connected(look, key=agent.key, mode=mode)
 
 

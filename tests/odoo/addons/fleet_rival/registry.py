@@ -1,0 +1,2 @@
+def get_tool_registry():
+    return {"rival_tool": None}
