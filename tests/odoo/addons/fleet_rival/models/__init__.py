@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+
 from odoo import api, fields, models
 
 
