@@ -14,6 +14,7 @@ from ..services.interval import (
     interval_seconds,
     set_interval,
 )
+from ..services.listening import listening_port
 from ..services.mcp import DISABLED
 from ..services.phone_home import beat, register
 from ..services.routes import MCP_PATH, OWN_PATH, mcp_path, rivals
@@ -79,6 +80,7 @@ class ResConfigSettings(models.TransientModel):
 
     mcp_server_id = fields.Char("Server ID", compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_endpoint_default = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_port_note = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_path_note = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_tools_for = fields.Char("Offered To", compute="_compute_mcp_tools", groups=_ADMINISTRATORS)
     mcp_tools = fields.Html(
@@ -120,6 +122,7 @@ class ResConfigSettings(models.TransientModel):
         values = {
             "mcp_server_id": f"{self.env.cr.dbname}_{host_facts().hostname}",
             "mcp_endpoint_default": endpoint_by_default(self.env),
+            "mcp_port_note": self._get_mcp_port_note(),
             "mcp_path_note": self._get_mcp_path_note(),
             "mcp_is_token_outside": bool(outside_the_database("mcp.phone_home_token")),
             "mcp_token_is_for": receiver_settings(self.env).token_is_for,
@@ -137,6 +140,17 @@ class ResConfigSettings(models.TransientModel):
         values = {"mcp_tools_for": self._get_mcp_tools_for(), "mcp_tools": self._get_mcp_tools()}
         for settings in self:
             settings.update(values)
+
+    @api.model
+    def _get_mcp_port_note(self):
+        port = listening_port(
+            self.env,
+            configured=server_settings(self.env).port,
+            addresses=host_facts().ip_addresses.all,
+        )
+        if port is None:
+            return self.env._("The receiver is told no port, since nothing listens on it.")
+        return self.env._("The receiver is told port %s, on which something listens.", port)
 
     @api.model
     def _get_mcp_path_note(self):

@@ -23,8 +23,11 @@ class TestListening(PhoneHomeCase):
         receiver = self.receiver()
         send_heartbeat(self.env)
         message = receiver.heard[-1].message
-        self.assertEqual(message.get("port"), announced(self.env).get("port"))
-        return message.get("port")
+        port = message.get("port")
+        self.assertEqual(port, announced(self.env).get("port"))
+        note = self.env["res.config.settings"].create({}).mcp_port_note
+        self.assertIn("no port" if port is None else str(port), note)
+        return port
 
     def test_port_that_is_set_is_told_while_something_listens_on_it(self):
         port = self.listening()
