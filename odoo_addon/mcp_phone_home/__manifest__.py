@@ -1,13 +1,24 @@
 {
     "name": "MCP Phone Home",
-    "summary": "Tells a fleet receiver that this database's MCP server is alive",
-    "version": "19.0.1.2.0",
+    "summary": "Offers MCP tools to AI agents, and tells a fleet receiver by a heartbeat that "
+    "this database's MCP server is alive",
+    "version": "19.0.1.3.0",
     "development_status": "Beta",
-    "category": "Technical",
+    "category": "MCP",
+    "application": True,
     "author": "Odoo MCP Fleet maintainers",
     "license": "LGPL-3",
     "depends": ["base_setup"],
-    "external_dependencies": {"python": ["jsonschema", "odoo-mcp-fleet[client]"]},
+    "external_dependencies": {
+        "python": [
+            "attrs",
+            "httpx",
+            "jsonschema",
+            "odoo-mcp-fleet[client]",
+            "psutil",
+            "tenacity",
+        ]
+    },
     "data": [
         "security/ir.model.access.csv",
         "data/mcp_phone_home_state.xml",

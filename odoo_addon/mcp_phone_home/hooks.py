@@ -1,6 +1,7 @@
 import functools
 
 from .services.lifecycle import after_install, before_uninstall
+from .services.other_addons import parameters_of_others
 from .services.token_origin import remember_token_origin
 
 PARAMETERS = (
@@ -25,9 +26,15 @@ def post_init_hook(env):
 
 
 def uninstall_hook(env):
-    """Send the receiver a farewell, and delete the addon's system parameters."""
+    """
+    Send the receiver a farewell, and delete the addon's system parameters.
+
+    Those that another installed addon owns or uses stay.
+    """
     before_uninstall(env)
     # Deleting the URL records the token's origin in a parameter; do that first, so that the
     # search finds this parameter too.
     remember_token_origin(env)
-    env["ir.config_parameter"].search([("key", "in", PARAMETERS)]).unlink()
+    kept = parameters_of_others(env, PARAMETERS)
+    own = [key for key in PARAMETERS if key not in kept]
+    env["ir.config_parameter"].search([("key", "in", own)]).unlink()

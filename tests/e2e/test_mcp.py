@@ -199,10 +199,10 @@ def test_client_connects_with_a_key_and_gets_the_server_info(agent: Agent, mode:
     async def look(client: Client) -> tuple[object, ...]:
         info = client.server_info
         capabilities = client.server_capabilities
-        name = info and info.name
-        return client.protocol_version, name, capabilities.tools is not None
+        is_named = info is not None and DATABASE in info.name and DATABASE in (info.title or "")
+        return client.protocol_version, is_named, capabilities.tools is not None
 
-    expected = (VERSIONS[mode], "odoo-mcp-phone-home", True)
+    expected = (VERSIONS[mode], True, True)
     assert expected == agent.connected(look, key=agent.key, mode=mode)
 
 
@@ -216,7 +216,12 @@ def test_client_pings(agent: Agent) -> None:
 
 def test_client_lists_the_tools_of_the_registry(agent: Agent, mode: str) -> None:
     async def list_tools(client: Client) -> list[str]:
-        return [tool.name for tool in (await client.list_tools()).tools]
+        tools = (await client.list_tools()).tools
+        assert [] == [each.name for each in tools if not (each.title and each.output_schema)]
+        assert {"fleet_status", "server_info"} == {
+            each.name for each in tools if each.annotations and each.annotations.read_only_hint
+        }
+        return [tool.name for tool in tools]
 
     assert {"fleet_status", "register_receiver", "server_info"} == set(agent.tools)
     assert agent.tools == agent.connected(list_tools, key=agent.key, mode=mode)
@@ -376,6 +381,8 @@ def test_calls_are_logged_without_warnings(agent: Agent) -> None:
     log = agent.server.log
     assert log.lines("MCP tool 'server_info' of 'admin' (user 2): done")
     assert log.lines("register_receiver of 'admin' (user 2) with a URL that cannot be one: refused")
+    # Neither the registrations at receivers nor transactions that were tried again.
+    assert ([], []) == (log.lines("HTTP Request"), log.lines(" ERROR "))
     secrets = ["hush-hush", agent.key, agent.plain_key]
     assert [] == [line for secret in secrets for line in log.lines(secret)]
 

@@ -26,7 +26,7 @@ START_SECONDS = 120
 # For the first page Odoo compiles its stylesheets.
 PAGE_MS = 120_000
 
-WIDTH, HEIGHT = 1280, 2400
+WIDTH, HEIGHT = 1280, 3000
 MARGIN = 16
 MAX_BYTES = 200_000
 
@@ -99,7 +99,7 @@ def page(browser: Browser, server: Server, received: list[bytes]) -> Iterator[Pa
 
 
 def test_administrator_saves_a_receiver_and_sends_it_a_heartbeat(
-    page: Page, fleet: Fleet, received: list[bytes], tmp_path: Path
+    page: Page, server: Server, fleet: Fleet, received: list[bytes], tmp_path: Path
 ) -> None:
     field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
     field(page, "mcp_phone_home_token").fill(fleet.token)
@@ -112,6 +112,9 @@ def test_administrator_saves_a_receiver_and_sends_it_a_heartbeat(
     assert fleet.heartbeats() == 1
     expect(page.locator("[name=mcp_last_success_at]")).to_be_visible()
 
+    expect(page.locator("[name=mcp_tools_for]")).to_contain_text("/mcp/v1")
+    expect(page.locator("[name=mcp_tools] tbody tr")).to_have_count(3)
+    expect(page.locator("[name=mcp_port_note]")).to_contain_text(server.url.rpartition(":")[2])
     values = page.eval_on_selector_all("input", "inputs => inputs.map(each => each.value)")
     assert "\u2022" * 8 in values
     assert fleet.token not in "".join(values) + page.content()

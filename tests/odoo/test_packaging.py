@@ -25,6 +25,27 @@ NAMES = """
 model = env['ir.model']._get('mcp.heartbeat')
 print(*(model.with_context(lang=code).name for code in {}), sep='|', end='')
 """
+HIDE_HTTPX = """
+import importlib.metadata
+import sys
+
+known = importlib.metadata.version
+
+def version(name):
+    if name == "httpx":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return known(name)
+
+importlib.metadata.version = version
+sys.modules["httpx"] = None
+"""
+INSTALL = f"""
+from odoo.exceptions import UserError
+try:
+    env["ir.module.module"].search([("name", "=", "{ADDON}")]).button_immediate_install()
+except UserError as error:
+    print(error)
+"""
 WHERE = f"from odoo.addons.{ADDON}.services import phone_home; print(phone_home.__file__)"
 
 
@@ -66,6 +87,15 @@ def test_package_installs_beside_the_client(
     assert [] == odoo.install(database, ADDON, bare, **environment).log.complaints()
     found = odoo.shell(database, WHERE, bare, **environment).output.strip()
     assert str(packages / f"odoo/addons/{ADDON}/services/phone_home.py") == found
+
+
+def test_install_names_a_missing_python_package(
+    odoo: OdooProgram, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HIDE_HTTPX)
+
+    said = odoo.shell(database, INSTALL, **odoo.with_packages(tmp_path)).output
+    assert "an external dependency is not met: httpx" in said
 
 
 def test_readme_is_generated_from_the_fragments() -> None:

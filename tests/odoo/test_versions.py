@@ -75,8 +75,9 @@ def test_addon_upgrades_from_an_old_version(
 
     assert_clean(odoo.upgrade(database, ADDON))
     sent = odoo.shell(database, SEND)
-    kept = odoo.shell(database, f"print({CRON}.interval_number)")
-    assert ("True", "7") == (sent.output.strip(), kept.output.strip())
+    kept = odoo.shell(database, f"print({CRON}.interval_number, {CRON}.model_id.model)")
+    expected = "7 mcp.phone.home.state"
+    assert ("True", expected) == (sent.output.strip(), kept.output.strip())
     assert [] == sent.log.complaints()
     assert "1" == odoo.postgres.sql(LAST_NUMBER, database=database)
     assert receiver.url == odoo.postgres.sql(TOKEN_ORIGIN, database=database)

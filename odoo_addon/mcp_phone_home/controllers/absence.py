@@ -6,7 +6,7 @@ Where Odoo's option `--load` names the addon, Odoo calls the addon's routes for 
 
 from odoo.http import request
 
-from ..tools.foreign import is_installed
+from ..tools.addons import is_installed
 
 _ADDON = "mcp_phone_home"
 

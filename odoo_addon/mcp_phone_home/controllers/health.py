@@ -12,7 +12,7 @@ _NOT_CACHED = ("Cache-Control", "no-store")
 
 class HealthController(http.Controller):
     @http.route(
-        "/mcp/v1/health",
+        ["/mcp/v1/health", "/mcp_phone_home/health"],
         type="http",
         auth="none",
         methods=["GET"],

@@ -11,6 +11,7 @@ from ..services.endpoint import parameter
 from ..services.mcp import BODY_LIMIT_BYTES, DISABLED, answer
 from ..services.messages import FORBIDDEN, NOT_FOUND, Fault, error_of
 from ..services.origins import is_known
+from ..services.routes import PATHS
 from .absence import why_absent
 
 # The pattern of Odoo's `auth="bearer"`, which falls back to the session cookie without a match.
@@ -28,7 +29,7 @@ _ANOTHER_SITE = (
 
 class McpController(http.Controller):
     @http.route(
-        "/mcp/v1",
+        list(PATHS),
         type="http",
         auth="bearer",
         methods=["POST"],
@@ -53,7 +54,7 @@ class McpController(http.Controller):
         return _response(*answer(request.env, http_request.get_data(), http_request.headers))
 
     @http.route(
-        "/mcp/v1",
+        list(PATHS),
         type="http",
         auth="none",
         methods=["GET", "PUT", "PATCH", "DELETE"],
@@ -66,7 +67,7 @@ class McpController(http.Controller):
         return self._only_post()
 
     @http.route(
-        "/mcp/<any(v1):_version>",
+        ["/mcp/<any(v1):_version>", "/mcp_phone_home/<any(mcp):_version>"],
         type="http",
         auth="none",
         methods=["POST"],
@@ -79,7 +80,7 @@ class McpController(http.Controller):
         Answer that no database is selected.
 
         Without a database, Odoo offers only routes with `auth="none"`. With one it prefers the
-        route `/mcp/v1` to this route, which has a variable part.
+        routes of `mcp` to these routes, which have a variable part.
         """
         return self._only_post()
 

@@ -1,8 +1,11 @@
+from markupsafe import Markup
+
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, ValidationError
 
 from client import ClientError, host_facts, trust_only
 
+from ..services.conflicts import conflicts_are_no_errors
 from ..services.endpoint import checked_endpoint_url, endpoint_by_default, parameter
 from ..services.interval import (
     MOST_SECONDS,
@@ -11,7 +14,10 @@ from ..services.interval import (
     interval_seconds,
     set_interval,
 )
+from ..services.listening import listening_port
+from ..services.mcp import DISABLED
 from ..services.phone_home import beat, register
+from ..services.routes import MCP_PATH, OWN_PATH, mcp_path, rivals
 from ..services.settings import (
     MOST_ATTEMPTS,
     MOST_TIMEOUT_SECONDS,
@@ -23,6 +29,7 @@ from ..services.settings import (
     without_password,
 )
 from ..services.state import forget_claims
+from ..tools.registry import announced_tools, installed_tools
 
 # Shown in the form in place of a token that is set. No token equals it: tokens are ASCII.
 MASK = "\u2022" * 8
@@ -73,6 +80,12 @@ class ResConfigSettings(models.TransientModel):
 
     mcp_server_id = fields.Char("Server ID", compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_endpoint_default = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_port_note = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_path_note = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
+    mcp_tools_for = fields.Char("Offered To", compute="_compute_mcp_tools", groups=_ADMINISTRATORS)
+    mcp_tools = fields.Html(
+        "Tools", compute="_compute_mcp_tools", sanitize=False, groups=_ADMINISTRATORS
+    )
     mcp_is_token_outside = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_token_is_for = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_is_ca_outside = fields.Boolean(compute="_compute_mcp", groups=_ADMINISTRATORS)
@@ -109,6 +122,8 @@ class ResConfigSettings(models.TransientModel):
         values = {
             "mcp_server_id": f"{self.env.cr.dbname}_{host_facts().hostname}",
             "mcp_endpoint_default": endpoint_by_default(self.env),
+            "mcp_port_note": self._get_mcp_port_note(),
+            "mcp_path_note": self._get_mcp_path_note(),
             "mcp_is_token_outside": bool(outside_the_database("mcp.phone_home_token")),
             "mcp_token_is_for": receiver_settings(self.env).token_is_for,
             "mcp_is_ca_outside": bool(outside_the_database("mcp.phone_home_ca")),
@@ -119,6 +134,73 @@ class ResConfigSettings(models.TransientModel):
         }
         for settings in self:
             settings.update(values)
+
+    @api.depends("company_id")
+    def _compute_mcp_tools(self):
+        values = {"mcp_tools_for": self._get_mcp_tools_for(), "mcp_tools": self._get_mcp_tools()}
+        for settings in self:
+            settings.update(values)
+
+    @api.model
+    def _get_mcp_port_note(self):
+        port = listening_port(
+            self.env,
+            configured=server_settings(self.env).port,
+            addresses=host_facts().ip_addresses.all,
+        )
+        if port is None:
+            return self.env._("The receiver is told no port, since nothing listens on it.")
+        return self.env._("The receiver is told port %s, on which something listens.", port)
+
+    @api.model
+    def _get_mcp_path_note(self):
+        """What an administrator should know of other addons at the same path; else False."""
+        others, path = ", ".join(rivals(self.env)), mcp_path(self.env)
+        if not others:
+            return False
+        told = {"path": MCP_PATH, "others": others, "own_path": OWN_PATH}
+        if path == MCP_PATH:
+            return self.env._(
+                "The addon %(others)s has a route %(path)s too, at which this addon answers.",
+                **told,
+            )
+        return self.env._(
+            "The addon %(others)s answers at %(path)s, so the tools of this addon are called at "
+            "%(own_path)s.",
+            **told,
+        )
+
+    @api.model
+    def _get_mcp_tools_for(self):
+        if parameter(self.env, DISABLED):
+            return self.env._("Nobody: the system parameter %s turns MCP off.", DISABLED)
+        return self.env._(
+            "Agents that have the API key of an administrator. They call the tools of this addon "
+            "at %s.",
+            mcp_path(self.env),
+        )
+
+    @api.model
+    def _get_mcp_tools(self):
+        """The announced tools as rows: name, title, addon, and the path at which it is called."""
+        ours = installed_tools(self.env)
+        rows = [
+            Markup("<tr><td><code>%s</code></td><td>%s</td><td>%s</td><td>%s</td></tr>")
+            % (tool.name, _title(self.env, ours.get(tool.name)), tool.module, tool.path or "")
+            for tool in announced_tools(self.env)
+        ]
+        heads = (
+            self.env._("Name"),
+            self.env._("Title"),
+            self.env._("Addon"),
+            self.env._("Path"),
+        )
+        head = Markup().join(Markup("<th>%s</th>") % each for each in heads)
+        return (
+            Markup("<table class='table table-sm'><thead><tr>%s</tr></thead><tbody>") % head
+            + Markup().join(rows)
+            + Markup("</tbody></table>")
+        )
 
     @api.model
     def get_values(self):
@@ -247,7 +329,9 @@ class ResConfigSettings(models.TransientModel):
     def set_values(self):
         result = super().set_values()
         if self.env.is_system():
-            self._set_mcp_values()
+            with conflicts_are_no_errors():
+                self._set_mcp_values()
+                self.env.flush_all()
         return result
 
     def _set_mcp_values(self):
@@ -355,6 +439,13 @@ class ResConfigSettings(models.TransientModel):
     def _mcp_refuse_others(self):
         if not self.env.is_system():
             raise AccessError(self.env._("Only administrators may do this."))
+
+
+def _title(env, tool) -> str:
+    title = tool.title if tool else None
+    if not title:
+        return ""
+    return title if isinstance(title, str) else env._(title)
 
 
 def _stripped(text):

@@ -1,9 +1,20 @@
 """Advice for the administrator of this Odoo after a failed request to the receiver."""
 
-from client import InvalidCertificates, InvalidToken, Refused, Untrusted
+from client import (
+    InvalidCertificates,
+    InvalidToken,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Untrusted,
+)
+
+from .proxies import proxy_for
 
 _SAID_IN = "in the settings, as MCP_PHONE_HOME_TOKEN or as mcp_phone_home_token in odoo.conf"
 _NAMED_IN = "in the settings, as MCP_PHONE_HOME_CA or as mcp_phone_home_ca in odoo.conf"
+
+_NAMED_BY = "that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names in the environment of Odoo"
 
 _BY_STATUS = {
     401: f"Set the token that the receiver gave out for this server, {_SAID_IN}.",
@@ -15,7 +26,30 @@ _BY_STATUS = {
 
 def with_advice(error, settings) -> str:
     """The text of a ClientError, followed by a sentence of advice where there is one."""
-    return " ".join(filter(None, (str(error), advice(error, settings))))
+    return " ".join(filter(None, (naming_proxy(error, str(error)), advice(error, settings))))
+
+
+def naming_proxy(error, sentence) -> str:
+    """
+    The sentence for a ClientError, or another one that names the proxy.
+
+    It names a proxy that cannot be reached, so that nobody looks for the fault at the receiver,
+    and the proxy by which a receiver did not answer in time.
+    """
+    if not isinstance(error, (Unreachable, TimedOut)) or isinstance(error, Untrusted):
+        return sentence
+    proxy = proxy_for(error.url)
+    if proxy is None:
+        return sentence
+    if isinstance(error, TimedOut):
+        return f"{sentence} It is asked by way of the proxy {proxy}, {_NAMED_BY}."
+    reason = proxy.why_unreachable()
+    if reason is None:
+        return sentence
+    return (
+        f"The proxy {proxy}, by way of which the receiver at {error.url} is asked, cannot be "
+        f"reached: {reason}. It is the one {_NAMED_BY}."
+    )
 
 
 def advice(error, settings) -> str | None:

@@ -1,6 +1,7 @@
 """The HTTP clients of this process, cached by the settings of the receiver."""
 
-from functools import lru_cache
+import logging
+from functools import cache, lru_cache
 from pathlib import Path
 
 import httpx
@@ -8,6 +9,9 @@ import httpx
 from client import PhoneHomeClient, trust_only
 
 _CACHE_SIZE = 256
+
+# The base URLs of the receivers that this process has a client for.
+_receivers: set[str] = set()
 
 
 def client_for(settings):
@@ -22,13 +26,33 @@ def client_for(settings):
 
 @lru_cache(maxsize=_CACHE_SIZE)
 def _client(settings, ca_version):
-    return PhoneHomeClient(
+    _filter_once()
+    client = PhoneHomeClient(
         settings.url,
         token=settings.token,
         timeout=settings.timeout_seconds,
         attempts=settings.attempts,
         verify=_trust(settings.ca, ca_version),
     )
+    _receivers.add(client.base_url)
+    return client
+
+
+@cache
+def _filter_once():
+    """
+    Let httpx log no line of level INFO for a request to a receiver: one would come each minute.
+
+    Where somebody has set the level of its logger (`--log-handler=httpx:INFO`), it does.
+    """
+    logging.getLogger("httpx").addFilter(_is_worth_a_line)
+
+
+def _is_worth_a_line(record) -> bool:
+    if record.levelno > logging.INFO or logging.getLogger("httpx").level != logging.NOTSET:
+        return True
+    text = record.getMessage()
+    return not any(f" {url}/" in text for url in _receivers.copy())
 
 
 @lru_cache(maxsize=_CACHE_SIZE)

@@ -16,8 +16,7 @@ from odoo import fields
 
 from contract import Heartbeat, InvalidMessage
 
-# Path of the addon's MCP endpoint.
-MCP_PATH = "/mcp/v1"
+from .routes import PATHS, mcp_path
 
 # How long all administrators must have logged in at another address of the same kind until that
 # address is announced.
@@ -38,7 +37,7 @@ def endpoint_by_default(env) -> str | None:
     A URL on localhost, as in a new database, is only usable when the receiver is on localhost
     too.
     """
-    current, announced = _current(env), _usable(env, announced_endpoint(env))
+    current, announced = _current(env), _usable(env, _at_current_path(env))
     if announced is None or parameter(env, "web.base.url.freeze"):
         return current
     return current if current is not None and _replaces(env, current, announced) else announced
@@ -79,7 +78,16 @@ def allowed(**fields):
 
 def _current(env):
     base_url = parameter(env, "web.base.url").rstrip("/")
-    return _usable(env, f"{base_url}{MCP_PATH}")
+    return _usable(env, f"{base_url}{mcp_path(env)}")
+
+
+def _at_current_path(env):
+    """The URL that was announced last, with the path at which this addon answers now."""
+    url = announced_endpoint(env)
+    for path in PATHS:
+        if url is not None and url.endswith(path):
+            return url.removesuffix(path) + mcp_path(env)
+    return url
 
 
 def _usable(env, url):

@@ -23,6 +23,7 @@ from odoo.modules.registry import Registry
 from client import host_facts
 
 from .background import NotStarted, StillRunning, in_background, wait_for_others
+from .conflicts import RETRIED, conflicts_are_no_errors
 from .phone_home import (
     NothingToSend,
     announced_start,
@@ -46,6 +47,19 @@ CHECK_SECONDS = 60.0
 # name of the database.
 _checked: dict[str, float] = {}
 _now = time.monotonic
+
+
+def on_schedule_safely(env):
+    """Do what `on_schedule` does, and log what it raises."""
+    try:
+        with conflicts_are_no_errors():
+            on_schedule(env)
+    except RETRIED as error:
+        _logger.info(
+            "No heartbeat was sent this time, for another transaction was first: %s", error
+        )
+    except Exception:
+        _logger.exception("The heartbeat was not sent, and this is a bug of the addon")
 
 
 def on_schedule(env):

@@ -135,7 +135,9 @@ def _request(message) -> Request:
     request_id = message["id"]
     if isinstance(request_id, bool) or not isinstance(request_id, str | int):
         raise Fault(INVALID_REQUEST, "The id must be a text or a whole number.")
-    params = message.get("params", {})
+    params = message.get("params")
+    # JSON-RPC has no null here, but some clients write one where they have no parameters.
+    params = {} if params is None else params
     if not isinstance(params, dict):
         raise Fault(INVALID_PARAMS, "The params must be an object.", request_id=request_id)
     return Request(id=request_id, method=message["method"], params=params)

@@ -28,6 +28,7 @@ from contract import (
 
 from ..tools.registry import announced_names
 from .interval import heartbeat_interval_seconds
+from .listening import listening_port
 from .outgoing import Outcome, Outgoing
 from .server_start import server_started_at
 from .settings import receiver_settings, server_settings
@@ -46,7 +47,8 @@ def _build_server_payload(env) -> dict:
     The wire form of `contract.ServerPayload` for this server, as a dict.
 
     Optional fields whose value is not known are omitted, and so is `sequence`, the number that
-    a message gets when it is sent. Raises `contract.InvalidMessage`.
+    a message gets when it is sent. `port` is that of the settings; a message has another one, or
+    none, where nothing listens on it: see `announced`. Raises `contract.InvalidMessage`.
     """
     host = host_facts()
     server = server_settings(env)
@@ -69,6 +71,19 @@ def _build_server_payload(env) -> dict:
             heartbeat_interval_seconds=heartbeat_interval_seconds(env, stage=stage),
         )
     )
+
+
+def announced(env) -> dict:
+    """What messages tell of this server: `_build_server_payload` with the port that listens."""
+    payload = _build_server_payload(env)
+    port = _listening_port(env, payload)
+    told = {name: value for name, value in payload.items() if name != "port"}
+    return told if port is None else {**told, "port": port}
+
+
+def _listening_port(env, payload) -> int | None:
+    addresses = payload["ip_addresses"]["all"]
+    return listening_port(env, configured=payload["port"], addresses=addresses)
 
 
 class NothingToSend(Exception):
@@ -152,7 +167,9 @@ def _prepare(env, build, send) -> Outgoing:
     if not settings.url:
         raise NothingToSend("Phoning home is off: no URL of a receiver is set.")
     try:
-        message = build(structure(_build_server_payload(env), ServerPayload))
+        payload = _build_server_payload(env)
+        message = build(structure(payload, ServerPayload))
+        message = evolve(message, port=_listening_port(env, payload))
     except FleetError as error:
         _logger.warning("This server cannot phone home: %s", error)
         raise NothingToSend(f"This server cannot phone home: {error}") from error

@@ -22,6 +22,7 @@ from psycopg2.extras import Json
 from odoo import SUPERUSER_ID, api, fields
 from odoo.tools import SQL
 
+from .conflicts import conflicts_are_no_errors
 from .endpoint import remember_endpoint
 from .token_origin import remember_token_origin
 
@@ -60,7 +61,7 @@ def own_transaction(registry):
     It waits at most a second for a lock. Raises ReadOnlyDatabase or psycopg2.Error.
     """
     try:
-        with registry.cursor() as cr:
+        with conflicts_are_no_errors(), registry.cursor() as cr:
             _refuse_read_only(cr)
             cr.execute("SET LOCAL lock_timeout = '1s'")
             yield api.Environment(cr, SUPERUSER_ID, {})

@@ -1,22 +1,32 @@
 """Running a tool for an agent: validates its arguments, and rolls back a call that fails."""
 
-import json
 import logging
 import time
 
 from jsonschema import Draft202012Validator
 
-from odoo.exceptions import ConcurrencyError, UserError
-from odoo.service.model import PG_CONCURRENCY_EXCEPTIONS_TO_RETRY
+from odoo.exceptions import UserError
 
+from .conflicts import RETRIED, conflicts_are_no_errors
 from .messages import shown
+from .results import failure, success
 
 _logger = logging.getLogger(__name__)
 
-# Conflicts with another transaction, after which Odoo's HTTP server repeats the whole request.
-RETRIED = (ConcurrencyError, *PG_CONCURRENCY_EXCEPTIONS_TO_RETRY)
-
 _MOST_COMPLAINTS = 5
+
+
+class _Failed(Exception):
+    """
+    A tool has returned a result object with `isError`, so what it has written is rolled back.
+
+    Attributes:
+        result: The result object.
+    """
+
+    def __init__(self, result):
+        super().__init__("the tool has returned an error")
+        self.result = result
 
 
 def call_tool(env, tool, arguments: dict) -> dict:
@@ -42,18 +52,29 @@ def call_tool(env, tool, arguments: dict) -> dict:
 def _outcome(env, tool, arguments) -> tuple[str, dict]:
     try:
         if complaints := _complaints(tool, arguments):
-            return "wrong arguments", _failure(f"The arguments are wrong: {complaints}")
-        with env.cr.savepoint():
-            return "done", _success(tool.run(env, **arguments))
+            return "wrong arguments", failure(f"The arguments are wrong: {complaints}")
+        with conflicts_are_no_errors(), env.cr.savepoint():
+            return "done", _result(env, tool, arguments)
     except RETRIED:
         raise
+    except _Failed as failed:
+        env.registry.reset_changes()
+        return "refused", failed.result
     except (ValueError, UserError) as error:
         env.registry.reset_changes()
-        return "refused", _failure(str(error) or "The tool refuses, and does not say why.")
+        return "refused", failure(str(error) or "The tool refuses, and does not say why.")
     except Exception:  # the tool of another addon may raise anything
         env.registry.reset_changes()
         _logger.exception("The MCP tool %s failed", shown(tool.name))
-        return "failed", _failure("The tool failed; the reason is in Odoo's log.")
+        return "failed", failure("The tool failed; the reason is in Odoo's log.")
+
+
+def _result(env, tool, arguments) -> dict:
+    """The result object of a call. Raises what the tool raises, UnusableResult and _Failed."""
+    result = success(tool.run(env, **arguments), output_schema=tool.output_schema)
+    if result.get("isError"):
+        raise _Failed(result)
+    return result
 
 
 def _complaints(tool, arguments) -> str:
@@ -70,29 +91,3 @@ def _complaints(tool, arguments) -> str:
     more = f"; and {len(found) - _MOST_COMPLAINTS} more" if len(found) > _MOST_COMPLAINTS else ""
 
     return "; ".join(found[:_MOST_COMPLAINTS]) + more
-
-
-class _NotJson(Exception):
-    """A tool has returned a value that JSON cannot hold."""
-
-
-def _success(value) -> dict:
-    text = _as_json(value)
-    result = {"content": [{"type": "text", "text": text}]}
-    # MCP allows only an object as `structuredContent`.
-    return {**result, "structuredContent": json.loads(text)} if text.startswith("{") else result
-
-
-def _as_json(value) -> str:
-    try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        # Raises for a lone surrogate.
-        text.encode("utf-8")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _NotJson("the result is nothing that JSON can hold") from error
-    return text
-
-
-def _failure(sentence) -> dict:
-    text = sentence.encode("utf-8", "replace").decode("utf-8")
-    return {"content": [{"type": "text", "text": text}], "isError": True}

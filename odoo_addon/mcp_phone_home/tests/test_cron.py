@@ -1,4 +1,7 @@
+import logging
 import socket
+
+from psycopg2 import errors
 
 from odoo.addons.mcp_phone_home.services import phone_home
 
@@ -15,6 +18,21 @@ class TestCron(PhoneHomeCase):
 
         self.run_action()
         self.assertEqual(["POST /heartbeat"], [each.call for each in receiver.heard])
+
+    def test_heartbeat_can_be_asked_for_by_the_name_of_the_model(self):
+        receiver = self.receiver()
+
+        self.env["mcp.heartbeat"]._cron_send_heartbeat()
+        self.wait_for_threads()
+        self.assertEqual(["POST /heartbeat"], [each.call for each in receiver.heard])
+
+    def test_conflict_with_another_transaction_is_no_error(self):
+        self.receiver()
+        self.patch(phone_home, "_build_server_payload", _overtaken)
+
+        with self.assertLogs(LOGGER, logging.INFO) as logs:
+            self.run_action()
+        self.assertEqual(["INFO"], [record.levelname for record in logs.records])
 
     def test_scheduled_action_runs_every_minute(self):
         cron = self.env.ref("mcp_phone_home.ir_cron_heartbeat")
@@ -42,6 +60,10 @@ class TestCron(PhoneHomeCase):
     def run_action(self):
         self.env.ref("mcp_phone_home.ir_cron_heartbeat").ir_actions_server_id.run()
         self.wait_for_threads()
+
+
+def _overtaken(env):
+    raise errors.SerializationFailure
 
 
 def _broken(env):

@@ -1,5 +1,7 @@
+from odoo.addons.mcp_phone_home.services import endpoint
 from odoo.addons.mcp_phone_home.services.endpoint import SETTLED
 from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload, send_heartbeat
+from odoo.addons.mcp_phone_home.services.routes import OWN_PATH
 
 from .common import PhoneHomeCase
 
@@ -28,6 +30,14 @@ class TestAnnouncedEndpoint(PhoneHomeCase):
             self.log_in(address)
             told.append(self.announced())
         return told
+
+    def test_path_is_the_one_at_which_this_addon_answers(self):
+        self.log_in(PUBLIC)
+        self.announced()
+        self.patch(endpoint, "mcp_path", lambda env: OWN_PATH)
+
+        self.log_in(OTHER)
+        self.assertEqual(f"{PUBLIC}{OWN_PATH}", self.announced())
 
     def test_login_changes_web_base_url(self):
         self.log_in(PUBLIC)

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 from odoo.addons.mcp_phone_home.services import phone_home
 from odoo.addons.mcp_phone_home.services.clients import client_for
 from odoo.addons.mcp_phone_home.services.phone_home import (
-    _build_server_payload,
+    announced,
     prepare_registration,
     send_heartbeat,
 )
@@ -40,7 +40,7 @@ class TestHeartbeat(PhoneHomeCase):
         status, timestamp, uptime_seconds, _, _ = map(
             message.pop, ("status", "timestamp", "uptime_seconds", "started_at", "sequence")
         )
-        self.assertEqual(_build_server_payload(self.env), message)
+        self.assertEqual(announced(self.env), message)
         self.assertEqual("healthy", status)
         self.assertIsInstance(timestamp, str)
         self.assertIsInstance(uptime_seconds, float)

@@ -2,6 +2,7 @@ import json
 import logging
 from datetime import timedelta
 
+from jsonschema import validate
 from psycopg2 import errors
 
 from odoo import fields
@@ -9,7 +10,13 @@ from odoo.exceptions import UserError
 from odoo.tests import HttpCase, new_test_user, tagged
 from odoo.tools.translate import LazyTranslate
 
-from odoo.addons.mcp_phone_home.services.mcp import HANDSHAKE_VERSIONS, MODERN_VERSIONS, answer
+from odoo.addons.mcp_phone_home.services.mcp import (
+    HANDSHAKE_VERSIONS,
+    MODERN_VERSIONS,
+    answer,
+    server_info,
+)
+from odoo.addons.mcp_phone_home.services.routes import PATHS
 from odoo.addons.mcp_phone_home.services.tool_calls import call_tool
 from odoo.addons.mcp_phone_home.tools import registry
 from odoo.addons.mcp_phone_home.tools.registry import get_tool_registry, mcp_tool
@@ -81,7 +88,22 @@ class TestHandshake(McpCase):
         result = self.ask("initialize", {"protocolVersion": "2025-06-18"})["result"]
 
         self.assertEqual({"tools": {}}, result["capabilities"])
-        self.assertEqual({"name": "odoo-mcp-phone-home", "version": "1.0.0"}, result["serverInfo"])
+        self.assertEqual("1.0.0", result["serverInfo"]["version"])
+        for words in (self.env.cr.dbname, "register_receiver"):
+            self.assertIn(words, result["instructions"])
+
+    def test_each_database_has_a_name_and_a_title_of_its_own(self):
+        """Two Odoo servers may have databases of one name."""
+        self.set_params(endpoint_url="https://one.example/mcp/v1")
+        first = server_info(self.env)
+        self.set_params(endpoint_url="https://two.example/mcp/v1")
+        self.env["ir.config_parameter"].set_param("database.uuid", "22222222-of-another")
+
+        second = server_info(self.env)
+        for name in ("name", "title"):
+            self.assertIn(self.env.cr.dbname, first[name])
+            self.assertNotEqual(first[name], second[name])
+        self.assertIn("two.example", second["title"])
 
     def test_initialize_without_a_version_is_refused(self):
         for params in ({}, {"protocolVersion": 5}):
@@ -162,10 +184,21 @@ class TestMessages(McpCase):
         self.assertIn("one message at a time", self.post(batch)[1]["error"]["message"])
 
     def test_params_other_than_an_object_are_refused(self):
-        for params in ([], "a", 5, None):
+        for params in ([], "a", 5, False):
             message = {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": params}
             with self.subTest(params):
                 self.assertEqual((200, -32602, 1), self.refusal(message))
+
+    def test_params_of_null_are_absent_ones(self):
+        for method in ("ping", "tools/list"):
+            message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": None}
+            with self.subTest(method):
+                status, said = self.post(message)
+                self.assertEqual(200, status)
+                self.assertIn("result", said)
+        message = {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": None}
+        refusal = self.refusal(message, MCP_Protocol_Version=NEWEST, Mcp_Method="ping")
+        self.assertEqual((400, -32602, 1), refusal)
 
     def test_unknown_method_is_refused_and_quoted_without_control_characters(self):
         for method in ("resources/list", "server/discover", "", "notifications/initialized", "\n"):
@@ -220,7 +253,8 @@ class TestNewestRevision(McpCase):
 
         self.assertEqual([*HANDSHAKE_VERSIONS, NEWEST], result["supportedVersions"])
         self.assertEqual({"tools": {}}, result["capabilities"])
-        self.assertEqual("odoo-mcp-phone-home", result["_meta"][f"{META}serverInfo"]["name"])
+        self.assertEqual(server_info(self.env), result["_meta"][f"{META}serverInfo"])
+        self.assertIn("server_info", result["instructions"])
         self.assertEqual(
             ("complete", 0, "private"),
             (result["resultType"], result["ttlMs"], result["cacheScope"]),
@@ -278,8 +312,85 @@ class TestTools(McpCase):
         self.assertEqual(["tools"], list(listed))
         self.assertEqual(list(get_tool_registry()), [each["name"] for each in listed["tools"]])
         for each in listed["tools"]:
-            self.assertEqual({"name", "description", "inputSchema"}, set(each))
+            told = {"name", "title", "description", "annotations", "inputSchema", "outputSchema"}
+            self.assertEqual(told, set(each))
             self.assertEqual("object", each["inputSchema"]["type"])
+            self.assertEqual("object", each["outputSchema"]["type"])
+
+    def test_annotations_tell_which_tools_only_read(self):
+        tools = self.ask("tools/list")["result"]["tools"]
+
+        found = {each["name"]: each["annotations"]["readOnlyHint"] for each in tools}
+        expected = {"fleet_status": True, "register_receiver": False, "server_info": True}
+        self.assertEqual(expected, found)
+
+    def test_tool_without_title_annotations_and_output_schema_is_listed_without_them(self):
+        self.offer("plain", lambda env: {})
+
+        tools = {each["name"]: each for each in self.ask("tools/list")["result"]["tools"]}
+        self.assertEqual({"name", "description", "inputSchema"}, set(tools["plain"]))
+
+    def test_structured_content_of_the_own_tools_conforms_to_their_schemas(self):
+        self.receiver()
+        schemas = {
+            each["name"]: each["outputSchema"] for each in self.ask("tools/list")["result"]["tools"]
+        }
+        calls = {
+            "fleet_status": {},
+            "register_receiver": {"url": self.closed_port()},
+            "server_info": {},
+        }
+        for name, arguments in calls.items():
+            with self.subTest(name), self.assertLogs(LOGGER, logging.INFO):
+                result = self.call(name, **arguments)
+                self.assertNotIn("isError", result)
+                validate(result["structuredContent"], schemas[name])
+
+    def test_result_that_breaks_its_output_schema_fails_the_call(self):
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        for number, value in enumerate(({"n": "1"}, {}, [], "n", None)):
+            mcp_tool(f"odd{number}", description="Odd.", output_schema=schema)(
+                lambda env, value=value: value
+            )
+            with self.subTest(value), self.assertLogs(LOGGER, "ERROR"):
+                self.assertIn("Odoo's log", self.failure(f"odd{number}"))
+        mcp_tool("fine", description="Fine.", output_schema=schema)(lambda env: {"n": 1})
+        self.assertEqual({"n": 1}, self.call("fine")["structuredContent"])
+
+    def test_content_blocks_are_returned_as_they_are(self):
+        blocks = [
+            {"type": "text", "text": "Grüße"},
+            {"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"},
+            {"type": "audio", "data": "UklGRg==", "mimeType": "audio/wav", "annotations": {}},
+            {"type": "resource_link", "uri": "https://odoo.example/x", "name": "x"},
+            {"type": "resource", "resource": {"uri": "odoo://a", "text": "a"}},
+            {"type": "resource", "resource": {"uri": "odoo://b", "blob": "AA=="}},
+        ]
+        self.offer("mixed", lambda env: blocks)
+        self.offer("whole", lambda env: {"content": blocks, "structuredContent": {"n": 1}})
+        for block in blocks:
+            self.offer(f"alone {blocks.index(block)}", lambda env, block=block: [block])
+
+        self.assertEqual({"content": blocks}, self.call("mixed"))
+        expected = {"content": blocks, "structuredContent": {"n": 1}}
+        self.assertEqual(expected, self.call("whole"))
+        for number, block in enumerate(blocks):
+            self.assertEqual({"content": [block]}, self.call(f"alone {number}"))
+
+    def test_what_is_no_content_is_returned_as_text(self):
+        data = [
+            [{"type": "image", "data": "no base64!", "mimeType": "image/png"}],
+            [{"type": "text", "text": "a"}, {"type": "char"}],
+            [{"type": "resource", "resource": {"uri": "a"}}],
+            [],
+        ]
+        for number, value in enumerate(data):
+            self.offer(f"list{number}", lambda env, value=value: value)
+            with self.subTest(value):
+                (content,) = self.call(f"list{number}")["content"]
+                self.assertEqual(value, json.loads(content["text"]))
+        self.offer("dict", lambda env: {"content": "of a letter"})
+        self.assertEqual({"content": "of a letter"}, self.call("dict")["structuredContent"])
 
     def test_list_has_one_page(self):
         self.assertEqual(-32602, self.ask("tools/list", {"cursor": "2"})["error"]["code"])
@@ -423,6 +534,17 @@ class TestFailures(McpCase):
 
         self.assertIn("refuses", self.failure("refuse"))
 
+    def test_whole_result_that_is_an_error_is_returned_and_rolled_back(self):
+        told = {"content": [{"type": "text", "text": "Not so."}], "isError": True}
+
+        def run(env):
+            env["res.partner"].create({"name": "written"})
+            return told
+
+        self.offer("refuse", run)
+        self.assertEqual(told, self.call("refuse"))
+        self.assertEqual(0, self.partner("written"))
+
     def test_access_error_is_returned(self):
         def write(env):
             env["ir.cron"].create({})
@@ -478,6 +600,20 @@ class TestFailures(McpCase):
             self.call("overtaken")
         self.assertIn("tried again", logs.records[0].getMessage())
 
+    def test_query_of_a_call_that_is_tried_again_is_no_error_in_the_log(self):
+        conflict = "DO $$ BEGIN RAISE serialization_failure; END $$"
+        self.offer("overtaken", lambda env: env.cr.execute(conflict))
+        self.offer("broken", lambda env: env.cr.execute("SELECT 1 / 0"))
+
+        with (
+            self.assertLogs("odoo.sql_db", logging.INFO) as logs,
+            self.assertRaises(errors.SerializationFailure),
+        ):
+            self.call("overtaken")
+        self.assertEqual(["INFO"], [record.levelname for record in logs.records])
+        with self.assertLogs("odoo.sql_db", "ERROR"), self.assertLogs(LOGGER, "ERROR"):
+            self.failure("broken")
+
     def test_call_is_logged_on_one_line_without_its_arguments(self):
         schema = {"type": "object", "properties": {"key": {"type": "string"}}}
         self.offer("take", lambda env, key: {}, schema)
@@ -513,12 +649,12 @@ class TestEndpoint(HttpCase):
     def admin_key(self):
         return self.key_of("mcp-admin", "base.group_system")[1]
 
-    def post(self, body, *, key=None, **headers):
+    def post(self, body, *, key=None, path="/mcp/v1", **headers):
         headers.setdefault("Content-Type", "application/json")
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         data = body if isinstance(body, bytes) else json.dumps(body)
-        return self.url_open("/mcp/v1", data=data, headers=headers, method="POST")
+        return self.url_open(path, data=data, headers=headers, method="POST")
 
     def test_administrator_with_a_key_gets_a_json_answer(self):
         answer = self.post(PING, key=self.admin_key())
@@ -629,13 +765,21 @@ class TestEndpoint(HttpCase):
         """With DNS rebinding, Host and Origin agree on a name of the attacker."""
         key = self.admin_key()
 
-        headers = {"Host": "evil.example:8069", "Origin": "http://evil.example:8069"}
-        self.assertEqual(403, self.post(PING, key=key, **headers).status_code)
+        for path in PATHS:
+            for host in ("evil.example:8069", "evil.example", "192.0.2.7:8069"):
+                headers = {"Host": host, "Origin": f"http://{host}"}
+                with self.subTest(path, host=host):
+                    answer = self.post(PING, key=key, path=path, **headers)
+                    self.assertEqual(403, answer.status_code)
 
     def test_request_without_an_origin_may_come_by_any_name(self):
-        answer = self.post(PING, key=self.admin_key(), Host="odoo.internal:8069")
+        key = self.admin_key()
 
-        self.assertEqual(200, answer.status_code)
+        for path in PATHS:
+            for host in ("odoo.internal:8069", "192.0.2.7", "[2001:db8::1]:8069"):
+                with self.subTest(path, host=host):
+                    answer = self.post(PING, key=key, path=path, Host=host)
+                    self.assertEqual(200, answer.status_code)
 
     def test_origins_that_the_database_knows_are_accepted(self):
         key = self.admin_key()

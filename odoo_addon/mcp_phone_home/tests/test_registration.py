@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 from odoo.addons.mcp_phone_home.hooks import post_init_hook
 from odoo.addons.mcp_phone_home.services import phone_home
 from odoo.addons.mcp_phone_home.services.phone_home import (
-    _build_server_payload,
+    announced,
     register_server,
 )
 from odoo.addons.mcp_phone_home.services.server_start import server_started_at
@@ -31,7 +31,7 @@ class TestRegistration(PhoneHomeCase):
         message = self.registered()
         del message["started_at"], message["sequence"]
 
-        self.assertEqual(_build_server_payload(self.env), message)
+        self.assertEqual(announced(self.env), message)
 
     def test_start_is_sent_in_utc(self):
         started_at = self.registered()["started_at"]

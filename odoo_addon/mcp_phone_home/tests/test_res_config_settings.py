@@ -11,6 +11,8 @@ from odoo.tests import new_test_user
 from odoo.addons.mcp_phone_home.models.res_config_settings import MASK
 from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload
 from odoo.addons.mcp_phone_home.services.settings import receiver_settings
+from odoo.addons.mcp_phone_home.tools import registry
+from odoo.addons.mcp_phone_home.tools.registry import mcp_tool
 
 from .common import PhoneHomeCase
 
@@ -68,6 +70,24 @@ class TestSettings(SettingsCase):
             "last_failure_at": False,
         }
         self.assertEqual(expected, {name: self.shown(name) for name in expected})
+
+    def test_form_shows_which_tools_are_offered_and_to_whom(self):
+        shown = str(self.shown("tools"))
+        for words in ("register_receiver", "Choose a receiver", "mcp_phone_home", "/mcp/v1"):
+            self.assertIn(words, shown)
+        self.assertIn("administrator", self.shown("tools_for"))
+        self.assertIs(False, self.shown("path_note"))
+
+        self.set_params(disabled="True")
+        self.assertIn("Nobody", self.shown("tools_for"))
+
+    def test_name_of_a_tool_is_no_html(self):
+        self.patch(registry, "_tools", dict(registry._tools))
+        mcp_tool("<b>bold</b>", description="Bold.", title="<i>")(lambda env: {})
+
+        shown = str(self.shown("tools"))
+        self.assertIn("&lt;b&gt;bold", shown)
+        self.assertNotIn("<i>", shown)
 
     def test_form_opens_without_a_state_row(self):
         self.env["mcp.phone.home.state"].search([]).unlink()

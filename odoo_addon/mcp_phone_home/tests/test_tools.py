@@ -1,14 +1,17 @@
 import json
 import logging
 import sys
+import threading
+import time
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
 from odoo.addons.mcp_phone_home.services.for_agents import FOREIGN
-from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload
+from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload, announced
 from odoo.addons.mcp_phone_home.tools import foreign, registry
 from odoo.addons.mcp_phone_home.tools.registry import (
     announced_names,
+    announced_tools,
     get_tool_registry,
     installed_tools,
     mcp_tool,
@@ -58,7 +61,15 @@ class TestRegistry(PhoneHomeCase):
         for schema in ({"type": "objekt"}, {"maximum": float("nan")}, {"enum": {1}}, "object"):
             with self.subTest(schema), self.assertRaisesRegex(ValueError, "input_schema"):
                 mcp_tool("useless", description="None.", input_schema=schema)(_nothing)
+        for schema in ({"type": "objekt"}, {"type": "array"}, {}):
+            with self.subTest(schema), self.assertRaisesRegex(ValueError, "output_schema"):
+                mcp_tool("useless", description="None.", output_schema=schema)(_nothing)
         self.assertNotIn("useless", get_tool_registry())
+
+    def test_unknown_annotation_is_refused_at_registration(self):
+        for hints in ({"readOnly": True}, {"readOnlyHint": "yes"}, {"readOnlyHint": 1}):
+            with self.subTest(hints), self.assertRaisesRegex(ValueError, "readOnlyHint"):
+                mcp_tool("useless", description="None.", annotations=hints)(_nothing)
 
     def test_registry_is_returned_as_a_copy(self):
         get_tool_registry().clear()
@@ -120,6 +131,7 @@ class TestAnnouncedNames(PhoneHomeCase):
         own = {name: tool for name, tool in registry._tools.items() if name in self.OWN}
         self.patch(registry, "_tools", own)
         foreign._warn.cache_clear()
+        foreign._slow.clear()
 
     def add_registry(self, get_tool_registry, addon="base"):
         """Put a module of an addon with this `get_tool_registry` into `sys.modules`."""
@@ -193,6 +205,29 @@ class TestAnnouncedNames(PhoneHomeCase):
             self.assertEqual([], self.announced())
         self.env.cr.execute("SELECT 1")
 
+    def test_registry_that_hangs_costs_its_own_tools_only(self):
+        self.patch(foreign, "MOST_SECONDS", 0.3)
+        ended = threading.Event()
+        self.addCleanup(ended.set)
+        self.add_registry(lambda: ended.wait(60) and [])
+        self.add_registry(lambda env: env.cr.execute("SELECT pg_sleep(60)"))
+        self.add_registry(lambda: ["fine"])
+
+        begun = time.monotonic()
+        with self.assertLogs("odoo", "WARNING") as logs:
+            self.assertEqual(["fine"], self.announced())
+            self.assertEqual(["fine"], self.announced())
+        self.assertLess(time.monotonic() - begun, 5)
+        hanging = [each for each in logs.output if "in time" in each]
+        self.assertEqual(2, len(hanging), logs.output)
+
+    def test_tool_knows_its_addon_and_where_it_is_called(self):
+        self.add_registry(lambda: ["theirs"])
+
+        found = {tool.name: (tool.module, tool.path) for tool in announced_tools(self.env)}
+        self.assertEqual(("base", None), found["theirs"])
+        self.assertEqual(("mcp_phone_home", "/mcp/v1"), found["server_info"])
+
     def test_registry_is_called_as_the_superuser(self):
         self.add_registry(lambda env: [f"user_{env.uid}", f"su_{env.su}", str(env.context)])
 
@@ -252,8 +287,8 @@ class TestFleetTools(PhoneHomeCase):
     def run_tool(self, name):
         return get_tool_registry()[name].run(self.env)
 
-    def test_server_info_is_the_payload(self):
-        self.assertEqual(_build_server_payload(self.env), self.run_tool("server_info"))
+    def test_server_info_is_what_the_receiver_is_told(self):
+        self.assertEqual(announced(self.env), self.run_tool("server_info"))
 
     def test_fleet_status_has_the_health_of_the_receiver(self):
         receiver = self.receiver((200, HEALTH))

@@ -1,0 +1,76 @@
+"""What other installed addons have in common with this one."""
+
+import os
+from pathlib import Path
+
+from odoo.modules import get_module_path
+
+from .routes import ADDON
+
+# Where an addon may name a system parameter.
+_SUFFIXES = (".py", ".xml", ".csv", ".sql")
+_LEFT_OUT = {"static", "tests"}
+
+
+def parameters_of_others(env, keys) -> set:
+    """
+    The system parameters, of these keys, that another installed addon owns or uses.
+
+    It owns one that is among its data, and uses one that its files name.
+    """
+    found = _owned(env, keys)
+    for addon in _other_addons(env):
+        found |= _named_in(get_module_path(addon, display_warning=False), keys)
+    return found
+
+
+def _owned(env, keys) -> set:
+    parameters = env["ir.config_parameter"].search([("key", "in", list(keys))])
+    data = env["ir.model.data"].search(
+        [
+            ("model", "=", "ir.config_parameter"),
+            ("res_id", "in", parameters.ids),
+            ("module", "!=", ADDON),
+        ]
+    )
+    return set(parameters.browse(data.mapped("res_id")).mapped("key"))
+
+
+def _other_addons(env) -> list:
+    return (
+        env["ir.module.module"]
+        .search([("state", "in", ("installed", "to upgrade")), ("name", "!=", ADDON)])
+        .mapped("name")
+    )
+
+
+def _named_in(folder, keys) -> set:
+    """The keys that the addon's files name; its tests and what a browser loads are left out."""
+    found = set()
+    for path, folders, files in os.walk(folder or os.devnull):
+        folders[:] = [each for each in folders if each not in _LEFT_OUT]
+        for name in files:
+            if name.endswith(_SUFFIXES):
+                found |= _named_by(Path(path, name), keys)
+    return found
+
+
+def _named_by(path, keys) -> set:
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return set()
+    return {key for key in keys if _is_named(key.encode(), text)}
+
+
+def _is_named(key, text) -> bool:
+    """Whether the text has the key, and not only a longer one that begins with it."""
+    at = text.find(key)
+    while at >= 0:
+        if text[at + len(key) : at + len(key) + 1] not in _WORD:
+            return True
+        at = text.find(key, at + 1)
+    return False
+
+
+_WORD = {bytes([char]) for char in b"abcdefghijklmnopqrstuvwxyz0123456789_."}
