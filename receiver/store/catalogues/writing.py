@@ -42,7 +42,9 @@ def write_catalogues(
             words = " ".join(words_in(tools))
             values = {"catalogue": catalogue, "tools": tools, "words": words}
             connection.execute(_INSERT, values)
-        elif connection.execute(_LOCK, {"catalogue": catalogue}).first() is not None:
+        else:
+            # Locked by another statement, so that the deletion sees what was committed meanwhile.
+            connection.execute(_LOCK, {"catalogue": catalogue})
             connection.execute(_DELETE_UNUSED, {"catalogue": catalogue})
 
 

@@ -305,6 +305,26 @@ def test_tool_is_found_by_any_word_of_it(
         assert tool in [each.tool for each in page.tools]
 
 
+def test_postgresql_finds_words_by_its_index(postgresql_url: str) -> None:
+    store = SqlStore(make_url(postgresql_url))
+    try:
+        register(Watched(store), "a", CONFIRM, READ)
+
+        assert {"sale_order_confirm": ["a"]} == found(store, "confirm the order")
+        assert {"sale_order_confirm": ["a"]} == found(store, "confirm the purchase order")
+        with store.transactions.read() as connection:
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            plan = connection.execute(
+                text(
+                    "EXPLAIN SELECT number FROM catalogues "
+                    "WHERE string_to_array(words, ' ') @> ARRAY['confirm']"
+                )
+            )
+            assert "ix_catalogues_words" in "".join(plan.scalars())
+    finally:
+        store.close()
+
+
 # Two receivers
 
 
