@@ -55,16 +55,25 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
 
     To watch lines (each the known servers of one database) is to count their messages, in order to
     find out whether they are of the same database. Returns all lines. Those that are watched from
-    now on have a mark with the time `look.now`. All lines must have the same database name.
+    now on have a mark with the time `look.now`, and so have those that were watched together with
+    one of them already: a line has one mark, and with different ones they could not be compared.
+    All lines must have the same database name.
     """
-    parallel = {
+    begun = {
         line.leader.server_id
         for elder, younger in combinations(lines, 2)
         if _are_parallel(elder, younger) and not is_watched(elder, younger, look)
         for line in (elder, younger)
     }
+    reached = [line for line in lines if line.leader.server_id in begun]
+    while reached:
+        line = reached.pop()
+        for other in lines:
+            if other.leader.server_id not in begun and is_watched(line, other, look):
+                begun.add(other.leader.server_id)
+                reached.append(other)
     return [
-        _with_mark(line, line.mark(look.now)) if line.leader.server_id in parallel else line
+        _with_mark(line, line.mark(look.now)) if line.leader.server_id in begun else line
         for line in lines
     ]
 

@@ -370,6 +370,21 @@ def test_rebuild_of_the_original_supersedes_it_while_a_copy_sends(fleet: Watched
     assert [] == fleet.details(EventKind.LATE)
 
 
+def test_node_that_is_added_beside_a_twin_is_a_node_of_its_own_database(fleet: Watched) -> None:
+    original = Odoo(fleet)
+    original.beat("a")
+    copy = original.copy()
+    minutes(fleet, together((original, "a"), (copy, "b"), count=30))
+    # The twin is heard after the new server has started, and the first server only later.
+    original.register("c")
+    minutes(fleet, together((original, "c"), (copy, "b"), count=1))
+    turns = ["a", "c", "a", "c", "a", "a", "c", "c", "c", "a"] * 3
+    minutes(fleet, [partial(beat_all, [(original, each), (copy, "b")]) for each in turns])
+
+    assert [("node", "c"), ("twin", "a"), ("twin", "b")] == sorted(fleet.told())
+    assert (["a", "b"], ["c"]) == (fleet.ids(), fleet.ids(state="node"))
+
+
 def test_twin_that_is_back_is_not_told_again(fleet: Watched) -> None:
     original = Odoo(fleet)
     original.beat("a")
