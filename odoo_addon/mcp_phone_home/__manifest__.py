@@ -2,7 +2,7 @@
     "name": "MCP Phone Home",
     "summary": "Offers MCP tools to AI agents, and tells a fleet receiver by a heartbeat that "
     "this database's MCP server is alive",
-    "version": "19.0.1.3.0",
+    "version": "19.0.1.4.0",
     "development_status": "Beta",
     "category": "MCP",
     "application": True,

@@ -9,6 +9,7 @@ PARAMETERS = (
     "mcp.announced_endpoint",
     "mcp.disabled",
     "mcp.endpoint_url",
+    "mcp.heartbeat_longest_interval",
     "mcp.last_hostname",
     "mcp.phone_home_ca",
     "mcp.phone_home_retries",

@@ -76,6 +76,7 @@ def test_defaults_of_the_addon_are_those_in_the_table() -> None:
     assert rows == {
         "mcp.phone_home_timeout": found["TIMEOUT_SECONDS"],
         "mcp.phone_home_retries": found["ATTEMPTS"],
+        "mcp.heartbeat_longest_interval": found["LONGEST_INTERVAL_SECONDS"],
         "mcp.server_port": found["PORT"],
     }
 

@@ -36,3 +36,14 @@ BEGIN
                recent_calls = NULL;
     END IF;
 END $$;
+
+-- forget what a receiver has asked the original for
+DO $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM information_schema.columns
+         WHERE table_name = 'mcp_phone_home_state' AND column_name = 'pace'
+    ) THEN
+        UPDATE mcp_phone_home_state SET pace = NULL;
+    END IF;
+END $$;

@@ -21,6 +21,7 @@ class McpPhoneHomeState(models.Model):
     last_failure_reason = fields.Text(readonly=True)
     claims = fields.Json(readonly=True)
     recent_calls = fields.Json(readonly=True)
+    pace = fields.Json(readonly=True)
 
     def init(self):
         """

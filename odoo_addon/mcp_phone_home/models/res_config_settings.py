@@ -19,10 +19,13 @@ from ..services.mcp import DISABLED
 from ..services.phone_home import beat, register
 from ..services.routes import MCP_PATH, OWN_PATH, mcp_path, rivals
 from ..services.settings import (
+    LEAST_LONGEST_INTERVAL_SECONDS,
     MOST_ATTEMPTS,
+    MOST_LONGEST_INTERVAL_SECONDS,
     MOST_TIMEOUT_SECONDS,
     can_be_sent,
     checked_receiver_url,
+    longest_interval_seconds,
     outside_the_database,
     receiver_settings,
     server_settings,
@@ -45,6 +48,7 @@ _NUMBERS = {
     "mcp_server_port": "mcp.server_port",
     "mcp_phone_home_timeout": "mcp.phone_home_timeout",
     "mcp_phone_home_retries": "mcp.phone_home_retries",
+    "mcp_heartbeat_longest_interval": "mcp.heartbeat_longest_interval",
 }
 _CHECKED = (
     *_TEXTS,
@@ -77,6 +81,8 @@ class ResConfigSettings(models.TransientModel):
         "Unit of the Heartbeat Interval",
         groups=_ADMINISTRATORS,
     )
+
+    mcp_heartbeat_longest_interval = fields.Integer("Longest Interval", groups=_ADMINISTRATORS)
 
     mcp_server_id = fields.Char("Server ID", compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_endpoint_default = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
@@ -222,6 +228,7 @@ class ResConfigSettings(models.TransientModel):
             "mcp_phone_home_retries": receiver.attempts,
             "mcp_server_port": server_settings(self.env).port,
             "mcp_endpoint_url": parameter(self.env, "mcp.endpoint_url") or False,
+            "mcp_heartbeat_longest_interval": longest_interval_seconds(self.env),
             "mcp_heartbeat_number": number,
             "mcp_heartbeat_unit": unit,
         }
@@ -236,6 +243,7 @@ class ResConfigSettings(models.TransientModel):
             settings._check_mcp_texts(current)  # noqa: SLF001 - this very model
             settings._check_mcp_numbers(current)  # noqa: SLF001 - as above
             settings._check_mcp_interval(current)  # noqa: SLF001 - as above
+            settings._check_mcp_longest_interval(current)  # noqa: SLF001 - as above
 
     def _check_mcp_texts(self, current):
         """Raise ValidationError for an invalid text that differs from `current`."""
@@ -313,6 +321,21 @@ class ResConfigSettings(models.TransientModel):
         if not interval_seconds(1, "minutes") <= seconds <= MOST_SECONDS:
             raise ValidationError(
                 self.env._("Heartbeat Interval: expected a minute or more, 365 days at most.")
+            )
+
+    def _check_mcp_longest_interval(self, current):
+        """Raise ValidationError for an invalid number that differs from `current`."""
+        longest = self.mcp_heartbeat_longest_interval
+        if longest == current["mcp_heartbeat_longest_interval"]:
+            return
+        if not LEAST_LONGEST_INTERVAL_SECONDS <= longest <= MOST_LONGEST_INTERVAL_SECONDS:
+            raise ValidationError(
+                self.env._(
+                    "Longest Interval: expected %(least)s to %(most)s seconds, got %(seconds)s.",
+                    least=LEAST_LONGEST_INTERVAL_SECONDS,
+                    most=MOST_LONGEST_INTERVAL_SECONDS,
+                    seconds=longest,
+                )
             )
 
     def _is_mcp_interval_changed(self, current):

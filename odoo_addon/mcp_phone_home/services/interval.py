@@ -1,5 +1,6 @@
 """The heartbeat interval: that of the scheduled action (`ir.cron`)."""
 
+import os
 from datetime import timedelta
 
 from odoo import fields
@@ -32,6 +33,11 @@ def heartbeat_interval_seconds(env, *, stage):
     seconds = float(interval_seconds(cron.interval_number, cron.interval_type))
 
     return max(seconds, ODOO_SH_SECONDS) if stage else seconds
+
+
+def usual_interval_seconds(env):
+    """`heartbeat_interval_seconds` in the stage of this server."""
+    return heartbeat_interval_seconds(env, stage=os.environ.get("ODOO_STAGE", ""))
 
 
 def interval_seconds(number, unit) -> int:

@@ -9,6 +9,10 @@ health route compare it with the current hostname, and register the server when 
 The hostnames also differ where several servers (nodes) run on one database and the action runs
 on each in turn. Such a node is registered once since its start, and again after a day.
 
+A receiver that does not know what the tools of this server are for asks for a registration in its
+answer to a heartbeat. It follows in the same run; `state.claim_description` lets only one of
+several processes send it, and not again for a while.
+
 Anybody may ask the health route, so a process looks at most once in `CHECK_SECONDS` whether the
 server must be registered, and builds a message only when it could claim the registration.
 """
@@ -21,9 +25,12 @@ from odoo import SUPERUSER_ID, api
 from odoo.modules.registry import Registry
 
 from client import host_facts
+from contract import Registration
 
 from .background import NotStarted, StillRunning, in_background, wait_for_others
 from .conflicts import RETRIED, conflicts_are_no_errors
+from .interval import usual_interval_seconds
+from .pace import is_too_early
 from .phone_home import (
     NothingToSend,
     announced_start,
@@ -31,7 +38,13 @@ from .phone_home import (
     prepare_heartbeat,
     prepare_registration,
 )
-from .state import claim_registration, is_claimed, release_registration, remember
+from .state import (
+    claim_description,
+    claim_registration,
+    is_claimed,
+    release_registration,
+    remember,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -66,13 +79,16 @@ def on_schedule(env):
     """
     Send a heartbeat in a background thread; before it a registration if the host was rebuilt.
 
-    Logs a warning and sends nothing while the thread of the previous call is still running.
+    Sends no heartbeat in a run that the receiver has asked to skip. Logs a warning and sends
+    nothing while the thread of the previous call is still running.
 
     The messages are built here and not in the thread: after its scheduled actions, Odoo closes
     all connections to a database, also those of other threads.
     """
     try:
         registration = _registration(env)
+        if registration is None and is_too_early(env, usual=usual_interval_seconds(env)):
+            return
         heartbeat = prepare_heartbeat(env)
     except NothingToSend:
         return
@@ -220,16 +236,42 @@ def _deliver_in_background(registry, occasion, messages):
 
 
 def _deliver(messages, registry, thread):
-    """Send the messages in order; with a registry, store the outcome of each in the database."""
+    """
+    Send the messages in order; with a registry, store the outcome of each in the database.
+
+    After a heartbeat whose answer asks for a registration, one follows, unless a registration is
+    among the messages or this one was sent a short while ago.
+    """
+    registers = any(isinstance(each.message, Registration) for each in messages)
     for message in messages:
-        thread.exit_wait_seconds = message.settings.timeout_seconds
-        outcome = message.deliver()
-        thread.exit_wait_seconds = 1.0
+        outcome = _delivered(message, thread)
         if registry is None:
             continue
         current = _loaded(registry)
         if current is None:
             return
+        remember(current, outcome)
+        if outcome.wants_registration and not registers:
+            _register_again(message, current, thread)
+
+
+def _delivered(message, thread):
+    thread.exit_wait_seconds = message.settings.timeout_seconds
+    try:
+        return message.deliver()
+    finally:
+        thread.exit_wait_seconds = 1.0
+
+
+def _register_again(heartbeat, registry, thread):
+    """Send the registration that belongs to a heartbeat, unless a process has just done so."""
+    hostname, digest = heartbeat.message.hostname, heartbeat.message.tools_digest
+    if not claim_description(registry, hostname, digest):
+        return
+    registration = heartbeat.registration().numbered(registry)
+    outcome = _delivered(registration, thread)
+    current = _loaded(registry)
+    if current is not None:
         remember(current, outcome)
 
 

@@ -1,17 +1,20 @@
 """Messages that are ready to send, independent of Odoo's environment."""
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from client import PhoneHomeClient
-from contract import FleetError, Heartbeat, Registration
+from client import HeartbeatReceipt, PhoneHomeClient, RegistrationReceipt
+from contract import FleetError, Heartbeat, Registration, Want
 
 from .advice import with_advice
 from .clients import client_for
 from .for_agents import reason_for_agents
+from .pace import pace_after
 from .settings import ReceiverSettings
 from .state import next_sequence
 
@@ -32,6 +35,10 @@ class Outcome:
         started_at: The start of the server in that registration; else None.
         endpoint_url: The MCP endpoint that the message announced, if the receiver has accepted
             it; else None.
+        wants_registration: Whether the receiver has asked for a registration, since it lacks the
+            description of the tools.
+        changes_pace: Whether `pace` is to be stored.
+        pace: What the receiver asks for, as the members of `services.pace.Pace`; None for nothing.
     """
 
     reason: str = ""
@@ -39,6 +46,9 @@ class Outcome:
     hostname: str = ""
     started_at: datetime | None = None
     endpoint_url: str | None = None
+    wants_registration: bool = False
+    changes_pace: bool = False
+    pace: dict | None = None
 
     @property
     def taken_in(self) -> bool:
@@ -56,12 +66,18 @@ class Outgoing:
     Attributes:
         settings: How to reach the receiver.
         message: The registration or heartbeat.
-        send: Sends the message by a client, and raises `contract.FleetError`.
+        send: Sends the message by a client, and returns the receipt. Raises
+            `contract.FleetError`.
+        has_pace: Whether the receiver had asked for a longer interval before.
+        registration: Makes the registration that the answer to a heartbeat may ask for; None for
+            a message that no registration may follow.
     """
 
     settings: ReceiverSettings
     message: Registration | Heartbeat
-    send: Callable[[PhoneHomeClient, Registration | Heartbeat], None]
+    send: Callable[[PhoneHomeClient, Any], HeartbeatReceipt | RegistrationReceipt]
+    has_pace: bool = False
+    registration: "Callable[[], Outgoing] | None" = None
 
     def numbered(self, registry) -> "Outgoing":
         """
@@ -75,14 +91,22 @@ class Outgoing:
 
     def deliver(self) -> Outcome:
         """Send the message. Logs a warning when that fails; never raises a FleetError."""
+        sent_at = time.time()
         try:
-            self.send(client_for(self.settings), self.message)
+            receipt = self.send(client_for(self.settings), self.message)
         except FleetError as error:
             reason = with_advice(error, self.settings)
             _logger.warning("Phoning home failed: %s", reason)
             return Outcome(reason=reason, for_agents=reason_for_agents(error, self.settings))
         message = self.message
         outcome = Outcome(endpoint_url=message.endpoint_url)
-        if not isinstance(message, Registration):
-            return outcome
-        return evolve(outcome, hostname=message.hostname, started_at=message.started_at)
+        if isinstance(message, Registration):
+            return evolve(outcome, hostname=message.hostname, started_at=message.started_at)
+        pace = pace_after(self, receipt, sent_at=sent_at)
+        return evolve(
+            outcome,
+            wants_registration=Want.REGISTRATION in receipt.wants,
+            # No state is written for a wish that changes nothing.
+            changes_pace=self.has_pace or (pace is not None and pace.is_longer),
+            pace=pace and asdict(pace),
+        )

@@ -1,6 +1,8 @@
 """
 Building the messages about this Odoo server, and sending them to the receiver.
 
+A registration holds the description of the tools, and a heartbeat only its digest.
+
 Nothing is sent while the system parameter `mcp.phone_home_url` is empty.
 A receiver that cannot be reached raises no exception here: it costs one warning in the log, and
 at most `mcp.phone_home_timeout` seconds for each attempt.
@@ -10,6 +12,7 @@ import logging
 import os
 import time
 from datetime import datetime, timezone
+from functools import partial
 
 from attrs import evolve
 
@@ -22,14 +25,15 @@ from contract import (
     Heartbeat,
     Registration,
     ServerPayload,
-    structure,
     unstructure,
 )
 
-from ..tools.registry import announced_names
+from ..tools.registry import announced_tools
+from .catalogue import described, digest_of
 from .interval import heartbeat_interval_seconds
 from .listening import listening_port
 from .outgoing import Outcome, Outgoing
+from .pace import current_pace, declared_interval_seconds
 from .server_start import server_started_at
 from .settings import receiver_settings, server_settings
 from .state import remember
@@ -50,40 +54,50 @@ def _build_server_payload(env) -> dict:
     a message gets when it is sent. `port` is that of the settings; a message has another one, or
     none, where nothing listens on it: see `announced`. Raises `contract.InvalidMessage`.
     """
+    return unstructure(_server_payload(env))
+
+
+def _server_payload(env) -> ServerPayload:
     host = host_facts()
     server = server_settings(env)
     stage = os.environ.get("ODOO_STAGE", "")
+    tools = announced_tools(env)
+    usual = heartbeat_interval_seconds(env, stage=stage)
 
-    return unstructure(
-        ServerPayload(
-            server_id=f"{env.cr.dbname}_{host.hostname}",
-            hostname=host.hostname,
-            ip_addresses=host.ip_addresses,
-            port=server.port,
-            transport="http/sse",
-            version=MCP_VERSION,
-            odoo_version=release.version,
-            database=env.cr.dbname,
-            capabilities=announced_names(env),
-            odoo_stage=stage,
-            database_uuid=env["ir.config_parameter"].sudo().get_param("database.uuid") or None,
-            endpoint_url=server.endpoint_url,
-            heartbeat_interval_seconds=heartbeat_interval_seconds(env, stage=stage),
-        )
+    return ServerPayload(
+        server_id=f"{env.cr.dbname}_{host.hostname}",
+        hostname=host.hostname,
+        ip_addresses=host.ip_addresses,
+        port=server.port,
+        transport="http/sse",
+        version=MCP_VERSION,
+        odoo_version=release.version,
+        database=env.cr.dbname,
+        capabilities=tuple(tool.name for tool in tools),
+        odoo_stage=stage,
+        database_uuid=env["ir.config_parameter"].sudo().get_param("database.uuid") or None,
+        endpoint_url=server.endpoint_url,
+        heartbeat_interval_seconds=declared_interval_seconds(env, usual=usual),
+        tools=described(tools, server.endpoint_url),
     )
 
 
 def announced(env) -> dict:
-    """What messages tell of this server: `_build_server_payload` with the port that listens."""
-    payload = _build_server_payload(env)
+    """
+    What a heartbeat tells of this server: `_build_server_payload` with the port that listens.
+
+    The description of the tools is left out.
+    """
+    payload = _server_payload(env)
     port = _listening_port(env, payload)
-    told = {name: value for name, value in payload.items() if name != "port"}
+    told = unstructure(evolve(payload, tools=None))
+    del told["port"]
     return told if port is None else {**told, "port": port}
 
 
 def _listening_port(env, payload) -> int | None:
-    addresses = payload["ip_addresses"]["all"]
-    return listening_port(env, configured=payload["port"], addresses=addresses)
+    addresses = payload.ip_addresses.all
+    return listening_port(env, configured=payload.port, addresses=addresses)
 
 
 class NothingToSend(Exception):
@@ -132,15 +146,26 @@ def prepare_registration(env, *, attempts=None) -> Outgoing:
 
     `attempts` overrides the setting. Raises NothingToSend.
     """
-    outgoing = _prepare(env, _registration, _send_registration)
-    if attempts is None:
-        return outgoing
-    return evolve(outgoing, settings=evolve(outgoing.settings, attempts=attempts))
+    settings, payload, port = _prepare(env)
+    if attempts is not None:
+        settings = evolve(settings, attempts=attempts)
+    return _registration_of(settings, payload, port)
 
 
 def prepare_heartbeat(env) -> Outgoing:
-    """Build a heartbeat, to number and send it later or in another thread. Raises NothingToSend."""
-    return _prepare(env, _heartbeat, _send_heartbeat)
+    """
+    Build a heartbeat, to number and send it later or in another thread. Raises NothingToSend.
+
+    Its answer may ask for a registration, which `Outgoing.registration` makes then.
+    """
+    settings, payload, port = _prepare(env)
+    return Outgoing(
+        settings=settings,
+        message=evolve(_heartbeat(payload), port=port),
+        send=_send_heartbeat,
+        has_pace=current_pace(env) is not None,
+        registration=partial(_registration_of, settings, payload, port),
+    )
 
 
 def prepare_farewell(env) -> Outgoing:
@@ -149,7 +174,9 @@ def prepare_farewell(env) -> Outgoing:
 
     Raises NothingToSend.
     """
-    return _prepare(env, _farewell, _send_heartbeat)
+    settings, payload, port = _prepare(env)
+    farewell = evolve(_farewell(payload), port=port)
+    return Outgoing(settings=settings, message=farewell, send=_send_heartbeat)
 
 
 def _deliver(env, prepare) -> Outcome:
@@ -162,18 +189,26 @@ def _deliver(env, prepare) -> Outcome:
     return outcome
 
 
-def _prepare(env, build, send) -> Outgoing:
+def _prepare(env) -> tuple:
+    """
+    `(settings, payload, port)`: those of the receiver, and the port that listens or None.
+
+    Raises NothingToSend.
+    """
     settings = receiver_settings(env)
     if not settings.url:
         raise NothingToSend("Phoning home is off: no URL of a receiver is set.")
     try:
-        payload = _build_server_payload(env)
-        message = build(structure(payload, ServerPayload))
-        message = evolve(message, port=_listening_port(env, payload))
+        payload = _server_payload(env)
     except FleetError as error:
         _logger.warning("This server cannot phone home: %s", error)
         raise NothingToSend(f"This server cannot phone home: {error}") from error
-    return Outgoing(settings=settings, message=message, send=send)
+    return settings, payload, _listening_port(env, payload)
+
+
+def _registration_of(settings, payload, port) -> Outgoing:
+    registration = evolve(_registration(payload), port=port)
+    return Outgoing(settings=settings, message=registration, send=_send_registration)
 
 
 def announced_start() -> datetime:
@@ -196,18 +231,21 @@ def _heartbeat(payload, *, status="healthy"):
     # report restarts that never happened.
     started_at = server_started_at()
 
-    return Heartbeat.from_payload(
-        payload,
+    heartbeat = Heartbeat.from_payload(
+        evolve(payload, tools=None),
         status=status,
         timestamp=_moment(now),
         # The host's clock may have been set back.
         uptime_seconds=max(0.0, now - _server_start_time),
         started_at=None if started_at is None else _moment(started_at),
     )
+    if payload.tools is None:
+        return heartbeat
+    return evolve(heartbeat, tools_digest=digest_of(payload.tools))
 
 
 def _farewell(payload):
-    return _heartbeat(evolve(payload, capabilities=()), status=FAREWELL)
+    return _heartbeat(evolve(payload, capabilities=(), tools=None), status=FAREWELL)
 
 
 def _moment(seconds):
@@ -215,10 +253,12 @@ def _moment(seconds):
 
 
 def _send_registration(client, registration):
-    client.register(registration)
+    receipt = client.register(registration)
     _logger.info("Registered %s with the receiver at %s", registration.server_id, client.base_url)
+    return receipt
 
 
 def _send_heartbeat(client, heartbeat):
-    client.heartbeat(heartbeat)
+    receipt = client.heartbeat(heartbeat)
     _logger.debug("Sent a heartbeat of %s to %s", heartbeat.server_id, client.base_url)
+    return receipt

@@ -19,6 +19,9 @@ _logger = logging.getLogger(__name__)
 _PASSWORD = re.compile(r"//.*@")
 
 DEFAULT_PORT = 8768
+DEFAULT_LONGEST_INTERVAL_SECONDS = 600
+LEAST_LONGEST_INTERVAL_SECONDS = 60
+MOST_LONGEST_INTERVAL_SECONDS = 7 * 86400
 DEFAULT_TIMEOUT_SECONDS = 5.0
 MOST_TIMEOUT_SECONDS = 60
 DEFAULT_ATTEMPTS = 3
@@ -138,6 +141,17 @@ def server_settings(env):
     )
 
 
+def longest_interval_seconds(env) -> int:
+    """
+    To how many seconds the receiver may prolong the interval of the heartbeats.
+
+    Source: `mcp.heartbeat_longest_interval`. An invalid value is logged and replaced by its
+    default.
+    """
+    key = "mcp.heartbeat_longest_interval"
+    return _read({key: parameter(env, key)}, key, _longest, DEFAULT_LONGEST_INTERVAL_SECONDS)
+
+
 def outside_the_database(key):
     """The value that the environment, or else odoo.conf, sets for a parameter; else None."""
     variable, option = _OUTSIDE[key]
@@ -200,6 +214,14 @@ def _seconds(text):
     if not 0 < seconds <= MOST_TIMEOUT_SECONDS:
         most = MOST_TIMEOUT_SECONDS
         raise ValueError(f"expected a number of seconds above 0, {most} at most, got {text!r}")
+    return seconds
+
+
+def _longest(text):
+    seconds = int(text)
+    least, most = LEAST_LONGEST_INTERVAL_SECONDS, MOST_LONGEST_INTERVAL_SECONDS
+    if not least <= seconds <= most:
+        raise ValueError(f"expected {least} to {most} seconds, got {text!r}")
     return seconds
 
 

@@ -1,13 +1,15 @@
 """
-The addon's state in the database: outcomes, registration claims, recent tool calls, and the
-number of messages sent.
+The addon's state in the database: outcomes, registration claims, recent tool calls, the number
+of messages sent, and the interval that the receiver has asked for.
 
 Each change is committed in a short transaction of its own, so the caller's transaction holds no
 lock on the row while it waits for the receiver.
 
 A process that wants to register a hostname first claims it, which keeps other processes from
 registering it too. A claim is a time of expiry in the JSON column `claims`, by hostname. A
-registered server has a second, longer claim there, by its hostname and start.
+registered server has a second, longer claim there, by its hostname and start. A process that
+registers a server once more, since the receiver lacks the description of its tools, claims that
+by its hostname and the digest.
 """
 
 import logging
@@ -36,14 +38,22 @@ SETTLED_SECONDS = 300.0
 # ... and for a server that was registered and has not been restarted since. Without it, the nodes
 # of one database, which share `mcp.last_hostname`, would register in turns all the time.
 REGISTERED_SECONDS = 86400.0
+# How long a server does not register again with a description of its tools that the receiver has
+# asked for, whether it has accepted it or not.
+DESCRIBED_SECONDS = 300.0
 
 _SEQUENCE = "mcp_phone_home_state_sequence"
 
 # Stands between the hostname and the start in a key of `claims`; no hostname has a space.
 _STARTED = " started "
+# Likewise between the hostname and the digest of the tools.
+_TOOLS = " tools "
 
 # Another transaction has just written the same row.
 _CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure)
+
+# ... or the database was not upgraded to this version of the addon yet.
+_HARMLESS = (*_CONFLICTS, errors.UndefinedColumn)
 
 # A PostgreSQL standby raises these when Odoo opens a read-write transaction.
 _READ_ONLY = (errors.FeatureNotSupported, errors.ReadOnlySqlTransaction)
@@ -117,8 +127,26 @@ def next_sequence(registry) -> int | None:
 def remember(registry, outcome):
     """Store the outcome of a message. Logs a database error instead of raising it."""
     _try_to_store(registry, lambda env: _store(env, outcome))
+    if outcome.changes_pace:
+        _try_to_store(registry, lambda env: _update(env, pace=outcome.pace))
     if outcome.hostname:
         _try_to_store(registry, lambda env: _settle(env, outcome))
+
+
+def stored_pace(registry) -> dict | None:
+    """
+    The wish of the receiver that was stored last, see `services.pace`; None for no wish.
+
+    Takes no lock and never raises; None when the database cannot be read, or was not upgraded to
+    a version of the addon that stores it.
+    """
+    try:
+        with registry.cursor(readonly=True) as cr:
+            cr.execute("SELECT pace FROM mcp_phone_home_state", log_exceptions=False)
+            return (cr.fetchone() or [None])[0]
+    except psycopg2.Error as error:
+        _logger.debug("The wish of the receiver cannot be read: %s", _one_line(error))
+        return None
 
 
 def is_claimed(registry, hostname, *, started_at) -> bool:
@@ -149,6 +177,17 @@ def claim_registration(registry, hostname, *, started_at) -> bool:
     start. False also in a read-only database, which cannot store a claim.
     """
     return bool(_try_to_store(registry, lambda env: _claim(env, hostname, started_at)))
+
+
+def claim_description(registry, hostname, digest) -> bool:
+    """
+    Claim to register a server once more, with the description of its tools that has this digest.
+
+    Returns whether the caller got the claim. False for `DESCRIBED_SECONDS` after a process got
+    one, so that a receiver which asks again and again costs nothing more; also in a read-only
+    database.
+    """
+    return bool(_try_to_store(registry, lambda env: _claim_description(env, hostname, digest)))
 
 
 def release_registration(registry, hostname):
@@ -228,6 +267,15 @@ def _claim(env, hostname, started_at) -> bool:
     return True
 
 
+def _claim_description(env, hostname, digest) -> bool:
+    claims = _claims(env)
+    claimed = f"{hostname}{_TOOLS}{digest}"
+    if claimed in claims:
+        return False
+    _update(env, claims={**claims, claimed: time.time() + DESCRIBED_SECONDS})
+    return True
+
+
 def _release(env, hostname):
     claims = _claims(env)
     if claims.get(hostname, math.inf) - time.time() <= CLAIM_SECONDS:
@@ -254,6 +302,8 @@ def _lasting(claims) -> dict:
 
 
 def _longest(claimed) -> float:
+    if _TOOLS in claimed:
+        return DESCRIBED_SECONDS
     return REGISTERED_SECONDS if _STARTED in claimed else SETTLED_SECONDS
 
 
@@ -299,7 +349,7 @@ def _try_to_store(registry, work, *, attempts=2):
     except psycopg2.Error as error:
         if attempts > 1:
             return _try_to_store(registry, work, attempts=attempts - 1)
-        is_harmless = isinstance(error, _CONFLICTS) or _is_uninstalled(registry, error)
+        is_harmless = isinstance(error, _HARMLESS) or _is_uninstalled(registry, error)
         level = logging.DEBUG if is_harmless else logging.WARNING
         _logger.log(level, "The outcome of a message cannot be written down: %s", _one_line(error))
     return None

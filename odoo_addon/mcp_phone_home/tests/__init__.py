@@ -1,4 +1,5 @@
 from . import (
+    test_catalogue,
     test_clients,
     test_cron,
     test_endpoint,
@@ -8,6 +9,7 @@ from . import (
     test_listening,
     test_mcp,
     test_module,
+    test_pace,
     test_payload,
     test_proxies,
     test_register_receiver,

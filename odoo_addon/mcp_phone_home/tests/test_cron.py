@@ -28,7 +28,7 @@ class TestCron(PhoneHomeCase):
 
     def test_conflict_with_another_transaction_is_no_error(self):
         self.receiver()
-        self.patch(phone_home, "_build_server_payload", _overtaken)
+        self.patch(phone_home, "_server_payload", _overtaken)
 
         with self.assertLogs(LOGGER, logging.INFO) as logs:
             self.run_action()
@@ -48,7 +48,7 @@ class TestCron(PhoneHomeCase):
 
     def test_scheduled_action_survives_a_bug(self):
         self.receiver()
-        self.patch(phone_home, "_build_server_payload", _broken)
+        self.patch(phone_home, "_server_payload", _broken)
 
         with self.assertLogs(LOGGER, "ERROR"):
             self.run_action()

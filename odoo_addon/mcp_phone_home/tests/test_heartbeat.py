@@ -33,13 +33,12 @@ class TestHeartbeat(PhoneHomeCase):
 
         self.assertLessEqual(fields, set(self.sent()))
 
-    def test_heartbeat_is_the_payload_and_five_more_fields(self):
+    def test_heartbeat_is_the_payload_and_six_more_fields(self):
         """Proves: Heartbeat payload uses shared builder"""
         message = self.sent()
 
-        status, timestamp, uptime_seconds, _, _ = map(
-            message.pop, ("status", "timestamp", "uptime_seconds", "started_at", "sequence")
-        )
+        more = ("status", "timestamp", "uptime_seconds", "started_at", "sequence", "tools_digest")
+        status, timestamp, uptime_seconds, *_ = map(message.pop, more)
         self.assertEqual(announced(self.env), message)
         self.assertEqual("healthy", status)
         self.assertIsInstance(timestamp, str)

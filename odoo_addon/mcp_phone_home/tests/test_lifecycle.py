@@ -210,10 +210,8 @@ class TestCostOfProbes(LifecycleCase):
         self.now = 1000.0
         self.built = []
         self.patch(lifecycle, "_now", lambda: self.now)
-        build = phone_home._build_server_payload
-        self.patch(
-            phone_home, "_build_server_payload", lambda env: self.built.append(1) or build(env)
-        )
+        build = phone_home._server_payload
+        self.patch(phone_home, "_server_payload", lambda env: self.built.append(1) or build(env))
 
     def probe_every_second(self, *, seconds):
         for _ in range(seconds):
@@ -256,7 +254,7 @@ class TestCostOfProbes(LifecycleCase):
 
     def test_probes_of_a_server_that_cannot_phone_home_warn_once_a_minute(self):
         self.receiver()
-        self.patch(phone_home, "structure", _invalid)
+        self.patch(phone_home, "ServerPayload", _invalid)
 
         with self.assertLogs(LOGGER, "WARNING") as logs:
             for _ in range(2):
@@ -536,5 +534,5 @@ def _broken(env):
     raise RuntimeError("this is broken")
 
 
-def _invalid(*_):
+def _invalid(**_):
     raise InvalidMessage([])

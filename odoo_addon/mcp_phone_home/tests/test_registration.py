@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 from odoo.addons.mcp_phone_home.hooks import post_init_hook
 from odoo.addons.mcp_phone_home.services import phone_home
 from odoo.addons.mcp_phone_home.services.phone_home import (
+    _build_server_payload,
     announced,
     register_server,
 )
@@ -26,12 +27,13 @@ class TestRegistration(PhoneHomeCase):
         """Proves: Registration payload uses shared builder"""
         self.assertLessEqual(FIELDS | {"started_at"}, set(self.registered()))
 
-    def test_registration_is_the_payload_and_two_more_fields(self):
+    def test_registration_is_the_payload_and_three_more_fields(self):
         """Proves: Registration payload uses shared builder"""
         message = self.registered()
-        del message["started_at"], message["sequence"]
+        del message["started_at"], message["sequence"], message["tools_digest"]
 
-        self.assertEqual(announced(self.env), message)
+        tools = _build_server_payload(self.env)["tools"]
+        self.assertEqual({**announced(self.env), "tools": tools}, message)
 
     def test_start_is_sent_in_utc(self):
         started_at = self.registered()["started_at"]
@@ -123,7 +125,7 @@ class TestRegistrationAfterInstall(PhoneHomeCase):
 
     def test_install_survives_a_bug(self):
         self.receiver(CREATED)
-        self.patch(phone_home, "_build_server_payload", _broken)
+        self.patch(phone_home, "_server_payload", _broken)
 
         self.install()
         with self.assertLogs(LOGGER, "ERROR"):

@@ -198,6 +198,21 @@ class TestSettings(SettingsCase):
                     phone_home_retries=useless,
                 )
 
+    def test_longest_interval_is_stored(self):
+        self.assertEqual(600, self.shown("heartbeat_longest_interval"))
+
+        self.save(heartbeat_longest_interval=1200)
+        self.assertEqual({"heartbeat_longest_interval": "1200"}, self.parameters())
+        self.assertEqual(1200, self.shown("heartbeat_longest_interval"))
+
+    def test_invalid_longest_interval_is_refused(self):
+        for useless in (-1, 0, 59, 604801):
+            with self.subTest(useless):
+                self.assert_refused(
+                    f"Longest Interval: expected 60 to 604800 seconds, got {useless}.",
+                    heartbeat_longest_interval=useless,
+                )
+
     def test_one_invalid_value_keeps_every_value_from_being_stored(self):
         self.assert_refused(
             "MCP Port", phone_home_url="https://fleet.example", phone_home_retries=2, server_port=0

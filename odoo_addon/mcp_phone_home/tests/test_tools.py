@@ -130,8 +130,9 @@ class TestAnnouncedNames(PhoneHomeCase):
         self.startPatcher(patch.dict(sys.modules))
         own = {name: tool for name, tool in registry._tools.items() if name in self.OWN}
         self.patch(registry, "_tools", own)
-        foreign._warn.cache_clear()
+        foreign.warn_once.cache_clear()
         foreign._slow.clear()
+        foreign._slow_to_describe.clear()
 
     def add_registry(self, get_tool_registry, addon="base"):
         """Put a module of an addon with this `get_tool_registry` into `sys.modules`."""
@@ -267,7 +268,7 @@ class TestAnnouncedNames(PhoneHomeCase):
 
     def test_record_without_a_name_logs_one_warning_and_keeps_other_names(self):
         self.patch(foreign, "_MODEL", "res.partner.category")
-        self.patch(foreign, "_active_records", lambda env: ["good", False])
+        self.patch(foreign, "_active_records", lambda env: [("good", None), (False, None)])
 
         with self.assert_one_warning("its name is False"):
             self.assertEqual(["good"], self.announced())

@@ -62,9 +62,13 @@ _REGISTERED_SCHEMA = {
 
 
 def _payload_schema() -> dict:
-    """That of the message, without the port: a server that listens on none tells none."""
+    """
+    That of what a heartbeat tells: the port is optional, for a server that listens on none tells
+    none, and the description of the tools is left out.
+    """
     schema = json_schema(ServerPayload)
     schema["required"].remove("port")
+    del schema["properties"]["tools"]
     return schema
 
 

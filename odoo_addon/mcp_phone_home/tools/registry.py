@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator, SchemaError
 from ..services.routes import mcp_path
 from . import foreign
 from .addons import addon_of, is_installed
+from .descriptions import description_of
 
 # The hints of MCP about what a tool does; each is True or False.
 HINTS = frozenset({"destructiveHint", "idempotentHint", "openWorldHint", "readOnlyHint"})
@@ -146,7 +147,9 @@ def announced_tools(env) -> tuple[foreign.AnnouncedTool, ...]:
     """
     path = mcp_path(env)
     ours = {
-        name: foreign.AnnouncedTool(name=name, module=tool.module, path=path)
+        name: foreign.AnnouncedTool(
+            name=name, module=tool.module, path=path, description=description_of(tool)
+        )
         for name, tool in installed_tools(env).items()
     }
     others = {tool.name: tool for tool in foreign.tools(env, ours=get_tool_registry)}
