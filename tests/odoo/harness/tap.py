@@ -21,10 +21,12 @@ class Sent:
     Attributes:
         path: `/register` or `/heartbeat`.
         message: Its decoded body.
+        size_bytes: The size of the body.
     """
 
     path: str
     message: dict[str, Any]
+    size_bytes: int
 
 
 @define(kw_only=True)
@@ -56,7 +58,8 @@ def tapped(receiver_url: str) -> Iterator[Tap]:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                tap.sent.append(Sent(path=self.path, message=json.loads(body)))
+                sent = Sent(path=self.path, message=json.loads(body), size_bytes=len(body))
+                tap.sent.append(sent)
                 answer = onward.post(self.path, content=body, headers=_kept(dict(self.headers)))
                 self.send_response(answer.status_code)
                 self.send_header("Content-Type", answer.headers["Content-Type"])
