@@ -1,5 +1,6 @@
 """A fleet of simulated servers, or this host alone, that reports to a receiver."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
@@ -135,6 +136,8 @@ class Fleet:
         self._latest: list[ServerPayload | None] = [each.payload for each in self._members]
         self._started: dict[str, float] = {}
         self._registered: set[str] = set()
+        self._asked: dict[str, float] = {}
+        """By `server_id`: when the server last registered because the receiver wanted it."""
         self._paces: list[float] = []
         self._pace: float | None = None
 
@@ -222,6 +225,20 @@ class Fleet:
                 # Also after a permanent refusal, which a retry would not change.
                 self._registered.add(payload.server_id)
 
+    def _register_again(self, payloads: Iterable[ServerPayload]) -> None:
+        """
+        Register servers once more because the receiver wants it, each at most every ten minutes.
+
+        A receiver goes on asking when it refuses a registration, or when a proxy does.
+        """
+        now = self._clock()
+        for payload in payloads:
+            asked = self._asked.get(payload.server_id, -math.inf)
+            if not 0 <= now - asked < _PAUSE_SECONDS:
+                self._asked[payload.server_id] = now
+                self._registered.discard(payload.server_id)
+                self._register([payload])
+
     def _register_one(self, payload: ServerPayload) -> None:
         started_at = _moment(self._start_of(payload))
         receipt = self._client.register(Registration.from_payload(payload, started_at=started_at))
@@ -243,8 +260,7 @@ class Fleet:
             (payload, each) for payload, each in pairs if isinstance(each, HeartbeatReceipt)
         ]
         wanted = [each for each, receipt in receipts if Want.REGISTRATION in receipt.wants]
-        self._registered.difference_update(each.server_id for each in wanted)
-        self._register(wanted)
+        self._register_again(wanted)
         paces = [receipt.next_heartbeat_seconds for _, receipt in receipts]
         self._paces = [each for each in paces if each is not None]
         for server_id, refusal in refusals.items():
@@ -258,7 +274,8 @@ class Fleet:
 
     def _heartbeat(self, payload: ServerPayload) -> Heartbeat:
         now, start = self._clock(), self._start_of(payload)
-        if self._pace is not None:
+        declared = payload.heartbeat_interval_seconds or 0.0
+        if self._pace is not None and self._pace > declared:
             payload = evolve(payload, heartbeat_interval_seconds=self._pace)
         return Heartbeat.from_payload(
             payload,
@@ -269,6 +286,9 @@ class Fleet:
 
     def _start_of(self, payload: ServerPayload) -> float:
         return self._started.setdefault(payload.server_id, self._clock())
+
+
+_PAUSE_SECONDS = 600.0
 
 
 def _is_past(when: float | None, seconds: float) -> bool:

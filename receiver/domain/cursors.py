@@ -7,7 +7,7 @@ import orjson
 
 from contract.fields import format_moment, parse_moment
 from receiver.domain.agents.registry import EntryFilter
-from receiver.domain.queries import Order, Place, Walk
+from receiver.domain.queries import Order, Place, ToolPlace, Walk
 
 __all__ = [
     "read_cursor",
@@ -83,17 +83,17 @@ def read_event_cursor(text: str) -> int:
     raise ValueError(_NO_CURSOR)
 
 
-def write_tool_cursor(after: int) -> str:
-    """Encode the cursor for the page of tools that begins after a position, a number."""
-    return _encode(["tools", after])
+def write_tool_cursor(place: ToolPlace) -> str:
+    """Encode the cursor for the page of tools that begins at a place."""
+    return _encode(["tools", *place])
 
 
-def read_tool_cursor(text: str) -> int:
+def read_tool_cursor(text: str) -> ToolPlace:
     """Decode a cursor of a list of tools. Raises ValueError when the text is no such cursor."""
     try:
         match _decode(text):
-            case ["tools", after] if _fits_bigint(after) and after > 0:
-                return after
+            case ["tools", after, bool(is_near), bool(has_found)] if _fits_bigint(after):
+                return ToolPlace(after, is_near, has_found)
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)

@@ -14,6 +14,7 @@ from receiver.domain.instants import MICROSECOND, microseconds
 __all__ = [
     "ALL_EVENTS",
     "ALL_SERVERS",
+    "FIRST_TOOLS",
     "NODE",
     "SUPERSEDED",
     "EventFilter",
@@ -29,6 +30,7 @@ __all__ = [
     "ServerPage",
     "SignsOfLife",
     "ToolPage",
+    "ToolPlace",
     "ToolsOfServer",
     "Walk",
     "Whereabouts",
@@ -279,6 +281,25 @@ class OfferedTool:
     server_count: int
 
 
+class ToolPlace(NamedTuple):
+    """
+    Where a page of a list of tools begins.
+
+    Attributes:
+        after: The number of the catalogue after which it begins.
+        is_near: Whether the page has tools that come near, and not only those with all words.
+        has_found: Whether an earlier page has a tool with all words.
+    """
+
+    after: int = 0
+    is_near: bool = False
+    has_found: bool = False
+
+
+FIRST_TOOLS = ToolPlace()
+"""Where the first page of a list of tools begins."""
+
+
 @frozen(kw_only=True)
 class ToolPage:
     """
@@ -286,11 +307,11 @@ class ToolPage:
 
     Attributes:
         tools: The tools, the best ones first.
-        next_after: What is to be given as `after` to read the next page; None on the last page.
+        next_place: Where the next page begins; None on the last page.
     """
 
     tools: Sequence[OfferedTool]
-    next_after: int | None
+    next_place: ToolPlace | None
 
 
 @frozen(kw_only=True)

@@ -11,7 +11,6 @@ from attrs import evolve, frozen
 
 from contract import ServerRecord, State
 from contract.fields import format_moment
-from receiver.domain.agents.tool_search import words_of_question
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.domain.liveness import silent_before, state_at
@@ -25,7 +24,6 @@ from receiver.domain.queries import (
     PageRequest,
     Place,
     Reachable,
-    ToolPage,
     ToolsOfServer,
 )
 from receiver.service.availability import LONGEST, History
@@ -330,21 +328,6 @@ class Fleet:
     async def tools(self, server_id: str) -> ToolsOfServer | None:
         """The description of the tools of a server; None when there is no such server."""
         return await self._calls.read(self._store.servers.tools, server_id)
-
-    async def find_tools(self, matching: Filter, question: str, *, after: int = 0) -> ToolPage:
-        """
-        The tools that a question means, such as "which Odoo can confirm a sale order?".
-
-        Each has all of its telling words in its name, title or description. If there is none, the
-        page has those that come near.
-
-        Args:
-            matching: Only tools of servers that match.
-            question: The question, or some words.
-            after: The `next_after` of the page before; 0 for the first page.
-        """
-        words = words_of_question(question)
-        return await self._calls.read(self._store.servers.find_tools, matching, words, after=after)
 
     async def history(
         self, records: Iterable[ServerRecord], *, within: timedelta = LONGEST

@@ -7,7 +7,6 @@ All of this happens in the transaction of the caller.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from operator import attrgetter
 from secrets import randbits
 from time import thread_time
@@ -37,7 +36,7 @@ from receiver.domain.liveness import due_after
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row, catalogue_id
-from receiver.store.catalogues import read_tools, write_catalogues
+from receiver.store.catalogues import NewCatalogue, read_tools, write_catalogues
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.ownership import Rights
@@ -76,7 +75,7 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     """
     ids = sorted({each.message.server_id for each in incoming})
     rows = read_rows(dialect, connection, ids, cache)
-    batch = _Batch(rows, rights, partial(read_tools, connection))
+    batch = _Batch(rows, rights, connection)
     rights.count_servers(
         each.key
         for each in incoming
@@ -90,6 +89,9 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
             break
     return outcomes, batch.write(dialect, connection, ids)
 
+
+_WORDS_PER_ROW = 20
+"""To store so many words of a catalogue takes about as long as to write a row."""
 
 _SECONDS_PER_ROW = 30e-6
 """
@@ -109,12 +111,7 @@ class _Batch:
         changed_rows: How many rows `write` will change, of all tables.
     """
 
-    def __init__(
-        self,
-        before: Mapping[str, Row],
-        rights: Rights,
-        read_tools: Callable[[str | None], Sequence[Tool]],
-    ) -> None:
+    def __init__(self, before: Mapping[str, Row], rights: Rights, connection: Connection) -> None:
         self.before = before
         self.changed_rows = 0
         self._rights = rights
@@ -124,9 +121,11 @@ class _Batch:
         self._events: list[Event] = []
         self._entries: Counter[str] = Counter()
         """How many rows of the inverted index each server changes."""
-        self._read_tools = read_tools
+        self._connection = connection
         self._tools: dict[str, Sequence[Tool]] = {}
-        """The tools of catalogues that servers get or had, by their ids."""
+        """The tools of the catalogues that servers had, by their ids."""
+        self._catalogues: dict[str, NewCatalogue] = {}
+        """The catalogues that servers get, by their ids."""
 
     def authorise(self, incoming: Incoming) -> Refusal | None:
         """The Refusal of a message whose key may not write the server; None when it may."""
@@ -183,7 +182,7 @@ class _Batch:
             for before, after in pairs
             if before is None or before.catalogue != after.catalogue
         ]
-        new = {name: self._tools[name] for _, name in changed if name is not None}
+        new = {name: self._catalogues[name] for _, name in changed if name is not None}
         write_catalogues(connection, new, {name for name, _ in changed if name is not None})
         events = [*self._events, *self._rights.events]
         write_events(dialect, connection, events)
@@ -199,13 +198,22 @@ class _Batch:
         assert isinstance(message, Registration)  # nothing else brings a description
         assert message.tools is not None
         assert new is not None
-        if old is not None and old not in self._tools:
-            self._tools[old] = self._read_tools(old)
-        self._tools[new] = message.tools
-        self.changed_rows += 1
+        if new not in self._catalogues:
+            found = NewCatalogue.of(self._connection, new, message.tools)
+            self._catalogues[new] = found
+            self.changed_rows += 1 + len(found.words or ()) // _WORDS_PER_ROW
         record = after.record
-        known = () if old is None else self._tools[old]
-        return tool_changes(record.server_id, known, message.tools, at=record.last_seen)
+        return tool_changes(record.server_id, self._known(old), message.tools, at=record.last_seen)
+
+    def _known(self, catalogue: str | None) -> Sequence[Tool]:
+        """The tools of a catalogue that a server had; none without one."""
+        if catalogue is None:
+            return ()
+        if catalogue in self._catalogues:
+            return self._catalogues[catalogue].tools
+        if catalogue not in self._tools:
+            self._tools[catalogue] = read_tools(self._connection, catalogue)
+        return self._tools[catalogue]
 
     def _count_entries(self, after: Row) -> None:
         changed = sum(map(len, index_changes(self.before.get(after.server_id), after)))

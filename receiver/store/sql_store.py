@@ -28,12 +28,11 @@ from receiver.domain.queries import (
     PageRequest,
     Reachable,
     ServerPage,
-    ToolPage,
     ToolsOfServer,
     index_text,
 )
 from receiver.domain.rows import is_of_catalogue
-from receiver.store.catalogues import find_tools, read_tools
+from receiver.store.catalogues import Candidates, candidates, read_tools
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.keys import Keys
@@ -256,15 +255,21 @@ class Servers:
             tools=tools, is_current=is_of_catalogue(row.tools_digest, row.catalogue)
         )
 
-    def find_tools(self, matching: Filter, words: Collection[str], *, after: int) -> ToolPage:
+    def tools_with(
+        self, matching: Filter, words: Collection[str], *, after: int, is_any_enough: bool
+    ) -> Candidates:
         """
-        The tools, of servers that match, with some words in their name, title or description.
+        Descriptions of tools that have some words, and which of the servers that match have them.
 
-        See `receiver.store.catalogues.find_tools`.
+        See `receiver.store.catalogues.candidates`.
         """
         with self._transactions.read() as connection:
-            return find_tools(
-                connection, lambda query: apply_filter(query, matching)[0], words, after=after
+            return candidates(
+                connection,
+                lambda query: apply_filter(query, matching)[0],
+                words,
+                after=after,
+                is_any_enough=is_any_enough,
             )
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:

@@ -135,7 +135,8 @@ class Transactions:
         """
         self._is_closed = True
         with self.turn:
-            self._writing.invalidate()  # closes it, where `close` would return it to the pool
+            if not self._writing.closed:
+                self._writing.invalidate()  # closes it, where `close` would return it to the pool
             self._writing.close()
         self._engine.dispose()
 

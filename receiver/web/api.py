@@ -118,7 +118,7 @@ class Posted:
     Args:
         kind: Which messages the body contains; its value is a label in the metrics.
         answer: Makes the answer, once the messages are committed, from their results and the
-            seconds that the request took until then.
+            seconds that they waited for that.
         max_bytes: How many bytes a body may have.
     """
 
@@ -136,8 +136,9 @@ class Posted:
         try:
             key = found.gate.admit(scope, Power.WRITE)
             body = await json_body(scope, receive, self._max_bytes, found.body_timeout)
+            submitted = perf_counter()
             outcome = await found.fleet.submit(body, self._kind, key)
-            status, content = self._answer(outcome, perf_counter() - began)
+            status, content = self._answer(outcome, perf_counter() - submitted)
         except ClientDisconnect:
             return
         except Exception as error:  # the outermost edge: every error gets its problem document

@@ -21,12 +21,14 @@ from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.queries import (
     ALL_EVENTS,
     ALL_SERVERS,
+    FIRST_TOOLS,
     NODE,
     SUPERSEDED,
     EventFilter,
     Filter,
     Order,
     Place,
+    ToolPlace,
 )
 from receiver.web.body_timeout import BodyTimeout
 
@@ -186,12 +188,12 @@ class ToolQuery:
 
     Attributes:
         search: What the tools are to be able to do, in words.
-        after: The position after which the page begins; 0 for the first page. Source: the cursor.
+        place: Where the page begins. Source: the cursor.
         matching: Only tools of servers that match.
     """
 
     search: str
-    after: int = 0
+    place: ToolPlace = FIRST_TOOLS
     matching: Filter = ALL_SERVERS
 
 
@@ -461,7 +463,7 @@ _CONNECTION: dict[str, Parameter] = {"client": ("client", partial(_one_of, Clien
 _CONNECTIONS = {**_CONNECTION, **{name: _LIST[name] for name in _FILTERS}}
 _TOOLS: dict[str, Parameter] = {
     "search": ("search", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
-    "cursor": ("after", read_tool_cursor),
+    "cursor": ("place", read_tool_cursor),
     **{name: _LIST[name] for name in _FILTERS},
 }
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}

@@ -181,10 +181,37 @@ def answering(**more: Any) -> Reaction:
 def test_server_registers_again_when_the_receiver_wants_it() -> None:
     receiver = Receiver(answering(wants=["registration", "what is not known"]))
 
-    run(receiver, members(2), beats=2)
+    run(receiver, members(2), beats=121)
 
     ids = [each.server_id for each in made_up_fleet(2)]
+    # At the start, after the first heartbeats, and ten minutes later.
     assert [*ids, *ids, *ids] == receiver.registered()
+
+
+def test_registration_that_is_refused_is_not_sent_with_each_heartbeat() -> None:
+    def react(path: str, body: Any) -> httpx.Response:
+        if path == "/register":
+            return httpx.Response(413)
+        return httpx.Response(200, json={"status": "ok", "wants": ["registration"]})
+
+    receiver = Receiver(react)
+
+    run(receiver, members(1), beats=10)
+
+    assert 2 == len(receiver.registered())
+
+
+def test_server_registers_when_it_is_asked_after_its_clock_was_set_back() -> None:
+    receiver, time = Receiver(answering(wants=["registration"])), Time()
+
+    def set_back(seconds: float) -> None:
+        time.sleep(seconds - 1000)
+
+    with PhoneHomeClient("http://receiver", transport=receiver, attempts=1) as client:
+        fleet = Fleet(client, members(1), clock=time.clock, say=lambda _: None)
+        fleet.run(interval_seconds=5, beats=2, sleep=set_back)
+
+    assert 3 == len(receiver.registered())
 
 
 def test_server_does_not_register_again_for_what_it_does_not_know() -> None:
@@ -209,11 +236,21 @@ def test_registration_describes_the_tools_and_heartbeats_name_the_description() 
 def test_interval_is_doubled_at_most_and_declared_while_the_receiver_asks_for_more() -> None:
     receiver, time = Receiver(answering(next_heartbeat_seconds=100)), Time()
 
-    run(receiver, members(1), beats=6, interval_seconds=5, longest_interval_seconds=60, time=time)
+    fleet = [Member(payload=payload) for payload in made_up_fleet(1, interval_seconds=5)]
+    run(receiver, fleet, beats=6, interval_seconds=5, longest_interval_seconds=60, time=time)
 
     assert [10, 20, 40, 60, 60] == time.slept
     declared = [beat["heartbeat_interval_seconds"] for beat in receiver.beats()]
-    assert [60, 10, 20, 40, 60, 60] == declared
+    assert [5, 10, 20, 40, 60, 60] == declared
+
+
+def test_server_never_declares_less_than_it_promises() -> None:
+    receiver = Receiver(answering(next_heartbeat_seconds=100))
+
+    run(receiver, members(1), beats=6, interval_seconds=5, longest_interval_seconds=600)
+
+    declared = [beat["heartbeat_interval_seconds"] for beat in receiver.beats()]
+    assert [60, 60, 60, 60, 80, 100] == declared
 
 
 def test_interval_is_the_usual_one_when_the_receiver_asks_for_nothing_more() -> None:

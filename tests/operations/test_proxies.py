@@ -149,7 +149,7 @@ def test_events_are_not_buffered(running: Site, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("path", "most"),
-    [("/heartbeat", 64 * KIB), ("/register", 64 * KIB), ("/heartbeats", KIB * KIB)],
+    [("/heartbeat", 64 * KIB), ("/register", 512 * KIB), ("/heartbeats", KIB * KIB)],
 )
 def test_body_over_the_limit_of_the_receiver_is_refused(
     client: httpx.Client, path: str, most: int

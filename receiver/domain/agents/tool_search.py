@@ -34,6 +34,7 @@ MOST_INDEXED_WORDS = 1000
 """How many words of a description of tools are indexed."""
 
 _LONGEST_WORD = 40
+_SHORT = 5
 _NEAR = 0.6
 """A tool that has not all words is found if it scores this part of the best score, or more."""
 
@@ -122,15 +123,27 @@ def _parts(text: str) -> list[str]:
 def _weights(tool: Tool, words: Collection[str]) -> dict[str, float]:
     """The words that a tool has, each with the weight of the weightiest text that has it."""
     found: dict[str, float] = {}
+    begins = {word[:1] for word in words}, {word[:2] for word in words}
     for field, weight in _WEIGHTS.items():
-        for word in {*words_of(getattr(tool, field) or "")}.intersection(words):
-            found.setdefault(word, weight)
+        for part in {*_parts(getattr(tool, field) or "")}:
+            if _may_be_one(part, *begins) and (word := _stem(part)) in words:
+                found.setdefault(word, weight)
     return found
+
+
+def _may_be_one(part: str, firsts: Collection[str], begins: Collection[str]) -> bool:
+    """Whether a word may have one of some stems, by the letters with which these begin."""
+    # A stem begins like the word, but for a few short words, such as "dying" and "die".
+    if not part.isascii():
+        return True
+    return part[:1] in firsts if len(part) <= _SHORT else part[:2] in begins
 
 
 @lru_cache(maxsize=2**14)
 def _stem(word: str) -> str:
-    return str(snowballstemmer.stemmer("english").stemWord(word))
+    stem = str(snowballstemmer.stemmer("english").stemWord(word))
+    # SQLite and Python do not take the same characters for letters.
+    return stem if stem.isascii() else stem.encode("unicode_escape").decode().replace("\\", "zz")
 
 
 _WORD = re.compile(r"[^\W_]+")

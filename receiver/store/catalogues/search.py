@@ -1,16 +1,14 @@
-"""Finds tools by words, and the servers that offer them."""
+"""Finds catalogues by the words in them, and the servers that have these catalogues."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, Select, Text, bindparam, cast, func, select
 
 from contract import Tool
-from receiver.domain.agents.tool_search import best
-from receiver.domain.queries import OfferedTool, ToolPage
 from receiver.store.tables import among, catalogues, has_all_words, has_any_word, servers
 
-__all__ = ["find_tools"]
+__all__ = ["Candidates", "candidates"]
 
 Filtering = Callable[[Select[Any]], Select[Any]]
 """Adds the conditions of a filter to a query of `servers`."""
@@ -18,65 +16,68 @@ Filtering = Callable[[Select[Any]], Select[Any]]
 MOST_CATALOGUES = 100
 """How many catalogues are looked through for one page."""
 
-MOST_NEAR = 20
-"""How many tools a page has at most that lack some of the words."""
+MOST_CHARACTERS = 500_000
+"""How much JSON the catalogues of one page may have, but for the first one."""
 
 MOST_SERVERS = 20
 """How many servers are named for each tool."""
 
 
-def find_tools(
-    connection: Connection, filtering: Filtering, words: Collection[str], *, after: int
-) -> ToolPage:
+class Candidates(NamedTuple):
     """
-    The tools of some servers that have all of some words in their name, title or description.
+    Catalogues that have some words, perhaps each in another tool, and who has them.
 
-    If no tool has all words, those that come near are on the first page, which is the only one
-    then. A page that is not the last one may be empty.
+    Attributes:
+        tools: The tools, by the ids of the catalogues.
+        holders: The ids of the first servers that have each catalogue, sorted, and the number of
+            all.
+        next_after: The number after which there may be further catalogues; None: there are none.
+    """
+
+    tools: Mapping[str, Sequence[Tool]]
+    holders: Mapping[str, tuple[Sequence[str], int]]
+    next_after: int | None
+
+
+def candidates(
+    connection: Connection,
+    filtering: Filtering,
+    words: Collection[str],
+    *,
+    after: int,
+    is_any_enough: bool,
+) -> Candidates:
+    """
+    Some catalogues that have all of some words, and that servers of a filter have now.
 
     Args:
         connection: A connection to read with.
         filtering: Which servers.
-        words: The stems of the words; without any, no tool is found.
-        after: The `next_after` of the page before; 0 for the first page.
+        words: The stems of the words.
+        after: Only catalogues with a greater number; 0 for all.
+        is_any_enough: Whether one of the words is enough.
     """
-    if not words:
-        return ToolPage(tools=[], next_after=None)
-    found, next_after = _catalogues_with(connection, words, after=after)
-    tools = _offered(connection, filtering, found, words, is_near_enough=False)
-    if after or tools or next_after is not None:
-        return ToolPage(tools=tools, next_after=next_after)
-    found, _ = _catalogues_with(connection, words, after=0, is_any_enough=True)
-    tools = _offered(connection, filtering, found, words, is_near_enough=True)
-    return ToolPage(tools=tools[:MOST_NEAR], next_after=None)
-
-
-def _offered(
-    connection: Connection,
-    filtering: Filtering,
-    found: Mapping[str, Collection[Tool]],
-    words: Collection[str],
-    *,
-    is_near_enough: bool,
-) -> Sequence[OfferedTool]:
-    """The tools of the catalogues `found` that servers of the filter offer, the best ones first."""
-    holders = _holders(connection, filtering, found)
-    held = {catalogue: found[catalogue] for catalogue in found if catalogue in holders}
-    offered = []
-    for each in best(held, words, is_near_enough=is_near_enough):
-        counts = [holders[catalogue] for catalogue in each.catalogues]
-        ids = sorted(server_id for ids, _ in counts for server_id in ids)
-        total = sum(count for _, count in counts)
-        offered.append(
-            OfferedTool(tool=each.tool, server_ids=ids[:MOST_SERVERS], server_count=total)
-        )
-    return offered
+    query = _WITH_ANY if is_any_enough else _WITH_ALL
+    rows = connection.execute(query, {"words": words, "after": after}).all()
+    taken: list[str] = []
+    size = 0
+    next_after = rows[-1].number if len(rows) == MOST_CATALOGUES else None
+    for row in rows:
+        size += row.size
+        if taken and size > MOST_CHARACTERS:
+            break
+        taken.append(row.id)
+        after = row.number
+    if len(taken) < len(rows):
+        next_after = after
+    holders = _holders(connection, filtering, taken)
+    tools = connection.execute(_TOOLS, {"ids": [*holders]}).all() if holders else []
+    return Candidates({row.id: row.tools for row in tools}, holders, next_after)
 
 
 def _holders(
-    connection: Connection, filtering: Filtering, found: Collection[str]
+    connection: Connection, filtering: Filtering, ids: Collection[str]
 ) -> Mapping[str, tuple[Sequence[str], int]]:
-    """The first servers that have each catalogue, sorted by id, and how many have it in all."""
     each = filtering(
         select(
             servers.c.catalogue,
@@ -85,42 +86,29 @@ def _holders(
             .over(partition_by=servers.c.catalogue, order_by=servers.c.server_id)
             .label("place"),
             func.count().over(partition_by=servers.c.catalogue).label("total"),
-        ).where(among(servers.c.catalogue, "catalogues"), servers.c.catalogue.is_not(None))
+        ).where(among(servers.c.catalogue, "ids"), servers.c.catalogue.is_not(None), _IS_CURRENT)
     ).subquery()
     query = select(each).where(each.c.place <= MOST_SERVERS).order_by(each.c.server_id)
     holders: dict[str, tuple[list[str], int]] = {}
-    for row in connection.execute(query, {"catalogues": [*found]}):
-        ids, _ = holders.setdefault(row.catalogue, ([], row.total))
-        ids.append(row.server_id)
+    for row in connection.execute(query, {"ids": [*ids]}):
+        found, _ = holders.setdefault(row.catalogue, ([], row.total))
+        found.append(row.server_id)
     return holders
 
 
-def _catalogues_with(
-    connection: Connection, words: Collection[str], *, after: int, is_any_enough: bool = False
-) -> tuple[Mapping[str, Collection[Tool]], int | None]:
-    """
-    The tools of catalogues that have all of some words, perhaps in different tools.
-
-    Args:
-        connection: The transaction.
-        words: The stems of the words.
-        after: Only catalogues with a greater number; 0 for all.
-        is_any_enough: Whether one of the words is enough.
-
-    Returns the tools by the ids of the catalogues, and the number after which there may be more;
-    None when there are no more.
-    """
-    query = _WITH_ANY if is_any_enough else _WITH_ALL
-    rows = connection.execute(query, {"words": words, "after": after}).all()
-    found = {row.id: row.tools for row in rows}
-    return found, rows[-1].number if len(rows) == MOST_CATALOGUES else None
-
-
+# As `receiver.domain.rows.is_of_catalogue` says: the id begins with the digest that came with it.
+_BEGIN = servers.c.tools_digest + " "
+_IS_CURRENT = func.substr(servers.c.catalogue, 1, func.length(_BEGIN)) == _BEGIN
 _AFTER = (
-    select(catalogues.c.number, catalogues.c.id, catalogues.c.tools)
+    select(
+        catalogues.c.number,
+        catalogues.c.id,
+        func.length(cast(catalogues.c.tools, Text)).label("size"),
+    )
     .where(catalogues.c.number > bindparam("after"))
     .order_by(catalogues.c.number)
     .limit(MOST_CATALOGUES)
 )
 _WITH_ALL = _AFTER.where(has_all_words("words"))
 _WITH_ANY = _AFTER.where(has_any_word("words"))
+_TOOLS = select(catalogues.c.id, catalogues.c.tools).where(among(catalogues.c.id, "ids"))

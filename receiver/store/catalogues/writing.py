@@ -6,6 +6,7 @@ another transaction at the same time.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, exists, select, text
 
@@ -13,9 +14,28 @@ from contract import Tool
 from receiver.domain.agents.tool_search import words_in
 from receiver.store.tables import catalogues, servers
 
-__all__ = ["read_tools", "write_catalogues"]
+__all__ = ["NewCatalogue", "read_tools", "write_catalogues"]
 
 Tools = Sequence[Tool]
+
+
+class NewCatalogue(NamedTuple):
+    """
+    A catalogue that a server gets.
+
+    Attributes:
+        tools: The tools.
+        words: The words in them, which take long to find; None if the catalogue is stored already.
+    """
+
+    tools: Tools
+    words: Sequence[str] | None
+
+    @classmethod
+    def of(cls, connection: Connection, catalogue: str, tools: Tools) -> "NewCatalogue":
+        """The catalogue with an id, and its words unless it is stored."""
+        is_stored = connection.execute(_NUMBER, {"catalogue": catalogue}).first() is not None
+        return cls(tools, None if is_stored else words_in(tools))
 
 
 def read_tools(connection: Connection, catalogue: str | None) -> Tools:
@@ -25,7 +45,7 @@ def read_tools(connection: Connection, catalogue: str | None) -> Tools:
 
 
 def write_catalogues(
-    connection: Connection, new: Mapping[str, Tools], left: Collection[str] = ()
+    connection: Connection, new: Mapping[str, NewCatalogue], left: Collection[str] = ()
 ) -> None:
     """
     Store catalogues that servers get, and delete those that no server has any more.
@@ -33,30 +53,29 @@ def write_catalogues(
     Args:
         connection: The transaction. It has written the rows of the servers that lose a catalogue,
             and not yet committed those of the servers that get one.
-        new: The tools of the catalogues that servers get, by id. Some may be stored already.
+        new: The catalogues that servers get, by id.
         left: The ids of catalogues that servers have lost.
     """
     # All in one order, or two transactions would wait for each other.
     for catalogue in sorted({*new, *left}):
-        if (tools := new.get(catalogue)) is not None:
-            words = " ".join(words_in(tools))
-            values = {"catalogue": catalogue, "tools": tools, "words": words}
-            connection.execute(_INSERT, values)
-        else:
-            # Locked by another statement, so that the deletion sees what was committed meanwhile.
-            connection.execute(_LOCK, {"catalogue": catalogue})
+        # Locked by another statement, so that the deletion sees what was committed meanwhile.
+        is_there = connection.execute(_LOCK, {"catalogue": catalogue}).first() is not None
+        if catalogue not in new:
             connection.execute(_DELETE_UNUSED, {"catalogue": catalogue})
+        elif not is_there:
+            tools, words = new[catalogue]
+            text = " ".join(words_in(tools) if words is None else words)
+            connection.execute(_INSERT, {"catalogue": catalogue, "tools": tools, "words": text})
 
 
 _TOOLS = select(catalogues.c.tools).where(catalogues.c.id == bindparam("catalogue"))
-_LOCK = (
-    select(catalogues.c.number).where(catalogues.c.id == bindparam("catalogue")).with_for_update()
-)
+_NUMBER = select(catalogues.c.number).where(catalogues.c.id == bindparam("catalogue"))
+_LOCK = _NUMBER.with_for_update()
 _DELETE_UNUSED = delete(catalogues).where(
     catalogues.c.id == bindparam("catalogue"),
     ~exists().where(servers.c.catalogue == bindparam("catalogue")),
 )
-# An update that changes nothing, for the lock of a row that exists.
+# An update that changes nothing, for the lock of a row that another transaction has just inserted.
 _INSERT = text(
     "INSERT INTO catalogues (id, tools, words) VALUES (:catalogue, :tools, :words) "
     "ON CONFLICT (id) DO UPDATE SET id = excluded.id"

@@ -50,13 +50,16 @@ def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequ
     known = [each for each in records if each.database is not None and each.database_uuid]
     if not known:
         return []
-    found = connection.execute(
-        _LIKE,
-        {
-            "databases": sorted({each.database or "" for each in known}),
-            "uuids": sorted({index_text(each.database_uuid or "") for each in known}),
-        },
-    )
+    databases = sorted({each.database or "" for each in known})
+    uuids = sorted({index_text(each.database_uuid or "") for each in known})
+    found = connection.execute(_LIKE, {"databases": databases, "uuids": uuids}).all()
+    if len(found) == _MOST_CLAIMS:
+        # Many servers have one of the UUIDs: these must not displace the claims on others.
+        found = [
+            row
+            for uuid in uuids
+            for row in connection.execute(_LIKE, {"databases": databases, "uuids": [uuid]})
+        ]
     return [_claim(row) for row in found]
 
 

@@ -35,9 +35,10 @@ _ANSWER: Json = {"application/json": {"schema": {"type": "object"}}}
 MCP: Json = operation(
     "mcp",
     "The Model Context Protocol for agents, as streamable HTTP without sessions",
-    description="Tools: list_servers, find_servers, server, connection, what_happened. Each "
-    "server is a resource, too. subscriptions/listen tells changes. The JSON-RPC error of a "
-    "request that cannot be read has the status 400, and that of an unknown method may have 404.",
+    description="Tools: list_servers, find_servers, find_tools, server, connection, "
+    "what_happened. Each server is a resource, too. subscriptions/listen tells changes. The "
+    "JSON-RPC error of a request that cannot be read has the status 400, and that of an unknown "
+    "method may have 404.",
     request_body=openapi.body({"type": "object"}),
     answers={
         200: {

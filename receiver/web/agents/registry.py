@@ -27,7 +27,7 @@ from receiver.domain.agents.registry import Entry, EntryFilter, document, search
 from receiver.domain.cursors import read_registry_cursor, write_registry_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import KeyScope, Power
-from receiver.service.registry import Registry
+from receiver.service.agents.registry import Registry
 from receiver.web import openapi
 from receiver.web.context import Services, services
 from receiver.web.openapi import Json, operation

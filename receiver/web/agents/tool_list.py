@@ -5,23 +5,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import unstructure
+from receiver.domain.agents.tool_search import MOST_INDEXED_WORDS
 from receiver.domain.cursors import write_tool_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.queries import OfferedTool
+from receiver.service.agents.tool_search import MOST_TOOLS, ToolSearch
 from receiver.web import openapi
-from receiver.web.context import services
+from receiver.web.context import Services, services
 from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import Json, answer, operation
 from receiver.web.requests import tool_query
 
-__all__ = ["FIND_TOOLS", "TOOLS_OF_SERVER", "find_tools", "offered", "tools_of_server"]
+__all__ = ["FIND_TOOLS", "TOOLS_OF_SERVER", "find_tools", "offered", "search", "tools_of_server"]
 
 FIND_TOOLS = operation(
     "findTools",
     "The tools that a question means, and the servers that offer them",
     description="A tool is found when its name, title and description have all telling words of "
-    "the question; if there is no such tool, those that come near are found. The best are first. "
-    "A page may be empty: there may be more as long as there is a next_cursor.",
+    "the question; when no page has such a tool, pages with those that come near follow. The best "
+    f"{MOST_TOOLS} of a page are listed, the best first. A page may be empty: there may be more as "
+    "long as there is a next_cursor. Of the description of a server's tools, the first "
+    f"{MOST_INDEXED_WORDS:,} different words are searched, those of all names first.",
     parameters=[openapi.SEARCH, openapi.CURSOR, *openapi.FILTERS],
     answers={200: answer("A page", openapi.TOOLS_PAGE)},
     problems=(400, 401, 403, 503),
@@ -37,11 +41,11 @@ TOOLS_OF_SERVER = operation(
 async def find_tools(request: Request) -> Response:
     """The tools that a question means."""
     query = tool_query(request)
-    page = await services(request).fleet.find_tools(query.matching, query.search, after=query.after)
+    page = await search(services(request)).find(query.matching, query.search, query.place)
     body = {
         "tools": [offered(each) for each in page.tools],
         "count": len(page.tools),
-        "next_cursor": page.next_after and write_tool_cursor(page.next_after),
+        "next_cursor": page.next_place and write_tool_cursor(page.next_place),
     }
     return Response(orjson.dumps(body), media_type="application/json")
 
@@ -60,6 +64,11 @@ async def tools_of_server(request: Request) -> Response:
         }
     )
     return json_answer(request, body, tag_of(body))
+
+
+def search(found: Services) -> ToolSearch:
+    """The search for tools."""
+    return ToolSearch(servers=found.store.servers, calls=found.calls)
 
 
 def offered(each: OfferedTool) -> Json:

@@ -38,11 +38,12 @@ from receiver.domain.cursors import (
     write_tool_cursor,
 )
 from receiver.domain.errors import Refusal
-from receiver.domain.queries import EventFilter, Filter, Order, Place
+from receiver.domain.queries import FIRST_TOOLS, EventFilter, Filter, Order, Place
 from receiver.service.availability import LONGEST, WINDOWS
 from receiver.service.fleet import Sighting
 from receiver.web import openapi
 from receiver.web.agents.connection import connection_to, connections_of, may_be_at
+from receiver.web.agents.tool_list import search
 from receiver.web.context import Services
 from receiver.web.openapi import Json
 
@@ -265,11 +266,11 @@ def _check_length(text: str) -> None:
 async def _find_tools(found: Services, asked: FindTools) -> Json:
     _check_length(asked.text)
     try:
-        after = 0 if asked.cursor is None else read_tool_cursor(asked.cursor)
+        place = FIRST_TOOLS if asked.cursor is None else read_tool_cursor(asked.cursor)
     except ValueError as error:
         raise InvalidMessage([Problem("cursor", str(error))]) from error
     matching = Filter(stage=asked.stage, state=asked.state and asked.state.value)
-    page = await found.fleet.find_tools(matching, asked.text, after=after)
+    page = await search(found).find(matching, asked.text, place)
     return {
         "tools": [
             {
@@ -279,7 +280,7 @@ async def _find_tools(found: Services, asked: FindTools) -> Json:
             }
             for each in page.tools
         ],
-        "next_cursor": page.next_after and write_tool_cursor(page.next_after),
+        "next_cursor": page.next_place and write_tool_cursor(page.next_place),
     }
 
 
@@ -342,6 +343,7 @@ async def read_server(found: Services, server_id: str) -> Json:
     sighting, history = both
     record = sighting.record
     described = await found.fleet.tools(server_id)
+    is_current = described is not None and described.is_current
     tools = unstructure(described.tools) if described and described.tools else []
     reached = (await connections_of(found, [record])).get(server_id)
     reported = {name: value for name, value in unstructure(record).items() if name in _REPORTED}
@@ -359,6 +361,7 @@ async def read_server(found: Services, server_id: str) -> Json:
         "is_flapping": record.flapping_since is not None,
         "is_conflicting": record.conflict_since is not None,
         "is_lapsed": sighting.is_lapsed,
+        "are_tools_current": is_current,
         "reported": {**reported, "endpoint_url": reached and reached.url, "tools": tools},
     }
 
@@ -464,6 +467,7 @@ _SERVER = openapi.object_of(
     is_flapping=_FLAG,
     is_conflicting=_FLAG,
     is_lapsed=_FLAG,
+    are_tools_current=_FLAG,
     reported=_OBJECT,
 )
 _FILE = openapi.object_of(
@@ -515,7 +519,7 @@ TOOLS = {
             title="One Odoo server",
             description="All that is known of one server: its state, availability, address, "
             "versions, the names of all of its tools (`reported.capabilities`), and what it says "
-            "about them (`reported.tools`).",
+            "about them (`reported.tools`; `are_tools_current` tells whether it still says so).",
             takes=OneServer,
             answers=_SERVER,
             call=_server,

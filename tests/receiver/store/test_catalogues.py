@@ -1,5 +1,6 @@
 """Descriptions of tools in the store: kept once for all servers that send them, and found."""
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, make_url, text
 
 from contract import EventKind, Heartbeat, Registration, Tool, tools_digest
-from receiver.domain.agents.tool_search import words_in, words_of_question
+from receiver.domain.agents.tool_search import best, words_in
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import ALL_SERVERS, Filter, ToolPage
+from receiver.domain.queries import ALL_SERVERS, FIRST_TOOLS, Filter, ToolPage
+from receiver.service.agents.tool_search import MOST_NEAR, MOST_SERVERS, MOST_TOOLS, ToolSearch
+from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 from receiver.store.catalogues import search
 from strategies import tools
@@ -46,16 +49,19 @@ def stored(engine: Engine) -> list[tuple[str, str]]:
 
 def found(store: SqlStore, question: str, matching: Filter = ALL_SERVERS) -> dict[str, list[str]]:
     """The servers that offer what a question means, by the name of the tool."""
-    page = pages(store, question, matching)[0]
-    return {each.tool.name: [*each.server_ids] for each in page.tools}
+    tools = [tool for page in pages(store, question, matching) for tool in page.tools]
+    return {each.tool.name: [*each.server_ids] for each in tools}
 
 
 def pages(store: SqlStore, question: str, matching: Filter = ALL_SERVERS) -> list[ToolPage]:
-    words = words_of_question(question)
-    read = [store.servers.find_tools(matching, words, after=0)]
-    while (after := read[-1].next_after) is not None:
-        read.append(store.servers.find_tools(matching, words, after=after))
-    return read
+    async def read() -> list[ToolPage]:
+        search = ToolSearch(servers=store.servers, calls=StoreCalls())
+        found = [await search.find(matching, question, FIRST_TOOLS)]
+        while (place := found[-1].next_place) is not None:
+            found.append(await search.find(matching, question, place))
+        return found
+
+    return asyncio.run(read())
 
 
 # What is stored
@@ -240,9 +246,9 @@ def test_tools_that_come_near_are_found_where_none_has_all_words(fleet: Watched)
 
 
 def test_few_tools_that_come_near_are_found(fleet: Watched) -> None:
-    register(fleet, "a", *(Tool(name=f"read_{n}") for n in range(search.MOST_NEAR + 1)))
+    register(fleet, "a", *(Tool(name=f"read_{n}") for n in range(MOST_NEAR + 1)))
 
-    assert search.MOST_NEAR == len(found(fleet.store, "read poems"))
+    assert MOST_NEAR == len(found(fleet.store, "read poems"))
 
 
 def test_only_tools_of_servers_that_match_are_found(fleet: Watched) -> None:
@@ -256,7 +262,7 @@ def test_only_tools_of_servers_that_match_are_found(fleet: Watched) -> None:
 
 
 def test_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
-    number = search.MOST_SERVERS + 1
+    number = MOST_SERVERS + 1
     for n in range(number):
         register(fleet, f"s{n:02}", CONFIRM)
     register(fleet, "a", CONFIRM, READ)
@@ -264,7 +270,7 @@ def test_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
     ((tool,),) = [page.tools for page in pages(fleet.store, "sale")]
 
     assert number + 1 == tool.server_count
-    assert ["a", *(f"s{n:02}" for n in range(search.MOST_SERVERS - 1))] == [*tool.server_ids]
+    assert ["a", *(f"s{n:02}" for n in range(MOST_SERVERS - 1))] == [*tool.server_ids]
 
 
 def test_pages_have_all_catalogues(fleet: Watched) -> None:
@@ -284,6 +290,88 @@ def test_pages_have_all_catalogues(fleet: Watched) -> None:
     assert [f"s{n:03}" for n in range(number)] == sorted(ids)
 
 
+def test_page_has_the_best_tools(fleet: Watched) -> None:
+    register(fleet, "a", *(Tool(name=f"read_{n}") for n in range(MOST_TOOLS)), Tool(name="read"))
+
+    (page,) = pages(fleet.store, "read")
+
+    assert MOST_TOOLS == len(page.tools)
+
+
+def test_page_ends_when_it_has_read_much(fleet: Watched) -> None:
+    text = "d" * 4000
+    for server_id in "abc":
+        names = [f"sale_{server_id}_{n}" for n in range(100)]
+        register(fleet, server_id, *(Tool(name=name, description=text) for name in names))
+
+    read = pages(fleet.store, "sale")
+
+    assert [100, 100, 100] == [len(page.tools) for page in read]
+
+
+def test_tools_that_come_near_follow_where_words_are_in_different_tools(fleet: Watched) -> None:
+    number = search.MOST_CATALOGUES
+    messages = [
+        Registration(
+            server_id=f"s{n}", tools=(Tool(name="refund", title=f"{n}"), Tool(name="order"))
+        )
+        for n in range(number)
+    ]
+    heard(fleet, *messages)
+    register(fleet, "t", Tool(name="refund_the_order_now"))
+    fleet.store.servers.delete("t", fleet.now)
+
+    read = pages(fleet.store, "refund order")
+
+    assert [] == [*read[0].tools]
+    assert "order" in {tool.tool.name for page in read for tool in page.tools}
+
+
+def test_tool_that_comes_near_is_found_beyond_many_catalogues(fleet: Watched) -> None:
+    many = [
+        Registration(server_id=f"s{n}", tools=(Tool(name=f"order_{n}"),))
+        for n in range(search.MOST_CATALOGUES)
+    ]
+    heard(fleet, *many)
+    register(fleet, "z", Tool(name="order_ship"), odoo_stage="production")
+
+    assert {"order_ship": ["z"]} == found(
+        fleet.store, "ship some order quickly", Filter(stage="production")
+    )
+
+
+def test_tools_that_a_server_describes_otherwise_now_are_not_found(fleet: Watched) -> None:
+    register(fleet, "a", CONFIRM)
+    beat(fleet, "a", "another")
+
+    assert {} == found(fleet.store, "confirm")
+
+
+@pytest.mark.parametrize("text", ["aufträge", "xy\u19b1z", "\u19b1", "確認"])
+def test_letters_that_only_python_knows_are_found(fleet: Watched, text: str) -> None:
+    register(fleet, "a", Tool(name="t", title=text))
+
+    assert {"t": ["a"]} == found(fleet.store, text)
+    assert {"t": ["a"]} == found(fleet.store, f"{text} xyzzy")
+
+
+def test_transaction_ends_when_words_take_long(fleet: Watched) -> None:
+    words = [[f"w{n}x{m}" for m in range(900)] for n in range(20)]
+    incoming = [
+        Incoming(
+            Registration(
+                server_id=f"s{n}", tools=(Tool(name="t", description=" ".join(each)[:4000]),)
+            ),
+            fleet.now,
+        )
+        for n, each in enumerate(words)
+    ]
+
+    applied = fleet.store.servers.apply(incoming, allowed=lambda: 0.005)
+
+    assert len(applied) < 5
+
+
 @pytest.mark.parametrize("question", ['"', "a OR b", "NEAR(a b)", "x*", "' & !", "a:b", "col : x"])
 def test_signs_of_a_query_language_mean_nothing(fleet: Watched, question: str) -> None:
     register(fleet, "a", CONFIRM)
@@ -301,8 +389,9 @@ def test_tool_is_found_by_any_word_of_it(
     words = words_in([tool])
 
     for word in words:
-        page = fleet.store.servers.find_tools(ALL_SERVERS, [word], after=0)
-        assert tool in [each.tool for each in page.tools]
+        those = fleet.store.servers.tools_with(ALL_SERVERS, [word], after=0, is_any_enough=False)
+        offered = [each.tool for each in best(those.tools, [word], is_near_enough=False)]
+        assert tool in offered
 
 
 def test_postgresql_finds_words_by_its_index(postgresql_url: str) -> None:

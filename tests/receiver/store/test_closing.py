@@ -53,7 +53,9 @@ def test_closing_closes_what_writes_and_what_has_read(
     assert connections.open
 
     store.close()
+    assert set() == connections.open
 
+    store.close()
     assert set() == connections.open
 
 

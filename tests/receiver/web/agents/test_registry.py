@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -13,9 +14,12 @@ from sqlalchemy import make_url
 import messages
 from keyring import bearer, keep, made
 from receiver.app import Tuning, create_app
+from receiver.domain.agents.registry import EntryFilter
+from receiver.domain.cursors import write_registry_cursor
 from receiver.domain.keys import id_of
-from receiver.service import registry as service
+from receiver.service.agents import registry as service
 from receiver.store import SqlStore
+from receiver.store.lists import registry as lists
 from registry_rules import OFFICIAL, entries_of, expect_entry
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 from watched import Watched
@@ -423,6 +427,7 @@ def test_page_goes_on_behind_servers_without_an_entry(
         send_other(receiver, "green")
 
         filled = receiver.get(f"{LIST}?limit=1")
+        monkeypatch.setattr(service, "_READ_AT_ONCE", 3)
         monkeypatch.setattr(service, "_MOST_READ", 3)
         short = receiver.get(f"{LIST}?limit=1")
         cursor = short.json()["metadata"]["nextCursor"]
@@ -433,6 +438,34 @@ def test_page_goes_on_behind_servers_without_an_entry(
         assert ["blue"] == names(entries_of(following))
         name = entries_of(filled)[0]["server"]["name"].replace("/blue-", "/a0-")
         assert 404 == receiver.get(f"{LIST}/{name}/versions").status_code
+
+
+def test_cursor_of_the_first_year_is_read(receiver: httpx.Client) -> None:
+    send(receiver)
+    since = datetime(1, 1, 1, tzinfo=timezone.utc)
+    cursor = write_registry_cursor(EntryFilter(updated_since=since), "")
+
+    assert 1 == len(entries_of(receiver.get(f"{LIST}?cursor={cursor}")))
+
+
+def test_many_copies_of_one_uuid_hide_no_claim_on_another(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_READ_AT_ONCE", 3)
+    monkeypatch.setattr(lists, "_MOST_CLAIMS", 5)
+    monkeypatch.setattr(lists, "_LIKE", lists._LIKE.limit(5))  # noqa: SLF001 - fewer are enough
+    for name in ("m1", "m9"):
+        send_other(receiver, name, database="acme", database_uuid="u")
+
+    def acme() -> list[str]:
+        found = [each["server"]["name"] for each in listed(receiver)]
+        return [name for name in found if "/acme-" in name]
+
+    before = acme()
+    for number in range(6):
+        send_other(receiver, f"m{number + 2}", database="evil", database_uuid="0")
+
+    assert before == acme()
 
 
 def test_namespace_is_set(sqlite_url: str, clock: Clock) -> None:

@@ -1,7 +1,7 @@
 """Reads the entries of the MCP registry: page by page, and by their names."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -74,22 +74,22 @@ class Registry:
             return EntryPage(self._only(matching, matching.name), None)
         since = matching.updated_since
         if since is not None:
-            matching = evolve(matching, updated_since=since - SETTLING)
-        lapsed = [] if since is None else self._lapsed_since(since - SETTLING)
+            since = max(since, _EARLIEST) - SETTLING
+            matching = evolve(matching, updated_since=since)
+        lapsed = [] if since is None else self._lapsed_since(since)
         entries: list[Entry] = []
-        read = 0
-        while len(entries) < limit and read < _MOST_READ:
-            wanted = limit - len(entries)
+        for _ in range(_MOST_READ // _READ_AT_ONCE):
             found = self.servers.registered(
-                Listing(matching=matching, after=after, limit=wanted + 1, lapsed=lapsed)
+                Listing(matching=matching, after=after, limit=_READ_AT_ONCE + 1, lapsed=lapsed)
             )
-            is_last = len(found) <= wanted
-            found = found[:wanted]
+            is_last = len(found) <= _READ_AT_ONCE
+            found = found[:_READ_AT_ONCE]
             entries += self._entries(self._names(found), found)
+            if len(entries) > limit or (len(entries) == limit and not is_last):
+                return EntryPage(entries[:limit], entries[limit - 1].record.server_id)
             if is_last:
                 return EntryPage(entries, None)
             after = found[-1].record.server_id
-            read += wanted
         return EntryPage(entries, after)
 
     def get(self, name: str) -> Entry | None:
@@ -151,4 +151,6 @@ class Registry:
         return [key_id for key_id, at in times.items() if at is not None and at >= since]
 
 
+_EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MOST_READ = 1000
+_READ_AT_ONCE = 100

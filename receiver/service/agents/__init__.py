@@ -1,0 +1,1 @@
+"""What agents are told: entries of the MCP registry, and tools that a question means."""
