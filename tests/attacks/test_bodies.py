@@ -12,7 +12,7 @@ import messages
 import strategies
 from attacks.law import Target, searched
 from contract import Heartbeat, Registration
-from receiver.service.decoding import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
+from receiver.service.decoding import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES, MAX_REGISTRATION_BYTES
 
 ONE = ("/heartbeat", "/register")
 POSTS = (*ONE, "/heartbeats")
@@ -368,7 +368,8 @@ def test_permission_is_checked_for_the_last_server_id(
 
 @EVERY_POST
 def test_body_over_the_limit_is_refused(target: Target, path: str) -> None:
-    most = MAX_BATCH_BYTES if path == "/heartbeats" else MAX_MESSAGE_BYTES
+    more = {"/heartbeats": MAX_BATCH_BYTES, "/register": MAX_REGISTRATION_BYTES}
+    most = more.get(path, MAX_MESSAGE_BYTES)
     body = as_posted(path, beat())
 
     assert target.ask("POST", path, body.ljust(most)).status < 300
