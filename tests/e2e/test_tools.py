@@ -14,7 +14,7 @@ import pytest
 from attrs import frozen
 
 from odoo_program import ADDONS, OdooProgram, Server
-from phoning import ADDON, let_action_be_due, wake_scheduler
+from phoning import ADDON, let_action_be_due, our_lines, wake_scheduler
 from servers import receiver_process
 from tap import Sent, Tap, tapped
 
@@ -63,7 +63,7 @@ class Told:
         events: `GET /events?kind=tools_changed`, as the first heartbeat after the upgrade left it.
         sent: What the server has sent after the upgrade, in the order of arrival.
         heartbeat: A heartbeat that was sent before.
-        complaints: Warnings and errors in the logs of both servers.
+        complaints: Warnings and errors of the addon in the logs of both servers.
     """
 
     server_id: str
@@ -120,7 +120,7 @@ def told(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             events=ask(events)["events"],
             sent=tap.sent[sent:],
             heartbeat=heartbeat,
-            complaints=first.log.complaints() + second.log.complaints(),
+            complaints=our_lines(first) + our_lines(second),
         )
 
 
