@@ -29,7 +29,7 @@ from contract import (
 )
 
 from ..tools.registry import announced_tools
-from .catalogue import described, digest_of
+from .catalogue import digest_of, with_tools
 from .interval import heartbeat_interval_seconds
 from .listening import listening_port
 from .outgoing import Outcome, Outgoing
@@ -64,7 +64,7 @@ def _server_payload(env) -> ServerPayload:
     tools = announced_tools(env)
     usual = heartbeat_interval_seconds(env, stage=stage)
 
-    return ServerPayload(
+    payload = ServerPayload(
         server_id=f"{env.cr.dbname}_{host.hostname}",
         hostname=host.hostname,
         ip_addresses=host.ip_addresses,
@@ -78,8 +78,8 @@ def _server_payload(env) -> ServerPayload:
         database_uuid=env["ir.config_parameter"].sudo().get_param("database.uuid") or None,
         endpoint_url=server.endpoint_url,
         heartbeat_interval_seconds=declared_interval_seconds(env, usual=usual),
-        tools=described(tools, server.endpoint_url),
     )
+    return with_tools(payload, tools)
 
 
 def announced(env) -> dict:

@@ -54,6 +54,8 @@ class CatalogueCase(PhoneHomeCase):
         foreign._slow.clear()
         foreign._slow_to_describe.clear()
         described.cache_clear()
+        # The tools of `base` are called at the endpoint that is announced.
+        self.patch(foreign, "paths_of", lambda env, addon: ("/mcp/v1",))
         self.set_params(phone_home_url="https://fleet.example", last_hostname=HERE)
         self.set_params(endpoint_url="https://odoo.example/mcp/v1")
 
@@ -354,10 +356,59 @@ class TestSizes(CatalogueCase):
     def test_message_fits_whatever_the_characters_are(self):
         for title, text in (("\U0001f600" * 200, "\U0001f600" * 4000), ("\x01" * 200, "\x01" * 99)):
             tools = [{"title": title, "description": text, "name": f"t{n}"} for n in range(990)]
-            with self.subTest(title[:1]), self.registry_of(tools):
-                message = prepare_registration(self.env).message
-                self.assertEqual(991, len(message.tools))
-                self.assertLess(len(dumps(message)), 1024 * 1024)
+            with self.subTest(title[:1]), self.registry_of(tools), self.assertNoLogs(LOGGER):
+                self.assertEqual(991, len(self.sent_at_most().tools))
+
+    def test_long_descriptions_are_cut_before_titles_are_left_out(self):
+        tools = [
+            {"title": "A title", "description": "\x01" * 200, "name": f"t{n}"} for n in range(400)
+        ]
+        with self.registry_of(tools), self.assertNoLogs(LOGGER):
+            found = {tool.name: tool for tool in self.sent_at_most().tools}["t7"]
+        self.assertEqual(("A title", "\x01" * 99 + "…"), (found.title, found.description))
+
+    def test_descriptions_and_then_titles_are_left_out_where_all_do_not_fit(self):
+        for length, title in ((60, "\x01" * 60), (200, None)):
+            tools = [
+                {"title": "\x01" * length, "description": "\x01" * 99, "name": f"t{n}"}
+                for n in range(990)
+            ]
+            with self.subTest(length), self.registry_of(tools), self.assertNoLogs(LOGGER):
+                found = {tool.name: tool for tool in self.sent_at_most().tools}["t7"]
+                self.assertEqual((title, None), (found.title, found.description))
+
+    def test_only_names_are_told_where_nothing_more_fits(self):
+        self.patch(foreign, "paths_of", lambda env, addon: ("/mcp" * 490,))
+        self.add_registry(lambda: [{"name": f"t{n}", "description": "w"} for n in range(990)])
+
+        with self.assert_one_warning("991", "names"):
+            message = self.sent_at_most()
+            heartbeat = prepare_heartbeat(self.env).message
+        self.assertEqual((None, None), (message.tools, message.tools_digest))
+        self.assertIsNone(heartbeat.tools_digest)
+        self.assertEqual(991, len(message.capabilities))
+
+    def test_message_fits_whatever_else_it_holds(self):
+        self.set_params(endpoint_url=f"https://odoo.example/{'p' * 1900}/mcp/v1")
+        tools = [{"name": f"{n:03}{'n' * 17}", "description": "\x01" * 99} for n in range(990)]
+        self.add_registry(lambda: tools)
+
+        self.assertEqual(991, len(self.sent_at_most().tools))
+
+    def test_a_few_bytes_more_elsewhere_do_not_change_the_digest(self):
+        tools = [{"description": "\x01" * 99, "name": f"t{n}"} for n in range(990)]
+        self.add_registry(lambda: tools)
+        digests = set()
+        for interval in (1, 9999):
+            self.env.ref("mcp_phone_home.ir_cron_heartbeat").interval_number = interval
+            digests.add(prepare_heartbeat(self.env).message.tools_digest)
+        self.assertEqual(1, len(digests))
+
+    def sent_at_most(self):
+        """The registration, which no receiver refuses for its size: it accepts 512 KiB."""
+        message = prepare_registration(self.env).message
+        self.assertLess(len(dumps(evolve(message, sequence=2**53 - 1))), 512 * 1024)
+        return message
 
     def test_heartbeat_grows_by_the_digest_only(self):
         self.add_registry(
@@ -373,7 +424,7 @@ class TestSizes(CatalogueCase):
 class TestPaths(CatalogueCase):
     def path(self, path, endpoint_url):
         tool = AnnouncedTool(name="any", module="base", path=path)
-        return described((tool,), endpoint_url)[0].endpoint_path
+        return described((tool,), endpoint_url, 9999)[0].endpoint_path
 
     def test_tool_at_the_announced_endpoint_has_no_path(self):
         self.assertIsNone(self.path("/mcp/v1", "https://odoo.example/mcp/v1"))
@@ -396,9 +447,27 @@ class TestPaths(CatalogueCase):
         self.assertIsNone(self.path("/mcp/v1", "https://odoo.example/own/server"))
         self.assertEqual("/llm/mcp", self.path("/llm/mcp", "https://odoo.example/own/server"))
 
-    def test_unknown_path_and_unknown_endpoint_tell_none(self):
-        self.assertIsNone(self.path(None, "https://odoo.example/mcp/v1"))
-        self.assertIsNone(self.path("/llm/mcp", None))
+    def test_path_is_told_where_the_endpoint_is_not_known(self):
+        self.assertEqual("/llm/mcp", self.path("/llm/mcp", None))
+        self.assertIsNone(self.path("/mcp/v1", None))
+
+    def test_tool_whose_path_is_unknown_or_secret_is_named_and_not_described(self):
+        def of_a_secret_server(env):
+            return [("secret", {"name": "secret", "description": "Behind a key."})]
+
+        self.patch(foreign, "paths_of", lambda env, addon: None)
+        self.add_registry(lambda: [{"name": "nowhere", "description": "At no known path."}])
+        sources, secret = (
+            foreign._sources,
+            foreign._Source(
+                where="mcp.server", module="base", list_tools=of_a_secret_server, is_secret=True
+            ),
+        )
+        self.patch(foreign, "_sources", lambda env, ours: [*sources(env, ours), secret])
+
+        message = prepare_registration(self.env).message
+        self.assertEqual(("nowhere", "secret", "server_info"), message.capabilities)
+        self.assertEqual(["server_info"], [tool.name for tool in message.tools])
 
 
 class TestWanted(CatalogueCase):
