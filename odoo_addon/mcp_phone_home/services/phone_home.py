@@ -36,7 +36,7 @@ from .outgoing import Outcome, Outgoing
 from .pace import current_pace, declared_interval_seconds
 from .server_start import server_started_at
 from .settings import receiver_settings, server_settings
-from .state import remember
+from .state import is_too_large, remember
 
 _logger = logging.getLogger(__name__)
 
@@ -144,9 +144,13 @@ def prepare_registration(env, *, attempts=None) -> Outgoing:
     """
     Build the registration of this server, to number and send it later or in another thread.
 
-    `attempts` overrides the setting. Raises NothingToSend.
+    It lacks the description of the tools when the receiver has refused that for its size a while
+    ago; a receiver that asks for it gets it. `attempts` overrides the setting. Raises
+    NothingToSend.
     """
     settings, payload, port = _prepare(env)
+    if payload.tools is not None and is_too_large(env.registry, digest_of(payload.tools)):
+        payload = evolve(payload, tools=None)
     if attempts is not None:
         settings = evolve(settings, attempts=attempts)
     return _registration_of(settings, payload, port)

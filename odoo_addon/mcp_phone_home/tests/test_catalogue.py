@@ -23,7 +23,12 @@ from odoo.addons.mcp_phone_home.services.phone_home import (
     register_server,
     send_heartbeat,
 )
-from odoo.addons.mcp_phone_home.services.state import DESCRIBED_SECONDS, claim_description
+from odoo.addons.mcp_phone_home.services.state import (
+    DESCRIBED_SECONDS,
+    REFUSED_SECONDS,
+    TOO_LARGE_SECONDS,
+    claim_description,
+)
 from odoo.addons.mcp_phone_home.tools import foreign, registry
 from odoo.addons.mcp_phone_home.tools.descriptions import Description, schema_digest
 from odoo.addons.mcp_phone_home.tools.foreign import AnnouncedTool
@@ -37,6 +42,7 @@ from .receiver import CREATED, OK
 
 WANTS = (200, b'{"status": "ok", "wants": ["registration"]}')
 AWAY = (503, b"")
+TOO_LARGE = (413, b'{"code": "body_too_large"}')
 SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {}}}
 CANONICAL = b'{"properties":{"a":{},"b":{"type":"string"}},"type":"object"}'
 SCHEMA_DIGEST = hashlib.sha256(CANONICAL).hexdigest()
@@ -470,7 +476,7 @@ class TestPaths(CatalogueCase):
         self.assertEqual(["server_info"], [tool.name for tool in message.tools])
 
 
-class TestWanted(CatalogueCase):
+class WantedCase(CatalogueCase):
     def calls(self, receiver):
         self.wait_for_threads()
         return [each.call.removeprefix("POST /") for each in receiver.heard]
@@ -479,6 +485,20 @@ class TestWanted(CatalogueCase):
         on_schedule(self.env)
         return self.calls(receiver)
 
+    def let_pass(self, seconds):
+        """Let all claims be that much older."""
+        self.env.cr.execute(
+            """
+            UPDATE mcp_phone_home_state SET claims = (
+                SELECT jsonb_object_agg(key, value::float - %s)
+                  FROM jsonb_each_text(claims::jsonb)
+            )
+            """,
+            [seconds],
+        )
+
+
+class TestWanted(WantedCase):
     def test_wanted_registration_follows_in_the_same_run(self):
         receiver = self.receiver(WANTS, CREATED, OK)
 
@@ -562,17 +582,117 @@ class TestWanted(CatalogueCase):
         with self.assertNoLogs(LOGGER, logging.WARNING):
             self.assertEqual(["heartbeat"], self.run_action(receiver))
 
-    def let_pass(self, seconds):
-        """Let all claims be that much older."""
-        self.env.cr.execute(
-            """
-            UPDATE mcp_phone_home_state SET claims = (
-                SELECT jsonb_object_agg(key, value::float - %s)
-                  FROM jsonb_each_text(claims::jsonb)
-            )
-            """,
-            [seconds],
+
+class TestRefusedForItsSize(WantedCase):
+    """A receiver that accepts less than a registration with the description of the tools has."""
+
+    def described(self, receiver):
+        """What the registrations tell of the tools, each as whether it does."""
+        self.wait_for_threads()
+        told = [each.message for each in receiver.heard if each.call == "POST /register"]
+        self.assertEqual(
+            ["tools" in each for each in told], ["tools_digest" in each for each in told]
         )
+        return ["tools" in each for each in told]
+
+    def test_registration_is_sent_again_at_once_without_the_tools(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+
+        with self.assertNoLogs(LOGGER, logging.WARNING):
+            self.assertIs(True, register_server(self.env))
+        self.assertEqual([True, False], self.described(receiver))
+        with_tools, without = (each.message for each in receiver.heard)
+        for member in ("tools", "tools_digest"):
+            del with_tools[member]
+        self.assertEqual(with_tools, without)
+        self.assertTrue(self.state().last_success_at)
+
+    def test_rebuilt_host_is_known_to_a_receiver_that_takes_no_tools(self):
+        receiver = self.receiver(TOO_LARGE, CREATED, OK)
+        self.set_params(last_hostname="before")
+
+        self.assertEqual(["register", "register", "heartbeat"], self.run_action(receiver))
+        parameter = self.env["ir.config_parameter"].get_param("mcp.last_hostname")
+        self.assertEqual(HERE, parameter)
+
+    def test_installation_is_known_to_a_receiver_that_takes_no_tools(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+        self.env.flush_all()
+
+        lifecycle.after_install(self.env.registry)
+        self.assertEqual([True, False], self.described(receiver))
+
+    def test_registration_that_is_refused_without_tools_too_is_sent_no_more(self):
+        receiver = self.receiver(TOO_LARGE)
+
+        with self.assert_one_warning("413"):
+            self.assertIs(False, register_server(self.env))
+        self.assertEqual([True, False], self.described(receiver))
+        self.assertIn("413", self.state().last_failure_reason)
+
+    def test_other_refusal_is_not_answered_with_less(self):
+        receiver = self.receiver((422, b'{"code": "invalid_message"}'))
+
+        with self.assert_one_warning("422"):
+            register_server(self.env)
+        self.assertEqual([True], self.described(receiver))
+
+    def test_refused_heartbeat_is_not_repeated(self):
+        receiver = self.receiver(TOO_LARGE)
+
+        with self.assert_one_warning("413"):
+            send_heartbeat(self.env)
+        self.assertEqual(["heartbeat"], self.calls(receiver))
+
+    def test_refused_tools_are_not_sent_unasked_for_a_while(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+
+        for _ in range(3):
+            register_server(self.env)
+        self.assertEqual([True, False, False, False], self.described(receiver))
+        self.let_pass(TOO_LARGE_SECONDS)
+        register_server(self.env)
+        self.assertEqual([True], self.described(receiver)[4:])
+
+    def test_other_tools_are_sent(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+        register_server(self.env)
+
+        mcp_tool("another", description="A new one.")(_nothing)
+        register_server(self.env)
+        self.assertEqual([True, False, True], self.described(receiver))
+
+    def test_refused_tools_are_sent_to_a_receiver_that_wants_them(self):
+        receiver = self.receiver(TOO_LARGE, CREATED, WANTS, CREATED, OK)
+        register_server(self.env)
+
+        self.run_action(receiver)
+        self.assertEqual([True, False, True], self.described(receiver))
+
+    def test_receiver_that_wants_what_it_refuses_is_not_asked_each_minute(self):
+        receiver = self.receiver(TOO_LARGE, CREATED, WANTS, TOO_LARGE, CREATED, WANTS)
+        register_server(self.env)
+
+        for _ in range(4):
+            self.run_action(receiver)
+        self.assertEqual([True, False] * 2, self.described(receiver))
+        self.let_pass(DESCRIBED_SECONDS)
+        self.run_action(receiver)
+        self.assertEqual([True, False] * 2, self.described(receiver))
+        self.let_pass(REFUSED_SECONDS - DESCRIBED_SECONDS)
+        self.run_action(receiver)
+        self.assertEqual([True], self.described(receiver)[4:])
+
+    def test_new_receiver_gets_the_tools(self):
+        self.receiver(TOO_LARGE, CREATED)
+        register_server(self.env)
+        self.env["res.config.settings"].create(
+            {"mcp_phone_home_url": "https://new.example"}
+        ).execute()
+
+        receiver = self.receiver(CREATED)
+        register_server(self.env)
+        self.assertEqual([True], self.described(receiver))
 
 
 def _nothing(env):
