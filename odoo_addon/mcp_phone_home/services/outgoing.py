@@ -31,6 +31,7 @@ class Outcome:
             do about it; empty when it has. It may quote the receiver.
         for_agents: The reason for a language model, without any text of the receiver. May be
             empty; `reason` then has no such text either.
+        sender: The hostname of the server that has sent the message; empty when none was sent.
         hostname: The hostname of a registration that the receiver has accepted; else empty.
         started_at: The start of the server in that registration; else None.
         endpoint_url: The MCP endpoint that the message announced, if the receiver has accepted
@@ -45,6 +46,7 @@ class Outcome:
 
     reason: str = ""
     for_agents: str = ""
+    sender: str = ""
     hostname: str = ""
     started_at: datetime | None = None
     endpoint_url: str | None = None
@@ -71,7 +73,7 @@ class Outgoing:
         message: The registration or heartbeat.
         send: Sends the message by a client, and returns the receipt. Raises
             `contract.FleetError`.
-        has_pace: Whether the receiver had asked for a longer interval before.
+        has_pace: Whether it is stored that a receiver has asked for a longer interval.
         registration: Makes the registration that the answer to a heartbeat may ask for; None for
             a message that no registration may follow.
     """
@@ -108,9 +110,10 @@ class Outgoing:
                 return self._delivered_without_tools()
             reason = with_advice(error, self.settings)
             _logger.warning("Phoning home failed: %s", reason)
-            return Outcome(reason=reason, for_agents=reason_for_agents(error, self.settings))
+            for_agents = reason_for_agents(error, self.settings)
+            return Outcome(reason=reason, for_agents=for_agents, sender=self.message.hostname)
         message = self.message
-        outcome = Outcome(endpoint_url=message.endpoint_url)
+        outcome = Outcome(endpoint_url=message.endpoint_url, sender=message.hostname)
         if isinstance(message, Registration):
             return evolve(outcome, hostname=message.hostname, started_at=message.started_at)
         pace = pace_after(self, receipt, sent_at=sent_at)

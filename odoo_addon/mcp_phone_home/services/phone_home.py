@@ -33,10 +33,10 @@ from .catalogue import digest_of, with_tools
 from .interval import heartbeat_interval_seconds
 from .listening import listening_port
 from .outgoing import Outcome, Outgoing
-from .pace import current_pace, declared_interval_seconds
+from .pace import declared_interval_seconds
 from .server_start import server_started_at
 from .settings import receiver_settings, server_settings
-from .state import is_too_large, remember
+from .state import is_too_large, remember, stored_pace
 
 _logger = logging.getLogger(__name__)
 
@@ -77,7 +77,9 @@ def _server_payload(env) -> ServerPayload:
         odoo_stage=stage,
         database_uuid=env["ir.config_parameter"].sudo().get_param("database.uuid") or None,
         endpoint_url=server.endpoint_url,
-        heartbeat_interval_seconds=declared_interval_seconds(env, usual=usual),
+        heartbeat_interval_seconds=declared_interval_seconds(
+            env, usual=usual, hostname=host.hostname
+        ),
     )
     return with_tools(payload, tools)
 
@@ -167,7 +169,7 @@ def prepare_heartbeat(env) -> Outgoing:
         settings=settings,
         message=evolve(_heartbeat(payload), port=port),
         send=_send_heartbeat,
-        has_pace=current_pace(env) is not None,
+        has_pace=bool(stored_pace(env.registry)),
         registration=partial(_registration_of, settings, payload, port),
     )
 
