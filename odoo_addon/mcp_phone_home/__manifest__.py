@@ -14,7 +14,7 @@
             "attrs",
             "httpx",
             "jsonschema",
-            "odoo-mcp-fleet[client]",
+            "odoo-mcp-fleet[client]>=0.2.0.dev0",
             "psutil",
             "tenacity",
         ]

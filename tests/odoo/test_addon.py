@@ -64,7 +64,8 @@ def test_neutralized_copy_has_no_receiver_no_token_and_no_mcp(
 ) -> None:
     odoo.set_parameters(installed, phone_home_url="http://127.0.0.1:9", phone_home_token="secret")
     odoo.postgres.sql(TYPE_TOKEN, database=installed)
-    odoo.postgres.sql("UPDATE mcp_phone_home_state SET pace = '{}'", database=installed)
+    known = "UPDATE mcp_phone_home_state SET pace = '{}', hosts = '{}'"
+    odoo.postgres.sql(known, database=installed)
 
     odoo.run("neutralize", "-d", installed)
     kept = odoo.postgres.sql(
@@ -75,8 +76,8 @@ def test_neutralized_copy_has_no_receiver_no_token_and_no_mcp(
     assert expected == kept.splitlines()
     left = "SELECT count(mcp_typed_token) FROM res_config_settings"
     assert "0" == odoo.postgres.sql(left, database=installed)
-    paced = "SELECT count(pace) FROM mcp_phone_home_state"
-    assert "0" == odoo.postgres.sql(paced, database=installed)
+    of_hosts = "SELECT count(pace) + count(hosts) FROM mcp_phone_home_state"
+    assert "0" == odoo.postgres.sql(of_hosts, database=installed)
 
 
 def test_install_does_not_wait_for_a_silent_receiver(

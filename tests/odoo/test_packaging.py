@@ -39,6 +39,12 @@ def version(name):
 importlib.metadata.version = version
 sys.modules["httpx"] = None
 """
+OLD_LIBRARY = """
+import importlib.metadata
+
+known = importlib.metadata.version
+importlib.metadata.version = lambda name: "0.1.0" if name == "odoo-mcp-fleet" else known(name)
+"""
 INSTALL = f"""
 from odoo.exceptions import UserError
 try:
@@ -70,7 +76,7 @@ def test_package_requires_the_client_and_holds_the_data_files(wheel: Path) -> No
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
         told = files.read(metadata).decode()
 
-    assert "Requires-Dist: odoo-mcp-fleet[client]\n" in told
+    assert "Requires-Dist: odoo-mcp-fleet[client]>=0.2.0.dev0\n" in told
     assert "Requires-Dist: odoo==19.0.*\n" in told
     packed = {name.removeprefix(f"odoo/addons/{ADDON}/") for name in names}
     assert {"data/neutralize.sql", "i18n/de.po", "static/description/icon.png"} <= packed
@@ -96,6 +102,15 @@ def test_install_names_a_missing_python_package(
 
     said = odoo.shell(database, INSTALL, **odoo.with_packages(tmp_path)).output
     assert "an external dependency is not met: httpx" in said
+
+
+def test_install_names_a_library_that_is_too_old(
+    odoo: OdooProgram, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OLD_LIBRARY)
+
+    said = odoo.shell(database, INSTALL, **odoo.with_packages(tmp_path)).output
+    assert "an external dependency is not met: odoo-mcp-fleet[client]>=0.2.0.dev0" in said
 
 
 def test_readme_is_generated_from_the_fragments() -> None:

@@ -37,7 +37,7 @@ BEGIN
     END IF;
 END $$;
 
--- forget what a receiver has asked the original for
+-- forget what a receiver has asked the original for, and which hosts run the original
 DO $$
 BEGIN
     IF EXISTS (
@@ -45,5 +45,11 @@ BEGIN
          WHERE table_name = 'mcp_phone_home_state' AND column_name = 'pace'
     ) THEN
         UPDATE mcp_phone_home_state SET pace = NULL;
+    END IF;
+    IF EXISTS (
+        SELECT FROM information_schema.columns
+         WHERE table_name = 'mcp_phone_home_state' AND column_name = 'hosts'
+    ) THEN
+        UPDATE mcp_phone_home_state SET hosts = NULL;
     END IF;
 END $$;

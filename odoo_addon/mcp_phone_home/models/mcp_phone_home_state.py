@@ -22,6 +22,7 @@ class McpPhoneHomeState(models.Model):
     claims = fields.Json(readonly=True)
     recent_calls = fields.Json(readonly=True)
     pace = fields.Json(readonly=True)
+    hosts = fields.Json(readonly=True)
 
     def init(self):
         """

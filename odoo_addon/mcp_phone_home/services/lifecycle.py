@@ -87,7 +87,7 @@ def on_schedule(env):
     """
     try:
         registration = _registration(env)
-        if registration is None and is_too_early(env, usual=usual_interval_seconds(env)):
+        if registration is None and _is_too_early(env):
             return
         heartbeat = prepare_heartbeat(env)
     except NothingToSend:
@@ -199,6 +199,10 @@ def _is_rebuilt(env) -> bool:
 def _hostname() -> str:
     """The hostname as `host_facts` finds it, without the system calls that find addresses."""
     return host_facts(sources=tuple, interfaces=tuple).hostname
+
+
+def _is_too_early(env) -> bool:
+    return is_too_early(env, usual=usual_interval_seconds(env), hostname=_hostname())
 
 
 def _registration(env):

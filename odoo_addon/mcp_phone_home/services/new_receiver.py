@@ -46,7 +46,8 @@ def register_at(env, url) -> dict:
     """
     Store the base URL of a receiver and register there, in one attempt.
 
-    It takes one timeout at most. The result has these members:
+    It takes one timeout at most, or two when the receiver refuses the description of the tools for
+    its size. The result has these members:
 
     - `server_id`: the key of this server at the receiver
     - `url_stored`: the URL, without `/register` and without a trailing slash

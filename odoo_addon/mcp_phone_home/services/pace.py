@@ -8,6 +8,11 @@ whether this server is late, so nothing is skipped before it knows.
 
 The interval becomes at most twice as long each time, and no longer than an administrator allows.
 After an answer without a wish the usual interval is back at once.
+
+Several servers (hosts) of one database each declare an interval of their own, and the receiver
+judges the database by that of one of them. The scheduled action runs on one or another, so a host
+that skips runs would break what another has declared. A host therefore obeys only what it has been
+asked for itself, and nobody obeys while more than one host sends.
 """
 
 import logging
@@ -16,9 +21,13 @@ import time
 from attrs import frozen
 
 from .settings import longest_interval_seconds, receiver_settings, without_password
-from .state import stored_pace
+from .state import recent_hosts, stored_pace
 
 _logger = logging.getLogger(__name__)
+
+# After so many of the usual intervals a host that has sent nothing counts as gone. Of two hosts
+# on which the scheduled action runs at random, each has sent by then.
+GONE_AFTER_INTERVALS = 40
 
 
 @frozen(kw_only=True)
@@ -28,12 +37,14 @@ class Pace:
 
     Attributes:
         receiver: URL of the receiver, without a password.
+        hostname: The host that has sent this heartbeat.
         declared_seconds: The interval that this heartbeat declared.
         wish_seconds: After how many seconds the receiver would like the next one.
         sent_at: When it was sent, in seconds since 1970.
     """
 
     receiver: str
+    hostname: str
     declared_seconds: float
     wish_seconds: float
     sent_at: float
@@ -58,8 +69,13 @@ class Pace:
         return 0 <= now - self.sent_at < wait - usual / 2
 
 
-def current_pace(env) -> Pace | None:
-    """What the receiver that is set now has asked for last; None for no wish."""
+def current_pace(env, *, usual, hostname) -> Pace | None:
+    """
+    What the receiver that is set now has asked this host for last.
+
+    None for no wish, and while other hosts of this database send too. `usual` is the interval of
+    the scheduled action.
+    """
     stored = stored_pace(env.registry)
     if not stored:
         return None
@@ -68,20 +84,27 @@ def current_pace(env) -> Pace | None:
     except TypeError:
         # Another version of the addon has stored it.
         return None
-    return pace if pace.receiver == without_password(receiver_settings(env).url) else None
+    if pace.hostname != hostname or pace.receiver != without_password(receiver_settings(env).url):
+        return None
+    hosts = recent_hosts(env.registry, seconds=GONE_AFTER_INTERVALS * usual)
+    return pace if hosts is not None and hosts <= {hostname} else None
 
 
-def declared_interval_seconds(env, *, usual):
-    """The interval that messages declare; `usual` is that of the scheduled action, or None."""
-    pace = None if usual is None else current_pace(env)
+def declared_interval_seconds(env, *, usual, hostname):
+    """
+    The interval that messages of this host declare.
+
+    `usual` is that of the scheduled action, or None.
+    """
+    pace = None if usual is None else current_pace(env, usual=usual, hostname=hostname)
     if pace is None:
         return usual
     return pace.interval_seconds(usual=usual, longest=longest_interval_seconds(env))
 
 
-def is_too_early(env, *, usual) -> bool:
-    """Whether the receiver has asked for a longer interval, which is not over yet."""
-    pace = None if usual is None else current_pace(env)
+def is_too_early(env, *, usual, hostname) -> bool:
+    """Whether the receiver has asked this host for a longer interval, which is not over yet."""
+    pace = None if usual is None else current_pace(env, usual=usual, hostname=hostname)
     if pace is None:
         return False
     longest = longest_interval_seconds(env)
@@ -98,6 +121,7 @@ def pace_after(outgoing, receipt, *, sent_at) -> Pace | None:
         return None
     return Pace(
         receiver=without_password(outgoing.settings.url),
+        hostname=outgoing.message.hostname,
         declared_seconds=declared,
         wish_seconds=receipt.next_heartbeat_seconds,
         sent_at=sent_at,

@@ -29,14 +29,14 @@ from contract import (
 )
 
 from ..tools.registry import announced_tools
-from .catalogue import described, digest_of
+from .catalogue import digest_of, with_tools
 from .interval import heartbeat_interval_seconds
 from .listening import listening_port
 from .outgoing import Outcome, Outgoing
-from .pace import current_pace, declared_interval_seconds
+from .pace import declared_interval_seconds
 from .server_start import server_started_at
 from .settings import receiver_settings, server_settings
-from .state import remember
+from .state import is_too_large, remember, stored_pace
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def _server_payload(env) -> ServerPayload:
     tools = announced_tools(env)
     usual = heartbeat_interval_seconds(env, stage=stage)
 
-    return ServerPayload(
+    payload = ServerPayload(
         server_id=f"{env.cr.dbname}_{host.hostname}",
         hostname=host.hostname,
         ip_addresses=host.ip_addresses,
@@ -77,9 +77,11 @@ def _server_payload(env) -> ServerPayload:
         odoo_stage=stage,
         database_uuid=env["ir.config_parameter"].sudo().get_param("database.uuid") or None,
         endpoint_url=server.endpoint_url,
-        heartbeat_interval_seconds=declared_interval_seconds(env, usual=usual),
-        tools=described(tools, server.endpoint_url),
+        heartbeat_interval_seconds=declared_interval_seconds(
+            env, usual=usual, hostname=host.hostname
+        ),
     )
+    return with_tools(payload, tools)
 
 
 def announced(env) -> dict:
@@ -144,9 +146,13 @@ def prepare_registration(env, *, attempts=None) -> Outgoing:
     """
     Build the registration of this server, to number and send it later or in another thread.
 
-    `attempts` overrides the setting. Raises NothingToSend.
+    It lacks the description of the tools when the receiver has refused that for its size a while
+    ago; a receiver that asks for it gets it. `attempts` overrides the setting. Raises
+    NothingToSend.
     """
     settings, payload, port = _prepare(env)
+    if payload.tools is not None and is_too_large(env.registry, digest_of(payload.tools)):
+        payload = evolve(payload, tools=None)
     if attempts is not None:
         settings = evolve(settings, attempts=attempts)
     return _registration_of(settings, payload, port)
@@ -163,7 +169,7 @@ def prepare_heartbeat(env) -> Outgoing:
         settings=settings,
         message=evolve(_heartbeat(payload), port=port),
         send=_send_heartbeat,
-        has_pace=current_pace(env) is not None,
+        has_pace=bool(stored_pace(env.registry)),
         registration=partial(_registration_of, settings, payload, port),
     )
 

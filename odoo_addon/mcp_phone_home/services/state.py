@@ -1,6 +1,6 @@
 """
 The addon's state in the database: outcomes, registration claims, recent tool calls, the number
-of messages sent, and the interval that the receiver has asked for.
+of messages sent, the interval that the receiver has asked for, and which hosts have sent.
 
 Each change is committed in a short transaction of its own, so the caller's transaction holds no
 lock on the row while it waits for the receiver.
@@ -9,7 +9,8 @@ A process that wants to register a hostname first claims it, which keeps other p
 registering it too. A claim is a time of expiry in the JSON column `claims`, by hostname. A
 registered server has a second, longer claim there, by its hostname and start. A process that
 registers a server once more, since the receiver lacks the description of its tools, claims that
-by its hostname and the digest.
+by its hostname and the digest. A description that was too large for the receiver is there by its
+digest.
 """
 
 import logging
@@ -41,6 +42,13 @@ REGISTERED_SECONDS = 86400.0
 # How long a server does not register again with a description of its tools that the receiver has
 # asked for, whether it has accepted it or not.
 DESCRIBED_SECONDS = 300.0
+# Likewise after the receiver has refused a registration with this description for its size ...
+REFUSED_SECONDS = 3600.0
+# ... and how long a registration that the receiver has not asked for goes without it then.
+TOO_LARGE_SECONDS = 86400.0
+
+# How long it is known that a host has sent a message.
+HOST_SECONDS = 7 * 86400.0
 
 _SEQUENCE = "mcp_phone_home_state_sequence"
 
@@ -48,6 +56,8 @@ _SEQUENCE = "mcp_phone_home_state_sequence"
 _STARTED = " started "
 # Likewise between the hostname and the digest of the tools.
 _TOOLS = " tools "
+# Stands before the digest of tools whose description was too large.
+_TOO_LARGE = " too large "
 
 # Another transaction has just written the same row.
 _CONFLICTS = (errors.LockNotAvailable, errors.SerializationFailure)
@@ -129,6 +139,10 @@ def remember(registry, outcome):
     _try_to_store(registry, lambda env: _store(env, outcome))
     if outcome.changes_pace:
         _try_to_store(registry, lambda env: _update(env, pace=outcome.pace))
+    if outcome.sender:
+        _try_to_store(registry, lambda env: _remember_host(env, outcome.sender))
+    if outcome.too_large is not None:
+        _try_to_store(registry, lambda env: _remember_too_large(env, outcome.too_large))
     if outcome.hostname:
         _try_to_store(registry, lambda env: _settle(env, outcome))
 
@@ -149,20 +163,38 @@ def stored_pace(registry) -> dict | None:
         return None
 
 
+def recent_hosts(registry, *, seconds) -> set[str] | None:
+    """
+    The names of the hosts that have sent a message for this database in the last so many seconds.
+
+    Takes no lock and never raises; None when the database cannot be read, or was not upgraded to
+    a version of the addon that stores them.
+    """
+    try:
+        with registry.cursor(readonly=True) as cr:
+            cr.execute("SELECT hosts FROM mcp_phone_home_state", log_exceptions=False)
+            return {*_sent_within((cr.fetchone() or [None])[0], seconds)}
+    except psycopg2.Error as error:
+        _logger.debug("The hosts of this database cannot be read: %s", _one_line(error))
+        return None
+
+
 def is_claimed(registry, hostname, *, started_at) -> bool:
     """
     Whether the registration of a hostname is claimed: `claim_registration` would return False.
 
     Takes no lock and never raises; False when the database cannot be read.
     """
-    try:
-        with registry.cursor(readonly=True) as cr:
-            cr.execute("SELECT claims FROM mcp_phone_home_state", log_exceptions=False)
-            claims = _lasting((cr.fetchone() or [None])[0])
-    except psycopg2.Error as error:
-        _logger.debug("The claims cannot be read: %s", _one_line(error))
-        return False
-    return _is_among(claims, hostname, started_at)
+    return _is_among(_claims_without_lock(registry), hostname, started_at)
+
+
+def is_too_large(registry, digest) -> bool:
+    """
+    Whether the receiver has refused a description of tools for its size a while ago.
+
+    Takes no lock and never raises; False when the database cannot be read.
+    """
+    return f"{_TOO_LARGE}{digest}" in _claims_without_lock(registry)
 
 
 def claim_registration(registry, hostname, *, started_at) -> bool:
@@ -184,8 +216,9 @@ def claim_description(registry, hostname, digest) -> bool:
     Claim to register a server once more, with the description of its tools that has this digest.
 
     Returns whether the caller got the claim. False for `DESCRIBED_SECONDS` after a process got
-    one, so that a receiver which asks again and again costs nothing more; also in a read-only
-    database.
+    one, so that a receiver which asks again and again costs nothing more, and for
+    `REFUSED_SECONDS` when the receiver had refused the description for its size before; also in
+    a read-only database.
     """
     return bool(_try_to_store(registry, lambda env: _claim_description(env, hostname, digest)))
 
@@ -259,6 +292,23 @@ def _settle(env, outcome):
     env["ir.config_parameter"].set_param("mcp.last_hostname", outcome.hostname)
 
 
+def _remember_host(env, hostname):
+    env.cr.execute("SELECT hosts FROM mcp_phone_home_state FOR NO KEY UPDATE", log_exceptions=False)
+    known = _sent_within(_only_value(env), HOST_SECONDS)
+    _update(env, hosts={**known, hostname: time.time()})
+
+
+def _sent_within(hosts, seconds) -> dict:
+    """
+    When each host has sent last, of those that have in the last so many seconds.
+
+    `hosts` may be None. The clocks of the hosts differ, so a time may be in the future; one that
+    is too far ahead is dropped.
+    """
+    now = time.time()
+    return {each: t for each, t in (hosts or {}).items() if abs(now - t) < seconds}
+
+
 def _claim(env, hostname, started_at) -> bool:
     claims = _claims(env)
     if _is_among(claims, hostname, started_at):
@@ -272,8 +322,15 @@ def _claim_description(env, hostname, digest) -> bool:
     claimed = f"{hostname}{_TOOLS}{digest}"
     if claimed in claims:
         return False
-    _update(env, claims={**claims, claimed: time.time() + DESCRIBED_SECONDS})
+    was_refused = f"{_TOO_LARGE}{digest}" in claims
+    seconds = REFUSED_SECONDS if was_refused else DESCRIBED_SECONDS
+    _update(env, claims={**claims, claimed: time.time() + seconds})
     return True
+
+
+def _remember_too_large(env, digest):
+    claimed = {f"{_TOO_LARGE}{digest}": time.time() + TOO_LARGE_SECONDS}
+    _update(env, claims={**_claims(env), **claimed})
 
 
 def _release(env, hostname):
@@ -294,6 +351,17 @@ def _claims(env) -> dict:
     return _lasting(_only_value(env))
 
 
+def _claims_without_lock(registry) -> dict:
+    """The claims that last; empty when the database cannot be read."""
+    try:
+        with registry.cursor(readonly=True) as cr:
+            cr.execute("SELECT claims FROM mcp_phone_home_state", log_exceptions=False)
+            return _lasting((cr.fetchone() or [None])[0])
+    except psycopg2.Error as error:
+        _logger.debug("The claims cannot be read: %s", _one_line(error))
+        return {}
+
+
 def _lasting(claims) -> dict:
     """The claims that have not expired; `claims` may be None."""
     now = time.time()
@@ -302,8 +370,10 @@ def _lasting(claims) -> dict:
 
 
 def _longest(claimed) -> float:
+    if claimed.startswith(_TOO_LARGE):
+        return TOO_LARGE_SECONDS
     if _TOOLS in claimed:
-        return DESCRIBED_SECONDS
+        return REFUSED_SECONDS
     return REGISTERED_SECONDS if _STARTED in claimed else SETTLED_SECONDS
 
 

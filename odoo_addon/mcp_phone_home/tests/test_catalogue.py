@@ -23,7 +23,12 @@ from odoo.addons.mcp_phone_home.services.phone_home import (
     register_server,
     send_heartbeat,
 )
-from odoo.addons.mcp_phone_home.services.state import DESCRIBED_SECONDS, claim_description
+from odoo.addons.mcp_phone_home.services.state import (
+    DESCRIBED_SECONDS,
+    REFUSED_SECONDS,
+    TOO_LARGE_SECONDS,
+    claim_description,
+)
 from odoo.addons.mcp_phone_home.tools import foreign, registry
 from odoo.addons.mcp_phone_home.tools.descriptions import Description, schema_digest
 from odoo.addons.mcp_phone_home.tools.foreign import AnnouncedTool
@@ -37,6 +42,7 @@ from .receiver import CREATED, OK
 
 WANTS = (200, b'{"status": "ok", "wants": ["registration"]}')
 AWAY = (503, b"")
+TOO_LARGE = (413, b'{"code": "body_too_large"}')
 SCHEMA = {"type": "object", "properties": {"b": {"type": "string"}, "a": {}}}
 CANONICAL = b'{"properties":{"a":{},"b":{"type":"string"}},"type":"object"}'
 SCHEMA_DIGEST = hashlib.sha256(CANONICAL).hexdigest()
@@ -54,6 +60,8 @@ class CatalogueCase(PhoneHomeCase):
         foreign._slow.clear()
         foreign._slow_to_describe.clear()
         described.cache_clear()
+        # The tools of `base` are called at the endpoint that is announced.
+        self.patch(foreign, "paths_of", lambda env, addon: ("/mcp/v1",))
         self.set_params(phone_home_url="https://fleet.example", last_hostname=HERE)
         self.set_params(endpoint_url="https://odoo.example/mcp/v1")
 
@@ -354,10 +362,59 @@ class TestSizes(CatalogueCase):
     def test_message_fits_whatever_the_characters_are(self):
         for title, text in (("\U0001f600" * 200, "\U0001f600" * 4000), ("\x01" * 200, "\x01" * 99)):
             tools = [{"title": title, "description": text, "name": f"t{n}"} for n in range(990)]
-            with self.subTest(title[:1]), self.registry_of(tools):
-                message = prepare_registration(self.env).message
-                self.assertEqual(991, len(message.tools))
-                self.assertLess(len(dumps(message)), 1024 * 1024)
+            with self.subTest(title[:1]), self.registry_of(tools), self.assertNoLogs(LOGGER):
+                self.assertEqual(991, len(self.sent_at_most().tools))
+
+    def test_long_descriptions_are_cut_before_titles_are_left_out(self):
+        tools = [
+            {"title": "A title", "description": "\x01" * 200, "name": f"t{n}"} for n in range(400)
+        ]
+        with self.registry_of(tools), self.assertNoLogs(LOGGER):
+            found = {tool.name: tool for tool in self.sent_at_most().tools}["t7"]
+        self.assertEqual(("A title", "\x01" * 99 + "…"), (found.title, found.description))
+
+    def test_descriptions_and_then_titles_are_left_out_where_all_do_not_fit(self):
+        for length, title in ((60, "\x01" * 60), (200, None)):
+            tools = [
+                {"title": "\x01" * length, "description": "\x01" * 99, "name": f"t{n}"}
+                for n in range(990)
+            ]
+            with self.subTest(length), self.registry_of(tools), self.assertNoLogs(LOGGER):
+                found = {tool.name: tool for tool in self.sent_at_most().tools}["t7"]
+                self.assertEqual((title, None), (found.title, found.description))
+
+    def test_only_names_are_told_where_nothing_more_fits(self):
+        self.patch(foreign, "paths_of", lambda env, addon: ("/mcp" * 490,))
+        self.add_registry(lambda: [{"name": f"t{n}", "description": "w"} for n in range(990)])
+
+        with self.assert_one_warning("991", "names"):
+            message = self.sent_at_most()
+            heartbeat = prepare_heartbeat(self.env).message
+        self.assertEqual((None, None), (message.tools, message.tools_digest))
+        self.assertIsNone(heartbeat.tools_digest)
+        self.assertEqual(991, len(message.capabilities))
+
+    def test_message_fits_whatever_else_it_holds(self):
+        self.set_params(endpoint_url=f"https://odoo.example/{'p' * 1900}/mcp/v1")
+        tools = [{"name": f"{n:03}{'n' * 17}", "description": "\x01" * 99} for n in range(990)]
+        self.add_registry(lambda: tools)
+
+        self.assertEqual(991, len(self.sent_at_most().tools))
+
+    def test_a_few_bytes_more_elsewhere_do_not_change_the_digest(self):
+        tools = [{"description": "\x01" * 99, "name": f"t{n}"} for n in range(990)]
+        self.add_registry(lambda: tools)
+        digests = set()
+        for interval in (1, 9999):
+            self.env.ref("mcp_phone_home.ir_cron_heartbeat").interval_number = interval
+            digests.add(prepare_heartbeat(self.env).message.tools_digest)
+        self.assertEqual(1, len(digests))
+
+    def sent_at_most(self):
+        """The registration, which no receiver refuses for its size: it accepts 512 KiB."""
+        message = prepare_registration(self.env).message
+        self.assertLess(len(dumps(evolve(message, sequence=2**53 - 1))), 512 * 1024)
+        return message
 
     def test_heartbeat_grows_by_the_digest_only(self):
         self.add_registry(
@@ -373,7 +430,7 @@ class TestSizes(CatalogueCase):
 class TestPaths(CatalogueCase):
     def path(self, path, endpoint_url):
         tool = AnnouncedTool(name="any", module="base", path=path)
-        return described((tool,), endpoint_url)[0].endpoint_path
+        return described((tool,), endpoint_url, 9999)[0].endpoint_path
 
     def test_tool_at_the_announced_endpoint_has_no_path(self):
         self.assertIsNone(self.path("/mcp/v1", "https://odoo.example/mcp/v1"))
@@ -396,12 +453,30 @@ class TestPaths(CatalogueCase):
         self.assertIsNone(self.path("/mcp/v1", "https://odoo.example/own/server"))
         self.assertEqual("/llm/mcp", self.path("/llm/mcp", "https://odoo.example/own/server"))
 
-    def test_unknown_path_and_unknown_endpoint_tell_none(self):
-        self.assertIsNone(self.path(None, "https://odoo.example/mcp/v1"))
-        self.assertIsNone(self.path("/llm/mcp", None))
+    def test_path_is_told_where_the_endpoint_is_not_known(self):
+        self.assertEqual("/llm/mcp", self.path("/llm/mcp", None))
+        self.assertIsNone(self.path("/mcp/v1", None))
+
+    def test_tool_whose_path_is_unknown_or_secret_is_named_and_not_described(self):
+        def of_a_secret_server(env):
+            return [("secret", {"name": "secret", "description": "Behind a key."})]
+
+        self.patch(foreign, "paths_of", lambda env, addon: None)
+        self.add_registry(lambda: [{"name": "nowhere", "description": "At no known path."}])
+        sources, secret = (
+            foreign._sources,
+            foreign._Source(
+                where="mcp.server", module="base", list_tools=of_a_secret_server, is_secret=True
+            ),
+        )
+        self.patch(foreign, "_sources", lambda env, ours: [*sources(env, ours), secret])
+
+        message = prepare_registration(self.env).message
+        self.assertEqual(("nowhere", "secret", "server_info"), message.capabilities)
+        self.assertEqual(["server_info"], [tool.name for tool in message.tools])
 
 
-class TestWanted(CatalogueCase):
+class WantedCase(CatalogueCase):
     def calls(self, receiver):
         self.wait_for_threads()
         return [each.call.removeprefix("POST /") for each in receiver.heard]
@@ -410,6 +485,20 @@ class TestWanted(CatalogueCase):
         on_schedule(self.env)
         return self.calls(receiver)
 
+    def let_pass(self, seconds):
+        """Let all claims be that much older."""
+        self.env.cr.execute(
+            """
+            UPDATE mcp_phone_home_state SET claims = (
+                SELECT jsonb_object_agg(key, value::float - %s)
+                  FROM jsonb_each_text(claims::jsonb)
+            )
+            """,
+            [seconds],
+        )
+
+
+class TestWanted(WantedCase):
     def test_wanted_registration_follows_in_the_same_run(self):
         receiver = self.receiver(WANTS, CREATED, OK)
 
@@ -493,17 +582,117 @@ class TestWanted(CatalogueCase):
         with self.assertNoLogs(LOGGER, logging.WARNING):
             self.assertEqual(["heartbeat"], self.run_action(receiver))
 
-    def let_pass(self, seconds):
-        """Let all claims be that much older."""
-        self.env.cr.execute(
-            """
-            UPDATE mcp_phone_home_state SET claims = (
-                SELECT jsonb_object_agg(key, value::float - %s)
-                  FROM jsonb_each_text(claims::jsonb)
-            )
-            """,
-            [seconds],
+
+class TestRefusedForItsSize(WantedCase):
+    """A receiver that accepts less than a registration with the description of the tools has."""
+
+    def described(self, receiver):
+        """What the registrations tell of the tools, each as whether it does."""
+        self.wait_for_threads()
+        told = [each.message for each in receiver.heard if each.call == "POST /register"]
+        self.assertEqual(
+            ["tools" in each for each in told], ["tools_digest" in each for each in told]
         )
+        return ["tools" in each for each in told]
+
+    def test_registration_is_sent_again_at_once_without_the_tools(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+
+        with self.assertNoLogs(LOGGER, logging.WARNING):
+            self.assertIs(True, register_server(self.env))
+        self.assertEqual([True, False], self.described(receiver))
+        with_tools, without = (each.message for each in receiver.heard)
+        for member in ("tools", "tools_digest"):
+            del with_tools[member]
+        self.assertEqual(with_tools, without)
+        self.assertTrue(self.state().last_success_at)
+
+    def test_rebuilt_host_is_known_to_a_receiver_that_takes_no_tools(self):
+        receiver = self.receiver(TOO_LARGE, CREATED, OK)
+        self.set_params(last_hostname="before")
+
+        self.assertEqual(["register", "register", "heartbeat"], self.run_action(receiver))
+        parameter = self.env["ir.config_parameter"].get_param("mcp.last_hostname")
+        self.assertEqual(HERE, parameter)
+
+    def test_installation_is_known_to_a_receiver_that_takes_no_tools(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+        self.env.flush_all()
+
+        lifecycle.after_install(self.env.registry)
+        self.assertEqual([True, False], self.described(receiver))
+
+    def test_registration_that_is_refused_without_tools_too_is_sent_no_more(self):
+        receiver = self.receiver(TOO_LARGE)
+
+        with self.assert_one_warning("413"):
+            self.assertIs(False, register_server(self.env))
+        self.assertEqual([True, False], self.described(receiver))
+        self.assertIn("413", self.state().last_failure_reason)
+
+    def test_other_refusal_is_not_answered_with_less(self):
+        receiver = self.receiver((422, b'{"code": "invalid_message"}'))
+
+        with self.assert_one_warning("422"):
+            register_server(self.env)
+        self.assertEqual([True], self.described(receiver))
+
+    def test_refused_heartbeat_is_not_repeated(self):
+        receiver = self.receiver(TOO_LARGE)
+
+        with self.assert_one_warning("413"):
+            send_heartbeat(self.env)
+        self.assertEqual(["heartbeat"], self.calls(receiver))
+
+    def test_refused_tools_are_not_sent_unasked_for_a_while(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+
+        for _ in range(3):
+            register_server(self.env)
+        self.assertEqual([True, False, False, False], self.described(receiver))
+        self.let_pass(TOO_LARGE_SECONDS)
+        register_server(self.env)
+        self.assertEqual([True], self.described(receiver)[4:])
+
+    def test_other_tools_are_sent(self):
+        receiver = self.receiver(TOO_LARGE, CREATED)
+        register_server(self.env)
+
+        mcp_tool("another", description="A new one.")(_nothing)
+        register_server(self.env)
+        self.assertEqual([True, False, True], self.described(receiver))
+
+    def test_refused_tools_are_sent_to_a_receiver_that_wants_them(self):
+        receiver = self.receiver(TOO_LARGE, CREATED, WANTS, CREATED, OK)
+        register_server(self.env)
+
+        self.run_action(receiver)
+        self.assertEqual([True, False, True], self.described(receiver))
+
+    def test_receiver_that_wants_what_it_refuses_is_not_asked_each_minute(self):
+        receiver = self.receiver(TOO_LARGE, CREATED, WANTS, TOO_LARGE, CREATED, WANTS)
+        register_server(self.env)
+
+        for _ in range(4):
+            self.run_action(receiver)
+        self.assertEqual([True, False] * 2, self.described(receiver))
+        self.let_pass(DESCRIBED_SECONDS)
+        self.run_action(receiver)
+        self.assertEqual([True, False] * 2, self.described(receiver))
+        self.let_pass(REFUSED_SECONDS - DESCRIBED_SECONDS)
+        self.run_action(receiver)
+        self.assertEqual([True], self.described(receiver)[4:])
+
+    def test_new_receiver_gets_the_tools(self):
+        self.receiver(TOO_LARGE, CREATED)
+        register_server(self.env)
+        self.env["res.config.settings"].create(
+            {"mcp_phone_home_url": "https://new.example"}
+        ).execute()
+
+        receiver = self.receiver(CREATED)
+        register_server(self.env)
+        self.assertEqual([True], self.described(receiver))
 
 
 def _nothing(env):

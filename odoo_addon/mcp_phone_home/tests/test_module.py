@@ -47,6 +47,17 @@ class TestModule(TransactionCase):
             with self.subTest(missing), self.assertRaisesRegex(MissingDependency, missing):
                 Manifest.for_addon(ADDON).check_manifest_dependencies()
 
+    def test_library_that_is_too_old_is_named(self):
+        known = metadata.version
+        self.patch(
+            metadata, "version", lambda name: "0.1.0" if name == "odoo-mcp-fleet" else known(name)
+        )
+
+        with self.assertRaises(MissingDependency) as raised:
+            Manifest.for_addon(ADDON).check_manifest_dependencies()
+        for word in ("version", "0.1.0", "odoo-mcp-fleet"):
+            self.assertIn(word, str(raised.exception))
+
 
 def _no_module(name, package=None):
     raise ImportError(name)

@@ -1,12 +1,18 @@
 import json
 import logging
+import random
 import socket
 import time
+from functools import partial
+from unittest.mock import patch
 
+from odoo.addons.mcp_phone_home.services import lifecycle, phone_home
 from odoo.addons.mcp_phone_home.services.lifecycle import on_schedule
-from odoo.addons.mcp_phone_home.services.pace import Pace
+from odoo.addons.mcp_phone_home.services.pace import GONE_AFTER_INTERVALS, Pace
 from odoo.addons.mcp_phone_home.services.phone_home import announced, register_server
-from odoo.addons.mcp_phone_home.services.state import stored_pace
+from odoo.addons.mcp_phone_home.services.state import HOST_SECONDS, recent_hosts, stored_pace
+
+from client import host_facts
 
 from .common import LOGGER, PhoneHomeCase
 from .receiver import CREATED, OK
@@ -227,9 +233,140 @@ class TestPace(PhoneHomeCase):
         self.assertEqual((True,), self.env.cr.fetchone())
 
 
+class TestHosts(PhoneHomeCase):
+    """Several Odoo servers on one database: the scheduled action runs on one or another."""
+
+    def setUp(self):
+        super().setUp()
+        # Both are registered, so that no run begins with a registration.
+        for host in ("a", "b"):
+            self.act_as(host, lambda: register_server(self.env), self.receiver(CREATED))
+        self.let_pass(GONE_AFTER_INTERVALS * 60)
+
+    def act_as(self, host, act, receiver):
+        """
+        Do something as the server on this host.
+
+        Returns the interval that its message declares; None when it sends none.
+        """
+        before = len(receiver.heard)
+        facts = partial(host_facts, hostname=lambda: host)
+        with (
+            patch.object(phone_home, "host_facts", facts),
+            patch.object(lifecycle, "host_facts", facts),
+        ):
+            act()
+            self.wait_for_threads()
+        heard = receiver.heard[before:]
+        self.assertLessEqual(len(heard), 1)
+        return heard[0].message["heartbeat_interval_seconds"] if heard else None
+
+    def every_minute(self, receiver, hosts):
+        """What each heartbeat declares that the action sends, each minute on one of the hosts."""
+        declared = []
+        for host in hosts:
+            self.let_pass(60)
+            declared.append(self.act_as(host, lambda: on_schedule(self.env), receiver))
+        return declared
+
+    def let_pass(self, seconds):
+        """Let all that is stored of heartbeats be that much older."""
+        self.env.cr.execute(
+            """
+            UPDATE mcp_phone_home_state
+               SET pace = jsonb_set(
+                       pace::jsonb, '{sent_at}', to_jsonb((pace->>'sent_at')::float - %s)
+                   ),
+                   hosts = (
+                       SELECT jsonb_object_agg(key, value::float - %s)
+                         FROM jsonb_each_text(hosts::jsonb)
+                   )
+            """,
+            [seconds, seconds],
+        )
+
+    def test_hosts_that_take_turns_keep_the_usual_interval(self):
+        receiver = self.receiver(asks(600))
+
+        self.assertEqual([60] * 8, self.every_minute(receiver, "abababab")[:8])
+
+    def test_one_host_of_two_does_not_skip_runs(self):
+        receiver = self.receiver(asks(600))
+
+        self.assertEqual([60] * 6, self.every_minute(receiver, "baaaaa"))
+
+    def test_usual_interval_is_back_when_another_host_appears(self):
+        receiver = self.receiver(asks(600))
+        self.assertEqual([60, 120, None, 240], self.every_minute(receiver, "aaaa"))
+
+        self.assertEqual([60] * 4, self.every_minute(receiver, "bbaa"))
+
+    def test_host_that_registers_counts(self):
+        receiver = self.receiver(asks(600))
+        self.assertEqual([60, 120, None, 240], self.every_minute(receiver, "aaaa"))
+
+        registered = self.act_as("b", lambda: register_server(self.env), receiver)
+        self.assertEqual([60, 60, 60], [registered, *self.every_minute(receiver, "aa")])
+
+    def test_wish_is_obeyed_again_when_the_other_host_is_gone(self):
+        receiver = self.receiver(asks(600))
+
+        declared = self.every_minute(receiver, "b" + "a" * (GONE_AFTER_INTERVALS + 4))
+        self.assertEqual([60] * GONE_AFTER_INTERVALS, declared[:GONE_AFTER_INTERVALS])
+        self.assertEqual([120, None, 240], declared[GONE_AFTER_INTERVALS:][:3])
+
+    def test_wish_to_a_host_is_not_obeyed_by_another(self):
+        receiver = self.receiver(asks(600))
+        self.every_minute(receiver, "aaaa")
+        # Nobody knows of the first host any more.
+        self.env.cr.execute("UPDATE mcp_phone_home_state SET hosts = NULL")
+
+        self.assertEqual([60, 120], self.every_minute(receiver, "bb"))
+
+    def test_database_keeps_what_each_of_its_hosts_has_declared(self):
+        receiver = self.receiver(asks(1e9))
+        chosen = random.Random(0)  # noqa: S311 - any hosts will do
+        mixed = [chosen.choice("ab") for _ in range(30)]
+        hosts = ["b"] + ["a"] * 60 + mixed + ["b"] * 60
+        now, last, promised = 0, 0, {}
+        for host in hosts:
+            now += 60
+            (declared,) = self.every_minute(receiver, host)
+            lately = [
+                seconds
+                for seconds, sent_at in promised.values()
+                if now - sent_at < GONE_AFTER_INTERVALS * 60
+            ]
+            self.assertLess(now - last, 2 * min(lately, default=60))
+            if declared is not None:
+                last, promised[host] = now, (declared, now)
+        self.assertEqual(600, promised["b"][0])
+
+    def test_host_is_forgotten(self):
+        receiver = self.receiver()
+        self.every_minute(receiver, "ab")
+        self.assertEqual({"a", "b"}, recent_hosts(self.env.registry, seconds=100))
+        self.assertEqual({"b"}, recent_hosts(self.env.registry, seconds=30))
+
+        self.let_pass(HOST_SECONDS - 60)
+        self.every_minute(receiver, "b")
+        self.assertEqual(["b"], list(self.state().hosts))
+
+    def test_database_that_does_not_know_its_hosts_keeps_the_usual_interval(self):
+        receiver = self.receiver(asks(600))
+        self.env.cr.execute("ALTER TABLE mcp_phone_home_state DROP COLUMN hosts")
+
+        with self.assertNoLogs(LOGGER, logging.INFO):
+            for _ in range(3):
+                declared = self.act_as("a", lambda: on_schedule(self.env), receiver)
+                self.assertEqual(60, declared)
+
+
 class TestPaceValues(PhoneHomeCase):
     def test_declared_interval_is_at_most_twice_the_accepted_one(self):
-        pace = Pace(receiver="", declared_seconds=100.0, wish_seconds=900.0, sent_at=0.0)
+        pace = Pace(
+            receiver="", hostname="", declared_seconds=100.0, wish_seconds=900.0, sent_at=0.0
+        )
 
         self.assertEqual(200, pace.interval_seconds(usual=60, longest=600))
         self.assertEqual(150, pace.interval_seconds(usual=60, longest=150))
