@@ -9,6 +9,7 @@ from . import (
     test_listening,
     test_mcp,
     test_module,
+    test_other_addons,
     test_pace,
     test_payload,
     test_proxies,
