@@ -16,6 +16,7 @@ from . import (
     test_register_receiver,
     test_registration,
     test_res_config_settings,
+    test_routes,
     test_sequence,
     test_server_start,
     test_token_origin,
