@@ -3,6 +3,7 @@ from . import (
     test_clients,
     test_cron,
     test_endpoint,
+    test_foreign,
     test_health,
     test_heartbeat,
     test_lifecycle,

@@ -24,7 +24,7 @@ from odoo.addons.mcp_phone_home.services.phone_home import (
     send_heartbeat,
 )
 from odoo.addons.mcp_phone_home.services.state import DESCRIBED_SECONDS, claim_description
-from odoo.addons.mcp_phone_home.tools import foreign, registry
+from odoo.addons.mcp_phone_home.tools import foreign, listing, registry
 from odoo.addons.mcp_phone_home.tools.descriptions import Description, schema_digest
 from odoo.addons.mcp_phone_home.tools.foreign import AnnouncedTool
 from odoo.addons.mcp_phone_home.tools.registry import announced_tools, mcp_tool
@@ -51,8 +51,7 @@ class CatalogueCase(PhoneHomeCase):
         own = {"server_info": registry._tools["server_info"]}
         self.patch(registry, "_tools", own)
         foreign.warn_once.cache_clear()
-        foreign._slow.clear()
-        foreign._slow_to_describe.clear()
+        listing._known.clear()
         described.cache_clear()
         self.set_params(phone_home_url="https://fleet.example", last_hostname=HERE)
         self.set_params(endpoint_url="https://odoo.example/mcp/v1")
@@ -282,6 +281,7 @@ class TestForeignTools(CatalogueCase):
 
     def test_description_that_hangs_does_not_cost_the_names(self):
         self.patch(foreign, "MOST_SECONDS", 0.3)
+        self.give_sources_their_own_transactions()
         ended = threading.Event()
         self.addCleanup(ended.set)
 
@@ -321,7 +321,7 @@ class TestForeignTools(CatalogueCase):
                 raise RuntimeError("the computation of a field fails")
             return Description(title=tool.name)
 
-        self.patch(foreign, "description_of", description_of)
+        self.patch(listing, "description_of", description_of)
         with self.assert_one_warning("bad", "the computation of a field fails"):
             told = self.told()
         self.assertEqual("good", told["good"]["title"])
