@@ -128,6 +128,31 @@ class TestReadOnly(ForeignCase):
         self.assertEqual("still open", seen[1])
         self.assertTrue(seen[0].closed)
 
+    def test_database_ends_the_transaction_of_a_source_that_hangs(self):
+        self.patch(listing, "IDLE_SECONDS", 0.5)
+        ended, seen = self.hang(), []
+
+        def hang(env):
+            env.cr.execute("SELECT pg_backend_pid()")
+            seen.extend(env.cr.fetchone())
+            ended.wait(60)
+            return ["late"]
+
+        self.add_registry(hang)
+        with self.assert_one_warning("in time"):
+            self.assertEqual({}, self.titles())
+        deadline = time.monotonic() + 20
+        while self.is_connected(seen[0]):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        ended.set()
+        self.wait_for_sources()
+
+    def is_connected(self, pid):
+        with self.registry.cursor() as cr:
+            cr.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+            return cr.fetchone() is not None
+
 
 class TestRest(ForeignCase):
     def test_some_descriptions_are_not_told_where_others_are_too_slow(self):

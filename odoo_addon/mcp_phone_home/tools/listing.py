@@ -32,6 +32,10 @@ REST_SECONDS = 600.0
 FRESH_SECONDS = 60.0
 """How old a listing may be that a user gets."""
 
+# After how long the database ends a transaction in which a thread that hangs does nothing. Until
+# then it keeps a connection, and rows that others have deleted.
+IDLE_SECONDS = 60.0
+
 _TOO_SLOW = "it does not list them in time"
 
 
@@ -241,7 +245,8 @@ def _run(work, source, cr, seconds):
         env = api.Environment(cr, SUPERUSER_ID, {})
         pairs = list(source.list_tools(env))
         work.names = tuple(name for name, _ in pairs)
-        _describe(work, source, env, pairs)
+        if not work.is_given_up:
+            _describe(work, source, env, pairs)
     except BaseException as error:  # noqa: BLE001 - the thread that waits logs it
         work.error = error
     with work.lock:
@@ -253,14 +258,17 @@ def _run(work, source, cr, seconds):
 
 def _restrict(cr, seconds):
     """
-    Make the transaction read-only, and let a query that hangs end before the thread is given up.
+    Make the transaction read-only, and let it end when the thread hangs.
 
-    Odoo's own read-only cursors are so only where there is a replica. A commit would begin a
-    transaction without these limits.
+    A query that hangs ends before the thread is given up. Odoo's own read-only cursors are so
+    only where there is a replica. A commit would begin a transaction without these limits.
     """
     cr.execute("SET TRANSACTION READ ONLY")
-    limit = f"{max(1, seconds * 800):.0f}ms"
-    cr.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
+    cr.execute(
+        "SELECT set_config('statement_timeout', %s, true),"
+        " set_config('idle_in_transaction_session_timeout', %s, true)",
+        [f"{max(1, seconds * 800):.0f}ms", f"{IDLE_SECONDS * 1000:.0f}ms"],
+    )
     cr.commit = _refuse_commit
 
 
