@@ -32,6 +32,7 @@ from ..services.settings import (
     without_password,
 )
 from ..services.state import forget_claims
+from ..tools.foreign import for_user
 from ..tools.registry import announced_tools, installed_tools
 
 # Shown in the form in place of a token that is set. No token equals it: tokens are ASCII.
@@ -193,7 +194,7 @@ class ResConfigSettings(models.TransientModel):
         rows = [
             Markup("<tr><td><code>%s</code></td><td>%s</td><td>%s</td><td>%s</td></tr>")
             % (tool.name, _title(self.env, ours.get(tool.name)), tool.module, tool.path or "")
-            for tool in announced_tools(self.env)
+            for tool in announced_tools(for_user(self.env))
         ]
         heads = (
             self.env._("Name"),

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from string import ascii_letters, digits
 
 from odoo.modules import get_module_path
 
@@ -64,13 +65,14 @@ def _named_by(path, keys) -> set:
 
 
 def _is_named(key, text) -> bool:
-    """Whether the text has the key, and not only a longer one that begins with it."""
+    """Whether the text has the key, and not only a longer one that it is a part of."""
     at = text.find(key)
     while at >= 0:
-        if text[at + len(key) : at + len(key) + 1] not in _WORD:
+        end = at + len(key)
+        if text[max(0, at - 1) : at] not in _WORD and text[end : end + 1] not in _WORD:
             return True
         at = text.find(key, at + 1)
     return False
 
 
-_WORD = {bytes([char]) for char in b"abcdefghijklmnopqrstuvwxyz0123456789_."}
+_WORD = {bytes([char]) for char in f"{ascii_letters}{digits}_.-".encode()}

@@ -8,7 +8,10 @@ one in place of the other. This addon therefore has a second path, which no othe
 
 import logging
 import re
+from collections.abc import Callable
 from functools import cache, lru_cache
+
+from attrs import frozen
 
 from odoo.http import _generate_routing_rules
 from odoo.tools import config
@@ -25,8 +28,26 @@ OWN_PATH = "/mcp_phone_home/mcp"
 
 PATHS = (MCP_PATH, OWN_PATH)
 
-# A path with a part that begins with `mcp`, and without variable parts, which may hold a secret.
-_MCP = re.compile(r"(/[^</]+)*/mcp[^</]*(/[^</]+)*")
+# A path that ends with `mcp`, or with that and a version or `server`, and without variable parts,
+# which may hold a secret. At others, such as `/mcp/auth`, an addon answers other requests.
+_MCP = re.compile(r"(/[^</]+)*/mcp(/server|/v\d+)?/?")
+
+
+@frozen(kw_only=True)
+class _Route:
+    """
+    An addon's route for POST at a path of MCP.
+
+    Attributes:
+        addon: The technical name of the addon.
+        function: What answers there.
+        is_for_clients: Whether a client of MCP may call it, which has neither the session of a
+            browser nor a token of Odoo's against forged requests.
+    """
+
+    addon: str
+    function: Callable
+    is_for_clients: bool
 
 
 def mcp_path(env) -> str:
@@ -39,12 +60,13 @@ def mcp_path(env) -> str:
 
 def owner_of(env, path) -> str:
     """The addon that answers a POST to this path of MCP; empty for none."""
-    return next(iter(_owners(_modules(env)).get(path, ())), "")
+    return next((each.addon for each in _routes(_modules(env)).get(path, ())), "")
 
 
 def rivals(env) -> tuple[str, ...]:
     """The other addons with a route `MCP_PATH`, whether they answer there or not."""
-    return tuple(each for each in _owners(_modules(env)).get(MCP_PATH, ()) if each != ADDON)
+    addons = [each.addon for each in _routes(_modules(env)).get(MCP_PATH, ())]
+    return tuple(each for each in dict.fromkeys(addons) if each != ADDON)
 
 
 def paths_of(env, addon) -> tuple[str, ...] | None:
@@ -52,18 +74,20 @@ def paths_of(env, addon) -> tuple[str, ...] | None:
     The paths at which clients reach the MCP server of another addon; the shortest first.
 
     That is the addon itself, or one that depends on it. None where no such addon has a route of
-    MCP; empty where other addons answer at all of their paths.
+    MCP, and where they have several that are not answered by one function; empty where other
+    addons answer at all of their paths.
     """
-    owners = _owners(_modules(env))
+    routes = _routes(_modules(env))
     servers = {
         each
-        for addons in owners.values()
-        for each in addons
-        if each != ADDON and (each == addon or needs(each, addon))
+        for others in routes.values()
+        for each in others
+        if each.is_for_clients and each.addon != ADDON
+        if each.addon == addon or needs(each.addon, addon)
     }
-    if not servers:
+    own = [path for path, others in routes.items() if others[0] in servers]
+    if not servers or len({routes[path][0].function for path in own}) > 1:
         return None
-    own = [path for path, addons in owners.items() if addons[0] in servers]
     return tuple(sorted(own, key=lambda path: (len(path), path)))
 
 
@@ -73,9 +97,9 @@ def _modules(env) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _owners(modules) -> dict[str, tuple[str, ...]]:
+def _routes(modules) -> dict[str, tuple[_Route, ...]]:
     """
-    The addons with a route for POST at each path of MCP, the one that answers first.
+    The routes for POST at each path of MCP, the one that answers first.
 
     The routing map of `ir.http` would tell the same, but Odoo builds it only after it has loaded
     all modules, and the addon already tells its URL when it is installed.
@@ -84,8 +108,18 @@ def _owners(modules) -> dict[str, tuple[str, ...]]:
     for path, endpoint in _generate_routing_rules(modules, nodb_only=False):
         methods = endpoint.routing["methods"]
         if _MCP.fullmatch(path) and (methods is None or "POST" in methods):
-            found.setdefault(path, []).append(_addon_of_endpoint(endpoint))
-    return {path: tuple(dict.fromkeys(addons)) for path, addons in found.items()}
+            route = _Route(
+                addon=_addon_of_endpoint(endpoint),
+                function=endpoint.func.__func__,
+                is_for_clients=_is_for_clients(endpoint.routing),
+            )
+            found.setdefault(path, []).append(route)
+    return {path: tuple(routes) for path, routes in found.items()}
+
+
+def _is_for_clients(routing) -> bool:
+    is_checked = routing["type"] == "http" and routing.get("csrf", True)
+    return routing["auth"] != "user" and not is_checked
 
 
 def _addon_of_endpoint(endpoint) -> str:

@@ -67,6 +67,22 @@ class PhoneHomeCase(TransactionCase):
         options = {f"mcp_{name}": value for name, value in values.items()}
         self.startPatcher(patch.dict(config.options, options))
 
+    def give_sources_their_own_transactions(self):
+        """
+        Let the sources of foreign tools have cursors on connections of their own, as in a server.
+
+        They do not see then what the test has written. The test waits for their threads at its
+        end.
+        """
+        self.patch(self.registry, "cursor", lambda readonly=False: self.registry._db.cursor())
+        self.addCleanup(self.wait_for_sources)
+
+    def wait_for_sources(self):
+        """Wait until the threads have finished that list foreign tools."""
+        for thread in threading.enumerate():
+            if thread.name == "mcp_phone_home" and not isinstance(thread, Background):
+                thread.join()
+
     def wait_for_threads(self):
         """Wait until the addon's background threads have finished."""
         self.env.flush_all()

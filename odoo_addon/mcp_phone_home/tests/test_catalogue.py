@@ -29,7 +29,7 @@ from odoo.addons.mcp_phone_home.services.state import (
     TOO_LARGE_SECONDS,
     claim_description,
 )
-from odoo.addons.mcp_phone_home.tools import foreign, registry
+from odoo.addons.mcp_phone_home.tools import foreign, listing, registry
 from odoo.addons.mcp_phone_home.tools.descriptions import Description, schema_digest
 from odoo.addons.mcp_phone_home.tools.foreign import AnnouncedTool
 from odoo.addons.mcp_phone_home.tools.registry import announced_tools, mcp_tool
@@ -57,8 +57,7 @@ class CatalogueCase(PhoneHomeCase):
         own = {"server_info": registry._tools["server_info"]}
         self.patch(registry, "_tools", own)
         foreign.warn_once.cache_clear()
-        foreign._slow.clear()
-        foreign._slow_to_describe.clear()
+        listing._known.clear()
         described.cache_clear()
         # The tools of `base` are called at the endpoint that is announced.
         self.patch(foreign, "paths_of", lambda env, addon: ("/mcp/v1",))
@@ -290,6 +289,7 @@ class TestForeignTools(CatalogueCase):
 
     def test_description_that_hangs_does_not_cost_the_names(self):
         self.patch(foreign, "MOST_SECONDS", 0.3)
+        self.give_sources_their_own_transactions()
         ended = threading.Event()
         self.addCleanup(ended.set)
 
@@ -329,7 +329,7 @@ class TestForeignTools(CatalogueCase):
                 raise RuntimeError("the computation of a field fails")
             return Description(title=tool.name)
 
-        self.patch(foreign, "description_of", description_of)
+        self.patch(listing, "description_of", description_of)
         with self.assert_one_warning("bad", "the computation of a field fails"):
             told = self.told()
         self.assertEqual("good", told["good"]["title"])

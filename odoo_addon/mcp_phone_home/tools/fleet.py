@@ -11,6 +11,7 @@ from ..services.for_agents import FOREIGN, known_health, reason_for_agents
 from ..services.new_receiver import register_at
 from ..services.phone_home import announced
 from ..services.settings import receiver_settings
+from .foreign import for_user
 from .registry import mcp_tool
 
 _logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _payload_schema() -> dict:
     output_schema=_payload_schema(),
 )
 def server_info(env) -> dict:
-    return announced(env)
+    return announced(for_user(env))
 
 
 @mcp_tool(
