@@ -463,12 +463,10 @@ class TestPaths(CatalogueCase):
 
         self.patch(foreign, "paths_of", lambda env, addon: None)
         self.add_registry(lambda: [{"name": "nowhere", "description": "At no known path."}])
-        sources, secret = (
-            foreign._sources,
-            foreign._Source(
-                where="mcp.server", module="base", list_tools=of_a_secret_server, is_secret=True
-            ),
+        secret = listing.Source(
+            where="mcp.server", module="base", list_tools=of_a_secret_server, is_secret=True
         )
+        sources = foreign._sources
         self.patch(foreign, "_sources", lambda env, ours: [*sources(env, ours), secret])
 
         message = prepare_registration(self.env).message
