@@ -15,6 +15,7 @@ __all__ = [
     "ALL_EVENTS",
     "ALL_SERVERS",
     "FIRST_TOOLS",
+    "MOST_NAMED_SERVERS",
     "NODE",
     "SUPERSEDED",
     "EventFilter",
@@ -265,6 +266,10 @@ class ToolsOfServer:
     is_current: bool
 
 
+MOST_NAMED_SERVERS = 20
+"""How many of the servers that offer a tool are named."""
+
+
 @frozen(kw_only=True)
 class OfferedTool:
     """
@@ -272,7 +277,7 @@ class OfferedTool:
 
     Attributes:
         tool: The tool.
-        server_ids: The ids of some of the servers, sorted.
+        server_ids: The ids of the first `MOST_NAMED_SERVERS` of the servers, sorted.
         server_count: How many servers there are in all.
     """
 

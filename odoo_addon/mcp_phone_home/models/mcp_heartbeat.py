@@ -23,8 +23,8 @@ class _OfAnotherAddon:
 
 
 def _is_of_another_addon(model) -> bool:
-    # An abstract class cannot extend a transient model.
-    return model is not None and not model._transient and model._original_module != _ADDON  # noqa: SLF001
+    # An abstract class cannot extend a transient model. Odoo tells neither of the two in public.
+    return model is not None and not model._transient and model._original_module != _ADDON  # noqa: SLF001 - as said
 
 
 class McpHeartbeat(models.AbstractModel):

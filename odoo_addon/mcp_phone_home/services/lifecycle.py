@@ -71,7 +71,7 @@ def on_schedule_safely(env):
         _logger.info(
             "No heartbeat was sent this time, for another transaction was first: %s", error
         )
-    except Exception:
+    except Exception:  # whatever it is, Odoo's own work goes on
         _logger.exception("The heartbeat was not sent, and this is a bug of the addon")
 
 
@@ -120,7 +120,7 @@ def on_health(env):
         return
     except NotStarted as error:
         _logger.warning("The server was not registered after a rebuild. %s", error)
-    except Exception:
+    except Exception:  # whatever it is, Odoo's own work goes on
         _logger.exception("A rebuild was not noticed, and this is a bug of the addon")
 
 
@@ -139,7 +139,7 @@ def after_install(registry):
         return
     except NotStarted as error:
         _logger.warning("The server was not registered after its installation. %s", error)
-    except Exception:
+    except Exception:  # whatever it is, Odoo's own work goes on
         _logger.exception("The server was not registered, and this is a bug of the addon")
 
 

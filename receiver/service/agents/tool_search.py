@@ -5,20 +5,23 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from receiver.domain.agents.tool_search import best, words_of_question
-from receiver.domain.queries import Filter, OfferedTool, ToolPage, ToolPlace
+from receiver.domain.queries import (
+    MOST_NAMED_SERVERS,
+    Filter,
+    OfferedTool,
+    ToolPage,
+    ToolPlace,
+)
 from receiver.service.store_calls import StoreCalls
 from receiver.store import Servers
 
-__all__ = ["MOST_NEAR", "MOST_SERVERS", "MOST_TOOLS", "ToolSearch"]
+__all__ = ["MOST_NEAR", "MOST_TOOLS", "ToolSearch"]
 
 MOST_TOOLS = 100
 """How many tools a page has at most: the best ones."""
 
 MOST_NEAR = 20
 """How many tools a page has at most that lack some of the words."""
-
-MOST_SERVERS = 20
-"""How many servers are named for each tool."""
 
 
 @frozen(kw_only=True)
@@ -69,7 +72,9 @@ class ToolSearch:
             ids = sorted(server_id for some, _ in holders for server_id in some)
             count = sum(number for _, number in holders)
             tools.append(
-                OfferedTool(tool=found.tool, server_ids=ids[:MOST_SERVERS], server_count=count)
+                OfferedTool(
+                    tool=found.tool, server_ids=ids[:MOST_NAMED_SERVERS], server_count=count
+                )
             )
         return ToolPage(tools=tools, next_place=_next(place, held.next_after, tools))
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, Text, bindparam, cast, func, select
 
 from contract import Tool
+from receiver.domain.queries import MOST_NAMED_SERVERS
 from receiver.store.tables import among, catalogues, has_all_words, has_any_word, servers
 
 __all__ = ["Candidates", "candidates"]
@@ -18,9 +19,6 @@ MOST_CATALOGUES = 100
 
 MOST_CHARACTERS = 500_000
 """How much JSON the catalogues of one page may have, but for the first one."""
-
-MOST_SERVERS = 20
-"""How many servers are named for each tool."""
 
 
 class Candidates(NamedTuple):
@@ -88,7 +86,7 @@ def _holders(
             func.count().over(partition_by=servers.c.catalogue).label("total"),
         ).where(among(servers.c.catalogue, "ids"), servers.c.catalogue.is_not(None), _IS_CURRENT)
     ).subquery()
-    query = select(each).where(each.c.place <= MOST_SERVERS).order_by(each.c.server_id)
+    query = select(each).where(each.c.place <= MOST_NAMED_SERVERS).order_by(each.c.server_id)
     holders: dict[str, tuple[list[str], int]] = {}
     for row in connection.execute(query, {"ids": [*ids]}):
         found, _ = holders.setdefault(row.catalogue, ([], row.total))

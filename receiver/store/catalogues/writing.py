@@ -51,8 +51,7 @@ def write_catalogues(
     Store catalogues that servers get, and delete those that no server has any more.
 
     Args:
-        connection: The transaction. It has written the rows of the servers that lose a catalogue,
-            and not yet committed those of the servers that get one.
+        connection: The transaction. It has written the rows of these servers already.
         new: The catalogues that servers get, by id.
         left: The ids of catalogues that servers have lost.
     """
@@ -64,8 +63,8 @@ def write_catalogues(
             connection.execute(_DELETE_UNUSED, {"catalogue": catalogue})
         elif not is_there:
             tools, words = new[catalogue]
-            text = " ".join(words_in(tools) if words is None else words)
-            connection.execute(_INSERT, {"catalogue": catalogue, "tools": tools, "words": text})
+            found = " ".join(words_in(tools) if words is None else words)
+            connection.execute(_INSERT, {"catalogue": catalogue, "tools": tools, "words": found})
 
 
 _TOOLS = select(catalogues.c.tools).where(catalogues.c.id == bindparam("catalogue"))

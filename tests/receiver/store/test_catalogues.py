@@ -13,8 +13,14 @@ from contract import EventKind, Heartbeat, Registration, Tool, tools_digest
 from receiver.domain.agents.tool_search import best, words_in
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.queries import ALL_SERVERS, FIRST_TOOLS, Filter, ToolPage
-from receiver.service.agents.tool_search import MOST_NEAR, MOST_SERVERS, MOST_TOOLS, ToolSearch
+from receiver.domain.queries import (
+    ALL_SERVERS,
+    FIRST_TOOLS,
+    MOST_NAMED_SERVERS,
+    Filter,
+    ToolPage,
+)
+from receiver.service.agents.tool_search import MOST_NEAR, MOST_TOOLS, ToolSearch
 from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 from receiver.store.catalogues import search
@@ -262,7 +268,7 @@ def test_only_tools_of_servers_that_match_are_found(fleet: Watched) -> None:
 
 
 def test_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
-    number = MOST_SERVERS + 1
+    number = MOST_NAMED_SERVERS + 1
     for n in range(number):
         register(fleet, f"s{n:02}", CONFIRM)
     register(fleet, "a", CONFIRM, READ)
@@ -270,7 +276,7 @@ def test_tool_names_its_first_servers_and_their_number(fleet: Watched) -> None:
     ((tool,),) = [page.tools for page in pages(fleet.store, "sale")]
 
     assert number + 1 == tool.server_count
-    assert ["a", *(f"s{n:02}" for n in range(MOST_SERVERS - 1))] == [*tool.server_ids]
+    assert ["a", *(f"s{n:02}" for n in range(MOST_NAMED_SERVERS - 1))] == [*tool.server_ids]
 
 
 def test_pages_have_all_catalogues(fleet: Watched) -> None:
