@@ -194,7 +194,7 @@ def test_unknown_version_has_one() -> None:
     assert "0.0.0-unreported" == version_of(None)
 
 
-@given(st.none() | texts() | st.from_regex(r"[0-9.x^*-]{1,9}"))
+@given(st.none() | texts() | st.from_regex(r"[0-9.x^*-]{1,9}", fullmatch=True))
 def test_every_version_is_allowed_and_leads_back(reported: str | None) -> None:
     version = version_of(reported)
 
