@@ -124,7 +124,7 @@ def test_page_shows_the_sign_in_form_when_its_session_ends(
     fleet.delete(f"/keys/{viewer['id']}").raise_for_status()
 
     expect(page.get_by_label("Your key")).to_be_visible(timeout=15_000)
-    assert f"{reader.url}{path}" == page.url
+    expect(page).to_have_url(f"{reader.url}{path}")
     asked.clear()
     page.wait_for_timeout(4000)
     assert [] == asked
@@ -156,7 +156,7 @@ def test_link_from_another_site_keeps_the_session(
         page.get_by_role("link").click()
     expect(page.get_by_role("heading", name="acme", level=1)).to_be_visible()
     assert "cross-site" == asked.value.all_headers()["sec-fetch-site"]
-    assert f"{reader.url}{SERVER}" == page.url
+    expect(page).to_have_url(f"{reader.url}{SERVER}")
 
     page.get_by_role("button", name="Sign out").click()
     page.goto("about:blank")
