@@ -58,8 +58,8 @@ class ServerRecord(View):
     The constructor validates nothing, because messages are validated before they are merged.
 
     Attributes:
-        capabilities: Names of the MCP tools. A record may hold names, or a number of them, that
-            a message may not hold, from a time when messages were allowed to.
+        capabilities: Names of the MCP tools. An old record may break the limits of today's
+            messages (a name that is too long, too many names), because there were none before.
         started_at: When the server started, from the latest message that held it.
         status: Health, from the latest heartbeat that held it.
         timestamp: Time of sending by the sender's clock, from the latest heartbeat that held
@@ -72,18 +72,19 @@ class ServerRecord(View):
         heartbeat_count: Number of heartbeats received since `first_seen`.
         state: Liveness, as the receiver last determined it. If several servers (nodes) send for
             one database, it is the state of the database.
-        state_since: Since when the server has been in that `state`: when the receiver determined
-            it, or when the server sent again after it was superseded.
+        state_since: When `state` got its present value. If the server sent again after it was
+            superseded, it is the time of the first message after that.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
             same database; None again as soon as this server sends again.
-        twin_of: `server_id` of another server with the same `database_uuid` that sends in
-            parallel: one of the two is a copy of the other's database.
-        node_count: How many other servers (nodes) send for the same database, if lists show
-            this server in place of all of them; otherwise 0.
-        node_of: If several servers (nodes) send for one database, the `server_id` of the one
-            that lists show in place of this server; None for that one.
-        conflict_since: Since when two machines have been sending under this `server_id`, each of
-            which counts its messages by itself; None when only one machine sends.
+        twin_of: `server_id` of another server that reports the same `database_uuid` but has a
+            database of its own: one of the two databases is a copy of the other. Servers that
+            share one database are nodes, not twins.
+        node_count: If several servers (nodes) share one database, lists show one of them in place
+            of all. For that server it is the number of the others; for each other server it is 0.
+        node_of: The `server_id` of the server that lists show in place of this one, because the
+            two share a database; None if lists show this server itself.
+        conflict_since: Since when two machines have been sending under this `server_id`, which
+            shows in the `sequence` numbers of their messages; None when only one machine sends.
         flapping_since: Since when the state has been changing again and again, so that the
             changes are only counted and cause no events; None when it does not.
     """

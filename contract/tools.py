@@ -100,10 +100,11 @@ def tools_digest(tools: Iterable[Tool]) -> str:
 
 def changed_tools(before: Iterable[Tool], after: Iterable[Tool]) -> Mapping[str, Sequence[str]]:
     """
-    Which tools have changed under the same name and path, and which of their fields have.
+    Which tools have changed since an earlier list, and which of their fields.
 
-    A tool that only one of the two holds is left out. So is a field, and each hint of
-    `annotations`, that only one of them knows, because nothing says that it has changed.
+    Tools with the same name and `path` (the path of their MCP endpoint) are compared. A tool that
+    is in one of the lists only is left out. A field, or a single hint in `annotations`, that is
+    None in one of the lists is not compared, because None means unknown.
 
     Returns the names of the changed fields by the name of the tool; the names of the tools are
     sorted, and the fields are in the order of `Tool`.

@@ -60,8 +60,9 @@ class Endpoints:
         """
         Read an allow list such as `*.example.com, 10.0.0.0/8`.
 
-        Raises ValueError, whose argument is the first bad entry: neither a host name, which may
-        contain `*`, nor an IP network, nor an IP address in its usual spelling.
+        Each entry is a host name, which may contain `*`, an IP network, or an IP address in its
+        usual spelling: not 127.1 or 0x7f.1, for instance. Raises ValueError with the first other
+        entry as its argument.
         """
         names: list[str] = []
         networks: list[Network] = []

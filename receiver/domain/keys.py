@@ -73,16 +73,16 @@ class Key:
         id: The part of the key that is not secret.
         name: What people call the key.
         scope: The role of the key.
-        servers: Which `server_id`s an agent may write: a pattern as in `fnmatch`, `*` for all,
-            or `database:` and the name of a database for its servers only. Keys of other
-            scopes have `*`.
-        digest: SHA-256 of the key, 32 bytes.
+        servers: The `server_id`s for which a key with the scope `AGENT` may send messages: a
+            pattern as in `fnmatch`, `*` for all, or `database:` and the name of a database for
+            its servers only. Keys of other scopes have `*`.
+        digest: SHA-256 of the whole text of the key, 32 bytes.
         created_at: When the key was made.
         expires_at: The time from which on the key is refused; None if it never expires.
         revoked_at: When the key was revoked; None if it is not revoked.
         last_used_at: When the latest request came with the key, with an error of some seconds; None
             if none ever came.
-        messages: How many messages came with the key. The latest are added some seconds later.
+        messages: How many messages came with the key, without those of the last seconds.
         is_admin: Whether the scope is `ADMIN`.
     """
 

@@ -89,7 +89,7 @@ class Body:
         return self._undecoded
 
     def put_back(self, message: _Message) -> None:
-        """Put a message that was taken, but was not written, in front of `decoded`."""
+        """Return a message that was taken, but not written, to the head of the queue `decoded`."""
         if self.decoded is None:
             self.decoded = deque()
         self.decoded.appendleft(message)

@@ -110,15 +110,16 @@ def _post(path: str, endpoint: "Posted", describes: Json) -> Guarded:
 
 class Posted:
     """
-    An endpoint for registrations or heartbeats, as an ASGI app: writes them and answers in JSON.
+    An ASGI app that stores the registrations or heartbeats of a request, and answers in JSON.
 
     Nearly every request is for such an endpoint. So it does not use Starlette's middleware, Request
     and Response, which would take longer than writing the message.
 
     Args:
-        kind: Which messages the body contains; its value is a label in the metrics.
-        answer: Makes the answer, once the messages are committed, from their results and the
-            seconds that they waited for that.
+        kind: Whether the body is a registration, a heartbeat or a list of heartbeats; its value is
+            a label in the metrics.
+        answer: Makes the answer after the commit. It gets the result of each message, which is a
+            record or an error, and how many seconds the messages waited for their commit.
         max_bytes: How many bytes a body may have.
     """
 

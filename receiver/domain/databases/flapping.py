@@ -68,9 +68,9 @@ def calmed(row: Row, *, now: datetime, heard_since: datetime) -> tuple[Row, list
     """
     End the flapping of a server whose state has not changed for 30 minutes.
 
-    If it has changed since, the `due_at` of the row is set such that the server is checked again at
-    the end of that time. Receivers have been running without an interruption since `heard_since`;
-    the time before does not count, because nobody knows what the server did then.
+    If the last change is less than 30 minutes ago, the flapping goes on, and `due_at` is set to 30
+    minutes after that change. Time before `heard_since`, since when receivers have been running
+    without an interruption, does not count, because nobody knows what the server did then.
 
     Returns the row, and a list with the event `calm` if the flapping ends. The row of a server that
     does not flap is returned unchanged.

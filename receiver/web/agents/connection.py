@@ -61,7 +61,7 @@ CONNECTIONS: Json = operation(
 
 
 async def connection(request: Request) -> Response:
-    """The configuration file of an MCP client for one server."""
+    """Answer with a configuration file that lets an MCP client connect to one Odoo server."""
     client, _ = connection_query(request, allows_filters=False)
     found = services(request)
     only = await connection_to(found, request.path_params["server_id"], client)
@@ -69,7 +69,7 @@ async def connection(request: Request) -> Response:
 
 
 async def connections(request: Request) -> Response:
-    """The configuration file of an MCP client for all servers that match the query."""
+    """Answer with a file that lets an MCP client connect to all Odoo servers that match."""
     client, matching = connection_query(request, allows_filters=True)
     found = services(request)
     records = await _records(found, matching)

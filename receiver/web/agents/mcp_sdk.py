@@ -141,7 +141,7 @@ class NewsBus(InMemorySubscriptionBus):
         return leave
 
     async def run(self) -> None:
-        """Read events and tell subscribers, whenever there are any, until cancelled."""
+        """While there are subscribers, send each new event to them; run until cancelled."""
         while True:
             await self._is_asked.wait()
             try:

@@ -168,7 +168,11 @@ def answer(
     headers: Mapping[str, str] | None = None,
     **context: Any,
 ) -> Response:
-    """Render a template with `context`, and set the cookies that the page needs."""
+    """
+    Render a template with `context`.
+
+    The answer sets the cookie with the CSRF token, and deletes that of a notice which it shows.
+    """
     scope, who = request.scope, visitor(request)
     token = cookies.csrf_token(scope)
     page = _TEMPLATES.TemplateResponse(
