@@ -162,12 +162,15 @@ class Watchdog:
             self._leave_no_future(now, step)
         elif step > 0:
             _log.warning("The clock went forward by %.1f s, or the machine was suspended", step)
+        is_any_due = None
         if step or is_corrected or is_time_to_note:
-            self._note_presence(now, elapsed)
+            is_any_due = self._note_presence(now, elapsed)
         self._last, self._last_now = elapsed, now
 
         assert self.heard_since is not None
-        look = Look(now=now, heard_since=self.heard_since, rules=timing.rules)
+        look = Look(
+            now=now, heard_since=self.heard_since, rules=timing.rules, is_any_due=is_any_due
+        )
         is_more_due = self._servers.sweep(look)
         if elapsed - self._trimmed >= timing.trim_seconds:
             # Only time in which receivers run counts, so a clock that is ahead deletes no event.
@@ -203,13 +206,19 @@ class Watchdog:
         if found:
             _log.warning("%d servers had times in the future, which are now", found)
 
-    def _note_presence(self, now: datetime, elapsed: float) -> None:
-        """Write that this receiver runs; read since when receivers run without interruption."""
+    def _note_presence(self, now: datetime, elapsed: float) -> bool:
+        """
+        Write that this receiver runs; read since when receivers run without interruption.
+
+        Returns whether the `due_at` of any server has come.
+        """
         absent = timedelta.max
         if self.heard_since is None or self._passed(now, elapsed) > self._timing.absence_seconds:
             absent = timedelta(seconds=self._timing.absence_seconds)
-        self.heard_since = self._servers.note_presence(now, absent=absent)
+        presence = self._servers.note_presence(now, absent=absent)
+        self.heard_since = presence.heard_since
         self._noted, self._noted_now = elapsed, now
+        return presence.is_any_due
 
     def _passed(self, now: datetime, elapsed: float) -> float:
         """Seconds since the last `_note_presence`, by the clock that advanced more."""

@@ -313,7 +313,7 @@ _REVISIONS = (
     .order_by(servers.c.server_id)
     .with_for_update()
 )
-_READ = select(servers).where(among(servers.c.server_id, "ids"))
+_READ = select(servers).where(among(servers.c.server_id, "ids")).order_by(servers.c.server_id)
 _READ_RECORDS = select(*(servers.c[each.name] for each in fields(ServerRecord))).where(
     among(servers.c.server_id, "ids")
 )

@@ -6,7 +6,7 @@ when many servers stop sending at once, and notes since when receivers have been
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import Any, NamedTuple
@@ -52,9 +52,11 @@ from receiver.store.tables import (
 __all__ = [
     "IS_DUE",
     "Look",
+    "Presence",
     "Rules",
     "Swept",
     "attended_since",
+    "lacks_note",
     "leave_no_future",
     "note_presence",
     "sweep",
@@ -91,12 +93,18 @@ class Look:
         heard_since: Since when receivers have been running without an interruption.
         rules: How many servers must be silent for an event `fleet_silent`.
         limit: How many of the servers whose `due_at` has come are checked at most.
+        is_any_due: Whether the `due_at` of any server has come, as `note_presence` has just found;
+            None if it is not known.
+        noted_at: The time of this receiver's last note that it runs; None before the first. No
+            server is checked if the database `lacks_note`.
     """
 
     now: datetime
     heard_since: datetime
     rules: Rules = field(factory=Rules)
     limit: int = 50
+    is_any_due: bool | None = None
+    noted_at: datetime | None = None
 
 
 class Swept(NamedTuple):
@@ -112,6 +120,20 @@ class Swept(NamedTuple):
     committed: Committed
     is_more_due: bool
     spent: Mapping[str, int] = {}
+
+
+class Presence(NamedTuple):
+    """
+    What a receiver finds when it notes in the database that it is running.
+
+    Attributes:
+        heard_since: Since when receivers have been running without an interruption.
+        is_any_due: Whether the `due_at` of any server has come, so that there is something to
+            `sweep`. It is always true after the first note in a database.
+    """
+
+    heard_since: datetime
+    is_any_due: bool
 
 
 def sweep(
@@ -133,19 +155,25 @@ def sweep(
         is_over_budget: A function of a key id and a cost. It returns whether the key will have used
             up its budget for events when that cost is added to what was charged before.
     """
-    ids = _due(connection, look.now, look.limit)
-    if not ids:
+    uuids = _due(connection, look)
+    if not uuids:
         return Swept(Committed({}, []), is_more_due=False)
-    families = _families(connection, ids)
+    ids = list(uuids)
+    families = _families(connection, uuids.values())
     rows = read_rows(dialect, connection, sorted({*ids, *chain(*families.values())}), cache)
     decision = decide(rows, families, look.now, heard_since=look.heard_since)
     spent: Counter[str] = Counter()
     (changed, postponed), happened = _told(decision, rows, look, spent, is_over_budget)
     write_rows(dialect, connection, changed)
     write_due(dialect, connection, postponed)
-    happened += _large_families(dialect, connection, ids, look)
+    large = {
+        index_text(uuid)
+        for server_id, uuid in uuids.items()
+        if uuid is not None and server_id not in families.get(index_text(uuid), ())
+    }
+    happened += _large_families(dialect, connection, large, look) if large else []
     write_events(dialect, connection, happened)
-    is_more_due = bool(_due(connection, look.now, 1))
+    is_more_due = len(ids) == look.limit and bool(_due(connection, look))
     if not is_more_due:  # by now every server that stopped sending has its event
         happened += _write_fleet_silence(dialect, connection, look)
     written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
@@ -189,17 +217,15 @@ def _told(
 
 
 def _large_families(
-    dialect: Dialect, connection: Connection, ids: Sequence[str], look: Look
+    dialect: Dialect, connection: Connection, uuids: Iterable[str], look: Look
 ) -> list[Event]:
     """
     The events `copies`: more than 50 servers of one key have the same `database_uuid`.
 
     So many are not compared with each other. Each such event is written at most once a day.
+    `uuids` are the `index_text`s of the UUIDs of families that `_families` left out.
     """
-    uuids = {index_text(uuid) for uuid in connection.execute(_UUIDS, {"ids": ids}).scalars()}
-    large = connection.execute(_LARGE, {"uuids": sorted(uuids)}).all() if uuids else []
-    if not large:
-        return []
+    large = connection.execute(_LARGE, {"uuids": sorted(uuids)}).all()
     dialect.lock_events(connection)  # no other receiver can write the same event now
     told = connection.execute(_COPIES_TOLD, {"begin": look.now - _A_DAY}).scalars().all()
     known = {details["database_uuid"] for details in told}
@@ -231,27 +257,53 @@ def _was_led_by(event: Event, rows: Mapping[str, Row]) -> bool:
 
 
 def note_presence(
-    dialect: Dialect, connection: Connection, now: datetime, *, absent: timedelta
-) -> datetime:
+    dialect: Dialect,
+    connection: Connection,
+    now: datetime,
+    *,
+    absent: timedelta,
+    noted_at: datetime | None,
+) -> Presence:
     """
     Note in the database that a receiver is running at the time `now`.
 
-    Returns since when receivers have been running without an interruption. An interruption is a
-    time longer than `absent` without such a note. Fails while a table that messages are written to
-    is locked, for instance by `CREATE INDEX` in PostgreSQL, because no message can be written then.
+    Fails while a table that messages are written to is locked, for instance by `CREATE INDEX` in
+    PostgreSQL, because no message can be written then.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        now: The time.
+        absent: The longest time without such a note that is not an interruption.
+        noted_at: The time of this receiver's last note; None before the first. If the database
+            `lacks_note`, a time longer than `_GONE_BACK` is an interruption, too.
     """
     dialect.lock_as_writer(connection)
-    row = connection.execute(select(watches).with_for_update()).first()
+    row = connection.execute(_WATCH, {"now": microseconds(now)}).first()
     if row is None:
         connection.execute(insert(watches), {"id": 1, "heard_since": now, "seen_at": now})
         _note_pause(connection, _NEVER, now)
-        return now
+        return Presence(now, is_any_due=True)
     heard_since: datetime = row.heard_since
-    if now - row.seen_at > absent:
+    longest = min(absent, _GONE_BACK) if lacks_note(row.seen_at, noted_at) else absent
+    if now - row.seen_at > longest:
         heard_since = now
         _note_pause(connection, row.seen_at, now)
-    connection.execute(update(watches).values(heard_since=heard_since, seen_at=now))
-    return heard_since
+    connection.execute(_NOTE, {"since": heard_since, "now": now})
+    return Presence(heard_since, is_any_due=row.due is not None)
+
+
+def lacks_note(seen_at: datetime | None, noted_at: datetime | None) -> bool:
+    """
+    Whether a database, such as a restored backup, lacks the last note of a receiver that it runs.
+
+    Args:
+        seen_at: The newest note in the database; None if there is none.
+        noted_at: The time of the receiver's last note; None before the first.
+    """
+    if noted_at is None:
+        return False
+    return seen_at is None or noted_at - seen_at > _GONE_BACK
 
 
 def _note_pause(connection: Connection, began: datetime, ended: datetime) -> None:
@@ -309,21 +361,26 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     return int(found)
 
 
-def _due(connection: Connection, now: datetime, limit: int) -> list[str]:
-    """The ids of servers whose `due_at` has come, the longest due first."""
-    due = select(servers.c.server_id).where(servers.c.due_at <= microseconds(now))
-    return list(connection.execute(due.order_by(servers.c.due_at).limit(limit)).scalars())
-
-
-def _families(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+def _due(connection: Connection, look: Look) -> Mapping[str, str | None]:
     """
-    The ids of all servers with the same `database_uuid` as one of `ids`, by its `index_text`.
+    The servers whose `due_at` has come, the longest due first, and `look.limit` at most.
+
+    Returns the `database_uuid` of each by its `server_id`; nothing if the database `lacks_note`.
+    """
+    found = connection.execute(_DUE, {"now": microseconds(look.now), "limit": look.limit}).all()
+    if found and lacks_note(found[0].seen_at, look.noted_at):
+        return {}
+    return {row.server_id: row.database_uuid for row in found}
+
+
+def _families(connection: Connection, uuids: Iterable[str | None]) -> Mapping[str, Sequence[str]]:
+    """
+    The ids of all servers with one of these `database_uuid`s, by its `index_text`.
 
     More than 50 servers of one key with the same UUID are left out: a database was copied again
     and again, and the UUID says nothing about which of them belong together.
     """
-    uuids = connection.execute(_UUIDS, {"ids": ids}).scalars()
-    texts = sorted({index_text(uuid) for uuid in uuids})
+    texts = sorted({index_text(uuid) for uuid in uuids if uuid is not None})
     families: defaultdict[str, list[str]] = defaultdict(list)
     for text, server_id in connection.execute(_FAMILIES, {"uuids": texts}) if texts else ():
         families[text].append(server_id)
@@ -357,6 +414,8 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     have recovered: a few servers that come and go are not the whole fleet.
     """
     rules = look.rules
+    if len(connection.execute(_SOME_STALE, {"limit": rules.servers}).all()) < rules.servers:
+        return []
     begin: datetime = look.now - rules.within
     found = {"after": first_since(connection, begin) - 1, "begin": begin, "heard_after": _NEVER}
     found["now"] = look.now
@@ -378,6 +437,12 @@ def _fleet_silence(connection: Connection, look: Look) -> list[Event]:
     return [Event(kind=EventKind.FLEET_SILENT, at=look.now, server_id=None, details=details)]
 
 
+_GONE_BACK = timedelta(seconds=5)
+"""
+Receivers note in the database that they run. If the newest note is older than a receiver's own last
+note, and by more than this time, the database is an older copy; clocks may differ by less.
+"""
+
 _A_DAY = timedelta(days=1)
 _AN_HOUR = timedelta(hours=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -392,11 +457,21 @@ IS_DUE = (
 )
 """The query that returns a row if the `due_at` of any server has come."""
 
+_DUE = (
+    select(
+        servers.c.server_id,
+        servers.c.database_uuid,
+        select(watches.c.seen_at).scalar_subquery().label("seen_at"),
+    )
+    .where(servers.c.due_at <= bindparam("now"))
+    .order_by(servers.c.due_at)
+    .limit(bindparam("limit", type_=Integer))
+)
+
+_WATCH = select(watches, IS_DUE.scalar_subquery().label("due")).with_for_update(of=watches)
+_NOTE = update(watches).values(heard_since=bindparam("since"), seen_at=bindparam("now"))
 _LAST_PAUSE = select(pauses.c.id, pauses.c.ended).order_by(pauses.c.id.desc()).limit(1)
 _PAUSES = select(pauses.c.began, pauses.c.ended).order_by(pauses.c.id.desc())
-_UUIDS = select(servers.c.database_uuid).where(
-    among(servers.c.server_id, "ids"), servers.c.database_uuid.is_not(None)
-)
 _owner = func.coalesce(servers.c.owner, "")
 _sharing = (
     select(facets.c.value, facets.c.server_id, _owner.label("owner"))
@@ -411,8 +486,10 @@ _small = (
     .having(func.count() <= _LARGEST_FAMILY)
     .cte("small")
 )
-_FAMILIES = select(_sharing.c.value, _sharing.c.server_id).join(
-    _small, and_(_small.c.value == _sharing.c.value, _small.c.owner == _sharing.c.owner)
+_FAMILIES = (
+    select(_sharing.c.value, _sharing.c.server_id)
+    .join(_small, and_(_small.c.value == _sharing.c.value, _small.c.owner == _sharing.c.owner))
+    .order_by(_sharing.c.server_id)  # so that events of one time are always in the same order
 )
 _LARGE = (
     select(func.min(servers.c.database_uuid), func.count())
@@ -478,6 +555,13 @@ def _count(*found: Select[Any]) -> Select[Any]:
     return select(func.count()).select_from(union(*found).subquery())
 
 
+_stale = [State.LATE.value, State.DOWN.value]
+# Most fleets have few such servers: then the larger queries are not needed.
+_SOME_STALE = (
+    select(facets.c.server_id)
+    .where(facets.c.name == "state", facets.c.value.in_(_stale))
+    .limit(bindparam("limit", type_=Integer))
+)
 _earlier = events.alias()
 _SILENT = _count(_silent_by_event, _silent_by_row)
 _SILENT_ANEW = _count(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import NamedTuple, TypeVar
 
+from attrs import evolve
 from sqlalchemy import URL, Connection, and_, bindparam, exists, func, select
 
 from contract import Event, ServerRecord, State
@@ -51,8 +52,10 @@ from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,
     Look,
+    Presence,
     Swept,
     attended_since,
+    lacks_note,
     leave_no_future,
     note_presence,
     sweep,
@@ -76,12 +79,6 @@ __all__ = ["ACTIVE", "LAPSED", "TALLY", "Servers", "SqlStore", "Vitals"]
 T = TypeVar("T")
 OnEvents = Callable[[Sequence[Event]], None]
 Outcomes = list[Applied | Refusal]
-
-_GONE_BACK = timedelta(seconds=5)
-"""
-Receivers note in the database that they run. If the newest note is older than this receiver's own
-last note, and by more than this time, the database is an older copy; clocks may differ by less.
-"""
 
 _log = logging.getLogger(__name__)
 
@@ -513,24 +510,24 @@ class Servers:
         with self._transactions.read() as connection:
             return state_logs(connection, ids, since)
 
-    def note_presence(self, now: datetime, *, absent: timedelta) -> datetime:
+    def note_presence(self, now: datetime, *, absent: timedelta) -> Presence:
         """
         Note in the database that a receiver is running at the time `now`.
 
-        Returns since when receivers have been running without an interruption. An interruption is
-        a time longer than `absent` without such a note. When another database, such as a backup,
+        Returns since when receivers have been running without an interruption, and whether a
+        `sweep` has anything to do. An interruption is a time longer than `absent` without such a
+        note. When another database, such as a backup,
         has taken the place of the one in which this receiver noted that it runs, the time since the
         newest note in the other database counts as an interruption even if it is shorter.
         """
         dialect = self._transactions.dialect
 
-        def work(connection: Connection) -> datetime:
-            longest = min(absent, _GONE_BACK) if self._has_gone_back(connection) else absent
-            return note_presence(dialect, connection, now, absent=longest)
+        def work(connection: Connection) -> Presence:
+            return note_presence(dialect, connection, now, absent=absent, noted_at=self._noted_at)
 
-        heard_since = self._transactions.write(work)
+        presence = self._transactions.write(work)
         self._noted_at = now
-        return heard_since
+        return presence
 
     def database_time(self) -> datetime | None:
         """The time of the database server's clock; None for SQLite, which has no server."""
@@ -557,18 +554,21 @@ class Servers:
         the open one, no server is checked until `note_presence` has been called.
         """
         dialect = self._transactions.dialect
+        asked = evolve(look, noted_at=self._noted_at)
 
         def work(connection: Connection) -> tuple[Swept, Committed]:
-            swept = Swept(Committed({}, []), is_more_due=False)
-            if not self._has_gone_back(connection):
-                swept = sweep(
-                    dialect, connection, self._cache, look, is_over_budget=self._is_over_budget
-                )
+            swept = sweep(
+                dialect, connection, self._cache, asked, is_over_budget=self._is_over_budget
+            )
             return swept, swept.committed
 
-        with self._transactions.read() as connection:
-            if connection.execute(IS_DUE, {"now": microseconds(look.now)}).first() is None:
-                return False
+        is_any_due = look.is_any_due
+        if is_any_due is None:
+            with self._transactions.read() as connection:
+                found = connection.execute(IS_DUE, {"now": microseconds(look.now)}).first()
+            is_any_due = found is not None
+        if not is_any_due:
+            return False
         swept, committed = self._commit(work)
         if self._budget is not None:
             for key_id, size in swept.spent.items():
@@ -582,10 +582,7 @@ class Servers:
 
     def _has_gone_back(self, connection: Connection) -> bool:
         """Whether the database, such as a restored backup, lacks the last note of this receiver."""
-        if self._noted_at is None:
-            return False
-        seen_at = connection.execute(_SEEN_AT).scalar()
-        return seen_at is None or self._noted_at - seen_at > _GONE_BACK
+        return lacks_note(connection.execute(_SEEN_AT).scalar(), self._noted_at)
 
     def _commit(self, work: Callable[[Connection], tuple[T, Committed]]) -> tuple[T, Committed]:
         """Run a write, and cache the rows that it wrote before another thread can write."""

@@ -164,7 +164,7 @@ def together(kin: Sequence[Row], look: Look) -> Iterator[Row]:
             kept_line, look, is_watched=any(is_watched(line, each, look) for each in others)
         )
         is_open = any(
-            may_be_one(line, each) and not were_long_together(line, each) for each in others
+            may_be_one(line, each) and not were_long_together(line, each, look) for each in others
         )
         yield from _written(kept_line, look, is_open=is_open)
 

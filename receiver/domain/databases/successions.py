@@ -29,7 +29,7 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     gone: list[Row] = []
     heir_of: dict[str, str] = {}
     for line in lines:
-        heirs = [each for each in lines if _goes_on(each, line) and not _are_two(each, line)]
+        heirs = [each for each in lines if _goes_on(each, line) and not _are_two(each, line, look)]
         if line.state.stale and heirs:
             heir = max(heirs, key=lambda each: age(each.record)).leader.server_id
             heir_of[line.leader.server_id] = heir
@@ -61,9 +61,9 @@ def _goes_on(line: Line, silent: Line) -> bool:
     return line.state.is_heard and line.latest.last_seen >= silent.latest.last_seen
 
 
-def _are_two(one: Line, other: Line) -> bool:
+def _are_two(one: Line, other: Line, look: Look) -> bool:
     """Whether two lines cannot be of one database: twins, or long in parallel and not joined."""
-    return are_apart(one, other) or were_long_together(one, other)
+    return are_apart(one, other) or were_long_together(one, other, look)
 
 
 def _superseded(row: Row, by: str, look: Look) -> Row:

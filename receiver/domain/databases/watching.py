@@ -15,7 +15,7 @@ from itertools import combinations, pairwise
 from contract import DEFAULT_INTERVAL_SECONDS, ServerRecord, State, interval
 from receiver.domain.databases.judging import Sent, has_copies
 from receiver.domain.databases.lines import Line, Look, lines_of, updated
-from receiver.domain.instants import MICROSECOND, microseconds
+from receiver.domain.instants import MICROSECOND, instant, microseconds
 from receiver.domain.rows import Mark, Row
 
 __all__ = [
@@ -157,14 +157,19 @@ def are_apart(one: Line, other: Line) -> bool:
     ]
 
 
-def were_long_together(one: Line, other: Line) -> bool:
+def were_long_together(one: Line, other: Line, look: Look) -> bool:
     """
     Whether two lines (groups of servers) sent in parallel for so long that they must be of two
     databases.
 
-    If they were nodes of one database, they would have been joined by then.
+    If they were nodes of one database, they would have been joined by then. So only the time counts
+    in which they were watched together, which a new server or an interruption begins anew.
     """
     begin = max(_alive_since(one.record), _alive_since(other.record))
+    mark = one.leader.mark
+    # A line that is late or down keeps its state, so the time before that goes on to count.
+    if mark is not None and _are_both_alive(one, other) and is_watched(one, other, look):
+        begin = max(begin, instant(mark.at))
     end = min(one.latest.last_seen, other.latest.last_seen)
     longer = max(interval(one.record), interval(other.record))
     return end - begin > _PATIENT_INTERVALS * longer

@@ -420,7 +420,7 @@ def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: Sql
         for n in range(100):
             barrier.wait(20)  # or the clock of one store runs ahead, which looks like an outage
             now = clock.now + timedelta(seconds=n + behind)
-            starts.append(store.servers.note_presence(now, absent=HALF_A_MINUTE))
+            starts.append(store.servers.note_presence(now, absent=HALF_A_MINUTE).heard_since)
 
     threads = [Thread(target=watch, args=(store, 0)), Thread(target=watch, args=(other, 0.5))]
     for thread in threads:

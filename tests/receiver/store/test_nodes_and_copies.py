@@ -258,6 +258,26 @@ def test_pause_of_the_receiver_begins_the_watch_anew(fleet: Watched) -> None:
     assert [("twin", "a"), ("twin", "b")] == sorted(fleet.told())
 
 
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_node_that_was_never_watched_for_long_is_not_late_while_another_sends(
+    fleet: Watched, *, is_interrupted: bool
+) -> None:
+    odoo = Odoo(fleet, numbered=False)
+    for each in "ab":
+        odoo.register(each)
+    for n in range(4):  # each time, the watch begins anew
+        minutes(fleet, [partial(odoo.beat, each) for each in "ababab"])
+        if is_interrupted:
+            fleet.heard_since = fleet.now
+        else:
+            odoo.register(f"new-{n}")
+    before = fleet.told()
+    minutes(fleet, by_turns(odoo, "a", count=40))
+
+    assert ([], ["a"]) == (before, fleet.ids())
+    assert {"late", "down"}.isdisjoint(fleet.counts)
+
+
 def test_nodes_stay_a_line_when_the_clock_goes_back(fleet: Watched) -> None:
     odoo = Odoo(fleet, numbered=False)
     for each in "ab":
@@ -426,6 +446,8 @@ def test_copies_that_send_less_often_than_they_declare_are_no_nodes(
     fleet.go_on(300, "a", "b", every=10)
     before = fleet.ids()
     fleet.go_on(120, "b", every=10)
+    fleet.heard_since = fleet.now
+    fleet.go_on(300, "b", every=10)
 
     assert (["a", "b"], ["a", "b"]) == (before, fleet.ids())
     assert [("late", "a"), ("down", "a")] == fleet.told()

@@ -171,7 +171,7 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
 ) -> None:
     """The backup is an hour old, and says that receivers have been running since long ago."""
     started, absent = clock.now, timedelta.max
-    assert started == store.servers.note_presence(clock.now, absent=absent)
+    assert started == store.servers.note_presence(clock.now, absent=absent).heard_since
     clock.advance(3600)
     store.servers.note_presence(clock.now, absent=absent)
     restore()
@@ -185,7 +185,7 @@ def test_silence_before_a_restore_is_not_that_of_the_servers(
 
     assert not store.servers.sweep(look)
     assert ["up"] == states(store)
-    heard_since = store.servers.note_presence(clock.now, absent=absent)
+    heard_since = store.servers.note_presence(clock.now, absent=absent).heard_since
     assert clock.now == heard_since
     store.servers.sweep(Look(now=clock.now, heard_since=heard_since))
     assert ["up"] == states(store)
