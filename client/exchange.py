@@ -144,26 +144,36 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class _Connection:
-    """The sockets of one request, which another thread can shut down."""
+    """The connections that httpcore opens for one request; another thread can shut them down."""
 
     def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
+        self._streams: list[Any] = []
         self._is_shut_down = False
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Remember each socket that httpcore opens; its `trace` extension calls this."""
+        """Remember each connection that httpcore opens; its `trace` extension calls this."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._sockets.append(info["return_value"].get_extra_info("socket"))
+            self._streams.append(info["return_value"])
             if self._is_shut_down:
                 self.shut_down()
 
     def shut_down(self) -> None:
-        """Shut the sockets down, also those that httpcore opens later."""
+        """
+        Shut the connections down, also those that httpcore opens later.
+
+        The data that has arrived could still be read after that. It may be megabytes of interim
+        responses (1xx), which take seconds to parse. So reading from the connections fails, too.
+        """
         self._is_shut_down = True
-        for each in tuple(self._sockets):
+        for each in tuple(self._streams):
+            each.read = _refuse_to_read
             with contextlib.suppress(OSError):
                 # `SSLSocket.shutdown` is not safe while another thread uses the socket.
-                socket.socket.shutdown(each, socket.SHUT_RDWR)
+                socket.socket.shutdown(each.get_extra_info("socket"), socket.SHUT_RDWR)
+
+
+def _refuse_to_read(*_: Any, **__: Any) -> bytes:
+    raise OSError("the connection was shut down")
 
 
 def _in_thread(http: httpx.Client, request: httpx.Request, mask: Mask) -> futures.Future[Answer]:

@@ -86,6 +86,17 @@ def test_hanging_dns_look_up_times_out_and_its_later_connection_is_closed() -> N
     assert b"" == heard
 
 
+def test_connection_with_unread_data_is_not_read_after_the_timeout() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        transport = NeverQuiet(ours)
+        failure("http://receiver.example", transport=transport)
+        transport.thread.join(PATIENCE_SECONDS)
+        transport.is_over.set()
+
+    assert transport.has_ended_by_itself
+
+
 def test_answer_over_tls_is_read() -> None:
     verify = anybody(ssl.PROTOCOL_TLS_CLIENT)
     with (
@@ -131,6 +142,35 @@ class SlowToConnect(httpx.BaseTransport):
         trace("connection.connect_tcp.started", {})
         self.connected.wait(PATIENCE_SECONDS)
         trace("connection.connect_tcp.complete", {"return_value": Stream(self._line)})
+        return httpx.Response(200)
+
+
+class InterimResponses(Stream):
+    """A connection from which interim responses can be read without end."""
+
+    def read(self, max_bytes: int) -> bytes:
+        return b"HTTP/1.1 100 Continue\r\n\r\n"[:max_bytes]
+
+
+class NeverQuiet(httpx.BaseTransport):
+    """Reads from a connection until that fails, as httpcore does without a final response."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self.thread = threading.current_thread()
+        self.is_over = threading.Event()
+        self.has_ended_by_itself = False
+        self._line = line
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.thread = threading.current_thread()
+        stream = InterimResponses(self._line)
+        request.extensions["trace"]("connection.connect_tcp.complete", {"return_value": stream})
+        while not self.is_over.is_set():
+            try:
+                stream.read(65536)
+            except OSError:
+                self.has_ended_by_itself = True
+                raise
         return httpx.Response(200)
 
 
