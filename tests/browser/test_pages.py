@@ -340,7 +340,7 @@ def test_pages_have_no_serious_accessibility_violation(
 ) -> None:
     down = receiver.get("/servers?state=down").json()["servers"][0]["server_id"]
     twin = next(s for s in receiver.get("/servers").json()["servers"] if s.get("twin_of"))
-    page = reader.open(color_scheme=scheme, reduced_motion="reduce")
+    page = reader.open(color_scheme=scheme)
     expect(page.locator("#connection")).to_have_text("Live")
 
     paths = ["/?limit=5", f"/server/{down}", "/timeline", f"/server/{twin['server_id']}"]
