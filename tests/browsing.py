@@ -57,7 +57,13 @@ class Reader:
     hosts: set[str] = field(factory=set)
 
     def open(self, path: str = "/", *, width: int = 1440, height: int = 900, **how: Any) -> Page:
-        """Open a path in a new browser context, without cookies of other pages."""
+        """
+        Open a path in a new browser context, without cookies of other pages.
+
+        The page asks for no motion, unless `how` says otherwise: without a graphics card, the
+        processor draws each frame of an animation, and that of a live page never ends.
+        """
+        how.setdefault("reduced_motion", "reduce")
         context = self._chromium.new_context(viewport={"width": width, "height": height}, **how)
         self._contexts.callback(context.close)
         return self.beside(context, path)

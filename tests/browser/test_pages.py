@@ -40,6 +40,18 @@ def test_list_fills_while_heartbeats_arrive(reader: Reader, receiver: httpx.Clie
     assert stays()
 
 
+@pytest.mark.parametrize(("motion", "expected"), [("no-preference", "pulse"), ("reduce", "none")])
+def test_live_connection_pulses_unless_no_motion_is_wanted(
+    reader: Reader, motion: str, expected: str
+) -> None:
+    page = reader.open(reduced_motion=motion)
+    connection = page.locator("#connection")
+    expect(connection).to_have_text("Live")
+
+    name = "element => getComputedStyle(element, '::before').animationName"
+    assert expected == connection.evaluate(name)
+
+
 def test_silent_server_turns_late_then_down_on_an_open_page(
     reader: Reader, receiver: httpx.Client, clock: Clock
 ) -> None:
@@ -328,7 +340,7 @@ def test_pages_have_no_serious_accessibility_violation(
 ) -> None:
     down = receiver.get("/servers?state=down").json()["servers"][0]["server_id"]
     twin = next(s for s in receiver.get("/servers").json()["servers"] if s.get("twin_of"))
-    page = reader.open(color_scheme=scheme, reduced_motion="reduce")
+    page = reader.open(color_scheme=scheme)
     expect(page.locator("#connection")).to_have_text("Live")
 
     paths = ["/?limit=5", f"/server/{down}", "/timeline", f"/server/{twin['server_id']}"]

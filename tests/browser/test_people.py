@@ -189,7 +189,7 @@ def test_form_on_another_site_cannot_delete_a_server(
 def test_pages_with_keys_have_no_serious_accessibility_violation(
     fleet: httpx.Client, reader: Reader, held: dict[str, str], scheme: str
 ) -> None:
-    page = reader.open(color_scheme=scheme, reduced_motion="reduce")
+    page = reader.open(color_scheme=scheme)
     viewer = next(k for k in fleet.get("/keys").json()["keys"] if k["scope"] == "viewer")
 
     def assert_accessible() -> None:

@@ -27,13 +27,7 @@ def test_screenshots_of_the_pages(
     ending = "" if scheme == "light" else f"-{scheme}"
 
     for name, path in pages.items():
-        page = reader.open(
-            path,
-            width=width,
-            height=SIZES[width],
-            color_scheme=scheme,
-            reduced_motion="reduce",
-        )
+        page = reader.open(path, width=width, height=SIZES[width], color_scheme=scheme)
         expect(page.locator("#connection")).to_have_text("Live")
         picture = folder / f"{name}{size}{ending}.png"
         page.screenshot(path=picture)
