@@ -28,6 +28,18 @@ MEMORY_BYTES = 6 * 2**30
 
 PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/simulation", "tests/project")
 
+CONCURRENT = """
+    test_connections service/test_background service/test_clock service/test_decoding
+    service/test_feed service/test_fleet service/test_group_commit service/test_ingest
+    service/test_unresponsive_store service/test_watchdog web/test_body_timeout web/test_headers
+    web/test_merge web/test_openapi web/test_routing web/test_sse web/agents/test_mcp
+""".split()
+"""
+The tests of the receiver for another Python: those of the event loop, threads and annotations.
+
+The rest is SQL, pure functions and templates, which are the same on each Python.
+"""
+
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "tests", "portable"]
 nox.options.error_on_missing_interpreters = False
@@ -66,12 +78,7 @@ def portable(session: nox.Session) -> None:
     paths += ["--ignore=tests/contract/test_strategies.py"]
     if session.python == PYTHONS[-1]:  # a version between this and MEASURED would find no more
         extras += ["receiver", "postgres"]
-        paths += [
-            "tests/receiver/service",
-            "tests/receiver/web",
-            "tests/receiver/test_connections.py",
-            "--ignore=tests/receiver/web/pages",  # templates are the same on each Python
-        ]
+        paths += [f"tests/receiver/{name}.py" for name in CONCURRENT]
     install(session, extras=extras, groups=["tests"])
     short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
     session.run("pytest", *IN_PARALLEL, *short, *(session.posargs or paths))
