@@ -1,4 +1,4 @@
-"""Availability: in which state a server was when, computed from the events about it."""
+"""Computes from events in which states a server was over time, and how available it was."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence

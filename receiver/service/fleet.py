@@ -59,8 +59,8 @@ class Sighting:
         record: The record as stored. Its own `state` may be some seconds old, because it was
             written when the server was last checked.
         state: The state at the time of reading.
-        nodes: The other Odoo processes of the same database, if the list of servers has this server
-            in place of all of them; else empty.
+        nodes: The other Odoo processes of the same database, if lists show this server in place of
+            all of them; otherwise empty.
         is_lapsed: Whether the server belongs to a key that was revoked or has expired. It cannot
             send any more, so it is left out when servers that are alive are counted.
     """

@@ -1,4 +1,4 @@
-"""The events in the database: written with the changes they describe, read, and deleted."""
+"""Writes events in the transaction of the changes that they describe; reads and deletes events."""
 
 from collections.abc import Sequence
 from contextlib import closing

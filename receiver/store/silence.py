@@ -66,7 +66,7 @@ __all__ = [
 @frozen(kw_only=True)
 class Rules:
     """
-    When so many servers have stopped sending at once that an event `fleet_silent` is written.
+    The thresholds for the event `fleet_silent`, which says that many servers stopped at once.
 
     The event is written when `share` and `servers` are both reached. Only servers that became late
     within the time `within` before the check count as silent.

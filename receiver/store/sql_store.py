@@ -270,7 +270,7 @@ class Servers:
             )
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
-        """The page `asked` of the list of records that match a filter, in an order."""
+        """Read a page (`asked`) of the list of the servers that match a filter, in an order."""
         with self._transactions.read() as connection:
             found = ServerList(
                 connection=connection, cache=self._cache, matching=matching, order=order
@@ -290,21 +290,19 @@ class Servers:
             return reachable(connection, self._cache, matching, after=after, limit=limit)
 
     def registered(self, asked: Listing) -> Sequence[FoundServer]:
-        """Servers that may have an entry in the MCP registry: a part of them, by `server_id`."""
+        """Read the part `asked` of the servers that may have an entry in the MCP registry."""
         with self._transactions.read() as connection:
             return registered(connection, asked, self._cache)
 
     def claims_like(self, records: Sequence[ServerRecord]) -> Sequence[Claim]:
         """
-        The claims to names in the MCP registry of the servers with the databases of others.
-
-        Those of servers that a rebuild has replaced are left out.
+        See `receiver.store.lists.claims_like`.
         """
         with self._transactions.read() as connection:
             return claims_like(connection, records)
 
     def claims_of(self, whose: Whose, name: str) -> Sequence[Claim]:
-        """The claims to names in the MCP registry of the servers that can have this name."""
+        """See `receiver.store.lists.claims_of`."""
         with self._transactions.read() as connection:
             return claims_of(connection, whose, name)
 
@@ -516,9 +514,8 @@ class Servers:
 
         Returns since when receivers have been running without an interruption, and whether a
         `sweep` has anything to do. An interruption is a time longer than `absent` without such a
-        note. When another database, such as a backup,
-        has taken the place of the one in which this receiver noted that it runs, the time since the
-        newest note in the other database counts as an interruption even if it is shorter.
+        note. If another database, such as a backup, has taken the place of the one in which this
+        receiver noted that it runs, a shorter time without a note is an interruption, too.
         """
         dialect = self._transactions.dialect
 

@@ -84,7 +84,7 @@ runs when a message arrives, and one of the next transaction, which writes the m
 
 
 class Moment(TypeDecorator[datetime]):
-    """An instant, stored as whole microseconds since 1970: exact, and sortable everywhere."""
+    """An instant, stored as whole microseconds since 1970 so that both databases sort it alike."""
 
     impl = BigInteger
     cache_ok = True
@@ -114,7 +114,7 @@ class Member(TypeDecorator[Any]):
 
 
 class Json(TypeDecorator[Any]):
-    """A value of the contract, stored in its wire form as JSON; None is SQL NULL."""
+    """A value of the package `contract`, stored in the JSON form of messages; None is SQL NULL."""
 
     impl = JSON
     cache_ok = True

@@ -101,7 +101,7 @@ _LIST_KEYS = operation(
 
 
 async def list_keys(request: Request) -> Response:
-    """All keys that were ever made, without their secrets."""
+    """Answer with all keys that were ever made, without their secrets."""
     must_hold_a_key(request)
     found = services(request)
     with _audited(request, "listed all", "keys"):
@@ -202,7 +202,7 @@ _GET_OWNER = operation(
 
 
 async def get_owner(request: Request) -> Response:
-    """The key that owns a server."""
+    """Answer with the id of the key that owns a server."""
     server_id = request.path_params["server_id"]
     found = services(request)
     if await found.fleet.get(server_id) is None:

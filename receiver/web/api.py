@@ -246,7 +246,7 @@ _LIST_SERVERS = openapi.tagged(
 
 
 async def list_servers(request: Request) -> Response:
-    """A page of the list of servers."""
+    """Answer with a page of the list of servers."""
     query = list_query(request)
     found = services(request)
     more: dict[str, Any] = {}
@@ -276,7 +276,7 @@ _GET_SERVER = openapi.tagged(
 
 
 async def get_server(request: Request) -> Response:
-    """The record of a server, and how available the server was."""
+    """Answer with the record of a server, and its availability in several periods."""
     server_id = request.path_params["server_id"]
     answer = await services(request).fleet.past(
         partial(_with_availability, request), server_id, within=LONGEST
@@ -314,7 +314,7 @@ _LIST_EVENTS = operation(
 
 
 async def list_events(request: Request) -> Response:
-    """The events of all servers, newest first."""
+    """Answer with a page of the events of all servers, newest first."""
     return await _events(request, event_query(request))
 
 
@@ -329,7 +329,7 @@ _LIST_EVENTS_OF_SERVER = operation(
 
 
 async def list_events_of_server(request: Request) -> Response:
-    """The events of a server and of those that it superseded (replaced), newest first."""
+    """Answer with a page of the events of a server and of those that it superseded (replaced)."""
     query = event_query(request, server_id=request.path_params["server_id"])
     return await _events(request, query)
 
@@ -434,7 +434,7 @@ _METRICS = operation(
 
 
 async def metrics(request: Request) -> Response:
-    """The metrics of this receiver, in a format that the header Accept asks for."""
+    """Answer with the metrics of this receiver, in a format that the header Accept asks for."""
     page, media_type = await services(request).exposition.page(request.headers.get("accept", ""))
     return Response(page, headers={"Content-Type": media_type})
 

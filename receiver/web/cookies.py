@@ -116,7 +116,7 @@ def notice(scope: Scope) -> str | None:
     """
     The text that a page is to show once; None if there is none.
 
-    It is also None for a request that a script makes, so that the page that a person sees shows it.
+    It is also None for a request of a script: the next page that a person opens is to show it.
     """
     if HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") != "navigate":
         return None
@@ -138,9 +138,9 @@ def may_hide_session(scope: Scope) -> bool:
 
 def note_second_try(scope: Scope, answer: Response) -> None:
     """
-    Set a cookie with which `may_hide_session` is false for ten seconds.
+    Set a cookie that makes `may_hide_session` return False for ten seconds.
 
-    Without it, a page could reload itself for ever.
+    Without the cookie, the page that reloads itself to get the session cookie could do so for ever.
     """
     _set(answer, scope, _AGAIN, "1", seconds=10, same_site="lax")
 

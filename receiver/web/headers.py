@@ -1,8 +1,7 @@
 """
-Headers of answers: the ids of requests, which are also in the log, and the security headers.
+Headers of answers: the id of the request, which is also in the log, and security headers.
 
-Also the tags of answers (`ETag`). With them, a client that repeats a request is told that nothing
-has changed.
+Also `ETag`, with which a client that repeats a request is told that nothing has changed.
 """
 
 import re
@@ -32,7 +31,7 @@ def request_id() -> str | None:
 
 def with_headers(scope: Scope, send: Send) -> Send:
     """
-    A function that calls `send`, and adds to answers the request id and the security headers.
+    Wrap `send` in a function that adds the request id and the security headers to answers.
 
     Headers that an answer already has are not added.
     """

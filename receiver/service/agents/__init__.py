@@ -1,1 +1,1 @@
-"""What agents are told: entries of the MCP registry, and tools that a question means."""
+"""Answers for AI agents: the entries of the MCP registry, and the tools that match a question."""

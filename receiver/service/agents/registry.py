@@ -45,15 +45,17 @@ class EntryPage(NamedTuple):
 @frozen(kw_only=True)
 class Registry:
     """
-    The entries of the MCP registry. The methods block, and raise StoreUnavailable.
+    Reads entries of the MCP registry, which are made from the servers in the database.
+
+    The methods block, and raise StoreUnavailable.
 
     Attributes:
         servers: The servers in the database.
-        fleet: Knows the states of servers now.
+        fleet: Computes the states that servers have now.
         keys: All API keys.
         namespace: The first part of the names of entries.
-        may_be_at: Whether a host, a name or an IP address, may be given away.
-        now: The time.
+        may_be_at: Returns whether clients may be told an address with this host name or IP address.
+        now: The time of the request.
     """
 
     servers: Servers

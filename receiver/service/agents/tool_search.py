@@ -1,4 +1,4 @@
-"""Answers which tools a question means, and which servers offer them."""
+"""Finds the tools that match a question in words, and the servers that offer them."""
 
 from collections.abc import Collection, Sequence
 

@@ -1,4 +1,4 @@
-"""Catalogues: the descriptions of servers' tools, each stored once for all servers that send it."""
+"""Catalogues: descriptions of all tools of a server, shared by servers that send the same one."""
 
 from receiver.store.catalogues.search import Candidates, candidates
 from receiver.store.catalogues.writing import NewCatalogue, read_tools, write_catalogues

@@ -1,4 +1,4 @@
-"""Finds catalogues by the words in them, and the servers that have these catalogues."""
+"""Finds catalogues (descriptions of a server's tools) by words, and the servers that have them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,13 +23,15 @@ MOST_CHARACTERS = 500_000
 
 class Candidates(NamedTuple):
     """
-    Catalogues that have some words, perhaps each in another tool, and who has them.
+    The result of a search: catalogues that contain the words, and the servers that have them.
+
+    The words may be in different tools of a catalogue.
 
     Attributes:
-        tools: The tools, by the ids of the catalogues.
-        holders: The ids of the first servers that have each catalogue, sorted, and the number of
-            all.
-        next_after: The number after which there may be further catalogues; None: there are none.
+        tools: The tools of each catalogue, by the id of the catalogue.
+        holders: By the id of the catalogue, the sorted ids of the first servers that have it, and
+            how many servers have it.
+        next_after: The `after` with which to search on; None if there are no more catalogues.
     """
 
     tools: Mapping[str, Sequence[Tool]]
@@ -46,14 +48,16 @@ def candidates(
     is_any_enough: bool,
 ) -> Candidates:
     """
-    Some catalogues that have all of some words, and that servers of a filter have now.
+    Find catalogues that contain all of `words`, out of those that servers have now.
+
+    Returns a limited number of them.
 
     Args:
         connection: A connection to read with.
-        filtering: Which servers.
+        filtering: Only catalogues of servers that match this filter.
         words: The stems of the words.
         after: Only catalogues with a greater number; 0 for all.
-        is_any_enough: Whether one of the words is enough.
+        is_any_enough: Whether a catalogue that contains one of the words is found, too.
     """
     query = _WITH_ANY if is_any_enough else _WITH_ALL
     rows = connection.execute(query, {"words": words, "after": after}).all()

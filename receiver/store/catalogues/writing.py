@@ -1,8 +1,8 @@
 """
 Writes catalogues and deletes those that no server has any more; in the caller's transaction.
 
-Whoever writes or deletes a catalogue locks its row first. So none is deleted that a server gets in
-another transaction at the same time.
+A catalogue is the description of all tools of a server. A transaction that writes or deletes one
+locks its row first. So no catalogue is deleted while another transaction gives it to a server.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,11 +21,12 @@ Tools = Sequence[Tool]
 
 class NewCatalogue(NamedTuple):
     """
-    A catalogue that a server gets.
+    A catalogue that a server has sent, and that may have to be stored.
 
     Attributes:
         tools: The tools.
-        words: The words in them, which take long to find; None if the catalogue is stored already.
+        words: The words in their descriptions; None if the catalogue is stored already, because
+            they take long to find.
     """
 
     tools: Tools
@@ -33,13 +34,13 @@ class NewCatalogue(NamedTuple):
 
     @classmethod
     def of(cls, connection: Connection, catalogue: str, tools: Tools) -> "NewCatalogue":
-        """The catalogue with an id, and its words unless it is stored."""
+        """Make a NewCatalogue; find its words unless a catalogue with this id is stored already."""
         is_stored = connection.execute(_NUMBER, {"catalogue": catalogue}).first() is not None
         return cls(tools, None if is_stored else words_in(tools))
 
 
 def read_tools(connection: Connection, catalogue: str | None) -> Tools:
-    """The tools of a catalogue; none when it is not stored."""
+    """The tools of the catalogue with this id; no tools when it is not stored."""
     tools: Tools | None = connection.execute(_TOOLS, {"catalogue": catalogue}).scalar()
     return tools or ()
 
@@ -51,7 +52,7 @@ def write_catalogues(
     Store catalogues that servers get, and delete those that no server has any more.
 
     Args:
-        connection: The transaction. It has written the rows of these servers already.
+        connection: The transaction. It must have written the rows of the servers already.
         new: The catalogues that servers get, by id.
         left: The ids of catalogues that servers have lost.
     """

@@ -8,7 +8,7 @@ __all__ = ["Identity"]
 
 class Identity(NamedTuple):
     """
-    Which database a connection leads to.
+    Tells one database from another that took its place, such as a restored backup.
 
     Attributes:
         versions: The versions of its tables, as Alembic has stored them, separated by spaces.

@@ -1,4 +1,4 @@
-"""The SQL of the MCP registry: its servers page by page, and which of them claim a name."""
+"""The SQL of the MCP registry: reads its servers, and those that could have the same name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,9 +28,15 @@ def registered(
     connection: Connection, asked: Listing | str, cache: RowCache
 ) -> Sequence[FoundServer]:
     """
-    Servers that may have an entry in the registry: some that match, or one by its `server_id`.
+    Read servers that may have an entry in the registry.
 
-    These are servers with an address, and not the nodes for which another server is listed.
+    These are servers that report an address. Of several servers that share a database, only the
+    one that lists show can have an entry.
+
+    Args:
+        connection: A connection to read with.
+        asked: Which part of the list of servers, or the `server_id` of a single server.
+        cache: The cached rows.
     """
     if isinstance(asked, str):
         query = _FOUND.where(_may_be_entry, servers.c.server_id == asked)
@@ -43,9 +49,10 @@ def registered(
 
 def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequence[Claim]:
     """
-    The claims of the servers that have the name and the UUID of a database that a record has.
+    The claims to names of those servers that have the same database, by name and UUID, as a record.
 
-    Servers that a rebuild has replaced are left out.
+    A claim says which name in the registry a server could have. Servers that a rebuild has replaced
+    are left out.
     """
     known = [each for each in records if each.database is not None and each.database_uuid]
     if not known:
@@ -65,9 +72,9 @@ def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequ
 
 def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim]:
     """
-    The claims of those servers that may have a name: of a database, or of one server.
+    The claims of all servers that could have the name `name` in the registry.
 
-    Many servers may have databases of one name, so only little is read of most of them.
+    Many servers may have databases with the same name, so only few columns are read of them.
     """
     if whose.database is not None:
         query, given = _OF_DATABASE, {"database": index_text(whose.database)}

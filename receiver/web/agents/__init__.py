@@ -1,1 +1,1 @@
-"""The endpoints for AI agents and their clients, which tell how to connect to an Odoo."""
+"""The endpoints for AI agents and MCP clients, which find Odoo servers here and connect to them."""

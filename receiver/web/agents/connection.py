@@ -92,7 +92,7 @@ async def connections(request: Request) -> Response:
 
 async def connection_to(found: Services, server_id: str, client: Client) -> Connection:
     """
-    How a client connects to a server.
+    What an MCP client needs to know to connect to an Odoo server: its URL, and a name for it.
 
     Raises Refusal if there is no such server, if its address must not be given to agents, or if the
     client cannot use the address.

@@ -113,7 +113,7 @@ class SdkServer:
 
 class NewsBus(InMemorySubscriptionBus):
     """
-    Tells subscribers of changes, whichever receiver of the database wrote them.
+    Notifies subscribed MCP clients of new events, also of those that another receiver wrote.
 
     It reads events from the feed only while there are subscribers.
     """

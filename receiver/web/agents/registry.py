@@ -4,8 +4,8 @@ The MCP registry: the read side of the MCP Registry API, version 0.1, for client
 Such clients send no key. So a registry can be opened to everybody (FLEET_REGISTRY), or to those who
 know a path: the text of a key of the scope `registry` stands in it, which opens nothing else.
 
-Clients take every answer with a status from 400 to 499 for the last word on an entry. So an entry
-is there as long as its server may be back.
+Clients forget an entry after an answer with a status from 400 to 499. So the entry of a server that
+is only down stays, because the server may come back.
 """
 
 import json
@@ -63,8 +63,8 @@ class RegistryRoute(Guarded):
     """
     A route of the registry, whose answers web pages of all origins may read.
 
-    A page cannot read them as long as no key was made: whoever comes from this machine needs no
-    key then, and that would let in every page that a browser on this machine shows.
+    Before the first key is made, web pages cannot read them: clients on the receiver's machine need
+    no key then, so any web page that a browser on that machine shows could read the registry.
     """
 
     def __init__(self, path: str, act: Act, **options: Any) -> None:
@@ -124,7 +124,7 @@ def _refused(error: FleetError) -> Response:
 
 
 async def list_entries(request: Request) -> Response:
-    """A page of the list of entries."""
+    """Answer with a page of the list of entries."""
     found = services(request)
     asked = _Query.of(request)
     matching = asked.matching
@@ -140,12 +140,12 @@ async def list_entries(request: Request) -> Response:
 
 
 async def list_versions(request: Request) -> Response:
-    """The versions of an entry, of which there is one."""
+    """Answer with the versions of an entry. There is always one."""
     return _json(document([await _entry(request)]))
 
 
 async def get_version(request: Request) -> Response:
-    """An entry in a version, or in its latest one."""
+    """Answer with an entry, asked for by its version number or as `latest`."""
     entry = await _entry(request)
     version = request.path_params["version"]
     if version not in {"latest", entry.version}:

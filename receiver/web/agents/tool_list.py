@@ -1,4 +1,4 @@
-"""What the tools of servers are for: a search over all servers, and the tools of one server."""
+"""The calls that tell what tools do: a search over all servers, and the tools of one server."""
 
 import orjson
 from starlette.requests import Request
@@ -39,7 +39,7 @@ TOOLS_OF_SERVER = operation(
 
 
 async def find_tools(request: Request) -> Response:
-    """The tools that a question means."""
+    """Answer with the tools that match a question in words, and the servers that offer them."""
     query = tool_query(request)
     page = await search(services(request)).find(query.matching, query.search, query.place)
     body = {
@@ -51,7 +51,7 @@ async def find_tools(request: Request) -> Response:
 
 
 async def tools_of_server(request: Request) -> Response:
-    """The description of the tools of a server, as it last sent one."""
+    """Answer with the tools of a server, as the server has last described them."""
     server_id = request.path_params["server_id"]
     found = await services(request).fleet.tools(server_id)
     if found is None:
@@ -67,7 +67,7 @@ async def tools_of_server(request: Request) -> Response:
 
 
 def search(found: Services) -> ToolSearch:
-    """The search for tools."""
+    """Make a ToolSearch with the services of the app."""
     return ToolSearch(servers=found.store.servers, calls=found.calls)
 
 
