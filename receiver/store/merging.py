@@ -36,7 +36,15 @@ from receiver.domain.liveness import due_after
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row, catalogue_id
-from receiver.store.catalogues import NewCatalogue, read_tools, write_catalogues
+from receiver.domain.toolsets import toolset_id
+from receiver.store.catalogues import (
+    NewCatalogue,
+    is_stored,
+    read_tools,
+    toolset_of,
+    write_catalogues,
+    write_toolsets,
+)
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.ownership import Rights
@@ -91,7 +99,7 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
 
 
 _WORDS_PER_ROW = 20
-"""To store so many words of a catalogue takes about as long as to write a row."""
+"""To index so many words of a catalogue, or names of tools, takes about as long as to write a row."""
 
 _SECONDS_PER_ROW = 30e-6
 """
@@ -126,6 +134,8 @@ class _Batch:
         """The tools of the catalogues that servers had, by their ids."""
         self._catalogues: dict[str, NewCatalogue] = {}
         """The catalogues that servers get, by their ids."""
+        self._toolsets: dict[int, int] = {}
+        """To how many rows the sets of tool names amount that servers get, by their ids."""
 
     def authorise(self, incoming: Incoming) -> Refusal | None:
         """The Refusal of a message whose key may not write the server; None when it may."""
@@ -184,6 +194,13 @@ class _Batch:
         ]
         new = {name: self._catalogues[name] for _, name in changed if name is not None}
         write_catalogues(connection, new, {name for name, _ in changed if name is not None})
+        others = [pair for pair in pairs if _has_other_tools(*pair)]
+        write_toolsets(
+            dialect,
+            connection,
+            new=toolset_of(after for _, after in others),
+            left=toolset_of(before for before, _ in others),
+        )
         events = [*self._events, *self._rights.events]
         write_events(dialect, connection, events)
         return Committed(self._after, events, described=self._described)
@@ -216,9 +233,23 @@ class _Batch:
         return self._tools[catalogue]
 
     def _count_entries(self, after: Row) -> None:
-        changed = sum(map(len, index_changes(self.before.get(after.server_id), after)))
+        before = self.before.get(after.server_id)
+        changed = sum(map(len, index_changes(before, after)))
+        if _has_other_tools(before, after):
+            changed += self._rows_of_tools(after)
         self.changed_rows += changed - self._entries[after.server_id]
         self._entries[after.server_id] = changed
+
+    def _rows_of_tools(self, row: Row) -> int:
+        """To how many rows the set of a server's tool names amounts; 0 if it is stored already."""
+        names = row.record.capabilities
+        number = toolset_id(names)
+        if not names or number is None:
+            return 0
+        if number not in self._toolsets:
+            cost = 0 if is_stored(self._connection, number) else 1 + len(names) // _WORDS_PER_ROW
+            self._toolsets[number] = cost
+        return self._toolsets[number]
 
     def _row(self, server_id: str) -> Row | None:
         return self._after.get(server_id) or self.before.get(server_id)
@@ -246,6 +277,7 @@ def delete_server(
     dialect.remove_index_entries(connection, index_entries(row))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
     write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
+    write_toolsets(dialect, connection, {}, toolset_of([row]))
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
     written = []
     for before, after in changed:
@@ -351,6 +383,11 @@ def _is_description_changed(before: Row, after: Row, message: Registration | Hea
         return True
     old, new = before.record.uptime_seconds, after.record.uptime_seconds
     return old is not None and new is not None and new < old and message.started_at is None
+
+
+def _has_other_tools(before: Row | None, after: Row) -> bool:
+    """Whether a server's list of tool names is not the same as before."""
+    return before is None or before.record.capabilities != after.record.capabilities
 
 
 def _is_early(before: Row | None, after: ServerRecord) -> bool:

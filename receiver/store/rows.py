@@ -12,6 +12,7 @@ from contract import Event, ServerRecord
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import NODE, SUPERSEDED, index_text
 from receiver.domain.rows import Mark, Row, Turns
+from receiver.domain.toolsets import toolset_id
 from receiver.store.dialects import Dialect
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 
@@ -172,6 +173,7 @@ def records_of(
 def row_of(columns: RowMapping) -> Row:
     """Make a `Row` from the columns of a row of the table `servers`."""
     values = dict(columns)
+    values.pop("toolset")  # it follows from the capabilities
     rest = {name: values.pop(name) for name in _REST}
     at, *sent = (values.pop(name) for name in _MARK_COLUMNS)
     mark = None if at is None else Mark(at, *sent)
@@ -225,7 +227,7 @@ def write_due(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> 
 
 def index_entries(row: Row) -> list[IndexEntry]:
     """The rows that the table `facets`, the inverted index, must have for a server."""
-    return _entries(row.server_id, _indexed(row.record) | _indexed_tools(row.record))
+    return _entries(row.server_id, _indexed(row.record))
 
 
 def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], list[IndexEntry]]:
@@ -237,14 +239,11 @@ def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], lis
     if before is None:
         return index_entries(after), []
     had, has = _indexed(before.record), _indexed(after.record)
-    if before.record.capabilities != after.record.capabilities:
-        had |= _indexed_tools(before.record)
-        has |= _indexed_tools(after.record)
     return _entries(after.server_id, has - had), _entries(after.server_id, had - has)
 
 
 def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
-    """The columns `name` and `value` of a server in `facets`, but for tools; None is no value."""
+    """The columns `name` and `value` of a server in `facets`; None is no value."""
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
     if record.superseded_by is not None:
         return texts | {("state", SUPERSEDED)}
@@ -253,10 +252,6 @@ def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
         return texts | {("state", NODE)}
     standing = f"{record.state.value}/{index_text(record.odoo_stage or '')}"
     return texts | {("state", record.state.value), (_STANDING, standing)}
-
-
-def _indexed_tools(record: ServerRecord) -> set[tuple[str, str | None]]:
-    return {("capability", name) for name in record.capabilities or ()}
 
 
 def _entries(server_id: str, texts: Iterable[tuple[str, str | None]]) -> list[IndexEntry]:
@@ -289,6 +284,7 @@ def _columns(row: Row) -> dict[str, Any]:
         "owner": row.owner,
         "repeats": row.repeats,
         "catalogue": row.catalogue,
+        "toolset": toolset_id(row.record.capabilities),
         "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
     }
 

@@ -45,6 +45,7 @@ from contract import (
 from contract.tools import Tools
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
+from receiver.domain.toolsets import tool_token
 
 __all__ = [
     "DUE_COLUMNS",
@@ -67,10 +68,13 @@ __all__ = [
     "keys",
     "metadata",
     "of_state",
+    "offers_tool",
     "pauses",
     "secrets",
     "servers",
     "sessions",
+    "token_text",
+    "toolsets",
     "watches",
 ]
 
@@ -226,6 +230,7 @@ servers = Table(
     Column("repeats", Integer, nullable=False, server_default="0"),
     Column("turns", JSON(none_as_null=True)),
     Column("catalogue", Text),
+    Column("toolset", BigInteger),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
 )
@@ -251,6 +256,9 @@ is 0 and there are no times.
 
 `catalogue`: The `id` in the table `catalogues` of the description of the server's tools; NULL when
 the server has sent none.
+
+`toolset`: The `id` in the table `toolsets` of the set of the names in `capabilities`; NULL when
+there are none.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
@@ -299,6 +307,79 @@ Index(
     sqlite_where=servers.c.catalogue.is_not(None),
     postgresql_where=servers.c.catalogue.is_not(None),
 )
+
+# With what `is_listed` needs, so that a list of servers with a tool is read from the index alone.
+Index(
+    "ix_servers_toolset",
+    servers.c.toolset,
+    servers.c.server_id,
+    servers.c.superseded_by,
+    servers.c.node_of,
+    servers.c.state,
+    sqlite_where=servers.c.toolset.is_not(None),
+    postgresql_where=servers.c.toolset.is_not(None),
+)
+
+toolsets = Table(
+    "toolsets",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+)
+"""
+The sets of tool names, each once for all servers that offer the same tools.
+
+`id`: What `receiver.domain.toolsets.toolset_id` returns for the names.
+
+The names themselves are in the column `capabilities` of `servers`. Here is an index from the token
+of a name (`tool_token`) to the sets that contain it. On PostgreSQL it is a GIN index of the column
+`tokens`, which SQLite lacks. On SQLite it is the full-text table `toolset_tokens`, whose rows have
+the ids of the sets.
+"""
+
+
+class Token(TypeDecorator[int]):
+    """The token of a tool's name: an array for PostgreSQL, a full-text query for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(BigInteger()) if _has_arrays(dialect) else Text())
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        assert value is not None
+        return [value] if _has_arrays(dialect) else f'"{token_text(value)}"'
+
+
+def token_text(token: int) -> str:
+    """The form in which the full-text table of SQLite has a token."""
+    return f"{token:016x}"
+
+
+class _OffersTool(FunctionElement[Any]):
+    inherit_cache = True
+    type = NullType()
+
+
+@compiles(_OffersTool, "sqlite")
+def _offers_tool_sqlite(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
+    (token,) = (compiler.process(each, **options) for each in element.clauses)
+    return (
+        "servers.toolset IN "  # noqa: S608 - compiled SQL
+        f"(SELECT rowid FROM toolset_tokens WHERE toolset_tokens MATCH {token})"
+    )
+
+
+@compiles(_OffersTool, "postgresql")
+def _offers_tool_postgresql(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
+    (token,) = (compiler.process(each, **options) for each in element.clauses)
+    return f"servers.toolset IN (SELECT id FROM toolsets WHERE tokens @> {token})"  # noqa: S608 - as above
+
+
+def offers_tool(name: str) -> ColumnElement[Any]:
+    """The condition that a server offers a tool with this name."""
+    return _OffersTool(bindparam(None, tool_token(name), type_=Token, unique=True))
+
 
 catalogues = Table(
     "catalogues",
@@ -399,9 +480,9 @@ facets = Table(
 """
 The inverted index that lists of servers are filtered by.
 
-Each server has a row for each of its `INDEXED_FIELDS` that is known, for each of its capabilities
-(`capability`), and for its state (`state`): `superseded` if another server superseded it, `node`
-if another server of its database is listed instead, and otherwise the state of its record. Servers
+Each server has a row for each of its `INDEXED_FIELDS` that is known, and for its state (`state`):
+`superseded` if another server superseded it, `node` if another server of its database is listed
+instead, and otherwise the state of its record. Servers
 that are not superseded also have a row for their `database_uuid`. Servers that are neither
 superseded nor nodes also have a row for their `standing`: their state, a slash and their stage.
 """

@@ -95,6 +95,12 @@ class Dialect(Protocol):
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Delete rows from `facets`, the inverted index of servers."""
 
+    def add_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+        """Store a set of tool names and its tokens (`tool_token`); lock it if it is there."""
+
+    def remove_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+        """Remove from the index the tokens of a set of tool names whose row was deleted."""
+
     def lock_as_writer(self, connection: Connection) -> None:
         """
         Lock the tables that messages change, in the mode that any number of writers can share.

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
     JSON,
     URL,
     Column,
@@ -137,6 +138,12 @@ class Postgresql:
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         connection.execute(_REMOVE_ENTRIES, _json_rows(each._asdict() for each in entries))
 
+    def add_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+        connection.execute(_ADD_TOOLSET, {"toolset": toolset, "tokens": tokens})
+
+    def remove_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+        """Do nothing, because the tokens were in the row that was deleted."""
+
     def lock_as_writer(self, connection: Connection) -> None:
         connection.execute(_LOCK_AS_WRITER)
 
@@ -243,7 +250,9 @@ _UPDATE_HEARTBEATS = _update(HEARTBEAT_COLUMNS)
 _UPDATE_DUE = _update(DUE_COLUMNS)
 
 _entries = _given_rows(*facets.columns)
-_LOCK_AS_WRITER = text("LOCK TABLE servers, facets, events, catalogues IN ROW EXCLUSIVE MODE")
+_LOCK_AS_WRITER = text(
+    "LOCK TABLE servers, facets, events, catalogues, toolsets IN ROW EXCLUSIVE MODE"
+)
 
 _ADD_ENTRIES = text("""
 INSERT INTO facets (name, value, server_id)
@@ -251,6 +260,11 @@ SELECT name, value, server_id
 FROM json_to_recordset(CAST(:rows AS json)) AS given (name text, server_id text, "values" json),
 json_array_elements_text("values") AS value
 """)
+# An update that changes nothing, for the lock of a row that another transaction has just inserted.
+_ADD_TOOLSET = text(
+    "INSERT INTO toolsets (id, tokens) VALUES (:toolset, :tokens) "
+    "ON CONFLICT (id) DO UPDATE SET id = excluded.id"
+).bindparams(bindparam("tokens", type_=postgresql.ARRAY(BigInteger)))
 _REMOVE_ENTRIES = delete(facets).where(*(each == _entries.c[each.name] for each in facets.columns))
 
 _IDENTITY = (

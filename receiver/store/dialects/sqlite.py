@@ -14,7 +14,13 @@ from sqlalchemy.exc import DBAPIError
 from receiver.domain.errors import StoreUnavailable
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.sqlite_file import DatabaseFile
-from receiver.store.tables import DUE_COLUMNS, HEARTBEAT_COLUMNS, LOCK_SECONDS, IndexEntry
+from receiver.store.tables import (
+    DUE_COLUMNS,
+    HEARTBEAT_COLUMNS,
+    LOCK_SECONDS,
+    IndexEntry,
+    token_text,
+)
 
 __all__ = ["Sqlite"]
 
@@ -115,6 +121,15 @@ class Sqlite:
         with _driver(connection) as driver:
             driver.executemany(_REMOVE_ENTRY, entries)
 
+    def add_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+        with _driver(connection) as driver:
+            driver.execute("INSERT INTO toolsets (id) VALUES (?)", (toolset,))
+            driver.execute(_ADD_TOKENS, (toolset, _text_of(tokens)))
+
+    def remove_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+        with _driver(connection) as driver:
+            driver.execute(_REMOVE_TOKENS, (toolset, _text_of(tokens)))
+
     def lock_as_writer(self, connection: Connection) -> None:
         """Do nothing, because the transaction already holds the write lock of the file."""
 
@@ -133,6 +148,10 @@ class Sqlite:
 
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False
+
+
+def _text_of(tokens: Iterable[int]) -> str:
+    return " ".join(map(token_text, tokens))
 
 
 def _hash_text(text: str) -> int:
@@ -192,3 +211,8 @@ _ADD_ENTRY = (
 _REMOVE_ENTRY = (
     f"DELETE FROM facets WHERE {' AND '.join(f'{name} = ?' for name in IndexEntry._fields)}"  # noqa: S608 - as above
 )
+_ADD_TOKENS = "INSERT INTO toolset_tokens (rowid, tokens) VALUES (?, ?)"
+# The full-text table has no copy of the tokens, so it must be told which ones go.
+_REMOVE_TOKENS = """
+INSERT INTO toolset_tokens (toolset_tokens, rowid, tokens) VALUES ('delete', ?, ?)
+"""

@@ -19,7 +19,7 @@ from receiver.domain.databases import damped
 from receiver.domain.forgetting import Forgettable, Stage, to_forget, without
 from receiver.domain.queries import SUPERSEDED, index_text
 from receiver.domain.rows import Row
-from receiver.store.catalogues import write_catalogues
+from receiver.store.catalogues import toolset_of, write_catalogues, write_toolsets
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.lists import apply_filter
@@ -122,6 +122,7 @@ def forget(
         connection.execute(_DELETE, {"ids": sorted(gone)})
         left = {rows[each].catalogue for each in gone}
         write_catalogues(connection, {}, [each for each in left if each is not None])
+        write_toolsets(dialect, connection, {}, toolset_of(rows[each] for each in gone))
     write_rows(dialect, connection, changed)
     write_events(dialect, connection, events)
     written = {after.server_id: after for _, after in changed}

@@ -36,7 +36,7 @@ from receiver.domain.queries import (
 )
 from receiver.domain.rows import Row
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, facets, is_listed, servers
+from receiver.store.tables import among, facets, is_listed, offers_tool, servers
 
 __all__ = ["ServerList", "apply_filter", "reachable"]
 
@@ -229,9 +229,12 @@ def list_query(
 
     The servers are sorted in `order`, and come after the position `after`; None for the beginning.
     """
-    by_key = order.field == "server_id"
+    # The servers with a tool may have to be sorted.
+    by_key = order.field == "server_id" and matching.capability is None
     query, key = apply_filter(select(*wanted) if by_key else select(servers.c.server_id), matching)
-    columns: list[ColumnElement[Any]] = [key] if by_key else [servers.c[order.field], key]
+    columns: list[ColumnElement[Any]] = [key]
+    if order.field != "server_id":
+        columns.insert(0, servers.c[order.field])
     if after is not None:
         query = query.where(_is_beyond(order, columns, after))
         if after.walk is not None and not order.is_descending:
@@ -240,7 +243,9 @@ def list_query(
     if by_key:
         return query
     # The database sorts keys alone, not whole rows.
-    columns = [servers.c[order.field], servers.c.server_id]
+    columns = [servers.c.server_id]
+    if order.field != "server_id":
+        columns.insert(0, servers.c[order.field])
     rows = select(*wanted).where(servers.c.server_id.in_(query))
     return rows.order_by(*_sorted_by(order, columns))
 
@@ -289,6 +294,8 @@ def apply_filter(
             standing.c.name == "standing", standing.c.value.in_([f"{each}/" for each in states])
         )
         key = standing.c.server_id
+    if matching.capability is not None:
+        query = query.where(offers_tool(matching.capability))
     for name, text in asdict(matching, filter=_is_indexed).items():
         entry = facets.alias()
         query = query.join(entry, entry.c.server_id == key).where(
@@ -299,7 +306,8 @@ def apply_filter(
 
 
 def _is_indexed(field: "Attribute[Any]", value: object) -> bool:
-    return value is not None and field.name != "q" and (field.name, value) != ("stage", "")
+    is_elsewhere = field.name in {"q", "capability"} or (field.name, value) == ("stage", "")
+    return value is not None and not is_elsewhere
 
 
 _PRIME = 2**31 - 1  # so that the sum for any number of servers is a BIGINT

@@ -179,7 +179,10 @@ class StoresAndADict(RuleBasedStateMachine):
         self.stores = [*map(self.open, cache_bytes)]
         self.now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
         self.checks = 0
-        self.run("DELETE FROM facets", "DELETE FROM servers", "DELETE FROM catalogues")
+        tables = ("facets", "servers", "catalogues", "toolsets")
+        self.run(*(f"DELETE FROM {name}" for name in tables))
+        if url.startswith("sqlite"):
+            self.run("INSERT INTO toolset_tokens (toolset_tokens) VALUES ('delete-all')")
 
     # Rules
 
@@ -216,8 +219,8 @@ class StoresAndADict(RuleBasedStateMachine):
         self.fleet.servers.clear()
         self.fleet.tools.clear()
 
-        tables = ("servers", "facets", "catalogues")
-        assert [0, 0, 0] == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
+        tables = ("servers", "facets", "catalogues", "toolsets")
+        assert [0, 0, 0, 0] == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
 
     @rule(server_id=ids | texts(), n=store_numbers)
     def get(self, server_id: str, n: int) -> None:

@@ -1,0 +1,71 @@
+"""
+Writes sets of tool names, and deletes those that no server has any more.
+
+All of this happens in the caller's transaction, which locks the row of each set that it writes or
+deletes. So no set is deleted while another transaction gives it to a server.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sqlalchemy import Connection, bindparam, delete, exists, select
+
+from receiver.domain.rows import Row
+from receiver.domain.toolsets import tool_token, toolset_id
+from receiver.store.dialects import Dialect
+from receiver.store.tables import servers, toolsets
+
+__all__ = ["is_stored", "toolset_of", "write_toolsets"]
+
+Toolset = Mapping[int, Collection[str]]
+"""Names of tools, by the id of their set."""
+
+
+def is_stored(connection: Connection, toolset: int) -> bool:
+    """Whether the database has the set of tool names with this id."""
+    return connection.execute(_FIND, {"toolset": toolset}).first() is not None
+
+
+def toolset_of(rows: Iterable[Row | None]) -> dict[int, Collection[str]]:
+    """The sets of tool names that servers have, by id."""
+    found = {}
+    for row in rows:
+        names = row and row.record.capabilities
+        number = toolset_id(names)
+        if names and number is not None:
+            found[number] = names
+    return found
+
+
+def write_toolsets(
+    dialect: Dialect, connection: Connection, new: Toolset, left: Toolset = {}
+) -> None:
+    """
+    Store sets of tool names that servers get, and delete those that no server has any more.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction. It must have written the rows of the servers already.
+        new: The sets that servers get.
+        left: The sets that servers have lost.
+    """
+    # All in one order, or two transactions would wait for each other.
+    for number in sorted({*new, *left}):
+        # Locked by another statement, so that the deletion sees what was committed meanwhile.
+        is_there = connection.execute(_LOCK, {"toolset": number}).first() is not None
+        if number in new:
+            if not is_there:
+                dialect.add_toolset(connection, number, _tokens(new[number]))
+        elif connection.execute(_DELETE_UNUSED, {"toolset": number}).rowcount:
+            dialect.remove_toolset(connection, number, _tokens(left[number]))
+
+
+def _tokens(names: Collection[str]) -> list[int]:
+    return sorted({tool_token(name) for name in names})
+
+
+_FIND = select(toolsets.c.id).where(toolsets.c.id == bindparam("toolset"))
+_LOCK = _FIND.with_for_update()
+_DELETE_UNUSED = delete(toolsets).where(
+    toolsets.c.id == bindparam("toolset"),
+    ~exists().where(servers.c.toolset == bindparam("toolset")),
+)
