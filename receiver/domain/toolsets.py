@@ -5,12 +5,13 @@ Many servers offer the same tools. So the database has each set once, with an in
 a tool to the sets that contain it, and each server has the id of its set.
 """
 
+import re
 from collections.abc import Collection
 from hashlib import sha256
 
 import orjson
 
-__all__ = ["tool_token", "toolset_id"]
+__all__ = ["tool_hash", "tool_word", "toolset_id"]
 
 
 def toolset_id(names: Collection[str] | None) -> int | None:
@@ -22,10 +23,23 @@ def toolset_id(names: Collection[str] | None) -> int | None:
     return _hash(orjson.dumps(sorted({*names}))) if names else None
 
 
-def tool_token(name: str) -> int:
-    """The number that stands for the name of a tool in the index of sets: a hash of 63 bits."""
+def tool_hash(name: str) -> int:
+    """A hash of 63 bits of the name of a tool, which stands for it in an index of numbers."""
     return _hash(name.encode())
+
+
+def tool_word(name: str) -> str:
+    """
+    A word of ASCII letters, digits, `_` and `=`, which stands for a tool's name in a full-text index.
+
+    It is the name itself if that has only lower-case letters, digits and `_`. Otherwise it is `=`
+    and the hash of the name.
+    """
+    return name if _is_word(name) else f"={tool_hash(name):x}"
 
 
 def _hash(data: bytes) -> int:
     return int.from_bytes(sha256(data).digest()[:8], "big") >> 1
+
+
+_is_word = re.compile(r"[a-z0-9_]{1,64}").fullmatch

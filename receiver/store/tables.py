@@ -45,7 +45,7 @@ from contract import (
 from contract.tools import Tools
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
-from receiver.domain.toolsets import tool_token
+from receiver.domain.toolsets import tool_hash, tool_word
 
 __all__ = [
     "DUE_COLUMNS",
@@ -73,7 +73,6 @@ __all__ = [
     "secrets",
     "servers",
     "sessions",
-    "token_text",
     "toolsets",
     "watches",
 ]
@@ -330,15 +329,15 @@ The sets of tool names, each once for all servers that offer the same tools.
 
 `id`: What `receiver.domain.toolsets.toolset_id` returns for the names.
 
-The names themselves are in the column `capabilities` of `servers`. Here is an index from the token
-of a name (`tool_token`) to the sets that contain it. On PostgreSQL it is a GIN index of the column
-`tokens`, which SQLite lacks. On SQLite it is the full-text table `toolset_tokens`, whose rows have
-the ids of the sets.
+The names themselves are in the column `capabilities` of `servers`. Here is an index from a name to
+the sets that contain it. On PostgreSQL it is a GIN index of the column `hashes` (`tool_hash`), which
+SQLite lacks. On SQLite it is the full-text table `toolset_words` (`tool_word`), whose rows have the
+ids of the sets.
 """
 
 
-class Token(TypeDecorator[int]):
-    """The token of a tool's name: an array for PostgreSQL, a full-text query for SQLite."""
+class ToolName(TypeDecorator[str]):
+    """The name of a tool: an array with its hash for PostgreSQL, a full-text query for SQLite."""
 
     impl = Text
     cache_ok = True
@@ -346,14 +345,9 @@ class Token(TypeDecorator[int]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return dialect.type_descriptor(ARRAY(BigInteger()) if _has_arrays(dialect) else Text())
 
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         assert value is not None
-        return [value] if _has_arrays(dialect) else f'"{token_text(value)}"'
-
-
-def token_text(token: int) -> str:
-    """The form in which the full-text table of SQLite has a token."""
-    return f"{token:016x}"
+        return [tool_hash(value)] if _has_arrays(dialect) else f'"{tool_word(value)}"'
 
 
 class _OffersTool(FunctionElement[Any]):
@@ -363,22 +357,22 @@ class _OffersTool(FunctionElement[Any]):
 
 @compiles(_OffersTool, "sqlite")
 def _offers_tool_sqlite(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
-    (token,) = (compiler.process(each, **options) for each in element.clauses)
+    (name,) = (compiler.process(each, **options) for each in element.clauses)
     return (
         "servers.toolset IN "  # noqa: S608 - compiled SQL
-        f"(SELECT rowid FROM toolset_tokens WHERE toolset_tokens MATCH {token})"
+        f"(SELECT rowid FROM toolset_words WHERE toolset_words MATCH {name})"
     )
 
 
 @compiles(_OffersTool, "postgresql")
 def _offers_tool_postgresql(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
-    (token,) = (compiler.process(each, **options) for each in element.clauses)
-    return f"servers.toolset IN (SELECT id FROM toolsets WHERE tokens @> {token})"  # noqa: S608 - as above
+    (name,) = (compiler.process(each, **options) for each in element.clauses)
+    return f"servers.toolset IN (SELECT id FROM toolsets WHERE hashes @> {name})"  # noqa: S608 - as above
 
 
 def offers_tool(name: str) -> ColumnElement[Any]:
     """The condition that a server offers a tool with this name."""
-    return _OffersTool(bindparam(None, tool_token(name), type_=Token, unique=True))
+    return _OffersTool(bindparam(None, name, type_=ToolName, unique=True))
 
 
 catalogues = Table(

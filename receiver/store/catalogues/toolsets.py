@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy import Connection, bindparam, delete, exists, select
 
 from receiver.domain.rows import Row
-from receiver.domain.toolsets import tool_token, toolset_id
+from receiver.domain.toolsets import toolset_id
 from receiver.store.dialects import Dialect
 from receiver.store.tables import servers, toolsets
 
@@ -54,13 +54,9 @@ def write_toolsets(
         is_there = connection.execute(_LOCK, {"toolset": number}).first() is not None
         if number in new:
             if not is_there:
-                dialect.add_toolset(connection, number, _tokens(new[number]))
+                dialect.add_toolset(connection, number, new[number])
         elif connection.execute(_DELETE_UNUSED, {"toolset": number}).rowcount:
-            dialect.remove_toolset(connection, number, _tokens(left[number]))
-
-
-def _tokens(names: Collection[str]) -> list[int]:
-    return sorted({tool_token(name) for name in names})
+            dialect.remove_toolset(connection, number, left[number])
 
 
 _FIND = select(toolsets.c.id).where(toolsets.c.id == bindparam("toolset"))

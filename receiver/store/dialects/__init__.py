@@ -4,7 +4,7 @@ The operations for which SQLite and PostgreSQL need different code.
 Everything else that the store does is the same SQL on both.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -95,11 +95,11 @@ class Dialect(Protocol):
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Delete rows from `facets`, the inverted index of servers."""
 
-    def add_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
-        """Store a set of tool names and its tokens (`tool_token`); lock it if it is there."""
+    def add_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
+        """Store a set of tool names and index its names; lock its row if it is there already."""
 
-    def remove_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
-        """Remove from the index the tokens of a set of tool names whose row was deleted."""
+    def remove_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
+        """Remove from the index the names of a set of tool names whose row was deleted."""
 
     def lock_as_writer(self, connection: Connection) -> None:
         """

@@ -5,7 +5,7 @@ Each receiver locks the rows that it changes in the order of their keys, so that
 each other.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +38,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from receiver.domain.errors import InvalidSetting
+from receiver.domain.toolsets import tool_hash
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
 from receiver.store.dialects.pooler import ASK, is_pooled
@@ -138,11 +139,12 @@ class Postgresql:
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         connection.execute(_REMOVE_ENTRIES, _json_rows(each._asdict() for each in entries))
 
-    def add_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
-        connection.execute(_ADD_TOOLSET, {"toolset": toolset, "tokens": tokens})
+    def add_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
+        hashes = sorted({tool_hash(name) for name in names})
+        connection.execute(_ADD_TOOLSET, {"toolset": toolset, "hashes": hashes})
 
-    def remove_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
-        """Do nothing, because the tokens were in the row that was deleted."""
+    def remove_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
+        """Do nothing, because the hashes of the names were in the row that was deleted."""
 
     def lock_as_writer(self, connection: Connection) -> None:
         connection.execute(_LOCK_AS_WRITER)
@@ -262,9 +264,9 @@ json_array_elements_text("values") AS value
 """)
 # An update that changes nothing, for the lock of a row that another transaction has just inserted.
 _ADD_TOOLSET = text(
-    "INSERT INTO toolsets (id, tokens) VALUES (:toolset, :tokens) "
+    "INSERT INTO toolsets (id, hashes) VALUES (:toolset, :hashes) "
     "ON CONFLICT (id) DO UPDATE SET id = excluded.id"
-).bindparams(bindparam("tokens", type_=postgresql.ARRAY(BigInteger)))
+).bindparams(bindparam("hashes", type_=postgresql.ARRAY(BigInteger)))
 _REMOVE_ENTRIES = delete(facets).where(*(each == _entries.c[each.name] for each in facets.columns))
 
 _IDENTITY = (

@@ -1,7 +1,7 @@
 """SQLite: a database in a file, for the processes of one machine; one process writes at a time."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from receiver.domain.errors import StoreUnavailable
+from receiver.domain.toolsets import tool_word
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.sqlite_file import DatabaseFile
 from receiver.store.tables import (
@@ -19,7 +20,6 @@ from receiver.store.tables import (
     HEARTBEAT_COLUMNS,
     LOCK_SECONDS,
     IndexEntry,
-    token_text,
 )
 
 __all__ = ["Sqlite"]
@@ -121,14 +121,14 @@ class Sqlite:
         with _driver(connection) as driver:
             driver.executemany(_REMOVE_ENTRY, entries)
 
-    def add_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+    def add_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
         with _driver(connection) as driver:
             driver.execute("INSERT INTO toolsets (id) VALUES (?)", (toolset,))
-            driver.execute(_ADD_TOKENS, (toolset, _text_of(tokens)))
+            driver.execute(_ADD_WORDS, (toolset, _words_of(names)))
 
-    def remove_toolset(self, connection: Connection, toolset: int, tokens: Sequence[int]) -> None:
+    def remove_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
         with _driver(connection) as driver:
-            driver.execute(_REMOVE_TOKENS, (toolset, _text_of(tokens)))
+            driver.execute(_REMOVE_WORDS, (toolset, _words_of(names)))
 
     def lock_as_writer(self, connection: Connection) -> None:
         """Do nothing, because the transaction already holds the write lock of the file."""
@@ -150,8 +150,8 @@ class Sqlite:
         return False
 
 
-def _text_of(tokens: Iterable[int]) -> str:
-    return " ".join(map(token_text, tokens))
+def _words_of(names: Iterable[str]) -> str:
+    return " ".join(sorted({tool_word(name) for name in names}))
 
 
 def _hash_text(text: str) -> int:
@@ -211,8 +211,8 @@ _ADD_ENTRY = (
 _REMOVE_ENTRY = (
     f"DELETE FROM facets WHERE {' AND '.join(f'{name} = ?' for name in IndexEntry._fields)}"  # noqa: S608 - as above
 )
-_ADD_TOKENS = "INSERT INTO toolset_tokens (rowid, tokens) VALUES (?, ?)"
-# The full-text table has no copy of the tokens, so it must be told which ones go.
-_REMOVE_TOKENS = """
-INSERT INTO toolset_tokens (toolset_tokens, rowid, tokens) VALUES ('delete', ?, ?)
+_ADD_WORDS = "INSERT INTO toolset_words (rowid, words) VALUES (?, ?)"
+# The full-text table has no copy of the words, so it must be told which ones go.
+_REMOVE_WORDS = """
+INSERT INTO toolset_words (toolset_words, rowid, words) VALUES ('delete', ?, ?)
 """

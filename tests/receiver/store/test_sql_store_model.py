@@ -182,7 +182,7 @@ class StoresAndADict(RuleBasedStateMachine):
         tables = ("facets", "servers", "catalogues", "toolsets")
         self.run(*(f"DELETE FROM {name}" for name in tables))
         if url.startswith("sqlite"):
-            self.run("INSERT INTO toolset_tokens (toolset_tokens) VALUES ('delete-all')")
+            self.run("INSERT INTO toolset_words (toolset_words) VALUES ('delete-all')")
 
     # Rules
 

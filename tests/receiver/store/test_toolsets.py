@@ -117,7 +117,7 @@ def test_superseded_servers_and_nodes_are_found_by_their_tools(
 def test_pages_of_servers_with_a_tool_have_each_of_them_once(fleet: Watched, order: Order) -> None:
     for n in range(40):
         beat(fleet, f"s{n:02}", ["common", f"own {n % 7}", *(["rare"] if n % 9 == 0 else [])])
-        fleet.now += fleet.now.resolution
+        fleet.clock.advance(1e-6)
 
     for name, expected in (("common", {*range(40)}), ("rare", {*range(0, 40, 9)})):
         found: list[str] = []
@@ -169,14 +169,14 @@ def test_list_of_servers_with_a_tool_is_read_from_an_index(fleet: Watched, engin
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL enable_seqscan = off"))
-            explain, query = "EXPLAIN", "SELECT id FROM toolsets WHERE tokens @> ARRAY[1::bigint]"
-            index = "ix_toolsets_tokens"
+            explain, query = "EXPLAIN", "SELECT id FROM toolsets WHERE hashes @> ARRAY[1::bigint]"
+            index = "ix_toolsets_hashes"
         else:
             explain, index = "EXPLAIN QUERY PLAN", "COVERING INDEX ix_servers_toolset (toolset=?)"
             query = (
                 "SELECT server_id FROM servers WHERE superseded_by IS NULL AND node_of IS NULL "
                 "AND state <> 'left' AND servers.toolset IN "
-                "(SELECT rowid FROM toolset_tokens WHERE toolset_tokens MATCH '\"1\"')"
+                "(SELECT rowid FROM toolset_words WHERE toolset_words MATCH '\"1\"')"
             )
         plan = connection.execute(text(f"{explain} {query}")).all()
 
