@@ -30,10 +30,10 @@ def tool_hash(name: str) -> int:
 
 def tool_word(name: str) -> str:
     """
-    A word of ASCII letters, digits, `_` and `=`, which stands for a tool's name in a full-text index.
+    A word that stands for the name of a tool in a full-text index.
 
-    It is the name itself if that has only lower-case letters, digits and `_`. Otherwise it is `=`
-    and the hash of the name.
+    It is the name itself if that has only the letters a to z, digits and `_`, and at most 64 of
+    them. Otherwise it is `=` and the hash of the name.
     """
     return name if _is_word(name) else f"={tool_hash(name):x}"
 

@@ -99,7 +99,10 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
 
 
 _WORDS_PER_ROW = 20
-"""To index so many words of a catalogue, or names of tools, takes about as long as to write a row."""
+"""To store so many words of a catalogue takes about as long as to write a row."""
+
+_TOOLS_PER_ROW = 4
+"""To index so many names of tools takes about as long as to write a row."""
 
 _SECONDS_PER_ROW = 30e-6
 """
@@ -247,8 +250,8 @@ class _Batch:
         if not names or number is None:
             return 0
         if number not in self._toolsets:
-            cost = 0 if is_stored(self._connection, number) else 1 + len(names) // _WORDS_PER_ROW
-            self._toolsets[number] = cost
+            is_known = is_stored(self._connection, number)
+            self._toolsets[number] = 0 if is_known else 1 + len(names) // _TOOLS_PER_ROW
         return self._toolsets[number]
 
     def _row(self, server_id: str) -> Row | None:
@@ -277,7 +280,7 @@ def delete_server(
     dialect.remove_index_entries(connection, index_entries(row))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
     write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
-    write_toolsets(dialect, connection, {}, toolset_of([row]))
+    write_toolsets(dialect, connection, new={}, left=toolset_of([row]))
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
     written = []
     for before, after in changed:

@@ -322,7 +322,9 @@ Index(
 toolsets = Table(
     "toolsets",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    ),
 )
 """
 The sets of tool names, each once for all servers that offer the same tools.
@@ -330,9 +332,9 @@ The sets of tool names, each once for all servers that offer the same tools.
 `id`: What `receiver.domain.toolsets.toolset_id` returns for the names.
 
 The names themselves are in the column `capabilities` of `servers`. Here is an index from a name to
-the sets that contain it. On PostgreSQL it is a GIN index of the column `hashes` (`tool_hash`), which
-SQLite lacks. On SQLite it is the full-text table `toolset_words` (`tool_word`), whose rows have the
-ids of the sets.
+the sets that contain it. On PostgreSQL it is a GIN index of the column `hashes` (`tool_hash`), and
+SQLite lacks the column. On SQLite it is the full-text table `toolset_words` (`tool_word`), whose
+rows have the ids of the sets.
 """
 
 

@@ -37,7 +37,7 @@ def toolset_of(rows: Iterable[Row | None]) -> dict[int, Collection[str]]:
 
 
 def write_toolsets(
-    dialect: Dialect, connection: Connection, new: Toolset, left: Toolset = {}
+    dialect: Dialect, connection: Connection, *, new: Toolset, left: Toolset
 ) -> None:
     """
     Store sets of tool names that servers get, and delete those that no server has any more.

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import orjson
 from sqlalchemy import (
-    BigInteger,
     JSON,
     URL,
+    BigInteger,
     Column,
     Connection,
     Engine,

@@ -122,7 +122,7 @@ def forget(
         connection.execute(_DELETE, {"ids": sorted(gone)})
         left = {rows[each].catalogue for each in gone}
         write_catalogues(connection, {}, [each for each in left if each is not None])
-        write_toolsets(dialect, connection, {}, toolset_of(rows[each] for each in gone))
+        write_toolsets(dialect, connection, new={}, left=toolset_of(rows[each] for each in gone))
     write_rows(dialect, connection, changed)
     write_events(dialect, connection, events)
     written = {after.server_id: after for _, after in changed}
