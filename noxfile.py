@@ -28,12 +28,25 @@ MEMORY_BYTES = 6 * 2**30
 
 PATHS = ("tests/contract", "tests/client", "tests/receiver", "tests/simulation", "tests/project")
 
-CONCURRENT = """
-    test_connections service/test_background service/test_clock service/test_decoding
-    service/test_feed service/test_fleet service/test_group_commit service/test_ingest
-    service/test_unresponsive_store service/test_watchdog web/test_body_timeout web/test_headers
-    web/test_merge web/test_openapi web/test_routing web/test_sse web/agents/test_mcp
-""".split()
+CONCURRENT = (
+    "test_connections.py",
+    "service/test_background.py",
+    "service/test_clock.py",
+    "service/test_decoding.py",
+    "service/test_feed.py",
+    "service/test_fleet.py",
+    "service/test_group_commit.py",
+    "service/test_ingest.py",
+    "service/test_unresponsive_store.py",
+    "service/test_watchdog.py",
+    "web/test_body_timeout.py",
+    "web/test_headers.py",
+    "web/test_merge.py",
+    "web/test_openapi.py",
+    "web/test_routing.py",
+    "web/test_sse.py",
+    "web/agents/test_mcp.py",
+)
 """
 The tests of the receiver for another Python: those of the event loop, threads and annotations.
 
@@ -78,7 +91,7 @@ def portable(session: nox.Session) -> None:
     paths += ["--ignore=tests/contract/test_strategies.py"]
     if session.python == PYTHONS[-1]:  # a version between this and MEASURED would find no more
         extras += ["receiver", "postgres"]
-        paths += [f"tests/receiver/{name}.py" for name in CONCURRENT]
+        paths += [f"tests/receiver/{name}" for name in CONCURRENT]
     install(session, extras=extras, groups=["tests"])
     short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
     session.run("pytest", *IN_PARALLEL, *short, *(session.posargs or paths))

@@ -295,9 +295,7 @@ class Servers:
             return registered(connection, asked, self._cache)
 
     def claims_like(self, records: Sequence[ServerRecord]) -> Sequence[Claim]:
-        """
-        See `receiver.store.lists.claims_like`.
-        """
+        """See `receiver.store.lists.claims_like`."""
         with self._transactions.read() as connection:
             return claims_like(connection, records)
 

@@ -395,15 +395,15 @@ def test_availability_is_the_up_share_or_none(
 
     part = history.availability(window)
 
-    seconds = dict.fromkeys(NAMES, 0.0)
+    time = dict.fromkeys(NAMES, timedelta())
     for each in history.spans(window):
-        seconds[each.state] += (each.end - each.start).total_seconds()
-    total = sum(seconds.values()) - seconds["superseded"] - seconds["flapping"]
+        time[each.state] += each.end - each.start
+    total = sum(time.values(), timedelta()) - time["superseded"] - time["flapping"]
     if part is None:
-        assert 0 == total
+        assert not total
     else:
         assert 0 <= part <= 1
-        assert seconds["up"] == pytest.approx(part * total, abs=1e-3)
+        assert time["up"].total_seconds() == pytest.approx(part * total.total_seconds(), abs=1e-3)
 
 
 @given(state_logs=st.lists(state_logs, min_size=1, max_size=4), now=nows, moment=nows)
