@@ -1,12 +1,12 @@
 """
 One HTTP request and its answer, within a total timeout.
 
-The timeouts of httpx are for each read and write, so a server that sends its answer one byte
+The timeouts of httpx are for each read and write, so a receiver that sends its answer one byte
 at a time, or a DNS resolver that hangs, could block a caller for ever. This module runs each
 request in a thread. The caller waits for the thread at most until the timeout, and then shuts
 the connection down, which also ends the thread.
 
-The frames of an error of httpx hold the request, and so the token. Therefore this module
+The traceback of an error of httpx holds the request, and so the token. Therefore this module
 raises its own errors without a `__cause__`.
 """
 
@@ -48,7 +48,7 @@ class Answer:
 
     Attributes:
         status: HTTP status.
-        headers: The values of the headers by their names, in upper or lower case.
+        headers: The values of the headers by their names, which may be in upper or lower case.
         body: The raw body without decompression, cut off at 1 MiB.
     """
 
@@ -116,10 +116,11 @@ def mask_logs() -> None:
 
 class _MaskingFilter(logging.Filter):
     """
-    Masks secrets in the log records of threads of this module, and puts each on one line.
+    Masks secrets in the log records of threads of this module, and puts each record on one line.
 
     Attributes:
-        current: Thread-local; its `mask` is the mask of the thread's request.
+        current: Thread-local data; `current.mask` is the `Mask` of the request that the thread
+            sends.
     """
 
     def __init__(self) -> None:
@@ -151,14 +152,14 @@ class _Connection:
         self._is_shut_down = False
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Remember each socket that httpcore opens; its `trace` extension calls this."""
+        """Remember each socket that httpcore opens; httpcore calls this for each of its steps."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._sockets.append(info["return_value"].get_extra_info("socket"))
             if self._is_shut_down:
                 self.shut_down()
 
     def shut_down(self) -> None:
-        """Shut the sockets down, also those that httpcore opens later."""
+        """Shut down all sockets of the request, also those that httpcore opens later."""
         self._is_shut_down = True
         for each in tuple(self._sockets):
             with contextlib.suppress(OSError):
