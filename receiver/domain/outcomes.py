@@ -42,8 +42,8 @@ class Applied(NamedTuple):
         created: Whether the message created the record.
         lacks_tools: Whether the message is a heartbeat, but the receiver does not know the
             description of tools that the server's latest `tools_digest` stands for.
-        is_early: Whether the message is a heartbeat that came sooner after the one before than half
-            of the interval that the server declares.
+        is_early: Whether the message is a heartbeat, and less than half of the interval that the
+            server declares has passed since its previous message.
     """
 
     record: ServerRecord

@@ -286,9 +286,9 @@ def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
 
     Servers with the same database, stage and owner (key of the receiver) claim the same name, and
     one of them gets it. While a database is being rebuilt, there are two such servers, and the new
-    one gets the name when the old one has stopped sending. If both go on sending, they are twins:
-    one has a copy of the other's database. Then the older server keeps the name, and the other one
-    gets a name of its own.
+    one gets the name when the old one has stopped sending. If both go on sending, they are twins,
+    of which one has a copy of the other's database: the older server keeps the name, and the other
+    one gets a name of its own.
 
     `claims` must contain all claims for each database. Otherwise some servers that were replaced
     would get a name.
