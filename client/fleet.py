@@ -137,7 +137,7 @@ class Fleet:
         self._started: dict[str, float] = {}
         self._registered: set[str] = set()
         self._asked: dict[str, float] = {}
-        """By `server_id`: when the receiver's wish last made the server register (seconds)."""
+        """When the receiver last made each server register again, in seconds, by `server_id`."""
         self._paces: list[float] = []
         self._pace: float | None = None
 
@@ -187,7 +187,7 @@ class Fleet:
 
     def round(self) -> Round:
         """
-        Send a heartbeat of each member that is not silent, and return how many were accepted.
+        Send a heartbeat of each member that is not silent, and return the outcome.
 
         Members that are not registered yet are registered first.
         """

@@ -44,7 +44,7 @@ def _converter(name: str, kind: Any) -> Take:
 
 
 def _take(kind: Any) -> Take:
-    """Return a function that takes a value of a type and normalises it, or raises `BROKEN`."""
+    """Return a function that normalises a value of a type, or raises one of `BROKEN`."""
     if (rule := rule_of(kind)) is not None:
         return rule.from_python
     if (distinct := distinct_of(kind)) is not None:

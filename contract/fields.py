@@ -334,7 +334,7 @@ _END = r"(?![\s\S])"  # the end of a text; that is not `$`, which in Python allo
 _DIGEST = "[A-Za-z0-9_:.+/=-]{1,100}"
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
 _PATH = rf"/(?!/){_IN_URL}*(?:\?(?:{_IN_URL}|\?)*)?"
-# RFC 3986 without user and password, since everybody who reads the fleet would see them.
+# RFC 3986 without user and password, because everybody who reads the fleet would see them.
 _URL = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~]+)(?::([0-9]{1,5}))?"
     rf"(?:/{_IN_URL}*)?(?:\?(?:{_IN_URL}|\?)*)?(?:\#(?:{_IN_URL}|\?)*)?"

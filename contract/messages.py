@@ -43,7 +43,8 @@ class IpAddresses:
     The IP addresses of a server's host, as the host itself reports them.
 
     Attributes:
-        primary: The source address of the host's default route; loopback when it has none.
+        primary: The source address of the host's default route; without such a route, another
+            address of the host, or loopback if it has no other.
         all: Every address, IPv4 and IPv6. Source: the host's interfaces.
     """
 

@@ -12,7 +12,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def canonical_addresses(addresses: IpAddresses) -> tuple[object, frozenset[object]]:
     """
-    A value that two `IpAddresses` have in common if they hold the same addresses.
+    A value that is the same for all `IpAddresses` that hold the same addresses.
 
     `FE80::1` and `fe80::1` are the same address, and the order of the addresses in `all` does not
     matter.
@@ -21,7 +21,7 @@ def canonical_addresses(addresses: IpAddresses) -> tuple[object, frozenset[objec
 
 
 def canonical_url(url: str) -> tuple[object, ...]:
-    """A value that two spellings of one URL have in common: `https://e` and `https://E:443/`."""
+    """A value that is the same for all spellings of a URL: `https://e` and `https://E:443/`."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return (

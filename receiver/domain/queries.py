@@ -97,7 +97,11 @@ class Node(NamedTuple):
 
 
 class Order(str, Enum):
-    """The order of a list of servers, by a field; `-` before the field means descending."""
+    """
+    The order of a list of servers, by a field of the record; `-` means descending.
+
+    Servers with equal values are sorted by `server_id`.
+    """
 
     SERVER_ID = "server_id"
     SERVER_ID_DOWN = "-server_id"
@@ -153,9 +157,9 @@ class Walk(NamedTuple):
         """
         Five seconds before `began`, in microseconds since 1970.
 
-        Messages that were received until then were committed before the first page was read. Later
-        messages may have been committed after it, because a commit takes some time, and because the
-        clocks of the receivers that note the times of receipt may differ.
+        Messages that were received until that time were committed before the first page was read.
+        Later ones may have been committed after it, because a commit takes some time, and because
+        the clocks of the receivers that note the times of receipt may differ.
         """
         return self.began - _SETTLING // MICROSECOND
 
@@ -297,10 +301,10 @@ class OfferedTool:
 
 class ToolPlace(NamedTuple):
     """
-    Where a page of the list of tools that a search for words finds begins.
+    The beginning of a page in the list of tools that a search for words finds.
 
-    A list has pages of tools with all words. Only if these pages are empty, it has pages of tools
-    that lack some words but come near.
+    The first pages have the tools with all words. Only if they are all empty, pages of tools follow
+    that lack some words, but come near.
 
     Attributes:
         after: The number of the catalogue after which the page begins. A catalogue is a description
@@ -387,8 +391,9 @@ def index_text(text: str) -> str:
     """
     Return the form in which the table `facets`, the inverted index of servers, stores a text.
 
-    It is the text itself; or `sha256:` and the digest of the text, if it has more than 200
-    characters, which may be too long for an index of PostgreSQL, or begins with `sha256:`.
+    It is the text itself, if that has at most 200 characters: a longer one may be too long for an
+    index of PostgreSQL. The form of a longer text, and of one that begins with `sha256:`, is
+    `sha256:` and the digest of the text.
     """
     if len(text) <= 200 and not text.startswith(_DIGEST):
         return text

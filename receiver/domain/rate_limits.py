@@ -46,7 +46,7 @@ class RateLimits:
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.
-        clock: A monotonic clock.
+        clock: Returns the seconds of a monotonic clock.
     """
 
     def __init__(

@@ -304,7 +304,7 @@ def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
                 names[server_id] = _name(namespace, claim.identity, (*parts, server_id))
             else:
                 others.append(claim)
-        holder = min(others, key=_preference).identity  # the oldest of all is no younger twin
+        holder = min(others, key=_preference).identity  # not empty: the oldest is no younger twin
         names[holder.server_id] = _name(namespace, holder, parts)
     return {server_id: name for server_id, name in names.items() if name is not None}
 
