@@ -62,8 +62,8 @@ class Endpoints:
         Read an allow list such as `*.example.com, 10.0.0.0/8`.
 
         Each entry is a host name, which may contain `*`, an IP network, or an IP address in its
-        usual spelling: not 127.1 or 0x7f.1, for instance. Raises ValueError with the first other
-        entry as its argument.
+        usual spelling: not 127.1 or 0x7f.1, for instance. Raises ValueError if an entry is none of
+        these; its argument is the first such entry.
         """
         names: list[str] = []
         networks: list[Network] = []

@@ -196,7 +196,7 @@ _SCOPES = [scope.value for scope in KeyScope]
 @frozen(kw_only=True)
 class NewKey:
     """
-    A request for a new access key.
+    A request for a new API key of the receiver.
 
     Attributes:
         name: What people call the key: 1 to 100 printable characters.

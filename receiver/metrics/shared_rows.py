@@ -188,7 +188,7 @@ def _open_own_folder(folder: Path) -> int:
 
 
 def _try_lock(file: int, lock: int) -> bool:
-    """Lock a file; return False when the lock of another process excludes that."""
+    """Lock a file and return True; return False if the lock of another process prevents it."""
     try:
         flock(file, lock | LOCK_NB)
     except BlockingIOError:

@@ -100,7 +100,7 @@ _TURNS = {EventKind.LATE, EventKind.RECOVERED, EventKind.LEFT, EventKind.REBUILT
 """The kinds of events that tell of a turn: a server stops sending, or it sends again."""
 
 _FOLLOWING = {EventKind.DOWN}
-"""The kinds of events that are left out with turns, but are none: before `down` comes `late`."""
+"""Kinds of events that are left out with turns, but are no turns: `late` comes before `down`."""
 
 _MOST_TURNS = 6
 """
