@@ -48,7 +48,8 @@ class HeartbeatReceipt:
         server_id: The `server_id` of the heartbeat.
         heartbeat_count: How many heartbeats of the server the receiver has counted, including
             this one; None when the answer lacks the number.
-        wants: What the receiver asks for.
+        wants: What the receiver asks for, without requests that this version does not know; empty
+            if it asks for nothing.
         next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
             None when it has no wish.
     """
@@ -95,7 +96,8 @@ def receipts_of_batch(
     """
     Make a receipt or a refusal for each heartbeat from the answer to a batch, in their order.
 
-    Raises Refused for a batch that is refused as a whole, and BadAnswer.
+    Raises Refused if the batch is refused as a whole, and BadAnswer if the answer lacks a result
+    for a heartbeat.
     """
     _must_succeed(answer, receiver)
 
@@ -130,7 +132,7 @@ def _must_succeed(answer: Answer, receiver: str) -> None:
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The `Retry-After` header in seconds; None without one that can be read."""
+    """The `Retry-After` header in seconds; None if there is none, or if it cannot be read."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
