@@ -24,6 +24,14 @@ __all__ = [
 
 _SUCCESS = {200, 201}
 
+_STATUS_OF_CODE = {
+    "store_unavailable": 503,
+    "overloaded": 503,
+    "outcome_unknown": 503,
+    "internal_error": 500,
+}
+"""The status that a single heartbeat would have got, if one of a batch is rejected with a code."""
+
 
 @frozen(kw_only=True)
 class RegistrationReceipt:
@@ -163,7 +171,8 @@ def _result(result: object, heartbeat: Heartbeat, receiver: str) -> HeartbeatRec
         raise BadAnswer(receiver, "a result in it is no object")
     if result.get("status") == "ok":
         return _receipt(heartbeat, result)
-    return _refusal(result, _whole(result.get("status")) or 422, receiver)
+    status = _whole(result.get("status")) or _STATUS_OF_CODE.get(_text(result.get("code")), 422)
+    return _refusal(result, status, receiver)
 
 
 def _receipt(heartbeat: Heartbeat, result: dict[str, Any]) -> HeartbeatReceipt:

@@ -149,8 +149,9 @@ class Refused(CallFailed):
     The receiver answered with an error status, or with a redirect, which is not followed.
 
     Attributes:
-        status: HTTP status of the answer. If only one heartbeat of a batch was refused, it is 422,
-            unless the answer has a number as the status of that heartbeat.
+        status: HTTP status of the answer. If only one heartbeat of a batch was refused, it is the
+            status that this heartbeat would have got alone: 500 or 503 if the receiver could not
+            write it, and otherwise 422.
         code: `code` of the RFC 9457 problem document; `http_error` if the answer has no code.
         detail: `detail` of the problem document, or its `title`; may be empty.
         errors: The problems that the receiver has found in the message; may be empty.
