@@ -321,7 +321,7 @@ def test_batch_returns_a_receipt_or_refusal_for_each_heartbeat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "is_temporary"),
+    ("code", "expected"),
     [
         ("store_unavailable", True),
         ("overloaded", True),
@@ -332,7 +332,7 @@ def test_batch_returns_a_receipt_or_refusal_for_each_heartbeat() -> None:
     ],
 )
 def test_heartbeat_of_a_batch_that_the_receiver_could_not_write_may_be_sent_again(
-    code: object, is_temporary: bool
+    code: object, expected: object
 ) -> None:
     rejected = {"status": "rejected", "code": code, "errors": []}
     network = Network(httpx.Response(200, json={"results": [rejected]}))
@@ -340,7 +340,7 @@ def test_heartbeat_of_a_batch_that_the_receiver_could_not_write_may_be_sent_agai
         (refused,) = client.heartbeats([BEAT])
 
     assert isinstance(refused, Refused)
-    assert is_temporary is refused.temporary
+    assert expected is refused.temporary
 
 
 @pytest.mark.parametrize("body", [{}, {"results": {}}, {"results": []}, {"results": [1]}, []])
