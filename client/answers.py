@@ -24,6 +24,14 @@ __all__ = [
 
 _SUCCESS = {200, 201}
 
+_STATUS_OF_CODE = {
+    "store_unavailable": 503,
+    "overloaded": 503,
+    "outcome_unknown": 503,
+    "internal_error": 500,
+}
+"""The status that a single heartbeat would have got, if one of a batch is rejected with a code."""
+
 
 @frozen(kw_only=True)
 class RegistrationReceipt:
@@ -48,7 +56,8 @@ class HeartbeatReceipt:
         server_id: The `server_id` of the heartbeat.
         heartbeat_count: How many heartbeats of the server the receiver has counted, including
             this one; None when the answer lacks the number.
-        wants: What the receiver asks for.
+        wants: What the receiver asks for, without requests that this version does not know; empty
+            if it asks for nothing.
         next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
             None when it has no wish.
     """
@@ -95,7 +104,8 @@ def receipts_of_batch(
     """
     Make a receipt or a refusal for each heartbeat from the answer to a batch, in their order.
 
-    Raises Refused for a batch that is refused as a whole, and BadAnswer.
+    Raises Refused if the batch is refused as a whole, and BadAnswer if the answer lacks a result
+    for a heartbeat.
     """
     _must_succeed(answer, receiver)
 
@@ -130,7 +140,7 @@ def _must_succeed(answer: Answer, receiver: str) -> None:
 
 
 def _retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """The `Retry-After` header in seconds; None without one that can be read."""
+    """The `Retry-After` header in seconds; None if there is none, or if it cannot be read."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
@@ -161,7 +171,8 @@ def _result(result: object, heartbeat: Heartbeat, receiver: str) -> HeartbeatRec
         raise BadAnswer(receiver, "a result in it is no object")
     if result.get("status") == "ok":
         return _receipt(heartbeat, result)
-    return _refusal(result, _whole(result.get("status")) or 422, receiver)
+    status = _whole(result.get("status")) or _STATUS_OF_CODE.get(_text(result.get("code")), 422)
+    return _refusal(result, status, receiver)
 
 
 def _receipt(heartbeat: Heartbeat, result: dict[str, Any]) -> HeartbeatReceipt:

@@ -68,8 +68,8 @@ class PhoneHomeClient:
         verify: TLS settings with which the receiver's certificate is checked; by default, the
             certificate authorities of certifi are trusted. `client.trust_only(path)` makes such
             settings for a private authority.
-        transport: Replaces the network, for tests. The client then ignores the proxies in
-            the environment.
+        transport: An httpx transport that replaces the network in tests. With one, the client
+            ignores the proxies in the environment.
         sleep: Waits for a number of seconds between two attempts.
 
     Raises InvalidUrl, InvalidToken or InvalidSetting for arguments that cannot work.
@@ -127,7 +127,7 @@ class PhoneHomeClient:
         After a temporary failure (no connection, a timeout, an unreadable answer, 408, 429 or
         5xx) the call waits and tries again, until `attempts` are used up. The waits are 2, 4, 8
         ... seconds, or the receiver's `Retry-After` if that is longer, but at most 60 seconds.
-        The call blocks until then: at most `attempts` timeouts and the waits between them.
+        So the call blocks for at most `attempts` timeouts and the waits between them.
 
         Raises the CallFailed of the last attempt.
         """
@@ -159,8 +159,8 @@ class PhoneHomeClient:
         batch is one request, which may take the whole timeout.
 
         Returns a receipt or the receiver's refusal for each heartbeat, in their order. Raises
-        CallFailed when a request fails as a whole; the receiver has then processed the batches
-        before that request.
+        CallFailed when a request fails as a whole; the receiver has processed the batches of the
+        requests before it.
         """
         results: list[HeartbeatReceipt | Refused] = []
         for batch, body in _batches(heartbeats):
@@ -170,9 +170,9 @@ class PhoneHomeClient:
 
     def health(self) -> dict[str, Any]:
         """
-        The JSON object of the receiver's `GET /health`, such as `{"status": "healthy", ...}`.
+        Return the JSON object that `GET /health` answers, such as `{"status": "healthy", ...}`.
 
-        Raises CallFailed. If the receiver reports that it is unhealthy, that is a Refused.
+        Raises CallFailed; if the receiver reports that it is unhealthy, the error is a Refused.
         """
         answer = self._ask(self._http.build_request("GET", self._base_url + "/health"))
         return answers.health_of(answer, receiver=self._base_url)
@@ -215,9 +215,9 @@ class PhoneHomeClient:
 
 def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
     """
-    The User-Agent header, such as `odoo-mcp-fleet/1.2.3`.
+    Return the value of the User-Agent header, such as `odoo-mcp-fleet/1.2.3`.
 
-    If the distribution is not installed, it is the name without a version.
+    If the distribution is not installed, the value is its name without a version.
     """
     try:
         return f"{distribution}/{metadata.version(distribution)}"
@@ -293,7 +293,7 @@ def _pause_seconds(state: RetryCallState) -> float:
 
 
 def _batches(heartbeats: Iterable[Heartbeat]) -> Iterator[tuple[list[Heartbeat], bytes]]:
-    """Split heartbeats into batches within a receiver's limits: `(batch, its JSON array)`."""
+    """Split heartbeats into batches within a receiver's limits; yields each with its JSON array."""
     batch: list[Heartbeat] = []
     parts: list[bytes] = []
     size = 0

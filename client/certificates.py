@@ -11,7 +11,9 @@ __all__ = ["trust_only"]
 
 def trust_only(path: str | PathLike[str]) -> ssl.SSLContext:
     """
-    TLS settings for `PhoneHomeClient(verify=...)` that trust only the authorities in a PEM file.
+    Return TLS settings for `PhoneHomeClient(verify=...)` that trust only the authorities in a file.
+
+    The file holds the certificates of the authorities in PEM.
 
     The host name and the validity dates of the receiver's certificate are still checked.
 

@@ -149,12 +149,15 @@ class Refused(CallFailed):
     The receiver answered with an error status, or with a redirect, which is not followed.
 
     Attributes:
-        status: HTTP status of the answer, or that of one heartbeat in the answer to a batch.
+        status: HTTP status of the answer. If only one heartbeat of a batch was refused, it is the
+            status that this heartbeat would have got alone: 500 or 503 if the receiver could not
+            write it, and otherwise 422.
         code: `code` of the RFC 9457 problem document; `http_error` if the answer has no code.
         detail: `detail` of the problem document, or its `title`; may be empty.
         errors: The problems that the receiver has found in the message; may be empty.
-        temporary: Whether a retry may succeed: true for 408, 429 and 5xx.
-        retry_after_seconds: `Retry-After` of the answer in seconds; None without this header.
+        temporary: Whether a retry may succeed: true if `status` is 408, 429 or 5xx.
+        retry_after_seconds: `Retry-After` of the answer in seconds; None if the answer does not
+            have this header, or if it cannot be read.
     """
 
     def __init__(  # noqa: PLR0913 - all but one by name, all but two optional
@@ -195,5 +198,5 @@ class BadAnswer(CallFailed):
 
 
 def _clause(text: str) -> str:
-    """Text from elsewhere, on one line and without its full stop, to stand in a sentence."""
+    """Put text from elsewhere on one line without its full stop, to make it part of a sentence."""
     return one_line(text).rstrip(".")

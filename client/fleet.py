@@ -37,7 +37,7 @@ class Member:
     back_after_seconds: float | None = None
 
     def at(self, seconds: float) -> ServerPayload | None:
-        """The server `seconds` after the fleet was created; None while it is silent."""
+        """The server's payload `seconds` after the fleet was created; None while it is silent."""
         silent = _is_past(self.silent_after_seconds, seconds)
         if silent and not _is_past(self.back_after_seconds, seconds):
             return None
@@ -66,7 +66,7 @@ class Round:
 
 
 def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
-    """The payload of this host, which has no Odoo and no MCP tools."""
+    """Describe this host, which has no Odoo and no MCP tools, as the payload of a server."""
     database = "no-odoo"
     return ServerPayload(
         server_id=f"{database}_{facts.hostname}",
@@ -88,7 +88,7 @@ def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> li
     Make up `size` servers, at least 3, of which three have scheduled events.
 
     The first is rebuilt after 4 intervals. The second stops sending after 6 intervals. The third
-    sends nothing from 6 to 13 intervals, so long that a receiver reports it as down.
+    sends nothing from 6 to 13 intervals, which is so long that a receiver reports it as down.
     """
     members = [
         Member(payload=payload)
@@ -137,7 +137,7 @@ class Fleet:
         self._started: dict[str, float] = {}
         self._registered: set[str] = set()
         self._asked: dict[str, float] = {}
-        """By `server_id`: when the server last registered because the receiver wanted it."""
+        """When the receiver last made each server register again, in seconds, by `server_id`."""
         self._paces: list[float] = []
         self._pace: float | None = None
 
@@ -150,7 +150,7 @@ class Fleet:
         sleep: Callable[[float], None] = time.sleep,
     ) -> int:
         """
-        Run one round of heartbeats each interval. Blocks for `beats` rounds, or for ever if None.
+        Run one round of heartbeats each interval, until there have been `beats` rounds.
 
         Returns the number of heartbeats that the receiver accepted in all rounds.
 
@@ -158,7 +158,7 @@ class Fleet:
             interval_seconds: The seconds from one round to the next.
             longest_interval_seconds: To how many seconds a receiver that asks for it may prolong
                 the interval; None for no longer than `interval_seconds`.
-            beats: The number of rounds; None for any number.
+            beats: The number of rounds; None to go on for ever.
             sleep: Waits for a number of seconds.
         """
         due = self._clock()
@@ -174,7 +174,11 @@ class Fleet:
         return accepted
 
     def _pause(self, usual: float, longest: float | None) -> float:
-        """The seconds to the next round, as the receiver asks for; the next heartbeats say so."""
+        """
+        Return the seconds to the next round: `usual`, or up to `longest` if the receiver asks so.
+
+        If they are more than `usual`, the next heartbeats declare them as their interval.
+        """
         asked = min(max(self._paces, default=usual), longest or usual)
         # Twice the interval at most: after a longer silence, the servers would be late.
         pause = max(usual, min(asked, 2 * (self._pace or usual)))
@@ -183,9 +187,9 @@ class Fleet:
 
     def round(self) -> Round:
         """
-        Send a heartbeat of each running member, and before that register new ones.
+        Send a heartbeat of each member that is not silent, and return the outcome.
 
-        New are the members that are not registered yet.
+        Members that are not registered yet are registered first.
         """
         seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]
@@ -212,7 +216,7 @@ class Fleet:
         """
         Register the servers that are not registered yet.
 
-        After a temporary failure the remaining ones are left to the next round.
+        If a registration fails temporarily, the servers after it are left to the next round.
         """
         for payload in payloads:
             if payload.server_id not in self._registered:
@@ -229,7 +233,7 @@ class Fleet:
         """
         Register servers once more because the receiver wants it, each at most every ten minutes.
 
-        A receiver goes on asking when it refuses a registration, or when a proxy does.
+        A receiver goes on asking if it, or a proxy before it, refuses the registration.
         """
         now = self._clock()
         for payload in payloads:

@@ -10,7 +10,7 @@ _SHORTEST_BASE64 = 5
 
 
 def one_line(text: str) -> str:
-    """The first 1,000 printable characters of the text, on one line."""
+    """The text on one line, without unprintable characters, cut off after 1,000 characters."""
     printable = "".join(char if char.isprintable() else " " for char in text[: 4 * _LONGEST])
     line = " ".join(printable.split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
@@ -46,7 +46,7 @@ class Mask:
 
 
 def _spellings(secret: str) -> list[str]:
-    """The secret, and three texts of which one is in any base64 text that encodes the secret."""
+    """The secret, and texts of which one occurs in any base64 text that encodes the secret."""
     return [secret, *(each for each in _base64(secret) if len(each) >= _SHORTEST_BASE64)]
 
 

@@ -53,9 +53,9 @@ def interface_addresses(ask: Callable[[], Interfaces] = psutil.net_if_addrs) -> 
 
 def source_addresses() -> list[str]:
     """
-    The source addresses of this host's default routes: that for IPv4, then that for IPv6.
+    The source addresses of this host's default routes: first that for IPv4, then that for IPv6.
 
-    An address is left out if there is no such route.
+    If there is no default route for IPv4 or IPv6, its address is left out.
     """
     return list(_source_addresses())
 

@@ -15,7 +15,7 @@ def made_up_fleet(
     count: int, *, seed: int = 0, interval_seconds: float = 60.0
 ) -> list[ServerPayload]:
     """
-    The payloads of `count` servers, each with its own `server_id`, database and `database_uuid`.
+    Make up `count` servers, each with its own `server_id`, database and `database_uuid`.
 
     The same seed makes the same servers, and a larger `count` only appends servers.
     """
@@ -24,7 +24,7 @@ def made_up_fleet(
 
 def rebuilt(payload: ServerPayload) -> ServerPayload:
     """
-    The payload of a server after a rebuild of its host.
+    Return the payload of a server after a rebuild, which moves its database to a new host.
 
     The hostname, the addresses and therefore the `server_id` are different; the `database_uuid` is
     the same. The same payload always gives the same result.
@@ -70,7 +70,7 @@ def _on_host(payload: ServerPayload, hostname: str, random: Random) -> ServerPay
 
 
 def _database(index: int, stage: str, random: Random) -> str:
-    """A unique database name: of one company after the other, then of `acme-2` and so on."""
+    """A unique database name: of a company by the index, with a number when all had their turn."""
     again, which = divmod(index, len(_COMPANIES))
     company = _COMPANIES[which] + (f"-{again + 1}" if again else "")
     branch = _BRANCHES[stage]

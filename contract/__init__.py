@@ -1,10 +1,10 @@
 """
 The messages by which MCP servers in Odoo report to a receiver, and the rules for merging them.
 
-A server sends a `Registration` when it starts, and then a `Heartbeat` periodically. A receiver
-merges them into one `ServerRecord` for each server (`merge`, `register`), derives an `Event`
-from each change (`changes`), and finds out by the time since the last message whether the server
-is alive (`liveness`).
+An MCP server sends a `Registration` when it starts, and then a `Heartbeat` periodically. A receiver
+merges these messages into one `ServerRecord` for each server (`merge`, `register`), derives events
+from each change of a record (`changes`), and tells by the time since the last message whether the
+server is alive (`liveness`).
 
 This package does no I/O and reads no clock.
 """

@@ -1,4 +1,4 @@
-"""What a receiver answers to the messages of senders, one JSON object for each message."""
+"""The answers of a receiver to registrations and heartbeats: one JSON object for each message."""
 
 from enum import Enum
 from typing import Annotated, Any
@@ -13,10 +13,10 @@ __all__ = ["HeartbeatAnswer", "RegistrationAnswer", "RejectedAnswer", "Want"]
 
 class Want(str, Enum):
     """
-    What a receiver asks a sender for, as far as this version knows.
+    What a receiver can ask for in its answer to a heartbeat; later versions may ask for more.
 
-    `registration`: to register once more, with the description of its tools, because the receiver
-    does not know the one that `tools_digest` stands for.
+    `registration`: The sender shall register its server once more, with the description of the
+    tools, because the receiver knows no description with the `tools_digest` of the heartbeat.
     """
 
     REGISTRATION = "registration"
@@ -37,7 +37,7 @@ class RegistrationAnswer:
     The answer to a registration that is stored. Its HTTP status is 201 for a new server, else 200.
 
     Attributes:
-        status: `registered`.
+        status: Always `registered`.
         server_id: The `server_id` of the registration.
     """
 
@@ -51,14 +51,14 @@ class HeartbeatAnswer:
     The answer to a heartbeat that is stored.
 
     Attributes:
-        status: `ok`.
+        status: Always `ok`.
         server_id: The `server_id` of the heartbeat.
         heartbeat_count: Number of heartbeats received from the server since its first message.
-        wants: What the receiver asks the sender for, values of `Want`; a sender ignores those that
-            it does not know.
-        next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat.
-            The sender need not obey. One that does declares its new interval in that heartbeat
-            (`heartbeat_interval_seconds`).
+        wants: What the receiver asks the sender for, as values of `Want`; None if it asks for
+            nothing. A sender ignores values that it does not know.
+        next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
+            None if it has no wish. A sender that changes its interval to this declares it in the
+            next heartbeat (`heartbeat_interval_seconds`); a sender may also ignore the wish.
     """
 
     status: Annotated[str, _only("ok")]
@@ -71,12 +71,12 @@ class HeartbeatAnswer:
 @frozen(kw_only=True)
 class RejectedAnswer:
     """
-    The answer to a heartbeat of a batch that is not stored.
+    The answer to a single heartbeat that is not stored, in a batch of heartbeats.
 
     Attributes:
-        status: `rejected`.
+        status: Always `rejected`.
         code: A stable name for the reason, such as `invalid_message`.
-        errors: What is wrong.
+        errors: Why the heartbeat is not stored: for example, each field that is not valid.
     """
 
     status: Annotated[str, _only("rejected")]

@@ -17,10 +17,10 @@ Take = Callable[[Any], Any]
 
 def checked(_: type, attributes: list[Attribute[Any]]) -> list[Attribute[Any]]:
     """
-    Give each field a converter that applies the `Rule` of the field's type.
+    Give each field a converter that applies the validation rule of its type (`contract.fields`).
 
-    The constructor of the class then raises `InvalidMessage` for the first field whose value
-    breaks its rule.
+    The constructor of a class with such fields raises `InvalidMessage` for the first field whose
+    value breaks its rule.
     """
     return [each.evolve(converter=_converter(each.name, each.type)) for each in attributes]
 
@@ -44,7 +44,7 @@ def _converter(name: str, kind: Any) -> Take:
 
 
 def _take(kind: Any) -> Take:
-    """The function that validates a value of a type: returns it normalised, or raises `BROKEN`."""
+    """Return a function that normalises a value of a type, or raises one of `BROKEN`."""
     if (rule := rule_of(kind)) is not None:
         return rule.from_python
     if (distinct := distinct_of(kind)) is not None:

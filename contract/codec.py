@@ -1,7 +1,7 @@
 """
-The codec between JSON and the classes of the contract; it never coerces a value.
+The codec between JSON and the classes of the contract, which are the attrs classes of this package.
 
-The wire form of each type:
+It never coerces a value to another type. The wire form of each type:
 
     str, int, float     a JSON string or number; a float may be written without a fraction
     datetime            ISO 8601 text, written in UTC with `Z`; read with any offset
@@ -82,7 +82,7 @@ def structure(value: object, kind: type[T]) -> T:
     """
     Turn decoded JSON into an instance of `kind`, a class of the contract.
 
-    Raises InvalidMessage, which lists every problem, but at most ten problems of each list.
+    Raises InvalidMessage, which names every problem, but at most ten invalid items of each list.
     """
     if kind in _CHECKED:
         with suppress(InvalidMessage, KeyError, *BROKEN):
@@ -94,8 +94,9 @@ def structure_in_detail(value: object, kind: type[T]) -> T:
     """
     Turn decoded JSON into an instance of `kind`, and find the path of every problem in it.
 
-    `structure` gives the same result and is faster, because it calls this function only for
-    values that it cannot read the fast way. Raises InvalidMessage, which lists the problems.
+    `structure` gives the same result and is faster: it first tries a converter that finds no
+    paths, and calls this function only when that converter fails. Raises InvalidMessage, which
+    names the problems.
     """
     try:
         return _detailed.structure(value, kind)
@@ -145,9 +146,10 @@ def _make_detailed() -> OrjsonConverter:
 
 def _make_quick() -> OrjsonConverter:
     """
-    The fast cattrs converter: it leaves validation to the constructors of the `_CHECKED` classes.
+    The fast cattrs converter, only for the classes in `_CHECKED`, whose constructors validate.
 
-    It is many times as fast as that of `_make_detailed`, but stops at the first problem.
+    It is many times as fast as the converter that `_make_detailed` makes, but stops at the first
+    problem and does not tell its path.
     """
     converter = make_converter(detailed_validation=False)
     converter.register_structure_hook_factory(has, _quick_class_hook)
@@ -177,9 +179,10 @@ def _class_hook(kind: Any, converter: Converter) -> Hook:
 
 def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
     """
-    A cattrs hook that converts only those fields whose JSON value the constructor refuses.
+    Return a cattrs hook that makes an instance of `kind` from a JSON object.
 
-    All other values go to the constructor unchanged, which saves one call for each field.
+    It converts only fields whose JSON value the constructor would refuse, such as the text of a
+    time. All other values go to the constructor unchanged, which saves one call for each field.
     """
     converted: Any = {
         each.name: override(struct_hook=hook)
@@ -194,7 +197,7 @@ def _quick_class_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _conversion(kind: Any, converter: Converter) -> Hook | None:
-    """Converts a field's JSON value to a constructor argument; None where they are the same."""
+    """A hook that makes the constructor argument of a field from JSON; None if none is needed."""
     if has(kind):
         hook = converter.get_structure_hook(kind)
         return lambda value, _: None if value is None else hook(value, kind)

@@ -66,7 +66,7 @@ class InvalidMessage(FleetError):
 
 
 class MalformedJSON(FleetError):
-    """Bytes that cannot be read as JSON in UTF-8."""
+    """Some bytes cannot be read as JSON in UTF-8."""
 
     code = "malformed_json"
 

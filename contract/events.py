@@ -18,7 +18,7 @@ __all__ = ["Event", "EventKind", "changes", "tool_changes"]
 
 
 class EventKind(str, Enum):
-    """The kinds of events, about one server or the whole fleet; `Event.details` explains each."""
+    """A kind of event, about one server or about the fleet; see `changes` and `Event.details`."""
 
     REGISTERED = "registered"
     MOVED = "moved"
@@ -69,35 +69,40 @@ class Event:
         kind: What happened.
         at: When the receiver noticed the event, in UTC.
         server_id: The server that the event is about; None for the fleet as a whole.
-        details: A JSON object that depends on the kind. Kinds that report changed fields
-            map each field to its old and new value:
-            `{"hostname": {"from": "web-1", "to": "web-2"}}`; the capabilities to
+        details: A JSON object that depends on the kind; empty for `registered` (the first message
+            of a server) and `deleted`. Kinds that report changed fields map each field to its old
+            and new value: `{"hostname": {"from": "web-1", "to": "web-2"}}`; but the field
+            `capabilities` to the names of new and lost tools:
             `{"capabilities": {"gained": [...], "lost": [...]}}`.
-            `tools_changed`: `{"tools": {"confirm_order": ["description"]}}`, tools that have the
-            same name as before, and what else of each has changed: fields of `Tool`.
-            `late` and `down`: `{"last_seen": "2026-01-31T12:00:00Z"}`.
-            `recovered`: `{"away_seconds": 301.5}`, the time without a message. When the server
-            has recovered because another node of its database sent a message, it is the time
-            since its silence was noticed.
-            `rebuilt`: `{"superseded_by": "acme_web-2"}`.
-            `twin`: `{"twin_of": "acme_web-2"}`.
-            `node`: `{"node_of": "acme_web-1"}`, the server is a further node of that
-            server's database.
-            `node_left`: `{"node_of": "acme_web-1"}`, the server has sent nothing for so long
-            that it no longer counts as a node of that server's database.
+            `tools_changed`: `{"tools": {"confirm_order": ["description"]}}`, for each tool that
+            the server had before and now describes otherwise, the changed fields of `Tool`.
+            `late` and `down`: `{"last_seen": "2026-01-31T12:00:00Z"}`, the time of the last
+            message.
+            `recovered`: `{"away_seconds": 301.5}`, how long the server sent no message. If another
+            server of the same database (a node) has sent a message in its place, the time counts
+            from the moment at which the receiver noticed the silence.
+            `rebuilt`: `{"superseded_by": "acme_web-2"}`, the server that now runs the database.
+            `twin`: `{"twin_of": "acme_web-2"}`, a server with the same `database_uuid` but another
+            database: one of the two databases is a copy of the other.
+            `node`: `{"node_of": "acme_web-1"}`, this server and that one run one database, such
+            as two Odoo processes of a cluster, and lists show that one for both.
+            `node_left`: `{"node_of": "acme_web-1"}`, this server has sent nothing for so long that
+            it no longer counts as one of the servers that run the database of that server.
             `copies`: `{"database_uuid": "6f1d...", "servers": 51}`, the number of servers with
             this uuid. There are too many of them to find out which belong to one database.
-            `left`: `{"last_seen": "2026-01-31T12:00:00Z"}`, the server has said that it sends
-            no more.
-            `conflict`: `{"sequence": {"from": 1042, "to": 77}}`, two machines send under
-            this `server_id`, and each counts its messages by itself.
+            `left`: `{"last_seen": "2026-01-31T12:00:00Z"}`, the time of the last message, which
+            said that the server sends no more.
+            `conflict`: `{"sequence": {"from": 1042, "to": 77}}`, the numbers of two messages in
+            the order of their arrival. Two machines send under this `server_id`, and each numbers
+            its messages by itself.
             `flapping`: `{"turns": 6, "since": "2026-01-31T12:00:00Z"}`, the server has stopped
             sending or sent again `turns` times since that time. From now on its changes are only
             counted, and cause no `late`, `down`, `recovered`, `rebuilt` and `left`, until an
             event `calm`.
-            `calm`: `{"turns": 42, "since": "2026-01-31T12:00:00Z", "state": "up"}`, the state has
-            not changed for long. `turns` is how often it had changed since that time, and `state`
-            is the state now (or `superseded`).
+            `calm`: `{"turns": 42, "since": "2026-01-31T12:00:00Z", "state": "up"}`, the state of a
+            server that flapped has not changed for 30 minutes. `turns` is how often the server has
+            stopped sending or sent again since that time, and `state` is its state now (or
+            `superseded`).
             `fleet_silent`: `{"silent": 40, "of": 50}`, how many servers stopped sending at
             once, and how many were up before.
             `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the
@@ -127,37 +132,37 @@ def changes(
         message: The message that caused the change; None when no message did, for instance when
             a server has stopped sending.
 
-    Each changed field is reported by exactly one event, and there is at most one event of each
-    kind:
+    Returns at most one event of each kind, which report each changed field at most once:
 
     - `_KIND_OF` says which kind reports a field. A field that was None is reported as
       `updated`.
-    - `started_at` of a heartbeat that has a `timestamp` is reported as `restarted` when the
-      time from `started_at` to `timestamp` is no longer than the time since the server's last
-      message. `started_at` of a heartbeat without a `timestamp`, or of a registration, is
-      reported when it is later than the old start and than the `timestamp` of the last
-      heartbeat, as far as these are known. Any other change of a known start causes no event,
-      because the message comes from another process of the server, or the sender's clock was
-      set. The first start is no restart when no heartbeat came before it.
-    - A lower `uptime_seconds` is reported as `restarted` when, by the timestamps, the new start
-      is after the last heartbeat. Otherwise the heartbeat comes from another process that has
-      run all the time, or was overtaken by a later heartbeat. A lower `uptime_seconds` does not
-      count when `message` has a `started_at`, or when a registration has reported the restart.
+    - A new `started_at` is reported as `restarted` if the server has started since its last
+      message. A heartbeat with a `timestamp` shows this if the time from its `started_at` to its
+      `timestamp` is no longer than the time since the last message. In any other message,
+      `started_at` must be later than the old `started_at` and than the `timestamp` of the last
+      heartbeat, as far as these are known; while neither is known, there is no restart. Any other
+      change of a known start causes no event, because the message comes from another process of
+      the server, or because the sender's clock was set.
+    - A lower `uptime_seconds` is reported as `restarted` if the start that it implies is after the
+      `timestamp` of the last heartbeat, or if no earlier heartbeat had a `timestamp`. Otherwise
+      the heartbeat comes from another process that has run all the time, or arrived after a
+      heartbeat that was sent later. A lower `uptime_seconds` does not count when `message` has a
+      `started_at`, or when a registration has reported the restart.
     - Starts that differ by at most 5 s count as the same, because clocks differ.
 
     These changes cause no event: a change of a field that differs in every heartbeat, the first
     `status` and the first `uptime_seconds`, another order of the capabilities or of the addresses
     after the primary one, another spelling of the same address or URL, and another
-    `tools_digest`, because `tool_changes` reports what it stands for.
+    `tools_digest`, because `tool_changes` reports how the description of the tools has changed.
 
-    A server that a rebuild has superseded, or that is a node (another server stands for their
-    common database), causes no `late` and no `down`; a node causes no `recovered` and no `left`
-    either. If a server that is late or down stops being superseded or a node, the event follows
-    then.
+    A server that was superseded (replaced in a rebuild of its database), or that is a node (lists
+    show another server of the same database in its place), causes no `late` and no `down`; a node
+    causes no `recovered` and no `left` either. If a late or down server ceases to be superseded or
+    a node, that change causes its `late` or `down`.
 
     A farewell (a heartbeat with the status `uninstalled`) causes `left`, once, and no event for
-    another field. A server that sends again afterwards causes `recovered`, and no event for its
-    status and its capabilities, which the farewell had emptied.
+    another field. A server that sends a message after its farewell causes `recovered`, and no
+    event for its status and its capabilities, which the farewell had emptied.
     """
     details_of: dict[EventKind, dict[str, Any]] = {kind: {} for kind in EventKind}
     if before is None:
@@ -177,10 +182,10 @@ def tool_changes(
     server_id: str, before: Iterable[Tool], after: Iterable[Tool], *, at: datetime
 ) -> list[Event]:
     """
-    The event `tools_changed` of a server whose tools have another description than before.
+    Compare two descriptions of a server's tools, and report the difference as `tools_changed`.
 
-    Returns no event when no tool has changed under the same name (see `changed_tools`). A tool that
-    is new or gone is reported by `capabilities_changed`.
+    Returns a list with this event; an empty list when no tool has changed under the same name (see
+    `changed_tools`). A tool that is new or gone is reported by `capabilities_changed`.
     """
     changed = changed_tools(before, after)
     details = {"tools": {name: [*fields] for name, fields in changed.items()}}
@@ -195,8 +200,8 @@ def _silent_fields(
     The names of the fields whose change causes no event, whatever their values are.
 
     A farewell (the last heartbeat of a server) is an event itself, so none of its fields is
-    reported; nor are the status and the capabilities with which the server returns. A message
-    that has `started_at` tells a restart by that, so its uptime is not reported.
+    reported; nor are the status and the capabilities with which the server returns. If a message
+    has `started_at`, a restart shows in that field, so `uptime_seconds` is not reported.
     """
     if after.state is State.LEFT:
         return _KIND_OF
@@ -232,7 +237,7 @@ def _events(
 
 
 def _is_unreported(name: str, before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether a changed field causes no event, as when a URL is only spelled differently."""
+    """Whether a changed field causes no event, for instance if a URL is only spelled otherwise."""
     if name == "status":
         return before.status in (None, FAREWELL)  # `recovered` reports that a server is back
     if name == "started_at":
@@ -251,11 +256,11 @@ def _restarted(
     """
     Whether a changed `started_at` means that the server was restarted.
 
-    False when the old record knows neither a start nor a heartbeat with a timestamp.
+    False when the old record has neither a start nor the timestamp of a heartbeat.
 
-    The timestamp of a heartbeat tells how long the server has been running: after a restart, no
-    longer than the time since its last message. A registration has no timestamp: its start must
-    be later than the old start and than the last heartbeat.
+    The timestamp of a heartbeat tells how long the server has been running; if it was restarted,
+    this is no longer than the time since its last message. A registration has no timestamp, so its
+    start must be later than the old start and than the last heartbeat.
     """
     known = [each for each in (before.started_at, before.timestamp) if each is not None]
     if not known:
@@ -271,7 +276,7 @@ def _started_since(record: ServerRecord, moment: datetime | None) -> bool:
 
 
 def _has_begun_anew(before: ServerRecord, after: ServerRecord) -> bool:
-    """Whether a lower `uptime_seconds` means a restart that no registration has reported."""
+    """Whether a changed `uptime_seconds` shows a restart that no registration has reported."""
     old, new = before.uptime_seconds, after.uptime_seconds
     if old is None or new is None or new > old or _started_since(before, before.timestamp):
         return False
@@ -341,10 +346,10 @@ def _farewell(record: ServerRecord) -> dict[EventKind, dict[str, Any]]:
 
 def _away_seconds(before: ServerRecord, after: ServerRecord) -> float:
     """
-    For how long a server that is back was silent.
+    For how many seconds a server that is back was silent.
 
-    Counted from its last message; when another node of its database sent instead, from the
-    time at which the receiver noticed the silence.
+    They count from its last message. If another server of the same database (a node) has sent in
+    its place, they count from the time at which the receiver noticed the silence.
     """
     since = before.last_seen if after.last_seen != before.last_seen else before.state_since
     # Receivers that share a database may disagree a little about the time.

@@ -74,14 +74,14 @@ class Unexpected(ValueError):
 @frozen
 class Rule:
     """
-    Which values a field may hold.
+    The validation rule of a field type: which values a field may hold.
 
     Attributes:
         expected: The rule in words, for a message such as "expected a port from 1 to 65535".
         schema: The rule as JSON Schema.
         from_python: Takes an argument of the constructor, and returns it in normal form. Raises
             one of `BROKEN` when the argument breaks the rule.
-        from_json: Does the same with a decoded JSON value. By default `from_python`.
+        from_json: Does the same with a decoded JSON value; by default, it is `from_python`.
     """
 
     expected: str
@@ -113,7 +113,7 @@ class Distinct:
     most: int
 
     def keep(self, items: Iterable[T]) -> tuple[T, ...]:
-        """The items without repetitions. Raises `Unexpected` when there are more than `most`."""
+        """The items without repetitions. Raises `Unexpected` if more than `most` are different."""
         kept = tuple(dict.fromkeys(items))
         if len(kept) > self.most:
             raise Unexpected(f"at most {self.most} different items", len(kept))
@@ -137,7 +137,7 @@ def _extra_of(kind: object, wanted: type[T]) -> T | None:
 
 
 def present_type(kind: Any) -> Any:
-    """The type without `| None`: `int` for `int | None`, and `int` for `int`."""
+    """The type without `| None`: `int` both for `int | None` and for `int`."""
     kinds = get_args(kind)
     if NoneType not in kinds:
         return kind
@@ -187,7 +187,7 @@ def to_utc(moment: datetime) -> datetime:
 
 
 def _shown(value: Any) -> str:
-    """The value for an error message: on one line, at most 60 characters, no password of a URL."""
+    """The value for an error message: one line, at most 60 characters, passwords of URLs masked."""
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list | tuple):
@@ -334,7 +334,7 @@ _END = r"(?![\s\S])"  # the end of a text; that is not `$`, which in Python allo
 _DIGEST = "[A-Za-z0-9_:.+/=-]{1,100}"
 _IN_URL = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})"
 _PATH = rf"/(?!/){_IN_URL}*(?:\?(?:{_IN_URL}|\?)*)?"
-# RFC 3986 without user and password, since everybody who reads the fleet would see them.
+# RFC 3986 without user and password, because everybody who reads the fleet would see them.
 _URL = re.compile(
     r"[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~]+)(?::([0-9]{1,5}))?"
     rf"(?:/{_IN_URL}*)?(?:\?(?:{_IN_URL}|\?)*)?(?:\#(?:{_IN_URL}|\?)*)?"

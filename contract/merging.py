@@ -20,14 +20,15 @@ def merge(
     record: ServerRecord | None, heartbeat: Heartbeat, *, received_at: datetime
 ) -> ServerRecord:
     """
-    The record of a server after a heartbeat; a new record when `record` is None.
+    Return the record of a server after a heartbeat; a new record when `record` is None.
 
     - A field that the heartbeat holds replaces that of the record, even when it is empty or 0.
     - A field that the heartbeat lacks (None) keeps the value of the record.
     - `heartbeat_count` rises by 1 and `last_seen` becomes `received_at`, whatever the heartbeat
       holds.
-    - `state` becomes up, and `superseded_by` None. A heartbeat with the status `uninstalled`
-      is the server's last: `state` becomes left.
+    - `state` becomes up, or left if the status of the heartbeat is `uninstalled`, which only the
+      last heartbeat of a server has.
+    - `superseded_by`, the server that has replaced this one, becomes None.
 
     Messages count in the order in which they arrive, whatever their timestamps say. The clocks
     of senders differ and may be set back, so a rule that prefers later timestamps would ignore
@@ -83,13 +84,14 @@ def register(
     record: ServerRecord | None, registration: Registration, *, received_at: datetime
 ) -> ServerRecord:
     """
-    The record of a server after a registration; a new record when `record` is None.
+    Return the record of a server after a registration; a new record when `record` is None.
 
     - A field that the registration holds replaces that of the record; a field that it lacks
       (None) keeps the value of the record.
-    - `tools_digest` becomes that of the registration, or else identifies its `tools`.
+    - If the registration has `tools` but no `tools_digest`, the digest is computed from the tools.
     - `registered_at` and `last_seen` become `received_at`; `heartbeat_count` stays.
-    - `state` becomes new if `heartbeat_count` is 0, otherwise up; `superseded_by` becomes None.
+    - `state` becomes new if `heartbeat_count` is 0, otherwise up.
+    - `superseded_by`, the server that has replaced this one, becomes None.
 
     Raises WrongServer when record and registration differ in `server_id`, and ValueError when
     `received_at` has no offset.
@@ -115,7 +117,7 @@ def register(
 
 def _last(old: T | None, new: T | None) -> T | None:
     """
-    The new value, or the old one where the new one is None or equal.
+    The new value of a field, or the old one if the new one is None or equal.
 
     Keeping the old object is faster than replacing it: new objects for each heartbeat would
     scatter the records of a large fleet over the memory.
@@ -124,7 +126,11 @@ def _last(old: T | None, new: T | None) -> T | None:
 
 
 def _before(record: ServerRecord | None, message: Heartbeat, now: datetime) -> ServerRecord:
-    """The record to merge into; an empty one for None. Raises WrongServer for another server's."""
+    """
+    Return the record to merge `message` into: `record`, or an empty one if that is None.
+
+    Raises WrongServer if `record` is of another server than the message.
+    """
     if record is None:
         return ServerRecord(
             server_id=message.server_id, first_seen=now, last_seen=now, state_since=now

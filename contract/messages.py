@@ -1,10 +1,10 @@
 """
 The messages that a server sends about itself.
 
-A sender first builds a `ServerPayload`, the complete description of its server. From that
-`from_payload` makes what is sent: a `Registration` or a `Heartbeat`. Every field of these messages
-but `server_id` is optional; None means that the sender does not know the value, not that the value
-is empty.
+A sender (the process that reports a server) first builds a `ServerPayload`, the complete
+description of the server. The methods `from_payload` make a message of it: a `Registration` or a
+`Heartbeat`. Every field of these messages but `server_id` is optional; None means that the sender
+does not know the value, not that the value is empty.
 """
 
 # No `from __future__ import annotations` here: attrs reads the rules from the annotations when
@@ -43,7 +43,8 @@ class IpAddresses:
     The IP addresses of a server's host, as the host itself reports them.
 
     Attributes:
-        primary: The source address of the host's default route; loopback when it has none.
+        primary: The source address of the host's default route; without such a route, another
+            address of the host, or loopback if it has no other.
         all: Every address, IPv4 and IPv6. Source: the host's interfaces.
     """
 
@@ -56,22 +57,24 @@ class ServerPayload:
     """
     The complete description of a server, as its sender builds it.
 
-    Raises `InvalidMessage` for a value that breaks the contract.
+    None in an optional field means that the sender does not know the value. Raises
+    `InvalidMessage` for a value that breaks the contract.
 
     Attributes:
-        server_id: The key, `{database}_{hostname}`; 1 to 255 characters, no control
+        server_id: Identifies the server: `{database}_{hostname}`; 1 to 255 characters, no control
             characters.
         hostname: Name of the host. Source: `socket.gethostname()`.
         ip_addresses: IP addresses of the host.
-        port: TCP port on which the MCP server listens. Source: `mcp.server_port`.
+        port: TCP port on which the MCP server listens. Source: the system parameter
+            `mcp.server_port` of Odoo.
         transport: The MCP transport that the server speaks, `http/sse`.
         version: Version of the MCP server.
         odoo_version: Version of Odoo. Source: `odoo.release.version`.
         database: Name of the database.
         capabilities: Names of the MCP tools, sorted; at most 1,000 different ones, of 1 to 200
             characters each. A name that is repeated is kept once.
-        odoo_stage: `dev`, `staging`, `production`, or empty outside Odoo.sh. Source:
-            `ODOO_STAGE`.
+        odoo_stage: `dev`, `staging`, `production`, or empty outside Odoo.sh. Source: the
+            environment variable `ODOO_STAGE`.
         database_uuid: Identifies the database: a rebuild changes the `server_id` and keeps
             the uuid. A copy of a database has the same uuid as the original. Source: Odoo's
             `database.uuid`.
@@ -80,7 +83,8 @@ class ServerPayload:
         sequence: The number of the message among all that were sent for this database, counted
             in the database itself. Several servers of one database continue each other's
             numbers, and may skip some; a copy of the database repeats numbers of the original.
-        tools: What the tools are for. Only a registration carries this.
+        tools: The description of the tools: what they are for. Only a registration carries it; a
+            heartbeat carries its digest.
     """
 
     server_id: ServerId
@@ -103,13 +107,15 @@ class ServerPayload:
 @frozen(kw_only=True)
 class View:
     """
-    What is known of a server: the fields of `ServerPayload`, all optional but `server_id`.
+    The base class of messages and records: what is known of a server.
 
-    The base class of messages and records. None means that a value is not known.
+    It has the fields of `ServerPayload`, of which only `server_id` is required, with a digest in
+    place of `tools`. None means that a value is not known.
 
     Attributes:
-        tools_digest: Identifies the description of the server's tools (`tools_digest`), which
-            the registration carries. At most 100 letters, digits and characters of `-_:.+/=`.
+        tools_digest: Digest of the description of the server's tools, which only a registration
+            carries in full; the function `tools_digest` computes one. At most 100 letters, digits
+            and characters of `-_:.+/=`.
     """
 
     server_id: ServerId
@@ -138,8 +144,8 @@ class Registration(View):
 
     Attributes:
         started_at: When the server started, in UTC.
-        tools: What the tools are for, which `tools_digest` identifies; at most 1,000. A
-            registration that has no digest has that of the function `tools_digest`.
+        tools: The description of the tools: what they are for; at most 1,000 tools. If the
+            registration has no `tools_digest`, the receiver computes it from them.
     """
 
     started_at: Moment | None = None
@@ -147,7 +153,7 @@ class Registration(View):
 
     @classmethod
     def from_payload(cls, payload: ServerPayload, *, started_at: datetime) -> "Registration":
-        """A registration with every field of `payload`."""
+        """Make a registration with every field of `payload`, and the digest of its tools."""
         return cls(**_fields_of(payload), started_at=started_at, tools=payload.tools)
 
 
@@ -159,12 +165,12 @@ class Heartbeat(View):
     Raises `InvalidMessage` for a value that breaks the contract.
 
     Attributes:
-        status: Health of the sender, as it reports it: `healthy`; `uninstalled` (`FAREWELL`)
-            when it sends no more.
+        status: Health of the sender, as it reports it: `healthy`, or `uninstalled` (`FAREWELL`)
+            in the last heartbeat, after which it sends no more.
         timestamp: Time of sending by the sender's clock, in UTC.
-        uptime_seconds: Seconds since the sender's module was loaded. A server of several
-            worker processes loads it in each of them, so this may fall without a restart.
-        started_at: When the main process of the server (not a worker) started, in UTC.
+        uptime_seconds: Seconds since the sender's Python module was loaded. Each worker process
+            of a server loads it for itself, so this may fall without a restart.
+        started_at: When the main process of the server, not one of its workers, started, in UTC.
     """
 
     status: Text | None = None
@@ -182,7 +188,7 @@ class Heartbeat(View):
         status: str = "healthy",
         started_at: datetime | None = None,
     ) -> "Heartbeat":
-        """A heartbeat with every field of `payload`, but the digest of the tools for `tools`."""
+        """Make a heartbeat with every field of `payload`, but with the digest of the tools only."""
         return cls(
             **_fields_of(payload),
             status=status,

@@ -16,8 +16,8 @@ class State(str, Enum):
     Whether a server is alive, judged by the time since its last message.
 
     A server is `new` from its registration to its first heartbeat, and then `up`. After some
-    heartbeat intervals without a message it is `late` and then `down`, see `liveness`. It has
-    `left` after a heartbeat that said that it was the last.
+    heartbeat intervals without a message it is `late` and then `down`, see `liveness`. After a
+    heartbeat with the status `uninstalled`, which is its last one, it has `left`.
     """
 
     NEW = "new"
@@ -58,20 +58,20 @@ class ServerRecord(View):
     The constructor validates nothing, because messages are validated before they are merged.
 
     Attributes:
-        capabilities: Names of the MCP tools. An old record may break the limits of today's
-            messages (a name that is too long, too many names), because there were none before.
+        capabilities: Names of the MCP tools. An old record may break the limits of messages (a
+            name that is too long, too many names), because earlier versions had no limits.
         started_at: When the server started, from the latest message that held it.
-        status: Health, from the latest heartbeat that held it.
+        status: Health, as the server reported it in the latest heartbeat that held it.
         timestamp: Time of sending by the sender's clock, from the latest heartbeat that held
             it.
-        uptime_seconds: Seconds since the sender's module was loaded, from the latest
+        uptime_seconds: Seconds since the sender's Python module was loaded, from the latest
             heartbeat that held it.
         first_seen: When the first message was received; never changes.
         registered_at: When the latest registration was received.
         last_seen: When the latest message was received.
         heartbeat_count: Number of heartbeats received since `first_seen`.
-        state: Liveness, as the receiver last determined it. If several servers (nodes) send for
-            one database, it is the state of the database.
+        state: Whether the server is alive, as the receiver last determined it. If several servers
+            (nodes) send for one database, it is the state of the database.
         state_since: When `state` got its present value. If the server sent again after it was
             superseded, it is the time of the first message after that.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the

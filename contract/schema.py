@@ -15,7 +15,7 @@ __all__ = ["json_schema"]
 
 def json_schema(kind: type) -> dict[str, Any]:
     """
-    The JSON Schema of a class of the contract, without `$ref`; the caller may change it.
+    Return the JSON Schema of a class of the contract, without `$ref`, as a new dict.
 
     The schema allows additional members, because the codec ignores them. It takes the
     descriptions of the fields from the "Attributes:" section in the docstring of the class.

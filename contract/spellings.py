@@ -12,15 +12,16 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def canonical_addresses(addresses: IpAddresses) -> tuple[object, frozenset[object]]:
     """
-    A value that is equal for equal addresses.
+    A value that is the same for all `IpAddresses` that hold the same addresses.
 
-    `FE80::1` and `fe80::1` are equal, and so are the same addresses in another order in `all`.
+    `FE80::1` and `fe80::1` are the same address, and the order of the addresses in `all` does not
+    matter.
     """
     return ip_address(addresses.primary), frozenset(map(ip_address, addresses.all))
 
 
 def canonical_url(url: str) -> tuple[object, ...]:
-    """A value that is equal for equal URLs, such as `https://e` and `https://E:443/` (RFC 3986)."""
+    """A value that is the same for all spellings of a URL: `https://e` and `https://E:443/`."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return (

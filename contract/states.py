@@ -9,17 +9,17 @@ from contract.record import ServerRecord, State
 __all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness", "patience", "patience_of"]
 
 DEFAULT_INTERVAL_SECONDS = 60.0
-"""The heartbeat interval of a server that has declared none."""
+"""The seconds between two heartbeats of a server that has declared no interval."""
 
 
 def liveness(record: ServerRecord, now: datetime) -> State:
     """
     The state of a server at the time `now`, by the time since its last message.
 
-    - not longer than `patience(record, intervals=2)`: `up`, or `new` if the server has
-      registered but has not sent a heartbeat yet
-    - longer than that: `late`
-    - longer than `patience(record, intervals=4)`: `down`
+    - until `patience(record, intervals=2)`, which is two heartbeat intervals and a tolerance: `up`,
+      or `new` if the server has registered but has not sent a heartbeat yet
+    - from then until `patience(record, intervals=4)`: `late`
+    - after that: `down`
 
     A server whose record says `left` stays `left`.
 
@@ -63,7 +63,11 @@ def _interval(declared: float | None) -> timedelta:
 
 @lru_cache
 def patience_of(declared: float | None, intervals: int) -> timedelta:
-    """What `patience` returns for a server that has declared this interval in seconds, or None."""
+    """
+    What `patience` returns for a server that has declared an interval of `declared` seconds.
+
+    `declared` is None for a server that has declared no interval.
+    """
     each = _interval(declared)
     return intervals * each + max(each / 4, _LEAST_TOLERANCE)
 

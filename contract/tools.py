@@ -1,8 +1,8 @@
 """
-What a server's MCP tools are for, as their names alone do not say.
+The description of a server's MCP tools: what the tools are for, which their names do not say.
 
 A server sends the description of its tools once, in its registration. Its heartbeats carry only a
-digest of it, by which a receiver tells whether it knows the description.
+digest of the description, by which a receiver sees whether it knows the description.
 """
 
 # No `from __future__ import annotations` here: attrs reads the rules from the annotations when
@@ -37,9 +37,10 @@ MOST_DESCRIPTION_CHARACTERS = 100_000
 @frozen(kw_only=True, field_transformer=checked)
 class ToolAnnotations:
     """
-    Hints about what a tool does, spelled as in MCP; None: the tool gives no hint.
+    Hints about what a tool does, with the names that MCP gives them.
 
-    They are the word of whoever wrote the tool, and no promise.
+    None in a field means that the tool gives no such hint. The author of the tool has written the
+    hints, and nothing checks whether they are true.
 
     Attributes:
         readOnlyHint: Whether the tool changes nothing.
@@ -59,7 +60,8 @@ class Tool:
     """
     An MCP tool that a server offers.
 
-    Raises `InvalidMessage` for a value that breaks the contract.
+    None in a field means that the value is unknown. Raises `InvalidMessage` for a value that
+    breaks the contract.
 
     Attributes:
         name: The name by which a client calls the tool; 1 to 200 characters.
@@ -88,11 +90,11 @@ Tools = Annotated[tuple[Tool, ...], Distinct(MOST_TOOLS)]
 
 def tools_digest(tools: Iterable[Tool]) -> str:
     """
-    Identify the description of some tools: 64 hexadecimal digits (SHA-256).
+    Return a digest of the description of some tools: 64 hexadecimal digits (SHA-256).
 
-    The order of the tools makes no difference, nor does one that is repeated. Neither do fields
-    that are None, so that a field that a later version adds does not change the digest of tools
-    that lack it.
+    The order of the tools does not change the digest, nor does a tool that is repeated. Fields
+    that are None do not change it either. So, when a later version adds a field, tools without
+    that field keep their digest.
     """
     texts = sorted(orjson.dumps(_known(tool), option=orjson.OPT_SORT_KEYS) for tool in {*tools})
     return sha256(b"\n".join(texts)).hexdigest()
@@ -102,9 +104,9 @@ def changed_tools(before: Iterable[Tool], after: Iterable[Tool]) -> Mapping[str,
     """
     Which tools have changed since an earlier list, and which of their fields.
 
-    Tools with the same name and `path` (the path of their MCP endpoint) are compared. A tool that
-    is in one of the lists only is left out. A field, or a single hint in `annotations`, that is
-    None in one of the lists is not compared, because None means unknown.
+    Tools with the same `name` and `endpoint_path` are compared. A tool that is in one of the lists
+    only is left out. A field, or a single hint in `annotations`, that is None in one of the lists
+    is not compared, because None means unknown.
 
     Returns the names of the changed fields by the name of the tool; the names of the tools are
     sorted, and the fields are in the order of `Tool`.
@@ -123,10 +125,10 @@ def changed_tools(before: Iterable[Tool], after: Iterable[Tool]) -> Mapping[str,
 
 def shortened(tools: Sequence[Tool]) -> tuple[Tool, ...]:
     """
-    The tools with descriptions that fit into a registration; each that is cut ends with `…`.
+    Return the tools with descriptions that are short enough for a registration.
 
-    All descriptions together may have 100,000 characters: the longest are cut first, all to the
-    same length.
+    All descriptions together may have 100,000 characters. If they have more, the longest are cut,
+    all to the same length, and each one that is cut ends with `…`.
     """
     lengths = sorted(len(tool.description or "") for tool in tools)
     left = MOST_DESCRIPTION_CHARACTERS
@@ -146,7 +148,7 @@ def _cut(tool: Tool, longest: int) -> Tool:
 
 
 def _known(tool: Tool) -> dict[str, Any]:
-    """The fields of a tool that are not None, and the hints likewise, for JSON."""
+    """A tool as a dict for JSON, without the fields and the hints that are None."""
     return asdict(tool, filter=lambda _, value: value is not None)
 
 
@@ -154,9 +156,10 @@ def _values(
     tools: Iterable[Tool],
 ) -> Mapping[tuple[str, str, str | None, str | None], set[object]]:
     """
-    What tools tell, by name, field, hint and path.
+    The values of tools, by name of the tool, field, hint and `endpoint_path`.
 
-    These are sets, because nothing keeps a sender from describing a name twice.
+    The hint is None for all fields but `annotations`. Values that are None are left out. The
+    values of an entry are a set, because nothing keeps a sender from describing a name twice.
     """
     values: dict[tuple[str, str, str | None, str | None], set[object]] = defaultdict(set)
     for tool in tools:

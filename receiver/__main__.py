@@ -115,7 +115,7 @@ class _Context:
     Attributes:
         store: The open database.
         database: The URL of the database, with its password masked.
-        endpoints: Which addresses of servers may be given away.
+        endpoints: Which addresses of servers may be written into files for MCP clients.
         now: The time at which the command began.
         say: Prints a line of the result.
         explain: Prints a sentence for people.
@@ -465,7 +465,7 @@ def _expiry(text: str) -> Callable[[datetime], datetime]:
     """
     Read an argument such as `90d` or a time.
 
-    Returns a function that computes, from the time now, when a key expires.
+    Returns a function that takes the current time and returns the time at which a key expires.
     """
     if match := re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text):
         length = timedelta(**{_UNITS[match[2]]: int(match[1])})

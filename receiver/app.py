@@ -52,19 +52,19 @@ class Tuning:
     Constants of a receiver that no environment variable sets; tests use other values.
 
     Attributes:
-        body_seconds: How long the body of a request may take to arrive.
-        absence_seconds: When no receiver ran for longer than this, the time since the last message
-            of each server is counted from zero, because servers could not send.
-        limit_seconds: The length of the window for those rate limits that are "per minute" in the
-            settings.
-        look_seconds: How many seconds pass between two reads of the API keys that changed.
+        body_seconds: How many seconds the body of a request may take to arrive.
+        absence_seconds: If no receiver has run for more than these seconds, the silence of each
+            server is counted from zero, because servers could not send messages.
+        limit_seconds: How many seconds the window is long for rate limits that are "per minute" in
+            the settings.
+        look_seconds: How many seconds pass between two reads of the API keys that have changed.
         most_streams: How many event streams (server-sent events) may be open at the same time.
         max_waiting_bytes: How many bytes of messages may wait to be written to the database;
             further messages are answered with 503.
         transaction_seconds: About how many seconds a transaction that merges messages may take.
             The last message that it merges may make it twice as long.
-        shared_seconds: The same limit for a transaction that merges messages of several keys, or
-            that messages of another key wait for.
+        shared_seconds: About how many seconds such a transaction may take if it merges messages of
+            several keys, or if messages of another key wait for its end.
     """
 
     body_seconds: float = 10.0

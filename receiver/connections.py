@@ -55,13 +55,13 @@ class Careful(HttpToolsProtocol):
     An HTTP connection that is closed when its client is too slow or sends too much.
 
     Attributes:
-        max_head_bytes: How long the request line and headers of a request may be.
+        max_head_bytes: How many bytes the request line and headers of a request may have.
         max_headers: How many headers a request may have, including trailers after its body.
         max_body_bytes: How many bytes of a body may arrive, including the framing of chunks.
         head_timeout_seconds: How long the request line and headers may take to arrive. The time
             begins with the first byte of the request; for the first request, with the connection.
             A connection may be closed up to an eighth of this time later.
-        write_timeout_seconds: How long a client may go without reading any of an answer.
+        write_timeout_seconds: How long a client may read nothing of an answer that is being sent.
         max_connections: How many connections a process may have. When there are more, those that
             have been idle for longest are closed.
     """
@@ -79,12 +79,12 @@ class Careful(HttpToolsProtocol):
         self._bytes = 0
         """Bytes received of the current request, except for the read in which it began."""
         self._waiting_since: float | None = None
-        """Loop time since which more bytes of a request are awaited; None when none are."""
+        """Loop time at which waiting for bytes of a request began; None if none are awaited."""
         self._counted_scope: object = None
         """The scope of the request whose bytes `_bytes` counts."""
         self._head_refusal: Refusal | None = None
         self._data = self._again = b""
-        """The bytes that the parser reads now, and the bytes to parse next, before others."""
+        """`_data`: what the parser reads now; `_again`: what it reads next, before new bytes."""
         self._asks_for_upgrade = False
         """Whether the current request asks for another protocol, such as HTTP/2."""
         self._unsent_bytes = 0
@@ -282,13 +282,13 @@ class Careful(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no answer to a complete request is still to be made or sent."""
+        """Whether every request that is complete has been answered, and the answer was sent."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and not self.transport.get_write_buffer_size()
 
     @property
     def idle_since(self) -> float:
-        """The time of the event loop at which the connection became idle; only while it is idle."""
+        """Loop time at which the connection became idle; to be read only if `is_idle` is true."""
         if self._waiting_since is not None:
             return self._waiting_since
         timer = self.timeout_keep_alive_task
@@ -313,7 +313,7 @@ def _speak_without_chunks(cycle: RequestResponseCycle) -> None:
             if all(name.lower() != b"content-length" for name, _ in headers):
                 is_unbounded, cycle.chunked_encoding = True, False
         elif is_unbounded:
-            # uvicorn expects so many bytes to be sent; that of the whole answer is not known.
+            # uvicorn checks how many bytes are sent, but the length of the answer is not known.
             cycle.expected_content_length = len(message.get("body", b""))
         await RequestResponseCycle.send(cycle, message)
 

@@ -39,7 +39,8 @@ class Logs:
         """
         Set the format of all handlers, `text` or `json`, and the level of the receiver's loggers.
 
-        The level is that of uvicorn's own log, except for the logger `receiver.audit`: INFO.
+        A logger that has a level keeps it. The others get the level of uvicorn's own log, but
+        `receiver.audit` gets INFO.
         """
         _add_root_handler(self._undo)
         _capture_warnings(self._undo)
@@ -87,7 +88,7 @@ class _Json(_MaskingFormatter):
 
 
 class _JsonLine(JsonFormatter):
-    """JSON in ASCII, so that no character of a message can end the line."""
+    """Formats log records as JSON in ASCII, so that no character of a message can end the line."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -112,7 +113,7 @@ class _JsonLine(JsonFormatter):
 
 
 class _Text(_MaskingFormatter):
-    """Formats with the formatter that it replaces, but keeps each message in one line."""
+    """Formats log records with the replaced formatter, but keeps each message in one line."""
 
     def write(self, record: logging.LogRecord) -> str:
         record.msg, record.args = _message(record, self.replaced)
@@ -172,7 +173,7 @@ def _handlers() -> set[logging.Handler]:
 
 
 def _original(formatter: logging.Formatter | None) -> logging.Formatter | None:
-    """The formatter that a handler had before another receiver of this process replaced it."""
+    """The formatter of a handler, or the one that another receiver of this process replaced."""
     return formatter.replaced if isinstance(formatter, _MaskingFormatter) else formatter
 
 

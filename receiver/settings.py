@@ -39,12 +39,13 @@ class Settings:
         silent_share: The share of all servers, 0.5 to 1, that must stop sending at the same time to
             cause an event `fleet_silent`.
         log_format: `text` or `json`.
-        open: Whether requests without a key are served as long as no key has been made.
+        open: Whether everybody is served as long as no key has been made. If not, only direct
+            requests from the receiver's own machine are served without a key.
         messages_per_minute: Rate limit: how many messages a key may send.
         changes_per_hour: Rate limit: how many events the servers of a key may cause.
         servers_per_key: How many servers may belong to a key that is not an administrator's.
         failures_per_minute: Rate limit: how many wrong keys an IP address may send.
-        session: How long a sign-in to the pages lasts.
+        session: How long somebody who has signed in on the pages stays signed in.
         registry_is_open: Whether everybody may read the MCP registry, without a key.
         registry_namespace: The first part of the names in the MCP registry.
     """
@@ -66,7 +67,7 @@ class Settings:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings. Raises InvalidSetting, whose message names the variable."""
+    """Read the settings; raises InvalidSetting, whose message names the wrong variable."""
     config = Config(environ=environ, env_prefix="FLEET_")
 
     return Settings(

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def write_cursor(order: Order, after: Place) -> str:
-    """Encode the cursor for the page of a list of servers that begins after a position."""
+    """Encode the cursor for the page of a list of servers that begins after the place `after`."""
     if after.heard_after is not None:
         return _encode([order.value, after.server_id, None, after.heard_after])
     return _encode([order.value, after.server_id, after.moment, *(after.walk or ())])
@@ -32,7 +32,7 @@ def read_cursor(text: str) -> tuple[Order, Place]:
     """
     Decode a cursor of a list of servers.
 
-    Returns the order of the list, and the position after which the page begins. Raises ValueError
+    Returns the order of the list, and the place after which the page begins. Raises ValueError
     when the text is no such cursor.
     """
     try:
@@ -71,8 +71,8 @@ def read_event_cursor(text: str) -> int:
     """
     Decode a cursor of a list of events, which is read from the newest event to the oldest.
 
-    Returns a number; the page has events whose numbers are less. Raises ValueError when the text is
-    no such cursor.
+    Returns a number: the page contains the events with lower numbers. Raises ValueError when the
+    text is no such cursor.
     """
     try:
         match _decode(text):
@@ -89,7 +89,11 @@ def write_tool_cursor(place: ToolPlace) -> str:
 
 
 def read_tool_cursor(text: str) -> ToolPlace:
-    """Decode a cursor of a list of tools. Raises ValueError when the text is no such cursor."""
+    """
+    Decode a cursor of a list of tools; returns the place at which the page begins.
+
+    Raises ValueError when the text is no such cursor.
+    """
     try:
         match _decode(text):
             case ["tools", after, bool(is_near), bool(has_found)] if _fits_bigint(after):
@@ -103,8 +107,9 @@ def write_registry_cursor(matching: EntryFilter, after: str) -> str:
     """
     Encode the cursor for the page of the MCP registry that begins after a `server_id`.
 
-    The cursor holds the filter, since clients leave parts of it out when they ask for the next
-    page. It needs no escapes in a URL, since clients put it there as it is.
+    The cursor contains the filter of the list, because clients leave out parts of the filter when
+    they ask for the next page. It needs no escapes in a URL, because clients put it into one as it
+    is.
     """
     since = matching.updated_since and format_moment(matching.updated_since)
     parts = [after, matching.text, matching.version, since, matching.with_gone]
@@ -113,9 +118,10 @@ def write_registry_cursor(matching: EntryFilter, after: str) -> str:
 
 def read_registry_cursor(text: str) -> tuple[EntryFilter, str]:
     """
-    Decode a cursor of the MCP registry: the filter, and the `server_id` before the page.
+    Decode a cursor of the MCP registry.
 
-    Raises ValueError when the text is no such cursor.
+    Returns the filter of the list, and the `server_id` after which the page begins. Raises
+    ValueError when the text is no such cursor.
     """
     try:
         match _decode(text + "=" * (-len(text) % 4)):

@@ -1,12 +1,13 @@
 """
 The allow list for addresses that are passed on to programs which will connect to them.
 
-A server reports its own address, and whoever holds an agent's key can report any address. A
-program that reads addresses from the receiver, such as Prometheus, connects to them from its own
-network, which the holder of the key may not be able to reach; that is a server-side request
-forgery. So the receiver passes on only addresses on an allow list. Special addresses are loopback,
-link-local and multicast addresses, and the metadata services of clouds, which give out credentials.
-They are not included in `*` or `0.0.0.0/0`, but only in narrow entries of their own.
+An Odoo server reports its own address, and whoever holds a key that may send messages can report
+any address. A program that reads addresses from the receiver, such as Prometheus, connects to them
+from its own network, which the holder of the key may not be able to reach; that is a server-side
+request forgery. So the receiver passes on only addresses on an allow list. Special addresses are
+loopback, link-local and multicast addresses, and the metadata services of clouds, which give out
+credentials. Wide entries such as `*` or `0.0.0.0/0` do not include them; they need narrow entries
+of their own.
 
 Host names are compared as text and never resolved, because a name may resolve to another address a
 moment later, or on another machine.
@@ -35,7 +36,7 @@ DEFAULT_ENDPOINTS = "*,0.0.0.0/0,::/0"
 @frozen
 class Endpoints:
     """
-    An allow list of hosts whose addresses may be passed on.
+    An allow list of hosts whose addresses may be passed on to programs.
 
     Attributes:
         names: Patterns for host names, in lower case, as in `fnmatch`.
@@ -61,8 +62,8 @@ class Endpoints:
         Read an allow list such as `*.example.com, 10.0.0.0/8`.
 
         Each entry is a host name, which may contain `*`, an IP network, or an IP address in its
-        usual spelling: not 127.1 or 0x7f.1, for instance. Raises ValueError with the first other
-        entry as its argument.
+        usual spelling: not 127.1 or 0x7f.1, for instance. Raises ValueError if an entry is none of
+        these; its argument is the first such entry.
         """
         names: list[str] = []
         networks: list[Network] = []
@@ -127,7 +128,7 @@ def _plain(host: str) -> str:
 
 def _addresses(host: str) -> Iterator[Address]:
     """
-    Every IP address to which a client may connect for a host; none if the host is a name.
+    Every IP address to which a client may connect for a host; empty if the host is a name.
 
     Clients disagree about 010.0.0.1, whose first number may be octal; and a connection to an IPv6
     address that embeds an IPv4 address may go to the latter.

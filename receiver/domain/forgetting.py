@@ -24,7 +24,7 @@ __all__ = ["FORGETTABLE", "Forgettable", "Forgotten", "Stage", "to_forget", "wit
 
 _GONE = (State.LEFT, State.DOWN)
 FORGETTABLE = (SUPERSEDED, *(state.value for state in _GONE))
-"""The values of the filter `state` whose servers may be deleted, in the order of deletion."""
+"""The values of `Filter.state` whose servers may be deleted, in the order of deletion."""
 
 
 @frozen(kw_only=True)
@@ -34,8 +34,9 @@ class Forgettable:
 
     Attributes:
         matching: The filter. Its state is one of `FORGETTABLE`; None stands for all these states.
-        heard_before: Only servers whose last message was received before this time.
-        same_since: Only servers that have been in their state since before this time.
+        heard_before: Only servers whose last message was received before this time; None for any
+            time.
+        same_since: Only servers whose state has not changed since this time; None for any time.
     """
 
     matching: Filter = field(default=ALL_SERVERS)
@@ -44,7 +45,7 @@ class Forgettable:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The values of the filter `state` whose servers are searched, one after the other."""
+        """The values of `Filter.state` whose servers are searched, one after the other."""
         state = self.matching.state
         return FORGETTABLE if state is None else (state,)
 
@@ -64,7 +65,9 @@ class Stage(NamedTuple):
     """
     How far a deletion in several transactions has come.
 
-    The next transaction searches the servers in this state whose ids are after this `server_id`.
+    Attributes:
+        state: The value of `Filter.state` whose servers the next transaction searches.
+        after: It searches only servers whose `server_id` is after this one; empty for all.
     """
 
     state: str
@@ -77,7 +80,7 @@ class Forgotten(NamedTuple):
 
     Attributes:
         ids: The `server_id`s, sorted.
-        next_stage: Where the next transaction goes on; None when no servers are left to search.
+        next_stage: Where the next transaction must go on; None if no servers are left to search.
     """
 
     ids: list[str]
@@ -92,17 +95,17 @@ def to_forget(
     known: Collection[str],
 ) -> set[str]:
     """
-    The ids of the servers to delete.
+    Choose the servers to delete in one transaction; returns their ids.
 
     Args:
         rows: The rows of the chosen servers, of their nodes (the other servers of a database), and
-            of servers that they superseded.
+            of servers that these superseded.
         chosen: The ids of servers that match the filter: superseded servers, or servers that are
             shown in lists.
         asked: The filter.
-        known: The ids of the servers of which `rows` has all the servers that they superseded. A
-            server that superseded others is kept for a later call, and so is the server that
-            superseded it.
+        known: The ids of those servers for which `rows` has all servers that they superseded. Any
+            other superseded server is kept for a later call, and so is the listed server that
+            supersedes it, directly or not.
     """
     nodes, older = _by(rows, "node_of"), _by(rows, "superseded_by")
     gone: set[str] = set()
@@ -123,8 +126,9 @@ def without(row: Row, gone: Collection[str], rows: Mapping[str, Row], at: dateti
     The row of a server that is kept, without references to the deleted servers `gone`.
 
     `superseded_by` becomes the next successor that is kept, or None. If the server was superseded
-    or a node, and is neither any more, its `due_at` becomes `at`, so that the watchdog checks it
-    next. Returns the same object when nothing changes. `rows` must hold the deleted servers, too.
+    or a node, and is neither any more, its `due_at` becomes `at`, so that the watchdog (the task
+    that looks for silent servers) checks it next. Returns the same object when nothing changes.
+    `rows` must contain the deleted servers, too.
     """
     before = row.record
     record = evolve(
@@ -153,7 +157,7 @@ def _by(rows: Mapping[str, Row], field: str) -> Mapping[str, list[str]]:
 
 def _all_before(line: Iterable[str], older: Mapping[str, list[str]]) -> list[str]:
     """
-    The ids of the servers that those of a line (one database) superseded, directly or not.
+    The ids of all servers that the servers of a line (one database) superseded, directly or not.
 
     `older` holds, by `server_id`, the ids of the servers that each server superseded directly.
     """

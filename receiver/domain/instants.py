@@ -9,7 +9,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime) -> int:
-    """How many whole microseconds an instant is after 1970; it must have a UTC offset."""
+    """An instant, which must have a UTC offset, in whole microseconds since 1970 (UTC)."""
     return (moment - _EPOCH) // MICROSECOND
 
 

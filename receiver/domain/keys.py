@@ -44,9 +44,10 @@ DATABASE = "database:"
 
 class KeyScope(str, Enum):
     """
-    The role of a key: agents send messages, viewers read, and admins may do everything.
+    The scope (role) of a key, which says what its holder may do.
 
-    A registry's key reads the MCP registry only, and is the only one that may stand in a path.
+    `agent`: send messages of servers. `viewer`: read. `admin`: everything. `registry`: read the MCP
+    registry only; a key of this scope may also be part of the path of a URL.
     """
 
     AGENT = "agent"
@@ -67,7 +68,7 @@ class Power(Enum):
 @frozen(kw_only=True)
 class Key:
     """
-    An API key as the database stores it.
+    An API key of the receiver, as the database stores it.
 
     Attributes:
         id: The part of the key that is not secret.
@@ -127,7 +128,7 @@ class Key:
         return self._covers_all or self._matches(server_id) is not None
 
     def why_not_own(self, server_id: str, now: datetime) -> str | None:
-        """Why the key cannot become the owner of a server, as a sentence; None if it can."""
+        """Why a server cannot belong to this key, as a sentence; None if it can."""
         if not self.may(Power.WRITE):
             return f"The key {self.id} is a {self.scope.value}'s, which sends no messages."
         if self.standing(now) != "active":
@@ -151,7 +152,7 @@ class Key:
         return "expired" if self.is_expired(now) else "active"
 
     def to_json(self, now: datetime) -> dict[str, Any]:
-        """The attributes of the key without its digest, and its `standing` at the time `now`."""
+        """The attributes of the key for JSON, without its digest, and its status (`standing`)."""
         shown = {
             each.name: _json_value(getattr(self, each.name)) for each in fields(Key) if each.repr
         }
@@ -195,14 +196,14 @@ _SCOPES = [scope.value for scope in KeyScope]
 @frozen(kw_only=True)
 class NewKey:
     """
-    A request for a new access key.
+    A request for a new API key of the receiver.
 
     Attributes:
         name: What people call the key: 1 to 100 printable characters.
         scope: The role of the key: `agent` (sends messages), `viewer` (reads), `registry` (reads
             the MCP registry only) or `admin` (all, and manages keys).
-        servers: The servers whose messages an agent may send: a pattern for their `server_id`s,
-            `*` for all, or `database:` and the name of the only database.
+        servers: The servers whose messages a key with the scope `agent` may send: a pattern for
+            their `server_id`s, `*` for all, or `database:` and the name of the only database.
         expires_at: The time from which on the key is refused; null if it never expires.
     """
 
@@ -219,8 +220,8 @@ class NewKey:
         """
         Read the request for a new key from a decoded JSON value.
 
-        Raises InvalidMessage, even for an unknown field, because a misspelt field may have been
-        meant to restrict the key.
+        Raises InvalidMessage for an invalid request. An unknown field is invalid, because it may be
+        a misspelt one that was meant to restrict the key.
         """
         new = structure(value, cls)
         assert isinstance(value, dict)  # `structure` raises otherwise
@@ -243,7 +244,7 @@ class NewKey:
         return new
 
     def issue(self, *, now: datetime) -> tuple[Key, str]:
-        """Make the key without storing it; return the `Key`, and its secret text for the holder."""
+        """Make the key without storing it; return the `Key`, and the whole text for its holder."""
         key_id = _random(_ID_LENGTH)
         token = new_token(key_id)
         return Key(
@@ -262,7 +263,7 @@ class NewKey:
 
 def warning_about(servers: str) -> str | None:
     """
-    A warning that the pattern of a new key may cover more servers than was meant, or None.
+    A warning that the pattern of a new key may cover more servers than was meant; None if not.
 
     A `*` also matches underscores, so `acme_*` covers the servers of a database `acme_corp`. For
     the pattern `*` alone there is no warning, because it obviously covers all servers.
@@ -279,7 +280,7 @@ def warning_about(servers: str) -> str | None:
 
 
 class Keyring:
-    """A snapshot of all API keys, which finds a key by its id or by its secret text."""
+    """A snapshot of all API keys, which finds a key by its id or by its whole text."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._by_id = {key.id: key for key in keys}
@@ -308,8 +309,8 @@ class Keyring:
         """
         The key whose text is in an Authorization header `Bearer fleetkey_...`.
 
-        The key may be expired or revoked. None if there is no such key. A valid header is cached,
-        so that it is hashed only once.
+        The key may be expired or revoked; None if there is no such key. A valid header is cached,
+        so that its key is hashed only once.
         """
         key = self._verified.get(authorization)
         if key is None:
@@ -322,7 +323,7 @@ class Keyring:
 
     def find(self, token: bytes) -> Key | None:
         """
-        The key with this secret text. It may be expired or revoked; None if there is no such key.
+        The key with this whole text. It may be expired or revoked; None if there is no such key.
 
         The digests are compared in constant time.
         """
@@ -333,15 +334,15 @@ class Keyring:
 
 def new_token(key_id: str) -> str:
     """
-    The text of a key with this id and a new random secret.
+    Make the whole text of a key, with this id and a new random secret.
 
-    It is shown once and never stored.
+    The text is shown once and never stored.
     """
     return f"{_PREFIX}{key_id}_{_random(_SECRET_LENGTH)}"
 
 
 def path_of(key: Key, token: str) -> str | None:
-    """The path under which a registry's key, whose text is `token`, opens the MCP registry."""
+    """The URL path at which the key, written `token`, opens the registry; None for other scopes."""
     return f"/registry/{token}" if key.scope is KeyScope.REGISTRY else None
 
 

@@ -11,7 +11,7 @@ __all__ = ["due_after", "due_at", "silent_before", "state_at"]
 
 def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> State:
     """
-    The state of a server at an instant, given the state in its record, which the watchdog wrote.
+    The state of a server at the time `now`, given its record with the state at the last check.
 
     States change step by step: a server becomes late first, and down no sooner than two heartbeat
     intervals after its record said late. The states down and left do not end until the server sends
@@ -32,18 +32,18 @@ def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> S
 
 def silent_before(interval_seconds: float | None, now: datetime) -> datetime:
     """
-    The time since which a server must have sent a message, or it is late.
+    The time after which a server must have sent a message in order not to be late at `now`.
 
-    That is for servers that are up or new and declare `interval_seconds` as the interval between
-    their heartbeats, or None. `state_at` says late if both the last message of such a server and
-    `heard_since` were before this time.
+    The server is up or new, and declares `interval_seconds` as the interval between its heartbeats
+    (None if it declares none). `state_at` returns late for it if both its last message and
+    `heard_since` were before the returned time.
     """
     return now - patience_of(interval_seconds, 2)
 
 
 def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
     """
-    When the state of a server changes, and so must be checked, unless it sends a message before.
+    When a server must be checked, because its state changes if it sends no message until then.
 
     Receivers have been running without an interruption since `heard_since`. Returns microseconds
     since 1970; None for a server that is down or has left.

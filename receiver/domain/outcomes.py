@@ -38,11 +38,12 @@ class Applied(NamedTuple):
     The result of merging a message.
 
     Attributes:
-        record: The server's record after that.
+        record: The server's record after the merge.
         created: Whether the message created the record.
-        lacks_tools: Whether a heartbeat has the digest of a description of tools that is unknown.
-        is_early: Whether a heartbeat came in less than half of the interval that the server has
-            declared.
+        lacks_tools: Whether the message is a heartbeat, but the receiver does not know the
+            description of tools that the server's latest `tools_digest` stands for.
+        is_early: Whether the message is a heartbeat, and less than half of the interval that the
+            server declares has passed since its previous message.
     """
 
     record: ServerRecord
@@ -52,14 +53,15 @@ class Applied(NamedTuple):
 
     def next_heartbeat_seconds(self, waited_seconds: float) -> float | None:
         """
-        After how many seconds the receiver would like the server's next heartbeat; None: no wish.
+        After how many seconds the receiver would like the next heartbeat; None if it has no wish.
 
-        When a heartbeat had to wait long, too many come, and the receiver asks for twice the
-        interval: a server that waits so long once is not late yet. A server that sends more often
-        than it declares is asked for what it declares.
+        If a heartbeat waited for more than a second, there are too many of them. The receiver asks
+        the server for twice its interval, or for 10 minutes if twice the interval is longer, but
+        never for less than the interval. After such a pause the server is not late yet. If a server
+        sends more often than it declares, the receiver asks for the declared interval.
 
         Args:
-            waited_seconds: How long the heartbeat waited to be written.
+            waited_seconds: How long the heartbeat waited to be written to the database.
         """
         declared = interval(self.record).total_seconds()
         if waited_seconds > _LONG_WAIT_SECONDS:
@@ -74,7 +76,7 @@ Outcome = list[Applied | Exception]
 """
 The result of each message of a body, in the order of the body.
 
-A result is the record after the commit, or the error because of which the message changed nothing:
-an InvalidMessage, a Refusal, or an error of the database. If the error is an OutcomeUnknown, it is
-not known whether the message was written.
+A result is an `Applied`, after the commit, or the error because of which the message changed
+nothing: an InvalidMessage, a Refusal, or an error of the database. If the error is an
+OutcomeUnknown, it is not known whether the message was written.
 """

@@ -46,7 +46,11 @@ A server is superseded when its database was rebuilt and runs under another `ser
 """
 
 NODE = "node"
-"""The value of the filter `state` for nodes: lists show another server in place of each."""
+"""
+The value of the filter `state` for nodes.
+
+A node is a server in place of which lists show another server of the same database.
+"""
 
 
 @frozen(kw_only=True)
@@ -55,11 +59,13 @@ class Filter:
     A filter for a list of servers: a server must match every attribute that is not None.
 
     Attributes:
-        state: The state in the database, which the watchdog updates about every second; or
-            `superseded`, for servers that were replaced by a rebuild of their database; or
-            `node`, for servers in place of which lists show another server of their database. None
-            finds the servers that are neither superseded nor nodes, and have not left.
+        state: The state in the database, which the watchdog (the task that looks for silent
+            servers) updates about every second; or `superseded`, for servers that were replaced by
+            a rebuild of their database; or `node`, for servers in place of which lists show another
+            server of their database. None finds the servers that are neither superseded nor nodes,
+            and have not left.
         stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
+        capability: The name of an MCP tool that the server offers.
         q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
             the case of ASCII letters only.
     """
@@ -79,9 +85,10 @@ ALL_SERVERS = Filter()
 
 class Node(NamedTuple):
     """
-    The fields of a node that lists show with the listed server of its database.
+    The fields of a node that lists show together with the listed server of its database.
 
-    Nodes are the other Odoo processes of a database that has several.
+    If several servers (Odoo processes) share a database, lists show one of them in place of all;
+    the others are its nodes.
     """
 
     server_id: str
@@ -90,7 +97,11 @@ class Node(NamedTuple):
 
 
 class Order(str, Enum):
-    """The order of a list of servers; servers with equal values are sorted by `server_id`."""
+    """
+    The order of a list of servers, by a field of the record; `-` means descending.
+
+    Servers with equal values are sorted by `server_id`.
+    """
 
     SERVER_ID = "server_id"
     SERVER_ID_DOWN = "-server_id"
@@ -115,7 +126,7 @@ class Order(str, Enum):
 
     def place(self, record: ServerRecord, walk: "Walk | None" = None) -> "Place":
         """
-        The position right after a server in a list of this order, for the next page.
+        Return the position right after a server in a list of this order, for the next page.
 
         `walk` is needed for the first part of a list by `last_seen`; see `Place`.
         """
@@ -146,9 +157,9 @@ class Walk(NamedTuple):
         """
         Five seconds before `began`, in microseconds since 1970.
 
-        Messages that were received until then were committed before the first page was read. Later
-        messages may have been committed after it, because a commit takes some time, and because the
-        clocks of the receivers that note the times of receipt may differ.
+        Messages that were received until that time were committed before the first page was read.
+        Later ones may have been committed after it, because a commit takes some time, and because
+        the clocks of the receivers that note the times of receipt may differ.
         """
         return self.began - _SETTLING // MICROSECOND
 
@@ -164,9 +175,10 @@ class Place(NamedTuple):
         server_id: The id of that server.
         moment: That server's `first_seen` or `last_seen`, whichever the list is sorted by, in
             microseconds since 1970; None if the list is sorted by `server_id`.
-        walk: Set in the first part of a list by `last_seen`, as `Walk` describes.
-        heard_after: Set in the second part of such a list, which contains the servers whose
-            `last_seen` is after this time, in microseconds since 1970.
+        walk: Only in the first of the two parts of a list by `last_seen`, which `Walk` describes;
+            otherwise None.
+        heard_after: Only in the second part of a list by `last_seen`: the part contains the servers
+            whose `last_seen` is after this time, in microseconds since 1970. Otherwise None.
     """
 
     server_id: str
@@ -178,7 +190,7 @@ class Place(NamedTuple):
 @frozen(kw_only=True)
 class PageRequest:
     """
-    Which part of a list of servers to read.
+    A request for a page of a list of servers.
 
     Attributes:
         limit: How many servers the page may have.
@@ -192,7 +204,7 @@ class PageRequest:
 
 
 class ServerPage(NamedTuple):
-    """The records of a page, and the position of the next page; None after the last page."""
+    """The records of a page, and where the next page begins (None if this is the last page)."""
 
     records: list[ServerRecord]
     next_after: Place | None
@@ -220,14 +232,15 @@ class Whereabouts(NamedTuple):
 
 class SignsOfLife(NamedTuple):
     """
-    Fields of a server from which its state at the current time, and its key's validity, follow.
+    Fields of a server that tell whether it is alive now, and whether its key is valid.
 
     Attributes:
-        owner: The id of the key that the server belongs to.
+        owner: The id of the key that the server belongs to; None if it belongs to none.
         last_seen: When the latest message of the server was received.
-        interval_seconds: The interval between heartbeats that the server declares.
-        has_nodes: Whether its database has several servers. Then the state does not follow from
-            this server's messages alone.
+        interval_seconds: The interval between heartbeats that the server declares; None if it
+            declares none.
+        has_nodes: Whether its database has several servers. If so, its state also depends on the
+            messages of the others.
     """
 
     owner: str | None
@@ -238,7 +251,7 @@ class SignsOfLife(NamedTuple):
 
 class Reachable(NamedTuple):
     """
-    The servers in a part of a list of addresses. Each server has one item in each of two lists.
+    The servers in a part of a list of addresses. Each server has one item in each of the two lists.
 
     The items are plain tuples, because making objects of them takes as long as reading them from
     the database.
@@ -277,8 +290,8 @@ class OfferedTool:
 
     Attributes:
         tool: The tool.
-        server_ids: The ids of the first `MOST_NAMED_SERVERS` of the servers, sorted.
-        server_count: How many servers there are in all.
+        server_ids: The sorted ids of the servers, but no more than `MOST_NAMED_SERVERS`.
+        server_count: How many servers offer the tool in all.
     """
 
     tool: Tool
@@ -288,11 +301,15 @@ class OfferedTool:
 
 class ToolPlace(NamedTuple):
     """
-    Where a page of a list of tools begins.
+    The beginning of a page in the list of tools that a search for words finds.
+
+    The first pages have the tools with all words. Only if they are all empty, pages of tools follow
+    that lack some words, but come near.
 
     Attributes:
-        after: The number of the catalogue after which it begins.
-        is_near: Whether the page has tools that come near, and not only those with all words.
+        after: The number of the catalogue after which the page begins. A catalogue is a description
+            of tools, which servers with the same tools share.
+        is_near: Whether the page has tools that lack some words.
         has_found: Whether an earlier page has a tool with all words.
     """
 
@@ -312,7 +329,7 @@ class ToolPage:
 
     Attributes:
         tools: The tools, the best ones first.
-        next_place: Where the next page begins; None on the last page.
+        next_place: Where the next page begins; None if this is the last page.
     """
 
     tools: Sequence[OfferedTool]
@@ -325,8 +342,9 @@ class EventFilter:
     A filter for a list of events: an event must match every attribute that is set.
 
     Attributes:
-        kinds: Only events of these kinds; events of all kinds when it is empty.
-        server_id: Only events of this server and of the servers that it superseded.
+        kinds: Only events of these kinds; events of all kinds if it is empty.
+        server_id: Only events of this server and of the servers that it superseded (replaced in
+            rebuilds of its database).
         since: Only events at or after this instant.
     """
 
@@ -371,10 +389,11 @@ class EventPage(NamedTuple):
 
 def index_text(text: str) -> str:
     """
-    The form in which the table `facets`, the inverted index of servers, stores a text.
+    Return the form in which the table `facets`, the inverted index of servers, stores a text.
 
-    It is the text itself, or its SHA-256 if the text has more than 200 characters, because longer
-    texts may be too long for an index of PostgreSQL.
+    It is the text itself, if that has at most 200 characters: a longer one may be too long for an
+    index of PostgreSQL. The form of a longer text, and of one that begins with `sha256:`, is
+    `sha256:` and the digest of the text.
     """
     if len(text) <= 200 and not text.startswith(_DIGEST):
         return text

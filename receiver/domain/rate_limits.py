@@ -32,7 +32,7 @@ class RateLimits:
     Fixed-window rate limits.
 
     Each receiver counts in its own memory. Every few seconds it is told how many messages a key has
-    sent to the other receivers of its database (`spent_elsewhere`). Between these times several
+    sent to the other receivers of its database (`spent_elsewhere`). Until it is told, several
     receivers together may let through more than the limit.
 
     Args:
@@ -41,12 +41,12 @@ class RateLimits:
             body if that is more.
         changes_per_hour: How many events, such as a changed version or a silence, the servers of a
             key may cause in an hour. An event counts as one, and as one more for each KiB of its
-            details. The first events `refused_write` about a key in an hour do not count: a
-            hundredth of this limit, but at least one.
+            details. Some events `refused_write` about a key are free in each hour: the first ones,
+            up to a hundredth of this limit, but at least one.
         failures_per_window: How many failed authentications of an address are let through in
             a window.
         window_seconds: The length of the windows of messages and failures.
-        clock: A monotonic clock.
+        clock: Returns the seconds of a monotonic clock.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class RateLimits:
         self._lock = Lock()
 
     def check(self, key_id: str) -> None:
-        """Raise Refusal for a key that has exceeded the limit of messages in this window."""
+        """Raise Refusal if a key has exceeded the limit of messages in the current window."""
         if self._blocked_until and self._blocked_until.get(key_id, 0.0) > self._clock():
             raise self._too_many_messages(key_id)
 
     def left(self, key_id: str) -> int:
-        """How many more messages of a key may be let through in this window."""
+        """How many more messages of a key may be let through in the current window."""
         return self._key_limiter.get_window_stats(self._message_limit, key_id).remaining
 
     def spend(self, key_id: str, cost: int) -> None:
@@ -97,11 +97,12 @@ class RateLimits:
         """
         Block a key until the window ends, because a request exceeds what the key may still send.
 
-        Until then `check` raises Refusal for the key. Returns the Refusal for the request.
+        While the key is blocked, `check` raises Refusal for it. Returns the Refusal with which to
+        answer the request.
 
         Args:
             key_id: The id of the key.
-            cost: As how many messages the request counts.
+            cost: The number of messages as which the request counts.
         """
         self._key_limiter.hit(self._message_limit, key_id, cost=self._message_limit.amount)
         self._blocked_until[key_id] = self._key_limiter.get_window_stats(
@@ -118,7 +119,7 @@ class RateLimits:
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
 
     def take_spent(self) -> Mapping[str, int]:
-        """How many messages `spend` has counted since `take_spent` was last called, by key id."""
+        """Return, by key id, how many messages `spend` has counted since the last such call."""
         with self._lock:
             taken, self._untaken = self._untaken, Counter()
         return taken
@@ -129,7 +130,7 @@ class RateLimits:
             return any(10 * cost > self._message_limit.amount for cost in self._untaken.values())
 
     def changes_left(self, key_id: str) -> int:
-        """How many more events the servers of a key may cause in this hour."""
+        """How many more events the servers of a key may cause in the current hour."""
         return self._key_limiter.get_window_stats(self._change_limit, key_id).remaining
 
     def spend_rows(self, key_id: str, rows: int) -> None:
@@ -146,16 +147,18 @@ class RateLimits:
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def refusals_left(self, key_id: str) -> int:
-        """How many more events `refused_write` about a key are free of charge in this hour."""
+        """How many more events `refused_write` about a key are free in the current hour."""
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events `refused_write` about a key that were free of charge."""
+        """Count events `refused_write` about a key that were free."""
         self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:
         """
-        Count a failed authentication. Returns a Refusal if the IP address exceeds the limit.
+        Count a failed authentication by an IP address.
+
+        Returns the Refusal with which to answer if the address has exceeded the limit, else None.
 
         All addresses of an IPv6 /64 network count as one, because a client with such a network
         can use them all.
@@ -196,8 +199,8 @@ class _WindowCounters(Storage):
 
     When there are `max_counters`, a new counter replaces the one whose window began first.
 
-    The `MemoryStorage` of the library uses the system clock, which may be set back, and scans
-    all its counters a hundred times a second.
+    The `MemoryStorage` of the library `limits` is not used: it needs the system clock, which may be
+    set back, and scans all its counters a hundred times a second.
     """
 
     STORAGE_SCHEME = None
@@ -240,7 +243,7 @@ class _WindowCounters(Storage):
         self._counters.pop(key, None)
 
     def _counter(self, key: str) -> tuple[int, float]:
-        """A counter's value, and the end of its window by the clock; without a window 0 and now."""
+        """The value of a counter, and when its window ends; 0 and now if it has no window."""
         now = self._clock()
         count, end = self._counters.get(key, (0, now))
         return (count, end) if end > now else (0, now)

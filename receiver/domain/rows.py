@@ -10,9 +10,9 @@ __all__ = ["Mark", "Row", "Turns", "catalogue_id", "is_of_catalogue"]
 
 class Mark(NamedTuple):
     """
-    How much one or several servers had sent at a certain time.
+    A snapshot of how much one or several servers had sent at a certain time.
 
-    What they have sent since then can be counted by a comparison with it.
+    Compared with a later snapshot, it tells how much they have sent in between.
 
     Attributes:
         at: The time of the snapshot, in microseconds since 1970.
@@ -25,7 +25,7 @@ class Mark(NamedTuple):
     sequence: int | None
 
     def plus(self, other: "Mark") -> "Mark":
-        """The sum of this snapshot and that of other servers, taken at the same time."""
+        """Add the snapshot of other servers, which was taken at the same time, to this one."""
         known = [each.sequence for each in (self, other) if each.sequence is not None]
         sequence = max(known) if len(known) == 2 else None
         return Mark(self.at, self.heartbeats + other.heartbeats, sequence)
@@ -39,8 +39,8 @@ class Turns(NamedTuple):
     server that has many turns in a short time flaps.
 
     Attributes:
-        times: The times of the latest turns, in microseconds since 1970, oldest first. Only the
-            number of turns that makes a server flap is kept. Empty while the server flaps.
+        times: The times of the latest turns, in microseconds since 1970, oldest first. No more are
+            kept than are needed to make a server flap. Empty while the server flaps.
         total: How many turns the server has had since it began to flap; 0 while it does not flap.
     """
 
@@ -54,13 +54,13 @@ class Row(NamedTuple):
 
     Attributes:
         record: The server's record.
-        revision: Every write of the row raises it by one.
-        due_at: When the watchdog must check the server's state again, in microseconds since 1970;
-            None for never.
+        revision: A number that every write of the row raises by one.
+        due_at: When the watchdog (the task that looks for silent servers) must check the server's
+            state again, in microseconds since 1970; None for never.
         owner: The id of the API key that the server belongs to; None when it belongs to none.
         mark: What this server and its nodes (the other servers of its database) had sent when the
-            receiver began to count their messages. It counts them to find out whether another
-            server with the same database UUID is a node, too, or belongs to a copy of the
+            receiver began to count their messages. The receiver counts messages to find out whether
+            another server with the same database UUID is a node, too, or belongs to a copy of the
             database. None while nothing is being counted.
         repeats: A score for the suspicion that two machines send under this `server_id`. It rises
             with each message whose sequence number is not above that of the message before, and
@@ -85,21 +85,21 @@ class Row(NamedTuple):
 
     @property
     def lacks_tools(self) -> bool:
-        """Whether the server has told the digest of a description of its tools that is unknown."""
+        """Whether the receiver lacks the description of tools whose digest the server sent last."""
         digest = self.record.tools_digest
         return digest is not None and not is_of_catalogue(digest, self.catalogue)
 
 
 def catalogue_id(digest: str, tools: Iterable[Tool]) -> str:
     """
-    The id of a description of tools: the digest that a server sent, and one that is computed here.
+    Make the id of a description of tools: the digest that a server sent, and a computed digest.
 
-    A server may send any digest. With the other one, no server can change what is known of the
-    tools of another server.
+    A server may send any digest, even that of other tools. Because of the computed digest, this
+    does not change what the receiver knows of the tools of another server.
     """
     return f"{digest} {tools_digest(tools)}"
 
 
 def is_of_catalogue(digest: str | None, catalogue: str | None) -> bool:
-    """Whether the catalogue with this id is the one that came with a digest."""
+    """Whether a server sent this digest with the description of tools that has this id."""
     return catalogue is not None and digest == catalogue.partition(" ")[0]

@@ -99,7 +99,7 @@ class Metrics:
             self.mine.batch_messages[1] += refused
 
     def committed(self, messages: int, seconds: float) -> None:
-        """Count a transaction that wrote so many messages and took so many seconds."""
+        """Count a transaction that wrote this number of messages and took these seconds."""
         self.mine.commits[bisect_left(DURATION_BOUNDS, seconds)] += 1
         self.mine.commits[-1] += seconds
         self.mine.commit_sizes[bisect_left(SIZE_BOUNDS, messages)] += 1
@@ -129,7 +129,7 @@ class Metrics:
         return total
 
     def timed(self, apply: Apply) -> Apply:
-        """A function that calls `apply`, and then `committed` to count the transaction."""
+        """Return a function that calls `apply`, and then counts its transaction (`committed`)."""
 
         def timed(incoming: Sequence[Incoming]) -> Sequence[Applied | Refusal]:
             began = perf_counter()
@@ -177,12 +177,13 @@ class Numbers:
     values.
 
     Attributes:
-        requests: Histograms of the seconds to the answer, by the kind of body and the outcome.
+        requests: Histograms of the seconds from a request to its answer, by the kind of body and
+            the outcome.
         batch_messages: How many messages of accepted batches were accepted, and how many
             were refused.
         commits: A histogram of the seconds that transactions took.
         commit_sizes: A histogram of the messages in a transaction.
-        events: How many events were committed, in the order of `EVENT_KINDS`.
+        events: How many events of each kind were committed, in the order of `EVENT_KINDS`.
         queue: How many requests wait to be written to the database, and how many bytes they have.
         started_at: When a worker first counted in the row, in seconds since 1970; 0 if none has.
     """

@@ -1,4 +1,4 @@
-"""The counters in the formats of Prometheus, made when Prometheus scrapes `/metrics`."""
+"""Writes the counters in the formats of Prometheus, whenever Prometheus scrapes `/metrics`."""
 
 import asyncio
 from collections import Counter
@@ -49,8 +49,8 @@ class Exposition(Collector):
 
     Args:
         metrics: The counters.
-        vitals: Counts the servers in the database; called at most every 5 seconds. May raise
-            StoreUnavailable.
+        vitals: Counts the servers in the database, by state and stage; called at most every 5
+            seconds. May raise StoreUnavailable.
         clock: Returns the current time.
         waiting: Returns how many requests wait to be written, and how many bytes they have.
         trouble: Returns why messages cannot be written now; None while they can.
@@ -92,10 +92,10 @@ class Exposition(Collector):
 
     async def page(self, accept: str) -> tuple[bytes, str]:
         """
-        The body of the answer to `GET /metrics`, and its media type.
+        Return the body of the answer to `GET /metrics`, and its media type.
 
-        The format is one that the `Accept` header (`accept`) allows, by default Prometheus' text
-        format.
+        The format is one that the `Accept` header (`accept`) allows; by default, it is Prometheus'
+        text format.
         """
         await self._refresh_tally()
         self._record_queue()
@@ -106,7 +106,7 @@ class Exposition(Collector):
         return encode(self._registry), media_type
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of the receiver; the registry calls this method to encode them."""
+        """Yield all metrics of the receiver; prometheus-client calls this to encode them."""
         total = self._metrics.total()
         yield from _request_metrics(total)
         yield from _commit_metrics(total)
@@ -205,7 +205,7 @@ def _event_metric(total: Numbers) -> Metric:
 
 
 _TALLY_AGE = timedelta(seconds=5)
-"""How old the counts of servers may be before the database must count again."""
+"""How old the counts of servers may become before the database must count them again."""
 
 _MAX_STAGES = 20
 _MAX_STAGE_LENGTH = 64
@@ -213,7 +213,7 @@ _MAX_STAGE_LENGTH = 64
 
 def _limit_stages(tally: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
     """
-    Limit the labels of a count of servers by state and stage; add zeros for missing states.
+    Limit the labels of the numbers of servers by state and stage; add zeros for missing states.
 
     Servers may report any text as their stage, and each stage costs several time series. So only
     the 20 most frequent stages are kept; the others, and long ones, are counted as "other".

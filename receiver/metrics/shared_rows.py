@@ -51,7 +51,7 @@ class Rows(Protocol):
     is_shared: bool
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
-        """The rows of all processes, each with whether the process that writes it is alive."""
+        """Yield the row of each process, and whether the process that writes it is alive."""
 
     def close(self) -> None:
         """Release the row of this process, so that a new process can go on counting in it."""
@@ -61,10 +61,10 @@ def rows_for(
     parent: BaseProcess | None, purpose: str, length: int, *, place: Path | None = None
 ) -> Rows:
     """
-    The rows that this process shares with the workers of the same parent and purpose.
+    Return the rows that this process shares with the workers of the same parent and purpose.
 
-    Returns `Alone`, a row that is not shared, for a process that is no worker. It also does so,
-    with a warning in the log, when the files of the rows cannot be used.
+    Returns `Alone`, a row that is not shared, if the process is no worker; also, with a warning in
+    the log, if the files of the rows cannot be used.
 
     Args:
         parent: The process that started this worker; None if this process is no worker.
@@ -164,7 +164,7 @@ _PREFIX = "odoo-mcp-fleet-"
 
 
 def _default_place() -> Path:
-    """A directory in memory, if there is one: writes to a disk may block the event loop."""
+    """A directory in memory, if there is one, because writes to a disk may block the event loop."""
     memory = Path("/dev/shm")  # noqa: S108 - `_open_own_folder` checks what is there
     return memory if os.access(memory, os.W_OK) else Path(gettempdir())
 
@@ -188,7 +188,7 @@ def _open_own_folder(folder: Path) -> int:
 
 
 def _try_lock(file: int, lock: int) -> bool:
-    """Lock a file; return False when the lock of another process excludes that."""
+    """Lock a file and return True; return False if the lock of another process prevents it."""
     try:
         flock(file, lock | LOCK_NB)
     except BlockingIOError:

@@ -320,6 +320,29 @@ def test_batch_returns_a_receipt_or_refusal_for_each_heartbeat() -> None:
     assert (413, "large") == (third.status, third.code)
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("store_unavailable", True),
+        ("overloaded", True),
+        ("outcome_unknown", True),
+        ("internal_error", True),
+        ("wrong_server", False),
+        (503, False),
+    ],
+)
+def test_heartbeat_of_a_batch_that_the_receiver_could_not_write_may_be_sent_again(
+    code: object, expected: object
+) -> None:
+    rejected = {"status": "rejected", "code": code, "errors": []}
+    network = Network(httpx.Response(200, json={"results": [rejected]}))
+    with PhoneHomeClient(URL, transport=network) as client:
+        (refused,) = client.heartbeats([BEAT])
+
+    assert isinstance(refused, Refused)
+    assert expected is refused.temporary
+
+
 @pytest.mark.parametrize("body", [{}, {"results": {}}, {"results": []}, {"results": [1]}, []])
 def test_batch_with_missing_results_is_a_bad_answer(body: Any) -> None:
     with (

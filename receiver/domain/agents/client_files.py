@@ -77,8 +77,8 @@ class Connection:
         """
         The name of the environment variable for the API key, such as `ODOO_KEY_ACME_PRODUCTION`.
 
-        It always begins with `ODOO_KEY_`. Otherwise a server could choose its name such that
-        another variable with a secret of the user is sent to it.
+        It always begins with `ODOO_KEY_`. Otherwise an Odoo server could choose its name such that
+        the client sends it another environment variable, with another secret of the user.
         """
         return f"ODOO_KEY_{self.name.upper().replace('-', '_')}"
 
@@ -116,22 +116,24 @@ def connections_to(
     may_be_at: Callable[[str], bool],
 ) -> Mapping[str, Connection]:
     """
-    How to connect to servers, by `server_id`, in the order of `records`.
+    Return how to connect to servers, by `server_id`, in the order of `records`.
 
-    A server is left out if it was uninstalled or replaced, if its key was revoked or has expired,
-    or if it reports no `endpoint_url`, or one with a host for which `may_be_at` is False.
+    A server is left out if it was uninstalled or replaced, if it belongs to a key of the receiver
+    that was revoked or has expired, if it reports no `endpoint_url`, or if `may_be_at` is False for
+    the host of this URL.
 
     The name of a connection consists of the name of the database, its stage, and a part of the id
-    of the key that the server belongs to. Because of the key, a server that another key reports
-    cannot get the same name, and with it the API key that somebody has stored under this name.
-    Where several servers would have the same name, their hostnames are added, and if the names are
-    still the same, numbers.
+    of the receiver's key that the server belongs to. Because of the key, a server that another key
+    reports cannot get the same name, and with it the Odoo API key that somebody has stored under
+    this name. If several servers would have the same name, their hostnames are added, and if the
+    names are still the same, numbers.
 
     Args:
         records: The servers.
         owners: The ids of the keys that servers belong to, by `server_id`.
         lapsed: The ids of the keys that were revoked or have expired.
-        may_be_at: Whether the address of a host, a name or an IP address, may be passed on.
+        may_be_at: Tells whether a host, given as a name or an IP address, may be passed on to
+            clients.
     """
     reached = [
         record
@@ -150,13 +152,13 @@ def connections_to(
 
 
 def is_connectable(client: Client, connection: Connection) -> bool:
-    """Whether a client can connect to a server; some clients can use only plain URLs."""
+    """Whether a client can connect to a server: Claude Desktop needs a URL of plain characters."""
     return client is not Client.CLAUDE_DESKTOP or _COMMAND.fullmatch(connection.url) is not None
 
 
 def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile:
     """
-    The configuration file of a client.
+    Make the configuration file of a client.
 
     It has the connections that the client can use (`is_connectable`); the others are left out.
     """
@@ -172,7 +174,7 @@ def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile
 
 
 def install_link(connection: Connection) -> str:
-    """A link that makes Cursor add a server, after the user has confirmed it."""
+    """Make a link with which the editor Cursor adds a server, after the user has confirmed it."""
     config = base64.b64encode(json.dumps(_for_cursor(connection)).encode()).decode()
     name = quote(connection.name, safe="")
     query = f"name={name}&config={quote(config, safe='')}"
@@ -196,7 +198,7 @@ def _is_reached(record: ServerRecord, may_be_at: Callable[[str], bool]) -> bool:
 
 
 def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[str]:
-    """Distinct names of servers."""
+    """Make distinct names for servers; returns them in the order of `records`."""
     names = [
         slug_of(
             record.database or record.hostname,
@@ -222,7 +224,7 @@ def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[s
 
 
 def slug_of(*parts: str | None) -> str:
-    """A name of lower-case ASCII letters, digits and hyphens, which starts with a letter."""
+    """Make a name of lower-case ASCII letters, digits and hyphens, which starts with a letter."""
     slugs = [re.sub("[^a-z0-9]+", "-", part[:_LONGEST_PART].lower()) for part in parts if part]
     slug = re.sub("-+", "-", "-".join(slugs)).strip("-")
     return slug if slug[:1].isalpha() else f"odoo-{slug}".strip("-")
@@ -230,11 +232,11 @@ def slug_of(*parts: str | None) -> str:
 
 _LONGEST_PART = 60  # characters; a server may report much longer names
 _KEY_LETTERS = 5
-"""How many letters of the id of a key are part of a name."""
+"""How many letters of the id of a server's key are part of its name."""
 
 
 def database_header(database: str | None) -> str | None:
-    """The name of a database as it stands in a header; None if no client could send it safely."""
+    """The value of the header `X-Odoo-Database`; None if no client could send the name safely."""
     return database if database is not None and _DATABASE.fullmatch(database) else None
 
 
@@ -287,7 +289,7 @@ def _claude_desktop(connections: Sequence[Connection]) -> str:
 
 
 def _remote(connection: Connection) -> dict[str, Any]:
-    """The command that connects Claude Desktop, which starts programs only, to an endpoint."""
+    """The command that connects Claude Desktop to an endpoint: it can only start programs."""
     arguments = ["-y", "mcp-remote", connection.url]
     # Without a space: on Windows an argument with one does not arrive whole.
     for name, value in connection.headers(f"${{{_AUTHORIZATION}}}").items():
@@ -303,7 +305,7 @@ def _remote(connection: Connection) -> dict[str, Any]:
 
 _AUTHORIZATION = "AUTHORIZATION"
 _COMMAND = re.compile(r"[A-Za-z0-9:/.\[\]_~-]+")
-"""URLs that a shell reads as a single word, because Claude Desktop may run commands in a shell."""
+"""Matches a URL that is a single word in a shell, in which Claude Desktop may run its commands."""
 
 
 def _codex(connections: Sequence[Connection]) -> str:

@@ -1,15 +1,15 @@
 """
-The entries of an MCP registry: the servers of the fleet as clients like VS Code install them.
+The entries of the MCP registry, from which clients such as VS Code install the servers of a fleet.
 
-The contract is the MCP Registry API, version 0.1, and its format `server.json`.
+The MCP Registry API, version 0.1, and its format `server.json` say what an entry looks like.
 
-An entry is about a database, not about one of the servers that send for it: its name stays the
-same when a rebuild replaces the server. The name holds a digest that also covers the API key that
-the server belongs to. So a server that another key brings cannot take the name, and with it the
-Odoo API key that somebody keeps for it.
+An entry is about an Odoo database, not about one of the servers that send messages for it: its name
+stays the same when a rebuild of the database replaces the server. The name contains a digest that
+also covers the receiver's key that the server belongs to. So a server that another key reports
+cannot get the name, and with it the Odoo API key that somebody has stored under this name.
 
-Whatever servers report is data: it stands in an entry such that no client finds a reference of its
-own in it, like `${HOME}` or `{variable}`.
+Servers may report any text. It is written into an entry such that no client takes a part of it for
+a reference such as `${HOME}` or `{variable}`.
 """
 
 import base64
@@ -51,15 +51,15 @@ DEFAULT_NAMESPACE = "local.fleet"
 """The first part of the names of entries, unless FLEET_REGISTRY_NAMESPACE is set."""
 
 OFFICIAL = "io.modelcontextprotocol.registry/official"
-"""The key of `_meta` whose content the MCP Registry API defines."""
+"""The key in `_meta` of an entry whose content the MCP Registry API defines."""
 
 
 class Identity(NamedTuple):
     """
-    What of a server its name in the registry is made of.
+    The attributes of a server from which its name in the registry is made.
 
     Attributes:
-        owner: The id of the key that the server belongs to.
+        owner: The id of the receiver's key that the server belongs to; None if it belongs to none.
     """
 
     server_id: str
@@ -70,7 +70,12 @@ class Identity(NamedTuple):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What stays the same when the server is rebuilt: of its database, if that is known."""
+        """
+        The values of which the name has a digest: servers with the same parts claim the same name.
+
+        If the database is known, they describe it, and stay the same when a rebuild replaces the
+        server. Otherwise they describe only this server.
+        """
         owner = self.owner or ""
         if self.database_uuid and self.database and _spelled(self.database):
             return "database", self.database_uuid, self.database, self.stage or "", owner
@@ -79,10 +84,11 @@ class Identity(NamedTuple):
 
 class Claim(NamedTuple):
     """
-    What decides whether a server has the name of its database, or another one with the same.
+    The attributes that decide which one of the servers with the same `parts` gets the name.
 
     Attributes:
         is_gone: Whether the server was uninstalled, or replaced by a rebuild of its database.
+        is_heard: Whether the server sends its messages in time: its state is new or up.
     """
 
     identity: Identity
@@ -97,10 +103,10 @@ class FoundServer(NamedTuple):
     A server that may have an entry in the registry.
 
     Attributes:
-        record: Its record.
-        owner: The id of the key that it belongs to; None if it belongs to none.
-        changed_at: When it registered, when its state changed or when its last event happened,
-            whichever is latest.
+        record: The record of the server.
+        owner: The id of the receiver's key that the server belongs to; None if it belongs to none.
+        changed_at: When the server first sent a message, when it registered, when its state
+            changed or when its last event happened, whichever is latest.
     """
 
     record: ServerRecord
@@ -126,7 +132,13 @@ class FoundServer(NamedTuple):
 
 
 class Whose(NamedTuple):
-    """Which servers can have a name: those with a database, or one server; one of them is None."""
+    """
+    Which servers can have a certain name in the registry, by what the name says.
+
+    Attributes:
+        database: All servers with a database of this name can have it; None if `server_id` is set.
+        server_id: Only the server with this id can have it; None if `database` is set.
+    """
 
     database: str | None
     server_id: str | None
@@ -135,13 +147,13 @@ class Whose(NamedTuple):
 @frozen(kw_only=True)
 class EntryFilter:
     """
-    Which servers to list in the registry: those that match every attribute that is not None.
+    A filter for the entries of the registry: they must match every attribute that is not None.
 
     Attributes:
-        text: Text contained in hostname, database or server_id, ignoring case.
-        name: The whole name of the entry, for a search by such a name.
-        version: The version of the entry, as `version_of` gives it.
-        updated_since: Entries that were updated at or after this time.
+        text: Text contained in hostname, database or server_id of the server, ignoring case.
+        name: The whole name of the only entry to list.
+        version: The version of the entry, as `version_of` returns it.
+        updated_since: Only entries that were updated at or after this time.
         with_gone: Whether to list servers that were uninstalled or replaced, too.
     """
 
@@ -155,14 +167,15 @@ class EntryFilter:
 @frozen(kw_only=True)
 class Listing:
     """
-    A part of the servers that match a filter, sorted by `server_id`.
+    A request for a part of the servers that match a filter, sorted by `server_id`.
 
     Attributes:
-        matching: Which servers.
+        matching: The filter.
         after: Only servers whose `server_id` is after this one; None for the first part.
-        limit: How many at most.
-        lapsed: With `updated_since`: the ids of the keys that lapsed since then, since that
-            changes the entries of their servers.
+        limit: How many servers to return at most.
+        lapsed: The ids of the keys that were revoked or have expired since the time
+            `matching.updated_since`; empty if that is None. The servers of these keys match,
+            because this has changed their entries.
     """
 
     matching: EntryFilter
@@ -177,11 +190,13 @@ class Entry:
     An entry of the registry.
 
     Attributes:
-        name: Its name, with the namespace.
-        record: The record of the server, with its state of now.
-        last_heard: When the latest message of the server, or of a node of it, was received.
+        name: The name of the entry, with the namespace.
+        record: The record of the server, with its state at the time of the request.
+        last_heard: When the latest message of the server, or of another server of the same database
+            (a node), was received.
         updated_at: When the entry last changed.
         is_lapsed: Whether the server belongs to a key that was revoked or has expired.
+        version: The version of the entry, as `version_of` returns it.
     """
 
     name: str
@@ -197,12 +212,12 @@ class Entry:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether lists leave the entry out unless they are asked for deleted ones."""
+        """Whether the server was uninstalled or replaced; by default, lists leave it out then."""
         return self.record.superseded_by is not None or self.record.state is State.LEFT
 
     @property
     def _status(self) -> tuple[str, str | None]:
-        """The status of the entry, and the reason for it."""
+        """The status of the entry, and the reason as a sentence; no reason (None) if active."""
         if self.record.superseded_by is not None:
             return "deleted", "Another server has taken the place of this one."
         if self.record.state is State.LEFT:
@@ -261,19 +276,22 @@ def document(entries: Sequence[Entry], next_cursor: str | None = None) -> dict[s
 
 
 def is_namespace(text: str) -> bool:
-    """Whether a text can be the first part of names: a domain in reverse order, short enough."""
+    """Whether a text may begin names: it must be a domain in reverse order, up to 60 characters."""
     return len(text) <= _LONGEST_NAMESPACE and _NAMESPACE.fullmatch(text) is not None
 
 
 def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
     """
-    The names of servers, by `server_id`, without those whose name another of them has.
+    Decide which servers have a name; returns the names by `server_id`.
 
-    Servers with the same database, stage and owner claim the same name. While a database is being
-    rebuilt there are two, and the new one gets the name when the old one is silent. When both go on
-    sending, as twins, one of them is a copy: the older keeps the name, and the other has its own.
+    Servers with the same database, stage and owner (key of the receiver) claim the same name, and
+    one of them gets it. While a database is being rebuilt, there are two such servers, and the new
+    one gets the name when the old one has stopped sending. If both go on sending, they are twins,
+    of which one has a copy of the other's database: the older server keeps the name, and the other
+    one gets a name of its own.
 
-    The claims must be all those of each database, or some servers that are replaced get a name.
+    `claims` must contain all claims for each database. Otherwise some servers that were replaced
+    would get a name.
     """
     rivals: defaultdict[tuple[str, ...], dict[str, Claim]] = defaultdict(dict)
     for claim in claims:
@@ -286,13 +304,13 @@ def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
                 names[server_id] = _name(namespace, claim.identity, (*parts, server_id))
             else:
                 others.append(claim)
-        holder = min(others, key=_preference).identity  # the oldest of all is no younger twin
+        holder = min(others, key=_preference).identity  # not empty: the oldest is no younger twin
         names[holder.server_id] = _name(namespace, holder, parts)
     return {server_id: name for server_id, name in names.items() if name is not None}
 
 
 def whose(namespace: str, name: str) -> Whose | None:
-    """Which servers can have a name; None if it cannot be the name of any."""
+    """Read from a name which servers can have it; None if no server can have this name."""
     mine, _, local = name.partition("/")
     spelled, _, digest = local.rpartition("-")
     if mine != namespace or not _DIGEST.fullmatch(digest):
@@ -306,7 +324,13 @@ def whose(namespace: str, name: str) -> Whose | None:
 
 
 def rivals_for(name: str, identities: Sequence[Identity]) -> list[str]:
-    """The `server_id`s of all servers that can claim a name, of those whose database it holds."""
+    """
+    Find the servers that claim a name; returns their `server_id`s.
+
+    Args:
+        name: The name, which `whose` can read.
+        identities: The servers that can have the name, as `whose` has read it.
+    """
     digest = base64.b32decode(name[-_DIGEST_LETTERS:].upper())
     groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     found: set[tuple[str, ...]] = set()
@@ -320,10 +344,11 @@ def rivals_for(name: str, identities: Sequence[Identity]) -> list[str]:
 
 def search_of(namespace: str, text: str) -> tuple[str | None, str | None]:
     """
-    What to look for when a client searches for a text in names.
+    Translate a search for a text in the names of entries into attributes of `EntryFilter`.
 
-    Returns the text to look for in what servers are called, and the name if it is a whole one. The
-    digest in names is not searched: no person would mean it.
+    Returns the attributes `text` and `name`, of which one is None: if the text is the whole name of
+    an entry, `name`, otherwise `text`. Both are None if every entry matches. The digest in the
+    names is not searched, because no person would mean it.
     """
     mine, slash, local = text.partition("/")
     if not slash:
@@ -337,10 +362,12 @@ def search_of(namespace: str, text: str) -> tuple[str | None, str | None]:
 
 def version_of(reported: str | None) -> str:
     """
-    The version of an entry: as the server reports it, if the registry's rules allow it.
+    Return the version of the entry of a server that reports a certain version.
 
-    A version must be a single one and no range, and must not be called `latest`. Whatever else is
-    reported has a version of its own, from which `reported_version` finds it again.
+    It is the reported version, if the registry's rules allow it: they forbid a range of versions
+    and the word `latest`. A forbidden version is encoded into an allowed one, which
+    `reported_version` decodes. None, for a server that reports no version, becomes
+    `UNKNOWN_VERSION`.
     """
     if reported is None:
         return UNKNOWN_VERSION
@@ -354,7 +381,7 @@ def version_of(reported: str | None) -> str:
 
 
 def reported_version(version: str) -> str | None:
-    """The version that a server reports whose entry has a version; None if that is not known."""
+    """Reverse `version_of`: return the version that the server reports; None if it is unknown."""
     made = version.startswith(_MADE)
     found = _decoded(version.removeprefix(_MADE)) if made else version
     return found if found is not None and version_of(found) == version else None
@@ -370,14 +397,19 @@ def _age(claim: Claim) -> tuple[datetime, str]:
 
 
 def _preference(claim: Claim) -> tuple[bool, bool, float, str]:
-    """A sort key: which server has a name first. Of those that are gone it is the newest."""
+    """
+    A sort key: of the servers that claim a name, the first one gets it.
+
+    Servers that are gone come last, the newest of them first. Of the other servers, those that send
+    in time come first, and the oldest first among equals.
+    """
     seen = claim.first_seen.timestamp()
     age = -seen if claim.is_gone else seen
     return claim.is_gone, not claim.is_heard, age, claim.identity.server_id
 
 
 def _name(namespace: str, identity: Identity, parts: tuple[str, ...]) -> str | None:
-    """A name with the digest of `parts`; None if the server is called too oddly for one."""
+    """Make a name with the digest of `parts`; None if the name would be too long."""
     spelled = identity.database and _spelled(identity.database)
     if not spelled:
         spelled = _spelled(identity.server_id)
@@ -391,7 +423,7 @@ def _digest(parts: tuple[str, ...]) -> bytes:
 
 
 def _spelled(text: str) -> str | None:
-    """A text in the letters that names may have, for `_read`; None if it is too long for that."""
+    """Write a text in the letters of names, such that `_read` can read it; None if too long."""
     if _PLAIN.fullmatch(text):
         return text
     coded = _coded(text)
@@ -435,7 +467,7 @@ def _line(text: str) -> str:
 
 
 def _remote(name: str, record: ServerRecord) -> dict[str, Any]:
-    """How a client connects, and which secret it asks a person for."""
+    """The part of an entry that says how to connect, and which secret to ask a person for."""
     scheme, _, rest = (record.endpoint_url or "").partition("://")
     connection = Connection(
         # With the digest in it, so that no other server's secret has the same variable.
@@ -470,7 +502,7 @@ def _authorization(variable: str, record: ServerRecord) -> dict[str, Any]:
 
 
 UNKNOWN_VERSION = "0.0.0-unreported"
-"""The version of the entry of a server that reports none."""
+"""The version of the entry of a server that reports no version."""
 _MADE = "0.0.0-reported."
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,254}")
 
@@ -478,7 +510,7 @@ _LONGEST_NAMESPACE = 60
 _LONGEST_TEXT = 100
 _LONGEST_LINE = 100
 _MOST_TOOLS = 100
-"""How many names of tools an entry has at most; it also says how many there are."""
+"""How many names of tools an entry has at most; `toolCount` in the entry counts all tools."""
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _NAMESPACE = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")

@@ -1,5 +1,5 @@
 """
-Searching for tools by words: which words a text has, and which tools a question means most.
+Searching for tools by words: which words a text has, and which tools fit a question best.
 
 Words are compared by their English stems (the Porter 2 algorithm): `confirms orders` finds
 `sale_order_confirm`.
@@ -31,12 +31,12 @@ MOST_WORDS = 30
 """How many words of a question count; the others are ignored."""
 
 MOST_INDEXED_WORDS = 1000
-"""How many words of a description of tools are indexed."""
+"""How many different words of the description of a server's tools are indexed."""
 
 _LONGEST_WORD = 40
 _SHORT = 5
 _NEAR = 0.6
-"""A tool that has not all words is found if it scores this part of the best score, or more."""
+"""A tool that lacks some words is found if its score is at least this share of the best score."""
 
 _WEIGHTS = {"name": 3.0, "title": 2.0, "description": 1.0}
 
@@ -44,11 +44,12 @@ _WEIGHTS = {"name": 3.0, "title": 2.0, "description": 1.0}
 @frozen(kw_only=True)
 class Found:
     """
-    A tool that a question means.
+    A tool that fits a question.
 
     Attributes:
         tool: The tool.
-        catalogues: The ids of the catalogues that hold it.
+        catalogues: The ids of the catalogues that contain the tool. A catalogue is a description of
+            tools, which servers with the same tools share.
     """
 
     tool: Tool
@@ -56,16 +57,16 @@ class Found:
 
 
 def words_of(text: str) -> list[str]:
-    """The stems of the words of a text, in lower case; `saleOrder` and `sale_order` have two."""
+    """The stems of a text's words, in their order; `saleOrder` and `sale_order` are two words."""
     return [_stem(part) for part in _parts(text)]
 
 
 def words_in(tools: Collection[Tool]) -> list[str]:
     """
-    The different words in the names, titles and descriptions of some tools, sorted.
+    The stems of the words in the names, titles and descriptions of some tools, sorted.
 
-    They come from the first 1,000 different words, all names before all titles and descriptions:
-    it takes time to find the stems.
+    Only the first 1,000 different words count, because finding stems takes time. The words of all
+    names come first, then those of the titles, then those of the descriptions.
     """
     parts: dict[str, None] = {}
     for text in (getattr(tool, field) or "" for field in _WEIGHTS for tool in tools):
@@ -77,9 +78,10 @@ def words_in(tools: Collection[Tool]) -> list[str]:
 
 def words_of_question(text: str) -> list[str]:
     """
-    The different words that a question is about: without those that nearly every question has.
+    The stems of the different words in a question, at most 30, for a search with `best`.
 
-    A question of such words alone keeps them. Without any word the list is empty.
+    Words that occur in nearly every question, such as "find", are left out, unless the question has
+    no other words. The list is empty if the question has no words.
     """
     words = list(dict.fromkeys(words_of(text)))
     telling = [word for word in words if word not in _COMMON]
@@ -90,10 +92,17 @@ def best(
     catalogues: Mapping[str, Iterable[Tool]], words: Collection[str], *, is_near_enough: bool
 ) -> list[Found]:
     """
-    The tools of some catalogues that have all of some words, best first; equal tools are one.
+    Find the tools that fit some words; returns the best ones first.
 
-    A word counts for more when few tools have it, and when it is in the name or the title. With
-    `is_near_enough`, a tool need not have all words: its score must come near to the best one.
+    A word counts for more when few tools have it, and when it is in the name or the title. Equal
+    tools in several catalogues are returned as one.
+
+    Args:
+        catalogues: The tools of each catalogue (a description of tools that servers share), by its
+            id.
+        words: The stems of the words.
+        is_near_enough: Whether a tool may lack some words, if its score is near to the best score.
+            Otherwise it must have all words.
     """
     holders: dict[Tool, list[str]] = {}
     for number, tools in catalogues.items():
@@ -121,7 +130,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _weights(tool: Tool, words: Collection[str]) -> dict[str, float]:
-    """The words that a tool has, each with the weight of the weightiest text that has it."""
+    """The words that a tool has, each with the greatest weight of the texts in which it occurs."""
     found: dict[str, float] = {}
     begins = {word[:1] for word in words}, {word[:2] for word in words}
     for field, weight in _WEIGHTS.items():
@@ -132,7 +141,11 @@ def _weights(tool: Tool, words: Collection[str]) -> dict[str, float]:
 
 
 def _may_be_one(part: str, firsts: Collection[str], begins: Collection[str]) -> bool:
-    """Whether a word may have one of some stems, by the letters with which these begin."""
+    """
+    Whether the stem of a word may be one of those that are searched.
+
+    `firsts` are the first letters of the searched stems, and `begins` their first two letters.
+    """
     # A stem begins like the word, but for a few short words, such as "dying" and "die".
     if not part.isascii():
         return True
@@ -154,4 +167,4 @@ _COMMON = {
     *("our", "please", "that", "the", "there", "to", "us", "want", "we", "what", "where"),
     *("which", "who", "with", "you", "odoo", "server", "databas", "tool", "mcp", "instanc"),
 }
-"""Stems that say nothing about what a tool does."""
+"""The stems of words that say nothing about what a tool does."""

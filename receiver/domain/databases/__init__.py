@@ -1,12 +1,13 @@
 """
-Databases: finds out which servers belong to one, and how their records change as time passes.
+Finds out which servers share an Odoo database, and how their records change as time passes.
 
 Servers with the same `database_uuid` are checked together, because one may be a node, the successor
 or a copy of another:
 
-- Nodes are servers of one database, such as the Odoo processes of a cluster. They form a `Line`.
-  One of them, the leader, represents the line in lists and alarms: its record is late or down
-  only when all nodes have stopped sending.
+- Nodes are servers of one database, such as the Odoo processes of a cluster. All servers that are
+  known to share a database, or a server that shares it with no other, form a `Line`. One of them,
+  the leader, represents the line in lists and alarms: its record is late or down only when all
+  nodes have stopped sending.
 - A rebuild is a line that has stopped sending while another server, which supersedes it, sends for
   the same database.
 - Twins are two lines that send in parallel, each for a database of its own: one of the databases

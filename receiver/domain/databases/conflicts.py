@@ -6,19 +6,19 @@ from receiver.domain.rows import Row
 __all__ = ["CONFLICT", "repeats_after"]
 
 CONFLICT = 6
-"""When the score `Row.repeats` is at least this, a server counts as two machines."""
+"""If the score `Row.repeats` of a server is at least this, two machines send under its id."""
 
 
 def repeats_after(row: Row, message: Heartbeat | Registration) -> int:
     """
-    The score `Row.repeats` after a message, for the suspicion that two machines send.
+    Return the score `Row.repeats` after a message: how likely it is that two machines send.
 
-    It rises if the sequence number of the message is not above that of the message before, and
-    falls otherwise. When two machines send by turns, every other message has a smaller number. A
-    message that was overtaken on its way, or a database that was restored, causes that only once.
-    Three kinds of messages leave the score as it is: a message without a number; a message that is
-    sent again, with the same number and timestamp; and the first message after a farewell (state
-    `left`), because an addon that is installed again begins its numbers anew.
+    The score falls if the sequence number of the message is above that of the message before;
+    otherwise it rises. When two machines send by turns, every other number is smaller than the one
+    before. If a message was overtaken on its way, or if a database was restored, only one number is
+    smaller. Three kinds of messages leave the score as it is: a message without a number; a message
+    that is sent again, with the same number and timestamp; and the first message after a farewell
+    (state `left`), because an addon that is installed again begins its numbers anew.
     """
     last, number = row.record.sequence, message.sequence
     if last is None or number is None or row.record.state is State.LEFT:

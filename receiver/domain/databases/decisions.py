@@ -1,4 +1,4 @@
-"""Decides how records change when servers are checked, because their `due_at` has come."""
+"""Decides how records change when servers are checked, each at the time `due_at` of its row."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,8 +34,8 @@ class Decision(NamedTuple):
 
     Attributes:
         changed: The rows whose record changes: for each, the row before and the row to write.
-        postponed: The rows whose record stays as it is; only `DUE_COLUMNS`, such as the time of
-            the next check, must be written.
+        postponed: The rows whose record stays as it is. Only the columns that the store calls
+            `DUE_COLUMNS`, such as the time of the next check, must be written.
     """
 
     changed: list[tuple[Row, Row]]
@@ -50,13 +50,14 @@ def decide(
     heard_since: datetime,
 ) -> Decision:
     """
-    Check the servers whose `due_at` has come, and decide how the records change.
+    Check the servers whose next check is due (`due_at`), and decide how the records change.
 
     A server is checked together with its family: all servers with the same `database_uuid`.
 
     Args:
         rows: The rows of the servers to check and of their families, by `server_id`.
-        families: The `server_id`s of each family, by the `index_text` of its `database_uuid`.
+        families: The `server_id`s of each family, by the `database_uuid` as `index_text` returns
+            it.
         now: The time of this check.
         heard_since: Since when receivers have been running without an interruption. The time before
             does not count as silence of a server.
@@ -91,11 +92,12 @@ def _is_past(at: int, now: datetime) -> bool:
 
 def _are_kin(one: Row, other: Row, family: Iterable[Row]) -> bool:
     """
-    Whether a server, not superseded yet, may be of the same database as another one, or a copy.
+    Whether the server `one` must be checked together with the server `other`.
 
-    That is so if both have the same UUID, stage and owner (API key), so that the servers of one
-    key never supersede those of another. A server without an owner counts as one of the only key
-    that owns servers of the family (all servers with that UUID).
+    They may share a database, or one may have a copy of the other's database, if they have the same
+    UUID, stage and owner (API key); so the servers of one key never supersede those of another key.
+    If only one key owns servers of the family (all servers with that UUID), a server without an
+    owner counts as a server of this key. If `one` is superseded, it is not checked any more.
     """
     owners = {row.owner for row in family} - {None}
     only = owners.pop() if len(owners) == 1 else None
@@ -110,10 +112,10 @@ def _are_kin(one: Row, other: Row, family: Iterable[Row]) -> bool:
 
 def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row]:
     """
-    Clear `twin_of` in rows that name a server of `kin` there, but are not comparable any more.
+    Clear `twin_of` of servers that cannot be compared with their twin any more.
 
-    `strangers` have the same `database_uuid` as `kin`, but now another stage or owner. Yields only
-    the rows that change.
+    `strangers` have the same `database_uuid` as `kin`, but another stage or owner, or are
+    superseded. Yields the rows of those that named a server of `kin` as their twin.
     """
     ids = {row.server_id for row in kin}
     for row in strangers:
@@ -122,12 +124,16 @@ def _without_twins(strangers: Iterable[Row], kin: Iterable[Row]) -> Iterator[Row
 
 
 def _settled(kin: Sequence[Row], look: Look) -> Iterator[Row]:
-    """Check servers that may be of one database; yields the rows of all, changed or not."""
+    """Check servers that may share a database; yields the rows of all, changed or not."""
     return alone(kin[0], look) if is_alone(kin) else together(kin, look)
 
 
 def is_alone(kin: Sequence[Row]) -> bool:
-    """Whether this is one server only, which is related to no other and compared with no other."""
+    """
+    Whether there is only one server, without relations to others, and not compared with others.
+
+    Relations are those of nodes, twins and superseded servers.
+    """
     row, *others = kin
     record = row.record
     relations = (record.node_of, record.twin_of, record.superseded_by, row.mark)
@@ -145,7 +151,7 @@ def alone(row: Row, look: Look) -> Iterator[Row]:
 
 
 def together(kin: Sequence[Row], look: Look) -> Iterator[Row]:
-    """Check servers that may be of one database, and compare them; yields the rows of all."""
+    """Check servers that may share a database, and compare them; yields the rows of all."""
     by_name: defaultdict[str, list[Line]] = defaultdict(list)
     for line in lines_of(kin, look):
         for each in without_copies(line, look):
@@ -171,10 +177,10 @@ def together(kin: Sequence[Row], look: Look) -> Iterator[Row]:
 
 def _written(line: Line, look: Look, *, is_open: bool) -> Iterator[Row]:
     """
-    The rows of a line (the servers of one database) with its state and the time of the next check.
+    Put the state of a line (the servers of one database) and its next check into the rows.
 
-    The next check is after one interval while it `is_open`, i.e. undecided, whether another line
-    is of the same database.
+    Yields all rows of the line. If `is_open`, it is undecided whether another line is of the same
+    database, so the next check is after one heartbeat interval or earlier.
     """
     leader = updated(with_state(line.leader, line.state, look.now), node_count=len(line.nodes))
     pulse = leader.record

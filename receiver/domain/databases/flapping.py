@@ -5,10 +5,11 @@ Nobody reads a hundred events about one server. So one event tells that a server
 its changes are only counted, until one event tells that it has calmed down. The record of the
 server and its state go on changing meanwhile.
 
-The changes between sending and not sending are called turns.
+A turn is a change between sending and not sending: a server stops, or it sends again.
 
-There are two thresholds, as in Nagios ("flap detection"), so that a server which has about as many
-turns as the rule allows does not begin and end to flap again and again.
+One rule says when a server begins to flap, and another when this ends, like the two thresholds of
+Nagios ("flap detection"). With a single rule, a server that has about as many turns as it allows
+would begin and end to flap again and again.
 """
 
 from collections.abc import Sequence
@@ -29,16 +30,16 @@ def damped(
     row: Row, events: Sequence[Event], *, at: datetime, is_over_budget: bool = False
 ) -> tuple[Row, list[Event]]:
     """
-    Count the changes of a server's state, and say which events to write.
+    Count the turns of a server (it stops sending, or sends again), and say which events to write.
 
     Args:
         row: The row of the server after the change.
         events: The events that the change causes.
         at: The time of the change.
         is_over_budget: Whether the key of the server has used up its budget, the number of events
-            that it may cause per hour. Then half the number of turns makes the server flap.
+            that it may cause per hour. If so, half the number of turns makes the server flap.
 
-    Returns the row with the changes counted, and the events to write. If the server flaps, the
+    Returns the row with the turns counted, and the events to write. If the server flaps, the
     events about its state are left out. If it has just begun to flap, an event `flapping` is added.
     """
     count = sum(event.kind in _TURNS for event in events)
@@ -96,33 +97,33 @@ def _others(events: Sequence[Event]) -> list[Event]:
 
 
 _TURNS = {EventKind.LATE, EventKind.RECOVERED, EventKind.LEFT, EventKind.REBUILT}
-"""The kinds of events that tell of a turn: a server stops sending or sends again."""
+"""The kinds of events that tell of a turn: a server stops sending, or it sends again."""
 
 _FOLLOWING = {EventKind.DOWN}
-"""The kinds of events that are left out with a turn: a server that is down was late before."""
+"""Kinds of events that are left out with turns, but are no turns: `late` comes before `down`."""
 
 _MOST_TURNS = 6
 """
-A server with this many turns within `_WITHIN` flaps: it has stopped and come back three times.
+How many turns within `_WITHIN` make a server flap: it has stopped and come back three times.
 
-A deployment that goes wrong takes a server away once or twice.
+That is more than a deployment that goes wrong causes: it takes a server away once or twice.
 """
 
 _TURNS_OVER_BUDGET = 3
 """
-The same for a server whose key has used up its budget for events.
+How many turns within `_WITHIN` make a server flap whose key has used up its budget for events.
 
-It is so large that events still tell of one silence of each server and of its end, whatever the key
-does, because otherwise nobody could say when the server was available.
+With three, events still tell of one silence of each server and of its end, whatever the key does.
+With fewer, nobody could say when the server was available.
 """
 
 _WITHIN = timedelta(hours=1)
 
 _CALM = timedelta(minutes=30)
 """
-How long the state of a server must stay the same until it does not flap any more.
+How long the state of a server must stay the same until the server does not flap any more.
 
-This is longer than `_WITHIN` divided by the turns that make a server flap, so that a server with
-just as many turns does not calm down in between. It is short enough that an event soon tells when a
-server that flapped is down for good.
+This is longer than `_WITHIN` divided by the number of turns that makes a server flap. So a server
+that goes on with just as many turns does not calm down between two of them. It is short enough that
+an event soon tells when a server that flapped is down for good.
 """

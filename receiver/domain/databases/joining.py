@@ -1,7 +1,9 @@
 """
 Joins lines whose servers turn out to be nodes of one database.
 
-Lines that turn out to be copies of a database are noted as twins.
+A line is the servers that are known to share a database. If the database of one line turns out to
+be a copy of another line's database, the two lines are noted as twins. The package
+`receiver.domain.databases` explains these words.
 """
 
 from collections import defaultdict
@@ -30,9 +32,9 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
     """
     Join the lines whose servers turn out to be nodes of one database, and note copies as twins.
 
-    A line is the known servers of one database. It may fit both a database and a copy of that
-    database. It is joined with the one that its messages fit better, and with neither while they
-    fit both about equally well.
+    A line is the known servers of one database. Its messages may fit those of another line, but
+    also those of a copy of that line's database. It is joined with the one that they fit better,
+    and with neither while they fit both about equally well.
     """
     pairs = {
         (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)
@@ -58,14 +60,14 @@ def _is_clear(fit: Pair, fits: Mapping[Pair, float], copies: Mapping[int, Iterab
 
     Args:
         fit: The two lines.
-        fits: The `_misfit` of each two lines.
-        copies: The copies of each line.
+        fits: The `_misfit` of each pair of lines.
+        copies: For each line, the lines whose databases are copies of its database.
     """
     return all(fits[each] > fits[fit] + _CLEAR for each in _rivals(fit, copies))
 
 
 def _rivals(fit: Pair, copies: Mapping[int, Iterable[int]]) -> Iterator[Pair]:
-    """Each of two lines, paired with each copy of the other line."""
+    """Yield pairs that compete with the pair `fit`: one of its lines with a copy of the other."""
     for mine, its in (fit, fit[::-1]):
         for copy in copies.get(its, ()):
             yield min(mine, copy), max(mine, copy)
@@ -84,7 +86,7 @@ def _joined(lines: Sequence[Line], nodes: Iterable[Pair], look: Look) -> list[Li
 
 
 def _paired(lines: Sequence[Line], look: Look) -> list[Line]:
-    """Note as twins of each other all two lines that are judged to be copies."""
+    """Find all pairs of lines that are judged to be copies, and note both lines as twins."""
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
         if _verdict(found[n], found[m], look) is Verdict.COPIES:
@@ -93,7 +95,7 @@ def _paired(lines: Sequence[Line], look: Look) -> list[Line]:
 
 
 def _verdict(elder: Line, younger: Line, look: Look) -> Verdict:
-    """Nodes or copies: what two lines are, by the messages counted since they are watched."""
+    """Judge whether two lines are nodes or copies, by the messages that were counted of both."""
     one, other = elder.leader.mark, younger.leader.mark
     if _takes_over(younger, elder, look):
         return Verdict.NODES
@@ -111,7 +113,7 @@ def _misfit(elder: Line, younger: Line, look: Look) -> float:
     """
     How badly the messages of two lines fit a single database: 0 is best.
 
-    Infinite while they cannot be compared, or when their sequence numbers are out of order.
+    Infinite while the lines cannot be compared, or when their sequence numbers are out of order.
     """
     one, other = elder.leader.mark, younger.leader.mark
     if _takes_over(younger, elder, look):
@@ -124,7 +126,7 @@ def _misfit(elder: Line, younger: Line, look: Look) -> float:
 
 
 def _takes_over(line: Line, other: Line, look: Look) -> bool:
-    """Whether a line goes on with the sequence numbers of nodes that have all stopped sending."""
+    """Whether a line continues the numbers of another one whose nodes have all stopped sending."""
     if not (other.nodes and other.state.stale and line.state.is_heard) or are_apart(line, other):
         return False
     last, before = line.latest.sequence, other.mark(look.now).sequence

@@ -46,7 +46,7 @@ class Sent:
 
 
 def judge(one: Sent, other: Sent) -> Verdict:
-    """Whether two servers are nodes or copies, by what each sent in the same span of time."""
+    """Judge whether two servers are nodes or copies, by what each sent in the same span of time."""
     if one.first is None or one.last is None or other.first is None or other.last is None:
         return _by_pace(one, other)
     if one.last == other.last or abs(one.last - other.last) > FAR_APART:
@@ -104,19 +104,19 @@ def has_copies(sent: Sent, *, in_order: bool) -> bool:
 
 def _repeat(heartbeats: int, numbers: int, *, share: float) -> bool:
     """
-    Whether sequence numbers were used twice, as many more heartbeats arrived than numbers exist.
+    Whether sequence numbers were used twice: more heartbeats arrived than there are numbers.
 
-    Many are at least this `share` of the heartbeats. A few prove nothing, as a sender that gets no
-    answer sends the same heartbeat again.
+    The surplus must be at least this `share` of the heartbeats, from 0 to 1. A smaller one proves
+    nothing, because a sender that gets no answer sends the same heartbeat again.
     """
     return heartbeats >= _ENOUGH_HEARTBEATS and heartbeats - numbers >= share * heartbeats
 
 
 def _by_pace(one: Sent, other: Sent) -> Verdict:
     """
-    Whether two servers are nodes or copies, by how many heartbeats each sent per interval.
+    Judge whether two servers are nodes or copies, by how many heartbeats each sent per interval.
 
-    Undecided after a short time, and when they send much less often than they declare.
+    Undecided if the span of time is short, or if both send much less often than they declare.
     """
     if min(one.intervals, other.intervals) < _ENOUGH_INTERVALS:
         return Verdict.UNDECIDED
@@ -129,7 +129,7 @@ def _by_pace(one: Sent, other: Sent) -> Verdict:
 
 
 FAR_APART = 200
-"""If the latest sequence numbers of two servers differ by more, they are not of one sequence."""
+"""If the latest numbers of two servers differ by more, they do not belong to one sequence."""
 
 _ENOUGH_HEARTBEATS = 4
 _ENOUGH_INTERVALS = 8

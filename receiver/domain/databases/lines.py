@@ -78,11 +78,11 @@ class Line(NamedTuple):
 
 def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
     """
-    Group the rows of servers by their databases.
+    Group the rows of servers by their databases; returns a line for each database.
 
-    Each line is the row of a leader with the rows that name it in `node_of`. A node whose leader is
-    not among the rows, or has another database name, becomes a line of its own. The line with the
-    oldest leader comes first.
+    A line consists of the row of a leader and of the rows that name the leader in `node_of`. A node
+    whose leader is not among the rows, or has another database name, becomes a line of its own. The
+    line with the oldest leader comes first.
     """
     leaders = {row.server_id: row for row in kin if row.record.node_of is None}
     nodes: defaultdict[str, list[Row]] = defaultdict(list)
@@ -150,10 +150,10 @@ def _line(leader: Row, nodes: Sequence[Row], look: Look) -> Line:
 
 def _state_of(line: Line, look: Look) -> State:
     """
-    The state of a database: the state of its leader, had the leader sent all the nodes' messages.
+    The state of a database: what its leader's state would be if it had sent all nodes' messages.
 
     Each check writes the leader's state into the rows of its nodes. So a node that is up while the
-    leader is late or down has sent a message since the last check.
+    leader is late or down has sent a message after the last check.
     """
     latest, record = line.latest, line.record
     if latest.state is State.LEFT:

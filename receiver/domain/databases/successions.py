@@ -21,9 +21,9 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
     Find rebuilds: lines that are late or down while another line sends for the same database.
 
-    A line is the known servers of one database. Returns the lines that are not rebuilt, and the
-    rows of all servers of the other lines; these rows are marked as superseded. All lines must have
-    the same database name.
+    A line is the known servers of one database. Returns the lines that stay, and the rows of all
+    servers of the rebuilt lines, which are marked as superseded. All lines must have the same
+    database name.
     """
     staying: list[Line] = []
     gone: list[Row] = []
@@ -44,7 +44,8 @@ def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[L
     """
     Let the twin of a superseded server be the twin of the server that supersedes it.
 
-    `heir_of` holds the `server_id` of the superseding leader by that of the superseded one.
+    A twin is a server whose database is a copy of the other's, or the original of it. `heir_of`
+    maps the `server_id` of a superseded leader to that of the leader that supersedes it.
     """
     found = list(lines)
     for n, line in enumerate(found):
@@ -57,12 +58,12 @@ def _twins_of_heirs(lines: Sequence[Line], heir_of: Mapping[str, str]) -> list[L
 
 
 def _goes_on(line: Line, silent: Line) -> bool:
-    """Whether a line is up or new, and has sent after the last message of a `silent` line."""
+    """Whether a line is up or new, and has sent since the last message of the line `silent`."""
     return line.state.is_heard and line.latest.last_seen >= silent.latest.last_seen
 
 
 def _are_two(one: Line, other: Line, look: Look) -> bool:
-    """Whether two lines cannot be of one database: twins, or long in parallel and not joined."""
+    """Whether two lines have two databases: known twins, or long in parallel and never joined."""
     return are_apart(one, other) or were_long_together(one, other, look)
 
 
@@ -85,10 +86,10 @@ def _left(row: Row, leader: str, look: Look) -> Row:
 
 def paired(lines: Sequence[Line]) -> list[Line]:
     """
-    Note that lines which send in parallel under different database names are twins.
+    Note as twins all lines that send in parallel under different database names.
 
     A line is the known servers of one database. The database of one twin is a copy of the other's.
-    Also clears `twin_of` of a line if the twin is not among these lines any more, or has left.
+    Also clears `twin_of` of a line if its twin is not among these lines any more, or has left.
     """
     found = list(lines)
     for n, m in combinations(range(len(found)), 2):
@@ -165,9 +166,9 @@ def _address(record: ServerRecord) -> object:
 
 def _without_lost_twin(line: Line, there: set[str]) -> Line:
     """
-    Clear the twin of a line unless that is one of the servers `there`.
+    Clear `twin_of` of a line unless it names one of the servers `there`.
 
-    These include servers that are late or down, but not those that have left.
+    `there` contains the ids of servers that are late or down, too, but not of those that have left.
     """
     if line.record.twin_of is None or line.record.twin_of in there:
         return line
@@ -176,7 +177,7 @@ def _without_lost_twin(line: Line, there: set[str]) -> Line:
 
 def _have_both_gone_on(one: Line, other: Line) -> bool:
     """
-    Whether two lines have sent in parallel for more than two intervals.
+    Whether two lines have sent in parallel for more than two heartbeat intervals.
 
     A server that registers again and again but never sends a heartbeat does not count as sending:
     something restarts it before it gets that far.

@@ -1,9 +1,9 @@
 """
-Watching: counts what servers send in parallel, until it is decided if they are of one database.
+Watching: counts what servers send in parallel, until it is decided if they share a database.
 
 A `Line` is one server, or several that are known to be nodes of one database. Its `Mark` is a
 snapshot of how much it had sent when the counting began. Two lines whose marks have the same time
-are watched together. Until it is decided whether they are of one database, neither becomes late or
+are watched together. Until it is decided whether they share a database, neither becomes late or
 down, because a node may send nothing for long while another node of its database runs the job that
 sends heartbeats.
 """
@@ -54,10 +54,10 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
     Begin to watch together the lines that send in parallel and are not watched together yet.
 
     To watch lines (each the known servers of one database) is to count their messages, in order to
-    find out whether they are of the same database. Returns all lines. Those that are watched from
-    now on have a mark with the time `look.now`, and so have those that were watched together with
-    one of them already: a line has one mark, and with different ones they could not be compared.
-    All lines must have the same database name.
+    find out whether they share a database. Returns all lines. Lines that are watched from now on
+    get a mark, a snapshot of how much they have sent until `look.now`. So do lines that were
+    watched together with one of them already, because a line has only one mark, and lines whose
+    marks have different times cannot be compared. All lines must have the same database name.
     """
     begun = {
         line.leader.server_id
@@ -80,10 +80,10 @@ def watched(lines: Sequence[Line], look: Look) -> list[Line]:
 
 def patient(lines: Sequence[Line], look: Look) -> list[Line]:
     """
-    Leave lines in their states while it is not decided whether another line is of their database.
+    Leave lines in their states while it is not decided whether another line has their database.
 
-    A line is the known servers of one database. Returns all lines; those that would become late or
-    down now have the state of their records.
+    A line is the known servers of one database. Returns all lines. A line that would become late or
+    down now, but is undecided, has the state of its leader's record instead.
     """
     return [
         line._replace(state=line.record.state)
@@ -95,7 +95,7 @@ def patient(lines: Sequence[Line], look: Look) -> list[Line]:
 
 def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
     """
-    The line with the mark that it needs from now on: the start of counting its messages.
+    Give a line the mark that it needs from now on: a snapshot at which counting messages starts.
 
     A line that is watched together with another one keeps its mark. Any other line of several
     servers gets a recent mark, because `without_copies` needs one. A line of one server gets no
@@ -112,7 +112,7 @@ def marked(line: Line, look: Look, *, is_watched: bool) -> Line:
 
 
 def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
-    """Whether a mark is recent enough, and all was counted since, to notice copies in a line."""
+    """Whether a mark can show copies in a line: it is recent, and no message since was missed."""
     now = line.mark(look.now)
     if mark.sequence is not None and now.sequence is not None and now.sequence < mark.sequence:
         return False  # the sequence numbers have begun anew
@@ -121,10 +121,10 @@ def _is_fresh(mark: Mark, line: Line, look: Look) -> bool:
 
 def may_be_one(one: Line, other: Line) -> bool:
     """
-    Whether it should be found out if two lines (groups of servers) are of one database.
+    Whether two lines (groups of servers) are worth comparing, because they may share a database.
 
-    That is so unless both are late or down, one has left, or they are known to be twins: one is of
-    a copy of the other's database.
+    At least one of them must be new or up, none may have left, and they must not be known as twins,
+    of which one has a copy of the other's database.
     """
     is_heard = one.state.is_heard or other.state.is_heard
     return is_heard and State.LEFT not in {one.state, other.state} and not are_apart(one, other)
@@ -132,10 +132,10 @@ def may_be_one(one: Line, other: Line) -> bool:
 
 def is_watched(one: Line, other: Line, look: Look) -> bool:
     """
-    Whether two lines are watched together: their messages are counted since the same time.
+    Whether two lines are watched together: their messages have been counted since the same time.
 
-    False after an interruption in which no receiver ran, because messages may have been missed.
-    Also False when the lines are known to be twins, or when neither line sends any more.
+    False if no receiver ran for some time after the counting began, because messages may have been
+    missed. Also False when the lines are known to be twins, or when neither line sends any more.
     """
     mark, second = one.leader.mark, other.leader.mark
     if mark is None or second is None or are_apart(one, other):
@@ -147,9 +147,9 @@ def is_watched(one: Line, other: Line, look: Look) -> bool:
 
 def are_apart(one: Line, other: Line) -> bool:
     """
-    Whether two lines (groups of servers) are known to be of two copies of a database.
+    Whether two lines (groups of servers) are known to have two copies of a database.
 
-    Then the record of one names a server of the other as its twin.
+    If so, the record of one names a server of the other as its twin.
     """
     first, second = one.record.twin_of, other.record.twin_of
     return first in [row.server_id for row in other.members] or second in [
@@ -159,11 +159,13 @@ def are_apart(one: Line, other: Line) -> bool:
 
 def were_long_together(one: Line, other: Line, look: Look) -> bool:
     """
-    Whether two lines (groups of servers) sent in parallel for so long that they must be of two
+    Whether two lines (groups of servers) sent in parallel for so long that they must have two
     databases.
 
-    If they were nodes of one database, they would have been joined by then. So only the time counts
-    in which they were watched together, which a new server or an interruption begins anew.
+    If they were nodes of one database, this would have shown while they were watched together
+    (their messages were counted), and they would have been joined. So only the time counts in which
+    they were watched together. This time begins anew with a new server, or when no receiver has run
+    for a while.
     """
     begin = max(_alive_since(one.record), _alive_since(other.record))
     mark = one.leader.mark
@@ -176,15 +178,15 @@ def were_long_together(one: Line, other: Line, look: Look) -> bool:
 
 
 def _alive_since(record: ServerRecord) -> datetime:
-    """Since when a server has sent without a gap; `first_seen` when it is late or down."""
+    """Since when a server has sent without a gap; `first_seen` if it is late or down."""
     return record.first_seen if record.state.stale else record.state_since
 
 
 def pair(one: Line, other: Line) -> tuple[Line, Line]:
     """
-    Note on each of two lines that the other is its twin, unless it has a twin already.
+    Note in each of two lines that the other is its twin, unless it has a twin already.
 
-    Twins are the servers of a database, and those of a copy of it.
+    Lines are twins if the database of one is a copy of the other's.
     """
     return _with_twin(one, other), _with_twin(other, one)
 
@@ -203,7 +205,8 @@ def _are_parallel(elder: Line, younger: Line) -> bool:
     """
     Whether the elder of two lines sent a message after the younger one had been started.
 
-    One of them may have stopped sending since, as long as its record does not say late or down.
+    One of them may have stopped sending after that, as long as its record does not say late or
+    down.
     """
     if not may_be_one(elder, younger) or not _are_both_alive(elder, younger):
         return False
@@ -212,7 +215,7 @@ def _are_parallel(elder: Line, younger: Line) -> bool:
 
 
 def _are_both_alive(one: Line, other: Line) -> bool:
-    """Whether the records of both leaders say `new` or `up`, whatever this check will find."""
+    """Whether the records of both leaders say `new` or `up`, as an earlier check found them."""
     return one.record.state.is_heard and other.record.state.is_heard
 
 
@@ -225,7 +228,7 @@ def _started(record: ServerRecord) -> datetime:
 
 
 def sent_since(mark: Mark, line: Line, look: Look) -> Sent:
-    """What the servers of a line have sent since `mark`, the start of counting."""
+    """What the servers of a line have sent since the snapshot `mark`."""
     now = line.mark(look.now)
     return Sent(
         intervals=_intervals(mark, line.record, look) if _is_valid(mark, look) else 0.0,
@@ -252,9 +255,10 @@ def are_in_order(rows: Iterable[Row]) -> bool:
 
 def _is_open(silent: Line, other: Line, look: Look) -> bool:
     """
-    Whether it is still undecided if a late or down line is of the same database as another line.
+    Whether it is still undecided if a late or down line shares its database with another line.
 
-    Only while the other line sends, and for at most 12 intervals of the `silent` line.
+    It is undecided only while the other line sends and both are watched together, and for at most
+    12 heartbeat intervals of the `silent` line.
     """
     mark = silent.leader.mark
     if mark is None or not other.state.is_heard or not is_watched(silent, other, look):
@@ -264,14 +268,14 @@ def _is_open(silent: Line, other: Line, look: Look) -> bool:
 
 
 def _intervals(mark: Mark, record: ServerRecord, look: Look) -> float:
-    """How many of a server's declared intervals, of 7 days at most, have passed since a mark."""
+    """How many heartbeat intervals of a server, each 7 days at most, have passed since a mark."""
     declared = record.heartbeat_interval_seconds or DEFAULT_INTERVAL_SECONDS
     seconds = min(declared, interval(record).total_seconds())
     return (microseconds(look.now) - mark.at) / 1e6 / seconds
 
 
 def _is_valid(mark: Mark, look: Look) -> bool:
-    """Whether receivers have run without an interruption since a mark, so no message was missed."""
+    """Whether receivers have run without interruption since a mark, so no message was missed."""
     return mark.at >= microseconds(look.heard_since)
 
 
