@@ -173,10 +173,13 @@ def sweep(
     }
     happened += _large_families(dialect, connection, large, look) if large else []
     write_events(dialect, connection, happened)
-    is_more_due = len(ids) == look.limit and bool(_due(connection, look))
+    written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
+    now = microseconds(look.now)
+    is_more_due = any(row.due_at is not None and row.due_at <= now for row in written.values())
+    if len(ids) == look.limit:
+        is_more_due |= bool(_due(connection, look))
     if not is_more_due:  # by now every server that stopped sending has its event
         happened += _write_fleet_silence(dialect, connection, look)
-    written = {row.server_id: row for row in [*postponed, *(after for _, after in changed)]}
     return Swept(Committed(written, happened), is_more_due, spent)
 
 

@@ -214,6 +214,21 @@ def test_sweep_moves_due_at_and_a_heartbeat_does_not(fleet: Watched, engine: Eng
     assert [] == fleet.told()
 
 
+def test_note_that_a_receiver_runs_tells_whether_any_server_is_due(fleet: Watched) -> None:
+    def is_any_due() -> bool:
+        return fleet.store.servers.note_presence(fleet.now, absent=timedelta.max).is_any_due
+
+    found = [is_any_due(), is_any_due()]  # the first note does not ask
+    fleet.beat("a")
+    found.append(is_any_due())
+    fleet.sweep()
+    found.append(is_any_due())
+    fleet.clock.advance(136)
+    found.append(is_any_due())
+
+    assert [True, False, True, False, True] == found
+
+
 def test_down_and_superseded_servers_are_never_due(fleet: Watched, engine: Engine) -> None:
     fleet.beat("down")
     fleet.go_on(150)
