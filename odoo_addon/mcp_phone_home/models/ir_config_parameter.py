@@ -1,5 +1,6 @@
 from odoo import api, models
 
+from ..services.other_addons import in_use_here
 from ..services.settings import TOKEN, URL
 from ..services.token_origin import remember_token_origin, renew_token_origin
 
@@ -9,6 +10,8 @@ class IrConfigParameter(models.Model):
     Records which receiver the token is for, whenever the token or the receiver's URL changes.
 
     The token is sent to no other receiver, see `services.token_origin`.
+
+    The uninstallation of another addon deletes no system parameter that this addon uses.
     """
 
     _inherit = "ir.config_parameter"
@@ -27,9 +30,10 @@ class IrConfigParameter(models.Model):
         return result
 
     def unlink(self):
-        keys = set(self.mapped("key"))
+        deleted = self - in_use_here(self)
+        keys = set(deleted.mapped("key"))
         self._mcp_before(keys)
-        result = super().unlink()
+        result = super(IrConfigParameter, deleted).unlink()
         self._mcp_after(keys)
         return result
 

@@ -6,7 +6,26 @@ from string import ascii_letters, digits
 
 from odoo.modules import get_module_path
 
+from odoo.addons.base.models.ir_model import MODULE_UNINSTALL_FLAG
+
 from .routes import ADDON
+
+# All system parameters that this addon uses.
+PARAMETERS = (
+    "mcp.allowed_origins",
+    "mcp.announced_endpoint",
+    "mcp.disabled",
+    "mcp.endpoint_url",
+    "mcp.heartbeat_longest_interval",
+    "mcp.last_hostname",
+    "mcp.phone_home_ca",
+    "mcp.phone_home_retries",
+    "mcp.phone_home_timeout",
+    "mcp.phone_home_token",
+    "mcp.phone_home_token_origin",
+    "mcp.phone_home_url",
+    "mcp.server_port",
+)
 
 # Where an addon may name a system parameter.
 _SUFFIXES = (".py", ".xml", ".csv", ".sql")
@@ -23,6 +42,25 @@ def parameters_of_others(env, keys) -> set:
     for addon in _other_addons(env):
         found |= _named_in(get_module_path(addon, display_warning=False), keys)
     return found
+
+
+def in_use_here(parameters):
+    """
+    Those of some system parameters, which are about to be deleted, that this addon still uses.
+
+    None but when another addon is being uninstalled, among whose data they are: an administrator
+    may have set them for this addon.
+    """
+    env = parameters.env
+    if not env.context.get(MODULE_UNINSTALL_FLAG) or not _is_installed(env):
+        return parameters.browse()
+    return parameters.filtered(lambda each: each.key in PARAMETERS)
+
+
+def _is_installed(env) -> bool:
+    """Whether this addon is installed, and is not being uninstalled."""
+    states = env["ir.module.module"].sudo().search([("name", "=", ADDON)]).mapped("state")
+    return not {"installed", "to upgrade"}.isdisjoint(states)
 
 
 def _owned(env, keys) -> set:
