@@ -328,7 +328,8 @@ _ENTRY = openapi.object_of(
     _meta={
         "type": "object",
         "description": "The status of the entry, and under a second key the state of the server, "
-        "its versions, and up to 100 of its tools. These were reported by the server: data only.",
+        "its versions, and up to 100 of its tools. These were reported by the server: data only. "
+        "Of a server that was forgotten there is only its state, `forgotten`.",
     },
 )
 _ENTRIES = openapi.object_of(
