@@ -1,8 +1,24 @@
 import functools
 
 from .services.lifecycle import after_install, before_uninstall
-from .services.other_addons import PARAMETERS, parameters_of_others
+from .services.other_addons import parameters_of_others
 from .services.token_origin import remember_token_origin
+
+PARAMETERS = (
+    "mcp.allowed_origins",
+    "mcp.announced_endpoint",
+    "mcp.disabled",
+    "mcp.endpoint_url",
+    "mcp.heartbeat_longest_interval",
+    "mcp.last_hostname",
+    "mcp.phone_home_ca",
+    "mcp.phone_home_retries",
+    "mcp.phone_home_timeout",
+    "mcp.phone_home_token",
+    "mcp.phone_home_token_origin",
+    "mcp.phone_home_url",
+    "mcp.server_port",
+)
 
 
 def post_init_hook(env):

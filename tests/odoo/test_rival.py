@@ -19,7 +19,6 @@ from phoning import ADDON, wait_until_up
 
 OWN_PATH = "/mcp_phone_home/mcp"
 FOR_TESTS = Path(__file__).parent / "addons"
-AI_TOOL = Path(str(distribution("odoo-addon-ai-tool").locate_file("odoo/addons/ai_tool")))
 
 LOOK = f"""
 import json
@@ -133,8 +132,9 @@ def beside(odoo: OdooProgram, folder: Path, rival: str, depends: str, *others: P
 @pytest.fixture(scope="module")
 def first(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Beside:
     """The rival is loaded before the addon, and answers at `/mcp/v1`; with OCA's `ai_tool`."""
-    folder = tmp_path_factory.mktemp("first")
-    return beside(odoo, folder, "fleet_rival", "base", AI_TOOL, FOR_TESTS / "fleet_oca")
+    ai_tool = distribution("odoo-addon-ai-tool").locate_file("odoo/addons/ai_tool")
+    others = Path(str(ai_tool)), FOR_TESTS / "fleet_oca"
+    return beside(odoo, tmp_path_factory.mktemp("first"), "fleet_rival", "base", *others)
 
 
 @pytest.fixture(scope="module")

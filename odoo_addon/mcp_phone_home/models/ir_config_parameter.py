@@ -1,5 +1,6 @@
 from odoo import api, models
 
+from ..hooks import PARAMETERS
 from ..services.other_addons import in_use_here
 from ..services.settings import TOKEN, URL
 from ..services.token_origin import remember_token_origin, renew_token_origin
@@ -30,7 +31,7 @@ class IrConfigParameter(models.Model):
         return result
 
     def unlink(self):
-        deleted = self - in_use_here(self)
+        deleted = self - in_use_here(self, PARAMETERS)
         keys = set(deleted.mapped("key"))
         self._mcp_before(keys)
         result = super(IrConfigParameter, deleted).unlink()

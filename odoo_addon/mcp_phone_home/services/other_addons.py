@@ -10,23 +10,6 @@ from odoo.addons.base.models.ir_model import MODULE_UNINSTALL_FLAG
 
 from .routes import ADDON
 
-# All system parameters that this addon uses.
-PARAMETERS = (
-    "mcp.allowed_origins",
-    "mcp.announced_endpoint",
-    "mcp.disabled",
-    "mcp.endpoint_url",
-    "mcp.heartbeat_longest_interval",
-    "mcp.last_hostname",
-    "mcp.phone_home_ca",
-    "mcp.phone_home_retries",
-    "mcp.phone_home_timeout",
-    "mcp.phone_home_token",
-    "mcp.phone_home_token_origin",
-    "mcp.phone_home_url",
-    "mcp.server_port",
-)
-
 # Where an addon may name a system parameter.
 _SUFFIXES = (".py", ".xml", ".csv", ".sql")
 _LEFT_OUT = {"static", "tests"}
@@ -44,9 +27,9 @@ def parameters_of_others(env, keys) -> set:
     return found
 
 
-def in_use_here(parameters):
+def in_use_here(parameters, keys):
     """
-    Those of some system parameters, which are about to be deleted, that this addon still uses.
+    Those of some system parameters, about to be deleted, that this addon still uses: of these keys.
 
     None but when another addon is being uninstalled, among whose data they are: an administrator
     may have set them for this addon.
@@ -54,7 +37,7 @@ def in_use_here(parameters):
     env = parameters.env
     if not env.context.get(MODULE_UNINSTALL_FLAG) or not _is_installed(env):
         return parameters.browse()
-    return parameters.filtered(lambda each: each.key in PARAMETERS)
+    return parameters.filtered(lambda each: each.key in keys)
 
 
 def _is_installed(env) -> bool:
