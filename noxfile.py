@@ -53,6 +53,9 @@ The tests of the receiver for another Python: those of the event loop, threads a
 The rest is SQL, pure functions and templates, which are the same on each Python.
 """
 
+AI_TOOL = "odoo-addon-ai-tool==19.0.1.0.0.2"
+"""An addon of others, beside which ours is tested; it asks for an `odoo` that is no package."""
+
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "tests", "portable"]
 nox.options.error_on_missing_interpreters = False
@@ -149,6 +152,7 @@ def failover(session: nox.Session) -> None:
 def odoo(session: nox.Session) -> None:
     """The addon in a real Odoo 19: its own tests, and end to end with a real receiver."""
     install(session, extras=["client", "receiver"], groups=["odoo"])
+    session.install("--no-deps", AI_TOOL)
     # Before there are two processes: fails with the reason if there is no Odoo.
     session.run("python", HERE / "tests/odoo/harness/provision.py")
     # A third of the time is waiting. Each process has a PostgreSQL; tests of a file share servers.

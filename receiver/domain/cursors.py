@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 import orjson
 
 from contract.fields import format_moment, parse_moment
-from receiver.domain.agents.registry import EntryFilter
+from receiver.domain.agents.registry import EntryFilter, EntryPlace
 from receiver.domain.queries import Order, Place, ToolPlace, Walk
 
 __all__ = [
@@ -103,20 +103,21 @@ def read_tool_cursor(text: str) -> ToolPlace:
     raise ValueError(_NO_CURSOR)
 
 
-def write_registry_cursor(matching: EntryFilter, after: str) -> str:
+def write_registry_cursor(matching: EntryFilter, place: EntryPlace) -> str:
     """
-    Encode the cursor for the page of the MCP registry that begins after a `server_id`.
+    Encode the cursor for the page of the MCP registry that begins at a place.
 
     The cursor contains the filter of the list, because clients leave out parts of the filter when
     they ask for the next page. It needs no escapes in a URL, because clients put it into one as it
     is.
     """
     since = matching.updated_since and format_moment(matching.updated_since)
-    parts = [after, matching.text, matching.version, since, matching.with_gone]
-    return _encode(parts).rstrip("=")
+    parts = [place.after, matching.text, matching.version, since, matching.with_gone]
+    # A cursor among the servers is as it was before there were tombstones.
+    return _encode([*parts, True] if place.is_of_tombstones else parts).rstrip("=")
 
 
-def read_registry_cursor(text: str) -> tuple[EntryFilter, str]:
+def read_registry_cursor(text: str) -> tuple[EntryFilter, EntryPlace]:
     """
     Decode a cursor of the MCP registry.
 
@@ -131,14 +132,17 @@ def read_registry_cursor(text: str) -> tuple[EntryFilter, str]:
                 str() | None as version,
                 str() | None as since,
                 bool(with_gone),
-            ] if not any("\x00" in each for each in (after, found or "", version or "")):
+                *rest,
+            ] if rest in ([], [True]) and not any(
+                "\x00" in each for each in (after, found or "", version or "")
+            ):
                 matching = EntryFilter(
                     text=found,
                     version=version,
                     updated_since=None if since is None else parse_moment(since),
                     with_gone=with_gone,
                 )
-                return matching, after
+                return matching, EntryPlace(after, bool(rest))
     except (ValueError, OverflowError):
         pass
     raise ValueError("expected the nextCursor of an earlier answer")

@@ -176,6 +176,7 @@ class Watchdog:
             # Only time in which receivers run counts, so a clock that is ahead deletes no event.
             since = self._servers.attended_since(now, timing.retention)
             is_more = self._events.trim(since)
+            self._servers.trim_tombstones(since)
             self._trimmed = self._trimmed if is_more else elapsed
         if timing.forget_after is not None and elapsed - self._forgot >= timing.forget_seconds:
             self._forget(now, elapsed, timing.forget_after)

@@ -58,6 +58,7 @@ from receiver.store.rows import (
     write_rows,
 )
 from receiver.store.tables import HEARTBEAT_COLUMNS, facets, servers
+from receiver.store.tombstones import write_tombstones
 
 __all__ = ["apply", "delete_server", "hand_over"]
 
@@ -277,6 +278,7 @@ def delete_server(
     if row is None:
         return Committed({}, [])
     changed = [(each, _without(row.record, each, at)) for each in rows.values()]
+    write_tombstones(connection, [row], at)
     dialect.remove_index_entries(connection, index_entries(row))
     connection.execute(delete(servers).where(servers.c.server_id == server_id))
     write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])

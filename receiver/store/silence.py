@@ -46,6 +46,7 @@ from receiver.store.tables import (
     is_of_lapsed_key,
     pauses,
     servers,
+    tombstones,
     watches,
 )
 
@@ -359,7 +360,10 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     connection.execute(update(events).where(events.c.at > now).values(at=now))
     # Nobody knows how much time has passed since a `Mark`, so messages are counted anew.
     connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
-    for moment in (watches.c.heard_since, watches.c.seen_at, pauses.c.began, pauses.c.ended):
+    for moment in (
+        *(watches.c.heard_since, watches.c.seen_at, pauses.c.began, pauses.c.ended),
+        *(tombstones.c.first_seen, tombstones.c.forgotten_at),
+    ):
         connection.execute(update(moment.table).where(moment > now).values({moment.name: now}))
     return int(found)
 

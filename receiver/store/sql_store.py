@@ -17,7 +17,7 @@ from attrs import evolve
 from sqlalchemy import URL, Connection, and_, bindparam, exists, func, select
 
 from contract import Event, ServerRecord, State
-from receiver.domain.agents.registry import Claim, FoundServer, Listing, Whose
+from receiver.domain.agents.registry import Claim, FoundServer, Listing, Tombstone, Whose
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
@@ -72,6 +72,7 @@ from receiver.store.tables import (
     servers,
     watches,
 )
+from receiver.store.tombstones import are_too_old, read_tombstones, trim_tombstones
 from receiver.store.transactions import Transactions
 
 __all__ = ["ACTIVE", "LAPSED", "TALLY", "Servers", "SqlStore", "Vitals"]
@@ -309,6 +310,22 @@ class Servers:
         with self._transactions.read() as connection:
             found = registered(connection, server_id, self._cache)
         return found[0] if found else None
+
+    def tombstones(self, asked: Listing) -> Sequence[tuple[Tombstone, bool]]:
+        """
+        Tombstones of the MCP registry: a part of them, sorted by their local names.
+
+        Returns with each whether it stands: whether no server has, or can have, the name by now.
+        """
+        with self._transactions.read() as connection:
+            return read_tombstones(connection, asked)
+
+    def trim_tombstones(self, until: datetime) -> None:
+        """Delete tombstones older than an instant, and the oldest if there are too many."""
+        with self._transactions.read() as connection:
+            if not are_too_old(connection, until):
+                return
+        self._transactions.write(lambda connection: trim_tombstones(connection, until))
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
         """

@@ -73,6 +73,7 @@ __all__ = [
     "secrets",
     "servers",
     "sessions",
+    "tombstones",
     "toolsets",
     "watches",
 ]
@@ -547,6 +548,25 @@ Index(
     sqlite_where=of_state,
     postgresql_where=of_state,
 )
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("local_name", Key, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("first_seen", Moment, nullable=False),
+    Column("forgotten_at", Moment, nullable=False),
+    Index("ix_tombstones_forgotten_at", "forgotten_at"),
+)
+"""
+A row for each `receiver.domain.agents.registry.Tombstone`: for each name in the MCP registry whose
+server was deleted.
+
+A row is left as it is when a server gets the name again. So whoever reads a row must look whether
+some server can have the name.
+"""
 
 watches = Table(
     "watches",

@@ -40,6 +40,10 @@ def count_users(env):
 """,
 }
 
+# A new database takes itself to be at localhost:8069, which is as good an address as any other of
+# this test, so it would stay. A receiver on another machine would not have been told of it.
+NO_ADDRESS = "UPDATE ir_config_parameter SET value = '' WHERE key = 'web.base.url'"
+
 MAKE_KEY = """
 from datetime import datetime, timedelta
 keys = env["res.users.apikeys"].with_user(env.ref("base.user_admin")).sudo()
@@ -81,8 +85,8 @@ class Fleet:
         with self.odoo.server(database, self.config, hostname=hostname, **told) as server:
             url = f"{server.url}/mcp/v1"
             let_action_run(self.odoo, server, database)  # which also waits until it is up
-            with administrator(server, database) as call:
-                call("ir.config_parameter", "set_param", "mcp.endpoint_url", url)
+            with administrator(server, database):
+                pass  # by this login Odoo, and so the addon, knows the address
             let_action_run(self.odoo, server, database)
             server.wait_until(
                 lambda: self.record(database, hostname).get("endpoint_url") == url,
@@ -142,6 +146,7 @@ def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with receiver_process(folder, **settings) as receiver:
         for database in (WITH_TOOL, WITHOUT):
             odoo.set_parameters(database, phone_home_url=receiver.url)
+            odoo.postgres.sql(NO_ADDRESS, database=database)
         yield Fleet(
             odoo=odoo,
             config=config,

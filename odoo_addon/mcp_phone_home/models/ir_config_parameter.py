@@ -1,5 +1,7 @@
 from odoo import api, models
 
+from ..hooks import PARAMETERS
+from ..services.other_addons import in_use_here
 from ..services.settings import TOKEN, URL
 from ..services.token_origin import remember_token_origin, renew_token_origin
 
@@ -9,6 +11,8 @@ class IrConfigParameter(models.Model):
     Records which receiver the token is for, whenever the token or the receiver's URL changes.
 
     The token is sent to no other receiver, see `services.token_origin`.
+
+    The uninstallation of another addon deletes no system parameter that this addon uses.
     """
 
     _inherit = "ir.config_parameter"
@@ -27,9 +31,10 @@ class IrConfigParameter(models.Model):
         return result
 
     def unlink(self):
-        keys = set(self.mapped("key"))
+        deleted = self - in_use_here(self, PARAMETERS)
+        keys = set(deleted.mapped("key"))
         self._mcp_before(keys)
-        result = super().unlink()
+        result = super(IrConfigParameter, deleted).unlink()
         self._mcp_after(keys)
         return result
 

@@ -24,11 +24,11 @@ import time
 from odoo import SUPERUSER_ID, api
 from odoo.modules.registry import Registry
 
-from client import host_facts
 from contract import Registration
 
 from .background import NotStarted, StillRunning, in_background, wait_for_others
 from .conflicts import RETRIED, conflicts_are_no_errors
+from .hosts import this_host
 from .interval import usual_interval_seconds
 from .pace import is_too_early
 from .phone_home import (
@@ -190,19 +190,14 @@ def _is_rebuilt(env) -> bool:
     start, and while another process registers this host.
     """
     parameter = env["ir.config_parameter"].sudo().get_param
-    hostname = _hostname()
+    hostname = this_host()
     if not parameter("mcp.phone_home_url") or parameter("mcp.last_hostname") == hostname:
         return False
     return not is_claimed(env.registry, hostname, started_at=announced_start())
 
 
-def _hostname() -> str:
-    """The hostname as `host_facts` finds it, without the system calls that find addresses."""
-    return host_facts(sources=tuple, interfaces=tuple).hostname
-
-
 def _is_too_early(env) -> bool:
-    return is_too_early(env, usual=usual_interval_seconds(env), hostname=_hostname())
+    return is_too_early(env, usual=usual_interval_seconds(env), hostname=this_host())
 
 
 def _registration(env):
@@ -222,7 +217,7 @@ def _claimed(registry, registration) -> list:
 
 def _register_if_claimed(registry, thread):
     """Register the server; it builds the message only after it could claim the registration."""
-    hostname = _hostname()
+    hostname = this_host()
     if not claim_registration(registry, hostname, started_at=announced_start()):
         return
     try:

@@ -6,6 +6,8 @@ from string import ascii_letters, digits
 
 from odoo.modules import get_module_path
 
+from odoo.addons.base.models.ir_model import MODULE_UNINSTALL_FLAG
+
 from .routes import ADDON
 
 # Where an addon may name a system parameter.
@@ -23,6 +25,25 @@ def parameters_of_others(env, keys) -> set:
     for addon in _other_addons(env):
         found |= _named_in(get_module_path(addon, display_warning=False), keys)
     return found
+
+
+def in_use_here(parameters, keys):
+    """
+    Those of some system parameters, about to be deleted, that this addon still uses: of these keys.
+
+    None but when another addon is being uninstalled, among whose data they are: an administrator
+    may have set them for this addon.
+    """
+    env = parameters.env
+    if not env.context.get(MODULE_UNINSTALL_FLAG) or not _is_installed(env):
+        return parameters.browse()
+    return parameters.filtered(lambda each: each.key in keys)
+
+
+def _is_installed(env) -> bool:
+    """Whether this addon is installed, and is not being uninstalled."""
+    states = env["ir.module.module"].sudo().search([("name", "=", ADDON)]).mapped("state")
+    return not {"installed", "to upgrade"}.isdisjoint(states)
 
 
 def _owned(env, keys) -> set:

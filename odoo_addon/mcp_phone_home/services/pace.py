@@ -20,14 +20,11 @@ import time
 
 from attrs import frozen
 
+from .hosts import GONE_AFTER_INTERVALS, last_sent
 from .settings import longest_interval_seconds, receiver_settings, without_password
-from .state import recent_hosts, stored_pace
+from .state import stored_pace
 
 _logger = logging.getLogger(__name__)
-
-# After so many of the usual intervals a host that has sent nothing counts as gone. Of two hosts
-# on which the scheduled action runs at random, each has sent by then.
-GONE_AFTER_INTERVALS = 40
 
 
 @frozen(kw_only=True)
@@ -86,8 +83,8 @@ def current_pace(env, *, usual, hostname) -> Pace | None:
         return None
     if pace.hostname != hostname or pace.receiver != without_password(receiver_settings(env).url):
         return None
-    hosts = recent_hosts(env.registry, seconds=GONE_AFTER_INTERVALS * usual)
-    return pace if hosts is not None and hosts <= {hostname} else None
+    hosts = last_sent(env.registry, seconds=GONE_AFTER_INTERVALS * usual)
+    return pace if hosts is not None and hosts.keys() <= {hostname} else None
 
 
 def declared_interval_seconds(env, *, usual, hostname):

@@ -27,6 +27,7 @@ from odoo.tools import SQL
 
 from .conflicts import conflicts_are_no_errors
 from .endpoint import remember_endpoint
+from .hosts import HOST_SECONDS, sent_within
 from .token_origin import remember_token_origin
 
 _logger = logging.getLogger(__name__)
@@ -46,9 +47,6 @@ DESCRIBED_SECONDS = 300.0
 REFUSED_SECONDS = 3600.0
 # ... and how long a registration that the receiver has not asked for goes without it then.
 TOO_LARGE_SECONDS = 86400.0
-
-# How long it is known that a host has sent a message.
-HOST_SECONDS = 7 * 86400.0
 
 _SEQUENCE = "mcp_phone_home_state_sequence"
 
@@ -160,22 +158,6 @@ def stored_pace(registry) -> dict | None:
             return (cr.fetchone() or [None])[0]
     except psycopg2.Error as error:
         _logger.debug("The wish of the receiver cannot be read: %s", _one_line(error))
-        return None
-
-
-def recent_hosts(registry, *, seconds) -> set[str] | None:
-    """
-    The names of the hosts that have sent a message for this database in the last so many seconds.
-
-    Takes no lock and never raises; None when the database cannot be read, or was not upgraded to
-    a version of the addon that stores them.
-    """
-    try:
-        with registry.cursor(readonly=True) as cr:
-            cr.execute("SELECT hosts FROM mcp_phone_home_state", log_exceptions=False)
-            return {*_sent_within((cr.fetchone() or [None])[0], seconds)}
-    except psycopg2.Error as error:
-        _logger.debug("The hosts of this database cannot be read: %s", _one_line(error))
         return None
 
 
@@ -294,19 +276,8 @@ def _settle(env, outcome):
 
 def _remember_host(env, hostname):
     env.cr.execute("SELECT hosts FROM mcp_phone_home_state FOR NO KEY UPDATE", log_exceptions=False)
-    known = _sent_within(_only_value(env), HOST_SECONDS)
+    known = sent_within(_only_value(env), HOST_SECONDS)
     _update(env, hosts={**known, hostname: time.time()})
-
-
-def _sent_within(hosts, seconds) -> dict:
-    """
-    When each host has sent last, of those that have in the last so many seconds.
-
-    `hosts` may be None. The clocks of the hosts differ, so a time may be in the future; one that
-    is too far ahead is dropped.
-    """
-    now = time.time()
-    return {each: t for each, t in (hosts or {}).items() if abs(now - t) < seconds}
 
 
 def _claim(env, hostname, started_at) -> bool:

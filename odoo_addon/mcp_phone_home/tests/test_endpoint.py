@@ -1,7 +1,17 @@
-from odoo.addons.mcp_phone_home.services import endpoint
+import time
+from contextlib import contextmanager
+from functools import partial
+from unittest.mock import patch
+
+from psycopg2.extras import Json
+
+from odoo.addons.mcp_phone_home.services import endpoint, hosts, phone_home
 from odoo.addons.mcp_phone_home.services.endpoint import SETTLED
+from odoo.addons.mcp_phone_home.services.hosts import GONE_AFTER_INTERVALS
 from odoo.addons.mcp_phone_home.services.phone_home import _build_server_payload, send_heartbeat
 from odoo.addons.mcp_phone_home.services.routes import OWN_PATH
+
+from client import host_facts
 
 from .common import PhoneHomeCase
 
@@ -9,7 +19,7 @@ PUBLIC = "https://odoo.example"
 OTHER = "https://erp.example"
 
 
-class TestAnnouncedEndpoint(PhoneHomeCase):
+class EndpointCase(PhoneHomeCase):
     def log_in(self, address):
         """Let an administrator log in at an address, as Odoo's login form does."""
         credential = {"type": "password", "login": "admin", "password": "admin"}
@@ -31,6 +41,8 @@ class TestAnnouncedEndpoint(PhoneHomeCase):
             told.append(self.announced())
         return told
 
+
+class TestAnnouncedEndpoint(EndpointCase):
     def test_path_is_the_one_at_which_this_addon_answers(self):
         self.log_in(PUBLIC)
         self.announced()
@@ -139,3 +151,130 @@ class TestAnnouncedEndpoint(PhoneHomeCase):
         self.env.invalidate_all()
 
         self.assertEqual([OTHER], self.announced_after_logins(OTHER))
+
+
+class TestEndpointAfterRebuild(EndpointCase):
+    """An Odoo on another host, after the host `old` has announced `PUBLIC`."""
+
+    def setUp(self):
+        super().setUp()
+        with self.on("old"):
+            self.assertEqual([PUBLIC], self.announced_after_logins(PUBLIC))
+
+    @contextmanager
+    def on(self, host, *, started_ago=0.0):
+        """Let the server run on a host, and have been started so many seconds ago."""
+        facts = partial(host_facts, hostname=lambda: host)
+        started_at = None if started_ago is None else time.time() - started_ago
+        with (
+            patch.object(phone_home, "host_facts", facts),
+            patch.object(hosts, "host_facts", facts),
+            patch.object(endpoint, "server_started_at", lambda: started_at),
+        ):
+            yield
+
+    def have_sent(self, **seconds_ago):
+        """Let just these hosts have sent something, so many seconds ago."""
+        sent_at = {host: time.time() - ago for host, ago in seconds_ago.items()}
+        self.env.cr.execute("UPDATE mcp_phone_home_state SET hosts = %s", [Json(sent_at)])
+
+    def test_address_of_the_new_host_is_announced_at_once(self):
+        self.have_sent(old=300)
+        with self.on("new", started_ago=200):
+            self.assertEqual(PUBLIC, self.announced())
+
+            self.assertEqual([OTHER], self.announced_after_logins(OTHER))
+
+    def test_new_host_does_not_follow_logins_either(self):
+        self.have_sent(old=300)
+        with self.on("new", started_ago=200):
+            told = self.announced_after_logins(OTHER, PUBLIC, "https://third.example", PUBLIC)
+
+        self.assertEqual([OTHER] * 4, told)
+
+    def test_login_on_the_old_host_is_not_followed_by_the_new_one(self):
+        """As when a container is replaced, which has another hostname each time."""
+        with self.on("old"):
+            self.assertEqual([PUBLIC], self.announced_after_logins(OTHER))
+        self.have_sent(old=300)
+
+        with self.on("new", started_ago=200):
+            self.assertEqual(PUBLIC, self.announced())
+
+            third = "https://third.example"
+            self.assertEqual([third], self.announced_after_logins(third))
+
+    def test_address_that_was_set_before_the_start_of_the_new_host_is_announced(self):
+        """As by a script that restores a backup, which leaves the time of the change as it was."""
+        self.have_sent(old=300)
+        self.env.cr.execute(
+            "UPDATE ir_config_parameter SET value = %s WHERE key = 'web.base.url'", [OTHER]
+        )
+        self.env.invalidate_all()
+        self.env.registry.clear_cache()
+
+        with self.on("new", started_ago=200):
+            self.assertEqual([OTHER] * 2, [self.announced(), self.announced()])
+
+    def test_address_that_the_receiver_has_not_heard_is_announced_later(self):
+        self.have_sent(old=300)
+        with self.on("new", started_ago=200):
+            self.set_params(phone_home_url=self.closed_port())
+            self.log_in(OTHER)
+            with self.assert_one_warning("cannot be reached"):
+                send_heartbeat(self.env)
+            self.env.invalidate_all()
+
+            self.assertEqual(OTHER, self.announced())
+
+    def test_nodes_of_a_database_do_not_follow_logins(self):
+        self.have_sent(old=30)
+        for host in ("node", "old", "node"):
+            with self.subTest(host), self.on(host, started_ago=3600):
+                self.assertEqual([PUBLIC] * 2, self.announced_after_logins(OTHER, PUBLIC))
+
+    def test_node_that_is_gone_counts_as_such_after_a_while(self):
+        third, fourth = "https://third.example", "https://fourth.example"
+        length = GONE_AFTER_INTERVALS * 60
+        for ago, started_ago, address, expected in (
+            (length - 60, 86400, OTHER, PUBLIC),
+            (length - 60, None, third, PUBLIC),
+            (length + 60, 86400, fourth, fourth),
+        ):
+            with self.subTest(address), self.on("node", started_ago=started_ago):
+                self.have_sent(old=ago)
+                self.assertEqual([expected], self.announced_after_logins(address))
+
+    def test_host_that_was_silent_for_longer_than_is_known_is_gone(self):
+        self.have_sent()
+        with self.on("new", started_ago=200):
+            self.assertEqual([OTHER], self.announced_after_logins(OTHER))
+
+    def test_worse_address_of_the_new_host_is_not_announced(self):
+        self.have_sent(old=300)
+        with self.on("new", started_ago=200):
+            self.assertEqual([PUBLIC], self.announced_after_logins("http://10.0.0.9:8069"))
+
+    def test_host_is_stored_with_a_url_that_an_earlier_version_has_stored(self):
+        uuid = self.env["ir.config_parameter"].get_param("database.uuid")
+        self.set_params(announced_endpoint=f"{PUBLIC}/mcp/v1 {uuid}")
+        self.have_sent(old=300)
+        with self.on("new", started_ago=200):
+            self.assertEqual([PUBLIC], self.announced_after_logins(OTHER))
+
+        stored = self.env["ir.config_parameter"].get_param("mcp.announced_endpoint")
+        self.assertEqual(f"{PUBLIC}/mcp/v1 {uuid} new {OTHER}/mcp/v1", stored)
+
+    def test_database_that_does_not_know_its_hosts_keeps_what_was_announced(self):
+        self.log_in(OTHER)
+        self.env.cr.execute("ALTER TABLE mcp_phone_home_state DROP COLUMN hosts")
+
+        with self.on("new", started_ago=200):
+            payload = _build_server_payload(self.env)
+        self.assertEqual(f"{PUBLIC}/mcp/v1", payload["endpoint_url"])
+
+    def test_host_is_not_gone_soon_when_no_action_sends_heartbeats(self):
+        self.env.ref("mcp_phone_home.ir_cron_heartbeat").active = False
+        self.have_sent(old=86400)
+        with self.on("node", started_ago=2 * 86400):
+            self.assertEqual([PUBLIC], self.announced_after_logins(OTHER))

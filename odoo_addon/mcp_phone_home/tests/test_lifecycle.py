@@ -11,6 +11,7 @@ from odoo.tests.common import release_test_lock
 
 from odoo.addons.mcp_phone_home.hooks import PARAMETERS, uninstall_hook
 from odoo.addons.mcp_phone_home.services import background, lifecycle, phone_home
+from odoo.addons.mcp_phone_home.services.hosts import this_host
 from odoo.addons.mcp_phone_home.services.lifecycle import on_health, on_schedule
 from odoo.addons.mcp_phone_home.services.outgoing import Outcome
 from odoo.addons.mcp_phone_home.services.phone_home import register_server, send_heartbeat
@@ -264,7 +265,7 @@ class TestCostOfProbes(LifecycleCase):
         self.assertEqual({}, self.state().claims)
 
     def test_hostname_is_that_of_the_messages(self):
-        self.assertEqual(phone_home.host_facts().hostname, lifecycle._hostname())
+        self.assertEqual(phone_home.host_facts().hostname, this_host())
 
 
 class TestClaims(LifecycleCase):

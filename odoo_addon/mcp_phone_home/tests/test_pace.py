@@ -6,11 +6,12 @@ import time
 from functools import partial
 from unittest.mock import patch
 
-from odoo.addons.mcp_phone_home.services import lifecycle, phone_home
+from odoo.addons.mcp_phone_home.services import hosts, phone_home
+from odoo.addons.mcp_phone_home.services.hosts import HOST_SECONDS, last_sent
 from odoo.addons.mcp_phone_home.services.lifecycle import on_schedule
 from odoo.addons.mcp_phone_home.services.pace import GONE_AFTER_INTERVALS, Pace
 from odoo.addons.mcp_phone_home.services.phone_home import announced, register_server
-from odoo.addons.mcp_phone_home.services.state import HOST_SECONDS, recent_hosts, stored_pace
+from odoo.addons.mcp_phone_home.services.state import stored_pace
 
 from client import host_facts
 
@@ -253,7 +254,7 @@ class TestHosts(PhoneHomeCase):
         facts = partial(host_facts, hostname=lambda: host)
         with (
             patch.object(phone_home, "host_facts", facts),
-            patch.object(lifecycle, "host_facts", facts),
+            patch.object(hosts, "host_facts", facts),
         ):
             act()
             self.wait_for_threads()
@@ -345,8 +346,8 @@ class TestHosts(PhoneHomeCase):
     def test_host_is_forgotten(self):
         receiver = self.receiver()
         self.every_minute(receiver, "ab")
-        self.assertEqual({"a", "b"}, recent_hosts(self.env.registry, seconds=100))
-        self.assertEqual({"b"}, recent_hosts(self.env.registry, seconds=30))
+        self.assertEqual({"a", "b"}, {*last_sent(self.env.registry, seconds=100)})
+        self.assertEqual({"b"}, {*last_sent(self.env.registry, seconds=30)})
 
         self.let_pass(HOST_SECONDS - 60)
         self.every_minute(receiver, "b")

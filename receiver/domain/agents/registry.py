@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -33,18 +34,25 @@ __all__ = [
     "Claim",
     "Entry",
     "EntryFilter",
+    "EntryPlace",
+    "ForgottenEntry",
     "FoundServer",
     "Identity",
     "Listing",
+    "Tombstone",
     "Whose",
     "document",
     "holders",
+    "host_of",
     "is_namespace",
+    "local_names",
+    "possible_names",
     "reported_version",
     "rivals_for",
     "search_of",
     "version_of",
     "whose",
+    "whose_local",
 ]
 
 DEFAULT_NAMESPACE = "local.fleet"
@@ -97,6 +105,23 @@ class Claim(NamedTuple):
     is_gone: bool
     is_heard: bool
 
+    @classmethod
+    def of(cls, record: ServerRecord, owner: str | None) -> "Claim":
+        """The claim of a server that belongs to the key with the id `owner`."""
+        return cls(
+            identity=Identity(
+                record.server_id,
+                record.database,
+                record.database_uuid,
+                record.odoo_stage,
+                owner,
+            ),
+            twin_of=record.twin_of,
+            first_seen=record.first_seen,
+            is_gone=record.superseded_by is not None or record.state is State.LEFT,
+            is_heard=record.state.is_heard,
+        )
+
 
 class FoundServer(NamedTuple):
     """
@@ -115,20 +140,7 @@ class FoundServer(NamedTuple):
 
     @property
     def claim(self) -> Claim:
-        record = self.record
-        return Claim(
-            identity=Identity(
-                record.server_id,
-                record.database,
-                record.database_uuid,
-                record.odoo_stage,
-                self.owner,
-            ),
-            twin_of=record.twin_of,
-            first_seen=record.first_seen,
-            is_gone=record.superseded_by is not None or record.state is State.LEFT,
-            is_heard=record.state.is_heard,
-        )
+        return Claim.of(self.record, self.owner)
 
 
 class Whose(NamedTuple):
@@ -154,7 +166,7 @@ class EntryFilter:
         name: The whole name of the only entry to list.
         version: The version of the entry, as `version_of` returns it.
         updated_since: Only entries that were updated at or after this time.
-        with_gone: Whether to list servers that were uninstalled or replaced, too.
+        with_gone: Whether to list servers that were uninstalled, replaced or forgotten, too.
     """
 
     text: str | None = None
@@ -164,15 +176,33 @@ class EntryFilter:
     with_gone: bool = False
 
 
+class EntryPlace(NamedTuple):
+    """
+    A place in the list of entries: first come those of servers, then those of tombstones.
+
+    Attributes:
+        after: The place is right after the server with this `server_id`, or after the tombstone
+            with this local name.
+        is_of_tombstones: Whether the place is among the tombstones.
+    """
+
+    after: str
+    is_of_tombstones: bool = False
+
+
 @frozen(kw_only=True)
 class Listing:
     """
     A request for a part of the servers that match a filter, sorted by `server_id`.
 
+    It may also be one for a part of the tombstones: what is kept of servers that were forgotten.
+    These are sorted by their local names.
+
     Attributes:
         matching: The filter.
-        after: Only servers whose `server_id` is after this one; None for the first part.
-        limit: How many servers to return at most.
+        after: Only servers whose `server_id`, or tombstones whose local name, is after this; None
+            for the first part.
+        limit: How many servers, or tombstones, to return at most.
         lapsed: The ids of the keys that were revoked or have expired since the time
             `matching.updated_since`; empty if that is None. The servers of these keys match,
             because this has changed their entries.
@@ -241,7 +271,6 @@ class Entry:
             "updatedAt": format_moment(self.updated_at),
             "isLatest": True,
         }
-        namespace = self.name.partition("/")[0]
         tools = record.capabilities or ()
         own = {
             "state": record.state.value,
@@ -251,22 +280,95 @@ class Entry:
             "tools": [*tools[:_MOST_TOOLS]],
             "toolCount": len(tools),
         }
-        return {"server": self._server(), "_meta": {OFFICIAL: official, f"{namespace}/fleet": own}}
+        return {
+            "server": self._server(),
+            "_meta": {OFFICIAL: official, _own_key(self.name): own},
+        }
 
     def _server(self) -> dict[str, Any]:
-        about = _title(self.record)
-        described = {
-            "name": self.name,
-            "title": about,
-            "description": _line(f"The tools of the Odoo database {about}"),
-            "version": self.version,
-        }
+        described = _described(self.name, _title(self.record), self.version)
         if self.is_deleted or self.is_lapsed:
             return described  # nobody is to connect there
         return {**described, "remotes": [_remote(self.name, self.record)]}
 
 
-def document(entries: Sequence[Entry], next_cursor: str | None = None) -> dict[str, Any]:
+@frozen(kw_only=True)
+class Tombstone:
+    """
+    What is kept of an entry whose server was forgotten, so that clients hear that it is deleted.
+
+    Attributes:
+        local_name: The name of the entry, without the namespace.
+        title: The title of the entry.
+        version: The version of the entry.
+        host: The host of the address that the entry had: who may not be given the address of a
+            server is told of its tombstone no more than of its entry.
+        first_seen: When the first message of the server was received.
+        forgotten_at: When the server was deleted.
+    """
+
+    local_name: str
+    title: str
+    version: str
+    host: str
+    first_seen: datetime
+    forgotten_at: datetime
+
+    @classmethod
+    def of(cls, local_name: str, record: ServerRecord, forgotten_at: datetime) -> "Tombstone":
+        """The tombstone of a server that has the name `local_name`, and an address."""
+        return cls(
+            local_name=local_name,
+            title=_title(record),
+            version=version_of(record.version),
+            host=host_of(record),
+            first_seen=record.first_seen,
+            forgotten_at=max(forgotten_at, record.first_seen),
+        )
+
+
+@frozen(kw_only=True)
+class ForgottenEntry:
+    """
+    An entry of the registry whose server was forgotten. It is always deleted.
+
+    Attributes:
+        name: Its name, with the namespace.
+        tombstone: What is known of it.
+    """
+
+    name: str
+    tombstone: Tombstone
+    is_deleted: bool = field(init=False, default=True)
+
+    @property
+    def version(self) -> str:
+        return self.tombstone.version
+
+    @property
+    def updated_at(self) -> datetime:
+        return self.tombstone.forgotten_at
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as the MCP Registry API defines it (`ServerResponse`)."""
+        at = format_moment(self.tombstone.forgotten_at)
+        official = {
+            "status": "deleted",
+            "statusMessage": "The server was forgotten. If it is heard again, it is back.",
+            "statusChangedAt": at,
+            "publishedAt": format_moment(self.tombstone.first_seen),
+            "updatedAt": at,
+            "isLatest": True,
+        }
+        return {
+            "server": _described(self.name, self.tombstone.title, self.version),
+            "_meta": {OFFICIAL: official, _own_key(self.name): {"state": "forgotten"}},
+        }
+
+
+def document(
+    entries: Sequence[Entry | ForgottenEntry], next_cursor: str | None = None
+) -> dict[str, Any]:
     """A list of entries as the MCP Registry API defines it (`ServerList`)."""
     # A client may read `metadata` without looking whether it is there.
     metadata: dict[str, Any] = {"count": len(entries)}
@@ -281,8 +383,13 @@ def is_namespace(text: str) -> bool:
 
 
 def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
+    """The names of servers, with the namespace; otherwise they are those of `local_names`."""
+    return {key: f"{namespace}/{name}" for key, name in local_names(claims).items()}
+
+
+def local_names(claims: Iterable[Claim]) -> Mapping[str, str]:
     """
-    Decide which servers have a name; returns the names by `server_id`.
+    Decide which servers have a local name (one without the namespace); returns it by `server_id`.
 
     Servers with the same database, stage and owner (key of the receiver) claim the same name, and
     one of them gets it. While a database is being rebuilt, there are two such servers, and the new
@@ -301,19 +408,24 @@ def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
         others = []
         for server_id, claim in group.items():
             if _is_younger_twin(claim, group):
-                names[server_id] = _name(namespace, claim.identity, (*parts, server_id))
+                names[server_id] = _name(claim.identity, (*parts, server_id))
             else:
                 others.append(claim)
         holder = min(others, key=_preference).identity  # not empty: the oldest is no younger twin
-        names[holder.server_id] = _name(namespace, holder, parts)
+        names[holder.server_id] = _name(holder, parts)
     return {server_id: name for server_id, name in names.items() if name is not None}
 
 
 def whose(namespace: str, name: str) -> Whose | None:
     """Read from a name which servers can have it; None if no server can have this name."""
     mine, _, local = name.partition("/")
-    spelled, _, digest = local.rpartition("-")
-    if mine != namespace or not _DIGEST.fullmatch(digest):
+    return whose_local(local) if mine == namespace else None
+
+
+def whose_local(local_name: str) -> Whose | None:
+    """Which servers can have a local name; None if it cannot be that of any."""
+    spelled, _, digest = local_name.rpartition("-")
+    if not _DIGEST.fullmatch(digest):
         return None
     for prefix, is_database in ((_OF_SERVER, False), ("", True)):
         if spelled.startswith(prefix):
@@ -321,6 +433,13 @@ def whose(namespace: str, name: str) -> Whose | None:
             if text is not None:
                 return Whose(text, None) if is_database else Whose(None, text)
     return None
+
+
+def possible_names(identity: Identity) -> set[str]:
+    """The local names that a server can have: that of its database, and its own if it is a twin."""
+    parts = identity.parts
+    found = (_name(identity, parts), _name(identity, (*parts, identity.server_id)))
+    return {name for name in found if name is not None}
 
 
 def rivals_for(name: str, identities: Sequence[Identity]) -> list[str]:
@@ -408,13 +527,13 @@ def _preference(claim: Claim) -> tuple[bool, bool, float, str]:
     return claim.is_gone, not claim.is_heard, age, claim.identity.server_id
 
 
-def _name(namespace: str, identity: Identity, parts: tuple[str, ...]) -> str | None:
-    """Make a name with the digest of `parts`; None if the name would be too long."""
+def _name(identity: Identity, parts: tuple[str, ...]) -> str | None:
+    """Make a local name with the digest of `parts`; None if the name would be too long."""
     spelled = identity.database and _spelled(identity.database)
     if not spelled:
         spelled = _spelled(identity.server_id)
         spelled = spelled and f"{_OF_SERVER}{spelled}"
-    return f"{namespace}/{spelled}-{_base32(_digest(parts))}" if spelled else None
+    return f"{spelled}-{_base32(_digest(parts))}" if spelled else None
 
 
 def _digest(parts: tuple[str, ...]) -> bytes:
@@ -464,6 +583,26 @@ def _line(text: str) -> str:
     """A text in one line, of at most as many characters as titles and descriptions may have."""
     line = "".join(each if each.isprintable() else " " for each in text).strip()
     return (line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…") or "Odoo"
+
+
+def host_of(record: ServerRecord) -> str:
+    """The host of the address of a server; empty if it has none."""
+    return urlsplit(record.endpoint_url or "").hostname or ""
+
+
+def _own_key(name: str) -> str:
+    """The key of `_meta` for what the registry's API does not define, of the entry with a name."""
+    return f"{name.partition('/')[0]}/fleet"
+
+
+def _described(name: str, title: str, version: str) -> dict[str, Any]:
+    """What an entry says of its server, without the addresses."""
+    return {
+        "name": name,
+        "title": title,
+        "description": _line(f"The tools of the Odoo database {title}"),
+        "version": version,
+    }
 
 
 def _remote(name: str, record: ServerRecord) -> dict[str, Any]:

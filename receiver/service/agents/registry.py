@@ -3,16 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
 from receiver.domain.agents.registry import (
     Entry,
     EntryFilter,
+    EntryPlace,
+    ForgottenEntry,
     FoundServer,
     Listing,
+    Tombstone,
     holders,
+    host_of,
     whose,
 )
 from receiver.domain.keys import Keyring
@@ -35,11 +38,11 @@ class EntryPage(NamedTuple):
     Entries of a list.
 
     Attributes:
-        next_after: The next page begins after this `server_id`; None on the last page.
+        next_place: Where the next page begins; None on the last page.
     """
 
-    entries: Sequence[Entry]
-    next_after: str | None
+    entries: Sequence[Entry | ForgottenEntry]
+    next_place: EntryPlace | None
 
 
 @frozen(kw_only=True)
@@ -65,9 +68,9 @@ class Registry:
     may_be_at: Callable[[str], bool]
     now: datetime
 
-    def page(self, matching: EntryFilter, *, after: str | None, limit: int) -> EntryPage:
+    def page(self, matching: EntryFilter, *, place: EntryPlace | None, limit: int) -> EntryPage:
         """
-        A page of the list of entries.
+        A page of the list of entries, from its beginning or from a place on.
 
         It may have less than `limit` entries although it is not the last one, when many servers
         have no entry: a page reads a limited number of them.
@@ -78,6 +81,17 @@ class Registry:
         if since is not None:
             since = max(since, _EARLIEST) - SETTLING
             matching = evolve(matching, updated_since=since)
+        if place is not None and place.is_of_tombstones:
+            return self._forgotten(matching, place.after, limit)
+        page = self._of_servers(matching, place and place.after, limit)
+        if page.next_place is not None or not matching.with_gone:
+            return page
+        forgotten = self._forgotten(matching, None, limit - len(page.entries))
+        return EntryPage([*page.entries, *forgotten.entries], forgotten.next_place)
+
+    def _of_servers(self, matching: EntryFilter, after: str | None, limit: int) -> EntryPage:
+        """A page of the entries of servers."""
+        since = matching.updated_since
         lapsed = [] if since is None else self._lapsed_since(since)
         entries: list[Entry] = []
         for _ in range(_MOST_READ // _READ_AT_ONCE):
@@ -88,13 +102,30 @@ class Registry:
             found = found[:_READ_AT_ONCE]
             entries += self._entries(self._names(found), found)
             if len(entries) > limit or (len(entries) == limit and not is_last):
-                return EntryPage(entries[:limit], entries[limit - 1].record.server_id)
+                return EntryPage(entries[:limit], EntryPlace(entries[limit - 1].record.server_id))
             if is_last:
                 return EntryPage(entries, None)
             after = found[-1].record.server_id
-        return EntryPage(entries, after)
+        return EntryPage(entries, EntryPlace(after or ""))
 
-    def get(self, name: str) -> Entry | None:
+    def _forgotten(self, matching: EntryFilter, after: str | None, limit: int) -> EntryPage:
+        """A page of the entries whose servers were forgotten; it may be empty with a limit of 0."""
+        found = self.servers.tombstones(Listing(matching=matching, after=after, limit=limit + 1))
+        is_last = len(found) <= limit
+        found = found[:limit]
+        after = found[-1][0].local_name if found else after
+        place = None if is_last else EntryPlace(after or "", is_of_tombstones=True)
+        return EntryPage(self._standing(found), place)
+
+    def _standing(self, found: Sequence[tuple[Tombstone, bool]]) -> list[ForgottenEntry]:
+        """The entries of those tombstones whose names no server has, and that may be given away."""
+        return [
+            ForgottenEntry(name=f"{self.namespace}/{each.local_name}", tombstone=each)
+            for each, stands in found
+            if stands and self.may_be_at(each.host)
+        ]
+
+    def get(self, name: str) -> Entry | ForgottenEntry | None:
         """The entry with a name, even if it is deleted; None if there is none."""
         who = whose(self.namespace, name)
         if who is None:
@@ -102,10 +133,14 @@ class Registry:
         names = holders(self.namespace, self.servers.claims_of(who, name))
         server_id = next((each for each, held in names.items() if held == name), None)
         found = None if server_id is None else self.servers.found(server_id)
-        entries = [] if found is None else self._entries(names, [found])
-        return entries[0] if entries else None
+        if found is not None:
+            entries = self._entries(names, [found])
+            return entries[0] if entries else None
+        matching = EntryFilter(name=name)
+        buried = self.servers.tombstones(Listing(matching=matching, after=None, limit=1))
+        return next(iter(self._standing(buried)), None)
 
-    def _only(self, matching: EntryFilter, name: str) -> list[Entry]:
+    def _only(self, matching: EntryFilter, name: str) -> list[Entry | ForgottenEntry]:
         """The entry with a name, if it matches the rest of a filter."""
         entry = self.get(name)
         if entry is None or (entry.is_deleted and not matching.with_gone):
@@ -130,7 +165,7 @@ class Registry:
         return [self._entry(names, *both) for both in zip(shown, sightings, strict=True)]
 
     def _is_given_away(self, found: FoundServer) -> bool:
-        return self.may_be_at(urlsplit(found.record.endpoint_url or "").hostname or "")
+        return self.may_be_at(host_of(found.record))
 
     def _entry(self, names: Mapping[str, str], found: FoundServer, sighting: Sighting) -> Entry:
         lapsed_at = self._lapsed_at(found.owner)

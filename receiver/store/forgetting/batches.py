@@ -25,6 +25,7 @@ from receiver.store.events import write_events
 from receiver.store.lists import apply_filter
 from receiver.store.rows import Committed, RowCache, index_entries, read_rows, row_of, write_rows
 from receiver.store.tables import among, facets, servers
+from receiver.store.tombstones import write_tombstones
 
 __all__ = ["BATCH", "Chosen", "chosen_after", "forget", "forgettable"]
 
@@ -117,6 +118,7 @@ def forget(
             changed.append((before, after))
             events += told
     if gone:
+        write_tombstones(connection, [rows[each] for each in sorted(gone)], at)
         entries = [entry for each in sorted(gone) for entry in sorted(index_entries(rows[each]))]
         dialect.remove_index_entries(connection, entries)
         connection.execute(_DELETE, {"ids": sorted(gone)})

@@ -1,6 +1,6 @@
 """The SQL of lists of servers: those of the API and the pages, and that of the MCP registry."""
 
-from receiver.store.lists.registry import claims_like, claims_of, registered
+from receiver.store.lists.registry import claims_like, claims_of, identities_of, registered
 from receiver.store.lists.servers import ServerList, apply_filter, reachable
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "apply_filter",
     "claims_like",
     "claims_of",
+    "identities_of",
     "reachable",
     "registered",
 ]

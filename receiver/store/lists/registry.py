@@ -1,9 +1,9 @@
 """The SQL of the MCP registry: reads its servers, and those that could have the same name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, false, or_, select, text
+from sqlalchemy import Connection, Select, and_, false, or_, select, text
 
 from contract import ServerRecord, State
 from receiver.domain.agents.registry import (
@@ -21,7 +21,7 @@ from receiver.store.lists.servers import apply_filter
 from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import among, events, facets, is_listed, servers
 
-__all__ = ["claims_like", "claims_of", "registered"]
+__all__ = ["claims_like", "claims_of", "identities_of", "registered"]
 
 
 def registered(
@@ -76,14 +76,22 @@ def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim
 
     Many servers may have databases with the same name, so only few columns are read of them.
     """
-    if whose.database is not None:
-        query, given = _OF_DATABASE, {"database": index_text(whose.database)}
-    else:
-        query, given = _OF_SERVER, {"server_id": whose.server_id or ""}
-    identities = [Identity(*row) for row in connection.execute(query, given)]
+    identities = identities_of(connection, [whose])
     ids = sorted(rivals_for(name, identities))[:_MOST_CLAIMS]
     found = connection.execute(_BY_IDS, {"ids": ids}) if ids else ()
     return [_claim(row) for row in found]
+
+
+def identities_of(connection: Connection, whose: Iterable[Whose]) -> Sequence[Identity]:
+    """The servers that can have names which are about some databases or servers."""
+    whose = [*whose]
+    databases = {index_text(each.database) for each in whose if each.database is not None}
+    ids = {each.server_id for each in whose if each.server_id is not None}
+    found = [
+        *(connection.execute(_OF_DATABASES, {"databases": [*databases]}) if databases else ()),
+        *(connection.execute(_OF_SERVERS, {"ids": [*ids]}) if ids else ()),
+    ]
+    return [Identity(*row) for row in found]
 
 
 def _matching(asked: Listing) -> Select[Any]:
@@ -162,9 +170,9 @@ _IDENTITY = select(
     servers.c.odoo_stage,
     servers.c.owner,
 ).where(_may_be_entry)
-_OF_SERVER = _IDENTITY.where(servers.c.server_id == bindparam("server_id"))
-_OF_DATABASE = _IDENTITY.join(facets, facets.c.server_id == servers.c.server_id).where(
-    facets.c.name == "database", facets.c.value == bindparam("database")
+_OF_SERVERS = _IDENTITY.where(among(servers.c.server_id, "ids"))
+_OF_DATABASES = _IDENTITY.join(facets, facets.c.server_id == servers.c.server_id).where(
+    facets.c.name == "database", among(facets.c.value, "databases")
 )
 _MOST_CLAIMS = 2000
 """

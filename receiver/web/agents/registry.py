@@ -23,7 +23,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from contract import FleetError, Problem
 from contract.fields import parse_moment
-from receiver.domain.agents.registry import Entry, EntryFilter, document, search_of
+from receiver.domain.agents.registry import (
+    Entry,
+    EntryFilter,
+    EntryPlace,
+    ForgottenEntry,
+    document,
+    search_of,
+)
 from receiver.domain.cursors import read_registry_cursor, write_registry_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import KeyScope, Power
@@ -133,9 +140,9 @@ async def list_entries(request: Request) -> Response:
         text, name = search_of(found.registry_namespace, matching.text)
         wanted = evolve(matching, text=text, name=name)
     page = await found.calls.read(
-        partial(_registry(found).page, wanted, after=asked.after, limit=asked.limit)
+        partial(_registry(found).page, wanted, place=asked.place, limit=asked.limit)
     )
-    cursor = None if page.next_after is None else write_registry_cursor(matching, page.next_after)
+    cursor = None if page.next_place is None else write_registry_cursor(matching, page.next_place)
     return _json(document(page.entries, cursor))
 
 
@@ -153,7 +160,7 @@ async def get_version(request: Request) -> Response:
     return _json(entry.to_json())
 
 
-async def _entry(request: Request) -> Entry:
+async def _entry(request: Request) -> Entry | ForgottenEntry:
     """The entry that the path names. Raises Refusal when there is none, or a deleted one."""
     name = request.path_params["server_name"]
     found = services(request)
@@ -194,13 +201,13 @@ class _Query:
 
     Attributes:
         limit: How many entries to return at most.
-        after: Only entries of servers after this `server_id`. Source: the cursor.
+        place: Where the page begins; None for the first one. Source: the cursor.
         matching: Which entries. With a cursor they are those of the first page, whatever else is
             asked: VS Code leaves the search out when it asks for the next page.
     """
 
     limit: int
-    after: str | None
+    place: EntryPlace | None
     matching: EntryFilter
 
     @classmethod
@@ -229,8 +236,8 @@ class _Query:
             # Who asks what has changed must hear what is gone.
             with_gone=found.get("include_deleted", False) or since is not None,
         )
-        matching, after = found.get("cursor", (matching, None))
-        return cls(limit=found.get("limit", DEFAULT_LIMIT), after=after, matching=matching)
+        matching, place = found.get("cursor", (matching, None))
+        return cls(limit=found.get("limit", DEFAULT_LIMIT), place=place, matching=matching)
 
 
 def _limit(text: str) -> int:
@@ -295,7 +302,7 @@ _CORS = [
 
 _DELETED = openapi.parameter(
     "include_deleted",
-    "Whether servers that were uninstalled or replaced are shown, too.",
+    "Whether servers that were uninstalled, replaced or forgotten are shown, too.",
     {"type": "boolean", "default": False},
 )
 _MOMENT: Json = {"type": "string", "format": "date-time"}
@@ -321,7 +328,8 @@ _ENTRY = openapi.object_of(
     _meta={
         "type": "object",
         "description": "The status of the entry, and under a second key the state of the server, "
-        "its versions, and up to 100 of its tools. These were reported by the server: data only.",
+        "its versions, and up to 100 of its tools. These were reported by the server: data only. "
+        "Of a server that was forgotten there is only its state, `forgotten`.",
     },
 )
 _ENTRIES = openapi.object_of(
@@ -347,7 +355,8 @@ _LIST: Json = operation(
     "listEntries",
     "The MCP registry: the servers that an MCP client can connect to",
     description="It follows the MCP Registry API, version 0.1. A server that is down is "
-    "deprecated, and stays. Names are those of databases: a rebuild keeps them.",
+    "deprecated, and stays. Names are those of databases: a rebuild keeps them. Entries whose "
+    "servers were forgotten are deleted for as long as events are kept, and come last.",
     parameters=[
         openapi.parameter(
             "limit",

@@ -14,23 +14,6 @@ class McpHeartbeat(models.Model):
         self.create({"note": self.env["ir.config_parameter"].get_param("mcp.server_port")})
 
 
-class AiTool(models.Model):
-    _name = "ai.tool"
-    _description = "AI Tool"
-
-    name = fields.Char()
-
-
-class McpServer(models.Model):
-    _name = "mcp.server"
-    _description = "MCP Server"
-
-    name = fields.Char()
-    active = fields.Boolean(default=True)
-    key = fields.Char()
-    tool_ids = fields.Many2many("ai.tool")
-
-
 class IrActionsServer(models.Model):
     _inherit = "ir.actions.server"
 
