@@ -27,7 +27,7 @@ def is_stored(connection: Connection, toolset: int) -> bool:
 
 def toolset_of(rows: Iterable[Row | None]) -> dict[int, Collection[str]]:
     """The sets of tool names that servers have, by id."""
-    found = {}
+    found: dict[int, Collection[str]] = {}
     for row in rows:
         names = row and row.record.capabilities
         number = toolset_id(names)
