@@ -56,8 +56,8 @@ class HeartbeatReceipt:
         server_id: The `server_id` of the heartbeat.
         heartbeat_count: How many heartbeats of the server the receiver has counted, including
             this one; None when the answer lacks the number.
-        wants: What the receiver asks for, without requests that this version does not know; empty
-            if it asks for nothing.
+        wants: What the receiver asks the server to do, such as to register again; empty if it asks
+            for nothing. What this version of the client does not know is left out.
         next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
             None when it has no wish.
     """

@@ -39,8 +39,8 @@ class Logs:
         """
         Set the format of all handlers, `text` or `json`, and the level of the receiver's loggers.
 
-        A logger that has a level keeps it. The others get the level of uvicorn's own log, but
-        `receiver.audit` gets INFO.
+        If the logger `receiver` has no level, it gets that of the logger `uvicorn.error`, which
+        `--log-level` sets. If `receiver.audit` has no level, it gets INFO.
         """
         _add_root_handler(self._undo)
         _capture_warnings(self._undo)

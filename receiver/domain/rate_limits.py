@@ -147,11 +147,11 @@ class RateLimits:
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def refusals_left(self, key_id: str) -> int:
-        """How many more events `refused_write` about a key are free in the current hour."""
+        """How many more events `refused_write` of a key do not count as changes in this hour."""
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events `refused_write` about a key that were free."""
+        """Count events `refused_write` of a key that do not count as its changes."""
         self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:

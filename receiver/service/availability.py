@@ -112,10 +112,10 @@ class History:
 
     def availability(self, window: timedelta) -> float | None:
         """
-        The share of a window, 0 to 1, in which the server was neither late nor down.
+        The share of a window that ends now, 0 to 1, in which the server was neither late nor down.
 
-        Time before the server was first seen, and time in which it was superseded (replaced) or
-        flapping, does not count. Returns None when no other time is in the window.
+        Some time does not count: that before the beginning of the history, and that in which the
+        server was superseded (replaced) or flapping. Returns None if no time in the window counts.
         """
         time: Counter[str] = Counter()
         for state, start, end in self._within(window):

@@ -106,8 +106,8 @@ class Events:
         """
         The oldest events with a number larger than `number`, oldest first.
 
-        Returns at most `limit` events, which have about `max_bytes` bytes of JSON together at most;
-        None for any number of bytes.
+        Returns at most `limit` events, and fewer if they would have more than about `max_bytes`
+        bytes of JSON together (None for any number), but at least one if there is any.
         """
         with self._transactions.read() as connection:
             query = _matching(connection, matching).where(events.c.id > number)

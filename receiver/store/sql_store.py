@@ -257,9 +257,11 @@ class Servers:
         self, matching: Filter, words: Collection[str], *, after: int, is_any_enough: bool
     ) -> Candidates:
         """
-        Descriptions of tools that have some words, and which of the servers that match have them.
+        Search the descriptions of tools for some words.
 
-        See `receiver.store.catalogues.candidates`.
+        Returns the catalogues (descriptions of all tools of a server) with the words, and those
+        of the servers which match that have them. The arguments are those of
+        `receiver.store.catalogues.candidates`.
         """
         with self._transactions.read() as connection:
             return candidates(
@@ -296,12 +298,20 @@ class Servers:
             return registered(connection, asked, self._cache)
 
     def claims_like(self, records: Sequence[ServerRecord]) -> Sequence[Claim]:
-        """See `receiver.store.lists.claims_like`."""
+        """
+        Read which names in the MCP registry servers with the databases of `records` could have.
+
+        See `receiver.store.lists.claims_like`.
+        """
         with self._transactions.read() as connection:
             return claims_like(connection, records)
 
     def claims_of(self, whose: Whose, name: str) -> Sequence[Claim]:
-        """See `receiver.store.lists.claims_of`."""
+        """
+        Read which servers could have a name in the MCP registry: their claims.
+
+        The arguments are those of `receiver.store.lists.claims_of`.
+        """
         with self._transactions.read() as connection:
             return claims_of(connection, whose, name)
 

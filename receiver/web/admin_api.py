@@ -444,9 +444,10 @@ async def _found(request: Request, key_id: str) -> Key | None:
 
 def key_of(request: Request) -> Key:
     """
-    The key that the path names.
+    The key that the path names. Raises Refusal when there is no such key.
 
-    Raises Refusal when there is no such key, or when the request itself comes without a key.
+    Raises Refusal, too, for a client without a key. As long as no key was ever made, the route lets
+    clients on the receiver's own machine in without one.
     """
     must_hold_a_key(request)
     key_id = request.path_params["key_id"]

@@ -101,9 +101,11 @@ def lines_of(kin: Sequence[Row], look: Look) -> list[Line]:
 
 def join(elder: Line, younger: Line, look: Look) -> Line:
     """
-    Join two lines whose servers are nodes of one database.
+    Make one line of two, because their servers turned out to be nodes of the same database.
 
-    The leader of `elder` becomes the leader of the joined line.
+    The leader of a line is the server that lists show in place of all of them. That of `elder`, the
+    line whose leader was seen first, becomes the leader of the new line. `look` has the times of
+    the check that has found this out.
     """
     leader = elder.leader
     joining = [

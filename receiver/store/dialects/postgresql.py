@@ -144,7 +144,7 @@ class Postgresql:
         connection.execute(_ADD_TOOLSET, {"toolset": toolset, "hashes": hashes})
 
     def remove_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
-        """Do nothing, because the hashes of the names were in the row that was deleted."""
+        """Do nothing: the hashes of the names went with the set's own row, which was deleted."""
 
     def lock_as_writer(self, connection: Connection) -> None:
         connection.execute(_LOCK_AS_WRITER)
