@@ -23,6 +23,7 @@ CACHE = Path(__file__).parents[2] / ".cache" / "npm"
 
 ENTRIES = {
     "claude": "@anthropic-ai/claude-code/cli-wrapper.cjs",
+    "code-server": "code-server/out/node/entry.js",
     "codex": "@openai/codex/bin/codex.js",
     "conformance": "@modelcontextprotocol/conformance/dist/index.js",
     "inspector": "@modelcontextprotocol/inspector/clients/launcher/build/index.js",
@@ -99,24 +100,31 @@ def provide(*, environ: Mapping[str, str], cache: Path = CACHE) -> Programs:
 def _install(folder: Path, node: Path, environ: Mapping[str, str]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
-    npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js"]
     try:
         shutil.copytree(LOCK, unfinished, dirs_exist_ok=True)
-        done = subprocess.run(
-            # Not `ci`, which fails when one registry has an optional package that another misses.
-            [*npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=unfinished,
-            env={**environ, "PATH": os.pathsep.join([str(node / "bin"), environ["PATH"]])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"npm cannot install the MCP clients: {done.stderr}"
+        _npm_install(unfinished, node, environ)
+        # What VS Code itself needs; a script of code-server would install it.
+        _npm_install(unfinished / "node_modules/code-server/lib/vscode", node, environ)
         _write_npx(unfinished / "bin/npx", node)
         with suppress(OSError):  # another session was quicker
             unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _npm_install(folder: Path, node: Path, environ: Mapping[str, str]) -> None:
+    npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js"]
+    quietly = ["--no-audit", "--no-fund", "--loglevel=error"]
+    done = subprocess.run(
+        # Not `ci`, which fails when one registry has an optional package that another misses.
+        [*npm, "install", "--ignore-scripts", "--omit=dev", *quietly],
+        cwd=folder,
+        env={**environ, "PATH": os.pathsep.join([str(node / "bin"), environ["PATH"]])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"npm cannot install the MCP clients: {done.stderr}"
 
 
 def _write_npx(program: Path, node: Path) -> None:
