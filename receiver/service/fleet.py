@@ -11,9 +11,9 @@ from attrs import evolve, frozen
 
 from contract import ServerRecord, State
 from contract.fields import format_moment
+from receiver.domain.databases.liveness import silent_before, state_at
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
-from receiver.domain.liveness import silent_before, state_at
 from receiver.domain.outcomes import BodyKind, Outcome
 from receiver.domain.queries import (
     EventFilter,

@@ -29,14 +29,14 @@ from contract import (
     register,
     tool_changes,
 )
+from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.databases import CONFLICT, damped, repeats_after
+from receiver.domain.databases.liveness import due_after
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
-from receiver.domain.liveness import due_after
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row, catalogue_id
-from receiver.domain.toolsets import toolset_id
 from receiver.store.catalogues import (
     NewCatalogue,
     is_stored,

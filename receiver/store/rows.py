@@ -9,10 +9,10 @@ from attrs import asdict, fields
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from contract import Event, ServerRecord
+from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import NODE, SUPERSEDED, index_text
 from receiver.domain.rows import Mark, Row, Turns
-from receiver.domain.toolsets import toolset_id
 from receiver.store.dialects import Dialect
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 

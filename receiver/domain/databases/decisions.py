@@ -10,6 +10,7 @@ from attrs import evolve
 from contract import interval
 from receiver.domain.databases.joining import judged
 from receiver.domain.databases.lines import Line, Look, lines_of, updated, with_state
+from receiver.domain.databases.liveness import due_after, due_at, state_at
 from receiver.domain.databases.successions import gone_after, led, paired, replaced
 from receiver.domain.databases.watching import (
     is_watched,
@@ -21,7 +22,6 @@ from receiver.domain.databases.watching import (
     without_copies,
 )
 from receiver.domain.instants import microseconds
-from receiver.domain.liveness import due_after, due_at, state_at
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from attrs import evolve
 
 from contract import ServerRecord, State
+from receiver.domain.databases.liveness import state_at
 from receiver.domain.instants import microseconds
-from receiver.domain.liveness import state_at
 from receiver.domain.rows import Mark, Row
 
 __all__ = ["Line", "Look", "age", "join", "lines_of", "updated", "with_state"]

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import Connection, bindparam, delete, exists, select
 
+from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.rows import Row
-from receiver.domain.toolsets import toolset_id
 from receiver.store.dialects import Dialect
 from receiver.store.tables import servers, toolsets
 

@@ -37,8 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
+from receiver.domain.agents.toolsets import tool_hash
 from receiver.domain.errors import InvalidSetting
-from receiver.domain.toolsets import tool_hash
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.listen import CHANNEL
 from receiver.store.dialects.pooler import ASK, is_pooled

@@ -11,8 +11,8 @@ from zlib import crc32
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from receiver.domain.agents.toolsets import tool_word
 from receiver.domain.errors import StoreUnavailable
-from receiver.domain.toolsets import tool_word
 from receiver.store.dialects.identity import Identity
 from receiver.store.dialects.sqlite_file import DatabaseFile
 from receiver.store.tables import (

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 
 import strategies
 from contract import ServerRecord, State, unstructure
-from receiver.domain.liveness import state_at
+from receiver.domain.databases.liveness import state_at
 from receiver.domain.queries import ALL_SERVERS, Node, Order, PageRequest
 from receiver.service.fleet import Fleet, Sighting
 from receiver.store import SqlStore

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from contract import Heartbeat
+from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import Filter, Order, PageRequest
-from receiver.domain.toolsets import toolset_id
 from receiver.store import SqlStore
 from watched import Watched, at_once, hear, kept_in
 
