@@ -43,6 +43,9 @@ class EventKind(str, Enum):
     DELETED = "deleted"
     REFUSED_WRITE = "refused_write"
     FLEET_SILENT = "fleet_silent"
+    SILENCED = "silenced"
+    ACKNOWLEDGED = "acknowledged"
+    UNDELIVERED = "undelivered"
 
 
 _KINDS = [kind.value for kind in EventKind]
@@ -107,6 +110,16 @@ class Event:
             once, and how many were up before.
             `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the
             key that tried to write a server of another key.
+            `silenced`: `{"until": "2026-01-31T12:00:00Z", "reason": "upgrade", "by": "acme"}`,
+            alarms are not told until then, and the name of the key that asked for it. `until` is
+            null if that time has no end, and the time of the event if it was ended early. For
+            other servers than one, `server_id` is None, and `query` is the text of a filter that
+            says which.
+            `acknowledged`: `{"kind": "down", "by": "acme"}`, the kind of an alarm, and the name
+            of the key of somebody who has taken note of it.
+            `undelivered`: `{"channel": "Mail", "title": "acme is down", "error": "..."}`, the
+            first line of a message that could not be delivered to a channel within a day, and
+            why the last attempt failed.
     """
 
     kind: Kind

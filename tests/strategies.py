@@ -110,6 +110,9 @@ _KINDS = [
     "deleted",
     "refused_write",
     "fleet_silent",
+    "silenced",
+    "acknowledged",
+    "undelivered",
 ]
 # Fields with a default other than None: a wire object may lack them, but null is invalid.
 _NEVER_NULL = {"heartbeat_count", "node_count", "state", "details"}

@@ -47,12 +47,14 @@ class KeyScope(str, Enum):
     The scope (role) of a key, which says what its holder may do.
 
     `agent`: send messages of servers. `viewer`: read. `admin`: everything. `registry`: read the MCP
-    registry only; a key of this scope may also be part of the path of a URL.
+    registry only. `badge`: read badges only. A key of one of these two may also be part of the path
+    of a URL.
     """
 
     AGENT = "agent"
     VIEWER = "viewer"
     REGISTRY = "registry"
+    BADGE = "badge"
     ADMIN = "admin"
 
 
@@ -62,7 +64,8 @@ class Power(Enum):
     WRITE = "send messages of servers"
     READ = "read the fleet"
     LIST = "read the MCP registry"
-    MANAGE = "delete servers, hand them over or manage keys"
+    BADGE = "read badges"
+    MANAGE = "delete servers, hand them over, or manage keys and alerts"
 
 
 @frozen(kw_only=True)
@@ -201,7 +204,7 @@ class NewKey:
     Attributes:
         name: What people call the key: 1 to 100 printable characters.
         scope: The role of the key: `agent` (sends messages), `viewer` (reads), `registry` (reads
-            the MCP registry only) or `admin` (all, and manages keys).
+            the MCP registry only), `badge` (reads badges only) or `admin` (all, and manages keys).
         servers: The servers whose messages a key with the scope `agent` may send: a pattern for
             their `server_id`s, `*` for all, or `database:` and the name of the only database.
         expires_at: The time from which on the key is refused; null if it never expires.
@@ -342,8 +345,16 @@ def new_token(key_id: str) -> str:
 
 
 def path_of(key: Key, token: str) -> str | None:
-    """The URL path at which the key, written `token`, opens the registry; None for other scopes."""
-    return f"/registry/{token}" if key.scope is KeyScope.REGISTRY else None
+    """
+    The path that a key with the text `token` opens by itself, for clients that send no header.
+
+    It is that of the MCP registry for a registry's key, and that of the badge of all servers for a
+    badge's key. Other keys open none.
+    """
+    return {
+        KeyScope.REGISTRY: f"/registry/{token}",
+        KeyScope.BADGE: f"/badges/{token}/servers.svg",
+    }.get(key.scope)
 
 
 def id_of(text: str) -> str:
@@ -371,5 +382,6 @@ _POWERS = {
     KeyScope.AGENT: (Power.WRITE,),
     KeyScope.VIEWER: (Power.READ, Power.LIST),
     KeyScope.REGISTRY: (Power.LIST,),
+    KeyScope.BADGE: (Power.BADGE,),
     KeyScope.ADMIN: (*Power,),
 }

@@ -235,7 +235,8 @@ ORDINAL = "a whole number from 0 to 9223372036854775807"
 KIND = (
     "one of registered, moved, restarted, upgraded, capabilities_changed, tools_changed, "
     "stage_changed, updated, late, down, recovered, rebuilt, twin, node, node_left, copies, "
-    "conflict, flapping, calm, left, deleted, refused_write, fleet_silent"
+    "conflict, flapping, calm, left, deleted, refused_write, fleet_silent, silenced, acknowledged, "
+    "undelivered"
 )
 DIGEST = "a digest: 1 to 100 letters, digits and characters of -_:.+/="
 SHORT_TEXT = "text of at most 200 characters"

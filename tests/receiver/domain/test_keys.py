@@ -140,6 +140,7 @@ def test_keyring_is_true_once_it_had_a_key() -> None:
         ("agent", {Power.WRITE}),
         ("viewer", {Power.READ, Power.LIST}),
         ("registry", {Power.LIST}),
+        ("badge", {Power.BADGE}),
         ("admin", {*Power}),
     ],
 )
@@ -150,10 +151,17 @@ def test_scope_decides_the_powers_of_a_key(scope: str, powers: set[Power]) -> No
 
 
 @pytest.mark.parametrize("scope", ["agent", "viewer", "admin"])
-def test_only_the_key_of_a_registry_has_a_path(scope: str) -> None:
+def test_key_of_another_scope_has_no_path(scope: str) -> None:
     assert path_of(*made(scope)) is None
-    key, token = made("registry")
-    assert f"/registry/{token}" == path_of(key, token)
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"), [("registry", "/registry/{}"), ("badge", "/badges/{}/servers.svg")]
+)
+def test_key_of_a_registry_or_a_badge_has_a_path(scope: str, path: str) -> None:
+    key, token = made(scope)
+
+    assert path.format(token) == path_of(key, token)
 
 
 def test_key_lapses_when_it_is_revoked_or_expires_whichever_is_first() -> None:
@@ -292,7 +300,7 @@ GOOD = {"name": "Acme", "scope": "agent"}
         (GOOD | {"name": 5}, "name: expected 1 to 100 printable characters, got 5"),
         (
             GOOD | {"scope": "root"},
-            'scope: expected one of agent, viewer, registry, admin, got "root"',
+            'scope: expected one of agent, viewer, registry, badge, admin, got "root"',
         ),
         (GOOD | {"servers": ""}, 'servers: expected 1 to 255 printable characters, got ""'),
         (

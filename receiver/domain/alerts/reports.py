@@ -1,0 +1,313 @@
+"""
+The weekly report: how available each database was, what changed in the fleet, and the alarms.
+
+A line of the report is a line of the list of servers: a database, for which one of its servers
+stands. Databases of several customers may have the same name, so the name alone tells none.
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone, tzinfo
+from io import StringIO
+from statistics import fmean
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from contract import EventKind
+from contract.fields import format_moment
+from receiver.domain.alerts import windows
+from receiver.domain.alerts.messages.texts import safe
+
+__all__ = ["WEEK", "DatabaseWeek", "Report", "WeekCounts", "percent"]
+
+WEEK: Final = timedelta(days=7)
+"""The time that a report is about."""
+
+
+@frozen(kw_only=True)
+class WeekCounts:
+    """
+    What the database of a receiver counts for a line of the report.
+
+    Attributes:
+        server_id: The server that stands for the line.
+        database: The name of its database; None if it is unknown, as that of a deleted server is.
+        is_listed: Whether it is in the list of servers; false if it left or was deleted.
+        events: The number of events within the week by their kinds, also those of the nodes of the
+            database and of the servers that were superseded.
+        alarms: How many alarms of these servers began within the week.
+    """
+
+    server_id: str
+    database: str | None
+    is_listed: bool
+    events: Mapping[str, int] = field(factory=dict)
+    alarms: int = 0
+
+
+@frozen(kw_only=True)
+class DatabaseWeek:
+    """
+    A line of the report.
+
+    Attributes:
+        counts: What happened within the week.
+        availability: The share of the week, 0 to 1, in which the database was neither late nor
+            down; None if that is not known.
+        availability_before: The same share of the week before.
+    """
+
+    counts: WeekCounts
+    availability: float | None
+    availability_before: float | None
+
+    @property
+    def name(self) -> str:
+        """The name of the database, or else the id of its server, without control characters."""
+        name = self.counts.database or self.counts.server_id
+        return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
+
+    @property
+    def is_new(self) -> bool:
+        """
+        Whether the database is there for the first time.
+
+        The further nodes of a database, and a server that supersedes another one, are registered,
+        too, but are no new databases.
+        """
+        events = self.counts.events
+        known = events.get(_REBUILT, 0) + events.get(EventKind.NODE.value, 0)
+        return self.counts.is_listed and events.get(EventKind.REGISTERED.value, 0) > known
+
+    @property
+    def is_gone(self) -> bool:
+        return not self.counts.is_listed
+
+    @property
+    def rebuilt(self) -> int:
+        """How often the database was rebuilt."""
+        return self.counts.events.get(_REBUILT, 0)
+
+    @property
+    def upgraded(self) -> int:
+        """How often another version of Odoo or of the MCP server was seen."""
+        return self.counts.events.get(EventKind.UPGRADED.value, 0)
+
+    @property
+    def down(self) -> int:
+        """How often the database went down."""
+        return self.counts.events.get(EventKind.DOWN.value, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "server_id": self.counts.server_id,
+            "database": self.counts.database,
+            "availability": self.availability,
+            "availability_before": self.availability_before,
+            **{name: read(self) for name, read in _COLUMNS.items()},
+        }
+
+
+@frozen(kw_only=True)
+class Report:
+    """
+    The report of a week.
+
+    Attributes:
+        since: The beginning of the week.
+        until: The end of the week.
+        lines: A line for each database, the least available first.
+        alarms: How many alarms began within the week, also those of no server.
+    """
+
+    since: datetime
+    until: datetime
+    lines: Sequence[DatabaseWeek]
+    alarms: int
+
+    @classmethod
+    def of(cls, lines: Iterable[DatabaseWeek], *, until: datetime, fleet_alarms: int) -> "Report":
+        """
+        Make the report of the week that ends at `until`.
+
+        Args:
+            lines: The lines, in any order.
+            until: The end of the week.
+            fleet_alarms: How many alarms that are about no server began within the week.
+        """
+        worst_first = sorted(lines, key=_by_availability)
+        return cls(
+            since=until - WEEK,
+            until=until,
+            lines=worst_first,
+            alarms=fleet_alarms + sum(each.counts.alarms for each in worst_first),
+        )
+
+    @property
+    def listed(self) -> int:
+        """How many databases there are."""
+        return sum(not line.is_gone for line in self.lines)
+
+    @property
+    def availability(self) -> float | None:
+        """The mean availability of all databases; None if that of none is known."""
+        return _mean(line.availability for line in self.lines)
+
+    @property
+    def availability_before(self) -> float | None:
+        """The mean availability of all databases in the week before."""
+        return _mean(line.availability_before for line in self.lines)
+
+    @property
+    def poor(self) -> list[DatabaseWeek]:
+        """The lines of databases that were not always available, the least available first."""
+        return [line for line in self.lines if not line.is_gone and _or_all(line.availability) < 1]
+
+    @property
+    def news(self) -> dict[str, list[DatabaseWeek]]:
+        """The lines that were new, gone, rebuilt or upgraded, each group sorted by name."""
+        return {
+            label: sorted(filter(is_meant, self.lines), key=lambda line: line.name)
+            for label, is_meant in _NEWS.items()
+        }
+
+    def title(self, zone: str) -> str:
+        """One line that tells the week and the most important figures."""
+        databases, alarms = _count(self.listed, "database"), _count(self.alarms, "alarm")
+        return f"Fleet report, {self._days(zone)}: {databases}, {alarms}"
+
+    def text(self, zone: str, *, link: str | None) -> str:
+        """
+        The report as a message for people: plain text, of a length that a chat takes.
+
+        Args:
+            zone: The IANA time zone of the times.
+            link: The URL of the report as a page; None if no URL of the receiver is known.
+        """
+        shares = percent(self.availability), percent(self.availability_before)
+        parts = [
+            f"{self._days(zone)}, times in {zone}.",
+            f"{_count(self.listed, 'database')}, {_count(self.alarms, 'alarm')}.",
+            "Available: {} of the time; in the week before: {}.".format(*shares),
+            *(f"{label} ({len(lines)}): {_names(lines)}" for label, lines in self.news.items()),
+        ]
+        if self.poor:
+            parts += ["", "Least available:", *map(_sentence, self.poor[:_MOST_LINES])]
+        if len(self.poor) > _MOST_LINES:
+            parts.append(f"and {len(self.poor) - _MOST_LINES} more below 100%")
+        if link is not None:
+            parts += ["", link]
+        return "\n".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures for programs: those of the whole fleet, and the first lines."""
+        return {
+            "since": format_moment(self.since),
+            "until": format_moment(self.until),
+            "databases": self.listed,
+            "alarms": self.alarms,
+            "availability": self.availability,
+            "availability_before": self.availability_before,
+            "lines": [line.to_json() for line in self.lines[:_MOST_LINES_IN_JSON]],
+        }
+
+    def csv(self) -> str:
+        """
+        The report as CSV (RFC 4180), a row for each line.
+
+        Shares are numbers from 0 to 1. A text that a spreadsheet would take for a formula begins
+        with an apostrophe, because the names of servers are the words of whoever sends them.
+        """
+        out = StringIO()
+        rows = [line.to_json() for line in self.lines]
+        writer = csv.DictWriter(out, [*_CSV_FIRST, *_COLUMNS], lineterminator="\r\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        return out.getvalue()
+
+    def _days(self, zone: str) -> str:
+        """The days of the week, such as `24 January to 31 January 2026`."""
+        where = _zone(zone)
+        first, last = self.since.astimezone(where), self.until.astimezone(where)
+        begin = f"{first.day} {first:%B}" + (f" {first.year}" if first.year != last.year else "")
+        return f"{begin} to {last.day} {last:%B %Y}"
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 with one decimal; a share below 1 is never rounded to 100%."""
+    if share is None:
+        return "\N{EN DASH}"
+    return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"
+
+
+def _zone(name: str) -> tzinfo:
+    """The time zone of a name; UTC if this machine does not know it any more."""
+    try:
+        return windows.zone(name)
+    except ValueError:
+        return timezone.utc
+
+
+def _by_availability(line: DatabaseWeek) -> tuple[bool, float, str, str]:
+    """The key by which lines are sorted: the least available first, those that are gone last."""
+    share = _or_all(line.availability)
+    return line.is_gone, share, line.name, line.counts.server_id
+
+
+def _or_all(share: float | None) -> float:
+    """The share; all of it where it is not known."""
+    return 1.0 if share is None else share
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _mean(shares: Iterable[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return fmean(known) if known else None
+
+
+def _names(lines: Sequence[DatabaseWeek]) -> str:
+    if not lines:
+        return "none"
+    first = ", ".join(safe(line.name) for line in lines[:_MOST_NAMES])
+    rest = len(lines) - _MOST_NAMES
+    return f"{first} and {rest} more" if rest > 0 else first
+
+
+def _sentence(line: DatabaseWeek) -> str:
+    """A line of the report as a sentence."""
+    before = f"week before: {percent(line.availability_before)}"
+    down = {0: "", 1: ", down once"}.get(line.down, f", down {line.down} times")
+    return f"- {safe(line.name)}: {percent(line.availability)} ({before}){down}"
+
+
+def _cell(value: object) -> object:
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value
+
+
+_REBUILT = EventKind.REBUILT.value
+_MOST_NAMES = 10
+_MOST_LINES = 10
+_MOST_LINES_IN_JSON = 100
+
+_NEWS: Mapping[str, Callable[[DatabaseWeek], bool]] = {
+    "New": lambda line: line.is_new,
+    "Gone": lambda line: line.is_gone,
+    "Rebuilt": lambda line: line.rebuilt > 0,
+    "Upgraded": lambda line: line.upgraded > 0,
+}
+
+_CSV_FIRST = ("server_id", "database", "availability", "availability_before")
+_COLUMNS: Mapping[str, Callable[[DatabaseWeek], Any]] = {
+    "new": lambda line: line.is_new,
+    "gone": lambda line: line.is_gone,
+    "rebuilt": lambda line: line.rebuilt,
+    "upgraded": lambda line: line.upgraded,
+    "down": lambda line: line.down,
+    "alarms": lambda line: line.counts.alarms,
+}
+"""The columns of a report that are counted, and how each is read from a line."""

@@ -1,0 +1,163 @@
+"""What decisions about alarms are made from, and what comes of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from contract import ServerRecord
+from receiver.domain.alerts.values import Alarm, Channel, Delivery, Rule, Silence
+from receiver.domain.keys import Key
+from receiver.domain.queries import RecordedEvent
+
+__all__ = ["Book", "Changes", "Situation"]
+
+
+@frozen(kw_only=True)
+class Situation:
+    """
+    What `decide` has to know. The events must be read before everything else, or in one snapshot
+    with it: a record that is older than an event seems to contradict it.
+
+    Attributes:
+        now: The time.
+        events: The events since the last call, in the order of their numbers.
+        rules: All rules.
+        silences: All silences that have not ended.
+        open_alarms: All alarms whose `ended_at` is None or whose `due_at` is not None: those that
+            last, and those of which something is still to be told.
+        records: The records of the servers that `needs` names, by their ids. A server that has no
+            record was deleted.
+        away: How many servers lists show as late or down.
+        keys: All API keys.
+        pause: From when to when no receiver was running, if that ended since the last call;
+            otherwise None.
+        channels: All channels.
+        sent_in_hour: How many messages were made for each channel within the last hour, by its id.
+            A channel that is missing had none.
+        public_url: The URL under which people reach the pages, for links; None for no links.
+        is_partial: Whether `open_alarms` has only those about the servers of `events`, and those
+            about no server. Then nothing is told; the next call that has all of them does that.
+    """
+
+    now: datetime
+    events: Sequence[RecordedEvent] = ()
+    rules: Sequence[Rule] = ()
+    silences: Sequence[Silence] = ()
+    open_alarms: Sequence[Alarm] = ()
+    records: Mapping[str, ServerRecord] = field(factory=dict)
+    away: int = 0
+    keys: Sequence[Key] = ()
+    pause: tuple[datetime, datetime] | None = None
+    channels: Sequence[Channel] = ()
+    sent_in_hour: Mapping[str, int] = field(factory=dict)
+    public_url: str | None = None
+    is_partial: bool = False
+
+
+@frozen(kw_only=True)
+class Changes:
+    """
+    What is to be written.
+
+    Attributes:
+        begun: New alarms, whose `id` is 0. They may have ended already.
+        changed: Alarms of `Situation.open_alarms` that are different now, whole.
+        deliveries: New messages.
+        look_at: The earliest time at which `decide` must be called again although no event has
+            happened; None if there is none. For keys that expire it must be called now and then
+            anyway, and so it must when a silence, a rule or a channel was changed.
+
+    In `begun` and in `changed`, the number 0 in `part_of` stands for the id of the alarm
+    `fleet_silent` of the same rule that has not ended. There is exactly one, in `begun` or among
+    the open alarms.
+    """
+
+    begun: list[Alarm] = field(factory=list)
+    changed: list[Alarm] = field(factory=list)
+    deliveries: list[Delivery] = field(factory=list)
+    look_at: datetime | None = None
+
+
+class Book:
+    """
+    The open alarms and the new ones, while `decide` changes them.
+
+    Each alarm has a number here, which is its place.
+    """
+
+    def __init__(self, open_alarms: Iterable[Alarm]) -> None:
+        self._before = tuple(open_alarms)
+        self._alarms = list(self._before)
+        self._lasting: dict[tuple[str, str, str | None, str], int] = {}
+        self._of_server: dict[str | None, set[int]] = {}
+        for number in range(len(self._alarms)):
+            self._file(number)
+
+    def __getitem__(self, number: int) -> Alarm:
+        return self._alarms[number]
+
+    def numbers(self) -> range:
+        """The numbers of all alarms."""
+        return range(len(self._alarms))
+
+    def lasting(self) -> list[int]:
+        """The numbers of the alarms that have not ended."""
+        return [number for number in self.numbers() if self._alarms[number].ended_at is None]
+
+    def lasting_of(self, server_id: str | None) -> list[int]:
+        """The numbers of the alarms about a server that have not ended."""
+        return sorted(self._of_server.get(server_id, ()))
+
+    def find(self, rule_id: str, kind: str, server_id: str | None, subject: str = "") -> int | None:
+        """The number of the alarm about this that has not ended; None if there is none."""
+        return self._lasting.get((rule_id, kind, server_id, subject))
+
+    def begin(self, alarm: Alarm) -> None:
+        """Add a new alarm, unless one about the same has not ended."""
+        if self.find(alarm.rule_id, alarm.kind, alarm.server_id, alarm.subject) is None:
+            self._alarms.append(alarm)
+            self._file(len(self._alarms) - 1)
+
+    def change(self, number: int, **values: Any) -> None:
+        """Change attributes of an alarm."""
+        self._unfile(number)
+        self._alarms[number] = evolve(self._alarms[number], **values)
+        self._file(number)
+
+    def end(self, number: int, ending: str, at: datetime, *, is_told: bool = True) -> None:
+        """
+        End an alarm. If the alarm was told, and with `is_told`, its end is due to be told.
+
+        An alarm never ends before it has begun, whatever the clocks of several receivers say.
+        """
+        alarm = self._alarms[number]
+        ended_at = max(at, alarm.begun_at)
+        due_at = ended_at if is_told and alarm.told_at is not None else None
+        self.change(number, ended_at=ended_at, ending=ending, due_at=due_at)
+
+    def begun(self) -> list[Alarm]:
+        """The new alarms."""
+        return self._alarms[len(self._before) :]
+
+    def changed(self) -> list[Alarm]:
+        """The alarms that are not new and are different now."""
+        pairs = zip(self._before, self._alarms, strict=False)
+        return [now for before, now in pairs if now is not before and now != before]
+
+    def _file(self, number: int) -> None:
+        alarm = self._alarms[number]
+        if alarm.ended_at is None:
+            self._lasting[_topic(alarm)] = number
+            self._of_server.setdefault(alarm.server_id, set()).add(number)
+
+    def _unfile(self, number: int) -> None:
+        alarm = self._alarms[number]
+        if alarm.ended_at is None:
+            self._lasting.pop(_topic(alarm), None)
+            self._of_server[alarm.server_id].discard(number)
+
+
+def _topic(alarm: Alarm) -> tuple[str, str, str | None, str]:
+    return alarm.rule_id, alarm.kind, alarm.server_id, alarm.subject

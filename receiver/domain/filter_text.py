@@ -1,0 +1,272 @@
+r"""
+Filters of servers as one text, such as `stage:production,none database:acme`.
+
+The text consists of words with spaces between them, and a server must match all of them:
+
+- `name:value` means that the server has this value. Several values with commas between them mean
+  any of these.
+- A word without a name is text that the hostname, the database or the `server_id` contains.
+- A value that contains spaces, commas or double quotes stands in double quotes, in which `\"` is
+  a double quote and `\\` a backslash. So does a text without a name that contains a colon.
+- `stage:none` means a stage that is empty or unknown; `stage:"none"` means one of that name.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+from attrs import evolve, field, frozen
+
+from contract import ServerRecord, State
+from receiver.domain.queries import NODE, SUPERSEDED, Filter
+
+__all__ = ["MAX_LENGTH", "FilterText"]
+
+MAX_LENGTH = 1000
+"""How many characters the text of a filter may have."""
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))
+
+
+def _values() -> tuple[str, ...]:
+    return field(default=(), converter=_distinct)
+
+
+@frozen(kw_only=True)
+class FilterText:
+    """
+    A filter that was written as a text. An empty tuple stands for any value.
+
+    Attributes:
+        server: Ids of servers.
+        database: Names of databases.
+        stage: Stages of Odoo.sh; "", which is written `none`, for an empty or unknown one.
+        version: Versions of the MCP server.
+        odoo: Versions of Odoo.
+        tool: Names of tools, of which a server must have one.
+        state: States; also `superseded` and `node`.
+        words: Texts, each of which the hostname, the database or the `server_id` must contain,
+            ignoring case.
+    """
+
+    server: tuple[str, ...] = _values()
+    database: tuple[str, ...] = _values()
+    stage: tuple[str, ...] = _values()
+    version: tuple[str, ...] = _values()
+    odoo: tuple[str, ...] = _values()
+    tool: tuple[str, ...] = _values()
+    state: tuple[str, ...] = _values()
+    words: tuple[str, ...] = _values()
+
+    @classmethod
+    def parse(cls, text: str) -> "FilterText":
+        """Read a text. Raises ValueError, whose message is a sentence, if it cannot be read."""
+        return _parsed(text)
+
+    def matches(self, record: ServerRecord) -> bool:
+        """
+        Whether a server matches.
+
+        Without a word for the state, servers of all states match, also those that have left, are
+        nodes or are superseded.
+        """
+        return all(
+            not (wanted := getattr(self, name)) or any(value in wanted for value in has(record))
+            for name, has in _HAS.items()
+        ) and all(_is_in(word, record) for word in self.words)
+
+    def in_any_state(self) -> "FilterText":
+        """The same filter without its words for the state."""
+        return evolve(self, state=())
+
+    def __str__(self) -> str:
+        """The text in its canonical form; `parse` makes the same filter of it."""
+        named = [
+            f"{name}:{','.join(_written(name, value) for value in values)}"
+            for name in _HAS
+            if (values := getattr(self, name))
+        ]
+        return " ".join([*named, *(_written("", word) for word in self.words)])
+
+    def to_filter(self) -> Filter:
+        """
+        The same filter for a list of servers.
+
+        Raises ValueError, whose message is a sentence, if a name has several values, because a list
+        takes one value for each. Without a word for the state, a list leaves out servers that have
+        left, are nodes or are superseded.
+        """
+        if self.server:
+            raise ValueError(
+                "server: a list cannot be filtered by the ID of a server; write the ID without "
+                "server: in front of it."
+            )
+        for name in _HAS:
+            if len(getattr(self, name)) > 1:
+                raise ValueError(f"{name}: a list takes one value, and these are several.")
+        if len(self.words) > 1:
+            raise ValueError(
+                "A list takes one text without a name; if it contains spaces, write it in double "
+                "quotes."
+            )
+        return Filter(
+            state=_only(self.state),
+            stage=_only(self.stage),
+            database=_only(self.database),
+            version=_only(self.version),
+            odoo_version=_only(self.odoo),
+            capability=_only(self.tool),
+            q=_only(self.words),
+        )
+
+
+def _only(values: tuple[str, ...]) -> str | None:
+    return values[0] if values else None
+
+
+@lru_cache(maxsize=4096)  # rules and silences are read again and again, and change seldom
+def _parsed(text: str) -> FilterText:
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"A filter has {MAX_LENGTH} characters at most; this one has more.")
+    found: dict[str, tuple[str, ...]] = {}
+    words: list[str] = []
+    for token in _tokens(text):
+        name, colon, rest = _split_name(token)
+        if not colon:
+            words.extend(_bare(token))
+        elif name not in _HAS:
+            raise ValueError(
+                f"{_quoted(name)} is no name that a filter knows; these are: {', '.join(_HAS)}. "
+                "A text that contains a colon stands in double quotes."
+            )
+        elif name in found:
+            raise ValueError(
+                f"{name}: is there twice; several values stand after one {name}: with commas "
+                "between them."
+            )
+        else:
+            found[name] = tuple(_named(name, rest))
+    return FilterText(words=tuple(words), **found)
+
+
+def _tokens(text: str) -> list[str]:
+    """The words of a text. Raises ValueError if a double quote is not closed."""
+    tokens: list[str] = []
+    place = 0
+    for match in _TOKEN.finditer(text):
+        if text[place : match.start()].strip():
+            break
+        tokens.append(match[0])
+        place = match.end()
+    if text[place:].strip():
+        raise ValueError(
+            f"A double quote is not closed, or a backslash between two of them is neither before "
+            f"a double quote nor before a backslash: {_quoted(text[place:].strip())}."
+        )
+    return tokens
+
+
+def _split_name(token: str) -> tuple[str, str, str]:
+    """The name, the colon and the rest of a word; the name and the colon are "" if it has none."""
+    name, colon, rest = token.partition(":")
+    return ("", "", token) if '"' in name or not colon else (name, colon, rest)
+
+
+def _bare(token: str) -> list[str]:
+    """The text of a word without a name, in a list."""
+    match = _QUOTED.fullmatch(token)
+    if match is None and '"' in token:
+        raise ValueError(f"Double quotes stand around a whole text: {_quoted(token)}.")
+    return [_checked("A text", token if match is None else _unescaped(match[1]))]
+
+
+def _named(name: str, rest: str) -> list[str]:
+    """The values of a word with a name."""
+    if not _LIST.fullmatch(rest):
+        raise ValueError(f"{name}: double quotes stand around a whole value: {_quoted(rest)}.")
+    values: list[str] = []
+    for match in _VALUE.finditer(f",{rest}"):
+        if name == "stage" and match[2] == NO_STAGE:
+            values.append("")
+            continue
+        text = match[2] if match[1] is None else _unescaped(match[1])
+        values.append(_checked(f"{name}:", text))
+    unknown = [value for value in values if name == "state" and value not in _STATES]
+    if unknown:
+        raise ValueError(
+            f"state: {_quoted(unknown[0])} is no state; these are: {', '.join(_STATES)}."
+        )
+    return values
+
+
+def _checked(what: str, text: str) -> str:
+    if not text:
+        hint = f"; write {NO_STAGE} for servers without a stage" if what == "stage:" else ""
+        raise ValueError(f"{what} has an empty value{hint}.")
+    if any(unicodedata.category(each) in _UNSTORABLE for each in text):
+        raise ValueError(f"{what} has a control character in it: {_quoted(text)}.")
+    return text
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text)
+
+
+def _quoted(text: str) -> str:
+    """A text in an error message, on one line."""
+    return repr(text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}…")
+
+
+def _written(name: str, value: str) -> str:
+    """A value as it stands in a text; in double quotes if it has to."""
+    if name == "stage" and not value:
+        return NO_STAGE
+    is_plain = _PLAIN_VALUE.fullmatch(value) if name else _PLAIN_WORD.fullmatch(value)
+    if is_plain and (name, value) != ("stage", NO_STAGE):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _state_of(record: ServerRecord) -> str:
+    """What lists are filtered by, which is not always the field `state` of the record."""
+    if record.superseded_by is not None:
+        return SUPERSEDED
+    return record.state.value if record.node_of is None else NODE
+
+
+def _is_in(word: str, record: ServerRecord) -> bool:
+    texts = (record.hostname, record.database, record.server_id)
+    return any(word.casefold() in text.casefold() for text in texts if text is not None)
+
+
+def _one(text: str | None) -> tuple[str, ...]:
+    return () if text is None else (text,)
+
+
+NO_STAGE = "none"
+_HAS: dict[str, Callable[[ServerRecord], tuple[str, ...]]] = {
+    "server": lambda record: (record.server_id,),
+    "database": lambda record: _one(record.database),
+    "stage": lambda record: (record.odoo_stage or "",),
+    "version": lambda record: _one(record.version),
+    "odoo": lambda record: _one(record.odoo_version),
+    "tool": lambda record: record.capabilities or (),
+    "state": lambda record: (_state_of(record),),
+}
+"""For each name the values that a server has of it."""
+
+_STATES = (*(state.value for state in State), SUPERSEDED, NODE)
+_IN_QUOTES = r'"((?:[^"\\]|\\["\\])*)"'
+_QUOTED = re.compile(_IN_QUOTES, re.DOTALL)
+_TOKEN = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\["\\])*")+')
+_VALUE = re.compile(rf',(?:{_IN_QUOTES}|([^",]*))')
+_LIST = re.compile(r'(?:"(?:[^"\\]|\\["\\])*"|[^",]*)(?:,(?:"(?:[^"\\]|\\["\\])*"|[^",]*))*')
+_PLAIN_VALUE = re.compile(r'[^\s",]+')
+_PLAIN_WORD = re.compile(r'[^\s":]+')
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_UNSTORABLE = ("Cc", "Cs")
+_MOST_QUOTED = 60

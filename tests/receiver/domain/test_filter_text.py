@@ -1,0 +1,244 @@
+"""Filters of servers as one text: what it means, how it is written, and what is refused."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract import ServerRecord, State
+from receiver.domain.filter_text import MAX_LENGTH, FilterText
+from receiver.domain.queries import ALL_SERVERS, Filter
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+NAMES = ["server", "database", "stage", "version", "odoo", "tool", "state"]
+
+
+def record(**said: Any) -> ServerRecord:
+    given: dict[str, Any] = {"server_id": "acme_web-1", "state": State.UP, **said}
+    return ServerRecord(first_seen=NOON, last_seen=NOON, state_since=NOON, **given)
+
+
+KNOWN = record(
+    database="acme",
+    hostname="web-1",
+    odoo_stage="production",
+    version="1.2",
+    odoo_version="19.0",
+    capabilities=("confirm_order", "search"),
+)
+
+
+# Reading and writing
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "canonical"),
+    [
+        ("", FilterText(), ""),
+        ("  \t\n ", FilterText(), ""),
+        ("stage:production", FilterText(stage=("production",)), "stage:production"),
+        (
+            "stage:production,none",
+            FilterText(stage=("", "production")),
+            "stage:none,production",
+        ),
+        ('stage:"none"', FilterText(stage=("none",)), 'stage:"none"'),
+        ("database:none", FilterText(database=("none",)), "database:none"),
+        (
+            'tool:b,"a, b" odoo:19.0,19.0',
+            FilterText(tool=("a, b", "b"), odoo=("19.0",)),
+            'odoo:19.0 tool:"a, b",b',
+        ),
+        (
+            r'database:"a \"b\" \\c"',
+            FilterText(database=(r'a "b" \c',)),
+            r'database:"a \"b\" \\c"',
+        ),
+        (r"database:a\b", FilterText(database=(r"a\b",)), r"database:a\b"),
+        ("server:acme:8069", FilterText(server=("acme:8069",)), "server:acme:8069"),
+        ("state:superseded,node,down", FilterText(state=("down", "node", "superseded")), None),
+        ("web acme", FilterText(words=("acme", "web")), "acme web"),
+        ('web,1 "a b"', FilterText(words=("a b", "web,1")), '"a b" web,1'),
+        ('"version:2"', FilterText(words=("version:2",)), '"version:2"'),
+    ],
+)
+def test_text_is_read_and_written(text: str, expected: FilterText, canonical: str | None) -> None:
+    found = FilterText.parse(text)
+
+    assert expected == found
+    assert canonical is None or canonical == str(found)
+    assert found == FilterText.parse(str(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stag:production", "'stag' is no name that a filter knows; these are: server, database"),
+        (":production", "'' is no name that a filter knows"),
+        ("acme https://acme.example", "'https' is no name .* stands in double quotes"),
+        ("stage:", "stage: has an empty value; write none for servers without a stage"),
+        ('stage:""', "stage: has an empty value; write none"),
+        ("database:a,,b", r"^database: has an empty value\.$"),
+        ("database:a,", r"^database: has an empty value\.$"),
+        ('""', r"^A text has an empty value\.$"),
+        ("state:dwn", "state: 'dwn' is no state; these are: new, up, late, down, left, superseded"),
+        ("tool:a tool:b", "tool: is there twice; several values stand after one tool:"),
+        ('"acme', "A double quote is not closed"),
+        ('acme "b\\a"', r"a backslash between two of them .*: '\"b"),
+        ('ac"me"', r"^Double quotes stand around a whole text: 'ac\"me\"'\.$"),
+        ('"ac"me', "^Double quotes stand around a whole text"),
+        ('tool:a"b"', "^tool: double quotes stand around a whole value"),
+        ('tool:"a"b', "^tool: double quotes stand around a whole value"),
+        ('tool:"a\x00b"', r"^tool: has a control character in it: 'a\\x00b'\.$"),
+        ('"a\nb"', r"^A text has a control character in it"),
+        ("\ud800", "^A text has a control character in it"),
+        ("a" * (MAX_LENGTH + 1), f"^A filter has {MAX_LENGTH} characters at most"),
+        (f"x{'y' * 500}:z", "^'xy{59}…' is no name"),
+    ],
+)
+def test_other_text_is_refused_with_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FilterText.parse(text)
+
+
+def values(**options: Any) -> st.SearchStrategy[tuple[str, ...]]:
+    characters = st.characters(exclude_categories=["Cc", "Cs"])
+    text = st.sampled_from(["none", 'a "b', "a\\", "a,b", ":"]) | st.text(
+        characters, min_size=1, max_size=6
+    )
+    return st.lists(text, max_size=2).map(tuple)
+
+
+@given(
+    said=st.fixed_dictionaries(dict.fromkeys([*NAMES[:6], "words"], values())),
+    has_none=st.booleans(),
+)
+def test_text_of_any_filter_is_read_as_the_same_filter(
+    said: dict[str, tuple[str, ...]],
+    *,
+    has_none: bool,
+) -> None:
+    stages = (*said.pop("stage"), *([""] if has_none else []))
+    wanted = FilterText(stage=stages, state=("down",), **said)
+
+    assert wanted == FilterText.parse(str(wanted))
+
+
+@given(st.text() | st.text('":,\\ abnoe', max_size=12) | st.text("stage:tol\"',", max_size=12))
+def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+    try:
+        found = FilterText.parse(text)
+    except ValueError as error:
+        said = str(error)
+    else:
+        said = "It was read."
+        assert found == FilterText.parse(str(found))
+    assert said.endswith(".")
+    assert said.isprintable()
+
+
+# Matching
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("", True),
+        ("server:acme_web-1", True),
+        ("server:acme_web", False),
+        ("database:acme", True),
+        ("database:blue,acme", True),
+        ("database:Acme", False),
+        ("stage:production,none", True),
+        ("stage:none", False),
+        ("version:1.2", True),
+        ("version:1", False),
+        ("odoo:19.0", True),
+        ("odoo:18.0", False),
+        ("tool:search,missing", True),
+        ("tool:missing", False),
+        ("state:up", True),
+        ("state:late,down", False),
+        ("ACME", True),
+        ("WEB-1 cm", True),
+        ("web-1 blue", False),
+        ("database:acme stage:staging", False),
+    ],
+)
+def test_server_matches_all_words_of_the_text(text: str, *, matches: bool) -> None:
+    assert matches is FilterText.parse(text).matches(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("", True),
+        ("stage:none", True),
+        ("acme_web", True),
+        *((f"{name}:x", False) for name in NAMES if name != "state"),
+    ],
+)
+def test_server_of_which_only_the_id_is_known_has_no_other_value(
+    text: str, *, matches: bool
+) -> None:
+    assert matches is FilterText.parse(text).matches(record())
+
+
+def test_server_with_an_empty_stage_has_none() -> None:
+    assert FilterText.parse("stage:none").matches(record(odoo_stage=""))
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ({"state": State.LEFT}, "left"),
+        ({"state": State.DOWN}, "down"),
+        ({"state": State.DOWN, "node_of": "acme_web-2"}, "node"),
+        ({"state": State.DOWN, "superseded_by": "acme_web-2"}, "superseded"),
+        ({"superseded_by": "acme_web-2", "node_of": "acme_web-3"}, "superseded"),
+    ],
+)
+def test_state_is_that_of_lists(said: dict[str, Any], state: str) -> None:
+    server = record(**said)
+    states = ["new", "up", "late", "down", "left", "superseded", "node"]
+
+    assert [state] == [each for each in states if FilterText.parse(f"state:{each}").matches(server)]
+    assert FilterText.parse("").matches(server)
+    assert FilterText.parse("acme state:new").in_any_state().matches(server)
+
+
+# Lists
+
+
+def test_filter_of_a_list_has_the_same_values() -> None:
+    text = "database:acme stage:none version:1.2 odoo:19.0 tool:search state:down web"
+
+    assert ALL_SERVERS == FilterText.parse("").to_filter()
+    assert (
+        Filter(
+            state="down",
+            stage="",
+            database="acme",
+            version="1.2",
+            odoo_version="19.0",
+            capability="search",
+            q="web",
+        )
+        == FilterText.parse(text).to_filter()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("database:a,b", r"^database: a list takes one value, and these are several\.$"),
+        ("stage:production,none", "^stage: a list takes one value"),
+        ("acme web", "^A list takes one text without a name; .* double quotes"),
+        ("server:acme_web-1", "^server: a list cannot be filtered by the ID of a server"),
+    ],
+)
+def test_filter_that_a_list_cannot_have_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FilterText.parse(text).to_filter()
