@@ -1,5 +1,6 @@
 """The SQL store: all code that touches the database."""
 
+from receiver.store.alerts import Alerts, OutboxCounts
 from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH
 from receiver.store.ownership import SERVERS_PER_KEY
@@ -10,7 +11,9 @@ from receiver.store.state_changes import StateChange, StateLog
 __all__ = [
     "BATCH",
     "SERVERS_PER_KEY",
+    "Alerts",
     "Look",
+    "OutboxCounts",
     "Rules",
     "Servers",
     "SqlStore",

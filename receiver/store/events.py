@@ -29,7 +29,15 @@ from receiver.store.dialects import Dialect
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
 
-__all__ = ["CHAIN", "FIRST_SINCE", "MOST_SEARCHED", "Events", "first_since", "write_events"]
+__all__ = [
+    "CHAIN",
+    "FIRST_SINCE",
+    "MOST_SEARCHED",
+    "Events",
+    "first_since",
+    "read_after",
+    "write_events",
+]
 
 
 def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Event]) -> None:
@@ -55,6 +63,23 @@ def first_since(connection: Connection, since: datetime) -> int:
     """A lower bound for the numbers of all events at or after an instant; runs `FIRST_SINCE`."""
     found = connection.execute(select(FIRST_SINCE), {"since": microseconds(since)})
     return int(found.scalar_one())
+
+
+def read_after(
+    connection: Connection,
+    number: int,
+    matching: EventFilter = ALL_EVENTS,
+    *,
+    limit: int,
+    max_bytes: int | None = None,
+) -> EventPage:
+    """
+    The oldest events with a number larger than `number`, oldest first.
+
+    `next_before` of the page is None if there are no more. See `Events.after` for the limits.
+    """
+    query = _matching(connection, matching).where(events.c.id > number)
+    return _page(connection, query.order_by(events.c.id), limit, max_bytes)
 
 
 class Events:
@@ -110,8 +135,8 @@ class Events:
         bytes of JSON together (None for any number), but at least one if there is any.
         """
         with self._transactions.read() as connection:
-            query = _matching(connection, matching).where(events.c.id > number)
-            return _page(connection, query.order_by(events.c.id), limit, max_bytes).events
+            page = read_after(connection, number, matching, limit=limit, max_bytes=max_bytes)
+        return page.events
 
     def last(self) -> int:
         """The number of the newest event; 0 when there is none."""

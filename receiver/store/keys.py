@@ -16,7 +16,7 @@ from receiver.domain.keys import Key
 from receiver.store.tables import key_revisions, keys
 from receiver.store.transactions import Transactions
 
-__all__ = ["ChangedKeys", "Keys"]
+__all__ = ["ChangedKeys", "Keys", "read_keys"]
 
 
 class ChangedKeys(NamedTuple):
@@ -35,6 +35,11 @@ class ChangedKeys(NamedTuple):
     revision: int
     total: int
     database: Hashable = None
+
+
+def read_keys(connection: Connection, *, since: int = -1) -> list[Key]:
+    """The keys that were written after the revision `since`, oldest first; by default all."""
+    return [Key(**row) for row in connection.execute(_CHANGED, {"since": since}).mappings()]
 
 
 class Keys:
@@ -56,10 +61,7 @@ class Keys:
         with self._transactions.read() as connection:
             revision = connection.execute(_REVISION).scalar_one()
             total = connection.execute(_COUNT).scalar_one()
-            found: list[Key] = []
-            if revision > since:
-                rows = connection.execute(_CHANGED, {"since": since}).mappings()
-                found = [Key(**row) for row in rows]
+            found = read_keys(connection, since=since) if revision > since else []
             identity = self._transactions.dialect.identify(connection)
         return ChangedKeys(found, revision, total, identity)
 

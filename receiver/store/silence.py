@@ -290,10 +290,12 @@ def note_presence(
         return Presence(now, is_any_due=True)
     heard_since: datetime = row.heard_since
     longest = min(absent, _GONE_BACK) if lacks_note(row.seen_at, noted_at) else absent
+    away_since = row.away_since
     if now - row.seen_at > longest:
         heard_since = now
+        away_since = row.seen_at
         _note_pause(connection, row.seen_at, now)
-    connection.execute(_NOTE, {"since": heard_since, "now": now})
+    connection.execute(_NOTE, {"since": heard_since, "now": now, "away": away_since})
     return Presence(heard_since, is_any_due=row.due is not None)
 
 
@@ -361,7 +363,7 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     # Nobody knows how much time has passed since a `Mark`, so messages are counted anew.
     connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
     for moment in (
-        *(watches.c.heard_since, watches.c.seen_at, pauses.c.began, pauses.c.ended),
+        *(*_WATCHED, pauses.c.began, pauses.c.ended),
         *(tombstones.c.first_seen, tombstones.c.forgotten_at),
     ):
         connection.execute(update(moment.table).where(moment > now).values({moment.name: now}))
@@ -450,6 +452,7 @@ Receivers note in the database that they run. If the newest note is older than a
 note, and by more than this time, the database is an older copy; clocks may differ by less.
 """
 
+_WATCHED = (watches.c.heard_since, watches.c.seen_at, watches.c.away_since)
 _A_DAY = timedelta(days=1)
 _AN_HOUR = timedelta(hours=1)
 _NEVER = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -476,7 +479,9 @@ _DUE = (
 )
 
 _WATCH = select(watches, IS_DUE.scalar_subquery().label("due")).with_for_update(of=watches)
-_NOTE = update(watches).values(heard_since=bindparam("since"), seen_at=bindparam("now"))
+_NOTE = update(watches).values(
+    heard_since=bindparam("since"), seen_at=bindparam("now"), away_since=bindparam("away")
+)
 _LAST_PAUSE = select(pauses.c.id, pauses.c.ended).order_by(pauses.c.id.desc()).limit(1)
 _PAUSES = select(pauses.c.began, pauses.c.ended).order_by(pauses.c.id.desc())
 _owner = func.coalesce(servers.c.owner, "")

@@ -1,5 +1,5 @@
 """
-The store of one receiver: the servers, events, keys and sessions of one SQL database.
+The store of one receiver: servers, events, keys, sessions and alerts of one SQL database.
 
 Every method runs one transaction and blocks until it is over; a method that writes returns after
 the commit. All of them raise StoreUnavailable when the database does not answer. Then nothing has
@@ -33,6 +33,8 @@ from receiver.domain.queries import (
     index_text,
 )
 from receiver.domain.rows import is_of_catalogue
+from receiver.store.alerts import Alerts
+from receiver.store.alerts import leave_no_future as leave_no_future_in_alerts
 from receiver.store.catalogues import Candidates, candidates, read_tools
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
@@ -106,6 +108,7 @@ class SqlStore:
         events: Reads and deletes the events, which tell what happened to the servers.
         keys: Reads and writes the API keys.
         sessions: Reads and writes the sessions of browsers that have signed in.
+        alerts: Reads and writes channels, rules, silences, alarms and the messages about them.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class SqlStore:
         self.events = Events(self.transactions)
         self.keys = Keys(self.transactions)
         self.sessions = Sessions(self.transactions)
+        self.alerts = Alerts(self.transactions, cache, on_events=on_events)
 
     @property
     def generation(self) -> int:
@@ -563,8 +567,13 @@ class Servers:
 
         Returns how many servers had such times.
         """
+
+        def work(connection: Connection) -> int:
+            leave_no_future_in_alerts(connection, now)
+            return leave_no_future(connection, now)
+
         with self._transactions.turn:
-            found = self._transactions.write(lambda connection: leave_no_future(connection, now))
+            found = self._transactions.write(work)
             self._cache.invalidate()
         return found
 

@@ -43,9 +43,9 @@ from contract import (
     unstructure,
 )
 from contract.tools import Tools
+from receiver.domain.agents.toolsets import tool_hash, tool_word
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
-from receiver.domain.toolsets import tool_hash, tool_word
 
 __all__ = [
     "DUE_COLUMNS",
@@ -330,7 +330,7 @@ toolsets = Table(
 """
 The sets of tool names, each once for all servers that offer the same tools.
 
-`id`: What `receiver.domain.toolsets.toolset_id` returns for the names.
+`id`: What `receiver.domain.agents.toolsets.toolset_id` returns for the names.
 
 The names themselves are in the column `capabilities` of `servers`. Here is an index from a name to
 the sets that contain it. On PostgreSQL it is a GIN index of the column `hashes` (`tool_hash`), and
@@ -574,10 +574,12 @@ watches = Table(
     Column("id", Integer, primary_key=True),
     Column("heard_since", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
+    Column("away_since", Moment),
 )
 """
-One row: since when receivers have been running without an interruption (`heard_since`), and when
-a receiver last noted that it was running (`seen_at`).
+One row: since when receivers have been running without an interruption (`heard_since`), when a
+receiver last noted that it was running (`seen_at`), and when the last interruption began
+(`away_since`), which ended at `heard_since`; NULL if there was none.
 """
 
 pauses = Table(

@@ -1,8 +1,6 @@
 """Tables of another version, and a database in the place of another, under a running receiver."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,7 +8,6 @@ from sqlalchemy import Engine, insert, make_url, select, update
 
 from contract import Heartbeat
 from keyring import made
-from postgres import Postgres
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.outcomes import Incoming
@@ -94,34 +91,6 @@ def test_statement_that_fails_on_newer_tables_says_so(
 
     with pytest.raises(StoreUnavailable, match=NEWER):
         beat(store, "b")
-
-
-@pytest.fixture
-def restore(
-    request: pytest.FixtureRequest, database_url: str, engine: Engine
-) -> Iterator[Callable[[], object]]:
-    """
-    A function that makes the database what it was when the test began, under open connections.
-
-    On PostgreSQL a copy takes its name, on SQLite the file gets the content of a backup.
-    """
-    name = str(make_url(database_url).database)
-    if database_url.startswith("sqlite"):
-        with closing(sqlite3.connect(name)) as file, closing(sqlite3.connect(":memory:")) as copy:
-            file.backup(copy)
-            yield lambda: copy.backup(file)
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    with postgres.new_database(template=name) as copied, postgres.new_database() as left:
-        yield lambda: postgres.sql(
-            f"""
-            DROP DATABASE {left};
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';
-            ALTER DATABASE {name} RENAME TO {left};
-            ALTER DATABASE {copied} RENAME TO {name};
-            CREATE DATABASE {copied};
-            """
-        )
 
 
 def test_rows_of_another_database_are_read_anew(

@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime, timezone
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from alert_values import channel, rule
 from contract import Heartbeat
 from postgres import Postgres
 from proxy import Link, Once, Proxy, hang_up
@@ -174,6 +175,35 @@ def test_stale_connections_are_replaced_without_an_error(
     assert store.servers.delete("a", MOMENT)
 
     assert {} == counts(truth)
+
+
+@pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
+def test_alarm_is_told_once_wherever_the_connection_is_cut(
+    store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
+) -> None:
+    """The connection is cut at the first chunk of a look at the events, at the second and so on."""
+    store.alerts.add_channel(channel(), rule(kinds=frozenset({"registered"})))
+    for n in range(1, 100):
+        store.servers.apply(beats(f"new-{n}"))
+        cut = Once(pieces=n)
+        setattr(proxy, way, cut)
+
+        # A query is not repeated, but its look is, a second later.
+        with suppress(StoreUnavailable):
+            store.alerts.advance(MOMENT, None)
+        proxy.let_all_pass()
+        store.alerts.advance(MOMENT, None)
+
+        found = [alarm.server_id for alarm in truth.alerts.alarms(limit=1000)]
+        assert [f"new-{m}" for m in range(n, 0, -1)] == found
+        if not cut.happened:
+            break
+    else:
+        pytest.fail("a look has no end")
+    assert n > 10
+    store.alerts.advance(MOMENT + timedelta(seconds=30), None)
+    (message,) = truth.alerts.deliveries(limit=9)
+    assert n == len(message.body["data"]["alarms"])
 
 
 # The database does not answer

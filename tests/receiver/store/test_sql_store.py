@@ -282,6 +282,30 @@ def test_migration_gives_existing_servers_a_state_and_a_due_time(
     ] == indexed_after
 
 
+def test_migration_lets_no_alarm_begin_by_an_older_event(
+    new_database_url: str, new_engine: Engine
+) -> None:
+    """Nor by the time in which no receiver ran before the upgrade, until one has noted it."""
+    at = microseconds(MOMENT)
+    with new_engine.begin() as connection:
+        migrate(connection, "0010")
+        connection.execute(
+            text(
+                "INSERT INTO events (at, kind, server_id, details)"
+                " VALUES (:at, 'down', 'a', '{}'), (:at + 1, 'down', 'b', '{}')"
+            ),
+            {"at": at},
+        )
+        connection.execute(text("INSERT INTO watches VALUES (1, :at, :at)"), {"at": at})
+
+    store = SqlStore(make_url(new_database_url))
+    with store.transactions.read() as connection:
+        (progress,) = connection.execute(text("SELECT * FROM alert_progress")).all()
+    store.close()
+
+    assert (1, 2, at + 1, at, 0, 0) == tuple(progress)
+
+
 def test_sqlite_commit_is_synced_to_disk(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
 
@@ -314,7 +338,13 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
         ).all()
     engine.dispose()
 
-    assert [("events", "C"), ("facets", "C"), ("servers", "C")] == collations
+    assert [
+        ("alarms", "C"),
+        ("events", "C"),
+        ("facets", "C"),
+        ("servers", "C"),
+        ("silences", "C"),
+    ] == collations
 
 
 def test_tables_that_vanish_make_the_store_unavailable_until_they_are_back(

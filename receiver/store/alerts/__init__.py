@@ -1,0 +1,7 @@
+"""Alerts in the database: their tables, and the SQL that reads and writes them."""
+
+from receiver.store.alerts.alerts import Alerts
+from receiver.store.alerts.outbox import OutboxCounts
+from receiver.store.alerts.upkeep import leave_no_future
+
+__all__ = ["Alerts", "OutboxCounts", "leave_no_future"]

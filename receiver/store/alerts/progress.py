@@ -1,0 +1,157 @@
+"""How far the events have been looked at for alarms, and that nobody else decides on them."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+from attrs import fields, frozen
+from sqlalchemy import Connection, Select, bindparam, exists, func, select, update
+
+from receiver.store.alerts.tables import alert_progress, rules
+from receiver.store.tables import Moment, events, watches
+
+__all__ = ["Progress", "Seen", "begin_anew", "has_come_to", "move", "see", "touch"]
+
+
+@frozen(kw_only=True)
+class Progress:
+    """The columns of the table `alert_progress`, which explains them, but for `id`."""
+
+    event_id: int
+    event_at: datetime | None
+    pause_ended: datetime | None
+    look_at: datetime
+    revision: int
+
+
+@frozen(kw_only=True)
+class Seen:
+    """
+    What tells whether alarms must be decided on.
+
+    Attributes:
+        progress: How far that was done.
+        last_id: The number of the newest event; 0 if there is none.
+        event_at: The time of the event that `progress` names; None if there is no such event.
+        away_since: When the last interruption of the receivers began; None if there was none.
+        heard_since: When it ended; None before any receiver has noted that it runs.
+        has_rules: Whether there are any rules.
+    """
+
+    progress: Progress
+    last_id: int
+    event_at: datetime | None
+    away_since: datetime | None
+    heard_since: datetime | None
+    has_rules: bool
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the last event that was looked at is not in this database, or another one is."""
+        return self.progress.event_at is not None and self.event_at != self.progress.event_at
+
+    def is_idle(self, now: datetime) -> bool:
+        """Whether nothing has happened since, and it is not time yet to look again."""
+        progress = self.progress
+        return not self.has_rules or (
+            self.last_id <= progress.event_id
+            and self.heard_since == progress.pause_ended
+            and now < progress.look_at
+            and not self.is_elsewhere
+        )
+
+
+def see(connection: Connection) -> Seen:
+    """Read whether alarms must be decided on: a few rows, each by its key."""
+    row = connection.execute(_SEE).one()
+    return Seen(
+        progress=Progress(**{name: getattr(row, name) for name in _COLUMNS}),
+        last_id=row.last_id,
+        event_at=row.at_here,
+        away_since=row.away_since,
+        heard_since=row.heard_since,
+        has_rules=row.has_rules,
+    )
+
+
+def has_come_to(connection: Connection, seen: Seen) -> tuple[int, datetime | None]:
+    """
+    The number and the time of the last event that was looked at, of those in this database.
+
+    Usually these are in `alert_progress`. When the event there was deleted, or is of a database in
+    the place of which there is an older one now, they are those of the last event that is not
+    newer. So all events that were written since to the older database are still to be looked at.
+    """
+    progress = seen.progress
+    if not seen.is_elsewhere:
+        return progress.event_id, progress.event_at
+    row = connection.execute(_NOT_NEWER, {"at": progress.event_at, "id": progress.event_id}).first()
+    return (0, None) if row is None else (row.id, row.at)
+
+
+def touch(connection: Connection) -> None:
+    """
+    Have alarms decided on anew, with what the transaction changes.
+
+    To be called first in a transaction that changes channels, rules, silences or alarms: it waits
+    for others that do, and for one that writes alarms.
+    """
+    connection.execute(_TOUCH, {"now": _LONG_AGO})
+
+
+def begin_anew(connection: Connection) -> None:
+    """Take all that has happened until now for looked at, as before the first rule."""
+    seen = see(connection)
+    last = connection.execute(_LAST).first()
+    event_id, event_at = (0, None) if last is None else (last.id, last.at)
+    connection.execute(
+        update(alert_progress).values(
+            event_id=event_id, event_at=event_at, pause_ended=seen.heard_since
+        )
+    )
+
+
+def move(connection: Connection, progress: Progress) -> bool:
+    """
+    Write how far the events have been looked at; return False if `progress.revision` is past.
+
+    Then another receiver has decided on alarms since, or somebody has changed what that depends
+    on, or another receiver is writing alarms. Raises the revision.
+    """
+    values = {name: getattr(progress, name) for name in _COLUMNS}
+    values["revision"] += 1
+    if connection.execute(_REVISION).scalar() != progress.revision:
+        return False
+    connection.execute(update(alert_progress).values(values))
+    return True
+
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_COLUMNS = [each.name for each in fields(Progress)]
+_here = events.alias()
+
+
+def _see() -> Select[Any]:
+    at_here = select(_here.c.at).where(_here.c.id == alert_progress.c.event_id)
+    return select(
+        *(alert_progress.c[name] for name in _COLUMNS),
+        select(func.coalesce(func.max(events.c.id), 0)).scalar_subquery().label("last_id"),
+        at_here.correlate(alert_progress).scalar_subquery().label("at_here"),
+        select(watches.c.away_since).scalar_subquery().label("away_since"),
+        select(watches.c.heard_since).scalar_subquery().label("heard_since"),
+        exists(select(rules.c.id)).label("has_rules"),
+    )
+
+
+_SEE = _see()
+_NOT_NEWER = (
+    select(events.c.id, events.c.at)
+    .where(events.c.at <= bindparam("at", type_=Moment), events.c.id <= bindparam("id"))
+    .order_by(events.c.at.desc(), events.c.id.desc())
+    .limit(1)
+)
+_LAST = select(events.c.id, events.c.at).order_by(events.c.id.desc()).limit(1)
+_TOUCH = update(alert_progress).values(
+    revision=alert_progress.c.revision + 1, look_at=bindparam("now", type_=Moment)
+)
+# Whoever finds the row locked need not wait: another one is doing the same.
+_REVISION = select(alert_progress.c.revision).with_for_update(skip_locked=True)
