@@ -24,6 +24,9 @@ from receiver.domain.rate_limits import RateLimits
 from receiver.logs import Logs
 from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import Exposition
+from receiver.service.alerts.alert_service import AlertService
+from receiver.service.alerts.outbox import Pace
+from receiver.service.alerts.watch import WatchTiming
 from receiver.service.background import running
 from receiver.service.clock import GivenClock, SharedClock
 from receiver.service.feed import Feed, NewsSignal
@@ -39,7 +42,7 @@ from receiver.web.api import Posted
 from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
 from receiver.web.headers import begin, with_headers
-from receiver.web.pages import forms, views
+from receiver.web.pages import alert_forms, alerts, forms, report, views
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
 
@@ -58,6 +61,8 @@ class Tuning:
         limit_seconds: How many seconds the window is long for rate limits that are "per minute" in
             the settings.
         look_seconds: How many seconds pass between two reads of the API keys that have changed.
+        alert_seconds: How many seconds pass between two looks for alarms to be told.
+        sending_seconds: How many seconds sending a message about alarms may take.
         most_streams: How many event streams (server-sent events) may be open at the same time.
         max_waiting_bytes: How many bytes of messages may wait to be written to the database;
             further messages are answered with 503.
@@ -71,6 +76,8 @@ class Tuning:
     absence_seconds: float = 5.0
     limit_seconds: int = 60
     look_seconds: float = 2.0
+    alert_seconds: float = 2.0
+    sending_seconds: float = 30.0
     most_streams: int = 1000
     max_waiting_bytes: int = 16 * 1024 * 1024
     transaction_seconds: float = 0.05
@@ -110,6 +117,9 @@ def create_app(
         routes=[
             *api.routes(),
             *forms.routes(),
+            *alerts.routes(),
+            *alert_forms.routes(),
+            *report.routes(),
             *views.routes(),
         ],
         exception_handlers=exception_handlers(),
@@ -181,12 +191,27 @@ async def _services(
             watchdog=watchdog,
             lapsed_keys=mirror.lapsed,
         )
+        alerts = AlertService(
+            store,
+            calls,
+            box=settings.secret_box,
+            allowed=settings.alert_addresses,
+            clock=clock,
+            trouble=fleet.trouble,
+            public_url=settings.public_url,
+            ping_url=settings.ping_url,
+            pace=Pace(look_seconds=tuning.alert_seconds / 2, seconds=tuning.sending_seconds),
+            timing=WatchTiming(
+                look_seconds=tuning.alert_seconds, retention=settings.event_retention
+            ),
+        )
         feed = Feed(store, calls, news, most_followers=tuning.most_streams)
         agents = McpServer(feed)
         found = Services(
             store=store,
             calls=calls,
             fleet=fleet,
+            alerts=alerts,
             endpoints=settings.endpoints,
             feed=feed,
             gate=Gate(mirror, limits, clock=clock, is_open=settings.open),
@@ -206,6 +231,7 @@ async def _services(
                 clock=clock,
                 waiting=group_commit.waiting,
                 trouble=fleet.trouble,
+                alerts=lambda: (alerts.open_alarms, alerts.counts),
             ),
             agents=agents,
             registry_is_open=settings.registry_is_open,
@@ -222,6 +248,9 @@ async def _services(
             exposition=found.exposition.run(),
             listen=listen(settings.database_url, news.set),
             agents=agents.run(),
+            alert_watch=alerts.run_watch(),
+            alert_outbox=alerts.run_outbox(),
+            alert_ping=alerts.run_ping(),
         ):
             yield found
 

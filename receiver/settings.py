@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
+from urllib.parse import SplitResult, urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from starlette.config import Config
+from starlette.datastructures import Secret
 
 from receiver.domain.agents.registry import DEFAULT_NAMESPACE, is_namespace
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from receiver.domain.errors import InvalidSetting
 from receiver.logs import FORMATS
+from receiver.service.alerts.secret_box import InvalidKey, SecretBox, read_key_file
 from receiver.store import SERVERS_PER_KEY, check_url
 
 __all__ = ["Settings", "read_settings"]
@@ -48,6 +51,12 @@ class Settings:
         session: How long somebody who has signed in on the pages stays signed in.
         registry_is_open: Whether everybody may read the MCP registry, without a key.
         registry_namespace: The first part of the names in the MCP registry.
+        alert_addresses: The hosts to which messages of alerts may be sent.
+        secret_box: Encrypts the addresses of channels; it may have no key.
+        public_url: The URL of the pages as people reach them, without a slash at its end, for links
+            in messages; None for messages without links.
+        ping_url: A URL that gets a request every minute while the receiver works; None for none. It
+            may hold a secret, so `repr` leaves it out.
     """
 
     database_url: URL
@@ -64,6 +73,10 @@ class Settings:
     session: timedelta
     registry_is_open: bool
     registry_namespace: str
+    alert_addresses: Endpoints
+    secret_box: SecretBox
+    public_url: str | None
+    ping_url: str | None = field(repr=False)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -72,7 +85,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     return Settings(
         database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
-        endpoints=config("ENDPOINTS", cast=_endpoints, default=DEFAULT_ENDPOINTS),
+        endpoints=config(
+            "ENDPOINTS", cast=partial(_endpoints, "ENDPOINTS"), default=DEFAULT_ENDPOINTS
+        ),
         event_retention=config(
             "EVENT_RETENTION_DAYS", cast=partial(_days, "EVENT_RETENTION_DAYS"), default="90"
         ),
@@ -85,6 +100,17 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         session=config("SESSION_HOURS", cast=_hours, default="12"),
         registry_is_open=config("REGISTRY", cast=_registry, default="key"),
         registry_namespace=config("REGISTRY_NAMESPACE", cast=_namespace, default=DEFAULT_NAMESPACE),
+        alert_addresses=config(
+            "ALERT_ADDRESSES",
+            cast=partial(_endpoints, "ALERT_ADDRESSES"),
+            default=DEFAULT_ENDPOINTS,
+        ),
+        secret_box=_secret_box(
+            config("SECRET_KEY", cast=Secret, default=None),
+            config("SECRET_KEY_FILE", default=None),
+        ),
+        public_url=config("PUBLIC_URL", cast=_public_url, default=None),
+        ping_url=config("PING_URL", cast=_ping_url, default=None),
         **{
             name.lower(): config(name, cast=partial(_number, name), default=default)
             for name, default in _NUMBERS.items()
@@ -106,12 +132,12 @@ def _log_format(text: str) -> str:
     return text
 
 
-def _endpoints(text: str) -> Endpoints:
+def _endpoints(name: str, text: str) -> Endpoints:
     try:
         return Endpoints.of(text)
     except ValueError as error:
         raise InvalidSetting(
-            f"FLEET_ENDPOINTS: expected names, which may hold *, and addresses or networks, "
+            f"FLEET_{name}: expected names, which may hold *, and addresses or networks, "
             f"separated by commas, such as *.example.com,10.0.0.0/8; got {error.args[0]!r}"
         ) from None
 
@@ -135,6 +161,50 @@ def _namespace(text: str) -> str:
             "characters, such as com.example.fleet"
         )
     return text
+
+
+def _secret_box(key: Secret | None, file: str | None) -> SecretBox:
+    if key is None and file is None:
+        return SecretBox()
+    if key is not None and file is not None:
+        raise InvalidSetting("FLEET_SECRET_KEY, FLEET_SECRET_KEY_FILE: expected one of them")
+    name = "FLEET_SECRET_KEY" if file is None else "FLEET_SECRET_KEY_FILE"
+    try:
+        return SecretBox.of(str(key) if file is None else read_key_file(file))
+    except InvalidKey:
+        raise InvalidSetting(
+            f"{name}: expected a key that `python -m receiver secret-key` has made, or several, "
+            "separated by commas"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(f"{name}: {error}") from None
+
+
+def _public_url(text: str) -> str:
+    parts = _http_url(text)
+    if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
+        raise InvalidSetting(
+            "FLEET_PUBLIC_URL: expected the URL at which people reach the pages, such as "
+            "https://fleet.example.com"
+        )
+    return text.rstrip("/")
+
+
+def _ping_url(text: str) -> str:
+    if _http_url(text) is None:
+        raise InvalidSetting("FLEET_PING_URL: expected an http or https URL")
+    return text
+
+
+def _http_url(text: str) -> SplitResult | None:
+    """The parts of an http or https URL; None for another text."""
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    is_plain = text.isascii() and text.isprintable() and " " not in text
+    return parts if parts.scheme in {"http", "https"} and has_host and is_plain else None
 
 
 def _number(name: str, text: str) -> int:

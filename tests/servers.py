@@ -141,7 +141,14 @@ class Prompt(uvicorn.Server):
 
 
 class Process:
-    """A receiver in a process of its own, started by the uvicorn command with options."""
+    """
+    A receiver in a process of its own, started by the uvicorn command with options.
+
+    Attributes:
+        app: Where uvicorn finds the app.
+    """
+
+    app = "receiver.app:app"
 
     def __init__(self, folder: Path, *options: str, **environ: str) -> None:
         with socket.socket() as probe:
@@ -152,7 +159,7 @@ class Process:
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "uvicorn", "receiver.app:app"),
+                    *(sys.executable, "-m", "uvicorn", self.app),
                     *(f"--port={self.port}", *options),
                 ],
                 cwd=folder,

@@ -35,12 +35,15 @@ from receiver.metrics.counters import (
     Metrics,
     Numbers,
 )
-from receiver.store import Vitals
+from receiver.store import OutboxCounts, Vitals
 
 __all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
 """A function that returns how many bodies of requests wait to be written, and their bytes."""
+
+Alerts = Callable[[], tuple[int, OutboxCounts]]
+"""A function that returns how many alarms are open, and which messages about alarms wait."""
 
 
 class Exposition(Collector):
@@ -54,9 +57,10 @@ class Exposition(Collector):
         clock: Returns the current time.
         waiting: Returns how many requests wait to be written, and how many bytes they have.
         trouble: Returns why messages cannot be written now; None while they can.
+        alerts: Returns how many alarms are open, and which messages about alarms wait.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it tells of
         self,
         metrics: Metrics,
         vitals: Callable[[], Awaitable[Vitals]],
@@ -64,12 +68,14 @@ class Exposition(Collector):
         clock: Callable[[], datetime],
         waiting: Waiting,
         trouble: Callable[[], str | None] = lambda: None,
+        alerts: Alerts = lambda: (0, OutboxCounts(0, 0, None)),
     ) -> None:
         self._metrics = metrics
         self._count = vitals
         self._clock = clock
         self._waiting = waiting
         self._trouble = trouble
+        self._alerts = alerts
         started_at = metrics.mine.started_at
         started_at[0] = started_at[0] or clock().timestamp()
         self._vitals: Vitals | None = None
@@ -112,6 +118,7 @@ class Exposition(Collector):
         yield from _commit_metrics(total)
         yield from self._server_metrics()
         yield _event_metric(total)
+        yield from self._alert_metrics()
         yield InfoMetricFamily("fleet_build", "This receiver.", {"version": self._version})
         # The clock may have been set back.
         uptime = max(0.0, self._clock().timestamp() - total.started_at[0])
@@ -149,6 +156,32 @@ class Exposition(Collector):
         yield servers
         yield GaugeMetricFamily(
             "fleet_servers_flapping", "Servers that flap, of all states.", self._vitals.flapping
+        )
+
+    def _alert_metrics(self) -> Iterator[Metric]:
+        alarms, counts = self._alerts()
+        yield GaugeMetricFamily(
+            "fleet_alarms_open",
+            "Alarms that last, without those that are silenced; receivers that share a database "
+            "report the same, as of the following.",
+            alarms,
+        )
+        yield GaugeMetricFamily(
+            "fleet_alert_deliveries_waiting",
+            "Messages about alarms that wait to be delivered.",
+            counts.waiting,
+        )
+        yield GaugeMetricFamily(
+            "fleet_alert_deliveries_given_up",
+            "Messages about alarms that were given up within the last day.",
+            counts.given_up,
+        )
+        oldest_at = counts.oldest_at
+        age = 0.0 if oldest_at is None else (self._clock() - oldest_at).total_seconds()
+        yield GaugeMetricFamily(
+            "fleet_alert_deliveries_waiting_seconds",
+            "Since the oldest message about alarms that waits was made; 0 when none waits.",
+            max(0.0, age),
         )
 
 

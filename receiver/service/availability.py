@@ -1,7 +1,7 @@
 """Computes from events in which states a server was over time, and how available it was."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple
@@ -117,11 +117,16 @@ class History:
         Some time does not count: that before the beginning of the history, and that in which the
         server was superseded (replaced) or flapping. Returns None if no time in the window counts.
         """
-        time: Counter[str] = Counter()
-        for state, start, end in self._within(window):
-            time[state] += end - start
-        total = time.total() - sum(time[state] for state in _UNCOUNTED)
-        return 1 - sum(time[state] for state in _UNAVAILABLE) / total if total else None
+        return _available_share(self._within(window))
+
+    def availability_between(self, start: datetime, end: datetime) -> float | None:
+        """The same share of the time between two instants that the history covers."""
+        first, last = microseconds(start), microseconds(end)
+        return _available_share(
+            (state, max(a, first), min(b, last))
+            for state, a, b in self._intervals
+            if a < last and b > first
+        )
 
     def _end(self) -> datetime:
         return instant(self._intervals[-1][2])
@@ -129,6 +134,14 @@ class History:
     def _within(self, window: timedelta) -> Iterator[_Interval]:
         start = self._intervals[-1][2] - window // MICROSECOND
         return ((state, max(a, start), b) for state, a, b in self._intervals if b > start)
+
+
+def _available_share(intervals: Iterable[_Interval]) -> float | None:
+    time: Counter[str] = Counter()
+    for state, start, end in intervals:
+        time[state] += end - start
+    total = time.total() - sum(time[state] for state in _UNCOUNTED)
+    return 1 - sum(time[state] for state in _UNAVAILABLE) / total if total else None
 
 
 def _intervals(log: StateLog, now: int) -> list[_Interval]:

@@ -16,6 +16,7 @@ from receiver.domain.keys import Key, Power
 from receiver.domain.sessions import Session
 from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import Exposition
+from receiver.service.alerts.alert_service import AlertService
 from receiver.service.feed import Feed
 from receiver.service.fleet import Fleet
 from receiver.service.store_calls import StoreCalls
@@ -41,6 +42,7 @@ class Services:
         store: The database; its methods block.
         calls: Calls the store's blocking methods in threads.
         fleet: Writes messages; reads servers and events.
+        alerts: Makes and tests channels, through which people are told of alarms.
         endpoints: Which addresses of servers may be given to Prometheus and agents.
         feed: Hands new events to the open event streams.
         gate: Authenticates and authorises requests.
@@ -58,6 +60,7 @@ class Services:
     store: SqlStore
     calls: StoreCalls
     fleet: Fleet
+    alerts: AlertService
     endpoints: Endpoints
     feed: Feed
     gate: Gate

@@ -15,6 +15,7 @@ from postgres import Postgres
 from receiver.app import Tuning, create_app
 from receiver.domain.errors import InvalidSetting, StoreUnavailable
 from receiver.domain.outcomes import Incoming
+from receiver.service.alerts.secret_box import SecretBox
 from receiver.settings import read_settings
 from receiver.store import SqlStore
 from receiver.store.dialects import dialect_of
@@ -193,13 +194,89 @@ def test_switch_other_than_1_or_0_is_refused(text: str) -> None:
         read_settings({"FLEET_OPEN": text})
 
 
+@pytest.mark.parametrize("name", ["FLEET_ENDPOINTS", "FLEET_ALERT_ADDRESSES"])
 @pytest.mark.parametrize(
     ("text", "quoted"),
     [("", "''"), ("a.example,,b", "''"), ("*,10.0.0.0/33", "'10.0.0.0/33'"), ("10.*", r"'10\.\*'")],
 )
-def test_unusable_entry_of_the_endpoints_is_quoted(text: str, quoted: str) -> None:
-    with pytest.raises(InvalidSetting, match=rf"^FLEET_ENDPOINTS: expected .*; got {quoted}$"):
-        read_settings({"FLEET_ENDPOINTS": text})
+def test_unusable_entry_of_the_endpoints_is_quoted(name: str, text: str, quoted: str) -> None:
+    with pytest.raises(InvalidSetting, match=rf"^{name}: expected .*; got {quoted}$"):
+        read_settings({name: text})
+
+
+def test_keys_of_alerts_are_read_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    key = SecretBox.new_key()
+    sealed = SecretBox.of(key).seal("text")
+    file = tmp_path / "key"
+    file.write_text(f"{SecretBox.new_key()},\n{key}\n")
+    file.chmod(0o600)
+
+    for environ in ({"FLEET_SECRET_KEY": key}, {"FLEET_SECRET_KEY_FILE": str(file)}):
+        settings = read_settings(environ)
+        assert "text" == settings.secret_box.open(sealed)
+        assert key not in repr(settings)
+    assert not read_settings({}).secret_box.has_key
+
+
+def test_wrong_key_of_alerts_is_refused_and_not_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("s3cr3t")
+    file.chmod(0o600)
+    key, of_file = "FLEET_SECRET_KEY", "FLEET_SECRET_KEY_FILE"
+
+    for environ, sentence in (
+        ({key: "s3cr3t"}, f"^{key}: expected a key that `python -m receiver secret-key` has made"),
+        ({key: ""}, f"^{key}: expected a key"),
+        ({of_file: str(file)}, f"^{of_file}: expected a key"),
+        ({of_file: str(tmp_path)}, f"^{of_file}: .* is no file"),
+        ({of_file: str(tmp_path / "missing")}, f"^{of_file}: .*No such file"),
+        ({of_file: str(file), key: "s3cr3t"}, f"^{key}, {of_file}: expected one of them"),
+    ):
+        with pytest.raises(InvalidSetting, match=sentence) as refused:
+            read_settings(environ)
+        assert "s3cr3t" not in str(refused.value)
+    file.chmod(0o640)
+    with pytest.raises(InvalidSetting, match=f"^{of_file}: .*chmod 600"):
+        read_settings({of_file: str(file)})
+
+
+def test_urls_of_alerts_are_read() -> None:
+    environ = {
+        "FLEET_PUBLIC_URL": "https://fleet.example.com:8443/odoo/",
+        "FLEET_PING_URL": "http://127.0.0.1:8000/uuid?a=b",
+    }
+
+    settings = read_settings(environ)
+
+    assert "https://fleet.example.com:8443/odoo" == settings.public_url
+    assert environ["FLEET_PING_URL"] == settings.ping_url
+    assert "uuid" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["FLEET_PUBLIC_URL", "FLEET_PING_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "fleet.example.com",
+        "ftp://a.example",
+        "https://",
+        "https://a:0/",
+        "http://[::1",
+        "http://ä",
+    ],
+)
+def test_url_that_is_none_is_refused(name: str, url: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"^{name}: expected"):
+        read_settings({name: url})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/?b", "https://a.example/#b", "https://b@a.example"]
+)
+def test_public_url_with_more_than_a_path_is_refused(url: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_PUBLIC_URL: expected"):
+        read_settings({"FLEET_PUBLIC_URL": url})
 
 
 NUMBERS = [

@@ -406,6 +406,25 @@ def test_availability_is_the_up_share_or_none(
         assert time["up"].total_seconds() == pytest.approx(part * total.total_seconds(), abs=1e-3)
 
 
+@given(state_logs=st.lists(state_logs, min_size=1, max_size=4), now=nows, window=windows)
+def test_availability_between_two_instants_is_that_of_a_window_between_them(
+    state_logs: list[StateLog], now: datetime, window: timedelta
+) -> None:
+    history = history_of(state_logs[0], now, *state_logs[1:])
+    end = max([now, *(span.end for span in history.spans(window))])
+
+    assert history.availability(window) == history.availability_between(end - window, end)
+
+
+def test_availability_of_an_earlier_week_leaves_out_what_came_later() -> None:
+    log = state_log(late(6), down(12), recovered(18), late(30))
+    history = history_of(log, at(48))
+
+    assert 0.5 == history.availability_between(at(0), at(24))
+    assert 0.25 == history.availability_between(at(24), at(48))
+    assert None is history.availability_between(at(-24), at(0))
+
+
 @given(state_logs=st.lists(state_logs, min_size=1, max_size=4), now=nows, moment=nows)
 def test_state_of_a_history_is_the_best_of_its_servers(
     state_logs: list[StateLog], now: datetime, moment: datetime

@@ -1,0 +1,1 @@
+"""Delivers a message, each in a process of its own."""

@@ -1,0 +1,109 @@
+"""
+Sends one message, or does one thing like it, in a process of its own.
+
+The receiver starts it as `python -m receiver.service.alerts.delivery.child`, writes a `Task` to its
+standard input as JSON, and reads a `Result` from its standard output. So a service that hangs, and
+code that crashes or takes much memory, does not touch the receiver.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import orjson
+from attrs import asdict, field, frozen
+
+from receiver.domain.endpoints import Endpoints
+from receiver.service.alerts.delivery import webhook
+from receiver.service.alerts.delivery.addresses import redacted
+from receiver.service.alerts.delivery.guard import Guard
+from receiver.service.alerts.delivery.message import Message, Result
+
+__all__ = ["Task", "carry_out", "main"]
+
+
+@frozen(kw_only=True)
+class Task:
+    """
+    What the process does.
+
+    Attributes:
+        do: `apprise` or `webhook`: how it is sent.
+        url: Where to.
+        secret: What a webhook is signed with.
+        allowed: The allow list of hosts, as `Endpoints.of` reads it.
+        seconds: After this time the process ends, whatever it does.
+        message: What is sent. None for a look whether Apprise can use `url`, and for a GET request
+            to the `url` of a webhook.
+    """
+
+    do: str
+    url: str = field(repr=False)
+    secret: str = field(default="", repr=False)
+    allowed: str
+    seconds: float
+    message: Message | None = None
+
+
+def main() -> None:
+    """Read a task from the standard input, carry it out, and write the result."""
+    # What a package prints must not mix with the result.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    sys.stdout = sys.stderr
+    asked = orjson.loads(sys.stdin.buffer.read())
+    message = asked.pop("message")
+    task = Task(**asked, message=None if message is None else Message(**message))
+    # If the receiver is killed, nobody else ends this process.
+    timer = threading.Timer(task.seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+    with suppress(AttributeError):  # Windows has no niceness
+        os.nice(10)  # messages of alerts may wait for the messages of servers
+    with output:
+        output.write(orjson.dumps(asdict(carry_out(task, sys.addaudithook))))
+
+
+def carry_out(task: Task, add_hook: Callable[[Guard], None]) -> Result:
+    """
+    Carry out a task.
+
+    Args:
+        task: The task.
+        add_hook: Makes a `Guard` the hook of this process.
+    """
+    allowed = Endpoints.of(task.allowed)
+    guard = Guard(allowed)
+    try:
+        result = _carry_out(task, allowed, lambda: add_hook(guard))
+    except Exception as failure:  # noqa: BLE001 - the receiver notes it, and tries again
+        result = Result(error=f"{type(failure).__name__}: {failure}")
+    guard.allow_files()
+    if result.error is not None and guard.refusal is not None:
+        return Result(error=guard.refusal)
+    return Result(error=_shown(result.error, task.url), warning=_shown(result.warning, task.url))
+
+
+def _shown(said: str | None, url: str) -> str | None:
+    return None if said is None else redacted(said, url)[:_LONGEST]
+
+
+def _carry_out(task: Task, allowed: Endpoints, arm: Callable[[], None]) -> Result:
+    if task.do == "apprise":
+        # It takes a second, and a webhook does not need it.
+        from receiver.service.alerts.delivery import chat  # noqa: PLC0415 - see above
+
+        arm()
+        return chat.send(task.url, task.message, allowed=allowed, seconds=task.seconds)
+    arm()
+    if task.message is None:
+        return Result(error=webhook.ping(task.url))
+    return Result(error=webhook.post(task.url, task.secret, task.message))
+
+
+_LONGEST = 1000
+"""How many characters of an error or a warning are kept."""
+
+if __name__ == "__main__":
+    main()

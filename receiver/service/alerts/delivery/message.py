@@ -1,0 +1,43 @@
+"""A message as it is handed to the process that sends it, and what came of that."""
+
+from typing import Any
+
+from attrs import frozen
+
+__all__ = ["Message", "Result"]
+
+
+@frozen(kw_only=True)
+class Message:
+    """
+    A message to be sent.
+
+    Attributes:
+        id: The id of the message, the same in each attempt.
+        kind: The value of its `DeliveryKind`.
+        thread: An id that the messages of one thread share.
+        title: The first line, for people.
+        text: The message for people.
+        body: The JSON for programs.
+    """
+
+    id: str
+    kind: str
+    thread: str
+    title: str
+    text: str
+    body: Any
+
+
+@frozen(kw_only=True)
+class Result:
+    """
+    What came of sending a message.
+
+    Attributes:
+        error: Why it failed; None if it did not.
+        warning: What went wrong though it did not fail; None if nothing did.
+    """
+
+    error: str | None = None
+    warning: str | None = None

@@ -1,0 +1,223 @@
+"""The process that sends messages connects to allowed hosts, and does nothing else."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
+from receiver.service.alerts.delivery.guard import Guard, Refused
+
+pytestmark = pytest.mark.one_database
+
+METADATA = "169.254.169.254"
+
+
+def guard(allowed: str = DEFAULT_ENDPOINTS) -> Guard:
+    return Guard(Endpoints.of(allowed))
+
+
+def connect(
+    guard: Guard, address: object, family: int = socket.AF_INET, event: str = "connect"
+) -> None:
+    with socket.socket(family) as sock:
+        guard(f"socket.{event}", (sock, address))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1.2.3",
+        "0.0.0.0",
+        METADATA,
+        "100.100.100.200",
+        "224.0.0.1",
+        "localhost",
+        "",
+    ],
+)
+@pytest.mark.parametrize("event", ["connect", "sendto", "sendmsg"])
+def test_special_addresses_and_names_are_refused(host: str, event: str) -> None:
+    with pytest.raises(Refused):
+        connect(guard(), (host, 80), event=event)
+
+
+@pytest.mark.parametrize(
+    "host", ["::1", "::", "::ffff:127.0.0.1", f"::ffff:{METADATA}", "fe80::1%lo", "64:ff9b::7f00:1"]
+)
+def test_special_addresses_are_refused_over_ipv6(host: str) -> None:
+    with pytest.raises(Refused):
+        connect(guard(), (host, 80, 0, 0), socket.AF_INET6)
+
+
+def test_addresses_on_the_list_are_allowed() -> None:
+    connect(guard(), ("192.0.2.1", 443))
+    connect(guard(), ("2001:db8::1", 443, 0, 0), socket.AF_INET6)
+    connect(guard("10.1.0.0/16"), ("10.1.2.3", 443))
+    connect(guard("127.0.0.0/8"), ("127.0.0.1", 443))
+    connect(guard(), None, event="sendmsg")  # a socket that is connected
+
+
+def test_addresses_that_are_not_on_the_list_are_refused() -> None:
+    held = guard("10.1.0.0/16")
+
+    with pytest.raises(Refused):
+        connect(held, ("10.2.0.1", 443))
+
+    assert "connections to 10.2.0.1 are not allowed: see FLEET_ALERT_ADDRESSES" == held.refusal
+
+
+def test_address_of_a_name_on_the_list_need_not_be_on_it() -> None:
+    held = guard("*.example.com")
+    held("socket.getaddrinfo", ("mail.example.com", 25, 0, 0, 0))
+
+    connect(held, ("10.2.0.1", 25))
+
+
+def test_address_of_a_name_on_the_list_is_refused_if_it_is_special() -> None:
+    """Whoever holds the name may let it lead anywhere."""
+    held = guard("*.example.com")
+    held("socket.getaddrinfo", (b"mail.example.com", 25, 0, 0, 0))
+
+    for host in ("127.0.0.1", METADATA):
+        with pytest.raises(Refused):
+            connect(held, (host, 25))
+
+
+@pytest.mark.parametrize("event", ["socket.getaddrinfo", "socket.gethostbyname"])
+@pytest.mark.parametrize(
+    "host", ["localhost", b"localhost", "metadata.google.internal", "0x7f.1", "2130706433", "a:b"]
+)
+def test_names_that_are_not_on_the_list_are_not_looked_up(event: str, host: str | bytes) -> None:
+    with pytest.raises(Refused):
+        guard()(event, (host, 80))
+
+
+def test_looking_up_this_machine_leads_nowhere() -> None:
+    held = guard()
+    held("socket.getaddrinfo", (None, 80, 0, 0, 0))
+    held("socket.getaddrinfo", ("192.0.2.1", 80, 0, 0, 0))
+
+    with pytest.raises(Refused):
+        connect(held, ("127.0.0.1", 80))
+
+
+@pytest.mark.parametrize("event", ["bind", "connect", "sendto"])
+def test_sockets_that_lead_to_no_network_are_refused(event: str) -> None:
+    with pytest.raises(Refused):
+        connect(guard(), "/run/docker.sock", socket.AF_UNIX, event)
+
+
+@pytest.mark.parametrize("event", ["subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"])
+def test_programs_are_not_started(event: str) -> None:
+    with pytest.raises(Refused):
+        guard()(event, ("/bin/true", ["/bin/true"], None))
+
+
+def test_files_are_not_changed(tmp_path: Path) -> None:
+    held = guard()
+
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_APPEND):
+        with pytest.raises(Refused):
+            held("open", (str(tmp_path / "file"), None, flags))
+    for event in ("os.remove", "os.rename", "os.mkdir"):
+        with pytest.raises(Refused):
+            held(event, (str(tmp_path), 0, -1))
+
+
+def test_only_the_files_of_python_and_its_packages_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "packages"
+    monkeypatch.setattr(sys, "path", [*sys.path, str(elsewhere), ""])
+    monkeypatch.chdir(tmp_path)
+    held = guard()
+
+    for path in (os.__file__, os.fsencode(os.__file__), 0, os.devnull, elsewhere / "module.py"):
+        held("open", (path, "r", 0))
+    held("open", (os.devnull, "w", os.O_WRONLY))
+    for path in (
+        "/etc/passwd",
+        f"{os.__file__}/../../../../../etc/passwd",
+        tmp_path / "fleet.db",
+        tmp_path / "settings.py",
+        elsewhere / "password.txt",
+    ):
+        with pytest.raises(Refused):
+            held("open", (path, "r", 0))
+
+
+def test_files_are_allowed_at_the_end_and_hosts_and_programs_are_not(tmp_path: Path) -> None:
+    held = guard()
+    held.allow_files()
+
+    held("open", (str(tmp_path / "file"), "w", os.O_WRONLY | os.O_CREAT))
+    held("os.remove", (str(tmp_path / "file"), -1))
+    with pytest.raises(Refused):
+        connect(held, ("127.0.0.1", 80))
+    with pytest.raises(Refused):
+        held("subprocess.Popen", ("/bin/true", ["/bin/true"], None, None))
+
+
+def test_other_events_are_none_of_its_business() -> None:
+    guard()("compile", (None, None))
+
+
+ARMED = f"""
+import os, socket, subprocess, sys, tempfile, urllib.request
+from receiver.domain.endpoints import Endpoints
+from receiver.service.alerts.delivery.guard import Guard, Refused
+
+sys.addaudithook(Guard(Endpoints.of({DEFAULT_ENDPOINTS!r})))
+try:
+    {{attempt}}
+except Refused:
+    print("refused")
+except OSError as error:  # urllib wraps it
+    print("refused" if isinstance(error.reason, Refused) else repr(error))
+"""
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "socket.create_connection(('127.0.0.1', {port}))",
+        "socket.create_connection(('localhost', {port}))",
+        "socket.create_connection(('::ffff:127.0.0.1', {port}))",
+        "socket.socket().connect(('localhost', {port}))",
+        "socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('127.0.0.1', {port}))",
+        "urllib.request.urlopen('http://127.0.0.1:{port}/')",
+        "urllib.request.urlopen('http://2130706433:{port}/')",
+        f"urllib.request.urlopen('http://{METADATA}/latest/meta-data')",
+        "socket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
+        "subprocess.run(['true'])",
+        "os.system('true')",
+        "os.posix_spawn('/bin/true', ['true'], {{}})",
+        "os.fork()",
+        "os.execv('/bin/true', ['true'])",
+        "open('/etc/passwd').read()",
+        "open('made', 'w')",
+        "tempfile.mkdtemp(dir='.')",
+    ],
+)
+def test_attempt_of_a_process_is_refused(attempt: str, tmp_path: Path) -> None:
+    """Python itself asks the hook before it does what a plugin wants."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = ARMED.format(attempt=attempt.format(port=server.getsockname()[1]))
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert ("refused\n", []) == (done.stdout, [*tmp_path.iterdir()]), done.stderr
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
