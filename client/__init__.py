@@ -11,7 +11,7 @@ The HTTP client with which an MCP server tells a receiver that it has started an
 command that reports from a machine without Odoo.
 """
 
-from client.answers import HeartbeatReceipt, RegistrationReceipt
+from client.answers import HeartbeatReceipt, RegistrationReceipt, SilenceReceipt
 from client.api import PhoneHomeClient
 from client.certificates import trust_only
 from client.errors import (
@@ -42,6 +42,7 @@ __all__ = [
     "PhoneHomeClient",
     "Refused",
     "RegistrationReceipt",
+    "SilenceReceipt",
     "TimedOut",
     "Unreachable",
     "Untrusted",

@@ -1,6 +1,8 @@
 """
 The command `python -m client`: report this machine, or made-up servers, to a receiver.
 
+`python -m client silence` tells a receiver of a maintenance instead; see `client.silencing`.
+
 It reads the token from the environment variable FLEET_TOKEN, because `ps` shows the arguments of
 commands to other users.
 """
@@ -14,11 +16,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from client.api import PhoneHomeClient
+from client.arguments import options_of, positive
 from client.certificates import trust_only
 from client.errors import InvalidSetting
 from client.fleet import Fleet, Member, demo_fleet, this_host
 from client.host import host_facts
 from client.made_up import made_up_fleet
+from client.silencing import silence
 
 __all__ = ["main"]
 
@@ -45,10 +49,14 @@ def main(
         say: Prints one line.
 
     Returns the exit status: 1 if the receiver accepted no heartbeat in `--beats` rounds,
-    otherwise 0. Raises SystemExit for invalid arguments.
+    otherwise 0; that of the command `silence` if this is the first argument. Raises SystemExit for
+    invalid arguments.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] and given[0] == "silence":
+        return silence(given[1:], environ=environ, say=say)
     parser = _parser()
-    options = _options(parser, arguments)
+    options = _options(parser, given)
     try:
         client = PhoneHomeClient(
             options.url,
@@ -81,14 +89,8 @@ def _members(options: argparse.Namespace) -> list[Member]:
     return [Member(payload=payload) for payload in payloads]
 
 
-def _options(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
-) -> argparse.Namespace:
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        # Show the options' names and no values: somebody may have passed a token by mistake.
-        names = [each.partition("=")[0] for each in unknown if each.startswith("-")]
-        parser.error(f"unrecognized arguments: {' '.join(names) or len(unknown)}")
+def _options(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    options = options_of(parser, arguments)
     if options.demo:
         options.count = options.count or 12
         if options.count < 3:
@@ -101,12 +103,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m client",
         description="Phone home from this machine, as itself or as made-up servers.",
-        epilog="A token is read from the environment variable FLEET_TOKEN.",
+        epilog="A token is read from the environment variable FLEET_TOKEN. "
+        "Of a maintenance tells: python -m client silence --help",
     )
     add = parser.add_argument
     add("--url", required=True, help="where the receiver is, such as http://127.0.0.1:8000")
     add("--ca", metavar="FILE", help="trust the authorities in this PEM file, and no others")
-    add("--count", type=_positive, metavar="N", help="be N made-up servers, not this machine")
+    add("--count", type=positive, metavar="N", help="be N made-up servers, not this machine")
     add(
         "--interval",
         type=_seconds,
@@ -120,16 +123,10 @@ def _parser() -> argparse.ArgumentParser:
         default=600.0,
         help="to how many seconds a busy receiver may prolong the interval; 600",
     )
-    add("--beats", type=_positive, metavar="K", help="end after K rounds of heartbeats")
+    add("--beats", type=positive, metavar="K", help="end after K rounds of heartbeats")
     add("--seed", type=int, default=0, help="another number makes up other servers")
     add("--demo", action="store_true", help="12 made-up servers, and something happens to three")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,13 +13,16 @@ from attrs import frozen
 from client.errors import BadAnswer, Refused
 from client.exchange import Answer
 from contract import Heartbeat, MalformedJSON, Problem, Registration, Want, parse
+from contract.fields import parse_moment
 
 __all__ = [
     "HeartbeatReceipt",
     "RegistrationReceipt",
+    "SilenceReceipt",
     "health_of",
     "receipt_of_heartbeat",
     "receipt_of_registration",
+    "receipt_of_silence",
     "receipts_of_batch",
 ]
 
@@ -68,6 +72,21 @@ class HeartbeatReceipt:
     next_heartbeat_seconds: float | None = None
 
 
+@frozen(kw_only=True)
+class SilenceReceipt:
+    """
+    The result of a request for a silence that the receiver has accepted.
+
+    Attributes:
+        server_id: The server that is silenced; where several servers (nodes) send for one
+            database, the one that the receiver lists for all.
+        until: When the silence ends, in UTC; None when the answer lacks it.
+    """
+
+    server_id: str
+    until: datetime | None
+
+
 def receipt_of_registration(
     answer: Answer, registration: Registration, *, receiver: str
 ) -> RegistrationReceipt:
@@ -113,6 +132,23 @@ def receipts_of_batch(
     if not isinstance(results, list) or len(results) != len(heartbeats):
         raise BadAnswer(receiver, "it does not hold one result for each heartbeat")
     return [_result(each, beat, receiver) for each, beat in zip(results, heartbeats, strict=True)]
+
+
+def receipt_of_silence(answer: Answer, server_id: str, *, receiver: str) -> SilenceReceipt:
+    """
+    Make a receipt from the answer to a request for a silence.
+
+    The statuses 200 and 201 are success, even if the body cannot be read.
+
+    Raises Refused or BadAnswer.
+    """
+    _must_succeed(answer, receiver)
+
+    silence = _object(answer.body)
+    return SilenceReceipt(
+        server_id=_text(silence.get("server_id")) or server_id,
+        until=_moment(silence.get("ends_at")),
+    )
 
 
 def health_of(answer: Answer, *, receiver: str) -> dict[str, Any]:
@@ -225,6 +261,12 @@ def _text(value: object) -> str:
 def _seconds(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf:
         return float(value)
+    return None
+
+
+def _moment(value: object) -> datetime | None:
+    with suppress(ValueError, OverflowError):
+        return parse_moment(_text(value))
     return None
 
 

@@ -1,6 +1,6 @@
 """
 The command line: manages API keys, gives servers to another key, shows how to connect to servers,
-and forgets (deletes) servers.
+forgets (deletes) servers, and manages alerts (`receiver.commands.alerts`).
 
     python -m receiver keys create --name acme --scope agent --database acme --expires 90d
     python -m receiver servers connection --client vscode --stage production > .vscode/mcp.json
@@ -14,15 +14,19 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 
-from attrs import fields, frozen
+from attrs import fields
 
 from contract import FleetError, State
 from contract.fields import format_moment, parse_moment
+from receiver.commands.alerts import COMMANDS, add_commands, secret_key
+from receiver.commands.arguments import length, some_text, text
+from receiver.commands.context import Context, Print, day, minute, read_secret, table
 from receiver.domain.agents.client_files import (
     API_KEY_STEPS,
     Client,
@@ -30,7 +34,6 @@ from receiver.domain.agents.client_files import (
     connections_to,
     is_connectable,
 )
-from receiver.domain.endpoints import Endpoints
 from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.keys import (
     DATABASE,
@@ -56,20 +59,19 @@ from receiver.store import SqlStore
 
 __all__ = ["main"]
 
-Print = Callable[[str], None]
+
+def _print_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - a command prints for its user
 
 
-def _print_to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - a command prints for its user
-
-
-def main(
+def main(  # noqa: PLR0913 - what a test replaces, all by name
     arguments: Sequence[str] | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     say: Print = print,
     explain: Print = _print_to_stderr,
+    read: Callable[[str], str] = read_secret,
 ) -> int:
     """
     Run a command, and return its exit status: 0, or 1 if the command failed.
@@ -82,8 +84,11 @@ def main(
         clock: Returns the current time.
         say: Prints a line of the result to standard output.
         explain: Prints a sentence for people, such as an error, to standard error.
+        read: Asks for a secret with a text, and reads it.
     """
     options = _parser().parse_args(arguments)
+    if options.do is secret_key:
+        return int(options.do(say, explain))
     try:
         settings = read_settings(environ)
         url = settings.database_url
@@ -92,7 +97,7 @@ def main(
             return 1
         store = SqlStore(url)
         try:
-            context = _Context(store, str(url), settings.endpoints, clock(), say, explain)
+            context = Context(store, settings, clock(), say, explain, read)
             return int(options.do(context, options))
         finally:
             store.close()
@@ -107,36 +112,7 @@ def _is_missing(settings: Settings) -> bool:
     return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
-@frozen
-class _Context:
-    """
-    What a command needs, beside its arguments.
-
-    Attributes:
-        store: The open database.
-        database: The URL of the database, with its password masked.
-        endpoints: Which addresses of servers may be written into files for MCP clients.
-        now: The time at which the command began.
-        say: Prints a line of the result.
-        explain: Prints a sentence for people.
-    """
-
-    store: SqlStore
-    database: str
-    endpoints: Endpoints
-    now: datetime
-    say: Print
-    explain: Print
-
-    def no_such_key(self, key_id: str) -> int:
-        """Print that a key does not exist or is revoked; return the exit status of a failure."""
-        self.explain(
-            f"There is no key {key_id!r} that is not revoked; see: python -m receiver keys list"
-        )
-        return 1
-
-
-def _create(context: _Context, options: argparse.Namespace) -> int:
+def _create(context: Context, options: argparse.Namespace) -> int:
     servers = options.servers if options.database is None else f"{DATABASE}{options.database}"
     given = {"name": options.name, "scope": options.scope, "servers": servers}
     if options.expires is not None:
@@ -154,14 +130,21 @@ def _create(context: _Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _explain_path(context: _Context, key: Key, token: str) -> None:
-    """Print where MCP clients find the registry that a key opens, if it opens one."""
+def _explain_path(context: Context, key: Key, token: str) -> None:
+    """Print what the path is for that a key opens, if it opens one."""
     path = path_of(key, token)
     if path is not None:
-        context.explain(f"MCP clients find the registry at the receiver's address and {path}")
+        context.explain(_PATHS[key.scope].format(path))
 
 
-def _list(context: _Context, _: argparse.Namespace) -> int:
+_PATHS = {
+    KeyScope.REGISTRY: "MCP clients find the registry at the receiver's address and {}",
+    KeyScope.BADGE: "The badge of all servers is at the receiver's address and {}; with ?query= "
+    "and a filter it is that of some",
+}
+
+
+def _list(context: Context, _: argparse.Namespace) -> int:
     keys = context.store.keys.all()
     if not keys:
         context.explain(
@@ -169,12 +152,12 @@ def _list(context: _Context, _: argparse.Namespace) -> int:
             "are served."
         )
         return 0
-    for line in _table([_TITLES, *(_row(key, context.now) for key in keys)]):
+    for line in table([_TITLES, *(_row(key, context.now) for key in keys)]):
         context.say(line)
     return 0
 
 
-def _revoke(context: _Context, options: argparse.Namespace) -> int:
+def _revoke(context: Context, options: argparse.Namespace) -> int:
     keys, servers = context.store.keys, context.store.servers
     is_revoked = keys.revoke(options.key, context.now) or (
         options.forget and options.key in {key.id for key in keys.all()}
@@ -195,7 +178,7 @@ def _revoke(context: _Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _rotate(context: _Context, options: argparse.Namespace) -> int:
+def _rotate(context: Context, options: argparse.Namespace) -> int:
     key = next((each for each in context.store.keys.all() if each.id == options.key), None)
     if key is None:
         return context.no_such_key(options.key)
@@ -215,7 +198,7 @@ def _rotate(context: _Context, options: argparse.Namespace) -> int:
     return 0
 
 
-def _hand_over(context: _Context, options: argparse.Namespace) -> int:
+def _hand_over(context: Context, options: argparse.Namespace) -> int:
     keys = {key.id: key for key in context.store.keys.all()}
     for key_id in (options.to, options.all_of):
         if key_id is not None and key_id not in keys:
@@ -233,7 +216,7 @@ def _hand_over(context: _Context, options: argparse.Namespace) -> int:
     return 0 if len(handed) == len(ids) else 1
 
 
-def _connection(context: _Context, options: argparse.Namespace) -> int:
+def _connection(context: Context, options: argparse.Namespace) -> int:
     asked = PageRequest(limit=_MOST_IN_A_FILE, now=context.now)
     page = context.store.servers.page(_filter(options), Order.SERVER_ID, asked)
     keys = context.store.keys.all()
@@ -242,7 +225,7 @@ def _connection(context: _Context, options: argparse.Namespace) -> int:
         page.records,
         owners=context.store.servers.owners([record.server_id for record in page.records]),
         lapsed=[key.id for key in keys if key.standing(context.now) != "active"],
-        may_be_at=partial(context.endpoints.include, with_loopback=not keys),
+        may_be_at=partial(context.settings.endpoints.include, with_loopback=not keys),
     )
     reached = [each for each in connections.values() if is_connectable(client, each)]
     if not reached:
@@ -267,7 +250,7 @@ def _filter(options: argparse.Namespace) -> Filter:
     return Filter(**{each.name: getattr(options, each.name) for each in fields(Filter)})
 
 
-def _forget(context: _Context, options: argparse.Namespace) -> int:
+def _forget(context: Context, options: argparse.Namespace) -> int:
     matching = _filter(options)
     if matching == ALL_SERVERS and options.silent_for_days is None:
         context.explain(
@@ -299,28 +282,14 @@ def _row(key: Key, now: datetime) -> tuple[str, ...]:
         key.scope.value,
         key.servers if key.scope is KeyScope.AGENT else "",
         key.standing(now),
-        _day(key.created_at),
-        _day(key.expires_at),
-        _minute(key.last_used_at),
+        day(key.created_at),
+        day(key.expires_at),
+        minute(key.last_used_at),
         str(key.messages),
     )
 
 
 _TITLES = ("ID", "NAME", "SCOPE", "SERVERS", "STANDING", "CREATED", "EXPIRES", "USED", "MESSAGES")
-
-
-def _table(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        yield "  ".join(map(str.ljust, line, widths)).rstrip()
-
-
-def _day(moment: datetime | None) -> str:
-    return "never" if moment is None else moment.strftime("%Y-%m-%d")
-
-
-def _minute(moment: datetime | None) -> str:
-    return "never" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -334,10 +303,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Administer a receiver by way of its database, without a key.",
         epilog="FLEET_DATABASE_URL names the database; receivers may be running.",
     )
-    things = parser.add_subparsers(required=True, metavar="keys | servers")
+    metavar = " | ".join(("keys", "servers", *COMMANDS))
+    things = parser.add_subparsers(required=True, metavar=metavar)
     keys = things.add_parser("keys", help="make, list, revoke and rotate keys, hand servers over")
     servers = things.add_parser("servers", help="connect agents to servers, forget servers")
     _add_servers(servers.add_subparsers(required=True))
+    add_commands(things)
     commands = keys.add_subparsers(required=True)
 
     create = commands.add_parser("create", help="make a key, which is shown once")
@@ -347,7 +318,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         choices=[scope.value for scope in KeyScope],
         help="agent: send messages of servers; viewer: read; registry: read the MCP registry only, "
-        "by a path; admin: all, and manage keys",
+        "by a path; badge: read badges only, by a path; admin: all, and manage keys",
     )
     which = create.add_mutually_exclusive_group()
     which.add_argument(
@@ -358,7 +329,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     which.add_argument(
         "--database",
-        type=_text,
+        type=text,
         metavar="NAME",
         help="an agent may write the servers of this database only, on hosts without _ in their "
         "name; the same as --servers database:NAME",
@@ -387,7 +358,7 @@ def _parser() -> argparse.ArgumentParser:
     hand_over = commands.add_parser("hand-over", help="make servers belong to another key")
     which = hand_over.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "--server", action="append", type=_text, metavar="SERVER_ID", help="may be repeated"
+        "--server", action="append", type=text, metavar="SERVER_ID", help="may be repeated"
     )
     which.add_argument("--all-of", type=_key, metavar="ID", help="every server of a key")
     hand_over.add_argument("--to", required=True, type=_key, metavar="ID", help="the key")
@@ -430,29 +401,15 @@ def _add_filters(
         "--state", choices=states, help=f"only servers in this state; {by_default} by default"
     )
     for name in ("stage", "database", "version", "odoo-version", "capability"):
-        command.add_argument(f"--{name}", type=_text, metavar="TEXT", help="only servers with it")
+        command.add_argument(f"--{name}", type=text, metavar="TEXT", help="only servers with it")
     command.add_argument(
-        "--q", type=_some_text, metavar="TEXT", help="in hostname, database or server_id"
+        "--q", type=some_text, metavar="TEXT", help="in hostname, database or server_id"
     )
 
 
-def _key(text: str) -> str:
+def _key(given: str) -> str:
     """Read an argument that is the id of a key or its whole text; returns the id."""
-    return _text(id_of(text))
-
-
-def _text(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("expected text in UTF-8") from None
-    return text
-
-
-def _some_text(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("expected some text")
-    return _text(text)
+    return text(id_of(given))
 
 
 def _days(text: str) -> timedelta:
@@ -461,26 +418,24 @@ def _days(text: str) -> timedelta:
     return timedelta(days=int(text))
 
 
-def _expiry(text: str) -> Callable[[datetime], datetime]:
+def _expiry(given: str) -> Callable[[datetime], datetime]:
     """
     Read an argument such as `90d` or a time.
 
     Returns a function that takes the current time and returns the time at which a key expires.
     """
-    if match := re.fullmatch(r"([1-9][0-9]{0,4})([dhm])", text):
-        length = timedelta(**{_UNITS[match[2]]: int(match[1])})
-        return lambda now: now + length
+    with suppress(argparse.ArgumentTypeError):
+        lifetime = length(given)
+        return lambda now: now + lifetime
     try:
-        moment = parse_moment(text)
+        expires_at = parse_moment(given)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             "expected a length of time such as 90d, 12h or 30m, or a time such as "
             "2027-01-31T12:00:00Z"
         ) from None
-    return lambda _: moment
+    return lambda _: expires_at
 
-
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -30,7 +30,9 @@ from receiver.web.requests import asks_to_forget, forget_query, json_body
 from receiver.web.routing import Guarded
 
 __all__ = [
+    "audited",
     "create_key",
+    "decoded_json",
     "delete_server",
     "forget",
     "hand_over",
@@ -61,7 +63,7 @@ def routes() -> list[Guarded]:
 
 
 @contextmanager
-def _audited(request: Request, did: str, what: str) -> Iterator[None]:
+def audited(request: Request, did: str, what: str) -> Iterator[None]:
     """
     A context that writes to the audit log who did what, unless the change failed.
 
@@ -104,7 +106,7 @@ async def list_keys(request: Request) -> Response:
     """Answer with all keys that were ever made, without their secrets."""
     must_hold_a_key(request)
     found = services(request)
-    with _audited(request, "listed all", "keys"):
+    with audited(request, "listed all", "keys"):
         keys = await found.calls.read(found.store.keys.all)
     now = found.clock()
     return _json({"keys": [key.to_json(now) for key in keys], "count": len(keys)})
@@ -135,7 +137,7 @@ _ADD_KEY = operation(
 
 async def add_key(request: Request) -> Response:
     """Create an API key. Only this answer ever contains its secret."""
-    key, token = await create_key(request, await _json_of(request))
+    key, token = await create_key(request, await decoded_json(request))
     warning = warning_about(key.servers)
     made = {
         "key": key.to_json(key.created_at),
@@ -224,7 +226,7 @@ _PUT_OWNER = operation(
 
 async def put_owner(request: Request) -> Response:
     """Make another key the owner of a server."""
-    key_id = _wanted_owner(await _json_of(request))
+    key_id = _wanted_owner(await decoded_json(request))
     await hand_over(request, key_id)
     return _json({"server_id": request.path_params["server_id"], "key_id": key_id})
 
@@ -296,7 +298,7 @@ async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     found = services(request)
     now = found.clock()
     key, token = NewKey.of(asked, now=now).issue(now=now)
-    with _audited(request, f"made a key for {key.scope.value}s,", key.id):
+    with audited(request, f"made a key for {key.scope.value}s,", key.id):
         await found.calls.change(found.store.keys.add, key)
     await found.mirror.refresh()
     return key, token
@@ -311,7 +313,7 @@ async def revoke(request: Request, *, again: bool = False) -> Key:
     """
     key = await _key_or_refresh(request)
     found = services(request)
-    with _audited(request, "revoked the key", key.id):
+    with audited(request, "revoked the key", key.id):
         was_good = await found.calls.change(found.store.keys.revoke, key.id, found.clock())
         if not (was_good or again):
             raise _no_such_key(key.id)
@@ -329,7 +331,7 @@ async def forget(request: Request, key: Key) -> int:
     found = services(request)
     servers = found.store.servers
     deleted = 0
-    with _audited(request, "forgot the servers of the key", key.id):
+    with audited(request, "forgot the servers of the key", key.id):
         for server_id in await found.calls.read(servers.owned, key.id):
             at = found.clock()
             deleted += await found.calls.change(servers.delete_owned, server_id, key.id, at)
@@ -347,7 +349,7 @@ async def rotate(request: Request) -> tuple[Key, str]:
     if key.is_expired(found.clock()):
         raise Refusal(409, "key_expired", _EXPIRED.format(key.id))
     token = new_token(key.id)
-    with _audited(request, "rotated the key", key.id):
+    with audited(request, "rotated the key", key.id):
         if not await found.calls.change(
             found.store.keys.rotate, key.id, digest(token), key.expires_at
         ):
@@ -375,7 +377,7 @@ async def hand_over(request: Request, key_id: str | None) -> None:
         if reason is not None:
             raise InvalidMessage([Problem("key_id", reason)])
     to = key_id or "whoever comes next"
-    with _audited(request, f"handed over to {to} the server", server_id):
+    with audited(request, f"handed over to {to} the server", server_id):
         if not await found.calls.change(found.store.servers.hand_over, [server_id], key_id):
             raise _no_such_server(server_id)
 
@@ -384,7 +386,7 @@ async def delete_server(request: Request) -> None:
     """Delete the server that the path names. Raises Refusal for an unknown server."""
     server_id = request.path_params["server_id"]
     found = services(request)
-    with _audited(request, "deleted the server", server_id):
+    with audited(request, "deleted the server", server_id):
         if not await found.calls.change(found.store.servers.delete, server_id, found.clock()):
             raise _no_such_server(server_id)
 
@@ -398,7 +400,7 @@ def _wanted_owner(asked: object) -> str | None:
     raise InvalidMessage([Problem("key_id", "expected the id of a key, or null, and nothing else")])
 
 
-async def _json_of(request: Request) -> object:
+async def decoded_json(request: Request) -> object:
     """
     Read and decode the JSON body of a request.
 

@@ -43,6 +43,8 @@ from receiver.web.agents.tool_list import (
     find_tools,
     tools_of_server,
 )
+from receiver.web.alerts import api as alerts_api
+from receiver.web.alerts import badges
 from receiver.web.context import services
 from receiver.web.headers import json_answer, tag_of, with_headers
 from receiver.web.openapi import Json, answer, operation, ref
@@ -63,6 +65,7 @@ def routes() -> list[Guarded]:
     calls = [
         # First, because `/servers/{server_id:path}` matches longer paths, too: ids have slashes.
         *admin_api.routes(),
+        *alerts_api.routes(),
         _post("/register", Posted(BodyKind.REGISTER, register, MAX_REGISTRATION_BYTES), _REGISTER),
         _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
         _post("/heartbeats", Posted(BodyKind.HEARTBEATS, heartbeats, MAX_BATCH_BYTES), _HEARTBEATS),
@@ -89,7 +92,8 @@ def routes() -> list[Guarded]:
         _get("/metrics", metrics, _METRICS),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]
-    calls = with_ids_in_query(calls)
+    # A key in a path must stand in paths of one kind only, because proxies log none of these.
+    calls = [*with_ids_in_query(calls), *badges.routes()]
     document = cache(lambda: orjson.dumps(openapi.document(calls)))
 
     async def get_document(_: Request) -> Response:
@@ -237,6 +241,7 @@ _LIST_SERVERS = openapi.tagged(
             openapi.CURSOR,
             openapi.SORT,
             openapi.TOTAL,
+            openapi.QUERY,
             *openapi.FILTERS,
         ],
         answers={200: answer("A page", openapi.SERVERS_PAGE)},
@@ -375,6 +380,11 @@ _HEALTH: Json = {
                     status={"const": "healthy"},
                     uptime_seconds={"type": "number", "minimum": 0},
                     server_count=openapi.COUNT,
+                    alerts=openapi.object_of(
+                        waiting=openapi.COUNT,
+                        given_up=openapi.COUNT,
+                        oldest_waiting_seconds={"type": ["number", "null"], "minimum": 0},
+                    ),
                 ),
             )
         },
@@ -385,8 +395,13 @@ _HEALTH: Json = {
 
 
 async def health(request: Request) -> Response:
-    """Health check: succeeds when messages can be received and written."""
-    fleet = services(request).fleet
+    """
+    Health check: succeeds when messages can be received and written.
+
+    `alerts` says how many messages about alarms wait to be delivered, and since when, and how many
+    were given up within the last day.
+    """
+    fleet, alerts = services(request).fleet, services(request).alerts
     count = await fleet.count()
 
     return _json(
@@ -394,6 +409,11 @@ async def health(request: Request) -> Response:
             "status": "healthy",
             "uptime_seconds": fleet.uptime_seconds(),
             "server_count": count,
+            "alerts": {
+                "waiting": alerts.counts.waiting,
+                "given_up": alerts.counts.given_up,
+                "oldest_waiting_seconds": alerts.oldest_waiting_seconds(),
+            },
         }
     )
 

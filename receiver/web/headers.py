@@ -13,7 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Scope, Send
 
-__all__ = ["SECURITY_HEADERS", "begin", "json_answer", "request_id", "tag_of", "with_headers"]
+__all__ = [
+    "SECURITY_HEADERS",
+    "begin",
+    "is_known",
+    "json_answer",
+    "request_id",
+    "tag_of",
+    "with_headers",
+]
 
 _HEADER = b"x-request-id"
 _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
@@ -65,12 +73,17 @@ def json_answer(request: Request, body: bytes, tag: str) -> Response:
     The answer is 304 if the client has sent the same tag in `If-None-Match`. A tag that begins with
     `W/` (weak) says that bodies with this tag mean the same, but may differ a little.
     """
-    known = ",".join(request.headers.getlist("if-none-match"))
-    opaque = tag.removeprefix("W/")
     headers = {"ETag": tag}
-    if any(each.strip().removeprefix("W/") in {opaque, "*"} for each in known.split(",")):
+    if is_known(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
+
+
+def is_known(request: Request, tag: str) -> bool:
+    """Whether the client has the answer with a tag already: it has sent it in `If-None-Match`."""
+    known = ",".join(request.headers.getlist("if-none-match"))
+    opaque = tag.removeprefix("W/")
+    return any(each.strip().removeprefix("W/") in {opaque, "*"} for each in known.split(","))
 
 
 def _id_of(scope: Scope) -> str:

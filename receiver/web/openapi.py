@@ -41,6 +41,7 @@ __all__ = [
     "KIND",
     "LIMIT",
     "OF_SERVER",
+    "QUERY",
     "SEARCH",
     "SERVERS_PAGE",
     "SINCE",
@@ -374,18 +375,20 @@ _Q = (
 )
 _KEYS = (
     "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, a "
-    "registry's reads the MCP registry, an admin may do all. As long as no key was ever made, none "
-    "is needed on the receiver's own machine, but for /keys."
+    "registry's reads the MCP registry, a badge's reads badges, an admin may do all. As long as no "
+    "key was ever made, none is needed on the receiver's own machine, but for /keys, for testing a "
+    "channel and for acknowledging an alarm."
 )
 
 _STATUSES = {
     400: "The request cannot be read",
     401: "There is no key, or one that is good no more",
     403: "The key is not good for this, or not for this server; or there are no keys yet",
-    404: "There is no such server, or key",
+    404: "There is no such thing",
     406: "The answer would be JSON, which the request does not accept",
     408: "The headers or the body do not arrive in time",
-    409: "The key has expired",
+    409: "What is there does not allow it: a key has expired, an alarm or a silence is over, there "
+    "are too many, or no key for secrets is set",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "What is sent breaks the contract",
@@ -433,6 +436,11 @@ TOTAL = parameter(
     "total",
     "Whether to count all servers that match, which costs a scan.",
     {"type": "boolean", "default": False},
+)
+QUERY = parameter(
+    "query",
+    "Filters as one text, such as `stage:production state:down`, in place of the others.",
+    {**_FILTER, "examples": ["stage:production state:down", 'database:"my database"']},
 )
 CLIENT = {
     **parameter(
@@ -513,6 +521,17 @@ _PATH_PARAMETERS: Mapping[str, Json] = {
         "name": "key_id",
         "in": "path",
         "required": True,
+        "schema": {"type": "string", "minLength": 1},
+    },
+    **{
+        name: {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("channel_id", "rule_id", "silence_id", "alarm_id")
+    },
+    "badge_key": {
+        "name": "badge_key",
+        "in": "path",
+        "required": True,
+        "description": "The whole text of a key of the scope badge.",
         "schema": {"type": "string", "minLength": 1},
     },
     "secret": {

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from attrs import fields, frozen
+from attrs import asdict, fields, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
@@ -17,6 +17,7 @@ from contract.fields import parse_moment
 from receiver.domain.agents.client_files import Client
 from receiver.domain.cursors import read_cursor, read_event_cursor, read_tool_cursor
 from receiver.domain.errors import Refusal
+from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.queries import (
     ALL_EVENTS,
@@ -37,18 +38,26 @@ __all__ = [
     "MAX_DAYS",
     "MAX_FORM_BYTES",
     "MAX_LIMIT",
+    "AlarmQuery",
+    "DeliveryQuery",
     "EventQuery",
     "ForgetQuery",
     "ListQuery",
     "ToolQuery",
+    "alarm_query",
+    "asks_for_ended",
     "asks_to_forget",
+    "badge_filter",
     "connection_query",
+    "delivery_query",
     "event_filter",
     "event_query",
+    "filters_of",
     "forget_query",
     "form_fields",
     "json_body",
     "list_query",
+    "report_end",
     "tool_query",
 ]
 
@@ -232,13 +241,54 @@ class ForgetQuery:
     is_dry_run: bool = False
 
 
+@frozen(kw_only=True)
+class AlarmQuery:
+    """
+    The query parameters of a list of alarms.
+
+    Attributes:
+        limit: How many alarms to return at most, 1 to 1,000.
+        before: Return only alarms whose id is smaller than this, from the cursor; None for the
+            first page.
+        is_open: Only alarms that last (True) or that are over (False); None for both.
+        server_id: Only alarms about this server.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    before: int | None = None
+    is_open: bool | None = None
+    server_id: str | None = None
+
+
+@frozen(kw_only=True)
+class DeliveryQuery:
+    """
+    The query parameters of a list of deliveries.
+
+    Attributes:
+        limit: How many deliveries to return at most, 1 to 1,000.
+        before: The id of the last delivery on the page before, from the cursor; None for the first
+            page.
+        channel_id: Only deliveries through this channel.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    before: str | None = None
+    channel_id: str | None = None
+
+
 def list_query(request: Request) -> ListQuery:
     """
     Read the query parameters of a list of servers.
 
-    Raises Refusal (400), which lists all parameters that are wrong.
+    Raises Refusal (400), which lists all parameters that are wrong. The parameter `query` holds
+    filters as one text, so no other filter may stand beside it.
     """
     found = _parameters(request, _LIST)
+    written = found.pop("written", None)
+    if written is not None:
+        _must_be_alone(found)
+        found.update(asdict(written))
     order = found.setdefault("order", Order.SERVER_ID)
     order_of_cursor, found["after"] = found.pop("after", (order, None))
     if order_of_cursor is not order:
@@ -259,6 +309,64 @@ def forget_query(request: Request) -> ForgetQuery:
     if matching == ALL_SERVERS and "silent_for" not in found:
         raise Refusal(400, "filter_missing", _SAY_WHICH)
     return ForgetQuery(matching=matching, **found)
+
+
+def filters_of(text: str) -> list[tuple[str, str]]:
+    """
+    The filters in the value of the parameter `query`, as parameters of their own.
+
+    Raises Refusal (400) for a text that is no filter of a list.
+    """
+    try:
+        found = _written_filter(text)
+    except ValueError as error:
+        problem = Problem("query", str(error))
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem]) from error
+    given = ((name, getattr(found, name)) for name in _FILTERS)
+    return [(name, value) for name, value in given if value is not None]
+
+
+def badge_filter(request: Request, *, allows_query: bool) -> tuple[Filter, str]:
+    """
+    Read which servers a badge is about, and the text on its left side, which may be empty.
+
+    Raises Refusal (400), which lists all parameters that are wrong. The parameter `query` is wrong
+    unless `allows_query`.
+    """
+    found = _parameters(request, _BADGE if allows_query else _BADGE_OF_ONE)
+    matching: Filter = found.get("written", ALL_SERVERS)
+    return matching, found.get("label", "")
+
+
+def alarm_query(request: Request) -> AlarmQuery:
+    """
+    Read the query parameters of a list of alarms.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    return AlarmQuery(**_parameters(request, _ALARMS))
+
+
+def delivery_query(request: Request) -> DeliveryQuery:
+    """
+    Read the query parameters of a list of deliveries.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    return DeliveryQuery(**_parameters(request, _DELIVERIES))
+
+
+def asks_for_ended(request: Request) -> bool:
+    """Whether the query has `ended=true`. Raises Refusal for any parameter but `ended`."""
+    return bool(_parameters(request, _ENDED).get("ended"))
+
+
+def _must_be_alone(found: Mapping[str, Any]) -> None:
+    """Raise Refusal for filters that stand beside the parameter `query`."""
+    beside = [name for name in _FILTERS if name in found]
+    if beside:
+        problem = Problem("query", f"cannot stand beside {', '.join(beside)}: write these in it")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
 
 
 def _filter_of(found: dict[str, Any]) -> Filter:
@@ -314,6 +422,19 @@ def event_query(request: Request, *, server_id: str | None = None) -> EventQuery
     return EventQuery(**found, matching=EventFilter(**filters))
 
 
+def report_end(request: Request, *, now: datetime) -> datetime:
+    """
+    When the week ends that a report is asked for: now, or at an instant within the last year.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    until: datetime = _parameters(request, _REPORT).get("until", now)
+    if not now - _LONGEST_AGO <= until <= now:
+        problem = Problem("until", "expected a time within the last year")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    return until
+
+
 def event_filter(request: Request) -> EventFilter:
     """
     Read the filters of a stream of events.
@@ -361,7 +482,8 @@ _SAY_WHICH = (
     "list. With dry_run=true nothing is forgotten, and the answer says what would be."
 )
 _MAX_PARAMETERS = 100
-_MAX_FIELDS = 20
+_MAX_FIELDS = 100  # a form may have a checkbox for each kind of alarms
+_LONGEST_AGO = timedelta(days=365)
 _MAX_SEARCH_BYTES = 1000
 _MAX_TEXT_BYTES = 4000  # a page repeats the filters in many links
 
@@ -431,6 +553,19 @@ def _some_text(text: str) -> str:
     return _short_text(text, at_most=_MAX_SEARCH_BYTES)
 
 
+def _written_filter(text: str) -> Filter:
+    return FilterText.parse(_short_text(text)).to_filter()
+
+
+def _delivery_id(text: str) -> str:
+    if not _is_delivery_id(text):
+        raise ValueError("expected the next_cursor of an earlier answer")
+    return text
+
+
+_is_delivery_id = re.compile("msg_[A-Za-z0-9]{27}").fullmatch
+
+
 def _flag(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("expected true or false")
@@ -447,6 +582,7 @@ _LIST: dict[str, Parameter] = {
     "cursor": ("after", read_cursor),
     "total": ("total", _flag),
     "sort": ("order", partial(_one_of, Order)),
+    "query": ("written", _written_filter),
     **{name: (name, _short_text) for name in _FILTERS},
     "state": ("state", _state),
     "q": ("q", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
@@ -467,6 +603,24 @@ _TOOLS: dict[str, Parameter] = {
     **{name: _LIST[name] for name in _FILTERS},
 }
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
+_REPORT: dict[str, Parameter] = {"until": ("until", _since)}
+_BADGE: dict[str, Parameter] = {
+    "query": ("written", _written_filter),
+    "label": ("label", partial(_short_text, at_most=200)),
+}
+_BADGE_OF_ONE: dict[str, Parameter] = {"label": _BADGE["label"]}
+_ALARMS: dict[str, Parameter] = {
+    "limit": ("limit", _limit),
+    "cursor": ("before", read_event_cursor),
+    "open": ("is_open", _flag),
+    "server_id": ("server_id", _short_text),
+}
+_DELIVERIES: dict[str, Parameter] = {
+    "limit": ("limit", _limit),
+    "cursor": ("before", _delivery_id),
+    "channel_id": ("channel_id", _short_text),
+}
+_ENDED: dict[str, Parameter] = {"ended": ("ended", _flag)}
 _STREAM: dict[str, Parameter] = {
     "kind": ("kinds", lambda text: frozenset({_one_of(EventKind, text)})),
     "server_id": ("server_id", _short_text),

@@ -13,18 +13,23 @@ import strategies
 from attacks.law import Target, searched
 
 LISTS = ("/servers", "/events", "/servers/canary/events", "/sd/prometheus", "/", "/timeline")
-OTHERS = ("/servers/canary", "/server/canary", "/health", "/metrics", "/openapi.json", "/nowhere")
+OTHERS = (
+    *("/servers/canary", "/server/canary", "/health", "/metrics", "/openapi.json", "/nowhere"),
+    *("/alarms", "/deliveries", "/silences", "/badges/nobody/servers.svg"),
+)
 EVERY_LIST = pytest.mark.parametrize("path", LISTS)
 EVERYWHERE = pytest.mark.parametrize("path", [*LISTS, *OTHERS])
 
 NAMES = [
     *("limit", "cursor", "total", "sort", "state", "stage", "database", "version", "odoo_version"),
     *("capability", "q", "kind", "server_id", "since", "limit[]", "limit%00", "%ff", "", "x"),
+    *("query", "open", "ended", "channel_id"),
 ]
 VALUES = [
     *("", "%00", "%ff", "%c0%80", "%ed%a0%80", "%u0041", "%", "%2", "%zz", "+", "%2b", "'", '"'),
     *("0", "1", "-1", "1000", "1e3", "%D9%A1", "true", "late", "server_id", "-last_seen", "%25%27"),
     *("2026-01-31T12:00:00Z", "2026-01-31T12:00:00+01:00", "9999-12-31T23:59:59.9999999-23:59"),
+    *("stage:production", "state:down,up", 'database:"', "%22%5C", "server:a", "none:", ":", ",,"),
     *("0001-01-01T00:00:00%2B23:59", "..", "%0d%0aX:y", "%F0%9F%90%8D", "\\", "a=b", "%5B%5D", "_"),
 ]
 names = st.sampled_from(NAMES)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 Heard = dict[str, Any]
+SILENT_UNTIL = "2026-01-31T12:30:00Z"
 
 
 @pytest.fixture
@@ -64,6 +65,8 @@ def handler(heard: list[Heard]) -> type[BaseHTTPRequestHandler]:
 def reply(path: str, body: Any) -> tuple[int, Any]:
     if path.endswith("/register"):
         return 201, {"status": "registered", "server_id": body["server_id"]}
+    if "/silence?" in path:
+        return 201, {"id": "abcdefghij", "server_id": "acme_web-1", "ends_at": SILENT_UNTIL}
     if path.endswith("/heartbeats"):
         return 200, {"accepted": len(body), "rejected": 0, "results": list(map(counted, body))}
     return 200, counted(body)

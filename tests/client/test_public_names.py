@@ -23,6 +23,7 @@ def test_public_names_are_these() -> None:
         "PhoneHomeClient",
         "Refused",
         "RegistrationReceipt",
+        "SilenceReceipt",
         "TimedOut",
         "Unreachable",
         "Untrusted",

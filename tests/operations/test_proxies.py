@@ -188,12 +188,18 @@ def test_key_is_in_no_log(running: Site, client: httpx.Client) -> None:
     assert running.key not in running.receiver.log.read_text()
 
 
-def test_key_in_a_path_is_in_no_log(running: Site, client: httpx.Client) -> None:
-    refused = client.get(f"/registry/{running.key}/v0.1/servers?limit=1")
-    client.get("/servers?limit=9").raise_for_status()
+@pytest.mark.parametrize(
+    ("before", "after"), [("/registry", "/v0.1/servers"), ("/badges", "/servers.svg")]
+)
+def test_key_in_a_path_is_in_no_log(
+    running: Site, client: httpx.Client, before: str, after: str
+) -> None:
+    refused = client.get(f"{before}/{running.key}{after}?label=1")
+    later = f"/servers?limit={90 + len(before)}"
+    client.get(later).raise_for_status()
 
-    wait_until(lambda: "/servers?limit=9" in running.front.access_log.read_text())
-    log_line(running, "/v0.1/servers?limit=1")
+    wait_until(lambda: later in running.front.access_log.read_text())
+    log_line(running, f"{after}?label=1")
     assert 403 == refused.status_code  # of another scope
     assert running.key not in running.front.access_log.read_text()
     assert running.key not in running.receiver.log.read_text()

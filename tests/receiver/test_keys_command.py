@@ -70,6 +70,12 @@ def test_create_prints_the_token_alone(
     ) == explained
 
 
+def test_key_of_a_badge_is_explained_by_its_path(command: Command) -> None:
+    _, (token,), explained = command("create", "--name", "readme", "--scope", "badge")
+
+    assert f"is at the receiver's address and /badges/{token}/servers.svg" in explained
+
+
 def test_key_of_a_registry_is_explained_by_its_path(command: Command) -> None:
     _, (token,), explained = command("create", "--name", "team", "--scope", "registry")
     _, (other,), again = command("rotate", token)

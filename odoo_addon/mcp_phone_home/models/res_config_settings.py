@@ -15,6 +15,7 @@ from ..services.interval import (
     set_interval,
 )
 from ..services.listening import listening_port
+from ..services.maintenance import MOST_MINUTES, begin_maintenance
 from ..services.mcp import DISABLED
 from ..services.phone_home import beat, register
 from ..services.routes import MCP_PATH, OWN_PATH, mcp_path, rivals
@@ -84,6 +85,8 @@ class ResConfigSettings(models.TransientModel):
     )
 
     mcp_heartbeat_longest_interval = fields.Integer("Longest Interval", groups=_ADMINISTRATORS)
+
+    mcp_maintenance_minutes = fields.Integer("Minutes", default=30, groups=_ADMINISTRATORS)
 
     mcp_server_id = fields.Char("Server ID", compute="_compute_mcp", groups=_ADMINISTRATORS)
     mcp_endpoint_default = fields.Char(compute="_compute_mcp", groups=_ADMINISTRATORS)
@@ -414,9 +417,16 @@ class ResConfigSettings(models.TransientModel):
         """Save the settings, then let the browser request the heartbeat."""
         return self._save_and_run("mcp_phone_home.action_send_heartbeat_now")
 
-    def _save_and_run(self, action):
+    def action_mcp_begin_maintenance(self):
+        """Save the settings, then let the browser request the maintenance."""
+        self._mcp_refuse_others()
+        minutes = self._checked_mcp_minutes(self.mcp_maintenance_minutes)
+        action = "mcp_phone_home.action_begin_maintenance"
+        return self._save_and_run(action, mcp_maintenance_minutes=minutes)
+
+    def _save_and_run(self, action, **context):
         """
-        Save the settings and return a client action for the browser to run next.
+        Save the settings and return a client action for the browser to run next, in a context.
 
         The action runs in a second request, so that the transaction which writes the settings
         is committed before Odoo waits for the receiver.
@@ -427,7 +437,8 @@ class ResConfigSettings(models.TransientModel):
             # Odoo opens a dialogue first, about modules to uninstall.
             return saved
         # Odoo's own addons read actions by this method, too.
-        return self.env["ir.actions.actions"]._for_xml_id(action)  # noqa: SLF001 - as said
+        found = self.env["ir.actions.actions"]._for_xml_id(action)  # noqa: SLF001 - as said
+        return {**found, "context": context}
 
     @api.model
     def _mcp_register_now(self):
@@ -442,6 +453,29 @@ class ResConfigSettings(models.TransientModel):
         self._mcp_refuse_others()
         taken_in = self.env._("The receiver has taken the heartbeat in.")
         return self._mcp_notification(beat(self.env), taken_in)
+
+    @api.model
+    def _mcp_begin_maintenance_now(self):
+        """Ask for a maintenance of the minutes in the context; return what came of it."""
+        self._mcp_refuse_others()
+        minutes = self._checked_mcp_minutes(self.env.context.get("mcp_maintenance_minutes"))
+        taken_in = self.env._(
+            "For the next %s minutes, the receiver tells nobody about this server.", minutes
+        )
+        return self._mcp_notification(begin_maintenance(self.env, minutes), taken_in)
+
+    @api.model
+    def _checked_mcp_minutes(self, minutes):
+        """The minutes of a maintenance. Raises ValidationError for a number that cannot be."""
+        if not isinstance(minutes, int) or not 1 <= minutes <= MOST_MINUTES:
+            raise ValidationError(
+                self.env._(
+                    "Maintenance: expected a number of minutes from 1 to %(most)s, got %(number)s.",
+                    most=MOST_MINUTES,
+                    number=minutes,
+                )
+            )
+        return minutes
 
     @api.model
     def _mcp_notification(self, outcome, taken_in):

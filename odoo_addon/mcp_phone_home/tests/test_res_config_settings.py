@@ -18,6 +18,8 @@ from .common import PhoneHomeCase
 
 HEARTBEAT = "mcp_phone_home.action_send_heartbeat_now"
 REGISTER = "mcp_phone_home.action_register_now"
+MAINTENANCE = "mcp_phone_home.action_begin_maintenance"
+BUTTONS = ("action_mcp_register", "action_mcp_send_heartbeat", "action_mcp_begin_maintenance")
 
 
 class SettingsCase(PhoneHomeCase):
@@ -489,7 +491,8 @@ class TestButtons(SettingsCase):
         """Change fields, then press a button; returns the parameters of the notification."""
         changed = {f"mcp_{name}": value for name, value in values.items()}
         action = getattr(self.settings.create(changed), button)()
-        told = self.env["ir.actions.server"].browse(action["id"]).run()
+        context = {**self.env.context, **action["context"]}
+        told = self.env["ir.actions.server"].with_context(context).browse(action["id"]).run()
         self.assertEqual("display_notification", told["tag"])
         return told["params"]
 
@@ -512,6 +515,54 @@ class TestButtons(SettingsCase):
         self.assertEqual("Bearer typed", heard.headers["authorization"])
         self.assertEqual("success", told["type"])
         self.assertEqual("The receiver knows this server now.", told["message"])
+
+    def test_button_asks_for_a_maintenance_with_the_kept_token(self):
+        receiver = self.receiver((201, b"{}"))
+        self.set_params(phone_home_token="kept")
+
+        told = self.press("action_mcp_begin_maintenance", maintenance_minutes=45)
+        (heard,) = receiver.heard
+        server_id = f"{self.env.cr.dbname}_{socket.gethostname()}"
+        self.assertEqual(f"POST /by-id/servers/silence?id={server_id}", heard.call)
+        self.assertEqual({"minutes": 45, "reason": "maintenance"}, heard.message)
+        self.assertEqual("Bearer kept", heard.headers["authorization"])
+        self.assertEqual("success", told["type"])
+        self.assertEqual(
+            "For the next 45 minutes, the receiver tells nobody about this server.", told["message"]
+        )
+
+    def test_form_offers_a_maintenance_of_half_an_hour(self):
+        receiver = self.receiver((201, b"{}"))
+
+        self.press("action_mcp_begin_maintenance")
+        self.assertEqual(30, receiver.heard[0].message["minutes"])
+        self.assertEqual(30, self.shown("maintenance_minutes"))
+
+    def test_maintenance_that_is_too_long_or_none_is_refused(self):
+        receiver = self.receiver()
+
+        for useless in (-1, 0, 1441):
+            with self.subTest(useless), self.assertRaisesRegex(ValidationError, "1 to 1440, got"):
+                self.press("action_mcp_begin_maintenance", maintenance_minutes=useless)
+        with self.assertRaisesRegex(ValidationError, "1 to 1440, got"):
+            self.env.ref(MAINTENANCE).run()
+        self.assertEqual([], receiver.heard)
+
+    def test_maintenance_of_a_server_that_the_receiver_does_not_know_has_advice(self):
+        self.receiver((404, b'{"detail": "There is no server."}'))
+
+        with self.assert_one_warning("There is no server", "Register this server first"):
+            told = self.press("action_mcp_begin_maintenance")
+        self.assertEqual("danger", told["type"])
+        self.assertIn("Register this server first", told["message"])
+
+    def test_failed_maintenance_is_no_failure_of_phoning_home(self):
+        self.set_params(phone_home_url=self.closed_port())
+
+        with self.assert_one_warning("cannot be reached"):
+            told = self.press("action_mcp_begin_maintenance")
+        self.assertIn("cannot be reached", told["message"])
+        self.assertIs(False, self.shown("last_failure_at"))
 
     def test_notification_has_the_reason_of_a_failure(self):
         self.set_params(phone_home_url=self.closed_port())
@@ -539,7 +590,7 @@ class TestButtons(SettingsCase):
         self.assertEqual(1, len(receiver.heard))
 
     def test_notification_says_that_phoning_home_is_off(self):
-        for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
+        for button in BUTTONS:
             with self.subTest(button):
                 told = self.press(button)
 
@@ -607,13 +658,13 @@ class TestAccess(SettingsCase):
     def test_other_user_cannot_use_the_buttons(self):
         settings = self.settings.create({})
         for user in (self.user, self.manager):
-            for button in ("action_mcp_register", "action_mcp_send_heartbeat"):
+            for button in BUTTONS:
                 with self.subTest(button, user=user.login), self.assertRaises(AccessError):
                     getattr(settings.with_user(user), button)()
 
     def test_other_user_cannot_run_the_actions_of_the_buttons(self):
         for user in (self.user, self.manager):
-            for action in (REGISTER, HEARTBEAT):
+            for action in (REGISTER, HEARTBEAT, MAINTENANCE):
                 with self.subTest(action, user=user.login), self.assertRaises(AccessError):
                     self.env.ref(action).with_user(user).sudo(False).run()
 

@@ -291,7 +291,7 @@ _LONGEST_TEXT = 1000  # bytes
 _LONGEST_NUMBER = 9  # digits
 
 _OPENED_BY_PATH = "/registry/{secret}"
-_NOT_IN_A_PATH = "Only a key of the scope registry may stand in a path, not one of the scope {}."
+_NOT_IN_A_PATH = "Only a key of the scope registry may stand in this path, not one of the scope {}."
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"GET, OPTIONS"),

@@ -59,6 +59,25 @@ GET    /sd/prometheus            200  403  401   401     401     401   403   403
 GET    /openapi.json             200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /health                   200  403  200   200     200     200   200   200    200   200     200    200      200
 GET    /health/live              200  403  200   200     200     200   200   200    200   200     200    200      200
+GET    /channels 200 403 401 401 401 401 403 403 200 200 200 200 403
+POST   /channels 409 403 401 401 401 401 403 403 403 409 401 401 403
+PATCH  /channels/{channel_id} 404 403 401 401 401 401 403 403 403 404 401 401 403
+DELETE /channels/{channel_id} 404 403 401 401 401 401 403 403 403 404 401 401 403
+POST   /channels/{channel_id}/test 403 403 401 401 401 401 403 403 403 404 401 401 403
+GET    /rules 200 403 401 401 401 401 403 403 200 200 200 200 403
+POST   /rules 422 403 401 401 401 401 403 403 403 422 401 401 403
+PUT    /rules/{rule_id} 404 403 401 401 401 401 403 403 403 404 401 401 403
+DELETE /rules/{rule_id} 404 403 401 401 401 401 403 403 403 404 401 401 403
+GET    /silences 200 403 401 401 401 401 403 403 200 200 200 200 403
+POST   /silences 201 403 401 401 401 401 403 403 403 201 401 401 403
+DELETE /silences/{silence_id} 404 403 401 401 401 401 403 403 403 404 401 401 403
+POST   /servers/{id}/silence 201 403 401 401 401 401 201 403 403 201 401 401 403
+POST   /by-id/servers/silence?id={id} 201 403 401 401 401 401 201 403 403 201 401 401 403
+GET    /alarms 200 403 401 401 401 401 403 403 200 200 200 200 403
+POST   /alarms/{alarm_id}/acknowledge 403 403 401 401 401 401 403 403 403 404 401 401 403
+GET    /deliveries 200 403 401 401 401 401 403 403 200 200 200 200 403
+GET    /badges/{badge_key}/servers.svg 401 403 401 401 401 401 401 401 401 401 401 401 401
+GET    /badges/{badge_key}/servers/{id}.svg 401 403 401 401 401 401 401 401 401 401 401 401 401
 GET    /by-id/servers?id={id}    200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /by-id/servers/events?id={id} 200 403 401 401     401     401   403   403    200   200     200    200      403
 GET    /by-id/servers/tools?id={id} 200 403 401  401     401     401   403   403    200   200     200    200      403
@@ -86,6 +105,28 @@ GET    /keyring/{key}/revoke     403  403  401   401     401     401   403   403
 POST   /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   200     403    200      403
 POST   /keyring/{key}/rotate     403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /alerts                  200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /report                  200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /report.csv              200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /alerts/channels/new     200  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /alerts/channels/new     403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /alerts/channels/{channel_id} 404  403  401   401     401     401   403   403    403   404     403    404      403
+POST   /alerts/channels/{channel_id} 404  403  401   401     401     401   403   403    403   404     403    404      403
+GET    /alerts/channels/{channel_id}/remove 404  403  401   401     401     401   403   403    403   404     403    404      403
+POST   /alerts/channels/{channel_id}/remove 404  403  401   401     401     401   403   403    403   404     403    404      403
+POST   /alerts/channels/{channel_id}/test 403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /alerts/rules/new        200  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /alerts/rules/new        403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /alerts/rules/{rule_id}  404  403  401   401     401     401   403   403    403   404     403    404      403
+POST   /alerts/rules/{rule_id}  404  403  401   401     401     401   403   403    403   404     403    404      403
+GET    /alerts/rules/{rule_id}/remove 404  403  401   401     401     401   403   403    403   404     403    404      403
+POST   /alerts/rules/{rule_id}/remove 404  403  401   401     401     401   403   403    403   404     403    404      403
+GET    /alerts/silences/new     200  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /alerts/silences/new     403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /alerts/silences/{silence_id}/end 403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /alerts/alarms/{alarm_id}/acknowledge 403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /server/{id}/silence     403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /by-id/server/silence?id={id} 403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /sign-in                  403  403  200   200     200     200   200   200    200   200     200    200      200
 POST   /sign-in                  403  403  403   403     403     403   403   403    403   403     403    403      403
 POST   /sign-out                 403  403  403   403     403     403   403   403    403   403     403    403      403
@@ -95,6 +136,18 @@ GET    /nothing                  404  403  404   404     404     404   404   404
 
 SERVER = "acme_web-1"  # the server_id of `messages`
 UNKNOWN = "fleetkey_abcdefghij_" + 43 * "k"
+RULE = {"name": "a", "kinds": ["down"], "channel_id": "nothing"}
+GIVEN = {
+    "id": SERVER,
+    "name": "a/b",
+    "version": "1",
+    "secret": "s",
+    "badge_key": "s",
+    "channel_id": "c",
+    "rule_id": "r",
+    "silence_id": "s",
+    "alarm_id": "1",
+}
 
 
 class Row(NamedTuple):
@@ -124,7 +177,7 @@ ROWS = rows()
 def body_of(row: Row, key_id: str) -> dict[str, Any]:
     """The body of a request as arguments of httpx; forms have no CSRF token."""
     if row.method == "POST" and row.path.startswith(
-        ("/server/", "/by-id/server/", "/keyring", "/sign-")
+        ("/server/", "/by-id/server/", "/keyring", "/alerts/", "/sign-")
     ):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
     sent = {
@@ -135,6 +188,13 @@ def body_of(row: Row, key_id: str) -> dict[str, Any]:
         ("PUT", "/by-id/servers/owner?id={id}"): {"key_id": key_id},
         ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "ping"},
         ("POST", "/keys"): {"name": "new", "scope": "viewer"},
+        ("POST", "/channels"): {"name": "a", "kind": "webhook", "address": "https://a.example"},
+        ("PATCH", "/channels/{channel_id}"): {},
+        ("POST", "/rules"): RULE,
+        ("PUT", "/rules/{rule_id}"): RULE,
+        ("POST", "/silences"): {"query": "", "duration_seconds": 60, "reason": "upgrade"},
+        ("POST", "/servers/{id}/silence"): {"minutes": 5},
+        ("POST", "/by-id/servers/silence?id={id}"): {"minutes": 5},
     }
     return {"json": sent.get((row.method, row.path))}
 
@@ -148,8 +208,7 @@ class Receiver(NamedTuple):
 
     def status(self, row: Row, who: str) -> int:
         """The status that a request with a credential is answered with."""
-        given = {"id": SERVER, "key": self.owner_id, "name": "a/b", "version": "1", "secret": "s"}
-        path = row.path.format(**given)
+        path = row.path.format(**GIVEN, key=self.owner_id)
         sent = body_of(row, self.owner_id)
         with self.client.stream(row.method, path, headers=self.headers[who], **sent) as answer:
             return answer.status_code

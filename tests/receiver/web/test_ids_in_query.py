@@ -2,7 +2,7 @@
 
 import re
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
@@ -47,19 +47,21 @@ def test_links_lead_to_the_server_when_dots_are_resolved(
     base = str(receiver.base_url.join(page.format(server_id)))
 
     shown = receiver.get(base)
-    links = {
-        urljoin(base, each.replace("&amp;", "&"))
-        for each in re.findall(r'(?:href|action)="([^"]*)"', shown.text)
-    }
-    of_server = {each for each in links if "/by-id/" in each}
+    links, forms = (
+        {urljoin(base, each.replace("&amp;", "&")) for each in re.findall(pattern, shown.text)}
+        for pattern in (r'href="([^"]*)"', r'action="([^"]*)"')
+    )
+    of_server = {each for each in links | forms if "/by-id/" in each}
 
     assert 200 == shown.status_code
     assert of_server
-    for link in of_server:
+    for link in of_server & forms:
+        assert parse_qs(urlsplit(link).query) == {"id": [server_id]}
+    for link in of_server - forms:
         answer = receiver.get(link)
         assert (200, link) == (answer.status_code, str(answer.url))
         assert server_id in answer.text
-    assert not any(re.search("/servers?/", each) for each in links - of_server)
+    assert not any(re.search("/servers?/", each) for each in (links | forms) - of_server)
 
 
 @DOTS

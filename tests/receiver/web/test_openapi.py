@@ -95,7 +95,10 @@ def test_every_operation_but_health_needs_a_key() -> None:
     ]
 
     # The path of the others has a key in it.
-    by_path = {"listEntriesByPath", "listEntryVersionsByPath", "getEntryByPath"}
+    by_path = {
+        *("listEntriesByPath", "listEntryVersionsByPath", "getEntryByPath"),
+        *("badgeOfServers", "badgeOfServer"),
+    }
     assert {"health", "live"} | by_path == {*need_none}
 
 

@@ -229,7 +229,7 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
             "colour=red",
             (
                 "colour: is no parameter here; these are: "
-                "limit, cursor, total, sort, state, "
+                "limit, cursor, total, sort, query, state, "
                 "stage, database, version, odoo_version, capability, q"
             ),
         ),

@@ -56,6 +56,52 @@ def test_pages_stay_correct_while_servers_are_added_and_deleted(receiver: httpx.
     assert ["c", "cc", "d"] == listed(receiver.get("/servers", params={"cursor": cursor}))
 
 
+def test_query_holds_the_filters_as_one_text(receiver: httpx.Client) -> None:
+    servers: dict[str, messages.Json] = {
+        "a": {"odoo_stage": "production", "database": "my shop"},
+        "b": {"odoo_stage": "", "database": "my shop"},
+        "c": {"odoo_stage": "production", "capabilities": ["a:b"]},
+    }
+    for server_id, fields in servers.items():
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id, **fields))
+
+    found = {
+        query: listed(receiver.get("/servers", params={"query": query, "total": "true"}))
+        for query in (
+            "stage:production",
+            'database:"my shop" stage:none',
+            "tool:a:b state:up",
+            "SHOP",
+            "",
+        )
+    }
+    assert {
+        "stage:production": ["a", "c"],
+        'database:"my shop" stage:none': ["b"],
+        "tool:a:b state:up": ["c"],
+        "SHOP": ["a", "b"],
+        "": ["a", "b", "c"],
+    } == found
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("query=colour:red", "query: 'colour' is no name that a filter knows"),
+        ("query=stage:a,b", "query: stage: a list takes one value"),
+        ("query=a&query=b", "query: is there more than once"),
+        ("query=stage:a&state=up&q=x", "query: cannot stand beside state, q: write these in it"),
+    ],
+)
+def test_query_that_no_list_can_have_is_refused(
+    receiver: httpx.Client, query: str, why: str
+) -> None:
+    answer = receiver.get(f"/servers?{query}")
+
+    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
+    assert why in answer.json()["detail"]
+
+
 def test_last_page_has_no_next_cursor(receiver: httpx.Client) -> None:
     send_heartbeats(receiver, "a", "b")
 
@@ -384,4 +430,5 @@ def test_health_has_uptime_and_server_count(receiver: httpx.Client, clock: Clock
         "status": "healthy",
         "uptime_seconds": 5.0,
         "server_count": 2,
+        "alerts": {"waiting": 0, "given_up": 0, "oldest_waiting_seconds": None},
     } == receiver.get("/health").json()

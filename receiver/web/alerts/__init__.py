@@ -1,0 +1,1 @@
+"""Alerts over HTTP: channels, rules, silences, alarms and deliveries; and badges."""

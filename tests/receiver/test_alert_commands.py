@@ -1,0 +1,471 @@
+"""`python -m receiver channels | rules | silences | alarms | secret-key`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import NamedTuple
+
+import pytest
+from attrs import asdict
+from sqlalchemy import Engine, insert
+
+from alert_values import alarm as an_alarm
+from alert_values import channel as a_channel
+from alert_values import rule as a_rule
+from alerting import SECRET_KEY, fill
+from receiver.__main__ import main
+from receiver.commands import context
+from receiver.domain.alerts.requests import NewRule
+from receiver.service.alerts.secret_box import SecretBox
+from receiver.store import SqlStore
+from receiver.store.alerts.tables import alarms
+from servers import Clock
+from sinks import HttpSink, closed_port, http_sink
+from watched import Watched
+
+
+class Said(NamedTuple):
+    """Exit status, standard output and standard error of a command."""
+
+    status: int
+    said: list[str]
+    explained: str
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """SQLite only, since tests of the store cover both databases."""
+    return sqlite_url
+
+
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    with http_sink() as sink:
+        yield sink
+
+
+class Command:
+    """Runs commands; `address` is what is typed when an address is asked for."""
+
+    def __init__(self, database_url: str, clock: Clock) -> None:
+        self.environ = {
+            "FLEET_DATABASE_URL": database_url,
+            "FLEET_SECRET_KEY": SECRET_KEY,
+            "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
+        }
+        self.address = "http://127.0.0.1:9/hush"
+        self.asked: list[str] = []
+        self._clock = clock
+
+    def __call__(self, *arguments: str) -> Said:
+        said: list[str] = []
+        explained: list[str] = []
+        status = main(
+            arguments,
+            environ=self.environ,
+            clock=self._clock,
+            say=said.append,
+            explain=explained.append,
+            read=self._read,
+        )
+        return Said(status, said, "\n".join(explained))
+
+    def _read(self, question: str) -> str:
+        self.asked.append(question)
+        return self.address
+
+
+@pytest.fixture
+def command(database_url: str, clock: Clock) -> Command:
+    return Command(database_url, clock)
+
+
+def columns(line: str) -> list[str]:
+    """The cells of a line of a table that are not empty."""
+    return [each.strip() for each in line.split("  ") if each.strip()]
+
+
+# Keys for secrets
+
+
+def test_secret_key_needs_no_database_and_no_settings(command: Command) -> None:
+    command.environ = {"FLEET_DATABASE_URL": "nonsense"}
+    status, (key,), explained = command("secret-key")
+
+    assert 0 == status
+    assert "hush" == SecretBox([key]).open(SecretBox([key]).seal("hush"))
+    assert "FLEET_SECRET_KEY_FILE" in explained
+
+
+# Channels
+
+
+def test_channel_is_made_with_an_address_that_is_typed(command: Command, store: SqlStore) -> None:
+    status, said, explained = command(
+        *("channels", "create", "--name", "operators", "--kind", "webhook", "--per-hour", "5"),
+        *("--report-at", "0 8 * * 1", "--time-zone", "Europe/Berlin"),
+    )
+
+    (channel,) = store.alerts.channels()
+    (rule,) = store.alerts.rules()
+    assert (0, [channel.id]) == (status, said)
+    assert ("operators", "127.0.0.1", 5, "0 8 * * 1", "Europe/Berlin") == (
+        channel.name,
+        channel.service,
+        channel.per_hour,
+        channel.report_at,
+        channel.time_zone,
+    )
+    assert channel.id == rule.channel_id
+    assert ["The address of the channel, a URL for webhook"] == command.asked
+    assert "with this secret, which is not shown again: whsec_" in explained
+    assert f"python -m receiver channels test {channel.id}" in explained
+    assert "hush" not in explained
+
+
+def test_channel_that_cannot_be_is_refused(command: Command, store: SqlStore) -> None:
+    command.address = "hush"
+    create = ("channels", "create", "--name", "operators", "--kind")
+    refused = [command(*create, "webhook"), command(*create, "apprise")]
+    command.address = "http://169.254.169.254/hush"
+    refused.append(command(*create, "webhook"))
+    del command.environ["FLEET_SECRET_KEY"]
+    refused.append(command(*create, "webhook"))
+
+    reasons = (
+        "address: expected the address of a webhook",
+        "address: expected a URL as Apprise reads it",
+        "are not allowed: see FLEET_ALERT_ADDRESSES",
+        "python -m receiver secret-key",
+    )
+    for said, reason in zip(refused, reasons, strict=True):
+        assert (1, []) == (said.status, said.said)
+        assert reason in said.explained
+        assert "hush" not in said.explained
+    assert [] == store.alerts.channels()
+
+
+def test_channels_are_listed_without_their_addresses(command: Command) -> None:
+    nothing = command("channels", "list")
+    command("channels", "create", "--name", "operators", "--kind", "webhook")
+    _, (titles, row), _ = command("channels", "list")
+
+    assert (0, []) == (nothing.status, nothing.said)
+    assert "There are no channels" in nothing.explained
+    assert titles.startswith("ID ")
+    assert ["operators", "webhook", "127.0.0.1", "20", "never", "UTC", "2026-01-31"] == columns(
+        row
+    )[1:]
+
+
+def test_channel_is_changed(command: Command, store: SqlStore) -> None:
+    create = ("channels", "create", "--name", "a", "--kind", "webhook", "--report-at", "0 8 * * 1")
+    _, (channel_id,), _ = command(*create)
+    named = command("channels", "change", channel_id, "--name", "b", "--per-hour", "7")
+    quiet = command("channels", "change", channel_id, "--no-report", "--time-zone", "Asia/Tokyo")
+    command.address = "http://127.0.0.2:9/hush"
+    moved = command("channels", "change", channel_id, "--address")
+
+    channel = store.alerts.channel(channel_id)
+    assert channel is not None
+    assert ("b", 7, None, "Asia/Tokyo", "127.0.0.2") == (
+        channel.name,
+        channel.per_hour,
+        channel.report_at,
+        channel.time_zone,
+        channel.service,
+    )
+    assert [0, 0, 0] == [named.status, quiet.status, moved.status]
+    assert "whsec_" in moved.explained
+    assert f"The channel {channel_id} is changed." == named.explained
+
+
+def test_test_of_a_channel_says_what_came_of_it(command: Command, sink: HttpSink) -> None:
+    create = ("channels", "create", "--name", "a", "--kind", "webhook")
+    command.address = f"{sink.url}/hook"
+    _, (works,), _ = command(*create)
+    command.address = f"http://127.0.0.1:{closed_port()}/hook"
+    _, (fails,), _ = command(*create)
+
+    assert Said(0, [], "The message was delivered.") == command("channels", "test", works)
+    failed = command("channels", "test", fails)
+    assert (1, []) == (failed.status, failed.said)
+    assert failed.explained.startswith("The message was not delivered: ")
+    assert 1 == len(sink.received)
+
+
+def test_removed_channel_takes_its_rules_along(command: Command, store: SqlStore) -> None:
+    _, (channel_id,), _ = command("channels", "create", "--name", "a", "--kind", "webhook")
+    removed = command("channels", "remove", channel_id)
+
+    assert Said(0, [], f"The channel {channel_id} and its rules are removed.") == removed
+    assert ([], []) == (store.alerts.channels(), store.alerts.rules())
+
+
+# Rules
+
+
+LATER = ("--after", "5m", "--remind", "1d")
+RULE = ("--name", "Down", "--kind", "down", "--kind", "late", "--channel", "mail")
+
+
+def test_rule_is_the_same_as_one_of_the_api(
+    command: Command, store: SqlStore, clock: Clock
+) -> None:
+    store.alerts.add_channel(a_channel(), None)
+    status, (rule_id,), _ = command(
+        *("rules", "create", *RULE, "--query", 'database:"acme"', "--after", "5m"),
+        *("--remind", "4h"),
+    )
+
+    asked = {
+        "name": "Down",
+        "query": "database:acme",
+        "kinds": ["down", "late"],
+        "after_seconds": 300,
+        "channel_id": "mail",
+        "remind_seconds": 14_400,
+    }
+    assert 0 == status
+    assert [NewRule.of(asked).issue(now=clock.now, rule_id=rule_id)] == store.alerts.rules()
+
+
+def test_rules_are_listed_changed_and_removed(command: Command, store: SqlStore) -> None:
+    nothing = command("rules", "list")
+    store.alerts.add_channel(a_channel(), None)
+    store.alerts.add_rule(a_rule())
+    _, (_, before), _ = command("rules", "list")
+    changed = command("rules", "change", "down", *RULE, "--query", "stage:none", *LATER)
+    _, (_, after), _ = command("rules", "list")
+    removed = command("rules", "remove", "down")
+
+    assert "There are no rules" in nothing.explained
+    assert ["down", "down", "all", "down", "at once", "mail", "never"] == columns(before)
+    assert Said(0, [], "The rule down is changed.") == changed
+    assert [
+        *("down", "Down", "stage:none", "down,late", "5m", "mail", "every 1d"),
+    ] == columns(after)
+    assert Said(0, [], "The rule down is removed.") == removed
+    assert [] == store.alerts.rules()
+
+
+def test_rule_that_cannot_be_is_refused(command: Command, store: SqlStore) -> None:
+    wrong = command("rules", "create", *RULE, "--query", "colour:red")
+    no_channel = command("rules", "create", *RULE)
+    store.alerts.add_channel(a_channel(), None)
+    store.alerts.add_rule(a_rule())
+    moved = command("rules", "change", "down", *RULE[:-1], "nothing")
+
+    assert "query: 'colour' is no name that a filter knows" in wrong.explained
+    assert Said(1, [], "There is no channel 'mail'.") == no_channel
+    assert Said(1, [], "There is no channel 'nothing'.") == moved
+
+
+# Silences
+
+
+def test_silence_is_made_listed_and_ended(command: Command, store: SqlStore, clock: Clock) -> None:
+    nothing = command("silences", "list")
+    create = ("silences", "create", "--reason", "upgrade")
+    _, (first,), _ = command(*create, "--query", "stage:staging", "--for", "2h")
+    clock.advance(1)
+    _, (again,), _ = command(
+        *create, "--query", "", "--cron", "0 22 * * 6", "--for", "1h", "--time-zone", "Asia/Tokyo"
+    )
+    _, (_, one, two), _ = command("silences", "list")
+    clock.advance(60)
+    ended = command("silences", "end", first)
+    twice = command("silences", "end", first)
+    _, (_, left), _ = command("silences", "list")
+    _, every, _ = command("silences", "list", "--all")
+
+    assert "There are no silences." == nothing.explained
+    assert [
+        *(first, "stage:staging", "silent", "2026-01-31 12:00", "2026-01-31 14:00", "once"),
+        *("upgrade", "the command line"),
+    ] == columns(one)
+    assert [again, "all"] == columns(two)[:2]
+    assert "never" in two
+    assert "0 22 * * 6 (Asia/Tokyo) for 1h" in two
+    assert Said(0, [], f"The silence {first} has ended.") == ended
+    assert Said(1, [], f"There is no silence {first!r} that has not ended.") == twice
+    assert left.startswith(again)
+    assert 3 == len(every)
+    assert store.alerts.silence(first) is not None
+
+
+def test_silence_of_a_server_has_times(command: Command, store: SqlStore, fleet: Watched) -> None:
+    fleet.beat("acme_web-1")
+    create = ("silences", "create", "--reason", "upgrade", "--server")
+    times = ("--from", "2026-02-01T12:00:00Z", "--until", "2026-02-01T13:00:00Z")
+    _, (silence_id,), _ = command(*create, "acme_web-1", *times)
+    unknown = command(*create, "acme_wbe-1", *times)
+
+    silence = store.alerts.silence(silence_id)
+    assert silence is not None
+    assert ("acme_web-1", timedelta(hours=1)) == (
+        silence.server_id,
+        (silence.ends_at or silence.begins_at) - silence.begins_at,
+    )
+    assert Said(1, [], "There is no server 'acme_wbe-1'.") == unknown
+
+
+def test_silence_that_cannot_be_is_refused(command: Command) -> None:
+    refused = command("silences", "create", "--query", "", "--reason", "upgrade")
+
+    assert (1, []) == (refused.status, refused.said)
+    assert "ends_at: say until when" in refused.explained
+
+
+# Alarms
+
+
+def test_alarms_are_listed_with_what_became_of_them(command: Command, engine: Engine) -> None:
+    nothing = command("alarms", "list")
+    put_alarms(engine)
+    _, (_, *lasting), _ = command("alarms", "list")
+    _, every, _ = command("alarms", "list", "--all", "--limit", "2")
+
+    assert "There are no alarms." == nothing.explained
+    assert [
+        ["key_expires", "abcdefghij", "part of 1"],
+        ["down", "b", "silenced by upgrade"],
+        ["fleet_silent", "the fleet"],
+    ] == [[row[1], row[2], *row[5:]] for row in map(columns, lasting)]
+    assert [("4", "recovered"), ("3", "part of 1")] == [
+        (columns(row)[0], columns(row)[-1]) for row in every[1:]
+    ]
+
+
+def put_alarms(engine: Engine) -> None:
+    """Four alarms, of which the last one is over; their ids are 1 to 4."""
+    known = [
+        an_alarm(kind="fleet_silent", server_id=None),
+        an_alarm(server_id="b", silenced_by="upgrade"),
+        an_alarm(kind="key_expires", server_id=None, subject="abcdefghij", part_of=1),
+        an_alarm(server_id="c", ended_at=Clock().now, ending="recovered"),
+    ]
+    with engine.begin() as connection:
+        for each in known:
+            row = {name: value for name, value in asdict(each).items() if name != "id"}
+            connection.execute(insert(alarms), row)
+
+
+def test_alarm_is_acknowledged_once(command: Command, engine: Engine) -> None:
+    put_alarms(engine)
+    acknowledged = command("alarms", "acknowledge", "1")
+    again = command("alarms", "acknowledge", "1")
+    _, rows, _ = command("alarms", "list")
+
+    assert (0, "The alarm 1 is acknowledged: no reminder of it is sent.") == (
+        acknowledged.status,
+        acknowledged.explained,
+    )
+    assert 1 == again.status
+    assert "There is no alarm 1 that lasts and is not acknowledged" in again.explained
+    assert rows[-1].endswith("acknowledged by the command line")
+
+
+# All
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("channels", "change", "nothing", "--name", "a"),
+        ("channels", "test", "nothing"),
+        ("channels", "remove", "nothing"),
+        ("rules", "change", "nothing", *RULE),
+        ("rules", "remove", "nothing"),
+        ("silences", "end", "nothing"),
+    ],
+)
+def test_what_does_not_exist_is_named(command: Command, arguments: tuple[str, ...]) -> None:
+    said = command(*arguments)
+
+    assert (1, []) == (said.status, said.said)
+    assert "'nothing'" in said.explained
+
+
+@pytest.mark.parametrize(
+    ("what", "most", "create"),
+    [
+        ("channels", 100, ("--name", "a", "--kind", "webhook")),
+        ("rules", 1000, RULE),
+        ("silences", 1000, ("--query", "", "--for", "1h", "--reason", "a")),
+    ],
+)
+def test_more_than_there_may_be_is_refused(
+    command: Command, engine: Engine, what: str, most: int, create: tuple[str, ...]
+) -> None:
+    fill(engine, what, most)
+
+    said = command(what, "create", *create)
+    assert (1, []) == (said.status, said.said)
+    assert said.explained.startswith(f"There are too many {what}.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("channels",), "required"),
+        (("channels", "create", "--name", "a", "--kind", "email"), "invalid choice: 'email'"),
+        (("rules", "create", *RULE, "--after", "soon"), "a length of time such as 2d"),
+        (("rules", "create", *RULE, "--kind", "dwn"), "invalid choice: 'dwn'"),
+        (("silences", "create", "--reason", "a", "--for", "1h"), "--query --server is required"),
+        (
+            ("silences", "create", "--reason", "a", "--server", "a", "--until", "noon"),
+            "a time such as 2027",
+        ),
+        (("silences", "create", "--reason", "a", "--server", ""), "expected some text"),
+        (("alarms", "list", "--limit", "0"), "a whole number from 1 to 1000"),
+        (("alarms", "acknowledge", "1.5"), "the number of an alarm"),
+        (("alarms", "acknowledge", "9" * 19), "the number of an alarm"),
+        (("rules", "remove", "\udce9"), "expected text in UTF-8"),
+    ],
+)
+def test_invalid_argument_is_reported(
+    command: Command, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], why: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command(*arguments)
+
+    assert 2 == caught.value.code
+    assert why in capsys.readouterr().err
+
+
+def test_secret_is_read_from_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO(" http://127.0.0.1:9/hush \nmore\n"))
+
+    assert "http://127.0.0.1:9/hush" == context.read_secret("The address")
+
+
+def test_secret_is_typed_at_a_terminal_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(context, "getpass", lambda question: f"typed after {question!r}")
+
+    assert "typed after 'The address: '" == context.read_secret("The address")
+
+
+def test_command_runs_in_a_process(command: Command) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "receiver", "channels", "create", "--name=a", "--kind=webhook"],
+        input="http://127.0.0.1:9/hush\n",
+        env={**os.environ, **command.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == run.returncode, run.stderr
+    assert 10 == len(run.stdout.strip())
+    assert "hush" not in run.stderr

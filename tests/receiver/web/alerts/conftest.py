@@ -1,0 +1,40 @@
+"""A receiver that can keep the addresses of channels, and keys of each scope."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from alerting import SECRET_KEY, Keys
+from keyring import bearer, keep, made
+from receiver.app import Tuning, create_app
+from servers import ANY_PAUSE_SECONDS, Clock, serve
+
+
+@pytest.fixture
+def keys(database_url: str) -> Keys:
+    """Keys named as their scopes, which the database has; `other` is a second agent's."""
+    found = [
+        made("admin"),
+        made("viewer"),
+        made("agent"),
+        made("agent", name="other"),
+        made("badge"),
+    ]
+    keep(database_url, *(key for key, _ in found))
+    return Keys(*(token for _, token in found))
+
+
+@pytest.fixture
+def receiver(database_url: str, clock: Clock, keys: Keys) -> Iterator[httpx.Client]:
+    """A receiver that may send messages to this machine; the client sends the admin's key."""
+    environ = {
+        "FLEET_DATABASE_URL": database_url,
+        "FLEET_SECRET_KEY": SECRET_KEY,
+        "FLEET_ALERT_ADDRESSES": "127.0.0.0/8",
+    }
+    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=0.05)
+    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
+        client.headers.update(bearer(keys.admin))
+        client.timeout = 20
+        yield client
