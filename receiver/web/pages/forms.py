@@ -2,35 +2,27 @@
 The pages that change something: signing in and out, keys, owners, deleting servers.
 
 The pages work without JavaScript, and ask for confirmation before a change that cannot be undone.
-Every form must contain the CSRF token of its browser, which `cookies.check_form` checks.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from attrs import frozen
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from contract import InvalidMessage
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key, KeyScope, Power, path_of, warning_about
 from receiver.web import admin_api, cookies
 from receiver.web.admin_api import key_of, must_hold_a_key
 from receiver.web.context import services, visitor
+from receiver.web.pages.form_handlers import Fields, Question, confirmed, form
 from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url, sign_in_form
-from receiver.web.problems import refusal
-from receiver.web.requests import form_fields
 from receiver.web.routing import BY_ID, with_ids_in_query
 
 __all__ = ["routes"]
-
-Fields = Mapping[str, str]
-Act = Callable[[Request, Fields], Awaitable[Response]]
 
 
 def routes() -> list[BaseRoute]:
@@ -39,47 +31,20 @@ def routes() -> list[BaseRoute]:
     both = ["GET", "POST"]
     return [
         PageRoute("/sign-in", sign_in_page, methods=["GET"], needs=None),
-        PageRoute("/sign-in", _form(sign_in, refused=not_signed_in), methods=["POST"], needs=None),
-        PageRoute("/sign-out", _form(sign_out), methods=["POST"], needs=None),
+        PageRoute("/sign-in", form(sign_in, refused=not_signed_in), methods=["POST"], needs=None),
+        PageRoute("/sign-out", form(sign_out), methods=["POST"], needs=None),
         page("/keyring", keyring_page, methods=["GET"]),
-        page("/keyring", _form(new_key, refused=keyring), methods=["POST"]),
-        page("/keyring/{key_id}/revoke", _confirmed(revoking, revoke_key), methods=both),
-        page("/keyring/{key_id}/rotate", _confirmed(rotating, rotate_key), methods=both),
+        page("/keyring", form(new_key, refused=keyring), methods=["POST"]),
+        page("/keyring/{key_id}/revoke", confirmed(revoking, revoke_key), methods=both),
+        page("/keyring/{key_id}/rotate", confirmed(rotating, rotate_key), methods=both),
         # A server_id may contain slashes.
         *with_ids_in_query(
             [
-                page("/server/{server_id:path}/delete", _confirmed(deleting, delete), methods=both),
-                page("/server/{server_id:path}/owner", _form(hand_over), methods=["POST"]),
+                page("/server/{server_id:path}/delete", confirmed(deleting, delete), methods=both),
+                page("/server/{server_id:path}/owner", form(hand_over), methods=["POST"]),
             ]
         ),
     ]
-
-
-def _form(
-    act: Act,
-    *,
-    refused: Callable[[Request, Fields, Refusal], Awaitable[Response]] | None = None,
-) -> Callable[[Request], Awaitable[Response]]:
-    """
-    Make the endpoint that handles a posted form; it reads the fields and checks the CSRF token.
-
-    Args:
-        act: Makes the change that the form is for, and returns the answer.
-        refused: Renders the form again, with the error; None shows the general error page.
-    """
-
-    async def take(request: Request) -> Response:
-        timeout = services(request).body_timeout
-        fields = await form_fields(request.scope, request.receive, timeout)
-        try:
-            cookies.check_form(request.scope, fields)
-            return await act(request, fields)
-        except (Refusal, InvalidMessage) as error:
-            if refused is None:
-                raise
-            return await refused(request, fields, refusal(error))
-
-    return take
 
 
 # Signing in and out
@@ -129,60 +94,6 @@ def _path_after_sign_in(fields: Fields) -> str:
 def _must_have_keys(request: Request) -> None:
     if not services(request).mirror.keys:
         must_hold_a_key(request)
-
-
-# Confirmations
-
-
-@frozen(kw_only=True)
-class Question:
-    """
-    The texts of a page that asks for confirmation before a change.
-
-    Attributes:
-        title: The question.
-        about: The server or key that would be changed.
-        says: The consequences of the change, a sentence for each.
-        does: The text of the button that makes the change.
-        back: The page to return to without a change.
-        also: The label of a checkbox that asks for a further change; None for no checkbox. The
-            field of the form is called `also`.
-    """
-
-    title: str
-    about: str
-    says: list[str]
-    does: str
-    back: str
-    also: str | None = None
-
-
-def _confirmed(
-    about: Callable[[Request], Awaitable[Question]],
-    act: Act,
-) -> Callable[[Request], Awaitable[Response]]:
-    """Make the endpoint that asks for confirmation (GET), and then makes a change (POST)."""
-
-    async def ask(request: Request, _: Fields, refused: Refusal | None) -> Response:
-        return answer(
-            request,
-            "sure.html",
-            status=200 if refused is None else refused.status,
-            question=await about(request),
-            refused=refused,
-        )
-
-    async def ask_again(request: Request, fields: Fields, refused: Refusal) -> Response:
-        if refused.code != "form_expired":
-            raise refused
-        return await ask(request, fields, refused)
-
-    taken = _form(act, refused=ask_again)
-
-    async def page(request: Request) -> Response:
-        return await (taken(request) if request.method == "POST" else ask(request, {}, None))
-
-    return page
 
 
 # Servers
@@ -326,6 +237,6 @@ def _shown(
 
 
 _FIRST = "/"
-_PAGES = {_FIRST, "/timeline", "/keyring", f"{BY_ID}/server"}
-_PAGES_BELOW = ("/server/", "/keyring/", f"{BY_ID}/server/")
+_PAGES = {_FIRST, "/timeline", "/alerts", "/report", "/keyring", f"{BY_ID}/server"}
+_PAGES_BELOW = ("/server/", "/alerts/", "/keyring/", f"{BY_ID}/server/")
 _is_local = re.compile(r"/(?!/)[!-\"$-\[\]-~]{0,4000}|/").fullmatch  # ASCII without # and \

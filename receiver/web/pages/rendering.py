@@ -1,6 +1,7 @@
 """The code that all pages share: templates, headers, relative URLs, and error pages."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -144,6 +145,7 @@ def sign_in_form(request: Request, refused: Refusal | None, *, to: str) -> Respo
         to=to,
         signed_in=None,
         manages_keys=False,
+        open_alarms=0,
     )
 
 
@@ -185,6 +187,7 @@ def answer(
             "static": _static_url,
             "form": token,
             "notice": cookies.notice(scope),
+            "open_alarms": _open_alarms(request),
             "signed_in": who.signed_in,
             "manages_keys": who.key is not None and who.may_manage,
             **context,
@@ -194,6 +197,13 @@ def answer(
     )
     cookies.add_cookies(scope, page, token)
     return page
+
+
+def _open_alarms(request: Request) -> int:
+    """How many alarms the navigation tells; none to those who may not read the fleet."""
+    key = visitor(request).key
+    may_read = "visitor" in request.scope and (key is None or key.may(Power.READ))
+    return services(request).alerts.open_alarms if may_read else 0
 
 
 async def answer_from_thread(request: Request, template: str, **context: Any) -> Response:
@@ -225,7 +235,7 @@ def _return_path(request: Request) -> str:
     path = path.removeprefix(request.scope.get("root_path", ""))
     query = request.scope["query_string"].decode("latin-1")
     if request.method not in {"GET", "HEAD"}:
-        path = path.removesuffix("/owner")
+        path = _ALERTS if _changes_alerts(path) else _without_call(path)
         query = query if path.startswith(f"{BY_ID}/") else ""
     full = f"{path}?{query}" if query else path
     return full if len(full) <= _MAX_RETURN_PATH else path
@@ -302,6 +312,7 @@ def _make_templates() -> Jinja2Templates:
         in_path=_path_segment,
         name=_display_name,
         names=wording.names,
+        percent=wording.percent,
         shown=wording.shown,
         strip=_strip,
         tale=wording.tale,
@@ -309,6 +320,7 @@ def _make_templates() -> Jinja2Templates:
     templates.env.globals.update(
         DAY=DAY,
         WEEK=WEEK,
+        ALARMS=wording.ALARMS,
         KINDS=wording.KINDS,
         STATES=wording.STATES,
         LABELS=_LABELS,
@@ -317,8 +329,32 @@ def _make_templates() -> Jinja2Templates:
     return templates
 
 
+_ALERTS = "/alerts"
+_changes_alerts = re.compile(rf"{_ALERTS}/\w+/[^/]+/(?:acknowledge|end|test)").fullmatch
+_without_call = partial(re.compile("/(?:owner|silence)$").sub, "")
 _MAX_RETURN_PATH = 4000  # characters; percent-encoded in a form, at most three times as many
 _EVENT_KINDS = " ".join(kind.value for kind in EventKind)
 _WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
-_LABELS = {"name": "Name", "scope": "Scope", "servers": "Servers", "expires_at": "Expires on"}
+_LABELS = {
+    "name": "Name",
+    "scope": "Scope",
+    "servers": "Servers",
+    "expires_at": "Expires on",
+    "kind": "Kind",
+    "address": "Address",
+    "per_hour": "Messages an hour",
+    "report_at": "Weekly report",
+    "time_zone": "Time zone",
+    "query": "Servers",
+    "kinds": "What is told",
+    "after_seconds": "After, in minutes",
+    "channel_id": "Channel",
+    "remind_seconds": "Again every, in minutes",
+    "begins_at": "Begins",
+    "ends_at": "Ends",
+    "duration_seconds": "Lasts, in minutes",
+    "cron": "Again and again",
+    "reason": "Reason",
+}
+"""The labels of form fields, by the names under which the API knows them."""
 _TEMPLATES = _make_templates()

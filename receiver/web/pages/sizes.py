@@ -23,7 +23,7 @@ T = TypeVar("T")
 SHOWN_NODES = 5
 """How many nodes (the other servers of a database) are shown with a server in the list."""
 
-_SERVERS_BYTES = 68_000
+_SERVERS_BYTES = 72_500
 _EVENTS_BYTES = 18_000
 
 
@@ -57,7 +57,7 @@ def _server_bytes(server: Sighting) -> int:
     texts = [record.database, record.hostname, record.odoo_stage, record.odoo_version]
     texts += [names(record.capabilities or ()), *(node.hostname for node in nodes)]
     linked = [record.server_id, *(node.server_id for node in nodes)]
-    return 850 + _bytes(each for each in texts if each is not None) + _link_bytes(linked)
+    return 940 + _bytes(each for each in texts if each is not None) + _link_bytes(linked)
 
 
 def _event_bytes(recorded: RecordedEvent) -> int:

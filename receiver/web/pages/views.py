@@ -37,8 +37,9 @@ from receiver.web.agents.connection import connection_of
 from receiver.web.context import Services, services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
+from receiver.web.pages.silenced import silenced_now
 from receiver.web.pages.sizes import SHOWN_NODES, fitting_events, fitting_servers
-from receiver.web.requests import EventQuery, ListQuery, event_query, list_query
+from receiver.web.requests import EventQuery, ListQuery, event_query, filters_of, list_query
 from receiver.web.routing import with_ids_in_query
 
 __all__ = ["routes"]
@@ -63,7 +64,7 @@ def routes() -> list[BaseRoute]:
 
 async def fleet_page(request: Request) -> Response:
     """The page with the list of servers, the numbers by state, and the newest events."""
-    view = View.of(request)
+    view = View.of(request).expanded()
     found = services(request)
     fleet = found.fleet
     query = list_query(view.asked(request))
@@ -75,6 +76,7 @@ async def fleet_page(request: Request) -> Response:
     total = _counted(named, query.matching)
     if total is None:
         total = await found.calls.read(found.store.servers.count, query.matching)
+    silenced = await silenced_now(found)
     now = fleet.now()
     news, older = await _news(fleet, now - DAY)
 
@@ -87,6 +89,7 @@ async def fleet_page(request: Request) -> Response:
         matching=query.matching,
         order=query.order.value,
         servers=page.servers,
+        silenced=silenced.until(seen.record for seen in page.servers),
         history=await fleet.history([seen.record for seen in page.servers], within=DAY),
         total=total,
         all_servers=sum(named.values()),
@@ -139,6 +142,7 @@ async def server_page(request: Request) -> Response:
     server, history = found
     query = EventQuery(matching=EventFilter(server_id=server_id), limit=_TIMELINE)
     timeline, older = await _events(fleet, query)
+    silenced = await silenced_now(services(request))
 
     return await answer_from_thread(
         request,
@@ -149,6 +153,7 @@ async def server_page(request: Request) -> Response:
         timeline=timeline,
         older=older,
         may_delete=visitor(request).may_manage,
+        windows=silenced.of(server.record),
         tools=await _described_tools(fleet, server_id),
         connect=await _ways_to_connect(services(request), server.record),
         api_key_steps=API_KEY_STEPS,
@@ -242,6 +247,19 @@ class View:
     def of(cls, request: Request, path: str = "./") -> "View":
         said = request.query_params.multi_items()
         return cls(tuple((name, text) for name, text in said if text or name == "stage"), path)
+
+    def expanded(self) -> "View":
+        """
+        The view with the filters of the parameter `query` as parameters of their own.
+
+        So the fields and links of the page show and change them. Raises Refusal for a text that is
+        no filter of a list.
+        """
+        texts = [text for name, text in self.parameters if name == "query"]
+        if len(texts) != 1:
+            return self
+        kept = [each for each in self.parameters if each[0] != "query"]
+        return evolve(self, parameters=(*kept, *filters_of(texts[0])))
 
     def asked(self, request: Request) -> Request:
         """The request with `parameters` as its query, without empty ones, and a default `limit`."""

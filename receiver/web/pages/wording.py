@@ -9,9 +9,13 @@ from typing import Any
 from attrs import evolve, frozen
 
 from contract import FAREWELL, Event, EventKind, IpAddresses, ServerRecord, State
+from contract.fields import format_moment, parse_moment
+from receiver.domain.alerts.reports import percent
+from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
 from receiver.service.availability import Span
 
 __all__ = [
+    "ALARMS",
     "FACTS",
     "KINDS",
     "STATES",
@@ -219,13 +223,6 @@ def duration(seconds: float) -> str:
     return " ".join(filter(None, parts[:2]))
 
 
-def percent(share: float | None) -> str:
-    """A share of 0 to 1 with one decimal; a share below 1 is never rounded to 100%."""
-    if share is None:
-        return _NO_SHARE
-    return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"
-
-
 def is_seen(text: str) -> bool:
     """Whether a text has a visible character."""
     return any(
@@ -273,6 +270,13 @@ def _fact(name: str, label: str, value: Any) -> Fact:
 
 def tale(event: Event) -> Tale:
     """Describe an event in words for a page."""
+    says, more = _of_alarms(event) if event.kind in _OF_ALARMS else _of_servers(event)
+    other = next((event.details[name] for name in _OTHERS if event.details.get(name)), None)
+    return Tale(says=says, more=more, other=other)
+
+
+def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
+    """What happened to servers: the sentence, and its lines."""
     details = event.details
     says = KINDS[event.kind]
     match event.kind:
@@ -307,8 +311,40 @@ def tale(event: Event) -> Tale:
             more = []
         case _:
             more = [line for name, change in details.items() for line in _change(name, change)]
-    other = next((details[name] for name in _OTHERS if details.get(name)), None)
-    return Tale(says=says, more=more, other=other)
+    return says, more
+
+
+def _of_alarms(event: Event) -> tuple[str, list[tuple[str, str]]]:
+    """What people did about alarms, or that one reached nobody: the sentence, and its lines."""
+    says = KINDS[event.kind]
+    if event.kind is EventKind.SILENCED:
+        return _silenced(event)
+    if event.kind is EventKind.ACKNOWLEDGED and event.server_id is None:
+        says = "Somebody acknowledged an alarm"
+    labels = _OF_ALARMS[event.kind]
+    return says, [(label, _text(event.details.get(name))) for name, label in labels.items()]
+
+
+def _silenced(event: Event) -> tuple[str, list[tuple[str, str]]]:
+    """The predicate of an event `silenced`, and its lines, each a label and a text."""
+    details = event.details
+    until = details.get("until")
+    is_over = until == format_moment(event.at)
+    says = "is not silenced any more" if is_over else KINDS[event.kind]
+    if event.server_id is None:
+        query = details.get("query")
+        which = f"Alarms of {_text(query)}" if query else "All alarms"
+        says = f"{which} {says.replace('is', 'are', 1)}"
+    lines = {
+        "Until": "" if is_over else _until(until),
+        "Reason": _text(details.get("reason")),
+        "By": _text(details.get("by")),
+    }
+    return says, [line for line in lines.items() if line[1]]
+
+
+def _until(moment: str | None) -> str:
+    return "somebody ends it" if moment is None else exactly(parse_moment(moment))
 
 
 def _change(name: str, change: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -384,7 +420,6 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
 
 
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
-_NO_SHARE = "\N{EN DASH}"
 _MAX_NAMES = 5
 _OTHERS = ("superseded_by", "twin_of", "node_of")
 
@@ -401,6 +436,13 @@ OF_TOOLS = {
     "provider": "Of another module",
 }
 """The labels of what may change of a tool, a field of `contract.Tool` each."""
+
+_OF_ALARMS: Mapping[EventKind, Mapping[str, str]] = {
+    EventKind.SILENCED: {},
+    EventKind.ACKNOWLEDGED: {"kind": "Alarm", "by": "By"},
+    EventKind.UNDELIVERED: {"channel": "Channel", "title": "Message", "error": "Last error"},
+}
+"""The labels of the details of events about alarms; those of silences are sentences."""
 
 _WITHOUT_CHANGES = {
     EventKind.LATE,
@@ -446,5 +488,15 @@ KINDS = {
     EventKind.DELETED: "was deleted",
     EventKind.REFUSED_WRITE: "was written to by a key that may not",
     EventKind.FLEET_SILENT: "fell silent at once",
+    EventKind.SILENCED: "is silenced",
+    EventKind.ACKNOWLEDGED: "has an alarm that somebody acknowledged",
+    EventKind.UNDELIVERED: "A message could not be delivered",
 }
 """The predicate for each kind of event; the subject is the server."""
+
+ALARMS = {
+    **{kind.value: says for kind, says in KINDS.items()},
+    KEY_EXPIRES: "expires soon",
+    AWAY: "was away",
+}
+"""The predicate for each kind of alarm; the subject is the server, the key or the receiver."""

@@ -6,6 +6,7 @@
 
 const EVERY = 10_000;
 const EVERY_WHEN_LOST = 3_000;
+const AFTER_NEWS = 4_000; // alarms follow events by a few seconds, and no news tells of them
 const EVERY_WHEN_HIDDEN = 60_000;
 const AT_MOST_EVERY = 500;
 const SAY_EVERY = 2_000;
@@ -26,6 +27,7 @@ let talk;
 let isStreaming = false;
 let isReachable = true;
 let isAsking = false;
+let hasNews = false; // since the page was last asked for
 let askAgain = false;
 let lastAsked = -Infinity;
 let due = Infinity;
@@ -61,12 +63,20 @@ async function ask() {
   askAgain = false;
   lastAsked = performance.now();
   const asked = location.href;
+  const wasNews = hasNews;
+  hasNews = false;
   const page = await pageAt(asked);
   isAsking = false;
   isReachable = page !== null;
   show();
-  soon(askAgain ? 0 : !isReachable ? EVERY_WHEN_LOST : document.hidden ? EVERY_WHEN_HIDDEN : EVERY);
+  soon(askAgain ? 0 : waitAfter(wasNews));
   if (isReachable && asked === location.href) renew(page);
+}
+
+function waitAfter(wasNews) {
+  if (!isReachable) return EVERY_WHEN_LOST;
+  if (document.hidden) return EVERY_WHEN_HIDDEN;
+  return wasNews ? AFTER_NEWS : EVERY;
 }
 
 // The page as the server renders it now; null when there is no server, or another one.
@@ -119,7 +129,10 @@ function listen(to) {
   port.onmessage = ({ data }) => {
     unanswered = 0;
     if (document.hidden) return;
-    if (data.isNews) soon(100);
+    if (data.isNews) {
+      hasNews = true;
+      soon(100);
+    }
     if (data.isOpen === isStreaming) return;
     isStreaming = data.isOpen;
     if (isStreaming) show();
@@ -161,7 +174,9 @@ document.addEventListener("visibilitychange", () => {
 function renew(page) {
   const focused = document.activeElement;
   if (document.title !== page.title) document.title = page.title;
-  become(document.getElementById("main"), page.getElementById("main"));
+  for (const part of [".places", "#main"]) {
+    become(document.querySelector(part), page.querySelector(part));
+  }
   if (focused !== document.activeElement && focused?.isConnected) {
     focused.focus({ preventScroll: true });
   }

@@ -647,7 +647,7 @@ def test_invented_csrf_cookie_is_replaced(receiver: httpx.Client) -> None:
         (b"a", FORM, 400),
         (b"a=%ff", FORM, 400),
         (b"a=\xff", FORM, 400),
-        ("&".join(f"a{n}=b" for n in range(21)).encode(), FORM, 400),
+        ("&".join(f"a{n}=b" for n in range(101)).encode(), FORM, 400),
         (b"a=" + b"b" * 16_384, FORM, 413),
         (b'{"key": "a"}', {"Content-Type": "application/json"}, 415),
         (b"a=b", {}, 415),
@@ -826,6 +826,12 @@ def test_form_without_a_session_returns_to_its_page_after_sign_in(
     assert path.removesuffix("/owner") == form_of(answer)["to"]
 
 
+def heirs(page: httpx.Response) -> list[str]:
+    """The keys to which the page of a server offers to hand it over."""
+    form = page.text.partition('id="heirs"')[2]
+    return re.findall(r'<option value="([^"]*)">', form)
+
+
 @pytest.mark.both_databases
 def test_admin_changes_the_owner_of_a_server(
     registered: httpx.Client, held: KeyOfEachScope, audit: list[str]
@@ -835,7 +841,7 @@ def test_admin_changes_the_owner_of_a_server(
     agent, admin = held.keys["agent"], held.keys["admin"]
 
     assert f"<bdi>agent&#39;s</bdi> <small>{agent.id}, active" in page.text
-    assert ["", admin.id] == re.findall(r'<option value="([^"]*)">', page.text)
+    assert ["", admin.id] == heirs(page)
     form = form_of(page, action="/owner")
     given = registered.post(
         f"{SERVER}/owner", data={**form, "key_id": admin.id}, follow_redirects=True
@@ -845,9 +851,7 @@ def test_admin_changes_the_owner_of_a_server(
     assert f"<bdi>admin&#39;s</bdi> <small>{admin.id}, active" in given.text
     freed = registered.post(f"{SERVER}/owner", data={**form, "key_id": ""}, follow_redirects=True)
     assert "The server belongs to the key that writes it next now." == notice(freed)
-    assert [agent.id, admin.id] == sorted(
-        re.findall(r'<option value="([^"]*)">', freed.text), key=lambda each: each == admin.id
-    )
+    assert [agent.id, admin.id] == sorted(heirs(freed), key=lambda each: each == admin.id)
     assert [f"handed over to {admin.id}", "handed over to whoever comes next"] == [
         re.findall(r"handed over to .*(?= the server)", line)[0] for line in audit
     ]
@@ -918,17 +922,20 @@ def test_admin_makes_a_key(
     assert f"made a key for agents, '{key['id']}'" in audit[0]
 
 
-def test_page_of_a_new_key_shows_the_path_of_a_registry(
+def test_page_of_a_new_key_shows_the_path_that_it_opens(
     receiver: httpx.Client, held: KeyOfEachScope
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
 
     registry = new_key(receiver, name="team", scope="registry")
+    badge = new_key(receiver, name="readme", scope="badge")
     viewer = new_key(receiver, name="a", scope="viewer")
 
     path = f'<code id="the-path">/registry/{shown(registry)}</code>'
     assert path in registry.text
     assert "for clients of the MCP registry" in registry.text
+    assert f'<code id="the-path">/badges/{shown(badge)}/servers.svg</code>' in badge.text
+    assert "for badges" in badge.text
     assert "the-path" not in viewer.text
 
 

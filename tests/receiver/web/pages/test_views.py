@@ -39,6 +39,34 @@ def test_front_page_lists_the_servers(receiver: httpx.Client, clock: Clock) -> N
     assert ">1 server<" in page
 
 
+def test_front_page_takes_the_filters_as_one_text(receiver: httpx.Client) -> None:
+    for server_id, stage in {"a": "production", "b": "", "c": "staging"}.items():
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id, odoo_stage=stage))
+
+    page = receiver.get("/", params={"query": "stage:none tool:sale_order_create"}).text
+    assert ["b"] == listed(receiver, "/?query=stage:none")
+    assert ">1 server found<" in page
+    assert 'name="capability" value="sale_order_create"' in page
+    assert "query=" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("query=colour:red", "is no name that a filter knows"),
+        ("query=a&query=b", "there more than once"),
+        ("query=state:up&state=up", "there more than once"),
+    ],
+)
+def test_wrong_filters_of_the_front_page_are_explained(
+    receiver: httpx.Client, query: str, why: str
+) -> None:
+    answer = receiver.get(f"/?{query}")
+
+    assert 400 == answer.status_code
+    assert why in html.unescape(answer.text)
+
+
 def test_server_without_any_fields_has_its_pages(receiver: httpx.Client) -> None:
     receiver.post("/heartbeat", json={"server_id": "only-a-name"})
 
@@ -206,6 +234,8 @@ def test_front_page_lists_fifty_servers_with_usual_names(
 def test_front_page_of_servers_with_long_names_is_small_and_leads_to_all(
     receiver: httpx.Client, character: str
 ) -> None:
+    silence = {"query": "", "reason": "a", "duration_seconds": 60}
+    receiver.post("/silences", json=silence).raise_for_status()
     ids = [f"{n:02d}{character * 253}" for n in range(60)]
     for n, server_id in enumerate(ids):
         long = dict.fromkeys(("hostname", "database", "odoo_version"), f"{n}{character * 3000}")

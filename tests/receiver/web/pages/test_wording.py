@@ -284,12 +284,89 @@ def test_fact_formats_the_value_of_a_field(
                 more=[("Look first at", "the network, and this receiver")],
             ),
         ),
+        (
+            "silenced",
+            {"until": "2026-01-31T14:00:00Z", "reason": "upgrade", "by": "acme"},
+            Tale(
+                says="is silenced",
+                more=[
+                    ("Until", "2026-01-31 14:00:00 UTC"),
+                    ("Reason", "upgrade"),
+                    ("By", "acme"),
+                ],
+            ),
+        ),
+        (
+            "silenced",
+            {"until": "2026-01-31T12:00:00Z", "reason": "upgrade", "by": "acme"},
+            Tale(
+                says="is not silenced any more",
+                more=[("Reason", "upgrade"), ("By", "acme")],
+            ),
+        ),
+        (
+            "acknowledged",
+            {"kind": "down", "by": "acme"},
+            Tale(
+                says="has an alarm that somebody acknowledged",
+                more=[("Alarm", "down"), ("By", "acme")],
+            ),
+        ),
     ],
 )
 def test_event_has_a_sentence_and_details(
     kind: str, details: dict[str, Any], expected: Tale
 ) -> None:
     event = Event(kind=EventKind(kind), at=NOW, server_id="s", details=details)
+
+    assert expected == wording.tale(event)
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "expected"),
+    [
+        (
+            "silenced",
+            {"query": "stage:staging", "until": None, "reason": "nights", "by": "acme"},
+            Tale(
+                says="Alarms of stage:staging are silenced",
+                more=[("Until", "somebody ends it"), ("Reason", "nights"), ("By", "acme")],
+            ),
+        ),
+        (
+            "silenced",
+            {"query": "", "until": "2026-01-31T12:00:00Z", "reason": "nights", "by": "acme"},
+            Tale(
+                says="All alarms are not silenced any more",
+                more=[("Reason", "nights"), ("By", "acme")],
+            ),
+        ),
+        (
+            "acknowledged",
+            {"kind": "fleet_silent", "by": "acme"},
+            Tale(
+                says="Somebody acknowledged an alarm",
+                more=[("Alarm", "fleet_silent"), ("By", "acme")],
+            ),
+        ),
+        (
+            "undelivered",
+            {"channel": "Mail", "title": "acme is down", "error": "timed out"},
+            Tale(
+                says="A message could not be delivered",
+                more=[
+                    ("Channel", "Mail"),
+                    ("Message", "acme is down"),
+                    ("Last error", "timed out"),
+                ],
+            ),
+        ),
+    ],
+)
+def test_event_of_no_server_is_a_whole_sentence(
+    kind: str, details: dict[str, Any], expected: Tale
+) -> None:
+    event = Event(kind=EventKind(kind), at=NOW, server_id=None, details=details)
 
     assert expected == wording.tale(event)
 

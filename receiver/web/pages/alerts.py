@@ -1,0 +1,61 @@
+"""The page of alerts: what is alarming, who was told, and the channels, rules and silences."""
+
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from receiver.domain.alerts.windows import active
+from receiver.domain.keys import Power
+from receiver.store import SqlStore
+from receiver.web.context import services, visitor
+from receiver.web.pages.rendering import PageRoute, answer_from_thread
+
+__all__ = ["routes"]
+
+SHOWN_ALARMS = 200
+"""How many open alarms the page lists; the API has all."""
+
+SHOWN_ENDED = 20
+SHOWN_DELIVERIES = 30
+
+
+def routes() -> list[BaseRoute]:
+    """The route of the page."""
+    return [PageRoute("/alerts", alerts_page, methods=["GET"], needs=Power.READ)]
+
+
+async def alerts_page(request: Request) -> Response:
+    """The page of alerts."""
+    found = services(request)
+    now = found.clock()
+    read = await found.calls.read(_read, found.store, now)
+    return await answer_from_thread(
+        request, "alerts.html", may_change=visitor(request).may_manage, **read
+    )
+
+
+def _read(store: SqlStore, now: datetime) -> dict[str, Any]:
+    """What the page shows of the database."""
+    alerts = store.alerts
+    channels = alerts.channels()
+    rules = alerts.rules()
+    alarms = alerts.alarms(is_open=True, is_part=False, limit=SHOWN_ALARMS + 1)
+    parts = alerts.alarms(is_open=True, is_part=True, limit=SHOWN_ALARMS + 1)
+    return {
+        "channels": channels,
+        "channel_names": {channel.id: channel.name for channel in channels},
+        "rules": rules,
+        "rule_names": {rule.id: rule.name for rule in rules},
+        "silences": [(silence, active(silence, now)) for silence in alerts.silences(now)],
+        "alarms": alarms[:SHOWN_ALARMS],
+        "loud": sum(each.silenced_by is None for each in alarms[:SHOWN_ALARMS]),
+        "has_more_alarms": len(alarms) > SHOWN_ALARMS,
+        "parts_of": parts[:SHOWN_ALARMS],
+        "has_more_parts": len(parts) > SHOWN_ALARMS,
+        "ended": alerts.alarms(is_open=False, is_part=False, limit=SHOWN_ENDED),
+        "deliveries": alerts.deliveries(limit=SHOWN_DELIVERIES),
+        "counts": alerts.counts(now),
+    }

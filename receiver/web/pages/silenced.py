@@ -1,0 +1,74 @@
+"""Which servers are silenced now: alarms of theirs are kept and shown, but not told."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from attrs import frozen
+
+from contract import ServerRecord
+from receiver.domain.alerts.values import Silence
+from receiver.domain.alerts.windows import active
+from receiver.domain.filter_text import FilterText
+from receiver.web.context import Services
+
+__all__ = ["Silenced", "Window", "silenced_now"]
+
+
+class Window(NamedTuple):
+    """
+    A silence that is open now.
+
+    Attributes:
+        silence: The silence.
+        servers: Which servers it is about; None if the silence names a single server.
+        until: When it ends, or the window that is open now does.
+    """
+
+    silence: Silence
+    servers: FilterText | None
+    until: datetime
+
+    def covers(self, record: ServerRecord) -> bool:
+        """Whether a server is silenced; a node is if the server that stands for it is."""
+        if self.servers is None:
+            return self.silence.server_id in {record.server_id, record.node_of}
+        return self.servers.matches(record)
+
+
+@frozen
+class Silenced:
+    """The silences that are open now."""
+
+    windows: tuple[Window, ...]
+
+    def of(self, record: ServerRecord) -> list[Window]:
+        """The silences that a server is in, the one that ends last first."""
+        found = [window for window in self.windows if window.covers(record)]
+        return sorted(found, key=lambda window: window.until, reverse=True)
+
+    def until(self, records: Iterable[ServerRecord]) -> dict[str, datetime]:
+        """Until when servers are silenced, by their ids; without those that are not."""
+        found = {record.server_id: self.of(record) for record in records}
+        return {server_id: windows[0].until for server_id, windows in found.items() if windows}
+
+
+async def silenced_now(found: Services) -> Silenced:
+    """Read the silences that are open now. Raises StoreUnavailable."""
+    return await found.calls.read(_read, found)
+
+
+def _servers_of(silence: Silence) -> FilterText | None:
+    return None if silence.server_id is not None else FilterText.parse(silence.query)
+
+
+def _read(found: Services) -> Silenced:
+    now = found.clock()
+    each = [(silence, active(silence, now)) for silence in found.store.alerts.silences(now)]
+    return Silenced(
+        tuple(
+            Window(silence, _servers_of(silence), until)
+            for silence, until in each
+            if until is not None
+        )
+    )
