@@ -85,8 +85,9 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
     defaults = dict(re.findall(r"^\| `(FLEET_\w+)` \| `?(.+?)`? \|", README, re.MULTILINE))
     settings = read_settings({})
 
-    assert Endpoints.of(DEFAULT_ENDPOINTS) == settings.endpoints
+    assert Endpoints.of(DEFAULT_ENDPOINTS) == settings.endpoints == settings.alert_addresses
     assert defaults == {
+        "FLEET_ALERT_ADDRESSES": DEFAULT_ENDPOINTS,
         "FLEET_DATABASE_URL": str(settings.database_url),
         "FLEET_ENDPOINTS": DEFAULT_ENDPOINTS,
         "FLEET_EVENT_RETENTION_DAYS": str(settings.event_retention.days),
@@ -96,8 +97,12 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
         "FLEET_LOG_FORMAT": settings.log_format,
         "FLEET_MESSAGES_PER_MINUTE": str(settings.messages_per_minute),
         "FLEET_OPEN": str(int(settings.open)),
+        "FLEET_PING_URL": str(settings.ping_url).lower(),
+        "FLEET_PUBLIC_URL": str(settings.public_url).lower(),
         "FLEET_REGISTRY": "open" if settings.registry_is_open else "key",
         "FLEET_REGISTRY_NAMESPACE": settings.registry_namespace,
+        "FLEET_SECRET_KEY": "some" if settings.secret_box.has_key else "none",
+        "FLEET_SECRET_KEY_FILE": "some" if settings.secret_box.has_key else "none",
         "FLEET_SERVERS_PER_KEY": str(settings.servers_per_key),
         "FLEET_SESSION_HOURS": str(settings.session // timedelta(hours=1)),
         "FLEET_SILENT_SHARE": str(settings.silent_share),

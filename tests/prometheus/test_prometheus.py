@@ -24,6 +24,8 @@ from servers import Process, receiver_process, wait_until
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/fleet.json").read_text())
 SHIPPED = (DEPLOY / "prometheus.yml").read_text()
+RULES = DEPLOY / "prometheus-rules.yml"
+TESTS_OF_RULES = Path(__file__).with_name("rules.test.yml")
 
 Labels = dict[str, str]
 
@@ -322,6 +324,41 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
     )
 
     assert (0, "") == (checked.returncode, checked.stderr)
+
+
+def test_rules_do_what_their_tests_say() -> None:
+    checked = subprocess.run(
+        [program("promtool"), "test", "rules", TESTS_OF_RULES],
+        capture_output=True,
+        check=False,
+        timeout=20,
+        text=True,
+    )
+
+    assert 0 == checked.returncode, checked.stdout + checked.stderr
+
+
+def test_every_rule_is_tested_to_fire_and_not_to_fire() -> None:
+    tests = [
+        (each["alertname"], bool(each["exp_alerts"]))
+        for test in yaml.safe_load(TESTS_OF_RULES.read_text())["tests"]
+        for each in test["alert_rule_test"]
+    ]
+
+    assert {(name, fires) for name in alerting_rules() for fires in (True, False)} == set(tests)
+
+
+def test_rules_ask_for_metrics_that_a_receiver_has(receiver: Process) -> None:
+    page = httpx.get(f"{receiver.url}/metrics", trust_env=False).text
+
+    asked = set(re.findall(r"(fleet_\w+)\{", " ".join(alerting_rules().values())))
+    assert set() == {name for name in asked if f"\n{name}" not in page}
+
+
+def alerting_rules() -> dict[str, str]:
+    """The expressions of the shipped alerting rules, by the name of the alert."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
 
 
 @pytest.mark.parametrize("query", queries())
