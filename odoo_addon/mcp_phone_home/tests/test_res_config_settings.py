@@ -491,8 +491,8 @@ class TestButtons(SettingsCase):
         """Change fields, then press a button; returns the parameters of the notification."""
         changed = {f"mcp_{name}": value for name, value in values.items()}
         action = getattr(self.settings.create(changed), button)()
-        context = {**self.env.context, **action["context"]}
-        told = self.env["ir.actions.server"].with_context(context).browse(action["id"]).run()
+        actions = self.env["ir.actions.server"].with_context(**action["context"])
+        told = actions.browse(action["id"]).run()
         self.assertEqual("display_notification", told["tag"])
         return told["params"]
 
