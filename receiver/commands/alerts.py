@@ -39,7 +39,8 @@ COMMANDS = ("channels", "rules", "silences", "alarms", "secret-key")
 AUTHOR = "the command line"
 """The name of who makes silences and acknowledges alarms here."""
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+# What `add_subparsers` returns, of which argparse has no public name.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - as said
 T = TypeVar("T")
 
 
