@@ -83,7 +83,7 @@ def thorough(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, default=False)
 def portable(session: nox.Session) -> None:
-    """Short tests on each Python: contract, client, and on the newest much of the receiver."""
+    """Short tests on each Python: contract, client, and on the newest some of the receiver."""
     install(session)
     session.run("python", "-I", HERE / "tests/project/bare.py")
     if session.python == MEASURED:
