@@ -105,6 +105,9 @@ _WORDS_PER_ROW = 20
 _TOOLS_PER_ROW = 4
 """To index so many names of tools takes about as long as to write a row."""
 
+_KNOWN_TOOLS_PER_ROW = 40
+"""To write so many names of tools into the row of a server, and into an event, takes as long."""
+
 _SECONDS_PER_ROW = 30e-6
 """
 About how long it takes to insert, update or delete a row.
@@ -245,7 +248,7 @@ class _Batch:
         self._entries[after.server_id] = changed
 
     def _rows_of_tools(self, row: Row) -> int:
-        """To how many rows the set of a server's tool names amounts; 0 if it is stored already."""
+        """To how many rows a server's new list of tool names amounts, as time to write it."""
         names = row.record.capabilities
         number = toolset_id(names)
         if not names or number is None:
@@ -253,7 +256,7 @@ class _Batch:
         if number not in self._toolsets:
             is_known = is_stored(self._connection, number)
             self._toolsets[number] = 0 if is_known else 1 + len(names) // _TOOLS_PER_ROW
-        return self._toolsets[number]
+        return self._toolsets[number] + len(names) // _KNOWN_TOOLS_PER_ROW
 
     def _row(self, server_id: str) -> Row | None:
         return self._after.get(server_id) or self.before.get(server_id)

@@ -6,7 +6,7 @@ a tool to the sets that contain it, and each server has the id of its set.
 """
 
 import re
-from collections.abc import Collection
+from functools import lru_cache
 from hashlib import sha256
 
 import orjson
@@ -14,7 +14,8 @@ import orjson
 __all__ = ["tool_hash", "tool_word", "toolset_id"]
 
 
-def toolset_id(names: Collection[str] | None) -> int | None:
+@lru_cache(maxsize=64)  # to write a server asks several times, and a set may have 200 KB
+def toolset_id(names: tuple[str, ...] | None) -> int | None:
     """
     The id of a set of tool names, a hash of 63 bits; None for no names.
 

@@ -31,9 +31,9 @@ def offering(store: SqlStore, name: str, **filters: str) -> list[str]:
 
 
 def test_id_of_a_set_depends_on_its_names_alone() -> None:
-    assert toolset_id(["a", "b"]) == toolset_id(["b", "a", "b"])
-    assert 4 == len({toolset_id(names) for names in (["a"], ["b"], ["a", "b"], ["ab"])})
-    assert [None, None] == [toolset_id([]), toolset_id(None)]
+    assert toolset_id(("a", "b")) == toolset_id(("b", "a", "b"))
+    assert 4 == len({toolset_id(names) for names in (("a",), ("b",), ("a", "b"), ("ab",))})
+    assert [None, None] == [toolset_id(()), toolset_id(None)]
 
 
 def test_servers_with_the_same_tools_share_a_set(fleet: Watched, engine: Engine) -> None:
@@ -42,7 +42,7 @@ def test_servers_with_the_same_tools_share_a_set(fleet: Watched, engine: Engine)
     beat(fleet, "c", None)
     beat(fleet, "d", "")
 
-    assert {toolset_id("xyz")} == stored(engine)
+    assert {toolset_id(tuple("xyz"))} == stored(engine)
     assert [["a", "b"]] * 3 == [offering(fleet.store, name) for name in "xyz"]
 
 
@@ -53,11 +53,11 @@ def test_set_is_deleted_with_the_last_server_that_has_it(fleet: Watched, engine:
     beat(fleet, "a", None)
     fleet.store.servers.delete("b", fleet.now)
 
-    assert {toolset_id("xy"), toolset_id("yz")} == stored(engine)
+    assert {toolset_id(tuple("xy")), toolset_id(tuple("yz"))} == stored(engine)
     assert [["c"], ["a", "c"], ["a"]] == [offering(fleet.store, name) for name in "xyz"]
 
     beat(fleet, "c", "")
-    assert {toolset_id("yz")} == stored(engine)
+    assert {toolset_id(tuple("yz"))} == stored(engine)
     assert [[], ["a"], ["a"]] == [offering(fleet.store, name) for name in "xyz"]
 
     fleet.store.servers.delete("a", fleet.now)
@@ -78,7 +78,7 @@ def test_set_that_servers_exchange_in_one_transaction_is_kept(
         [Incoming(Heartbeat(server_id=n, capabilities=(t,)), fleet.now) for n, t in messages],
     )
 
-    assert {toolset_id("x"), toolset_id("y"), toolset_id("v")} == stored(engine)
+    assert {toolset_id(("x",)), toolset_id(("y",)), toolset_id(("v",))} == stored(engine)
     assert [["b"], ["a"], [], ["c"], []] == [offering(fleet.store, name) for name in "xyzvw"]
 
 
@@ -90,7 +90,7 @@ def test_sets_of_forgotten_servers_are_deleted(fleet: Watched, engine: Engine) -
     for state in FORGETTABLE:
         fleet.store.servers.forget(Forgettable(), fleet.now, stage=Stage(state))
 
-    assert {toolset_id("y")} == stored(engine)
+    assert {toolset_id(("y",))} == stored(engine)
     assert [[], ["b"]] == [offering(fleet.store, name) for name in "xy"]
 
 
