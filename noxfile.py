@@ -331,7 +331,7 @@ def build_wheel(session: nox.Session) -> Path:
         else:
             build = ["python", "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(folder)]
             build += ["--build-constraint"]
-        session.run(*build, CONSTRAINTS, ".", silent=True)
+        session.run_install(*build, CONSTRAINTS, ".", silent=True)
         built.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # another session was quicker
             folder.rename(built)

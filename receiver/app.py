@@ -42,7 +42,7 @@ from receiver.web.api import Posted
 from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
 from receiver.web.headers import begin, with_headers
-from receiver.web.pages import alert_forms, alerts, forms, report, views
+from receiver.web.pages import alerting, browse, forms
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
 
@@ -117,10 +117,8 @@ def create_app(
         routes=[
             *api.routes(),
             *forms.routes(),
-            *alerts.routes(),
-            *alert_forms.routes(),
-            *report.routes(),
-            *views.routes(),
+            *alerting.routes(),
+            *browse.routes(),
         ],
         exception_handlers=exception_handlers(),
         middleware=[Middleware(SayWhyNotStarted, logs=logs)],

@@ -1,0 +1,112 @@
+"""The page with the list of servers, the numbers by state, and the newest events."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
+
+from receiver.domain.cursors import write_cursor, write_event_cursor
+from receiver.domain.keys import Power
+from receiver.domain.queries import EventFilter, RecordedEvent
+from receiver.service.fleet import Fleet, Page
+from receiver.web.context import Services, services, visitor
+from receiver.web.pages.browse.events import events_of
+from receiver.web.pages.browse.tiles import LEFT, counted, stages, tiles, with_names
+from receiver.web.pages.browse.view import FILTERS, View
+from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
+from receiver.web.pages.silenced import silenced_now
+from receiver.web.pages.sizes import SHOWN_NODES, fitting_events, fitting_servers
+from receiver.web.requests import EventQuery, ListQuery, list_query
+
+__all__ = ["routes"]
+
+
+def routes() -> list[BaseRoute]:
+    """The page, and the static files of all pages."""
+    return [
+        PageRoute("/", fleet_page, methods=["GET"], needs=Power.READ),
+        Mount("/static", Versioned(directory=FILES, check_dir=False)),
+    ]
+
+
+async def fleet_page(request: Request) -> Response:
+    """The page with the list of servers, the numbers by state, and the newest events."""
+    view = View.of(request).expanded()
+    found = services(request)
+    fleet = found.fleet
+    query = list_query(view.asked(request))
+    page = await _page_that_fits(fleet, query)
+    tally = await found.calls.read(found.store.servers.tally)
+    tally = {key: n for key, n in tally.items() if key[0] != LEFT}
+    named = with_names(tally, query.matching.stage)
+    alive = with_names(Counter(tally) - await _lapsed(found), query.matching.stage)
+    total = counted(named, query.matching)
+    if total is None:
+        total = await found.calls.read(found.store.servers.count, query.matching)
+    silenced = await silenced_now(found)
+    now = fleet.now()
+    news, older = await _news(fleet, now - DAY)
+
+    return await answer_from_thread(
+        request,
+        "fleet.html",
+        SHOWN_NODES=SHOWN_NODES,
+        SORTS=_SORTS,
+        view=view,
+        matching=query.matching,
+        order=query.order.value,
+        servers=page.servers,
+        silenced=silenced.until(seen.record for seen in page.servers),
+        history=await fleet.history([seen.record for seen in page.servers], within=DAY),
+        total=total,
+        all_servers=sum(named.values()),
+        tiles=tiles(alive, view, query.matching),
+        stages=stages(named, query.matching),
+        filters=[(name, label, view.get(name)) for name, label in FILTERS.items()],
+        next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
+        news=news,
+        older=older,
+        now=now,
+        base_url=str(request.base_url).rstrip("/"),
+        asks_for_keys=visitor(request).key is not None,
+    )
+
+
+async def _lapsed(found: Services) -> Counter[tuple[str, str]]:
+    """How many servers of lapsed keys there are, by state and stage; they are not alive."""
+    now = found.clock()
+    if not found.mirror.keys.lapsed(now):
+        return Counter()
+    return Counter(await found.calls.read(found.store.servers.lapsed_tally, now))
+
+
+async def _page_that_fits(fleet: Fleet, query: ListQuery) -> Page:
+    """A page of servers, with fewer than asked for if more would make too much HTML."""
+    page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
+    fits = len(fitting_servers(page.servers))
+    if fits == len(page.servers):
+        return page
+    return await fleet.page(query.matching, query.order, after=query.after, limit=fits)
+
+
+async def _news(fleet: Fleet, since: datetime) -> tuple[Sequence[RecordedEvent], str | None]:
+    """The newest events, and the cursor of older ones, if there are any."""
+    query = EventQuery(matching=EventFilter(since=since), limit=_NEWS)
+    events, older = await events_of(fleet, query)
+    fitting = fitting_events(events)
+    return fitting, older if len(fitting) == len(events) else write_event_cursor(fitting[-1].id)
+
+
+_NEWS = 20
+
+_SORTS = {
+    "server_id": "Name, A to Z",
+    "-server_id": "Name, Z to A",
+    "-last_seen": "Heard last first",
+    "last_seen": "Silent longest first",
+    "-first_seen": "Newest first",
+    "first_seen": "Oldest first",
+}
