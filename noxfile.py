@@ -20,9 +20,14 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 MEASURED = ".".join(map(str, sys.version_info[:2]))
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
-PROCESSES = min((os.cpu_count() or 1) + 1, 4)
+PROCESSES = min(2 * (os.cpu_count() or 1), 4)
 IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
-"""pytest's options; one process more than cores, since tests wait half of their time."""
+"""pytest's options; more processes than cores, since tests wait half of their time."""
+QUIETLY = (
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+    *("-W", "ignore:Unable to activate pytest branch coverage:RuntimeWarning"),
+)
+"""pytest's options against warnings of SlipCover, which need not measure the tests themselves."""
 MEMORY_BYTES = 6 * 2**30
 """How much memory must be free to put the tests' files there: each process has a PostgreSQL."""
 
@@ -341,15 +346,29 @@ def build_wheel(session: nox.Session) -> Path:
 
 def measured(session: nox.Session, *paths: str) -> None:
     """Run pytest, and fail below the required branch coverage of contract, client, receiver."""
-    for old in HERE.glob(".coverage*"):
-        old.unlink()
-    traced = ("coverage", "run", Path(session.bin) / "pytest")
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    installed = Path(str(session.run("python", "-c", where, silent=True)).strip())
+    sources = ",".join(str(installed / name) for name in ("contract", "client", "receiver"))
     with tempfile.TemporaryDirectory(dir=memory()) as folder:
+        report = Path(folder) / "coverage.json"
+        measure = (
+            "python",
+            "-m",
+            "slipcover",
+            "--source",
+            sources,
+            "--json",
+            "--out",
+            report,
+            "-m",
+        )
         paths = (f"--basetemp={folder}/tests", *paths)
-        session.run(*traced, *IN_PARALLEL, "-m", "not serial", *paths)
-        session.run(*traced, "-m", "serial", *paths)
-        session.run("coverage", "combine", "--quiet")
-        session.run("coverage", "report")
+        parallel = (*QUIETLY, *IN_PARALLEL, "-m", "not serial", *paths)
+        session.run("python", "-m", "slipcover", *into, "-m", "pytest", *parallel)
+        session.run("pytest", "-m", "serial", *paths)
+        table = ("--skip-covered", "--missing-width=500", "--fail-under=100")
+        merged = ("--merge", report, "--out", Path(folder) / "merged.json")
+        session.run("python", "-m", "slipcover", *table, *merged)
 
 
 def memory() -> Path | None:

@@ -1,12 +1,10 @@
-"""Hypothesis profiles; tests that run without coverage; and reports that can cross processes."""
+"""Hypothesis profiles, and reports that can cross processes."""
 
 import os
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator
 from typing import Any
 
 import pytest
-from coverage import Coverage
 from hypothesis import HealthCheck, Phase, settings
 
 # Few examples in each of many runs; each run without the variable CI draws other ones.
@@ -33,30 +31,6 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("fleet")
-
-
-UNTRACED = ("hypothesis", "untraced")
-"""Marks of tests that reach no branch that others miss; measuring doubles their run time."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Measure no coverage while a test of `UNTRACED` runs, nor in the processes it starts."""
-    coverage = Coverage.current()
-    is_untraced = any(item.get_closest_marker(name) for name in UNTRACED)
-    with paused(coverage) if coverage is not None and is_untraced else nullcontext():
-        return (yield)
-
-
-@contextmanager
-def paused(coverage: Coverage) -> Iterator[None]:
-    told = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("COVERAGE_")}
-    coverage.stop()
-    try:
-        yield
-    finally:
-        coverage.start()
-        os.environ |= told
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,13 +15,15 @@ from messages import Json
 from receiver.app import Tuning, create_app
 from receiver.domain.alerts.values import Channel, ChannelKind, Delivery, DeliveryKind
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS
+from receiver.service.alerts.delivery.message import Message
 from receiver.service.alerts.secret_box import SecretBox
 from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, Process, serve
-from sinks import HttpSink
+from sinks import HttpSink, SmtpSink
 
 __all__ = [
     "HERE",
+    "MESSAGE",
     "NOON",
     "SECRET",
     "QuickProcess",
@@ -33,6 +35,7 @@ __all__ = [
     "event_kinds",
     "keep_channel",
     "made",
+    "mail_url",
     "quick_process",
     "settings",
     "settle",
@@ -46,6 +49,22 @@ SECRET = "whsec_c2VjcmV0IG9mIGEgd2ViaG9vayBpbiBhIHRlc3Q="
 """What the webhooks of a test are signed with."""
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+MESSAGE = Message(
+    id="msg_2Hn5vXb8Qm4Kc7Rt1Wz9Yp3Df6G",
+    kind="alarm",
+    thread="al_1",
+    title="Down: <b>acme</b> & Söhne",
+    text="acme & Söhne <production>\n\nSince 12:00.",
+    body={"type": "fleet.alarm", "data": {"name": "acme & Söhne"}},
+)
+
+
+def mail_url(mailbox: SmtpSink, more: str = "") -> str:
+    return (
+        f"mailto://127.0.0.1:{mailbox.port}?mode=insecure"
+        f"&from=fleet@example.com&to=ops@example.com{more}"
+    )
 
 
 def settings(url: str, **more: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Protocol, TypeAlias
 
-if sys.platform != "win32":  # pragma: no branch - Windows has no flock
+if sys.platform != "win32":  # which has no flock
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
 __all__ = ["Alone", "Doubles", "Rows", "Together", "rows_for"]

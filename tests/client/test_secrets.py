@@ -132,7 +132,6 @@ QUOTES: dict[str, Callable[[str], bytes]] = {
 }
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize("quoted_in", QUOTES)
 def test_no_failure_shows_a_token_that_a_receiver_quotes(
     quoted_in: str, spell: Spell, caplog: pytest.LogCaptureFixture

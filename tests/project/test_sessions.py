@@ -47,5 +47,6 @@ def test_every_test_is_run_once(noxfile: Any) -> None:
 
     noxfile.tests.func(session)
 
-    marks = [run[run.index("-m") + 1] for run in ran(session) if "-m" in run]
+    runs = [run[run.index("pytest") :] for run in ran(session) if "pytest" in run]
+    marks = [run[run.index("-m") + 1] for run in runs]
     assert ["not serial", "serial"] == marks

@@ -27,13 +27,11 @@ def is_run_in_vain(item: pytest.Item) -> bool:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark tests that need a PostgreSQL; those that run on SQLite as well need no tracing."""
+    """Mark tests that need a PostgreSQL."""
     if isinstance(item, pytest.Function):
         chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "postgres" in item.fixturenames or "postgresql" in chosen:
             item.add_marker("postgresql")
-        if "postgresql" in chosen:
-            item.add_marker("untraced")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
+from starlette.types import Message
 
 import messages
 from contract import Heartbeat
@@ -334,6 +335,22 @@ def test_invalid_setting_stops_the_start(sqlite_url: str, name: str) -> None:
 
     with pytest.raises(InvalidSetting, match=name):
         asyncio.run(start())
+
+
+def test_server_is_told_in_a_sentence_why_the_app_did_not_start(sqlite_url: str) -> None:
+    app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url, "FLEET_SILENT_SHARE": "much"})
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    with pytest.raises(InvalidSetting) as raised:
+        asyncio.run(app({"type": "lifespan", "state": {}}, receive, send))
+
+    assert [{"type": "lifespan.startup.failed", "message": str(raised.value)}] == told
 
 
 def test_watchdog_settings_reach_the_watchdog(sqlite_url: str, clock: Clock) -> None:

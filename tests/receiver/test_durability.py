@@ -14,8 +14,6 @@ import pytest
 import messages
 from servers import Process, receiver_process, wait_until
 
-pytestmark = pytest.mark.untraced
-
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:

@@ -34,7 +34,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    item.add_marker("untraced")
     if "postgresql" in item.name:
         item.add_marker("postgresql")
 

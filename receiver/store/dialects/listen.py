@@ -53,7 +53,7 @@ async def listen(
                 await connection.execute(f"LISTEN {CHANNEL}".encode())
                 pause = 0.0
                 wake()  # for what was written before the LISTEN
-                async for _ in connection.notifies():
+                async for _ in connection.notifies():  # pragma: no cover - it never ends by itself
                     wake()
         except psycopg.Error as error:
             if not pause:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from receiver.domain.errors import StoreUnavailable
 
-if sys.platform != "win32":  # pragma: no branch - Windows lets nobody rename an open file
+if sys.platform != "win32":  # where nobody can rename an open file
     from fcntl import LOCK_EX, flock
 
 __all__ = ["DatabaseFile"]

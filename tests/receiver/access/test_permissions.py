@@ -21,8 +21,6 @@ from receiver.app import Tuning, create_app
 from receiver.web.routing import Guarded
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 
-pytestmark = pytest.mark.untraced
-
 # The expected status for each credential. Two requests go to a receiver without keys: "near"
 # directly from the same machine, "far" through a proxy. The others go to a receiver with keys:
 # without a key, with an unknown key, with an expired or revoked viewer key, with the agent key

@@ -1,7 +1,6 @@
 """Durations of pages and service discovery with a hundred thousand servers."""
 
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,8 +19,7 @@ from receiver.store import SqlStore
 from servers import Clock, serve
 
 SERVERS = 100_000
-# Measuring coverage makes the receiver about twice as slow.
-PAGE_SECONDS = 0.2 if sys.gettrace() is None else 0.5
+PAGE_SECONDS = 0.2
 
 # Copies the rows of server `a`, with other ids.
 COPY = """

@@ -1,7 +1,6 @@
 """State logs: the states of servers over time, correct for any window and cheap to read."""
 
 import re
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -27,8 +26,7 @@ from watched import Watched
 DAY = timedelta(days=1)
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 FLAPPING = [f"s{n:02}" for n in range(50)]
-# Measuring coverage makes this several times as slow.
-SECONDS = 0.3 if sys.gettrace() is None else 1.5
+SECONDS = 0.3
 
 
 def history(fleet: Watched, server_id: str, window: timedelta = DAY) -> History:

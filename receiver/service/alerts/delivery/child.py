@@ -47,22 +47,29 @@ class Task:
     message: Message | None = None
 
 
-def main() -> None:
-    """Read a task from the standard input, carry it out, and write the result."""
-    # What a package prints must not mix with the result.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    sys.stdout = sys.stderr
-    asked = orjson.loads(sys.stdin.buffer.read())
-    message = asked.pop("message")
-    task = Task(**asked, message=None if message is None else Message(**message))
-    # If the receiver is killed, nobody else ends this process.
-    timer = threading.Timer(task.seconds, os._exit, [1])
+def main(asked: bytes, *, add_hook: Callable[[Guard], None], end: Callable[[int], None]) -> bytes:
+    """
+    Carry out a task, and return the result.
+
+    Args:
+        asked: A `Task` as JSON.
+        add_hook: Makes a `Guard` the hook of this process.
+        end: Ends this process with an exit status, when the task takes too long: if the receiver
+            is killed, nobody else does.
+
+    Returns:
+        A `Result` as JSON.
+    """
+    decoded = orjson.loads(asked)
+    message = decoded.pop("message")
+    task = Task(**decoded, message=None if message is None else Message(**message))
+    timer = threading.Timer(task.seconds, end, [1])
     timer.daemon = True
     timer.start()
-    with suppress(AttributeError):  # Windows has no niceness
-        os.nice(10)  # messages of alerts may wait for the messages of servers
-    with output:
-        output.write(orjson.dumps(asdict(carry_out(task, sys.addaudithook))))
+    try:
+        return orjson.dumps(asdict(carry_out(task, add_hook)))
+    finally:
+        timer.cancel()
 
 
 def carry_out(task: Task, add_hook: Callable[[Guard], None]) -> Result:
@@ -106,4 +113,9 @@ _LONGEST = 1000
 """How many characters of an error or a warning are kept."""
 
 if __name__ == "__main__":
-    main()
+    # What a package prints must not mix with the result.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
+        sys.stdout = sys.stderr
+        with suppress(AttributeError):  # Windows has no niceness
+            os.nice(10)  # messages of alerts may wait for the messages of servers
+        output.write(main(sys.stdin.buffer.read(), add_hook=sys.addaudithook, end=os._exit))

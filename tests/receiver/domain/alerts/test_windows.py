@@ -213,7 +213,6 @@ def test_window_is_open_when_a_walk_through_all_minutes_says(
     )
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("cron", CRONS)
 def test_openings_around_a_change_are_those_of_the_walk(

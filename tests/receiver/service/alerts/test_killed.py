@@ -13,7 +13,7 @@ from servers import NO_AUTHORITIES, wait_until
 from sinks import HttpSink, Request
 from telling import SECRET, add_webhook, delivery, quick_process, settings
 
-pytestmark = [pytest.mark.one_database, pytest.mark.untraced]
+pytestmark = pytest.mark.one_database
 
 
 @pytest.mark.parametrize("status", [200, 500])
