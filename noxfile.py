@@ -351,17 +351,7 @@ def measured(session: nox.Session, *paths: str) -> None:
     sources = ",".join(str(installed / name) for name in ("contract", "client", "receiver"))
     with tempfile.TemporaryDirectory(dir=memory()) as folder:
         report = Path(folder) / "coverage.json"
-        measure = (
-            "python",
-            "-m",
-            "slipcover",
-            "--source",
-            sources,
-            "--json",
-            "--out",
-            report,
-            "-m",
-        )
+        into = ("--source", sources, "--json", "--out", report)
         paths = (f"--basetemp={folder}/tests", *paths)
         parallel = (*QUIETLY, *IN_PARALLEL, "-m", "not serial", *paths)
         session.run("python", "-m", "slipcover", *into, "-m", "pytest", *parallel)
