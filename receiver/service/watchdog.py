@@ -158,8 +158,9 @@ class Watchdog:
         # Read one right after the other, or the time between would look like a clock that is set.
         elapsed, now = self._elapsed(), self._clock()
         step = self._step(now, elapsed)
-        if step < 0 or is_corrected or self.heard_since is None:
-            self._leave_no_future(now, step)
+        is_start = self.heard_since is None
+        if step < 0 or is_corrected or is_start:
+            self._leave_no_future(now, step, is_start=is_start and not is_corrected)
         elif step > 0:
             _log.warning("The clock went forward by %.1f s, or the machine was suspended", step)
         is_any_due = None
@@ -199,9 +200,9 @@ class Watchdog:
         step = (now - self._last_now).total_seconds() - (elapsed - self._last)
         return step if abs(step) >= _NOTICEABLE_SECONDS else 0.0
 
-    def _leave_no_future(self, now: datetime, step: float) -> None:
+    def _leave_no_future(self, now: datetime, step: float, *, is_start: bool) -> None:
         """Replace servers' times after `now` by `now`: until then they would not become late."""
-        found = self._servers.leave_no_future(now)
+        found = self._servers.leave_no_future(now, is_start=is_start)
         if step < 0:
             _log.warning("The clock went back by %.1f s", -step)
         if found:

@@ -57,8 +57,10 @@ __all__ = [
     "Rules",
     "Swept",
     "attended_since",
+    "forget_marks",
     "lacks_note",
     "leave_no_future",
+    "may_be_ahead",
     "note_presence",
     "sweep",
 ]
@@ -338,6 +340,22 @@ def attended_since(connection: Connection, now: datetime, length: timedelta) -> 
     return since
 
 
+def may_be_ahead(connection: Connection, now: datetime) -> bool:
+    """
+    Whether the database may hold times after `now`.
+
+    Receivers note every few seconds that they run, with the clock with which they write all times,
+    so the last note tells. A database without servers and without a note is new.
+    """
+    seen_at, has_servers = connection.execute(_LAST_NOTE).one()
+    return bool(has_servers) if seen_at is None else bool(seen_at > now)
+
+
+def forget_marks(connection: Connection) -> None:
+    """Count messages anew: nobody knows how much time has passed since a `Mark`."""
+    connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
+
+
 def leave_no_future(connection: Connection, now: datetime) -> int:
     """
     Replace all times after `now` by `now`, because the clock was set back since they were written.
@@ -360,8 +378,7 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
         update(servers).where(servers.c.due_at > at).values(due_at=at, revision=revision)
     )
     connection.execute(update(events).where(events.c.at > now).values(at=now))
-    # Nobody knows how much time has passed since a `Mark`, so messages are counted anew.
-    connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
+    forget_marks(connection)
     for moment in (
         *(*_WATCHED, pauses.c.began, pauses.c.ended),
         *(tombstones.c.first_seen, tombstones.c.forgotten_at),
@@ -452,6 +469,9 @@ Receivers note in the database that they run. If the newest note is older than a
 note, and by more than this time, the database is an older copy; clocks may differ by less.
 """
 
+_LAST_NOTE = select(
+    select(watches.c.seen_at).scalar_subquery(), exists(select(literal(1)).select_from(servers))
+)
 _WATCHED = (watches.c.heard_since, watches.c.seen_at, watches.c.away_since)
 _A_DAY = timedelta(days=1)
 _AN_HOUR = timedelta(hours=1)

@@ -57,8 +57,10 @@ from receiver.store.silence import (
     Presence,
     Swept,
     attended_since,
+    forget_marks,
     lacks_note,
     leave_no_future,
+    may_be_ahead,
     note_presence,
     sweep,
 )
@@ -560,15 +562,23 @@ class Servers:
         with self._transactions.read() as connection:
             return self._transactions.dialect.database_time(connection)
 
-    def leave_no_future(self, now: datetime) -> int:
+    def leave_no_future(self, now: datetime, *, is_start: bool = False) -> int:
         """
         Replace all times after `now` by `now`, because the clock was set back since they were
         written.
 
         Returns how many servers had such times.
+
+        Args:
+            now: The time.
+            is_start: Whether a receiver starts. It looks first whether there can be such times,
+                because the tables are large and the clock is right nearly always.
         """
 
         def work(connection: Connection) -> int:
+            if is_start and not may_be_ahead(connection, now):
+                forget_marks(connection)
+                return 0
             leave_no_future_in_alerts(connection, now)
             return leave_no_future(connection, now)
 

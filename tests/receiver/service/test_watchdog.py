@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 from time import monotonic
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -338,6 +339,35 @@ def test_clock_that_was_ahead_and_is_corrected_hides_no_silence(fleet: Watched) 
     watchdog.go_on(140, "a")
 
     assert [("late", "b")] == fleet.told()
+
+
+def test_start_with_a_right_clock_writes_no_server(fleet: Watched, engine: Engine) -> None:
+    def rows() -> list[tuple[Any, ...]]:
+        with engine.connect() as connection:
+            return [*map(tuple, connection.exec_driver_sql("SELECT * FROM servers"))]
+
+    watchdog = SteppedWatchdog(fleet, fleet.store)
+    watchdog.look()
+    fleet.beat("a")
+    watchdog.look()
+    written = rows()
+    fleet.clock.advance(2)
+
+    SteppedWatchdog(fleet, fleet.store).look()
+
+    assert written == rows()
+
+
+def test_first_start_that_notes_itself_leaves_no_time_in_the_future(
+    fleet: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database was made by a version that did not note that it ran."""
+    fleet.beat("a")
+    fleet.clock.advance(-3600)
+
+    SteppedWatchdog(fleet, fleet.store).look()
+
+    assert ["1 servers had times in the future, which are now"] == caplog.messages
 
 
 def test_clock_that_went_back_while_no_receiver_ran_leaves_no_time_in_the_future(

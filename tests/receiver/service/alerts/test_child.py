@@ -5,13 +5,15 @@ So nothing is refused but what the library and the handlers refuse; what the hoo
 its own refuses is in `test_sending.py` and `test_guard.py`.
 """
 
+from contextlib import suppress
+
 import orjson
 import pytest
 from attrs import asdict, evolve
 
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS
 from receiver.service.alerts.delivery.child import Task, main
-from receiver.service.alerts.delivery.guard import Guard
+from receiver.service.alerts.delivery.guard import Guard, Refused
 from receiver.service.alerts.delivery.message import Message, Result
 from sinks import HttpSink, SmtpSink, closed_port, http_sink, smtp_sink
 from telling import HERE, MESSAGE, SECRET, mail_url
@@ -198,6 +200,24 @@ def test_email_that_one_of_two_recipients_takes_is_sent_with_a_warning(mailbox: 
     assert result.error is None
     assert 'Sending email to "***" failed.' in (result.warning or "")
     assert ["ops@example.com"] == [each["To"] for each in mailbox.received]
+
+
+def test_what_the_hook_refused_is_the_reason_whatever_the_library_says() -> None:
+    def refuse(guard: Guard) -> None:
+        with suppress(Refused):
+            guard("socket.getaddrinfo", ("127.0.0.1", 80, 0, 0, 0))
+
+    task = Task(
+        do="webhook",
+        url=f"http://127.0.0.1:{closed_port()}/",
+        allowed=DEFAULT_ENDPOINTS,
+        seconds=30,
+        message=None,
+    )
+    answer = main(orjson.dumps(asdict(task)), add_hook=refuse, end=pytest.fail)
+
+    refused = "connections to 127.0.0.1 are not allowed: see FLEET_ALERT_ADDRESSES"
+    assert refused == orjson.loads(answer)["error"]
 
 
 def test_task_that_takes_too_long_ends_the_process(sink: HttpSink) -> None:
