@@ -11,23 +11,33 @@ The HTTP client with which an MCP server tells a receiver that it has started an
 command that reports from a machine without Odoo.
 """
 
-from client.answers import HeartbeatReceipt, RegistrationReceipt, SilenceReceipt
-from client.api import PhoneHomeClient
-from client.certificates import trust_only
-from client.errors import (
-    BadAnswer,
-    CallFailed,
-    ClientError,
-    InvalidCertificates,
-    InvalidSetting,
-    InvalidToken,
-    InvalidUrl,
-    Refused,
-    TimedOut,
-    Unreachable,
-    Untrusted,
-)
-from client.host import HostFacts, host_facts
+try:
+    from client.answers import HeartbeatReceipt, RegistrationReceipt, SilenceReceipt
+    from client.api import PhoneHomeClient
+    from client.certificates import trust_only
+    from client.errors import (
+        BadAnswer,
+        CallFailed,
+        ClientError,
+        InvalidCertificates,
+        InvalidSetting,
+        InvalidToken,
+        InvalidUrl,
+        Refused,
+        TimedOut,
+        Unreachable,
+        Untrusted,
+    )
+    from client.host import HostFacts, host_facts
+except ModuleNotFoundError as error:
+    if error.name not in {"httpx", "psutil", "tenacity"}:
+        raise
+    # `python -m client` prints no traceback of an error that is named after the package.
+    raise ImportError(
+        f"client needs {error.name}, which comes with: pip install 'odoo-mcp-fleet[client]' "
+        "(in a checkout: pip install '.[client]')",
+        name=__name__,
+    ) from None
 
 __all__ = [
     "BadAnswer",

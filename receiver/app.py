@@ -1,6 +1,7 @@
 """Builds the ASGI app of the receiver from its parts. `uvicorn receiver.app:app` starts it."""
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ from receiver.service.fleet import Fleet
 from receiver.service.group_commit import Allowance, GroupCommit
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Timing, Watchdog
-from receiver.settings import Settings, read_settings
+from receiver.settings import Settings, misspelt, read_settings
 from receiver.store import Rules, SqlStore, listen
 from receiver.web import api
 from receiver.web.agents.mcp_server import McpServer
@@ -47,6 +48,8 @@ from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
 
 __all__ = ["Tuning", "app", "create_app"]
+
+_log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -108,6 +111,8 @@ def create_app(
         _relieve_garbage_collector()
         settings = read_settings(environ)
         logs.begin(settings.log_format)
+        for sentence in misspelt(environ):
+            _log.warning("%s", sentence)
         shared = SharedClock(lambda: datetime.now(timezone.utc))
         used = shared if clock is None else GivenClock(clock)
         async with _services(settings, used, tuning) as found:

@@ -1,16 +1,17 @@
 """The settings of the receiver: environment variables that begin with `FLEET_`, read once."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
-from functools import partial
+from difflib import get_close_matches
 from importlib.util import find_spec
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from attrs import field, frozen
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from starlette.config import Config
-from starlette.datastructures import Secret
 
 from receiver.domain.agents.registry import DEFAULT_NAMESPACE, is_namespace
 from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
@@ -19,7 +20,7 @@ from receiver.logs import FORMATS
 from receiver.service.alerts.secret_box import InvalidKey, SecretBox, read_key_file
 from receiver.store import SERVERS_PER_KEY, check_url
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["MAX_DAYS", "SETTINGS", "Setting", "Settings", "misspelt", "read_settings"]
 
 MAX_DAYS = 36_500
 MAX_HOURS = 8_760
@@ -79,120 +80,176 @@ class Settings:
     ping_url: str | None = field(repr=False)
 
 
+@frozen
+class Setting:
+    """
+    How an environment variable becomes an attribute of `Settings`.
+
+    Attributes:
+        attribute: The name of the attribute.
+        read: Makes its value of the text of the variable. Raises ValueError, which says what was
+            expected, or InvalidSetting, whose sentence names the variable as well.
+        default: The text that stands for a variable that is not set; None for the value None.
+        is_quoted: Whether a text that cannot be used is quoted in the error; false where it may
+            hold a secret, and where the ValueError quotes the part that is wrong.
+    """
+
+    attribute: str
+    read: Callable[[str], Any]
+    default: str | None
+    is_quoted: bool = True
+
+
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings; raises InvalidSetting, whose message names the wrong variable."""
-    config = Config(environ=environ, env_prefix="FLEET_")
+    """
+    Read the settings.
 
-    return Settings(
-        database_url=config("DATABASE_URL", cast=_database_url, default="sqlite:///fleet.db"),
-        endpoints=config(
-            "ENDPOINTS", cast=partial(_endpoints, "ENDPOINTS"), default=DEFAULT_ENDPOINTS
-        ),
-        event_retention=config(
-            "EVENT_RETENTION_DAYS", cast=partial(_days, "EVENT_RETENTION_DAYS"), default="90"
-        ),
-        forget_after=config(
-            "FORGET_AFTER_DAYS", cast=partial(_days, "FORGET_AFTER_DAYS"), default=None
-        ),
-        silent_share=config("SILENT_SHARE", cast=_share, default="0.5"),
-        log_format=config("LOG_FORMAT", cast=_log_format, default="text"),
-        open=config("OPEN", cast=_flag, default="0"),
-        session=config("SESSION_HOURS", cast=_hours, default="12"),
-        registry_is_open=config("REGISTRY", cast=_registry, default="key"),
-        registry_namespace=config("REGISTRY_NAMESPACE", cast=_namespace, default=DEFAULT_NAMESPACE),
-        alert_addresses=config(
-            "ALERT_ADDRESSES",
-            cast=partial(_endpoints, "ALERT_ADDRESSES"),
-            default=DEFAULT_ENDPOINTS,
-        ),
-        secret_box=_secret_box(
-            config("SECRET_KEY", cast=Secret, default=None),
-            config("SECRET_KEY_FILE", default=None),
-        ),
-        public_url=config("PUBLIC_URL", cast=_public_url, default=None),
-        ping_url=config("PING_URL", cast=_ping_url, default=None),
-        **{
-            name.lower(): config(name, cast=partial(_number, name), default=default)
-            for name, default in _NUMBERS.items()
-        },
-    )
+    Raises InvalidSetting, which has a sentence for each variable that is wrong.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, setting in SETTINGS.items():
+        try:
+            values[setting.attribute] = _value(name, setting, environ.get(name))
+        except InvalidSetting as error:
+            problems.extend(error.problems)
+    try:
+        values["secret_box"] = _secret_box(environ.get(_SECRET_KEY), environ.get(_SECRET_KEY_FILE))
+    except InvalidSetting as error:
+        problems.extend(error.problems)
+    if problems:
+        raise InvalidSetting(*problems)
+    return Settings(**values)
 
 
-_NUMBERS = {
-    "MESSAGES_PER_MINUTE": "10000",
-    "CHANGES_PER_HOUR": "10000",
-    "SERVERS_PER_KEY": str(SERVERS_PER_KEY),
-    "FAILURES_PER_MINUTE": "60",
-}
+def misspelt(environ: Mapping[str, str]) -> list[str]:
+    """
+    Sentences about the variables that begin with `FLEET_` and are no settings.
+
+    Such a variable is ignored, which nobody would notice who has only misspelt a name. No value is
+    quoted. Kubernetes sets variables such as `FLEET_SERVICE_HOST` for a service that is called
+    `fleet`; these are left out.
+    """
+    known = [*SETTINGS, _SECRET_KEY, _SECRET_KEY_FILE, *_NO_SETTINGS]
+    return [
+        _about_unknown(name, known)
+        for name in sorted(environ)
+        if name.startswith(_PREFIX)
+        and name not in known
+        and not _is_of_kubernetes(name, environ[name])
+    ]
+
+
+def _about_unknown(name: str, known: list[str]) -> str:
+    says = f"{name} is no setting, so it is ignored"
+    option = _OPTIONS.get(name)
+    if option is not None:
+        return f"{says}; it is an option of the command: odoo-mcp-fleet serve {option}"
+    short = [each.removeprefix(_PREFIX) for each in known]
+    near = get_close_matches(name.removeprefix(_PREFIX), short, n=1, cutoff=_NEARNESS)
+    return f"{says}; did you mean {_PREFIX}{near[0]}?" if near else f"{says}."
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    has_address = value.startswith(("tcp://", "udp://", "sctp://"))
+    return _OF_A_SERVICE.fullmatch(name) is not None or (name.endswith("_PORT") and has_address)
+
+
+def _value(name: str, setting: Setting, text: str | None) -> Any:
+    text = setting.default if text is None else text
+    if text is None:
+        return None
+    try:
+        return setting.read(text)
+    except ValueError as error:
+        found = f", got {_quoted(text)}" if setting.is_quoted else ""
+        raise InvalidSetting(f"{name}: {error}{found}") from None
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}…")
 
 
 def _log_format(text: str) -> str:
     if text not in FORMATS:
-        raise InvalidSetting(f"FLEET_LOG_FORMAT: expected one of {', '.join(FORMATS)}")
+        raise ValueError(f"expected one of {', '.join(FORMATS)}")
     return text
 
 
-def _endpoints(name: str, text: str) -> Endpoints:
+def _endpoints(text: str) -> Endpoints:
     try:
         return Endpoints.of(text)
     except ValueError as error:
-        raise InvalidSetting(
-            f"FLEET_{name}: expected names, which may hold *, and addresses or networks, "
-            f"separated by commas, such as *.example.com,10.0.0.0/8; got {error.args[0]!r}"
+        raise ValueError(
+            "expected names, which may hold *, and addresses or networks, separated by commas, "
+            f"such as *.example.com,10.0.0.0/8; got {_quoted(error.args[0])}"
         ) from None
 
 
 def _flag(text: str) -> bool:
     if text not in {"0", "1"}:
-        raise InvalidSetting("FLEET_OPEN: expected 1 or 0")
+        raise ValueError("expected 1 or 0")
     return text == "1"
 
 
 def _registry(text: str) -> bool:
     if text not in {"key", "open"}:
-        raise InvalidSetting("FLEET_REGISTRY: expected key or open")
+        raise ValueError("expected key or open")
     return text == "open"
 
 
 def _namespace(text: str) -> str:
     if not is_namespace(text):
-        raise InvalidSetting(
-            "FLEET_REGISTRY_NAMESPACE: expected a domain in reverse order, of at most 60 "
-            "characters, such as com.example.fleet"
+        raise ValueError(
+            "expected a domain in reverse order, of at most 60 characters, such as "
+            "com.example.fleet"
         )
     return text
 
 
-def _secret_box(key: Secret | None, file: str | None) -> SecretBox:
+def _secret_box(key: str | None, file: str | None) -> SecretBox:
     if key is None and file is None:
         return SecretBox()
     if key is not None and file is not None:
-        raise InvalidSetting("FLEET_SECRET_KEY, FLEET_SECRET_KEY_FILE: expected one of them")
-    name = "FLEET_SECRET_KEY" if file is None else "FLEET_SECRET_KEY_FILE"
+        raise InvalidSetting(f"{_SECRET_KEY}, {_SECRET_KEY_FILE}: expected one of them")
+    name = _SECRET_KEY if file is None else _SECRET_KEY_FILE
+    if file is not None and _is_key(file):
+        raise InvalidSetting(
+            f"{name}: expected the path of a file, got a key, which belongs in {_SECRET_KEY}"
+        )
     try:
         return SecretBox.of(str(key) if file is None else read_key_file(file))
     except InvalidKey:
         raise InvalidSetting(
-            f"{name}: expected a key that `python -m receiver secret-key` has made, or several, "
+            f"{name}: expected a key that `odoo-mcp-fleet secret-key` has made, or several, "
             "separated by commas"
         ) from None
     except (OSError, ValueError) as error:
         raise InvalidSetting(f"{name}: {error}") from None
 
 
+def _is_key(text: str) -> bool:
+    """Whether a text holds a key, which no error may quote."""
+    with suppress(InvalidKey):
+        return SecretBox.of(text).has_key
+    return False
+
+
 def _public_url(text: str) -> str:
     parts = _http_url(text)
     if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
-        raise InvalidSetting(
-            "FLEET_PUBLIC_URL: expected the URL at which people reach the pages, such as "
-            "https://fleet.example.com"
+        # What stands before an @ may be a password.
+        found = "" if "@" in text else f", got {_quoted(text)}"
+        raise ValueError(
+            "expected the URL at which people reach the pages, such as "
+            f"https://fleet.example.com{found}"
         )
     return text.rstrip("/")
 
 
 def _ping_url(text: str) -> str:
     if _http_url(text) is None:
-        raise InvalidSetting("FLEET_PING_URL: expected an http or https URL")
+        raise ValueError("expected an http or https URL")
     return text
 
 
@@ -207,23 +264,21 @@ def _http_url(text: str) -> SplitResult | None:
     return parts if parts.scheme in {"http", "https"} and has_host and is_plain else None
 
 
-def _number(name: str, text: str) -> int:
+def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= 1):
-        raise InvalidSetting(f"FLEET_{name}: expected a whole number from 1 to 999999999")
+        raise ValueError("expected a whole number from 1 to 999999999")
     return int(text)
 
 
-def _days(name: str, text: str) -> timedelta:
+def _days(text: str) -> timedelta:
     if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_DAYS):
-        raise InvalidSetting(f"FLEET_{name}: expected a whole number of days from 1 to {MAX_DAYS}")
+        raise ValueError(f"expected a whole number of days from 1 to {MAX_DAYS}")
     return timedelta(days=int(text))
 
 
 def _hours(text: str) -> timedelta:
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_HOURS):
-        raise InvalidSetting(
-            f"FLEET_SESSION_HOURS: expected a whole number of hours from 1 to {MAX_HOURS}"
-        )
+        raise ValueError(f"expected a whole number of hours from 1 to {MAX_HOURS}")
     return timedelta(hours=int(text))
 
 
@@ -233,7 +288,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not MIN_SHARE <= share <= 1:
-        raise InvalidSetting(f"FLEET_SILENT_SHARE: expected a number from {MIN_SHARE} to 1")
+        raise ValueError(f"expected a number from {MIN_SHARE} to 1")
     return share
 
 
@@ -247,18 +302,25 @@ def _database_url(text: str) -> URL:
         return url
     if url is not None and url.drivername == "postgresql+psycopg":
         if find_spec("psycopg") is None:
-            raise InvalidSetting(
-                "FLEET_DATABASE_URL: PostgreSQL needs a driver; "
+            raise ValueError(
+                "PostgreSQL needs a driver; "
                 "install it with: pip install 'odoo-mcp-fleet[receiver,postgres]'"
             )
         check_url(url)
         return url
-    raise InvalidSetting(
-        "FLEET_DATABASE_URL: expected the address of a database, "
+    raise ValueError(
+        "expected the address of a database, "
         "such as sqlite:///fleet.db, sqlite:////var/lib/fleet/fleet.db "
         "or postgresql+psycopg://user:password@host:5432/fleet; several hosts are written "
         "postgresql+psycopg://user:password@/fleet?host=a:5432&host=b:5432"
+        f"{_beginning(text)}"
     )
+
+
+def _beginning(text: str) -> str:
+    """What may be quoted of a wrong address of a database, which may have a password anywhere."""
+    scheme = _SCHEME.match(text)
+    return "" if scheme is None else f"; got one that begins with {scheme[0]}"
 
 
 def _is_in_file(url: URL) -> bool:
@@ -267,3 +329,47 @@ def _is_in_file(url: URL) -> bool:
     if name is None or "\x00" in name:
         return False
     return name not in {"", ":memory:"} and url.query.get("mode") != "memory"
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "FLEET_DATABASE_URL": Setting(
+        "database_url", _database_url, "sqlite:///fleet.db", is_quoted=False
+    ),
+    "FLEET_ENDPOINTS": Setting("endpoints", _endpoints, DEFAULT_ENDPOINTS, is_quoted=False),
+    "FLEET_EVENT_RETENTION_DAYS": Setting("event_retention", _days, "90"),
+    "FLEET_FORGET_AFTER_DAYS": Setting("forget_after", _days, None),
+    "FLEET_SILENT_SHARE": Setting("silent_share", _share, "0.5"),
+    "FLEET_LOG_FORMAT": Setting("log_format", _log_format, "text"),
+    "FLEET_OPEN": Setting("open", _flag, "0"),
+    "FLEET_MESSAGES_PER_MINUTE": Setting("messages_per_minute", _number, "10000"),
+    "FLEET_CHANGES_PER_HOUR": Setting("changes_per_hour", _number, "10000"),
+    "FLEET_SERVERS_PER_KEY": Setting("servers_per_key", _number, str(SERVERS_PER_KEY)),
+    "FLEET_FAILURES_PER_MINUTE": Setting("failures_per_minute", _number, "60"),
+    "FLEET_SESSION_HOURS": Setting("session", _hours, "12"),
+    "FLEET_REGISTRY": Setting("registry_is_open", _registry, "key"),
+    "FLEET_REGISTRY_NAMESPACE": Setting("registry_namespace", _namespace, DEFAULT_NAMESPACE),
+    "FLEET_ALERT_ADDRESSES": Setting(
+        "alert_addresses", _endpoints, DEFAULT_ENDPOINTS, is_quoted=False
+    ),
+    "FLEET_PUBLIC_URL": Setting("public_url", _public_url, None, is_quoted=False),
+    "FLEET_PING_URL": Setting("ping_url", _ping_url, None, is_quoted=False),
+}
+"""
+All settings by the names of their variables, but `FLEET_SECRET_KEY` and `FLEET_SECRET_KEY_FILE`.
+
+These two are one attribute, `secret_box`.
+"""
+
+_PREFIX = "FLEET_"
+_SECRET_KEY = "FLEET_SECRET_KEY"  # noqa: S105 - the name of a variable
+_SECRET_KEY_FILE = "FLEET_SECRET_KEY_FILE"  # noqa: S105 - the name of a variable
+_NO_SETTINGS = ("FLEET_KEY", "FLEET_TOKEN", "FLEET_URL")
+"""Variables that commands read, and receivers do not."""
+
+_OPTIONS = {f"FLEET_{name.upper()}": f"--{name}" for name in ("host", "port", "workers")}
+_NEARNESS = 0.7
+_MOST_QUOTED = 60
+_OF_A_SERVICE = re.compile(
+    r"FLEET_(?:\w+_)?(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_\w+)?)"
+)
+_SCHEME = re.compile(r"[a-z][a-z0-9+]{0,30}://")

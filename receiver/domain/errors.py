@@ -32,12 +32,18 @@ class ReceiverError(FleetError):
 
 class InvalidSetting(ReceiverError):
     """
-    An environment variable `FLEET_*` is not valid.
+    Environment variables `FLEET_*` are not valid.
 
-    The message names the variable, and quotes no value that holds a secret.
+    Attributes:
+        problems: A sentence about each of them, which names the variable. It quotes the value,
+            unless this may hold a secret.
     """
 
     code = "invalid_setting"
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__(". ".join(problems))
 
 
 class StoreUnavailable(ReceiverError):

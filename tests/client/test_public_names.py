@@ -1,7 +1,9 @@
 """Pins the public names of the client, and what importing them does."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,32 @@ def test_error_is_in_the_tree_with_its_code(name: str) -> None:
     drawn = [line.split() for line in (errors.__doc__ or "").splitlines() if name in line.split()]
     assert 1 == len(drawn)
     assert drawn[0][-1] in {error.code, "code,"}
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("httpx", "client needs httpx, which comes with: pip install 'odoo-mcp-fleet[client]'"),
+        ("of_httpx", "No module named 'of_httpx'"),
+    ],
+)
+def test_missing_extra_is_told_in_one_line(tmp_path: Path, missing: str, says: str) -> None:
+    (tmp_path / "httpx.py").write_text(
+        f"raise ModuleNotFoundError({f'No module named {missing!r}'!r}, name={missing!r})"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+
+    run = subprocess.run(
+        [sys.executable, "-m", "client", "--help"],
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert 1 == run.returncode
+    assert says in run.stderr
+    assert (missing == "httpx") == (1 == len(run.stderr.splitlines()))
 
 
 def test_import_opens_no_socket_and_logs_nothing() -> None:

@@ -17,7 +17,7 @@ from receiver.app import Tuning, create_app
 from receiver.domain.errors import InvalidSetting, StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.service.alerts.secret_box import SecretBox
-from receiver.settings import read_settings
+from receiver.settings import misspelt, read_settings
 from receiver.store import SqlStore
 from receiver.store.dialects import dialect_of
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
@@ -173,7 +173,7 @@ def test_whole_days_of_retention_are_accepted(days: str) -> None:
 )
 def test_invalid_days_are_refused(days: str) -> None:
     for name in ("FLEET_EVENT_RETENTION_DAYS", "FLEET_FORGET_AFTER_DAYS"):
-        with pytest.raises(InvalidSetting, match=rf"^{name}: .* from 1 to 36500$"):
+        with pytest.raises(InvalidSetting, match=rf"^{name}: .* from 1 to 36500, got '"):
             read_settings({name: days})
 
 
@@ -184,14 +184,14 @@ def test_silent_share_of_half_or_more_is_accepted(share: str) -> None:
 
 @pytest.mark.parametrize("share", ["", "0", "0.49", "1.01", "-1", "50%", "nan", "inf", "half"])
 def test_invalid_silent_share_is_refused(share: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"^FLEET_SILENT_SHARE: .* from 0\.5 to 1$"):
+    with pytest.raises(InvalidSetting, match=r"^FLEET_SILENT_SHARE: .* from 0\.5 to 1, got '"):
         read_settings({"FLEET_SILENT_SHARE": share})
 
 
 @pytest.mark.parametrize("text", ["", "2", "yes", "true", " 1"])
 def test_switch_other_than_1_or_0_is_refused(text: str) -> None:
     """`yes` must be an error, not silently one of the two."""
-    with pytest.raises(InvalidSetting, match=r"^FLEET_OPEN: expected 1 or 0$"):
+    with pytest.raises(InvalidSetting, match=f"^FLEET_OPEN: expected 1 or 0, got {text!r}$"):
         read_settings({"FLEET_OPEN": text})
 
 
@@ -224,18 +224,21 @@ def test_wrong_key_of_alerts_is_refused_and_not_quoted(tmp_path: Path) -> None:
     file.write_text("s3cr3t")
     file.chmod(0o600)
     key, of_file = "FLEET_SECRET_KEY", "FLEET_SECRET_KEY_FILE"
+    made = SecretBox.new_key()
 
     for environ, sentence in (
-        ({key: "s3cr3t"}, f"^{key}: expected a key that `python -m receiver secret-key` has made"),
+        ({key: "s3cr3t"}, f"^{key}: expected a key that `odoo-mcp-fleet secret-key` has made"),
         ({key: ""}, f"^{key}: expected a key"),
         ({of_file: str(file)}, f"^{of_file}: expected a key"),
         ({of_file: str(tmp_path)}, f"^{of_file}: .* is no file"),
         ({of_file: str(tmp_path / "missing")}, f"^{of_file}: .*No such file"),
         ({of_file: str(file), key: "s3cr3t"}, f"^{key}, {of_file}: expected one of them"),
+        ({of_file: made}, f"^{of_file}: expected the path of a file, got a key"),
     ):
         with pytest.raises(InvalidSetting, match=sentence) as refused:
             read_settings(environ)
         assert "s3cr3t" not in str(refused.value)
+        assert made not in str(refused.value)
     file.chmod(0o640)
     with pytest.raises(InvalidSetting, match=f"^{of_file}: .*chmod 600"):
         read_settings({of_file: str(file)})
@@ -276,8 +279,10 @@ def test_url_that_is_none_is_refused(name: str, url: str) -> None:
     "url", ["https://a.example/?b", "https://a.example/#b", "https://b@a.example"]
 )
 def test_public_url_with_more_than_a_path_is_refused(url: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"^FLEET_PUBLIC_URL: expected"):
+    with pytest.raises(InvalidSetting, match=r"^FLEET_PUBLIC_URL: expected") as refused:
         read_settings({"FLEET_PUBLIC_URL": url})
+
+    assert ("@" not in url) == (url in str(refused.value))
 
 
 NUMBERS = [
@@ -302,13 +307,15 @@ def test_whole_session_hours_are_accepted(hours: str) -> None:
 
 @pytest.mark.parametrize("hours", ["", "0", "8761", "-1", "1.5", "12h", "00012", "٣"])
 def test_invalid_session_hours_are_refused(hours: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"^FLEET_SESSION_HOURS: .* from 1 to 8760$"):
+    with pytest.raises(InvalidSetting, match=r"^FLEET_SESSION_HOURS: .* from 1 to 8760, got '"):
         read_settings({"FLEET_SESSION_HOURS": hours})
 
 
 @pytest.mark.parametrize("text", ["", "1", "Open", "keys"])
 def test_registry_that_is_neither_open_nor_needs_keys_is_refused(text: str) -> None:
-    with pytest.raises(InvalidSetting, match=r"^FLEET_REGISTRY: expected key or open$"):
+    with pytest.raises(
+        InvalidSetting, match=f"^FLEET_REGISTRY: expected key or open, got {text!r}$"
+    ):
         read_settings({"FLEET_REGISTRY": text})
 
 
@@ -323,6 +330,73 @@ def test_limit_is_read(name: str) -> None:
     settings = read_settings({name: "999999999"})
 
     assert 999_999_999 == getattr(settings, name.removeprefix("FLEET_").lower())
+
+
+def test_all_wrong_settings_are_told_at_once_and_quoted() -> None:
+    environ = {
+        "FLEET_OPEN": "yes",
+        "FLEET_SESSION_HOURS": "12h",
+        "FLEET_REGISTRY_NAMESPACE": "x" * 100,
+        "FLEET_SECRET_KEY": "s3cr3t",
+        "FLEET_PING_URL": "s3cr3t",
+        "FLEET_DATABASE_URL": "mysql://me:s3cr3t@host/fleet",
+    }
+
+    with pytest.raises(InvalidSetting) as refused:
+        read_settings(environ)
+
+    problems = refused.value.problems
+    assert {*environ} == {each.partition(":")[0] for each in problems}
+    assert "FLEET_OPEN: expected 1 or 0, got 'yes'" in problems
+    assert f"com.example.fleet, got '{'x' * 60}…'" in " ".join(problems)
+    assert "got one that begins with mysql://" in " ".join(problems)
+    assert ". ".join(problems) == str(refused.value)
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_misspelt_setting_is_told_with_the_nearest_name() -> None:
+    environ = {
+        "FLEET_SESION_HOURS": "1",
+        "FLEET_ENDPOINT": "s3cr3t",
+        "FLEET_COLOUR": "red",
+        "FLEET_PORT": "8000",
+        "FLEET_KEY": "fleetkey_",
+        "FLEET_URL": "http://127.0.0.1",
+        "FLEET_TOKEN": "fleetkey_",
+        "FLEET_OPEN": "0",
+        "OTHER": "",
+    }
+    ignored = "is no setting, so it is ignored"
+
+    assert [
+        f"FLEET_COLOUR {ignored}.",
+        f"FLEET_ENDPOINT {ignored}; did you mean FLEET_ENDPOINTS?",
+        f"FLEET_PORT {ignored}; it is an option of the command: odoo-mcp-fleet serve --port",
+        f"FLEET_SESION_HOURS {ignored}; did you mean FLEET_SESSION_HOURS?",
+    ] == misspelt(environ)
+
+
+def test_what_kubernetes_sets_for_a_service_is_not_misspelt() -> None:
+    environ = {
+        "FLEET_SERVICE_HOST": "10.0.0.1",
+        "FLEET_SERVICE_PORT": "8000",
+        "FLEET_RECEIVER_SERVICE_PORT_HTTP": "8000",
+        "FLEET_PORT": "tcp://10.0.0.1:8000",
+        "FLEET_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "FLEET_RECEIVER_PORT_8000_TCP_PROTO": "tcp",
+    }
+
+    assert [] == misspelt(environ)
+
+
+def test_misspelt_setting_is_logged_at_the_start(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_SESION_HOURS": "1"}
+    with serve(create_app(environ=environ)):
+        pass
+
+    assert "did you mean FLEET_SESSION_HOURS?" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["FLEET_EVENT_RETENTION_DAYS", "FLEET_SILENT_SHARE"])
