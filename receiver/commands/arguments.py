@@ -1,12 +1,35 @@
-"""Reading the arguments of commands; each function raises ArgumentTypeError for a wrong one."""
+"""
+The types of arguments of commands, and the filters of servers.
 
-import argparse
+Each function reads an argument, and raises BadParameter for a wrong one.
+"""
+
 import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import click
 
 from contract.fields import parse_moment
+from receiver.domain.filter_text import FilterText
+from receiver.domain.keys import id_of
 
-__all__ = ["length", "moment", "number", "some_text", "text"]
+__all__ = [
+    "expiry",
+    "key_id",
+    "length",
+    "moment",
+    "number",
+    "query",
+    "query_argument",
+    "since",
+    "some_text",
+    "text",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def text(given: str) -> str:
@@ -14,29 +37,34 @@ def text(given: str) -> str:
     try:
         given.encode()
     except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("expected text in UTF-8") from None
+        raise click.BadParameter("expected text in UTF-8") from None
     return given
 
 
 def some_text(given: str) -> str:
     """Read an argument that is a text which is not empty."""
     if not given:
-        raise argparse.ArgumentTypeError("expected some text")
+        raise click.BadParameter("expected some text")
     return text(given)
+
+
+def key_id(given: str) -> str:
+    """Read an argument that is the id of a key or its whole text; returns the id."""
+    return text(id_of(given))
 
 
 def length(given: str) -> timedelta:
     """Read a length of time, such as `90d`, `12h` or `30m`."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})([dhms])", given)
     if match is None:
-        raise argparse.ArgumentTypeError("expected a length of time such as 2d, 12h, 30m or 90s")
+        raise click.BadParameter("expected a length of time such as 2d, 12h, 30m or 90s")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def number(given: str) -> int:
     """Read a whole number from 1 to 1,000."""
     if not (given.isascii() and given.isdigit() and len(given) <= 4 and 1 <= int(given) <= 1000):
-        raise argparse.ArgumentTypeError("expected a whole number from 1 to 1000")
+        raise click.BadParameter("expected a whole number from 1 to 1000")
     return int(given)
 
 
@@ -45,7 +73,55 @@ def moment(given: str) -> datetime:
     try:
         return parse_moment(given)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError("expected a time such as 2027-01-31T12:00:00Z") from None
+        raise click.BadParameter("expected a time such as 2027-01-31T12:00:00Z") from None
+
+
+def expiry(given: str) -> Callable[[datetime], datetime]:
+    """
+    Read an argument such as `90d` or a time.
+
+    Returns a function that takes the current time and returns the time at which a key expires.
+    """
+    return _time(given, 1)
+
+
+def since(given: str) -> Callable[[datetime], datetime]:
+    """
+    Read an argument such as `2h`, for two hours ago, or a time.
+
+    Returns a function that takes the current time and returns the time that is meant.
+    """
+    return _time(given, -1)
+
+
+def _time(given: str, direction: int) -> Callable[[datetime], datetime]:
+    with suppress(click.BadParameter):
+        span = length(given) * direction
+        return lambda now: now + span
+    with suppress(click.BadParameter):
+        at = moment(given)
+        return lambda _: at
+    raise click.BadParameter(
+        "expected a length of time such as 90d, 12h or 30m, or a time such as 2027-01-31T12:00:00Z"
+    )
+
+
+def query(words: Sequence[str]) -> FilterText:
+    """Read a filter of servers, such as `stage:production state:down`, from arguments."""
+    try:
+        return FilterText.parse(" ".join(map(text, words)))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def query_argument(function: F) -> F:
+    """Give a command the argument QUERY, a filter of servers in any number of words."""
+    return click.argument(
+        "query",
+        nargs=-1,
+        metavar="[QUERY]...",
+        callback=lambda _, __, words: query(words),
+    )(function)
 
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}

@@ -1,52 +1,83 @@
-"""What the commands need, beside their arguments, and how they print tables."""
+"""What commands get from outside, their exit statuses, and their errors."""
 
+import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from enum import IntEnum
 from getpass import getpass
 
 from attrs import frozen
 
-from receiver.settings import Settings
-from receiver.store import SqlStore
+from contract import FleetError
 
-__all__ = ["Context", "Print", "day", "minute", "read_secret", "span", "table"]
+__all__ = [
+    "CommandFailed",
+    "Exit",
+    "NotAllowed",
+    "Print",
+    "Surroundings",
+    "Unreachable",
+    "WrongUse",
+    "read_secret",
+]
 
 Print = Callable[[str], None]
 
 
-@frozen
-class Context:
+class Exit(IntEnum):
     """
-    What a command needs, beside its arguments.
+    The exit statuses of the program.
+
+    `OK`: it is done. `FAILED`: it was refused, or there is no such thing; a sentence on standard
+    error says why. `USAGE`: the arguments or settings are wrong. `UNREACHABLE`: the receiver or its
+    database does not answer. `NOT_ALLOWED`: the key is missing or wrong, or may not do it.
+    `NOT_WELL`: what was looked at needs somebody. `INTERRUPTED`: Ctrl-C, or a question that was
+    answered by no.
+    """
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_ALLOWED = 4
+    NOT_WELL = 5
+    INTERRUPTED = 130
+
+
+class CommandFailed(FleetError):
+    """
+    What a command was to do was refused, or cannot be done.
 
     Attributes:
-        store: The open database.
-        settings: The settings of the receiver.
-        now: The time at which the command began.
-        say: Prints a line of the result.
-        explain: Prints a sentence for people.
-        read: Asks for a secret with a text, and reads it.
+        exit_status: The exit status of the program.
     """
 
-    store: SqlStore
-    settings: Settings
-    now: datetime
-    say: Print
-    explain: Print
-    read: Callable[[str], str]
+    code = "command_failed"
+    exit_status = Exit.FAILED
 
-    @property
-    def database(self) -> str:
-        """The URL of the database, with its password masked."""
-        return str(self.settings.database_url)
 
-    def no_such_key(self, key_id: str) -> int:
-        """Print that a key does not exist or is revoked; return the exit status of a failure."""
-        self.explain(
-            f"There is no key {key_id!r} that is not revoked; see: python -m receiver keys list"
-        )
-        return 1
+class WrongUse(CommandFailed):
+    """The arguments and settings of a command do not fit together, or not to what is there."""
+
+    code = "wrong_use"
+    exit_status = Exit.USAGE
+
+
+class Unreachable(CommandFailed):
+    """The receiver does not answer, or says that it cannot do anything now."""
+
+    code = "unreachable"
+    exit_status = Exit.UNREACHABLE
+
+
+class NotAllowed(CommandFailed):
+    """The receiver wants a key, or another one."""
+
+    code = "not_allowed"
+    exit_status = Exit.NOT_ALLOWED
 
 
 def read_secret(question: str) -> str:
@@ -61,30 +92,57 @@ def read_secret(question: str) -> str:
     return sys.stdin.readline().strip()
 
 
-def table(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """The lines of a table, in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        yield "  ".join(map(str.ljust, line, widths)).rstrip()
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
-def span(length: timedelta) -> str:
-    """A length of whole seconds, as arguments have it: `90s`, `30m`, `12h` or `2d`."""
-    unit, each = next(pair for pair in _UNITS if length % pair[1] == timedelta())
-    return f"{length // each}{unit}"
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - a command prints for its user
 
 
-def day(moment: datetime | None) -> str:
-    return "never" if moment is None else moment.strftime("%Y-%m-%d")
+def _explain(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - a command prints for its user
 
 
-def minute(moment: datetime | None) -> str:
-    return "never" if moment is None else moment.strftime("%Y-%m-%d %H:%M")
+def _ask(question: str) -> bool | None:
+    """Ask a question at the terminal; None if there is none to ask at."""
+    if not sys.stdin.isatty():
+        return None
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-_UNITS = (
-    ("d", timedelta(days=1)),
-    ("h", timedelta(hours=1)),
-    ("m", timedelta(minutes=1)),
-    ("s", timedelta(seconds=1)),
-)
+def _columns() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """
+    What a command gets from outside, and a test gives it instead.
+
+    Attributes:
+        program: How the program is called, for sentences that name a command.
+        is_on_database: Whether commands open the database, also if FLEET_URL names a receiver.
+        environ: The environment variables.
+        clock: Returns the current time.
+        sleep: Waits for a number of seconds.
+        say: Prints a line of the result to standard output.
+        explain: Prints a sentence for people to standard error.
+        read: Asks for a secret with a text, and reads it.
+        ask: Asks a question, and returns whether the answer is yes; None if nobody can be asked.
+        columns: Returns how many columns the terminal has on which the result is printed; None if
+            it is no terminal.
+    """
+
+    program: str = "odoo-mcp-fleet"
+    is_on_database: bool = False
+    environ: Mapping[str, str] = os.environ
+    clock: Callable[[], datetime] = _now
+    sleep: Callable[[float], None] = time.sleep
+    say: Print = _say
+    explain: Print = _explain
+    read: Callable[[str], str] = read_secret
+    ask: Callable[[str], bool | None] = _ask
+    columns: Callable[[], int | None] = _columns

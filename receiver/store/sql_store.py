@@ -557,6 +557,11 @@ class Servers:
         self._noted_at = now
         return presence
 
+    def last_presence(self) -> datetime | None:
+        """When a receiver last noted in the database that it runs; None if none ever has."""
+        with self._transactions.read() as connection:
+            return connection.execute(_SEEN_AT).scalar()
+
     def database_time(self) -> datetime | None:
         """The time of the database server's clock; None for SQLite, which has no server."""
         with self._transactions.read() as connection:

@@ -6,14 +6,15 @@ with `receiver.connections:Careful`, which bounds slow and oversized requests.
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 import receiver
 from attacks.law import Target
+from commanding import Command
 from postgres import Postgres, running_postgres
-from receiver.__main__ import main
 from receiver.app import Tuning, create_app
 from receiver.connections import Careful
 from servers import ANY_PAUSE_SECONDS, Clock, serve
@@ -83,8 +84,6 @@ def target(running: Target) -> Iterator[Target]:
 
 def make_key(environ: dict[str, str]) -> str:
     """Create an admin key; returns the token."""
-    said: list[str] = []
-    arguments = ["keys", "create", "--name", "attacker", "--scope", "admin"]
-    assert 0 == main(arguments, environ=environ, say=said.append)
-    (key,) = said
+    create = ("keys", "create", "--name", "attacker", "--scope", "admin")
+    (key,) = Command(environ, lambda: datetime.now(timezone.utc))(*create).said
     return key

@@ -4,27 +4,29 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from attrs import evolve
 from sqlalchemy import make_url
 
+from commanding import Command, Said
 from contract import Heartbeat
 from keyring import expired, made
-from receiver.__main__ import main
 from receiver.domain.keys import Keyring
 from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from servers import Clock
 
 
-class Said(NamedTuple):
-    """Exit status, standard output and standard error of a command."""
+class Keys:
+    """Runs the commands `keys`, of the older command line or of the program."""
 
-    status: int
-    said: list[str]
-    explained: str
+    def __init__(self, database_url: str, clock: Clock, *, is_older: bool = True) -> None:
+        environ = {"FLEET_DATABASE_URL": database_url}
+        self._command = Command(environ, clock, is_older=is_older)
+
+    def __call__(self, *arguments: str) -> Said:
+        return self._command("keys", *arguments)
 
 
 @pytest.fixture
@@ -34,31 +36,11 @@ def database_url(sqlite_url: str) -> str:
 
 
 @pytest.fixture
-def command(database_url: str, clock: Clock) -> "Command":
-    return Command(database_url, clock)
+def command(database_url: str, clock: Clock) -> Keys:
+    return Keys(database_url, clock)
 
 
-class Command:
-    def __init__(self, database_url: str, clock: Clock) -> None:
-        self._environ = {"FLEET_DATABASE_URL": database_url}
-        self._clock = clock
-
-    def __call__(self, *arguments: str) -> Said:
-        said: list[str] = []
-        explained: list[str] = []
-        status = main(
-            ["keys", *arguments],
-            environ=self._environ,
-            clock=self._clock,
-            say=said.append,
-            explain=explained.append,
-        )
-        return Said(status, said, "\n".join(explained))
-
-
-def test_create_prints_the_token_alone(
-    store: SqlStore, command: Command, database_url: str
-) -> None:
+def test_create_prints_the_token_alone(store: SqlStore, command: Keys, database_url: str) -> None:
     status, (token,), explained = command("create", "--name", "acme", "--scope", "viewer")
 
     (key,) = store.keys.all()
@@ -70,13 +52,13 @@ def test_create_prints_the_token_alone(
     ) == explained
 
 
-def test_key_of_a_badge_is_explained_by_its_path(command: Command) -> None:
+def test_key_of_a_badge_is_explained_by_its_path(command: Keys) -> None:
     _, (token,), explained = command("create", "--name", "readme", "--scope", "badge")
 
     assert f"is at the receiver's address and /badges/{token}/servers.svg" in explained
 
 
-def test_key_of_a_registry_is_explained_by_its_path(command: Command) -> None:
+def test_key_of_a_registry_is_explained_by_its_path(command: Keys) -> None:
     _, (token,), explained = command("create", "--name", "team", "--scope", "registry")
     _, (other,), again = command("rotate", token)
 
@@ -86,7 +68,7 @@ def test_key_of_a_registry_is_explained_by_its_path(command: Command) -> None:
 
 
 def test_create_makes_a_key_with_the_given_options(
-    store: SqlStore, command: Command, clock: Clock
+    store: SqlStore, command: Keys, clock: Clock
 ) -> None:
     options = ("--scope", "agent", "--servers", "acme_*", "--expires", "90d")
     command("create", "--name", "acme", *options)
@@ -100,7 +82,7 @@ def test_create_makes_a_key_with_the_given_options(
     )
 
 
-def test_key_of_a_database_is_made_without_a_warning(store: SqlStore, command: Command) -> None:
+def test_key_of_a_database_is_made_without_a_warning(store: SqlStore, command: Keys) -> None:
     _, _, said = command("create", "--name", "a", "--scope", "agent", "--database", "acme")
 
     (key,) = store.keys.all()
@@ -108,7 +90,7 @@ def test_key_of_a_database_is_made_without_a_warning(store: SqlStore, command: C
     assert said.startswith("This is the key")
 
 
-def test_pattern_that_covers_several_databases_is_warned_of(command: Command) -> None:
+def test_pattern_that_covers_several_databases_is_warned_of(command: Keys) -> None:
     status, (token,), said = command(
         "create", "--name", "a", "--scope", "agent", "--servers", "acme_*"
     )
@@ -117,12 +99,13 @@ def test_pattern_that_covers_several_databases_is_warned_of(command: Command) ->
     assert said.startswith("The pattern acme_* covers servers of several databases")
 
 
-def test_pattern_and_database_exclude_each_other(command: Command) -> None:
-    with pytest.raises(SystemExit):
-        command(
-            *("create", "--name", "a", "--scope", "agent"),
-            *("--servers", "acme_*", "--database", "acme"),
-        )
+def test_pattern_and_database_exclude_each_other(command: Keys) -> None:
+    answer = command(
+        *("create", "--name", "a", "--scope", "agent"),
+        *("--servers", "acme_*", "--database", "acme"),
+    )
+
+    assert (2, [], "--servers and --database exclude each other") == answer
 
 
 @pytest.mark.parametrize(
@@ -135,7 +118,7 @@ def test_pattern_and_database_exclude_each_other(command: Command) -> None:
     ],
 )
 def test_expiry_is_a_duration_or_a_time(
-    text: str, length: timedelta, store: SqlStore, command: Command, clock: Clock
+    text: str, length: timedelta, store: SqlStore, command: Keys, clock: Clock
 ) -> None:
     command("create", "--name", "a", "--scope", "viewer", "--expires", text)
 
@@ -146,19 +129,20 @@ def test_expiry_is_a_duration_or_a_time(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--scope", "root"), "invalid choice: 'root'"),
+        (("--scope", "root"), "'root' is not one of 'agent', 'viewer'"),
         (("--scope", "agent", "--expires", "soon"), "expected a length of time such as 90d"),
         (("--scope", "agent", "--expires", "0d"), "expected a length of time such as 90d"),
-        ((), "the following arguments are required: --scope"),
+        ((), "Missing option '--scope'"),
     ],
 )
 def test_invalid_arguments_are_explained(
-    options: tuple[str, ...], said: str, command: Command, capsys: pytest.CaptureFixture[str]
+    options: tuple[str, ...], said: str, command: Keys
 ) -> None:
-    with pytest.raises(SystemExit):
-        command("create", "--name", "a", *options)
+    answer = command("create", "--name", "a", *options)
 
-    assert said in capsys.readouterr().err
+    assert (2, []) == answer[:2]
+    assert said in answer.explained
+    assert answer.explained.endswith("\nSee: python -m receiver keys create --help")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +154,7 @@ def test_invalid_arguments_are_explained(
     ],
 )
 def test_invalid_key_is_not_made(
-    options: tuple[str, ...], explained: str, store: SqlStore, command: Command
+    options: tuple[str, ...], explained: str, store: SqlStore, command: Keys
 ) -> None:
     answer = command("create", "--scope", "agent", *options)
 
@@ -179,7 +163,7 @@ def test_invalid_key_is_not_made(
     assert [] == store.keys.all()
 
 
-def test_list_shows_all_fields_but_secrets(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_list_shows_all_fields_but_secrets(store: SqlStore, command: Keys, clock: Clock) -> None:
     agent, token = made("agent", servers="acme_*", name="acme")
     store.keys.add(evolve(agent, id="agent00000", expires_at=clock.now + timedelta(days=1)))
     viewer = evolve(made("viewer")[0], id="viewer0000", created_at=clock.now + timedelta(1))
@@ -191,16 +175,16 @@ def test_list_shows_all_fields_but_secrets(store: SqlStore, command: Command, cl
 
     assert 0 == status
     rows = """
-ID          NAME    SCOPE   SERVERS  STANDING  CREATED     EXPIRES     USED              MESSAGES
-agent00000  acme    agent   acme_*   active    2026-01-31  2026-02-01  2026-01-31 12:00  12
-viewer0000  viewer  viewer           revoked   2026-02-01  never       never             0
+ID          NAME    SCOPE   SERVERS  STATUS   CREATED     EXPIRES     USED              MESSAGES
+agent00000  acme    agent   acme_*   active   2026-01-31  2026-02-01  2026-01-31 12:00  12
+viewer0000  viewer  viewer           revoked  2026-02-01  never       never             0
 """
     assert rows.strip().splitlines() == lines
     assert not any(token.rpartition("_")[2] in line for line in lines)
 
 
 def test_empty_list_explains_access_without_keys(
-    store: SqlStore, command: Command, database_url: str
+    store: SqlStore, command: Keys, database_url: str
 ) -> None:
     said = (
         f"There are no keys in {database_url}: only clients on the receiver's own machine are "
@@ -210,7 +194,7 @@ def test_empty_list_explains_access_without_keys(
     assert (0, [], said) == command("list")
 
 
-def test_revoke_works_once(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_revoke_works_once(store: SqlStore, command: Keys, clock: Clock) -> None:
     key, _ = made("viewer")
     store.keys.add(key)
 
@@ -222,7 +206,7 @@ def test_revoke_works_once(store: SqlStore, command: Command, clock: Clock) -> N
 
 
 def test_revoke_forgets_the_servers_of_a_key_if_asked(
-    store: SqlStore, command: Command, clock: Clock
+    store: SqlStore, command: Keys, clock: Clock
 ) -> None:
     leaked, other = made("agent")[0], made("agent")[0]
     for key, ids in ((leaked, ("a", "b", "c")), (other, ("d",))):
@@ -242,7 +226,7 @@ def test_revoke_forgets_the_servers_of_a_key_if_asked(
     assert 1 == command("revoke", "nobody", "--forget").status
 
 
-def test_rotate_replaces_the_token(store: SqlStore, command: Command) -> None:
+def test_rotate_replaces_the_token(store: SqlStore, command: Keys) -> None:
     key, old = made("agent")
     store.keys.add(key)
 
@@ -260,33 +244,65 @@ def test_only_create_makes_a_new_database(
     arguments: tuple[str, ...], new_sqlite_url: str, clock: Clock, tmp_path: Path
 ) -> None:
     """In a wrong folder, commands must fail instead of reading a new, empty database."""
-    status, said, explained = Command(new_sqlite_url, clock)(*arguments)
+    status, said, explained = Keys(new_sqlite_url, clock)(*arguments)
 
-    assert (1, []) == (status, said)
+    assert (2, []) == (status, said)
     assert explained.startswith("There is no database at sqlite:///")
     assert "FLEET_DATABASE_URL" in explained
     assert [] == [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("is_older", [True, False])
+def test_create_makes_no_database_in_the_current_folder_unless_asked(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_older: bool
+) -> None:
+    """The receiver may run in another folder, and would not know the key."""
+    monkeypatch.chdir(tmp_path)
+    command = Keys("sqlite:///fleet.db", clock, is_older=is_older)
+    create = ("create", "--name", "a", "--scope", "viewer")
+
+    refused, left = command(*create), [*tmp_path.iterdir()]
+    made = command(*create, "--create")
+    again = command(*create)
+
+    assert (2, []) == refused[:2]
+    assert f"There is no database at sqlite:///fleet.db, which is {tmp_path}/fleet.db." in (
+        refused.explained
+    )
+    assert "--create" in refused.explained
+    assert [] == left
+    assert (0, 0) == (made.status, again.status)
+    assert made.explained.startswith(
+        f"There was no database at {tmp_path}/fleet.db: it is made now.\n"
+    )
+    assert again.explained.startswith("This is the key")
+
+
+def test_create_makes_a_database_at_an_absolute_path_and_says_so(
+    new_sqlite_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    status, _, explained = Keys(new_sqlite_url, clock)("create", "--name=a", "--scope=viewer")
+
+    assert 0 == status
+    assert explained.startswith(f"There was no database at {tmp_path}/fleet.db: it is made now.")
+
+
 def test_password_of_the_database_url_is_not_shown(postgresql_url: str, clock: Clock) -> None:
     url = make_url(postgresql_url).set(password="hunter2")
-    environ = {"FLEET_DATABASE_URL": url.render_as_string(hide_password=False)}
-    explained: list[str] = []
+    explained = Keys(url.render_as_string(hide_password=False), clock)("list").explained
 
-    main(["keys", "list"], environ=environ, clock=clock, explain=explained.append)
-
-    assert "hunter2" not in "".join(explained)
-    assert "***" in "".join(explained)
+    assert "hunter2" not in explained
+    assert "***" in explained
 
 
 @pytest.mark.parametrize("what", ["revoke", "rotate"])
-def test_unknown_key_is_named(what: str, store: SqlStore, command: Command) -> None:
+def test_unknown_key_is_named(what: str, store: SqlStore, command: Keys) -> None:
     said = "There is no key 'nobody' that is not revoked; see: python -m receiver keys list"
 
     assert (1, [], said) == command(what, "nobody")
 
 
-def test_whole_key_is_accepted_as_its_id(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_whole_key_is_accepted_as_its_id(store: SqlStore, command: Keys, clock: Clock) -> None:
     """A leaked key is found as a whole, and must be revoked quickly."""
     key, token = made("viewer")
     store.keys.add(key)
@@ -299,7 +315,7 @@ def test_whole_key_is_accepted_as_its_id(store: SqlStore, command: Command, cloc
 
 
 def test_expired_key_is_rotated_with_a_new_expiry(
-    store: SqlStore, command: Command, clock: Clock
+    store: SqlStore, command: Keys, clock: Clock
 ) -> None:
     key = expired(made("agent")[0])
     store.keys.add(key)
@@ -323,17 +339,25 @@ def test_expired_key_is_rotated_with_a_new_expiry(
         ("hand-over", "--server", "a", "--to", "\udcff"),
     ],
 )
-def test_argument_that_is_no_utf_8_is_refused(
-    arguments: tuple[str, ...], command: Command, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        command(*arguments)
+def test_argument_that_is_no_utf_8_is_refused(arguments: tuple[str, ...], command: Keys) -> None:
+    answer = command(*arguments)
 
-    assert "expected text in UTF-8" in capsys.readouterr().err
+    assert 2 == answer.status
+    assert "expected text in UTF-8" in answer.explained
+
+
+@pytest.mark.parametrize("which", [(), ("--server", "a", "--all-of", "b")])
+def test_hand_over_asks_for_one_way_to_say_which_servers(
+    which: tuple[str, ...], command: Keys
+) -> None:
+    answer = command("hand-over", *which, "--to", "a")
+
+    assert 2 == answer.status
+    assert "one of --server and --all-of is required" in answer.explained
 
 
 def test_hand_over_to_a_key_that_cannot_write_is_refused(
-    store: SqlStore, command: Command, clock: Clock
+    store: SqlStore, command: Keys, clock: Clock
 ) -> None:
     owner, other = made("agent")[0], made("agent", servers="b*")[0]
     for key in (owner, other):
@@ -348,7 +372,7 @@ def test_hand_over_to_a_key_that_cannot_write_is_refused(
     assert [*ids] == store.servers.owned(owner.id)
 
 
-def test_revoked_key_is_not_rotated(store: SqlStore, command: Command, clock: Clock) -> None:
+def test_revoked_key_is_not_rotated(store: SqlStore, command: Keys, clock: Clock) -> None:
     key, _ = made("viewer")
     store.keys.add(key)
     store.keys.revoke(key.id, clock.now)
@@ -357,7 +381,7 @@ def test_revoked_key_is_not_rotated(store: SqlStore, command: Command, clock: Cl
 
 
 def test_hand_over_changes_the_owner_of_servers(
-    store: SqlStore, command: Command, clock: Clock
+    store: SqlStore, command: Keys, clock: Clock
 ) -> None:
     one, _ = made("agent")
     other, _ = made("agent")
@@ -376,7 +400,7 @@ def test_hand_over_changes_the_owner_of_servers(
     assert ["a", "b", "c"] == store.servers.owned(other.id)
 
 
-def test_hand_over_to_an_unknown_key_is_refused(store: SqlStore, command: Command) -> None:
+def test_hand_over_to_an_unknown_key_is_refused(store: SqlStore, command: Keys) -> None:
     key, _ = made("agent")
     store.keys.add(key)
 
@@ -388,11 +412,25 @@ def test_hand_over_to_an_unknown_key_is_refused(store: SqlStore, command: Comman
     assert [(1, [])] * 2 == [answer[:2] for answer in answers]
 
 
-def test_invalid_database_url_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["keys", "list"], environ={"FLEET_DATABASE_URL": "mysql://"})
+def test_invalid_settings_are_explained_one_a_line(clock: Clock) -> None:
+    environ = {"FLEET_DATABASE_URL": "mysql://", "FLEET_OPEN": "yes", "FLEET_OPENED": "1"}
 
-    assert 1 == status
-    assert "FLEET_DATABASE_URL: expected the address" in capsys.readouterr().err
+    status, _, explained = Command(environ, clock, is_older=True)("keys", "list")
+
+    assert 2 == status
+    misspelt, url, flag = explained.splitlines()
+    assert "did you mean FLEET_OPEN?" in misspelt
+    assert url.startswith("FLEET_DATABASE_URL: expected the address")
+    assert "FLEET_OPEN: expected 1 or 0, got 'yes'" == flag
+
+
+def test_database_that_does_not_answer_has_a_status_of_its_own(clock: Clock) -> None:
+    environ = {"FLEET_DATABASE_URL": "postgresql+psycopg://me@127.0.0.1:1/fleet"}
+
+    status, _, explained = Command(environ, clock, is_older=True)("keys", "list")
+
+    assert 3 == status
+    assert "Traceback" not in explained
 
 
 def test_command_line_prints_the_token_on_stdout(tmp_path: Path) -> None:
@@ -416,4 +454,4 @@ def test_command_line_prints_the_token_on_stdout(tmp_path: Path) -> None:
     (key,) = store.keys.all()
     store.close()
     assert key == Keyring([key]).find(ran.stdout.removesuffix("\n").encode())
-    assert ran.stderr.startswith(f"This is the key {key.id} for 'first'.")
+    assert f"\nThis is the key {key.id} for 'first'." in ran.stderr

@@ -6,33 +6,24 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import make_url
 
+from commanding import Command, Said
 from contract import Heartbeat
 from keyring import keep, made
-from receiver import __main__ as command_line
-from receiver.__main__ import main
+from receiver.commands.backends import database
 from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
 from servers import Clock
 from watched import Watched
 
 DATABASE = {"database_uuid": "u-1", "database": "acme"}
-Said = tuple[int, list[str], str]
-"""Exit status, standard output and standard error of a command."""
 
 
 @pytest.fixture
 def command(database_url: str, fleet: Watched) -> Callable[..., Said]:
+    older = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock, is_older=True)
+
     def run(*arguments: str, do: str = "forget") -> Said:
-        said: list[str] = []
-        explained: list[str] = []
-        status = main(
-            ["servers", do, *arguments],
-            environ={"FLEET_DATABASE_URL": database_url},
-            clock=fleet.clock,
-            say=said.append,
-            explain=explained.append,
-        )
-        return status, said, "\n".join(explained)
+        return older("servers", do, *arguments)
 
     return run
 
@@ -90,14 +81,14 @@ def test_silence_is_measured_by_the_clock_of_the_database(
         fleet.heard_since = fleet.now
         down(fleet, "a")
         fleet.clock.advance(31 * 86_400)
-        said: list[str] = []
-        arguments = ["servers", "forget", "--silent-for-days", "30"]
-        environ = {"FLEET_DATABASE_URL": url}
-        main(arguments, environ=environ, clock=fleet.clock, say=said.append, explain=said.append)
-        found.append(said)
+        older = Command({"FLEET_DATABASE_URL": url}, fleet.clock, is_older=True)
+        found.append(older("servers", "forget", "--silent-for-days", "30"))
         store.close()
 
-    assert [["a", "1 servers are forgotten."], ["0 servers are forgotten."]] == found
+    assert [
+        (0, ["a"], "1 servers are forgotten."),
+        (0, [], "0 servers are forgotten."),
+    ] == found
 
 
 def test_command_that_does_not_say_which_servers_forgets_none(
@@ -107,7 +98,7 @@ def test_command_that_does_not_say_which_servers_forgets_none(
 
     for options in ((), ("--dry-run",)):
         status, said, explained = command(*options)
-        assert (1, []) == (status, said)
+        assert (2, []) == (status, said)
         assert "Say which servers to forget, such as: --state down" in explained
     assert ["a"] == fleet.ids()
 
@@ -115,25 +106,22 @@ def test_command_that_does_not_say_which_servers_forgets_none(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--state", "up"), "invalid choice: 'up' (choose from 'superseded', 'left', 'down')"),
-        (("--state", "down", "--q", ""), "--q: expected some text"),
+        (("--state", "up"), "'up' is not one of 'superseded', 'left', 'down'"),
+        (("--state", "down", "--q", ""), "'--q': expected some text"),
         (("--silent-for-days", "0"), "expected a whole number of days from 1 to 36500"),
         (("--silent-for-days", "36501"), "expected a whole number of days from 1 to 36500"),
         (("--silent-for-days", "a week"), "expected a whole number of days from 1 to 36500"),
         (("--database", "\udcff"), "expected text in UTF-8"),
-        (("a",), "unrecognized arguments: a"),
+        (("a",), "Got unexpected extra argument (a)"),
     ],
 )
 def test_invalid_arguments_are_explained(
-    options: tuple[str, ...],
-    said: str,
-    command: Callable[..., Said],
-    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...], said: str, command: Callable[..., Said]
 ) -> None:
-    with pytest.raises(SystemExit):
-        command(*options)
+    status, _, explained = command(*options)
 
-    assert said in capsys.readouterr().err
+    assert 2 == status
+    assert said in explained
 
 
 def test_connection_prints_the_file_of_a_client_and_says_where_it_belongs(
@@ -165,14 +153,14 @@ def test_connection_to_no_server_fails(fleet: Watched, command: Callable[..., Sa
 def test_connection_says_when_not_all_servers_are_in_the_file(
     fleet: Watched, command: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_line, "_MOST_IN_A_FILE", 1)
+    monkeypatch.setattr(database, "_MOST_IN_A_FILE", 1)
     fleet.beat("a", database="acme", endpoint_url="https://a.example/mcp/v1")
     fleet.beat("b", database="beta", endpoint_url="https://b.example/mcp/v1")
 
     status, (text,), explained = command("--client", "cursor", do="connection")
 
     assert (0, ["acme"]) == (status, [*json.loads(text)["mcpServers"]])
-    assert "More than 1 servers match" in explained
+    assert "More servers match; this has the first of them." in explained
 
 
 def test_connection_leaves_out_what_the_receiver_would_not_hand_on(

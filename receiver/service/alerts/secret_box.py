@@ -13,7 +13,7 @@ __all__ = ["InvalidKey", "SecretBox", "Undecryptable", "read_key_file"]
 
 _NO_KEY = (
     "The receiver has no key to encrypt the addresses of channels with. Make one by "
-    "`python -m receiver secret-key`, put it into FLEET_SECRET_KEY, or into a file that "
+    "`odoo-mcp-fleet secret-key`, put it into FLEET_SECRET_KEY, or into a file that "
     "FLEET_SECRET_KEY_FILE names, and start the receiver again."
 )
 

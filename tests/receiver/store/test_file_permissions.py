@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from sqlalchemy import make_url
 
-from receiver.__main__ import main
+from commanding import Command
 from receiver.store import SqlStore
 from receiver.store.dialects.sqlite_file import DatabaseFile
-from servers import Process
+from servers import Clock, Process
 
 FILES = ["fleet.db", "fleet.db-shm", "fleet.db-wal"]
 
@@ -63,10 +63,9 @@ def test_files_of_a_new_database_are_for_its_user_only(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("umask")
 def test_command_makes_files_for_its_user_only(tmp_path: Path) -> None:
-    said: list[str] = []
-    arguments = ["keys", "create", "--name", "admin", "--scope", "admin"]
+    command = Command({"FLEET_DATABASE_URL": url_in(tmp_path)}, Clock())
 
-    assert 0 == main(arguments, environ={"FLEET_DATABASE_URL": url_in(tmp_path)}, say=said.append)
+    assert 0 == command("keys", "create", "--name", "admin", "--scope", "admin").status
     # The log and its index are there until the last connection is closed.
     assert 0o600 == modes(tmp_path)["fleet.db"]
     assert {0o600} == {*modes(tmp_path).values()}

@@ -1,0 +1,15 @@
+"""The ways in which commands reach a fleet: over HTTP with a key, or by its database."""
+
+from receiver.commands.backends.backend import AlertBackend, Backend, Forgotten, Json
+from receiver.commands.backends.opening import Context, database_of, opened, reaching
+
+__all__ = [
+    "AlertBackend",
+    "Backend",
+    "Context",
+    "Forgotten",
+    "Json",
+    "database_of",
+    "opened",
+    "reaching",
+]

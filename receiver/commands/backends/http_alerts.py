@@ -1,0 +1,95 @@
+"""Channels, rules, silences and alarms that are reached by a receiver's HTTP API."""
+
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from receiver.commands.backends.backend import Json
+from receiver.commands.context import CommandFailed
+
+__all__ = ["HttpAlerts", "segment"]
+
+
+class Call(Protocol):
+    """Makes a call of the HTTP API, and returns the object of its answer."""
+
+    def __call__(self, method: str, path: str, *, params: Any = (), json: object = None) -> Json:
+        """Make the call."""
+
+
+class HttpAlerts:
+    """
+    An `AlertBackend` of a receiver's HTTP API.
+
+    Args:
+        call: Makes calls.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def channels(self) -> list[Json]:
+        return self._all("channels")
+
+    def must_have_room(self, what: str) -> None:
+        """The receiver says it when something is made."""
+
+    def make_channel(self, asked: Json) -> tuple[Json, str | None]:
+        made = self._call("POST", "/channels", json=asked)
+        return made["channel"], made["secret"]
+
+    def channel(self, channel_id: str) -> Json:
+        for each in self.channels():
+            if each["id"] == channel_id:
+                return each
+        raise CommandFailed(f"There is no channel {channel_id!r}.")
+
+    def change_channel(self, channel_id: str, asked: Json) -> str | None:
+        made = self._call("PATCH", f"/channels/{segment(channel_id)}", json=asked)
+        secret: str | None = made["secret"]
+        return secret
+
+    def test_channel(self, channel_id: str) -> str | None:
+        error: str | None = self._call("POST", f"/channels/{segment(channel_id)}/test")["error"]
+        return error
+
+    def remove_channel(self, channel_id: str) -> None:
+        self._call("DELETE", f"/channels/{segment(channel_id)}")
+
+    def rules(self) -> list[Json]:
+        return self._all("rules")
+
+    def make_rule(self, asked: Json) -> Json:
+        return self._call("POST", "/rules", json=asked)
+
+    def change_rule(self, rule_id: str, asked: Json) -> Json:
+        return self._call("PUT", f"/rules/{segment(rule_id)}", json=asked)
+
+    def remove_rule(self, rule_id: str) -> None:
+        self._call("DELETE", f"/rules/{segment(rule_id)}")
+
+    def silences(self, *, ended: bool) -> list[Json]:
+        return self._all("silences", ended=str(ended).lower())
+
+    def make_silence(self, asked: Json) -> Json:
+        return self._call("POST", "/silences", json=asked)
+
+    def end_silence(self, silence_id: str) -> None:
+        self._call("DELETE", f"/silences/{segment(silence_id)}")
+
+    def alarms(self, *, is_open: bool | None, limit: int) -> list[Json]:
+        asked = {"limit": str(limit)}
+        if is_open is not None:
+            asked["open"] = str(is_open).lower()
+        return self._all("alarms", **asked)
+
+    def acknowledge(self, alarm_id: int) -> None:
+        self._call("POST", f"/alarms/{alarm_id}/acknowledge")
+
+    def _all(self, what: str, **asked: str) -> list[Json]:
+        found: list[Json] = self._call("GET", f"/{what}", params=asked)[what]
+        return found
+
+
+def segment(text: str) -> str:
+    """A text as a segment of a path."""
+    return quote(text, safe="")
