@@ -157,11 +157,9 @@ class Watched:
         """The stored state of a server."""
         return self.record(server_id).state.value
 
-    def ids(self, **wanted: str) -> list[str]:
+    def ids(self, **wanted: Any) -> list[str]:
         """The ids of the servers that match a filter."""
-        matching = evolve(ALL_SERVERS, **wanted)
-        assert isinstance(matching, Filter)
-        return [each.server_id for each in kept_in(self.store, matching)]
+        return [each.server_id for each in kept_in(self.store, Filter(**wanted))]
 
     def told(
         self, *, of: str | None = None, but: Iterable[EventKind] = (EventKind.REGISTERED,)

@@ -107,7 +107,6 @@ def list_servers(
     QUERY says which, as in the search box of the page: stage:production state:down
     tool:sale_order_confirm odoo:19.0, or a part of a name.
     """
-    _must_be_of_a_list(query)
     found = context.backend.servers(query, order=order, limit=limit)
     if quiet and not context.output.is_json:
         for each in found:
@@ -115,13 +114,6 @@ def list_servers(
         return Exit.OK
     context.output.objects(found, _columns(context.backend.now()), if_none="No server matches.")
     return Exit.OK
-
-
-def _must_be_of_a_list(query: FilterText) -> None:
-    try:
-        query.to_filter()
-    except ValueError as error:
-        raise WrongUse(str(error)) from None
 
 
 def _columns(now: datetime) -> tuple[Column, ...]:
@@ -172,7 +164,6 @@ def connect(context: Context, *, client: str, query: FilterText) -> int:
 
 
 def _connect(context: Context, client: Client, query: FilterText) -> int:
-    _must_be_of_a_list(query)
     content, is_more = context.backend.client_file(client, query)
     context.surroundings.say(content.removesuffix("\n"))
     file = client_file(client, [])
@@ -241,7 +232,6 @@ def _must_say_which(query: FilterText, silent_for: timedelta | None, option: str
             f"Say which servers to forget, such as: {option}. With --dry-run nothing is "
             "forgotten, and the list shows what would be."
         )
-    _must_be_of_a_list(query)
     unfit = [each for each in query.state if each not in FORGETTABLE]
     if unfit:
         raise WrongUse(
@@ -304,14 +294,21 @@ def _filters(states: tuple[str, ...], by_default: str) -> Callable[[F], F]:
         click.option(
             "--state",
             type=click.Choice(states),
+            multiple=True,
             help=f"Only servers in this state; {by_default} by default.",
         ),
         *(
-            click.option(f"--{name}", type=text, metavar="TEXT", help="Only servers with it.")
+            click.option(
+                f"--{name}", type=text, metavar="TEXT", multiple=True, help="Only servers with it."
+            )
             for name in ("stage", "database", "version", "odoo-version", "capability")
         ),
         click.option(
-            "--q", type=some_text, metavar="TEXT", help="In hostname, database or server_id."
+            "--q",
+            type=some_text,
+            metavar="TEXT",
+            multiple=True,
+            help="In hostname, database or server_id.",
         ),
     ]
 
@@ -323,10 +320,8 @@ def _filters(states: tuple[str, ...], by_default: str) -> Callable[[F], F]:
     return decorate
 
 
-def _filter(given: dict[str, str | None]) -> FilterText:
-    return FilterText(
-        **{_NAMES.get(name, name): (value,) for name, value in given.items() if value is not None}
-    )
+def _filter(given: dict[str, tuple[str, ...]]) -> FilterText:
+    return FilterText(**{_NAMES.get(name, name): values for name, values in given.items()})
 
 
 _NAMES = {"odoo_version": "odoo", "capability": "tool", "q": "words"}
@@ -336,11 +331,12 @@ _NAMES = {"odoo_version": "odoo", "capability": "tool", "q": "words"}
 @reaching()
 @_CLIENT
 @_filters((*(state.value for state in State), SUPERSEDED, NODE), "all that are listed")
-def connection(context: Context, *, client: str, **given: str | None) -> int:
+def connection(context: Context, *, client: str, **given: tuple[str, ...]) -> int:
     """
     Print the file with which an MCP client connects to servers.
 
-    It holds the servers that match all filters, and no key.
+    It holds the servers that match all filters, and no key. A filter that is given several times
+    finds the servers with any of its values.
     """
     return _connect(context, Client(client), _filter(given))
 
@@ -353,13 +349,17 @@ def connection(context: Context, *, client: str, **given: str | None) -> int:
 @_filters(FORGETTABLE, "all three")
 @click.option("--dry-run", is_flag=True, help="Only print what would be forgotten.")
 def forget_servers(
-    context: Context, *, silent_for_days: timedelta | None, dry_run: bool, **given: str | None
+    context: Context,
+    *,
+    silent_for_days: timedelta | None,
+    dry_run: bool,
+    **given: tuple[str, ...],
 ) -> int:
     """
     Delete servers that are down, have left or are superseded.
 
-    Those that match all filters, of which there must be one. Those that are heard are not
-    forgotten.
+    Those that match all filters, of which there must be one. A filter that is given several times
+    finds the servers with any of its values. Those that are heard are not forgotten.
     """
     query = _filter(given)
     _must_say_which(query, silent_for_days, "--state down --silent-for-days 30")

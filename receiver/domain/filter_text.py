@@ -5,21 +5,23 @@ The text consists of words with spaces between them, and a server must match all
 
 - `name:value` means that the server has this value. Several values with commas between them mean
   any of these.
+- `-name:value` means that the server does not have this value, or any of several.
 - A word without a name is text that the hostname, the database or the `server_id` contains.
 - A value that contains spaces, commas or double quotes stands in double quotes, in which `\"` is
-  a double quote and `\\` a backslash. So does a text without a name that contains a colon.
+  a double quote and `\\` a backslash. So does a text without a name that contains a colon, unless
+  it is a URL.
 - `stage:none` means a stage that is empty or unknown; `stage:"none"` means one of that name.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from attrs import evolve, field, frozen
 
 from contract import ServerRecord, State
-from receiver.domain.queries import NODE, SUPERSEDED, Filter
+from receiver.domain.queries import NODE, SUPERSEDED, Filter, Without
 
 __all__ = ["MAX_LENGTH", "FilterText"]
 
@@ -50,6 +52,8 @@ class FilterText:
         state: States; also `superseded` and `node`.
         words: Texts, each of which the hostname, the database or the `server_id` must contain,
             ignoring case.
+        without: Names of the attributes above but `words`, each with values that a server must
+            not have.
     """
 
     server: tuple[str, ...] = _values()
@@ -60,11 +64,23 @@ class FilterText:
     tool: tuple[str, ...] = _values()
     state: tuple[str, ...] = _values()
     words: tuple[str, ...] = _values()
+    without: Without = ()
 
     @classmethod
     def parse(cls, text: str) -> "FilterText":
         """Read a text. Raises ValueError, whose message is a sentence, if it cannot be read."""
         return _parsed(text)
+
+    @classmethod
+    def of(cls, matching: Filter) -> "FilterText":
+        """The text of a filter of a list."""
+        names = {attribute: name for name, attribute in _ATTRIBUTES.items()}
+        excluded = {names[attribute]: values for attribute, values in matching.without}
+        return cls(
+            **{name: getattr(matching, attribute) for name, attribute in _ATTRIBUTES.items()},
+            words=matching.words,
+            without=_in_order(excluded),
+        )
 
     def matches(self, record: ServerRecord) -> bool:
         """
@@ -73,58 +89,51 @@ class FilterText:
         Without a word for the state, servers of all states match, also those that have left, are
         nodes or are superseded.
         """
-        return all(
-            not (wanted := getattr(self, name)) or any(value in wanted for value in has(record))
-            for name, has in _HAS.items()
-        ) and all(_is_in(word, record) for word in self.words)
+        return (
+            all(
+                not (wanted := getattr(self, name)) or any(value in wanted for value in has(record))
+                for name, has in _HAS.items()
+            )
+            and not any(
+                value in unwanted for name, unwanted in self.without for value in _HAS[name](record)
+            )
+            and all(_is_in(word, record) for word in self.words)
+        )
 
     def in_any_state(self) -> "FilterText":
         """The same filter without its words for the state."""
-        return evolve(self, state=())
+        without = tuple(each for each in self.without if each[0] != "state")
+        return evolve(self, state=(), without=without)
 
     def __str__(self) -> str:
         """The text in its canonical form; `parse` makes the same filter of it."""
-        named = [
-            f"{name}:{','.join(_written(name, value) for value in values)}"
-            for name in _HAS
-            if (values := getattr(self, name))
-        ]
+        found = [(name, getattr(self, name)) for name in _HAS]
+        found += [(f"-{name}", values) for name, values in self.without]
+        named = [_named_text(name, values) for name, values in found if values]
         return " ".join([*named, *(_written("", word) for word in self.words)])
 
     def to_filter(self) -> Filter:
         """
         The same filter for a list of servers.
 
-        Raises ValueError, whose message is a sentence, if a name has several values, because a list
-        takes one value for each. Without a word for the state, a list leaves out servers that have
-        left, are nodes or are superseded.
+        Without a word for the state, a list leaves out servers that have left, are nodes or are
+        superseded.
         """
-        if self.server:
-            raise ValueError(
-                "server: a list cannot be filtered by the ID of a server; write the ID without "
-                "server: in front of it."
-            )
-        for name in _HAS:
-            if len(getattr(self, name)) > 1:
-                raise ValueError(f"{name}: a list takes one value, and these are several.")
-        if len(self.words) > 1:
-            raise ValueError(
-                "A list takes one text without a name; if it contains spaces, write it in double "
-                "quotes."
-            )
         return Filter(
-            state=_only(self.state),
-            stage=_only(self.stage),
-            database=_only(self.database),
-            version=_only(self.version),
-            odoo_version=_only(self.odoo),
-            capability=_only(self.tool),
-            q=_only(self.words),
+            **{attribute: getattr(self, name) for name, attribute in _ATTRIBUTES.items()},
+            words=self.words,
+            without=tuple((_ATTRIBUTES[name], values) for name, values in self.without),
         )
 
 
-def _only(values: tuple[str, ...]) -> str | None:
-    return values[0] if values else None
+def _in_order(excluded: Mapping[str, Iterable[str]]) -> Without:
+    return tuple((name, _distinct(excluded[name])) for name in _HAS if name in excluded)
+
+
+def _named_text(name: str, values: Iterable[str]) -> str:
+    """A word with a name, and perhaps a minus before it."""
+    plain = name.removeprefix("-")
+    return f"{name}:{','.join(_written(plain, value) for value in values)}"
 
 
 @lru_cache(maxsize=4096)  # rules and silences are read again and again, and change seldom
@@ -135,9 +144,10 @@ def _parsed(text: str) -> FilterText:
     words: list[str] = []
     for token in _tokens(text):
         name, colon, rest = _split_name(token)
+        plain = name.removeprefix("-")
         if not colon:
             words.extend(_bare(token))
-        elif name not in _HAS:
+        elif plain not in _HAS:
             raise ValueError(
                 f"{_quoted(name)} is no name that a filter knows; these are: {', '.join(_HAS)}. "
                 "A text that contains a colon stands in double quotes."
@@ -148,8 +158,10 @@ def _parsed(text: str) -> FilterText:
                 "between them."
             )
         else:
-            found[name] = tuple(_named(name, rest))
-    return FilterText(words=tuple(words), **found)
+            found[name] = tuple(_named(plain, rest))
+    wanted = {name: values for name, values in found.items() if name in _HAS}
+    excluded = {name[1:]: values for name, values in found.items() if name not in _HAS}
+    return FilterText(words=tuple(words), without=_in_order(excluded), **wanted)
 
 
 def _tokens(text: str) -> list[str]:
@@ -172,7 +184,8 @@ def _tokens(text: str) -> list[str]:
 def _split_name(token: str) -> tuple[str, str, str]:
     """The name, the colon and the rest of a word; the name and the colon are "" if it has none."""
     name, colon, rest = token.partition(":")
-    return ("", "", token) if '"' in name or not colon else (name, colon, rest)
+    is_url = rest.startswith("//") and name not in _HAS
+    return ("", "", token) if '"' in name or not colon or is_url else (name, colon, rest)
 
 
 def _bare(token: str) -> list[str]:
@@ -248,6 +261,17 @@ def _one(text: str | None) -> tuple[str, ...]:
 
 
 NO_STAGE = "none"
+_ATTRIBUTES = {
+    "server": "server_id",
+    "database": "database",
+    "stage": "stage",
+    "version": "version",
+    "odoo": "odoo_version",
+    "tool": "capability",
+    "state": "state",
+}
+"""The attribute of `Filter` for each name."""
+
 _HAS: dict[str, Callable[[ServerRecord], tuple[str, ...]]] = {
     "server": lambda record: (record.server_id,),
     "database": lambda record: _one(record.database),

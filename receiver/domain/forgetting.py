@@ -33,7 +33,7 @@ class Forgettable:
     A filter for servers to delete. Only servers that are superseded, down or have left match.
 
     Attributes:
-        matching: The filter. Its state is one of `FORGETTABLE`; None stands for all these states.
+        matching: The filter. Its states are some of `FORGETTABLE`; none stand for all of these.
         heard_before: Only servers whose last message was received before this time; None for any
             time.
         same_since: Only servers whose state has not changed since this time; None for any time.
@@ -46,8 +46,8 @@ class Forgettable:
     @property
     def states(self) -> tuple[str, ...]:
         """The values of `Filter.state` whose servers are searched, one after the other."""
-        state = self.matching.state
-        return FORGETTABLE if state is None else (state,)
+        wanted = self.matching.state
+        return tuple(state for state in FORGETTABLE if state in wanted) if wanted else FORGETTABLE
 
     def may_go(self, record: ServerRecord) -> bool:
         """

@@ -1,12 +1,12 @@
 """Queries for lists of servers and of events: filters, orders, pagination positions and pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from contract import Event, EventKind, ServerRecord, Tool, unstructure
 from receiver.domain.instants import MICROSECOND, microseconds
@@ -35,6 +35,7 @@ __all__ = [
     "ToolsOfServer",
     "Walk",
     "Whereabouts",
+    "Without",
     "index_text",
 ]
 
@@ -53,30 +54,51 @@ A node is a server in place of which lists show another server of the same datab
 """
 
 
+def _texts(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The texts of an attribute of `Filter`, sorted and without repetitions."""
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    return tuple(sorted({*value}))
+
+
+Without = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names of attributes of `Filter`, each with values that a server must not have."""
+
+
 @frozen(kw_only=True)
 class Filter:
     """
-    A filter for a list of servers: a server must match every attribute that is not None.
+    A filter for a list of servers.
+
+    A server must match each attribute that is not empty: it has at least one of the values of the
+    attribute. A single text or None may be given in place of a tuple.
 
     Attributes:
-        state: The state in the database, which the watchdog (the task that looks for silent
-            servers) updates about every second; or `superseded`, for servers that were replaced by
-            a rebuild of their database; or `node`, for servers in place of which lists show another
-            server of their database. None finds the servers that are neither superseded nor nodes,
-            and have not left.
-        stage: The Odoo.sh stage; "" finds servers whose stage is empty or unknown.
-        capability: The name of an MCP tool that the server offers.
-        q: Text contained in hostname, database or server_id, ignoring case. SQLite ignores
-            the case of ASCII letters only.
+        state: States in the database, which the watchdog (the task that looks for silent servers)
+            updates about every second; also `superseded`, for servers that were replaced by a
+            rebuild of their database; and `node`, for servers in place of which lists show another
+            server of their database. Without a state, the servers are found that are neither
+            superseded nor nodes, and have not left.
+        stage: Stages of Odoo.sh; "" finds servers whose stage is empty or unknown.
+        database: Names of databases.
+        version: Versions of the MCP server.
+        odoo_version: Versions of Odoo.
+        capability: Names of MCP tools, of which the server must offer one.
+        server_id: Ids of servers.
+        words: Texts, each of which the hostname, the database or the `server_id` must contain,
+            ignoring case. SQLite ignores the case of ASCII letters only.
+        without: Names of other attributes and values that the server must not have.
     """
 
-    state: str | None = None
-    stage: str | None = None
-    database: str | None = None
-    version: str | None = None
-    odoo_version: str | None = None
-    capability: str | None = None
-    q: str | None = None
+    state: tuple[str, ...] = field(default=(), converter=_texts)
+    stage: tuple[str, ...] = field(default=(), converter=_texts)
+    database: tuple[str, ...] = field(default=(), converter=_texts)
+    version: tuple[str, ...] = field(default=(), converter=_texts)
+    odoo_version: tuple[str, ...] = field(default=(), converter=_texts)
+    capability: tuple[str, ...] = field(default=(), converter=_texts)
+    server_id: tuple[str, ...] = field(default=(), converter=_texts)
+    words: tuple[str, ...] = field(default=(), converter=_texts)
+    without: Without = ()
 
 
 ALL_SERVERS = Filter()

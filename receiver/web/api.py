@@ -241,7 +241,6 @@ _LIST_SERVERS = openapi.tagged(
             openapi.CURSOR,
             openapi.SORT,
             openapi.TOTAL,
-            openapi.QUERY,
             *openapi.FILTERS,
         ],
         answers={200: answer("A page", openapi.SERVERS_PAGE)},

@@ -7,8 +7,6 @@ Each route has its own operation, made with `operation`; `document` puts the ope
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import fields
-
 from contract import (
     EventKind,
     Heartbeat,
@@ -24,9 +22,9 @@ from contract import (
 from receiver.domain.agents.client_files import Client
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.keys import NewKey
-from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order
+from receiver.domain.queries import NODE, SUPERSEDED, Order
 from receiver.service.availability import WINDOWS
-from receiver.web.requests import DEFAULT_LIMIT, MAX_DAYS, MAX_LIMIT
+from receiver.web.requests import DEFAULT_LIMIT, FILTER_NAMES, MAX_DAYS, MAX_LIMIT
 from receiver.web.routing import Guarded
 
 __all__ = [
@@ -325,19 +323,21 @@ def parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _filters(**described: tuple[str, Json]) -> list[Json]:
+    """The parameters of filters; each may be there several times, and has the schema as often."""
     described = {
         "state": (
             _STATE,
             {"enum": [*(state.value for state in State), SUPERSEDED, NODE]},
         ),
-        "stage": ("Only servers with it; when empty, those without one.", _FILTER),
+        "stage": ("Only servers with it, or one of them; when empty, without one.", _FILTER),
         "q": (_Q, {**_WITHOUT_NUL, "maxLength": 1000}),
         **described,
     }
-    return [
-        parameter(field.name, *described.get(field.name, ("Only servers with it.", _FILTER)))
-        for field in fields(Filter)
-    ]
+    each = {
+        name: described.get(name, ("Only servers with it, or one of them.", _FILTER))
+        for name in FILTER_NAMES
+    }
+    return [parameter(name, says, listed(schema)) for name, (says, schema) in each.items()]
 
 
 def _which_to_forget() -> list[Json]:
@@ -358,6 +358,7 @@ def _which_to_forget() -> list[Json]:
             "Only servers whose last message was received more than so many days ago.",
             {"type": "integer", "minimum": 1, "maximum": MAX_DAYS},
         ),
+        QUERY,
         *_filters(
             state=("Only servers that were last noticed in it; all three otherwise.", states),
             q=(_Q, {**_WITHOUT_NUL, "minLength": 1, "maxLength": 1000}),
@@ -366,12 +367,13 @@ def _which_to_forget() -> list[Json]:
 
 
 _STATE = (
-    "Only servers that were last noticed in it; those that have left, that are superseded, or are "
-    "a node of another one, are not listed otherwise."
+    "Only servers that were last noticed in it, or one of them, as state=down&state=late or "
+    "state=down,late; those that have left, that are superseded, or are a node of another one, are "
+    "not listed otherwise."
 )
 _Q = (
-    "Only servers with this text in hostname, database or server_id, in either case; on "
-    "SQLite letters beyond ASCII are found in their own case only."
+    "Only servers with this text in hostname, database or server_id, in either case, or with each "
+    "of several; on SQLite letters beyond ASCII are found in their own case only."
 )
 _KEYS = (
     "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, a "
@@ -439,8 +441,9 @@ TOTAL = parameter(
 )
 QUERY = parameter(
     "query",
-    "Filters as one text, such as `stage:production state:down`, in place of the others.",
-    {**_FILTER, "examples": ["stage:production state:down", 'database:"my database"']},
+    "Filters as one text, such as `stage:production state:down,late -tool:sale_order_confirm`, in "
+    "place of the others. A minus before a name finds the servers without it.",
+    {**_FILTER, "examples": ["stage:production state:down,late", 'database:"my database"']},
 )
 CLIENT = {
     **parameter(
@@ -483,7 +486,7 @@ KIND = parameter(
     listed({"enum": [kind.value for kind in EventKind]}),
 )
 OF_SERVER = parameter("server_id", "Only of this server and those that it superseded.", _FILTER)
-FILTERS = _filters()
+FILTERS = [QUERY, *_filters()]
 WHICH_TO_FORGET = _which_to_forget()
 
 SERVERS_PAGE = _servers_page()

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from anyio import to_thread
-from attrs import evolve, fields
+from attrs import evolve
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -29,7 +29,7 @@ from receiver.web import openapi
 from receiver.web.context import Services, services
 from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import Json, operation
-from receiver.web.requests import list_query
+from receiver.web.requests import FILTER_NAMES, list_query
 
 __all__ = ["DISCOVERY", "discovery", "target_of"]
 
@@ -134,7 +134,7 @@ def _expect_filters(request: Request) -> None:
     """Raise Refusal for parameters of other lists that limit or sort: this list is complete."""
     cutting = {"limit", "cursor", "sort", "total"} & request.query_params.keys()
     if cutting:
-        filters = ", ".join(field.name for field in fields(Filter))
+        filters = ", ".join((*FILTER_NAMES, "query"))
         problems = [
             Problem(name, f"is no parameter here: the list is whole; these are: {filters}")
             for name in sorted(cutting)
@@ -153,7 +153,7 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
     encoded = _encoder(found.endpoints, with_loopback=found.gate.is_for_this_machine)
     lapsed = found.mirror.keys.lapsed(found.clock())
     # First "new", then "up": a server that becomes up meanwhile is listed twice, not left out.
-    states = _ALIVE if matching.state is None else [matching.state]
+    states = matching.state or _ALIVE
 
     def render(servers: Reachable) -> bytes:
         """
@@ -163,7 +163,7 @@ async def _pages(found: Services, matching: Filter) -> AsyncIterator[bytes]:
         can no longer report its address, and if the key leaked, somebody else may have reported it.
         """
         may_be: Iterable[bool] = [owner not in lapsed for owner, *_ in servers.signs]
-        if matching.state is None:
+        if not matching.state:
             may_be = map(and_, may_be, found.fleet.are_heard(servers.signs))
         return b",".join(filter(None, map(encoded, compress(servers.whereabouts, may_be))))
 
@@ -211,7 +211,7 @@ async def _followed(first: list[bytes], others: AsyncIterator[bytes]) -> AsyncIt
         yield part
 
 
-_ALIVE = [State.NEW.value, State.UP.value]
+_ALIVE = (State.NEW.value, State.UP.value)
 
 _MOST_KEPT_BYTES = 8 * 1024 * 1024
 """To save memory, a longer answer is sent while it is still being made, and without an `ETag`."""

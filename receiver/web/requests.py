@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from attrs import asdict, fields, frozen
+from attrs import frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
@@ -35,6 +35,7 @@ from receiver.web.body_timeout import BodyTimeout
 
 __all__ = [
     "DEFAULT_LIMIT",
+    "FILTER_NAMES",
     "MAX_DAYS",
     "MAX_FORM_BYTES",
     "MAX_LIMIT",
@@ -281,20 +282,16 @@ def list_query(request: Request) -> ListQuery:
     """
     Read the query parameters of a list of servers.
 
-    Raises Refusal (400), which lists all parameters that are wrong. The parameter `query` holds
-    filters as one text, so no other filter may stand beside it.
+    Raises Refusal (400), which lists all parameters that are wrong.
     """
     found = _parameters(request, _LIST)
-    written = found.pop("written", None)
-    if written is not None:
-        _must_be_alone(found)
-        found.update(asdict(written))
+    matching = _filter_of(found)
     order = found.setdefault("order", Order.SERVER_ID)
     order_of_cursor, found["after"] = found.pop("after", (order, None))
     if order_of_cursor is not order:
         problem = Problem("cursor", "is of a list in another order")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
-    return ListQuery(matching=_filter_of(found), **found)
+    return ListQuery(matching=matching, **found)
 
 
 def forget_query(request: Request) -> ForgetQuery:
@@ -322,8 +319,7 @@ def filters_of(text: str) -> list[tuple[str, str]]:
     except ValueError as error:
         problem = Problem("query", str(error))
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem]) from error
-    given = ((name, getattr(found, name)) for name in _FILTERS)
-    return [(name, value) for name, value in given if value is not None]
+    return [(name, text) for name, key in _FILTERS.items() for text in getattr(found, key)]
 
 
 def badge_filter(request: Request, *, allows_query: bool) -> tuple[Filter, str]:
@@ -361,17 +357,22 @@ def asks_for_ended(request: Request) -> bool:
     return bool(_parameters(request, _ENDED).get("ended"))
 
 
-def _must_be_alone(found: Mapping[str, Any]) -> None:
-    """Raise Refusal for filters that stand beside the parameter `query`."""
-    beside = [name for name in _FILTERS if name in found]
+def _filter_of(found: dict[str, Any]) -> Filter:
+    """
+    Remove the parameters that are filters from `found`, and return them as a Filter.
+
+    The parameter `query` holds filters as one text, so no other filter may stand beside it: raises
+    Refusal.
+    """
+    beside = [name for name, key in _FILTERS.items() if key in found]
+    by_key = {key: found.pop(key) for key in _FILTERS.values() if key in found}
+    written: Filter | None = found.pop("written", None)
+    if written is None:
+        return Filter(**by_key)
     if beside:
         problem = Problem("query", f"cannot stand beside {', '.join(beside)}: write these in it")
         raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
-
-
-def _filter_of(found: dict[str, Any]) -> Filter:
-    """Remove the parameters that are filters from `found`, and return them as a Filter."""
-    return Filter(**{name: found.pop(name) for name in _FILTERS if name in found})
+    return written
 
 
 def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client, Filter]:
@@ -470,7 +471,7 @@ def _set_parameter(
         raise ValueError(f"is no parameter here; these are: {', '.join(allowed)}")
     key, read = allowed[name]
     value = read(text)
-    if key == "kinds":
+    if isinstance(value, frozenset):  # may be there several times
         value |= found.pop(key, frozenset())
     if key in found:
         raise ValueError("is there more than once")
@@ -495,20 +496,32 @@ def _one_of(kind: type[Named], text: str) -> Named:
     return kind(text)
 
 
-def _state(text: str) -> str:
+def _states(text: str) -> frozenset[str]:
     names = [*(state.value for state in State), SUPERSEDED, NODE]
-    if text not in names:
-        raise ValueError(f"expected one of {', '.join(names)}")
-    return text
+    states = frozenset(text.split(","))
+    if not states.issubset(names):
+        raise ValueError(f"expected one of {', '.join(names)}, or several with commas")
+    return states
 
 
-def _forgettable_state(text: str) -> str:
-    if text not in FORGETTABLE:
-        raise ValueError(
-            f"expected one of {', '.join(FORGETTABLE)}: servers that are heard are not forgotten, "
-            "and a node goes with its database; DELETE /servers/{server_id} deletes any server"
-        )
-    return text
+def _forgettable_states(text: str) -> frozenset[str]:
+    states = frozenset(text.split(","))
+    if not states.issubset(FORGETTABLE):
+        raise ValueError(_MAY_NOT_GO)
+    return states
+
+
+def _forgettable_filter(text: str) -> Filter:
+    found = _written_filter(text)
+    if not {*found.state}.issubset(FORGETTABLE):
+        raise ValueError(f"state: {_MAY_NOT_GO}")
+    return found
+
+
+_MAY_NOT_GO = (
+    f"expected one of {', '.join(FORGETTABLE)}: servers that are heard are not forgotten, "
+    "and a node goes with its database; DELETE /servers/{server_id} deletes any server"
+)
 
 
 def _days(text: str) -> timedelta:
@@ -547,10 +560,19 @@ def _short_text(text: str, *, at_most: int = _MAX_TEXT_BYTES) -> str:
     return _text(text)
 
 
-def _some_text(text: str) -> str:
+def _value(text: str) -> frozenset[str]:
+    return frozenset({_short_text(text)})
+
+
+def _words(text: str) -> frozenset[str]:
+    """A text that servers are searched for; none if it is empty, as every server contains that."""
+    return frozenset({_short_text(text, at_most=_MAX_SEARCH_BYTES)} - {""})
+
+
+def _some_words(text: str) -> frozenset[str]:
     if not text:
         raise ValueError("is empty, which finds every server; leave it out, if that is meant")
-    return _short_text(text, at_most=_MAX_SEARCH_BYTES)
+    return _words(text)
 
 
 def _written_filter(text: str) -> Filter:
@@ -572,7 +594,20 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
-_FILTERS = [field.name for field in fields(Filter)]
+_FILTERS = {
+    "state": "state",
+    "stage": "stage",
+    "database": "database",
+    "version": "version",
+    "odoo_version": "odoo_version",
+    "capability": "capability",
+    "server_id": "server_id",
+    "q": "words",
+}
+"""The query parameters that are filters, with their attributes of `Filter`."""
+
+FILTER_NAMES = tuple(_FILTERS)
+"""The names of the query parameters that are filters, but for `query`."""
 
 Parameter = tuple[str, Callable[[str], Any]]
 """The attribute that a query parameter sets, and the function that parses the parameter's text."""
@@ -583,24 +618,25 @@ _LIST: dict[str, Parameter] = {
     "total": ("total", _flag),
     "sort": ("order", partial(_one_of, Order)),
     "query": ("written", _written_filter),
-    **{name: (name, _short_text) for name in _FILTERS},
-    "state": ("state", _state),
-    "q": ("q", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
+    **{name: (key, _value) for name, key in _FILTERS.items()},
+    "state": ("state", _states),
+    "q": ("words", _words),
 }
 _FORGET: dict[str, Parameter] = {
     "dry_run": ("is_dry_run", _flag),
     "limit": ("limit", _limit),
     "silent_for_days": ("silent_for", _days),
-    **{name: (name, _short_text) for name in _FILTERS},
-    "state": ("state", _forgettable_state),
-    "q": ("q", _some_text),
+    **{name: _LIST[name] for name in _FILTERS},
+    "query": ("written", _forgettable_filter),
+    "state": ("state", _forgettable_states),
+    "q": ("words", _some_words),
 }
 _CONNECTION: dict[str, Parameter] = {"client": ("client", partial(_one_of, Client))}
-_CONNECTIONS = {**_CONNECTION, **{name: _LIST[name] for name in _FILTERS}}
+_CONNECTIONS = {**_CONNECTION, **{name: _LIST[name] for name in (*_FILTERS, "query")}}
 _TOOLS: dict[str, Parameter] = {
     "search": ("search", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
     "cursor": ("place", read_tool_cursor),
-    **{name: _LIST[name] for name in _FILTERS},
+    **{name: _LIST[name] for name in (*_FILTERS, "query")},
 }
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _REPORT: dict[str, Parameter] = {"until": ("until", _since)}

@@ -40,7 +40,9 @@ def test_servers_that_match_are_forgotten_and_printed(
     fleet.beat("bye", status="uninstalled")
     fleet.beat("up")
 
-    assert (0, ["a"], "1 servers are forgotten.") == command("--state", "down", "--q", "A")
+    assert (0, ["a"], "1 servers are forgotten.") == command(
+        "--state", "down", "--state", "superseded", "--q", "A"
+    )
     assert (0, ["bye"], "1 servers are forgotten.") == command("--state", "left")
     assert (0, [], "0 servers are forgotten.") == command("--stage", "dev")
     assert ["b", "up"] == fleet.ids()

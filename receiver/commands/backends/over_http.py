@@ -323,12 +323,9 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _filters(matching: FilterText) -> list[tuple[str, str]]:
-    """A filter as the query parameters of calls that take no `query`."""
-    return [
-        (parameter, value)
-        for name, parameter in _PARAMETERS.items()
-        for value in getattr(matching, name)
-    ]
+    """A filter as query parameters."""
+    text = str(matching)
+    return [("query", text)] if text else []
 
 
 def _of_events(wanted: EventFilter) -> tuple[tuple[str, str], ...]:
@@ -364,12 +361,3 @@ def _trust(authorities: str | None) -> ssl.SSLContext | bool:
 
 
 _NUMBERS = {"fleet_servers_flapping": "flapping", "fleet_alarms_open": "alarms"}
-_PARAMETERS = {
-    "state": "state",
-    "stage": "stage",
-    "database": "database",
-    "version": "version",
-    "odoo": "odoo_version",
-    "tool": "capability",
-    "words": "q",
-}

@@ -99,7 +99,7 @@ def _matching(asked: Listing) -> Select[Any]:
     version = matching.version
     reported = None if version is None else reported_version(version)
     is_unknown = version == UNKNOWN_VERSION
-    by_facets = Filter(q=matching.text, version=None if is_unknown else reported)
+    by_facets = Filter(words=matching.text or None, version=None if is_unknown else reported)
     listed = _is_no_node if matching.with_gone else is_listed
     query, key = apply_filter(_FOUND.where(_may_be_entry), by_facets, listed=listed)
     if is_unknown:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from attrs import Attribute, asdict, fields, frozen
+from attrs import fields, frozen
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -13,6 +13,8 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    exists,
+    false,
     func,
     or_,
     select,
@@ -20,11 +22,9 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from contract import ServerRecord, State
+from contract import ServerRecord
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import (
-    NODE,
-    SUPERSEDED,
     Filter,
     Order,
     PageRequest,
@@ -279,35 +279,47 @@ def apply_filter(
     sorting and comparing by this column needs no other index.
     """
     key: ColumnElement[str] = servers.c.server_id
-    if matching.state is None:
+    if not matching.state:
         query = query.where(listed)
-    if matching.q is not None:
+    for word in matching.words:
         texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
-        query = query.where(or_(*(text.icontains(matching.q, autoescape=True) for text in texts)))
-    if matching.stage == "" and matching.state in {SUPERSEDED, NODE}:
-        query = query.where(func.coalesce(servers.c.odoo_stage, "") == "")
-    elif matching.stage == "":
-        listed = [state.value for state in State if state is not State.LEFT]
-        states = listed if matching.state is None else [matching.state]
-        standing = facets.alias()
-        query = query.join(standing, standing.c.server_id == key).where(
-            standing.c.name == "standing", standing.c.value.in_([f"{each}/" for each in states])
-        )
-        key = standing.c.server_id
-    if matching.capability is not None:
-        query = query.where(offers_tool(matching.capability))
-    for name, text in asdict(matching, filter=_is_indexed).items():
+        query = query.where(or_(*(text.icontains(word, autoescape=True) for text in texts)))
+    if matching.capability:
+        query = query.where(or_(*(offers_tool(name) for name in matching.capability)))
+    if matching.server_id:
+        query = query.where(servers.c.server_id.in_(matching.server_id))
+    for name, values in _indexed(matching):
+        if "" in values or len(values) > 1:
+            query = query.where(_has_any(name, values))
+            continue
         entry = facets.alias()
         query = query.join(entry, entry.c.server_id == key).where(
-            entry.c.name == name, entry.c.value == index_text(text)
+            entry.c.name == name, entry.c.value == index_text(values[0])
         )
         key = entry.c.server_id
+    for name, values in matching.without:
+        query = query.where(~_has_any(name, values))
     return query, key
 
 
-def _is_indexed(field: "Attribute[Any]", value: object) -> bool:
-    is_elsewhere = field.name in {"q", "capability"} or (field.name, value) == ("stage", "")
-    return value is not None and not is_elsewhere
+def _indexed(matching: Filter) -> list[tuple[str, tuple[str, ...]]]:
+    names = ("state", "stage", "database", "version", "odoo_version")
+    return [(name, values) for name in names if (values := getattr(matching, name))]
+
+
+def _has_any(name: str, values: Sequence[str]) -> ColumnElement[bool]:
+    """The condition that a server has one of the values of an attribute of `Filter`."""
+    if name == "capability":
+        return func.coalesce(or_(*(offers_tool(value) for value in values)), false())
+    if name == "server_id":
+        return servers.c.server_id.in_(values)
+    if name == "stage":
+        return func.coalesce(servers.c.odoo_stage, "").in_(values)
+    entry = facets.alias()
+    texts = [index_text(value) for value in values]
+    return exists().where(
+        entry.c.name == name, entry.c.value.in_(texts), entry.c.server_id == servers.c.server_id
+    )
 
 
 _PRIME = 2**31 - 1  # so that the sum for any number of servers is a BIGINT

@@ -250,7 +250,7 @@ async def _find_servers(found: Services, asked: FindServers) -> Json:
     if asked.text is not None:
         _check_length(asked.text)
     matching = Filter(
-        q=asked.text,
+        words=asked.text,
         capability=asked.tool,
         stage=asked.stage,
         state=asked.state and asked.state.value,

@@ -94,14 +94,15 @@ async def badge_of_servers(request: Request) -> Response:
 
 
 def _about(matching: Filter) -> str:
-    return matching.database or matching.stage or "servers"
+    return ", ".join(filter(None, matching.database or matching.stage)) or "servers"
 
 
 async def _in_all(found: Services, matching: Filter) -> tuple[str, str]:
     """How the servers that match are: the worst state, how many are in it, and its colour."""
-    if matching.state is not None:
+    if matching.state:
         n = await found.calls.read(found.store.servers.count, matching)
-        return f"{n:,} {matching.state}", _COLOURS.get(matching.state, _GREY) if n else _GREY
+        colours = [_COLOURS[each] for each in reversed(_COLOURS) if each in matching.state]
+        return f"{n:,} {' or '.join(matching.state)}", colours[0] if n and colours else _GREY
     for state in (State.DOWN, State.LATE):
         page = await found.fleet.page(
             evolve(matching, state=state.value), after=None, limit=_MOST_COUNTED

@@ -39,7 +39,7 @@ def forget(
     return gone
 
 
-def only(**wanted: str) -> Forgettable:
+def only(**wanted: Any) -> Forgettable:
     return Forgettable(matching=Filter(**wanted))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, text
@@ -26,7 +27,7 @@ def stored(engine: Engine) -> set[int]:
         return {*connection.execute(text("SELECT id FROM toolsets")).scalars()}
 
 
-def offering(store: SqlStore, name: str, **filters: str) -> list[str]:
+def offering(store: SqlStore, name: str, **filters: Any) -> list[str]:
     return [record.server_id for record in kept_in(store, Filter(capability=name, **filters))]
 
 

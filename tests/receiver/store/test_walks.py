@@ -161,7 +161,13 @@ def test_walk_lists_each_server_that_stays_and_ends(store: SqlStore, order: Orde
     explore()
 
 
-FILTERS = [ALL_SERVERS, Filter(version="1"), Filter(state="up"), Filter(stage=""), Filter(q="S")]
+FILTERS = [
+    ALL_SERVERS,
+    Filter(version="1"),
+    Filter(state="up"),
+    Filter(stage=""),
+    Filter(words="S"),
+]
 
 
 @pytest.mark.parametrize("order", MOVING)

@@ -1,6 +1,6 @@
 """How many servers are in each state and stage."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
@@ -15,15 +15,15 @@ Tally = Mapping[tuple[str, str | None], int]
 """The number of servers by state and stage. None stands for all stages with long names."""
 
 
-def with_names(tally: Mapping[tuple[str, str], int], stage: str | None) -> Tally:
+def with_names(tally: Mapping[tuple[str, str], int], stages: Collection[str]) -> Tally:
     """
     Replace the digests by which the database counts stages with long names.
 
     Args:
         tally: The number of servers by state and stage, which may be the digest of a long name.
-        stage: A known name; the digests of other names become None.
+        stages: Known names; the digests of other names become None.
     """
-    known = {index_text(stage or ""): stage or ""}
+    known = {index_text(stage): stage for stage in stages}
     named: dict[tuple[str, str | None], int] = {}
     for (state, text), n in tally.items():
         # The index stores short names unchanged: what it would change must be a digest.
@@ -59,8 +59,8 @@ class Tile:
 
 def tiles(tally: Tally, view: View, matching: Filter) -> list[Tile]:
     """A tile for all servers and one for each state, within the stage of the filter."""
-    stage = matching.stage
-    within = {key: n for key, n in tally.items() if stage in (None, key[1])}
+    stages = matching.stage
+    within = {key: n for key, n in tally.items() if not stages or key[1] in stages}
     return [_tile(within, state, view, matching) for state in (None, *_COUNTED)]
 
 
@@ -75,7 +75,7 @@ def _tile(tally: Tally, state: State | None, view: View, matching: Filter) -> Ti
         stages=by_stage[:_STAGES],
         more_stages=len(by_stage[_STAGES:]),
         link=view.only(state=name, stage=stage),
-        is_current=matching.state == name if name else matching == Filter(stage=stage),
+        is_current=matching.state == (name,) if name else matching == Filter(stage=stage),
     )
 
 
@@ -88,22 +88,22 @@ def _by_stage(tally: Tally) -> list[tuple[str | None, int]]:
 
 
 def stages(tally: Tally, matching: Filter) -> list[str]:
-    """The stages that the filter offers: the most frequent, and the stage chosen now."""
+    """The stages that the filter offers: the most frequent, and those chosen now."""
     found = [stage for stage, _ in _by_stage(tally) if stage is not None][:_STAGES]
-    chosen = matching.stage
-    return found if chosen is None or chosen in found else [*found, chosen]
+    return [*found, *(chosen for chosen in matching.stage if chosen not in found)]
 
 
 def counted(tally: Tally, matching: Filter) -> int | None:
     """How many servers match a filter; None if a count by state and stage does not tell."""
-    if matching.state in _UNCOUNTED:
+    if not _UNCOUNTED.isdisjoint(matching.state):
         return None
     if matching != Filter(stage=matching.stage, state=matching.state):
         return None
     return sum(
         n
         for (state, stage), n in tally.items()
-        if matching.state in (None, state) and matching.stage in (None, stage)
+        if (not matching.state or state in matching.state)
+        and (not matching.stage or stage in matching.stage)
     )
 
 

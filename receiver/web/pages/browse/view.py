@@ -1,5 +1,6 @@
 """The query parameters of a list, and links to the same list with other parameters."""
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from attrs import evolve, frozen
@@ -41,7 +42,7 @@ class View:
         no filter of a list.
         """
         texts = [text for name, text in self.parameters if name == "query"]
-        if len(texts) != 1:
+        if len(texts) != 1 or "-" in texts[0]:
             return self
         kept = [each for each in self.parameters if each[0] != "query"]
         return evolve(self, parameters=(*kept, *filters_of(texts[0])))
@@ -55,11 +56,11 @@ class View:
     def get(self, name: str) -> str | None:
         return dict(self.parameters).get(name)
 
-    def link(self, **changed: str | None) -> str:
+    def link(self, **changed: str | Sequence[str] | None) -> str:
         """A link to the first page of the list with some parameters changed, or removed (None)."""
         kept = [each for each in self.parameters if each[0] not in {"cursor", *changed}]
-        new = [(name, text) for name, text in changed.items() if text is not None]
-        text = urlencode([*kept, *new])
+        new = {name: value for name, value in changed.items() if value is not None}
+        text = urlencode([*kept, *new.items()], doseq=True)
         return f"{self.path}?{text}" if text else self.path
 
     def toggled(self, name: str, text: str) -> str:
@@ -69,7 +70,7 @@ class View:
         more = () if pair in self.parameters else (pair,)
         return evolve(self, parameters=(*kept, *more)).link()
 
-    def only(self, **wanted: str | None) -> str:
+    def only(self, **wanted: str | Sequence[str] | None) -> str:
         """A link to the list with these filters and no others, in the same order."""
         return self.link(**{**dict.fromkeys(_NARROWING), **wanted})
 

@@ -111,6 +111,9 @@ def test_badge_of_servers_takes_a_filter(ask: Ask, send: Callable[..., None]) ->
     assert ["acme", "1 up"] == words(ask("servers.svg?query=database:acme+stage:staging"))
     assert ["mine", "0 down"] == words(ask("servers.svg?query=state:down&label=mine"))
     assert ["servers", "2 up"] == words(ask("servers.svg?query=state:up"))
+    assert ["production, staging", "2 down or up"] == words(
+        ask("servers.svg?query=stage:production,staging+state:up,down")
+    )
     assert ["servers", "0 superseded"] == words(ask("servers.svg?query=state:superseded"))
 
 
@@ -133,7 +136,7 @@ def test_servers_of_a_revoked_key_are_not_counted_as_down(
     ("path", "parameter"),
     [
         ("servers.svg?query=colour:red", "query"),
-        ("servers.svg?query=stage:a,b", "query"),
+        ("servers.svg?query=stage:a+stage:b", "query"),
         ("servers.svg?state=down", "state"),
         ("servers.svg?label=" + 201 * "a", "label"),
         ("servers/acme_web-1.svg?query=stage:a", "query"),
