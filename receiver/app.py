@@ -42,10 +42,12 @@ from receiver.web.agents.mcp_server import McpServer
 from receiver.web.api import Posted
 from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
+from receiver.web.cookies import shows_secret
 from receiver.web.headers import begin, with_headers
 from receiver.web.pages import alerting, browse, forms
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
+from receiver.web.transfer.compression import Compressed
 
 __all__ = ["Tuning", "app", "create_app"]
 
@@ -126,7 +128,10 @@ def create_app(
             *browse.routes(),
         ],
         exception_handlers=exception_handlers(),
-        middleware=[Middleware(SayWhyNotStarted, logs=logs)],
+        middleware=[
+            Middleware(SayWhyNotStarted, logs=logs),
+            Middleware(Compressed, shows_secret=shows_secret),
+        ],
         lifespan=lifespan,
     )
 

@@ -6,14 +6,16 @@ detected without a query. The CSRF token of a form is derived from a random valu
 browser, so that no page of another site can send a form in a visitor's name.
 """
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
-from secrets import token_urlsafe
+from secrets import token_bytes, token_urlsafe
 
 from attrs import frozen
 from itsdangerous import BadSignature, Signer, URLSafeSerializer
+from itsdangerous.encoding import base64_decode
 
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.keys import Key
@@ -117,12 +119,27 @@ class BrowserSessions:
             return None
 
     def csrf_token(self, given: bytes) -> str:
-        """The CSRF token for the forms of a browser; `given` is a random value from its cookie."""
-        return self._forms.get_signature(given).decode()
+        """
+        A CSRF token for the forms of a browser; `given` is a random value from its cookie.
+
+        Each call returns another text, the token with a random mask and the mask. An attacker could
+        guess a text that is the same in all pages from the length of the pages, as these are
+        compressed.
+        """
+        mask = token_bytes(sha256().digest_size)
+        return urlsafe_b64encode(mask + _xor(mask, self._csrf_digest(given))).decode()
 
     def is_csrf_token(self, text: str, given: bytes) -> bool:
-        """Whether a text from a form is the CSRF token that `csrf_token` derives from `given`."""
-        return compare_digest(text.encode(), self.csrf_token(given).encode())
+        """Whether a text from a form is one that `csrf_token` has returned for `given`."""
+        try:
+            both = urlsafe_b64decode(text)
+        except ValueError:
+            return False
+        half = sha256().digest_size
+        return compare_digest(_xor(both[:half], both[half:]), self._csrf_digest(given))
+
+    def _csrf_digest(self, given: bytes) -> bytes:
+        return base64_decode(self._forms.get_signature(given))
 
     def sign_notice(self, text: str) -> str:
         """The signed value of a cookie with a notice: a text that the next page shows once."""
@@ -139,6 +156,10 @@ class BrowserSessions:
     async def _find(self, digest: bytes) -> Session | None:
         session = await self._calls.read(self._store.find, digest)
         return None if session is None or session.expires_at <= self._clock() else session
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=False))
 
 
 def _digest(token: bytes) -> bytes:

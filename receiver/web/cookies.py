@@ -28,6 +28,7 @@ __all__ = [
     "note_second_try",
     "notice",
     "session_cookie",
+    "shows_secret",
     "sign_in",
     "sign_out",
 ]
@@ -36,6 +37,8 @@ _SESSION = "fleet_session"
 _FORM = "fleet_form"
 _NOTICE = "fleet_notice"
 _AGAIN = "fleet_again"
+_SHOWN_ONCE = (_NOTICE,)
+"""How the names of cookies begin whose content the next page shows."""
 
 
 class CsrfToken:
@@ -121,6 +124,11 @@ def notice(scope: Scope) -> str | None:
     if HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") != "navigate":
         return None
     return services(scope).sessions.notice(_cookie(scope, _NOTICE))
+
+
+def shows_secret(scope: Scope) -> bool:
+    """Whether a page may show what a cookie brings along, such as the secret of a webhook."""
+    return any(name.startswith(_SHOWN_ONCE) for name in HTTPConnection(scope).cookies)
 
 
 def may_hide_session(scope: Scope) -> bool:
