@@ -61,7 +61,7 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     page = reader.open(SERVER, java_script_enabled=java_script_enabled)
     sign_in(page, held["admin"])
 
-    page.get_by_label("Let it belong to").select_option(index=1)
+    page.get_by_label("Hand it over to").select_option(index=1)
     page.get_by_role("button", name="Hand over").click()
     expect(page.locator("#notice")).to_have_text("The server belongs to the key Ada Lovelace now.")
     page.get_by_role("link", name="Delete this server").click()

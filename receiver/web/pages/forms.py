@@ -125,14 +125,14 @@ async def delete(request: Request, _: Fields) -> Response:
 
 
 async def hand_over(request: Request, fields: Fields) -> Response:
-    """Make the key in the form the owner of a server; without one, the next key that writes it."""
+    """Make the key in the form the owner of a server; without one, the server is unowned."""
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
     await admin_api.hand_over(request, key_id)
     key = None if key_id is None else services(request).mirror.keys.get(key_id)
-    whom = f"the key {key.name}" if key else "the key that writes it next"
+    notice = f"The server belongs to the key {key.name} now." if key else _UNOWNED
     page = server_url(request.path_params["server_id"])
-    return redirect(request, f"/{page}", notice=f"The server belongs to {whom} now.")
+    return redirect(request, f"/{page}", notice=notice)
 
 
 # Keys
@@ -236,6 +236,7 @@ def _shown(
     )
 
 
+_UNOWNED = "The server is unowned now: the next key that writes it becomes its owner."
 _FIRST = "/"
 _PAGES = {_FIRST, "/timeline", "/alerts", "/report", "/keyring", f"{BY_ID}/server"}
 _PAGES_BELOW = ("/server/", "/alerts/", "/keyring/", f"{BY_ID}/server/")

@@ -64,7 +64,8 @@ def _event_bytes(recorded: RecordedEvent) -> int:
     """About how many bytes of HTML an event takes in a list."""
     told = tale(recorded.event)
     linked = [each for each in (recorded.event.server_id, told.other) if each is not None]
-    return 400 + _bytes(text for line in told.more for text in line) + _link_bytes(linked)
+    texts = [told.says, *(text for line in told.more for text in line)]
+    return 400 + _bytes(texts) + _link_bytes(linked)
 
 
 def _link_bytes(ids: Iterable[str]) -> int:

@@ -1,7 +1,7 @@
 """Texts of the pages: times, records and events in words, and availability as SVG bars."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "STATES",
     "Fact",
     "Strip",
+    "Superseded",
     "Tale",
     "ago",
     "brief",
@@ -32,6 +33,7 @@ __all__ = [
     "percent",
     "shown",
     "strip",
+    "superseded",
     "tale",
     "window",
 ]
@@ -63,20 +65,20 @@ FACTS = {
     "Software": {
         "odoo_version": "Odoo",
         "version": "MCP server",
-        "status": "Says of itself",
+        "status": "Own status",
         "started_at": "Started",
         "uptime_seconds": "Uptime, as last heard",
         "capabilities": "Tools",
-        "tools_digest": "Digest of what they do",
+        "tools_digest": "Digest of the tools",
     },
     "Heartbeat": {
         "state": "State",
         "state_since": "In this state since",
         "last_seen": "Last seen",
-        "heartbeat_interval_seconds": "Promised every",
+        "heartbeat_interval_seconds": "Heartbeat interval",
         "heartbeat_count": "Heartbeats",
-        "sequence": "Messages of the database",
-        "timestamp": "Its own clock, as last heard",
+        "sequence": "Number of the last message",
+        "timestamp": "Sender's clock, as last heard",
         "first_seen": "First seen",
         "registered_at": "Registered",
         "superseded_by": "Superseded by",
@@ -112,8 +114,8 @@ class Tale:
     An event, in the form in which a page shows it.
 
     Attributes:
-        says: The predicate of a sentence whose subject is the server; a whole sentence for an
-            event of the fleet.
+        says: What happened, in lower case, to stand beneath the name of the server; for an event
+            of the fleet by itself.
         more: Lines with details, each a label and a text.
         other: The `server_id` of a second server that the event is about; None if there is none.
     """
@@ -121,6 +123,20 @@ class Tale:
     says: str
     more: list[tuple[str, str]]
     other: str | None = None
+
+
+@frozen(kw_only=True)
+class Superseded:
+    """
+    How another server came to take the place of a server.
+
+    Attributes:
+        says: The beginning of a sentence, which goes on with the name of the other server.
+        at: When the receiver noticed it; None if the event is not remembered.
+    """
+
+    says: str
+    at: datetime | None = None
 
 
 @frozen(kw_only=True)
@@ -275,6 +291,21 @@ def tale(event: Event) -> Tale:
     return Tale(says=says, more=more, other=other)
 
 
+def superseded(server_id: str, happened: Iterable[Event]) -> Superseded:
+    """
+    Describe how a server was superseded.
+
+    Args:
+        server_id: The server.
+        happened: Events of the server, newest first, among which the last `rebuilt` or `node_left`
+            tells it. Events of other servers are ignored.
+    """
+    for event in happened:
+        if event.server_id == server_id and event.kind in _SUPERSEDED:
+            return Superseded(says=_SUPERSEDED[event.kind], at=event.at)
+    return Superseded(says="Another server has taken over the database of this one:")
+
+
 def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
     """What happened to servers: the sentence, and its lines."""
     details = event.details
@@ -282,31 +313,35 @@ def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
     match event.kind:
         case EventKind.CAPABILITIES_CHANGED:
             tools = details.get("capabilities", {})
-            more = [(word, names(tools[word])) for word in ("gained", "lost") if tools.get(word)]
+            says = f"{says}: {_numbers(tools)}"
+            more = [(_GAINED[word], names(tools[word])) for word in _GAINED if tools.get(word)]
         case EventKind.TOOLS_CHANGED:
             tools = details.get("tools", {})
             changed = {field: _with_changed(tools, field) for field in OF_TOOLS}
             more = [(OF_TOOLS[field], names(each)) for field, each in changed.items() if each]
         case EventKind.FLEET_SILENT:
-            says = f"{details.get('silent')} of {details.get('of')} servers {says}"
+            silent, fleet = details.get("silent"), details.get("of")
+            says = f"{says}: {silent} of {fleet} servers fell silent at once"
             more = [("Look first at", "the network, and this receiver")]
         case EventKind.RECOVERED:
             says = f"{says} after {duration(details.get('away_seconds', 0))}"
             more = []
         case EventKind.REFUSED_WRITE:
-            more = [("Key", f"{_text(details.get('name'))} ({_text(details.get('key'))})")]
+            says = f"{says}: key {_text(details.get('name'))} does not own this server"
+            more = [("Key ID", _text(details.get("key")))]
         case EventKind.FLAPPING:
-            more = [
-                ("Turned", f"{details.get('turns')} times; from now on its turns are counted only")
-            ]
+            more = [(_TURNS, f"{details.get('turns')} times; from now on this is only counted")]
         case EventKind.CALM:
             more = [
-                ("Turned", f"{details.get('turns')} times"),
-                ("Is now", _text(details.get("state"))),
+                (_TURNS, f"{details.get('turns')} times"),
+                ("State now", _text(details.get("state"))),
             ]
         case EventKind.COPIES:
-            says = f"{details.get('servers')} servers {says}"
-            more = [("Database UUID", _text(details.get("database_uuid")))]
+            says = f"{details.get('servers')} servers have one database UUID"
+            more = [
+                ("Database UUID", _text(details.get("database_uuid"))),
+                ("What to do", "give each copy of the database a UUID of its own"),
+            ]
         case _ if event.kind in _WITHOUT_CHANGES:
             more = []
         case _:
@@ -319,8 +354,6 @@ def _of_alarms(event: Event) -> tuple[str, list[tuple[str, str]]]:
     says = KINDS[event.kind]
     if event.kind is EventKind.SILENCED:
         return _silenced(event)
-    if event.kind is EventKind.ACKNOWLEDGED and event.server_id is None:
-        says = "Somebody acknowledged an alarm"
     labels = _OF_ALARMS[event.kind]
     return says, [(label, _text(event.details.get(name))) for name, label in labels.items()]
 
@@ -372,8 +405,8 @@ def _addresses(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> li
     lost = [each for each in old["all"] if each not in (before, after, *new["all"])]
     lines = {
         label: f"{before} → {after}" if before != after else "",
-        f"{label} gained": names(gained),
-        f"{label} lost": names(lost),
+        f"{label} added": names(gained),
+        f"{label} removed": names(lost),
     }
     return [line for line in lines.items() if line[1]] or [(label, "in another order")]
 
@@ -419,8 +452,20 @@ def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -
     return Strip(start=start, length=length, states=worst, says=times or "not known")
 
 
+def _numbers(tools: Mapping[str, Sequence[str]]) -> str:
+    """How many tools are new and how many are gone, with a sign before each."""
+    signs = {"gained": "+", "lost": "\N{MINUS SIGN}"}
+    return " ".join(f"{sign}{len(tools[word])}" for word, sign in signs.items() if tools.get(word))
+
+
+_GAINED = {"gained": "Added", "lost": "Removed"}
+_TURNS = "Fell silent or came back"
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
 _MAX_NAMES = 5
+_SUPERSEDED = {
+    EventKind.REBUILT: "This server has fallen silent, and its database was rebuilt or moved:",
+    EventKind.NODE_LEFT: "This server was one of the nodes of a database, and has fallen silent:",
+}
 _OTHERS = ("superseded_by", "twin_of", "node_of")
 
 
@@ -433,7 +478,7 @@ OF_TOOLS = {
     "description": "Other description",
     "annotations": "Other hints",
     "input_schema_digest": "Other arguments",
-    "provider": "Of another module",
+    "provider": "Other module",
 }
 """The labels of what may change of a tool, a field of `contract.Tool` each."""
 
@@ -469,34 +514,39 @@ KINDS = {
     EventKind.MOVED: "moved",
     EventKind.RESTARTED: "restarted",
     EventKind.UPGRADED: "was upgraded",
-    EventKind.CAPABILITIES_CHANGED: "offers other tools",
-    EventKind.TOOLS_CHANGED: "has changed what its tools do",
-    EventKind.STAGE_CHANGED: "changed its stage",
-    EventKind.UPDATED: "told more of itself",
+    EventKind.CAPABILITIES_CHANGED: "tools changed",
+    EventKind.TOOLS_CHANGED: "tool descriptions changed",
+    EventKind.STAGE_CHANGED: "stage changed",
+    EventKind.UPDATED: "details changed",
     EventKind.LATE: "is late",
     EventKind.DOWN: "went down",
     EventKind.RECOVERED: "is back",
     EventKind.REBUILT: "was rebuilt",
     EventKind.TWIN: "has a twin",
-    EventKind.NODE: "is a further node of a database",
-    EventKind.NODE_LEFT: "is no node any more",
-    EventKind.COPIES: "share a database UUID, so that it does not tell which are of one database",
-    EventKind.CONFLICT: "is two machines, which send under one ID",
+    EventKind.NODE: "became a node of a database",
+    EventKind.NODE_LEFT: "is no longer a node",
+    EventKind.COPIES: "too many copies of a database",
+    EventKind.CONFLICT: "two machines under one ID",
     EventKind.FLAPPING: "is flapping",
-    EventKind.CALM: "does not flap any more",
+    EventKind.CALM: "stopped flapping",
     EventKind.LEFT: "left",
     EventKind.DELETED: "was deleted",
-    EventKind.REFUSED_WRITE: "was written to by a key that may not",
-    EventKind.FLEET_SILENT: "fell silent at once",
+    EventKind.REFUSED_WRITE: "refused",
+    EventKind.FLEET_SILENT: "mass outage",
     EventKind.SILENCED: "is silenced",
-    EventKind.ACKNOWLEDGED: "has an alarm that somebody acknowledged",
-    EventKind.UNDELIVERED: "A message could not be delivered",
+    EventKind.ACKNOWLEDGED: "alarm acknowledged",
+    EventKind.UNDELIVERED: "message not delivered",
 }
-"""The predicate for each kind of event; the subject is the server."""
+"""
+What each kind of event says beneath the name of the server, in lower case.
+
+Some are predicates of a sentence about the server, such as `went down`, and some are headings, such
+as `tools changed`.
+"""
 
 ALARMS = {
     **{kind.value: says for kind, says in KINDS.items()},
     KEY_EXPIRES: "expires soon",
     AWAY: "was away",
 }
-"""The predicate for each kind of alarm; the subject is the server, the key or the receiver."""
+"""What each kind of alarm says beneath the name of the server, the key or the receiver."""

@@ -57,6 +57,7 @@ async def server_page(request: Request) -> Response:
         facts=wording.facts(server.record),
         history=history,
         timeline=timeline,
+        superseded=wording.superseded(server_id, [each.event for each in timeline]),
         older=older,
         may_delete=visitor(request).may_manage,
         windows=silenced.of(server.record),

@@ -26,7 +26,7 @@ def test_total_outage_of_500_servers_is_one_message_and_its_end_another() -> Non
 
     fleet.fall_silent(*ids)
     fleet.wait(hours=1)
-    assert ["Fleet silent: 500 of 500 servers"] == fleet.titles()
+    assert ["Mass outage: 500 of 500 servers"] == fleet.titles()
     for n in range(0, 500, 50):
         fleet.go(State.UP, *ids[n : n + 50])
         fleet.wait(seconds=6)
@@ -119,7 +119,7 @@ def test_servers_that_went_down_shortly_before_are_part_of_the_outage() -> None:
     fleet.fall_silent(*IDS)
     fleet.wait(hours=2)
 
-    assert ["Down: db10 (production) on web", "Fleet silent: 10 of 10 servers"] == fleet.titles()
+    assert ["Down: db10 (production) on web", "Mass outage: 10 of 10 servers"] == fleet.titles()
     assert "db11 (production) on web" in fleet.deliveries[1].text
 
 
@@ -156,7 +156,7 @@ def test_late_servers_are_part_of_an_outage_that_is_told_at_once() -> None:
     fleet.fall_silent(*IDS)
     fleet.wait(seconds=1)
 
-    assert ["Fleet silent: 8 of 8 servers"] == fleet.titles()
+    assert ["Mass outage: 8 of 8 servers"] == fleet.titles()
     assert "db0 (production) on web" in fleet.deliveries[0].text
     fleet.wait(hours=1)
     assert ["alarm"] == fleet.kinds()
@@ -185,7 +185,7 @@ def test_each_rule_has_an_outage_of_its_own_and_a_channel_tells_both_as_one() ->
 
     assert ["alarm", "end"] == fleet.kinds()
     assert 3 == fleet.deliveries[0].body["data"]["total"]
-    assert "Fleet silent: 10 of 10 servers" == fleet.titles()[0]
+    assert "Mass outage: 10 of 10 servers" == fleet.titles()[0]
 
 
 def test_outage_in_a_silence_of_all_servers_is_told_when_the_silence_is_over() -> None:
@@ -197,7 +197,7 @@ def test_outage_in_a_silence_of_all_servers_is_told_when_the_silence_is_over() -
     assert [] == fleet.deliveries
     fleet.wait(minutes=1)
 
-    assert ["Fleet silent: 10 of 10 servers"] == fleet.titles()
+    assert ["Mass outage: 10 of 10 servers"] == fleet.titles()
 
 
 def test_silence_of_some_servers_does_not_keep_an_outage_from_being_told() -> None:
@@ -216,4 +216,4 @@ def test_reminder_of_an_outage_says_for_how_long_it_has_lasted() -> None:
     fleet.fall_silent(*IDS)
     fleet.wait(minutes=66)
 
-    assert "Still fleet silent: 10 of 10 servers, for 1 h 5 min" == fleet.titles()[1]
+    assert "Still mass outage: 10 of 10 servers, for 1 h 5 min" == fleet.titles()[1]

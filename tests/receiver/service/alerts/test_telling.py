@@ -131,7 +131,7 @@ def test_outage_of_all_servers_is_one_message_and_its_end_another(
 
     bodies = [request.verified(SECRET) for request in sink.received]
     assert ["fleet.alarm", "fleet.end"] == [body["type"] for body in bodies]
-    assert "Fleet silent: 500 of 500 servers" == bodies[0]["data"]["title"]
+    assert "Mass outage: 500 of 500 servers" == bodies[0]["data"]["title"]
     assert ["fleet_silent"] == [each["kind"] for each in bodies[1]["data"]["alarms"]]
     assert 2 == len(deliveries)
 

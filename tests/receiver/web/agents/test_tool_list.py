@@ -141,7 +141,7 @@ def test_upgrade_that_changes_a_schema_is_an_event(receiver: httpx.Client) -> No
     (event,) = receiver.get("/events?kind=tools_changed").json()["events"]
     assert {"tools": {"sale_order_confirm": ["input_schema_digest"]}} == event["details"]
     page = receiver.get("/server/a").text
-    assert "has changed what its tools do" in page
+    assert "tool descriptions changed" in page
     assert "Other arguments" in page
 
 

@@ -850,7 +850,9 @@ def test_admin_changes_the_owner_of_a_server(
     assert "The server belongs to the key admin's now." == notice(given)
     assert f"<bdi>admin&#39;s</bdi> <small>{admin.id}, active" in given.text
     freed = registered.post(f"{SERVER}/owner", data={**form, "key_id": ""}, follow_redirects=True)
-    assert "The server belongs to the key that writes it next now." == notice(freed)
+    assert "The server is unowned now: the next key that writes it becomes its owner." == notice(
+        freed
+    )
     assert [agent.id, admin.id] == sorted(heirs(freed), key=lambda each: each == admin.id)
     assert [f"handed over to {admin.id}", "handed over to whoever comes next"] == [
         re.findall(r"handed over to .*(?= the server)", line)[0] for line in audit

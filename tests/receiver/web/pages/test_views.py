@@ -438,8 +438,8 @@ def test_event_of_a_change_shows_old_and_new_value(receiver: httpx.Client) -> No
     for path in ("/", "/server/acme_web-1"):
         page = receiver.get(path).text
         assert "<b>Odoo</b> <bdi>19.0 → 20.0</bdi>" in page
-        assert "<b>gained</b> <bdi>a</bdi>" in page
-        assert "<b>lost</b> <bdi>res_partner_search, sale_order_create</bdi>" in page
+        assert "<b>Added</b> <bdi>a</bdi>" in page
+        assert "<b>Removed</b> <bdi>res_partner_search, sale_order_create</bdi>" in page
 
 
 def test_recent_events_are_those_of_one_day(receiver: httpx.Client, clock: Clock) -> None:
@@ -594,7 +594,12 @@ def test_rebuilt_server_and_its_successor_link_to_each_other(
 
     assert ["acme_web-1"] == listed(receiver, "/?state=superseded")
     assert ">1 server found<" in receiver.get("/?state=superseded").text
-    assert 'goes on as <a href="../server/acme_web-2"' in receiver.get("/server/acme_web-1").text
+    superseded = receiver.get("/server/acme_web-1").text
+    assert re.search('rebuilt or moved: <a href="../server/acme_web-2".*noticed', superseded)
+    assert "<title>acme: superseded" in superseded
+    for page in (superseded, receiver.get("/?state=superseded").text):
+        assert '<span class="state superseded"' in page
+        assert '<span class="state late"' not in page
     assert "was rebuilt" in [said for said, _ in events(receiver, "/server/acme_web-2")]
     assert '<a href="../server/acme_web-1"' in successor
 

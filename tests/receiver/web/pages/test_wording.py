@@ -168,8 +168,8 @@ def test_fact_formats_the_value_of_a_field(
             Tale(
                 says="moved",
                 more=[
-                    ("IP addresses gained", "fd00::7"),
-                    ("IP addresses lost", "fd00::5, fd00::6"),
+                    ("IP addresses added", "fd00::7"),
+                    ("IP addresses removed", "fd00::5, fd00::6"),
                 ],
             ),
         ),
@@ -180,7 +180,7 @@ def test_fact_formats_the_value_of_a_field(
                 says="moved",
                 more=[
                     ("IP addresses", "10.0.0.5 → 10.0.0.6"),
-                    ("IP addresses gained", "fd00::6"),
+                    ("IP addresses added", "fd00::6"),
                 ],
             ),
         ),
@@ -193,7 +193,7 @@ def test_fact_formats_the_value_of_a_field(
             "updated",
             {"ip_addresses": {**moved([""], ["10.0.0.5", "fd00::5"]), "from": None}},
             Tale(
-                says="told more of itself",
+                says="details changed",
                 more=[("IP addresses", "unknown → 10.0.0.5, fd00::5")],
             ),
         ),
@@ -215,7 +215,7 @@ def test_fact_formats_the_value_of_a_field(
         (
             "capabilities_changed",
             {"capabilities": {"gained": list("abcd\tfg"), "lost": []}},
-            Tale(says="offers other tools", more=[("gained", "a, b, c, d, (blank) and 2 more")]),
+            Tale(says="tools changed: +7", more=[("Added", "a, b, c, d, (blank) and 2 more")]),
         ),
         (
             "tools_changed",
@@ -226,26 +226,26 @@ def test_fact_formats_the_value_of_a_field(
                 }
             },
             Tale(
-                says="has changed what its tools do",
+                says="tool descriptions changed",
                 more=[
                     ("Other title", "confirm"),
                     ("Other description", "confirm, read"),
                     ("Other hints", "confirm"),
                     ("Other arguments", "read"),
-                    ("Of another module", "read"),
+                    ("Other module", "read"),
                 ],
             ),
         ),
         (
             "stage_changed",
             {"odoo_stage": {"from": "", "to": "production"}},
-            Tale(says="changed its stage", more=[("Stage", "none → production")]),
+            Tale(says="stage changed", more=[("Stage", "none → production")]),
         ),
         (
             "updated",
             {"capabilities": {"from": None, "to": []}, "uptime_seconds": {"from": None}},
             Tale(
-                says="told more of itself",
+                says="details changed",
                 more=[
                     ("Tools", "unknown → none"),
                     ("Uptime, as last heard", "unknown → unknown"),
@@ -262,25 +262,31 @@ def test_fact_formats_the_value_of_a_field(
             {"turns": 6, "since": "2026-01-31T12:00:00Z"},
             Tale(
                 says="is flapping",
-                more=[("Turned", "6 times; from now on its turns are counted only")],
+                more=[("Fell silent or came back", "6 times; from now on this is only counted")],
             ),
         ),
         (
             "calm",
             {"turns": 42, "since": "2026-01-31T12:00:00Z", "state": "down"},
-            Tale(says="does not flap any more", more=[("Turned", "42 times"), ("Is now", "down")]),
+            Tale(
+                says="stopped flapping",
+                more=[("Fell silent or came back", "42 times"), ("State now", "down")],
+            ),
         ),
         ("deleted", {}, Tale(says="was deleted", more=[])),
         (
             "refused_write",
             {"key": "a1", "name": "acme"},
-            Tale(says="was written to by a key that may not", more=[("Key", "acme (a1)")]),
+            Tale(
+                says="refused: key acme does not own this server",
+                more=[("Key ID", "a1")],
+            ),
         ),
         (
             "fleet_silent",
             {"silent": 40, "of": 50},
             Tale(
-                says="40 of 50 servers fell silent at once",
+                says="mass outage: 40 of 50 servers fell silent at once",
                 more=[("Look first at", "the network, and this receiver")],
             ),
         ),
@@ -308,7 +314,7 @@ def test_fact_formats_the_value_of_a_field(
             "acknowledged",
             {"kind": "down", "by": "acme"},
             Tale(
-                says="has an alarm that somebody acknowledged",
+                says="alarm acknowledged",
                 more=[("Alarm", "down"), ("By", "acme")],
             ),
         ),
@@ -345,7 +351,7 @@ def test_event_has_a_sentence_and_details(
             "acknowledged",
             {"kind": "fleet_silent", "by": "acme"},
             Tale(
-                says="Somebody acknowledged an alarm",
+                says="alarm acknowledged",
                 more=[("Alarm", "fleet_silent"), ("By", "acme")],
             ),
         ),
@@ -353,7 +359,7 @@ def test_event_has_a_sentence_and_details(
             "undelivered",
             {"channel": "Mail", "title": "acme is down", "error": "timed out"},
             Tale(
-                says="A message could not be delivered",
+                says="message not delivered",
                 more=[
                     ("Channel", "Mail"),
                     ("Message", "acme is down"),
@@ -369,6 +375,57 @@ def test_event_of_no_server_is_a_whole_sentence(
     event = Event(kind=EventKind(kind), at=NOW, server_id=None, details=details)
 
     assert expected == wording.tale(event)
+
+
+def test_changed_tools_are_counted() -> None:
+    details = {"capabilities": {"gained": ["a", "b"], "lost": ["c"]}}
+    event = Event(kind=EventKind.CAPABILITIES_CHANGED, at=NOW, server_id="s", details=details)
+
+    tale = wording.tale(event)
+
+    assert "tools changed: +2 \N{MINUS SIGN}1" == tale.says
+    assert [("Added", "a, b"), ("Removed", "c")] == tale.more
+
+
+def test_too_many_copies_of_a_database_are_counted() -> None:
+    details = {"database_uuid": "u", "servers": 51}
+    event = Event(kind=EventKind.COPIES, at=NOW, server_id=None, details=details)
+
+    tale = wording.tale(event)
+
+    assert "51 servers have one database UUID" == tale.says
+    assert ("Database UUID", "u") == tale.more[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "expected"),
+    [
+        ("rebuilt", {"superseded_by": "t"}, "rebuilt or moved:"),
+        ("node_left", {"node_of": "t"}, "one of the nodes"),
+    ],
+)
+def test_superseded_server_says_how_it_came_to_that(
+    kind: str, details: dict[str, Any], expected: str
+) -> None:
+    earlier = NOW - timedelta(hours=1)
+    happened = [
+        Event(kind=EventKind.UPDATED, at=NOW, server_id="s"),
+        Event(kind=EventKind.REBUILT, at=NOW, server_id="another"),
+        Event(kind=EventKind(kind), at=earlier, server_id="s", details=details),
+        Event(kind=EventKind.REBUILT, at=NOW - timedelta(days=1), server_id="s"),
+    ]
+
+    superseded = wording.superseded("s", happened)
+
+    assert expected in superseded.says
+    assert earlier == superseded.at
+
+
+def test_how_a_server_was_superseded_may_be_forgotten() -> None:
+    superseded = wording.superseded("s", [])
+
+    assert "taken over the database" in superseded.says
+    assert superseded.at is None
 
 
 def test_every_kind_of_event_has_a_sentence() -> None:
