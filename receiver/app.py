@@ -34,6 +34,7 @@ from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
 from receiver.service.group_commit import Allowance, GroupCommit
 from receiver.service.store_calls import StoreCalls
+from receiver.service.troubles import Troubles
 from receiver.service.watchdog import Timing, Watchdog
 from receiver.settings import Settings, misspelt, read_settings
 from receiver.store import Rules, SqlStore, listen
@@ -213,12 +214,16 @@ async def _services(
                 look_seconds=tuning.alert_seconds, retention=settings.event_retention
             ),
         )
+        troubles = Troubles(
+            store, calls, clock=clock, lapsed_keys=mirror.lapsed, expired_keys=mirror.expired
+        )
         feed = Feed(store, calls, news, most_followers=tuning.most_streams)
         agents = McpServer(feed)
         found = Services(
             store=store,
             calls=calls,
             fleet=fleet,
+            troubles=troubles,
             alerts=alerts,
             endpoints=settings.endpoints,
             feed=feed,

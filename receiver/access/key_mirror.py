@@ -83,6 +83,10 @@ class KeyMirror:
         """The ids of the keys that are revoked or expired at a time, as of the last read."""
         return self._keys.lapsed(now)
 
+    def expired(self, now: datetime) -> frozenset[str]:
+        """The ids of the keys that are expired and not revoked at a time, as of the last read."""
+        return self._keys.expired(now)
+
     @property
     def had_keys(self) -> bool:
         """Whether any read so far found a key, even if all keys are deleted by now."""

@@ -11,7 +11,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from fnmatch import translate
 from functools import cached_property
@@ -142,6 +142,17 @@ class Key:
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
+
+    def expires_soon_since(self, now: datetime) -> datetime | None:
+        """
+        Since when an active key has been about to expire; None if it is not yet, or never is.
+
+        That is the last two weeks of its time, or the last half of it if the key was made for less.
+        """
+        if self.expires_at is None or self.standing(now) != "active":
+            return None
+        since = self.expires_at - min(_SOON, (self.expires_at - self.created_at) / 2)
+        return since if since <= now else None
 
     def lapsed_at(self, now: datetime) -> datetime | None:
         """When the key was revoked or has expired; None if neither is so at the time `now`."""
@@ -303,6 +314,10 @@ class Keyring:
     def get(self, key_id: str) -> Key | None:
         return self._by_id.get(key_id)
 
+    def expired(self, now: datetime) -> frozenset[str]:
+        """The ids of the keys that are expired at a time, and were not revoked."""
+        return frozenset(key.id for key in self._expiring if key.standing(now) == "expired")
+
     def lapsed(self, now: datetime) -> frozenset[str]:
         """The ids of the keys that are revoked or expired at a time."""
         expired = [key.id for key in self._expiring if key.is_expired(now)]
@@ -371,6 +386,7 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
+_SOON = timedelta(weeks=2)
 _ONE_DATABASE = re.compile(r"([^*?\[]+)_\*")
 _PREFIX = "fleetkey_"
 _ALPHABET = string.ascii_letters + string.digits

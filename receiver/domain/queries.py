@@ -368,11 +368,13 @@ class EventFilter:
         server_id: Only events of this server and of the servers that it superseded (replaced in
             rebuilds of its database).
         since: Only events at or after this instant.
+        until: Only events at or before this instant.
     """
 
     kinds: frozenset[EventKind] = frozenset()
     server_id: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
 
 
 ALL_EVENTS = EventFilter()

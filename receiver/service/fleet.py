@@ -151,6 +151,10 @@ class Fleet:
         # The clock may have been set back since the start.
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
+    def heard_since(self) -> datetime | None:
+        """Since when receivers have been running without an interruption; None at the start."""
+        return self._watchdog.heard_since
+
     def trouble(self) -> str | None:
         """Why messages cannot be written, or could not be in the last seconds; None if they can."""
         return self._watchdog.trouble() or self._group_commit.trouble()

@@ -1,6 +1,6 @@
 """Writes events in the transaction of the changes that they describe; reads and deletes events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,10 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from contract import Event
+from contract import Event, EventKind
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
+from receiver.domain.timeline import Brief
 from receiver.store.dialects import Dialect
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
@@ -120,6 +121,47 @@ class Events:
             query = _newest(connection, matching, before)
             return _page(connection, query, limit, max_bytes)
 
+    def briefs(
+        self, matching: EventFilter, *, before: int | None = None, limit: int
+    ) -> list[Brief]:
+        """
+        The newest events without their details, newest first.
+
+        Args:
+            matching: Which events.
+            before: Only events with a smaller number; None for all.
+            limit: How many events are returned at most.
+        """
+        with self._transactions.read() as connection:
+            query = _newest(connection, matching, before, _BRIEF).limit(limit)
+            return [Brief(*row) for row in connection.execute(query)]
+
+    def by_ids(self, ids: Collection[int], *, max_bytes: int) -> Mapping[int, RecordedEvent]:
+        """
+        The events with these numbers, as far as there are any, by their numbers.
+
+        The newest come first, and the oldest are left out if all would have more than about
+        `max_bytes` bytes of JSON.
+        """
+        if not ids:
+            return {}
+        query = select(*_WHOLE).where(events.c.id.in_(ids)).order_by(events.c.id.desc())
+        with self._transactions.read() as connection:
+            page = _page(connection, query, len(ids), max_bytes)
+        return {recorded.id: recorded for recorded in page.events}
+
+    def count(self, since: datetime) -> int:
+        """How many events happened at or after an instant."""
+        query = select(func.count()).where(events.c.at >= since)
+        with self._transactions.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def last_at(self, kinds: Collection[EventKind]) -> datetime | None:
+        """When the newest event of any of these kinds happened; None if there is none."""
+        with self._transactions.read() as connection:
+            found = [connection.execute(_LAST_OF_KIND, {"kind": kind}).scalar() for kind in kinds]
+        return max(filter(None, found), default=None)
+
     def after(
         self,
         number: int,
@@ -184,14 +226,22 @@ def _searched(
     return EventPage(page.events, oldest if number == MOST_SEARCHED else None)
 
 
-def _newest(connection: Connection, matching: EventFilter, before: int | None) -> Select[Any]:
-    query = _matching(connection, matching).order_by(events.c.id.desc())
+def _newest(
+    connection: Connection,
+    matching: EventFilter,
+    before: int | None,
+    columns: Sequence[ColumnElement[Any]] | None = None,
+) -> Select[Any]:
+    query = _matching(connection, matching, columns).order_by(events.c.id.desc())
     return query if before is None else query.where(events.c.id < before)
 
 
-def _matching(connection: Connection, matching: EventFilter) -> Select[Any]:
-    details = cast(events.c.details, Text).label("details")
-    query = select(events.c.id, events.c.at, events.c.kind, events.c.server_id, details)
+def _matching(
+    connection: Connection,
+    matching: EventFilter,
+    columns: Sequence[ColumnElement[Any]] | None = None,
+) -> Select[Any]:
+    query = select(*(columns or _WHOLE))
     if matching.kinds:
         query = query.where(events.c.kind.in_(matching.kinds))
     if matching.server_id is not None:
@@ -199,6 +249,9 @@ def _matching(connection: Connection, matching: EventFilter) -> Select[Any]:
     if matching.since is not None:
         first = first_since(connection, matching.since)
         query = query.where(events.c.at >= matching.since, events.c.id >= first)
+    if matching.until is not None:
+        last = connection.execute(_LAST_UNTIL, {"until": microseconds(matching.until)}).scalar()
+        query = query.where(events.c.at <= matching.until, events.c.id <= (last or 0))
     return query
 
 
@@ -249,6 +302,35 @@ It is a little less than the number of the first such event, because the clocks 
 differ a little. Without such events it is the largest possible number.
 """
 
+_LAST_UNTIL = (
+    select(events.c.id + _CLOCK_SKEW_EVENTS)
+    .where(type_coerce(events.c.at, BigInteger) <= bindparam("until", type_=BigInteger))
+    .order_by(events.c.at.desc(), events.c.id.desc())
+    .limit(1)
+)
+"""
+An upper bound for the numbers of all events at or before the parameter `until`, in microseconds.
+
+See `FIRST_SINCE`. Without such events there is no row.
+"""
+
+_BRIEF: Sequence[ColumnElement[Any]] = (
+    events.c.id,
+    events.c.at,
+    events.c.kind,
+    events.c.server_id,
+)
+"""The columns that a `Brief` is made of, in its order."""
+
+_WHOLE: Sequence[ColumnElement[Any]] = (*_BRIEF, cast(events.c.details, Text).label("details"))
+"""The columns that an event is made of."""
+
+_LAST_OF_KIND = (
+    select(events.c.at)
+    .where(events.c.kind == bindparam("kind", type_=events.c.kind.type))
+    .order_by(events.c.id.desc())
+    .limit(1)
+)
 _LONGEST_CHAIN = 1000
 
 

@@ -22,6 +22,7 @@ from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
+from receiver.domain.problems import Troubled
 from receiver.domain.queries import (
     Filter,
     Node,
@@ -44,8 +45,10 @@ from receiver.store.lists import (
     apply_filter,
     claims_like,
     claims_of,
+    numbers_owned,
     reachable,
     registered,
+    troubled,
 )
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
@@ -376,6 +379,21 @@ class Servers:
         """What `tally` returns, but only for servers whose keys are revoked or expired."""
         with self._transactions.read() as connection:
             return _lapsed_tally(connection, now)
+
+    def troubled(self, known: Mapping[str, Troubled], *, limit: int) -> list[Troubled]:
+        """
+        At most `limit` servers with which something may be wrong, whose state changed last.
+
+        `known` is what an earlier call has returned, by `server_id`: what has not changed since is
+        not read again.
+        """
+        with self._transactions.read() as connection:
+            return troubled(connection, self._cache, known, limit=limit)
+
+    def numbers_owned(self, key_ids: Collection[str]) -> Mapping[str, int]:
+        """How many listed servers belong to each of some keys, without keys that have none."""
+        with self._transactions.read() as connection:
+            return numbers_owned(connection, key_ids)
 
     def vitals(self, now: datetime) -> Vitals:
         """How many servers are in which state, without those of revoked and expired keys."""

@@ -295,6 +295,19 @@ Index(
 )
 
 Index(
+    "ix_servers_twin_of",
+    servers.c.twin_of,
+    sqlite_where=servers.c.twin_of.is_not(None),
+    postgresql_where=servers.c.twin_of.is_not(None),
+)
+Index(
+    "ix_servers_conflict_since",
+    servers.c.conflict_since,
+    sqlite_where=servers.c.conflict_since.is_not(None),
+    postgresql_where=servers.c.conflict_since.is_not(None),
+)
+
+Index(
     "ix_servers_owner",
     servers.c.owner,
     sqlite_where=servers.c.owner.is_not(None),

@@ -311,7 +311,14 @@ _LIST_EVENTS = operation(
     "listEvents",
     "What happened, newest first",
     description=_PAGES_OF_EVENTS,
-    parameters=[openapi.LIMIT, openapi.CURSOR, openapi.SINCE, openapi.KIND, openapi.OF_SERVER],
+    parameters=[
+        openapi.LIMIT,
+        openapi.CURSOR,
+        openapi.SINCE,
+        openapi.UNTIL,
+        openapi.KIND,
+        openapi.OF_SERVER,
+    ],
     answers={200: answer("A page", openapi.EVENTS_PAGE)},
     problems=(400, 401, 403, 503),
 )
@@ -326,7 +333,7 @@ _LIST_EVENTS_OF_SERVER = operation(
     "listEventsOfServer",
     "What happened to a server and to those that it superseded, newest first",
     description=_PAGES_OF_EVENTS,
-    parameters=[openapi.LIMIT, openapi.CURSOR, openapi.SINCE, openapi.KIND],
+    parameters=[openapi.LIMIT, openapi.CURSOR, openapi.SINCE, openapi.UNTIL, openapi.KIND],
     answers={200: answer("A page", openapi.EVENTS_PAGE)},
     problems=(400, 401, 403, 404, 503),
 )

@@ -20,6 +20,7 @@ from receiver.service.alerts.alert_service import AlertService
 from receiver.service.feed import Feed
 from receiver.service.fleet import Fleet
 from receiver.service.store_calls import StoreCalls
+from receiver.service.troubles import Troubles
 from receiver.store import SqlStore
 from receiver.web.body_timeout import BodyTimeout
 
@@ -42,6 +43,7 @@ class Services:
         store: The database; its methods block.
         calls: Calls the store's blocking methods in threads.
         fleet: Writes messages; reads servers and events.
+        troubles: Finds the servers with which something is wrong.
         alerts: Makes and tests channels, through which people are told of alarms.
         endpoints: Which addresses of servers may be given to Prometheus and agents.
         feed: Hands new events to the open event streams.
@@ -60,6 +62,7 @@ class Services:
     store: SqlStore
     calls: StoreCalls
     fleet: Fleet
+    troubles: Troubles
     alerts: AlertService
     endpoints: Endpoints
     feed: Feed

@@ -23,10 +23,12 @@ __all__ = [
     "add_cookies",
     "check_form",
     "csrf_token",
+    "is_navigation",
     "leave_notice",
     "may_hide_session",
     "note_second_try",
     "notice",
+    "remember",
     "session_cookie",
     "shows_secret",
     "sign_in",
@@ -121,7 +123,7 @@ def notice(scope: Scope) -> str | None:
 
     It is also None for a request of a script: the next page that a person opens is to show it.
     """
-    if HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") != "navigate":
+    if not is_navigation(scope):
         return None
     return services(scope).sessions.notice(_cookie(scope, _NOTICE))
 
@@ -129,6 +131,16 @@ def notice(scope: Scope) -> str | None:
 def shows_secret(scope: Scope) -> bool:
     """Whether a page may show what a cookie brings along, such as the secret of a webhook."""
     return any(name.startswith(_SHOWN_ONCE) for name in HTTPConnection(scope).cookies)
+
+
+def is_navigation(scope: Scope) -> bool:
+    """Whether a person opens a page; a script that asks for one, for instance anew, does not."""
+    return HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") == "navigate"
+
+
+def remember(scope: Scope, answer: Response, name: str, value: str, *, seconds: int) -> None:
+    """Set a cookie that is no secret, and that whoever forges it only deceives themselves with."""
+    _set(answer, scope, name, value, seconds=seconds)
 
 
 def may_hide_session(scope: Scope) -> bool:

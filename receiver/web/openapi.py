@@ -466,20 +466,22 @@ SEARCH: Json = {
     "description": "What a tool is to do, in words, such as `confirm a sale order`.",
     "schema": {"type": "string", "maxLength": 1000},
 }
+_TIME = {
+    "type": "string",
+    "anyOf": [
+        {"format": "date-time"},
+        {
+            "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?"
+            r"([Zz]|[+-]\d\d:?[0-5]\d)$"
+        },
+    ],
+}
 SINCE = parameter(
     "since",
     "Not before this time. A space may stand for the T, and the offset may lack its colon.",
-    {
-        "type": "string",
-        "anyOf": [
-            {"format": "date-time"},
-            {
-                "pattern": r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?"
-                r"([Zz]|[+-]\d\d:?[0-5]\d)$"
-            },
-        ],
-    },
+    _TIME,
 )
+UNTIL = parameter("until", "Not after this time, which is written as `since` is.", _TIME)
 KIND = parameter(
     "kind",
     "Only events of this kind; may be there several times.",

@@ -59,6 +59,7 @@ __all__ = [
     "json_body",
     "list_query",
     "report_end",
+    "timeline_query",
     "tool_query",
 ]
 
@@ -417,10 +418,26 @@ def event_query(request: Request, *, server_id: str | None = None) -> EventQuery
     """
     allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
     found = _parameters(request, allowed)
-    filters = {name: found.pop(name) for name in ("kinds", "server_id", "since") if name in found}
     if server_id is not None:
-        filters["server_id"] = server_id
-    return EventQuery(**found, matching=EventFilter(**filters))
+        found["server_id"] = server_id
+    return EventQuery(matching=_event_filter_of(found), **found)
+
+
+def timeline_query(request: Request) -> tuple[EventQuery, bool]:
+    """
+    Read the query parameters of the timeline, and whether it groups what happened together.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    found = _parameters(request, _TIMELINE)
+    is_grouped = found.pop("is_grouped", True)
+    return EventQuery(matching=_event_filter_of(found), **found), is_grouped
+
+
+def _event_filter_of(found: dict[str, Any]) -> EventFilter:
+    """Remove the parameters that are filters of events from `found`, and return them."""
+    names = [each.name for each in fields(EventFilter) if each.name in found]
+    return EventFilter(**{name: found.pop(name) for name in names})
 
 
 def report_end(request: Request, *, now: datetime) -> datetime:
@@ -665,6 +682,8 @@ _EVENTS: dict[str, Parameter] = {
     "limit": ("limit", _limit),
     "cursor": ("before", read_event_cursor),
     "since": ("since", _since),
+    "until": ("until", _since),
     **_STREAM,
 }
+_TIMELINE = {**_EVENTS, "grouped": ("is_grouped", _flag)}
 _EVENTS_OF_ONE = {name: each for name, each in _EVENTS.items() if name != "server_id"}

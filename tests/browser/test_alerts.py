@@ -90,7 +90,7 @@ def test_open_pages_tell_of_an_alarm_until_it_is_over(
     goes_down(receiver, clock)
 
     expect(page.locator("#alarms-title")).to_have_text("1 alarming now", timeout=LATER)
-    expect(page).to_have_title("1 alarming · Alerts · Odoo MCP Fleet")
+    expect(page).to_have_title("(1) Alerts · Odoo MCP Fleet")
     expect(page.get_by_role("row", name="acme went down").first).to_be_visible()
     expect(page.locator("#told")).to_contain_text("Down: acme", timeout=LATER)
     expect(fleet.get_by_role("link", name="Alerts 1 alarming")).to_be_visible(timeout=LATER)

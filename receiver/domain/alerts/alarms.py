@@ -24,7 +24,6 @@ from receiver.domain.alerts.situations import Book, Changes, Situation
 from receiver.domain.alerts.telling import tell
 from receiver.domain.alerts.values import AWAY, KEY_EXPIRES, LASTING, Alarm, Rule
 from receiver.domain.filter_text import FilterText
-from receiver.domain.keys import Key
 from receiver.domain.queries import RecordedEvent
 
 __all__ = ["Changes", "Situation", "decide", "default_rule", "needs"]
@@ -183,20 +182,8 @@ def _end_by_keys(book: Book, situation: Situation) -> None:
         standing = "revoked" if key is None else key.standing(situation.now)
         if standing != "active":
             book.end(number, standing, situation.now)
-        elif key is not None and _expires_soon_at(key, situation.now) is None:
+        elif key is not None and key.expires_soon_since(situation.now) is None:
             book.end(number, "renewed", situation.now)
-
-
-def _expires_soon_at(key: Key, now: datetime) -> datetime | None:
-    """
-    Since when an active key has been about to expire; None if it is not yet, or never is.
-
-    That is the last two weeks of its time, or the last half of it if the key was made for less.
-    """
-    if key.expires_at is None or key.standing(now) != "active":
-        return None
-    since = key.expires_at - min(_SOON, (key.expires_at - key.created_at) / 2)
-    return since if since <= now else None
 
 
 class _Beginning:
@@ -228,7 +215,7 @@ class _Beginning:
         """Begin the alarms about keys that expire soon."""
         for rule in self._rules.get(KEY_EXPIRES, ()):
             for key in self._situation.keys:
-                since = _expires_soon_at(key, self._situation.now)
+                since = key.expires_soon_since(self._situation.now)
                 if since is not None and key.expires_at is not None:
                     self._book.begin(
                         Alarm(
@@ -420,6 +407,5 @@ _OVER = {
 }
 """How an alarm of each kind ends when it has no particular reason."""
 
-_SOON = timedelta(days=14)
 _LONGEST_DETAILS = 16_384  # bytes of JSON
 _LONGEST_TEXT = 255

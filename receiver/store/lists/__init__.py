@@ -2,6 +2,7 @@
 
 from receiver.store.lists.registry import claims_like, claims_of, identities_of, registered
 from receiver.store.lists.servers import ServerList, apply_filter, reachable
+from receiver.store.lists.troubled import numbers_owned, troubled
 
 __all__ = [
     "ServerList",
@@ -9,6 +10,8 @@ __all__ = [
     "claims_like",
     "claims_of",
     "identities_of",
+    "numbers_owned",
     "reachable",
     "registered",
+    "troubled",
 ]

@@ -259,6 +259,11 @@ def _static_url(name: str) -> str:
     return f"static/{name}?v={crc32((FILES / name).read_bytes()):08x}"
 
 
+def _alarm_icon(alarms: int) -> str:
+    """The name of the static file with the icon of the pages, which shows the number of alarms."""
+    return f"alarms/{min(alarms, _MOST_ON_ICON)}.svg" if alarms else "fleet.svg"
+
+
 def server_url(server_id: str, *, of: str = "server", call: str = "", **query: str) -> str:
     """
     The URL of a page about a server, relative to the home page.
@@ -281,8 +286,7 @@ def _path_segment(text: str) -> str:
 
 
 def _display_name(server: Sighting) -> str:
-    database = server.record.database or ""
-    return wording.shown(database if wording.is_seen(database) else server.record.server_id)
+    return wording.called(server.record)
 
 
 def _availability(history: History) -> list[tuple[str, str]]:
@@ -307,29 +311,40 @@ def _make_templates() -> Jinja2Templates:
         ago=wording.ago,
         brief=wording.brief,
         availability=_availability,
+        called=wording.called,
+        clock=wording.clock,
         duration=wording.duration,
         exactly=wording.exactly,
         in_path=_path_segment,
+        many=wording.many,
         name=_display_name,
         names=wording.names,
         percent=wording.percent,
         shown=wording.shown,
+        stages=wording.stages,
         strip=_strip,
         tale=wording.tale,
+        titled=wording.titled,
     )
     templates.env.globals.update(
         DAY=DAY,
         WEEK=WEEK,
         ALARMS=wording.ALARMS,
+        NAMED_SERVERS=wording.NAMED_SERVERS,
+        SECOND=timedelta(seconds=1),
         KINDS=wording.KINDS,
         STATES=wording.STATES,
         LABELS=_LABELS,
         server_url=server_url,
+        silence_url=wording.silence_url,
+        span_url=wording.span_url,
+        alarm_icon=_alarm_icon,
     )
     return templates
 
 
 _ALERTS = "/alerts"
+_MOST_ON_ICON = 10  # on which stands "9+"
 _changes_alerts = re.compile(rf"{_ALERTS}/\w+/[^/]+/(?:acknowledge|end|test)").fullmatch
 _without_call = partial(re.compile("/(?:owner|silence)$").sub, "")
 _MAX_RETURN_PATH = 4000  # characters; percent-encoded in a form, at most three times as many

@@ -11,12 +11,22 @@ from typing import TypeVar
 
 from markupsafe import escape
 
+from receiver.domain.problems import Problem
 from receiver.domain.queries import RecordedEvent
+from receiver.domain.timeline import Group
 from receiver.service.fleet import Sighting
 from receiver.web.pages.rendering import server_url
-from receiver.web.pages.wording import brief, names, tale
+from receiver.web.pages.wording import NAMED_SERVERS, brief, called, names, stages, tale
 
-__all__ = ["SHOWN_NODES", "fitting_events", "fitting_servers"]
+__all__ = [
+    "EVENTS_BYTES",
+    "NEWS_BYTES",
+    "SHOWN_NODES",
+    "fitting_events",
+    "fitting_problems",
+    "fitting_servers",
+    "lines_bytes",
+]
 
 T = TypeVar("T")
 
@@ -24,7 +34,12 @@ SHOWN_NODES = 5
 """How many nodes (the other servers of a database) are shown with a server in the list."""
 
 _SERVERS_BYTES = 72_500
-_EVENTS_BYTES = 18_000
+_PROBLEMS_BYTES = 8_000
+NEWS_BYTES = 10_000
+"""About how many bytes of HTML the events on the front page may take."""
+
+EVENTS_BYTES = 90_000
+"""About how many bytes of HTML the events on a page of events may take."""
 
 
 def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
@@ -38,11 +53,27 @@ def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
 
 def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
     """
-    The first events, so many that the HTML of the front page does not exceed its bound.
+    The first events, so many that the HTML of a page of events does not exceed its bound.
 
     Returns at least one event, unless `events` is empty.
     """
-    return _fitting(events, _event_bytes, _EVENTS_BYTES)
+    return _fitting(events, _event_bytes, EVENTS_BYTES)
+
+
+def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Problem]:
+    """
+    The first problems, so many that the HTML of the front page does not exceed its bound.
+
+    Returns `most` at most, and at least one problem, unless `problems` is empty.
+    """
+    return _fitting(problems[:most], _problem_bytes, _PROBLEMS_BYTES)
+
+
+def lines_bytes(lines: Iterable[RecordedEvent | Group]) -> int:
+    """About how many bytes of HTML the lines of a timeline take."""
+    return sum(
+        _group_bytes(line) if isinstance(line, Group) else _event_bytes(line) for line in lines
+    )
 
 
 def _fitting(items: Sequence[T], size: Callable[[T], int], room: int) -> Sequence[T]:
@@ -66,6 +97,19 @@ def _event_bytes(recorded: RecordedEvent) -> int:
     linked = [each for each in (recorded.event.server_id, told.other) if each is not None]
     texts = [told.says, *(text for line in told.more for text in line)]
     return 400 + _bytes(texts) + _link_bytes(linked)
+
+
+def _group_bytes(group: Group) -> int:
+    """About how many bytes of HTML a group of events takes in a list."""
+    return 1000 + _link_bytes(group.server_ids[:NAMED_SERVERS])
+
+
+def _problem_bytes(problem: Problem) -> int:
+    """About how many bytes of HTML a problem takes."""
+    named = problem.servers[:NAMED_SERVERS]
+    texts = [stages(problem.stages), *(record.hostname or "" for record in named[:1])]
+    texts += map(called, named)
+    return 1100 + _bytes(texts) + _link_bytes(record.server_id for record in named)
 
 
 def _link_bytes(ids: Iterable[str]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
+from urllib.parse import urlencode
 
 from attrs import evolve, frozen
 
@@ -13,11 +14,13 @@ from contract.fields import format_moment, parse_moment
 from receiver.domain.alerts.reports import percent
 from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
 from receiver.service.availability import Span
+from receiver.store import Rules
 
 __all__ = [
     "ALARMS",
     "FACTS",
     "KINDS",
+    "NAMED_SERVERS",
     "STATES",
     "Fact",
     "Strip",
@@ -25,18 +28,28 @@ __all__ = [
     "Tale",
     "ago",
     "brief",
+    "called",
+    "clock",
     "duration",
     "exactly",
     "facts",
     "is_seen",
+    "many",
     "names",
     "percent",
     "shown",
+    "silence_url",
+    "span_url",
+    "stages",
     "strip",
     "superseded",
     "tale",
+    "titled",
     "window",
 ]
+
+NAMED_SERVERS = 3
+"""How many of the servers of a problem, or of a group of events, are named."""
 
 STATES = {
     State.UP: "Heard as promised",
@@ -118,11 +131,14 @@ class Tale:
             of the fleet by itself.
         more: Lines with details, each a label and a text.
         other: The `server_id` of a second server that the event is about; None if there is none.
+        among: The URL, relative to the home page, of the events of the servers that the event
+            counts; None if it counts none.
     """
 
     says: str
     more: list[tuple[str, str]]
     other: str | None = None
+    among: str | None = None
 
 
 @frozen(kw_only=True)
@@ -212,6 +228,12 @@ def exactly(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def clock(moment: datetime, now: datetime) -> str:
+    """A time of the day in UTC, to the second; with the day, if that is not today."""
+    is_today = moment.date() == now.date()
+    return moment.strftime("%H:%M:%S" if is_today else "%d %b %H:%M:%S")
+
+
 def window(label: str, cut: datetime | None) -> str:
     """The name of a period; if `cut` is a time, also that states are known only since then."""
     return label if cut is None else f"{label}, known since {exactly(cut)}"
@@ -258,6 +280,50 @@ def brief(text: str, most: int = 255) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def titled(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def called(record: ServerRecord) -> str:
+    """The name of the database of a server, or its id if that cannot be seen."""
+    database = record.database or ""
+    return shown(database if is_seen(database) else record.server_id)
+
+
+def stages(found: Sequence[tuple[str, int]]) -> str:
+    """
+    The stages of some servers, such as `all staging`; the most frequent three, if there are more.
+
+    `found` has the stages with the numbers of their servers, most first.
+    """
+    texts = [brief(stage, 40) if stage else "without stage" for stage, _ in found]
+    if len(found) == 1:
+        return f"all {texts[0]}"
+    counted = [f"{number:,} {text}" for (_, number), text in zip(found, texts, strict=True)]
+    more = len(counted) - _MAX_STAGES
+    return ", ".join([*counted[:_MAX_STAGES], *([f"{more} more stages"] if more > 0 else [])])
+
+
+def many(kind: EventKind) -> str:
+    """What happened to several servers, in lower case, to stand beneath their number."""
+    return _MANY.get(kind, KINDS[kind])
+
+
+def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime) -> str:
+    """
+    The URL, relative to the home page, of what happened in a time, event by event.
+
+    Args:
+        kinds: Only events of these kinds.
+        since: When the time begins.
+        until: When the time ends.
+    """
+    times = {"since": format_moment(since), "until": format_moment(until)}
+    query = [*(("kind", kind.value) for kind in kinds), *times.items(), ("grouped", "false")]
+    return f"timeline?{urlencode(query)}"
+
+
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
     """All fields of a record, in the groups of `FACTS`."""
     if record.status == FAREWELL and record.state is not State.LEFT:
@@ -288,7 +354,24 @@ def tale(event: Event) -> Tale:
     """Describe an event in words for a page."""
     says, more = _of_alarms(event) if event.kind in _OF_ALARMS else _of_servers(event)
     other = next((event.details[name] for name in _OTHERS if event.details.get(name)), None)
-    return Tale(says=says, more=more, other=other)
+    return Tale(says=says, more=more, other=other, among=_among(event))
+
+
+def _among(event: Event) -> str | None:
+    """Where the silence of the servers is told that an event `fleet_silent` counts."""
+    if event.kind is not EventKind.FLEET_SILENT:
+        return None
+    return silence_url(event.at)
+
+
+def silence_url(noticed_at: datetime) -> str:
+    """
+    The URL, relative to the home page, of the silence of the servers of an event `fleet_silent`.
+
+    `noticed_at` is the time of the event.
+    """
+    around = Rules().within
+    return span_url([EventKind.LATE], noticed_at - around, noticed_at + around)
 
 
 def superseded(server_id: str, happened: Iterable[Event]) -> Superseded:
@@ -462,6 +545,7 @@ _GAINED = {"gained": "Added", "lost": "Removed"}
 _TURNS = "Fell silent or came back"
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
 _MAX_NAMES = 5
+_MAX_STAGES = 3
 _SUPERSEDED = {
     EventKind.REBUILT: "This server has fallen silent, and its database was rebuilt or moved:",
     EventKind.NODE_LEFT: "This server was one of the nodes of a database, and has fallen silent:",
@@ -543,6 +627,20 @@ What each kind of event says beneath the name of the server, in lower case.
 Some are predicates of a sentence about the server, such as `went down`, and some are headings, such
 as `tools changed`.
 """
+
+_MANY = {
+    EventKind.LATE: "are late",
+    EventKind.RECOVERED: "are back",
+    EventKind.UPGRADED: "were upgraded",
+    EventKind.REBUILT: "were rebuilt",
+    EventKind.TWIN: "have twins",
+    EventKind.NODE: "became nodes of databases",
+    EventKind.NODE_LEFT: "are no longer nodes",
+    EventKind.FLAPPING: "are flapping",
+    EventKind.DELETED: "were deleted",
+    EventKind.SILENCED: "are silenced",
+}
+"""What kinds of events say of several servers, where that differs from `KINDS`."""
 
 ALARMS = {
     **{kind.value: says for kind, says in KINDS.items()},

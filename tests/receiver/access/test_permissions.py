@@ -92,6 +92,7 @@ POST   /keys                     403  403  401   401     401     401   403   403
 DELETE /keys/{key}               403  403  401   401     401     401   403   403    403   200     401    401      403
 POST   /keys/{key}/rotate        403  403  401   401     401     401   403   403    403   200     401    401      403
 GET    /                         200  403  401   401     401     401   403   403    200   200     200    200      403
+POST   /seen                     403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /timeline                 200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /server/{id}              200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /server/{id}/delete       200  403  401   401     401     401   403   403    403   200     403    200      403
@@ -175,7 +176,7 @@ ROWS = rows()
 def body_of(row: Row, key_id: str) -> dict[str, Any]:
     """The body of a request as arguments of httpx; forms have no CSRF token."""
     if row.method == "POST" and row.path.startswith(
-        ("/server/", "/by-id/server/", "/keyring", "/alerts/", "/sign-")
+        ("/server/", "/by-id/server/", "/keyring", "/alerts/", "/sign-", "/seen")
     ):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
     sent = {

@@ -1,25 +1,34 @@
-"""The page with the list of servers, the numbers by state, and the newest events."""
+"""The page with what is wrong, the list of servers, the numbers by state, and what is new."""
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 
-from receiver.domain.cursors import write_cursor, write_event_cursor
+from receiver.domain.cursors import write_cursor
+from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Power
-from receiver.domain.queries import EventFilter, RecordedEvent
+from receiver.domain.queries import Filter
 from receiver.service.fleet import Fleet, Page
 from receiver.web.context import Services, services, visitor
-from receiver.web.pages.browse.events import events_of
+from receiver.web.pages.browse.lines import news_of
+from receiver.web.pages.browse.problems import problems_of
 from receiver.web.pages.browse.tiles import LEFT, counted, stages, tiles, with_names
 from receiver.web.pages.browse.view import FILTERS, View
-from receiver.web.pages.rendering import DAY, FILES, PageRoute, Versioned, answer_from_thread
+from receiver.web.pages.form_handlers import Fields, form
+from receiver.web.pages.last_look import note_look
+from receiver.web.pages.rendering import (
+    DAY,
+    FILES,
+    PageRoute,
+    Versioned,
+    answer_from_thread,
+    redirect,
+)
 from receiver.web.pages.silenced import silenced_now
-from receiver.web.pages.sizes import SHOWN_NODES, fitting_events, fitting_servers
-from receiver.web.requests import EventQuery, ListQuery, list_query
+from receiver.web.pages.sizes import SHOWN_NODES, fitting_servers
+from receiver.web.requests import ListQuery, list_query
 
 __all__ = ["routes"]
 
@@ -28,12 +37,13 @@ def routes() -> list[BaseRoute]:
     """The page, and the static files of all pages."""
     return [
         PageRoute("/", fleet_page, methods=["GET"], needs=Power.READ),
+        PageRoute("/seen", form(mark_as_seen), methods=["POST"], needs=Power.READ),
         Mount("/static", Versioned(directory=FILES, check_dir=False)),
     ]
 
 
 async def fleet_page(request: Request) -> Response:
-    """The page with the list of servers, the numbers by state, and the newest events."""
+    """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
     view = View.of(request).expanded()
     found = services(request)
     fleet = found.fleet
@@ -47,10 +57,11 @@ async def fleet_page(request: Request) -> Response:
     if total is None:
         total = await found.calls.read(found.store.servers.count, query.matching)
     silenced = await silenced_now(found)
+    is_first = query.after is None
+    problems = await problems_of(found, _text_of(query.matching), silenced) if is_first else None
     now = fleet.now()
-    news, older = await _news(fleet, now - DAY)
 
-    return await answer_from_thread(
+    shown = await answer_from_thread(
         request,
         "fleet.html",
         SHOWN_NODES=SHOWN_NODES,
@@ -67,12 +78,35 @@ async def fleet_page(request: Request) -> Response:
         stages=stages(named, query.matching),
         filters=[(name, label, view.get(name)) for name, label in FILTERS.items()],
         next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
-        news=news,
-        older=older,
+        problems=problems,
+        news=await news_of(request),
         now=now,
         base_url=str(request.base_url).rstrip("/"),
         asks_for_keys=visitor(request).key is not None,
     )
+    note_look(request, shown, now)
+    return shown
+
+
+async def mark_as_seen(request: Request, _: Fields) -> Response:
+    """Note that somebody has seen what is new; redirect to the page, which says what is newer."""
+    away = redirect(request, "/")
+    note_look(request, away, services(request).clock(), has_seen=True)
+    return away
+
+
+def _text_of(matching: Filter) -> FilterText:
+    """The filter of a list as a text."""
+    named = {
+        "state": matching.state,
+        "stage": matching.stage,
+        "database": matching.database,
+        "version": matching.version,
+        "odoo": matching.odoo_version,
+        "tool": matching.capability,
+        "words": matching.q,
+    }
+    return FilterText(**{name: (text,) for name, text in named.items() if text is not None})
 
 
 async def _lapsed(found: Services) -> Counter[tuple[str, str]]:
@@ -91,16 +125,6 @@ async def _page_that_fits(fleet: Fleet, query: ListQuery) -> Page:
         return page
     return await fleet.page(query.matching, query.order, after=query.after, limit=fits)
 
-
-async def _news(fleet: Fleet, since: datetime) -> tuple[Sequence[RecordedEvent], str | None]:
-    """The newest events, and the cursor of older ones, if there are any."""
-    query = EventQuery(matching=EventFilter(since=since), limit=_NEWS)
-    events, older = await events_of(fleet, query)
-    fitting = fitting_events(events)
-    return fitting, older if len(fitting) == len(events) else write_event_cursor(fitting[-1].id)
-
-
-_NEWS = 20
 
 _SORTS = {
     "server_id": "Name, A to Z",

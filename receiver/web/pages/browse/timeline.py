@@ -1,20 +1,23 @@
-"""The page with the events of all servers, newest first."""
+"""The page with the events of all servers, newest first; what happened together is one line."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 
 from attrs import evolve
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from receiver.domain.cursors import write_event_cursor
 from receiver.domain.keys import Power
-from receiver.domain.queries import RecordedEvent
-from receiver.web.context import services
+from receiver.domain.timeline import Group
+from receiver.web.context import Services, services
 from receiver.web.pages.browse.events import events_of
+from receiver.web.pages.browse.lines import Line, grouped
 from receiver.web.pages.browse.view import View
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
-from receiver.web.requests import event_query
+from receiver.web.pages.sizes import fitting_events
+from receiver.web.requests import EventQuery, timeline_query
 
 __all__ = ["routes"]
 
@@ -24,26 +27,48 @@ def routes() -> list[BaseRoute]:
 
 
 async def timeline_page(request: Request) -> Response:
-    """The page with the events of all servers, newest first, grouped by day."""
+    """
+    The page with the events of all servers, newest first, by day.
+
+    What happened together is one line, unless the parameter `grouped` is false, or the events are
+    those of one server.
+    """
     view = View.of(request, "timeline")
-    fleet = services(request).fleet
-    query = event_query(view.asked(request))
-    events, older = await events_of(fleet, query)
+    query, is_grouped = timeline_query(view.asked(request))
+    is_of_one = query.matching.server_id is not None
+    if is_grouped and not is_of_one:
+        found = services(request)
+        part = await found.calls.read(grouped, found.store, query)
+        lines, older = part.lines, part.older
+    else:
+        lines, older = await _one_by_one(services(request), query)
 
     return await answer_from_thread(
         request,
         "timeline.html",
         view=view,
         choice=query.matching,
-        days=_by_day(events),
-        count=len(events),
+        is_grouped=is_grouped,
+        days=_by_day(lines),
+        count=len(lines),
         older=older and view.link(cursor=older),
-        as_json=evolve(view, path="events").link(cursor=view.get("cursor")),
+        as_json=evolve(view, path="events").link(cursor=view.get("cursor"), grouped=None),
     )
 
 
-def _by_day(events: Iterable[RecordedEvent]) -> dict[date, list[RecordedEvent]]:
-    days: dict[date, list[RecordedEvent]] = {}
-    for recorded in events:
-        days.setdefault(recorded.event.at.date(), []).append(recorded)
+async def _one_by_one(found: Services, query: EventQuery) -> tuple[list[Line], str | None]:
+    """The events of a query, as many as fit on the page, and the cursor of the next page."""
+    events, older = await events_of(found.fleet, query)
+    fitting = fitting_events(events)
+    return [*fitting], older if len(fitting) == len(events) else write_event_cursor(fitting[-1].id)
+
+
+def _by_day(lines: Iterable[Line]) -> dict[date, list[Line]]:
+    days: dict[date, list[Line]] = {}
+    for line in lines:
+        days.setdefault(_at(line).date(), []).append(line)
     return days
+
+
+def _at(line: Line) -> datetime:
+    return line.last if isinstance(line, Group) else line.event.at

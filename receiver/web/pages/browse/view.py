@@ -85,4 +85,4 @@ FILTERS = {
     "odoo_version": "Odoo version",
     "version": "MCP server version",
 }
-_NARROWING = ("state", "stage", "q", *FILTERS, "kind", "server_id", "since")
+_NARROWING = ("state", "stage", "q", *FILTERS, "kind", "server_id", "since", "until")

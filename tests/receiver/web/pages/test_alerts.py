@@ -138,7 +138,7 @@ def test_page_tells_what_is_alarming_and_who_was_told(
 
     page = receiver.get("/alerts").text
 
-    assert "<title>1 alarming · Alerts" in page
+    assert "<title>(1) Alerts" in page
     assert ">1 alarming now<" in page
     assert 'href="./server/acme_web-1"' in page
     assert ">went down<" in page

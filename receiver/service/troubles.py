@@ -1,0 +1,123 @@
+"""Reads what is wrong with the servers, once for all pages that ask at the same time."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from time import monotonic
+
+from attrs import frozen
+
+from contract import EventKind
+from receiver.domain.problems import Troubled
+from receiver.service.store_calls import StoreCalls
+from receiver.store import SqlStore
+
+__all__ = ["MOST_TROUBLED", "Found", "Troubles"]
+
+MOST_TROUBLED = 5000
+"""With how many servers something may be wrong at most for all of them to be read."""
+
+_CHANGES_OF_LIFE = (
+    EventKind.LATE,
+    EventKind.DOWN,
+    EventKind.RECOVERED,
+    EventKind.FLAPPING,
+    EventKind.CALM,
+    EventKind.REBUILT,
+    EventKind.NODE,
+    EventKind.LEFT,
+    EventKind.DELETED,
+)
+"""The kinds of events with which a server falls silent, or stops being silent in any way."""
+
+_SECONDS_EACH = 0.0005
+"""For how long what was read is used again, for each server in it."""
+
+
+@frozen(kw_only=True)
+class Found:
+    """
+    What was found to be wrong.
+
+    Attributes:
+        servers: The servers with which something may be wrong, without those whose keys were
+            revoked or have expired, since these cannot send.
+        has_more: Whether there are more than `MOST_TROUBLED`, of which some are left out.
+        expired: For each key that has expired, by its id, how many servers belong to it.
+        calm_since: When a server last fell silent, came back, or went away; None if that has never
+            happened, or is forgotten.
+    """
+
+    servers: Sequence[Troubled]
+    has_more: bool
+    expired: Mapping[str, int]
+    calm_since: datetime | None
+
+
+class Troubles:
+    """
+    Finds the servers with which something is wrong.
+
+    Reading thousands of records takes some hundredths of a second, and in an outage everybody
+    looks. So pages that ask while the records are read share them, and what was read of many
+    servers is used again for a moment: for 2.5 seconds at most.
+
+    Args:
+        store: Where the servers are stored.
+        calls: Calls the store's blocking methods in threads.
+        clock: Returns the current time.
+        lapsed_keys: Returns the ids of the keys that are revoked or expired at a time.
+        expired_keys: Returns the ids of the keys that are expired and not revoked at a time.
+        elapsed: Returns the seconds of a monotonic clock.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it reads, and what it needs for that
+        self,
+        store: SqlStore,
+        calls: StoreCalls,
+        *,
+        clock: Callable[[], datetime],
+        lapsed_keys: Callable[[datetime], frozenset[str]],
+        expired_keys: Callable[[datetime], frozenset[str]],
+        elapsed: Callable[[], float] = monotonic,
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._clock = clock
+        self._lapsed_keys = lapsed_keys
+        self._expired_keys = expired_keys
+        self._elapsed = elapsed
+        self._known: Mapping[str, Troubled] = {}
+        self._last: Found | None = None
+        self._read_at = float("-inf")
+        self._reading: asyncio.Future[Found] | None = None
+
+    async def find(self) -> Found:
+        """What is wrong now, or was a moment ago. Raises StoreUnavailable."""
+        age = self._elapsed() - self._read_at
+        if self._last is not None and age < _SECONDS_EACH * len(self._known):
+            return self._last
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read_once())
+        return await asyncio.shield(self._reading)  # whoever goes away leaves it to the others
+
+    async def _read_once(self) -> Found:
+        try:
+            self._last = await self._calls.read(self._read)
+            self._read_at = self._elapsed()
+        finally:
+            self._reading = None
+        return self._last
+
+    def _read(self) -> Found:
+        now = self._clock()
+        servers = self._store.servers.troubled(self._known, limit=MOST_TROUBLED + 1)
+        self._known = {each.record.server_id: each for each in servers}
+        lapsed = self._lapsed_keys(now)
+        expired = self._expired_keys(now)
+        return Found(
+            servers=[each for each in servers[:MOST_TROUBLED] if each.owner not in lapsed],
+            has_more=len(servers) > MOST_TROUBLED,
+            expired=self._store.servers.numbers_owned(expired) if expired else {},
+            calm_since=None if servers else self._store.events.last_at(_CHANGES_OF_LIFE),
+        )

@@ -1,0 +1,75 @@
+"""The SQL that finds the servers with which something may be wrong."""
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, Integer, bindparam, func, select, text, union
+
+from contract import State
+from receiver.domain.problems import Troubled
+from receiver.store.rows import RowCache, records_of
+from receiver.store.tables import among, facets, is_listed, servers
+
+__all__ = ["TROUBLED", "numbers_owned", "troubled"]
+
+
+def troubled(
+    connection: Connection, cache: RowCache, known: Mapping[str, Troubled], *, limit: int
+) -> list[Troubled]:
+    """
+    At most `limit` servers with which something may be wrong, whose state changed last.
+
+    Args:
+        connection: A connection to read with.
+        cache: Rows that need not be read from the database again.
+        known: What an earlier call has returned, by `server_id`; a record whose revision is still
+            the same is not read again.
+        limit: How many servers are returned at most.
+    """
+    found = connection.execute(TROUBLED, {"limit": limit}).all()
+    unknown = [
+        (server_id, revision)
+        for server_id, revision, _ in found
+        if server_id not in known or known[server_id].revision != revision
+    ]
+    read = {record.server_id: record for record in records_of(connection, unknown, cache)}
+    same = {server_id: known[server_id].record for server_id, _, _ in found if server_id in known}
+    records = {**same, **read}
+    return [
+        Troubled(records[server_id], revision, owner)
+        for server_id, revision, owner in found
+        if server_id in records
+    ]
+
+
+def numbers_owned(connection: Connection, key_ids: Collection[str]) -> Mapping[str, int]:
+    """How many listed servers belong to each of some keys, without keys that have none."""
+    found = connection.execute(_NUMBERS_OWNED, {"ids": [*key_ids]})
+    return {row.owner: row.number for row in found}
+
+
+_NUMBERS_OWNED = (
+    select(servers.c.owner, func.count().label("number"))
+    .where(among(servers.c.owner, "ids"), servers.c.owner.is_not(None), is_listed)
+    .group_by(servers.c.owner)
+)
+_is_current = text("superseded_by IS NULL AND state <> 'left'")
+_stale = select(facets.c.server_id).where(
+    facets.c.name == "state", facets.c.value.in_([State.LATE.value, State.DOWN.value])
+)
+# A query for each column, since each has an index of its own, which holds few servers.
+_odd = [
+    select(servers.c.server_id).where(column.is_not(None), _is_current)
+    for column in (servers.c.twin_of, servers.c.conflict_since, servers.c.flapping_since)
+]
+_ids = union(_stale, *_odd).subquery()
+TROUBLED = (
+    select(servers.c.server_id, servers.c.revision, servers.c.owner)
+    .where(servers.c.server_id.in_(select(_ids.c.server_id)))
+    .order_by(servers.c.state_since.desc(), servers.c.server_id)
+    .limit(bindparam("limit", type_=Integer))
+)
+"""
+The query for the servers that are late, down or flapping, have twins or conflicts.
+
+Some of them may be nodes, which the table `facets` does not list as late or down.
+"""

@@ -1,0 +1,123 @@
+"""The lines of timelines: events, and groups of events that happened together."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
+from starlette.requests import Request
+
+from contract import EventKind
+from receiver.domain.cursors import write_event_cursor
+from receiver.domain.queries import EventFilter, RecordedEvent
+from receiver.domain.timeline import Brief, Group, together
+from receiver.service.fleet import MAX_EVENTS_BYTES
+from receiver.store import SqlStore
+from receiver.web.context import services
+from receiver.web.pages.last_look import last_look
+from receiver.web.pages.rendering import DAY
+from receiver.web.pages.sizes import EVENTS_BYTES, NEWS_BYTES, lines_bytes
+from receiver.web.requests import EventQuery
+
+__all__ = ["Line", "Lines", "News", "grouped", "news_of"]
+
+Line = RecordedEvent | Group
+
+
+@frozen(kw_only=True)
+class Lines:
+    """
+    A part of a timeline.
+
+    Attributes:
+        lines: The lines, newest first.
+        older: The cursor of the part that follows; None if nothing is older.
+        kinds: How many of the events that were read are of each kind.
+        is_all: Whether `kinds` counts all events that match.
+    """
+
+    lines: Sequence[Line]
+    older: str | None
+    kinds: Counter[EventKind]
+    is_all: bool
+
+
+@frozen(kw_only=True)
+class News:
+    """
+    What has happened since somebody last looked.
+
+    Attributes:
+        since: Since when.
+        is_last_look: Whether somebody has looked at that time; otherwise it is a day ago.
+        recent: The newest lines of what happened.
+        total: How many events happened.
+    """
+
+    since: datetime
+    is_last_look: bool
+    recent: Lines
+    total: int
+
+
+def grouped(store: SqlStore, query: EventQuery) -> Lines:
+    """
+    Read a part of the timeline of all servers, in which what happened together is one line.
+
+    It has `query.limit` lines at most, and fewer if they would take too many bytes of HTML.
+    """
+    return _lines(store, query, read=_READ, room=EVENTS_BYTES)
+
+
+async def news_of(request: Request) -> News:
+    """What has happened since the person who makes a request has last looked, or since a day."""
+    found = services(request)
+    now = found.clock()
+    looked_at = last_look(request, now)
+    since = now - DAY if looked_at is None else looked_at
+    recent, total = await found.calls.read(_news, found.store, since)
+    return News(since=since, is_last_look=looked_at is not None, recent=recent, total=total)
+
+
+def _news(store: SqlStore, since: datetime) -> tuple[Lines, int]:
+    query = EventQuery(matching=EventFilter(since=since), limit=_NEWS)
+    recent = _lines(store, query, read=_READ_OF_NEWS, room=NEWS_BYTES)
+    total = recent.kinds.total() if recent.is_all else store.events.count(since)
+    return recent, total
+
+
+def _lines(store: SqlStore, query: EventQuery, *, read: int, room: int) -> Lines:
+    """
+    Read a part of a timeline.
+
+    Args:
+        store: Where the events are.
+        query: Which events, and how many lines at most.
+        read: How many events are looked at, at most.
+        room: About how many bytes of HTML the lines may take; there is at least one line.
+    """
+    briefs = store.events.briefs(query.matching, before=query.before, limit=read + 1)
+    is_all = len(briefs) <= read
+    kinds = Counter(brief.kind for brief in briefs[:read])
+    most = query.limit
+    while True:
+        entries, taken = together(briefs[:read], most=most)
+        alone = [entry.id for entry in entries if isinstance(entry, Brief)]
+        events = store.events.by_ids(alone, max_bytes=MAX_EVENTS_BYTES)
+        lines: list[Line] = []
+        for entry in entries:
+            if isinstance(entry, Group):
+                lines.append(entry)
+            elif entry.id in events:  # it may have been deleted in between
+                lines.append(events[entry.id])
+        if most == 1 or (len(lines) == len(entries) and lines_bytes(lines) <= room):
+            break
+        most //= 2
+    is_last = is_all and taken == len(briefs)
+    older = None if is_last else write_event_cursor(briefs[taken - 1].id)
+    return Lines(lines=lines, older=older, kinds=kinds, is_all=is_all)
+
+
+_READ = 5000
+_READ_OF_NEWS = 1000
+_NEWS = 12

@@ -1,0 +1,115 @@
+"""The servers with which something may be wrong, and events without their details."""
+
+from datetime import timedelta
+
+from attrs import evolve
+from sqlalchemy import Engine, text
+
+from contract import EventKind, Heartbeat
+from keyring import made
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import ALL_EVENTS
+from watched import Watched
+
+
+def test_servers_are_found_in_which_something_may_be_wrong(fleet: Watched, engine: Engine) -> None:
+    servers = fleet.store.servers
+    fleet.beat("down", "gone", "left")
+    fleet.go_on(400, "well", "twin", "conflict", "flaps", "replaced", "node", every=50)
+    fleet.beat("left", status="uninstalled")
+    fleet.beat("late")
+    fleet.go_on(150, "well", "twin", "conflict", "flaps", "replaced", "node", every=50)
+    servers.delete("gone", fleet.now)
+    now = int(fleet.now.timestamp() * 1_000_000)
+    for server_id, changed in {
+        "twin": "twin_of = 'well'",
+        "conflict": f"conflict_since = {now}",
+        "flaps": f"flapping_since = {now}",
+        "replaced": f"conflict_since = {now}, superseded_by = 'well'",
+        "left": f"conflict_since = {now}",
+        "node": f"conflict_since = {now}, node_of = 'well'",
+    }.items():
+        with engine.begin() as connection:
+            query = f"UPDATE servers SET {changed}, revision = revision + 1 WHERE server_id = :key"
+            connection.execute(text(query), {"key": server_id})
+
+    found = servers.troubled({}, limit=10)
+
+    assert ["conflict", "down", "flaps", "late", "node", "twin"] == sorted(
+        each.record.server_id for each in found
+    )
+    assert "late" == found[0].record.server_id
+    assert {each.record.server_id: each.record for each in found} == {
+        each.record.server_id: fleet.record(each.record.server_id) for each in found
+    }
+    assert found[:2] == servers.troubled({}, limit=2)
+
+
+def test_record_of_the_same_revision_is_not_read_again(fleet: Watched) -> None:
+    fleet.beat("a", "b")
+    fleet.go_on(400)
+    known = {each.record.server_id: each for each in fleet.store.servers.troubled({}, limit=9)}
+    fleet.beat("b")
+    fleet.go_on(400)
+
+    found = {each.record.server_id: each for each in fleet.store.servers.troubled(known, limit=9)}
+
+    assert found["a"].record is known["a"].record
+    assert found["b"].record == fleet.record("b") != known["b"].record
+
+
+def test_listed_servers_of_keys_are_counted(fleet: Watched) -> None:
+    one, other, idle = (made("agent", now=fleet.now)[0] for _ in range(3))
+    for key in (one, other, idle):
+        fleet.store.keys.add(key)
+    for key, server_id in ((one, "a"), (one, "b"), (other, "c")):
+        fleet.store.servers.apply([Incoming(Heartbeat(server_id=server_id), fleet.now, key)])
+    fleet.store.servers.apply(
+        [Incoming(Heartbeat(server_id="b", status="uninstalled"), fleet.now, one)]
+    )
+
+    numbers = fleet.store.servers.numbers_owned([one.id, other.id, idle.id])
+
+    assert {one.id: 1, other.id: 1} == numbers
+
+
+def test_events_are_read_without_details_and_by_their_numbers(fleet: Watched) -> None:
+    for host in ("one", "two", "three"):
+        fleet.beat("a", hostname=host)
+        fleet.clock.advance(60)
+    events = fleet.store.events
+    moved = frozenset({EventKind.MOVED})
+    whole = events.page(evolve(ALL_EVENTS, kinds=moved), before=None, limit=9).events
+
+    briefs = events.briefs(evolve(ALL_EVENTS, kinds=moved), limit=9)
+
+    assert [(each.id, each.event.at, each.event.kind, "a") for each in whole] == briefs
+    assert briefs[1:] == events.briefs(
+        evolve(ALL_EVENTS, kinds=moved), before=briefs[0].id, limit=9
+    )
+    assert {each.id: each for each in whole} == events.by_ids(
+        [each.id for each in whole], max_bytes=10_000
+    )
+    assert {whole[0].id: whole[0]} == events.by_ids([each.id for each in whole], max_bytes=1)
+    assert {} == events.by_ids([], max_bytes=1)
+
+
+def test_events_until_a_time_are_found_and_counted_since(fleet: Watched) -> None:
+    events = fleet.store.events
+    begin = fleet.now
+    assert events.last_at([EventKind.MOVED]) is None
+    for host in ("one", "two", "three"):
+        fleet.beat("a", hostname=host)
+        fleet.clock.advance(60)
+    minute = timedelta(minutes=1)
+
+    hosts = [
+        each.event.details["hostname"]["to"]
+        for each in events.after(1, evolve(ALL_EVENTS, until=begin + minute), limit=9)
+    ]
+
+    assert ["two"] == hosts
+    assert [] == events.after(0, evolve(ALL_EVENTS, until=begin - minute), limit=9)
+    assert 2 == events.count(begin + minute)
+    assert begin + 2 * minute == events.last_at([EventKind.MOVED, EventKind.REGISTERED])
+    assert begin == events.last_at([EventKind.REGISTERED, EventKind.LEFT])

@@ -1,0 +1,252 @@
+"""The front page begins with what needs somebody."""
+
+import html
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from attrs import evolve
+from sqlalchemy import Engine, text
+
+import messages
+from keyring import bearer, expired, keep, made, revoked
+from receiver.app import Tuning, create_app
+from servers import ANY_PAUSE_SECONDS, Clock, serve
+from watched import Watched
+
+HOSTILE = "<script>alert('x')</script>\u202e"
+
+
+def later(receiver_clock: Clock, fleet: Watched, seconds: float, *alive: str) -> None:
+    """Let time pass for the receiver, too, while only some servers send."""
+    fleet.go_on(seconds, *alive, every=50)
+    receiver_clock.now = fleet.now
+
+
+def section(page: str) -> str:
+    """The HTML of the section of problems."""
+    found = re.search(r'<section class="card needs.*?</section>', page, re.DOTALL)
+    assert found is not None
+    return found[0]
+
+
+def title(page: str) -> str:
+    found = re.search(r'id="problems-title"><span[^>]*>(.*?)</span></h2>', section(page), re.DOTALL)
+    assert found is not None
+    return plain(found[1])
+
+
+def items(page: str) -> list[str]:
+    """The text of each problem."""
+    found = re.findall(r'<li data-key="problem.*?</li>', section(page), re.DOTALL)
+    return [plain(each) for each in found]
+
+
+def plain(part: str) -> str:
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", part)).split()).replace(" ,", ",")
+
+
+def test_outage_is_one_problem_and_leads_to_its_servers(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    for n in range(12):
+        fleet.beat(f"s{n:02d}", hostname=f"web-{n % 3}", odoo_stage="staging")
+    fleet.beat("well", odoo_stage="production")
+    later(clock, fleet, 300, "well")
+
+    page = receiver.get("/").text
+
+    assert "12 down" == title(page)
+    (outage,) = items(page)
+    assert outage.startswith("12 servers went down at 12:0")
+    assert "all staging" in outage
+    assert "3 hosts" in outage
+    assert "s00, s01, s02 and 9 more" in outage
+    listed, happened = re.findall(r'class="leads">.*?href="([^"]+)".*?href="([^"]+)"', page)[0]
+    assert 12 == receiver.get(html.unescape(listed)).text.count('<tr data-key="server-s')
+    events = receiver.get(html.unescape(happened).replace("./", "/", 1)).text
+    assert 12 == events.count('<span class="says">went down')
+
+
+def test_each_kind_of_trouble_is_told(
+    receiver: httpx.Client, fleet: Watched, clock: Clock, engine: Engine
+) -> None:
+    fleet.beat("gone", database="acme", odoo_stage="production", hostname="web-1")
+    alive = ("twin", "copy", "conflict", "flaps", "well")
+    later(clock, fleet, 290, *alive)
+    fleet.beat("late")
+    later(clock, fleet, 150, *alive)
+    now = int(fleet.now.timestamp() * 1_000_000)
+    for server_id, changed in {
+        "twin": "twin_of = 'copy', database_uuid = 'u'",
+        "copy": "twin_of = 'twin', database_uuid = 'u'",
+        "conflict": f"conflict_since = {now}",
+        "flaps": f"flapping_since = {now}",
+    }.items():
+        with engine.begin() as connection:
+            query = f"UPDATE servers SET {changed}, revision = revision + 1 WHERE server_id = :key"
+            connection.execute(text(query), {"key": server_id})
+
+    page = receiver.get("/").text
+
+    assert title(page).startswith(
+        "1 down, 1 late, 1 with two machines under one ID, 2 with a copied"
+    )
+    down, late, conflict, twins, flapping = items(page)
+    assert down.startswith("acme went down at 12:0")
+    assert "production · on web-1 · last seen 7 min ago" in down.replace(" on", " · on").replace(
+        " last", " · last"
+    )
+    assert late.startswith("late is late since 12:0")
+    assert conflict.startswith("conflict is used by two machines since")
+    assert twins.startswith("copy, twin have a database UUID that a copy has, too")
+    assert flapping.startswith("flaps is flapping since")
+
+
+def test_nothing_is_wrong_since_the_last_server_came_back(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a", "b")
+    assert "Nothing is wrong" == title(receiver.get("/").text)
+    later(clock, fleet, 300, "a")
+    fleet.beat("b")
+    back = fleet.now
+    later(clock, fleet, 3600, "a", "b")
+
+    page = receiver.get("/").text
+
+    assert "Nothing is wrong" == title(page)
+    assert f"in time since {back:%Y-%m-%d %H:%M:%S} UTC, 1 h" in plain(section(page))
+    assert "needs calm" in page
+    assert "Nothing is wrong with these" == title(receiver.get("/?stage=production").text)
+
+
+def test_silenced_servers_stand_apart(receiver: httpx.Client, fleet: Watched, clock: Clock) -> None:
+    fleet.beat("quiet", odoo_stage="staging")
+    fleet.beat("loud", odoo_stage="production")
+    later(clock, fleet, 300, "well")
+    silence = {"query": "stage:staging", "reason": "upgrade", "duration_seconds": 3600}
+    receiver.post("/silences", json=silence).raise_for_status()
+
+    page = receiver.get("/").text
+    narrowed = receiver.get("/?stage=staging").text
+
+    assert "1 down" == title(page)
+    assert "1 server in trouble is silenced" in plain(section(page))
+    assert ["loud went down", "quiet went down"] == [
+        each[: each.index(" at ")] for each in items(page)
+    ]
+    assert page.index("loud") < page.index('id="silenced-problems"') < page.index(">quiet<")
+    assert "Nothing is wrong with these" == title(narrowed)
+    assert "1 server in trouble is silenced" in plain(section(narrowed))
+
+
+def test_problems_follow_the_filters_and_stand_on_the_first_page_only(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a", odoo_stage="staging")
+    fleet.beat("b", odoo_stage="production")
+    later(clock, fleet, 300)
+
+    assert "2 down" == title(receiver.get("/").text)
+    narrowed = receiver.get("/?stage=staging&state=up").text
+    assert "1 down" == title(narrowed)
+    assert "of the servers that match the filters" in narrowed
+    following = re.search(r'href="([^"]+)" rel="next"', receiver.get("/?limit=1").text)
+    assert following is not None
+    assert 'id="problems"' not in receiver.get(html.unescape(following[1])).text
+
+
+def test_many_problems_are_counted_and_lead_to_the_list(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    for n in range(12):
+        fleet.beat(f"s{n:02d}")
+        later(clock, fleet, 100)
+    later(clock, fleet, 300)
+
+    page = receiver.get("/").text
+
+    assert "12 down" == title(page)
+    *shown, left = items(page)
+    assert 8 >= len(shown) > 3
+    assert f"{12 - len(shown)} more are down" == left
+    assert 'href="./?query=state%3Adown"><b>' in page
+
+
+def test_hostile_names_are_shown_as_they_are_and_take_little_room(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    for n in range(30):
+        long = f"{n}{HOSTILE}".ljust(255, "\N{PILE OF POO}")
+        fleet.beat(long, hostname=long, database=long, odoo_stage=f"{HOSTILE}{n % 5}")
+        later(clock, fleet, 70)
+    later(clock, fleet, 300)
+
+    page = receiver.get("/").text
+
+    assert "<script>" not in page
+    assert HOSTILE[:-1] in html.unescape(section(page))
+    assert 120_000 >= len(page.encode())
+    assert 12_000 >= len(section(page).encode())
+
+
+@pytest.fixture
+def admin(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    """A client with an administrator's key, beside keys that end or have ended."""
+    key, token = made("admin")
+    keys = [key]
+    for days in (1, 2, 3, 4, 400):
+        made_key, _ = made("viewer", name=f"ends in {days}")
+        ends = clock.now + timedelta(days=days)
+        keys.append(evolve(made_key, created_at=ends - timedelta(days=500), expires_at=ends))
+    agent, _ = made("agent", name="has ended")
+    idle, _ = made("agent", name="has nothing")
+    gone, _ = made("agent", name="was revoked")
+    keep(database_url, *keys, expired(agent), expired(idle), revoked(gone))
+    environ = {"FLEET_DATABASE_URL": database_url}
+    tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05)
+    with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
+        client.headers.update(bearer(token))
+        owned = {"a": agent.id, "b": agent.id, "c": gone.id, "d": None}
+        for server_id in owned:
+            client.post("/heartbeat", json=messages.heartbeat(server_id=server_id))
+        client.headers["X-Owners"] = ",".join(f"{one}:{key}" for one, key in owned.items() if key)
+        yield client
+
+
+def test_keys_that_have_ended_or_will_are_told(
+    admin: httpx.Client, engine: Engine, clock: Clock
+) -> None:
+    for pair in admin.headers.pop("X-Owners").split(","):
+        server_id, key_id = pair.split(":")
+        with engine.begin() as connection:
+            query = "UPDATE servers SET owner = :owner WHERE server_id = :key"
+            connection.execute(text(query), {"owner": key_id, "key": server_id})
+    clock.advance(60)
+
+    page = admin.get("/").text
+
+    assert "The servers are well" == title(page)
+    ended, *ending, more = items(page)
+    assert ended.startswith("The key has ended has expired")
+    assert "2 servers cannot send, and are counted nowhere" in ended
+    assert ["ends in 1", "ends in 2", "ends in 3"] == [each[8:17] for each in ending]
+    assert "expires in 23 h 59 min" in ending[0]
+    assert more.startswith("1 more key has expired, or will soon")
+    assert "was revoked" not in section(page)
+    assert "has nothing" not in section(page)
+    assert "keyring" in section(page)
+
+
+def test_number_of_alarms_is_in_the_title_and_on_the_icon(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    fleet.beat("a")
+
+    page = receiver.get("/").text
+
+    assert "<title>Odoo MCP Fleet</title>" in page
+    assert re.search(r'rel="icon" href="./static/fleet.svg', page)
