@@ -33,8 +33,8 @@ from receiver.service.clock import GivenClock, SharedClock
 from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
 from receiver.service.group_commit import Allowance, GroupCommit
+from receiver.service.problems.troubles import Troubles
 from receiver.service.store_calls import StoreCalls
-from receiver.service.troubles import Troubles
 from receiver.service.watchdog import Timing, Watchdog
 from receiver.settings import Settings, misspelt, read_settings
 from receiver.store import Rules, SqlStore, listen

@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from contract import Event, EventKind
+from receiver.domain.grouping.timeline import Brief
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
-from receiver.domain.timeline import Brief
 from receiver.store.dialects import Dialect
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions

@@ -20,9 +20,9 @@ from contract import Event, ServerRecord, State
 from receiver.domain.agents.registry import Claim, FoundServer, Listing, Tombstone, Whose
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
+from receiver.domain.grouping.problems import Troubled
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
-from receiver.domain.problems import Troubled
 from receiver.domain.queries import (
     Filter,
     Node,

@@ -19,8 +19,8 @@ from receiver.metrics.exposition import Exposition
 from receiver.service.alerts.alert_service import AlertService
 from receiver.service.feed import Feed
 from receiver.service.fleet import Fleet
+from receiver.service.problems.troubles import Troubles
 from receiver.service.store_calls import StoreCalls
-from receiver.service.troubles import Troubles
 from receiver.store import SqlStore
 from receiver.web.body_timeout import BodyTimeout
 

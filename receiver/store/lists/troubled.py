@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, Integer, bindparam, func, select, text, union
 
 from contract import State
-from receiver.domain.problems import Troubled
+from receiver.domain.grouping.problems import Troubled
 from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import among, facets, is_listed, servers
 

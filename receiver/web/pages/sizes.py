@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from markupsafe import escape
 
-from receiver.domain.problems import Problem
+from receiver.domain.grouping.problems import Problem
+from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
-from receiver.domain.timeline import Group
 from receiver.service.fleet import Sighting
 from receiver.web.pages.rendering import server_url
 from receiver.web.pages.wording import NAMED_SERVERS, brief, called, names, stages, tale

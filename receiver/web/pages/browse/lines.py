@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from contract import EventKind
 from receiver.domain.cursors import write_event_cursor
+from receiver.domain.grouping.timeline import Brief, Group, together
 from receiver.domain.queries import EventFilter, RecordedEvent
-from receiver.domain.timeline import Brief, Group, together
 from receiver.service.fleet import MAX_EVENTS_BYTES
 from receiver.store import SqlStore
 from receiver.web.context import services

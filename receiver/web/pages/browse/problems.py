@@ -10,9 +10,9 @@ from attrs import evolve, field, frozen
 
 from contract import EventKind, ServerRecord
 from receiver.domain.filter_text import FilterText
+from receiver.domain.grouping.problems import Problem, Trouble, problems
 from receiver.domain.keys import Key
-from receiver.domain.problems import Problem, Trouble, problems
-from receiver.service.troubles import Found
+from receiver.service.problems.troubles import Found
 from receiver.web.context import Services
 from receiver.web.pages import wording
 from receiver.web.pages.silenced import Silenced

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from receiver.domain.cursors import write_event_cursor
+from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import Power
-from receiver.domain.timeline import Group
 from receiver.web.context import Services, services
 from receiver.web.pages.browse.events import events_of
 from receiver.web.pages.browse.lines import Line, grouped

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from receiver.domain.errors import StoreUnavailable
+from receiver.service.problems.troubles import Troubles
 from receiver.service.store_calls import StoreCalls
-from receiver.service.troubles import Troubles
 from receiver.store import SqlStore
 from watched import Watched
 

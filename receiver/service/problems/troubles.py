@@ -8,7 +8,7 @@ from time import monotonic
 from attrs import frozen
 
 from contract import EventKind
-from receiver.domain.problems import Troubled
+from receiver.domain.grouping.problems import Troubled
 from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 

@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 
 from contract import IpAddresses, ServerRecord, State
-from receiver.domain.problems import Problem, Trouble, problems
+from receiver.domain.grouping.problems import Problem, Trouble, problems
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract import EventKind
-from receiver.domain.timeline import Brief, Entry, Group, together
+from receiver.domain.grouping.timeline import Brief, Entry, Group, together
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
