@@ -302,7 +302,7 @@ def stages(found: Sequence[tuple[str, int]]) -> str:
         return f"all {texts[0]}"
     counted = [f"{number:,} {text}" for (_, number), text in zip(found, texts, strict=True)]
     more = len(counted) - _MAX_STAGES
-    return ", ".join([*counted[:_MAX_STAGES], *([f"{more} more stages"] if more > 0 else [])])
+    return ", ".join(counted[:_MAX_STAGES]) + (f" and {more} more" if more > 0 else "")
 
 
 def many(kind: EventKind) -> str:

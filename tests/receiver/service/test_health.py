@@ -27,14 +27,17 @@ def test_receiver_that_cannot_write_is_unhealthy_without_a_message(
         clock.advance(3)
         return health(receiver) == 503
 
+    receiver.post("/heartbeat", json={"server_id": "a"}).raise_for_status()
     before = health(receiver), store_up(receiver)
     with engine.begin() as other:
         other.execute(text(lock(engine, "watches")))
         wait_until(is_unhealthy)
         meanwhile = store_up(receiver)
+        page = receiver.get("/", timeout=30).text
     wait_until(lambda: health(receiver) == 200)
 
     assert ((200, "1.0"), "0.0", "1.0") == (before, meanwhile, store_up(receiver))
+    assert "Messages of servers cannot be stored." in page
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -55,8 +55,8 @@ class Problems:
         has_more: Whether there are more of them than were read.
         silenced: The problems of servers that are silenced.
         of_fleet: What is wrong beside the servers.
-        calm_since: Since when all servers have been heard in time, and receivers have been running;
-            None if that is not known.
+        calm_since: Since when all servers have been heard in time, and receivers have been running,
+            if nothing is wrong.
         matching: The filter.
     """
 
@@ -66,7 +66,7 @@ class Problems:
     has_more: bool
     silenced: Sequence[Problem]
     of_fleet: OfFleet = field(factory=OfFleet)
-    calm_since: datetime | None
+    calm_since: datetime
     matching: FilterText
 
     @property
@@ -162,10 +162,8 @@ def _of_fleet(found: Services, troubles: Found) -> OfFleet:
     )
 
 
-def _calm_since(found: Services, troubles: Found) -> datetime | None:
-    heard_since = found.fleet.heard_since()
-    if heard_since is None:
-        return None
+def _calm_since(found: Services, troubles: Found) -> datetime:
+    heard_since = found.fleet.heard_since() or found.clock()
     return max(heard_since, troubles.calm_since or heard_since)
 
 

@@ -238,6 +238,7 @@ def test_message_that_was_given_up_is_loud(receiver: httpx.Client, clock: Clock)
     assert "1 message could not be delivered within a day, and was given up." in page
     assert '<b class="fell">given up</b> after' in page
     assert "there was no answer" in page
+    wait_until(lambda: "<b>1 message</b> about alarms reached nobody" in receiver.get("/").text)
 
 
 def waits_after(client: httpx.Client, clock: Clock, attempts: int) -> bool:

@@ -100,6 +100,18 @@ def test_pages_of_the_grouped_timeline_have_all_events_once(
     assert sorted(map(int, lines), reverse=True) == [*map(int, lines)]
 
 
+def test_page_of_long_events_reads_only_some_of_them(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    for n in range(50):
+        fleet.beat("a", odoo_version=f"{n}".ljust(3000, LONG))
+
+    page = receiver.get("/timeline").text
+
+    assert 50 > len(says(page)) > 10
+    assert 'rel="next"' in page
+
+
 @pytest.mark.parametrize("query", ["?limit=1000", "?limit=1000&grouped=false"])
 def test_timeline_of_long_names_is_small_and_leads_on(
     receiver: httpx.Client, fleet: Watched, query: str

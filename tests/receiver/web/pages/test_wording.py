@@ -430,6 +430,39 @@ def test_how_a_server_was_superseded_may_be_forgotten() -> None:
     assert superseded.at is None
 
 
+def test_time_of_another_day_has_its_date() -> None:
+    assert "12:00:00" == wording.clock(NOW, NOW)
+    assert "30 Jan 12:00:00" == wording.clock(NOW - timedelta(days=1), NOW)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([("staging", 5)], "all staging"),
+        ([("", 5)], "all without stage"),
+        ([("staging", 1200), ("", 1)], "1,200 staging, 1 without stage"),
+        ([(each, 1) for each in "abcd"], "1 a, 1 b, 1 c and 1 more"),
+    ],
+)
+def test_stages_of_servers_are_counted(found: list[tuple[str, int]], expected: str) -> None:
+    assert expected == wording.stages(found)
+
+
+@pytest.mark.parametrize(("database", "expected"), [("acme", "acme"), (" ", "s"), (None, "s")])
+def test_server_is_called_by_its_database(database: str | None, expected: str) -> None:
+    assert expected == wording.called(evolve(RECORD, database=database))
+
+
+def test_text_begins_with_a_capital_letter_and_stays_as_it_is() -> None:
+    assert "Two machines under one ID" == wording.titled("two machines under one ID")
+    assert not wording.titled("")
+
+
+def test_several_servers_have_a_plural() -> None:
+    assert "are late" == wording.many(EventKind.LATE)
+    assert "went down" == wording.many(EventKind.DOWN)
+
+
 def test_every_kind_of_event_has_a_sentence() -> None:
     for kind in EventKind:
         assert wording.tale(Event(kind=kind, at=NOW, server_id="s")).says
