@@ -1,7 +1,6 @@
 """What needs somebody, in a browser: it appears, leads to its servers and events, and goes."""
 
 import httpx
-import pytest
 from playwright.sync_api import Page, expect
 
 import messages
@@ -12,9 +11,8 @@ from servers import Clock
 HOSTILE = "<script>document.title='owned'</script>right\u202eto"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_outage_appears_leads_to_what_happened_and_goes(
-    reader: Reader, receiver: httpx.Client, clock: Clock, scheme: str
+    reader: Reader, receiver: httpx.Client, clock: Clock
 ) -> None:
     names = [f"db{n}" for n in range(3)] + [HOSTILE.ljust(255, "w")]
     fleet = [
@@ -23,20 +21,23 @@ def test_outage_appears_leads_to_what_happened_and_goes(
     ]
     well = messages.heartbeat(server_id="well", database="well")
     receiver.post("/heartbeats", json=[*fleet, well])
-    page = reader.open(color_scheme=scheme)
+    page = reader.open()
     problems = page.locator("#problems")
     expect(problems.get_by_role("heading")).to_have_text("Nothing is wrong")
 
-    for _ in range(40):
+    for _ in range(200):
+        if "went down" in problems.inner_text():
+            break
         clock.advance(10)
         receiver.post("/heartbeat", json=well)
-        page.wait_for_timeout(20)
-    expect(problems).to_contain_text("4 servers went down at")
+        page.wait_for_timeout(50)
+    expect(problems).to_contain_text("4 servers went down")
     expect(problems).to_contain_text("4 hosts")
     assert [] == serious(page)
 
-    narrow = reader.open(width=390, height=844, color_scheme=scheme)
+    narrow = reader.open(width=390, height=844, color_scheme="dark")
     assert fits(narrow)
+    assert [] == serious(narrow)
     narrow.goto(f"{reader.url}/timeline")
     expect(narrow.locator(".group.down .who")).to_have_text("4 servers")
     assert fits(narrow)
@@ -58,6 +59,7 @@ def test_outage_appears_leads_to_what_happened_and_goes(
 def test_reader_marks_all_as_seen(reader: Reader, receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat(heartbeat_interval_seconds=86_400.0)
     receiver.post("/heartbeat", json=beat)
+    clock.advance(60)
     page: Page = reader.open()
     expect(page.get_by_role("heading", name="Since yesterday")).to_be_visible()
     clock.advance(7200)
