@@ -1,11 +1,12 @@
 """Reads what is wrong with the servers, once for all pages that ask at the same time."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
+from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from contract import EventKind
 from receiver.domain.grouping.problems import Troubled
@@ -13,6 +14,8 @@ from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 
 __all__ = ["MOST_TROUBLED", "Found", "Troubles"]
+
+T = TypeVar("T")
 
 MOST_TROUBLED = 5000
 """With how many servers something may be wrong at most for all of them to be read."""
@@ -52,6 +55,18 @@ class Found:
     has_more: bool
     expired: Mapping[str, int]
     calm_since: datetime | None
+    _made: dict[Hashable, Any] = field(factory=dict, init=False, eq=False, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """
+        What `make` returns, which is made once for each key, for all who are given this.
+
+        It depends on nothing but this and the key.
+        """
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
 
 class Troubles:

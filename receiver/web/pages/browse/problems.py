@@ -118,12 +118,9 @@ def _problems(
 ) -> Problems:
     matching = matching.in_any_state()
     is_narrowed = matching != FilterText()
-    loud: list[ServerRecord] = []
-    quiet: list[ServerRecord] = []
-    for record, _, _ in troubles.servers:
-        if not is_narrowed or matching.matches(record):
-            (quiet if silenced.of(record) else loud).append(record)
-    each = problems(loud)
+    each, quiet = troubles.once(
+        (matching, silenced.windows), lambda: _grouped(troubles, matching, silenced)
+    )
     shown = fitting_problems(each, most=_MOST_SHOWN)
     counts = _counts(each)
     return Problems(
@@ -131,11 +128,23 @@ def _problems(
         left={trouble: n for trouble, n in (counts - _counts(shown)).items() if n},
         counts=counts,
         has_more=troubles.has_more,
-        silenced=problems(quiet),
+        silenced=quiet,
         of_fleet=OfFleet() if is_narrowed else _of_fleet(found, troubles),
         calm_since=_calm_since(found, troubles),
         matching=matching,
     )
+
+
+def _grouped(
+    troubles: Found, matching: FilterText, silenced: Silenced
+) -> tuple[list[Problem], list[Problem]]:
+    """The problems of the servers that match: of those that are not silenced, and of those."""
+    loud: list[ServerRecord] = []
+    quiet: list[ServerRecord] = []
+    for record, _, _ in troubles.servers:
+        if matching.matches(record):
+            (quiet if silenced.of(record) else loud).append(record)
+    return problems(loud), problems(quiet)
 
 
 def _counts(each: Sequence[Problem]) -> Counter[Trouble]:

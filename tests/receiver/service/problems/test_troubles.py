@@ -59,6 +59,14 @@ def test_what_was_read_of_many_servers_is_used_again_for_a_moment(fleet: Watched
     fleet.store.close()
 
 
+def test_what_is_made_of_it_is_made_once(fleet: Watched) -> None:
+    found = asyncio.run(troubles_of(fleet).find())
+    made = iter("abc")
+
+    assert ["a", "a", "b"] == [found.once(key, lambda: next(made)) for key in (1, 1, 2)]
+    fleet.store.close()
+
+
 def test_those_who_ask_at_the_same_time_share_what_is_read(fleet: Watched) -> None:
     troubles = troubles_of(fleet)
 
