@@ -150,11 +150,11 @@ class Events:
             page = _page(connection, query, len(ids), max_bytes)
         return {recorded.id: recorded for recorded in page.events}
 
-    def count(self, since: datetime) -> int:
-        """How many events happened at or after an instant."""
-        query = select(func.count()).where(events.c.at >= since)
+    def count(self, matching: EventFilter) -> int:
+        """How many events match."""
         with self._transactions.read() as connection:
-            return int(connection.execute(query).scalar_one())
+            found = _matching(connection, matching, [events.c.id]).subquery()
+            return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
 
     def last_at(self, kinds: Collection[EventKind]) -> datetime | None:
         """When the newest event of any of these kinds happened; None if there is none."""

@@ -334,6 +334,7 @@ def _make_templates() -> Jinja2Templates:
         SECOND=timedelta(seconds=1),
         KINDS=wording.KINDS,
         STATES=wording.STATES,
+        TOPICS=wording.TOPICS,
         LABELS=_LABELS,
         server_url=server_url,
         silence_url=wording.silence_url,

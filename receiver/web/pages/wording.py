@@ -22,6 +22,7 @@ __all__ = [
     "KINDS",
     "NAMED_SERVERS",
     "STATES",
+    "TOPICS",
     "Fact",
     "Strip",
     "Superseded",
@@ -627,6 +628,42 @@ What each kind of event says beneath the name of the server, in lower case.
 Some are predicates of a sentence about the server, such as `went down`, and some are headings, such
 as `tools changed`.
 """
+
+TOPICS = {
+    "Silence": (
+        EventKind.DOWN,
+        EventKind.LATE,
+        EventKind.RECOVERED,
+        EventKind.FLEET_SILENT,
+        EventKind.FLAPPING,
+        EventKind.CALM,
+    ),
+    "Changes": (
+        EventKind.UPGRADED,
+        EventKind.RESTARTED,
+        EventKind.MOVED,
+        EventKind.CAPABILITIES_CHANGED,
+        EventKind.TOOLS_CHANGED,
+        EventKind.STAGE_CHANGED,
+        EventKind.UPDATED,
+    ),
+    "Coming and going": (
+        EventKind.REGISTERED,
+        EventKind.LEFT,
+        EventKind.DELETED,
+        EventKind.REBUILT,
+        EventKind.NODE,
+        EventKind.NODE_LEFT,
+    ),
+    "Mix-ups": (
+        EventKind.CONFLICT,
+        EventKind.TWIN,
+        EventKind.COPIES,
+        EventKind.REFUSED_WRITE,
+    ),
+    "Alerts": (EventKind.SILENCED, EventKind.ACKNOWLEDGED, EventKind.UNDELIVERED),
+}
+"""The kinds of events by what somebody may look for."""
 
 _MANY = {
     EventKind.LATE: "are late",

@@ -110,6 +110,7 @@ def test_events_until_a_time_are_found_and_counted_since(fleet: Watched) -> None
 
     assert ["two"] == hosts
     assert [] == events.after(0, evolve(ALL_EVENTS, until=begin - minute), limit=9)
-    assert 2 == events.count(begin + minute)
+    assert 2 == events.count(evolve(ALL_EVENTS, since=begin + minute))
+    assert 2 == events.count(evolve(ALL_EVENTS, kinds=frozenset({EventKind.MOVED})))
     assert begin + 2 * minute == events.last_at([EventKind.MOVED, EventKind.REGISTERED])
     assert begin == events.last_at([EventKind.REGISTERED, EventKind.LEFT])

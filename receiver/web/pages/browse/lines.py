@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 from starlette.requests import Request
 
 from contract import EventKind
 from receiver.domain.cursors import write_event_cursor
 from receiver.domain.grouping.timeline import Brief, Group, together
-from receiver.domain.queries import EventFilter, RecordedEvent
+from receiver.domain.queries import ALL_EVENTS, EventFilter, RecordedEvent
 from receiver.service.fleet import MAX_EVENTS_BYTES
 from receiver.store import SqlStore
 from receiver.web.context import services
@@ -69,20 +69,24 @@ def grouped(store: SqlStore, query: EventQuery) -> Lines:
     return _lines(store, query, read=_READ, room=EVENTS_BYTES)
 
 
-async def news_of(request: Request) -> News:
-    """What has happened since the person who makes a request has last looked, or since a day."""
+async def news_of(request: Request, matching: EventFilter = ALL_EVENTS) -> News:
+    """
+    What has happened since the person who makes a request has last looked, or since a day.
+
+    It is only of the events that match.
+    """
     found = services(request)
     now = found.clock()
     looked_at = last_look(request, now)
     since = now - DAY if looked_at is None else looked_at
-    recent, total = await found.calls.read(_news, found.store, since)
+    recent, total = await found.calls.read(_news, found.store, evolve(matching, since=since))
     return News(since=since, is_last_look=looked_at is not None, recent=recent, total=total)
 
 
-def _news(store: SqlStore, since: datetime) -> tuple[Lines, int]:
-    query = EventQuery(matching=EventFilter(since=since), limit=_NEWS)
+def _news(store: SqlStore, matching: EventFilter) -> tuple[Lines, int]:
+    query = EventQuery(matching=matching, limit=_NEWS)
     recent = _lines(store, query, read=_READ_OF_NEWS, room=NEWS_BYTES)
-    total = recent.kinds.total() if recent.is_all else store.events.count(since)
+    total = recent.kinds.total() if recent.is_all else store.events.count(matching)
     return recent, total
 
 

@@ -1,13 +1,15 @@
 """The page with the events of all servers, newest first; what happened together is one line."""
 
-from collections.abc import Iterable
-from datetime import date, datetime
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from urllib.parse import urlencode
 
 from attrs import evolve
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from contract.fields import format_moment
 from receiver.domain.cursors import write_event_cursor
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import Power
@@ -17,6 +19,7 @@ from receiver.web.pages.browse.lines import Line, grouped
 from receiver.web.pages.browse.view import View
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.pages.sizes import fitting_events
+from receiver.web.pages.wording import TOPICS
 from receiver.web.requests import EventQuery, timeline_query
 
 __all__ = ["routes"]
@@ -49,11 +52,41 @@ async def timeline_page(request: Request) -> Response:
         view=view,
         choice=query.matching,
         is_grouped=is_grouped,
+        topics=[
+            (
+                topic,
+                _with(view, kind=[kind.value for kind in kinds]),
+                kinds,
+                query.matching.kinds == {*kinds},
+            )
+            for topic, kinds in TOPICS.items()
+        ],
+        periods=_periods(view, services(request).clock()),
         days=_by_day(lines),
         count=len(lines),
         older=older and view.link(cursor=older),
         as_json=evolve(view, path="events").link(cursor=view.get("cursor"), grouped=None),
     )
+
+
+def _with(view: View, **values: Sequence[str]) -> str:
+    """A link to the first page of the timeline with these values of some parameters."""
+    kept = [each for each in view.parameters if each[0] not in {"cursor", *values}]
+    new = [(name, text) for name, texts in values.items() for text in texts]
+    return f"{view.path}?{urlencode([*kept, *new])}"
+
+
+def _periods(view: View, now: datetime) -> list[tuple[str, str]]:
+    """
+    Names of recent times, and links to what has happened in them.
+
+    They begin at full ten minutes, so that an open page does not change all the time.
+    """
+    begins = now.replace(minute=now.minute - now.minute % 10, second=0, microsecond=0)
+    return [
+        (name, _with(view, since=[format_moment(begins - length)], until=[]))
+        for name, length in _PERIODS.items()
+    ]
 
 
 async def _one_by_one(found: Services, query: EventQuery) -> tuple[list[Line], str | None]:
@@ -68,6 +101,13 @@ def _by_day(lines: Iterable[Line]) -> dict[date, list[Line]]:
     for line in lines:
         days.setdefault(_at(line).date(), []).append(line)
     return days
+
+
+_PERIODS = {
+    "Last hour": timedelta(hours=1),
+    "Last 24 hours": timedelta(days=1),
+    "Last 7 days": timedelta(days=7),
+}
 
 
 def _at(line: Line) -> datetime:

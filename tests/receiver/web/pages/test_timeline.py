@@ -78,6 +78,27 @@ def test_each_event_can_be_asked_for(receiver: httpx.Client, fleet: Watched) -> 
     assert 400 == receiver.get("/timeline?grouped=maybe").status_code
 
 
+def test_timeline_is_narrowed_by_topic_and_period(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a")
+    fleet.beat("a", odoo_version="20.0")
+    later(clock, fleet, 9000, "a")
+    fleet.beat("a", hostname="b")
+
+    page = receiver.get("/timeline?grouped=false").text
+    links = dict(
+        re.findall(r'<li data-key="(?:topic|period)-([^"]+)"[^>]*><a [^>]*href="([^"]+)"', page)
+    )
+    changes = receiver.get("/" + html.unescape(links["Changes"])).text
+    recent = receiver.get("/" + html.unescape(links["Last hour"])).text
+
+    assert ["details changed", "details changed"] == says(changes)
+    assert 'aria-current="true" title="Was upgraded, Restarted, Moved,' in changes
+    assert ["details changed"] == says(recent)
+    assert "Since: <bdi>2026-01-31T13:30:00Z</bdi>" in recent
+
+
 def test_pages_of_the_grouped_timeline_have_all_events_once(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:

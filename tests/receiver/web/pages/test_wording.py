@@ -458,6 +458,10 @@ def test_text_begins_with_a_capital_letter_and_stays_as_it_is() -> None:
     assert not wording.titled("")
 
 
+def test_each_kind_of_event_has_one_topic() -> None:
+    assert sorted(EventKind) == sorted(kind for kinds in wording.TOPICS.values() for kind in kinds)
+
+
 def test_several_servers_have_a_plural() -> None:
     assert "are late" == wording.many(EventKind.LATE)
     assert "went down" == wording.many(EventKind.DOWN)
