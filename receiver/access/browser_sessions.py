@@ -3,7 +3,8 @@ Browser sessions: people sign in with a key, and their browsers get a token for 
 
 Tokens are signed with a secret that all receivers of a database share, so that a forged token is
 detected without a query. The CSRF token of a form is derived from a random value in a cookie of the
-browser, so that no page of another site can send a form in a visitor's name.
+browser, so that no page of another site can send a form in a visitor's name. What the next page
+shows once is encrypted with that secret, too.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -11,10 +12,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
+from hmac import digest as hmac_digest
 from secrets import token_bytes, token_urlsafe
 
 from attrs import frozen
-from itsdangerous import BadSignature, Signer, URLSafeSerializer
+from cryptography.fernet import Fernet, InvalidToken
+from itsdangerous import BadSignature, Signer
 from itsdangerous.encoding import base64_decode
 
 from receiver.access.key_mirror import KeyMirror
@@ -36,11 +39,12 @@ class SignedIn:
 
 class BrowserSessions:
     """
-    Begins, finds and ends browser sessions; signs session tokens, CSRF tokens, and the short
-    messages that the next page shows.
+    Begins, finds and ends browser sessions; signs session tokens and CSRF tokens, and encrypts what
+    the next page shows once.
 
     Args:
-        secret: The secret of the signatures, which all receivers of a database share.
+        secret: The secret of the signatures and of the encryption, which all receivers of a
+            database share.
         store: Where the sessions are stored.
         calls: Calls the store's blocking methods in threads.
         mirror: The API keys, in memory. A session ends when the key that began it is rotated or
@@ -67,7 +71,7 @@ class BrowserSessions:
         how = {"key_derivation": "hmac", "digest_method": sha256}
         self._sessions = Signer(secret, b"session", **how)  # type: ignore[arg-type]  # mypy has one type for all values of a dict
         self._forms = Signer(secret, b"form", **how)  # type: ignore[arg-type]  # mypy has one type for all values of a dict
-        self._notices = URLSafeSerializer(secret, b"notice", signer_kwargs=how)
+        self._box = Fernet(urlsafe_b64encode(hmac_digest(secret, b"shown once", "sha256")))
 
     async def find(self, cookie: str) -> SignedIn | None:
         """
@@ -141,17 +145,19 @@ class BrowserSessions:
     def _csrf_digest(self, given: bytes) -> bytes:
         return base64_decode(self._forms.get_signature(given))
 
-    def sign_notice(self, text: str) -> str:
-        """The signed value of a cookie with a notice: a text that the next page shows once."""
-        value = self._notices.dumps(text)
-        return value if isinstance(value, str) else value.decode()
+    def seal(self, text: str) -> str:
+        """Encrypt a text for a cookie, whose text the next page shows, and no log tells."""
+        return self._box.encrypt_at_time(text.encode(), self._seconds()).decode()
 
-    def notice(self, cookie: str) -> str | None:
-        """The text in a cookie that `sign_notice` made; None if its signature is wrong."""
+    def unseal(self, cookie: str, *, seconds: int) -> str | None:
+        """The text in a cookie that `seal` made within the last seconds; None for another one."""
         try:
-            return str(self._notices.loads(cookie))
-        except BadSignature:
+            return self._box.decrypt_at_time(cookie.encode(), seconds, self._seconds()).decode()
+        except InvalidToken:
             return None
+
+    def _seconds(self) -> int:
+        return int(self._clock().timestamp())
 
     async def _find(self, digest: bytes) -> Session | None:
         session = await self._calls.read(self._store.find, digest)

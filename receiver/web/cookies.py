@@ -1,5 +1,9 @@
 """
-The cookies of the pages: for sessions, CSRF tokens and notices (texts that a page shows once).
+The cookies of the pages: for sessions, CSRF tokens, and what a page shows once.
+
+A form that has changed something is answered with a redirect, so that loading the next page again
+changes nothing. What that page shows once, a notice or the secret text of a new key, comes along in
+an encrypted cookie that is valid for a minute.
 
 Cookies are HttpOnly, and Secure under https. The session cookie is SameSite=Strict.
 """
@@ -10,6 +14,7 @@ from secrets import token_urlsafe
 from typing import Literal
 from urllib.parse import urlsplit
 
+import orjson
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope
@@ -23,7 +28,10 @@ __all__ = [
     "add_cookies",
     "check_form",
     "csrf_token",
+    "forget_key",
     "is_navigation",
+    "key_to_show",
+    "leave_key",
     "leave_notice",
     "may_hide_session",
     "note_second_try",
@@ -38,9 +46,12 @@ __all__ = [
 _SESSION = "fleet_session"
 _FORM = "fleet_form"
 _NOTICE = "fleet_notice"
+_KEY = "fleet_key_"  # and the id of the key: two windows may make keys at the same time
 _AGAIN = "fleet_again"
-_SHOWN_ONCE = (_NOTICE,)
+_SHOWN_ONCE = (_NOTICE, _KEY)
 """How the names of cookies begin whose content the next page shows."""
+
+_SHOWN_WITHIN_SECONDS = 60
 
 
 class CsrfToken:
@@ -114,7 +125,7 @@ def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
 
 def leave_notice(scope: Scope, answer: Response, text: str) -> None:
     """Set a cookie with a text that the next page is to show."""
-    _set(answer, scope, _NOTICE, services(scope).sessions.sign_notice(text), seconds=60)
+    _seal(answer, scope, _NOTICE, text)
 
 
 def notice(scope: Scope) -> str | None:
@@ -123,9 +134,23 @@ def notice(scope: Scope) -> str | None:
 
     It is also None for a request of a script: the next page that a person opens is to show it.
     """
-    if not is_navigation(scope):
-        return None
-    return services(scope).sessions.notice(_cookie(scope, _NOTICE))
+    return _unsealed(scope, _NOTICE)
+
+
+def leave_key(scope: Scope, answer: Response, key_id: str, shown: Mapping[str, str]) -> None:
+    """Set a cookie with what the page of a new key is to show: its secret text, for one."""
+    _seal(answer, scope, f"{_KEY}{key_id}", orjson.dumps(shown).decode())
+
+
+def key_to_show(scope: Scope, key_id: str) -> Mapping[str, str] | None:
+    """What `leave_key` left for the page of a key; None if there is nothing to show any more."""
+    shown = _unsealed(scope, f"{_KEY}{key_id}")
+    return None if shown is None else orjson.loads(shown)
+
+
+def forget_key(scope: Scope, answer: Response, key_id: str) -> None:
+    """Delete the cookie of `leave_key`, as the page shows the key now."""
+    _forget(answer, scope, f"{_KEY}{key_id}")
 
 
 def shows_secret(scope: Scope) -> bool:
@@ -200,6 +225,20 @@ def _set(  # noqa: PLR0913 - a cookie has that many attributes
         httponly=True,
         samesite=same_site,
     )
+
+
+def _seal(answer: Response, scope: Scope, name: str, text: str) -> None:
+    """Set an encrypted cookie, which `_unsealed` reads."""
+    sealed = services(scope).sessions.seal(text)
+    _set(answer, scope, name, sealed, seconds=_SHOWN_WITHIN_SECONDS)
+
+
+def _unsealed(scope: Scope, name: str) -> str | None:
+    """The text in an encrypted cookie; None if there is none, or for the request of a script."""
+    if not is_navigation(scope):
+        return None
+    sessions = services(scope).sessions
+    return sessions.unseal(_cookie(scope, name), seconds=_SHOWN_WITHIN_SECONDS)
 
 
 def _forget(answer: Response, scope: Scope, name: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from attrs import frozen
+from attrs import fields, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 

@@ -1,14 +1,15 @@
 """
 What the handlers of all forms share: the fields, the CSRF token, and asking for confirmation.
 
-Every form must contain the CSRF token of its browser, which `cookies.check_form` checks.
+Every form must contain the CSRF token of its browser, which `cookies.check_form` checks. A change
+is answered with a redirect, so that a page that is loaded again makes no change twice.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from attrs import frozen
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from contract import InvalidMessage
 from receiver.domain.errors import Refusal
@@ -18,10 +19,11 @@ from receiver.web.pages.rendering import answer
 from receiver.web.problems import refusal
 from receiver.web.requests import form_fields
 
-__all__ = ["Fields", "Question", "confirmed", "form"]
+__all__ = ["Act", "Fields", "Question", "confirmed", "form"]
 
 Fields = Mapping[str, str]
-Act = Callable[[Request, Fields], Awaitable[Response]]
+Act = Callable[[Request, Fields], Awaitable[RedirectResponse]]
+"""Makes the change that a form is for, and redirects to the page that shows it."""
 
 
 def form(
@@ -33,7 +35,7 @@ def form(
     Make the endpoint that handles a posted form; it reads the fields and checks the CSRF token.
 
     Args:
-        act: Makes the change that the form is for, and returns the answer.
+        act: Makes the change that the form is for.
         refused: Renders the form again, with the error; None shows the general error page.
     """
 

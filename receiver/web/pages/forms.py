@@ -2,6 +2,8 @@
 The pages that change something: signing in and out, keys, owners, deleting servers.
 
 The pages work without JavaScript, and ask for confirmation before a change that cannot be undone.
+Every form that has changed something is answered with a redirect, so that loading the next page
+again changes nothing.
 """
 
 import re
@@ -10,14 +12,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from receiver.domain.errors import Refusal
+from receiver.domain.errors import Refusal, StoreUnavailable
 from receiver.domain.keys import Key, KeyScope, Power, path_of, warning_about
 from receiver.web import admin_api, cookies
 from receiver.web.admin_api import key_of, must_hold_a_key
-from receiver.web.context import services, visitor
+from receiver.web.context import Visitor, services, visitor
 from receiver.web.pages.form_handlers import Fields, Question, confirmed, form
 from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url, sign_in_form
 from receiver.web.routing import BY_ID, with_ids_in_query
@@ -37,6 +39,7 @@ def routes() -> list[BaseRoute]:
         page("/keyring", form(new_key, refused=keyring), methods=["POST"]),
         page("/keyring/{key_id}/revoke", confirmed(revoking, revoke_key), methods=both),
         page("/keyring/{key_id}/rotate", confirmed(rotating, rotate_key), methods=both),
+        PageRoute("/keyring/{key_id}/secret", secret_page, methods=["GET"], needs=None),
         # A server_id may contain slashes.
         *with_ids_in_query(
             [
@@ -56,7 +59,7 @@ async def sign_in_page(request: Request) -> Response:
     return sign_in_form(request, None, to=_FIRST)
 
 
-async def sign_in(request: Request, fields: Fields) -> Response:
+async def sign_in(request: Request, fields: Fields) -> RedirectResponse:
     """Begin a browser session with the API key in the form; redirect to the page asked for."""
     _must_have_keys(request)
     key = services(request).gate.find(fields.get("key", "").strip(), Power.READ, request.scope)
@@ -71,7 +74,7 @@ async def not_signed_in(request: Request, fields: Fields, refused: Refusal) -> R
     return sign_in_form(request, refused, to=_path_after_sign_in(fields))
 
 
-async def sign_out(request: Request, _: Fields) -> Response:
+async def sign_out(request: Request, _: Fields) -> RedirectResponse:
     """End the browser session; redirect to the sign-in form."""
     away = redirect(request, "/sign-in", notice="You are signed out.")
     await cookies.sign_out(request.scope, away)
@@ -116,7 +119,7 @@ async def deleting(request: Request) -> Question:
     )
 
 
-async def delete(request: Request, _: Fields) -> Response:
+async def delete(request: Request, _: Fields) -> RedirectResponse:
     """Delete a server; redirect to the home page."""
     await admin_api.delete_server(request)
     return redirect(
@@ -124,7 +127,7 @@ async def delete(request: Request, _: Fields) -> Response:
     )
 
 
-async def hand_over(request: Request, fields: Fields) -> Response:
+async def hand_over(request: Request, fields: Fields) -> RedirectResponse:
     """Make the key in the form the owner of a server; without one, the server is unowned."""
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
@@ -157,14 +160,14 @@ async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> 
     )
 
 
-async def new_key(request: Request, fields: Fields) -> Response:
-    """Create a key, and show its secret text once."""
+async def new_key(request: Request, fields: Fields) -> RedirectResponse:
+    """Create a key; redirect to the page that shows its secret text once."""
     asked: dict[str, Any] = {name: fields.get(name, "") for name in ("name", "scope")}
     asked["servers"] = fields.get("servers") or "*"
     if fields.get("expires_at"):
         asked["expires_at"] = f"{fields['expires_at']}T00:00:00Z"
     key, token = await admin_api.create_key(request, asked)
-    return _shown(request, key, token, "made", warning=warning_about(key.servers))
+    return _to_secret(request, key, token, "made")
 
 
 async def revoking(request: Request) -> Question:
@@ -182,7 +185,7 @@ async def revoking(request: Request) -> Question:
     )
 
 
-async def revoke_key(request: Request, fields: Fields) -> Response:
+async def revoke_key(request: Request, fields: Fields) -> RedirectResponse:
     """Revoke a key, and delete its servers if the checkbox for that is ticked."""
     forgets = "also" in fields
     key = await admin_api.revoke(request, again=forgets)
@@ -206,10 +209,43 @@ async def rotating(request: Request) -> Question:
     )
 
 
-async def rotate_key(request: Request, _: Fields) -> Response:
-    """Give a key another secret, and show the secret once."""
+async def rotate_key(request: Request, _: Fields) -> RedirectResponse:
+    """Give a key another secret; redirect to the page that shows it once."""
     key, token = await admin_api.rotate(request)
-    return _shown(request, key, token, "rotated")
+    return _to_secret(request, key, token, "rotated")
+
+
+async def secret_page(request: Request) -> Response:
+    """
+    Show the secret text of a key that was made or rotated within the last minute, once.
+
+    The cookie that the redirect to this page has set is enough: whoever has rotated the key with
+    which they are signed in is signed out. It holds all that is shown, so that the text is not lost
+    when the database does not answer. Without the cookie, redirect to the list of keys.
+    """
+    key_id = request.path_params["key_id"]
+    shown = cookies.key_to_show(request.scope, key_id)
+    if shown is None:
+        return redirect(request, "/keyring", notice=_SHOWN_ONCE.format(key_id))
+    context: dict[str, Any] = {**shown}
+    if not await _is_recognised(request):
+        context["open_alarms"] = 0
+    page = answer(request, "token.html", **context)
+    cookies.forget_key(request.scope, page, key_id)
+    return page
+
+
+async def _is_recognised(request: Request) -> bool:
+    """Let a page that needs no key tell who is signed in; whether somebody is known to be."""
+    found = services(request)
+    try:
+        signed_in = await found.sessions.find(cookies.session_cookie(request.scope))
+    except StoreUnavailable:
+        return False
+    if signed_in is None:
+        return False
+    request.scope["visitor"] = Visitor(signed_in.key, signed_in.session)
+    return True
 
 
 def _about_key(  # noqa: PLR0913 - all by name
@@ -227,16 +263,26 @@ def _about_key(  # noqa: PLR0913 - all by name
     )
 
 
-def _shown(
-    request: Request, key: Key, token: str, done: str, *, warning: str | None = None
-) -> Response:
-    path = path_of(key, token)
-    return answer(
-        request, "token.html", key=key, token=token, path=path, done=done, warning=warning
-    )
+def _to_secret(request: Request, key: Key, token: str, done: str) -> RedirectResponse:
+    """Redirect to the page of a key that was just made or rotated, which shows its text once."""
+    there = redirect(request, f"/keyring/{key.id}/secret")
+    shown = {
+        "done": done,
+        "name": key.name,
+        "scope": key.scope.value,
+        "servers": key.servers,
+        "token": token,
+        "path": path_of(key, token) or "",
+        "warning": (done == "made" and warning_about(key.servers)) or "",
+    }
+    cookies.leave_key(request.scope, there, key.id, shown)
+    return there
 
 
 _UNOWNED = "The server is unowned now: the next key that writes it becomes its owner."
+_SHOWN_ONCE = (
+    "The secret of a key is shown once. If nobody has kept that of the key {}, rotate the key."
+)
 _FIRST = "/"
 _PAGES = {_FIRST, "/timeline", "/alerts", "/report", "/keyring", f"{BY_ID}/server"}
 _PAGES_BELOW = ("/server/", "/alerts/", "/keyring/", f"{BY_ID}/server/")

@@ -216,7 +216,7 @@ async def answer_from_thread(request: Request, template: str, **context: Any) ->
     return await to_thread.run_sync(partial(answer, request, template, **context))
 
 
-def redirect(request: Request, to: str, *, notice: str | None = None) -> Response:
+def redirect(request: Request, to: str, *, notice: str | None = None) -> RedirectResponse:
     """
     A redirect (303) to another page of this receiver, which shows the text `notice` once.
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import frozen
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from contract.fields import format_moment
@@ -23,7 +23,7 @@ from receiver.domain.keys import Power
 from receiver.web.alerts import changes
 from receiver.web.context import services
 from receiver.web.pages import wording
-from receiver.web.pages.form_handlers import Fields, Question, confirmed, form
+from receiver.web.pages.form_handlers import Act, Fields, Question, confirmed, form
 from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url
 from receiver.web.routing import with_ids_in_query
 
@@ -76,7 +76,7 @@ class Sheet:
 
 def _shown(
     fill: Callable[[Request], Awaitable[Sheet]],
-    act: Callable[[Request, Fields], Awaitable[Response]],
+    act: Act,
 ) -> Callable[[Request], Awaitable[Response]]:
     """
     Make the endpoint that shows a form (GET), and makes the change that it is for (POST).
@@ -128,14 +128,14 @@ async def old_channel(request: Request) -> Sheet:
     return Sheet(template="channel.html", fields=fields, about=channel)
 
 
-async def make_channel(request: Request, fields: Fields) -> Response:
+async def make_channel(request: Request, fields: Fields) -> RedirectResponse:
     """Make a channel; the next page shows the secret of a webhook once."""
     asked = {"kind": fields.get("kind", ""), "address": fields.get("address", "")}
     channel, secret = await changes.make_channel(request, {**_channel_of(fields), **asked})
     return _to_alerts(request, f"The channel {channel.name} was made.{_secret(secret)}")
 
 
-async def change_channel(request: Request, fields: Fields) -> Response:
+async def change_channel(request: Request, fields: Fields) -> RedirectResponse:
     """Change a channel; an empty address stays as it is."""
     asked = _channel_of(fields)
     if fields.get("address"):
@@ -145,7 +145,7 @@ async def change_channel(request: Request, fields: Fields) -> Response:
     return _to_alerts(request, f"The channel {channel.name} was changed.{_secret(secret)}")
 
 
-async def try_out(request: Request, _: Fields) -> Response:
+async def try_out(request: Request, _: Fields) -> RedirectResponse:
     """Send a test through a channel; the next page says what came of it."""
     channel = await _channel(request)
     error = await changes.test_channel(request, channel.id)
@@ -169,7 +169,7 @@ async def removing_channel(request: Request) -> Question:
     )
 
 
-async def remove_channel(request: Request, _: Fields) -> Response:
+async def remove_channel(request: Request, _: Fields) -> RedirectResponse:
     channel = await changes.remove_channel(request, request.path_params["channel_id"])
     return _to_alerts(request, f"The channel {channel.name} was removed.")
 
@@ -215,12 +215,12 @@ async def old_rule(request: Request) -> Sheet:
     return Sheet(template="rule.html", fields=fields, about=rule)
 
 
-async def make_rule(request: Request, fields: Fields) -> Response:
+async def make_rule(request: Request, fields: Fields) -> RedirectResponse:
     rule = await changes.make_rule(request, _rule_of(fields))
     return _to_alerts(request, f"The rule {rule.name} was made.")
 
 
-async def change_rule(request: Request, fields: Fields) -> Response:
+async def change_rule(request: Request, fields: Fields) -> RedirectResponse:
     rule = await changes.change_rule(request, request.path_params["rule_id"], _rule_of(fields))
     return _to_alerts(request, f"The rule {rule.name} was changed.")
 
@@ -236,7 +236,7 @@ async def removing_rule(request: Request) -> Question:
     )
 
 
-async def remove_rule(request: Request, _: Fields) -> Response:
+async def remove_rule(request: Request, _: Fields) -> RedirectResponse:
     rule = await changes.remove_rule(request, request.path_params["rule_id"])
     return _to_alerts(request, f"The rule {rule.name} was removed.")
 
@@ -267,7 +267,7 @@ async def new_silence(request: Request) -> Sheet:
     )
 
 
-async def make_silence(request: Request, fields: Fields) -> Response:
+async def make_silence(request: Request, fields: Fields) -> RedirectResponse:
     """Make a silence; its times are those of the time zone in the form."""
     zone = fields.get("time_zone") or "UTC"
     asked = {
@@ -283,7 +283,7 @@ async def make_silence(request: Request, fields: Fields) -> Response:
     return _to_alerts(request, "The silence was made.")
 
 
-async def silence_server(request: Request, fields: Fields) -> Response:
+async def silence_server(request: Request, fields: Fields) -> RedirectResponse:
     """Silence a server from now on; redirect to its page."""
     server_id = request.path_params["server_id"]
     asked: dict[str, Any] = {"minutes": _number(fields.get("minutes", ""))}
@@ -296,12 +296,12 @@ async def silence_server(request: Request, fields: Fields) -> Response:
     )
 
 
-async def end_silence(request: Request, _: Fields) -> Response:
+async def end_silence(request: Request, _: Fields) -> RedirectResponse:
     await changes.end_silence(request, request.path_params["silence_id"])
     return _to_alerts(request, "The silence was ended. Alarms that last are told now.")
 
 
-async def acknowledge(request: Request, _: Fields) -> Response:
+async def acknowledge(request: Request, _: Fields) -> RedirectResponse:
     await changes.acknowledge(request, changes.alarm_id_of(request))
     return _to_alerts(request, "The alarm was acknowledged: nobody is reminded of it any more.")
 
@@ -309,7 +309,7 @@ async def acknowledge(request: Request, _: Fields) -> Response:
 # What all forms have
 
 
-def _to_alerts(request: Request, notice: str) -> Response:
+def _to_alerts(request: Request, notice: str) -> RedirectResponse:
     return redirect(request, _ALERTS, notice=notice)
 
 

@@ -882,8 +882,15 @@ def test_invalid_owner_of_a_server_is_refused(
 
 
 def new_key(client: httpx.Client, **asked: str) -> httpx.Response:
+    """Send the form that makes a key; the page that the browser shows then."""
     form = form_of(client.get("/keyring"), action="/keyring")
-    return posts(client, "/keyring", {**form, **asked})
+    return follow(client, posts(client, "/keyring", {**form, **asked}))
+
+
+def follow(client: httpx.Client, answer: httpx.Response) -> httpx.Response:
+    """The page to which a form redirects; the answer itself if it does not."""
+    there = answer.next_request
+    return answer if there is None else client.get(there.url)
 
 
 def shown(page: httpx.Response) -> str:
@@ -903,6 +910,7 @@ def test_admin_makes_a_key(
 
     token = shown(made_now)
     assert (200, "The key was made") == (made_now.status_code, title(made_now))
+    assert f"/keyring/{token.split('_')[1]}/secret" == made_now.url.path
     assert "no-store" == made_now.headers["cache-control"]
     (key,) = [
         each
@@ -1032,12 +1040,72 @@ def test_admin_rotates_their_own_key(receiver: httpx.Client, held: KeyOfEachScop
     path = f"/keyring/{held.keys['admin'].id}/rotate"
 
     asked = receiver.get(path)
-    done = posts(receiver, path, form_of(asked, action=ASKS))
+    done = follow(receiver, posts(receiver, path, form_of(asked, action=ASKS)))
 
     assert "You are signed in with this key: you will be signed out." in asked.text
     assert (200, "The key was rotated") == (done.status_code, title(done))
+    assert "Sign out" not in done.text
     assert 401 == receiver.get("/keyring").status_code
     signed_in(receiver, shown(done))
+
+
+@pytest.mark.parametrize("done", ["made", "rotated"])
+def test_secret_is_shown_once_and_a_reload_changes_nothing(
+    receiver: httpx.Client, held: KeyOfEachScope, clock: Clock, done: str
+) -> None:
+    admin = bearer(held.tokens["admin"])
+    signed_in(receiver, held.tokens["admin"])
+    made_path, rotated_path = "/keyring", f"/keyring/{held.keys['viewer'].id}/rotate"
+    if done == "made":
+        fields = form_of(receiver.get(made_path), action=made_path)
+        sent = posts(receiver, made_path, {**fields, "name": "<ü>", "scope": "viewer"})
+    else:
+        sent = posts(receiver, rotated_path, form_of(receiver.get(rotated_path), action=ASKS))
+    before = receiver.get("/keys", headers=admin).json()
+    there = f"{sent.next_request.url}" if sent.next_request else ""
+    ((name, (sealed, attributes)),) = cookies(sent).items()
+
+    script = receiver.get(there, headers={"Sec-Fetch-Mode": "cors"})
+    first = receiver.get(there)
+    second = receiver.get(there)
+
+    assert (303, 303, 200) == (sent.status_code, script.status_code, first.status_code)
+    assert {"HttpOnly", "SameSite=strict", "Path=/", "Max-Age=60"} == attributes
+    assert f"The key was {done}" == title(first)
+    assert "Sign out" in first.text
+    assert ("&lt;ü&gt;" if done == "made" else "viewer&#39;s") in first.text
+    token = shown(first)
+    assert 200 == receiver.get("/servers", headers=bearer(token)).status_code
+    assert token not in f"{sent.headers}{sent.text}"
+    assert "Max-Age=0" in cookies(first)[name][1]
+    assert (303, "../../keyring") == (second.status_code, second.headers["location"])
+    assert before == receiver.get("/keys", headers=admin).json()
+    kept = {"Cookie": f"{name}={sealed}"}
+    assert token == shown(new_browser(receiver).get(there, headers=kept))
+    clock.advance(61)
+    for value in (sealed, "junk", "é"):
+        late = {b"Cookie": f"{name}={value}".encode()}
+        assert 303 == new_browser(receiver).get(there, headers=late).status_code
+
+
+def test_two_windows_that_make_keys_show_each_its_own(
+    receiver: httpx.Client, held: KeyOfEachScope
+) -> None:
+    signed_in(receiver, held.tokens["admin"])
+    form = form_of(receiver.get("/keyring"), action="/keyring")
+
+    sent = [posts(receiver, "/keyring", {**form, "name": n, "scope": "viewer"}) for n in "ab"]
+    pages = [follow(receiver, each) for each in sent]
+
+    names = [re.findall(r"<b><bdi>(\w)</bdi></b>", page.text) for page in pages]
+    assert [["a"], ["b"]] == names
+    assert 2 == len({*map(shown, pages)})
+    again = receiver.get(pages[0].url, follow_redirects=True)
+    assert "Keys" == title(again)
+    key_id = shown(pages[0]).split("_")[1]
+    assert f"If nobody has kept that of the key {key_id}, rotate the key." in (notice(again) or "")
+    signs_out(receiver)
+    assert "Sign in" == title(receiver.get(pages[0].url, follow_redirects=True))
 
 
 # Without keys
@@ -1286,3 +1354,19 @@ def test_stream_of_a_session_survives_a_database_failure(
         assert not has_ended()
         database.execute("ALTER TABLE gone RENAME TO sessions")
         store.keys.revoke(viewer.id, clock.now)
+
+
+def test_secret_is_shown_while_the_database_is_unavailable(
+    sqlite_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    admin, token = made("admin")
+    keep(sqlite_url, admin)
+    with receiver_on(sqlite_url, clock) as receiver:
+        signed_in(receiver, token)
+        form = form_of(receiver.get("/keyring"), action="/keyring")
+        sent = posts(receiver, "/keyring", {**form, "name": "a", "scope": "viewer"})
+        with closing(sqlite3.connect(tmp_path / "fleet.db")) as database:
+            database.execute("ALTER TABLE sessions RENAME TO gone")
+            page = follow(receiver, sent)
+            database.execute("ALTER TABLE gone RENAME TO sessions")
+        assert 200 == receiver.get("/servers", headers=bearer(shown(page))).status_code
