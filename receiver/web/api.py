@@ -33,7 +33,7 @@ from receiver.service.decoding import (
     MAX_REGISTRATION_BYTES,
 )
 from receiver.service.fleet import Page, Sighting
-from receiver.web import admin_api, openapi
+from receiver.web import admin_api, exports, openapi
 from receiver.web.agents import registry
 from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.agents.mcp_server import MCP, Mcp
@@ -41,7 +41,9 @@ from receiver.web.agents.tool_list import (
     FIND_TOOLS,
     TOOLS_OF_SERVER,
     find_tools,
+    find_tools_file,
     tools_of_server,
+    tools_of_server_file,
 )
 from receiver.web.alerts import api as alerts_api
 from receiver.web.alerts import badges
@@ -69,12 +71,22 @@ def routes() -> list[Guarded]:
         _post("/register", Posted(BodyKind.REGISTER, register, MAX_REGISTRATION_BYTES), _REGISTER),
         _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
         _post("/heartbeats", Posted(BodyKind.HEARTBEATS, heartbeats, MAX_BATCH_BYTES), _HEARTBEATS),
-        _get("/servers", list_servers, _LIST_SERVERS),
-        _get("/events", list_events, _LIST_EVENTS),
+        _list("/servers", list_servers, exports.servers_file, _LIST_SERVERS),
+        _list("/events", list_events, exports.events_file, _LIST_EVENTS),
         _get("/events/stream", event_stream, EVENT_STREAM),
-        _get("/servers/{server_id:path}/events", list_events_of_server, _LIST_EVENTS_OF_SERVER),
+        _list(
+            "/servers/{server_id:path}/events",
+            list_events_of_server,
+            exports.events_of_server_file,
+            _LIST_EVENTS_OF_SERVER,
+        ),
         _get("/servers/{server_id:path}/connection", connection, CONNECTION),
-        _get("/servers/{server_id:path}/tools", tools_of_server, TOOLS_OF_SERVER),
+        _list(
+            "/servers/{server_id:path}/tools",
+            tools_of_server,
+            tools_of_server_file,
+            TOOLS_OF_SERVER,
+        ),
         _get("/servers/{server_id:path}", get_server, _GET_SERVER),
         Guarded(
             "/servers/{server_id:path}",
@@ -86,7 +98,7 @@ def routes() -> list[Guarded]:
         _get("/health", health, _HEALTH, needs=None),
         _get("/health/live", live, _LIVE, needs=None),
         _get("/connections", connections, CONNECTIONS),
-        _get("/tools", find_tools, FIND_TOOLS),
+        _list("/tools", find_tools, find_tools_file, FIND_TOOLS),
         *registry.routes(),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),
         _get("/metrics", metrics, _METRICS),
@@ -106,6 +118,11 @@ def _get(
     path: str, endpoint: Any, describes: Json | None, *, needs: Power | None = Power.READ
 ) -> Guarded:
     return Guarded(path, endpoint, methods=["GET"], needs=needs, describes=describes)
+
+
+def _list(path: str, as_json: Any, as_file: Any, describes: Json) -> Guarded:
+    """A list that is answered in JSON, or as a file."""
+    return _get(path, exports.or_file(as_json, as_file), exports.described(describes))
 
 
 def _post(path: str, endpoint: "Posted", describes: Json) -> Guarded:

@@ -17,7 +17,7 @@ from attrs import field, frozen
 from contract import EventKind
 from contract.fields import format_moment
 from receiver.domain.alerts import windows
-from receiver.domain.alerts.messages.texts import safe
+from receiver.domain.alerts.messages.spelling import cell, safe
 
 __all__ = ["WEEK", "DatabaseWeek", "Report", "WeekCounts", "percent"]
 
@@ -223,7 +223,7 @@ class Report:
         rows = [line.to_json() for line in self.lines]
         writer = csv.DictWriter(out, [*_CSV_FIRST, *_COLUMNS], lineterminator="\r\n")
         writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         return out.getvalue()
 
     def _days(self, zone: str) -> str:
@@ -282,11 +282,6 @@ def _sentence(line: DatabaseWeek) -> str:
     before = f"week before: {percent(line.availability_before)}"
     down = {0: "", 1: ", down once"}.get(line.down, f", down {line.down} times")
     return f"- {safe(line.name)}: {percent(line.availability)} ({before}){down}"
-
-
-def _cell(value: object) -> object:
-    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if is_formula else value
 
 
 _REBUILT = EventKind.REBUILT.value

@@ -1,4 +1,8 @@
-"""The calls that tell what tools do: a search over all servers, and the tools of one server."""
+"""
+The calls that tell what tools do: a search over all servers, and the tools of one server.
+
+Both answer in JSON, or with a file.
+"""
 
 import orjson
 from starlette.requests import Request
@@ -8,15 +12,25 @@ from contract import unstructure
 from receiver.domain.agents.tool_search import MOST_INDEXED_WORDS
 from receiver.domain.cursors import write_tool_cursor
 from receiver.domain.errors import Refusal
-from receiver.domain.queries import OfferedTool
+from receiver.domain.queries import OfferedTool, ToolPlace, ToolsOfServer
 from receiver.service.agents.tool_search import MOST_TOOLS, ToolSearch
 from receiver.web import openapi
 from receiver.web.context import Services, services
+from receiver.web.exports import AnyPart, FileFormat, Part, Sheet, file_answer
 from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import Json, answer, operation
 from receiver.web.requests import tool_query
 
-__all__ = ["FIND_TOOLS", "TOOLS_OF_SERVER", "find_tools", "offered", "search", "tools_of_server"]
+__all__ = [
+    "FIND_TOOLS",
+    "TOOLS_OF_SERVER",
+    "find_tools",
+    "find_tools_file",
+    "offered",
+    "search",
+    "tools_of_server",
+    "tools_of_server_file",
+]
 
 FIND_TOOLS = operation(
     "findTools",
@@ -50,12 +64,23 @@ async def find_tools(request: Request) -> Response:
     return Response(orjson.dumps(body), media_type="application/json")
 
 
+async def find_tools_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of the tools that match a question in words."""
+    query = tool_query(request)
+    tools = search(services(request))
+
+    async def read(place: ToolPlace | None, _: int) -> AnyPart[ToolPlace]:
+        page = await tools.find(query.matching, query.search, place or query.place)
+        content = _FOUND.part(file_format, map(offered, page.tools))
+        return Part(content, len(page.tools)), page.next_place
+
+    return await file_answer(request, file_format, _FOUND, read)
+
+
 async def tools_of_server(request: Request) -> Response:
     """Answer with the tools of a server, as the server has last described them."""
     server_id = request.path_params["server_id"]
-    found = await services(request).fleet.tools(server_id)
-    if found is None:
-        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
+    found = await _tools_of(request, server_id)
     body = orjson.dumps(
         {
             "server_id": server_id,
@@ -64,6 +89,25 @@ async def tools_of_server(request: Request) -> Response:
         }
     )
     return json_answer(request, body, tag_of(body))
+
+
+async def tools_of_server_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of the tools of a server, as the server has last described them."""
+    server_id = request.path_params["server_id"]
+    found = await _tools_of(request, server_id)
+    tools = found.tools or ()
+
+    async def read(_: int | None, __: int) -> AnyPart[int]:
+        return Part(_TOOLS.part(file_format, map(unstructure, tools)), len(tools)), None
+
+    return await file_answer(request, file_format, _TOOLS, read)
+
+
+async def _tools_of(request: Request, server_id: str) -> ToolsOfServer:
+    found = await services(request).fleet.tools(server_id)
+    if found is None:
+        raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
+    return found
 
 
 def search(found: Services) -> ToolSearch:
@@ -78,3 +122,12 @@ def offered(each: OfferedTool) -> Json:
         "server_ids": [*each.server_ids],
         "server_count": each.server_count,
     }
+
+
+_FIRST_COLUMNS = ("name", "title", "description", "provider")
+_TOOLS = Sheet(name="tools", columns=_FIRST_COLUMNS)
+_FOUND = Sheet(
+    name="tools",
+    columns=[*_FIRST_COLUMNS, "server_count", "server_ids"],
+    special={"server_ids": lambda tool: ", ".join(tool["server_ids"])},
+)

@@ -1,5 +1,6 @@
 """
-The HTTP API of alerts: channels, rules, silences, alarms and deliveries.
+The HTTP API of alerts: channels, rules, silences, alarms and deliveries. Lists of the last two may
+be had as files.
 
 Viewers read all of it, but no address of a channel; administrators change it. An agent may silence
 its own servers, for a day at most.
@@ -9,10 +10,12 @@ from functools import partial
 from typing import Any
 
 import orjson
+from attrs import fields
 from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.domain.alerts.requests import LONGEST_SHORT_SILENCE
+from receiver.domain.alerts.values import Alarm, Delivery
 from receiver.domain.cursors import write_event_cursor
 from receiver.domain.keys import Power
 from receiver.web import openapi
@@ -26,8 +29,23 @@ from receiver.web.alerts.answers import (
     silence_json,
 )
 from receiver.web.context import services
+from receiver.web.exports import (
+    AnyPart,
+    FileFormat,
+    Part,
+    Sheet,
+    described,
+    file_answer,
+    or_file,
+)
 from receiver.web.openapi import Json, answer, listed, object_of, operation
-from receiver.web.requests import alarm_query, asks_for_ended, delivery_query
+from receiver.web.requests import (
+    AlarmQuery,
+    DeliveryQuery,
+    alarm_query,
+    asks_for_ended,
+    delivery_query,
+)
 from receiver.web.routing import Guarded
 
 __all__ = ["routes"]
@@ -58,11 +76,15 @@ def routes() -> list[Guarded]:
             needs=Power.WRITE,
             describes=_SILENCE_SERVER,
         ),
-        read("/alarms", list_alarms, describes=_LIST_ALARMS),
+        read("/alarms", or_file(list_alarms, alarms_file), describes=described(_LIST_ALARMS)),
         manage(
             "/alarms/{alarm_id}/acknowledge", acknowledge, methods=["POST"], describes=_ACKNOWLEDGE
         ),
-        read("/deliveries", list_deliveries, describes=_LIST_DELIVERIES),
+        read(
+            "/deliveries",
+            or_file(list_deliveries, deliveries_file),
+            describes=described(_LIST_DELIVERIES),
+        ),
     ]
 
 
@@ -330,17 +352,37 @@ _LIST_ALARMS = operation(
 async def list_alarms(request: Request) -> Response:
     """A page of the list of alarms."""
     query = alarm_query(request)
+    page, before = await _alarms(request, query, query.before, query.limit)
+    cursor = None if before is None else write_event_cursor(before)
+    return _page("alarms", [alarm_json(each) for each in page], cursor)
+
+
+async def alarms_file(request: Request, file_format: FileFormat) -> Response:
+    """A file with the list of alarms."""
+    query = alarm_query(request)
+
+    async def read(before: int | None, limit: int) -> AnyPart[int]:
+        page, following = await _alarms(request, query, before, limit)
+        return Part(_ALARMS.part(file_format, map(alarm_json, page)), len(page)), following
+
+    most = query.limit if "limit" in request.query_params else None
+    return await file_answer(request, file_format, _ALARMS, read, begin=query.before, most=most)
+
+
+async def _alarms(
+    request: Request, query: AlarmQuery, before: int | None, limit: int
+) -> tuple[list[Alarm], int | None]:
+    """At most so many alarms before an id, and the id before which the next ones are."""
     found = services(request)
     alarms = await found.calls.read(
         found.store.alerts.alarms,
         is_open=query.is_open,
         server_id=query.server_id,
-        before=query.before,
-        limit=query.limit + 1,
+        before=before,
+        limit=limit + 1,
     )
-    page = alarms[: query.limit]
-    cursor = write_event_cursor(page[-1].id) if len(alarms) > len(page) else None
-    return _page("alarms", [alarm_json(each) for each in page], cursor)
+    page = alarms[:limit]
+    return page, page[-1].id if len(alarms) > len(page) else None
 
 
 _ACKNOWLEDGE = operation(
@@ -371,16 +413,35 @@ _LIST_DELIVERIES = operation(
 async def list_deliveries(request: Request) -> Response:
     """A page of the list of deliveries."""
     query = delivery_query(request)
+    page, cursor = await _deliveries(request, query, query.before, query.limit)
+    return _page("deliveries", [delivery_json(each) for each in page], cursor)
+
+
+async def deliveries_file(request: Request, file_format: FileFormat) -> Response:
+    """A file with the list of deliveries."""
+    query = delivery_query(request)
+
+    async def read(before: str | None, limit: int) -> AnyPart[str]:
+        page, following = await _deliveries(request, query, before, limit)
+        return Part(_DELIVERIES.part(file_format, map(delivery_json, page)), len(page)), following
+
+    most = query.limit if "limit" in request.query_params else None
+    return await file_answer(request, file_format, _DELIVERIES, read, begin=query.before, most=most)
+
+
+async def _deliveries(
+    request: Request, query: DeliveryQuery, before: str | None, limit: int
+) -> tuple[list[Delivery], str | None]:
+    """At most so many deliveries before an id, and the id before which the next ones are."""
     found = services(request)
     deliveries = await found.calls.read(
         found.store.alerts.deliveries,
         channel_id=query.channel_id,
-        before=query.before,
-        limit=query.limit + 1,
+        before=before,
+        limit=limit + 1,
     )
-    page = deliveries[: query.limit]
-    cursor = page[-1].id if len(deliveries) > len(page) else None
-    return _page("deliveries", [delivery_json(each) for each in page], cursor)
+    page = deliveries[:limit]
+    return page, page[-1].id if len(deliveries) > len(page) else None
 
 
 def _must_not_come_from_elsewhere(request: Request) -> None:
@@ -391,6 +452,12 @@ def _must_not_come_from_elsewhere(request: Request) -> None:
     open in a browser there could make such a request, because it needs no preflight without JSON.
     """
     must_hold_a_key(request)
+
+
+_ALARMS = Sheet(name="alarms", columns=[each.name for each in fields(Alarm)])
+_DELIVERIES = Sheet(
+    name="deliveries", columns=[each.name for each in fields(Delivery) if each.name != "body"]
+)
 
 
 def _page(name: str, items: list[Json], cursor: str | None) -> Response:

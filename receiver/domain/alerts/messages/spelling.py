@@ -1,5 +1,5 @@
 """
-How names, times and durations are written in messages.
+How names, times and durations are written in messages, and texts in files for spreadsheets.
 
 Names were reported by servers, and nobody has checked them. So they are written without line
 breaks, without characters that change the direction of the text, and without those by which chats
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 
-__all__ = ["duration", "exactly", "names", "safe"]
+__all__ = ["cell", "duration", "exactly", "names", "safe"]
 
 
 def safe(text: str, most: int = 80) -> str:
@@ -23,6 +23,15 @@ def safe(text: str, most: int = 80) -> str:
     shown = "".join(map(_shown, text[: most + 1])).replace("://", ":\N{FRACTION SLASH}/")
     cut = shown if len(text) <= most else f"{shown[: most - 1]}…"
     return " ".join(cut.split()) or "(blank)"
+
+
+def cell(value: object) -> object:
+    """
+    A value in CSV: a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Otherwise a server could let the spreadsheet of whoever opens the file do what its name says.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 def _shown(character: str) -> str:
@@ -56,6 +65,9 @@ def names(texts: Sequence[str]) -> str:
     first = ", ".join(safe(each, 60) for each in texts[:_MOST_NAMES])
     return f"{first} and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else first
 
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
+"""With what formulas begin; also in the wide forms, which some spreadsheets take for the same."""
 
 _MOST_NAMES = 5
 _WITHOUT_OFFSET = len("2026-01-31 12:00:00")

@@ -66,6 +66,7 @@ async def timeline_page(request: Request) -> Response:
         count=len(lines),
         older=older and view.link(cursor=older),
         as_json=evolve(view, path="events").link(cursor=view.get("cursor"), grouped=None),
+        as_csv=evolve(view, path="events").link(limit=None, grouped=None, format="csv"),
     )
 
 

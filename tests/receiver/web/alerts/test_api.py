@@ -33,7 +33,7 @@ def check(answer: httpx.Response, path: str) -> None:
     document = openapi.document(api.routes())
     operation = document["paths"][path][answer.request.method.lower()]
     content = operation["responses"][str(answer.status_code)]["content"]
-    (described,) = content.values()
+    described = content[answer.headers["content-type"]]
     schema = {**document, **described["schema"]}
     jsonschema.validate(answer.json(), schema, cls=jsonschema.Draft202012Validator)
 

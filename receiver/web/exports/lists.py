@@ -1,0 +1,94 @@
+"""The lists of servers and of events as files."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from attrs import fields
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contract import Problem, ServerRecord
+from receiver.domain.errors import Refusal
+from receiver.domain.queries import Place
+from receiver.service.fleet import MAX_EVENTS_BYTES, Page
+from receiver.web.context import services
+from receiver.web.exports.answers import AnyPart, Part, file_answer
+from receiver.web.exports.formats import FileFormat, Sheet
+from receiver.web.requests import EventQuery, event_query, list_query
+
+__all__ = ["events_file", "events_of_server_file", "servers_file"]
+
+
+async def servers_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of the servers that match, in the order that is asked for."""
+    query = list_query(request)
+    if query.total:
+        problem = Problem("total", "is told in JSON only, not in a file")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    fleet = services(request).fleet
+
+    def render(page: Page) -> AnyPart[Place]:
+        content = _SERVERS.part(file_format, (each.encode() for each in page.servers))
+        return Part(content, len(page.servers)), page.next_after
+
+    def read(after: Place | None, limit: int) -> Awaitable[AnyPart[Place]]:
+        return fleet.rendered_page(render, query.matching, query.order, after=after, limit=limit)
+
+    return await file_answer(
+        request,
+        file_format,
+        _SERVERS,
+        read,
+        begin=query.after,
+        most=query.limit if _LIMIT in request.query_params else None,
+    )
+
+
+async def events_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of the events that match, newest first."""
+    return await _events(request, file_format, event_query(request))
+
+
+async def events_of_server_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of the events of a server and of those that it superseded."""
+    query = event_query(request, server_id=request.path_params["server_id"])
+    return await _events(request, file_format, query)
+
+
+async def _events(request: Request, file_format: FileFormat, query: EventQuery) -> Response:
+    found = services(request)
+
+    def read_and_render(before: int | None, limit: int) -> AnyPart[int]:
+        page = found.store.events.page(
+            query.matching, before=before, limit=limit, max_bytes=MAX_EVENTS_BYTES
+        )
+        content = _EVENTS.part(file_format, (each.to_json() for each in page.events))
+        return Part(content, len(page.events)), page.next_before
+
+    return await file_answer(
+        request,
+        file_format,
+        _EVENTS,
+        lambda before, limit: found.calls.read(read_and_render, before, limit),
+        begin=query.before,
+        most=query.limit if _LIMIT in request.query_params else None,
+    )
+
+
+_LIMIT = "limit"
+_APART = {"capabilities": "tool_count", "ip_addresses": "ip_address"}
+"""The fields of a record that have a column of another name and content."""
+
+_SERVERS = Sheet(
+    name="servers",
+    columns=[*(_APART.get(each.name, each.name) for each in fields(ServerRecord)), "lapsed"],
+    special={
+        "tool_count": lambda server: _count(server["capabilities"]),
+        "ip_address": lambda server: (server["ip_addresses"] or {}).get("primary"),
+    },
+)
+_EVENTS = Sheet(name="events", columns=["id", "at", "kind", "server_id", "details"])
+
+
+def _count(names: list[Any] | None) -> int | None:
+    return None if names is None else len(names)

@@ -1,0 +1,224 @@
+"""Lists as files: CSV and JSON Lines, whole and in parts."""
+
+import csv
+import io
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import messages
+from receiver.domain.errors import StoreUnavailable
+from receiver.web.exports.answers import InParts
+from receiver.web.exports.formats import FileFormat, Sheet
+from servers import serve
+
+FORMULA = '=HYPERLINK("http://evil.example")'
+SHEET = Sheet(name="a", columns=["a", "b", "count"], special={"count": lambda item: len(item["b"])})
+
+
+@pytest.fixture
+def fleet(receiver: httpx.Client) -> httpx.Client:
+    """A receiver with 250 servers, of which one has an evil name, and one event of each."""
+    beats = [messages.slim(server_id=f"s{n:03}", database='ü, "x"') for n in range(249)]
+    evil = messages.heartbeat(server_id="@evil\u202e", hostname=FORMULA, database="-1+1")
+    receiver.post("/heartbeats", json=[*beats, evil]).raise_for_status()
+    return receiver
+
+
+def rows(answer: httpx.Response) -> list[dict[str, str]]:
+    assert 200 == answer.status_code, answer.text
+    assert "text/csv; charset=utf-8; header=present" == answer.headers["content-type"]
+    text = answer.content.decode()
+    assert text.endswith("\r\n")
+    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+
+
+def lines(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert 200 == answer.status_code, answer.text
+    assert "application/jsonl" == answer.headers["content-type"]
+    assert "" == answer.text[-1:].strip()
+    return [json.loads(line) for line in answer.content.split(b"\n")[:-1]]
+
+
+def test_file_holds_the_whole_list_of_servers(fleet: httpx.Client) -> None:
+    page = fleet.get("/servers", params={"limit": 1000}).json()["servers"]
+
+    as_csv = fleet.get("/servers?format=csv")
+    as_lines = fleet.get("/servers?format=jsonl")
+
+    assert page == lines(as_lines)
+    found = rows(as_csv)
+    assert 250 == len(found)
+    assert ["s000", 'ü, "x"', "up", "", ""] == [
+        found[1][name] for name in ("server_id", "database", "state", "port", "tool_count")
+    ]
+    evil = found[0]
+    assert ("'@evil\u202e", f"'{FORMULA}", "'-1+1") == (
+        evil["server_id"],
+        evil["hostname"],
+        evil["database"],
+    )
+    assert ("10.0.0.5", "8768", "2", "false") == tuple(
+        evil[name] for name in ("ip_address", "port", "tool_count", "lapsed")
+    )
+    named = as_csv.headers["content-disposition"]
+    assert 'attachment; filename="servers-2026-01-31T120000Z.csv"' == named
+    assert "Accept" == as_csv.headers["vary"] == fleet.get("/servers").headers["vary"]
+
+
+def test_filters_order_limit_and_cursor_hold_for_files(fleet: httpx.Client) -> None:
+    cursor = fleet.get("/servers?sort=-server_id&limit=3").json()["next_cursor"]
+
+    def found(query: str) -> list[str]:
+        return [row["server_id"] for row in rows(fleet.get(f"/servers?format=csv&{query}"))]
+
+    assert ["s010"] == found("q=s010")
+    assert ["s248", "s247"] == found("sort=-server_id&limit=2")
+    assert "s245" == found(f"sort=-server_id&cursor={cursor}")[0]
+    assert 150 == len(found("limit=150"))
+    assert [] == found("q=nothing")
+    refused = fleet.get("/servers?format=csv&total=true&state=x")
+    assert ["state"] == [each["path"] for each in refused.json()["errors"]]
+    assert "total: is told in JSON only" in fleet.get("/servers?format=csv&total=true").text
+
+
+@pytest.mark.parametrize("query", ["format=xml", "format=csv&format=csv", "format="])
+def test_other_formats_are_refused(receiver: httpx.Client, query: str) -> None:
+    answer = receiver.get(f"/servers?{query}")
+
+    assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
+    assert "format: expected one of json, csv, jsonl, once" == answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "found"),
+    [
+        ("*/*", "application/json"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json"),
+        ("image/png", "application/json"),
+        ("text/csv", "text/csv"),
+        ("text/*", "text/csv"),
+        ("TEXT/CSV ; header=present", "text/csv"),
+        ("text/csv, */*", "text/csv"),
+        ("text/csv;q=0.5, application/json", "application/json"),
+        ("text/csv;q=0, */*;q=0.1", "application/json"),
+        ("application/jsonl", "application/jsonl"),
+        ("application/x-ndjson", "application/jsonl"),
+        ("application/jsonl;q=x, text/csv;q=0.1", "text/csv"),
+        ("text/csv;q=7, application/jsonl;q=1", "text/csv"),
+        ("", "application/json"),
+    ],
+)
+def test_accept_says_the_format(receiver: httpx.Client, accept: str, found: str) -> None:
+    answer = receiver.get("/servers", headers={"Accept": accept})
+
+    assert (200, found) == (answer.status_code, answer.headers["content-type"].partition(";")[0])
+    asked = receiver.get("/servers?format=json", headers={"Accept": accept})
+    assert "application/json" == asked.headers["content-type"]
+
+
+def test_events_are_a_file_newest_first(fleet: httpx.Client) -> None:
+    page = fleet.get("/events", params={"limit": 1000}).json()["events"]
+
+    assert page == lines(fleet.get("/events?format=jsonl"))
+    found = rows(fleet.get("/events?format=csv&limit=120"))
+    assert [str(each["id"]) for each in page[:120]] == [row["id"] for row in found]
+    assert {"registered"} == {row["kind"] for row in found}
+    of_one = rows(fleet.get("/servers/s007/events", headers={"Accept": "text/csv"}))
+    assert [("registered", "s007", "{}")] == [
+        (row["kind"], row["server_id"], row["details"]) for row in of_one
+    ]
+    assert 400 == fleet.get("/events?format=csv&kind=x").status_code
+
+
+def test_tools_are_files(receiver: httpx.Client) -> None:
+    described = [
+        {"name": "sale_confirm", "title": "Confirm", "description": "Confirms a sales order."},
+        {"name": "=1", "description": "Confirms nothing."},
+    ]
+    for server_id in ("a", "b"):
+        sent = messages.registration(server_id=server_id, tools=described)
+        receiver.post("/register", json=sent).raise_for_status()
+
+    of_one = rows(receiver.get("/servers/a/tools?format=csv"))
+    assert [("'=1", ""), ("sale_confirm", "Confirm")] == sorted(
+        (row["name"], row["title"]) for row in of_one
+    )
+    (found,) = rows(receiver.get("/tools?search=sales order&format=csv"))
+    assert ("sale_confirm", "2", "a, b") == (
+        found["name"],
+        found["server_count"],
+        found["server_ids"],
+    )
+    (line,) = lines(receiver.get("/tools?search=sales order&format=jsonl"))
+    assert ["a", "b"] == line["server_ids"]
+    assert 404 == receiver.get("/servers/nobody/tools?format=csv").status_code
+    receiver.post("/heartbeat", json=messages.slim(server_id="c")).raise_for_status()
+    assert [] == lines(receiver.get("/servers/c/tools?format=jsonl"))
+
+
+@pytest.mark.parametrize("path", ["/alarms", "/deliveries"])
+def test_alarms_and_deliveries_are_files(receiver: httpx.Client, path: str) -> None:
+    assert [] == rows(receiver.get(f"{path}?format=csv"))
+    assert [] == lines(receiver.get(f"{path}?format=jsonl&limit=5"))
+
+
+def test_head_of_a_file_reads_one_part_only(fleet: httpx.Client) -> None:
+    answer = fleet.head("/servers?format=csv")
+
+    assert (200, b"") == (answer.status_code, answer.content)
+    assert answer.headers["content-disposition"].endswith('.csv"')
+
+
+def test_database_that_fails_before_a_file_begins_is_a_503(
+    receiver: httpx.Client, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "fleet.db")) as database:
+        database.execute("ALTER TABLE events RENAME TO gone")
+        answer = receiver.get("/events?format=csv")
+        database.execute("ALTER TABLE gone RENAME TO events")
+
+    assert (503, "application/problem+json") == (
+        answer.status_code,
+        answer.headers["content-type"],
+    )
+
+
+def test_file_that_breaks_off_does_not_end_as_a_whole_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a,b\r\n"
+        raise StoreUnavailable("the database is away")
+
+    async def answer(_: Request) -> Response:
+        return InParts(parts())
+
+    app = Starlette(routes=[Route("/", answer)])
+    with serve(app) as client, client.stream("GET", "/") as broken:
+        assert 200 == broken.status_code
+        read = broken.iter_raw()
+        assert b"a,b\r\n" == next(read)
+        with pytest.raises(httpx.RemoteProtocolError):
+            next(read)
+
+    assert "The rest of a list is not sent: the database is away" in caplog.text
+
+
+def test_part_is_written_in_each_format() -> None:
+    items = [{"a": "+1", "b": ["x", "y"]}, {"a": True, "b": "", "c": 1}, {"a": None, "b": {}}]
+
+    assert b"a,b,count\r\n" == SHEET.head(FileFormat.CSV)
+    assert b"" == SHEET.head(FileFormat.JSON_LINES)
+    assert b'\'+1,"[""x"",""y""]",2\r\ntrue,,0\r\n,{},0\r\n' == SHEET.part(FileFormat.CSV, items)
+    assert b'{"a":"+1","b":["x","y"]}\n' == SHEET.part(FileFormat.JSON_LINES, items[:1])
