@@ -189,7 +189,12 @@ async def _services(
             absence_seconds=tuning.absence_seconds,
         )
         watchdog = Watchdog(
-            store, timing, clock=clock, compare=clock.compare, elapsed=clock.elapsed
+            store,
+            timing,
+            clock=clock,
+            compare=clock.compare,
+            elapsed=clock.elapsed,
+            taken=metrics.taken,
         )
         opened.callback(watchdog.close)
         fleet = Fleet(

@@ -15,6 +15,7 @@ from time import perf_counter
 
 from contract import Event, EventKind
 from receiver.domain.errors import Refusal
+from receiver.domain.history import NOTHING_TAKEN, Taken
 from receiver.domain.outcomes import Applied, BodyKind, Incoming, Outcome
 from receiver.metrics.shared_rows import Alone, Doubles, Rows, rows_for
 from receiver.service.ingest import Apply
@@ -71,6 +72,8 @@ class Metrics:
     def _use_rows(self, rows: Rows) -> None:
         self._rows = rows
         self.mine = mine = Numbers(rows.mine)
+        self._taken_before = NOTHING_TAKEN
+        self._taken_before = self.taken()  # by a worker that counted in the row before
         # An entry for every possible status, so that `answered` needs only a look-up.
         self._requests = {
             kind: {status: by_outcome[_outcome(status)] for status in range(100, 600)}
@@ -111,6 +114,14 @@ class Metrics:
             for event in events:
                 self.mine.events[EVENT_KINDS.index(event.kind)] += 1
 
+    def taken(self) -> Taken:
+        """How many heartbeats this process has taken in, and turned away, since it started."""
+        alone, batches = (self.mine.requests[kind.value] for kind in _OF_HEARTBEATS)
+        written = sum(alone["accepted"][:-1]) + self.mine.batch_messages[0]
+        refused = [of_kind[each] for of_kind in (alone, batches) for each in _NOT_WRITTEN]
+        turned_away = sum(sum(timings[:-1]) for timings in refused)
+        return Taken(int(written), int(turned_away)).since(self._taken_before)
+
     def total(self) -> "Numbers":
         """
         The sums of the numbers of all workers, including those that have ended.
@@ -143,6 +154,8 @@ class Metrics:
 DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _OUTCOMES = ("accepted", "refused", "unavailable", "failed")
+_NOT_WRITTEN = ("unavailable", "failed")
+_OF_HEARTBEATS = (BodyKind.HEARTBEAT, BodyKind.HEARTBEATS)
 EVENT_KINDS = tuple(EventKind)
 
 _DURATION_LENGTH = len(DURATION_BOUNDS) + 2

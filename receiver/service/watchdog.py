@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -20,6 +21,7 @@ from attrs import field, frozen
 
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.forgetting import Stage
+from receiver.domain.history import NOTHING_TAKEN, Taken
 from receiver.store import Look, Rules, Servers, SqlStore
 
 __all__ = ["Timing", "Watchdog"]
@@ -74,13 +76,14 @@ class Watchdog:
             database's time.
         elapsed: Returns the seconds of a monotonic clock, which stands still while the machine is
             suspended; `clock` goes on then.
+        taken: Returns how many heartbeats this process has taken in since it started.
 
     Attributes:
         heard_since: Since when receivers have been running without an interruption; None before
             the first call of `look`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the clocks, and what is counted elsewhere
         self,
         store: SqlStore,
         timing: Timing,
@@ -88,6 +91,7 @@ class Watchdog:
         clock: Callable[[], datetime],
         compare: Callable[[Callable[[], datetime | None]], bool] = lambda _: False,
         elapsed: Callable[[], float] = monotonic,
+        taken: Callable[[], Taken] = lambda: NOTHING_TAKEN,
     ) -> None:
         self._servers: Servers = store.servers
         self._events = store.events
@@ -95,6 +99,7 @@ class Watchdog:
         self._clock = clock
         self._compare = compare
         self._elapsed = elapsed
+        self._taken = taken
         self._thread = ThreadPoolExecutor(1, "watchdog")
         self._noted = self._trimmed = self._forgot = self._last = float("-inf")
         self._stage: Stage | None = None
@@ -138,8 +143,15 @@ class Watchdog:
         return None if age < _HANGS_SECONDS else f"the database has not answered for {age:.0f} s"
 
     def close(self) -> None:
-        """End the watchdog's thread; blocks until its current transaction is over."""
+        """
+        End the watchdog's thread; blocks until its current transaction is over.
+
+        Then writes into the history of the fleet how many heartbeats have come since the last look.
+        """
         self._thread.shutdown()
+        if self.trouble() is None:
+            with suppress(StoreUnavailable):
+                self._servers.note_taken(self._clock(), self._taken())
 
     def look(self) -> bool:
         """
@@ -147,7 +159,7 @@ class Watchdog:
 
         Each call checks a limited number of the servers whose `due_at` has come, and writes their
         new states. At certain intervals it also writes that this receiver runs, and deletes some
-        old events and servers.
+        old events and servers. Once a minute it counts the servers for the history of the fleet.
 
         Blocks until the changes are committed. Returns whether the `due_at` of more servers has
         come, so that it should be called again at once. Raises StoreUnavailable.
@@ -170,7 +182,11 @@ class Watchdog:
 
         assert self.heard_since is not None
         look = Look(
-            now=now, heard_since=self.heard_since, rules=timing.rules, is_any_due=is_any_due
+            now=now,
+            heard_since=self.heard_since,
+            rules=timing.rules,
+            is_any_due=is_any_due,
+            taken=self._taken(),
         )
         is_more_due = self._servers.sweep(look)
         if elapsed - self._trimmed >= timing.trim_seconds:

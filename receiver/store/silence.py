@@ -31,11 +31,13 @@ from sqlalchemy import (
 
 from contract import Event, EventKind, State, changes
 from receiver.domain.databases import Decision, calmed, damped, decide
+from receiver.domain.history import NOTHING_TAKEN, Minute, Taken
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import first_since, write_events
+from receiver.store.history import note_minute
 from receiver.store.ownership import cost_of
 from receiver.store.rows import Committed, RowCache, read_rows, write_due, write_rows
 from receiver.store.tables import (
@@ -100,6 +102,9 @@ class Look:
             None if it is not known.
         noted_at: The time of this receiver's last note that it runs; None before the first. No
             server is checked if the database `lacks_note`.
+        taken: How many heartbeats this process has taken in since it started.
+        minute: What is added to the history of the fleet; None if this is not the first look in a
+            minute. `Servers.sweep` sets it.
     """
 
     now: datetime
@@ -108,6 +113,8 @@ class Look:
     limit: int = 50
     is_any_due: bool | None = None
     noted_at: datetime | None = None
+    taken: Taken = NOTHING_TAKEN
+    minute: Minute | None = None
 
 
 class Swept(NamedTuple):
@@ -150,6 +157,8 @@ def sweep(
     """
     Check the servers whose `due_at` has come; write their new states, and events.
 
+    Also writes `look.minute`, if there is one, into the history of the fleet.
+
     Args:
         dialect: The dialect of the database.
         connection: The transaction.
@@ -158,6 +167,8 @@ def sweep(
         is_over_budget: A function of a key id and a cost. It returns whether the key will have used
             up its budget for events when that cost is added to what was charged before.
     """
+    if look.minute is not None:
+        note_minute(connection, look.minute)
     uuids = _due(connection, look)
     if not uuids:
         return Swept(Committed({}, []), is_more_due=False)

@@ -21,6 +21,7 @@ from receiver.domain.agents.registry import Claim, FoundServer, Listing, Tombsto
 from receiver.domain.errors import Refusal
 from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.grouping.problems import Troubled
+from receiver.domain.history import NOTHING_TAKEN, Census, Minute, Taken, begin_of_minute
 from receiver.domain.instants import microseconds
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
@@ -39,6 +40,8 @@ from receiver.store.alerts import leave_no_future as leave_no_future_in_alerts
 from receiver.store.catalogues import Candidates, candidates, read_tools
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
+from receiver.store.history import Hours, is_counted, note_minute, take_census
+from receiver.store.history import leave_no_future as leave_no_future_in_history
 from receiver.store.keys import Keys
 from receiver.store.lists import (
     ServerList,
@@ -114,6 +117,7 @@ class SqlStore:
         keys: Reads and writes the API keys.
         sessions: Reads and writes the sessions of browsers that have signed in.
         alerts: Reads and writes channels, rules, silences, alarms and the messages about them.
+        hours: Reads the history of the fleet.
     """
 
     def __init__(
@@ -140,6 +144,7 @@ class SqlStore:
         self.keys = Keys(self.transactions)
         self.sessions = Sessions(self.transactions)
         self.alerts = Alerts(self.transactions, cache, on_events=on_events)
+        self.hours = Hours(self.transactions)
 
     @property
     def generation(self) -> int:
@@ -191,6 +196,8 @@ class Servers:
         self._muted: set[str] = set()
         self._refused = RefusedWrites()
         self._noted_at: datetime | None = None
+        self._taken = NOTHING_TAKEN
+        self._taken_at: datetime | None = None
 
     def apply(
         self, incoming: Sequence[Incoming], *, allowed: Callable[[], float] = lambda: inf
@@ -398,11 +405,9 @@ class Servers:
     def vitals(self, now: datetime) -> Vitals:
         """How many servers are in which state, without those of revoked and expired keys."""
         with self._transactions.read() as connection:
-            found = connection.execute(TALLY).all()
-            lapsed = _lapsed_tally(connection, now)
+            standing, _ = _standing(connection, now)
             flapping = connection.execute(_FLAPPING, {"now": now}).scalar_one()
-        counts = Counter({_state_and_stage(standing): count for standing, count in found})
-        return Vitals(counts - Counter(lapsed), flapping)
+        return Vitals(standing, flapping)
 
     def count_active(self, now: datetime) -> int:
         """How many servers lists show, without those of revoked and expired keys."""
@@ -603,6 +608,7 @@ class Servers:
                 forget_marks(connection)
                 return 0
             leave_no_future_in_alerts(connection, now)
+            leave_no_future_in_history(connection, now)
             return leave_no_future(connection, now)
 
         with self._transactions.turn:
@@ -614,11 +620,15 @@ class Servers:
         """
         Check some servers whose `due_at` has come, and write their new states and events.
 
+        The first call in a minute also counts all servers, for the history of the fleet, and adds
+        to it the heartbeats that have come since the last such call (`look.taken`).
+
         Returns whether there are more such servers. After another database has taken the place of
         the open one, no server is checked until `note_presence` has been called.
         """
         dialect = self._transactions.dialect
-        asked = evolve(look, noted_at=self._noted_at)
+        minute = self._minute(look)
+        asked = evolve(look, noted_at=self._noted_at, minute=minute)
 
         def work(connection: Connection) -> tuple[Swept, Committed]:
             swept = sweep(
@@ -627,18 +637,56 @@ class Servers:
             return swept, swept.committed
 
         is_any_due = look.is_any_due
-        if is_any_due is None:
+        if is_any_due is None and minute is None:
             with self._transactions.read() as connection:
                 found = connection.execute(IS_DUE, {"now": microseconds(look.now)}).first()
             is_any_due = found is not None
-        if not is_any_due:
+        if not is_any_due and minute is None:
             return False
         swept, committed = self._commit(work)
+        if minute is not None:
+            self._taken, self._taken_at = look.taken, look.now
         if self._budget is not None:
             for key_id, size in swept.spent.items():
                 self._budget.spend_changes(key_id, size)
         self._tell(committed)
         return swept.is_more_due
+
+    def note_taken(self, now: datetime, taken: Taken) -> None:
+        """
+        Add to the history the heartbeats that have come since the last `sweep` that did so.
+
+        For a receiver that ends within a minute. `taken` is what it has taken in since its start.
+        """
+        left = taken.since(self._taken)
+        if self._taken_at is None or not any(left):
+            return
+        minute = Minute(at=now, taken=left, taken_at=self._taken_at)
+        self._transactions.write(lambda connection: note_minute(connection, minute))
+        self._taken, self._taken_at = taken, now
+
+    def _minute(self, look: Look) -> Minute | None:
+        """What the first look in a minute adds to the history; None for any other look."""
+        now, noted_at = look.now, self._taken_at
+        if noted_at is not None and begin_of_minute(noted_at) == begin_of_minute(now):
+            return None
+        taken = look.taken.since(self._taken)
+        return Minute(at=now, census=self._census(now), taken=taken, taken_at=noted_at or now)
+
+    def _census(self, now: datetime) -> Census | None:
+        """Count the servers; None if another receiver has counted them in this minute."""
+        with self._transactions.read() as connection:
+            is_done, is_begun = is_counted(connection, now)
+            if is_done:
+                return None
+            standing, has_lapsed_keys = _standing(connection, now)
+            return take_census(
+                connection,
+                now,
+                standing=standing,
+                has_lapsed_keys=has_lapsed_keys,
+                is_first=not is_begun,
+            )
 
     def _is_over_budget(self, key_id: str, more: int) -> bool:
         """Whether a key has used up its budget for events, with some more that are not charged."""
@@ -687,6 +735,18 @@ def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int
         return Stage(stage.state, ids[-1])
     left = asked.states[asked.states.index(stage.state) + 1 :]
     return Stage(left[0]) if left else None
+
+
+def _standing(connection: Connection, now: datetime) -> tuple[Mapping[tuple[str, str], int], bool]:
+    """
+    What `Servers.tally` returns, without the servers of revoked and expired keys.
+
+    Also returns whether there are any servers of such keys.
+    """
+    found = connection.execute(TALLY).all()
+    lapsed = _lapsed_tally(connection, now)
+    counts = Counter({_state_and_stage(standing): count for standing, count in found})
+    return counts - Counter(lapsed), bool(lapsed)
 
 
 def _lapsed_tally(connection: Connection, now: datetime) -> Mapping[tuple[str, str], int]:

@@ -522,3 +522,17 @@ def test_failed_sqlite_commit_was_not_committed(sqlite_url: str) -> None:
     engine.dispose()
 
     assert not committed
+
+
+def test_restart_loses_no_heartbeat_of_the_history(sqlite_url: str, clock: Clock) -> None:
+    for _ in range(2):
+        tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS)
+        app = create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock, tuning=tuning)
+        with serve(app) as receiver:
+            for n in range(3):
+                receiver.post("/heartbeat", json=messages.slim(server_id=f"s{n}"))
+    store = SqlStore(make_url(sqlite_url))
+    (hour,) = store.hours.since(clock.now)
+    store.close()
+
+    assert (1, 6, 0) == (hour.minutes, hour.heartbeats, hour.turned_away)

@@ -25,8 +25,11 @@ from sqlalchemy import make_url
 from sqlalchemy.dialects import sqlite
 
 import messages
-from contract import Event, EventKind
+from contract import Event, EventKind, Heartbeat, merge
 from receiver.app import create_app
+from receiver.domain.errors import Refusal
+from receiver.domain.history import Taken
+from receiver.domain.outcomes import Applied
 from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import version_of
 from receiver.store import SqlStore
@@ -388,6 +391,28 @@ def test_queue_sizes_of_live_workers_are_added_up() -> None:
 
     assert ([3, 30], [1, 10]) == (both, list(one.total().queue))
     one.leave()
+
+
+def test_heartbeats_are_counted_from_the_start_of_a_worker() -> None:
+    """A worker may count in the row of one that has ended."""
+    record = merge(None, Heartbeat(server_id="a"), received_at=Clock().now)
+    outcome = [*[Applied(record, created=True)] * 3, Refusal(403, "not_the_owner", "Not yours.")]
+    ended, metrics = Metrics(), Metrics()
+    ended.join(current_process(), "taken")
+    ended.answered("heartbeat", 200, 0.01)
+    ended.answered("heartbeat", 503, 0.01)
+    ended.leave()
+
+    metrics.join(current_process(), "taken")
+    before = metrics.taken()
+    for status in (200, 200, 422, 500, 503):
+        metrics.answered("heartbeat", status, 0.01)
+    metrics.answered("register", 200, 0.01)
+    metrics.answered("heartbeats", 200, 0.01, outcome)
+    metrics.answered("heartbeats", 503, 0.01)
+    metrics.leave()
+
+    assert (Taken(), Taken(heartbeats=5, turned_away=3)) == (before, metrics.taken())
 
 
 def test_uptime_is_that_of_the_first_worker() -> None:

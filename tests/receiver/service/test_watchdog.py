@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from contract import FAREWELL, Event, EventKind
 from receiver.domain.errors import StoreUnavailable
+from receiver.domain.history import Taken
 from receiver.domain.instants import microseconds
 from receiver.service.clock import GivenClock
 from receiver.service.watchdog import Timing, Watchdog
@@ -607,6 +608,29 @@ def test_trouble_is_the_last_error_until_a_look_succeeds(
         wait_until(lambda: str(error) in (watchdog.trouble() or ""))
         fails[0] = False
         wait_until(lambda: watchdog.trouble() is None)
+
+
+def test_heartbeats_of_the_last_minute_are_noted_at_the_end(fleet: Watched) -> None:
+    taken = [Taken(3)]
+    watchdog = Watchdog(fleet.store, clock=fleet.clock, timing=FAST, taken=lambda: taken[-1])
+    watchdog.look()
+    taken.append(Taken(10, 2))
+    watchdog.close()
+
+    (hour,) = fleet.store.hours.since(fleet.now)
+    assert (1, 10, 2) == (hour.minutes, hour.heartbeats, hour.turned_away)
+
+
+def test_watchdog_ends_when_the_database_is_gone(fleet: Watched, engine: Engine) -> None:
+    taken = [Taken()]
+    watchdog = Watchdog(fleet.store, clock=fleet.clock, timing=FAST, taken=lambda: taken[-1])
+    watchdog.look()
+    taken.append(Taken(10))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE hours")
+    watchdog.close()
+
+    assert watchdog.trouble() is None
 
 
 def test_look_that_does_not_end_is_trouble(fleet: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""Counts the servers that lists show: by state, stage and versions, and what they have missed."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Integer, bindparam, func, select
+
+from contract import State
+from contract.states import patience_of
+from receiver.domain.history import Census, Shares, begin_of_minute, most_frequent
+from receiver.store.tables import facets, is_listed, is_of_lapsed_key, servers
+
+__all__ = ["take_census"]
+
+
+def take_census(
+    connection: Connection,
+    now: datetime,
+    *,
+    standing: Mapping[tuple[str, str], int],
+    has_lapsed_keys: bool,
+    is_first: bool,
+) -> Census:
+    """
+    Count the servers.
+
+    Counting states reads one range of the inverted index; counting versions takes about a
+    microsecond a server, so that is done only every ten minutes when there are many.
+
+    Args:
+        connection: A connection to read with.
+        now: The time.
+        standing: The number of servers for each pair of state and stage, without those of revoked
+            and expired keys.
+        has_lapsed_keys: Whether there are servers of revoked or expired keys.
+        is_first: Whether this is the first census of its hour.
+    """
+    states: Counter[str] = Counter()
+    stages: Counter[str] = Counter()
+    for (state, stage), n in standing.items():
+        if state != State.LEFT.value:
+            states[state] += n
+            stages[stage] += n
+    total = states.total()
+    silent = sum(states[state] for state in _SILENT)
+    is_due = is_first or total <= _FEW or begin_of_minute(now).minute % _MINUTES == 0
+    versions = _versions(connection, now, total, has_lapsed_keys=has_lapsed_keys) if is_due else {}
+    return Census(
+        at=now,
+        states=dict(states),
+        stages=most_frequent(stages, total),
+        odoo_versions=versions.get("odoo_version"),
+        versions=versions.get("version"),
+        missed=_missed(connection, now, silent) if silent else 0.0,
+    )
+
+
+def _versions(
+    connection: Connection, now: datetime, total: int, *, has_lapsed_keys: bool
+) -> dict[str, Shares]:
+    """How many servers have which versions: of Odoo, and of the MCP server."""
+    counts: dict[str, dict[str, int]] = {"odoo_version": {}, "version": {}}
+    query = _VERSIONS.where(~is_of_lapsed_key) if has_lapsed_keys else _VERSIONS
+    for name, text, n in connection.execute(query, {"now": now} if has_lapsed_keys else {}):
+        counts[name][text] = n
+    return {name: most_frequent(found, total) for name, found in counts.items()}
+
+
+def _missed(connection: Connection, now: datetime, silent: int) -> float:
+    """
+    How many heartbeats the servers that are late or down have promised for a minute.
+
+    When there are very many of these, some stand for all, or this would take as long as they are
+    many. `silent` is their number.
+    """
+    found = connection.execute(_INTERVALS, {"now": now, "limit": _MOST_ASKED}).all()
+    asked = sum(n for _, n in found)
+    missed = sum(n * (_A_MINUTE / _interval(declared)) for declared, n in found)
+    return missed * silent / asked if asked else 0.0
+
+
+def _interval(declared: float | None) -> timedelta:
+    """The time between two heartbeats of a server that has declared this number of seconds."""
+    return patience_of(declared, 1) - patience_of(declared, 0)
+
+
+_FEW = 5_000
+_MINUTES = 10
+_MOST_ASKED = 10_000
+_A_MINUTE = timedelta(minutes=1)
+_SILENT = [state.value for state in State if state.stale]
+_VERSIONS = (
+    select(facets.c.name, facets.c.value, func.count())
+    .join(servers, servers.c.server_id == facets.c.server_id)
+    .where(facets.c.name.in_(["odoo_version", "version"]), is_listed)
+    .group_by(facets.c.name, facets.c.value)
+)
+_asked = (
+    select(servers.c.heartbeat_interval_seconds.label("declared"))
+    .join(facets, facets.c.server_id == servers.c.server_id)
+    .where(facets.c.name == "state", facets.c.value.in_(_SILENT), ~is_of_lapsed_key)
+    .limit(bindparam("limit", type_=Integer))
+    .subquery()
+)
+_INTERVALS = select(_asked.c.declared, func.count()).group_by(_asked.c.declared)
