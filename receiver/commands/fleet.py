@@ -17,7 +17,7 @@ from receiver.commands.output import Column
 from receiver.domain.agents.client_files import API_KEY_STEPS, Client, client_file
 from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE
-from receiver.domain.queries import NODE, SUPERSEDED, Order
+from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order
 from receiver.settings import MAX_DAYS
 from receiver.web.pages.wording import ago
 
@@ -321,10 +321,10 @@ def _filters(states: tuple[str, ...], by_default: str) -> Callable[[F], F]:
 
 
 def _filter(given: dict[str, tuple[str, ...]]) -> FilterText:
-    return FilterText(**{_NAMES.get(name, name): values for name, values in given.items()})
+    return FilterText.of(Filter(**{_NAMES.get(name, name): given[name] for name in given}))
 
 
-_NAMES = {"odoo_version": "odoo", "capability": "tool", "q": "words"}
+_NAMES = {"q": "words"}
 
 
 @servers.command("connection")

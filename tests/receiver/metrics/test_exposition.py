@@ -396,7 +396,8 @@ def test_queue_sizes_of_live_workers_are_added_up() -> None:
 def test_heartbeats_are_counted_from_the_start_of_a_worker() -> None:
     """A worker may count in the row of one that has ended."""
     record = merge(None, Heartbeat(server_id="a"), received_at=Clock().now)
-    outcome = [*[Applied(record, created=True)] * 3, Refusal(403, "not_the_owner", "Not yours.")]
+    refusal = Refusal(403, "not_the_owner", "Not yours.")
+    outcome: list[Applied | Exception] = [*[Applied(record, created=True)] * 3, refusal]
     ended, metrics = Metrics(), Metrics()
     ended.join(current_process(), "taken")
     ended.answered("heartbeat", 200, 0.01)

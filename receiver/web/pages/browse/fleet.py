@@ -3,13 +3,12 @@
 from collections import Counter
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 
 from receiver.domain.cursors import write_cursor
 from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Power
-from receiver.domain.queries import Filter
 from receiver.service.fleet import Fleet, Page
 from receiver.web.context import Services, services, visitor
 from receiver.web.pages.browse.lines import news_of
@@ -58,7 +57,9 @@ async def fleet_page(request: Request) -> Response:
         total = await found.calls.read(found.store.servers.count, query.matching)
     silenced = await silenced_now(found)
     is_first = query.after is None
-    problems = await problems_of(found, _text_of(query.matching), silenced) if is_first else None
+    problems = (
+        await problems_of(found, FilterText.of(query.matching), silenced) if is_first else None
+    )
     now = fleet.now()
 
     shown = await answer_from_thread(
@@ -88,25 +89,11 @@ async def fleet_page(request: Request) -> Response:
     return shown
 
 
-async def mark_as_seen(request: Request, _: Fields) -> Response:
+async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
     """Note that somebody has seen what is new; redirect to the page, which says what is newer."""
     away = redirect(request, "/")
     note_look(request, away, services(request).clock(), has_seen=True)
     return away
-
-
-def _text_of(matching: Filter) -> FilterText:
-    """The filter of a list as a text."""
-    named = {
-        "state": matching.state,
-        "stage": matching.stage,
-        "database": matching.database,
-        "version": matching.version,
-        "odoo": matching.odoo_version,
-        "tool": matching.capability,
-        "words": matching.q,
-    }
-    return FilterText(**{name: (text,) for name, text in named.items() if text is not None})
 
 
 async def _lapsed(found: Services) -> Counter[tuple[str, str]]:
