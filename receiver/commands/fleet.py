@@ -320,7 +320,7 @@ def _filters(states: tuple[str, ...], by_default: str) -> Callable[[F], F]:
     return decorate
 
 
-def _filter(given: dict[str, tuple[str, ...]]) -> FilterText:
+def _filter(given: dict[str, Any]) -> FilterText:
     return FilterText.of(Filter(**{_NAMES.get(name, name): given[name] for name in given}))
 
 
