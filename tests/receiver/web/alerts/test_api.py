@@ -151,7 +151,7 @@ def test_channel_without_a_secret_key_is_refused_with_what_to_do(
         answer = client.post("/channels", json=WEBHOOK, headers=bearer(keys.admin))
 
     assert (409, "no_secret_key") == (answer.status_code, answer.json()["code"])
-    assert "python -m receiver secret-key" in answer.json()["detail"]
+    assert "odoo-mcp-fleet secret-key" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

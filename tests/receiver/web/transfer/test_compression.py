@@ -37,7 +37,8 @@ def raw(client: httpx.Client, path: str, headers: dict[str, str]) -> bytes:
 def test_answers_are_compressed_for_who_accepts_it(fleet: httpx.Client) -> None:
     for path in ("/", "/servers", "/static/fleet.css", "/static/fleet.js", "/metrics"):
         packed, plain = (fleet.get(path, headers=headers) for headers in (GZIP, PLAIN))
-        assert ("gzip", "Accept-Encoding") == (coding(packed), packed.headers["vary"])
+        assert "gzip" == coding(packed)
+        assert packed.headers["vary"].endswith("Accept-Encoding")
         assert coding(plain) is None
         assert packed.headers["content-type"] == plain.headers["content-type"]
 
@@ -87,14 +88,14 @@ def test_csrf_token_is_another_text_in_each_answer_and_valid_in_all(admin: httpx
         others = tokens[:n] + tokens[n + 1 :]
         assert not any(token[:half] in each or token[half:] in each for each in others)
         fields = {"form": token, "name": f"key {n}", "scope": "viewer"}
-        assert admin.post("/keyring", data=fields).is_success
+        assert admin.post("/keyring", data=fields).has_redirect_location
 
 
 def test_answers_that_show_a_secret_are_not_compressed(admin: httpx.Client) -> None:
     page = admin.get("/keyring")
     fields = {"form": form_in(page), "name": "new", "scope": "viewer"}
 
-    shown = admin.post("/keyring", data=fields)
+    shown = admin.post("/keyring", data=fields, follow_redirects=True)
     made_by_api = admin.post("/keys", json={"name": "other", "scope": "viewer"})
     cookie = f"{admin.headers['Cookie']}; fleet_notice=what the next page shows"
     noticed = admin.get("/keyring", headers={"Cookie": cookie})
