@@ -88,6 +88,11 @@ class History:
         known = [(state, max(a, start), b) for state, a, b in intervals if b > start]
         return cls(known or intervals[-1:], since, None if cut is None else instant(cut))
 
+    @property
+    def known_since(self) -> datetime:
+        """When the known states begin: not before the server was first seen."""
+        return instant(self._intervals[0][1])
+
     def covers(self, window: timedelta) -> bool:
         """Whether the history reaches back to the beginning of a window that ends now."""
         return self._end() - window >= self._since

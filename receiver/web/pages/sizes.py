@@ -1,8 +1,8 @@
 """
-Bounds the size of the front page by limiting how many servers and events it lists.
+Bounds the size of pages by limiting how many servers, events and tools they list.
 
-In a URL, a `server_id` of 255 characters may take 3 KB. So a page lists fewer servers or events
-when their names are long.
+In a URL, a `server_id` of 255 characters may take 3 KB. So a page lists fewer servers, events or
+tools when their names are long.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +22,11 @@ __all__ = [
     "EVENTS_BYTES",
     "NEWS_BYTES",
     "SHOWN_NODES",
+    "fitting",
     "fitting_events",
     "fitting_problems",
     "fitting_servers",
+    "html_bytes",
     "lines_bytes",
 ]
 
@@ -48,7 +50,7 @@ def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
 
     Returns at least one server, unless `servers` is empty.
     """
-    return _fitting(servers, _server_bytes, _SERVERS_BYTES)
+    return fitting(servers, _server_bytes, _SERVERS_BYTES)
 
 
 def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
@@ -57,7 +59,7 @@ def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
 
     Returns at least one event, unless `events` is empty.
     """
-    return _fitting(events, _event_bytes, EVENTS_BYTES)
+    return fitting(events, _event_bytes, EVENTS_BYTES)
 
 
 def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Problem]:
@@ -66,7 +68,7 @@ def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Prob
 
     Returns `most` at most, and at least one problem, unless `problems` is empty.
     """
-    return _fitting(problems[:most], _problem_bytes, _PROBLEMS_BYTES)
+    return fitting(problems[:most], _problem_bytes, _PROBLEMS_BYTES)
 
 
 def lines_bytes(lines: Iterable[RecordedEvent | Group]) -> int:
@@ -76,7 +78,17 @@ def lines_bytes(lines: Iterable[RecordedEvent | Group]) -> int:
     )
 
 
-def _fitting(items: Sequence[T], size: Callable[[T], int], room: int) -> Sequence[T]:
+def fitting(items: Sequence[T], size: Callable[[T], int], room: int) -> Sequence[T]:
+    """
+    The first items, so many that they do not exceed a number of bytes.
+
+    Returns at least one item, unless `items` is empty.
+
+    Args:
+        items: The items.
+        size: About how many bytes of HTML an item takes.
+        room: How many bytes all of them may take.
+    """
     ends = accumulate(map(size, items))
     return items[: max(1, sum(end <= room for end in ends))]
 
@@ -88,7 +100,7 @@ def _server_bytes(server: Sighting) -> int:
     texts = [record.database, record.hostname, record.odoo_stage, record.odoo_version]
     texts += [names(record.capabilities or ()), *(node.hostname for node in nodes)]
     linked = [record.server_id, *(node.server_id for node in nodes)]
-    return 940 + _bytes(each for each in texts if each is not None) + _link_bytes(linked)
+    return 940 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
 
 
 def _event_bytes(recorded: RecordedEvent) -> int:
@@ -96,7 +108,7 @@ def _event_bytes(recorded: RecordedEvent) -> int:
     told = tale(recorded.event)
     linked = [each for each in (recorded.event.server_id, told.other) if each is not None]
     texts = [told.says, *(text for line in told.more for text in line)]
-    return 400 + _bytes(texts) + _link_bytes(linked)
+    return 400 + html_bytes(texts) + _link_bytes(linked)
 
 
 def _group_bytes(group: Group) -> int:
@@ -109,13 +121,14 @@ def _problem_bytes(problem: Problem) -> int:
     named = problem.servers[:NAMED_SERVERS]
     texts = [stages(problem.stages), *(record.hostname or "" for record in named[:1])]
     texts += map(called, named)
-    return 1100 + _bytes(texts) + _link_bytes(record.server_id for record in named)
+    return 1100 + html_bytes(texts) + _link_bytes(record.server_id for record in named)
 
 
 def _link_bytes(ids: Iterable[str]) -> int:
     """About how many bytes links to servers take: with URL, tooltip, text and key of the row."""
-    return sum(100 + len(server_url(each)) + 3 * _bytes([each]) for each in ids)
+    return sum(100 + len(server_url(each)) + 3 * html_bytes([each]) for each in ids)
 
 
-def _bytes(texts: Iterable[str]) -> int:
+def html_bytes(texts: Iterable[str]) -> int:
+    """How many bytes of HTML texts take that are shown `brief`."""
     return sum(len(escape(brief(text)).encode()) for text in texts)

@@ -1,8 +1,16 @@
-"""The page of a server."""
+"""
+The page of a server, in the order of the questions that people have.
+
+Is it well, and since when; how is it reached; what does it offer; what happened to it; and the
+rest of its record.
+"""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from urllib.parse import quote, urlsplit
 
+from attrs import evolve, frozen
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -15,17 +23,20 @@ from receiver.domain.agents.client_files import (
     install_link,
     is_connectable,
 )
+from receiver.domain.agents.tool_groups import ToolGroup, grouped
+from receiver.domain.cursors import write_event_cursor
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
-from receiver.domain.queries import EventFilter
-from receiver.service.availability import LONGEST
+from receiver.domain.queries import EventFilter, Node, RecordedEvent
+from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.fleet import Fleet
-from receiver.web.agents.connection import connection_of
+from receiver.web.agents.connection import connection_of, may_be_at
 from receiver.web.context import Services, services, visitor
 from receiver.web.pages import wording
 from receiver.web.pages.browse.events import events_of
-from receiver.web.pages.rendering import PageRoute, answer_from_thread
+from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
 from receiver.web.pages.silenced import silenced_now
+from receiver.web.pages.sizes import fitting, html_bytes, lines_bytes
 from receiver.web.requests import EventQuery
 from receiver.web.routing import with_ids_in_query
 
@@ -39,45 +50,190 @@ def routes() -> list[BaseRoute]:
 
 
 async def server_page(request: Request) -> Response:
-    """The page of a server: its record, availability and events."""
+    """The page of a server: its state, how to reach it, its tools, its events and its record."""
     server_id = request.path_params["server_id"]
-    fleet = services(request).fleet
-    found = await fleet.past(lambda *both: both, server_id, within=LONGEST)
-    if found is None:
+    found = services(request)
+    fleet = found.fleet
+    past = await fleet.past(lambda *both: both, server_id, within=LONGEST)
+    if past is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
-    server, history = found
-    query = EventQuery(matching=EventFilter(server_id=server_id), limit=_TIMELINE)
-    timeline, older = await events_of(fleet, query)
-    silenced = await silenced_now(services(request))
+    server, history = past
+    record = server.record
+    events, older = await _events(fleet, server_id)
+    silenced = await silenced_now(found)
+    search = request.query_params.get("tools", "")[:_LONGEST_SEARCH]
 
     return await answer_from_thread(
         request,
         "server.html",
         server=server,
-        facts=wording.facts(server.record),
+        shares=shares(history, fleet.now()),
         history=history,
-        timeline=timeline,
-        superseded=wording.superseded(server_id, [each.event for each in timeline]),
+        offers=offers(record.capabilities or (), await _described(fleet, server_id), search),
+        facts=wording.facts(record),
+        timeline=events,
+        superseded=wording.superseded(server_id, [each.event for each in events]),
         older=older,
         may_delete=visitor(request).may_manage,
-        windows=silenced.of(server.record),
-        tools=await _described_tools(fleet, server_id),
-        connect=await _ways_to_connect(services(request), server.record),
+        windows=silenced.of(record),
+        links_to_endpoint=_may_link(found, record),
+        connect=await _ways_to_connect(found, record),
         api_key_steps=API_KEY_STEPS,
+        nodes=fitting(server.nodes, _node_bytes, _NODES_BYTES),
+        is_by_id=server_id in {".", ".."},
         **await _ownership(request, server_id),
     )
 
 
-async def _described_tools(fleet: Fleet, server_id: str) -> Sequence[Tool]:
-    """The first tools that a server has described."""
+# Availability
+
+
+@frozen(kw_only=True)
+class Share:
+    """
+    How available a server was in some time up to now.
+
+    Attributes:
+        label: The name of the time, such as `7 days`; empty if it is all time that is known.
+        share: The availability as a text, which says if none of that time counts.
+        since: When that time begins, if it is all time that is known; otherwise None.
+    """
+
+    label: str
+    share: str
+    since: datetime | None = None
+
+
+def shares(history: History, now: datetime) -> list[Share]:
+    """
+    How available a server was in each of `WINDOWS` in which its states are known.
+
+    When the states are not known for so long, the last item is about all time that is known.
+    """
+    found: list[Share] = []
+    for name, window in WINDOWS.items():
+        known = history.availability(window)
+        share = "not known" if known is None else wording.percent(known)
+        if history.known_since > now - window:
+            return [*found, Share(label="", share=share, since=history.known_since)]
+        found.append(Share(label=_WINDOW_LABELS[name], share=share))
+    return found
+
+
+# Tools
+
+
+@frozen(kw_only=True)
+class ShownGroup:
+    """
+    The tools of one module, in the form in which the page shows them.
+
+    Attributes:
+        provider: The name of the module; None where it is unknown.
+        count: How many tools of the module there are, with those that do not fit on the page.
+        tools: The tools that fit on the page.
+    """
+
+    provider: str | None
+    count: int
+    tools: Sequence[Tool]
+
+
+@frozen(kw_only=True)
+class Offers:
+    """
+    What a server offers, in the form in which the page shows it.
+
+    Attributes:
+        search: The text that was searched; empty if all tools are shown.
+        total: How many tools the server offers.
+        count: How many of these were found.
+        shown: How many of these fit on the page.
+        groups: The tools by module; without modules whose tools do not fit.
+        is_open: Whether the groups are unfolded at first.
+    """
+
+    search: str
+    total: int
+    count: int
+    shown: int
+    groups: Sequence[ShownGroup]
+    is_open: bool
+
+
+def offers(names: Sequence[str], described: Sequence[Tool], search: str) -> Offers:
+    """
+    The tools of a server by module, as many as fit on the page.
+
+    If the tools do not fit with their descriptions, they are shown without these.
+    """
+    groups = grouped(names, described, search=search)
+    every = [tool for group in groups for tool in group.tools]
+    fit = fitting(every, _tool_bytes, _TOOLS_BYTES)
+    if len(fit) < len(every):
+        plain = [evolve(tool, description=None) for tool in every]
+        fit = fitting(plain, _tool_bytes, _TOOLS_BYTES)
+    return Offers(
+        search=search,
+        total=len({*names}),
+        count=len(every),
+        shown=len(fit),
+        groups=_shown(groups, fit),
+        is_open=bool(search.strip()) or len(every) <= _UNFOLDED,
+    )
+
+
+def _shown(groups: Sequence[ToolGroup], fit: Sequence[Tool]) -> list[ShownGroup]:
+    shown: list[ShownGroup] = []
+    begin = 0
+    for group in groups:
+        tools = fit[begin : begin + len(group.tools)]
+        begin += len(group.tools)
+        if tools:
+            shown.append(ShownGroup(provider=group.provider, count=len(group.tools), tools=tools))
+    return shown
+
+
+def _tool_bytes(tool: Tool) -> int:
+    """About how many bytes of HTML a tool takes."""
+    texts = [tool.name, tool.title or "", wording.brief(tool.description or "", 160)]
+    return 120 + html_bytes(texts) + len(quote(tool.name, safe=""))
+
+
+async def _described(fleet: Fleet, server_id: str) -> Sequence[Tool]:
+    """The tools as a server has described them; none if it never has."""
     found = await fleet.tools(server_id)
-    return found.tools[:_DESCRIBED_TOOLS] if found is not None and found.tools else ()
+    return () if found is None else found.tools or ()
+
+
+# The rest
+
+
+async def _events(fleet: Fleet, server_id: str) -> tuple[Sequence[RecordedEvent], str | None]:
+    """The newest events of a server that fit, and the cursor of older ones, if there are any."""
+    query = EventQuery(matching=EventFilter(server_id=server_id), limit=_EVENTS)
+    events, older = await events_of(fleet, query)
+    fit = fitting(events, lambda each: lines_bytes([each]), _EVENTS_BYTES)
+    return fit, older if len(fit) == len(events) else write_event_cursor(fit[-1].id)
+
+
+def _node_bytes(node: Node) -> int:
+    """About how many bytes of HTML a node takes."""
+    return 250 + len(server_url(node.server_id)) + html_bytes([node.server_id, node.hostname or ""])
+
+
+def _may_link(found: Services, record: ServerRecord) -> bool:
+    """Whether the page links to the endpoint of a server: only where agents may be sent, too."""
+    url = record.endpoint_url
+    if url is None or len(url) > _LONGEST_URL:
+        return False
+    return may_be_at(found, urlsplit(url).hostname or "")
 
 
 async def _ways_to_connect(found: Services, record: ServerRecord) -> list[dict[str, Any]]:
     """The configuration files of MCP clients for a server, and links that install them."""
     reached = await connection_of(found, record)
-    if reached is None:
+    if reached is None or len(reached.url) > _LONGEST_URL:
         return []
     return [
         {
@@ -103,5 +259,15 @@ async def _ownership(request: Request, server_id: str) -> dict[str, Any]:
     return {"owner": owner and keys.get(owner), "heirs": heirs}
 
 
-_TIMELINE = 100
-_DESCRIBED_TOOLS = 100
+_WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+_EVENTS = 30
+_EVENTS_BYTES = 18_000
+_NODES_BYTES = 8_000
+_UNFOLDED = 20
+"""How many tools are shown without a click."""
+
+_TOOLS_BYTES = 40_000
+_LONGEST_URL = 1000
+"""How many characters an address may have with which the page shows how to connect."""
+
+_LONGEST_SEARCH = 200

@@ -9,10 +9,8 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
-from attrs import fields
 
 import messages
-from contract import ServerRecord
 from receiver.app import create_app
 from receiver.domain.cursors import write_event_cursor
 from servers import Clock, serve, wait_until
@@ -400,18 +398,6 @@ def test_search_and_filters_can_be_removed_one_by_one(receiver: httpx.Client) ->
     assert '<details class="filters" open>' in page
 
 
-def test_server_page_shows_every_field(receiver: httpx.Client) -> None:
-    receiver.post("/register", json=messages.registration())
-    receiver.post("/heartbeat", json=messages.heartbeat(database_uuid="a-uuid"))
-
-    page = receiver.get("/server/acme_web-1").text
-
-    shown = re.findall(r'data-field="(\w+)"', page)
-    assert sorted(field.name for field in fields(ServerRecord)) == sorted(shown)
-    for value in ("a-uuid", "fd00::5", "8768", "http/sse", "healthy", "res_partner_search"):
-        assert f">{value}<" in page
-
-
 @pytest.mark.both_databases
 def test_silent_server_is_down_on_both_pages(receiver: httpx.Client, clock: Clock) -> None:
     beat = messages.heartbeat()
@@ -530,7 +516,7 @@ def test_invalid_timeline_parameter_is_explained(
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize(("path", "room"), [("/", 12), ("/server/acme_web-1", 100)])
+@pytest.mark.parametrize(("path", "room"), [("/", 12), ("/server/acme_web-1", 30)])
 def test_pages_link_to_events_that_they_leave_out(
     receiver: httpx.Client, path: str, room: int
 ) -> None:
