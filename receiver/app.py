@@ -33,6 +33,7 @@ from receiver.service.clock import GivenClock, SharedClock
 from receiver.service.feed import Feed, NewsSignal
 from receiver.service.fleet import Fleet
 from receiver.service.group_commit import Allowance, GroupCommit
+from receiver.service.inventory.tool_index import ToolIndex
 from receiver.service.problems.troubles import Troubles
 from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Timing, Watchdog
@@ -45,7 +46,7 @@ from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
 from receiver.web.cookies import shows_secret
 from receiver.web.headers import begin, with_headers
-from receiver.web.pages import alerting, browse, forms
+from receiver.web.pages import alerting, browse, forms, inventory
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
 from receiver.web.transfer.compression import Compressed
@@ -123,6 +124,8 @@ def create_app(
 
     return Receiver(
         routes=[
+            # First, because a path may be that of a page for browsers and of a call for programs.
+            *inventory.routes(),
             *api.routes(),
             *forms.routes(),
             *alerting.routes(),
@@ -230,6 +233,7 @@ async def _services(
             fleet=fleet,
             troubles=troubles,
             alerts=alerts,
+            tool_index=ToolIndex(store.inventory, calls),
             endpoints=settings.endpoints,
             feed=feed,
             gate=Gate(mirror, limits, clock=clock, is_open=settings.open),

@@ -1,6 +1,7 @@
 """The SQL store: all code that touches the database."""
 
 from receiver.store.alerts import Alerts, OutboxCounts
+from receiver.store.catalogues import Inventory
 from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH
 from receiver.store.ownership import SERVERS_PER_KEY
@@ -12,6 +13,7 @@ __all__ = [
     "BATCH",
     "SERVERS_PER_KEY",
     "Alerts",
+    "Inventory",
     "Look",
     "OutboxCounts",
     "Rules",

@@ -37,7 +37,7 @@ from receiver.domain.queries import (
 from receiver.domain.rows import is_of_catalogue
 from receiver.store.alerts import Alerts
 from receiver.store.alerts import leave_no_future as leave_no_future_in_alerts
-from receiver.store.catalogues import Candidates, candidates, read_tools
+from receiver.store.catalogues import Candidates, Inventory, candidates, read_tools
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.history import Hours, is_counted, note_minute, take_census
@@ -116,6 +116,7 @@ class SqlStore:
         events: Reads and deletes the events, which tell what happened to the servers.
         keys: Reads and writes the API keys.
         sessions: Reads and writes the sessions of browsers that have signed in.
+        inventory: Reads what all servers together offer and run.
         alerts: Reads and writes channels, rules, silences, alarms and the messages about them.
         hours: Reads the history of the fleet.
     """
@@ -143,6 +144,7 @@ class SqlStore:
         self.events = Events(self.transactions)
         self.keys = Keys(self.transactions)
         self.sessions = Sessions(self.transactions)
+        self.inventory = Inventory(self.transactions)
         self.alerts = Alerts(self.transactions, cache, on_events=on_events)
         self.hours = Hours(self.transactions)
 

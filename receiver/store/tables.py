@@ -321,6 +321,17 @@ Index(
     postgresql_where=servers.c.catalogue.is_not(None),
 )
 
+_is_described = and_(servers.c.catalogue.is_not(None), is_listed)
+
+# For the servers in lists by catalogue. Those that changed only their state stay where they are.
+Index(
+    "ix_servers_described",
+    servers.c.catalogue,
+    servers.c.server_id,
+    sqlite_where=_is_described,
+    postgresql_where=_is_described,
+)
+
 # With what `is_listed` needs, so that a list of servers with a tool is read from the index alone.
 Index(
     "ix_servers_toolset",

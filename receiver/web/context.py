@@ -19,6 +19,7 @@ from receiver.metrics.exposition import Exposition
 from receiver.service.alerts.alert_service import AlertService
 from receiver.service.feed import Feed
 from receiver.service.fleet import Fleet
+from receiver.service.inventory.tool_index import ToolIndex
 from receiver.service.problems.troubles import Troubles
 from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
@@ -45,6 +46,7 @@ class Services:
         fleet: Writes messages; reads servers and events.
         troubles: Finds the servers with which something is wrong.
         alerts: Makes and tests channels, through which people are told of alarms.
+        tool_index: Counts the servers that offer each tool.
         endpoints: Which addresses of servers may be given to Prometheus and agents.
         feed: Hands new events to the open event streams.
         gate: Authenticates and authorises requests.
@@ -64,6 +66,7 @@ class Services:
     fleet: Fleet
     troubles: Troubles
     alerts: AlertService
+    tool_index: ToolIndex
     endpoints: Endpoints
     feed: Feed
     gate: Gate

@@ -15,6 +15,7 @@ from starlette.types import Message, Scope, Send
 
 __all__ = [
     "SECURITY_HEADERS",
+    "accepts_html",
     "begin",
     "is_known",
     "json_answer",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _HEADER = b"x-request-id"
+_HTML = (b"text/html", b"application/xhtml+xml")
 _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
 
@@ -84,6 +86,17 @@ def is_known(request: Request, tag: str) -> bool:
     known = ",".join(request.headers.getlist("if-none-match"))
     opaque = tag.removeprefix("W/")
     return any(each.strip().removeprefix("W/") in {opaque, "*"} for each in known.split(","))
+
+
+def accepts_html(scope: Scope) -> bool:
+    """
+    Whether a client asks for HTML by name in its header Accept, as browsers do for a page.
+
+    Programs that take anything (`*/*`) do not.
+    """
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    ranges = (each.lower().replace(b" ", b"").split(b";") for each in accept.split(b","))
+    return any(kind in _HTML and b"q=0" not in options for kind, *options in ranges)
 
 
 def _id_of(scope: Scope) -> str:

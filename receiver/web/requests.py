@@ -19,6 +19,7 @@ from receiver.domain.cursors import read_cursor, read_event_cursor, read_tool_cu
 from receiver.domain.errors import Refusal
 from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE
+from receiver.domain.inventory.tools import ORDERS
 from receiver.domain.queries import (
     ALL_EVENTS,
     ALL_SERVERS,
@@ -44,6 +45,7 @@ __all__ = [
     "EventQuery",
     "ForgetQuery",
     "ListQuery",
+    "OfferedQuery",
     "ToolQuery",
     "alarm_query",
     "asks_for_ended",
@@ -58,6 +60,7 @@ __all__ = [
     "form_fields",
     "json_body",
     "list_query",
+    "offered_query",
     "report_end",
     "timeline_query",
     "tool_query",
@@ -206,6 +209,28 @@ class ToolQuery:
     search: str
     place: ToolPlace = FIRST_TOOLS
     matching: Filter = ALL_SERVERS
+
+
+@frozen(kw_only=True)
+class OfferedQuery:
+    """
+    The query parameters of the list of all tools of the fleet.
+
+    Attributes:
+        name: The name of the only tool that is asked for; None for the list.
+        search: Only tools with these words.
+        differs: Only tools that servers describe in different ways.
+        order: One of `receiver.domain.inventory.tools.ORDERS`.
+        limit: How many tools to return at most, 1 to 1,000.
+        skipped: How many tools of the list come before, from the cursor.
+    """
+
+    name: str | None = None
+    search: str = ""
+    differs: bool = False
+    order: str = ORDERS[0]
+    limit: int = DEFAULT_LIMIT
+    skipped: int = 0
 
 
 @frozen(kw_only=True)
@@ -404,6 +429,15 @@ def tool_query(request: Request) -> ToolQuery:
     return ToolQuery(matching=_filter_of(found), **found)
 
 
+def offered_query(request: Request) -> OfferedQuery:
+    """
+    Read which tools of the fleet are asked for.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    return OfferedQuery(**_parameters(request, _OFFERED))
+
+
 def asks_to_forget(request: Request) -> bool:
     """Whether the query has `forget=true`. Raises Refusal for any parameter but `forget`."""
     return bool(_parameters(request, _REVOKE).get("forget"))
@@ -596,6 +630,21 @@ def _written_filter(text: str) -> Filter:
     return FilterText.parse(_short_text(text)).to_filter()
 
 
+def _order_of_tools(text: str) -> str:
+    if text not in ORDERS:
+        raise ValueError(f"expected one of {', '.join(ORDERS)}")
+    return text
+
+
+def _skipped(text: str) -> int:
+    if not _is_place(text):
+        raise ValueError("expected the next_cursor of an earlier answer")
+    return int(text)
+
+
+_is_place = re.compile("[1-9][0-9]{0,8}").fullmatch
+
+
 def _delivery_id(text: str) -> str:
     if not _is_delivery_id(text):
         raise ValueError("expected the next_cursor of an earlier answer")
@@ -654,6 +703,14 @@ _TOOLS: dict[str, Parameter] = {
     "search": ("search", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
     "cursor": ("place", read_tool_cursor),
     **{name: _LIST[name] for name in (*_FILTERS, "query")},
+}
+_OFFERED: dict[str, Parameter] = {
+    "name": ("name", _short_text),
+    "search": ("search", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
+    "differs": ("differs", _flag),
+    "sort": ("order", _order_of_tools),
+    "limit": ("limit", _limit),
+    "cursor": ("skipped", _skipped),
 }
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _REPORT: dict[str, Parameter] = {"until": ("until", _since)}

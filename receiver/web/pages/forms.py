@@ -284,6 +284,16 @@ _SHOWN_ONCE = (
     "The secret of a key is shown once. If nobody has kept that of the key {}, rotate the key."
 )
 _FIRST = "/"
-_PAGES = {_FIRST, "/timeline", "/alerts", "/report", "/keyring", f"{BY_ID}/server"}
+_PAGES = {
+    _FIRST,
+    "/timeline",
+    "/tools",
+    "/versions",
+    "/compare",
+    "/alerts",
+    "/report",
+    "/keyring",
+    f"{BY_ID}/server",
+}
 _PAGES_BELOW = ("/server/", "/alerts/", "/keyring/", f"{BY_ID}/server/")
 _is_local = re.compile(r"/(?!/)[!-\"$-\[\]-~]{0,4000}|/").fullmatch  # ASCII without # and \

@@ -49,6 +49,7 @@ GET    /registry/{secret}/v0.1/servers 401 403 401 401   401     401   401   401
 GET    /registry/{secret}/v0.1/servers/{name}/versions 401 403 401 401 401 401 401 401 401 401    401    401      401
 GET    /registry/{secret}/v0.1/servers/{name}/versions/{version} 401 403 401 401 401 401 401 401 401 401 401 401 401
 GET    /tools                    400  403  401   401     401     401   403   403    400   400     400    400      403
+GET    /tools.json               200  403  401   401     401     401   403   403    200   200     200    200      403
 POST   /mcp                      200  403  401   401     401     401   403   403    200   200     401    401      403
 GET    /events                   200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /events/stream            200  403  401   401     401     401   403   403    200   200     200    200      403

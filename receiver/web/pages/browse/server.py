@@ -23,9 +23,9 @@ from receiver.domain.agents.client_files import (
     install_link,
     is_connectable,
 )
-from receiver.domain.agents.tool_groups import ToolGroup, grouped
 from receiver.domain.cursors import write_event_cursor
 from receiver.domain.errors import Refusal
+from receiver.domain.inventory.tool_groups import ToolGroup, grouped
 from receiver.domain.keys import Power
 from receiver.domain.queries import EventFilter, Node, RecordedEvent
 from receiver.service.availability import LONGEST, WINDOWS, History

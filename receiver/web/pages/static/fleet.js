@@ -82,7 +82,7 @@ function waitAfter(wasNews) {
 // The page as the server renders it now; null when there is no server, or another one.
 async function pageAt(url) {
   try {
-    const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(15_000) });
+    const answer = await fetch(url, { cache: "no-store", headers: { Accept: "text/html" }, signal: AbortSignal.timeout(15_000) });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (page.body.dataset.stream === "") leave();
     return answer.status < 500 && page.body.dataset.stream === address ? page : null;

@@ -151,8 +151,9 @@ def test_page_of_a_server_shows_what_its_tools_are_for(receiver: httpx.Client) -
 
     page = receiver.get("/server/a").text
 
-    assert "Confirm a sales order</bdi>: <bdi>&lt;b&gt;Turns&lt;/b&gt;</bdi>" in page
-    assert "record_read</bdi></li>" in page
+    assert "<b><bdi>Confirm a sales order</bdi></b>" in page
+    assert "<small><bdi>&lt;b&gt;Turns&lt;/b&gt;</bdi></small>" in page
+    assert "<code><bdi>record_read</bdi></code>" in page
 
 
 def test_description_of_many_tools_fits_into_a_registration(receiver: httpx.Client) -> None:

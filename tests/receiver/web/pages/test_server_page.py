@@ -185,7 +185,7 @@ def test_tools_are_searched_on_the_page(receiver: httpx.Client) -> None:
 
 def offered(page: str) -> list[str]:
     """The names of the tools on a page."""
-    return re.findall(r'capability=[^"]*"><code><bdi>([^<]*)<', page)
+    return re.findall(r'tools\?name=[^"]*"><code><bdi>([^<]*)<', page)
 
 
 @pytest.mark.parametrize("names", [None, []])

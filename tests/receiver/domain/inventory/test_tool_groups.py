@@ -1,7 +1,7 @@
 """The tools of one server in groups."""
 
 from contract import Tool
-from receiver.domain.agents.tool_groups import grouped
+from receiver.domain.inventory.tool_groups import grouped
 
 CONFIRM = Tool(name="order_confirm", title="Confirm an order", provider="sale")
 CANCEL = Tool(name="order_cancel", description="Cancels a quotation.", provider="sale")

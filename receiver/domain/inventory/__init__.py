@@ -1,0 +1,1 @@
+"""What the fleet offers and runs: tools, versions, and how two servers differ; no I/O."""

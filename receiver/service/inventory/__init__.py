@@ -1,0 +1,1 @@
+"""Reads what the fleet offers and runs."""

@@ -1,0 +1,246 @@
+"""All tools of the fleet: how many servers offer each and lack it, and how they describe it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from attrs import asdict, frozen
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contract import State, unstructure
+from receiver.domain.errors import Refusal
+from receiver.domain.filter_text import FilterText
+from receiver.domain.inventory.tools import (
+    ORDERS,
+    ToolOverview,
+    ToolSummary,
+    ToolVariant,
+    ranked,
+)
+from receiver.domain.queries import ALL_SERVERS, FIRST_TOOLS, index_text
+from receiver.web import openapi
+from receiver.web.agents.tool_list import search
+from receiver.web.context import Services, services
+from receiver.web.openapi import COUNT, TEXT, Json, answer, listed, object_of, operation, parameter
+from receiver.web.requests import OfferedQuery, offered_query
+
+__all__ = [
+    "FLEET_TOOLS",
+    "StageCount",
+    "ToolPage",
+    "fleet_tools",
+    "stage_counts",
+    "tool_named",
+    "tool_page",
+]
+
+_DIFFERS_IN = {
+    **listed({"enum": ["input_schema_digest", "description", "title", "annotations", "provider"]}),
+    "description": "In which fields these descriptions differ.",
+}
+_TOOL: dict[str, Json] = {
+    "name": TEXT,
+    "title": {"type": ["string", "null"]},
+    "provider": {"type": ["string", "null"]},
+    "server_count": COUNT,
+    "variant_count": {**COUNT, "description": "In how many ways servers describe it."},
+    "differs_in": _DIFFERS_IN,
+}
+_LIST = object_of(
+    tools=listed(object_of(**_TOOL)),
+    count=COUNT,
+    total={**COUNT, "description": "How many tools match."},
+    servers={**COUNT, "description": "How many servers the list of servers has."},
+    offering={**COUNT, "description": "How many of them offer any tools."},
+    counted={
+        **COUNT,
+        "description": "How many of these are counted here: fewer while the names of their tools "
+        "are still being read.",
+    },
+    next_cursor={"type": ["string", "null"]},
+)
+_ONE = object_of(
+    **_TOOL,
+    stages=listed(
+        object_of(
+            stage={**TEXT, "description": "Empty for servers without a stage."},
+            offering=COUNT,
+            lacking=COUNT,
+        )
+    ),
+    variants=listed(
+        {
+            "allOf": [
+                openapi.ref("Tool"),
+                object_of(server_count=COUNT, server_ids=listed(TEXT), differs_in=_DIFFERS_IN),
+            ]
+        }
+    ),
+)
+FLEET_TOOLS = operation(
+    "fleetTools",
+    "Every tool of the fleet, or one of them",
+    description="Of the servers that lists show. With name, the answer is about one tool: how many "
+    "servers of the stages with most servers offer it and lack it, and the descriptions that "
+    "servers give it, the most frequent ones first. What is unknown in a description differs from "
+    "nothing. A list that changes while it is paged may repeat a tool, or leave one out.",
+    parameters=[
+        parameter("name", "Only the tool with this name.", TEXT),
+        parameter(
+            "search",
+            "Only tools with these words in their names, titles or modules; if there are none, "
+            "those that GET /tools finds.",
+            {"type": "string", "maxLength": 1000},
+        ),
+        parameter(
+            "differs", "Only tools that servers describe in different ways.", {"type": "boolean"}
+        ),
+        parameter("sort", "The order of the list.", {"enum": [*ORDERS]}),
+        openapi.LIMIT,
+        openapi.CURSOR,
+    ],
+    answers={200: answer("A page, or the tool", {"anyOf": [_LIST, _ONE]})},
+    problems=(400, 401, 403, 404, 503),
+)
+
+
+@frozen(kw_only=True)
+class ToolPage:
+    """
+    A page of the list of all tools.
+
+    Attributes:
+        overview: All tools.
+        tools: The tools of the page.
+        total: How many tools match.
+        next_cursor: The cursor of the next page; None if this is the last one.
+    """
+
+    overview: ToolOverview
+    tools: Sequence[ToolSummary]
+    total: int
+    next_cursor: str | None
+
+
+@frozen(kw_only=True)
+class StageCount:
+    """
+    How many servers of a stage offer a tool, and how many do not.
+
+    Attributes:
+        stage: The stage; "" for servers without one.
+        offering: How many servers offer the tool.
+        lacking: How many servers do not.
+    """
+
+    stage: str
+    offering: int
+    lacking: int
+
+
+async def fleet_tools(request: Request) -> Response:
+    """Answer with a page of the list of all tools, or with one tool and who offers it."""
+    query = offered_query(request)
+    found = services(request)
+    if query.name is None:
+        return _json(_list_as_json(await tool_page(found, query)))
+    _, summary = await tool_named(found, query.name)
+    content = {
+        **asdict(summary),
+        "stages": [asdict(each) for each in await stage_counts(found, query.name)],
+        "variants": [_variant(each) for each in await found.tool_index.variants(query.name)],
+    }
+    return _json(content)
+
+
+async def tool_page(found: Services, query: OfferedQuery) -> ToolPage:
+    """A page of the list of all tools. Raises StoreUnavailable."""
+    overview = await found.tool_index.overview()
+    matching = await found.calls.read(_ranked, overview, query)
+    if query.search and not matching:
+        page = await search(found).find(ALL_SERVERS, query.search, FIRST_TOOLS)
+        names = frozenset(each.tool.name for each in page.tools)
+        matching = await found.calls.read(_ranked, overview, query, names)
+    end = query.skipped + query.limit
+    return ToolPage(
+        overview=overview,
+        tools=matching[query.skipped : end],
+        total=len(matching),
+        next_cursor=str(end) if end < len(matching) else None,
+    )
+
+
+def _ranked(
+    overview: ToolOverview, query: OfferedQuery, names: frozenset[str] = frozenset()
+) -> list[ToolSummary]:
+    return ranked(
+        overview.tools,
+        search=query.search,
+        names=names,
+        differs=query.differs,
+        order=query.order,
+    )
+
+
+async def tool_named(found: Services, name: str) -> tuple[ToolOverview, ToolSummary]:
+    """All tools, and that with a name. Raises Refusal if no server in lists offers it."""
+    overview = await found.tool_index.overview()
+    summary = await found.calls.read(overview.named, name)
+    if summary is None:
+        raise Refusal(404, "not_found", f"No server offers a tool {name!r}.")
+    return overview, summary
+
+
+async def stage_counts(found: Services, name: str) -> list[StageCount]:
+    """
+    How many servers of each stage offer a tool, and lack it.
+
+    The stages with most servers come first; only some of them are returned.
+    """
+    return await found.calls.read(_stage_counts, found, name)
+
+
+def _stage_counts(found: Services, name: str) -> list[StageCount]:
+    servers = found.store.servers
+    sizes: dict[str, int] = {}
+    for (state, stage), count in servers.tally().items():
+        # A stage with a long name is known by its digest only.
+        if state != State.LEFT.value and stage == index_text(stage):
+            sizes[stage] = sizes.get(stage, 0) + count
+    counts = []
+    for stage in sorted(sizes, key=lambda each: (-sizes[each], each))[:_STAGES]:
+        matching = FilterText(tool=(name,), stage=(stage,)).to_filter()
+        offering = servers.count(matching)
+        lacking = max(0, sizes[stage] - offering)
+        counts.append(StageCount(stage=stage, offering=offering, lacking=lacking))
+    return counts
+
+
+def _list_as_json(page: ToolPage) -> dict[str, Any]:
+    overview = page.overview
+    return {
+        "tools": [asdict(tool) for tool in page.tools],
+        "count": len(page.tools),
+        "total": page.total,
+        "servers": overview.servers,
+        "offering": overview.offering,
+        "counted": overview.counted,
+        "next_cursor": page.next_cursor,
+    }
+
+
+def _variant(variant: ToolVariant) -> dict[str, Any]:
+    return {
+        **unstructure(variant.tool),
+        "server_count": variant.server_count,
+        "server_ids": [*variant.server_ids],
+        "differs_in": [*variant.differs_in],
+    }
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+_STAGES = 6

@@ -1,0 +1,12 @@
+"""The pages about what the fleet offers and runs: its tools, its versions, a comparison."""
+
+from starlette.routing import BaseRoute
+
+from receiver.web.pages.inventory import tools
+
+__all__ = ["routes"]
+
+
+def routes() -> list[BaseRoute]:
+    """All of these pages."""
+    return [*tools.routes()]

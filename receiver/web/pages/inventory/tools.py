@@ -1,0 +1,205 @@
+"""The page of all tools of the fleet, and that of one: who has it, who lacks it, how it differs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import frozen
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
+
+from receiver.domain.filter_text import FilterText
+from receiver.domain.inventory.tools import ToolSummary, ToolVariant
+from receiver.domain.keys import Power
+from receiver.web.context import services
+from receiver.web.headers import accepts_html
+from receiver.web.inventory.tools import stage_counts, tool_named, tool_page
+from receiver.web.pages.inventory.links import filled, link, list_link
+from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
+from receiver.web.pages.sizes import fitting, html_bytes
+from receiver.web.pages.wording import OF_TOOLS, brief
+from receiver.web.requests import OfferedQuery, offered_query
+
+__all__ = ["routes"]
+
+
+class BrowserRoute(PageRoute):
+    """
+    A page at the path of a call of the API.
+
+    A client that asks for HTML gets the page, and any other client the answer of the API.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and not accepts_html(scope):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def routes() -> list[BaseRoute]:
+    return [BrowserRoute("/tools", tools_page, methods=["GET"], needs=Power.READ)]
+
+
+async def tools_page(request: Request) -> Response:
+    """The page of all tools of the fleet, or that of the tool that the query names."""
+    asked = filled(request, limit=str(_PAGE_SIZE))
+    query = offered_query(asked)
+    if query.name is not None:
+        return await _page_of_one(request, query.name)
+    return await _page_of_all(request, query)
+
+
+# All tools
+
+
+@frozen(kw_only=True)
+class ShownTool:
+    """
+    A tool in the list.
+
+    Attributes:
+        tool: The tool.
+        lacking: How many servers do not offer it.
+        page: A link to its page.
+        has: A link to the list of servers that offer it.
+        lacks: A link to the list of servers that do not.
+        differs: In what descriptions of it differ, in words; empty if they do not.
+    """
+
+    tool: ToolSummary
+    lacking: int
+    page: str
+    has: str
+    lacks: str
+    differs: str
+
+
+async def _page_of_all(request: Request, query: OfferedQuery) -> Response:
+    found = services(request)
+    page = await tool_page(found, query)
+    overview = page.overview
+    fit = fitting(page.tools, _tool_bytes, _ROOM)
+    shown = query.skipped + len(fit)
+    parameters = {
+        "search": query.search,
+        "differs": "true" if query.differs else None,
+        "sort": query.order if query.order in _SORTS else None,
+    }
+
+    def here(**changed: str | None) -> str:
+        return link("tools", **{**parameters, **changed})
+
+    return await answer_from_thread(
+        request,
+        "tools.html",
+        query=query,
+        overview=overview,
+        tools=[_shown(tool, overview.servers) for tool in fit],
+        total=page.total,
+        first=query.skipped + 1,
+        last=shown,
+        here=here,
+        SORTS={"": "Name", **_SORTS},
+        as_json=link("tools.json", **parameters),
+        next_page=here(cursor=str(shown)) if shown < page.total else None,
+        previous_page=_previous(query, here),
+    )
+
+
+def _previous(query: OfferedQuery, here: Any) -> str | None:
+    if not query.skipped:
+        return None
+    before = max(0, query.skipped - query.limit)
+    return str(here(cursor=str(before) if before else None))
+
+
+def _shown(tool: ToolSummary, servers: int) -> ShownTool:
+    return ShownTool(
+        tool=tool,
+        lacking=max(0, servers - tool.server_count),
+        page=link("tools", name=tool.name),
+        has=list_link(FilterText(tool=(tool.name,))),
+        lacks=list_link(FilterText(), lacks=tool.name),
+        differs=_in_words(tool.differs_in),
+    )
+
+
+def _in_words(fields: Iterable[str]) -> str:
+    """The fields in which descriptions of a tool differ, in words."""
+    return ", ".join(OF_TOOLS[field] for field in fields).lower()
+
+
+def _tool_bytes(tool: ToolSummary) -> int:
+    """About how many bytes of HTML a tool takes in the list."""
+    texts = [tool.name, tool.name, tool.title or "", tool.provider or ""]
+    return 900 + html_bytes(texts) + 3 * len(link("", name=tool.name))
+
+
+# One tool
+
+
+@frozen(kw_only=True)
+class ShownStage:
+    """
+    How many servers of a stage offer a tool and lack it, with links to these.
+
+    Attributes:
+        stage: The stage; "" for servers without one, None for all servers.
+        offering: How many servers offer the tool.
+        lacking: How many servers do not.
+        has: A link to the list of servers that offer it.
+        lacks: A link to the list of servers that do not.
+    """
+
+    stage: str | None
+    offering: int
+    lacking: int
+    has: str
+    lacks: str
+
+
+async def _page_of_one(request: Request, name: str) -> Response:
+    found = services(request)
+    overview, tool = await tool_named(found, name)
+    variants = await found.tool_index.variants(name)
+    counts = [(each.stage, each.offering, each.lacking) for each in await stage_counts(found, name)]
+    everywhere = (None, tool.server_count, max(0, overview.servers - tool.server_count))
+
+    return await answer_from_thread(
+        request,
+        "tool.html",
+        tool=tool,
+        stages=[_stage(name, *each) for each in (everywhere, *counts)],
+        variants=fitting(variants, _variant_bytes, _ROOM),
+        in_words=_in_words,
+        as_json=link("tools.json", name=name),
+        SHOWN_HOLDERS=_SHOWN_HOLDERS,
+    )
+
+
+def _stage(name: str, stage: str | None, offering: int, lacking: int) -> ShownStage:
+    stages = () if stage is None else (stage,)
+    return ShownStage(
+        stage=stage,
+        offering=offering,
+        lacking=lacking,
+        has=list_link(FilterText(tool=(name,), stage=stages)),
+        lacks=list_link(FilterText(stage=stages), lacks=name),
+    )
+
+
+def _variant_bytes(variant: ToolVariant) -> int:
+    """About how many bytes of HTML a description of a tool takes."""
+    tool = variant.tool
+    texts = [brief(tool.title or ""), tool.provider or "", *variant.server_ids[:_SHOWN_HOLDERS]]
+    links = sum(len(server_url(each)) for each in variant.server_ids[:_SHOWN_HOLDERS])
+    description = html_bytes([brief(tool.description or "", _DESCRIPTION)])
+    return 1200 + 2 * html_bytes(texts) + description + 3 * links
+
+
+_PAGE_SIZE = 50
+_ROOM = 75_000
+_DESCRIPTION = 1000
+_SHOWN_HOLDERS = 5
+_SORTS = {"-servers": "On most servers first", "servers": "On fewest servers first"}

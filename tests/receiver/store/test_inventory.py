@@ -1,0 +1,79 @@
+"""What all servers in lists offer: counted from indexes, without those that lists leave out."""
+
+import json
+
+from sqlalchemy import Engine, make_url, text
+
+from contract import Registration, Tool
+from receiver.domain.agents.toolsets import toolset_id
+from receiver.domain.outcomes import Incoming
+from receiver.domain.rows import catalogue_id
+from receiver.store import SqlStore
+from receiver.store.catalogues.inventory import CATALOGUES, TOOLSETS
+from watched import Watched, hear
+
+PAY = Tool(name="pay", title="Pay")
+SELL = Tool(name="sell")
+
+
+def register(fleet: Watched, server_id: str, *tools: Tool, names: str | None = None) -> None:
+    offered = tuple(names) if names is not None else tuple(tool.name for tool in tools)
+    message = Registration(server_id=server_id, capabilities=offered, tools=tools)
+    hear(fleet.store, [Incoming(message, fleet.now)])
+
+
+def catalogue(fleet: Watched, server_id: str, *tools: Tool) -> str:
+    return catalogue_id(fleet.record(server_id).tools_digest or "", tools)
+
+
+def test_servers_in_lists_are_counted_by_what_they_offer(fleet: Watched, engine: Engine) -> None:
+    inventory = fleet.store.inventory
+    for server_id in "abcdef":
+        register(fleet, server_id, PAY, SELL)
+    register(fleet, "g", PAY)
+    register(fleet, "h", names="")
+    both, one = (catalogue(fleet, *of) for of in (("a", PAY, SELL), ("g", PAY)))
+    with engine.begin() as connection:
+        for server_id, change in {
+            "b": "superseded_by = 'a'",
+            "c": "node_of = 'a'",
+            "d": "state = 'left'",
+            "e": "state = 'down'",
+        }.items():
+            connection.execute(
+                text(f"UPDATE servers SET {change} WHERE server_id = :id"), {"id": server_id}
+            )
+
+    counts = inventory.tool_counts()
+
+    sets = [toolset_id(names) or 0 for names in (("pay", "sell"), ("pay",))]
+    assert (5, 4) == (counts.servers, counts.offering)
+    assert dict(zip(sets, (3, 1), strict=True)) == counts.toolsets
+    assert {both: 3, one: 1} == {key: counts.catalogues[key] for key in (both, one)}
+    assert [*counts.toolsets] == sets  # the most frequent first
+    assert ["a", "e"] == inventory.holders([both, one], limit=2)
+    assert ["a", "e", "f", "g"] == inventory.holders([both, one], limit=9)
+
+    unknown = 12345
+    names = inventory.names([*counts.toolsets, unknown])
+    assert [{"pay", "sell"}, {"pay"}] == [{*names[key]} for key in sets]
+    assert {*sets} == names.keys()
+    texts = inventory.texts([both, "unknown"])
+    assert [both] == [*texts]
+    assert ["pay", "sell"] == [tool["name"] for tool in json.loads(texts[both])]
+
+
+def test_sqlite_counts_by_the_indexes(sqlite_url: str) -> None:
+    store = SqlStore(make_url(sqlite_url))
+    try:
+        register(Watched(store), "a", PAY)
+        queries = {"ix_servers_toolset": TOOLSETS, "ix_servers_described": CATALOGUES}
+        for index, query in queries.items():
+            with store.transactions.read() as connection:
+                compiled = query.params(most=5).compile(
+                    connection, compile_kwargs={"literal_binds": True}
+                )
+                rows = connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}")).all()
+                assert index in str(rows[0])
+    finally:
+        store.close()
