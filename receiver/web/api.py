@@ -49,7 +49,9 @@ from receiver.web.alerts import api as alerts_api
 from receiver.web.alerts import badges
 from receiver.web.context import services
 from receiver.web.headers import json_answer, tag_of, with_headers
+from receiver.web.inventory.comparison import COMPARISON, comparison
 from receiver.web.inventory.tools import FLEET_TOOLS, fleet_tools
+from receiver.web.inventory.versions import VERSIONS, versions
 from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
@@ -101,6 +103,8 @@ def routes() -> list[Guarded]:
         _get("/connections", connections, CONNECTIONS),
         _list("/tools", find_tools, find_tools_file, FIND_TOOLS),
         _get("/tools.json", fleet_tools, FLEET_TOOLS),
+        _get("/versions.json", versions, VERSIONS),
+        _get("/compare.json", comparison, COMPARISON),
         *registry.routes(),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),
         _get("/metrics", metrics, _METRICS),

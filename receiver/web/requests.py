@@ -41,6 +41,7 @@ __all__ = [
     "MAX_FORM_BYTES",
     "MAX_LIMIT",
     "AlarmQuery",
+    "CompareQuery",
     "DeliveryQuery",
     "EventQuery",
     "ForgetQuery",
@@ -51,6 +52,7 @@ __all__ = [
     "asks_for_ended",
     "asks_to_forget",
     "badge_filter",
+    "compare_query",
     "connection_query",
     "delivery_query",
     "event_filter",
@@ -231,6 +233,20 @@ class OfferedQuery:
     order: str = ORDERS[0]
     limit: int = DEFAULT_LIMIT
     skipped: int = 0
+
+
+@frozen(kw_only=True)
+class CompareQuery:
+    """
+    The query parameters of a comparison: the ids of two servers.
+
+    Attributes:
+        a: The id of the first server; empty if it is missing.
+        b: The id of the second server; empty if it is missing.
+    """
+
+    a: str = ""
+    b: str = ""
 
 
 @frozen(kw_only=True)
@@ -436,6 +452,20 @@ def offered_query(request: Request) -> OfferedQuery:
     Raises Refusal (400), which lists all parameters that are wrong.
     """
     return OfferedQuery(**_parameters(request, _OFFERED))
+
+
+def compare_query(request: Request, *, needs_both: bool = True) -> CompareQuery:
+    """
+    Read which two servers are compared.
+
+    Raises Refusal (400), which lists all parameters that are wrong, or missing if it `needs_both`.
+    """
+    found = CompareQuery(**_parameters(request, _COMPARE))
+    problems = [Problem(name, _NEEDS_ID) for name in ("a", "b") if not getattr(found, name)]
+    if needs_both and problems:
+        detail = "; ".join(map(str, problems))
+        raise Refusal(400, "invalid_parameter", detail, errors=problems)
+    return found
 
 
 def asks_to_forget(request: Request) -> bool:
@@ -712,6 +742,8 @@ _OFFERED: dict[str, Parameter] = {
     "limit": ("limit", _limit),
     "cursor": ("skipped", _skipped),
 }
+_COMPARE: dict[str, Parameter] = {name: (name, _short_text) for name in ("a", "b")}
+_NEEDS_ID = "is missing; it is the server_id of a server"
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _REPORT: dict[str, Parameter] = {"until": ("until", _since)}
 _BADGE: dict[str, Parameter] = {

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, Select, Text, bindparam, cast, func, select
 
+from receiver.domain.inventory.software import Running
 from receiver.domain.inventory.tools import ToolCounts
 from receiver.store.tables import among, catalogues, is_listed, servers
 from receiver.store.transactions import Transactions
@@ -36,6 +37,11 @@ class Inventory:
                 toolsets=_pairs(connection, TOOLSETS),
                 catalogues=_pairs(connection, CATALOGUES),
             )
+
+    def running(self) -> Sequence[Running]:
+        """How many servers run the same versions in the same stage; the most frequent first."""
+        with self._transactions.read() as connection:
+            return [Running(*row) for row in connection.execute(_RUNNING, {"most": MOST_SETS})]
 
     def names(self, toolsets: Collection[int]) -> Mapping[int, Sequence[str]]:
         """The names in sets of tool names, by the id of the set; without sets that are gone."""
@@ -76,12 +82,26 @@ def _counted(column: Any) -> Select[Any]:
     )
 
 
+_LONGEST = 255
+"""How many characters of a version or a stage are read."""
+
 _LISTED = select(func.count()).select_from(servers).where(is_listed)
 _OFFERING = _LISTED.where(servers.c.toolset.is_not(None))
 TOOLSETS = _counted(servers.c.toolset)
 CATALOGUES = _counted(servers.c.catalogue)
 """The queries that count the servers in lists by set of tool names, and by catalogue."""
 
+_software = [
+    func.substr(func.coalesce(servers.c[name], ""), 1, _LONGEST)
+    for name in ("odoo_version", "version", "odoo_stage")
+]
+_RUNNING = (
+    select(*_software, func.count())
+    .where(is_listed)
+    .group_by(*_software)
+    .order_by(func.count().desc(), *_software)
+    .limit(bindparam("most", type_=Integer))
+)
 _NAMES = select(servers.c.capabilities).where(servers.c.toolset == bindparam("toolset")).limit(1)
 _TEXTS = select(catalogues.c.id, cast(catalogues.c.tools, Text).label("tools")).where(
     among(catalogues.c.id, "ids")

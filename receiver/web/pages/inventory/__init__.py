@@ -2,11 +2,11 @@
 
 from starlette.routing import BaseRoute
 
-from receiver.web.pages.inventory import tools
+from receiver.web.pages.inventory import comparison, tools, versions
 
 __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
     """All of these pages."""
-    return [*tools.routes()]
+    return [*tools.routes(), *versions.routes(), *comparison.routes()]

@@ -1,0 +1,128 @@
+"""Two servers side by side, as a page and as JSON."""
+
+import html
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+import messages
+
+MAX_PAGE_BYTES = 120_000
+
+
+def register(receiver: httpx.Client, server_id: str, tools: dict[str, str], **told: Any) -> None:
+    described = [{"name": name, "description": text} for name, text in tools.items()]
+    message = messages.registration(
+        server_id=server_id, capabilities=sorted(tools), tools=described, **told
+    )
+    receiver.post("/register", json=message).raise_for_status()
+
+
+@pytest.fixture
+def pair(receiver: httpx.Client) -> httpx.Client:
+    """A receiver with two servers of one database, which differ."""
+    register(receiver, "a/1", {"pay": "Pays.", "sell": "Sells.", "old": "x"})
+    newer = {"pay": "Pays twice.", "sell": "Sells.", "new": "x"}
+    register(receiver, "b", newer, odoo_version="20.0", hostname="web-2", odoo_stage="")
+    return receiver
+
+
+def fields(page: str, of: str) -> dict[str, list[str]]:
+    """The values of the fields in a part of a page, by the name of the field."""
+    part = page.split(f'id="{of}"', 1)[1].split("</table>", 1)[0]
+    found = re.findall(r'<tr data-key="field-(\w+)">(.*?)</tr>', part, re.DOTALL)
+    return {
+        name: [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td.*?</td>", row)]
+        for name, row in found
+    }
+
+
+@pytest.mark.both_databases
+def test_page_shows_the_differences_first(pair: httpx.Client) -> None:
+    page = pair.get("/compare?a=a/1&b=b").text
+
+    assert {"odoo_stage": ["production", "none"], "odoo_version": ["19.0", "20.0"]} == fields(
+        page, "differences"
+    )
+    assert "2 fields differ" in page
+    own, alike = fields(page, "own"), fields(page, "alike")
+    assert ["web-1", "web-2"] == own["hostname"]
+    assert ["acme", "acme"] == alike["database"]
+    assert not own.keys() & alike.keys()
+    tools = page.split('id="tools"', 1)[1].split("</section>", 1)[0]
+    assert "1 is the same on both" in tools
+    assert ["old", "new", "pay"] == re.findall(r'name=(\w+)"', tools)
+    assert '<span class="differs">other description</span>' in tools
+    assert 'href="compare?a=b&amp;b=a%2F1">Turn round' in page
+
+
+def test_comparison_is_told_as_json(pair: httpx.Client) -> None:
+    told = pair.get("/compare.json?a=a/1&b=b").json()
+
+    assert ("a/1", "b") == (told["a"], told["b"])
+    assert {"a": "19.0", "b": "20.0"} == told["differs"]["odoo_version"]
+    assert {"a": "production", "b": ""} == told["differs"]["odoo_stage"]
+    assert "database" in told["alike"]
+    assert "twin_of" not in told["alike"]
+    assert {
+        "only_a": ["old"],
+        "only_b": ["new"],
+        "changed": {"pay": ["description"]},
+        "same": 1,
+    } == told["tools"]
+    assert 404 == pair.get("/compare.json?a=a/1&b=c").status_code
+    refused = pair.get("/compare.json?b=b")
+    assert (400, ["a"]) == (
+        refused.status_code,
+        [each["path"] for each in refused.json()["errors"]],
+    )
+
+
+def test_equal_servers_are_said_to_be_equal(receiver: httpx.Client) -> None:
+    for server_id in "ab":
+        receiver.post("/heartbeat", json=messages.slim(server_id=server_id))
+
+    page = receiver.get("/compare?a=a&b=b").text
+
+    assert "They run the same" in page
+    assert "Both offer the same tools" in page
+
+
+def test_servers_are_chosen_by_a_part_of_their_names(pair: httpx.Client) -> None:
+    register(pair, "other", {}, hostname="else", database="x")
+
+    def choices(path: str) -> list[str]:
+        page = pair.get(path).text
+        assert "<h1>Compare two servers</h1>" in page
+        return [html.unescape(each) for each in re.findall(r'href="(compare\?[^"]+)"', page)]
+
+    assert [] == choices("/compare")
+    assert [] == choices("/compare?a=&b=")
+    assert ["compare?a=other&b=a%2F1", "compare?a=other&b=b"] == choices("/compare?a=other&b=acme")
+    assert "2 fields differ" in pair.get("/compare?a=a/1&b=web-2").text
+    assert "There is no server whose names contain" in pair.get("/compare?a=a/1&b=moon").text
+    assert 'name="a" value="a/1"' in pair.get("/compare?a=a/1").text
+    assert 'href="../compare?a=other"' in pair.get("/server/other").text
+    assert 400 == pair.get("/compare?c=1").status_code
+
+
+def test_page_is_small_whatever_servers_are_called_and_offer(receiver: httpx.Client) -> None:
+    for n in (0, 1):
+        told = dict.fromkeys(("database", "hostname", "odoo_stage", "version"), f"{n}" + "&" * 3000)
+        names = [f"{n}{m:03}" + "&" * 190 for m in range(150)] + [f"{m:03}<b>" for m in range(40)]
+        tools = [{"name": name, "title": f"{n}"} for name in names[150:]]
+        message = messages.registration(
+            server_id=f"{n}" + "&" * 254, capabilities=names, tools=tools, **told
+        )
+        receiver.post("/register", json=message).raise_for_status()
+
+    page = receiver.get(f"/compare?a=0{'%26' * 254}&b=1{'%26' * 254}")
+    chosen = receiver.get("/compare?a=%26&b=%26")
+
+    for answer in (page, chosen):
+        assert 200 == answer.status_code
+        assert len(answer.content) <= MAX_PAGE_BYTES
+        assert "<b>0" not in answer.text
+    assert "more, which the JSON lists" in page.text
