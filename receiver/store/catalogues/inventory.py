@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Integer, Select, Text, bindparam, cast, func,
 
 from receiver.domain.inventory.software import Running
 from receiver.domain.inventory.tools import ToolCounts
-from receiver.store.tables import among, catalogues, is_listed, servers
+from receiver.store.tables import among, catalogues, is_listed, servers, toolsets
 from receiver.store.transactions import Transactions
 
 __all__ = ["CATALOGUES", "MOST_SETS", "TOOLSETS", "Inventory"]
@@ -43,15 +43,11 @@ class Inventory:
         with self._transactions.read() as connection:
             return [Running(*row) for row in connection.execute(_RUNNING, {"most": MOST_SETS})]
 
-    def names(self, toolsets: Collection[int]) -> Mapping[int, Sequence[str]]:
+    def names(self, ids: Collection[int]) -> Mapping[int, Sequence[str]]:
         """The names in sets of tool names, by the id of the set; without sets that are gone."""
-        found: dict[int, Sequence[str]] = {}
         with self._transactions.read() as connection:
-            for toolset in toolsets:
-                names = connection.execute(_NAMES, {"toolset": toolset}).scalar()
-                if names is not None:
-                    found[toolset] = names
-        return found
+            rows = connection.execute(_NAMES.where(toolsets.c.id.in_(ids))).all()
+        return {toolset: names for toolset, names in rows if names is not None}
 
     def texts(self, ids: Collection[str]) -> Mapping[str, str]:
         """The tools of catalogues as JSON, by the id of the catalogue; without those gone."""
@@ -102,7 +98,16 @@ _RUNNING = (
     .order_by(func.count().desc(), *_software)
     .limit(bindparam("most", type_=Integer))
 )
-_NAMES = select(servers.c.capabilities).where(servers.c.toolset == bindparam("toolset")).limit(1)
+_holder = servers.alias("holder")
+_NAMES = select(
+    toolsets.c.id,
+    select(_holder.c.capabilities)
+    .where(_holder.c.toolset == toolsets.c.id)
+    .limit(1)
+    .scalar_subquery(),
+)
+"""The names in sets of tool names, as one of the servers that have the set lists them."""
+
 _TEXTS = select(catalogues.c.id, cast(catalogues.c.tools, Text).label("tools")).where(
     among(catalogues.c.id, "ids")
 )
