@@ -57,9 +57,8 @@ async def fleet_page(request: Request) -> Response:
         total = await found.calls.read(found.store.servers.count, query.matching)
     silenced = await silenced_now(found)
     is_first = query.after is None
-    problems = (
-        await problems_of(found, FilterText.of(query.matching), silenced) if is_first else None
-    )
+    matching = FilterText.of(query.matching)
+    problems = await problems_of(found, matching, silenced) if is_first else None
     now = fleet.now()
 
     shown = await answer_from_thread(

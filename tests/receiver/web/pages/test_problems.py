@@ -114,7 +114,7 @@ def test_nothing_is_wrong_since_the_last_server_came_back(
     page = receiver.get("/").text
 
     assert "Nothing is wrong" == title(page)
-    assert f"in time since {back:%Y-%m-%d %H:%M:%S} UTC, 1 h" in plain(section(page))
+    assert f"in time since {back:%Y-%m-%d %H:%M:%S} UTC, 60 min ago" in plain(section(page))
     assert "needs calm" in page
     assert "Nothing is wrong with these" == title(receiver.get("/?stage=production").text)
 
