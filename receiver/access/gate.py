@@ -237,7 +237,7 @@ _FORWARDED_PREFIXES = (
 )
 """The beginnings of names of headers that proxies and CDNs add to a request."""
 
-_HOW = "python -m receiver keys create --name admin --scope admin"
+_HOW = "odoo-mcp-fleet keys create --name admin --scope admin"
 _NO_KEYS_YET = (
     "No key was made yet, so only clients on this machine are served that connect directly to "
     "its loopback address, keep the connection open, and send nothing that a proxy adds. "

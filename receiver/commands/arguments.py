@@ -109,9 +109,11 @@ def _time(given: str, direction: int) -> Callable[[datetime], datetime]:
 def query(words: Sequence[str]) -> FilterText:
     """Read a filter of servers, such as `stage:production state:down`, from arguments."""
     try:
-        return FilterText.parse(" ".join(map(text, words)))
+        found = FilterText.parse(" ".join(map(text, words)))
+        found.to_filter()
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+    return found
 
 
 def query_argument(function: F) -> F:

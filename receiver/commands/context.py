@@ -97,7 +97,12 @@ def _now() -> datetime:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - a command prints for its user
+    try:
+        print(line, flush=True)  # noqa: T201 - a command prints for its user
+    except BrokenPipeError:
+        # Who reads has had enough, as `head` has; Python must not write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(Exit.OK) from None
 
 
 def _explain(line: str) -> None:
@@ -134,6 +139,8 @@ class Surroundings:
         ask: Asks a question, and returns whether the answer is yes; None if nobody can be asked.
         columns: Returns how many columns the terminal has on which the result is printed; None if
             it is no terminal.
+        run_server: Runs an app, which is named by its first argument, with options of uvicorn; None
+            for uvicorn itself, which only the command `serve` imports.
     """
 
     program: str = "odoo-mcp-fleet"
@@ -146,3 +153,4 @@ class Surroundings:
     read: Callable[[str], str] = read_secret
     ask: Callable[[str], bool | None] = _ask
     columns: Callable[[], int | None] = _columns
+    run_server: Callable[..., None] | None = None

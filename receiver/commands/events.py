@@ -58,7 +58,11 @@ def events(  # noqa: PLR0913 - its options
     limit: int,
     follow: bool,
 ) -> int:
-    """Say what happened, and with --follow what happens, the newest last."""
+    """
+    Say what happened, and what happens, the newest last.
+
+    It goes on with --follow, and loses nothing when the receiver or the database is away.
+    """
     wanted = EventFilter(
         kinds=frozenset(map(EventKind, kinds)),
         server_id=server,

@@ -156,9 +156,9 @@ def _notes(server: Json) -> str:
 @query_argument
 def connect(context: Context, *, client: str, query: FilterText) -> int:
     """
-    Print the file with which an MCP client connects to the servers that match.
+    Print the file with which an MCP client connects to servers.
 
-    It has no key in it; what to do is said on standard error.
+    They are those that match. It has no key in it; what to do is said on standard error.
     """
     return _connect(context, Client(client), query)
 
@@ -242,12 +242,11 @@ def _must_say_which(query: FilterText, silent_for: timedelta | None, option: str
 
 def _must_be_sure(context: Context, found: Forgotten) -> None:
     """Ask whether servers are to be forgotten; raises if they are not."""
-    more = " and more" if found.is_more else ""
     for server_id in found.ids[:_MOST_ASKED]:
         context.explain(server_id)
     if len(found.ids) > _MOST_ASKED:
         context.explain(f"and {len(found.ids) - _MOST_ASKED} others")
-    answer = context.surroundings.ask(f"Forget {len(found.ids)}{more} servers?")
+    answer = context.surroundings.ask(f"Forget {_number(found)}?")
     if answer is None:
         raise WrongUse("Nobody can be asked here: say --yes to forget them")
     if not answer:
@@ -274,10 +273,17 @@ def _forget_by_id(
 def _print_forgotten(context: Context, found: Forgotten, *, is_dry_run: bool) -> int:
     for server_id in found.ids:
         context.output.one({"server_id": server_id}, server_id)
-    verb = "would be" if is_dry_run else "are"
-    more = " and more" if found.is_more else ""
-    context.explain(f"{len(found.ids)}{more} servers {verb} forgotten.")
+    is_one = len(found.ids) == 1 and not found.is_more
+    verb = "would be" if is_dry_run else "is" if is_one else "are"
+    context.explain(f"{_number(found)} {verb} forgotten.")
     return Exit.OK
+
+
+def _number(found: Forgotten) -> str:
+    """How many servers these are, in words."""
+    if found.is_more:
+        return f"{len(found.ids)} and more servers"
+    return "1 server" if len(found.ids) == 1 else f"{len(found.ids)} servers"
 
 
 # The same as `python -m receiver servers`

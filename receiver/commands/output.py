@@ -36,9 +36,7 @@ class Output:
     surroundings: Surroundings
     is_json: bool = False
 
-    def objects(
-        self, found: Iterable[Json], columns: Sequence[Column], *, if_none: str | None = None
-    ) -> None:
+    def objects(self, found: Iterable[Json], columns: Sequence[Column], *, if_none: str) -> None:
         """
         Print objects, one in each row of a table, or one line of JSON each.
 
@@ -51,7 +49,7 @@ class Output:
         rows = [tuple(visible(write(each)) for _, write in columns) for each in found]
         if rows:
             self.table([title for title, _ in columns], rows)
-        elif if_none is not None:
+        else:
             self.surroundings.explain(if_none)
 
     def one(self, found: Json, *lines: str) -> None:

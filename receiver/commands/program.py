@@ -10,8 +10,6 @@ The program `odoo-mcp-fleet`: one command for whoever keeps a fleet.
 commands is called, so that completing a word and `--version` take no time.
 """
 
-import errno
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -110,13 +108,13 @@ _ALERTS = {
 
 PROGRAM = Program(
     {
-        "serve": ("serve", "Run a receiver."),
+        "serve": ("serve", "Run a receiver until Ctrl-C."),
         "status": ("fleet", "Say how the fleet and its receiver are."),
         "list": ("fleet", "List servers."),
-        "events": ("events", "Say what happened, and what happens."),
-        "connect": ("fleet", "Print the file with which an MCP client connects."),
-        "silence": ("alerts", "Let nobody be told of a server for a while."),
-        "forget": ("fleet", "Forget servers that are gone for good."),
+        "events": ("events", "Say what happened, and what happens, the newest last."),
+        "connect": ("fleet", "Print the file with which an MCP client connects to servers."),
+        "silence": ("alerts", "Let nobody be told of a server for a while, from now on."),
+        "forget": ("fleet", "Forget servers that are gone for good, and print their ids."),
         **_KEYS,
         **_ALERTS,
     },
@@ -153,17 +151,6 @@ def run(program: Program, arguments: Sequence[str], surroundings: Surroundings) 
         arguments: Its arguments.
         surroundings: What comes from outside.
     """
-    try:
-        return _run(program, arguments, surroundings)
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        # Who reads has had enough, as `head` has; Python must not write the rest at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
-
-
-def _run(program: Program, arguments: Sequence[str], surroundings: Surroundings) -> int:
     explain = surroundings.explain
     try:
         status = program.main(

@@ -68,7 +68,7 @@ def serve(  # noqa: PLR0913 - its options
     tls = _tls(tls_cert, tls_key)
     settings = database_of(surroundings, makes_database=True)
     _look_at_database(surroundings, settings)
-    uvicorn.run(
+    (surroundings.run_server or uvicorn.run)(
         "receiver.app:app",
         host=host,
         port=port,

@@ -256,7 +256,7 @@ _NOT_COVERED = (
 )
 _ANOTHERS = (
     "This server_id belongs to another key. An administrator can hand it over, if it is right: "
-    "python -m receiver keys hand-over."
+    "odoo-mcp-fleet keys hand-over."
 )
 _TOO_MANY = (
     "{} servers belong to this key, which are as many as may. "

@@ -490,9 +490,9 @@ def _no_such_key(key_id: str) -> Refusal:
 _NO_SUCH_KEY = "There is no key {!r} that is not revoked."
 _EXPIRED = (
     "The key {} has expired. Make another and hand its servers over, or give this one another "
-    "time: python -m receiver keys rotate --expires"
+    "time: odoo-mcp-fleet keys rotate --expires"
 )
 _FIRST = (
     "The first key is made on the receiver's machine: "
-    "python -m receiver keys create --name admin --scope admin"
+    "odoo-mcp-fleet keys create --name admin --scope admin"
 )

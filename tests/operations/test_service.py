@@ -82,6 +82,6 @@ def test_unit_and_command_line_use_the_same_environment() -> None:
     fleet = (DEPLOY / "fleet").read_text()
 
     assert command.startswith("/opt/odoo-mcp-fleet/bin/")
-    assert "/opt/odoo-mcp-fleet/bin/python" in fleet
+    assert "/opt/odoo-mcp-fleet/bin/odoo-mcp-fleet" in fleet
     assert f"cd {folder}\n" in fleet
     assert f". {file.removeprefix('-')}\n" in fleet

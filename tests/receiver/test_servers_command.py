@@ -40,10 +40,10 @@ def test_servers_that_match_are_forgotten_and_printed(
     fleet.beat("bye", status="uninstalled")
     fleet.beat("up")
 
-    assert (0, ["a"], "1 servers are forgotten.") == command(
+    assert (0, ["a"], "1 server is forgotten.") == command(
         "--state", "down", "--state", "superseded", "--q", "A"
     )
-    assert (0, ["bye"], "1 servers are forgotten.") == command("--state", "left")
+    assert (0, ["bye"], "1 server is forgotten.") == command("--state", "left")
     assert (0, [], "0 servers are forgotten.") == command("--stage", "dev")
     assert ["b", "up"] == fleet.ids()
 
@@ -88,7 +88,7 @@ def test_silence_is_measured_by_the_clock_of_the_database(
         store.close()
 
     assert [
-        (0, ["a"], "1 servers are forgotten."),
+        (0, ["a"], "1 server is forgotten."),
         (0, [], "0 servers are forgotten."),
     ] == found
 

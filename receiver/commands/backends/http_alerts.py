@@ -38,10 +38,10 @@ class HttpAlerts:
         return made["channel"], made["secret"]
 
     def channel(self, channel_id: str) -> Json:
-        for each in self.channels():
-            if each["id"] == channel_id:
-                return each
-        raise CommandFailed(f"There is no channel {channel_id!r}.")
+        found = {channel["id"]: channel for channel in self.channels()}.get(channel_id)
+        if found is None:
+            raise CommandFailed(f"There is no channel {channel_id!r}.")
+        return found
 
     def change_channel(self, channel_id: str, asked: Json) -> str | None:
         made = self._call("PATCH", f"/channels/{segment(channel_id)}", json=asked)

@@ -189,6 +189,7 @@ _OPTIONS = [
 ]
 _CREATE = click.option("--create", is_flag=True, help="Make the database if there is none.")
 _NO_DATABASE = (
-    "There is no database at {}, which is {}. If there is a receiver, run this in its folder, or "
-    "set FLEET_DATABASE_URL as it is set there. `keys create --create` and `serve` make a new one."
+    "There is no database at {}, which is {}. If there is a receiver, run this in its folder, set "
+    "FLEET_DATABASE_URL as it is set there, or name the receiver with --url. A new fleet is begun "
+    "by `odoo-mcp-fleet serve`, or by `keys create --create`."
 )

@@ -232,7 +232,7 @@ def test_refusal_says_how_to_make_a_key(database_url: str, clock: Clock) -> None
         "No key was made yet, so only clients on this machine are served that connect directly "
         "to its loopback address, keep the connection open, and send nothing that a proxy adds. "
         "Make a key there: "
-        "python -m receiver keys create --name admin --scope admin"
+        "odoo-mcp-fleet keys create --name admin --scope admin"
     ) == answer.json()["detail"]
 
 

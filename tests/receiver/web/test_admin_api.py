@@ -457,7 +457,7 @@ def test_first_key_cannot_be_made_over_http(sqlite_url: str, clock: Clock) -> No
     assert (403, "no_keys_yet") == (answer.status_code, answer.json()["code"])
     assert (
         "The first key is made on the receiver's machine: "
-        "python -m receiver keys create --name admin --scope admin"
+        "odoo-mcp-fleet keys create --name admin --scope admin"
     ) == answer.json()["detail"]
 
 

@@ -171,7 +171,7 @@ def test_without_a_key_there_are_no_channels(sqlite_url: str) -> None:
 
     for answer in answers:
         assert (409, "no_secret_key") == (answer.status_code, answer.json()["code"])
-        assert "python -m receiver secret-key" in answer.json()["detail"]
+        assert "odoo-mcp-fleet secret-key" in answer.json()["detail"]
 
 
 def test_channel_of_another_key_fails_and_says_so(

@@ -45,7 +45,7 @@ def test_other_key_does_not_decrypt() -> None:
 def test_without_a_key_nothing_is_encrypted() -> None:
     box = SecretBox()
 
-    with pytest.raises(Refusal, match="python -m receiver secret-key") as refused:
+    with pytest.raises(Refusal, match="odoo-mcp-fleet secret-key") as refused:
         box.seal(SECRET)
 
     assert (409, "no_secret_key") == (refused.value.status, refused.value.code)

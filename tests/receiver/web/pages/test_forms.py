@@ -1122,7 +1122,7 @@ def test_receiver_without_keys_explains_how_to_make_one(keyless: httpx.Client, p
     for answer in answers:
         assert 403 == answer.status_code
         assert "This receiver has no keys yet" == title(answer)
-        assert "python -m receiver keys create --name admin --scope admin" in answer.text
+        assert "odoo-mcp-fleet keys create --name admin --scope admin" in answer.text
         assert 'data-stream=""' in answer.text
 
 

@@ -1,0 +1,147 @@
+"""`odoo-mcp-fleet serve`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trustme
+
+from commanding import Command, Said
+from keyring import keep, made
+from servers import Clock, wait_until
+from sinks import closed_port
+
+PROGRAM = "import sys; from receiver.commands import main; sys.exit(main())"
+
+
+class Serve:
+    """
+    Runs the command with a server that only notes how it was started.
+
+    Attributes:
+        started: The options of each start.
+    """
+
+    def __init__(self, **environ: str) -> None:
+        self.environ = environ
+        self.started: list[dict[str, Any]] = []
+
+    def __call__(self, *arguments: str, columns: int | None = None) -> Said:
+        command = Command(self.environ, Clock(), run_server=self._start, columns=lambda: columns)
+        return command("serve", *arguments)
+
+    def _start(self, app: str, **options: Any) -> None:
+        self.started.append({"app": app, **options})
+
+
+def test_receiver_is_served_with_its_limits(new_sqlite_url: str) -> None:
+    serve = Serve(FLEET_DATABASE_URL=new_sqlite_url)
+
+    status, said, explained = serve(
+        *("--host", "10.0.0.5", "--port", "80", "--workers", "4", "--proxy", "10.0.0.4"),
+        *("--log-level", "warning"),
+    )
+
+    assert (0, []) == (status, said)
+    assert "it is made now" in explained
+    assert [
+        {
+            "app": "receiver.app:app",
+            "host": "10.0.0.5",
+            "port": 80,
+            "http": "receiver.connections:Careful",
+            "server_header": False,
+            "timeout_graceful_shutdown": 10,
+            "workers": 4,
+            "forwarded_allow_ips": "10.0.0.4",
+            "log_level": "warning",
+        }
+    ] == serve.started
+
+
+def test_terminal_is_told_where_the_fleet_is_and_how_to_make_a_key(sqlite_url: str) -> None:
+    serve = Serve(FLEET_DATABASE_URL=sqlite_url)
+    without_key = serve(columns=80).explained
+    serve.environ["FLEET_OPEN"] = "1"
+    is_open = serve(columns=80).explained
+    serve.environ["FLEET_OPEN"] = "0"
+    keep(sqlite_url, made("admin")[0])
+
+    assert f"The fleet is kept in {sqlite_url}." in without_key
+    assert "odoo-mcp-fleet keys create --name you --scope admin" in without_key
+    assert "keys create" not in is_open
+    assert "keys create" not in serve(columns=80).explained
+    assert "" == serve().explained
+
+
+def test_what_keeps_a_receiver_from_starting_is_told_before_it_starts(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    for name in ("one", "two"):
+        issued = authority.issue_cert("127.0.0.1")
+        issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
+    (tmp_path / "text").write_text("hello")
+    serve = Serve(FLEET_DATABASE_URL=sqlite_url)
+    one, two, text = (str(tmp_path / name) for name in ("one.pem", "two.pem", "text"))
+
+    assert "belong together" in serve("--tls-cert", one).explained
+    assert "belong together" in serve("--tls-key", one).explained
+    assert "cannot be used for TLS: key values mismatch" in (
+        serve("--tls-cert", one, "--tls-key", two).explained
+    )
+    assert "cannot be used for TLS" in serve("--tls-cert", text, "--tls-key", text).explained
+    assert "does not exist" in serve("--tls-cert", "/nothing", "--tls-key", one).explained
+    assert 0 == serve("--tls-cert", one, "--tls-key", one).status
+    assert [(one, one)] == [(each["ssl_certfile"], each["ssl_keyfile"]) for each in serve.started]
+    serve.environ["FLEET_OPEN"] = "yes"
+    assert 2 == serve().status
+    serve.environ = {"FLEET_DATABASE_URL": "postgresql+psycopg://me@127.0.0.1:1/fleet"}
+    assert 3 == serve().status
+    assert 1 == len(serve.started)
+
+
+def test_receiver_is_served_over_tls(tmp_path: Path) -> None:
+    """In a process, which keeps to its limits and ends when it is asked to."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    port = closed_port()
+    pem = str(tmp_path / "server.pem")
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", PROGRAM, "serve", "--port", str(port)),
+                *("--tls-cert", pem, "--tls-key", pem),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=output,
+            stderr=output,
+        )
+    command = Command({"FLEET_URL": f"https://127.0.0.1:{port}"}, Clock())
+
+    try:
+        wait_until(lambda: 3 != command("status", "--ca", str(tmp_path / "ca.pem")).status)
+        (found,) = command("status", "--json", "--ca", str(tmp_path / "ca.pem")).said
+        untrusted = command("list")
+        with httpx.Client(verify=False, trust_env=False) as client:
+            many = {f"x-{n}": "" for n in range(101)}
+            headers = client.get(f"https://127.0.0.1:{port}/health", headers=many)
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(20)
+
+    assert json.loads(found)["healthy"]
+    assert (3, True) == (untrusted.status, "certificate" in untrusted.explained)
+    assert 431 == headers.status_code
+    assert "server" not in headers.headers
+    assert 0 == status, log.read_text()
+    assert (tmp_path / "fleet.db").exists()
