@@ -46,7 +46,7 @@ from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
 from receiver.web.cookies import shows_secret
 from receiver.web.headers import begin, with_headers
-from receiver.web.pages import alerting, browse, forms, inventory
+from receiver.web.pages import alerting, browse, forms, inventory, pictures
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
 from receiver.web.transfer.compression import Compressed
@@ -130,6 +130,7 @@ def create_app(
             *forms.routes(),
             *alerting.routes(),
             *browse.routes(),
+            *pictures.routes(),
         ],
         exception_handlers=exception_handlers(),
         middleware=[

@@ -13,6 +13,7 @@ from contract import ServerRecord, State
 from contract.fields import format_moment
 from receiver.domain.databases.liveness import silent_before, state_at
 from receiver.domain.errors import Refusal
+from receiver.domain.history import Figures, Period, figures
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import BodyKind, Outcome
 from receiver.domain.queries import (
@@ -350,6 +351,12 @@ class Fleet:
             key: History.of(logs.get(key) or [StateLog.of(record)], since=since, now=now)
             for key, record in by_id.items()
         }
+
+    async def figures(self, period: Period) -> Figures:
+        """The history of all servers together in a period that ends now."""
+        now = self._clock()
+        hours = await self._calls.read(self._store.hours.since, period.since(now))
+        return figures(hours, period, now)
 
     def seen(self, records: Sequence[ServerRecord]) -> list[Sighting]:
         """

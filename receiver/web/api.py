@@ -49,6 +49,7 @@ from receiver.web.alerts import api as alerts_api
 from receiver.web.alerts import badges
 from receiver.web.context import services
 from receiver.web.headers import json_answer, tag_of, with_headers
+from receiver.web.history.figures import HISTORY, history_as_json
 from receiver.web.inventory.comparison import COMPARISON, comparison
 from receiver.web.inventory.tools import FLEET_TOOLS, fleet_tools
 from receiver.web.inventory.versions import VERSIONS, versions
@@ -108,6 +109,7 @@ def routes() -> list[Guarded]:
         *registry.routes(),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),
         _get("/metrics", metrics, _METRICS),
+        _get("/history.json", history_as_json, HISTORY),
         _get("/sd/prometheus", discovery, DISCOVERY),
     ]
     # A key in a path must stand in paths of one kind only, because proxies log none of these.

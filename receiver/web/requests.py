@@ -19,6 +19,7 @@ from receiver.domain.cursors import read_cursor, read_event_cursor, read_tool_cu
 from receiver.domain.errors import Refusal
 from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE
+from receiver.domain.history import Period
 from receiver.domain.inventory.tools import ORDERS
 from receiver.domain.queries import (
     ALL_EVENTS,
@@ -63,6 +64,7 @@ __all__ = [
     "json_body",
     "list_query",
     "offered_query",
+    "period_query",
     "report_end",
     "timeline_query",
     "tool_query",
@@ -517,6 +519,16 @@ def report_end(request: Request, *, now: datetime) -> datetime:
     return until
 
 
+def period_query(request: Request) -> Period:
+    """
+    Which period of the history is asked for: a day by default.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    period: Period = _parameters(request, _HISTORY).get("period", Period.DAY)
+    return period
+
+
 def event_filter(request: Request) -> EventFilter:
     """
     Read the filters of a stream of events.
@@ -746,6 +758,7 @@ _COMPARE: dict[str, Parameter] = {name: (name, _short_text) for name in ("a", "b
 _NEEDS_ID = "is missing; it is the server_id of a server"
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _REPORT: dict[str, Parameter] = {"until": ("until", _since)}
+_HISTORY: dict[str, Parameter] = {"period": ("period", partial(_one_of, Period))}
 _BADGE: dict[str, Parameter] = {
     "query": ("written", _written_filter),
     "label": ("label", partial(_short_text, at_most=200)),

@@ -113,7 +113,7 @@ class Hour:
         minutes: In how many of its minutes the servers were counted.
         sums: For each state the numbers of servers at all these counts, added up.
         worst: How many servers were in which state when most of them were late or down; of several
-            such counts, at the one with most down.
+            such counts, at the one with most down, and of several of those at the last one.
         stages: How many servers had which stage at the last count.
         odoo_versions: How many servers had which version of Odoo, when that was last counted.
         versions: The same for the versions of the MCP server.
@@ -160,7 +160,7 @@ class Hour:
             counted_at=census.at,
             minutes=self.minutes + 1,
             sums=_added(self.sums, census.states),
-            worst=max(self.worst, census.states, key=_badness),
+            worst=_worse(self.worst, census.states),
             stages=census.stages,
             odoo_versions=self.odoo_versions
             if census.odoo_versions is None
@@ -176,7 +176,7 @@ class Hour:
             counted_at=other.counted_at,
             minutes=self.minutes + other.minutes,
             sums=_added(self.sums, other.sums),
-            worst=max(self.worst, other.worst, key=_badness),
+            worst=_worse(self.worst, other.worst),
             stages=other.stages,
             odoo_versions=other.odoo_versions,
             versions=other.versions,
@@ -231,6 +231,11 @@ def most_frequent(counts: Mapping[str, int], total: int) -> Shares:
 
 def _added(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
     return Counter(a) + Counter(b)
+
+
+def _worse(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
+    """The worse of two counts, or the later one, `b`."""
+    return a if _badness(a) > _badness(b) else b
 
 
 def _badness(states: Mapping[str, int]) -> tuple[int, int]:

@@ -60,11 +60,14 @@ def _versions(
     connection: Connection, now: datetime, total: int, *, has_lapsed_keys: bool
 ) -> dict[str, Shares]:
     """How many servers have which versions: of Odoo, and of the MCP server."""
-    counts: dict[str, dict[str, int]] = {"odoo_version": {}, "version": {}}
+    of_odoo: Counter[str] = Counter()
+    of_server: Counter[str] = Counter()
     query = _VERSIONS.where(~is_of_lapsed_key) if has_lapsed_keys else _VERSIONS
-    for name, text, n in connection.execute(query, {"now": now} if has_lapsed_keys else {}):
-        counts[name][text] = n
-    return {name: most_frequent(found, total) for name, found in counts.items()}
+    for odoo_version, version, n in connection.execute(query, {"now": now}):
+        of_odoo[odoo_version or ""] += n
+        of_server[version or ""] += n
+    counted = {"odoo_version": of_odoo, "version": of_server}
+    return {name: most_frequent(found, total) for name, found in counted.items()}
 
 
 def _missed(connection: Connection, now: datetime, silent: int) -> float:
@@ -91,10 +94,9 @@ _MOST_ASKED = 10_000
 _A_MINUTE = timedelta(minutes=1)
 _SILENT = [state.value for state in State if state.stale]
 _VERSIONS = (
-    select(facets.c.name, facets.c.value, func.count())
-    .join(servers, servers.c.server_id == facets.c.server_id)
-    .where(facets.c.name.in_(["odoo_version", "version"]), is_listed)
-    .group_by(facets.c.name, facets.c.value)
+    select(servers.c.odoo_version, servers.c.version, func.count())
+    .where(is_listed)
+    .group_by(servers.c.odoo_version, servers.c.version)
 )
 _asked = (
     select(servers.c.heartbeat_interval_seconds.label("declared"))

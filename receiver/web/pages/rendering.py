@@ -26,6 +26,7 @@ from receiver.service.fleet import Sighting
 from receiver.web import cookies
 from receiver.web.context import services, visitor
 from receiver.web.pages import wording
+from receiver.web.pages.drawing import Day, day
 from receiver.web.problems import refusal
 from receiver.web.routing import BY_ID, Guarded
 
@@ -304,12 +305,17 @@ def _strip(history: History, time: timedelta, bars: int, now: datetime) -> wordi
     return wording.strip(history.spans(time), start=now - time, end=now, bars=bars)
 
 
+def _day(history: History, now: datetime) -> Day:
+    return day(history.spans(DAY), now)
+
+
 def _make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=FILES.parent / "templates")
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
         ago=wording.ago,
         brief=wording.brief,
+        day=_day,
         availability=_availability,
         called=wording.called,
         clock=wording.clock,

@@ -37,7 +37,7 @@ SHOWN_NODES = 5
 
 _SERVERS_BYTES = 72_500
 _PROBLEMS_BYTES = 8_000
-NEWS_BYTES = 10_000
+NEWS_BYTES = 8_500
 """About how many bytes of HTML the events on the front page may take."""
 
 EVENTS_BYTES = 90_000

@@ -67,6 +67,12 @@ def test_each_minute_of_an_hour_is_counted_once() -> None:
     assert [False, True] == [found.lacks(census(minute, up=1)) for minute in (0, 1)]
 
 
+def test_last_count_of_several_that_are_as_bad_is_kept() -> None:
+    found = Hour.begun_by(census(0)).counted(census(1, up=3))
+
+    assert {"up": 3} == found.worst
+
+
 def test_availability_of_no_server_is_unknown() -> None:
     assert None is Hour.begun_by(census()).availability
 

@@ -17,6 +17,7 @@ from receiver.web.pages.browse.tiles import LEFT, counted, stages, tiles, with_n
 from receiver.web.pages.browse.view import FILTERS, View
 from receiver.web.pages.form_handlers import Fields, form
 from receiver.web.pages.last_look import note_look
+from receiver.web.pages.pictures import trend_of
 from receiver.web.pages.rendering import (
     DAY,
     FILES,
@@ -80,6 +81,7 @@ async def fleet_page(request: Request) -> Response:
         next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
         problems=problems,
         news=await news_of(request),
+        trend=await trend_of(found),
         now=now,
         base_url=str(request.base_url).rstrip("/"),
         asks_for_keys=visitor(request).key is not None,

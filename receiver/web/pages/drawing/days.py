@@ -1,0 +1,114 @@
+"""The last day of one server: a band of its states, exact to the minute, and its silences."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from receiver.service.availability import Span
+
+__all__ = ["Day", "Silence", "day"]
+
+_MINUTES = 24 * 60
+_NARROWEST = 4
+_SILENT = {"late", "down"}
+
+
+@frozen(kw_only=True)
+class Silence:
+    """
+    A time in which a server was not heard.
+
+    Attributes:
+        began: When it was late.
+        ended: When it was heard again; None if it is still silent.
+        seconds: How long it was, up to now.
+        state: `down` if it came to that, or else `late`.
+    """
+
+    began: datetime
+    ended: datetime | None
+    seconds: float
+    state: str
+
+
+@frozen(kw_only=True)
+class Day:
+    """
+    The last 24 hours of a server, in minutes from left to right.
+
+    Attributes:
+        width: How wide the picture is: a unit for each minute.
+        bands: For each state the path of its times, drawn in this order: a short silence is drawn
+            wider than it was, so that it is seen.
+        silences: The times in which it was not heard, the newest first.
+        hours: Where the full hours are that are named, as a share of the width in percent, and what
+            they are called in UTC.
+    """
+
+    width: int
+    bands: Sequence[tuple[str, str]]
+    silences: Sequence[Silence]
+    hours: Sequence[tuple[float, str]]
+
+
+def day(spans: Sequence[Span], now: datetime) -> Day:
+    """Draw the last 24 hours of a server from its states in that time."""
+    begin = now - timedelta(minutes=_MINUTES)
+    bands: dict[str, str] = {}
+    for span in spans:
+        first, last = _minute(span.start, begin), _minute(span.end, begin)
+        width = max(last - first, _NARROWEST if span.state in _SILENT else 0)
+        x = min(first, _MINUTES - width)
+        if width:
+            bands[span.state] = bands.get(span.state, "") + f"M{x} 0h{width}v10h-{width}z"
+    return Day(
+        width=_MINUTES,
+        bands=sorted(bands.items(), key=lambda item: _FRONT.index(item[0])),
+        silences=[*reversed([*_silences(spans, now)])],
+        hours=[*_hours(begin, now)],
+    )
+
+
+def _minute(moment: datetime, begin: datetime) -> int:
+    return round((moment - begin) / timedelta(minutes=1))
+
+
+def _silences(spans: Iterable[Span], now: datetime) -> Iterable[Silence]:
+    """The silences: a server that is late and then down is silent once."""
+    began: datetime | None = None
+    ended = now
+    worst = "late"
+    for span in spans:
+        if span.state in _SILENT:
+            began = began or span.start
+            ended = span.end
+            worst = "down" if "down" in (span.state, worst) else "late"
+        elif began is not None:
+            yield _silence(began, ended, worst, now)
+            began, worst = None, "late"
+    if began is not None:
+        yield _silence(began, ended, worst, now)
+
+
+def _silence(began: datetime, ended: datetime, state: str, now: datetime) -> Silence:
+    return Silence(
+        began=began,
+        ended=None if ended >= now else ended,
+        seconds=(ended - began).total_seconds(),
+        state=state,
+    )
+
+
+def _hours(begin: datetime, now: datetime) -> Iterable[tuple[float, str]]:
+    hour = begin.replace(minute=0, second=0, microsecond=0)
+    while hour < now:
+        percent = 100 * ((hour - begin) / timedelta(minutes=_MINUTES))
+        if hour.hour % 6 == 0 and 0 <= percent <= _LAST_PERCENT:
+            yield round(percent, 1), f"{hour:%H:%M}"
+        hour += timedelta(hours=1)
+
+
+_LAST_PERCENT = 94.0  # a name further to the right would not fit
+_FRONT = ("superseded", "unknown", "up", "flapping", "late", "down")
+"""The states, from the back to the front."""

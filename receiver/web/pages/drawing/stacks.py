@@ -1,0 +1,118 @@
+"""
+Numbers over time as stacked steps: how many servers were in which state, or had which version.
+
+A picture is drawn from the back to the front: each layer covers the area from the lower edge to the
+sum of its own numbers and of those below it. So a layer is one path, and a step in it takes a few
+bytes.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+
+from attrs import frozen
+
+__all__ = ["Layer", "Stack", "compact", "stack"]
+
+_STEP = 10
+_HEIGHT = 240
+_LOWEST = 5
+
+
+@frozen
+class Layer:
+    """
+    A layer of a picture.
+
+    Attributes:
+        name: What its numbers count; also the class by which it has its colour.
+        path: The area from the lower edge to its upper end.
+    """
+
+    name: str
+    path: str
+
+
+@frozen(kw_only=True)
+class Stack:
+    """
+    A picture, in units of SVG that a page stretches to the size that it has room for.
+
+    Attributes:
+        width: How wide it is: ten units for each slot.
+        height: How high it is.
+        layers: Its layers, from the back to the front.
+        unknown: The area of the slots of which nothing is known; "" if there is none.
+        gaps: A path of vertical lines between the slots.
+        scale: The numbers at the upper edge, in the middle and at the lower edge.
+    """
+
+    width: int
+    height: int
+    layers: Sequence[Layer]
+    unknown: str
+    gaps: str
+    scale: Sequence[str]
+
+
+def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> Stack:
+    """
+    Draw numbers over time.
+
+    Args:
+        names: What is counted, from the lower edge upwards.
+        columns: For each slot a number for each of `names`; None for a slot that is not known.
+    """
+    sums = [None if column is None else [*accumulate(column)] for column in columns]
+    most = max((column[-1] for column in sums if column), default=0.0)
+    top = _top(most)
+    layers = []
+    for n, name in reversed([*enumerate(names)]):
+        if any(column[n] for column in columns if column is not None):
+            heights = [None if column is None else _height(column[n], top) for column in sums]
+            layers.append(Layer(name, _steps(heights)))
+    unknown = _steps([_HEIGHT if column is None else None for column in sums])
+    return Stack(
+        width=_STEP * len(columns),
+        height=_HEIGHT,
+        layers=layers,
+        unknown=unknown,
+        gaps=f"M{_STEP} 0" + f"v{_HEIGHT}m{_STEP}-{_HEIGHT}" * (len(columns) - 1),
+        scale=[compact(top), compact(top / 2), "0"],
+    )
+
+
+def _height(number: float, top: float) -> int:
+    """The height of a number; that of one server among thousands can still be seen."""
+    return max(_LOWEST, round(number / top * _HEIGHT)) if number else 0
+
+
+def _steps(heights: Sequence[int | None]) -> str:
+    """The path of an area with a height for each slot; None and 0 leave the slot empty."""
+    path = ""
+    x = before = 0
+    for height, run in groupby(height or 0 for height in heights):
+        width = _STEP * sum(1 for _ in run)
+        if height:
+            path += f"V{_HEIGHT - height}" if before else f"M{x} {_HEIGHT}V{_HEIGHT - height}"
+            path += f"h{width}"
+        elif before:
+            path += f"V{_HEIGHT}"
+        x += width
+        before = height
+    return path + f"V{_HEIGHT}" if before else path
+
+
+def _top(most: float) -> float:
+    """The number at the upper edge: round, so that half of it is round as well."""
+    size = 1.0
+    while most > 10 * size:
+        size *= 10
+    return next(step * size for step in (2, 4, 6, 8, 10) if most <= step * size)
+
+
+def compact(number: float) -> str:
+    """A number in a few characters, such as 950, 1,200, 12k or 3.4M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            return f"{number / (1000.0 if unit == 'k' else size):.3g}{unit}"
+    return f"{number:,.0f}"

@@ -1,0 +1,13 @@
+"""The pages that are pictures: the history of the fleet."""
+
+from starlette.routing import BaseRoute
+
+from receiver.web.pages.pictures import history
+from receiver.web.pages.pictures.trend import Trend, trend_of
+
+__all__ = ["Trend", "routes", "trend_of"]
+
+
+def routes() -> list[BaseRoute]:
+    """All of these pages."""
+    return [*history.routes()]

@@ -1,0 +1,303 @@
+"""The page with the history of the fleet: pictures, each with its figures in a table."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from attrs import frozen
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from contract import State
+from receiver.domain.history import Figures, Hour, Period, Shares
+from receiver.domain.keys import Power
+from receiver.web.context import services
+from receiver.web.pages import wording
+from receiver.web.pages.drawing import Stack, stack
+from receiver.web.pages.pictures.trend import TROUBLED, troubled
+from receiver.web.pages.rendering import PageRoute, answer_from_thread
+from receiver.web.requests import period_query
+
+__all__ = ["routes"]
+
+
+def routes() -> list[BaseRoute]:
+    return [PageRoute("/history", history_page, methods=["GET"], needs=Power.READ)]
+
+
+@frozen
+class Entry:
+    """
+    An entry of a legend.
+
+    Attributes:
+        look: The class by which it has its colour.
+        label: What it stands for.
+        number: The number now, or that of the whole period; None if there is none to tell.
+    """
+
+    look: str
+    label: str
+    number: int | None = None
+
+
+@frozen(kw_only=True)
+class Picture:
+    """
+    A picture, and the figures that it shows.
+
+    Attributes:
+        name: Its id on the page.
+        title: Its title.
+        says: What it shows, in a sentence.
+        stack: The picture itself.
+        legend: What its colours mean.
+        heads: The heads of the columns of its table.
+        rows: For each slot the cells of its row, the newest first; None for a slot that is not
+            known.
+        tips: For each slot what is said when somebody points at it, oldest first; none for a
+            picture without them.
+    """
+
+    name: str
+    title: str
+    says: str
+    stack: Stack
+    legend: Sequence[Entry]
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str] | None]
+    tips: Sequence[str] = ()
+
+
+async def history_page(request: Request) -> Response:
+    """The page with the history of the fleet in a period."""
+    period = period_query(request)
+    found = await services(request).fleet.figures(period)
+    whole = found.whole
+
+    return await answer_from_thread(
+        request,
+        "history.html",
+        period=period.value,
+        periods=[each.value for each in Period],
+        whole=whole,
+        worst=sum(whole.worst.get(state, 0) for state in TROUBLED) if whole else 0,
+        of=sum(whole.worst.values()) if whole else 0,
+        worst_at=found.worst_at,
+        listened=found.listened,
+        lost=_lost(whole) if whole else None,
+        times=_times(found, period),
+        slots=[_name(slot.begins_at, period) for slot in reversed(found.slots)],
+        pictures=_pictures(found, period) if whole else [],
+    )
+
+
+def _pictures(found: Figures, period: Period) -> list[Picture]:
+    stages = _of_shares(found, lambda hour: hour.stages, unknown="without stage")
+    odoo = _of_shares(found, lambda hour: hour.odoo_versions, unknown="not told")
+    versions = _of_shares(found, lambda hour: hour.versions, unknown="not told")
+    return [
+        _trouble(found, period),
+        _states(found),
+        _heartbeats(found, period),
+        stages("stages", "Stages"),
+        odoo("odoo", "Odoo versions"),
+        versions("versions", "MCP server versions"),
+    ]
+
+
+def _trouble(found: Figures, period: Period) -> Picture:
+    """How many servers were late or down, at the worst moment of each slot."""
+    assert found.whole is not None
+    worst = found.whole.worst
+    number = sum(worst.get(state, 0) for state in TROUBLED)
+    if found.worst_at is None:
+        says = "No server was late or down."
+    else:
+        of, when = sum(worst.values()), _name(found.worst_at, Period.DAY)
+        says = f"At worst {number:,} of {of:,} servers at once, in the hour from {when} UTC."
+    return Picture(
+        name="trouble",
+        title="Late or down",
+        says=says,
+        stack=troubled(found),
+        legend=[Entry(state, state) for state in TROUBLED],
+        heads=["Down", "Late", "Of", "Available"],
+        rows=_rows(found, _trouble_row),
+        tips=[
+            f"{_name(slot.begins_at, period)}: {_trouble_tip(slot.hour)}" for slot in found.slots
+        ],
+    )
+
+
+def _trouble_row(hour: Hour) -> Sequence[str]:
+    down, late = (hour.worst.get(state, 0) for state in TROUBLED)
+    of, share = sum(hour.worst.values()), wording.percent(hour.availability)
+    return [f"{down:,}", f"{late:,}", f"{of:,}", share]
+
+
+def _trouble_tip(hour: Hour | None) -> str:
+    if hour is None:
+        return "not known, no receiver ran"
+    down, late, of, _ = _trouble_row(hour)
+    return f"{down} down, {late} late of {of}"
+
+
+def _states(found: Figures) -> Picture:
+    """In which states the servers were, on average over each slot."""
+
+    def mean(hour: Hour) -> list[float]:
+        return [hour.mean(state) for state in _STACKED]
+
+    hours = [slot.hour for slot in found.slots]
+    columns = [None if hour is None else mean(hour) for hour in hours]
+    known = [sum(column) for column in columns if column is not None]
+    first, last = known[0], known[-1]
+    return Picture(
+        name="servers",
+        title="All servers",
+        says=f"{first:,.0f} servers at the beginning, {last:,.0f} at the end.",
+        stack=stack(_STACKED, columns),
+        legend=[Entry(state, state) for state in _STACKED],
+        heads=[state.capitalize() for state in _STACKED],
+        rows=_rows(found, lambda hour: [_decimal(number) for number in mean(hour)]),
+    )
+
+
+def _heartbeats(found: Figures, period: Period) -> Picture:
+    """How many heartbeats came, and how many did not."""
+
+    def numbers(hour: Hour) -> list[float]:
+        return [hour.heartbeats, hour.turned_away, hour.missed]
+
+    assert found.whole is not None
+    came, away, missed = numbers(found.whole)
+    lost = _lost(found.whole)
+    hours = [slot.hour for slot in found.slots]
+    share = "" if lost is None else f": {wording.percent(1 - lost)} of them came"
+    return Picture(
+        name="heartbeats",
+        title="Heartbeats",
+        says=f"{came:,.0f} came, {away + missed:,.0f} did not{share}.",
+        stack=stack(_BEATS, [None if hour is None else numbers(hour) for hour in hours]),
+        legend=[
+            Entry("came", "written", int(came)),
+            Entry("away", "turned away by the receiver", int(away)),
+            Entry("missed", "missed by servers that were late or down", round(missed)),
+        ],
+        heads=["Written", "Turned away", "Missed", "Counted"],
+        rows=_rows(
+            found, lambda hour: [*(f"{n:,.0f}" for n in numbers(hour)), f"{hour.minutes:,} min"]
+        ),
+        tips=[
+            f"{_name(slot.begins_at, period)}: "
+            + (
+                "not known"
+                if slot.hour is None
+                else "{:,.0f} written, {:,.0f} turned away, {:,.0f} missed".format(
+                    *numbers(slot.hour)
+                )
+            )
+            for slot in found.slots
+        ],
+    )
+
+
+def _lost(hour: Hour) -> float | None:
+    """The share of the heartbeats that did not come, 0 to 1; None if none was promised."""
+    lost = hour.turned_away + hour.missed
+    total = hour.heartbeats + lost
+    return lost / total if total else None
+
+
+def _of_shares(
+    found: Figures, read: Callable[[Hour], Shares], *, unknown: str
+) -> Callable[[str, str], Picture]:
+    """Draws how many servers had which value of a field."""
+    counts = [None if slot.hour is None else dict(read(slot.hour)) for slot in found.slots]
+    total: Counter[str | None] = Counter()
+    for each in counts:
+        total.update(each or {})
+    named = [value for value, _ in total.most_common() if value][:_COLOURS]
+    looks = [f"c{n}" for n in range(len(named))]
+    labels = [wording.brief(value, 40) for value in named]
+    if total[""]:
+        looks, labels = [*looks, "untold"], [*labels, unknown]
+    if total.keys() - {*named, ""}:
+        looks, labels = [*looks, "rest"], [*labels, "others"]
+
+    def numbers(column: Mapping[str | None, int]) -> list[int]:
+        known = {f"c{n}": column.get(value, 0) for n, value in enumerate(named)}
+        known["untold"] = column.get("", 0)
+        known["rest"] = sum(column.values()) - sum(known.values())
+        return [known[look] for look in looks]
+
+    columns = [None if column is None else numbers(column) for column in counts]
+    last = next((column for column in reversed(columns) if column is not None), [])
+
+    def picture(name: str, title: str) -> Picture:
+        legend = [*map(Entry, looks, labels, last)]
+        return Picture(
+            name=name,
+            title=title,
+            says=_most_of(labels, last),
+            stack=stack(looks, columns),
+            legend=legend,
+            heads=labels,
+            rows=[
+                None if column is None else [f"{n:,}" for n in column]
+                for column in reversed(columns)
+            ],
+        )
+
+    return picture
+
+
+def _most_of(labels: Sequence[str], last: Sequence[int]) -> str:
+    """Which value most servers have now, in a sentence."""
+    if not any(last):
+        return "No server now."
+    most = max(last)
+    return f"{most:,} of {sum(last):,} servers now: {labels[last.index(most)]}."
+
+
+def _rows(found: Figures, cells: Callable[[Hour], Sequence[str]]) -> list[Sequence[str] | None]:
+    """The rows of a table, the newest first."""
+    return [None if slot.hour is None else cells(slot.hour) for slot in reversed(found.slots)]
+
+
+def _name(moment: datetime, period: Period) -> str:
+    """How a slot is called in the tables: by its beginning, in UTC."""
+    day = f"{moment:%a} {moment.day} {moment:%b}"
+    return day if period is Period.QUARTER else f"{day} {moment:%H:%M}"
+
+
+def _times(found: Figures, period: Period) -> list[tuple[float, str]]:
+    """Where times are named below a picture, in percent of its width, and how."""
+    named = []
+    for n, slot in enumerate(found.slots):
+        begin = slot.begins_at
+        percent = 100 * n / len(found.slots)
+        if percent > _LAST_PERCENT:
+            break
+        match period:
+            case Period.DAY if begin.hour % 6 == 0:
+                named.append((round(percent, 2), f"{begin:%H:%M}"))
+            case Period.WEEK if begin.hour == 0:
+                named.append((round(percent, 2), f"{begin:%a} {begin.day}"))
+            case Period.QUARTER if begin.day in (1, 15):
+                named.append((round(percent, 2), f"{begin.day} {begin:%b}"))
+    return named
+
+
+def _decimal(number: float) -> str:
+    """A mean with one decimal, unless it is whole or large."""
+    return f"{number:,.0f}" if number >= _LARGE or number == int(number) else f"{number:,.1f}"
+
+
+_LARGE = 100
+_LAST_PERCENT = 94.0  # a name further to the right would not fit
+_COLOURS = 6
+_STACKED = (State.DOWN.value, State.LATE.value, State.NEW.value, State.UP.value)
+_BEATS = ("came", "away", "missed")

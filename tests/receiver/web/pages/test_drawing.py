@@ -1,0 +1,111 @@
+"""Pictures as paths of SVG: numbers over time, and the last day of a server."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from receiver.service.availability import Span
+from receiver.web.pages.drawing import compact, day, stack
+
+NOON = datetime(2026, 1, 31, 12, 30, tzinfo=timezone.utc)
+
+
+# Numbers over time
+
+
+def test_layers_are_drawn_from_the_back_to_the_front() -> None:
+    found = stack(["down", "late", "up"], [[1, 0, 3], [0, 0, 4], None, [2, 0, 2]])
+
+    assert (40, 240) == (found.width, found.height)
+    assert ["up", "down"] == [layer.name for layer in found.layers]
+    # All four servers are as high as the picture, but for the slot that is not known.
+    assert "M0 240V0h20V240M30 240V0h10V240" == found.layers[0].path
+    assert "M0 240V180h10V240M30 240V120h10V240" == found.layers[1].path
+    assert "M20 240V0h10V240" == found.unknown
+    assert ["4", "2", "0"] == found.scale
+
+
+def test_picture_without_gaps_in_what_is_known_has_no_unknown_area() -> None:
+    found = stack(["down"], [[0], [0]])
+
+    assert ("", [], ["2", "1", "0"]) == (found.unknown, found.layers, found.scale)
+    assert "M10 0v240m10-240" == found.gaps
+
+
+def test_single_server_of_thousands_is_seen() -> None:
+    (up, down) = stack(["down", "up"], [[1, 99_999]]).layers
+
+    assert "M0 240V235h10V240" == down.path
+    assert "M0 240V0h10V240" == up.path
+
+
+@pytest.mark.parametrize(
+    ("most", "scale"),
+    [
+        (1, ["2", "1", "0"]),
+        (11, ["20", "10", "0"]),
+        (79, ["80", "40", "0"]),
+        (5_020, ["6,000", "3,000", "0"]),
+        (100_000, ["100k", "50k", "0"]),
+        (1.3e6, ["2M", "1M", "0"]),
+        (3.2e9, ["4G", "2G", "0"]),
+    ],
+)
+def test_scale_is_round(most: float, scale: list[str]) -> None:
+    assert scale == stack(["up"], [[most]]).scale
+
+
+def test_numbers_are_short() -> None:
+    assert ["0", "950", "1,200", "12k", "3.4M"] == [*map(compact, (0, 950, 1200, 12000, 3.4e6))]
+
+
+# The last day of a server
+
+
+def spans(*states: tuple[str, float]) -> list[Span]:
+    """Spans of these states, which last these minutes and end now."""
+    end = NOON - timedelta(minutes=sum(minutes for _, minutes in states))
+    found = []
+    for state, minutes in states:
+        start, end = end, end + timedelta(minutes=minutes)
+        found.append(Span(state, start, end))
+    return found
+
+
+def test_server_that_was_heard_all_day_has_one_band() -> None:
+    found = day(spans(("up", 1440)), NOON)
+
+    assert [("up", "M0 0h1440v10h-1440z")] == found.bands
+    assert [] == found.silences
+    assert [(22.9, "18:00"), (47.9, "00:00"), (72.9, "06:00")] == found.hours
+
+
+def test_short_silence_is_seen_before_the_band_of_the_time_in_which_it_was_heard() -> None:
+    found = day(spans(("up", 100), ("late", 1), ("up", 60)), NOON)
+
+    assert ["up", "late"] == [state for state, _ in found.bands]
+    assert "M1379 0h4v10h-4z" == dict(found.bands)["late"]
+
+
+def test_span_of_seconds_at_the_edge_stays_within_the_picture() -> None:
+    found = day(spans(("up", 1439.9), ("late", 0.1)), NOON)
+
+    assert "M1436 0h4v10h-4z" == dict(found.bands)["late"]
+    assert 1 == len(day(spans(("up", 0.1), ("flapping", 60)), NOON).bands)
+
+
+def test_late_and_then_down_is_one_silence() -> None:
+    found = day(
+        spans(("up", 60), ("late", 2), ("down", 10), ("up", 5), ("late", 3), ("up", 1)), NOON
+    )
+
+    assert [("late", 180.0), ("down", 720.0)] == [
+        (each.state, each.seconds) for each in found.silences
+    ]
+    assert NOON - timedelta(minutes=1) == found.silences[0].ended
+
+
+def test_silence_that_lasts_has_no_end() -> None:
+    (silence,) = day(spans(("down", 20)), NOON).silences
+
+    assert (NOON - timedelta(minutes=20), None) == (silence.began, silence.ended)

@@ -1,0 +1,249 @@
+"""The pages that are pictures, and the same figures as JSON."""
+
+import html
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import insert, make_url
+
+import messages
+from receiver.app import Tuning, create_app
+from receiver.domain.history import Hour, begin_of_hour
+from receiver.store import SqlStore
+from receiver.store.history.tables import hours
+from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
+
+HOSTILE = "<script>alert('x')</script>\"&\u202e"
+AN_HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def begun(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
+    """A receiver with a history of some hours, with a gap, in which one server of ten was down."""
+    clock.advance(300)
+    begins_at = begin_of_hour(clock.now)
+    keep(
+        sqlite_url,
+        hour(begins_at - 30 * AN_HOUR, up=8),
+        hour(begins_at - 5 * AN_HOUR, worst={"up": 9, "down": 1}, up=9),
+        hour(begins_at - 4 * AN_HOUR, up=10),
+        hour(begins_at - 2 * AN_HOUR, up=10, heartbeats=595, turned_away=2, missed=3.0),
+    )
+    app = create_app(
+        environ={"FLEET_DATABASE_URL": sqlite_url},
+        clock=clock,
+        tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS),
+    )
+    with serve(app) as client:
+        wait_until(lambda: client.get("/history.json").json()["slots"][-1]["minutes"] == 1)
+        yield client
+
+
+def hour(begins_at: Any, *, worst: dict[str, int] | None = None, up: int, **more: Any) -> Hour:
+    return Hour(
+        **{
+            "begins_at": begins_at,
+            "counted_at": begins_at + timedelta(minutes=59),
+            "minutes": 60,
+            "sums": {"up": 60 * up, "late": 6},
+            "worst": worst or {"up": up},
+            "stages": [(HOSTILE, 5), ("production", 3), ("", 1), (None, 1)],
+            "odoo_versions": [("19.0", 10)],
+            "versions": [(f"1.{n}", 1) for n in range(8)],
+            **more,
+        }
+    )
+
+
+def keep(url: str, *kept: Hour) -> None:
+    store = SqlStore(make_url(url))
+    names = hours.columns.keys()
+    with store.transactions.read() as connection:
+        for each in kept:
+            connection.execute(insert(hours), {name: getattr(each, name) for name in names})
+        connection.commit()
+    store.close()
+
+
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """The cells of each table of a page, by the title of its picture."""
+    found = {}
+    for figure in re.findall(r"<figure.*?</figure>", page, re.DOTALL):
+        (title,) = re.findall(r"<h2[^>]*>(.*?)</h2>", figure)
+        rows = re.findall(r"<tr>(.*?)</tr>", figure, re.DOTALL)
+        cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+        found[title] = [[re.sub("<[^>]*>", "", each) for each in row] for row in cells]
+    return found
+
+
+@pytest.mark.both_databases
+def test_new_receiver_draws_what_it_has_counted(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+    clock.advance(60)
+    wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 2)
+
+    page = receiver.get("/history").text
+
+    shown = tables(page)
+    assert ["Sat 31 Jan 12:00", "0", "0", "1", "100%"] == shown["Late or down"][1]
+    assert [["From", "production"], ["Sat 31 Jan 12:00", "1"]] == shown["Stages"][:2]
+    assert [["From", "19.0"], ["Sat 31 Jan 12:00", "1"]] == shown["Odoo versions"][:2]
+    assert ["Sat 31 Jan 12:00", "1", "0", "0", "2 min"] == shown["Heartbeats"][1]
+    assert ["Sat 31 Jan 11:00", "not known"] == shown["Late or down"][2]
+
+
+def test_receiver_without_a_history_says_so(receiver: httpx.Client, sqlite_url: str) -> None:
+    wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 1)
+    with closing(sqlite3.connect(str(make_url(sqlite_url).database))) as database:
+        database.execute("DELETE FROM hours")
+        database.commit()
+
+    page = receiver.get("/history").text
+
+    assert "Nothing is known of this time yet" in page
+    assert "<figure" not in page
+
+
+def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
+    page = begun.get("/history").text
+
+    shown = tables(page)
+    assert ["Sat 31 Jan 07:00", "1", "0", "10", "98.9%"] == shown["Late or down"][6]
+    assert ["Sat 31 Jan 09:00", "not known"] == shown["Late or down"][4]
+    assert ["Sat 31 Jan 10:00", "595", "2", "3", "60 min"] == shown["Heartbeats"][3]
+    assert "At worst 1 of 10 servers at once, in the hour from Sat 31 Jan 07:00 UTC." in page
+    assert "595 came, 5 did not: 99.2% of them came." in page
+    assert "<title>Sat 31 Jan 07:00: 1 down, 0 late of 10</title>" in page
+    assert "<title>Sat 31 Jan 09:00: not known, no receiver ran</title>" in page
+    others = ["From", *(f"1.{n}" for n in range(6)), "others"]
+    assert others == shown["MCP server versions"][0]
+    assert ["Sat 31 Jan 10:00", *["1"] * 6, "2"] == shown["MCP server versions"][3]
+
+
+def test_hostile_names_are_escaped_in_pictures(begun: httpx.Client) -> None:
+    page = begun.get("/history").text
+
+    assert "<script>" not in page
+    assert "without stage" in page
+    assert "<bdi>others</bdi>" in page
+    assert HOSTILE[:20] in html.unescape(page)
+
+
+@pytest.mark.parametrize("period", ["day", "week", "quarter"])
+def test_pictures_of_each_period_fit_into_a_page(
+    sqlite_url: str, clock: Clock, period: str
+) -> None:
+    """Also when all hours are known, and the names are as long as they are kept."""
+    begins_at = begin_of_hour(clock.now)
+    names = [("\N{PILE OF POO}" * 62 + f"{n:02}", 10_000 + n) for n in range(12)]
+    keep(
+        sqlite_url,
+        *(
+            hour(
+                begins_at - n * AN_HOUR,
+                up=100_000 + 7919 * n % 50_000,
+                worst={"up": 90_000, "late": 7919 * n % 5_000, "down": 104_729 * n % 5_000},
+                heartbeats=6_000_000 + 104_729 * n % 1_000_000,
+                turned_away=104_729 * n % 10_000,
+                missed=7919.0 * n % 10_000,
+                stages=names,
+                odoo_versions=names,
+                versions=names,
+            )
+            for n in range(1, 92 * 24)
+        ),
+    )
+    with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
+        answer = receiver.get("/history", params={"period": period}, timeout=30)
+
+    assert 200 == answer.status_code
+    assert len(answer.content) < 120 * 1024
+    assert 6 == len(tables(answer.text))
+
+
+def test_json_has_the_figures_of_the_page(begun: httpx.Client) -> None:
+    answer = begun.get("/history.json?period=day")
+
+    found = answer.json()
+    assert ("day", 24) == (found["period"], len(found["slots"]))
+    assert 0.0 < found["listened"] < 1.0
+    assert {
+        "begins_at": "2026-01-31T07:00:00Z",
+        "ends_at": "2026-01-31T08:00:00Z",
+        "minutes": 60,
+        "availability": 1 - 6 / 546,
+        "mean": {"new": 0, "up": 9, "late": 0.1, "down": 0},
+        "worst": {"new": 0, "up": 9, "late": 0, "down": 1},
+        "heartbeats": 0,
+        "turned_away": 0,
+        "missed": 0,
+        "stages": [
+            {"value": HOSTILE, "servers": 5},
+            {"value": "production", "servers": 3},
+            {"value": "", "servers": 1},
+            {"value": None, "servers": 1},
+        ],
+        "odoo_versions": [{"value": "19.0", "servers": 10}],
+        "versions": [{"value": f"1.{n}", "servers": 1} for n in range(8)],
+    } == found["slots"][-6]
+    assert {"minutes": 0, "worst": None, "heartbeats": None, "stages": []}.items() <= (
+        found["slots"][-4].items()
+    )
+    same = begun.get("/history.json?period=day", headers={"If-None-Match": answer.headers["etag"]})
+    assert 304 == same.status_code
+
+
+def test_week_of_json_has_slots_of_three_hours(begun: httpx.Client) -> None:
+    week = begun.get("/history.json?period=week").json()
+
+    assert 56 == len(week["slots"])
+    assert 60 * 4 + 1 == sum(slot["minutes"] for slot in week["slots"])
+
+
+@pytest.mark.parametrize("path", ["/history", "/history.json"])
+def test_unknown_period_is_refused(receiver: httpx.Client, path: str) -> None:
+    answer = receiver.get(f"{path}?period=year")
+
+    assert 400 == answer.status_code
+    assert "expected one of day, week, quarter" in html.unescape(answer.text)
+
+
+def test_front_page_tells_of_the_last_day(begun: httpx.Client) -> None:
+    begun.post("/heartbeat", json=messages.slim())
+
+    page = begun.get("/").text
+
+    (trend,) = re.findall(r'<section class="card trend".*?</section>', page, re.DOTALL)
+    assert "At worst <b>1</b> of 10 late or down. Available <b>99.0%</b>." in trend
+    assert '<path class="down"' in trend
+
+
+def test_front_page_of_a_calm_day_says_so(receiver: httpx.Client) -> None:
+    receiver.post("/heartbeat", json=messages.slim())
+    wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 1)
+
+    assert "No server was late or down. Available" in receiver.get("/").text
+
+
+def test_page_of_a_server_shows_when_it_was_silent_today(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeat", json=messages.slim())
+    before = receiver.get("/server/acme_web-1").text
+    for kind in ("late", "down"):
+        clock.advance(150)
+        wait_until(lambda: receiver.get("/events", params={"kind": kind}).json()["count"] == 1)  # noqa: B023 - it is over
+    receiver.post("/heartbeat", json=messages.slim())
+    clock.advance(10)
+    page = receiver.get("/server/acme_web-1").text
+
+    assert "Heard without a gap, as long as it is known." in before
+    assert "Silent once, 2 min 30 s in all." in page
+    (row,) = re.findall(r'<tr><th scope="row">2026-01-31 12:02:30 UTC.*?</tr>', page)
+    assert "<td>2026-01-31 12:05:00 UTC</td><td>2 min 30 s</td><td>down</td>" in row
