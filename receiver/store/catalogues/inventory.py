@@ -41,7 +41,7 @@ class Inventory:
     def running(self) -> Sequence[Running]:
         """How many servers run the same versions in the same stage; the most frequent first."""
         with self._transactions.read() as connection:
-            return [Running(*row) for row in connection.execute(_RUNNING, {"most": MOST_SETS})]
+            return [Running._make(row) for row in connection.execute(_RUNNING, {"most": MOST_SETS})]
 
     def names(self, ids: Collection[int]) -> Mapping[int, Sequence[str]]:
         """The names in sets of tool names, by the id of the set; without sets that are gone."""

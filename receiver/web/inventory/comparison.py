@@ -1,5 +1,6 @@
 """Two servers side by side: the fields and the tools in which they differ."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -75,7 +76,7 @@ async def compared(found: Services, a: Sighting, b: Sighting) -> Compared:
 
 
 def _compared(
-    a: Sighting, b: Sighting, first: tuple[Tool, ...], second: tuple[Tool, ...]
+    a: Sighting, b: Sighting, first: Sequence[Tool], second: Sequence[Tool]
 ) -> Compared:
     names = (a.record.capabilities or (), b.record.capabilities or ())
     return Compared(a, b, compare_tools(names, (first, second)))
