@@ -109,11 +109,9 @@ def _time(given: str, direction: int) -> Callable[[datetime], datetime]:
 def query(words: Sequence[str]) -> FilterText:
     """Read a filter of servers, such as `stage:production state:down`, from arguments."""
     try:
-        found = FilterText.parse(" ".join(map(text, words)))
-        found.to_filter()
+        return FilterText.parse(" ".join(map(text, words)))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    return found
 
 
 def query_argument(function: F) -> F:

@@ -197,7 +197,7 @@ def test_dry_run_of_more_than_a_receiver_tells_says_so(ways: Ways) -> None:
     def answer(request: Request) -> Response:
         if "dry_run" in request.query_params:
             return JSONResponse({"server_ids": ["a"], "more": True})
-        assert {"limit": "1000", "state": "down", "silent_for_days": "30"} == dict(
+        assert {"limit": "1000", "query": "state:down", "silent_for_days": "30"} == dict(
             request.query_params
         )
         return JSONResponse(next(pages))
