@@ -16,6 +16,9 @@ __all__ = ["add_to"]
 
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 _GRACE_SECONDS = 10
+_WORKER_SECONDS = 30
+"""After how long a worker that does not answer is replaced; on a busy machine it takes a while."""
+
 _FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 
@@ -75,6 +78,7 @@ def serve(  # noqa: PLR0913 - its options
         http="receiver.connections:Careful",
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_worker_healthcheck=_WORKER_SECONDS,
         workers=workers,
         forwarded_allow_ips=proxy,
         log_level=log_level,

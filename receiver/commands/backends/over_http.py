@@ -64,7 +64,12 @@ class HttpBackend:
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         self._http = httpx.Client(
-            base_url=base, headers=headers, timeout=_SECONDS, verify=_trust(authorities)
+            base_url=base,
+            headers=headers,
+            timeout=_SECONDS,
+            verify=_trust(authorities),
+            # A proxy that the environment names does not lead to this machine.
+            trust_env=not _is_loopback(base.host),
         )
 
     def close(self) -> None:
@@ -105,14 +110,15 @@ class HttpBackend:
         found: Json = {"servers": servers, "stages": stages}
         for family in text_string_to_metric_families(answer.text):
             for sample in family.samples:
-                labels, count = sample.labels, int(sample.value)
+                labels = sample.labels
                 if sample.name == "fleet_servers":
-                    stages.setdefault(labels["stage"], {})[labels["state"]] = count
-                    servers[labels["state"]] = servers.get(labels["state"], 0) + count
+                    state, count = labels["state"], int(sample.value)
+                    stages.setdefault(labels["stage"], {})[state] = count
+                    servers[state] = servers.get(state, 0) + count
                 elif sample.name == "fleet_build_info":
                     found["version"] = labels["version"]
                 elif sample.name in _NUMBERS:
-                    found[_NUMBERS[sample.name]] = count
+                    found[_NUMBERS[sample.name]] = int(sample.value)
         return found
 
     def servers(

@@ -4,7 +4,6 @@ import itertools
 import socket
 from typing import Any
 
-import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -211,8 +210,10 @@ def test_dry_run_of_more_than_a_receiver_tells_says_so(ways: Ways) -> None:
     assert (0, ["a", "b"], "2 servers are forgotten.") == done
 
 
-def test_clients_use_the_receiver_that_is_named(ways: Ways) -> None:
+def test_receiver_on_this_machine_is_reached_without_a_proxy(
+    ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
     url = ways.http.environ.pop("FLEET_URL")
 
     assert 0 == ways.http("list", "--url", url).status
-    assert isinstance(ways.client, httpx.Client)

@@ -57,6 +57,7 @@ def test_receiver_is_served_with_its_limits(new_sqlite_url: str) -> None:
             "http": "receiver.connections:Careful",
             "server_header": False,
             "timeout_graceful_shutdown": 10,
+            "timeout_worker_healthcheck": 30,
             "workers": 4,
             "forwarded_allow_ips": "10.0.0.4",
             "log_level": "warning",
