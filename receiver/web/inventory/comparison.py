@@ -75,9 +75,7 @@ async def compared(found: Services, a: Sighting, b: Sighting) -> Compared:
     return await found.calls.read(_compared, a, b, first, second)
 
 
-def _compared(
-    a: Sighting, b: Sighting, first: Sequence[Tool], second: Sequence[Tool]
-) -> Compared:
+def _compared(a: Sighting, b: Sighting, first: Sequence[Tool], second: Sequence[Tool]) -> Compared:
     names = (a.record.capabilities or (), b.record.capabilities or ())
     return Compared(a, b, compare_tools(names, (first, second)))
 

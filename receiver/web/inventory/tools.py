@@ -26,7 +26,7 @@ from receiver.web.openapi import COUNT, TEXT, Json, answer, listed, object_of, o
 from receiver.web.requests import OfferedQuery, offered_query
 
 __all__ = [
-    "FLEET_TOOLS",
+    "TOOLS_OF_FLEET",
     "StageCount",
     "ToolPage",
     "fleet_tools",
@@ -78,7 +78,7 @@ _ONE = object_of(
         }
     ),
 )
-FLEET_TOOLS = operation(
+TOOLS_OF_FLEET = operation(
     "fleetTools",
     "Every tool of the fleet, or one of them",
     description="Of the servers that lists show. With name, the answer is about one tool: how many "

@@ -100,7 +100,7 @@ def test_only_servers_that_match_the_filter_are_forgotten(fleet: Watched) -> Non
     fleet.beat("d", status=FAREWELL)
     fleet.go_on(300)
 
-    assert ["a"] == forget(fleet, only(stage="dev", q="ONE"))
+    assert ["a"] == forget(fleet, only(stage="dev", words="ONE"))
     assert ["d"] == forget(fleet, only(state="left"))
     assert ["c"] == forget(fleet, only(stage="", state="down"))
     assert ["b"] == everybody(fleet)
@@ -211,9 +211,10 @@ def test_server_whose_successor_is_forgotten_has_the_next_one(fleet: Watched) ->
         fleet.go_on(300)
     fleet.beat("fourth")
 
-    fleet.store.servers.forget(only(q="d", state="superseded", database="acme"), fleet.now, limit=1)
+    some = only(words="d", state="superseded", database="acme")
+    fleet.store.servers.forget(some, fleet.now, limit=1)
     assert "third" == fleet.record("first").superseded_by
-    assert ["third"] == forget(fleet, only(q="d", state="superseded"))
+    assert ["third"] == forget(fleet, only(words="d", state="superseded"))
     assert "fourth" == fleet.record("first").superseded_by
     assert (["first"], ["fourth"]) == (fleet.ids(state="superseded"), fleet.ids())
     assert ["first"] == fleet.ids(state="superseded")

@@ -98,7 +98,7 @@ def test_page_says_since_when_availability_is_known(receiver: httpx.Client, cloc
 
     page = receiver.get("/server/acme_web-1").text
 
-    assert '<dt>since <time datetime="2026-01-31T12:00:00+00:00">' in page
+    assert '<dt>since <time datetime="2026-01-31T12:00:00+00:00"' in page
     assert '<dd>100%</dd><dd class="known">known for 22 s</dd>' in page
     assert "30 days" not in page
 
