@@ -22,24 +22,30 @@ __all__ = [
 
 
 def write_cursor(order: Order, after: Place) -> str:
-    """Encode the cursor for the page of a list of servers that begins after the place `after`."""
+    """
+    Encode the cursor for a page of a list of servers.
+
+    The page begins after the place `after`, or ends there.
+    """
+    name = f"{_ENDS}{order.value}" if after.is_end else order.value
     if after.heard_after is not None:
-        return _encode([order.value, after.server_id, None, after.heard_after])
-    return _encode([order.value, after.server_id, after.moment, *(after.walk or ())])
+        return _encode([name, after.server_id, None, after.heard_after])
+    return _encode([name, after.server_id, after.moment, *(after.walk or ())])
 
 
 def read_cursor(text: str) -> tuple[Order, Place]:
     """
     Decode a cursor of a list of servers.
 
-    Returns the order of the list, and the place after which the page begins. Raises ValueError
-    when the text is no such cursor.
+    Returns the order of the list, and the place after which the page begins, or at which it ends.
+    Raises ValueError when the text is no such cursor.
     """
     try:
         match _decode(text):
             case [str(order), str(server_id), *rest] if "\x00" not in server_id:
-                found = Order(order)
-                return found, _place(found, server_id, rest)
+                found = Order(order.removeprefix(_ENDS))
+                place = _place(found, server_id, rest)
+                return found, place._replace(is_end=order.startswith(_ENDS))
     except ValueError:
         pass
     raise ValueError(_NO_CURSOR)
@@ -160,5 +166,8 @@ def _fits_bigint(value: object) -> TypeGuard[int]:
     """Whether a value is an int, and no bool, that fits into a BIGINT column."""
     return type(value) is int and abs(value) < 2**63
 
+
+_ENDS = "<"
+"""Stands before the order in the cursor of a page that ends at a place."""
 
 _NO_CURSOR = "expected the next_cursor of an earlier answer"

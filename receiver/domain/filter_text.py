@@ -6,24 +6,31 @@ The text consists of words with spaces between them, and a server must match all
 - `name:value` means that the server has this value. Several values with commas between them mean
   any of these.
 - `-name:value` means that the server does not have this value, or any of several.
-- A word without a name is text that the hostname, the database or the `server_id` contains.
+- A word without a name is text that the `server_id`, the hostname, the database, host and port of
+  the endpoint or the name of a tool contains, or that a version or an IP address begins with.
 - A value that contains spaces, commas or double quotes stands in double quotes, in which `\"` is
   a double quote and `\\` a backslash. So does a text without a name that contains a colon, unless
-  it is a URL.
+  it is a URL, an address such as fd00::5, or ends with a port.
 - `stage:none` means a stage that is empty or unknown; `stage:"none"` means one of that name.
+  `key:none` means servers that belong to no key.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from ipaddress import ip_network
+from typing import Any
 
 from attrs import evolve, field, frozen
 
 from contract import ServerRecord, State
-from receiver.domain.queries import NODE, SUPERSEDED, Filter, Without
+from receiver.domain.lists.profiles import network_of
+from receiver.domain.lists.search_texts import Sought
+from receiver.domain.queries import NODE, SUPERSEDED, Filter, Without, rank_of
 
-__all__ = ["MAX_LENGTH", "FilterText"]
+__all__ = ["MAX_LENGTH", "NAMES", "NONE", "FilterText"]
 
 MAX_LENGTH = 1000
 """How many characters the text of a filter may have."""
@@ -50,8 +57,9 @@ class FilterText:
         odoo: Versions of Odoo.
         tool: Names of tools, of which a server must have one.
         state: States; also `superseded` and `node`.
-        words: Texts, each of which the hostname, the database or the `server_id` must contain,
-            ignoring case.
+        network: Networks of IP addresses, such as `10.0.3.0/24`.
+        key: Ids or names of API keys, for lists only; "", which is written `none`, for no key.
+        words: Texts, each of which a server must contain, ignoring case.
         without: Names of the attributes above but `words`, each with values that a server must
             not have.
     """
@@ -63,6 +71,8 @@ class FilterText:
     odoo: tuple[str, ...] = _values()
     tool: tuple[str, ...] = _values()
     state: tuple[str, ...] = _values()
+    network: tuple[str, ...] = _values()
+    key: tuple[str, ...] = _values()
     words: tuple[str, ...] = _values()
     without: Without = ()
 
@@ -87,7 +97,8 @@ class FilterText:
         Whether a server matches.
 
         Without a word for the state, servers of all states match, also those that have left, are
-        nodes or are superseded.
+        nodes or are superseded. No record says which key its server belongs to, so no server
+        matches a key.
         """
         return (
             all(
@@ -97,8 +108,38 @@ class FilterText:
             and not any(
                 value in unwanted for name, unwanted in self.without for value in _HAS[name](record)
             )
-            and all(_is_in(word, record) for word in self.words)
+            and all(Sought.of(word).is_in(record) for word in self.words)
         )
+
+    def toggled(self, name: str, value: str) -> "FilterText":
+        """The filter with a value of a name added; without it, if it is there or is excluded."""
+        plain = self._without_value(name, value)
+        if plain != self:
+            return plain
+        return plain.changed(name, (*getattr(plain, name), value))
+
+    def excluding(self, name: str, value: str) -> "FilterText":
+        """The filter with a value of a name excluded."""
+        plain = self._without_value(name, value)
+        excluded = dict(plain.without)
+        excluded[name] = (*excluded.get(name, ()), value)
+        return evolve(plain, without=_in_order(excluded))
+
+    def _without_value(self, name: str, value: str) -> "FilterText":
+        wanted = tuple(each for each in getattr(self, name) if each != value)
+        excluded = dict(self.without)
+        excluded[name] = tuple(each for each in excluded.get(name, ()) if each != value)
+        without = _in_order({key: values for key, values in excluded.items() if values})
+        return evolve(self.changed(name, wanted), without=without)
+
+    def changed(self, name: str, values: Iterable[str]) -> "FilterText":
+        """The filter with other values of a name."""
+        new: dict[str, Any] = {name: values}
+        return evolve(self, **new)
+
+    def names(self) -> set[str]:
+        """The names that the text has words for."""
+        return {name for name in _HAS if getattr(self, name)} | {name for name, _ in self.without}
 
     def in_any_state(self) -> "FilterText":
         """The same filter without its words for the state."""
@@ -184,8 +225,10 @@ def _tokens(text: str) -> list[str]:
 def _split_name(token: str) -> tuple[str, str, str]:
     """The name, the colon and the rest of a word; the name and the colon are "" if it has none."""
     name, colon, rest = token.partition(":")
-    is_url = rest.startswith("//") and name not in _HAS
-    return ("", "", token) if '"' in name or not colon or is_url else (name, colon, rest)
+    plain = name.removeprefix("-")
+    is_address = rest.startswith("//") or rest.isdecimal() or not (plain.isalpha() or not name)
+    is_text = '"' in name or not colon or (is_address and plain not in _HAS)
+    return ("", "", token) if is_text else (name, colon, rest)
 
 
 def _bare(token: str) -> list[str]:
@@ -202,11 +245,13 @@ def _named(name: str, rest: str) -> list[str]:
         raise ValueError(f"{name}: double quotes stand around a whole value: {_quoted(rest)}.")
     values: list[str] = []
     for match in _VALUE.finditer(f",{rest}"):
-        if name == "stage" and match[2] == NO_STAGE:
+        if name in _MAY_BE_NONE and match[2] == NONE:
             values.append("")
             continue
         text = match[2] if match[1] is None else _unescaped(match[1])
         values.append(_checked(f"{name}:", text))
+    if name == "network":
+        values = [_network(value) for value in values]
     unknown = [value for value in values if name == "state" and value not in _STATES]
     if unknown:
         raise ValueError(
@@ -215,9 +260,22 @@ def _named(name: str, rest: str) -> list[str]:
     return values
 
 
+def _network(text: str) -> str:
+    """The canonical form of a network. Raises ValueError for one that no server is listed by."""
+    with suppress(ValueError):
+        found = ip_network(text, strict=False)
+        if found.prefixlen == (24 if found.version == 4 else 64):
+            return str(found)
+    raise ValueError(
+        f"network: {_quoted(text)} is no network of 24 bits, such as 10.0.3.0/24, or of 64 bits, "
+        "such as fd00:1::/64."
+    )
+
+
 def _checked(what: str, text: str) -> str:
     if not text:
-        hint = f"; write {NO_STAGE} for servers without a stage" if what == "stage:" else ""
+        name = what.removesuffix(":")
+        hint = f"; write {NONE} for servers without a {name}" if name in _MAY_BE_NONE else ""
         raise ValueError(f"{what} has an empty value{hint}.")
     if any(unicodedata.category(each) in _UNSTORABLE for each in text):
         raise ValueError(f"{what} has a control character in it: {_quoted(text)}.")
@@ -235,32 +293,28 @@ def _quoted(text: str) -> str:
 
 def _written(name: str, value: str) -> str:
     """A value as it stands in a text; in double quotes if it has to."""
-    if name == "stage" and not value:
-        return NO_STAGE
+    may_be_none = name in _MAY_BE_NONE
+    if may_be_none and not value:
+        return NONE
     is_plain = _PLAIN_VALUE.fullmatch(value) if name else _PLAIN_WORD.fullmatch(value)
-    if is_plain and (name, value) != ("stage", NO_STAGE):
+    if is_plain and not (may_be_none and value == NONE):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def _state_of(record: ServerRecord) -> str:
-    """What lists are filtered by, which is not always the field `state` of the record."""
-    if record.superseded_by is not None:
-        return SUPERSEDED
-    return record.state.value if record.node_of is None else NODE
-
-
-def _is_in(word: str, record: ServerRecord) -> bool:
-    texts = (record.hostname, record.database, record.server_id)
-    return any(word.casefold() in text.casefold() for text in texts if text is not None)
+def _network_of(record: ServerRecord) -> str | None:
+    return None if record.ip_addresses is None else network_of(record.ip_addresses.primary)
 
 
 def _one(text: str | None) -> tuple[str, ...]:
     return () if text is None else (text,)
 
 
-NO_STAGE = "none"
+NONE = "none"
+"""How a stage or a key that is missing is written."""
+
+_MAY_BE_NONE = ("stage", "key")
 _ATTRIBUTES = {
     "server": "server_id",
     "database": "database",
@@ -269,6 +323,8 @@ _ATTRIBUTES = {
     "odoo": "odoo_version",
     "tool": "capability",
     "state": "state",
+    "network": "network",
+    "key": "key",
 }
 """The attribute of `Filter` for each name."""
 
@@ -279,9 +335,14 @@ _HAS: dict[str, Callable[[ServerRecord], tuple[str, ...]]] = {
     "version": lambda record: _one(record.version),
     "odoo": lambda record: _one(record.odoo_version),
     "tool": lambda record: record.capabilities or (),
-    "state": lambda record: (_state_of(record),),
+    "state": lambda record: (rank_of(record).state,),
+    "network": lambda record: _one(_network_of(record)),
+    "key": lambda _: (),
 }
 """For each name the values that a server has of it."""
+
+NAMES = tuple(_HAS)
+"""The names that the text of a filter knows."""
 
 _STATES = (*(state.value for state in State), SUPERSEDED, NODE)
 _IN_QUOTES = r'"((?:[^"\\]|\\["\\])*)"'

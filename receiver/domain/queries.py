@@ -1,20 +1,21 @@
 """Queries for lists of servers and of events: filters, orders, pagination positions and pages."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, IntEnum
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from attrs import field, frozen
 
-from contract import Event, EventKind, ServerRecord, Tool, unstructure
+from contract import Event, EventKind, ServerRecord, State, Tool, unstructure
 from receiver.domain.instants import MICROSECOND, microseconds
 
 __all__ = [
     "ALL_EVENTS",
     "ALL_SERVERS",
     "FIRST_TOOLS",
+    "LISTED",
     "MOST_NAMED_SERVERS",
     "NODE",
     "SUPERSEDED",
@@ -26,6 +27,7 @@ __all__ = [
     "Order",
     "PageRequest",
     "Place",
+    "Rank",
     "Reachable",
     "RecordedEvent",
     "ServerPage",
@@ -37,6 +39,9 @@ __all__ = [
     "Whereabouts",
     "Without",
     "index_text",
+    "rank_of",
+    "ranks_of",
+    "ranks_wanted",
 ]
 
 SUPERSEDED = "superseded"
@@ -85,8 +90,11 @@ class Filter:
         odoo_version: Versions of Odoo.
         capability: Names of MCP tools, of which the server must offer one.
         server_id: Ids of servers.
-        words: Texts, each of which the hostname, the database or the `server_id` must contain,
-            ignoring case. SQLite ignores the case of ASCII letters only.
+        network: Networks of primary IP addresses, as
+            `receiver.domain.lists.profiles.network_of` returns them.
+        key: Ids or names of the API keys that servers belong to; "" finds servers of no key.
+        words: Texts, each of which must be found in the names, addresses, versions or tools of the
+            server; see `receiver.domain.lists.search_texts`.
         without: Names of other attributes and values that the server must not have.
     """
 
@@ -97,12 +105,85 @@ class Filter:
     odoo_version: tuple[str, ...] = field(default=(), converter=_texts)
     capability: tuple[str, ...] = field(default=(), converter=_texts)
     server_id: tuple[str, ...] = field(default=(), converter=_texts)
+    network: tuple[str, ...] = field(default=(), converter=_texts)
+    key: tuple[str, ...] = field(default=(), converter=_texts)
     words: tuple[str, ...] = field(default=(), converter=_texts)
     without: Without = ()
 
 
 ALL_SERVERS = Filter()
 """Finds all servers that are neither superseded nor nodes, and have not left."""
+
+
+class Rank(IntEnum):
+    """
+    The place of a server in a list that begins with those that need somebody.
+
+    A server is strange if it flaps, has a twin, or is two machines that send under one id.
+    """
+
+    DOWN = 0
+    LATE = 1
+    STRANGE_NEW = 2
+    STRANGE = 3
+    NEW = 4
+    UP = 5
+    LEFT = 6
+    NODE = 7
+    SUPERSEDED = 8
+
+    @property
+    def state(self) -> str:
+        """The value of `Filter.state` that finds the servers of this rank."""
+        return _STATES[self]
+
+
+_STATES = {
+    Rank.DOWN: State.DOWN.value,
+    Rank.LATE: State.LATE.value,
+    Rank.STRANGE_NEW: State.NEW.value,
+    Rank.STRANGE: State.UP.value,
+    Rank.NEW: State.NEW.value,
+    Rank.UP: State.UP.value,
+    Rank.LEFT: State.LEFT.value,
+    Rank.NODE: NODE,
+    Rank.SUPERSEDED: SUPERSEDED,
+}
+
+LISTED = frozenset(Rank) - {Rank.LEFT, Rank.NODE, Rank.SUPERSEDED}
+"""The ranks of the servers that lists show without a filter by state."""
+
+
+def rank_of(record: ServerRecord) -> Rank:
+    """The rank of a server."""
+    if record.superseded_by is not None:
+        return Rank.SUPERSEDED
+    if record.node_of is not None:
+        return Rank.NODE
+    is_strange = (record.flapping_since, record.twin_of, record.conflict_since) != (None,) * 3
+    return (_STRANGE_RANKS if is_strange else _RANKS)[record.state]
+
+
+_RANKS = {
+    State.DOWN: Rank.DOWN,
+    State.LATE: Rank.LATE,
+    State.NEW: Rank.NEW,
+    State.UP: Rank.UP,
+    State.LEFT: Rank.LEFT,
+}
+_STRANGE_RANKS = {**_RANKS, State.NEW: Rank.STRANGE_NEW, State.UP: Rank.STRANGE}
+
+
+def ranks_of(states: Iterable[str]) -> frozenset[Rank]:
+    """The ranks of the servers that a filter with these states finds."""
+    wanted = {*states}
+    return frozenset(rank for rank in Rank if rank.state in wanted)
+
+
+def ranks_wanted(matching: Filter, *, listed: Collection[Rank] = LISTED) -> frozenset[Rank]:
+    """The ranks of the servers that a filter finds; without a state, those that are `listed`."""
+    unwanted = ranks_of(dict(matching.without).get("state", ()))
+    return (ranks_of(matching.state) if matching.state else frozenset(listed)) - unwanted
 
 
 class Node(NamedTuple):
@@ -122,7 +203,8 @@ class Order(str, Enum):
     """
     The order of a list of servers, by a field of the record; `-` means descending.
 
-    Servers with equal values are sorted by `server_id`.
+    `TROUBLE` is the order of the ranks: first the servers that need somebody. Servers with equal
+    values are sorted by `server_id`.
     """
 
     SERVER_ID = "server_id"
@@ -131,10 +213,11 @@ class Order(str, Enum):
     FIRST_SEEN_DOWN = "-first_seen"
     LAST_SEEN = "last_seen"
     LAST_SEEN_DOWN = "-last_seen"
+    TROUBLE = "trouble"
 
     @property
     def field(self) -> str:
-        """The field of the record that the list is sorted by."""
+        """The field of the record that the list is sorted by; `trouble` for the rank."""
         return self.value.removeprefix("-")
 
     @property
@@ -154,6 +237,8 @@ class Order(str, Enum):
         """
         if self.field == "server_id":
             return Place(record.server_id)
+        if self is Order.TROUBLE:
+            return Place(record.server_id, rank_of(record).value)
         return Place(record.server_id, microseconds(getattr(record, self.field)), walk)
 
 
@@ -196,17 +281,20 @@ class Place(NamedTuple):
     Attributes:
         server_id: The id of that server.
         moment: That server's `first_seen` or `last_seen`, whichever the list is sorted by, in
-            microseconds since 1970; None if the list is sorted by `server_id`.
+            microseconds since 1970; its rank, if the list is sorted by that; None if the list is
+            sorted by `server_id`.
         walk: Only in the first of the two parts of a list by `last_seen`, which `Walk` describes;
             otherwise None.
         heard_after: Only in the second part of a list by `last_seen`: the part contains the servers
             whose `last_seen` is after this time, in microseconds since 1970. Otherwise None.
+        is_end: Whether a page ends here, right before the server, and does not begin after it.
     """
 
     server_id: str
     moment: int | None = None
     walk: Walk | None = None
     heard_after: int | None = None
+    is_end: bool = False
 
 
 @frozen(kw_only=True)
@@ -217,7 +305,8 @@ class PageRequest:
     Attributes:
         limit: How many servers the page may have.
         now: The time of the request.
-        after: The position at which the page begins; None for the first page.
+        after: The position at which the page begins, or ends if its `is_end` is true; None for the
+            first page.
     """
 
     limit: int
@@ -226,10 +315,18 @@ class PageRequest:
 
 
 class ServerPage(NamedTuple):
-    """The records of a page, and where the next page begins (None if this is the last page)."""
+    """
+    A page of a list of servers.
+
+    Attributes:
+        records: The records.
+        next_after: Where the next page begins; None if this is the last page.
+        previous: Where the page before this one ends; None if this is the first page.
+    """
 
     records: list[ServerRecord]
     next_after: Place | None
+    previous: Place | None = None
 
 
 class Whereabouts(NamedTuple):
@@ -369,12 +466,15 @@ class EventFilter:
             rebuilds of its database).
         since: Only events at or after this instant.
         until: Only events at or before this instant.
+        servers: Only events of servers that match this filter now; None for any, and for those of
+            the fleet as a whole.
     """
 
     kinds: frozenset[EventKind] = frozenset()
     server_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    servers: Filter | None = None
 
 
 ALL_EVENTS = EventFilter()

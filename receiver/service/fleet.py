@@ -15,6 +15,7 @@ from receiver.domain.databases.liveness import silent_before, state_at
 from receiver.domain.errors import Refusal
 from receiver.domain.history import Figures, Period, figures
 from receiver.domain.keys import Key
+from receiver.domain.lists.breakdown import Breakdown
 from receiver.domain.outcomes import BodyKind, Outcome
 from receiver.domain.queries import (
     EventFilter,
@@ -34,7 +35,7 @@ from receiver.service.store_calls import StoreCalls
 from receiver.service.watchdog import Watchdog
 from receiver.store import SqlStore, StateLog
 
-__all__ = ["MAX_EVENTS_BYTES", "Fleet", "Page", "Sighting"]
+__all__ = ["MAX_EVENTS_BYTES", "Fleet", "Overview", "Page", "Sighting"]
 
 T = TypeVar("T")
 
@@ -109,6 +110,24 @@ class Page:
 
     servers: list[Sighting]
     next_after: Place | None
+
+
+@frozen(kw_only=True)
+class Overview:
+    """
+    A page of a list of servers, and the numbers of servers.
+
+    Attributes:
+        page: The page.
+        previous: Where the page before this one ends; None if this is the first page.
+        before: How many servers of the list come before the page.
+        breakdown: Counts the servers of the list, and those beside them.
+    """
+
+    page: Page
+    previous: Place | None
+    before: int
+    breakdown: Breakdown
 
 
 class Fleet:
@@ -259,6 +278,22 @@ class Fleet:
         """
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
         return await self._calls.read(lambda: render(self._page(matching, order, asked)))
+
+    async def overview(
+        self, matching: Filter, order: Order, *, after: Place | None, limit: int
+    ) -> Overview:
+        """A `page`, and what is needed to count the servers of the list; all of one moment."""
+        asked = PageRequest(limit=limit, now=self._clock(), after=after)
+        return await self._calls.read(self._overview, matching, order, asked)
+
+    def _overview(self, matching: Filter, order: Order, asked: PageRequest) -> Overview:
+        page, before, breakdown = self._store.servers.overview(matching, order, asked)
+        return Overview(
+            page=Page(servers=self.seen(page.records), next_after=page.next_after),
+            previous=page.previous,
+            before=before,
+            breakdown=breakdown,
+        )
 
     def _page(self, matching: Filter, order: Order, asked: PageRequest) -> Page:
         page = self._store.servers.page(matching, order, asked)

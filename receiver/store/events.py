@@ -27,6 +27,7 @@ from receiver.domain.grouping.timeline import Brief
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
+from receiver.store.indexes.conditions import apply_conditions, conditions_of
 from receiver.store.tables import events, servers
 from receiver.store.transactions import Transactions
 
@@ -246,6 +247,10 @@ def _matching(
         query = query.where(events.c.kind.in_(matching.kinds))
     if matching.server_id is not None:
         query = query.where(events.c.server_id.in_(_chain(connection, matching.server_id)))
+    if matching.servers is not None:
+        conditions = conditions_of(matching.servers, connection=connection)
+        ids = apply_conditions(select(servers.c.server_id), conditions, wide=False)
+        query = query.where(events.c.server_id.in_(ids))
     if matching.since is not None:
         first = first_since(connection, matching.since)
         query = query.where(events.c.at >= matching.since, events.c.id >= first)

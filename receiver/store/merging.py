@@ -12,7 +12,7 @@ from secrets import randbits
 from time import thread_time
 
 from attrs import evolve, fields
-from sqlalchemy import Connection, bindparam, delete, select, union
+from sqlalchemy import Connection, bindparam, select, union
 
 from contract import (
     Event,
@@ -51,8 +51,9 @@ from receiver.store.ownership import Rights
 from receiver.store.rows import (
     Committed,
     RowCache,
+    delete_rows,
     index_changes,
-    index_entries,
+    index_cost,
     read_rows,
     write_heartbeats,
     write_rows,
@@ -241,7 +242,7 @@ class _Batch:
 
     def _count_entries(self, after: Row) -> None:
         before = self.before.get(after.server_id)
-        changed = sum(map(len, index_changes(before, after)))
+        changed = sum(map(len, index_changes(before, after))) + index_cost(before, after)
         if _has_other_tools(before, after):
             changed += self._rows_of_tools(after)
         self.changed_rows += changed - self._entries[after.server_id]
@@ -282,10 +283,7 @@ def delete_server(
         return Committed({}, [])
     changed = [(each, _without(row.record, each, at)) for each in rows.values()]
     write_tombstones(connection, [row], at)
-    dialect.remove_index_entries(connection, index_entries(row))
-    connection.execute(delete(servers).where(servers.c.server_id == server_id))
-    write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
-    write_toolsets(dialect, connection, new={}, left=toolset_of([row]))
+    delete_rows(dialect, connection, [row])
     events = [Event(kind=EventKind.DELETED, at=at, server_id=server_id)]
     written = []
     for before, after in changed:
@@ -293,6 +291,8 @@ def delete_server(
         written.append((before, counted))
         events += told
     write_rows(dialect, connection, written)
+    write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
+    write_toolsets(dialect, connection, new={}, left=toolset_of([row]))
     write_events(dialect, connection, events)
     return Committed({after.server_id: after for _, after in written}, events, [server_id])
 

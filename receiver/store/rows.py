@@ -6,20 +6,30 @@ from sys import getsizeof
 from typing import Any, NamedTuple
 
 from attrs import asdict, fields
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
 from contract import Event, ServerRecord
 from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.instants import microseconds
-from receiver.domain.queries import NODE, SUPERSEDED, index_text
+from receiver.domain.lists.profiles import Profile, profile_of
+from receiver.domain.lists.search_texts import search_text_of
+from receiver.domain.queries import NODE, SUPERSEDED, index_text, rank_of
 from receiver.domain.rows import Mark, Row, Turns
 from receiver.store.dialects import Dialect
+from receiver.store.indexes import (
+    drop_profiles,
+    drop_search_texts,
+    write_profiles,
+    write_search_texts,
+)
 from receiver.store.tables import INDEXED_FIELDS, IndexEntry, among, servers
 
 __all__ = [
     "Committed",
     "RowCache",
+    "delete_rows",
     "index_changes",
+    "index_cost",
     "index_entries",
     "read_rows",
     "records_of",
@@ -173,7 +183,8 @@ def records_of(
 def row_of(columns: RowMapping) -> Row:
     """Make a `Row` from the columns of a row of the table `servers`."""
     values = dict(columns)
-    values.pop("toolset")  # it follows from the capabilities
+    for name in _DERIVED:
+        del values[name]
     rest = {name: values.pop(name) for name in _REST}
     at, *sent = (values.pop(name) for name in _MARK_COLUMNS)
     mark = None if at is None else Mark(at, *sent)
@@ -186,7 +197,7 @@ def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """
-    Insert or update whole rows, and their entries in the table `facets`, the inverted index.
+    Insert or update whole rows, and what lists find them by.
 
     Args:
         dialect: The dialect of the database.
@@ -197,7 +208,8 @@ def write_rows(
     changed: list[Row] = []
     added: list[IndexEntry] = []
     removed: list[IndexEntry] = []
-    for before, after in rows:
+    pairs = [*rows]
+    for before, after in pairs:
         (new if before is None else changed).append(after)
         gained, lost = index_changes(before, after)
         added += gained
@@ -211,6 +223,49 @@ def write_rows(
         dialect.add_index_entries(connection, added)
     if removed:
         dialect.remove_index_entries(connection, removed)
+    _write_profiles(connection, pairs)
+    searched = [(before, after) for before, after in pairs if _is_searched_anew(before, after)]
+    write_search_texts(
+        connection, {after.server_id: search_text_of(after.record) for _, after in searched}
+    )
+
+
+def _write_profiles(connection: Connection, pairs: Sequence[tuple[Row | None, Row]]) -> None:
+    changed = [(_profile(before), profile_of_row(after)) for before, after in pairs]
+    changed = [(old, new) for old, new in changed if old != new]
+    if changed:
+        left = [old for old, _ in changed if old is not None]
+        write_profiles(connection, [new for _, new in changed], left)
+
+
+def _profile(row: Row | None) -> Profile | None:
+    return None if row is None else profile_of_row(row)
+
+
+def profile_of_row(row: Row) -> Profile:
+    """What a server has in common with others."""
+    return profile_of(row.record, row.owner)
+
+
+def _is_searched_anew(before: Row | None, after: Row) -> bool:
+    return before is None or search_text_of(before.record) != search_text_of(after.record)
+
+
+def index_cost(before: Row | None, after: Row) -> int:
+    """How many rows `write_rows` changes of the tables `profiles` and `search_texts`."""
+    is_other_profile = _profile(before) != profile_of_row(after)
+    return 2 * is_other_profile + _is_searched_anew(before, after)
+
+
+def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
+    """Delete rows, and what lists find them by."""
+    gone = sorted(rows, key=lambda row: row.server_id)
+    ids = [row.server_id for row in gone]
+    entries = [entry for row in gone for entry in sorted(index_entries(row))]
+    dialect.remove_index_entries(connection, entries)
+    connection.execute(_DELETE, {"ids": ids})
+    drop_search_texts(connection, ids)
+    drop_profiles(connection, map(profile_of_row, gone))
 
 
 def write_heartbeats(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
@@ -285,6 +340,8 @@ def _columns(row: Row) -> dict[str, Any]:
         "repeats": row.repeats,
         "catalogue": row.catalogue,
         "toolset": toolset_id(row.record.capabilities),
+        "rank": rank_of(row.record).value,
+        "profile": profile_of_row(row).id,
         "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
     }
 
@@ -299,6 +356,9 @@ def _due_columns(row: Row) -> dict[str, Any]:
 
 
 _STANDING = "standing"
+_DERIVED = ("toolset", "rank", "profile")
+"""Columns that follow from others."""
+
 _REST = ("revision", "due_at", "owner", "repeats", "catalogue")
 _MARK_COLUMNS = ("mark_at", "mark_heartbeats", "mark_sequence")
 
@@ -313,6 +373,7 @@ _READ = select(servers).where(among(servers.c.server_id, "ids")).order_by(server
 _READ_RECORDS = select(*(servers.c[each.name] for each in fields(ServerRecord))).where(
     among(servers.c.server_id, "ids")
 )
+_DELETE = delete(servers).where(among(servers.c.server_id, "ids"))
 _UPDATE = (
     update(servers)
     .where(servers.c.server_id == bindparam("key"))

@@ -23,6 +23,7 @@ from receiver.domain.forgetting import Forgettable, Forgotten, Stage
 from receiver.domain.grouping.problems import Troubled
 from receiver.domain.history import NOTHING_TAKEN, Census, Minute, Taken, begin_of_minute
 from receiver.domain.instants import microseconds
+from receiver.domain.lists.breakdown import Breakdown
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
     Filter,
@@ -44,13 +45,17 @@ from receiver.store.history import Hours, is_counted, note_minute, take_census
 from receiver.store.history import leave_no_future as leave_no_future_in_history
 from receiver.store.keys import Keys
 from receiver.store.lists import (
+    SavedViews,
     ServerList,
+    apply_conditions,
     apply_filter,
     claims_like,
     claims_of,
+    conditions_of,
     numbers_owned,
     reachable,
     registered,
+    take_breakdown,
     troubled,
 )
 from receiver.store.merging import apply, delete_server, hand_over
@@ -117,6 +122,7 @@ class SqlStore:
         keys: Reads and writes the API keys.
         sessions: Reads and writes the sessions of browsers that have signed in.
         inventory: Reads what all servers together offer and run.
+        saved_views: Reads and writes the views of the list of servers that people have saved.
         alerts: Reads and writes channels, rules, silences, alarms and the messages about them.
         hours: Reads the history of the fleet.
     """
@@ -145,6 +151,7 @@ class SqlStore:
         self.keys = Keys(self.transactions)
         self.sessions = Sessions(self.transactions)
         self.inventory = Inventory(self.transactions)
+        self.saved_views = SavedViews(self.transactions)
         self.alerts = Alerts(self.transactions, cache, on_events=on_events)
         self.hours = Hours(self.transactions)
 
@@ -284,7 +291,7 @@ class Servers:
         with self._transactions.read() as connection:
             return candidates(
                 connection,
-                lambda query: apply_filter(query, matching)[0],
+                lambda query: apply_filter(query, matching),
                 words,
                 after=after,
                 is_any_enough=is_any_enough,
@@ -297,6 +304,29 @@ class Servers:
                 connection=connection, cache=self._cache, matching=matching, order=order
             )
             return found.page(asked)
+
+    def overview(
+        self, matching: Filter, order: Order, asked: PageRequest
+    ) -> tuple[ServerPage, int, Breakdown]:
+        """
+        Read a page of a list, how many servers come before it, and a breakdown to count the servers.
+
+        All three are of the same moment. Without records the number is 0.
+        """
+        with self._transactions.read() as connection:
+            found = ServerList(
+                connection=connection, cache=self._cache, matching=matching, order=order
+            )
+            page = found.page(asked)
+            breakdown = take_breakdown(connection, matching, found.conditions)
+            before = 0 if page.previous is None else found.number_before(page.previous)
+        return page, before, breakdown
+
+    def breakdown(self, matching: Filter) -> Breakdown:
+        """Read what is needed to count the servers that match, and those beside them."""
+        with self._transactions.read() as connection:
+            conditions = conditions_of(matching, connection=connection)
+            return take_breakdown(connection, matching, conditions)
 
     def reachable(self, matching: Filter, *, after: str | None, limit: int) -> Reachable:
         """
@@ -369,8 +399,10 @@ class Servers:
 
     def count(self, matching: Filter) -> int:
         """How many servers match a filter."""
-        query, _ = apply_filter(select(func.count()).select_from(servers), matching)
+        everything = select(func.count()).select_from(servers)
         with self._transactions.read() as connection:
+            conditions = conditions_of(matching, connection=connection)
+            query = apply_conditions(everything, conditions, wide=conditions.are_none)
             return int(connection.execute(query).scalar_one())
 
     def tally(self) -> Mapping[tuple[str, str], int]:

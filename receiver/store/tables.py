@@ -46,6 +46,7 @@ from contract.tools import Tools
 from receiver.domain.agents.toolsets import tool_hash, tool_word
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
+from receiver.domain.queries import LISTED
 
 __all__ = [
     "DUE_COLUMNS",
@@ -54,6 +55,7 @@ __all__ = [
     "LOCK_SECONDS",
     "IndexEntry",
     "among",
+    "among_these",
     "catalogues",
     "commits",
     "count_of_lapsed_keys",
@@ -70,6 +72,9 @@ __all__ = [
     "of_state",
     "offers_tool",
     "pauses",
+    "profiles",
+    "saved_views",
+    "search_texts",
     "secrets",
     "servers",
     "sessions",
@@ -180,6 +185,11 @@ def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     return _Among(column, bindparam(parameter, type_=TextList))
 
 
+def among_these(column: ColumnElement[Any], texts: Collection[str]) -> ColumnElement[Any]:
+    """The condition that a text column equals one of these texts, which are one parameter."""
+    return _Among(column, bindparam(None, texts, type_=TextList, unique=True))
+
+
 Key = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that sorts by code points on both databases."""
 
@@ -231,8 +241,14 @@ servers = Table(
     Column("turns", JSON(none_as_null=True)),
     Column("catalogue", Text),
     Column("toolset", BigInteger),
+    Column("rank", Integer, nullable=False, server_default="0"),
+    Column("profile", BigInteger, nullable=False, server_default="0"),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
+    # Each has all that lists are filtered by, so that no row is read but those of the page.
+    Index("ix_servers_server_id_rank_profile", "server_id", "rank", "profile"),
+    Index("ix_servers_rank_server_id_profile", "rank", "server_id", "profile"),
+    Index("ix_servers_profile_rank_server_id", "profile", "rank", "server_id"),
 )
 """
 One row per server: the fields of `contract.ServerRecord`, and those of `receiver.domain.rows.Row`.
@@ -259,21 +275,19 @@ the server has sent none.
 
 `toolset`: The `id` in the table `toolsets` of the set of the names in `capabilities`; NULL when
 there are none.
+
+`rank`: What `receiver.domain.queries.rank_of` returns for the record.
+
+`profile`: The `id` in the table `profiles` of what the server has in common with others.
 """
 
-is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
+is_listed = servers.c.rank <= max(LISTED)
 """
 The condition for lists without a filter by state.
 
 True for servers that are neither superseded nor nodes, and have not left.
 """
 
-Index(
-    "ix_servers_listed",
-    servers.c.server_id,
-    sqlite_where=is_listed,
-    postgresql_where=is_listed,
-)
 Index(
     "ix_servers_node_of",
     servers.c.node_of,
@@ -332,17 +346,59 @@ Index(
     postgresql_where=_is_described,
 )
 
-# With what `is_listed` needs, so that a list of servers with a tool is read from the index alone.
 Index(
     "ix_servers_toolset",
     servers.c.toolset,
-    servers.c.server_id,
-    servers.c.superseded_by,
-    servers.c.node_of,
-    servers.c.state,
     sqlite_where=servers.c.toolset.is_not(None),
     postgresql_where=servers.c.toolset.is_not(None),
 )
+
+profiles = Table(
+    "profiles",
+    metadata,
+    Column(
+        "id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    ),
+    Column("stage", Text, nullable=False),
+    Column("odoo_version", Text),
+    Column("version", Text),
+    Column("network", Text),
+    Column("owner", Text),
+    Column("toolset", BigInteger),
+)
+"""
+A row for each `receiver.domain.lists.profiles.Profile` that a server has, with its `id`.
+
+A list of servers is filtered by the ids of those profiles that match: they are few.
+"""
+
+search_texts = Table(
+    "search_texts",
+    metadata,
+    Column("server_id", Key, primary_key=True),
+    Column("names", Text, nullable=False),
+    Column("addresses", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""
+The `receiver.domain.lists.search_texts.SearchText` of each server.
+
+To find a text that a server contains, all of these rows are read: they take a tenth of the space of
+the rows of `servers`.
+"""
+
+saved_views = Table(
+    "saved_views",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("sort", Text),
+    Column("key_id", Text),
+    Column("author", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+"""A row for each `receiver.domain.lists.views.SavedView`."""
 
 toolsets = Table(
     "toolsets",
@@ -384,22 +440,22 @@ class _OffersTool(FunctionElement[Any]):
 
 @compiles(_OffersTool, "sqlite")
 def _offers_tool_sqlite(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
-    (name,) = (compiler.process(each, **options) for each in element.clauses)
+    column, name = (compiler.process(each, **options) for each in element.clauses)
     return (
-        "servers.toolset IN "  # noqa: S608 - compiled SQL
+        f"{column} IN "  # noqa: S608 - compiled SQL
         f"(SELECT rowid FROM toolset_words WHERE toolset_words MATCH {name})"
     )
 
 
 @compiles(_OffersTool, "postgresql")
 def _offers_tool_postgresql(element: _OffersTool, compiler: SQLCompiler, **options: Any) -> str:
-    (name,) = (compiler.process(each, **options) for each in element.clauses)
-    return f"servers.toolset IN (SELECT id FROM toolsets WHERE hashes @> {name})"  # noqa: S608 - as above
+    column, name = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} IN (SELECT id FROM toolsets WHERE hashes @> {name})"  # noqa: S608 - as above
 
 
-def offers_tool(name: str) -> ColumnElement[Any]:
-    """The condition that a server offers a tool with this name."""
-    return _OffersTool(bindparam(None, name, type_=ToolName, unique=True))
+def offers_tool(toolset: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """The condition that the set of tool names with the id `toolset` has a name."""
+    return _OffersTool(toolset, bindparam(None, name, type_=ToolName, unique=True))
 
 
 catalogues = Table(
@@ -499,7 +555,7 @@ facets = Table(
     sqlite_with_rowid=False,
 )
 """
-The inverted index that lists of servers are filtered by.
+An inverted index of servers. Stages, versions and tools are in `profiles`.
 
 Each server has a row for each of its `INDEXED_FIELDS` that is known, and for its state (`state`):
 `superseded` if another server superseded it, `node` if another server of its database is listed
@@ -520,9 +576,6 @@ class IndexEntry(NamedTuple):
 INDEXED_FIELDS = {
     "database": "database",
     "superseded_by": "superseded_by",
-    "odoo_version": "odoo_version",
-    "stage": "odoo_stage",
-    "version": "version",
 }
 """The fields of `ServerRecord` that the table `facets` holds, by their `name` in that table."""
 

@@ -330,6 +330,11 @@ def _filters(**described: tuple[str, Json]) -> list[Json]:
             {"enum": [*(state.value for state in State), SUPERSEDED, NODE]},
         ),
         "stage": ("Only servers with it, or one of them; when empty, without one.", _FILTER),
+        "key": ("Only servers of a key with this id or name; when empty, of no key.", _FILTER),
+        "network": (
+            "Only servers whose primary address is in this network of 24 bits, or of 64 for IPv6.",
+            {**TEXT, "minLength": 1, "maxLength": 100, "examples": ["10.0.3.0/24"]},
+        ),
         "q": (_Q, {**_WITHOUT_NUL, "maxLength": 1000}),
         **described,
     }
@@ -372,8 +377,9 @@ _STATE = (
     "not listed otherwise."
 )
 _Q = (
-    "Only servers with this text in hostname, database or server_id, in either case, or with each "
-    "of several; on SQLite letters beyond ASCII are found in their own case only."
+    "Only servers with this text, in either case, in hostname, database, server_id, host and port "
+    "of the endpoint or the name of a tool, or at the beginning of a version or, if it has a dot "
+    "or a colon, of an IP address; or with each of several texts."
 )
 _KEYS = (
     "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, a "
@@ -431,7 +437,9 @@ CURSOR = parameter(
 SORT = parameter(
     "sort",
     "The order; with a minus the other way round. By last_seen costs a scan, and servers that "
-    "were heard since the first page come at the end, sorted by server_id.",
+    "were heard since the first page come at the end, sorted by server_id. By trouble those come "
+    "first that are down, then those that are late, flap, have a twin or a conflict, are new, and "
+    "are up; a server whose state changes between two pages may be missed, or be there twice.",
     {"enum": [order.value for order in Order], "default": Order.SERVER_ID.value},
 )
 TOTAL = parameter(

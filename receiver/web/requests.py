@@ -21,6 +21,7 @@ from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.history import Period
 from receiver.domain.inventory.tools import ORDERS
+from receiver.domain.lists.breakdown import FACETS
 from receiver.domain.queries import (
     ALL_EVENTS,
     ALL_SERVERS,
@@ -45,6 +46,7 @@ __all__ = [
     "CompareQuery",
     "DeliveryQuery",
     "EventQuery",
+    "FacetQuery",
     "ForgetQuery",
     "ListQuery",
     "OfferedQuery",
@@ -58,7 +60,7 @@ __all__ = [
     "delivery_query",
     "event_filter",
     "event_query",
-    "filters_of",
+    "facet_query",
     "forget_query",
     "form_fields",
     "json_body",
@@ -200,6 +202,24 @@ def _check_media_type(text: str, what: str, wanted: str) -> None:
 
 
 @frozen(kw_only=True)
+class FacetQuery:
+    """
+    The query parameters of the numbers beside the filters of the list.
+
+    Attributes:
+        limit: How many values of a name to return at most, 1 to 1,000.
+        names: The names whose values to count; all if it is empty.
+        find: Only values that contain this text.
+        matching: The filters.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    names: frozenset[str] = frozenset()
+    find: str = ""
+    matching: Filter = ALL_SERVERS
+
+
+@frozen(kw_only=True)
 class ToolQuery:
     """
     The query parameters of a search for tools.
@@ -338,6 +358,16 @@ def list_query(request: Request) -> ListQuery:
     return ListQuery(matching=matching, **found)
 
 
+def facet_query(request: Request) -> FacetQuery:
+    """
+    Read the query parameters of the numbers beside the filters of the list.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    found = _parameters(request, _FACETS)
+    return FacetQuery(matching=_filter_of(found), **found)
+
+
 def forget_query(request: Request) -> ForgetQuery:
     """
     Read the query parameters of a call that deletes ("forgets") servers.
@@ -350,20 +380,6 @@ def forget_query(request: Request) -> ForgetQuery:
     if matching == ALL_SERVERS and "silent_for" not in found:
         raise Refusal(400, "filter_missing", _SAY_WHICH)
     return ForgetQuery(matching=matching, **found)
-
-
-def filters_of(text: str) -> list[tuple[str, str]]:
-    """
-    The filters in the value of the parameter `query`, as parameters of their own.
-
-    Raises Refusal (400) for a text that is no filter of a list.
-    """
-    try:
-        found = _written_filter(text)
-    except ValueError as error:
-        problem = Problem("query", str(error))
-        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem]) from error
-    return [(name, text) for name, key in _FILTERS.items() for text in getattr(found, key)]
 
 
 def badge_filter(request: Request, *, allows_query: bool) -> tuple[Filter, str]:
@@ -653,6 +669,16 @@ def _short_text(text: str, *, at_most: int = _MAX_TEXT_BYTES) -> str:
     return _text(text)
 
 
+def _facet(text: str) -> str:
+    if text not in FACETS:
+        raise ValueError(f"expected one of {', '.join(FACETS)}")
+    return text
+
+
+def _network(text: str) -> frozenset[str]:
+    return frozenset(FilterText.parse(f'network:"{_short_text(text, at_most=100)}"').network)
+
+
 def _value(text: str) -> frozenset[str]:
     return frozenset({_short_text(text)})
 
@@ -710,6 +736,8 @@ _FILTERS = {
     "odoo_version": "odoo_version",
     "capability": "capability",
     "server_id": "server_id",
+    "network": "network",
+    "key": "key",
     "q": "words",
 }
 """The query parameters that are filters, with their attributes of `Filter`."""
@@ -728,7 +756,14 @@ _LIST: dict[str, Parameter] = {
     "query": ("written", _written_filter),
     **{name: (key, _value) for name, key in _FILTERS.items()},
     "state": ("state", _states),
+    "network": ("network", _network),
     "q": ("words", _words),
+}
+_FACETS: dict[str, Parameter] = {
+    "limit": ("limit", _limit),
+    "facet": ("names", lambda text: frozenset({_facet(text)})),
+    "find": ("find", partial(_short_text, at_most=_MAX_SEARCH_BYTES)),
+    **{name: _LIST[name] for name in (*_FILTERS, "query")},
 }
 _FORGET: dict[str, Parameter] = {
     "dry_run": ("is_dry_run", _flag),

@@ -97,7 +97,7 @@ def test_search_updates_while_typing_and_is_in_the_address(
     page.get_by_role("searchbox").press_sequentially("db1")
     expect(page.get_by_text("3 servers found")).to_be_visible()
 
-    expect(page).to_have_url(f"{reader.url}/?q=db1")
+    expect(page).to_have_url(f"{reader.url}/?query=db1")
     expect(listed(page)).to_have_text(["db1", "db10", "db11"])
     assert stays()
     assert ["db1", "db10", "db11"] == databases(reader.open("/?q=db1"))
@@ -107,43 +107,46 @@ def test_focus_and_input_survive_a_live_update(reader: Reader, receiver: httpx.C
     fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(1, 40)]
     receiver.post("/heartbeats", json=fleet)
     page = reader.open()
-    page.get_by_text("More filters").click()
+    page.locator("summary", has_text="State").click()
     link = page.get_by_role("link", name="db9", exact=True)
     link.focus()
-    page.get_by_label("Odoo version").evaluate("field => field.value = 'not sent yet'")
+    page.get_by_role("searchbox").evaluate("field => field.value = 'not sent yet'")
     place = top_of(link)
 
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="s0", database="db0"))
-    expect(page.get_by_text("40 servers")).to_be_visible()
+    expect(page.get_by_role("status").get_by_text("40 servers")).to_be_visible()
 
     expect(link).to_be_focused()
-    expect(page.get_by_label("Odoo version")).to_be_visible()
-    expect(page.get_by_label("Odoo version")).to_have_value("not sent yet")
+    expect(page.locator("#facets").get_by_role("link", name="superseded").first).to_be_visible()
+    expect(page.get_by_role("searchbox")).to_have_value("not sent yet")
     assert abs(place - top_of(link)) <= 1
 
 
-def test_address_has_filters_and_order(
-    reader: Reader, receiver: httpx.Client, clock: Clock
-) -> None:
+def test_list_is_narrowed_by_choosing(reader: Reader, receiver: httpx.Client, clock: Clock) -> None:
     for n in range(4):
         changed = {"odoo_version": f"{17 + n % 2}.0", "odoo_stage": ["dev", "production"][n // 2]}
         beat = messages.heartbeat(server_id=f"s{n}", database=f"db{n}", **changed)
         receiver.post("/heartbeat", json=beat)
         clock.advance(1)
     page = reader.open()
+    facets = page.locator("#facets")
 
     page.get_by_label("Sort").select_option("Heard last first")
     expect(page).to_have_url(f"{reader.url}/?sort=-last_seen")
     expect(listed(page)).to_have_text(["db3", "db2", "db1", "db0"])
-    page.get_by_text("More filters").click()
-    page.get_by_label("Odoo version").fill("18.0")
-    page.get_by_label("Odoo version").press("Enter")
-    expect(page).to_have_url(f"{reader.url}/?sort=-last_seen&odoo_version=18.0")
+    facets.get_by_role("link", name="18.0", exact=True).click()
+    expect(page).to_have_url(f"{reader.url}/?query=odoo%3A18.0&sort=-last_seen")
     expect(listed(page)).to_have_text(["db3", "db1"])
-    page.get_by_role("link", name="production", exact=True).click()
+    facets.get_by_role("link", name="production", exact=True).click()
     expect(listed(page)).to_have_text(["db3"])
-    page.get_by_role("link", name="Remove the filter Odoo version: 18.0").click()
+    page.get_by_role("link", name="Remove the filter odoo: 18.0").click()
     expect(listed(page)).to_have_text(["db3", "db2"])
+    facets.get_by_role("link", name="without production").click()
+    expect(listed(page)).to_have_text(["db1", "db0"])
+    page.get_by_text("Save this view").click()
+    page.get_by_label("Name of the view").fill("Others")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("link", name="Others")).to_have_attribute("aria-current", "true")
     page.get_by_role("link", name="Clear all filters").click()
     page.get_by_role("link", name="Database").click()
     expect(listed(page)).to_have_text(["db0", "db1", "db2", "db3"])
@@ -154,6 +157,51 @@ def test_address_has_filters_and_order(
     expect(page.get_by_text("No server matches all of these filters")).to_be_visible()
     page.locator("#servers").get_by_role("link", name="Clear all filters").click()
     expect(listed(page)).to_have_count(4)
+    page.get_by_role("link", name="Others").click()
+    expect(listed(page)).to_have_text(["db1", "db0"])
+
+
+def test_filter_is_explained_while_it_is_being_typed(
+    reader: Reader, receiver: httpx.Client
+) -> None:
+    for n in range(3):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=f"s{n}", database=f"db{n}"))
+    page = reader.open()
+    stays = reload_check(page)
+
+    page.get_by_role("searchbox").press_sequentially("database:")
+    expect(page.get_by_role("alert")).to_contain_text("database: has an empty value.")
+    page.get_by_role("searchbox").press_sequentially("db1,db2")
+    expect(listed(page)).to_have_text(["db1", "db2"])
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+    assert stays()
+    reader.expect_complaint("400")
+
+
+def test_more_than_twenty_rows_fit_on_a_screen(reader: Reader, receiver: httpx.Client) -> None:
+    fleet = [
+        messages.heartbeat(
+            server_id=f"customer-{n:03}_odoo-{n:03}.eu.example.com",
+            database=f"customer-{n:03}-production",
+            hostname=f"odoo-{n:03}.eu.example.com",
+        )
+        for n in range(60)
+    ]
+    receiver.post("/heartbeats", json=fleet)
+    page = reader.open()
+
+    bottoms = page.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => row.getBoundingClientRect().bottom)"
+    )
+
+    assert sum(bottom <= 900 for bottom in bottoms) >= 20
+    assert fits(page)
+    for width in (1024, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert fits(page)
+        page.get_by_role("link", name="Filters", exact=True).click()
+        expect(page.locator("#facets")).to_be_in_viewport()
 
 
 def test_pages_of_the_list_can_be_turned_and_are_updated(
@@ -167,6 +215,10 @@ def test_pages_of_the_list_can_be_turned_and_are_updated(
     page.get_by_role("link", name="Next page").click()
     page.get_by_role("link", name="Next page").click()
     expect(listed(page)).to_have_text([f"db{n:03}" for n in range(100, 120)])
+    page.get_by_role("link", name="Previous page").click()
+    expect(listed(page)).to_have_text([f"db{n:03}" for n in range(50, 100)])
+    page.get_by_role("link", name="Next page").click()
+    expect(listed(page)).to_have_count(20)
     receiver.delete("/servers/s110")
     expect(page.get_by_role("rowheader", name="db110")).to_have_count(0)
     expect(listed(page)).to_have_count(19)
@@ -368,10 +420,10 @@ def test_keyboard_reaches_everything(reader: Reader, receiver: httpx.Client) -> 
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
     reached = set()
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.closest('[id]')?.id"))
-    assert {"tiles", "search", "chips", "servers", "news"} <= reached
+    assert {"tiles", "search", "facets", "servers", "news"} <= reached
 
 
 def reload_check(page: Page) -> Callable[[], bool]:

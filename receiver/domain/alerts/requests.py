@@ -479,9 +479,12 @@ def _read(
 def _query(text: str | None) -> tuple[str, list[Problem]]:
     """The canonical form of the text of a filter, and what is wrong with it."""
     try:
-        return str(FilterText.parse(text or "")), []
+        found = FilterText.parse(text or "")
     except ValueError as error:
         return "", [Problem("query", str(error))]
+    if "key" in found.names():
+        return "", [Problem("query", "key: only lists know which key a server belongs to.")]
+    return str(found), []
 
 
 def _end_of(

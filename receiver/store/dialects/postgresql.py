@@ -253,7 +253,8 @@ _UPDATE_DUE = _update(DUE_COLUMNS)
 
 _entries = _given_rows(*facets.columns)
 _LOCK_AS_WRITER = text(
-    "LOCK TABLE servers, facets, events, catalogues, toolsets IN ROW EXCLUSIVE MODE"
+    "LOCK TABLE servers, facets, profiles, search_texts, events, catalogues, toolsets "
+    "IN ROW EXCLUSIVE MODE"
 )
 
 _ADD_ENTRIES = text("""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from attrs import evolve
-from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy import Connection, Select, select
 
 from contract import Event, EventKind, changes
 from receiver.domain.databases import damped
@@ -23,7 +23,7 @@ from receiver.store.catalogues import toolset_of, write_catalogues, write_toolse
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
 from receiver.store.lists import apply_filter
-from receiver.store.rows import Committed, RowCache, index_entries, read_rows, row_of, write_rows
+from receiver.store.rows import Committed, RowCache, delete_rows, read_rows, row_of, write_rows
 from receiver.store.tables import among, facets, servers
 from receiver.store.tombstones import write_tombstones
 
@@ -92,7 +92,8 @@ def chosen_after(asked: Forgettable, stage: Stage, limit: int) -> Select[Any]:
 
     It finds servers in the state of the stage whose ids are after the id of the stage.
     """
-    query, key = _chosen(asked, stage.state)
+    key = servers.c.server_id
+    query = _chosen(asked, stage.state)
     return query.where(key > stage.after).order_by(key).limit(limit)
 
 
@@ -119,13 +120,12 @@ def forget(
             events += told
     if gone:
         write_tombstones(connection, [rows[each] for each in sorted(gone)], at)
-        entries = [entry for each in sorted(gone) for entry in sorted(index_entries(rows[each]))]
-        dialect.remove_index_entries(connection, entries)
-        connection.execute(_DELETE, {"ids": sorted(gone)})
+        delete_rows(dialect, connection, [rows[each] for each in gone])
+    write_rows(dialect, connection, changed)
+    if gone:
         left = {rows[each].catalogue for each in gone}
         write_catalogues(connection, {}, [each for each in left if each is not None])
         write_toolsets(dialect, connection, new={}, left=toolset_of(rows[each] for each in gone))
-    write_rows(dialect, connection, changed)
     write_events(dialect, connection, events)
     written = {after.server_id: after for _, after in changed}
     return (sorted(gone), is_cut), Committed(written, events, sorted(gone))
@@ -157,20 +157,20 @@ def _gathered(
         rows |= read(sorted(found - read_ids))
         read_ids |= found
     # Filter again, now that the rows are locked: a server may have sent a message meanwhile.
-    query, key = _chosen(chosen.asked, chosen.state)
-    still = connection.execute(query.where(among(key, "ids")), {"ids": chosen.ids}).scalars()
+    query = _chosen(chosen.asked, chosen.state).where(among(servers.c.server_id, "ids"))
+    still = connection.execute(query, {"ids": chosen.ids}).scalars()
     ids = [each for each in still if each in rows]
     gone = to_forget(rows, ids, chosen.asked, known=around.known)
     return _Batch(rows, gone, around.is_cut)
 
 
-def _chosen(asked: Forgettable, state: str) -> tuple[Select[Any], Any]:
-    query, key = apply_filter(select(servers.c.server_id), evolve(asked.matching, state=state))
+def _chosen(asked: Forgettable, state: str) -> Select[Any]:
+    query = apply_filter(select(servers.c.server_id), evolve(asked.matching, state=state))
     if asked.heard_before is not None:
         query = query.where(servers.c.last_seen < asked.heard_before)
     if asked.same_since is not None:
         query = query.where(servers.c.state_since < asked.same_since)
-    return query, key
+    return query
 
 
 def _around(connection: Connection, chosen: Chosen) -> _Around:
@@ -216,4 +216,3 @@ _TWINS = (
     )
 )
 _READ = select(servers).where(among(servers.c.server_id, "ids"))
-_DELETE = delete(servers).where(among(servers.c.server_id, "ids"))

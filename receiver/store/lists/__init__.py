@@ -1,17 +1,24 @@
 """The SQL of lists of servers: those of the API and the pages, and that of the MCP registry."""
 
+from receiver.store.indexes.conditions import apply_conditions, apply_filter, conditions_of
+from receiver.store.lists.breakdown import take_breakdown
 from receiver.store.lists.registry import claims_like, claims_of, identities_of, registered
-from receiver.store.lists.servers import ServerList, apply_filter, reachable
+from receiver.store.lists.saved_views import SavedViews
+from receiver.store.lists.servers import ServerList, reachable
 from receiver.store.lists.troubled import numbers_owned, troubled
 
 __all__ = [
+    "SavedViews",
     "ServerList",
+    "apply_conditions",
     "apply_filter",
     "claims_like",
     "claims_of",
+    "conditions_of",
     "identities_of",
     "numbers_owned",
     "reachable",
     "registered",
+    "take_breakdown",
     "troubled",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, false, or_, select, text
+from sqlalchemy import Connection, Select, and_, false, or_, select
 
 from contract import ServerRecord, State
 from receiver.domain.agents.registry import (
@@ -16,10 +16,10 @@ from receiver.domain.agents.registry import (
     reported_version,
     rivals_for,
 )
-from receiver.domain.queries import Filter, index_text
-from receiver.store.lists.servers import apply_filter
+from receiver.domain.queries import LISTED, Filter, Rank, index_text
+from receiver.store.indexes.conditions import apply_filter
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, events, facets, is_listed, servers
+from receiver.store.tables import among, events, facets, servers
 
 __all__ = ["claims_like", "claims_of", "identities_of", "registered"]
 
@@ -41,7 +41,7 @@ def registered(
     if isinstance(asked, str):
         query = _FOUND.where(_may_be_entry, servers.c.server_id == asked)
     else:
-        query = _matching(asked)
+        query = _matching(connection, asked)
     rows = {row.server_id: row for row in connection.execute(query)}
     known = [(row.server_id, row.revision) for row in rows.values()]
     return [_found(each, rows[each.server_id]) for each in records_of(connection, known, cache)]
@@ -94,14 +94,23 @@ def identities_of(connection: Connection, whose: Iterable[Whose]) -> Sequence[Id
     return [Identity(*row) for row in found]
 
 
-def _matching(asked: Listing) -> Select[Any]:
+def _matching(connection: Connection, asked: Listing) -> Select[Any]:
     matching = asked.matching
     version = matching.version
     reported = None if version is None else reported_version(version)
     is_unknown = version == UNKNOWN_VERSION
-    by_facets = Filter(words=matching.text or None, version=None if is_unknown else reported)
-    listed = _is_no_node if matching.with_gone else is_listed
-    query, key = apply_filter(_FOUND.where(_may_be_entry), by_facets, listed=listed)
+    query = apply_filter(
+        _FOUND.where(_may_be_entry),
+        Filter(version=None if is_unknown else reported),
+        connection=connection,
+        listed=frozenset(Rank) - {Rank.NODE} if matching.with_gone else LISTED,
+    )
+    key = servers.c.server_id
+    if matching.text is not None:
+        named = (servers.c.hostname, servers.c.database, servers.c.server_id)
+        query = query.where(
+            or_(*(each.icontains(matching.text, autoescape=True) for each in named))
+        )
     if is_unknown:
         query = query.where(servers.c.version.is_(None))
     elif version is not None and reported is None:
@@ -149,7 +158,6 @@ _LAST_EVENT = (
 _FOUND = select(
     servers.c.server_id, servers.c.revision, servers.c.owner, _LAST_EVENT.label("last_event")
 )
-_is_no_node = text("node_of IS NULL")
 _may_be_entry = and_(servers.c.endpoint_url.is_not(None), servers.c.node_of.is_(None))
 _CLAIM = select(
     servers.c.server_id,

@@ -1,10 +1,10 @@
-"""The SQL of a list of servers: filters through the inverted index, order, keyset pagination."""
+"""The SQL of a list of servers: order, and keyset pagination in both directions."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from attrs import fields, frozen
+from attrs import evolve, field, fields, frozen
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -13,8 +13,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
-    exists,
-    false,
     func,
     or_,
     select,
@@ -32,13 +30,18 @@ from receiver.domain.queries import (
     Reachable,
     ServerPage,
     Walk,
-    index_text,
 )
 from receiver.domain.rows import Row
+from receiver.store.indexes.conditions import (
+    Conditions,
+    apply_conditions,
+    conditions_of,
+    is_wide,
+)
 from receiver.store.rows import RowCache, records_of
-from receiver.store.tables import among, facets, is_listed, offers_tool, servers
+from receiver.store.tables import among, servers
 
-__all__ = ["ServerList", "apply_filter", "reachable"]
+__all__ = ["ServerList", "reachable"]
 
 Columns = Sequence[ColumnElement[Any]]
 Listed = tuple[ServerRecord, Callable[[ServerRecord], Place]]
@@ -55,12 +58,24 @@ class ServerList:
         cache: Rows that need not be read from the database again.
         matching: Which servers are in the list.
         order: The order of the list.
+        conditions: The conditions of `matching`.
+        wide: Whether many servers are in the list.
     """
 
     connection: Connection
     cache: RowCache
     matching: Filter
     order: Order
+    conditions: Conditions = field(init=False)
+    wide: bool = field(init=False)
+
+    @conditions.default
+    def _conditions(self) -> Conditions:
+        return conditions_of(self.matching, connection=self.connection)
+
+    @wide.default
+    def _is_wide(self) -> bool:
+        return is_wide(self.connection, self.conditions)
 
     def page(self, asked: PageRequest) -> ServerPage:
         """
@@ -71,8 +86,11 @@ class ServerList:
         first page was read, because these may have changed their places in the first part.
         """
         after, limit = asked.after, asked.limit
+        if after is not None and after.is_end:
+            return self._page_before(after, asked)
         if after is not None and after.heard_after is not None:
-            return _page(self._second_part(after.heard_after, after, limit + 1), limit)
+            listed = self._second_part(after.heard_after, after, limit + 1)
+            return _page(listed, limit, is_first=False)
         known = None if after is None else after.walk
         # Before the servers are read, so that a server that sends in between is in the second part.
         walk = known or (self._begun(microseconds(asked.now)) if self.order.is_moving else None)
@@ -80,26 +98,100 @@ class ServerList:
         if known is not None and len(listed) <= limit:
             heard_after = self._heard_after(known)
             listed += self._second_part(heard_after, None, limit + 1 - len(listed))
-        return _page(listed, limit)
+        return _page(listed, limit, is_first=after is None)
+
+    def number_before(self, place: Place) -> int:
+        """How many servers come before the server of a place in the list."""
+        if place.heard_after is None:
+            return self._count(self._before(place))
+        earlier = _last_seen <= place.heard_after
+        later = (_last_seen > place.heard_after, servers.c.server_id < place.server_id)
+        return self._count([earlier]) + self._count(later)
+
+    def revisions(self, after: Place | None, limit: int) -> Sequence[Any]:
+        """The ids and revisions of the next servers in a list whose order does not move."""
+        beyond = [] if after is None else self._beyond(after)
+        return self.connection.execute(self._query(limit, *beyond, is_back=False)).all()
+
+    def _page_before(self, end: Place, asked: PageRequest) -> ServerPage:
+        """The page that ends at a place; if there are too few servers for it, the first page."""
+        limit = asked.limit
+        if end.heard_after is None:
+            listed = self._first_part(end, end.walk, limit + 1)
+        else:
+            listed = self._second_part(end.heard_after, end, limit + 1)
+            if len(listed) <= limit:
+                last = Place("", None, Walk(end.heard_after), is_end=True)
+                listed += self._first_part(last, last.walk, limit + 1 - len(listed))
+        if len(listed) <= limit:
+            return self.page(evolve(asked, after=None))
+        listed = listed[limit - 1 :: -1]
+        records = [record for record, _ in listed]
+        (first, first_place), (last_one, last_place) = listed[0], listed[-1]
+        return ServerPage(records, last_place(last_one), first_place(first)._replace(is_end=True))
 
     def _first_part(self, after: Place | None, walk: Walk | None, limit: int) -> list[Listed]:
+        """
+        The servers after a place in the first part, or in a list that has one part only.
+
+        If the place `is_end`, the servers before it, the nearest first.
+        """
+        is_back = after is not None and after.is_end
+        query = self._query(limit, *([] if after is None else self._beyond(after)), is_back=is_back)
         # Records in one query: a server that sends between two would change its position.
-        wanted = _RECORD if self.order.is_moving else _REVISION
-        query = list_query(wanted, self.matching, self.order, after=after, limit=limit)
         records = self._records(query) if self.order.is_moving else self._cached(query)
         place = partial(self.order.place, walk=walk)
         return [(each, place) for each in records]
 
     def _second_part(self, heard_after: int, after: Place | None, limit: int) -> list[Listed]:
-        query, key = apply_filter(select(*_RECORD), self.matching)
-        query = query.where(_last_seen > heard_after).order_by(key).limit(limit)
-        if after is not None:
-            query = query.where(key > after.server_id)
+        key = servers.c.server_id
+        query = self._matching(select(*_RECORD)).where(_last_seen > heard_after).limit(limit)
+        if after is not None and after.is_end:
+            query = query.where(key < after.server_id).order_by(key.desc())
+        elif after is not None:
+            query = query.where(key > after.server_id).order_by(key)
+        else:
+            query = query.order_by(key)
 
         def place(record: ServerRecord) -> Place:
             return Place(record.server_id, heard_after=heard_after)
 
         return [(each, place) for each in self._records(query)]
+
+    def _query(self, limit: int, *where: ColumnElement[bool], is_back: bool) -> Select[Any]:
+        """A query of servers in the order, or the other way round, at most `limit`."""
+        columns = _sort_columns(self.order)
+        is_descending = self.order.is_descending is not is_back
+        sorting = [column.desc() if is_descending else column for column in columns]
+        if self.order.is_moving:
+            found = self._matching(select(*_RECORD)).where(*where)
+            return found.order_by(*sorting).limit(limit)
+        # The database sorts keys alone, which are in the indexes, and not whole rows.
+        ids = self._matching(select(servers.c.server_id)).where(*where)
+        page = ids.order_by(*sorting).limit(limit).subquery()
+        rows = select(*_REVISION).join(page, page.c.server_id == servers.c.server_id)
+        return rows.order_by(*sorting)
+
+    def _matching(self, query: Select[Any]) -> Select[Any]:
+        by_rank = self.order is Order.TROUBLE
+        return apply_conditions(query, self.conditions, wide=self.wide, by_rank=by_rank)
+
+    def _beyond(self, place: Place) -> list[ColumnElement[bool]]:
+        """The conditions that a server comes after a place, or before it if the place `is_end`."""
+        if not place.server_id:  # the end of the first part
+            assert place.walk is not None
+            return [_last_seen <= place.walk.began]
+        found = [_is_beyond(self.order, place, is_back=place.is_end)]
+        if place.walk is not None and not self.order.is_descending:
+            found.append(_last_seen <= place.walk.began)
+        return found
+
+    def _before(self, place: Place) -> list[ColumnElement[bool]]:
+        return [_is_beyond(self.order, place, is_back=True)]
+
+    def _count(self, where: Sequence[ColumnElement[bool]]) -> int:
+        query = self._matching(select(func.count()).select_from(servers)).where(*where)
+        return int(self.connection.execute(query).scalar_one())
 
     def _begun(self, now: int) -> Walk:
         """The `Walk` of a list by `last_seen` whose first page is read now."""
@@ -126,7 +218,7 @@ class ServerList:
         # so that one server cannot make up for another that had the same `last_seen`.
         each = (_last_seen % _PRIME) * func.hashtext(servers.c.server_id) % _PRIME
         total = func.coalesce(func.sum(each), 0)
-        query, _ = apply_filter(select(total).select_from(servers), self.matching)
+        query = self._matching(select(total).select_from(servers))
         query = query.where(_last_seen > walk.settled, _last_seen <= walk.began)
         return int(self.connection.execute(query).scalar_one())
 
@@ -147,10 +239,10 @@ def reachable(
     If the row of a server is cached, only its revision is read from the database, which takes half
     the time.
     """
-    query, key = apply_filter(select(*_REVISION), matching)
-    if after is not None:
-        query = query.where(key > after)
-    revisions = connection.execute(query.order_by(key).limit(limit)).all()
+    listed = ServerList(
+        connection=connection, cache=cache, matching=matching, order=Order.SERVER_ID
+    )
+    revisions = listed.revisions(None if after is None else Place(after), limit)
     found: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
     for server_id, revision in revisions:
         row = cache.get(server_id)
@@ -210,116 +302,31 @@ _SIGNS_OF_LIFE: Columns = [  # in the order of `SignsOfLife`
 _REACHABLE = select(*_WHEREABOUTS, *_SIGNS_OF_LIFE).where(among(servers.c.server_id, "ids"))
 
 
-def _page(listed: Sequence[Listed], limit: int) -> ServerPage:
+def _page(listed: Sequence[Listed], limit: int, *, is_first: bool) -> ServerPage:
     records = [record for record, _ in listed[:limit]]
     next_after = listed[limit - 1][1](records[-1]) if len(listed) > limit else None
-    return ServerPage(records=records, next_after=next_after)
+    if is_first or not records:
+        return ServerPage(records, next_after)
+    return ServerPage(records, next_after, listed[0][1](records[0])._replace(is_end=True))
 
 
-def list_query(
-    wanted: Columns,
-    matching: Filter,
-    order: Order,
-    *,
-    after: Place | None,
-    limit: int,
-) -> Select[Any]:
-    """
-    A SELECT of the `wanted` columns of at most `limit` servers that match.
-
-    The servers are sorted in `order`, and come after the position `after`; None for the beginning.
-    """
-    # The servers with a tool may have to be sorted.
-    by_key = order.field == "server_id" and matching.capability is None
-    query, key = apply_filter(select(*wanted) if by_key else select(servers.c.server_id), matching)
-    columns: list[ColumnElement[Any]] = [key]
-    if order.field != "server_id":
-        columns.insert(0, servers.c[order.field])
-    if after is not None:
-        query = query.where(_is_beyond(order, columns, after))
-        if after.walk is not None and not order.is_descending:
-            query = query.where(_last_seen <= after.walk.began)
-    query = query.order_by(*_sorted_by(order, columns)).limit(limit)
-    if by_key:
-        return query
-    # The database sorts keys alone, not whole rows.
-    columns = [servers.c.server_id]
-    if order.field != "server_id":
-        columns.insert(0, servers.c[order.field])
-    rows = select(*wanted).where(servers.c.server_id.in_(query))
-    return rows.order_by(*_sorted_by(order, columns))
+def _sort_columns(order: Order) -> Columns:
+    if order.field == "server_id":
+        return [servers.c.server_id]
+    return [servers.c["rank" if order is Order.TROUBLE else order.field], servers.c.server_id]
 
 
-def _sorted_by(order: Order, columns: Sequence[ColumnElement[Any]]) -> Sequence[ColumnElement[Any]]:
-    return [column.desc() if order.is_descending else column for column in columns]
-
-
-def _is_beyond(
-    order: Order, columns: Sequence[ColumnElement[Any]], place: Place
-) -> ColumnElement[bool]:
-    """The condition that a server comes after a position in a list of this order."""
+def _is_beyond(order: Order, place: Place, *, is_back: bool) -> ColumnElement[bool]:
+    """The condition that a server comes after a place in a list; before it, if `is_back`."""
+    columns = _sort_columns(order)
     here: Any = place.server_id
     key: Any = columns[-1]
     if place.moment is not None:
         moment = bindparam("moment", place.moment, type_=BigInteger)
         here = tuple_(moment, bindparam("here", place.server_id, type_=Text))
         key = tuple_(type_coerce(columns[0], BigInteger), columns[1])
-    return key < here if order.is_descending else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
-
-
-def apply_filter(
-    query: Select[Any], matching: Filter, *, listed: Any = is_listed
-) -> tuple[Select[Any], ColumnElement[str]]:
-    """
-    Add the WHERE clauses of a filter to a query of `servers`.
-
-    Without a filter by state the servers are those that meet the condition `listed`.
-
-    Returns the query, and the column `server_id` of the table whose index finds the servers:
-    sorting and comparing by this column needs no other index.
-    """
-    key: ColumnElement[str] = servers.c.server_id
-    if not matching.state:
-        query = query.where(listed)
-    for word in matching.words:
-        texts = (servers.c.hostname, servers.c.database, servers.c.server_id)
-        query = query.where(or_(*(text.icontains(word, autoescape=True) for text in texts)))
-    if matching.capability:
-        query = query.where(or_(*(offers_tool(name) for name in matching.capability)))
-    if matching.server_id:
-        query = query.where(servers.c.server_id.in_(matching.server_id))
-    for name, values in _indexed(matching):
-        if "" in values or len(values) > 1:
-            query = query.where(_has_any(name, values))
-            continue
-        entry = facets.alias()
-        query = query.join(entry, entry.c.server_id == key).where(
-            entry.c.name == name, entry.c.value == index_text(values[0])
-        )
-        key = entry.c.server_id
-    for name, values in matching.without:
-        query = query.where(~_has_any(name, values))
-    return query, key
-
-
-def _indexed(matching: Filter) -> list[tuple[str, tuple[str, ...]]]:
-    names = ("state", "stage", "database", "version", "odoo_version")
-    return [(name, values) for name in names if (values := getattr(matching, name))]
-
-
-def _has_any(name: str, values: Sequence[str]) -> ColumnElement[bool]:
-    """The condition that a server has one of the values of an attribute of `Filter`."""
-    if name == "capability":
-        return func.coalesce(or_(*(offers_tool(value) for value in values)), false())
-    if name == "server_id":
-        return servers.c.server_id.in_(values)
-    if name == "stage":
-        return func.coalesce(servers.c.odoo_stage, "").in_(values)
-    entry = facets.alias()
-    texts = [index_text(value) for value in values]
-    return exists().where(
-        entry.c.name == name, entry.c.value.in_(texts), entry.c.server_id == servers.c.server_id
-    )
+    is_less = order.is_descending is not is_back
+    return key < here if is_less else key > here  # type: ignore[no-any-return]  # SQLAlchemy compares
 
 
 _PRIME = 2**31 - 1  # so that the sum for any number of servers is a BIGINT

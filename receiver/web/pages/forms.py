@@ -295,5 +295,5 @@ _PAGES = {
     "/keyring",
     f"{BY_ID}/server",
 }
-_PAGES_BELOW = ("/server/", "/alerts/", "/keyring/", f"{BY_ID}/server/")
+_PAGES_BELOW = ("/server/", "/views/", "/alerts/", "/keyring/", f"{BY_ID}/server/")
 _is_local = re.compile(r"/(?!/)[!-\"$-\[\]-~]{0,4000}|/").fullmatch  # ASCII without # and \

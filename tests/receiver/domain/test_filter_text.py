@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import ServerRecord, State
+from contract import IpAddresses, ServerRecord, State
 from receiver.domain.filter_text import MAX_LENGTH, FilterText
 from receiver.domain.queries import ALL_SERVERS, Filter
 
@@ -27,6 +27,7 @@ KNOWN = record(
     version="1.2",
     odoo_version="19.0",
     capabilities=("confirm_order", "search"),
+    ip_addresses=IpAddresses(primary="10.0.0.5", all=("10.0.0.5",)),
 )
 
 
@@ -74,6 +75,14 @@ KNOWN = record(
             FilterText(words=("https://acme.example:8069/mcp",)),
             '"https://acme.example:8069/mcp"',
         ),
+        ("fd00::5", FilterText(words=("fd00::5",)), '"fd00::5"'),
+        ("web.eu:8069 web:80", FilterText(words=("web.eu:8069", "web:80")), None),
+        (
+            "network:10.0.0.7/24,fd00:1::/64 key:none,acme",
+            FilterText(network=("10.0.0.0/24", "fd00:1::/64"), key=("", "acme")),
+            "network:10.0.0.0/24,fd00:1::/64 key:none,acme",
+        ),
+        ('key:"none"', FilterText(key=("none",)), 'key:"none"'),
     ],
 )
 def test_text_is_read_and_written(text: str, expected: FilterText, canonical: str | None) -> None:
@@ -89,8 +98,11 @@ def test_text_is_read_and_written(text: str, expected: FilterText, canonical: st
     [
         ("stag:production", "'stag' is no name that a filter knows; these are: server, database"),
         (":production", "'' is no name that a filter knows"),
-        ("acme web:1", "'web' is no name .* stands in double quotes"),
-        ("acme -web:1", "'-web' is no name"),
+        ("acme web:x", "'web' is no name .* stands in double quotes"),
+        ("acme -web:x", "'-web' is no name"),
+        ("network:10.0.0.0/8", "network: '10.0.0.0/8' is no network of 24 bits, such as"),
+        ("network:web", "network: 'web' is no network of 24 bits"),
+        ("key:", "key: has an empty value; write none for servers without a key"),
         ("-stage:", "stage: has an empty value; write none"),
         ("-tool:a -tool:b", "-tool: is there twice; several values stand after one -tool:"),
         ("stage:", "stage: has an empty value; write none for servers without a stage"),
@@ -180,6 +192,10 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
         ("-tool:missing -state:down", True),
         ("-tool:search", False),
         ("stage:production -stage:production", False),
+        ("network:10.0.0.0/24", True),
+        ("network:10.0.1.0/24", False),
+        ("10.0.0. conf 19", True),
+        ("key:acme", False),
         ("ACME", True),
         ("WEB-1 cm", True),
         ("web-1 blue", False),
@@ -197,6 +213,7 @@ def test_server_matches_all_words_of_the_text(text: str, *, matches: bool) -> No
         ("stage:none", True),
         ("acme_web", True),
         *((f"{name}:x", False) for name in NAMES if name != "state"),
+        ("network:10.0.0.0/24", False),
     ],
 )
 def test_server_of_which_only_the_id_is_known_has_no_other_value(
@@ -255,3 +272,28 @@ def test_filter_of_a_list_has_the_same_values() -> None:
         == FilterText.parse(text).to_filter()
     )
     assert text == str(FilterText.of(FilterText.parse(text).to_filter()))
+
+
+# Choosing
+
+
+@pytest.mark.parametrize(
+    ("text", "toggled", "excluding"),
+    [
+        ("", "tool:a", "-tool:a"),
+        ("tool:a", "", "-tool:a"),
+        ("tool:a,b odoo:19.0", "odoo:19.0 tool:b", "odoo:19.0 tool:b -tool:a"),
+        ("-tool:a", "", "-tool:a"),
+        ("-tool:a,b web", "-tool:b web", "-tool:a,b web"),
+    ],
+)
+def test_value_is_added_removed_and_excluded(text: str, toggled: str, excluding: str) -> None:
+    before = FilterText.parse(text)
+
+    assert toggled == str(before.toggled("tool", "a"))
+    assert excluding == str(before.excluding("tool", "a"))
+    assert ("dev", "x") == before.changed("stage", ["x", "dev", "x"]).stage
+
+
+def test_names_of_the_words_of_a_filter_are_known() -> None:
+    assert {"tool", "stage"} == FilterText.parse("tool:a -stage:b web").names()

@@ -46,7 +46,7 @@ def large_file(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) 
     )
     store.servers.apply([Incoming(beat, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))])
     with store.transactions.read() as connection:
-        for table in ("servers", "facets"):
+        for table in ("servers", "facets", "search_texts"):
             names = [
                 name for _, name, *_ in connection.execute(text(f"PRAGMA table_info({table})"))
             ]
@@ -86,7 +86,7 @@ def test_service_discovery_of_a_large_down_fleet_is_quick(
     # The timeout is long because a receiver that has just started updates every `due_at`.
     with closing(sqlite3.connect(str(make_url(new_sqlite_url).database), timeout=60)) as database:
         database.execute("UPDATE facets SET value = 'down' WHERE name = 'state'")
-        database.execute("UPDATE servers SET state = 'down'")
+        database.execute("UPDATE servers SET state = 'down', rank = 0")
         database.commit()
 
     seconds = min(cpu_seconds(large_fleet, "/sd/prometheus") for _ in range(5))

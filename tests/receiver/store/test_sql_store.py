@@ -163,6 +163,8 @@ def test_columns_of_servers_are_the_fields_of_a_record() -> None:
         "turns",
         "catalogue",
         "toolset",
+        "rank",
+        "profile",
     ] == servers.columns.keys()
 
 
@@ -347,6 +349,7 @@ def test_postgresql_sorts_server_ids_by_code_point_in_every_locale(postgresql_ur
         ("alarms", "C"),
         ("events", "C"),
         ("facets", "C"),
+        ("search_texts", "C"),
         ("servers", "C"),
         ("silences", "C"),
     ] == collations

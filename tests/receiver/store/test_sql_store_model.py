@@ -82,6 +82,9 @@ FILTERS = {
     "capability": "capabilities",
 }
 
+TABLES = ("servers", "profiles", "search_texts", "catalogues", "toolsets")
+"""The tables that have nothing without servers, but for the inverted index."""
+
 Message = Heartbeat | Registration
 Plain = dict[str, Any]
 
@@ -179,7 +182,7 @@ class StoresAndADict(RuleBasedStateMachine):
         self.stores = [*map(self.open, cache_bytes)]
         self.now = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
         self.checks = 0
-        tables = ("facets", "servers", "catalogues", "toolsets")
+        tables = (*TABLES, "facets")
         self.run(*(f"DELETE FROM {name}" for name in tables))
         if url.startswith("sqlite"):
             self.run("INSERT INTO toolset_words (toolset_words) VALUES ('delete-all')")
@@ -219,8 +222,8 @@ class StoresAndADict(RuleBasedStateMachine):
         self.fleet.servers.clear()
         self.fleet.tools.clear()
 
-        tables = ("servers", "facets", "catalogues", "toolsets")
-        assert [0, 0, 0, 0] == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
+        tables = (*TABLES, "facets")
+        assert [0] * 6 == self.run(*(f"SELECT count(*) FROM {name}" for name in tables))
 
     @rule(server_id=ids | texts(), n=store_numbers)
     def get(self, server_id: str, n: int) -> None:

@@ -100,14 +100,10 @@ def test_superseded_servers_and_nodes_are_found_by_their_tools(
 ) -> None:
     for server_id, state in (("a", "superseded"), ("b", "node"), ("c", "up")):
         beat(fleet, server_id, "x")
-        named = {"superseded": "superseded_by", "node": "node_of"}.get(state)
+        named = {"superseded": "superseded_by = 'c', rank = 8", "node": "node_of = 'c', rank = 7"}
         with engine.begin() as connection:
-            change = f"UPDATE servers SET {named} = 'c'" if named else "UPDATE servers SET port = 1"
-            connection.execute(text(f"{change} WHERE server_id = :id"), {"id": server_id})
-            connection.execute(
-                text("UPDATE facets SET value = :state WHERE name = 'state' AND server_id = :id"),
-                {"id": server_id, "state": state},
-            )
+            change = f"UPDATE servers SET {named.get(state, 'port = 1')} WHERE server_id = :id"
+            connection.execute(text(change), {"id": server_id})
 
     assert ["c"] == offering(fleet.store, "x")
     found = [offering(fleet.store, "x", state=each) for each in ("superseded", "node", "up")]
@@ -173,11 +169,12 @@ def test_list_of_servers_with_a_tool_is_read_from_an_index(fleet: Watched, engin
             explain, query = "EXPLAIN", "SELECT id FROM toolsets WHERE hashes @> ARRAY[1::bigint]"
             index = "ix_toolsets_hashes"
         else:
-            explain, index = "EXPLAIN QUERY PLAN", "COVERING INDEX ix_servers_toolset (toolset=?)"
+            explain = "EXPLAIN QUERY PLAN"
+            index = "COVERING INDEX ix_servers_profile_rank_server_id (profile=?"
             query = (
-                "SELECT server_id FROM servers WHERE superseded_by IS NULL AND node_of IS NULL "
-                "AND state <> 'left' AND servers.toolset IN "
-                "(SELECT rowid FROM toolset_words WHERE toolset_words MATCH '\"1\"')"
+                "SELECT server_id FROM servers WHERE rank <= 5 AND profile IN "
+                "(SELECT id FROM profiles WHERE toolset IN "
+                "(SELECT rowid FROM toolset_words WHERE toolset_words MATCH '\"1\"'))"
             )
         plan = connection.execute(text(f"{explain} {query}")).all()
 

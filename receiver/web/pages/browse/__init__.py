@@ -2,11 +2,11 @@
 
 from starlette.routing import BaseRoute
 
-from receiver.web.pages.browse import fleet, server, timeline
+from receiver.web.pages.browse import fleet, saved_views, server, timeline
 
 __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
     """All of these pages, and the static files."""
-    return [*fleet.routes(), *timeline.routes(), *server.routes()]
+    return [*fleet.routes(), *saved_views.routes(), *timeline.routes(), *server.routes()]

@@ -1,20 +1,21 @@
 """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
 
-from collections import Counter
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 
-from receiver.domain.cursors import write_cursor
-from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Power
-from receiver.service.fleet import Fleet, Page
-from receiver.web.context import Services, services, visitor
+from receiver.domain.lists.saved_views import LONGEST_NAME
+from receiver.domain.queries import ALL_EVENTS, EventFilter
+from receiver.service.fleet import Fleet, Overview
+from receiver.web.context import Visitor, services, visitor
+from receiver.web.pages.browse.facets import facet_groups, tiles
 from receiver.web.pages.browse.lines import news_of
 from receiver.web.pages.browse.problems import problems_of
-from receiver.web.pages.browse.tiles import LEFT, counted, stages, tiles, with_names
-from receiver.web.pages.browse.view import FILTERS, View
+from receiver.web.pages.browse.saved_views import shown_views
+from receiver.web.pages.browse.view import ListView
 from receiver.web.pages.form_handlers import Fields, form
 from receiver.web.pages.last_look import note_look
 from receiver.web.pages.pictures import trend_of
@@ -28,7 +29,7 @@ from receiver.web.pages.rendering import (
 )
 from receiver.web.pages.silenced import silenced_now
 from receiver.web.pages.sizes import SHOWN_NODES, fitting_servers
-from receiver.web.requests import ListQuery, list_query
+from receiver.web.requests import ListQuery
 
 __all__ = ["routes"]
 
@@ -44,47 +45,46 @@ def routes() -> list[BaseRoute]:
 
 async def fleet_page(request: Request) -> Response:
     """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
-    view = View.of(request).expanded()
+    view = ListView.of(request)
     found = services(request)
     fleet = found.fleet
-    query = list_query(view.asked(request))
-    page = await _page_that_fits(fleet, query)
-    tally = await found.calls.read(found.store.servers.tally)
-    tally = {key: n for key, n in tally.items() if key[0] != LEFT}
-    named = with_names(tally, query.matching.stage)
-    alive = with_names(Counter(tally) - await _lapsed(found), query.matching.stage)
-    total = counted(named, query.matching)
-    if total is None:
-        total = await found.calls.read(found.store.servers.count, query.matching)
+    matching = view.query.matching
+    seen = await _overview_that_fits(fleet, view.query)
+    servers = seen.page.servers
+    counts = seen.breakdown.count(matching, lapsed=found.mirror.keys.lapsed(found.clock()))
     silenced = await silenced_now(found)
-    is_first = query.after is None
-    matching = FilterText.of(query.matching)
-    problems = await problems_of(found, matching, silenced) if is_first else None
+    problems = await problems_of(found, view.text, silenced) if view.is_first_page else None
     now = fleet.now()
+    who = visitor(request)
 
     shown = await answer_from_thread(
         request,
         "fleet.html",
+        status=400 if view.error else 200,
         SHOWN_NODES=SHOWN_NODES,
+        LONGEST_NAME=LONGEST_NAME,
         SORTS=_SORTS,
         view=view,
-        matching=query.matching,
-        order=query.order.value,
-        servers=page.servers,
-        silenced=silenced.until(seen.record for seen in page.servers),
-        history=await fleet.history([seen.record for seen in page.servers], within=DAY),
-        total=total,
-        all_servers=sum(named.values()),
-        tiles=tiles(alive, view, query.matching),
-        stages=stages(named, query.matching),
-        filters=[(name, label, view.get(name)) for name, label in FILTERS.items()],
-        next_page=page.next_after and view.link(cursor=write_cursor(query.order, page.next_after)),
+        order=view.query.order.value,
+        servers=servers,
+        silenced=silenced.until(each.record for each in servers),
+        history=await fleet.history([each.record for each in servers], within=DAY),
+        total=counts.total,
+        first=seen.before + 1,
+        last=seen.before + len(servers),
+        tiles=tiles(counts, view),
+        groups=facet_groups(counts, view, keys=found.mirror.keys if _knows_keys(who) else None),
+        views=await shown_views(request, query=str(view.text), sort=view.sort),
+        previous_page=view.page(seen.previous),
+        next_page=view.page(seen.page.next_after),
         problems=problems,
-        news=await news_of(request),
+        news=await news_of(
+            request, EventFilter(servers=matching) if view.is_narrowed else ALL_EVENTS
+        ),
         trend=await trend_of(found),
         now=now,
         base_url=str(request.base_url).rstrip("/"),
-        asks_for_keys=visitor(request).key is not None,
+        asks_for_keys=who.key is not None,
     )
     note_look(request, shown, now)
     return shown
@@ -97,24 +97,21 @@ async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
     return away
 
 
-async def _lapsed(found: Services) -> Counter[tuple[str, str]]:
-    """How many servers of lapsed keys there are, by state and stage; they are not alive."""
-    now = found.clock()
-    if not found.mirror.keys.lapsed(now):
-        return Counter()
-    return Counter(await found.calls.read(found.store.servers.lapsed_tally, now))
+def _knows_keys(who: Visitor) -> bool:
+    """Whether a visitor may know which keys there are."""
+    return who.key is not None and who.may_manage
 
 
-async def _page_that_fits(fleet: Fleet, query: ListQuery) -> Page:
+async def _overview_that_fits(fleet: Fleet, query: ListQuery) -> Overview:
     """A page of servers, with fewer than asked for if more would make too much HTML."""
-    page = await fleet.page(query.matching, query.order, after=query.after, limit=query.limit)
-    fits = len(fitting_servers(page.servers))
-    if fits == len(page.servers):
-        return page
-    return await fleet.page(query.matching, query.order, after=query.after, limit=fits)
+    read = partial(fleet.overview, query.matching, query.order, after=query.after)
+    seen = await read(limit=query.limit)
+    fits = len(fitting_servers(seen.page.servers))
+    return seen if fits == len(seen.page.servers) else await read(limit=fits)
 
 
 _SORTS = {
+    "trouble": "Trouble first",
     "server_id": "Name, A to Z",
     "-server_id": "Name, Z to A",
     "-last_seen": "Heard last first",

@@ -41,11 +41,17 @@ def test_front_page_takes_the_filters_as_one_text(receiver: httpx.Client) -> Non
     for server_id, stage in {"a": "production", "b": "", "c": "staging"}.items():
         receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id, odoo_stage=stage))
 
-    page = receiver.get("/", params={"query": "stage:none tool:sale_order_create"}).text
+    text = "stage:none tool:sale_order_create"
+    page, same = (
+        receiver.get("/", params=query).text
+        for query in ({"query": text}, {"stage": "", "capability": "sale_order_create"})
+    )
+
+    assert page == same
     assert ["b"] == listed(receiver, "/?query=stage:none")
     assert ">1 server found<" in page
-    assert 'name="capability" value="sale_order_create"' in page
-    assert "query=" not in page
+    assert f'name="query" value="{text}"' in page
+    assert 'href="./?query=stage%3Anone"><span class="unseen">Remove' in page
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,19 @@ def test_wrong_filters_of_the_front_page_are_explained(
 
     assert 400 == answer.status_code
     assert why in html.unescape(answer.text)
+
+
+def test_text_of_a_filter_that_is_still_being_typed_stays_in_its_field(
+    receiver: httpx.Client,
+) -> None:
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    answer = receiver.get("/?query=stage:&sort=-last_seen")
+
+    assert 400 == answer.status_code
+    assert 'name="query" value="stage:"' in answer.text
+    assert "stage: has an empty value; write none for servers without a stage." in answer.text
+    assert ["acme_web-1"] == listed(receiver, "/?query=stage:")
 
 
 def test_server_without_any_fields_has_its_pages(receiver: httpx.Client) -> None:
@@ -282,12 +301,14 @@ def test_column_heading_sorts_and_reverses(receiver: httpx.Client, clock: Clock)
         clock.advance(1)
 
     page = receiver.get("/").text
-    by_name, by_age = re.findall(r'<th scope="col"[^>]*><a href="\.([^"]*)"', page)
+    by_trouble, by_name, by_age = re.findall(r'<th scope="col"[^>]*><a href="\.([^"]*)"', page)
     reversed_page = receiver.get(by_age).text
 
-    assert ["c", "b", "a"] == listed(receiver, by_name)
+    assert "/" == by_trouble
+    assert ["a", "b", "c"] == listed(receiver, by_name)
     assert ["c", "b", "a"] == listed(receiver, by_age)
-    assert 'aria-sort="ascending"><a href="./?sort=-server_id"' in page
+    assert 'aria-sort="ascending"><a href="./">State' in page
+    assert 'aria-sort="ascending"><a href="./?sort=-server_id"' in receiver.get(by_name).text
     assert 'aria-sort="descending"><a href="./?sort=last_seen"' in reversed_page
     assert '<option value="-last_seen" selected>' in reversed_page
 
@@ -303,10 +324,10 @@ def test_state_tiles_count_and_link_to_their_servers(receiver: httpx.Client, clo
     assert {"All servers": "3", "Up": "2", "New": "1", "Late": "0", "Down": "0"} == tiles(page)
     assert ["up-1", "up-2"] == listed(receiver, "/?state=up")
     assert ">2 servers found<" in receiver.get("/?state=up").text
-    assert 'href="./?state=up"' in page
+    assert 'href="./?query=state%3Aup"' in page
     narrowed = receiver.get("/?stage=dev&sort=-last_seen").text
     assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(narrowed)
-    assert 'href="./?sort=-last_seen&amp;state=up&amp;stage=dev"' in narrowed
+    assert 'href="./?query=stage%3Adev+state%3Aup&amp;sort=-last_seen"' in narrowed
 
 
 def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -> None:
@@ -316,52 +337,98 @@ def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -
 
     page = receiver.get("/?stage=").text
 
-    assert "<span>2 <bdi>without stage</bdi></span>" in receiver.get("/").text
+    assert {"No stage": "2", "production": "1"} == facet(receiver.get("/").text, "stage")
     assert ["says none", "says nothing"] == listed(receiver, "/?stage=")
     assert {"All servers": "2", "Up": "2", "New": "0", "Late": "0", "Down": "0"} == tiles(page)
     assert ">2 servers found<" in page
-    assert 'href="./?stage=" aria-current="true"><bdi>No stage<' in page
-    assert '<input type="hidden" name="stage" value="">' in page
+    assert 'href="./" aria-current="true"><bdi>No stage<' in page
+    assert 'name="query" value="stage:none"' in page
 
 
 @pytest.mark.both_databases
-def test_stage_with_a_long_name_is_counted_and_found(receiver: httpx.Client) -> None:
-    long = "long" * 50
+def test_values_are_counted_for_the_servers_that_match_the_other_filters(
+    receiver: httpx.Client,
+) -> None:
+    fleet = [
+        messages.heartbeat(server_id="a", odoo_stage="dev", odoo_version="18.0"),
+        messages.heartbeat(server_id="b", odoo_stage="dev", capabilities=["stock_read"]),
+        messages.heartbeat(server_id="c", capabilities=["stock_read", "sale_order_create"]),
+    ]
+    receiver.post("/heartbeats", json=fleet)
+
+    page = receiver.get("/?query=odoo:19.0+-tool:sale_order_create").text
+
+    assert ["b"] == listed(receiver, "/?query=odoo:19.0+-tool:sale_order_create")
+    assert {} == facet(page, "stage")  # all have the same
+    assert {"19.0": "1"} == facet(page, "odoo")
+    assert {"sale_order_create": "1", "stock_read": "2"} == facet(page, "tool")
+    assert "<title>Odoo MCP Fleet" in page
+    assert ["joined the fleet"] == says(page)
+    for shown in (
+        'href="./?query=odoo%3A19.0"><span class="unseen">not </span><bdi>sale_order_create<',
+        'href="./?query=odoo%3A19.0+tool%3Astock_read+-tool%3Asale_order_create"><bdi>stock_read<',
+        'href="./?query=odoo%3A19.0+-tool%3Asale_order_create%2Cstock_read" title="Without it"',
+        'href="./?query=-tool%3Asale_order_create"><span class="unseen">Remove the filter </span>o',
+        'href="./?query=odoo%3A19.0"><span class="unseen">Remove the filter </span>not tool: <bdi>',
+    ):
+        assert shown in page
+
+
+def test_values_are_found_by_a_part_of_them(receiver: httpx.Client) -> None:
+    tools = [f"sale_{n}" for n in range(30)] + ["stock_read"]
+    receiver.post("/heartbeat", json=messages.heartbeat(capabilities=tools))
+    receiver.post("/heartbeat", json=messages.slim(server_id="other"))
+
+    every = receiver.get("/").text
+    found = receiver.get("/?facet=tool&find=STOCK").text
+
+    assert 8 == len(facet(every, "tool"))
+    assert "and 23 more" in every
+    assert {"stock_read": "1"} == facet(found, "tool")
+    assert 'name="find" value="STOCK"' in found
+    assert "find=" not in found
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(("length", "has_link"), [(200, True), (201, True), (1000, False)])
+def test_stage_with_a_long_name_is_counted_and_found(
+    receiver: httpx.Client, length: int, *, has_link: bool
+) -> None:
+    long = "s" * length
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="a"))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="b", odoo_stage=long))
     receiver.post("/heartbeat", json=messages.heartbeat(server_id="c", odoo_stage=long + "er"))
 
-    every, one = (receiver.get(f"/?{query}").text for query in ("", f"stage={long}"))
+    every, one = (receiver.get("/", params=query).text for query in ({}, {"stage": long}))
 
-    assert f'href="./?stage={long}"><bdi>{long}</bdi>' in every
-    assert "<span>1 <bdi>with a long name</bdi></span>" in every
-    assert ["b"] == listed(receiver, f"/?stage={long}")
+    assert has_link is (f'href="./?query=stage%3A{long}"' in every)
+    assert f"<bdi>{'s' * 59}…</bdi>" in every
     assert ">1 server found<" in one
     assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(one)
-    assert f'href="./?stage={long}" aria-current="true"><bdi>{long}</bdi>' in one
     assert "sha256" not in every + one
 
 
-def test_stage_too_long_for_a_link_is_counted_only(receiver: httpx.Client) -> None:
-    longest = "s" * 201
-    receiver.post("/heartbeat", json=messages.heartbeat(odoo_stage=longest))
+def test_pages_of_the_list_are_turned_in_both_directions(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(5)])
+    clock.advance(136)
+    receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(4)])
+    wait_until(lambda: listed(receiver, "/?state=late") == ["s4"])
 
-    page = receiver.get("/").text
+    second = link(receiver, "/?limit=2", rel="next")
+    third = link(receiver, second, rel="next")
 
-    assert "<span>1 <bdi>with a long name</bdi></span>" in page
-    assert "stage=" not in page
-    assert ">1 server found<" in receiver.get("/", params={"stage": longest}).text
-
-
-def test_state_tile_counts_the_stages_left_out(receiver: httpx.Client) -> None:
-    fleet = [messages.heartbeat(server_id=f"s{n}", odoo_stage=f"stage-{n}") for n in range(6)]
-    receiver.post("/heartbeats", json=fleet)
-
-    page = receiver.get("/").text
-
-    for tile in re.findall(r'<span class="stages">(.*?)</a>', page, re.DOTALL)[:2]:
-        assert ["0", "1", "2", "3"] == re.findall(r"stage-(\d)", tile)
-        assert "<span>+2 more</span>" in tile
+    assert [["s4", "s0"], ["s1", "s2"], ["s3"]] == [
+        listed(receiver, path) for path in ("/?limit=2", second, third)
+    ]
+    assert ["1-2 of 5", "3-4 of 5", "5 of 5"] == [
+        re.findall(r"<span>([^<]* of 5)</span>", receiver.get(path).text)[0].replace(EN_DASH, "-")
+        for path in ("/?limit=2", second, third)
+    ]
+    assert ["s1", "s2"] == listed(receiver, link(receiver, third, rel="prev"))
+    assert ["s4", "s0"] == listed(receiver, link(receiver, second, rel="prev"))
+    assert 'rel="prev"' not in receiver.get("/?limit=2").text
 
 
 def test_stage_filter_without_servers_is_still_selected(receiver: httpx.Client) -> None:
@@ -369,7 +436,7 @@ def test_stage_filter_without_servers_is_still_selected(receiver: httpx.Client) 
 
     page = receiver.get("/?stage=gone").text
 
-    assert 'href="./?stage=gone" aria-current="true"><bdi>gone<' in page
+    assert 'href="./" aria-current="true"><bdi>gone<' in page
     assert "No server matches all of these filters" in page
 
 
@@ -392,10 +459,9 @@ def test_search_and_filters_can_be_removed_one_by_one(receiver: httpx.Client) ->
     page = receiver.get(path).text
 
     assert ["acme_web-1"] == listed(receiver, path)
-    assert 'href="./?capability=sale_order_create"><span class="unseen">Remove' in page
-    assert 'href="./?q=WEB"><span class="unseen">Remove' in page
-    assert '<input type="search" name="q" value="WEB"' in page
-    assert '<details class="filters" open>' in page
+    assert 'href="./?query=tool%3Asale_order_create"><span class="unseen">Remove' in page
+    assert 'href="./?query=WEB"><span class="unseen">Remove' in page
+    assert '<input type="search" name="query" value="tool:sale_order_create WEB"' in page
 
 
 @pytest.mark.both_databases
@@ -648,6 +714,7 @@ def test_page_of_an_unavailable_database_says_so_with_503(
 
 
 MAX_PAGE_BYTES = 120_000
+EN_DASH = "\N{EN DASH}"
 
 
 @pytest.fixture
@@ -689,6 +756,15 @@ def tiles(page: str) -> dict[str, str]:
     """The number on each tile."""
     tile = r'<span class="label">([^<]+)</span>\s*<span class="number">([^<]+)<'
     return dict(re.findall(tile, page))
+
+
+def facet(page: str, name: str) -> dict[str, str]:
+    """The values of a name beside the list, and their numbers."""
+    value = (
+        rf'<li data-key="{name}-[^>]*>\s*<(?:a|span)[^>]*>(?:<span class="unseen">not </span>)?'
+        r'<bdi>([^<]+)</bdi></(?:a|span)> <span class="n">([^<]+)<'
+    )
+    return dict(re.findall(value, page))
 
 
 def link(receiver: httpx.Client, path: str, *, rel: str) -> str:

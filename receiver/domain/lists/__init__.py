@@ -1,0 +1,1 @@
+"""What lists of servers are filtered and counted by."""

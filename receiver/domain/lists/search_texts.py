@@ -1,0 +1,93 @@
+"""
+Texts that servers are searched for: which words find a server by its names and addresses.
+
+All texts are casefolded, so that a search ignores the case of letters of all scripts.
+"""
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from contract import ServerRecord
+
+__all__ = ["SearchText", "Sought", "search_text_of"]
+
+
+class SearchText(NamedTuple):
+    """
+    The texts of a server that are searched, casefolded.
+
+    Attributes:
+        names: The `server_id`, the hostname, the database, and host and port of the endpoint, one
+            in a line.
+        addresses: Each IP address, after a line break.
+    """
+
+    names: str
+    addresses: str
+
+
+class Sought(NamedTuple):
+    """
+    A word that servers are searched for, casefolded.
+
+    Attributes:
+        name: What the names must contain.
+        tool: What the name of a tool must contain; None for a word without letters and digits.
+        address: What an IP address must begin with; None if the word cannot be a part of one.
+        version: What the version of Odoo or of the MCP server must begin with.
+    """
+
+    name: str
+    tool: str | None
+    address: str | None
+    version: str
+
+    @classmethod
+    def of(cls, word: str) -> "Sought":
+        """
+        What a word that a person writes searches for.
+
+        A URL searches for its host and port. Only a word with a dot or a colon searches for an IP
+        address, because almost every address contains one of the digits.
+        """
+        text = word.casefold()
+        name = _host_of(text) or text
+        return cls(
+            name=name,
+            tool=name if any(map(str.isalnum, name)) else None,
+            address=name if "." in name or ":" in name else None,
+            version=text,
+        )
+
+    def is_in(self, record: ServerRecord) -> bool:
+        """Whether a server is found, by any of its names, addresses, versions and tools."""
+        found = search_text_of(record)
+        if self.name in found.names:
+            return True
+        if self.address is not None and f"\n{self.address}" in found.addresses:
+            return True
+        versions = filter(None, (record.odoo_version, record.version))
+        if any(each.casefold().startswith(self.version) for each in versions):
+            return True
+        tools = record.capabilities or ()
+        return self.tool is not None and any(self.tool in each.casefold() for each in tools)
+
+
+def search_text_of(record: ServerRecord) -> SearchText:
+    """The texts of a server that are searched."""
+    endpoint = record.endpoint_url and _host_of(record.endpoint_url)
+    names = (record.server_id, record.hostname, record.database, endpoint)
+    addresses = record.ip_addresses.all if record.ip_addresses else ()
+    primary = (record.ip_addresses.primary,) if record.ip_addresses else ()
+    return SearchText(
+        "\n".join(name for name in names if name).casefold(),
+        "".join(f"\n{each}" for each in dict.fromkeys([*primary, *addresses])).casefold(),
+    )
+
+
+def _host_of(url: str) -> str:
+    """Host and port of a URL; an empty text for any other text."""
+    try:
+        return urlsplit(url).netloc if "://" in url else ""
+    except ValueError:  # such as https://[
+        return ""

@@ -1,0 +1,6 @@
+"""What the database keeps beside the rows of servers, so that lists find and count them."""
+
+from receiver.store.indexes.profiles import drop_profiles, write_profiles
+from receiver.store.indexes.search_texts import drop_search_texts, write_search_texts
+
+__all__ = ["drop_profiles", "drop_search_texts", "write_profiles", "write_search_texts"]

@@ -1,0 +1,250 @@
+"""
+The conditions of a filter of servers, in SQL.
+
+A list of servers can be found in two ways. If few servers match, their ids are read and sorted. If
+many match, the index of the order is read from one end, and servers that do not match are left out,
+until the page is full. The databases cannot know which is better, so `is_wide` finds out.
+"""
+
+from collections.abc import Collection, Sequence
+from json import dumps
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Text,
+    cast,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
+
+from receiver.domain.lists.search_texts import Sought
+from receiver.domain.queries import LISTED, Filter, Rank, index_text, ranks_wanted
+from receiver.store.tables import (
+    among_these,
+    facets,
+    keys,
+    offers_tool,
+    profiles,
+    search_texts,
+    servers,
+    toolsets,
+)
+
+__all__ = [
+    "MOST_FEW",
+    "Conditions",
+    "apply_conditions",
+    "apply_filter",
+    "conditions_of",
+    "is_owned",
+    "is_wide",
+]
+
+MOST_FEW = 2000
+"""How many servers are few: to read and sort them costs less than to read an index of all."""
+
+
+@frozen(kw_only=True)
+class Conditions:
+    """
+    The conditions that the servers of a list must meet.
+
+    Attributes:
+        ranks: The ranks that they may have.
+        of_profiles: Conditions on the table `profiles`.
+        of_servers: Conditions on the table `servers`.
+    """
+
+    ranks: Collection[Rank]
+    of_profiles: Sequence[ColumnElement[bool]]
+    of_servers: Sequence[ColumnElement[bool]]
+
+    @property
+    def are_none(self) -> bool:
+        """Whether there are no conditions but that of the ranks."""
+        return not (self.of_profiles or self.of_servers)
+
+
+def conditions_of(
+    matching: Filter,
+    *,
+    connection: Connection | None = None,
+    listed: Collection[Rank] = LISTED,
+) -> Conditions:
+    """
+    The conditions of a filter.
+
+    Args:
+        matching: The filter.
+        connection: A connection to read the ids with of servers that contain a word, so that they
+            are searched only once; None to search them in each query.
+        listed: The ranks of the servers without a filter by state.
+    """
+    of_profiles = [
+        each
+        for name in _OF_PROFILES
+        if (values := getattr(matching, name))
+        for each in [_of_profile(name, values)]
+    ]
+    of_servers = [
+        _of_server(name, values) for name in _OF_SERVERS if (values := getattr(matching, name))
+    ]
+    for name, values in matching.without:
+        if name in _OF_PROFILES:
+            of_profiles.append(not_(func.coalesce(_of_profile(name, values), false())))
+        elif name in _OF_SERVERS:
+            of_servers.append(not_(_of_server(name, values)))
+    of_servers += [_contains(word, connection) for word in matching.words]
+    return Conditions(
+        ranks=ranks_wanted(matching, listed=listed),
+        of_profiles=of_profiles,
+        of_servers=of_servers,
+    )
+
+
+def apply_filter(
+    query: Select[Any],
+    matching: Filter,
+    *,
+    connection: Connection | None = None,
+    listed: Collection[Rank] = LISTED,
+) -> Select[Any]:
+    """
+    Add the WHERE clauses of a filter to a query of `servers`, which other conditions narrow.
+
+    With a connection, the best way to sort the servers by `server_id` is found out. The arguments
+    are those of `conditions_of`.
+    """
+    conditions = conditions_of(matching, connection=connection, listed=listed)
+    wide = connection is None or is_wide(connection, conditions)
+    return apply_conditions(query, conditions, wide=wide)
+
+
+def apply_conditions(
+    query: Select[Any], conditions: Conditions, *, wide: bool, by_rank: bool = False
+) -> Select[Any]:
+    """
+    Add WHERE clauses to a query of `servers`.
+
+    Args:
+        query: The query.
+        conditions: The conditions.
+        wide: Whether many servers match, so that the index of the order of the query is better than
+            any index that could find the servers.
+        by_rank: Whether the query is sorted by rank.
+    """
+    query = query.where(*_of_ranks(conditions.ranks, hidden=wide and not by_rank))
+    if conditions.of_profiles:
+        ids = select(profiles.c.id).where(*conditions.of_profiles)
+        column = _HIDDEN_PROFILE if wide else servers.c.profile
+        query = query.where(column.in_(ids))
+    return query.where(*conditions.of_servers)
+
+
+def is_wide(connection: Connection, conditions: Conditions) -> bool:
+    """Whether more than `MOST_FEW` servers meet conditions."""
+    if conditions.are_none:
+        return True
+    found = apply_conditions(select(servers.c.server_id), conditions, wide=False)
+    some = found.limit(MOST_FEW + 1).subquery()
+    count = connection.execute(select(func.count()).select_from(some)).scalar_one()
+    return bool(count > MOST_FEW)
+
+
+def is_owned(owner: ColumnElement[Any], values: Collection[str]) -> ColumnElement[bool]:
+    """The condition that a column names one of some keys, by their ids or names; "" for none."""
+    named = select(keys.c.id).where(or_(keys.c.id.in_(values), keys.c.name.in_(values)))
+    return or_(owner.is_(None), owner.in_(named)) if "" in values else owner.in_(named)
+
+
+def _of_ranks(ranks: Collection[Rank], *, hidden: bool) -> list[ColumnElement[bool]]:
+    """
+    The conditions that a server has one of some ranks.
+
+    If they are hidden, no index is used for them, unless there is only one rank.
+    """
+    if not ranks:
+        return [false()]
+    lowest, highest = min(ranks), max(ranks)
+    if lowest == highest:
+        return [servers.c.rank == lowest.value]
+    column = _HIDDEN_RANK if hidden else servers.c.rank
+    found = [column >= lowest.value, column <= highest.value]
+    if len({*ranks}) <= highest - lowest:
+        found.append(_HIDDEN_RANK.in_(sorted(rank.value for rank in ranks)))
+    return found
+
+
+def _of_profile(name: str, values: Sequence[str]) -> ColumnElement[bool]:
+    """The condition that a profile has one of the values of an attribute of `Filter`."""
+    if name == "capability":
+        return or_(*(offers_tool(profiles.c.toolset, value) for value in values))
+    if name == "key":
+        return is_owned(profiles.c.owner, values)
+    return profiles.c[name].in_(values)
+
+
+def _of_server(name: str, values: Sequence[str]) -> ColumnElement[bool]:
+    """The condition that a server has one of the values of an attribute of `Filter`."""
+    if name == "server_id":
+        return among_these(servers.c.server_id, values)
+    texts = [index_text(value) for value in values]
+    return servers.c.server_id.in_(
+        select(facets.c.server_id).where(facets.c.name == name, facets.c.value.in_(texts))
+    )
+
+
+def _contains(word: str, connection: Connection | None) -> ColumnElement[bool]:
+    """The condition that a server contains a word, in its names, addresses, versions or tools."""
+    sought = Sought.of(word)
+    texts = [search_texts.c.names.contains(sought.name, autoescape=True)]
+    if sought.address is not None:
+        line = f"\n{sought.address}"
+        texts.append(search_texts.c.addresses.contains(line, autoescape=True))
+    of_profiles = [
+        func.lower(each).startswith(sought.version, autoescape=True)
+        for each in (profiles.c.odoo_version, profiles.c.version)
+    ]
+    if sought.tool is not None:
+        # The names of tools are JSON, and so must be the word.
+        word = dumps(sought.tool)[1:-1]
+        sets = select(toolsets.c.id).where(_TOOLS.contains(word, autoescape=True))
+        of_profiles.append(profiles.c.toolset.in_(sets))
+    found = _in_texts(or_(*texts), connection)
+    return or_(found, servers.c.profile.in_(select(profiles.c.id).where(or_(*of_profiles))))
+
+
+def _in_texts(found: ColumnElement[bool], connection: Connection | None) -> ColumnElement[bool]:
+    ids = select(search_texts.c.server_id).where(found)
+    if connection is None:
+        return servers.c.server_id.in_(ids)
+    few = connection.execute(ids.limit(MOST_FEW + 1)).scalars().all()
+    is_few = len(few) <= MOST_FEW
+    return among_these(servers.c.server_id, few) if is_few else servers.c.server_id.in_(ids)
+
+
+_OF_PROFILES = ("stage", "odoo_version", "version", "network", "key", "capability")
+_OF_SERVERS = ("server_id", "database")
+
+_holder = servers.alias("holder")
+_TOOLS = func.lower(
+    select(cast(_holder.c.capabilities, Text))
+    .where(_holder.c.toolset == toolsets.c.id)
+    .limit(1)
+    .scalar_subquery()
+)
+"""The names of the tools of a set in JSON, as any of the servers has them."""
+
+# Neither database uses an index for an expression like these.
+_HIDDEN_RANK: ColumnElement[Any] = literal_column("(+servers.rank)", Integer)
+_HIDDEN_PROFILE: ColumnElement[Any] = literal_column("(+servers.profile)", BigInteger)

@@ -1,0 +1,94 @@
+"""The SQL that counts servers by what they have in common, and reads what is counted."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import Connection, Text, cast, func, or_, select
+
+from receiver.domain.lists.breakdown import Alike, Breakdown
+from receiver.domain.lists.profiles import Profile
+from receiver.domain.queries import LISTED, Filter, Rank, ranks_wanted
+from receiver.store.indexes.conditions import Conditions, apply_conditions, is_owned
+from receiver.store.tables import keys, offers_tool, profiles, servers, toolsets
+
+__all__ = ["take_breakdown"]
+
+
+def take_breakdown(connection: Connection, matching: Filter, conditions: Conditions) -> Breakdown:
+    """
+    Count the servers that are alike.
+
+    Of the filter, only what is not in the rank and the profile of a server limits which servers are
+    counted; for the rest, `Breakdown.count` leaves groups out.
+
+    Args:
+        connection: A connection to read with.
+        matching: The filter.
+        conditions: The conditions of the filter.
+    """
+    ranks = {*LISTED, Rank.LEFT, *ranks_wanted(matching)}
+    wanted = Conditions(ranks=ranks, of_profiles=(), of_servers=conditions.of_servers)
+    query = select(servers.c.profile, servers.c.rank, func.count().label("number"))
+    found = apply_conditions(query, wanted, wide=True)  # by the index that has them in groups
+    counted = found.group_by(servers.c.profile, servers.c.rank).subquery()
+    columns = [profiles.c[name] for name in Profile._fields]
+    rows = connection.execute(
+        select(counted.c.rank, counted.c.number, *columns).join(
+            profiles, profiles.c.id == counted.c.profile
+        )
+    )
+    groups = [Alike(Profile(*profile), Rank(rank), number) for rank, number, *profile in rows]
+    excluded = dict(matching.without)
+    return Breakdown(
+        groups=groups,
+        tools=_tools(connection, groups),
+        offering=_offering(connection, matching.capability),
+        offering_unwanted=_offering(connection, excluded.get("capability", ())),
+        owners=_owners(connection, matching.key),
+        unwanted_owners=_owners(connection, excluded.get("key", ())),
+    )
+
+
+def _tools(connection: Connection, groups: Sequence[Alike]) -> Mapping[int, Sequence[str]]:
+    """The names of the tools in the most frequent sets, by the id of the set."""
+    sizes: dict[int, int] = {}
+    for profile, _, number in groups:
+        if profile.toolset is not None:
+            sizes[profile.toolset] = sizes.get(profile.toolset, 0) + number
+    ids = sorted(sizes, key=lambda each: (-sizes[each], each))[:_MOST_SETS]
+    query = select(toolsets.c.id, _NAMES).where(toolsets.c.id.in_(ids))
+    return {number: names for number, names in connection.execute(query) if names is not None}
+
+
+def _offering(connection: Connection, names: Collection[str]) -> frozenset[int]:
+    """The ids of the sets that have one of the names of tools."""
+    if not names:
+        return frozenset()
+    offers = or_(*(offers_tool(toolsets.c.id, name) for name in names))
+    return frozenset(connection.execute(select(toolsets.c.id).where(offers)).scalars())
+
+
+def _owners(connection: Connection, values: Collection[str]) -> frozenset[str | None]:
+    """The ids of keys that have one of these ids or names; also None if there is an empty one."""
+    if not values:
+        return frozenset()
+    found = connection.execute(select(keys.c.id).where(is_owned(keys.c.id, values))).scalars()
+    return frozenset([*found, *([None] if "" in values else [])])
+
+
+_MOST_SETS = 300
+"""Of how many sets the tools are counted: those that the most servers have."""
+
+_MOST_CHARACTERS = 20_000
+"""How long the names of a set may be in JSON, so that its tools are counted."""
+
+_holder = servers.alias("holder")
+_NAMES = (
+    select(_holder.c.capabilities)
+    .where(
+        _holder.c.toolset == toolsets.c.id,
+        func.length(cast(_holder.c.capabilities, Text)) <= _MOST_CHARACTERS,
+    )
+    .limit(1)
+    .scalar_subquery()
+)
+"""The names of the tools of a set, as any of the servers has them."""

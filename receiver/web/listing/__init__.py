@@ -1,0 +1,11 @@
+"""Calls about the list of servers: the numbers beside its filters, and saved views of it."""
+
+from receiver.web.listing.facets import routes as facet_routes
+from receiver.web.routing import Guarded
+
+__all__ = ["routes"]
+
+
+def routes() -> list[Guarded]:
+    """The routes of these calls."""
+    return facet_routes()

@@ -1,0 +1,225 @@
+"""The tiles with the number of servers in each state, and the values that a list is narrowed by."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from zlib import crc32
+
+from attrs import evolve, frozen
+from markupsafe import escape
+
+from contract import State
+from receiver.domain.filter_text import MAX_LENGTH, FilterText
+from receiver.domain.keys import Keyring
+from receiver.domain.lists.breakdown import Counts, most_frequent
+from receiver.domain.queries import NODE, SUPERSEDED
+from receiver.web.pages.browse.view import ListView
+from receiver.web.pages.wording import brief
+
+__all__ = ["Group", "Tile", "Value", "facet_groups", "tiles"]
+
+
+@frozen(kw_only=True)
+class Tile:
+    """
+    How many servers are in a state.
+
+    Attributes:
+        state: The state; None for all states.
+        label: The name of the state that people see.
+        count: How many servers are in the state, of those that match the other filters.
+        link: A link to the list of these servers.
+        is_current: Whether the page shows that list.
+    """
+
+    state: State | None
+    label: str
+    count: int
+    link: str
+    is_current: bool
+
+
+@frozen(kw_only=True)
+class Value:
+    """
+    A value that the list can be narrowed by.
+
+    Attributes:
+        text: The value; "" for none.
+        label: What people see.
+        count: How many servers have it, of those that match the filters of other names; None if
+            that is not counted.
+        link: A link to the list with the value added to the filters, or removed if it is there;
+            None if the value is too long for a link.
+        without: A link to the list of the servers without the value; None if there is none.
+        is_chosen: Whether the servers of the list have the value.
+        is_excluded: Whether the servers of the list do not have it.
+    """
+
+    text: str
+    label: str
+    count: int | None
+    link: str | None
+    without: str | None
+    is_chosen: bool
+    is_excluded: bool
+
+    @property
+    def key(self) -> str:
+        """A short text that tells the value from others of its name."""
+        return f"{crc32(self.text.encode()):x}"
+
+
+@frozen(kw_only=True)
+class Group:
+    """
+    The values of a name.
+
+    Attributes:
+        name: The name, as the text of a filter writes it.
+        label: What people see.
+        values: The most frequent values, and those that the filter names.
+        more: How many values there are beside.
+        find: The text that is searched in the values.
+        is_used: Whether the filter names a value, or the values are searched.
+    """
+
+    name: str
+    label: str
+    values: Sequence[Value]
+    more: int
+    find: str
+    is_used: bool
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether there is a field to search the values."""
+        return self.more > 0 or bool(self.find)
+
+
+def tiles(counts: Counts, view: ListView) -> list[Tile]:
+    """A tile for all servers and one for each state, of those that match the other filters."""
+    return [_tile(counts, state, view) for state in (None, *_TILES)]
+
+
+def _tile(counts: Counts, state: State | None, view: ListView) -> Tile:
+    states = () if state is None else (state.value,)
+    numbers = counts.values["state"]
+    counted = [each.value for each in _TILES] if state is None else states
+    return Tile(
+        state=state,
+        label="All servers" if state is None else state.value.capitalize(),
+        count=sum(numbers.get(each, 0) for each in counted),
+        link=view.link(evolve(view.text.in_any_state(), state=states)),
+        is_current=view.text.state == states and not dict(view.text.without).get("state"),
+    )
+
+
+def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> list[Group]:
+    """
+    The names that the list can be narrowed by, with their most frequent values.
+
+    A name is left out if all servers have the same value.
+
+    Args:
+        counts: The numbers of servers.
+        view: The list.
+        keys: The API keys; None if the visitor may not know them.
+    """
+    numbers = {name: counts.values[name] for name in _LABELS}
+    numbers["key"] = {} if keys is None else _by_name(keys, counts.values["key"])
+    groups: list[Group] = []
+    room = _ROOM_OF_ALL
+    for name in _LABELS:
+        group = _group(name, numbers[name], view, room)
+        room -= sum(map(_size, group.values))
+        groups.append(group)
+    return [each for each in groups if len(each.values) + each.more > 1 or each.is_used]
+
+
+def _by_name(keys: Keyring, numbers: Mapping[str, int]) -> Mapping[str, int]:
+    """The numbers of servers by the names of keys; by the ids of those that share a name."""
+    names = Counter(key.name for key in keys)
+    found = {}
+    for key_id, n in numbers.items():
+        key = keys.get(key_id)
+        found[key_id if key is None or names[key.name] > 1 else key.name] = n
+    return found
+
+
+def _group(name: str, numbers: Mapping[str, int], view: ListView, room: int) -> Group:
+    """The values of a name, whose HTML takes no more than about so many bytes."""
+    find = view.find if view.facet == name else ""
+    chosen, excluded = getattr(view.text, name), dict(view.text.without).get(name, ())
+    used = [(each, numbers.get(each, 0)) for each in (*chosen, *excluded)]
+    others = [each for each in most_frequent(numbers, find) if each not in used]
+    if name == "state":
+        others.sort(key=lambda each: _STATES.index(each[0]))
+    most = _MOST_FOUND if find else _MOST_SHOWN
+    values = [_value(name, view, value, n) for value, n in used]
+    values += _fitting([_value(name, view, *each) for each in others[:most]], room)
+    more = len(used) + len(others) - len(values)
+    if name == "state" and numbers:
+        unused = [each for each in (SUPERSEDED, NODE) if each not in (*chosen, *excluded)]
+        values += [_value(name, view, each, None) for each in unused]
+    return Group(
+        name=name,
+        label=_LABELS[name],
+        values=values,
+        more=more,
+        find=find,
+        is_used=bool(used or find),
+    )
+
+
+def _fitting(values: Sequence[Value], room: int) -> Sequence[Value]:
+    ends = accumulate(map(_size, values))
+    return values[: sum(end <= room for end in ends)]
+
+
+def _size(value: Value) -> int:
+    """About how many bytes of HTML a value takes, whose label is there twice."""
+    links = sum(len(link) for link in (value.link, value.without) if link is not None)
+    return 260 + links + 2 * len(escape(brief(value.label, 60)).encode())
+
+
+def _value(name: str, view: ListView, value: str, count: int | None) -> Value:
+    chosen, excluded = getattr(view.text, name), dict(view.text.without).get(name, ())
+    return Value(
+        text=value,
+        label=value or f"No {_LABELS[name].lower()}",
+        count=count,
+        link=_link(view, view.text.toggled(name, value)),
+        without=None if value in excluded else _link(view, view.text.excluding(name, value)),
+        is_chosen=value in chosen,
+        is_excluded=value in excluded,
+    )
+
+
+def _link(view: ListView, text: FilterText) -> str | None:
+    """A link to the list with other filters; None if it would be too long."""
+    link = view.link(text)
+    return link if len(str(text)) <= MAX_LENGTH and len(link) <= _LONGEST_LINK else None
+
+
+_TILES = (State.DOWN, State.LATE, State.NEW, State.UP)
+_LABELS = {
+    "stage": "Stage",
+    "odoo": "Odoo",
+    "tool": "Tool",
+    "version": "MCP server",
+    "network": "Network",
+    "key": "Key",
+    "state": "State",
+}
+_STATES = [*(each.value for each in _TILES), State.LEFT.value, SUPERSEDED, NODE]
+_MOST_SHOWN = 8
+"""How many values of a name are shown at most, beside those that the filter names."""
+
+_MOST_FOUND = 20
+"""The same for a name whose values are searched."""
+
+_ROOM_OF_ALL = 12_500
+"""About how many bytes of HTML the values of all names may take."""
+
+_LONGEST_LINK = 1_000

@@ -1,0 +1,94 @@
+"""The numbers beside the filters of a list."""
+
+from typing import Any
+
+from receiver.domain.filter_text import FilterText
+from receiver.domain.lists.breakdown import Alike, Breakdown, Counts, most_frequent
+from receiver.domain.lists.profiles import Profile
+from receiver.domain.queries import Rank
+
+
+def alike(number: int, rank: Rank = Rank.UP, **said: Any) -> Alike:
+    unknown = {"odoo_version": None, "version": None, "network": None, "owner": None}
+    return Alike(Profile(**{"stage": "", "toolset": None, **unknown, **said}), rank, number)
+
+
+GROUPS = [
+    alike(1, Rank.DOWN, stage="production", odoo_version="19.0", toolset=1, owner="a"),
+    alike(20, stage="production", odoo_version="18.0", toolset=2, owner="a"),
+    alike(300, stage="staging", odoo_version="19.0", toolset=1, owner="b"),
+    alike(4000, Rank.STRANGE, network="10.0.0.0/24", version="1.0"),
+    alike(50_000, Rank.LEFT, stage="staging"),
+    alike(600_000, Rank.SUPERSEDED, stage="staging"),
+]
+TOOLS = {1: ["read", "sell"], 2: ["read"]}
+
+
+def counted(text: str, lapsed: tuple[str, ...] = (), **known: Any) -> Counts:
+    matching = FilterText.parse(text).to_filter()
+    return Breakdown(groups=GROUPS, tools=TOOLS, **known).count(matching, lapsed=lapsed)
+
+
+def test_all_servers_are_counted_by_all_that_they_have() -> None:
+    assert Counts(
+        4321,
+        {
+            "state": {"down": 1, "up": 4320, "left": 50_000, "superseded": 600_000},
+            "stage": {"production": 21, "staging": 300, "": 4000},
+            "odoo": {"18.0": 20, "19.0": 301},
+            "version": {"1.0": 4000},
+            "tool": {"read": 321, "sell": 301},
+            "network": {"10.0.0.0/24": 4000},
+            "key": {"a": 21, "b": 300, "": 4000},
+        },
+        are_partial=False,
+    ) == counted("")
+
+
+def test_values_of_a_name_are_counted_without_what_the_filter_says_of_it() -> None:
+    found = counted("stage:production odoo:18.0")
+
+    assert 20 == found.total
+    assert {"production": 20} == found.values["stage"]
+    assert {"18.0": 20, "19.0": 1} == found.values["odoo"]
+    assert {"up": 20} == found.values["state"]
+    assert {"read": 20} == found.values["tool"]
+
+
+def test_states_and_exclusions_count() -> None:
+    assert 50_001 == counted("state:down,left").total
+    assert 4320 == counted("-state:down").total
+    assert 0 == counted("state:down -state:down").total
+    assert 4300 == counted("-odoo:18.0 -stage:production").total
+    assert 4000 == counted("network:10.0.0.0/24 version:1.0 -stage:production").total
+
+
+def test_tools_and_keys_count_by_what_the_database_knows_of_them() -> None:
+    one = frozenset({1})
+
+    assert 301 == counted("tool:sell", offering=one).total
+    assert {"read": 321, "sell": 301} == counted("tool:sell", offering=one).values["tool"]
+    assert 4020 == counted("-tool:sell", offering_unwanted=one).total
+    assert 4021 == counted("key:none,a", owners=frozenset({None, "a"})).total
+    assert 300 == counted("-key:none,a", unwanted_owners=frozenset({None, "a"})).total
+
+
+def test_servers_of_lapsed_keys_are_in_no_state() -> None:
+    found = counted("", ("a",))
+
+    assert 4321 == found.total
+    assert {"up": 4300, "left": 50_000, "superseded": 600_000} == found.values["state"]
+
+
+def test_sets_of_tools_that_are_not_known_make_the_numbers_partial() -> None:
+    matching = FilterText().to_filter()
+    found = Breakdown(groups=GROUPS, tools={2: ["read"]}).count(matching)
+
+    assert ({"read": 20}, True) == (found.values["tool"], found.are_partial)
+
+
+def test_most_frequent_values_come_first() -> None:
+    numbers = {"b": 1, "a": 1, "Big": 5}
+
+    assert [("Big", 5), ("a", 1), ("b", 1)] == most_frequent(numbers)
+    assert [("Big", 5), ("b", 1)] == most_frequent(numbers, "B")

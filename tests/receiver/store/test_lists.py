@@ -1,0 +1,293 @@
+"""Lists of servers: filters, the order by trouble, pages in both directions, and numbers."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from contract import Heartbeat, IpAddresses, ServerRecord
+from keyring import keep, made
+from receiver.domain.filter_text import FilterText
+from receiver.domain.lists.profiles import profile_of
+from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import LISTED, EventFilter, Order, PageRequest, Place, rank_of
+from receiver.store import SqlStore
+from watched import hear
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+STAGES = ["production", "staging", "", None]
+TOOLS = [("sale_order_confirm", "read"), ("Read",), (), None, ('a "b", c', "é")]
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    with closing(SqlStore(make_url(database_url))) as store:
+        yield store
+
+
+@pytest.fixture
+def fleet(store: SqlStore, engine: Engine) -> list[ServerRecord]:
+    """Servers with many combinations of values, in all states."""
+    beats = [
+        Heartbeat(
+            server_id=f"s{n:02}",
+            hostname=f"Web-{n % 7}.eu" if n % 3 else None,
+            database=f"db{n % 5}",
+            odoo_stage=STAGES[n % 4],
+            odoo_version=["19.0", "18.0", None][n % 3],
+            version=["1.0", "19.1"][n % 2],
+            capabilities=TOOLS[n % 5],
+            ip_addresses=IpAddresses(primary=f"10.19.{n % 2}.{n}", all=("fd00::5",)),
+            endpoint_url=f"https://h{n % 4}.example:8443/mcp" if n % 2 else None,
+        )
+        for n in range(40)
+    ]
+    hear(store, [Incoming(beat, NOON + timedelta(seconds=n % 6)) for n, beat in enumerate(beats)])
+    changes = {
+        "s01": "state = 'down', rank = 0",
+        "s07": "state = 'down', rank = 0",
+        "s03": "state = 'late', rank = 1",
+        "s02": "state = 'new', rank = 4",
+        "s05": "twin_of = 's06', rank = 3",
+        "s09": "state = 'new', flapping_since = 0, rank = 2",
+        "s11": "state = 'left', rank = 6",
+        "s12": "node_of = 's13', rank = 7",
+        "s14": "superseded_by = 's13', rank = 8",
+    }
+    with engine.begin() as connection:
+        for server_id, change in changes.items():
+            given = {"id": server_id}
+            query = f"UPDATE servers SET {change}, revision = 1 WHERE server_id = :id"
+            connection.execute(text(query), given)
+    records = [store.servers.get(beat.server_id) for beat in beats]
+    assert [each and rank_of(each).value for each in records] == ranks(engine)
+    return [each for each in records if each is not None]
+
+
+def ranks(engine: Engine) -> list[int]:
+    with engine.connect() as connection:
+        query = text("SELECT rank FROM servers ORDER BY server_id")
+        return [*connection.execute(query).scalars()]
+
+
+TEXTS = [
+    "",
+    "stage:production",
+    "stage:none,staging odoo:19.0",
+    "tool:read,Read",
+    "tool:missing",
+    "-tool:read",
+    "-tool:read,Read -stage:none -odoo:18.0",
+    "-version:1.0",
+    "state:down,late",
+    "state:up",
+    "state:new -odoo:18.0",
+    "state:down,superseded,node,left",
+    "-state:up,new",
+    "state:up -state:up",
+    "database:db1,db4",
+    "-database:db1 state:left",
+    "server:s01,s02,s99",
+    "-server:s01,s02 state:down,new",
+    "network:10.19.1.0/24",
+    "-network:10.19.1.0/24 tool:Read",
+    "WEB-1",
+    "web-1 db3",
+    "10.19.1.",
+    "fd00::5",
+    "19",
+    "order_conf",
+    "https://h1.example:8443/mcp",
+    '"a \\"b\\", c"',
+    "é",
+    "%",
+    "_",
+    "db stage:production",
+]
+
+
+@pytest.mark.parametrize("most_few", [2000, 3])
+def test_list_holds_the_servers_that_match_the_text_of_its_filter(
+    store: SqlStore,
+    fleet: list[ServerRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    most_few: int,
+) -> None:
+    """The text says by itself, in Python, which records match."""
+    monkeypatch.setattr("receiver.store.indexes.conditions.MOST_FEW", most_few)
+    for said in TEXTS:
+        wanted = FilterText.parse(said)
+        matching = wanted.to_filter()
+        expected = [
+            each
+            for each in fleet
+            if wanted.matches(each) and (wanted.state or rank_of(each) in LISTED)
+        ]
+        ids = [each.server_id for each in expected]
+        by_trouble = sorted(expected, key=lambda each: (rank_of(each), each.server_id))
+
+        asked = PageRequest(limit=100, now=NOON)
+        page, before, breakdown = store.servers.overview(matching, Order.TROUBLE, asked)
+        counts = breakdown.count(matching)
+
+        assert [each.server_id for each in by_trouble] == [r.server_id for r in page.records], said
+        assert ids == [*reachable(store, wanted)], said
+        assert (len(ids), len(ids), 0) == (counts.total, store.servers.count(matching), before)
+        if not wanted.stage and not any(name == "stage" for name, _ in wanted.without):
+            stages = Counter(profile_of(each, None).stage for each in expected)
+            assert stages == counts.values["stage"], said
+
+
+def reachable(store: SqlStore, wanted: FilterText) -> Iterator[str]:
+    """The ids of the servers that match, read seven at a time."""
+    after = None
+    while True:
+        found = store.servers.reachable(wanted.to_filter(), after=after, limit=7).whereabouts
+        yield from (server_id for server_id, *_ in found)
+        if len(found) < 7:
+            return
+        after = found[-1][0]
+
+
+@pytest.mark.parametrize("most_few", [2000, 3])
+@pytest.mark.parametrize("order", list(Order))
+def test_pages_can_be_turned_in_both_directions(
+    store: SqlStore,
+    fleet: list[ServerRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    order: Order,
+    most_few: int,
+) -> None:
+    monkeypatch.setattr("receiver.store.indexes.conditions.MOST_FEW", most_few)
+    matching = FilterText.parse("-database:db0").to_filter()
+    now = NOON + timedelta(minutes=1)
+
+    def read(place: Place | None) -> tuple[list[str], int, Place | None, Place | None]:
+        asked = PageRequest(limit=7, now=now, after=place)
+        page, before, _ = store.servers.overview(matching, order, asked)
+        ids = [each.server_id for each in page.records]
+        return ids, before, page.previous, page.next_after
+
+    pages = [read(None)]
+    while pages[-1][3] is not None:
+        pages.append(read(pages[-1][3]))
+    every = [server_id for ids, *_ in pages for server_id in ids]
+
+    assert len({*every}) == len(every) == store.servers.count(matching)
+    assert [7 * n for n in range(len(pages))] == [before for _, before, *_ in pages]
+    ids, before, previous, _ = pages[-1]
+    for expected in pages[-2::-1]:
+        ids, before, previous, next_after = read(previous)
+        assert (ids, before) == expected[:2]
+        assert read(next_after)[0] == pages[before // 7 + 1][0]
+    assert previous is None
+
+
+@pytest.mark.parametrize("order", [Order.LAST_SEEN, Order.LAST_SEEN_DOWN])
+def test_page_before_those_that_were_heard_meanwhile_is_the_last_of_the_others(
+    store: SqlStore, fleet: list[ServerRecord], order: Order
+) -> None:
+    matching = FilterText.parse("state:up").to_filter()
+    now = NOON + timedelta(minutes=1)
+    servers = store.servers
+    first = servers.page(matching, order, PageRequest(limit=10, now=now))
+    beats = [Heartbeat(server_id=f"s{n:02}") for n in range(20, 26)]
+    hear(store, [Incoming(beat, now + timedelta(seconds=5)) for beat in beats])
+
+    page, listed, place = first, [first], first.next_after
+    while place is not None:
+        asked = PageRequest(limit=10, now=now + timedelta(seconds=9), after=place)
+        page, before, _ = servers.overview(matching, order, asked)
+        listed.append(page)
+        place = page.next_after
+    asked = PageRequest(limit=10, now=now + timedelta(seconds=9), after=page.previous)
+    back = servers.page(matching, order, asked)
+    forth = servers.page(
+        matching, order, PageRequest(limit=10, now=asked.now, after=back.next_after)
+    )
+
+    ids = [[each.server_id for each in each_page.records] for each_page in listed]
+    assert {f"s{n:02}" for n in range(20, 26)} <= {*ids[-1], *ids[-2]}
+    assert ids[-2] == [each.server_id for each in back.records]
+    assert ids[-1] == [each.server_id for each in forth.records]
+    assert before >= 20
+
+
+def test_servers_are_found_and_counted_by_their_keys(database_url: str, store: SqlStore) -> None:
+    one, other = (key for key, _ in (made("agent", name="one"), made("agent", name="other")))
+    keep(database_url, one, other)
+    for key, server_id in ((one, "a"), (other, "b"), (None, "c")):
+        store.servers.apply([Incoming(Heartbeat(server_id=server_id), NOON, key)])
+
+    for said, ids in (
+        ("key:one", ["a"]),
+        (f"key:{other.id},one", ["a", "b"]),
+        ("key:none,one", ["a", "c"]),
+        ("-key:none", ["a", "b"]),
+        ("-key:one", ["b", "c"]),
+        ("key:unknown", []),
+    ):
+        matching = FilterText.parse(said).to_filter()
+        asked = PageRequest(limit=9, now=NOON)
+        page, _, breakdown = store.servers.overview(matching, Order.SERVER_ID, asked)
+        counts = breakdown.count(matching)
+        assert (ids, len(ids)) == ([each.server_id for each in page.records], counts.total), said
+    assert {one.id: 1, other.id: 1, "": 1} == counts.values["key"]
+
+
+def test_what_is_kept_for_lists_changes_and_goes_with_the_servers(
+    store: SqlStore, engine: Engine
+) -> None:
+    for version in ("1", "2"):
+        beats = [Heartbeat(server_id=each, version=version, hostname=version) for each in "ab"]
+        hear(store, [Incoming(beat, NOON) for beat in beats])
+    hear(store, [Incoming(Heartbeat(server_id="a", version="3"), NOON)])
+
+    assert (["2", "3"], [("a", "a\n2"), ("b", "b\n2")]) == kept(engine)
+    for server_id in "ab":
+        store.servers.delete(server_id, NOON)
+    assert ([], []) == kept(engine)
+
+
+def kept(engine: Engine) -> tuple[list[str], list[tuple[str, str]]]:
+    """The versions of the profiles, and the texts that are searched."""
+    with engine.connect() as connection:
+        versions = connection.execute(text("SELECT version FROM profiles ORDER BY version"))
+        texts = connection.execute(text("SELECT server_id, names FROM search_texts"))
+        return [*versions.scalars()], sorted((row.server_id, row.names) for row in texts)
+
+
+def test_events_are_those_of_the_servers_that_match(store: SqlStore) -> None:
+    for server_id, stage in (("a", "dev"), ("b", "production")):
+        beat = Heartbeat(server_id=server_id, odoo_stage=stage)
+        hear(store, [Incoming(beat, NOON)])
+
+    servers = FilterText.parse("stage:dev").to_filter()
+    page = store.events.page(EventFilter(servers=servers), before=None, limit=9)
+
+    assert ["a"] == [each.event.server_id for each in page.events]
+
+
+@pytest.mark.parametrize("order", [Order.TROUBLE, Order.SERVER_ID])
+def test_page_of_a_large_list_reads_one_index_in_its_order(sqlite_url: str, order: Order) -> None:
+    with closing(SqlStore(make_url(sqlite_url))) as store:
+        seen: list[str] = []
+        with store.transactions.read() as connection:
+            driver = connection.connection.dbapi_connection
+            assert driver is not None
+            driver.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # of sqlite3
+        asked = PageRequest(
+            limit=9, now=NOON, after=Place("a", 3 if order is Order.TROUBLE else None)
+        )
+        store.servers.page(FilterText.parse("").to_filter(), order, asked)
+        (query,) = (each for each in seen if "JOIN (SELECT" in each)
+        with store.transactions.read() as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
+
+    steps = [row[-1] for row in plan]
+    first = "rank_server_id" if order is Order.TROUBLE else "server_id_rank"
+    assert any(f"COVERING INDEX ix_servers_{first}_profile (" in step for step in steps), steps
+    assert not any(step.startswith("SCAN servers") for step in steps), steps
