@@ -309,7 +309,7 @@ class Servers:
         self, matching: Filter, order: Order, asked: PageRequest
     ) -> tuple[ServerPage, int, Breakdown]:
         """
-        Read a page of a list, how many servers come before it, and a breakdown to count the servers.
+        Read a page of a list, how many servers come before it, and a breakdown of the servers.
 
         All three are of the same moment. Without records the number is 0.
         """

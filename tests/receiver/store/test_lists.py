@@ -278,7 +278,7 @@ def test_page_of_a_large_list_reads_one_index_in_its_order(sqlite_url: str, orde
         with store.transactions.read() as connection:
             driver = connection.connection.dbapi_connection
             assert driver is not None
-            driver.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # of sqlite3
+            driver.set_trace_callback(seen.append)
         asked = PageRequest(
             limit=9, now=NOON, after=Place("a", 3 if order is Order.TROUBLE else None)
         )

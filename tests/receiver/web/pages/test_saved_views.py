@@ -42,7 +42,8 @@ def people(tokens: dict[str, str], receiver: httpx.Client) -> Iterator[dict[str,
 
 
 def csrf_token(browser: httpx.Client, path: str) -> str:
-    return re.findall(r'name="form" value="([^"]+)"', browser.get(path).text)[0]
+    (first, *_) = re.findall(r'name="form" value="([^"]+)"', browser.get(path).text)
+    return str(first)
 
 
 def save(browser: httpx.Client, path: str, name: str, **changed: str) -> httpx.Response:
