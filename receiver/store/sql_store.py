@@ -26,6 +26,7 @@ from receiver.domain.instants import microseconds
 from receiver.domain.lists.breakdown import Breakdown
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
+    LISTED,
     Filter,
     Node,
     Order,
@@ -309,7 +310,7 @@ class Servers:
         self, matching: Filter, order: Order, asked: PageRequest
     ) -> tuple[ServerPage, int, Breakdown]:
         """
-        Read a page of a list, how many servers come before it, and a breakdown of the servers.
+        Read a page of a list, how many servers come before it, and a breakdown to count them.
 
         All three are of the same moment. Without records the number is 0.
         """
@@ -850,7 +851,7 @@ _FLAPPING = (
     .where(servers.c.flapping_since.is_not(None), _has_standing, ~is_of_lapsed_key)
 )
 ACTIVE = select(
-    select(func.count()).select_from(servers).where(is_listed).scalar_subquery()
+    select(func.count()).select_from(servers).where(servers.c.rank <= max(LISTED)).scalar_subquery()
     - count_of_lapsed_keys(is_listed)
 )
 """The query that counts the servers in lists, without those of revoked and expired keys."""

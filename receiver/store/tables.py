@@ -46,7 +46,6 @@ from contract.tools import Tools
 from receiver.domain.agents.toolsets import tool_hash, tool_word
 from receiver.domain.instants import instant, microseconds
 from receiver.domain.keys import KeyScope
-from receiver.domain.queries import LISTED
 
 __all__ = [
     "DUE_COLUMNS",
@@ -281,7 +280,7 @@ there are none.
 `profile`: The `id` in the table `profiles` of what the server has in common with others.
 """
 
-is_listed = servers.c.rank <= max(LISTED)
+is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
 """
 The condition for lists without a filter by state.
 
@@ -346,9 +345,14 @@ Index(
     postgresql_where=_is_described,
 )
 
+# With what `is_listed` needs, so that a list of servers with a tool is read from the index alone.
 Index(
     "ix_servers_toolset",
     servers.c.toolset,
+    servers.c.server_id,
+    servers.c.superseded_by,
+    servers.c.node_of,
+    servers.c.state,
     sqlite_where=servers.c.toolset.is_not(None),
     postgresql_where=servers.c.toolset.is_not(None),
 )

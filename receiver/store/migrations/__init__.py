@@ -7,7 +7,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 __all__ = ["NEWEST", "applied", "trouble", "upgrade"]
 
-NEWEST = "0016"
+NEWEST = "0017"
 """The revision of the newest file in `versions`."""
 
 _APPLIED = table("alembic_version", column("version_num"))

@@ -219,6 +219,7 @@ def test_rule_is_read_whole_and_keeps_its_id() -> None:
         ({"kinds": []}, "kinds", "expected at least one kind of alarms"),
         ({"kinds": ["dwn"]}, "kinds[0]", "expected one of acknowledged, calm, "),
         ({"query": "colour:red"}, "query", "'colour' is no name that a filter knows"),
+        ({"query": "key:acme"}, "query", "only lists know which key a server belongs to"),
         ({"query": "a" * 4001}, "query", "0 to 4,000 printable characters"),
         ({"after_seconds": -1}, "after_seconds", "from 0 to 2,592,000"),
         ({"remind_seconds": 299}, "remind_seconds", "from 300 to 2,592,000"),
@@ -300,6 +301,7 @@ def test_silence_by_a_cron_expression_lasts_each_time(ends_at: str | None) -> No
         ({"reason": None}, "reason", "1 to 200 printable characters"),
         ({"reason": "a\nb"}, "reason", "1 to 200 printable characters"),
         ({"query": "colour:red"}, "query", "'colour' is no name that a filter knows"),
+        ({"query": "key:acme"}, "query", "only lists know which key a server belongs to"),
         ({"minutes": 5}, "minutes", "is no field of a silence"),
     ],
 )

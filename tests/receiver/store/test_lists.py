@@ -13,7 +13,15 @@ from keyring import keep, made
 from receiver.domain.filter_text import FilterText
 from receiver.domain.lists.profiles import profile_of
 from receiver.domain.outcomes import Incoming
-from receiver.domain.queries import LISTED, EventFilter, Order, PageRequest, Place, rank_of
+from receiver.domain.queries import (
+    LISTED,
+    EventFilter,
+    Order,
+    PageRequest,
+    Place,
+    ServerPage,
+    rank_of,
+)
 from receiver.store import SqlStore
 from watched import hear
 
@@ -186,34 +194,38 @@ def test_pages_can_be_turned_in_both_directions(
     assert previous is None
 
 
+@pytest.mark.parametrize("limit", [10, 2])
 @pytest.mark.parametrize("order", [Order.LAST_SEEN, Order.LAST_SEEN_DOWN])
 def test_page_before_those_that_were_heard_meanwhile_is_the_last_of_the_others(
-    store: SqlStore, fleet: list[ServerRecord], order: Order
+    store: SqlStore, fleet: list[ServerRecord], order: Order, limit: int
 ) -> None:
     matching = FilterText.parse("state:up").to_filter()
     now = NOON + timedelta(minutes=1)
-    servers = store.servers
-    first = servers.page(matching, order, PageRequest(limit=10, now=now))
-    beats = [Heartbeat(server_id=f"s{n:02}") for n in range(20, 26)]
-    hear(store, [Incoming(beat, now + timedelta(seconds=5)) for beat in beats])
+    heard = {f"s{n:02}" for n in range(20, 26)}
 
-    page, listed, place = first, [first], first.next_after
-    while place is not None:
-        asked = PageRequest(limit=10, now=now + timedelta(seconds=9), after=place)
-        page, before, _ = servers.overview(matching, order, asked)
+    def read(place: Place | None, seconds: int = 9) -> tuple[ServerPage, int]:
+        asked = PageRequest(limit=limit, now=now + timedelta(seconds=seconds), after=place)
+        page, before, _ = store.servers.overview(matching, order, asked)
+        return page, before
+
+    def ids(page: ServerPage) -> list[str]:
+        return [each.server_id for each in page.records]
+
+    listed = [read(None, 0)[0]]
+    later = [Heartbeat(server_id=each) for each in sorted(heard)]
+    hear(store, [Incoming(beat, now + timedelta(seconds=5)) for beat in later])
+    while (place := listed[-1].next_after) is not None:
+        page, before = read(place)
         listed.append(page)
-        place = page.next_after
-    asked = PageRequest(limit=10, now=now + timedelta(seconds=9), after=page.previous)
-    back = servers.page(matching, order, asked)
-    forth = servers.page(
-        matching, order, PageRequest(limit=10, now=asked.now, after=back.next_after)
-    )
-
-    ids = [[each.server_id for each in each_page.records] for each_page in listed]
-    assert {f"s{n:02}" for n in range(20, 26)} <= {*ids[-1], *ids[-2]}
-    assert ids[-2] == [each.server_id for each in back.records]
-    assert ids[-1] == [each.server_id for each in forth.records]
     assert before >= 20
+    assert heard <= {server_id for page in listed for server_id in ids(page)}
+
+    page = listed[-1]
+    for expected in listed[-2:0:-1][: 12 // limit]:
+        following = page
+        page, _ = read(page.previous)
+        forth, _ = read(page.next_after)
+        assert (ids(expected), ids(following)) == (ids(page), ids(forth))
 
 
 def test_servers_are_found_and_counted_by_their_keys(database_url: str, store: SqlStore) -> None:

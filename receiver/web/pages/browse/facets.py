@@ -126,12 +126,15 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
         view: The list.
         keys: The API keys; None if the visitor may not know them.
     """
-    numbers = {name: counts.values[name] for name in _LABELS}
-    numbers["key"] = {} if keys is None else _by_name(keys, counts.values["key"])
     groups: list[Group] = []
     room = _ROOM_OF_ALL
     for name in _LABELS:
-        group = _group(name, numbers[name], view, room)
+        numbers = counts.values[name]
+        if name == "key":
+            if keys is None:
+                continue
+            numbers = _by_name(keys, numbers)
+        group = _group(name, numbers, view, room)
         room -= sum(map(_size, group.values))
         groups.append(group)
     return [each for each in groups if len(each.values) + each.more > 1 or each.is_used]

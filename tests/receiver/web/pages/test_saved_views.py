@@ -42,8 +42,8 @@ def people(tokens: dict[str, str], receiver: httpx.Client) -> Iterator[dict[str,
 
 
 def csrf_token(browser: httpx.Client, path: str) -> str:
-    (first, *_) = re.findall(r'name="form" value="([^"]+)"', browser.get(path).text)
-    return str(first)
+    found: list[str] = re.findall(r'name="form" value="([^"]+)"', browser.get(path).text)
+    return found[0]
 
 
 def save(browser: httpx.Client, path: str, name: str, **changed: str) -> httpx.Response:

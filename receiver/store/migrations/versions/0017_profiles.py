@@ -10,8 +10,8 @@ import orjson
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -51,25 +51,12 @@ def upgrade() -> None:
     )
     _fill(profiles, search_texts)
     op.drop_index("ix_servers_listed", "servers")
-    op.drop_index("ix_servers_toolset", "servers")
-    known = sa.text("toolset IS NOT NULL")
-    op.create_index(
-        "ix_servers_toolset", "servers", ["toolset"], sqlite_where=known, postgresql_where=known
-    )
     for columns in (
         ["server_id", "rank", "profile"],
         ["rank", "server_id", "profile"],
         ["profile", "rank", "server_id"],
     ):
         op.create_index(f"ix_servers_{'_'.join(columns)}", "servers", columns)
-    described = sa.text("catalogue IS NOT NULL AND rank <= 5")
-    op.create_index(
-        "ix_servers_described",
-        "servers",
-        ["catalogue", "server_id"],
-        sqlite_where=described,
-        postgresql_where=described,
-    )
     op.execute("DELETE FROM facets WHERE name IN ('stage', 'version', 'odoo_version')")
 
 
