@@ -164,8 +164,12 @@ def is_navigation(scope: Scope) -> bool:
 
 
 def remember(scope: Scope, answer: Response, name: str, value: str, *, seconds: int) -> None:
-    """Set a cookie that is no secret, and that whoever forges it only deceives themselves with."""
-    _set(answer, scope, name, value, seconds=seconds)
+    """
+    Set a cookie that is no secret, and that whoever forges it only deceives themselves with.
+
+    Browsers send it also when a person follows a link on another site, such as one in a mail.
+    """
+    _set(answer, scope, name, value, seconds=seconds, same_site="lax")
 
 
 def may_hide_session(scope: Scope) -> bool:

@@ -99,7 +99,8 @@ def test_two_people_with_one_browser_are_told_apart(
 ) -> None:
     client, (one, other) = two_readers
     first = client.get("/", headers={"Cookie": one})
-    (look,) = re.findall(r"fleet_look=([^;]+)", first.headers["set-cookie"])
+    ((look, rest),) = re.findall(r"fleet_look=([^;]+);([^,]+)", first.headers["set-cookie"])
+    assert "samesite=lax" in rest.lower()
     client.cookies.clear()
     clock.advance(7200)
 
