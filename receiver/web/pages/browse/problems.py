@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from contract import EventKind, ServerRecord
 from receiver.domain.filter_text import FilterText
 from receiver.domain.grouping.problems import Problem, Trouble, problems
-from receiver.domain.keys import Key
+from receiver.domain.keys import Key, Keyring
 from receiver.service.problems.troubles import Found
 from receiver.web.context import Services
 from receiver.web.pages import wording
@@ -119,7 +119,8 @@ def _problems(
     matching = matching.in_any_state()
     is_narrowed = matching != FilterText()
     each, quiet = troubles.once(
-        (matching, silenced.windows), lambda: _grouped(troubles, matching, silenced)
+        (matching, silenced.windows),
+        lambda: _grouped(troubles, matching, silenced, found.mirror.keys),
     )
     shown = fitting_problems(each, most=_MOST_SHOWN)
     counts = _counts(each)
@@ -136,15 +137,35 @@ def _problems(
 
 
 def _grouped(
-    troubles: Found, matching: FilterText, silenced: Silenced
+    troubles: Found, matching: FilterText, silenced: Silenced, keys: Keyring
 ) -> tuple[list[Problem], list[Problem]]:
     """The problems of the servers that match: of those that are not silenced, and of those."""
     loud: list[ServerRecord] = []
     quiet: list[ServerRecord] = []
-    for record, _, _ in troubles.servers:
-        if matching.matches(record):
+    without_keys, is_of_key = _by_key(matching, keys)
+    for record, _, owner in troubles.servers:
+        if is_of_key(owner) and without_keys.matches(record):
             (quiet if silenced.of(record) else loud).append(record)
     return problems(loud), problems(quiet)
+
+
+def _by_key(matching: FilterText, keys: Keyring) -> tuple[FilterText, Callable[[str | None], bool]]:
+    """
+    Divide a filter: what a record tells, and which keys its server may belong to.
+
+    Returns the filter without keys, and a function that tells whether the key with an id is meant,
+    or that a server belongs to none.
+    """
+    unwanted = dict(matching.without).get(_KEY, ())
+    rest = tuple(each for each in matching.without if each[0] != _KEY)
+
+    def is_meant(owner: str | None) -> bool:
+        key = None if owner is None else keys.get(owner)
+        called = {owner or "", *([] if key is None else [key.name])}
+        is_wanted = not matching.key or not called.isdisjoint(matching.key)
+        return is_wanted and called.isdisjoint(unwanted)
+
+    return evolve(matching, key=(), without=rest), is_meant
 
 
 def _counts(each: Sequence[Problem]) -> Counter[Trouble]:
@@ -176,5 +197,6 @@ def _calm_since(found: Services, troubles: Found) -> datetime:
     return max(heard_since, troubles.calm_since or heard_since)
 
 
+_KEY = "key"
 _STATES = (Trouble.DOWN, Trouble.LATE)
 _MOST_SHOWN = 8

@@ -237,6 +237,23 @@ def test_keys_that_have_ended_or_will_are_told(
     assert "keyring" in section(page)
 
 
+def test_problems_follow_a_filter_by_key(admin: httpx.Client, engine: Engine, clock: Clock) -> None:
+    del admin.headers["X-Owners"]
+    with engine.begin() as connection:
+        for server_id, owner in {"a": "fine", "b": "other"}.items():
+            changed = "conflict_since = 1, owner = :owner, revision = revision + 1"
+            query = f"UPDATE servers SET {changed} WHERE server_id = :key"
+            connection.execute(text(query), {"owner": owner, "key": server_id})
+
+    def told(query: str) -> list[str]:
+        page = admin.get("/", params={"query": query}).text
+        return re.findall(r'data-key="problem-conflict-([^"]+)"', page)
+
+    assert ["a"] == told("key:fine")
+    assert ["b"] == told("-key:fine stage:production")
+    assert [] == told("key:none")
+
+
 def test_number_of_alarms_is_in_the_title_and_on_the_icon(
     receiver: httpx.Client, fleet: Watched
 ) -> None:
