@@ -27,14 +27,6 @@ def link(path: str, **parameters: str | None) -> str:
     return f"{path}?{text}" if text else path
 
 
-def list_link(matching: FilterText, *, lacks: str | None = None) -> str:
-    """
-    A link to the list of servers, relative to the home page.
-
-    Args:
-        matching: Which servers.
-        lacks: The name of a tool that the servers do not offer; None for any servers.
-    """
-    without = [] if lacks is None else [f"-{FilterText(tool=(lacks,))}"]
-    texts = [*([str(matching)] if str(matching) else []), *without]
-    return link("./", query=" ".join(texts))
+def list_link(matching: FilterText) -> str:
+    """A link to the list of the servers that match, relative to the home page."""
+    return link("./", query=str(matching))

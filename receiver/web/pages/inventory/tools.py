@@ -120,7 +120,7 @@ def _shown(tool: ToolSummary, servers: int) -> ShownTool:
         lacking=max(0, servers - tool.server_count),
         page=link("tools", name=tool.name),
         has=list_link(FilterText(tool=(tool.name,))),
-        lacks=list_link(FilterText(), lacks=tool.name),
+        lacks=list_link(FilterText(without=(("tool", (tool.name,)),))),
         differs=_in_words(tool.differs_in),
     )
 
@@ -185,7 +185,7 @@ def _stage(name: str, stage: str | None, offering: int, lacking: int) -> ShownSt
         offering=offering,
         lacking=lacking,
         has=list_link(FilterText(tool=(name,), stage=stages)),
-        lacks=list_link(FilterText(stage=stages), lacks=name),
+        lacks=list_link(FilterText(stage=stages, without=(("tool", (name,)),))),
     )
 
 
