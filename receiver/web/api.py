@@ -51,8 +51,8 @@ from receiver.web.context import services
 from receiver.web.headers import json_answer, tag_of, with_headers
 from receiver.web.history.figures import HISTORY, history_as_json
 from receiver.web.inventory.comparison import COMPARISON, comparison
-from receiver.web.inventory.tools import TOOLS_OF_FLEET, fleet_tools
-from receiver.web.inventory.versions import VERSIONS, versions
+from receiver.web.inventory.tools import TOOLS_OF_FLEET, fleet_tools, fleet_tools_file
+from receiver.web.inventory.versions import VERSIONS, versions, versions_file
 from receiver.web.openapi import Json, answer, operation, ref
 from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
@@ -104,8 +104,8 @@ def routes() -> list[Guarded]:
         _get("/health/live", live, _LIVE, needs=None),
         _get("/connections", connections, CONNECTIONS),
         _list("/tools", find_tools, find_tools_file, FIND_TOOLS),
-        _get("/tools.json", fleet_tools, TOOLS_OF_FLEET),
-        _get("/versions.json", versions, VERSIONS),
+        _list("/tools.json", fleet_tools, fleet_tools_file, TOOLS_OF_FLEET),
+        _list("/versions.json", versions, versions_file, VERSIONS),
         _get("/compare.json", comparison, COMPARISON),
         *registry.routes(),
         Guarded("/mcp", Mcp(), methods=["POST"], needs=Power.READ, describes=MCP),

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from attrs import asdict, frozen
+from attrs import asdict, fields, frozen
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contract import State, unstructure
+from contract import Problem, State, unstructure
 from receiver.domain.errors import Refusal
 from receiver.domain.filter_text import FilterText
 from receiver.domain.inventory.tools import (
@@ -22,6 +22,7 @@ from receiver.domain.queries import ALL_SERVERS, FIRST_TOOLS, index_text
 from receiver.web import openapi
 from receiver.web.agents.tool_list import search
 from receiver.web.context import Services, services
+from receiver.web.exports import AnyPart, FileFormat, Part, Sheet, file_answer
 from receiver.web.openapi import COUNT, TEXT, Json, answer, listed, object_of, operation, parameter
 from receiver.web.requests import OfferedQuery, offered_query
 
@@ -30,6 +31,7 @@ __all__ = [
     "StageCount",
     "ToolPage",
     "fleet_tools",
+    "fleet_tools_file",
     "stage_counts",
     "tool_named",
     "tool_page",
@@ -154,14 +156,33 @@ async def fleet_tools(request: Request) -> Response:
     return _json(content)
 
 
+async def fleet_tools_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file of all tools of the fleet that match."""
+    query = offered_query(request)
+    if query.name is not None:
+        problem = Problem("name", "is told in JSON only, not in a file")
+        raise Refusal(400, "invalid_parameter", str(problem), errors=[problem])
+    _, matching = await _matching(services(request), query)
+
+    async def read(begin: int | None, limit: int) -> AnyPart[int]:
+        end = (begin or 0) + limit
+        tools = matching[end - limit : end]
+        content = _SHEET.part(file_format, map(asdict, tools))
+        return Part(content, len(tools)), end if end < len(matching) else None
+
+    return await file_answer(
+        request,
+        file_format,
+        _SHEET,
+        read,
+        begin=query.skipped,
+        most=query.limit if "limit" in request.query_params else None,
+    )
+
+
 async def tool_page(found: Services, query: OfferedQuery) -> ToolPage:
     """A page of the list of all tools. Raises StoreUnavailable."""
-    overview = await found.tool_index.overview()
-    matching = await found.calls.read(_ranked, overview, query)
-    if query.search and not matching:
-        page = await search(found).find(ALL_SERVERS, query.search, FIRST_TOOLS)
-        names = frozenset(each.tool.name for each in page.tools)
-        matching = await found.calls.read(_ranked, overview, query, names)
+    overview, matching = await _matching(found, query)
     end = query.skipped + query.limit
     return ToolPage(
         overview=overview,
@@ -169,6 +190,19 @@ async def tool_page(found: Services, query: OfferedQuery) -> ToolPage:
         total=len(matching),
         next_cursor=str(end) if end < len(matching) else None,
     )
+
+
+async def _matching(
+    found: Services, query: OfferedQuery
+) -> tuple[ToolOverview, Sequence[ToolSummary]]:
+    """All tools, and those that match, in the order that is asked for."""
+    overview = await found.tool_index.overview()
+    matching = await found.calls.read(_ranked, overview, query)
+    if query.search and not matching:
+        page = await search(found).find(ALL_SERVERS, query.search, FIRST_TOOLS)
+        names = frozenset(each.tool.name for each in page.tools)
+        matching = await found.calls.read(_ranked, overview, query, names)
+    return overview, matching
 
 
 def _ranked(
@@ -244,3 +278,4 @@ def _json(content: object) -> Response:
 
 
 _STAGES = 6
+_SHEET = Sheet(name="tools", columns=[each.name for each in fields(ToolSummary)])

@@ -8,10 +8,13 @@ from starlette.responses import Response
 
 from receiver.domain.inventory.software import Software, VersionCount, version_counts
 from receiver.web.context import Services, services
+from receiver.web.exports import AnyPart, FileFormat, Part, Sheet, file_answer
 from receiver.web.headers import json_answer, tag_of
 from receiver.web.openapi import COUNT, TEXT, Json, answer, listed, object_of, operation
 
-__all__ = ["VERSIONS", "counted_versions", "versions"]
+__all__ = ["VERSIONS", "counted_versions", "versions", "versions_file"]
+
+_SHEET = Sheet(name="versions", columns=["software", "version", "stage", "servers"])
 
 _COUNTS = listed(
     object_of(
@@ -45,6 +48,22 @@ async def versions(request: Request) -> Response:
     }
     body = orjson.dumps(content)
     return json_answer(request, body, tag_of(body))
+
+
+async def versions_file(request: Request, file_format: FileFormat) -> Response:
+    """Answer with a file that has a row for each software, version and stage."""
+    found = await counted_versions(services(request))
+    rows = [
+        {"software": software.value, "version": each.version, "stage": stage, "servers": servers}
+        for software, counts in found.items()
+        for each in counts
+        for stage, servers in each.stages
+    ]
+
+    async def read(_: int | None, __: int) -> AnyPart[int]:
+        return Part(_SHEET.part(file_format, rows), len(rows)), None
+
+    return await file_answer(request, file_format, _SHEET, read)
 
 
 async def counted_versions(found: Services) -> Mapping[Software, Sequence[VersionCount]]:

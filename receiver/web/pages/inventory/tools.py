@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from attrs import frozen
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -28,12 +29,16 @@ class BrowserRoute(PageRoute):
     """
     A page at the path of a call of the API.
 
-    A client that asks for HTML gets the page, and any other client the answer of the API.
+    A client that asks for HTML gets the page, and any other client the answer of the API. So does
+    one that says in the query which format it wants, such as a browser that follows a link to a
+    file.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and not accepts_html(scope):
-            return Match.NONE, {}
+        if scope["type"] == "http":
+            names_format = "format" in QueryParams(scope["query_string"])
+            if names_format or not accepts_html(scope):
+                return Match.NONE, {}
         return super().matches(scope)
 
 
@@ -102,6 +107,7 @@ async def _page_of_all(request: Request, query: OfferedQuery) -> Response:
         here=here,
         SORTS={"": "Name", **_SORTS},
         as_json=link("tools.json", **parameters),
+        as_csv=link("tools.json", **parameters, format="csv"),
         next_page=here(cursor=str(shown)) if shown < page.total else None,
         previous_page=_previous(query, here),
     )

@@ -1,6 +1,7 @@
 """All tools of the fleet, as a page for browsers and as JSON for programs."""
 
 import html
+import json
 import re
 from typing import Any
 from urllib.parse import urljoin
@@ -160,6 +161,22 @@ def test_wrong_parameters_are_explained(receiver: httpx.Client, query: str) -> N
         answer = receiver.get(f"{path}?{query}", headers=headers)
         assert 400 == answer.status_code
         assert query.partition("=")[0] in answer.text
+
+
+def test_tools_are_told_as_a_file(fleet: httpx.Client) -> None:
+    csv = fleet.get("/tools.json?format=csv").text.splitlines()
+    lines = fleet.get("/tools.json?format=jsonl&limit=1&cursor=1").text.splitlines()
+
+    assert [
+        "name,title,provider,server_count,variant_count,differs_in",
+        'pay,Pay an invoice,account,2,2,"[""description""]"',
+        "sale_order_confirm,,,2,1,[]",
+    ] == csv
+    assert ["sale_order_confirm"] == [json.loads(line)["name"] for line in lines]
+    assert 400 == fleet.get("/tools.json?format=csv&name=pay").status_code
+    found = fleet.get("/tools?search=pay&format=csv", headers=HTML)
+    assert "text/csv; charset=utf-8; header=present" == found.headers["content-type"]
+    assert 'href="tools.json?differs=true&amp;format=csv">CSV' in page(fleet, "/tools?differs=true")
 
 
 # One tool

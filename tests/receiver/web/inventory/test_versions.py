@@ -67,6 +67,22 @@ def test_page_shows_what_runs_where_the_oldest_first(receiver: httpx.Client) -> 
     assert ["1.0", "1.1", ""] == [each["version"] for each in told["version"]]
 
 
+def test_versions_are_told_as_a_file(receiver: httpx.Client) -> None:
+    run(receiver, ("19.0", "1.1", "production"), ("16.0", "1.1", ""), ("16.0", "1.1", "dev"))
+
+    csv = receiver.get("/versions.json?format=csv").text.splitlines()
+
+    assert [
+        "software,version,stage,servers",
+        "odoo_version,16.0,,1",
+        "odoo_version,16.0,dev,1",
+        "odoo_version,19.0,production,1",
+        "version,1.1,,1",
+        "version,1.1,dev,1",
+        "version,1.1,production,1",
+    ] == csv
+
+
 def test_page_of_an_empty_fleet_says_what_to_do(receiver: httpx.Client) -> None:
     assert "as soon as the first has phoned home" in receiver.get("/versions").text
     assert {"odoo_version": [], "version": [], "count": 0} == receiver.get("/versions.json").json()
