@@ -17,6 +17,7 @@ from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import id_of
 
 __all__ = [
+    "QueryCommand",
     "expiry",
     "key_id",
     "length",
@@ -114,6 +115,14 @@ def query(words: Sequence[str]) -> FilterText:
         raise click.BadParameter(str(error)) from None
 
 
+class QueryCommand(click.Command):
+    """A command with the argument QUERY, of which a word such as `-tool:x` is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A filter ignores the space, with which the word does not look like an option.
+        return super().parse_args(ctx, [f" {a}" if _EXCLUDED.match(a) else a for a in args])
+
+
 def query_argument(function: F) -> F:
     """Give a command the argument QUERY, a filter of servers in any number of words."""
     return click.argument(
@@ -124,4 +133,5 @@ def query_argument(function: F) -> F:
     )(function)
 
 
+_EXCLUDED = re.compile("-[a-z]+:")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}

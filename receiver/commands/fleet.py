@@ -10,7 +10,7 @@ import click
 
 from contract import State
 from contract.fields import parse_moment
-from receiver.commands.arguments import query_argument, some_text, text
+from receiver.commands.arguments import QueryCommand, query_argument, some_text, text
 from receiver.commands.backends import Context, Forgotten, Json, reaching
 from receiver.commands.context import Exit, WrongUse
 from receiver.commands.output import Column
@@ -85,7 +85,7 @@ _UNWELL = (State.LATE, State.DOWN)
 # The list
 
 
-@click.command("list")
+@click.command("list", cls=QueryCommand)
 @reaching()
 @query_argument
 @click.option(
@@ -105,7 +105,7 @@ def list_servers(
     List servers.
 
     QUERY says which, as in the search box of the page: stage:production state:down
-    tool:sale_order_confirm odoo:19.0, or a part of a name.
+    -tool:sale_order_confirm odoo:18.0,19.0, or a part of a name.
     """
     found = context.backend.servers(query, order=order, limit=limit)
     if quiet and not context.output.is_json:
@@ -150,7 +150,7 @@ def _notes(server: Json) -> str:
 # Connecting
 
 
-@click.command()
+@click.command(cls=QueryCommand)
 @reaching()
 @_CLIENT
 @query_argument
@@ -185,7 +185,7 @@ def _days(given: str) -> timedelta:
     return timedelta(days=int(whole))
 
 
-@click.command()
+@click.command(cls=QueryCommand)
 @reaching()
 @query_argument
 @click.option(
