@@ -22,6 +22,7 @@ __all__ = [
     "EventFilter",
     "EventPage",
     "Filter",
+    "Grouping",
     "Node",
     "OfferedTool",
     "Order",
@@ -184,6 +185,14 @@ def ranks_wanted(matching: Filter, *, listed: Collection[Rank] = LISTED) -> froz
     """The ranks of the servers that a filter finds; without a state, those that are `listed`."""
     unwanted = ranks_of(dict(matching.without).get("state", ()))
     return (ranks_of(matching.state) if matching.state else frozenset(listed)) - unwanted
+
+
+class Grouping(str, Enum):
+    """By which field the wallboard groups servers."""
+
+    STAGE = "stage"
+    ODOO_VERSION = "odoo_version"
+    VERSION = "version"
 
 
 class Node(NamedTuple):

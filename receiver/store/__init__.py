@@ -4,6 +4,7 @@ from receiver.store.alerts import Alerts, OutboxCounts
 from receiver.store.catalogues import Inventory
 from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH
+from receiver.store.lists import GroupCount, OnWall
 from receiver.store.ownership import SERVERS_PER_KEY
 from receiver.store.silence import Look, Rules
 from receiver.store.sql_store import Servers, SqlStore, Vitals
@@ -13,8 +14,10 @@ __all__ = [
     "BATCH",
     "SERVERS_PER_KEY",
     "Alerts",
+    "GroupCount",
     "Inventory",
     "Look",
+    "OnWall",
     "OutboxCounts",
     "Rules",
     "Servers",

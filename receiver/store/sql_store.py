@@ -28,6 +28,7 @@ from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import (
     LISTED,
     Filter,
+    Grouping,
     Node,
     Order,
     PageRequest,
@@ -46,6 +47,8 @@ from receiver.store.history import Hours, is_counted, note_minute, take_census
 from receiver.store.history import leave_no_future as leave_no_future_in_history
 from receiver.store.keys import Keys
 from receiver.store.lists import (
+    GroupCount,
+    OnWall,
     SavedViews,
     ServerList,
     apply_conditions,
@@ -54,10 +57,12 @@ from receiver.store.lists import (
     claims_of,
     conditions_of,
     numbers_owned,
+    on_wall,
     reachable,
     registered,
     take_breakdown,
     troubled,
+    wall_counts,
 )
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
@@ -340,6 +345,18 @@ class Servers:
         """
         with self._transactions.read() as connection:
             return reachable(connection, self._cache, matching, after=after, limit=limit)
+
+    def on_wall(
+        self, matching: Filter, by: Grouping, now: datetime, *, limit: int
+    ) -> Sequence[OnWall]:
+        """What the wallboard shows of the first `limit` servers that match, sorted by id."""
+        with self._transactions.read() as connection:
+            return on_wall(connection, matching, by, now, limit=limit)
+
+    def wall_counts(self, matching: Filter, by: Grouping, now: datetime) -> Sequence[GroupCount]:
+        """How many of the servers that match are in which group and state."""
+        with self._transactions.read() as connection:
+            return wall_counts(connection, matching, by, now)
 
     def registered(self, asked: Listing) -> Sequence[FoundServer]:
         """Read the part `asked` of the servers that may have an entry in the MCP registry."""

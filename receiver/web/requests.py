@@ -30,6 +30,7 @@ from receiver.domain.queries import (
     SUPERSEDED,
     EventFilter,
     Filter,
+    Grouping,
     Order,
     Place,
     ToolPlace,
@@ -70,6 +71,7 @@ __all__ = [
     "report_end",
     "timeline_query",
     "tool_query",
+    "wall_query",
 ]
 
 Named = TypeVar("Named", bound=Enum)
@@ -545,6 +547,17 @@ def period_query(request: Request) -> Period:
     return period
 
 
+def wall_query(request: Request) -> tuple[Filter, Grouping]:
+    """
+    Read which servers the wallboard shows, and how it groups them: by stage by default.
+
+    Raises Refusal (400), which lists all parameters that are wrong.
+    """
+    found = _parameters(request, _WALL)
+    by: Grouping = found.pop("by", Grouping.STAGE)
+    return found.get("written", ALL_SERVERS), by
+
+
 def event_filter(request: Request) -> EventFilter:
     """
     Read the filters of a stream of events.
@@ -794,6 +807,10 @@ _NEEDS_ID = "is missing; it is the server_id of a server"
 _REVOKE: dict[str, Parameter] = {"forget": ("forget", _flag)}
 _REPORT: dict[str, Parameter] = {"until": ("until", _since)}
 _HISTORY: dict[str, Parameter] = {"period": ("period", partial(_one_of, Period))}
+_WALL: dict[str, Parameter] = {
+    "by": ("by", partial(_one_of, Grouping)),
+    "query": ("written", _written_filter),
+}
 _BADGE: dict[str, Parameter] = {
     "query": ("written", _written_filter),
     "label": ("label", partial(_short_text, at_most=200)),

@@ -6,8 +6,11 @@ from receiver.store.lists.registry import claims_like, claims_of, identities_of,
 from receiver.store.lists.saved_views import SavedViews
 from receiver.store.lists.servers import ServerList, reachable
 from receiver.store.lists.troubled import numbers_owned, troubled
+from receiver.store.lists.wall import GroupCount, OnWall, on_wall, wall_counts
 
 __all__ = [
+    "GroupCount",
+    "OnWall",
     "SavedViews",
     "ServerList",
     "apply_conditions",
@@ -17,8 +20,10 @@ __all__ = [
     "conditions_of",
     "identities_of",
     "numbers_owned",
+    "on_wall",
     "reachable",
     "registered",
     "take_breakdown",
     "troubled",
+    "wall_counts",
 ]

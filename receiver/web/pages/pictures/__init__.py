@@ -1,8 +1,8 @@
-"""The pages that are pictures: the history of the fleet."""
+"""The pages that are pictures: the history of the fleet, and the wallboard."""
 
 from starlette.routing import BaseRoute
 
-from receiver.web.pages.pictures import history
+from receiver.web.pages.pictures import history, wall
 from receiver.web.pages.pictures.trend import Trend, trend_of
 
 __all__ = ["Trend", "routes", "trend_of"]
@@ -10,4 +10,4 @@ __all__ = ["Trend", "routes", "trend_of"]
 
 def routes() -> list[BaseRoute]:
     """All of these pages."""
-    return [*history.routes()]
+    return [*history.routes(), *wall.routes()]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from receiver.service.availability import Span
-from receiver.web.pages.drawing import compact, day, stack
+from receiver.web.pages.drawing import cells, columns_for, compact, day, stack
 
 NOON = datetime(2026, 1, 31, 12, 30, tzinfo=timezone.utc)
 
@@ -109,3 +109,25 @@ def test_silence_that_lasts_has_no_end() -> None:
     (silence,) = day(spans(("down", 20)), NOON).silences
 
     assert (NOON - timedelta(minutes=20), None) == (silence.began, silence.ended)
+
+
+# Cells
+
+
+def test_cells_of_one_state_side_by_side_are_one_rectangle() -> None:
+    found = cells(["up", "up", "down", "down", "down", "up"], columns=4)
+
+    assert {
+        "up": "M0 0h20v10h-20zM10 10h10v10h-10z",
+        "down": "M20 0h20v10h-20zM0 10h10v10h-10z",
+    } == found
+    assert {} == cells([], columns=4)
+
+
+@pytest.mark.parametrize("sizes", [[1], [300], [3000, 1500, 500], [400] * 12])
+def test_cells_fill_a_wide_screen(sizes: list[int]) -> None:
+    columns = columns_for(sizes)
+
+    rows = sum(-(-size // columns) + 2.5 for size in sizes)
+    assert columns >= 1.65 * rows
+    assert columns == 10 or columns <= 1.65 * rows + 12

@@ -17,6 +17,7 @@ from receiver.app import Tuning, create_app
 from receiver.domain.history import Hour, begin_of_hour
 from receiver.store import SqlStore
 from receiver.store.history.tables import hours
+from receiver.web.pages.pictures import wall
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
@@ -247,3 +248,115 @@ def test_page_of_a_server_shows_when_it_was_silent_today(
     assert "Silent once, 2 min 30 s in all." in page
     (row,) = re.findall(r'<tr><th scope="row">2026-01-31 12:02:30 UTC.*?</tr>', page)
     assert "<td>2026-01-31 12:05:00 UTC</td><td>2 min 30 s</td><td>down</td>" in row
+
+
+# The wallboard
+
+
+def halls(page: str) -> dict[str, dict[str, int]]:
+    """How many servers of each group of the wallboard are in which state."""
+    found = {}
+    for title in re.findall(r'<h2 id="hall-\d+">(.*?)</h2>', page):
+        (name,) = re.findall("<bdi>(.*?)</bdi>", title)
+        numbers = re.findall(r'</i>([\d,]+)<span class="unseen"> (\w+)</span>', title)
+        found[name] = {state: int(number.replace(",", "")) for number, state in numbers}
+    return found
+
+
+def many(receiver: httpx.Client, number: int, **said: Any) -> None:
+    """Send a heartbeat of so many servers."""
+    fleet = [
+        messages.heartbeat(server_id=f"s{n:04}", database=f"d{n}", **said) for n in range(number)
+    ]
+    for first in range(0, number, 200):
+        assert 200 == receiver.post("/heartbeats", json=fleet[first : first + 200]).status_code
+
+
+@pytest.mark.both_databases
+def test_wall_has_a_tile_for_each_database_in_groups(receiver: httpx.Client, clock: Clock) -> None:
+    receiver.post("/register", json=messages.registration(server_id="new", odoo_stage="staging"))
+    for server_id, stage in {"a": "production", "b": "production", "c": ""}.items():
+        beat = messages.heartbeat(server_id=server_id, database=f"db-{server_id}", odoo_stage=stage)
+        receiver.post("/heartbeat", json=beat)
+    clock.advance(150)
+    receiver.post("/heartbeat", json=messages.slim(server_id="a"))
+    wait_until(lambda: receiver.get("/events", params={"kind": "late"}).json()["count"] == 3)
+
+    page = receiver.get("/wall").text
+
+    assert {
+        "production": {"late": 1, "up": 1},
+        "not told": {"late": 1},
+        "staging": {"late": 1},
+    } == halls(page)
+    assert '<li data-key="b2" class="late"><i class="mark late"></i>' in page
+    assert "<bdi>db-b</bdi> <small>" in page
+    assert "Late or down:" not in page
+
+
+def test_wall_shows_the_servers_of_a_filter_by_another_field(receiver: httpx.Client) -> None:
+    for n, (stage, version) in enumerate([("p", "18.0"), ("p", "19.0"), ("q", "19.0")]):
+        beat = messages.heartbeat(server_id=f"s{n}", odoo_stage=stage, odoo_version=version)
+        receiver.post("/heartbeat", json=beat)
+
+    def shown(**query: str) -> dict[str, dict[str, int]]:
+        return halls(receiver.get("/wall", params=query).text)
+
+    assert {"p": {"up": 2}, "q": {"up": 1}} == shown()
+    assert {"18.0": {"up": 1}, "19.0": {"up": 1}} == shown(query="stage:p", by="odoo_version")
+    assert {"1.0.0": {"up": 3}} == shown(by="version")
+    assert "No server is here." in receiver.get("/wall", params={"query": "stage:none"}).text
+    assert 400 == receiver.get("/wall", params={"by": "colour"}).status_code
+
+
+def test_wall_of_hundreds_has_cells_and_names_those_in_trouble(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    many(receiver, 300)
+    calm = receiver.get("/wall").text
+    clock.advance(150)
+    fleet = [messages.slim(server_id=f"s{n:04}") for n in range(270)]
+    receiver.post("/heartbeats", json=fleet)
+    wait_until(lambda: receiver.get("/events?kind=late&limit=100").json()["count"] == 30)
+
+    page = receiver.get("/wall").text
+
+    assert "Nothing is late or down." in calm
+    assert {"production": {"late": 30, "up": 270}} == halls(page)
+    assert 'fill="url(#cell-late)"' in page
+    assert "Late or down: 30" in page
+    assert "and 6 more" in page
+    assert 24 == len(re.findall('data-key="n', page))
+
+
+def test_wall_of_more_than_it_has_room_for_has_cells_for_several(
+    receiver: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wall, "_MOST_CELLS", 50)
+    monkeypatch.setattr(wall, "_MOST_TILES", 10)
+    monkeypatch.setattr(wall, "_SIZES", {"small": 51})
+    monkeypatch.setattr(wall, "_MOST_GROUPS", 1)
+    many(receiver, 120)
+    for n in range(3):
+        receiver.post("/heartbeat", json=messages.slim(server_id=f"x{n}"))
+
+    page = receiver.get("/wall").text
+
+    assert {"production": {"up": 120}, "others": {"up": 3}} == halls(page)
+    assert "A cell stands for up to 3 servers." in page
+    assert 2 == page.count('fill="url(#cell-up)"')
+
+
+def test_wall_of_hostile_names_is_escaped_and_bounded(receiver: httpx.Client) -> None:
+    fleet = [
+        messages.slim(server_id=f"{n:03}" + "<&>" * 84, database=HOSTILE + "\N{PILE OF POO}" * 200)
+        for n in range(240)
+    ]
+    for first in range(0, 240, 60):
+        receiver.post("/heartbeats", json=fleet[first : first + 60])
+
+    answer = receiver.get("/wall")
+
+    assert "<script>" not in answer.text
+    assert 240 == len(re.findall('data-key="b', answer.text))
+    assert len(answer.content) < 120 * 1024

@@ -1,0 +1,184 @@
+"""The wallboard: a tile for each database, for a screen on the wall that nobody touches."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import ceil
+
+from attrs import frozen
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from contract import State
+from receiver.domain.keys import Power
+from receiver.store import GroupCount, OnWall
+from receiver.web.context import services
+from receiver.web.pages.drawing import CELL, cells, columns_for
+from receiver.web.pages.rendering import PageRoute, answer_from_thread
+from receiver.web.requests import wall_query
+
+__all__ = ["routes"]
+
+Counts = Mapping[str, int]
+"""How many servers are in which state."""
+
+
+def routes() -> list[BaseRoute]:
+    return [PageRoute("/wall", wall_page, methods=["GET"], needs=Power.READ)]
+
+
+@frozen(kw_only=True)
+class Grid:
+    """
+    The cells of a group.
+
+    Attributes:
+        width: How wide the grid is, in units of SVG.
+        height: How high it is.
+        paths: For each state the path of its cells.
+    """
+
+    width: int
+    height: int
+    paths: Mapping[str, str]
+
+
+@frozen(kw_only=True)
+class Group:
+    """
+    Servers that have the same value of a field, such as their stage.
+
+    Attributes:
+        name: The value; "" if it is not known, None for all values that are not shown.
+        counts: How many servers are in which state.
+        tiles: The servers, if there is room for their names.
+        grid: Cells in place of tiles; None if there are tiles.
+    """
+
+    name: str | None
+    counts: Counts
+    tiles: Sequence[OnWall] = ()
+    grid: Grid | None = None
+
+
+async def wall_page(request: Request) -> Response:
+    """The wallboard."""
+    matching, by = wall_query(request)
+    found = services(request)
+    read, now = found.calls.read, found.clock()
+    wall = found.store.servers
+    seen = await read(partial(wall.on_wall, matching, by, now, limit=_MOST_CELLS + 1))
+    each = 1
+    if len(seen) > _MOST_CELLS:
+        counts = await read(wall.wall_counts, matching, by, now)
+        each = ceil(sum(n for *_, n in counts) / _MOST_CELLS)
+        groups = _with_shares(counts, each)
+    elif len(seen) > _MOST_TILES:
+        groups = _with_cells(seen)
+    else:
+        groups = _with_tiles(seen)
+    total: Counter[str] = Counter()
+    for group in groups:
+        total.update(group.counts)
+    silent = [server for server in seen if server.state.stale]
+    silent.sort(key=lambda server: (server.state is not State.DOWN, -server.since.timestamp()))
+
+    return await answer_from_thread(
+        request,
+        "wall.html",
+        groups=groups,
+        total=total,
+        of=total.total(),
+        states=_SHOWN,
+        each=each,
+        size=next(name for name, most in _SIZES.items() if len(seen) <= most),
+        is_named=len(seen) <= _MOST_TILES,
+        silent=silent[:_MOST_NAMED],
+        silent_count=sum(total[state.value] for state in State if state.stale),
+        flapping=sum(server.is_flapping for server in seen),
+        now=now,
+    )
+
+
+def _with_tiles(servers: Sequence[OnWall]) -> list[Group]:
+    return [
+        Group(name=name, counts=_counted(within), tiles=within) for name, within in _groups(servers)
+    ]
+
+
+def _with_cells(servers: Sequence[OnWall]) -> list[Group]:
+    groups = _groups(servers)
+    columns = columns_for([len(within) for _, within in groups])
+    return [
+        Group(
+            name=name,
+            counts=_counted(within),
+            grid=_grid([server.state.value for server in within], columns),
+        )
+        for name, within in groups
+    ]
+
+
+def _with_shares(counts: Sequence[GroupCount], each: int) -> list[Group]:
+    """Groups in which a cell stands for `each` servers of a state, the last one for fewer."""
+    by_name: dict[str | None, Counter[str]] = {}
+    shown = _shown_names(_added(counts))
+    for count in counts:
+        name = count.group if count.group in shown else None
+        by_name.setdefault(name, Counter())[count.state.value] += count.servers
+    of_cells = {
+        name: [state.value for state in _SHOWN for _ in range(ceil(states[state.value] / each))]
+        for name, states in by_name.items()
+    }
+    columns = columns_for([len(each) for each in of_cells.values()])
+    return [
+        Group(name=name, counts=by_name[name], grid=_grid(of_cells[name], columns))
+        for name in sorted(by_name, key=lambda name: _place(name, shown))
+    ]
+
+
+def _groups(servers: Sequence[OnWall]) -> list[tuple[str | None, list[OnWall]]]:
+    """The servers by group, the largest group first, and few groups."""
+    shown = _shown_names(Counter(server.group for server in servers))
+    found: dict[str | None, list[OnWall]] = {}
+    for server in servers:
+        found.setdefault(server.group if server.group in shown else None, []).append(server)
+    return sorted(found.items(), key=lambda item: _place(item[0], shown))
+
+
+def _added(counts: Sequence[GroupCount]) -> Counter[str]:
+    sizes: Counter[str] = Counter()
+    for count in counts:
+        sizes[count.group] += count.servers
+    return sizes
+
+
+def _shown_names(sizes: Counter[str]) -> list[str]:
+    """The names of the largest groups, so many as have room, the largest first."""
+    return sorted(sizes, key=lambda name: (-sizes[name], name))[:_MOST_GROUPS]
+
+
+def _place(name: str | None, shown: Sequence[str]) -> int:
+    return len(shown) if name is None else shown.index(name)
+
+
+def _counted(servers: Sequence[OnWall]) -> Counts:
+    return Counter(server.state.value for server in servers)
+
+
+def _grid(states: Sequence[str], columns: int) -> Grid:
+    return Grid(
+        width=CELL * columns,
+        height=CELL * ceil(len(states) / columns),
+        paths=cells(states, columns),
+    )
+
+
+_SHOWN = (State.DOWN, State.LATE, State.NEW, State.UP)
+_MOST_TILES = 240
+_MOST_CELLS = 5_000
+_MOST_GROUPS = 12
+_MOST_NAMED = 24
+_SIZES = {"huge": 12, "large": 40, "middle": 100, "small": _MOST_CELLS + 1}
+"""How large the tiles are, by the number of servers."""
