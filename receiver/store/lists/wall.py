@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from contract import State
 from receiver.domain.queries import Filter, Grouping
-from receiver.store.lists.servers import apply_filter
+from receiver.store.indexes.conditions import apply_filter
 from receiver.store.tables import is_of_lapsed_key, servers
 
 __all__ = ["GroupCount", "OnWall", "on_wall", "wall_counts"]
@@ -68,7 +68,7 @@ def wall_counts(
 
 
 def _matching(query: Select[tuple[object, ...]], matching: Filter) -> Select[tuple[object, ...]]:
-    return apply_filter(query, matching)[0].where(~is_of_lapsed_key)
+    return apply_filter(query, matching).where(~is_of_lapsed_key)
 
 
 def _group(by: Grouping) -> "func.coalesce[str]":
