@@ -47,6 +47,7 @@ from receiver.web.context import Services, services
 from receiver.web.cookies import shows_secret
 from receiver.web.headers import begin, with_headers
 from receiver.web.pages import alerting, browse, forms, inventory, pictures
+from receiver.web.pages.rendering import error_page
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
 from receiver.web.transfer.compression import Compressed
@@ -132,7 +133,7 @@ def create_app(
             *browse.routes(),
             *pictures.routes(),
         ],
-        exception_handlers=exception_handlers(),
+        exception_handlers=exception_handlers(error_page),
         middleware=[
             Middleware(SayWhyNotStarted, logs=logs),
             Middleware(Compressed, shows_secret=shows_secret),

@@ -5,6 +5,8 @@ One task reads new events from the database, whichever receiver wrote them, and 
 queues of all streams; a `Follower` is the queue of one stream. The task never waits for a stream.
 When a client does not read fast enough, its stream ends. The client may then reconnect, and gets
 the missing events from the database.
+
+A `Bell` follows the feed for a stream that tells only that there are new events, and not which.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from receiver.domain.queries import ALL_EVENTS, EventFilter, RecordedEvent
 from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 
-__all__ = ["Feed", "Follower", "News", "NewsSignal"]
+__all__ = ["Bell", "Feed", "Follower", "News", "NewsSignal"]
 
 _log = logging.getLogger(__name__)
 
@@ -133,6 +135,36 @@ class Follower:
         return news
 
 
+class Bell:
+    """Notes that there are new events, for a stream that tells no more; however many there are."""
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def hand(self, _: Sequence[News]) -> None:
+        """Note that there are new events."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """End the waiting for events."""
+        self._ended = True
+        self._changed.set()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for new events, for at most so many seconds; return whether there were any."""
+        with move_on_after(seconds):
+            await self._changed.wait()
+        has_news = self._changed.is_set()
+        self._changed.clear()
+        return has_news
+
+
 class Feed:
     """
     Reads new events once for all open event streams; reads nothing while none is open.
@@ -161,7 +193,7 @@ class Feed:
         self._signal = signal
         self._seconds = seconds
         self._most_followers = most_followers
-        self._followers: list[Follower] = []
+        self._followers: list[Follower | Bell] = []
         self._last = 0
         self._generation = store.generation
 
@@ -180,14 +212,14 @@ class Feed:
                 is_away = True
 
     @contextmanager
-    def followed(self, follower: Follower, *, after: int) -> Iterator[None]:
+    def followed(self, follower: Follower | Bell, *, after: int) -> Iterator[None]:
         """
         A context within which a stream's queue gets new events.
 
         The queue gets all events with a number above `after`, and perhaps some with a lower one.
 
         Args:
-            follower: The queue.
+            follower: The queue, or what notes that there are new events.
             after: The number of the newest event; call `last_event` for it right before.
         """
         if not self._followers:

@@ -58,7 +58,7 @@ from receiver.web.problems import problem, refusal
 from receiver.web.prometheus_sd import DISCOVERY, discovery
 from receiver.web.requests import EventQuery, event_query, json_body, list_query
 from receiver.web.routing import Guarded, with_ids_in_query
-from receiver.web.sse import EVENT_STREAM, event_stream
+from receiver.web.sse import EVENT_STREAM, NEWS_STREAM, event_stream, news_stream
 
 __all__ = ["Posted", "routes"]
 
@@ -79,6 +79,7 @@ def routes() -> list[Guarded]:
         _list("/servers", list_servers, exports.servers_file, _LIST_SERVERS),
         _list("/events", list_events, exports.events_file, _LIST_EVENTS),
         _get("/events/stream", event_stream, EVENT_STREAM),
+        _get("/events/news", news_stream, NEWS_STREAM),
         _list(
             "/servers/{server_id:path}/events",
             list_events_of_server,

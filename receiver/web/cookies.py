@@ -59,19 +59,23 @@ class CsrfToken:
     The CSRF token for the forms of a page. A template writes it into a form as `str(token)`.
 
     Attributes:
+        text: The token, which is another text in each answer.
+        owner: The random value of the browser that the token is derived from, the same in all of
+            its answers.
         cookie: The value of the cookie that the answer must set so that the token is valid; None if
             the browser has sent a cookie from which the token is derived.
         is_used: Whether the token was written into a form.
     """
 
-    def __init__(self, text: str, *, cookie: str | None = None) -> None:
-        self._text = text
+    def __init__(self, text: str, owner: bytes, *, cookie: str | None = None) -> None:
+        self.text = text
+        self.owner = owner
         self.cookie = cookie
         self.is_used = False
 
     def __str__(self) -> str:
         self.is_used = True
-        return self._text
+        return self.text
 
 
 def session_cookie(scope: Scope) -> str:
@@ -103,12 +107,12 @@ def csrf_token(scope: Scope) -> CsrfToken:
     sessions = services(scope).sessions
     token = sessions.token(session_cookie(scope))
     if token is not None:
-        return CsrfToken(sessions.csrf_token(token))
+        return CsrfToken(sessions.csrf_token(token), token)
     given = _cookie(scope, _FORM)
     if _is_random(given):
-        return CsrfToken(sessions.csrf_token(given.encode()))
+        return CsrfToken(sessions.csrf_token(given.encode()), given.encode())
     new = token_urlsafe(32)
-    return CsrfToken(sessions.csrf_token(new.encode()), cookie=new)
+    return CsrfToken(sessions.csrf_token(new.encode()), new.encode(), cookie=new)
 
 
 def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
@@ -159,8 +163,14 @@ def shows_secret(scope: Scope) -> bool:
 
 
 def is_navigation(scope: Scope) -> bool:
-    """Whether a person opens a page; a script that asks for one, for instance anew, does not."""
-    return HTTPConnection(scope).headers.get("sec-fetch-mode", "navigate") == "navigate"
+    """
+    Whether a person opens a page; a script that asks for one, for instance anew, does not.
+
+    Browsers tell that over https only; the script of the pages tells which blocks it has.
+    """
+    headers = HTTPConnection(scope).headers
+    is_said = headers.get("sec-fetch-mode", "navigate") == "navigate"
+    return is_said and "fleet-blocks" not in headers
 
 
 def remember(scope: Scope, answer: Response, name: str, value: str, *, seconds: int) -> None:

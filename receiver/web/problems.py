@@ -1,6 +1,7 @@
 """Turns errors into answers: problem documents (RFC 9457) with a stable `code`."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.types import ExceptionHandler
 
 from contract import FleetError, InvalidMessage, MalformedJSON
 from receiver.domain.errors import OutcomeUnknown, Overloaded, Refusal, StoreUnavailable
+from receiver.web.headers import accepts_html
 
 __all__ = ["RETRY_AFTER_SECONDS", "exception_handlers", "problem", "refusal"]
 
@@ -29,11 +31,29 @@ _log = logging.getLogger(__name__)
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def exception_handlers() -> dict[Any, ExceptionHandler]:
-    """The exception handlers of the Starlette app."""
+def exception_handlers(page: Callable[[Request, Refusal], Response]) -> dict[Any, ExceptionHandler]:
+    """
+    The exception handlers of the Starlette app.
+
+    Args:
+        page: Makes the answer to a browser that opens a path at which there is no page.
+    """
+
+    async def fleet_error(request: Request, error: Exception) -> Response:
+        is_nowhere = "endpoint" not in request.scope
+        if is_nowhere and isinstance(error, Refusal) and accepts_html(request.scope):
+            return page(request, error)
+        return problem(error)
+
+    async def http_exception(request: Request, error: Exception) -> Response:
+        refused = _not_there(request, error)
+        if refused.status in _CODES and accepts_html(request.scope):
+            return page(request, refused)
+        return _document(refused)
+
     return {
-        FleetError: _problem,
-        HTTPException: _http_exception,
+        FleetError: fleet_error,
+        HTTPException: http_exception,
         Exception: _problem,
     }
 
@@ -80,7 +100,8 @@ async def _problem(_: Request, error: Exception) -> Response:
     return problem(error)
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
+def _not_there(request: Request, error: Exception) -> Refusal:
+    """The Refusal for an error of Starlette, such as for a path that no route has."""
     assert isinstance(error, HTTPException)
     status = error.status_code
     detail = {
@@ -88,7 +109,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.method} cannot be used at {request.url.path}.",
     }.get(status, error.detail)
     code = _CODES.get(status, "http_error")
-    return _document(Refusal(status, code, detail, headers=error.headers))
+    return Refusal(status, code, detail, headers=error.headers)
 
 
 def _document(error: Refusal) -> Response:

@@ -1,5 +1,6 @@
 """
-The endpoint that streams new events to clients, as server-sent events.
+The endpoints that stream new events to clients, as server-sent events: the events themselves, or
+for open pages only that there are new ones.
 
 A stream may end at any time: when the receiver stops, when the client is too slow, when its key is
 revoked, or when the database does not answer. A client that reconnects with `Last-Event-ID` misses
@@ -8,8 +9,9 @@ no event.
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -21,19 +23,28 @@ from starlette.types import Message, Receive, Scope, Send
 from contract import Problem
 from receiver.domain.errors import Overloaded, Refusal, StoreUnavailable
 from receiver.domain.queries import EventFilter
-from receiver.service.feed import Feed, Follower, News
+from receiver.service.feed import Bell, Feed, Follower, News
 from receiver.web import openapi
 from receiver.web.context import services, visitor
 from receiver.web.openapi import operation
 from receiver.web.problems import RETRY_AFTER_SECONDS
 from receiver.web.requests import event_filter
 
-__all__ = ["EVENT_STREAM", "event_stream", "is_locked_out", "is_stopping"]
+__all__ = [
+    "EVENT_STREAM",
+    "NEWS_STREAM",
+    "event_stream",
+    "is_locked_out",
+    "is_stopping",
+    "news_stream",
+    "rings",
+]
 
 _LAST_EVENT_ID = "Last-Event-ID"
 _RETRY_MILLISECONDS = 2000
 _GRACE_SECONDS = 0.5
 _PIECE_BYTES = 64 * 1024
+_SESSION_SECONDS = 60.0
 _FULL = "Too many streams of events are open. Come back later, or read /events."
 
 _log = logging.getLogger(__name__)
@@ -59,13 +70,25 @@ EVENT_STREAM = operation(
 )
 
 
+NEWS_STREAM = operation(
+    "streamNews",
+    "That something has happened, as server-sent events, for who reads again then",
+    description="Pages listen to it. An event `news` comes after one or many events of the "
+    "timeline, or when the number of open alarms has changed, which is its data; at most one a "
+    "second, however much happens. An event `beat` comes every ten seconds, so that a client can "
+    "tell a connection that has died from one on which nothing is said.",
+    answers={200: openapi.text_answer("Events until the connection ends", "text/event-stream")},
+    problems=(401, 403, 503),
+)
+
+
 async def event_stream(
     request: Request,
     *,
     ping_seconds: float = 15.0,
     send_seconds: float = 10.0,
     look_seconds: float = 3.0,
-    session_seconds: float = 60.0,
+    session_seconds: float = _SESSION_SECONDS,
 ) -> EventSourceResponse:
     """
     Stream the events after `Last-Event-ID`, or all events from now on without that header.
@@ -89,32 +112,100 @@ async def event_stream(
     # A client may send a higher number, of a database that was replaced or has lost events.
     after = newest if known is None else min(known, newest)
     chain = [] if matching.server_id is None else await feed.chain(matching.server_id)
+    follower = Follower(Wanted(matching, chain))
+    return _followed(
+        request,
+        _messages(feed, follower, matching, after=after),
+        follower,
+        newest,
+        ping=ping_seconds,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
+        send_timeout=send_seconds,
+        until=partial(_until_locked_out, request, look_seconds, session_seconds),
+    )
+
+
+async def news_stream(
+    request: Request,
+    *,
+    beat_seconds: float = 10.0,
+    send_seconds: float = 10.0,
+    apart_seconds: float = 1.0,
+    look_seconds: float = 3.0,
+) -> EventSourceResponse:
+    """
+    Stream that something has happened, from now on, and not what.
+
+    Raises Refusal when too many streams are open. Raises StoreUnavailable.
+
+    Args:
+        request: The request.
+        beat_seconds: How many seconds pass between two events that show that the stream is alive.
+        send_seconds: How many seconds the client may leave data unread until it is disconnected.
+        apart_seconds: How many seconds pass at least between two events that tell of something.
+        look_seconds: How many seconds pass between two checks of the client's key, and of how many
+            alarms are open.
+    """
+    found = services(request)
+    newest = await found.feed.last_event()
+    bell = Bell()
+    return _followed(
+        request,
+        rings(bell, lambda: found.alerts.open_alarms, apart_seconds, look_seconds),
+        bell,
+        newest,
+        ping=beat_seconds,
+        ping_message_factory=lambda: ServerSentEvent(event="beat", data="1", sep="\n"),
+        send_timeout=send_seconds,
+        until=partial(_until_locked_out, request, look_seconds, _SESSION_SECONDS),
+    )
+
+
+def _followed(
+    request: Request,
+    content: AsyncIterator[bytes],
+    follower: Follower | Bell,
+    newest: int,
+    *,
+    until: Callable[[anyio.Event], Awaitable[None]],
+    **habits: Any,
+) -> "EventStream":
+    """
+    The stream of a follower.
+
+    Args:
+        request: The request.
+        content: The bytes of the stream, in pieces.
+        follower: What the feed hands new events to.
+        newest: The number of the newest event.
+        until: Waits until the stream has to end; it is given an event that is set when the receiver
+            stops.
+        habits: More arguments of EventStream.
+    """
+    feed = services(request).feed
     if feed.is_full:
         raise Refusal(
             503, Overloaded.code, _FULL, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
         )
-    follower = Follower(Wanted(matching, chain))
     stopping = anyio.Event()
 
     async def end_in_time() -> None:
-        await _until_locked_out(request, stopping, look_seconds, session_seconds)
+        await until(stopping)
         follower.end()
 
     return EventStream(
-        _messages(feed, follower, matching, after=after),
+        content,
         feed.followed(follower, after=newest),
-        ping=ping_seconds,
-        ping_message_factory=lambda: ServerSentEvent(comment="ping", sep="\n"),
         sep="\n",
-        send_timeout=send_seconds,
         data_sender_callable=end_in_time,
         shutdown_event=stopping,
         shutdown_grace_period=_GRACE_SECONDS,
+        **habits,
     )
 
 
 async def _until_locked_out(
-    request: Request, stopping: anyio.Event, look_seconds: float, session_seconds: float
+    request: Request, look_seconds: float, session_seconds: float, stopping: anyio.Event
 ) -> None:
     """Wait until the client's key or session is no longer valid, or the receiver stops."""
     asked = anyio.current_time()
@@ -170,6 +261,23 @@ async def _messages(
                 yield piece
     except StoreUnavailable as error:
         _log.warning("A stream of events ends: %s", error)
+
+
+async def rings(
+    bell: Bell, open_alarms: Callable[[], int], apart_seconds: float, look_seconds: float
+) -> AsyncIterator[bytes]:
+    """An event `news` whenever something has happened, with the number of open alarms."""
+    told = open_alarms()
+    yield ServerSentEvent(retry=_RETRY_MILLISECONDS, sep="\n").encode()
+    while True:
+        has_news = await bell.wait(look_seconds)
+        if bell.has_ended:
+            return
+        alarms = open_alarms()
+        if has_news or alarms != told:
+            told = alarms
+            yield ServerSentEvent(event="news", data=str(alarms), sep="\n").encode()
+            await anyio.sleep(apart_seconds)
 
 
 def _pieces(events: Iterable[News]) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import Receive, Scope, Send
 
-from contract import EventKind, FleetError
+from contract import FleetError
 from receiver.domain.errors import Refusal, StoreUnavailable
 from receiver.domain.keys import Power
 from receiver.service.availability import WINDOWS, History
@@ -29,6 +29,7 @@ from receiver.web.pages import wording
 from receiver.web.pages.drawing import Day, day
 from receiver.web.problems import refusal
 from receiver.web.routing import BY_ID, Guarded
+from receiver.web.transfer.updates import Known
 
 __all__ = [
     "DAY",
@@ -38,6 +39,7 @@ __all__ = [
     "Versioned",
     "answer",
     "answer_from_thread",
+    "error_page",
     "redirect",
     "server_url",
     "sign_in_form",
@@ -79,7 +81,7 @@ class PageRoute(Guarded):
         try:
             await super().handle(scope, receive, send)
         except FleetError as error:  # raised by the gate; `_page` handles errors of `render`
-            await _error_page(Request(scope), error)(scope, receive, send)
+            await error_page(Request(scope), error)(scope, receive, send)
 
 
 class Versioned(StaticFiles):
@@ -102,14 +104,14 @@ def _page(render: Render) -> Render:
         try:
             return await render(request)
         except FleetError as error:
-            return _error_page(request, error)
+            return error_page(request, error)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody receives it
 
     return answer
 
 
-def _error_page(request: Request, error: FleetError) -> Response:
+def error_page(request: Request, error: FleetError) -> Response:
     """The page for an error: the sign-in form when the key is the problem, else an error page."""
     if isinstance(error, StoreUnavailable):
         _log.warning("%s", error)
@@ -118,9 +120,10 @@ def _error_page(request: Request, error: FleetError) -> Response:
         if refused.status == 401 and cookies.may_hide_session(request.scope):
             return _reload_page(request, refused)
         return sign_in_form(request, refused, to=_return_path(request))
+    is_nowhere = "endpoint" not in request.scope or refused.status == 405
     return answer(
         request,
-        "trouble.html",
+        "nowhere.html" if is_nowhere and refused.status in {404, 405} else "trouble.html",
         status=refused.status,
         headers=refused.headers,
         refused=refused,
@@ -172,32 +175,39 @@ def answer(
     **context: Any,
 ) -> Response:
     """
-    Render a template with `context`.
+    Render a template with `context`; the script of an open page gets an update of it.
 
     The answer sets the cookie with the CSRF token, and deletes that of a notice which it shows.
     """
     scope, who = request.scope, visitor(request)
     token = cookies.csrf_token(scope)
-    page = _TEMPLATES.TemplateResponse(
-        request,
-        template,
-        {
-            "now": services(request).clock(),
-            "root": _root_url(request),
-            "kinds": _EVENT_KINDS,
-            "static": _static_url,
-            "form": token,
-            "notice": cookies.notice(scope),
-            "open_alarms": _open_alarms(request),
-            "signed_in": who.signed_in,
-            "manages_keys": who.key is not None and who.may_manage,
-            **context,
-        },
-        status_code=status,
-        headers={**_HEADERS, **(headers or {})},
+    known = Known.of(request.headers)
+    shown = {
+        "now": services(request).clock(),
+        "root": _root_url(request),
+        "static": _static_url,
+        "form": token,
+        "notice": cookies.notice(scope),
+        "open_alarms": _open_alarms(request),
+        "signed_in": who.signed_in,
+        "manages_keys": who.key is not None and who.may_manage,
+        "is_update": known is not None,
+        **context,
+    }
+    page: Response = _TEMPLATES.TemplateResponse(
+        request, template, shown, status_code=status, headers={**_HEADERS, **(headers or {})}
     )
+    if known is not None:
+        page = _update(page, known, token, shown["now"])
     cookies.add_cookies(scope, page, token)
     return page
+
+
+def _update(page: Response, known: Known, token: cookies.CsrfToken, now: datetime) -> Response:
+    """The answer to the script of an open page: what the browser does not have of a page."""
+    update = known.update(bytes(page.body), token=token.text.encode(), owner=token.owner, now=now)
+    headers = {name: text for name, text in page.headers.items() if name not in _OF_THE_PAGE}
+    return Response(update, page.status_code, headers=headers, media_type="application/json")
 
 
 def _open_alarms(request: Request) -> int:
@@ -309,8 +319,22 @@ def _day(history: History, now: datetime) -> Day:
     return day(history.spans(DAY), now)
 
 
+def _marked(value: object) -> object:
+    """
+    A text in which characters that turn the direction of writing can be seen, such as `⟨U+202E⟩`.
+
+    Otherwise a server could be shown under the name of another one, as they reverse what follows.
+    Templates do this to all texts but those that are escaped already: `{{ text | e }}` is exact, as
+    the value of a form's field must be.
+    """
+    if type(value) is str and not value.isascii():
+        return value.translate(_DIRECTIONS)
+    return value
+
+
 def _make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=FILES.parent / "templates")
+    templates.env.finalize = _marked
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
         ago=wording.ago,
@@ -350,12 +374,15 @@ def _make_templates() -> Jinja2Templates:
     return templates
 
 
+_DIRECTIONS = {code: f"⟨U+{code:04X}⟩" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _ALERTS = "/alerts"
 _MOST_ON_ICON = 10  # on which stands "9+"
 _changes_alerts = re.compile(rf"{_ALERTS}/\w+/[^/]+/(?:acknowledge|end|test)").fullmatch
 _without_call = partial(re.compile("/(?:owner|silence)$").sub, "")
 _MAX_RETURN_PATH = 4000  # characters; percent-encoded in a form, at most three times as many
-_EVENT_KINDS = " ".join(kind.value for kind in EventKind)
+_OF_THE_PAGE = {"content-length", "content-type"}
+"""The headers that an update has of its own."""
+
 _WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _LABELS = {
     "name": "Name",

@@ -453,3 +453,40 @@ def test_path_that_is_no_utf_8_is_not_found(path: str, receiver: httpx.Client) -
 
     assert [(404, "not_found")] * 2 == [(a.status_code, a.json()["code"]) for a in answers]
     assert 200 == receiver.get("/servers/%EF%BF%BD").status_code
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_browser_gets_a_page_for_a_path_at_which_there_is_nothing(receiver: httpx.Client) -> None:
+    asked = [("GET", "/nope"), ("GET", "/static/nope.css"), ("GET", "/sign-out")]
+    for (method, path), status in zip(asked, (404, 404, 405), strict=True):
+        answer = receiver.request(method, path, headers=BROWSER)
+        assert (status, "text/html; charset=utf-8") == (
+            answer.status_code,
+            answer.headers["content-type"],
+        )
+        assert "There is no such page" in answer.text
+        assert path in answer.text
+    assert "POST" == receiver.get("/sign-out", headers=BROWSER).headers["allow"]
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html;q=0, */*"])
+def test_program_gets_a_problem_document_for_such_a_path(
+    receiver: httpx.Client, accept: str
+) -> None:
+    answer = receiver.get("/nope", headers={"Accept": accept})
+
+    assert (404, "not_found") == (answer.status_code, answer.json()["code"])
+
+
+def test_browser_elsewhere_gets_a_page_that_says_that_there_are_no_keys(
+    receiver: httpx.Client,
+) -> None:
+    answer = receiver.get("/nope", headers={**BROWSER, "Via": "1.1 a proxy"})
+
+    assert (403, "text/html; charset=utf-8") == (
+        answer.status_code,
+        answer.headers["content-type"],
+    )
+    assert "This receiver has no keys yet" in answer.text

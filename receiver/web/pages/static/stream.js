@@ -4,20 +4,23 @@
 // each window had its own, six windows would leave none for anything else. Where there are no
 // shared workers, a window runs this for itself alone.
 //
-// A window that is visible says so every few seconds, and hears whether the stream is open.
+// A window that is visible says so every few seconds, and hears whether the stream is open, and
+// when something has happened.
 
 const FORGET_AFTER = 10_000;
-const TRY_AGAIN_AFTER = 10_000;
+const TRY_AGAIN_AFTER = 30_000; // what was refused
+const DEAD_AFTER = 25_000; // without a beat, which comes every ten seconds
 
 const followers = new Map(); // of each visible window: its port, and when it was heard last
 let stream = null;
+let heard; // when something came on the stream
 let retry;
 
 self.onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => hear(port, data);
 };
 
-function hear(port, { isVisible, address, kinds }) {
+function hear(port, { isVisible, address }) {
   if (!isVisible) {
     followers.delete(port);
     closeUnlessFollowed();
@@ -26,19 +29,33 @@ function hear(port, { isVisible, address, kinds }) {
   const isNew = !followers.has(port);
   followers.set(port, performance.now());
   // Whoever has just signed in need not wait until what was refused is tried again.
-  if (stream === null || (isNew && stream.readyState === EventSource.CLOSED)) open(address, kinds);
+  if (stream === null || (isNew && stream.readyState === EventSource.CLOSED)) open(address);
   port.postMessage({ isOpen: stream.readyState === EventSource.OPEN });
 }
 
-function open(address, kinds) {
+function open(address) {
   clearTimeout(retry);
-  stream = new EventSource(address);
-  stream.onopen = () => tell({ isOpen: true });
-  stream.onerror = () => {
-    tell({ isOpen: false });
-    if (stream.readyState === EventSource.CLOSED) retry = setTimeout(() => open(address, kinds), TRY_AGAIN_AFTER);
+  stream?.close();
+  const opened = new EventSource(address);
+  stream = opened;
+  heard = performance.now();
+  opened.onopen = () => {
+    heard = performance.now();
+    tell({ isOpen: true });
   };
-  for (const kind of kinds) stream.addEventListener(kind, () => tell({ isOpen: true, isNews: true }));
+  opened.onerror = () => {
+    if (stream !== opened) return;
+    tell({ isOpen: false });
+    heard = performance.now(); // the browser tries again
+    if (opened.readyState === EventSource.CLOSED) retry = setTimeout(() => open(address), TRY_AGAIN_AFTER);
+  };
+  opened.addEventListener("beat", () => {
+    heard = performance.now();
+  });
+  opened.addEventListener("news", () => {
+    heard = performance.now();
+    tell({ isOpen: true, isNews: true });
+  });
 }
 
 function tell(what) {
@@ -52,9 +69,13 @@ function closeUnlessFollowed() {
   stream = null;
 }
 
-// A window that crashed does not say that it is gone.
+// A window that crashed does not say that it is gone, and a network that was left does not say
+// that it carries nothing any more.
 setInterval(() => {
   const now = performance.now();
-  for (const [port, heard] of followers) if (now - heard > FORGET_AFTER) followers.delete(port);
+  for (const [port, when] of followers) if (now - when > FORGET_AFTER) followers.delete(port);
   closeUnlessFollowed();
+  if (stream?.readyState !== EventSource.OPEN || now - heard < DEAD_AFTER) return;
+  tell({ isOpen: false });
+  open(stream.url);
 }, FORGET_AFTER / 2);

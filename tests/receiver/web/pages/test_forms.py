@@ -724,14 +724,18 @@ def test_admin_deletes_a_server_after_a_confirmation(
     assert (404, "There is no such server") == (gone.status_code, title(gone))
 
 
-def test_background_fetch_keeps_the_notice(registered: httpx.Client, held: KeyOfEachScope) -> None:
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Mode": "cors"}, {"Fleet-Blocks": "somesalt"}])
+def test_background_fetch_keeps_the_notice(
+    registered: httpx.Client, held: KeyOfEachScope, headers: dict[str, str]
+) -> None:
     signed_in(registered, held.tokens["admin"])
     form = form_of(registered.get(f"{SERVER}/delete"), action=ASKS)
     posts(registered, f"{SERVER}/delete", form)
 
-    fetched = registered.get("/", headers={"Sec-Fetch-Mode": "cors"})
+    fetched = registered.get("/", headers=headers)
 
     assert None is notice(fetched)
+    assert "The server acme_web-1 was deleted." not in fetched.text
     assert "The server acme_web-1 was deleted." == notice(registered.get("/"))
 
 

@@ -100,7 +100,18 @@ def test_hostile_names_are_escaped(receiver: httpx.Client) -> None:
     for path in ("/", "/server/acme_web-1", f"/?{httpx.QueryParams({'stage': hostile})}"):
         page = receiver.get(path).text
         assert "<script>" not in page
-        assert hostile in html.unescape(page)
+        assert hostile.replace("\u202e", "⟨U+202E⟩") in html.unescape(page)
+
+
+def test_no_name_turns_the_direction_of_writing(receiver: httpx.Client) -> None:
+    hostile = "up\u202enwod\u2066"
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="a", odoo_stage=hostile))
+
+    page = receiver.get("/", params={"q": "a", "stage": hostile}).text
+
+    assert "<bdi>up⟨U+202E⟩nwod⟨U+2066⟩</bdi>" in page
+    assert 1 == page.count(hostile)
+    assert f'<input type="hidden" name="stage" value="{hostile}">' in page
 
 
 @pytest.mark.parametrize("server_id", ["../a b/health", "a/b?c#d%2Fe", "//evil.example/x", "é_ü"])
@@ -124,7 +135,8 @@ def test_static_files_are_found_from_each_page(receiver: httpx.Client, path: str
     page = receiver.get(path)
     files = re.findall(r'(?:href|src)="([^"]*static/[^"]+)"', page.text)
 
-    assert ["css", "svg", "js", "svg"] == [re.findall(r"\.(\w+)\?", file)[0] for file in files]
+    kinds = [re.findall(r"\.(\w+)\?", file)[0] for file in files]
+    assert ["css", "css", "svg", *["js"] * 4, "svg"] == kinds
     for file in files:
         assert 200 == receiver.get(urljoin(str(page.url), file)).status_code
 
