@@ -15,6 +15,7 @@ from contract import Tool
 
 __all__ = [
     "ORDERS",
+    "StageCount",
     "ToolCounts",
     "ToolOverview",
     "ToolSummary",
@@ -35,6 +36,8 @@ class ToolCounts(NamedTuple):
         servers: How many servers there are.
         offering: How many of them offer any tools.
         toolsets: For the most frequent sets of tool names the id, and how many servers have it.
+        stages: For each stage, how many of its servers have which of these sets; None stands for
+            servers without tools. The stage is "" for servers without one.
         catalogues: For the most frequent catalogues (descriptions of all tools of a server) the id,
             and how many servers have it.
     """
@@ -42,6 +45,7 @@ class ToolCounts(NamedTuple):
     servers: int
     offering: int
     toolsets: Mapping[int, int]
+    stages: Mapping[str, Mapping[int | None, int]]
     catalogues: Mapping[str, int]
 
 
@@ -107,6 +111,22 @@ class ToolOverview:
     def named(self, name: str) -> ToolSummary | None:
         """The tool with a name; None if no server in lists offers it."""
         return next((tool for tool in self.tools if tool.name == name), None)
+
+
+@frozen(kw_only=True)
+class StageCount:
+    """
+    How many servers of a stage offer a tool, and how many do not.
+
+    Attributes:
+        stage: The stage; "" for servers without one.
+        offering: How many servers offer the tool.
+        lacking: How many servers do not.
+    """
+
+    stage: str
+    offering: int
+    lacking: int
 
 
 @frozen(kw_only=True)

@@ -11,6 +11,7 @@ import orjson
 
 from contract import Tool, structure
 from receiver.domain.inventory.tools import (
+    StageCount,
     ToolCounts,
     ToolOverview,
     ToolVariant,
@@ -22,12 +23,15 @@ from receiver.domain.inventory.tools import (
 from receiver.service.store_calls import StoreCalls
 from receiver.store import Inventory
 
-__all__ = ["MOST_VARIANTS", "ToolIndex"]
+__all__ = ["MOST_STAGES", "MOST_VARIANTS", "ToolIndex"]
 
 T = TypeVar("T")
 
 MOST_VARIANTS = 12
 """How many descriptions of a tool are told apart at most: the most frequent ones."""
+
+MOST_STAGES = 6
+"""Of how many stages is told who offers a tool: those with most servers."""
 
 MOST_HOLDERS = 10
 """How many servers are named for each of them."""
@@ -66,7 +70,7 @@ class ToolIndex:
         self._patience = patience
         self._elapsed = elapsed
         self._memory = _Memory()
-        self._counts = ToolCounts(0, 0, {}, {})
+        self._counts = ToolCounts(0, 0, {}, {}, {})
         self._overview = ToolOverview(tools=[], servers=0, offering=0, counted=0, differing=0)
         self._lock = asyncio.Lock()
         self._begun = 0
@@ -85,6 +89,14 @@ class ToolIndex:
                 await self._refresh()
                 self._ended = self._begun
             return self._overview
+
+    async def stages(self, name: str) -> Sequence[StageCount]:
+        """
+        How many servers of each stage offer a tool and lack it, the largest stages first.
+
+        The numbers are those of the last overview. No more than `MOST_STAGES` are returned.
+        """
+        return await self._calls.read(_stages, name, self._memory, self._counts)
 
     async def variants(self, name: str) -> Sequence[ToolVariant]:
         """
@@ -157,6 +169,18 @@ class ToolIndex:
         ]
 
 
+def _stages(name: str, memory: "_Memory", counts: ToolCounts) -> list[StageCount]:
+    offering = memory.sets_with(name)
+    largest = sorted(counts.stages, key=lambda each: (-sum(counts.stages[each].values()), each))
+    found: list[StageCount] = []
+    for stage in largest[:MOST_STAGES]:
+        sets = counts.stages[stage]
+        known = {each: n for each, n in sets.items() if each is None or each in memory.sets}
+        has = sum(n for each, n in known.items() if each in offering)
+        found.append(StageCount(stage=stage, offering=has, lacking=sum(known.values()) - has))
+    return found
+
+
 class _Memory:
     """
     What is in sets of tool names and in catalogues.
@@ -204,6 +228,11 @@ class _Memory:
         """How many servers describe tools in which way."""
         return self._variants.summed((self.catalogues.get(key, ()), n) for key, n in counts.items())
 
+    def sets_with(self, name: str) -> set[int]:
+        """The ids of the sets that have a name in them."""
+        number = self._names.find(name)
+        return {each for each, numbers in self.sets.items() if number in numbers}
+
     def catalogues_by_variant(self, name: str, counted: Iterable[str]) -> dict[Variant, list[str]]:
         """The ids of those of the counted catalogues that describe a tool, by the variant."""
         wanted = {
@@ -235,6 +264,10 @@ class _Numbered(Generic[T]):
         if known == len(self.values):
             self.values.append(value)
         return known
+
+    def find(self, value: T) -> int | None:
+        """The number of a value; None if it has none."""
+        return self._numbers.get(value)
 
     def summed(self, counts: Iterable[tuple[Sequence[int], int]]) -> dict[T, int]:
         """For each value the sum of the counts of those sequences in which its number is."""

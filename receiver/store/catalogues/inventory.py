@@ -1,16 +1,29 @@
 """Reads what all servers in lists offer: how many have which tools, and how they describe these."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, Text, bindparam, cast, func, select
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    select,
+    text,
+)
 
 from receiver.domain.inventory.software import Running
 from receiver.domain.inventory.tools import ToolCounts
-from receiver.store.tables import among, catalogues, is_listed, servers, toolsets
+from receiver.domain.queries import LISTED
+from receiver.store.tables import among, catalogues, is_listed, profiles, servers, toolsets
 from receiver.store.transactions import Transactions
 
-__all__ = ["CATALOGUES", "MOST_SETS", "TOOLSETS", "Inventory"]
+__all__ = ["CATALOGUES", "MOST_SETS", "SETS", "Inventory"]
 
 MOST_SETS = 20_000
 """How many sets of tool names, and how many catalogues, are counted at most."""
@@ -29,14 +42,24 @@ class Inventory:
         self._transactions = transactions
 
     def tool_counts(self) -> ToolCounts:
-        """How many servers have which set of tool names and which catalogue, from indexes alone."""
+        """How many servers have which set of tool names and which catalogue."""
         with self._transactions.read() as connection:
-            return ToolCounts(
-                servers=connection.execute(_LISTED).scalar_one(),
-                offering=connection.execute(_OFFERING).scalar_one(),
-                toolsets=_pairs(connection, TOOLSETS),
-                catalogues=_pairs(connection, CATALOGUES),
-            )
+            total, offering = connection.execute(_TOTALS).one()
+            sets = connection.execute(SETS, {"most": MOST_SETS}).all()
+            catalogues = connection.execute(CATALOGUES, {"most": MOST_SETS}).all()
+        toolsets: Counter[int] = Counter()
+        stages: dict[str, dict[int | None, int]] = {}
+        for stage, toolset, count in sets:
+            stages.setdefault(stage, {})[toolset] = count
+            if toolset is not None:
+                toolsets[toolset] += count
+        return ToolCounts(
+            servers=total,
+            offering=offering,
+            toolsets=dict(toolsets.most_common()),
+            stages=stages,
+            catalogues={row[0]: row[1] for row in catalogues},
+        )
 
     def running(self) -> Sequence[Running]:
         """How many servers run the same versions in the same stage; the most frequent first."""
@@ -62,42 +85,60 @@ class Inventory:
             return list(found.scalars())
 
 
-def _pairs(connection: Connection, query: Select[Any]) -> dict[Any, int]:
-    return {row[0]: row[1] for row in connection.execute(query, {"most": MOST_SETS})}
+_LONGEST = 255
+"""How many characters of a version or a stage are read."""
+
+# As the condition of the partial index says it: SQLite compares the texts.
+_is_described = text(f"catalogue IS NOT NULL AND rank <= {max(LISTED).value}")
+
+# Read from an index alone: servers have few different profiles.
+_alike = (
+    select(servers.c.profile, func.count().label("number"))
+    .where(is_listed)
+    .group_by(servers.c.profile)
+    .subquery()
+)
+_number = cast(func.sum(_alike.c.number), BigInteger)
+_of_profiles = _alike.join(profiles, profiles.c.id == _alike.c.profile)
+_TOTALS = select(
+    func.coalesce(_number, 0),
+    func.coalesce(
+        cast(func.sum(case((profiles.c.toolset.is_not(None), _alike.c.number))), BigInteger), 0
+    ),
+).select_from(_of_profiles)
 
 
-def _counted(column: Any) -> Select[Any]:
-    """Count the servers in lists by a column; the most frequent values come first."""
-    number = func.count()
+def _begin(column: Any) -> Any:
+    return func.substr(func.coalesce(column, ""), 1, _LONGEST)
+
+
+def _grouped(*columns: Any) -> Select[Any]:
+    """Count the servers in lists by what is in their profiles; the most frequent come first."""
     return (
-        select(column, number)
-        .where(column.is_not(None), is_listed)
-        .group_by(column)
-        .order_by(number.desc(), column)
+        select(*columns, _number)
+        .select_from(_of_profiles)
+        .group_by(*columns)
+        .order_by(_number.desc(), *columns)
         .limit(bindparam("most", type_=Integer))
     )
 
 
-_LONGEST = 255
-"""How many characters of a version or a stage are read."""
+SETS = _grouped(_begin(profiles.c.stage), profiles.c.toolset)
+"""The query that counts the servers in lists by stage and set of tool names."""
 
-_LISTED = select(func.count()).select_from(servers).where(is_listed)
-_OFFERING = _LISTED.where(servers.c.toolset.is_not(None))
-TOOLSETS = _counted(servers.c.toolset)
-CATALOGUES = _counted(servers.c.catalogue)
-"""The queries that count the servers in lists by set of tool names, and by catalogue."""
-
-_software = [
-    func.substr(func.coalesce(servers.c[name], ""), 1, _LONGEST)
-    for name in ("odoo_version", "version", "odoo_stage")
-]
-_RUNNING = (
-    select(*_software, func.count())
-    .where(is_listed)
-    .group_by(*_software)
-    .order_by(func.count().desc(), *_software)
+_RUNNING = _grouped(
+    _begin(profiles.c.odoo_version), _begin(profiles.c.version), _begin(profiles.c.stage)
+)
+_described = func.count()
+CATALOGUES = (
+    select(servers.c.catalogue, _described)
+    .where(_is_described)
+    .group_by(servers.c.catalogue)
+    .order_by(_described.desc(), servers.c.catalogue)
     .limit(bindparam("most", type_=Integer))
 )
+"""The query that counts the servers in lists by catalogue."""
+
 _holder = servers.alias("holder")
 _NAMES = select(
     toolsets.c.id,
@@ -113,7 +154,7 @@ _TEXTS = select(catalogues.c.id, cast(catalogues.c.tools, Text).label("tools")).
 )
 _HOLDERS = (
     select(servers.c.server_id)
-    .where(among(servers.c.catalogue, "ids"), servers.c.catalogue.is_not(None), is_listed)
+    .where(among(servers.c.catalogue, "ids"), _is_described)
     .order_by(servers.c.server_id)
     .limit(bindparam("limit", type_=Integer))
 )

@@ -8,9 +8,8 @@ from attrs import asdict, fields, frozen
 from starlette.requests import Request
 from starlette.responses import Response
 
-from contract import Problem, State, unstructure
+from contract import Problem, unstructure
 from receiver.domain.errors import Refusal
-from receiver.domain.filter_text import FilterText
 from receiver.domain.inventory.tools import (
     ORDERS,
     ToolOverview,
@@ -18,7 +17,7 @@ from receiver.domain.inventory.tools import (
     ToolVariant,
     ranked,
 )
-from receiver.domain.queries import ALL_SERVERS, FIRST_TOOLS, index_text
+from receiver.domain.queries import ALL_SERVERS, FIRST_TOOLS
 from receiver.web import openapi
 from receiver.web.agents.tool_list import search
 from receiver.web.context import Services, services
@@ -28,11 +27,9 @@ from receiver.web.requests import OfferedQuery, offered_query
 
 __all__ = [
     "TOOLS_OF_FLEET",
-    "StageCount",
     "ToolPage",
     "fleet_tools",
     "fleet_tools_file",
-    "stage_counts",
     "tool_named",
     "tool_page",
 ]
@@ -125,22 +122,6 @@ class ToolPage:
     next_cursor: str | None
 
 
-@frozen(kw_only=True)
-class StageCount:
-    """
-    How many servers of a stage offer a tool, and how many do not.
-
-    Attributes:
-        stage: The stage; "" for servers without one.
-        offering: How many servers offer the tool.
-        lacking: How many servers do not.
-    """
-
-    stage: str
-    offering: int
-    lacking: int
-
-
 async def fleet_tools(request: Request) -> Response:
     """Answer with a page of the list of all tools, or with one tool and who offers it."""
     query = offered_query(request)
@@ -150,7 +131,7 @@ async def fleet_tools(request: Request) -> Response:
     _, summary = await tool_named(found, query.name)
     content = {
         **asdict(summary),
-        "stages": [asdict(each) for each in await stage_counts(found, query.name)],
+        "stages": [asdict(each) for each in await found.tool_index.stages(query.name)],
         "variants": [_variant(each) for each in await found.tool_index.variants(query.name)],
     }
     return _json(content)
@@ -226,31 +207,6 @@ async def tool_named(found: Services, name: str) -> tuple[ToolOverview, ToolSumm
     return overview, summary
 
 
-async def stage_counts(found: Services, name: str) -> list[StageCount]:
-    """
-    How many servers of each stage offer a tool, and lack it.
-
-    The stages with most servers come first; only some of them are returned.
-    """
-    return await found.calls.read(_stage_counts, found, name)
-
-
-def _stage_counts(found: Services, name: str) -> list[StageCount]:
-    servers = found.store.servers
-    sizes: dict[str, int] = {}
-    for (state, stage), count in servers.tally().items():
-        # A stage with a long name is known by its digest only.
-        if state != State.LEFT.value and stage == index_text(stage):
-            sizes[stage] = sizes.get(stage, 0) + count
-    counts = []
-    for stage in sorted(sizes, key=lambda each: (-sizes[each], each))[:_STAGES]:
-        matching = FilterText(tool=(name,), stage=(stage,)).to_filter()
-        offering = servers.count(matching)
-        lacking = max(0, sizes[stage] - offering)
-        counts.append(StageCount(stage=stage, offering=offering, lacking=lacking))
-    return counts
-
-
 def _list_as_json(page: ToolPage) -> dict[str, Any]:
     overview = page.overview
     return {
@@ -277,5 +233,4 @@ def _json(content: object) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
 
 
-_STAGES = 6
 _SHEET = Sheet(name="tools", columns=[each.name for each in fields(ToolSummary)])

@@ -7,9 +7,10 @@ from sqlalchemy import Engine, make_url, text
 from contract import Registration, Tool
 from receiver.domain.agents.toolsets import toolset_id
 from receiver.domain.outcomes import Incoming
+from receiver.domain.queries import Rank
 from receiver.domain.rows import catalogue_id
 from receiver.store import SqlStore
-from receiver.store.catalogues.inventory import CATALOGUES, TOOLSETS
+from receiver.store.catalogues.inventory import CATALOGUES, SETS
 from watched import Watched, hear
 
 PAY = Tool(name="pay", title="Pay")
@@ -34,14 +35,15 @@ def test_servers_in_lists_are_counted_by_what_they_offer(fleet: Watched, engine:
     register(fleet, "h", names="")
     both, one = (catalogue(fleet, *of) for of in (("a", PAY, SELL), ("g", PAY)))
     with engine.begin() as connection:
-        for server_id, change in {
-            "b": "superseded_by = 'a'",
-            "c": "node_of = 'a'",
-            "d": "state = 'left'",
-            "e": "state = 'down'",
+        for server_id, rank in {
+            "b": Rank.SUPERSEDED,
+            "c": Rank.NODE,
+            "d": Rank.LEFT,
+            "e": Rank.DOWN,
         }.items():
             connection.execute(
-                text(f"UPDATE servers SET {change} WHERE server_id = :id"), {"id": server_id}
+                text("UPDATE servers SET rank = :rank WHERE server_id = :id"),
+                {"id": server_id, "rank": rank.value},
             )
 
     counts = inventory.tool_counts()
@@ -50,6 +52,7 @@ def test_servers_in_lists_are_counted_by_what_they_offer(fleet: Watched, engine:
     assert (5, 4) == (counts.servers, counts.offering)
     assert dict(zip(sets, (3, 1), strict=True)) == counts.toolsets
     assert {both: 3, one: 1} == {key: counts.catalogues[key] for key in (both, one)}
+    assert {"": {sets[0]: 3, sets[1]: 1, None: 1}} == counts.stages
     assert [*counts.toolsets] == sets  # the most frequent first
     assert ["a", "e"] == inventory.holders([both, one], limit=2)
     assert ["a", "e", "f", "g"] == inventory.holders([both, one], limit=9)
@@ -67,13 +70,12 @@ def test_sqlite_counts_by_the_indexes(sqlite_url: str) -> None:
     store = SqlStore(make_url(sqlite_url))
     try:
         register(Watched(store), "a", PAY)
-        queries = {"ix_servers_toolset": TOOLSETS, "ix_servers_described": CATALOGUES}
+        queries = {"ix_servers_profile_rank_server_id": SETS, "ix_servers_described": CATALOGUES}
         for index, query in queries.items():
             with store.transactions.read() as connection:
-                compiled = query.params(most=5).compile(
-                    connection, compile_kwargs={"literal_binds": True}
-                )
-                rows = connection.execute(text(f"EXPLAIN QUERY PLAN {compiled}")).all()
-                assert index in str(rows[0])
+                compiled = query.params(most=5).compile(connection)
+                values = tuple(compiled.params[name] for name in compiled.positiontup or ())
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values).all()
+                assert index in str(plan)
     finally:
         store.close()

@@ -15,7 +15,7 @@ from receiver.domain.inventory.tools import ToolSummary, ToolVariant
 from receiver.domain.keys import Power
 from receiver.web.context import services
 from receiver.web.headers import accepts_html
-from receiver.web.inventory.tools import stage_counts, tool_named, tool_page
+from receiver.web.inventory.tools import tool_named, tool_page
 from receiver.web.pages.inventory.links import filled, link, list_link
 from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
 from receiver.web.pages.sizes import fitting, html_bytes
@@ -169,7 +169,8 @@ async def _page_of_one(request: Request, name: str) -> Response:
     found = services(request)
     overview, tool = await tool_named(found, name)
     variants = await found.tool_index.variants(name)
-    counts = [(each.stage, each.offering, each.lacking) for each in await stage_counts(found, name)]
+    stages = [each for each in await found.tool_index.stages(name) if len(each.stage) <= _LONGEST]
+    counts = [(each.stage, each.offering, each.lacking) for each in stages]
     everywhere = (None, tool.server_count, max(0, overview.servers - tool.server_count))
 
     return await answer_from_thread(
@@ -208,4 +209,7 @@ _PAGE_SIZE = 50
 _ROOM = 75_000
 _DESCRIPTION = 1000
 _SHOWN_HOLDERS = 5
+_LONGEST = 200
+"""How many characters the name of a stage may have for which there are links."""
+
 _SORTS = {"-servers": "On most servers first", "servers": "On fewest servers first"}

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from contract import Registration, Tool
 from receiver.domain.inventory.tools import ToolCounts, ToolOverview
 from receiver.domain.outcomes import Incoming
-from receiver.service.inventory.tool_index import MOST_VARIANTS, ToolIndex
+from receiver.service.inventory.tool_index import MOST_STAGES, MOST_VARIANTS, ToolIndex
 from receiver.service.store_calls import StoreCalls
 from receiver.store import Inventory, SqlStore
 from watched import Watched, hear
@@ -27,9 +27,9 @@ def fleet(sqlite_url: str) -> Iterator[Watched]:
     store.close()
 
 
-def register(fleet: Watched, server_id: str, *tools: Tool) -> None:
+def register(fleet: Watched, server_id: str, *tools: Tool, stage: str | None = None) -> None:
     names = tuple(tool.name for tool in tools)
-    message = Registration(server_id=server_id, capabilities=names, tools=tools)
+    message = Registration(server_id=server_id, capabilities=names, tools=tools, odoo_stage=stage)
     hear(fleet.store, [Incoming(message, fleet.now)])
 
 
@@ -160,6 +160,30 @@ def test_descriptions_of_a_tool_are_told_with_their_servers(fleet: Watched) -> N
     ] == [(each.tool, each.server_count, each.server_ids, each.differs_in) for each in found]
     assert [PAY] == [each.tool for each in later]
     assert [] == nothing
+
+
+def test_stages_tell_who_offers_a_tool_and_who_lacks_it(fleet: Watched) -> None:
+    stages = {"a": "production", "b": "production", "c": "staging", "d": "", "e": None}
+    for server_id, stage in stages.items():
+        tools = (PAY,) if server_id in "ac" else (SELL,) if server_id == "b" else ()
+        names = tuple(tool.name for tool in tools)
+        message = Registration(server_id=server_id, capabilities=names, odoo_stage=stage)
+        hear(fleet.store, [Incoming(message, fleet.now)])
+    for n in range(MOST_STAGES):
+        register(fleet, f"s{n}", PAY, stage=f"z{n}")
+    tools_of_fleet = index(fleet)
+
+    async def read() -> Any:
+        await tools_of_fleet.overview()
+        return await tools_of_fleet.stages("pay"), await tools_of_fleet.stages("nothing")
+
+    found, nothing = asyncio.run(read())
+
+    assert [("", 0, 2), ("production", 1, 1), ("staging", 1, 0)] == [
+        (each.stage, each.offering, each.lacking) for each in found[:3]
+    ]
+    assert MOST_STAGES == len(found)
+    assert [0] * MOST_STAGES == [each.offering for each in nothing]
 
 
 def test_only_the_most_frequent_descriptions_are_told(fleet: Watched) -> None:
