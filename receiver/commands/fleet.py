@@ -92,9 +92,9 @@ _UNWELL = (State.LATE, State.DOWN)
     "--sort",
     "order",
     type=click.Choice([order.value for order in Order]),
-    default=Order.SERVER_ID.value,
+    default=Order.TROUBLE.value,
     show_default=True,
-    help="In this order; - is descending.",
+    help="In this order; trouble: those that need somebody first; - is descending.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="No more than so many.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the ids alone.")
