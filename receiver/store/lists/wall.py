@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from contract import State
 from receiver.domain.queries import Filter, Grouping
@@ -67,11 +67,11 @@ def wall_counts(
     ]
 
 
-def _matching(query: Select[tuple[object, ...]], matching: Filter) -> Select[tuple[object, ...]]:
+def _matching(query: Select[Any], matching: Filter) -> Select[Any]:
     return apply_filter(query, matching).where(~is_of_lapsed_key)
 
 
-def _group(by: Grouping) -> "func.coalesce[str]":
+def _group(by: Grouping) -> ColumnElement[str]:
     return func.coalesce(servers.c[_COLUMNS[by]], "").label("in_group")
 
 
