@@ -1,4 +1,4 @@
-"""Calls about the list of servers: the numbers beside its filters, and saved views of it."""
+"""Calls about the list of servers: the numbers beside its filters."""
 
 from receiver.web.listing.facets import routes as facet_routes
 from receiver.web.routing import Guarded

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from itertools import product
 
 import pytest
 from sqlalchemy import Engine, make_url, text
@@ -81,6 +82,9 @@ def ranks(engine: Engine) -> list[int]:
         return [*connection.execute(query).scalars()]
 
 
+FEW = [2000, 3]
+"""How many servers are few: either all that a test has, or hardly any."""
+
 TEXTS = [
     "",
     "stage:production",
@@ -117,16 +121,12 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("most_few", [2000, 3])
 def test_list_holds_the_servers_that_match_the_text_of_its_filter(
-    store: SqlStore,
-    fleet: list[ServerRecord],
-    monkeypatch: pytest.MonkeyPatch,
-    most_few: int,
+    store: SqlStore, fleet: list[ServerRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The text says by itself, in Python, which records match."""
-    monkeypatch.setattr("receiver.store.indexes.conditions.MOST_FEW", most_few)
-    for said in TEXTS:
+    for said, most_few in product(TEXTS, FEW):
+        monkeypatch.setattr("receiver.store.indexes.conditions.MOST_FEW", most_few)
         wanted = FilterText.parse(said)
         matching = wanted.to_filter()
         expected = [
@@ -160,42 +160,37 @@ def reachable(store: SqlStore, wanted: FilterText) -> Iterator[str]:
         after = found[-1][0]
 
 
-@pytest.mark.parametrize("most_few", [2000, 3])
-@pytest.mark.parametrize("order", list(Order))
 def test_pages_can_be_turned_in_both_directions(
-    store: SqlStore,
-    fleet: list[ServerRecord],
-    monkeypatch: pytest.MonkeyPatch,
-    order: Order,
-    most_few: int,
+    store: SqlStore, fleet: list[ServerRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.store.indexes.conditions.MOST_FEW", most_few)
     matching = FilterText.parse("-database:db0").to_filter()
     now = NOON + timedelta(minutes=1)
+    total = sum(each.database != "db0" and rank_of(each) in LISTED for each in fleet)
 
-    def read(place: Place | None) -> tuple[list[str], int, Place | None, Place | None]:
+    def read(order: Order, place: Place | None) -> tuple[list[str], int, ServerPage]:
         asked = PageRequest(limit=7, now=now, after=place)
         page, before, _ = store.servers.overview(matching, order, asked)
-        ids = [each.server_id for each in page.records]
-        return ids, before, page.previous, page.next_after
+        return [each.server_id for each in page.records], before, page
 
-    pages = [read(None)]
-    while pages[-1][3] is not None:
-        pages.append(read(pages[-1][3]))
-    every = [server_id for ids, *_ in pages for server_id in ids]
+    for order, most_few in product(Order, FEW):
+        monkeypatch.setattr("receiver.store.indexes.conditions.MOST_FEW", most_few)
+        pages = [read(order, None)]
+        while (place := pages[-1][2].next_after) is not None:
+            pages.append(read(order, place))
+        every = [server_id for ids, *_ in pages for server_id in ids]
+        assert total == len({*every}) == len(every)
+        assert [7 * n for n in range(len(pages))] == [before for _, before, _ in pages]
 
-    assert len({*every}) == len(every) == store.servers.count(matching)
-    assert [7 * n for n in range(len(pages))] == [before for _, before, *_ in pages]
-    ids, before, previous, _ = pages[-1]
-    for expected in pages[-2::-1]:
-        ids, before, previous, next_after = read(previous)
-        assert (ids, before) == expected[:2]
-        assert read(next_after)[0] == pages[before // 7 + 1][0]
-    assert previous is None
+        previous = pages[-1][2].previous
+        for n in range(len(pages) - 2, -1, -1):
+            ids, before, page = read(order, previous)
+            assert (ids, before) == pages[n][:2]
+            assert read(order, page.next_after)[0] == pages[n + 1][0]
+            previous = page.previous
+        assert previous is None
 
 
-@pytest.mark.parametrize("limit", [10, 2])
-@pytest.mark.parametrize("order", [Order.LAST_SEEN, Order.LAST_SEEN_DOWN])
+@pytest.mark.parametrize(("order", "limit"), [(Order.LAST_SEEN, 10), (Order.LAST_SEEN_DOWN, 2)])
 def test_page_before_those_that_were_heard_meanwhile_is_the_last_of_the_others(
     store: SqlStore, fleet: list[ServerRecord], order: Order, limit: int
 ) -> None:
