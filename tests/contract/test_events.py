@@ -30,6 +30,7 @@ from contract import (
     tool_changes,
     unstructure,
 )
+from contract.spellings import canonical_url
 from strategies import (
     changed_records,
     heartbeats,
@@ -153,10 +154,12 @@ def kinds_that_name(name: str, happened: Iterable[Event]) -> list[str]:
     return [event.kind.value for event in happened if name in event.details]
 
 
-def is_reordered(name: str, old: Any, new: Any) -> bool:
-    """Whether the old and the new tools or addresses differ only in their order."""
+def means_the_same(name: str, old: Any, new: Any) -> bool:
+    """Whether tools or addresses differ only in their order, or URLs only in their spelling."""
     if old is None or new is None:
         return False
+    if name == "endpoint_url":
+        return canonical_url(old) == canonical_url(new)
     if name == "ip_addresses":
         return (old.primary, {*old.all}) == (new.primary, {*new.all})
     return name == "capabilities" and {*old} == {*new}
@@ -197,7 +200,7 @@ def test_a_changed_field_is_reported_by_one_event_of_its_kind(
 
     for name in UNCONDITIONAL:
         old, new = getattr(before, name), getattr(after, name)
-        changed = old != new and not is_reordered(name, old, new)
+        changed = old != new and not means_the_same(name, old, new)
         changed = changed and not is_silent(name, before, after)
         expected = ["updated" if old is None else KIND_OF[name]] if changed else []
         assert expected == kinds_that_name(name, happened)

@@ -178,8 +178,7 @@ class ServerList:
 
     def _beyond(self, place: Place) -> list[ColumnElement[bool]]:
         """The conditions that a server comes after a place, or before it if the place `is_end`."""
-        if not place.server_id:  # the end of the first part
-            assert place.walk is not None
+        if place.walk is not None and not place.server_id:  # the end of the first part
             return [_last_seen <= place.walk.began]
         found = [_is_beyond(self.order, place, is_back=place.is_end)]
         if place.walk is not None and not self.order.is_descending:

@@ -160,6 +160,7 @@ GIVEN = {
     "rule_id": "r",
     "silence_id": "s",
     "alarm_id": "1",
+    "view_id": "v",
 }
 
 
@@ -190,7 +191,7 @@ ROWS = rows()
 def body_of(row: Row, key_id: str) -> dict[str, Any]:
     """The body of a request as arguments of httpx; forms have no CSRF token."""
     if row.method == "POST" and row.path.startswith(
-        ("/server/", "/by-id/server/", "/keyring", "/alerts/", "/sign-", "/seen")
+        ("/server/", "/by-id/server/", "/keyring", "/alerts/", "/sign-", "/seen", "/views")
     ):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
     sent = {
