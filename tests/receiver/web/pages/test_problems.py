@@ -97,7 +97,7 @@ def test_each_kind_of_trouble_is_told(
     assert "production on web-1 last seen 7 min ago" in down
     assert late.startswith("late is late since 12:0")
     assert conflict.startswith("conflict is used by two machines since")
-    assert twins.startswith("copy, twin have a database UUID that a copy has, too")
+    assert twins.startswith("copy, twin share one database UUID")
     assert flapping.startswith("flaps is flapping since")
 
 
