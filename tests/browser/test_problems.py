@@ -46,7 +46,7 @@ def test_outage_appears_leads_to_what_happened_and_goes(
     expect(page.locator(".says")).to_have_text(["went down"] * 4)
     assert [] == serious(page)
     page.go_back()
-    page.get_by_role("link", name="Servers that are down").click()
+    page.get_by_role("link", name="Servers that are down", exact=True).click()
     expect(listed(page)).to_have_count(4)
     page.go_back()
 
