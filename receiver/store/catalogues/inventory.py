@@ -9,12 +9,12 @@ from sqlalchemy import (
     Integer,
     Select,
     Text,
+    and_,
     bindparam,
     case,
     cast,
     func,
     select,
-    text,
 )
 
 from receiver.domain.inventory.software import Running
@@ -88,13 +88,13 @@ class Inventory:
 _LONGEST = 255
 """How many characters of a version or a stage are read."""
 
-# As the condition of the partial index says it: SQLite compares the texts.
-_is_described = text(f"catalogue IS NOT NULL AND rank <= {max(LISTED).value}")
+# The condition of a partial index.
+_is_described = and_(servers.c.catalogue.is_not(None), is_listed)
 
 # Read from an index alone: servers have few different profiles.
 _alike = (
     select(servers.c.profile, func.count().label("number"))
-    .where(is_listed)
+    .where(servers.c.rank <= max(LISTED).value)
     .group_by(servers.c.profile)
     .subquery()
 )

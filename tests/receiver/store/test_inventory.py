@@ -34,15 +34,16 @@ def test_servers_in_lists_are_counted_by_what_they_offer(fleet: Watched, engine:
     register(fleet, "g", PAY)
     register(fleet, "h", names="")
     both, one = (catalogue(fleet, *of) for of in (("a", PAY, SELL), ("g", PAY)))
+    changes = {
+        "b": ("superseded_by = 'a'", Rank.SUPERSEDED),
+        "c": ("node_of = 'a'", Rank.NODE),
+        "d": ("state = 'left'", Rank.LEFT),
+        "e": ("state = 'down'", Rank.DOWN),
+    }
     with engine.begin() as connection:
-        for server_id, rank in {
-            "b": Rank.SUPERSEDED,
-            "c": Rank.NODE,
-            "d": Rank.LEFT,
-            "e": Rank.DOWN,
-        }.items():
+        for server_id, (change, rank) in changes.items():
             connection.execute(
-                text("UPDATE servers SET rank = :rank WHERE server_id = :id"),
+                text(f"UPDATE servers SET {change}, rank = :rank WHERE server_id = :id"),
                 {"id": server_id, "rank": rank.value},
             )
 
