@@ -277,18 +277,20 @@ def _times(found: Figures, period: Period) -> list[tuple[float, str]]:
     """Where times are named below a picture, in percent of its width, and how."""
     named = []
     for n, slot in enumerate(found.slots):
-        begin = slot.begins_at
         percent = 100 * n / len(found.slots)
-        if percent > _LAST_PERCENT:
-            break
-        match period:
-            case Period.DAY if begin.hour % 6 == 0:
-                named.append((round(percent, 2), f"{begin:%H:%M}"))
-            case Period.WEEK if begin.hour == 0:
-                named.append((round(percent, 2), f"{begin:%a} {begin.day}"))
-            case Period.QUARTER if begin.day in (1, 15):
-                named.append((round(percent, 2), f"{begin.day} {begin:%b}"))
+        name = _tick(slot.begins_at, period)
+        if name and percent <= _LAST_PERCENT:
+            named.append((round(percent, 2), name))
     return named
+
+
+def _tick(begin: datetime, period: Period) -> str:
+    """How the beginning of a slot is named below a picture; "" if it is not."""
+    if period is Period.DAY:
+        return f"{begin:%H:%M}" if begin.hour % 6 == 0 else ""
+    if period is Period.WEEK:
+        return f"{begin:%a} {begin.day}" if begin.hour == 0 else ""
+    return f"{begin.day} {begin:%b}" if begin.day in (1, 15) else ""
 
 
 def _decimal(number: float) -> str:

@@ -1,0 +1,54 @@
+"""The pictures of the past and the wallboard in a browser."""
+
+import httpx
+from playwright.sync_api import expect
+
+import messages
+from browsing import Reader
+from looking import fits, serious
+from servers import Clock, wait_until
+
+HOSTILE = "<script>document.title='owned'</script>right\u202eto left" + "w" * 180
+
+
+def test_history_can_be_read_by_everybody(
+    reader: Reader, receiver: httpx.Client, clock: Clock
+) -> None:
+    for n, stage in enumerate(("production", "", HOSTILE)):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=f"s{n}", odoo_stage=stage))
+    clock.advance(150)
+    wait_until(lambda: receiver.get("/history.json").json()["slots"][-1]["minutes"] == 2)
+
+    page = reader.open("/history")
+    expect(page.get_by_role("heading", name="Late or down")).to_be_visible()
+    expect(page.get_by_role("img", name="Stages: 1 of 3 servers now")).to_be_visible()
+    assert [] == serious(page)
+    page.locator("#figures-stages summary").click()
+    expect(page.locator("#figures-stages").get_by_role("columnheader").nth(1)).to_be_visible()
+    dark = reader.open("/history?period=quarter", width=390, color_scheme="dark")
+    assert fits(dark)
+    assert [] == serious(dark)
+    assert "owned" not in (page.title(), dark.title())
+
+
+def test_wall_keeps_its_tiles_in_their_places_while_states_change(
+    reader: Reader, receiver: httpx.Client, clock: Clock
+) -> None:
+    fleet = [messages.heartbeat(server_id=f"s{n}", database=f"db{n}") for n in range(3)]
+    receiver.post("/heartbeats", json=[*fleet, messages.slim(server_id="x", database=HOSTILE)])
+    page = reader.open("/wall", width=1920, height=1080)
+    tiles = page.locator(".bricks li")
+    expect(tiles).to_have_count(4)
+    assert [] == serious(page)
+
+    clock.advance(150)
+    receiver.post("/heartbeats", json=[fleet[0], fleet[2]])
+    wait_until(lambda: receiver.get("/events", params={"kind": "late"}).json()["count"] == 2)
+
+    expect(page.locator(".bricks li.late").first).to_contain_text("db1")
+    expect(tiles.nth(1)).to_contain_text("db1")
+    expect(page.locator("#sum .late b")).to_have_text("2")
+    assert [] == serious(page)
+    dark = reader.open("/wall", width=390, color_scheme="dark")
+    assert fits(dark)
+    assert [] == serious(dark)
