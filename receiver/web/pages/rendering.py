@@ -120,10 +120,11 @@ def error_page(request: Request, error: FleetError) -> Response:
         if refused.status == 401 and cookies.may_hide_session(request.scope):
             return _reload_page(request, refused)
         return sign_in_form(request, refused, to=_return_path(request))
-    is_nowhere = "endpoint" not in request.scope or refused.status == 405
+    has_no_route = isinstance(request.scope.get("endpoint"), Versioned | None)
+    is_nowhere = refused.status == 405 or (refused.status == 404 and has_no_route)
     return answer(
         request,
-        "nowhere.html" if is_nowhere and refused.status in {404, 405} else "trouble.html",
+        "nowhere.html" if is_nowhere else "trouble.html",
         status=refused.status,
         headers=refused.headers,
         refused=refused,

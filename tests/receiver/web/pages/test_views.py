@@ -110,8 +110,9 @@ def test_no_name_turns_the_direction_of_writing(receiver: httpx.Client) -> None:
     page = receiver.get("/", params={"q": "a", "stage": hostile}).text
 
     assert "<bdi>up⟨U+202E⟩nwod⟨U+2066⟩</bdi>" in page
-    assert 1 == page.count(hostile)
-    assert f'<input type="hidden" name="stage" value="{hostile}">' in page
+    attributes = re.findall(rf'(\S+)="[^"]*{hostile}', page)
+    assert {"value"} == set(attributes)  # the fields of forms, which are sent as they are
+    assert len(attributes) == page.count(hostile)
 
 
 @pytest.mark.parametrize("server_id", ["../a b/health", "a/b?c#d%2Fe", "//evil.example/x", "é_ü"])
