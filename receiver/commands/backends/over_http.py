@@ -29,6 +29,9 @@ __all__ = ["HttpBackend"]
 
 _PAGE = 1000
 _SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
+"""How long an answer may take; a receiver takes up to 30 seconds to try a channel."""
+
 _SILENT_SECONDS = 45.0
 """How long a stream of events may be silent; a receiver sends something each 15 seconds."""
 
@@ -66,7 +69,7 @@ class HttpBackend:
         self._http = httpx.Client(
             base_url=base,
             headers=headers,
-            timeout=_SECONDS,
+            timeout=httpx.Timeout(_SECONDS, read=_ANSWER_SECONDS),
             verify=_trust(authorities),
             # A proxy that the environment names does not lead to this machine.
             trust_env=not _is_loopback(base.host),

@@ -219,12 +219,12 @@ def test_servers_that_are_not_to_be_forgotten_are_not(fleet: Watched, database_u
 
 
 def test_many_servers_are_named_before_the_question(fleet: Watched, database_url: str) -> None:
-    fleet.beat(*(f"batch-{n:02}" for n in range(25)))
+    fleet.beat(*(f"many-{n:02}" for n in range(25)))
     fleet.go_on(300)
     command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
     command.answer = False
 
-    _, _, explained = command("forget", "batch-")
+    _, _, explained = command("forget", "many-")
 
     assert explained.splitlines()[-1] == "and 5 others"
     assert ["Forget 25 servers?"] == command.asked

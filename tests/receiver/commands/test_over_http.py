@@ -64,7 +64,7 @@ def test_receiver_that_cannot_be_reached_is_told() -> None:
 
 
 def test_receiver_that_is_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.commands.backends.over_http._SECONDS", 0.05)
+    monkeypatch.setattr("receiver.commands.backends.over_http._ANSWER_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         said = Command({"FLEET_URL": url}, Clock())("list")
