@@ -20,6 +20,11 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 MEASURED = ".".join(map(str, sys.version_info[:2]))
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
+IMAGE = {
+    "receiver.txt": ("pyproject.toml", "--extra=receiver", "--extra=postgres"),
+    "build.txt": ("--group=build",),
+}
+"""What each file of deploy/image lists, as arguments of `uv pip compile`."""
 PROCESSES = min(2 * (os.cpu_count() or 1), 4)
 IN_PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
 """pytest's options; more processes than cores, since tests wait half of their time."""
@@ -215,6 +220,13 @@ def operations(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def images(session: nox.Session) -> None:
+    """The image, compose.yaml and the manifests for Kubernetes; needs root, podman and kubectl."""
+    install(session, extras=["client", "receiver"], groups=["images"])
+    session.run("pytest", "tests/images", *session.posargs)
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Whether the contract's tests notice small mistakes in its code; a quarter of an hour."""
     groups = nox.project.dependency_groups(PYPROJECT, "mutants")
@@ -289,11 +301,27 @@ def lock(session: nox.Session) -> None:
     """Write the exact versions that every session installs, from the ranges in pyproject.toml."""
     session.install("uv")
     groups = [f"--group={name}" for name in PYPROJECT["dependency-groups"]]
+    needs = ("pyproject.toml", "--all-extras", *groups)
+    lock_versions(session, CONSTRAINTS, *needs, "--upgrade", python="3.10")
+    lock_image(session)
+
+
+@nox.session(default=False)
+def lock_image(session: nox.Session) -> None:
+    """Write which of the locked versions the image has, as after a change of pyproject.toml."""
+    if not shutil.which("uv", path=session.bin):
+        session.install("uv")
+    same = f"--constraint={CONSTRAINTS}"
+    for file, needs in IMAGE.items():
+        lock_versions(session, f"deploy/image/{file}", *needs, same, python="3.11")
+
+
+def lock_versions(session: nox.Session, file: str, *options: str, python: str) -> None:
     session.run(
-        *("uv", "pip", "compile", "pyproject.toml", "--all-extras", *groups),
-        *("--universal", "--python-version=3.10", "--generate-hashes", "--upgrade"),
+        *("uv", "pip", "compile", *options),
+        *("--universal", f"--python-version={python}", "--generate-hashes"),
         *("--no-emit-index-url", "--no-header", "--no-annotate", "--quiet"),
-        *("--output-file", CONSTRAINTS),
+        *("--output-file", file),
     )
 
 

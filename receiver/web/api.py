@@ -101,8 +101,10 @@ def routes() -> list[Guarded]:
             needs=Power.MANAGE,
             describes=_DELETE_SERVER,
         ),
-        _get("/health", health, _HEALTH, needs=None),
-        _get("/health/live", live, _LIVE, needs=None),
+        # A load balancer and an orchestrator ask from elsewhere, also before there is a key: they
+        # would end a receiver that refuses them before anybody could make one.
+        _get("/health", health, _HEALTH, needs=None, is_for_all=True),
+        _get("/health/live", live, _LIVE, needs=None, is_for_all=True),
         _get("/connections", connections, CONNECTIONS),
         _list("/tools", find_tools, find_tools_file, FIND_TOOLS),
         _list("/tools.json", fleet_tools, fleet_tools_file, TOOLS_OF_FLEET),
@@ -125,9 +127,20 @@ def routes() -> list[Guarded]:
 
 
 def _get(
-    path: str, endpoint: Any, describes: Json | None, *, needs: Power | None = Power.READ
+    path: str,
+    endpoint: Any,
+    describes: Json | None,
+    *,
+    needs: Power | None = Power.READ,
+    is_for_all: bool = False,
 ) -> Guarded:
-    return Guarded(path, endpoint, methods=["GET"], needs=needs, describes=describes)
+    return Guarded(
+        *(path, endpoint),
+        methods=["GET"],
+        needs=needs,
+        is_for_all=is_for_all,
+        describes=describes,
+    )
 
 
 def _list(path: str, as_json: Any, as_file: Any, describes: Json) -> Guarded:

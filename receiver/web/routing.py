@@ -35,6 +35,8 @@ class Guarded(Route):
 
     Args:
         needs: The permission that the key of the request must have; None if no key is needed.
+        is_for_all: Whether everybody is served also before the first key is made, when only clients
+            on the receiver's own machine are let in elsewhere.
         describes: The operation for the OpenAPI document; None leaves the route out.
     """
 
@@ -48,11 +50,13 @@ class Guarded(Route):
         self,
         *args: Any,
         needs: Power | None,
+        is_for_all: bool = False,
         describes: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.needs = needs
+        self.is_for_all = is_for_all
         self.describes = describes
         self.methods_of_path = frozenset(self.methods or ())
         """The methods of all routes with the same path pattern, as `share_paths` sets them."""
@@ -86,6 +90,8 @@ class Guarded(Route):
         instead of a key is enough for reading, and on pages, whose forms have CSRF tokens, for
         everything that its key may do.
         """
+        if self.is_for_all:
+            return
         found = services(scope)
         needs = self.needs
         if (

@@ -153,11 +153,20 @@ def test_keyless_receiver_refuses_requests_through_a_proxy(
         answers = [
             receiver.get("/servers", headers=header),
             receiver.post("/heartbeat", json=messages.heartbeat(), headers=header),
-            receiver.get("/health", headers=header),
+            receiver.get("/events", headers=header),
             receiver.get("/nothing", headers=header),
         ]
 
     assert [(403, "no_keys_yet")] * 4 == [(a.status_code, a.json()["code"]) for a in answers]
+
+
+def test_keyless_receiver_tells_its_health_to_everybody(database_url: str, clock: Clock) -> None:
+    """An orchestrator would end it otherwise before anybody could make a key."""
+    elsewhere = {"X-Forwarded-For": "192.0.2.7"}
+    with receiver_on(database_url, clock) as receiver:
+        answers = [receiver.get(path, headers=elsewhere) for path in ("/health", "/health/live")]
+
+    assert [200, 200] == [answer.status_code for answer in answers]
 
 
 NGINX = "GET /servers HTTP/{}\r\nHost: 127.0.0.1\r\nConnection: {}\r\nUser-Agent: curl/7.88.1\r\n"

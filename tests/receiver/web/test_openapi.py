@@ -151,9 +151,10 @@ def test_refusals_that_any_request_may_meet_are_described(sqlite_url: str, clock
 
 def test_refusals_before_the_first_key_are_described(receiver: httpx.Client) -> None:
     for method, path, operation in operations():
-        refused = receiver.request(method, path, headers={"X-Forwarded-For": "192.0.2.7"})
-        assert 403 == refused.status_code
-        assert_described(operation, refused)
+        if not path.startswith("/health"):  # which is told to everybody
+            refused = receiver.request(method, path, headers={"X-Forwarded-For": "192.0.2.7"})
+            assert 403 == refused.status_code
+            assert_described(operation, refused)
 
 
 def test_every_status_of_a_refusal_is_described() -> None:

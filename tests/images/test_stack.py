@@ -1,0 +1,190 @@
+"""The fleet that compose.yaml starts: two receivers and PostgreSQL behind a proxy with TLS."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from attrs import Factory, frozen
+
+import messages
+from images.stack import RECEIVERS, Stack
+from servers import wait_until
+
+SENDERS = [f"acme_web-{number}" for number in range(6)]
+KIB = 1024
+
+
+@pytest.fixture(scope="module")
+def key(stack: Stack) -> str:
+    """The token of the first key, which is made in a container as the page says."""
+    made = stack.do(
+        "receiver-1", "python", "-m", "receiver", "keys", "create", "--name=Ada", "--scope=admin"
+    )
+    with stack.client(key=made) as client:
+        wait_until(lambda: all(client.get("/servers").status_code == 200 for _ in RECEIVERS))
+    return made
+
+
+@frozen
+class Sent:
+    """
+    What came of the heartbeats.
+
+    Attributes:
+        counts: How many were acknowledged, by server.
+        refused: What was answered to others.
+    """
+
+    counts: Counter[str] = Factory(Counter)
+    refused: list[str] = Factory(list)
+
+
+@contextmanager
+def sending(stack: Stack, key: str) -> Iterator[Sent]:
+    """Send heartbeats, each server over a connection of its own that is kept open."""
+    sent, enough = Sent(), threading.Event()
+
+    def send(name: str) -> None:
+        with stack.client(key=key) as client:
+            while not enough.wait(0.01):
+                beat = messages.slim(server_id=name)
+                try:
+                    answer = client.post("/heartbeat", json=beat)
+                except httpx.TransportError as error:
+                    sent.refused.append(repr(error))
+                    continue
+                if answer.status_code == 200:
+                    sent.counts[name] += 1
+                else:
+                    sent.refused.append(f"{answer.status_code} {answer.text}")
+
+    threads = [threading.Thread(target=send, args=[name]) for name in SENDERS]
+    for thread in threads:
+        thread.start()
+    try:
+        yield sent
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+
+
+def wait_for_more(sent: Sent, more: int) -> None:
+    enough = sent.counts.total() + more
+    wait_until(lambda: sent.counts.total() >= enough)
+
+
+def counted(client: httpx.Client) -> dict[str, int]:
+    found = client.get("/servers").raise_for_status().json()["servers"]
+    return {
+        each["server_id"]: each["heartbeat_count"] for each in found if each["server_id"] in SENDERS
+    }
+
+
+def test_rolling_replacement_loses_no_heartbeat(stack: Stack, key: str) -> None:
+    ids = {stack.do(each, "cat", "/proc/sys/kernel/hostname") for each in RECEIVERS}
+    with sending(stack, key) as sent:
+        wait_for_more(sent, 100)
+        for service in RECEIVERS:
+            stack.replace(service)
+            wait_for_more(sent, 100)
+
+    assert [] == sent.refused[:3], len(sent.refused)
+    assert ids.isdisjoint(stack.do(each, "cat", "/proc/sys/kernel/hostname") for each in RECEIVERS)
+    with stack.client(key=key) as client:
+        assert dict(sent.counts) == counted(client)
+
+
+def test_receivers_share_the_work(stack: Stack, key: str) -> None:
+    with stack.client(key=key) as client:
+        for _ in range(4):
+            client.get("/servers?q=shared").raise_for_status()
+
+    for service in RECEIVERS:
+        wait_until(lambda service=service: "q=shared" in stack.log(service))
+
+
+def test_forwarded_address_of_a_client_is_replaced(stack: Stack, key: str) -> None:
+    names = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
+    made_up = dict.fromkeys(names, "192.0.2.1")
+    with stack.client(key=key) as client:
+        for _ in RECEIVERS:
+            client.get("/servers?q=forwarded", headers=made_up).raise_for_status()
+
+    for service in RECEIVERS:
+        wait_until(lambda service=service: "q=forwarded" in stack.log(service))
+        (line, *_) = [each for each in stack.log(service).splitlines() if "q=forwarded" in each]
+        assert "192.0.2.1" not in line
+        assert "172.31.77." not in line.replace("172.31.77.1:", ""), "that is the proxy's own"
+
+
+def test_plain_http_is_redirected_to_https(stack: Stack) -> None:
+    answer = httpx.post(f"http://localhost:{stack.http_port}/heartbeat", trust_env=False)
+
+    assert 308 == answer.status_code
+    assert "https://localhost/heartbeat" == answer.headers["location"]
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/heartbeat", 64 * KIB), ("/register", 512 * KIB), ("/heartbeats", KIB * KIB)],
+)
+def test_body_over_the_limit_of_the_receiver_is_refused(
+    stack: Stack, key: str, path: str, most: int
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    with stack.client(key=key) as client:
+        fits = client.post(path, content=b" " * most, headers=headers)
+        is_too_large = client.post(path, content=b" " * (most + 1), headers=headers)
+
+    assert (400, "malformed_json") == (fits.status_code, fits.json()["code"])
+    assert (413, "body_too_large") == (is_too_large.status_code, is_too_large.json()["code"])
+    assert "application/problem+json" == is_too_large.headers["content-type"]
+
+
+def test_answer_has_one_hsts_header(stack: Stack, key: str) -> None:
+    with stack.client(key=key) as client:
+        answer = client.get("/health")
+
+    assert ["max-age=31536000"] == answer.headers.get_list("strict-transport-security")
+
+
+def test_events_are_not_buffered(stack: Stack, key: str) -> None:
+    seen = threading.Event()
+    with stack.client(key=key) as client, client.stream("GET", "/events/stream") as stream:
+        lines = stream.iter_lines()
+        next(lines)
+
+        def read() -> None:
+            if any("acme_streamed" in line for line in lines):
+                seen.set()
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        with stack.client(key=key) as other:
+            beat = messages.slim(server_id="acme_streamed")
+            other.post("/heartbeat", json=beat).raise_for_status()
+        assert seen.wait(3)  # a ping, which would flush a buffer, comes after 15 seconds
+
+
+def test_settings_of_the_file_reach_the_receivers(stack: Stack) -> None:
+    code = "import os; print(os.environ['FLEET_SILENT_SHARE'])"
+
+    assert ["0.75"] * 2 == [stack.do(each, "python", "-c", code) for each in RECEIVERS]
+
+
+def test_receivers_may_write_nothing_but_what_they_need(stack: Stack) -> None:
+    code = (
+        "import os, pathlib\n"
+        "for each in ('/opt', '/etc', '/usr', '/var/lib/odoo-mcp-fleet', '/tmp'):\n"
+        "    try:\n"
+        "        pathlib.Path(each, 'new').touch()\n"
+        "        print(each)\n"
+        "    except OSError:\n"
+        "        pass\n"
+    )
+
+    assert "/tmp" == stack.do("receiver-1", "python", "-c", code)
