@@ -22,6 +22,7 @@ from receiver.access.browser_sessions import BrowserSessions
 from receiver.access.gate import Gate
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.rate_limits import RateLimits
+from receiver.draining import draining
 from receiver.logs import Logs
 from receiver.metrics.counters import Metrics
 from receiver.metrics.exposition import Exposition
@@ -249,6 +250,7 @@ async def _services(
                 lifetime=settings.session,
             ),
             metrics=metrics,
+            is_stopping=opened.enter_context(draining(settings.drain)),
             exposition=Exposition(
                 metrics,
                 lambda: calls.read(store.servers.vitals, clock()),

@@ -24,6 +24,7 @@ __all__ = ["MAX_DAYS", "SETTINGS", "Setting", "Settings", "misspelt", "read_sett
 
 MAX_DAYS = 36_500
 MAX_HOURS = 8_760
+MAX_DRAIN = 600
 MIN_SHARE = 0.5
 
 
@@ -58,6 +59,8 @@ class Settings:
             in messages; None for messages without links.
         ping_url: A URL that gets a request every minute while the receiver works; None for none. It
             may hold a secret, so `repr` leaves it out.
+        drain: How long a receiver that was asked to stop goes on, while it says that it is about to
+            stop.
     """
 
     database_url: URL
@@ -78,6 +81,7 @@ class Settings:
     secret_box: SecretBox
     public_url: str | None
     ping_url: str | None = field(repr=False)
+    drain: timedelta
 
 
 @frozen
@@ -282,6 +286,12 @@ def _hours(text: str) -> timedelta:
     return timedelta(hours=int(text))
 
 
+def _seconds(text: str) -> timedelta:
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= MAX_DRAIN):
+        raise ValueError(f"expected a whole number of seconds from 0 to {MAX_DRAIN}")
+    return timedelta(seconds=int(text))
+
+
 def _share(text: str) -> float:
     try:
         share = float(text)
@@ -353,6 +363,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "FLEET_PUBLIC_URL": Setting("public_url", _public_url, None, is_quoted=False),
     "FLEET_PING_URL": Setting("ping_url", _ping_url, None, is_quoted=False),
+    "FLEET_DRAIN_SECONDS": Setting("drain", _seconds, "0"),
 }
 """
 All settings by the names of their variables, but `FLEET_SECRET_KEY` and `FLEET_SECRET_KEY_FILE`.

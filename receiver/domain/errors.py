@@ -6,6 +6,7 @@ The exceptions that the receiver raises.
         ├── InvalidSetting      an environment variable is wrong     invalid_setting
         ├── StoreUnavailable    the database does not answer         store_unavailable
         │   └── OutcomeUnknown  a commit may have succeeded or not   outcome_unknown
+        ├── CopyRefused         a copy cannot be made, or is wrong   copy_refused
         ├── Overloaded          too many messages wait               overloaded
         └── Refusal             a request is refused                 its own code
 """
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from contract import FleetError, Problem
 
 __all__ = [
+    "CopyRefused",
     "InvalidSetting",
     "OutcomeUnknown",
     "Overloaded",
@@ -56,6 +58,12 @@ class OutcomeUnknown(StoreUnavailable):
     """The connection broke during a commit, which may have succeeded."""
 
     code = "outcome_unknown"
+
+
+class CopyRefused(ReceiverError):
+    """A database cannot be copied as it was asked for, or the copy is not what it should be."""
+
+    code = "copy_refused"
 
 
 class Overloaded(ReceiverError):

@@ -2,6 +2,18 @@
 
 from receiver.store.alerts import Alerts, OutboxCounts
 from receiver.store.catalogues import Inventory
+from receiver.store.copying import (
+    Examined,
+    Moved,
+    Progress,
+    back_up,
+    backups_in,
+    bring_back,
+    examine,
+    move,
+    read_fleet,
+    write_fleet,
+)
 from receiver.store.dialects import check_url, listen
 from receiver.store.forgetting import BATCH
 from receiver.store.lists import GroupCount, OnWall
@@ -14,17 +26,27 @@ __all__ = [
     "BATCH",
     "SERVERS_PER_KEY",
     "Alerts",
+    "Examined",
     "GroupCount",
     "Inventory",
     "Look",
+    "Moved",
     "OnWall",
     "OutboxCounts",
+    "Progress",
     "Rules",
     "Servers",
     "SqlStore",
     "StateChange",
     "StateLog",
     "Vitals",
+    "back_up",
+    "backups_in",
+    "bring_back",
     "check_url",
+    "examine",
     "listen",
+    "move",
+    "read_fleet",
+    "write_fleet",
 ]

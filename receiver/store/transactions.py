@@ -28,7 +28,7 @@ from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.store import migrations
 from receiver.store.dialects import LOCK_SECONDS, Identity, dialect_of
 
-__all__ = ["Transactions"]
+__all__ = ["Transactions", "unavailable"]
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Transactions:
         self._engine = self.dialect.create_engine(url)
         self._reading = self._engine.execution_options(reads=True, **self.dialect.reading)
         try:
-            with _unavailable():
+            with unavailable():
                 self._writing = self._engine.connect()
         except StoreUnavailable as error:
             shown = url.render_as_string(hide_password=True)
@@ -102,7 +102,7 @@ class Transactions:
                 self.dialect.follow(self._writing)
         pool = self._engine.pool
         try:
-            with _unavailable(), self._reading.connect() as connection:
+            with unavailable(), self._reading.connect() as connection:
                 yield connection
         finally:
             # Whoever disposed of the pool meanwhile has not closed what came back to it later.
@@ -119,7 +119,7 @@ class Transactions:
         such as a deadlock or a lost connection, is rolled back and runs again, so `work` may be
         called several times.
         """
-        with self.turn, _unavailable():
+        with self.turn, unavailable():
             try:
                 return self._repeated(work)
             except DBAPIError as error:
@@ -239,7 +239,7 @@ def _lacks_something(error: DBAPIError) -> bool:
 
 
 @contextmanager
-def _unavailable() -> Iterator[None]:
+def unavailable() -> Iterator[None]:
     """Raise StoreUnavailable in place of an error that says the database does not answer."""
     try:
         yield

@@ -448,6 +448,8 @@ async def health(request: Request) -> Response:
     were given up within the last day.
     """
     fleet, alerts = services(request).fleet, services(request).alerts
+    if services(request).is_stopping():
+        raise Refusal(503, "stopping", _STOPPING)
     count = await fleet.count()
 
     return _json(
@@ -463,6 +465,8 @@ async def health(request: Request) -> Response:
         }
     )
 
+
+_STOPPING = "The receiver was asked to stop, and serves a little while yet; ask another one."
 
 _LIVE: Json = {
     **operation(

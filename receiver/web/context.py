@@ -59,6 +59,7 @@ class Services:
         registry_namespace: The first part of the names in the MCP registry.
         body_timeout: A context that limits how long the body of a request may take to arrive.
         clock: Returns the current time.
+        is_stopping: Whether the receiver was asked to stop, and goes on for a while.
     """
 
     store: SqlStore
@@ -79,6 +80,7 @@ class Services:
     registry_namespace: str
     body_timeout: BodyTimeout
     clock: Callable[[], datetime]
+    is_stopping: Callable[[], bool]
 
 
 @frozen

@@ -48,7 +48,7 @@ def test_confined_container_without_a_shell_keeps_its_fleet(
     first = Container(engine, image, volume)
     try:
         engine.wait_until_healthy(first.name)
-        key = first.do("python", "-m", "receiver", "keys", "create", "--name=a", "--scope=admin")
+        key = first.do("odoo-mcp-fleet", "keys", "create", "--name=a", "--scope=admin")
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=first.url, headers=headers, trust_env=False) as client:
             wait_until(lambda: client.get("/servers").status_code == 200)
@@ -89,8 +89,8 @@ def test_health_check_fails_while_the_receiver_hangs(
 
 def test_container_has_no_privileges(engine: Engine, image: str) -> None:
     """Also without the options that confine it further."""
-    asked = ("python", "-c", "import os; print(os.getuid())")
-    who = engine.run("podman", "run", "--rm", image, *asked)
+    asked = ("-c", "import os; print(os.getuid())")
+    who = engine.run("podman", "run", "--rm", "--entrypoint=python", image, *asked)
     (found,) = json.loads(engine.run("podman", "image", "inspect", image))
 
     assert "10001" == who
@@ -109,7 +109,9 @@ def test_image_has_neither_the_settings_of_pip_nor_what_built_it(
     history = engine.run("podman", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
     code = "import os, shutil; print(os.path.exists('/etc/pip.conf'), shutil.which('pip'))"
 
-    assert "False None" == engine.run("podman", "run", "--rm", image, "python", "-c", code)
+    assert "False None" == engine.run(
+        "podman", "run", "--rm", "--entrypoint=python", image, "-c", code
+    )
     assert set() == {each for each in places if len(each) > 5 and each in history}
 
 
@@ -121,4 +123,4 @@ def test_image_has_the_package_as_it_is_installed(engine: Engine, image: str, na
         f"print(*[f for f in files('odoo-mcp-fleet') if f.name == '{name}'])"
     )
 
-    assert name in engine.run("podman", "run", "--rm", image, "python", "-c", code)
+    assert name in engine.run("podman", "run", "--rm", "--entrypoint=python", image, "-c", code)

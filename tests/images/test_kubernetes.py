@@ -7,20 +7,20 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import tomllib
-import yaml
+import yaml  # type: ignore[import-untyped]  # its stubs are another package
 
 from images.engine import ROOT, program
 from receiver.app import create_app
-from receiver.settings import read_settings
+from receiver.settings import misspelt, read_settings
 
 FOLDER = ROOT / "deploy/kubernetes"
 VERSIONS = ["1.30", "1.37"]
-"""The oldest version whose `preStop` can sleep, and the newest whose schemas are known."""
+"""The oldest that knows all fields for sure, and the newest whose schemas are known."""
 
 
 @cache
 def rendered() -> list[dict[str, Any]]:
-    command = [program("kubectl"), "kustomize", FOLDER]
+    command = [program("kubectl"), "kustomize", str(FOLDER)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [*yaml.safe_load_all(said)]
 
@@ -81,10 +81,19 @@ def test_probes_ask_what_the_receiver_answers() -> None:
     assert "/health" == asked["readinessProbe"]
 
 
-def test_configuration_can_be_read() -> None:
-    settings = read_settings(only("ConfigMap")["data"])
+def test_configuration_has_settings_only() -> None:
+    given = only("ConfigMap")["data"]
+    settings = read_settings(given)
 
+    assert [] == misspelt(given)
     assert ("json", "https://fleet.example.com") == (settings.log_format, settings.public_url)
+
+
+def test_receiver_may_take_the_time_that_its_stop_takes() -> None:
+    drain = read_settings(only("ConfigMap")["data"]).drain.total_seconds()
+    pod = only("Deployment")["spec"]["template"]["spec"]
+
+    assert 0 < drain < pod["terminationGracePeriodSeconds"] - 10
 
 
 def test_pod_may_as_little_as_it_can() -> None:

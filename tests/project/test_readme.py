@@ -97,6 +97,7 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
         "FLEET_LOG_FORMAT": settings.log_format,
         "FLEET_MESSAGES_PER_MINUTE": str(settings.messages_per_minute),
         "FLEET_OPEN": str(int(settings.open)),
+        "FLEET_DRAIN_SECONDS": str(settings.drain // timedelta(seconds=1)),
         "FLEET_PING_URL": str(settings.ping_url).lower(),
         "FLEET_PUBLIC_URL": str(settings.public_url).lower(),
         "FLEET_REGISTRY": "open" if settings.registry_is_open else "key",

@@ -135,6 +135,25 @@ class Dialect(Protocol):
     def forget_old_commits(self, connection: Connection) -> None:
         """Delete the numbers that `record_commit` has stored more than a day ago."""
 
+    def lock_out_writers(self, connection: Connection) -> None:
+        """
+        Wait until no receiver writes, and keep all from writing until the transaction ends.
+
+        Each receiver that goes on afterwards sees what the transaction has written.
+        """
+
+    def allow_pauses(self, connection: Connection) -> None:
+        """Let the transaction wait for its client for any time between two statements."""
+
+    def clear_toolsets(self, connection: Connection) -> None:
+        """Delete all sets of tool names, and their index."""
+
+    def last_number(self, connection: Connection, table: str, column: str) -> int:
+        """The last number that a table has given to the column of a row, also of a deleted one."""
+
+    def continue_after(self, connection: Connection, table: str, column: str, number: int) -> None:
+        """Give numbers above this one to the column of the next rows of a table."""
+
     def is_transient(self, error: DBAPIError) -> bool:
         """Whether a transaction failed only because of another one, so that a retry may succeed."""
 

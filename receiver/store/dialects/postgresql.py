@@ -166,6 +166,31 @@ class Postgresql:
     def forget_old_commits(self, connection: Connection) -> None:
         connection.execute(_FORGET_OLD_COMMITS)
 
+    def lock_out_writers(self, connection: Connection) -> None:
+        # Each transaction of a receiver writes its number here before it commits.
+        connection.execute(text("LOCK TABLE commits IN EXCLUSIVE MODE"))
+
+    def allow_pauses(self, connection: Connection) -> None:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+    def clear_toolsets(self, connection: Connection) -> None:
+        connection.execute(text("DELETE FROM toolsets"))
+
+    def last_number(self, connection: Connection, table: str, column: str) -> int:
+        highest = connection.scalar(text(f"SELECT max({column}) FROM {table}"))  # noqa: S608 - names of a table
+        sequence = _sequence(connection, table, column)
+        if sequence is None:
+            return int(highest or 0)
+        counted = text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}")  # noqa: S608 - a name
+        return max(highest or 0, connection.scalar(counted) or 0)
+
+    def continue_after(self, connection: Connection, table: str, column: str, number: int) -> None:
+        sequence = _sequence(connection, table, column)
+        if sequence is not None:
+            # A sequence that has given no number is at 1.
+            given = {"sequence": sequence, "number": max(number, 1), "is_given": number > 0}
+            connection.execute(text("SELECT setval(:sequence, :number, :is_given)"), given)
+
     def is_transient(self, error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlstate", None) in _TRANSIENT
 
@@ -185,6 +210,13 @@ def _configure(connection: Any, record: Any) -> None:
     else:
         connection.execute(_SETTINGS.format(is_local="false"))
     connection.commit()
+
+
+def _sequence(connection: Connection, table: str, column: str) -> str | None:
+    """The name of the sequence that gives numbers to a column; None when there is none."""
+    asked = text("SELECT pg_get_serial_sequence(:table, :column)")
+    found: str | None = connection.scalar(asked, {"table": table, "column": column})
+    return found
 
 
 def _identity(versions: str | None, *database: Hashable) -> Identity:

@@ -146,6 +146,35 @@ class Sqlite:
     def forget_old_commits(self, connection: Connection) -> None:
         """Do nothing, because `record_commit` writes nothing on SQLite."""
 
+    def lock_out_writers(self, connection: Connection) -> None:
+        """Do nothing, because the transaction already holds the write lock of the file."""
+
+    def allow_pauses(self, connection: Connection) -> None:
+        """Do nothing, because a file waits for anybody."""
+
+    def clear_toolsets(self, connection: Connection) -> None:
+        with _driver(connection) as driver:
+            driver.execute("DELETE FROM toolsets")
+            driver.execute("INSERT INTO toolset_words (toolset_words) VALUES ('delete-all')")
+
+    def last_number(self, connection: Connection, table: str, column: str) -> int:
+        with _driver(connection) as driver:
+            (highest,) = driver.execute(f"SELECT max({column}) FROM {table}").fetchone()  # noqa: S608 - names of a table
+            counted = driver.execute(_COUNTED, (table,)).fetchone()
+        return max(highest or 0, counted[0] if counted else 0)
+
+    def continue_after(
+        self,
+        connection: Connection,
+        table: str,
+        column: str,  # noqa: ARG002 - see below
+        number: int,
+    ) -> None:
+        # SQLite counts by the name of the table, and only for those that are made to count.
+        with _driver(connection) as driver:
+            driver.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            driver.execute(_COUNT, {"table": table, "number": number})
+
     def is_transient(self, error: DBAPIError) -> bool:  # noqa: ARG002 - of no kind
         return False
 
@@ -194,6 +223,14 @@ FROM pragma_schema_version
 The versions of the tables, and SQLite's own counter of changes of the schema.
 
 The counter rises when another database is restored into the same file.
+"""
+
+
+_COUNTED = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+_COUNT = """
+INSERT INTO sqlite_sequence (name, seq)
+SELECT name, :number FROM sqlite_schema
+WHERE type = 'table' AND name = :table AND sql LIKE '%AUTOINCREMENT%'
 """
 
 

@@ -5,10 +5,23 @@ from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-__all__ = ["NEWEST", "applied", "trouble", "upgrade"]
+__all__ = ["COMING", "MOVED", "NEWEST", "applied", "is_known", "trouble", "upgrade"]
 
 NEWEST = "0017"
 """The revision of the newest file in `versions`."""
+
+MOVED = "moved-"
+"""What stands before the version of the tables of a fleet that was moved to another database."""
+
+COMING = "coming-"
+"""What stands before the version of tables into which a fleet is being moved, or imported."""
+
+_MARKS = {
+    MOVED: "the fleet was moved to another database; set FLEET_DATABASE_URL to that one and "
+    "restart the receiver, or bring the fleet back with: odoo-mcp-fleet move --cancel",
+    COMING: "a fleet is being moved or imported into the database, which has only a part of it so "
+    "far; run the command that does it again, to its end",
+}
 
 _APPLIED = table("alembic_version", column("version_num"))
 
@@ -31,6 +44,9 @@ def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
     if versions == [NEWEST]:
         return None
     found = ", ".join(versions)
+    marked = [trouble for mark, trouble in _MARKS.items() if found.startswith(mark)]
+    if marked:
+        return marked[0]
     if not {*versions} <= _known():
         return (
             f"the tables of the database are of version {found}, and this receiver knows versions "
@@ -50,8 +66,19 @@ def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
     )
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations that a database lacks, in the transaction of the connection."""
+def is_known(version: str) -> bool:
+    """Whether there are tables of this version, of this or of an earlier receiver."""
+    return version in _known()
+
+
+def upgrade(connection: Connection, version: str = "head") -> None:
+    """
+    Run the migrations that a database lacks, in the transaction of the connection.
+
+    Args:
+        connection: The transaction.
+        version: The last one to run; the newest by default.
+    """
     # Not at the top: importing Alembic is a sixth of a start, and few starts upgrade anything.
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415 - see above
@@ -59,7 +86,7 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, version)
 
 
 def _known() -> set[str]:

@@ -1,0 +1,59 @@
+"""Looks at a database without changing it, whatever its tables are."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
+from sqlalchemy import URL, select, text
+
+from receiver.store import migrations
+from receiver.store.copying.place import Place
+from receiver.store.tables import watches
+
+__all__ = ["Examined", "examine"]
+
+
+@frozen(kw_only=True)
+class Examined:
+    """
+    What a database is like.
+
+    Attributes:
+        versions: The versions of its tables.
+        trouble: Why a receiver of this version cannot use it, even if it may upgrade the tables;
+            None if it can.
+        is_newest: Whether its tables are of this version.
+        damage: What is wrong with the file of SQLite; None if nothing is found, and on PostgreSQL.
+        clock: The time of PostgreSQL's clock; None for SQLite.
+        seen_at: When a receiver has last noted that it runs; None for never.
+    """
+
+    versions: Sequence[str]
+    trouble: str | None
+    is_newest: bool
+    damage: str | None
+    clock: datetime | None
+    seen_at: datetime | None
+
+
+def examine(url: URL) -> Examined:
+    """Look at a database. Raises StoreUnavailable if it does not answer."""
+    place = Place(url)
+    try:
+        with place.reading() as connection:
+            versions = migrations.applied(connection)
+            is_newest = versions == [migrations.NEWEST]
+            damage = None
+            if url.get_backend_name() == "sqlite":
+                (found,) = connection.execute(text("PRAGMA quick_check(1)")).one()
+                damage = None if found == "ok" else str(found)
+            return Examined(
+                versions=versions,
+                trouble=migrations.trouble(versions, is_start=True),
+                is_newest=is_newest,
+                damage=damage,
+                clock=place.dialect.database_time(connection),
+                seen_at=connection.scalar(select(watches.c.seen_at)) if is_newest else None,
+            )
+    finally:
+        place.close()

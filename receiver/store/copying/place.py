@@ -1,0 +1,267 @@
+"""
+A database that is copied from or to, and the marks that keep receivers from writing to it.
+
+The version of the tables is the mark, since each transaction of a receiver looks at it: a receiver
+refuses all messages while there is `moved-0013` in place of `0013`, also one that runs already.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, MetaData, inspect, text
+
+from receiver.domain.errors import CopyRefused, StoreUnavailable
+from receiver.store import migrations
+from receiver.store.copying.plain import PlainTable
+from receiver.store.dialects import dialect_of
+from receiver.store.migrations import COMING, MOVED, NEWEST
+from receiver.store.tables import metadata
+from receiver.store.transactions import unavailable
+
+__all__ = ["Place", "tables_in", "tables_of_now"]
+
+T = TypeVar("T")
+
+_DERIVED = ("alembic_version", "commits", "toolset_words", "catalogue_words", "sqlite_")
+"""
+The beginnings of names of tables that are not copied.
+
+They are the version, what PostgreSQL has of commits under way, the full-text indexes of SQLite, and
+what SQLite has for itself.
+"""
+
+_TOOLSETS = "toolsets"
+"""The sets of tool names, which each database indexes in a way of its own, and makes anew."""
+
+_ATTEMPTS = 15
+"""How often a lock is waited for, two seconds each, that a receiver holds for some milliseconds."""
+
+_PAUSE_SECONDS = 0.2
+
+
+class Place:
+    """
+    A database, opened for a copy.
+
+    Args:
+        url: Its URL.
+
+    Attributes:
+        dialect: The operations for which SQLite and PostgreSQL need different code.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.dialect = dialect_of(url)
+        self._url = url
+        self._engine = self.dialect.create_engine(url)
+
+    def __str__(self) -> str:
+        """The URL, with its password masked."""
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one moment of the database, and lets others write."""
+        options = {"reads": True, **self.dialect.reading}
+        with (
+            unavailable(),
+            self._engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction, which is committed at its end."""
+        with unavailable(), self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def last_numbers(self, connection: Connection) -> dict[str, int]:
+        """The last number that each table has given to a row, also to one that was deleted."""
+        return {
+            table.name: self.dialect.last_number(connection, table.name, table.number)
+            for table in tables_in(connection)
+            if table.number is not None
+        }
+
+    def continue_after(self, connection: Connection, numbers: Mapping[str, int]) -> None:
+        """Give higher numbers than these to the next rows of the tables."""
+        for table in tables_in(connection):
+            if table.number is not None and table.name in numbers:
+                number = numbers[table.name]
+                self.dialect.continue_after(connection, table.name, table.number, number)
+
+    def check_version(self, prefix: str) -> None:
+        """Raise CopyRefused for tables of another version than this program's, or another mark."""
+        with self.reading() as connection:
+            self._check_version(connection, prefix)
+
+    def _check_version(self, connection: Connection, prefix: str) -> None:
+        found = migrations.applied(connection)
+        if found not in ([NEWEST], [f"{prefix}{NEWEST}"]):
+            raise CopyRefused(f"{self}: {_about(found)}")
+
+    def check_readable(self, connection: Connection) -> None:
+        """Raise CopyRefused unless there is a whole fleet of this version or an earlier one."""
+        found = migrations.applied(connection)
+        is_whole = len(found) == 1 and migrations.is_known(found[0].removeprefix(MOVED))
+        if not is_whole:
+            raise CopyRefused(f"{self}: {_about(found)}")
+
+    def mark(self, prefix: str) -> None:
+        """
+        Make receivers refuse to write, from the commit on.
+
+        What they have acknowledged before is in the database. Does nothing where that mark is
+        already. Raises CopyRefused for tables of another version than this program's.
+        """
+
+        def work(connection: Connection) -> None:
+            self.dialect.lock_out_writers(connection)
+            self._check_version(connection, prefix)
+            self.set_version(connection, f"{prefix}{NEWEST}")
+
+        self._attempted(work)
+
+    def unmark(self, prefix: str) -> None:
+        """Let receivers write. Raises CopyRefused where the mark is another one, or none."""
+
+        def work(connection: Connection) -> None:
+            found = migrations.applied(connection)
+            if found != [f"{prefix}{NEWEST}"]:
+                raise CopyRefused(f"{self}: {_about(found)}")
+            self.set_version(connection, NEWEST)
+
+        self._attempted(work)
+
+    def prepare(self) -> None:
+        """
+        Make the tables of a place that is copied to, and mark it.
+
+        Does nothing where an earlier copy was interrupted. Raises CopyRefused where there is a
+        fleet already, or something else.
+        """
+        coming = f"{COMING}{NEWEST}"
+
+        def work(connection: Connection) -> None:
+            self.dialect.lock_migrations(connection)
+            found = migrations.applied(connection)
+            if found == [coming]:
+                return
+            if found not in ([], [NEWEST]):
+                raise CopyRefused(f"{self}: {_about(found)}")
+            if not found:
+                self._refuse_tables(connection)
+                migrations.upgrade(connection)
+            self._refuse_fleet(connection)
+            self.set_version(connection, coming)
+
+        self._attempted(work)
+
+    def prepare_import(self, version: str) -> None:
+        """
+        Make empty tables of a version, whose rows are imported, and mark the database.
+
+        What an earlier import of that version, which was interrupted, has left is deleted. Raises
+        CopyRefused where there is a fleet already, or something else.
+        """
+        if not migrations.is_known(version):
+            raise CopyRefused(
+                f"the file has tables of version {version}, and this program knows versions up to "
+                f"{NEWEST}; use the version of the program that wrote it, or a newer one"
+            )
+
+        def work(connection: Connection) -> None:
+            self.dialect.lock_migrations(connection)
+            found = migrations.applied(connection)
+            if found not in ([], [version], [f"{COMING}{version}"]):
+                raise CopyRefused(f"{self}: {_about(found)}")
+            if found == [version]:
+                self._refuse_fleet(connection)
+            if not found:
+                self._refuse_tables(connection)
+                migrations.upgrade(connection, version)
+            for table in tables_in(connection):
+                table.clear(connection)
+            self.set_version(connection, f"{COMING}{version}")
+
+        self._attempted(work)
+
+    def _refuse_tables(self, connection: Connection) -> None:
+        if inspect(connection).get_table_names():
+            raise CopyRefused(f"{self} has tables that are not of a fleet; name an empty database")
+
+    def _refuse_fleet(self, connection: Connection) -> None:
+        counts = {each.name: each.count(connection) for each in tables_in(connection)}
+        full = [f"{counts[name]} {name}" for name in _KEPT if counts.get(name)]
+        if full:
+            raise CopyRefused(
+                f"{self} has a fleet already ({', '.join(full)}); name an empty database"
+            )
+
+    def set_version(self, connection: Connection, version: str) -> None:
+        """Write the version of the tables, or a mark with it."""
+        statement = text("UPDATE alembic_version SET version_num = :version")
+        connection.execute(statement, {"version": version})
+
+    def _attempted(self, work: Callable[[Connection], T]) -> T:
+        """Run a short transaction, again and again while others hold locks for long."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                with self.writing() as connection:
+                    return work(connection)
+            except StoreUnavailable as error:
+                if not _is_about_a_lock(error):
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+        with self.writing() as connection:
+            return work(connection)
+
+
+def _is_about_a_lock(error: StoreUnavailable) -> bool:
+    reason = getattr(error.__cause__, "orig", None)
+    is_busy = getattr(reason, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+    return is_busy or getattr(reason, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+
+
+_LOCK_NOT_AVAILABLE = "55P03"
+"""SQLSTATE."""
+
+_KEPT = ("servers", "keys", "events", "alert_channels", "alert_rules")
+"""What makes a database be one of a fleet; an empty one that a receiver has opened has none."""
+
+
+def tables_of_now() -> list[PlainTable]:
+    """The tables that are copied, of this version."""
+    return [PlainTable.of(table) for table in metadata.sorted_tables if _is_copied(table.name)]
+
+
+def tables_in(connection: Connection) -> list[PlainTable]:
+    """The tables that are copied, as they are in a database, whatever their version is."""
+    names = [name for name in inspect(connection).get_table_names() if _is_copied(name)]
+    found = MetaData()
+    found.reflect(connection, only=names)
+    return [PlainTable.of(table) for table in found.sorted_tables]
+
+
+def _is_copied(name: str) -> bool:
+    return name != _TOOLSETS and not name.startswith(_DERIVED)
+
+
+def _about(versions: list[str]) -> str:
+    """What is wrong with tables of these versions."""
+    if not versions:
+        return "there is no fleet; is the URL right?"
+    if versions == [NEWEST]:
+        return "it is not being moved"
+    (version, *_) = versions
+    if version.startswith((MOVED, COMING)) and not version.endswith(f"-{NEWEST}"):
+        return f"it was marked by another version of this program (tables {version}); use that one"
+    found = migrations.trouble(versions)
+    assert found is not None  # [NEWEST] has been answered
+    return found
