@@ -46,6 +46,7 @@ class EventKind(str, Enum):
     SILENCED = "silenced"
     ACKNOWLEDGED = "acknowledged"
     UNDELIVERED = "undelivered"
+    LABELLED = "labelled"
 
 
 _KINDS = [kind.value for kind in EventKind]
@@ -120,6 +121,11 @@ class Event:
             `undelivered`: `{"channel": "Mail", "title": "acme is down", "error": "..."}`, the
             first line of a message that could not be delivered to a channel within a day, and
             why the last attempt failed.
+            `labelled`: `{"labels": {"gained": ["gold"], "lost": []}, "note": "changed",
+            "by": "acme"}`, which labels of the database were added and removed, whether its note
+            was `written`, `changed` or `removed`, and the name of the key of whoever did that.
+            `labels` and `note` are missing if they stayed the same. `by` is missing if the server
+            has told another `database_uuid` than before, and has the labels of that database now.
     """
 
     kind: Kind

@@ -77,6 +77,7 @@ def merge(
         node_of=old.node_of,
         conflict_since=old.conflict_since,
         flapping_since=old.flapping_since,
+        labels=old.labels,
     )
 
 

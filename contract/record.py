@@ -87,6 +87,8 @@ class ServerRecord(View):
             shows in the `sequence` numbers of their messages; None when only one machine sends.
         flapping_since: Since when the state has been changing again and again, so that the
             changes are only counted and cause no events; None when it does not.
+        labels: Labels that people gave to the database, sorted; all servers with the same
+            `database_uuid` have the same. None when there are none.
     """
 
     capabilities: tuple[Text, ...] | None = None
@@ -106,3 +108,4 @@ class ServerRecord(View):
     node_of: ServerId | None = None
     conflict_since: Moment | None = None
     flapping_since: Moment | None = None
+    labels: tuple[Text, ...] | None = None

@@ -47,7 +47,7 @@ from receiver.web.body_timeout import BodyTimeout
 from receiver.web.context import Services, services
 from receiver.web.cookies import shows_secret
 from receiver.web.headers import begin, with_headers
-from receiver.web.pages import alerting, browse, forms, inventory, pictures
+from receiver.web.pages import alerting, browse, forms, inventory, managing, pictures
 from receiver.web.pages.rendering import error_page
 from receiver.web.problems import exception_handlers
 from receiver.web.routing import share_paths
@@ -131,6 +131,7 @@ def create_app(
             *api.routes(),
             *forms.routes(),
             *alerting.routes(),
+            *managing.routes(),
             *browse.routes(),
             *pictures.routes(),
         ],

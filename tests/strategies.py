@@ -113,12 +113,13 @@ _KINDS = [
     "silenced",
     "acknowledged",
     "undelivered",
+    "labelled",
 ]
 # Fields with a default other than None: a wire object may lack them, but null is invalid.
 _NEVER_NULL = {"heartbeat_count", "node_count", "state", "details"}
 # The fields of a record that can become None again, by messages of other servers or by numbers in
-# `sequence` that no longer conflict.
-_MAY_GO = ("superseded_by", "twin_of", "node_of", "conflict_since", "flapping_since")
+# `sequence` that no longer conflict, or because people say so.
+_MAY_GO = ("superseded_by", "twin_of", "node_of", "conflict_since", "flapping_since", "labels")
 
 REQUIRED: Mapping[type, tuple[str, ...]] = {
     ServerPayload: (
@@ -584,6 +585,7 @@ def _kept() -> Fields:
         "node_of": server_ids(),
         "conflict_since": utc,
         "flapping_since": utc,
+        "labels": st.lists(texts(), max_size=3).map(tuple),
     }
 
 
@@ -616,6 +618,7 @@ def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields
         "node_of": server_ids(),
         "conflict_since": times,
         "flapping_since": times,
+        "labels": st.lists(texts(), max_size=3),
     }
     happened = {
         "kind": st.sampled_from(_KINDS),

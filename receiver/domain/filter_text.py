@@ -59,6 +59,7 @@ class FilterText:
         state: States; also `superseded` and `node`.
         network: Networks of IP addresses, such as `10.0.3.0/24`.
         key: Ids or names of API keys, for lists only; "", which is written `none`, for no key.
+        label: Labels of the database, of which it must have one, in lower case.
         words: Texts, each of which a server must contain, ignoring case.
         without: Names of the attributes above but `words`, each with values that a server must
             not have.
@@ -73,6 +74,7 @@ class FilterText:
     state: tuple[str, ...] = _values()
     network: tuple[str, ...] = _values()
     key: tuple[str, ...] = _values()
+    label: tuple[str, ...] = _values()
     words: tuple[str, ...] = _values()
     without: Without = ()
 
@@ -249,6 +251,7 @@ def _named(name: str, rest: str) -> list[str]:
             values.append("")
             continue
         text = match[2] if match[1] is None else _unescaped(match[1])
+        text = text.lower() if name == "label" else text
         values.append(_checked(f"{name}:", text))
     if name == "network":
         values = [_network(value) for value in values]
@@ -325,6 +328,7 @@ _ATTRIBUTES = {
     "state": "state",
     "network": "network",
     "key": "key",
+    "label": "label",
 }
 """The attribute of `Filter` for each name."""
 
@@ -338,6 +342,7 @@ _HAS: dict[str, Callable[[ServerRecord], tuple[str, ...]]] = {
     "state": lambda record: (rank_of(record).state,),
     "network": lambda record: _one(_network_of(record)),
     "key": lambda _: (),
+    "label": lambda record: record.labels or (),
 }
 """For each name the values that a server has of it."""
 

@@ -94,6 +94,7 @@ class Filter:
         network: Networks of primary IP addresses, as
             `receiver.domain.lists.profiles.network_of` returns them.
         key: Ids or names of the API keys that servers belong to; "" finds servers of no key.
+        label: Labels of databases, in lower case.
         words: Texts, each of which must be found in the names, addresses, versions or tools of the
             server; see `receiver.domain.lists.search_texts`.
         without: Names of other attributes and values that the server must not have.
@@ -108,6 +109,7 @@ class Filter:
     server_id: tuple[str, ...] = field(default=(), converter=_texts)
     network: tuple[str, ...] = field(default=(), converter=_texts)
     key: tuple[str, ...] = field(default=(), converter=_texts)
+    label: tuple[str, ...] = field(default=(), converter=_texts)
     words: tuple[str, ...] = field(default=(), converter=_texts)
     without: Without = ()
 

@@ -34,6 +34,7 @@ from receiver.domain.databases import CONFLICT, damped, repeats_after
 from receiver.domain.databases.liveness import due_after
 from receiver.domain.errors import Refusal
 from receiver.domain.instants import microseconds
+from receiver.domain.keys import Key
 from receiver.domain.outcomes import Applied, Incoming
 from receiver.domain.queries import index_text
 from receiver.domain.rows import Row, catalogue_id
@@ -47,6 +48,7 @@ from receiver.store.catalogues import (
 )
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
+from receiver.store.labels import drop_annotations, inherited
 from receiver.store.ownership import Rights
 from receiver.store.rows import (
     Committed,
@@ -85,7 +87,7 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     """
     ids = sorted({each.message.server_id for each in incoming})
     rows = read_rows(dialect, connection, ids, cache)
-    batch = _Batch(rows, rights, connection)
+    batch = _Batch(rows, rights, connection, cache)
     rights.count_servers(
         each.key
         for each in incoming
@@ -127,13 +129,22 @@ class _Batch:
         changed_rows: How many rows `write` will change, of all tables.
     """
 
-    def __init__(self, before: Mapping[str, Row], rights: Rights, connection: Connection) -> None:
+    def __init__(
+        self,
+        before: Mapping[str, Row],
+        rights: Rights,
+        connection: Connection,
+        cache: RowCache,
+    ) -> None:
         self.before = before
         self.changed_rows = 0
         self._rights = rights
+        self._cache = cache
         self._after: dict[str, Row] = {}
         self._described: set[str] = set()
         """The ids of the servers whose rows change in more than `HEARTBEAT_COLUMNS`."""
+        self._keys: dict[str, Key | None] = {}
+        """The keys of the last messages that changed these rows, by the ids of the servers."""
         self._events: list[Event] = []
         self._entries: Counter[str] = Counter()
         """How many rows of the inverted index each server changes."""
@@ -174,6 +185,7 @@ class _Batch:
             told = told if key is None else self._rights.within_budget(key, told)
             self._events += told
             self._described.add(server_id)
+            self._keys[server_id] = key
             after = after._replace(due_at=_due_at(before, record))
             self._count_entries(after)
             self.changed_rows += len(told)
@@ -209,9 +221,19 @@ class _Batch:
             new=toolset_of(after for _, after in others),
             left=toolset_of(before for before, _ in others),
         )
-        events = [*self._events, *self._rights.events]
+        relabelled = inherited(dialect, connection, pairs, self._cache, self._after)
+        events = [*self._events, *self._charged(relabelled.events), *self._rights.events]
         write_events(dialect, connection, events)
-        return Committed(self._after, events, described=self._described)
+        after = self._after | relabelled.rows
+        return Committed(after, events, described={*self._described, *relabelled.rows})
+
+    def _charged(self, events: Iterable[Event]) -> list[Event]:
+        """Events of servers that have got other labels, as far as their keys may cause events."""
+        told: list[Event] = []
+        for event in events:
+            key = self._keys[event.server_id or ""]
+            told += [event] if key is None else self._rights.within_budget(key, [event])
+        return told
 
     def _tool_changes(
         self, before: Row | None, after: Row, message: Registration | Heartbeat
@@ -293,6 +315,7 @@ def delete_server(
     write_rows(dialect, connection, written)
     write_catalogues(connection, {}, [] if row.catalogue is None else [row.catalogue])
     write_toolsets(dialect, connection, new={}, left=toolset_of([row]))
+    drop_annotations(dialect, connection, [row])
     write_events(dialect, connection, events)
     return Committed({after.server_id: after for _, after in written}, events, [server_id])
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
 
 from contract import Event, ServerRecord
 from receiver.domain.agents.toolsets import toolset_id
+from receiver.domain.databases import family_of
 from receiver.domain.instants import microseconds
 from receiver.domain.lists.profiles import Profile, profile_of
 from receiver.domain.lists.search_texts import search_text_of
@@ -123,7 +124,7 @@ def _bytes_of(row: Row | None) -> int:
     record = row.record
     addresses = record.ip_addresses.all if record.ip_addresses else ()
     texts = [value for value in _values(record) if isinstance(value, str)]
-    texts += [*(record.capabilities or ()), *addresses]
+    texts += [*(record.capabilities or ()), *(record.labels or ()), *addresses]
     return _BYTES_WITHOUT_TEXTS + 8 * len(texts) + sum(map(getsizeof, texts))
 
 
@@ -300,6 +301,7 @@ def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], lis
 def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
     """The columns `name` and `value` of a server in `facets`; None is no value."""
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
+    texts |= {("label", text) for text in record.labels or ()}
     if record.superseded_by is not None:
         return texts | {("state", SUPERSEDED)}
     texts.add(("database_uuid", record.database_uuid))
@@ -342,6 +344,7 @@ def _columns(row: Row) -> dict[str, Any]:
         "toolset": toolset_id(row.record.capabilities),
         "rank": rank_of(row.record).value,
         "profile": profile_of_row(row).id,
+        "family": family_of(row.record),
         "turns": [row.turns.total, *row.turns.times] if any(row.turns) else None,
     }
 
@@ -356,7 +359,7 @@ def _due_columns(row: Row) -> dict[str, Any]:
 
 
 _STANDING = "standing"
-_DERIVED = ("toolset", "rank", "profile")
+_DERIVED = ("toolset", "rank", "profile", "family")
 """Columns that follow from others."""
 
 _REST = ("revision", "due_at", "owner", "repeats", "catalogue")

@@ -46,6 +46,7 @@ from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forge
 from receiver.store.history import Hours, is_counted, note_minute, take_census
 from receiver.store.history import leave_no_future as leave_no_future_in_history
 from receiver.store.keys import Keys
+from receiver.store.labels import Labels
 from receiver.store.lists import (
     GroupCount,
     OnWall,
@@ -124,6 +125,7 @@ class SqlStore:
     Attributes:
         transactions: Runs reads and writes for which the other attributes have no method.
         servers: Reads and writes the servers.
+        labels: Reads and writes the labels and notes that people give to databases.
         events: Reads and deletes the events, which tell what happened to the servers.
         keys: Reads and writes the API keys.
         sessions: Reads and writes the sessions of browsers that have signed in.
@@ -153,6 +155,7 @@ class SqlStore:
             budget=budget,
             on_events=on_events,
         )
+        self.labels = Labels(self.transactions, cache, on_events=on_events)
         self.events = Events(self.transactions)
         self.keys = Keys(self.transactions)
         self.sessions = Sessions(self.transactions)

@@ -55,6 +55,7 @@ __all__ = [
     "IndexEntry",
     "among",
     "among_these",
+    "annotations",
     "catalogues",
     "commits",
     "count_of_lapsed_keys",
@@ -230,6 +231,7 @@ servers = Table(
     Column("node_of", Key),
     Column("conflict_since", Moment),
     Column("flapping_since", Moment),
+    Column("labels", Json(tuple[str, ...])),
     Column("revision", BigInteger, nullable=False),
     Column("due_at", BigInteger),
     Column("owner", Text),
@@ -242,6 +244,7 @@ servers = Table(
     Column("toolset", BigInteger),
     Column("rank", Integer, nullable=False, server_default="0"),
     Column("profile", BigInteger, nullable=False, server_default="0"),
+    Column("family", Text),
     Index("ix_servers_due_at", "due_at"),
     Index("ix_servers_first_seen_server_id", "first_seen", "server_id"),
     # Each has all that lists are filtered by, so that no row is read but those of the page.
@@ -251,6 +254,10 @@ servers = Table(
 )
 """
 One row per server: the fields of `contract.ServerRecord`, and those of `receiver.domain.rows.Row`.
+
+`labels`: The labels of the server's database, as the table `annotations` has them; NULL for none.
+
+`family`: What `receiver.domain.databases.family_of` returns for the record.
 
 `revision`: Each write raises it by one. A new row begins with a random number, so that a cached
 row with the same `server_id` and revision is the same row, even when a server was deleted and
@@ -307,6 +314,13 @@ Index(
     postgresql_where=servers.c.flapping_since.is_not(None),
 )
 
+Index(
+    "ix_servers_family",
+    servers.c.family,
+    servers.c.server_id,
+    sqlite_where=servers.c.family.is_not(None),
+    postgresql_where=servers.c.family.is_not(None),
+)
 Index(
     "ix_servers_twin_of",
     servers.c.twin_of,
@@ -561,7 +575,8 @@ facets = Table(
 """
 An inverted index of servers. Stages, versions and tools are in `profiles`.
 
-Each server has a row for each of its `INDEXED_FIELDS` that is known, and for its state (`state`):
+Each server has a row for each of its `INDEXED_FIELDS` that is known, for each of its labels
+(`label`), and for its state (`state`):
 `superseded` if another server superseded it, `node` if another server of its database is listed
 instead, and otherwise the state of its record. Servers
 that are not superseded also have a row for their `database_uuid`. Servers that are neither
@@ -629,6 +644,24 @@ Index(
     sqlite_where=of_state,
     postgresql_where=of_state,
 )
+
+annotations = Table(
+    "annotations",
+    metadata,
+    Column("subject", Key, primary_key=True),
+    Column("labels", Json(tuple[str, ...])),
+    Column("note", Text, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+"""
+A row for each `receiver.domain.databases.Annotation`: the labels and the note of a database, under
+its `receiver.domain.databases.subject_of`.
+
+The rows of its servers have the labels, too, so that lists are filtered by them. Whoever changes
+labels, creates a server, changes its `database_uuid`, or deletes one, locks the numbering of events
+before looking here and until the commit; so none misses what another does at the same time.
+"""
 
 tombstones = Table(
     "tombstones",

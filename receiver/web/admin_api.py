@@ -31,6 +31,7 @@ from receiver.web.routing import Guarded
 
 __all__ = [
     "audited",
+    "author_of",
     "create_key",
     "decoded_json",
     "delete_server",
@@ -80,6 +81,12 @@ def audited(request: Request, did: str, what: str) -> Iterator[None]:
         _note(request, f"perhaps {did}", what)
         raise
     _note(request, did, what)
+
+
+def author_of(request: Request) -> str:
+    """The name under which the client of a request changes something, for people."""
+    key = visitor(request).key
+    return "somebody without a key" if key is None else key.name
 
 
 def _note(request: Request, did: str, what: str) -> None:

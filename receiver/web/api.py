@@ -33,7 +33,7 @@ from receiver.service.decoding import (
     MAX_REGISTRATION_BYTES,
 )
 from receiver.service.fleet import Page, Sighting
-from receiver.web import admin_api, exports, listing, openapi
+from receiver.web import admin_api, databases, exports, listing, openapi
 from receiver.web.agents import registry
 from receiver.web.agents.connection import CONNECTION, CONNECTIONS, connection, connections
 from receiver.web.agents.mcp_server import MCP, Mcp
@@ -73,6 +73,7 @@ def routes() -> list[Guarded]:
         *admin_api.routes(),
         *alerts_api.routes(),
         *listing.routes(),
+        *databases.routes(),
         _post("/register", Posted(BodyKind.REGISTER, register, MAX_REGISTRATION_BYTES), _REGISTER),
         _post("/heartbeat", Posted(BodyKind.HEARTBEAT, heartbeat, MAX_MESSAGE_BYTES), _HEARTBEAT),
         _post("/heartbeats", Posted(BodyKind.HEARTBEATS, heartbeats, MAX_BATCH_BYTES), _HEARTBEATS),

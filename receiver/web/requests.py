@@ -696,6 +696,10 @@ def _value(text: str) -> frozenset[str]:
     return frozenset({_short_text(text)})
 
 
+def _label(text: str) -> frozenset[str]:
+    return frozenset({_short_text(text).lower()})
+
+
 def _words(text: str) -> frozenset[str]:
     """A text that servers are searched for; none if it is empty, as every server contains that."""
     return frozenset({_short_text(text, at_most=_MAX_SEARCH_BYTES)} - {""})
@@ -751,6 +755,7 @@ _FILTERS = {
     "server_id": "server_id",
     "network": "network",
     "key": "key",
+    "label": "label",
     "q": "words",
 }
 """The query parameters that are filters, with their attributes of `Filter`."""
@@ -770,6 +775,7 @@ _LIST: dict[str, Parameter] = {
     **{name: (key, _value) for name, key in _FILTERS.items()},
     "state": ("state", _states),
     "network": ("network", _network),
+    "label": ("label", _label),
     "q": ("words", _words),
 }
 _FACETS: dict[str, Parameter] = {

@@ -236,7 +236,7 @@ KIND = (
     "one of registered, moved, restarted, upgraded, capabilities_changed, tools_changed, "
     "stage_changed, updated, late, down, recovered, rebuilt, twin, node, node_left, copies, "
     "conflict, flapping, calm, left, deleted, refused_write, fleet_silent, silenced, acknowledged, "
-    "undelivered"
+    "undelivered, labelled"
 )
 DIGEST = "a digest: 1 to 100 letters, digits and characters of -_:.+/="
 SHORT_TEXT = "text of at most 200 characters"
@@ -301,6 +301,7 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (ServerRecord, "node_of", SERVER_ID, NO_IDS[:-1]),
     (ServerRecord, "conflict_since", TIME, NO_TIMES),
     (ServerRecord, "flapping_since", TIME, NO_TIMES),
+    (ServerRecord, "labels", "a list", NO_LISTS),
     (Event, "kind", KIND, [*NO_TEXTS, None, "", "LATE", "EventKind.LATE", "new"]),
     (Event, "at", TIME, [*NO_TIMES, None]),
     (Event, "server_id", SERVER_ID, NO_IDS[:-1]),

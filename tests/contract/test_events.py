@@ -98,8 +98,9 @@ LIVENESS = [
     *("state", "superseded_by", "twin_of", "node_count", "node_of", "conflict_since"),
     "flapping_since",
 ]
-# What its change means is reported by `tool_changes`, which compares the tools.
-ELSEWHERE = ["tools_digest"]
+# What a change of the digest means is reported by `tool_changes`, which compares the tools; who
+# changed the labels knows that.
+ELSEWHERE = ["tools_digest", "labels"]
 PER_HEARTBEAT = [
     "timestamp",
     "first_seen",

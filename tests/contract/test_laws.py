@@ -77,6 +77,7 @@ OLD = ServerRecord(
     node_count=2,
     conflict_since=NOON - timedelta(hours=3),
     flapping_since=NOON - timedelta(hours=2),
+    labels=("gold",),
 )
 
 ENRICHED: dict[str, Any] = {
@@ -102,8 +103,8 @@ ENRICHED: dict[str, Any] = {
 }
 
 FAREWELL_OF_OLD = Heartbeat(server_id="prod_old-host", status="uninstalled")
-# What only the receiver knows of a server, by what other servers send.
-KIN = ["twin_of", "node_count", "node_of", "conflict_since", "flapping_since"]
+# What only the receiver knows of a server, by what other servers send and people say.
+KIN = ["twin_of", "node_count", "node_of", "conflict_since", "flapping_since", "labels"]
 
 SLIM: dict[str, Any] = {
     "server_id": "prod_old-host",
@@ -288,6 +289,7 @@ def model_after(model: Wire, kind: type[Message], wire: Wire, now: str) -> Wire:
         "node_of": None,
         "conflict_since": None,
         "flapping_since": None,
+        "labels": None,
     }
     for name, value in wire.items():
         if name in UNKNOWN_FIELDS and value is not None:

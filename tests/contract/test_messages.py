@@ -110,6 +110,7 @@ def test_a_record_has_the_fields_of_all_messages_and_its_own() -> None:
         "node_of",
         "conflict_since",
         "flapping_since",
+        "labels",
     ] == names(ServerRecord)
 
 

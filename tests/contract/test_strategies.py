@@ -202,7 +202,7 @@ def test_changed_records_may_be_unchanged() -> None:
 
 
 def test_changed_records_keep_known_fields() -> None:
-    may_go = {"superseded_by", "twin_of", "node_of", "conflict_since", "flapping_since"}
+    may_go = {"superseded_by", "twin_of", "node_of", "conflict_since", "flapping_since", "labels"}
 
     def forgets(pair: tuple[ServerRecord, ServerRecord]) -> bool:
         return any(getattr(pair[1], name) is None for name in changed(pair) - may_go)

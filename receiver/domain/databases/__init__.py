@@ -13,6 +13,8 @@ or a copy of another:
 - Twins are two lines that send in parallel, each for a database of its own: one of the databases
   is a copy of the other.
 
+What people say of a database, its labels and its note, belongs to all servers with its UUID.
+
 A server or a line that stops sending and comes back again and again flaps: its changes are only
 counted, and do not cause events.
 
@@ -22,5 +24,32 @@ Everything here is a pure function of rows and time.
 from receiver.domain.databases.conflicts import CONFLICT, repeats_after
 from receiver.domain.databases.decisions import Decision, decide
 from receiver.domain.databases.flapping import calmed, damped
+from receiver.domain.databases.labels import (
+    LONGEST_NOTE,
+    NO_ANNOTATION,
+    Annotation,
+    Relabelling,
+    family_of,
+    joined,
+    labels_in,
+    subject_of,
+    told_of_labels,
+)
 
-__all__ = ["CONFLICT", "Decision", "calmed", "damped", "decide", "repeats_after"]
+__all__ = [
+    "CONFLICT",
+    "LONGEST_NOTE",
+    "NO_ANNOTATION",
+    "Annotation",
+    "Decision",
+    "Relabelling",
+    "calmed",
+    "damped",
+    "decide",
+    "family_of",
+    "joined",
+    "labels_in",
+    "repeats_after",
+    "subject_of",
+    "told_of_labels",
+]

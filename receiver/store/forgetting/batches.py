@@ -22,6 +22,7 @@ from receiver.domain.rows import Row
 from receiver.store.catalogues import toolset_of, write_catalogues, write_toolsets
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
+from receiver.store.labels import drop_annotations
 from receiver.store.lists import apply_filter
 from receiver.store.rows import Committed, RowCache, delete_rows, read_rows, row_of, write_rows
 from receiver.store.tables import among, facets, servers
@@ -126,6 +127,7 @@ def forget(
         left = {rows[each].catalogue for each in gone}
         write_catalogues(connection, {}, [each for each in left if each is not None])
         write_toolsets(dialect, connection, new={}, left=toolset_of(rows[each] for each in gone))
+        drop_annotations(dialect, connection, [rows[each] for each in sorted(gone)])
     write_events(dialect, connection, events)
     written = {after.server_id: after for _, after in changed}
     return (sorted(gone), is_cut), Committed(written, events, sorted(gone))

@@ -234,7 +234,7 @@ def _in_texts(found: ColumnElement[bool], connection: Connection | None) -> Colu
 
 
 _OF_PROFILES = ("stage", "odoo_version", "version", "network", "key", "capability")
-_OF_SERVERS = ("server_id", "database")
+_OF_SERVERS = ("server_id", "database", "label")
 
 _holder = servers.alias("holder")
 _TOOLS = func.lower(

@@ -21,7 +21,7 @@ from receiver.domain.alerts.requests import (
 from receiver.domain.alerts.values import Alarm, Channel, Rule, Silence
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
-from receiver.web.admin_api import audited
+from receiver.web.admin_api import audited, author_of
 from receiver.web.context import services, visitor
 
 __all__ = [
@@ -44,12 +44,6 @@ __all__ = [
 
 T = TypeVar("T")
 Limited = Literal["channels", "rules", "silences"]
-
-
-def _author(request: Request) -> str:
-    """The name under which the client of a request changes something, for people."""
-    key = visitor(request).key
-    return "somebody without a key" if key is None else key.name
 
 
 # Channels
@@ -164,7 +158,7 @@ async def make_silence(request: Request, asked: object) -> Silence:
     new = NewSilence.of(asked, now=now)
     if new.server_id is not None and await found.fleet.get(new.server_id) is None:
         raise InvalidMessage([Problem("server_id", f"there is no server {new.server_id!r}")])
-    silence = new.issue(author=_author(request), now=now)
+    silence = new.issue(author=author_of(request), now=now)
     await _add_silence(request, silence)
     return silence
 
@@ -186,7 +180,7 @@ async def silence_server(request: Request, server_id: str, asked: object) -> Sil
     leader = sighting.record.node_of
     if leader is not None and await _owns(request, leader):
         server_id = leader
-    now, author = found.clock(), _author(request)
+    now, author = found.clock(), author_of(request)
     known = await found.calls.read(found.store.alerts.silences, now)
     earlier = [each for each in known if _is_like(each, server_id, author)]
     silence = new.issue(server_id, author=author, now=now)
@@ -230,7 +224,7 @@ async def end_silence(request: Request, silence_id: str) -> Silence:
     silence = await _known(request, "silence", alerts.silence, silence_id)
     with audited(request, "ended the silence", silence_id):
         if not await found.calls.change(
-            alerts.end_silence, silence_id, found.clock(), _author(request)
+            alerts.end_silence, silence_id, found.clock(), author_of(request)
         ):
             raise Refusal(409, "silence_over", f"The silence {silence_id} has ended already.")
     return silence
@@ -256,7 +250,7 @@ async def acknowledge(request: Request, alarm_id: int) -> Alarm:
         raise Refusal(409, "alarm_over", f"The alarm {alarm_id} is over.")
     with audited(request, "acknowledged the alarm", str(alarm_id)):
         await found.calls.change(
-            found.store.alerts.acknowledge, alarm_id, found.clock(), _author(request)
+            found.store.alerts.acknowledge, alarm_id, found.clock(), author_of(request)
         )
     return await _alarm(request, alarm_id)
 

@@ -85,6 +85,7 @@ _SERVERS = Sheet(
     special={
         "tool_count": lambda server: _count(server["capabilities"]),
         "ip_address": lambda server: (server["ip_addresses"] or {}).get("primary"),
+        "labels": lambda server: ", ".join(server["labels"] or ()),
     },
 )
 _EVENTS = Sheet(name="events", columns=["id", "at", "kind", "server_id", "details"])

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from contract import FleetError
 from receiver.domain.errors import Refusal, StoreUnavailable
+from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Power
 from receiver.service.availability import WINDOWS, History
 from receiver.service.fleet import Sighting
@@ -292,6 +293,11 @@ def server_url(server_id: str, *, of: str = "server", call: str = "", **query: s
     return f"{path}?{urlencode(query)}" if query else path
 
 
+def _label_url(label: str) -> str:
+    """The URL of the list of the servers with a label, relative to the home page."""
+    return f"?{urlencode({'query': str(FilterText(label=(label,)))})}"
+
+
 def _path_segment(text: str) -> str:
     """Quote a text as one segment of a path."""
     return quote(text, safe="")
@@ -367,6 +373,7 @@ def _make_templates() -> Jinja2Templates:
         STATES=wording.STATES,
         TOPICS=wording.TOPICS,
         LABELS=_LABELS,
+        label_url=_label_url,
         server_url=server_url,
         silence_url=wording.silence_url,
         span_url=wording.span_url,
@@ -386,6 +393,10 @@ _OF_THE_PAGE = {"content-length", "content-type"}
 
 _WINDOW_LABELS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _LABELS = {
+    "labels": "Labels",
+    "add": "Labels to add",
+    "remove": "Labels to remove",
+    "note": "Note",
     "name": "Name",
     "scope": "Scope",
     "servers": "Servers",

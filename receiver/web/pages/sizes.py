@@ -21,6 +21,7 @@ from receiver.web.pages.wording import NAMED_SERVERS, brief, called, names, stag
 __all__ = [
     "EVENTS_BYTES",
     "NEWS_BYTES",
+    "SHOWN_LABELS",
     "SHOWN_NODES",
     "fitting",
     "fitting_events",
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 SHOWN_NODES = 5
 """How many nodes (the other servers of a database) are shown with a server in the list."""
+
+SHOWN_LABELS = 3
+"""How many labels of a server are shown in the list."""
 
 _SERVERS_BYTES = 72_500
 _PROBLEMS_BYTES = 8_000
@@ -99,6 +103,7 @@ def _server_bytes(server: Sighting) -> int:
     nodes = server.nodes[:SHOWN_NODES]
     texts = [record.database, record.hostname, record.odoo_stage, record.odoo_version]
     texts += [names(record.capabilities or ()), *(node.hostname for node in nodes)]
+    texts += (record.labels or ())[:SHOWN_LABELS]
     linked = [record.server_id, *(node.server_id for node in nodes)]
     return 940 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
 

@@ -67,6 +67,7 @@ FACTS = {
         "database_uuid": "Database UUID",
         "node_of": "Node of",
         "node_count": "Other nodes",
+        "labels": "Labels",
         "odoo_stage": "Stage",
     },
     "Address": {
@@ -433,11 +434,25 @@ def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
     return says, more
 
 
+def _labelled(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The lines of an event `labelled`."""
+    labels = details.get("labels", {})
+    lines = {
+        "Added": names(labels.get("gained", ())),
+        "Removed": names(labels.get("lost", ())),
+        "Note": _text(details.get("note", "")),
+        "By": _text(details.get("by", "")),
+    }
+    return [line for line in lines.items() if line[1]]
+
+
 def _of_alarms(event: Event) -> tuple[str, list[tuple[str, str]]]:
-    """What people did about alarms, or that one reached nobody: the sentence, and its lines."""
+    """What people did, or that an alarm reached nobody: the sentence, and its lines."""
     says = KINDS[event.kind]
     if event.kind is EventKind.SILENCED:
         return _silenced(event)
+    if event.kind is EventKind.LABELLED:
+        return says, _labelled(event.details)
     labels = _OF_ALARMS[event.kind]
     return says, [(label, _text(event.details.get(name))) for name, label in labels.items()]
 
@@ -569,10 +584,11 @@ OF_TOOLS = {
 
 _OF_ALARMS: Mapping[EventKind, Mapping[str, str]] = {
     EventKind.SILENCED: {},
+    EventKind.LABELLED: {},
     EventKind.ACKNOWLEDGED: {"kind": "Alarm", "by": "By"},
     EventKind.UNDELIVERED: {"channel": "Channel", "title": "Message", "error": "Last error"},
 }
-"""The labels of the details of events about alarms; those of silences are sentences."""
+"""The labels of the details of what people did and of alarms; others are written by functions."""
 
 _WITHOUT_CHANGES = {
     EventKind.LATE,
@@ -621,6 +637,7 @@ KINDS = {
     EventKind.SILENCED: "is silenced",
     EventKind.ACKNOWLEDGED: "alarm acknowledged",
     EventKind.UNDELIVERED: "message not delivered",
+    EventKind.LABELLED: "labels or note changed",
 }
 """
 What each kind of event says beneath the name of the server, in lower case.
@@ -646,6 +663,7 @@ TOPICS = {
         EventKind.TOOLS_CHANGED,
         EventKind.STAGE_CHANGED,
         EventKind.UPDATED,
+        EventKind.LABELLED,
     ),
     "Coming and going": (
         EventKind.REGISTERED,

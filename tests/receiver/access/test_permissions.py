@@ -39,6 +39,11 @@ GET    /servers/{id}/events      200  403  401   401     401     401   403   403
 GET    /servers/{id}/owner       200  403  401   401     401     401   403   403    403   200     401    401      403
 PUT    /servers/{id}/owner       422  403  401   401     401     401   403   403    403   200     401    401      403
 DELETE /servers/{id}             200  403  401   401     401     401   403   403    403   200     401    401      403
+GET    /labels                   200  403  401   401     401     401   403   403    200   200     200    200      403
+GET    /servers/{id}/labels      200  403  401   401     401     401   403   403    200   200     200    200      403
+PATCH  /servers/{id}/labels      200  403  401   401     401     401   403   403    403   200     401    401      403
+GET    /by-id/servers/labels?id={id} 200 403 401 401     401     401   403   403    200   200     200    200      403
+PATCH  /by-id/servers/labels?id={id} 200 403 401 401     401     401   403   403    403   200     401    401      403
 GET    /servers/{id}/tools       200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /servers/{id}/connection  400  403  401   401     401     401   403   403    400   400     400    400      403
 GET    /connections              400  403  401   401     401     401   403   403    400   400     400    400      403
@@ -110,6 +115,10 @@ GET    /wall                     200  403  401   401     401     401   403   403
 GET    /server/{id}              200  403  401   401     401     401   403   403    200   200     200    200      403
 GET    /server/{id}/delete       200  403  401   401     401     401   403   403    403   200     403    200      403
 POST   /server/{id}/delete       403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /server/{id}/labels       200  403  401   401     401     401   403   403    403   200     403    200      403
+POST   /server/{id}/labels       403  403  401   401     401     401   403   403    403   403     403    403      403
+GET    /by-id/server/labels?id={id} 200 403 401  401     401     401   403   403    403   200     403    200      403
+POST   /by-id/server/labels?id={id} 403 403 401  401     401     401   403   403    403   403     403    403      403
 POST   /server/{id}/owner        403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /keyring                  403  403  401   401     401     401   403   403    403   200     403    200      403
 POST   /keyring                  403  403  401   401     401     401   403   403    403   403     403    403      403
@@ -198,6 +207,8 @@ def body_of(row: Row, key_id: str) -> dict[str, Any]:
         ("POST", "/register"): messages.registration(),
         ("POST", "/heartbeat"): messages.heartbeat(),
         ("POST", "/heartbeats"): [messages.heartbeat()],
+        ("PATCH", "/servers/{id}/labels"): {"add": ["gold"]},
+        ("PATCH", "/by-id/servers/labels?id={id}"): {"add": ["gold"]},
         ("PUT", "/servers/{id}/owner"): {"key_id": key_id},
         ("PUT", "/by-id/servers/owner?id={id}"): {"key_id": key_id},
         ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "ping"},

@@ -165,6 +165,7 @@ def test_columns_of_servers_are_the_fields_of_a_record() -> None:
         "toolset",
         "rank",
         "profile",
+        "family",
     ] == servers.columns.keys()
 
 

@@ -108,6 +108,18 @@ def _acknowledged(alarm: Alarm, _: tzinfo) -> list[str]:
     return [f"By: {safe(str(_event_details(alarm).get('by')))}"]
 
 
+def _labelled(alarm: Alarm, _: tzinfo) -> list[str]:
+    found = _event_details(alarm)
+    labels = found.get("labels", {})
+    lines = {
+        "Added": names(labels.get("gained", ())),
+        "Removed": names(labels.get("lost", ())),
+        "Note": safe(found["note"]) if found.get("note") else "",
+        "By": safe(found["by"]) if found.get("by") else "",
+    }
+    return [f"{label}: {text}" for label, text in lines.items() if text]
+
+
 def _expires(alarm: Alarm, where: tzinfo) -> list[str]:
     expires_at = parse_moment(alarm.known["key"]["expires_at"])
     return [f"Expires: {exactly(expires_at, where)}"]
@@ -133,5 +145,6 @@ _DETAILS: dict[str, Callable[[Alarm, tzinfo], list[str]]] = {
     "silenced": _silenced,
     "acknowledged": _acknowledged,
     "undelivered": _undelivered,
+    "labelled": _labelled,
     KEY_EXPIRES: _expires,
 }

@@ -388,6 +388,7 @@ _KINDS: dict[str, tuple[str, str]] = {
     "silenced": ("Silenced", "was silenced"),
     "acknowledged": ("Acknowledged", "has an alarm that somebody has acknowledged"),
     "undelivered": ("Undelivered", "could not be delivered"),
+    "labelled": ("Labels changed", "has other labels or another note"),
     KEY_EXPIRES: ("Key expires", "expires soon"),
     AWAY: ("Receiver away", "was not running: what happened meanwhile was not seen"),
 }

@@ -28,7 +28,7 @@ from receiver.web.pages.rendering import (
     redirect,
 )
 from receiver.web.pages.silenced import silenced_now
-from receiver.web.pages.sizes import SHOWN_NODES, fitting_servers
+from receiver.web.pages.sizes import SHOWN_LABELS, SHOWN_NODES, fitting_servers
 from receiver.web.requests import ListQuery
 
 __all__ = ["routes"]
@@ -61,6 +61,7 @@ async def fleet_page(request: Request) -> Response:
         request,
         "fleet.html",
         status=400 if view.error else 200,
+        SHOWN_LABELS=SHOWN_LABELS,
         SHOWN_NODES=SHOWN_NODES,
         LONGEST_NAME=LONGEST_NAME,
         SORTS=_SORTS,

@@ -32,6 +32,7 @@ from receiver.service.availability import LONGEST, WINDOWS, History
 from receiver.service.fleet import Fleet
 from receiver.web.agents.connection import connection_of, may_be_at
 from receiver.web.context import Services, services, visitor
+from receiver.web.databases.labels import annotation_of
 from receiver.web.pages import wording
 from receiver.web.pages.browse.events import events_of
 from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
@@ -76,6 +77,7 @@ async def server_page(request: Request) -> Response:
         older=older,
         may_delete=visitor(request).may_manage,
         windows=silenced.of(record),
+        said=await annotation_of(request, server_id),
         links_to_endpoint=_may_link(found, record),
         connect=await _ways_to_connect(found, record),
         api_key_steps=API_KEY_STEPS,

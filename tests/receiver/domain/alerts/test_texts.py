@@ -341,6 +341,12 @@ def occasion(kind: DeliveryKind = DeliveryKind.ALARM, **said: Any) -> texts.Occa
         ),
         (alarm("acknowledged", kind="down", by="ada"), f"Acknowledged: {ACME}", ["By: ada"]),
         (
+            alarm("labelled", labels={"gained": ["a"], "lost": ["b"]}, note="removed", by="ada"),
+            f"Labels changed: {ACME}",
+            ["Added: a", "Removed: b", "Note: removed", "By: ada"],
+        ),
+        (alarm("labelled"), f"Labels changed: {ACME}", []),
+        (
             alarm("undelivered", server_id=None, channel="Mail", title="Down: acme", error="550"),
             "Undelivered: A message to a channel",
             ["Channel: Mail", "Message: Down: acme", "Error: 550"],

@@ -320,6 +320,14 @@ def test_fact_formats_the_value_of_a_field(
                 more=[("Alarm", "down"), ("By", "acme")],
             ),
         ),
+        (
+            "labelled",
+            {"labels": {"gained": ["eu", "gold"], "lost": []}, "note": "changed", "by": "acme"},
+            Tale(
+                says="labels or note changed",
+                more=[("Added", "eu, gold"), ("Note", "changed"), ("By", "acme")],
+            ),
+        ),
     ],
 )
 def test_event_has_a_sentence_and_details(

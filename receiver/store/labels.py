@@ -1,0 +1,325 @@
+"""
+The SQL of the labels and notes of databases.
+
+The table `annotations` has them; the row of each server has the labels of its database, too, so
+that lists are filtered by them. Whoever changes something here has locked the numbering of events
+before reading the table: of two transactions that concern one database, the second one sees what
+the first one has done.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from attrs import asdict, evolve
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
+
+from contract import Event
+from receiver.domain.databases import (
+    NO_ANNOTATION,
+    Annotation,
+    Relabelling,
+    family_of,
+    joined,
+    subject_of,
+    told_of_labels,
+)
+from receiver.domain.errors import Refusal
+from receiver.domain.rows import Row
+from receiver.store.dialects import Dialect
+from receiver.store.events import write_events
+from receiver.store.rows import Committed, RowCache, read_rows, write_rows
+from receiver.store.tables import among, annotations, facets, is_listed, servers
+from receiver.store.transactions import Transactions
+
+__all__ = ["Labels", "drop_annotations", "inherited"]
+
+Pairs = Sequence[tuple[Row | None, Row]]
+"""The rows of servers before and after a change; None for a new server."""
+
+
+class Labels:
+    """
+    The labels and notes of the databases of a fleet.
+
+    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
+
+    Args:
+        transactions: Runs the transactions.
+        cache: The cached rows of servers.
+        on_events: Called with the events of each transaction after its commit.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        cache: RowCache,
+        *,
+        on_events: Callable[[Sequence[Event]], None],
+    ) -> None:
+        self._transactions = transactions
+        self._cache = cache
+        self._on_events = on_events
+
+    def of(self, server_id: str) -> Annotation | None:
+        """What people have said of the database of a server; None when there is no such server."""
+        if "\x00" in server_id:  # PostgreSQL refuses it in a parameter
+            return None
+        with self._transactions.read() as connection:
+            row = connection.execute(_FAMILY_OF, {"key": server_id}).first()
+            if row is None:
+                return None
+            subject = f"server:{server_id}" if row.family is None else f"uuid:{row.family}"
+            return _read(connection, [subject]).get(subject, NO_ANNOTATION)
+
+    def all(self) -> Sequence[tuple[str, int]]:
+        """All labels, sorted, and how many listed servers have each."""
+        with self._transactions.read() as connection:
+            return [(label, count) for label, count in connection.execute(_COUNTS)]
+
+    def change(
+        self,
+        ids: Sequence[str],
+        asked: Relabelling,
+        *,
+        at: datetime,
+        by: str,
+        seen: str | None = None,
+    ) -> list[str]:
+        """
+        Change the labels and notes of the databases of some servers, and tell so by events.
+
+        Raises InvalidMessage if one of them would have too many labels, and Refusal if what is
+        said of one is not what the client has seen. Then nothing is changed.
+
+        Args:
+            ids: The servers. Those that do not exist are left out.
+            asked: The change.
+            at: The time of the change.
+            by: The name of the key of whoever changes them.
+            seen: The version of what is said of the database as far as the client knows; None if
+                it may be any.
+
+        Returns the ids of those of the servers that exist.
+        """
+        dialect = self._transactions.dialect
+        possible = [each for each in ids if "\x00" not in each]
+
+        def work(connection: Connection) -> tuple[list[str], Committed]:
+            rows = _locked(dialect, connection, possible, self._cache)
+            found = _read(connection, {subject_of(row.record) for row in rows.values()})
+            there = [each for each in dict.fromkeys(possible) if each in rows]
+            new: dict[str, Annotation] = {}
+            events: list[Event] = []
+            for server_id in there:
+                subject = subject_of(rows[server_id].record)
+                if subject in new:
+                    continue
+                before = found.get(subject, NO_ANNOTATION)
+                if seen is not None and seen != before.version:
+                    raise Refusal(409, "changed_meanwhile", _MEANWHILE)
+                new[subject] = after = asked.applied(before, at=at, by=by)
+                events += told_of_labels(before, after, server_id=server_id, at=at, by=by)
+            changed = {name: each for name, each in new.items() if each is not found.get(name)}
+            _write(connection, changed)
+            return there, _relabelled(dialect, connection, rows.values(), new, events)
+
+        with self._transactions.turn:
+            there, committed = self._transactions.write(work)
+            self._cache.keep(committed)
+        if committed.events:
+            self._on_events(committed.events)
+        return there
+
+
+def inherited(
+    dialect: Dialect,
+    connection: Connection,
+    changed: Pairs,
+    cache: RowCache,
+    known: Mapping[str, Row],
+) -> Committed:
+    """
+    Give servers that are new, or whose `database_uuid` is new, the labels of their databases.
+
+    A server that had labels under its old UUID, or under none, brings them along, unless servers of
+    another key have its new UUID: no key may label what belongs to another one. The rows must be
+    written already. Writes the rows again that get other labels, but no events.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        changed: The rows of servers before and after the transaction.
+        cache: The cache of rows, from before the transaction.
+        known: All rows that the transaction has written, as they are now.
+
+    Returns the rows that were written again, and the events.
+    """
+    moved = [
+        (before, after)
+        for before, after in changed
+        if before is None or family_of(before.record) != family_of(after.record)
+    ]
+    if not moved:
+        return Committed({}, [])
+    dialect.lock_events(connection)
+    subjects = {subject_of(row.record) for pair in moved for row in pair if row is not None}
+    found = dict(_read(connection, subjects))
+    if not found:
+        return Committed({}, [])
+    new: dict[str, Annotation] = {}
+    left: dict[str, None] = {}
+    events: list[Event] = []
+    for before, after in moved:
+        subject = subject_of(after.record)
+        has = found.get(subject, NO_ANNOTATION)
+        if before is not None:
+            old = subject_of(before.record)
+            had = found.get(old, NO_ANNOTATION)
+            left[old] = None
+            if not had.is_empty and _is_of_one_key(connection, after):
+                has = joined(has, had)
+            at = after.record.last_seen
+            events += told_of_labels(had, has, server_id=after.server_id, at=at, by=None)
+        if has is not found.get(subject, NO_ANNOTATION):
+            new[subject] = has
+        found[subject] = has
+    _write(connection, new)
+    _drop(connection, left)
+    relatives = _in_families(connection, [each for each in new if each.startswith(_UUID)])
+    others = read_rows(dialect, connection, sorted(relatives - known.keys()), cache)
+    rows = [*known.values(), *others.values()]
+    return _relabelled(dialect, connection, rows, found, events, is_told=False)
+
+
+def _is_of_one_key(connection: Connection, row: Row) -> bool:
+    """Whether all servers with the UUID of a server belong to the same key as this one."""
+    family = family_of(row.record)
+    owners = connection.execute(_OWNERS, {"family": family}).scalars()
+    return all(owner == row.owner for owner in owners)
+
+
+def drop_annotations(dialect: Dialect, connection: Connection, deleted: Iterable[Row]) -> None:
+    """Delete the labels and notes of those databases of deleted servers that have none any more."""
+    dialect.lock_events(connection)
+    _drop(connection, {subject_of(row.record) for row in deleted})
+
+
+def _locked(
+    dialect: Dialect, connection: Connection, ids: Sequence[str], cache: RowCache
+) -> dict[str, Row]:
+    """The rows of servers and of all with the same UUIDs, and the lock of the annotations."""
+    wanted = _with_families(connection, ids)
+    rows = read_rows(dialect, connection, sorted(wanted), cache)
+    dialect.lock_events(connection)
+    # Whoever creates a server of these databases now waits for the lock; some came before it.
+    late = _with_families(connection, ids) - wanted
+    return rows | read_rows(dialect, connection, sorted(late), cache)
+
+
+def _relabelled(  # noqa: PLR0913 - the transaction, and what is to be written
+    dialect: Dialect,
+    connection: Connection,
+    rows: Iterable[Row],
+    said: Mapping[str, Annotation],
+    events: list[Event],
+    *,
+    is_told: bool = True,
+) -> Committed:
+    """Write the labels of databases into rows of servers, and then the events if `is_told`."""
+    pairs = []
+    for row in rows:
+        annotation = said.get(subject_of(row.record))
+        labels = (annotation.labels or None) if annotation is not None else None
+        if annotation is not None and labels != row.record.labels:
+            record = evolve(row.record, labels=labels)
+            pairs.append((row, row._replace(record=record, revision=row.revision + 1)))
+    pairs.sort(key=lambda pair: pair[0].server_id)
+    write_rows(dialect, connection, pairs)
+    if is_told:
+        write_events(dialect, connection, events)
+    written = {after.server_id: after for _, after in pairs}
+    return Committed(written, events, described=written.keys())
+
+
+def _read(connection: Connection, subjects: Collection[str]) -> Mapping[str, Annotation]:
+    """What is said of databases, by their subjects; without those of which nothing is said."""
+    found = connection.execute(_READ, {"subjects": sorted(subjects)})
+    return {
+        row.subject: Annotation(
+            labels=row.labels or (),
+            note=row.note,
+            changed_at=row.changed_at,
+            changed_by=row.changed_by,
+        )
+        for row in found
+    }
+
+
+def _write(connection: Connection, said: Mapping[str, Annotation]) -> None:
+    full = [_columns(subject, each) for subject, each in said.items() if not each.is_empty]
+    if said:
+        connection.execute(_DELETE, {"subjects": sorted(said)})
+    if full:
+        connection.execute(insert(annotations), full)
+
+
+def _columns(subject: str, annotation: Annotation) -> dict[str, Any]:
+    labels = annotation.labels or None
+    return {**asdict(annotation, recurse=False), "subject": subject, "labels": labels}
+
+
+def _drop(connection: Connection, subjects: Collection[str]) -> None:
+    """Delete what is said of databases, of those that have no server."""
+    found = _read(connection, subjects)
+    if not found:
+        return
+    families = sorted(each.removeprefix(_UUID) for each in found if each.startswith(_UUID))
+    there = connection.execute(_FAMILIES, {"families": families}).scalars()
+    ids = sorted(each.removeprefix(_SERVER) for each in found if each.startswith(_SERVER))
+    alone = connection.execute(_ALONE, {"ids": ids}).scalars()
+    kept = {f"{_UUID}{each}" for each in there} | {f"{_SERVER}{each}" for each in alone}
+    connection.execute(_DELETE, {"subjects": sorted(found.keys() - kept)})
+
+
+def _with_families(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """The ids of servers, and of all with the same UUIDs."""
+    found = connection.execute(_FAMILIES_OF, {"ids": [*ids]}).all()
+    families = sorted({row.family for row in found if row.family is not None})
+    relatives = connection.execute(_RELATIVES, {"families": families}).scalars()
+    return {row.server_id for row in found} | {*relatives}
+
+
+def _in_families(connection: Connection, subjects: Iterable[str]) -> set[str]:
+    families = sorted(each.removeprefix(_UUID) for each in subjects)
+    return {*connection.execute(_RELATIVES, {"families": families}).scalars()}
+
+
+_UUID, _SERVER = "uuid:", "server:"  # as in `subject_of`
+_MEANWHILE = "Somebody else has changed the labels or the note meanwhile. Nothing was changed."
+
+_FAMILY_OF = select(servers.c.family).where(servers.c.server_id == bindparam("key"))
+_FAMILIES_OF = select(servers.c.server_id, servers.c.family).where(
+    among(servers.c.server_id, "ids")
+)
+_RELATIVES = select(servers.c.server_id).where(
+    among(servers.c.family, "families"), servers.c.family.is_not(None)
+)
+_FAMILIES = (
+    select(servers.c.family)
+    .where(among(servers.c.family, "families"), servers.c.family.is_not(None))
+    .distinct()
+)
+_OWNERS = select(servers.c.owner).where(servers.c.family == bindparam("family")).distinct()
+_ALONE = select(servers.c.server_id).where(
+    among(servers.c.server_id, "ids"), servers.c.family.is_(None)
+)
+_READ = select(annotations).where(among(annotations.c.subject, "subjects"))
+_DELETE = delete(annotations).where(among(annotations.c.subject, "subjects"))
+_COUNTS = (
+    select(facets.c.value, func.count())
+    .join(servers, servers.c.server_id == facets.c.server_id)
+    .where(facets.c.name == "label", is_listed)
+    .group_by(facets.c.value)
+    .order_by(facets.c.value)
+)

@@ -1,0 +1,156 @@
+"""
+The labels and notes that people give to databases, over HTTP.
+
+Everybody who may read the fleet reads them; administrators change them. Each change is logged to
+`receiver.audit`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contract import json_schema
+from contract.fields import format_moment
+from receiver.domain.databases import Annotation, Relabelling
+from receiver.domain.errors import Refusal
+from receiver.domain.keys import Power
+from receiver.web import openapi
+from receiver.web.admin_api import audited, author_of, decoded_json
+from receiver.web.context import services
+from receiver.web.openapi import Json, answer, operation
+from receiver.web.routing import Guarded
+
+__all__ = ["annotation_of", "relabel", "routes"]
+
+
+def routes() -> list[Guarded]:
+    """The routes of labels and notes."""
+    path = "/servers/{server_id:path}/labels"  # a server_id may contain slashes
+    return [
+        Guarded("/labels", list_labels, methods=["GET"], needs=Power.READ, describes=_LIST),
+        Guarded(path, get_labels, methods=["GET"], needs=Power.READ, describes=_GET),
+        Guarded(path, patch_labels, methods=["PATCH"], needs=Power.MANAGE, describes=_PATCH),
+    ]
+
+
+_LABELS = {
+    **openapi.listed(openapi.TEXT),
+    "description": "Sorted; all servers with one database_uuid have the same.",
+}
+_ANNOTATION = openapi.object_of(
+    server_id=openapi.TEXT,
+    labels=_LABELS,
+    note=openapi.TEXT,
+    changed_at={"type": ["string", "null"], "format": "date-time"},
+    changed_by={"type": ["string", "null"], "description": "The name of a key."},
+)
+_LIST = operation(
+    "listLabels",
+    "All labels, and how many servers of the list have each",
+    answers={
+        200: answer(
+            "The labels, sorted",
+            openapi.object_of(
+                labels=openapi.listed(
+                    openapi.object_of(label=openapi.TEXT, server_count=openapi.COUNT)
+                ),
+                count=openapi.COUNT,
+            ),
+        )
+    },
+    problems=(401, 403, 503),
+)
+_GET = operation(
+    "getLabels",
+    "The labels and the note of the database of a server",
+    answers={200: answer("They", _ANNOTATION)},
+    problems=(401, 403, 404, 503),
+)
+_PATCH = operation(
+    "changeLabels",
+    "Change the labels and the note of the database of a server",
+    description="What is not named stays as it is. They are kept over a rebuild of the database, "
+    "and deleted with its last server.",
+    request_body=openapi.body({**json_schema(Relabelling), "additionalProperties": False}),
+    answers={200: answer("As they are now", _ANNOTATION)},
+    problems=(400, 401, 403, 404, 408, 413, 415, 422, 503),
+)
+
+
+async def list_labels(request: Request) -> Response:
+    """Answer with all labels, and the number of servers that have each."""
+    found = services(request)
+    labels = await found.calls.read(found.store.labels.all)
+    listed = [{"label": label, "server_count": count} for label, count in labels]
+    return _json({"labels": listed, "count": len(listed)})
+
+
+async def get_labels(request: Request) -> Response:
+    """Answer with the labels and the note of the database of a server."""
+    server_id = request.path_params["server_id"]
+    return _json(_as_json(server_id, await annotation_of(request, server_id)))
+
+
+async def patch_labels(request: Request) -> Response:
+    """Change the labels and the note of the database of a server."""
+    server_id = request.path_params["server_id"]
+    await relabel(request, [server_id], Relabelling.of(await decoded_json(request)))
+    return _json(_as_json(server_id, await annotation_of(request, server_id)))
+
+
+async def annotation_of(request: Request, server_id: str) -> Annotation:
+    """What is said of the database of a server. Raises Refusal when there is no such server."""
+    found = services(request)
+    annotation = await found.calls.read(found.store.labels.of, server_id)
+    if annotation is None:
+        raise _no_such_server(server_id)
+    return annotation
+
+
+async def relabel(
+    request: Request, ids: Sequence[str], asked: Relabelling, *, seen: str | None = None
+) -> list[str]:
+    """
+    Change the labels and notes of the databases of some servers, in one transaction.
+
+    Returns the ids of those of the servers that exist. Raises Refusal when none does, or when the
+    labels are not of the version `seen`; and InvalidMessage when a database would have too many.
+    """
+    found = services(request)
+    at, by = found.clock(), author_of(request)
+    with audited(request, f"changed labels ({_summary(asked)}) of", ", ".join(ids)):
+        there = await found.calls.change(
+            found.store.labels.change, ids, asked, at=at, by=by, seen=seen
+        )
+        if not there:
+            raise _no_such_server(ids[0])
+    return there
+
+
+def _summary(asked: Relabelling) -> str:
+    """What a change is, for the audit log; the text of a note is not in it."""
+    parts = [] if asked.labels is None else [f"={','.join(asked.labels)}"]
+    parts += [f"+{label}" for label in asked.add] + [f"-{label}" for label in asked.remove]
+    return " ".join(parts if asked.note is None else [*parts, "note"])
+
+
+def _as_json(server_id: str, annotation: Annotation) -> Json:
+    changed_at = annotation.changed_at
+    return {
+        "server_id": server_id,
+        "labels": [*annotation.labels],
+        "note": annotation.note,
+        "changed_at": None if changed_at is None else format_moment(changed_at),
+        "changed_by": None if changed_at is None else annotation.changed_by,
+    }
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _no_such_server(server_id: str) -> Refusal:
+    return Refusal(404, "not_found", f"There is no server {server_id!r}.")

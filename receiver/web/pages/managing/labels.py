@@ -1,0 +1,71 @@
+"""The page on which the labels and the note of a database are changed."""
+
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute
+
+from receiver.domain.databases import LONGEST_NOTE, Relabelling, labels_in
+from receiver.domain.errors import Refusal
+from receiver.domain.keys import Power
+from receiver.web.context import services
+from receiver.web.databases.labels import annotation_of, relabel
+from receiver.web.pages.form_handlers import Fields, form
+from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url
+from receiver.web.routing import with_ids_in_query
+
+__all__ = ["routes"]
+
+
+def routes() -> list[BaseRoute]:
+    """The route of the page, and of its form."""
+    page = partial(PageRoute, needs=Power.MANAGE)
+    both = ["GET", "POST"]
+    # A server_id may contain slashes.
+    return [*with_ids_in_query([page("/server/{server_id:path}/labels", labels, methods=both)])]
+
+
+async def labels(request: Request) -> Response:
+    """Show the form for the labels and the note of a database (GET), or change them (POST)."""
+    return await (_changed(request) if request.method == "POST" else _shown(request, None, None))
+
+
+async def _shown(request: Request, fields: Fields | None, refused: Refusal | None) -> Response:
+    server_id = request.path_params["server_id"]
+    found = services(request)
+    said = await annotation_of(request, server_id)
+    if fields is None:
+        fields = {"labels": ", ".join(said.labels), "note": said.note}
+    return answer(
+        request,
+        "labels.html",
+        status=200 if refused is None else refused.status,
+        server_id=server_id,
+        said=said,
+        fields=fields,
+        refused=refused,
+        known=await found.calls.read(found.store.labels.all),
+        LONGEST_NOTE=LONGEST_NOTE,
+    )
+
+
+async def _change(request: Request, fields: Fields) -> RedirectResponse:
+    server_id = request.path_params["server_id"]
+    asked: dict[str, Any] = {
+        "labels": labels_in(fields.get("labels", "")),
+        "note": fields.get("note", ""),
+    }
+    await relabel(request, [server_id], Relabelling.of(asked), seen=fields.get("seen"))
+    page = server_url(server_id)
+    return redirect(request, f"/{page}", notice="The labels and the note were saved.")
+
+
+async def _shown_again(request: Request, fields: Fields, refused: Refusal) -> Response:
+    if refused.status == 404:
+        raise refused
+    return await _shown(request, fields, refused)
+
+
+_changed = form(_change, refused=_shown_again)
