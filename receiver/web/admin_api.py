@@ -36,6 +36,7 @@ __all__ = [
     "decoded_json",
     "delete_server",
     "forget",
+    "forget_many",
     "hand_over",
     "key_of",
     "must_hold_a_key",
@@ -264,7 +265,7 @@ async def forget_servers(request: Request) -> Response:
         now=now,
         limit=query.limit,
     )
-    await (run.look() if query.is_dry_run else _audited_run(request, run))
+    await (run.look() if query.is_dry_run else forget_many(request, run, request.url.query))
     return _json(
         {
             "status": "dry_run" if query.is_dry_run else "forgotten",
@@ -275,14 +276,13 @@ async def forget_servers(request: Request) -> Response:
     )
 
 
-async def _audited_run(request: Request, run: Forgetting) -> None:
+async def forget_many(request: Request, run: Forgetting, which: str) -> None:
     """
-    Delete servers in steps, and write to the audit log how many.
+    Delete servers in steps, and write to the audit log how many, and which were meant.
 
     A database error after the first step ends the run, but is not raised: the answer then says how
     many servers were deleted. Raises OutcomeUnknown.
     """
-    which = request.url.query
     try:
         await run.forget()
     except OutcomeUnknown:

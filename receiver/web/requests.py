@@ -64,6 +64,7 @@ __all__ = [
     "facet_query",
     "forget_query",
     "form_fields",
+    "form_pairs",
     "json_body",
     "list_query",
     "offered_query",
@@ -77,6 +78,7 @@ __all__ = [
 Named = TypeVar("Named", bound=Enum)
 
 MAX_FORM_BYTES = 16 * 1024
+_MAX_FIELDS = 100  # a form may have a checkbox for each kind of alarms
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 MAX_DAYS = 36_500
@@ -122,22 +124,38 @@ async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> d
     large, and a body that does not arrive within the timeout. Raises ClientDisconnect when the
     client has closed the connection.
     """
-    _check_headers(scope, "a form", "application/x-www-form-urlencoded", MAX_FORM_BYTES)
-    body = await _body(receive, MAX_FORM_BYTES, timeout)
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=bool(body),
-            errors="strict",
-            max_num_fields=_MAX_FIELDS,
-        )
-    except ValueError as error:
-        raise Refusal(400, "invalid_form", "The form cannot be read.") from error
+    pairs = await form_pairs(scope, receive, timeout)
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise Refusal(400, "invalid_form", "A field of the form is there more than once.")
     return fields
+
+
+async def form_pairs(
+    scope: Scope,
+    receive: Receive,
+    timeout: BodyTimeout,
+    *,
+    max_bytes: int = MAX_FORM_BYTES,
+    max_fields: int = _MAX_FIELDS,
+) -> list[tuple[str, str]]:
+    """
+    Read the names and texts of the fields of a form, in which a name may be there several times.
+
+    Raises what `form_fields` raises, but for a repeated field.
+    """
+    _check_headers(scope, "a form", "application/x-www-form-urlencoded", max_bytes)
+    body = await _body(receive, max_bytes, timeout)
+    try:
+        return parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=max_fields,
+        )
+    except ValueError as error:
+        raise Refusal(400, "invalid_form", "The form cannot be read.") from error
 
 
 async def _body(receive: Receive, max_bytes: int, timeout: BodyTimeout) -> bytes:
@@ -605,7 +623,6 @@ _SAY_WHICH = (
     "list. With dry_run=true nothing is forgotten, and the answer says what would be."
 )
 _MAX_PARAMETERS = 100
-_MAX_FIELDS = 100  # a form may have a checkbox for each kind of alarms
 _LONGEST_AGO = timedelta(days=365)
 _MAX_SEARCH_BYTES = 1000
 _MAX_TEXT_BYTES = 4000  # a page repeats the filters in many links

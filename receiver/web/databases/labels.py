@@ -111,13 +111,19 @@ async def annotation_of(request: Request, server_id: str) -> Annotation:
 
 
 async def relabel(
-    request: Request, ids: Sequence[str], asked: Relabelling, *, seen: str | None = None
+    request: Request,
+    ids: Sequence[str],
+    asked: Relabelling,
+    *,
+    seen: str | None = None,
+    must_exist: bool = True,
 ) -> list[str]:
     """
     Change the labels and notes of the databases of some servers, in one transaction.
 
-    Returns the ids of those of the servers that exist. Raises Refusal when none does, or when the
-    labels are not of the version `seen`; and InvalidMessage when a database would have too many.
+    Returns the ids of those of the servers that exist. Raises Refusal when none does though one
+    `must_exist`, or when the labels are not of the version `seen`; and InvalidMessage when a
+    database would have too many.
     """
     found = services(request)
     at, by = found.clock(), author_of(request)
@@ -125,7 +131,7 @@ async def relabel(
         there = await found.calls.change(
             found.store.labels.change, ids, asked, at=at, by=by, seen=seen
         )
-        if not there:
+        if must_exist and not there:
             raise _no_such_server(ids[0])
     return there
 

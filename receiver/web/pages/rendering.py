@@ -248,6 +248,7 @@ def _return_path(request: Request) -> str:
     path = path.removeprefix(request.scope.get("root_path", ""))
     query = request.scope["query_string"].decode("latin-1")
     if request.method not in {"GET", "HEAD"}:
+        path = "/" if path.startswith("/selection") else path
         path = _ALERTS if _changes_alerts(path) else _without_call(path)
         query = query if path.startswith(f"{BY_ID}/") else ""
     full = f"{path}?{query}" if query else path

@@ -104,8 +104,9 @@ def _server_bytes(server: Sighting) -> int:
     texts = [record.database, record.hostname, record.odoo_stage, record.odoo_version]
     texts += [names(record.capabilities or ()), *(node.hostname for node in nodes)]
     texts += (record.labels or ())[:SHOWN_LABELS]
+    texts.append(record.server_id)  # of the box to choose it
     linked = [record.server_id, *(node.server_id for node in nodes)]
-    return 940 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
+    return 1130 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
 
 
 def _event_bytes(recorded: RecordedEvent) -> int:

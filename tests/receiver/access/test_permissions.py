@@ -120,6 +120,11 @@ POST   /server/{id}/labels       403  403  401   401     401     401   403   403
 GET    /by-id/server/labels?id={id} 200 403 401  401     401     401   403   403    403   200     403    200      403
 POST   /by-id/server/labels?id={id} 403 403 401  401     401     401   403   403    403   403     403    403      403
 POST   /server/{id}/owner        403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /selection                403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /selection/forget         403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /selection/silence        403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /selection/hand-over      403  403  401   401     401     401   403   403    403   403     403    403      403
+POST   /selection/label          403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /keyring                  403  403  401   401     401     401   403   403    403   200     403    200      403
 POST   /keyring                  403  403  401   401     401     401   403   403    403   403     403    403      403
 GET    /keyring/{key}/revoke     403  403  401   401     401     401   403   403    403   200     403    200      403
@@ -200,7 +205,10 @@ ROWS = rows()
 def body_of(row: Row, key_id: str) -> dict[str, Any]:
     """The body of a request as arguments of httpx; forms have no CSRF token."""
     if row.method == "POST" and row.path.startswith(
-        ("/server/", "/by-id/server/", "/keyring", "/alerts/", "/sign-", "/seen", "/views")
+        (
+            *("/server/", "/by-id/server/", "/selection", "/keyring", "/alerts/", "/sign-"),
+            *("/seen", "/views"),
+        )
     ):
         return {"data": {"key_id": key_id, "name": "new", "scope": "viewer"}}
     sent = {

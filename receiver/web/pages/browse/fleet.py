@@ -62,6 +62,8 @@ async def fleet_page(request: Request) -> Response:
         "fleet.html",
         status=400 if view.error else 200,
         SHOWN_LABELS=SHOWN_LABELS,
+        may_select=visitor(request).may_manage,
+        list_text=str(view.text),
         SHOWN_NODES=SHOWN_NODES,
         LONGEST_NAME=LONGEST_NAME,
         SORTS=_SORTS,

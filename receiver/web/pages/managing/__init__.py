@@ -1,12 +1,12 @@
-"""The pages on which administrators change databases: their labels and notes."""
+"""The pages on which administrators change databases: labels and notes, and many at once."""
 
 from starlette.routing import BaseRoute
 
-from receiver.web.pages.managing import labels
+from receiver.web.pages.managing import labels, selection
 
 __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
     """All of these pages."""
-    return [*labels.routes()]
+    return [*labels.routes(), *selection.routes()]

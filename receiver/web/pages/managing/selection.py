@@ -1,0 +1,373 @@
+"""
+What is done with many servers of the list at once: forget, silence, hand over, label, compare.
+
+On the page with the list somebody ticks servers, or chooses all that match its filters, and presses
+a button. The answer to that form is a page that says what would be done with how many servers, and
+asks for what else must be known. Only the form of that page changes something; like all such forms
+it is answered with a redirect.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from attrs import evolve, field, frozen
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from contract import InvalidMessage, Problem
+from receiver.domain.databases import Relabelling, labels_in
+from receiver.domain.errors import Refusal
+from receiver.domain.filter_text import MAX_LENGTH, FilterText
+from receiver.domain.forgetting import FORGETTABLE, Forgettable
+from receiver.domain.keys import Key, Power
+from receiver.domain.queries import Filter, Order, PageRequest, Place
+from receiver.service.forgetting import Forgetting
+from receiver.web import cookies
+from receiver.web.admin_api import audited, forget_many, must_hold_a_key
+from receiver.web.alerts import changes
+from receiver.web.context import services
+from receiver.web.databases.labels import relabel
+from receiver.web.pages.rendering import PageRoute, answer, redirect
+from receiver.web.problems import refusal
+from receiver.web.requests import form_pairs
+
+__all__ = ["routes"]
+
+MOST_FORGOTTEN = 5000
+"""About how many servers one form forgets at most."""
+
+MOST_NAMED = 20
+"""How many of the chosen servers a page names."""
+
+_AT_ONCE = 200
+"""How many servers are changed in one transaction."""
+
+_MOST_TICKED = 1000
+_MOST_BYTES = 1024 * 1024
+
+
+def routes() -> list[BaseRoute]:
+    """The routes of the form on the list, and of the forms that change something."""
+    page = partial(PageRoute, methods=["POST"], needs=Power.MANAGE)
+    return [
+        page("/selection", choose),
+        *(page(f"/selection/{name}", _changing(name)) for name in _DEEDS),
+    ]
+
+
+@frozen(kw_only=True)
+class Selection:
+    """
+    The servers that somebody chose.
+
+    Attributes:
+        ids: The ids of those that were ticked, if `query` is None.
+        query: The text of a filter, if all servers are meant that a list finds by it.
+        fields: The other fields of the form.
+    """
+
+    ids: tuple[str, ...] = ()
+    query: str | None = None
+    fields: Mapping[str, str] = field(factory=dict)
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, str]]) -> "Selection":
+        """Read a form. Raises Refusal if no server is chosen, or the filter cannot be read."""
+        fields = {name: text for name, text in pairs if name != "server"}
+        if "all" in fields:
+            query = fields.get("query", "")
+            try:
+                FilterText.parse(query)
+            except ValueError as error:
+                problem = Problem("query", str(error))
+                raise Refusal(400, "invalid_parameter", str(problem), errors=[problem]) from error
+            return cls(query=query, fields=fields)
+        ids = tuple(dict.fromkeys(text for name, text in pairs if name == "server"))
+        if not ids:
+            raise Refusal(422, "nothing_chosen", "Tick the servers in the list first.")
+        return cls(ids=ids, fields=fields)
+
+    @property
+    def matching(self) -> Filter:
+        """The filter of a list with these servers, as far as lists show them."""
+        if self.query is None:
+            return Filter(server_id=self.ids)
+        return FilterText.parse(self.query).to_filter()
+
+    def forgettable(self) -> Forgettable | None:
+        """Which servers to forget; None if those in the chosen states are never forgotten."""
+        matching = self.matching
+        if self.query is None:
+            return Forgettable(matching=matching)
+        # A list without a state shows none that are superseded or have left: these are not meant.
+        wanted = matching.state or ("down",)
+        states = tuple(state for state in wanted if state in FORGETTABLE)
+        return Forgettable(matching=evolve(matching, state=states)) if states else None
+
+    async def batches(self, request: Request) -> AsyncIterator[list[str]]:
+        """The ids of the servers, at most `_AT_ONCE` at a time."""
+        found = services(request)
+        if self.query is None:
+            for start in range(0, len(self.ids), _AT_ONCE):
+                yield [*self.ids[start : start + _AT_ONCE]]
+            return
+        after: Place | None = None
+        is_last = False
+        while not is_last:
+            asked = PageRequest(limit=_AT_ONCE, now=found.clock(), after=after)
+            page = await found.calls.read(
+                found.store.servers.page, self.matching, Order.SERVER_ID, asked
+            )
+            yield [record.server_id for record in page.records]
+            after = page.next_after
+            is_last = after is None
+
+
+Change = Callable[[Request, Selection], Awaitable[str]]
+"""Does something with the chosen servers; returns the notice that tells it."""
+
+Ask = Callable[[Request, Selection], Awaitable[dict[str, Any]]]
+"""Returns what the page shows that asks whether to do it."""
+
+
+@frozen(kw_only=True)
+class Deed:
+    """
+    Something that is done with many servers.
+
+    Attributes:
+        title: The question that the page asks.
+        does: The text of the button.
+        ask: Finds out what the page tells beside the servers.
+        change: Does it.
+    """
+
+    title: str
+    does: str
+    ask: Ask
+    change: Change
+
+
+async def choose(request: Request) -> Response:
+    """Show the page that asks whether to do something with the chosen servers."""
+    selection = await _read(request)
+    name = selection.fields.get("do", "")
+    if name == "compare":
+        if len(selection.ids) != 2:
+            raise Refusal(422, "not_two", "Tick the two servers to compare.")
+        one, two = selection.ids
+        return redirect(request, f"/compare?{urlencode({'a': one, 'b': two})}")
+    if name not in _DEEDS:
+        raise Refusal(400, "invalid_form", "The form does not say what to do.")
+    return await _asked(request, selection, name, None)
+
+
+def _changing(name: str) -> Callable[[Request], Awaitable[Response]]:
+    """Make the endpoint that does something with the chosen servers."""
+
+    async def change(request: Request) -> Response:
+        selection = await _read(request)
+        try:
+            notice = await _DEEDS[name].change(request, selection)
+        except (Refusal, InvalidMessage) as error:
+            return await _asked(request, selection, name, refusal(error))
+        return redirect(request, "/", notice=notice)
+
+    return change
+
+
+async def _read(request: Request) -> Selection:
+    """Read a form, and check its CSRF token."""
+    pairs = await form_pairs(
+        request.scope,
+        request.receive,
+        services(request).body_timeout,
+        max_bytes=_MOST_BYTES,
+        max_fields=_MOST_TICKED + 20,
+    )
+    cookies.check_form(request.scope, dict(pairs))
+    return Selection.of(pairs)
+
+
+async def _asked(
+    request: Request, selection: Selection, name: str, refused: Refusal | None
+) -> Response:
+    deed = _DEEDS[name]
+    found = services(request)
+    count = len(selection.ids)
+    if selection.query is not None:
+        count = await found.calls.read(found.store.servers.count, selection.matching)
+    return answer(
+        request,
+        "selection.html",
+        status=200 if refused is None else refused.status,
+        name=name,
+        deed=deed,
+        selection=selection,
+        count=count,
+        MOST_NAMED=MOST_NAMED,
+        refused=refused,
+        **await deed.ask(request, selection),
+    )
+
+
+# Forgetting
+
+
+async def _ask_to_forget(request: Request, selection: Selection) -> dict[str, Any]:
+    run = _forgetting(request, selection)
+    if run is None:
+        return {"going": 0, "has_more": False, "staying": ()}
+    await run.look()
+    staying = [each for each in selection.ids if each not in run.ids]
+    return {"going": len(run.ids), "has_more": run.is_more, "staying": staying}
+
+
+async def _forget(request: Request, selection: Selection) -> str:
+    run = _forgetting(request, selection)
+    if run is None:
+        return "No server was forgotten: those that are heard stay."
+    await forget_many(request, run, selection.query or ", ".join(selection.ids))
+    more = " There are more: choose them again." if run.is_more else ""
+    return f"{_servers(len(run.ids))} forgotten.{more}"
+
+
+def _forgetting(request: Request, selection: Selection) -> Forgetting | None:
+    found = services(request)
+    asked = selection.forgettable()
+    if asked is None:
+        return None
+    return Forgetting(found.store, found.calls, asked, now=found.clock(), limit=MOST_FORGOTTEN)
+
+
+# Silencing
+
+
+async def _ask_to_silence(request: Request, selection: Selection) -> dict[str, Any]:  # noqa: ARG001
+    return {"silences": len(_queries(selection))}
+
+
+async def _silence(request: Request, selection: Selection) -> str:
+    minutes = selection.fields.get("minutes", "")
+    asked = {
+        "reason": selection.fields.get("reason") or "maintenance",
+        "duration_seconds": int(minutes) * 60 if minutes.isdecimal() else minutes,
+    }
+    queries = _queries(selection)
+    for query in queries:
+        await changes.make_silence(request, {**asked, "query": query})
+    if selection.query is not None:
+        return "Alarms of the servers that match are not told for that time."
+    return f"{_servers(len(selection.ids))} silenced."
+
+
+def _queries(selection: Selection) -> list[str]:
+    """The texts of filters for the chosen servers, each as short as such a text must be."""
+    if selection.query is not None:
+        return [selection.query]
+    queries: list[str] = []
+    ids: list[str] = []
+    for server_id in selection.ids:
+        if ids and len(str(FilterText(server=(*ids, server_id)))) > MAX_LENGTH:
+            queries.append(str(FilterText(server=tuple(ids))))
+            ids = []
+        ids.append(server_id)
+    return [*queries, str(FilterText(server=tuple(ids)))]
+
+
+# Handing over
+
+
+async def _ask_for_heir(request: Request, selection: Selection) -> dict[str, Any]:  # noqa: ARG001
+    must_hold_a_key(request)
+    found = services(request)
+    now = found.clock()
+    keys = [key for key in found.mirror.keys if key.standing(now) == "active"]
+    return {"heirs": [key for key in keys if key.is_admin or key.may(Power.WRITE)]}
+
+
+async def _hand_over(request: Request, selection: Selection) -> str:
+    """Hand over the chosen servers and their nodes, which lists show by them."""
+    must_hold_a_key(request)
+    found = services(request)
+    key_id = selection.fields.get("key_id") or None
+    key = None if key_id is None else found.mirror.keys.get(key_id)
+    if key_id is not None and key is None:
+        raise InvalidMessage([Problem("key_id", f"there is no key {key_id!r}")])
+    batches = []
+    async for ids in selection.batches(request):
+        nodes = await found.calls.read(found.store.servers.nodes, ids)
+        batches.append([*ids, *(node.server_id for each in nodes.values() for node in each)])
+    if key is not None:
+        _must_cover(request, key, [each for ids in batches for each in ids])
+    handed = 0
+    for ids in batches:
+        to = key_id or "whoever comes next"
+        with audited(request, f"handed over to {to} the servers", ", ".join(ids)):
+            handed += len(await found.calls.change(found.store.servers.hand_over, ids, key_id))
+    whom = "are unowned now: each belongs to the next key that writes it"
+    if key is not None:
+        whom = f"belong to the key {key.name} now"
+    return f"{handed:,} servers, with the nodes of their databases, {whom}."
+
+
+def _must_cover(request: Request, key: Key, ids: Sequence[str]) -> None:
+    """Raise InvalidMessage if a key may not own all of the servers."""
+    now = services(request).clock()
+    refused = [(each, key.why_not_own(each, now)) for each in ids]
+    problems = [Problem("key_id", f"{each}: {why}") for each, why in refused if why is not None]
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        last = [Problem("key_id", f"and {more} more")] if more > 0 else []
+        raise InvalidMessage([*problems[:_MOST_PROBLEMS], *last])
+
+
+_MOST_PROBLEMS = 5
+
+
+# Labelling
+
+
+async def _ask_for_labels(request: Request, selection: Selection) -> dict[str, Any]:  # noqa: ARG001
+    found = services(request)
+    return {"known": await found.calls.read(found.store.labels.all)}
+
+
+async def _label(request: Request, selection: Selection) -> str:
+    asked = Relabelling.of(
+        {name: labels_in(selection.fields.get(name, "")) for name in ("add", "remove")}
+    )
+    changed = 0
+    async for ids in selection.batches(request):
+        changed += len(await relabel(request, ids, asked, must_exist=False))
+    return f"The labels of the databases of {changed:,} servers were changed."
+
+
+def _servers(number: int) -> str:
+    return f"{number:,} server was" if number == 1 else f"{number:,} servers were"
+
+
+_DEEDS = {
+    "forget": Deed(
+        title="Forget these servers?", does="Forget them", ask=_ask_to_forget, change=_forget
+    ),
+    "silence": Deed(
+        title="Silence these servers?", does="Silence them", ask=_ask_to_silence, change=_silence
+    ),
+    "hand-over": Deed(
+        title="Hand these servers over?",
+        does="Hand them over",
+        ask=_ask_for_heir,
+        change=_hand_over,
+    ),
+    "label": Deed(
+        title="Label the databases of these servers?",
+        does="Change their labels",
+        ask=_ask_for_labels,
+        change=_label,
+    ),
+}
+"""What can be done, by the last part of the path of its form."""
