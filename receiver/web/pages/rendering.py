@@ -41,6 +41,7 @@ __all__ = [
     "answer",
     "answer_from_thread",
     "error_page",
+    "marked",
     "redirect",
     "server_url",
     "sign_in_form",
@@ -327,7 +328,7 @@ def _day(history: History, now: datetime) -> Day:
     return day(history.spans(DAY), now)
 
 
-def _marked(value: object) -> object:
+def marked(value: object) -> object:
     """
     A text in which characters that turn the direction of writing can be seen, such as `⟨U+202E⟩`.
 
@@ -342,7 +343,7 @@ def _marked(value: object) -> object:
 
 def _make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=FILES.parent / "templates")
-    templates.env.finalize = _marked
+    templates.env.finalize = marked
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
         ago=wording.ago,

@@ -15,7 +15,7 @@ from receiver.domain.grouping.problems import Problem
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
 from receiver.service.fleet import Sighting
-from receiver.web.pages.rendering import server_url
+from receiver.web.pages.rendering import marked, server_url
 from receiver.web.pages.wording import NAMED_SERVERS, brief, called, names, stages, tale
 
 __all__ = [
@@ -137,4 +137,4 @@ def _link_bytes(ids: Iterable[str]) -> int:
 
 def html_bytes(texts: Iterable[str]) -> int:
     """How many bytes of HTML texts take that are shown `brief`."""
-    return sum(len(escape(brief(text)).encode()) for text in texts)
+    return sum(len(escape(marked(brief(text))).encode()) for text in texts)
