@@ -45,8 +45,6 @@ def drop_profiles(connection: Connection, left: Iterable[Profile]) -> None:
 
 def _locked(connection: Connection, ids: Collection[int]) -> set[int]:
     """Lock the rows of those profiles that are stored, all in one order; returns their ids."""
-    if not ids:
-        return set()
     found = select(profiles.c.id).where(profiles.c.id.in_(sorted(ids))).order_by(profiles.c.id)
     return {*connection.execute(found.with_for_update()).scalars()}
 
