@@ -16,6 +16,9 @@ from receiver.web.pages.wording import tale
 
 __all__ = ["add_to"]
 
+_FEW = 20
+_MANY = 1000
+
 
 def add_to(program: click.Group) -> None:
     """Add the command to a program."""
@@ -46,7 +49,10 @@ def add_to(program: click.Group) -> None:
     help="Only in the last so many d, h or m, or since.",
 )
 @click.option(
-    "--limit", type=number, default="20", show_default=True, metavar="N", help="The newest ones."
+    "--limit",
+    type=number,
+    metavar="N",
+    help="The newest ones; 20 by default, and 1000 with --since.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on as it happens, until Ctrl-C.")
 def events(  # noqa: PLR0913 - its options
@@ -55,7 +61,7 @@ def events(  # noqa: PLR0913 - its options
     kinds: tuple[str, ...],
     server: str | None,
     begin: Callable[[datetime], datetime] | None,
-    limit: int,
+    limit: int | None,
     follow: bool,
 ) -> int:
     """
@@ -68,8 +74,11 @@ def events(  # noqa: PLR0913 - its options
         server_id=server,
         since=None if begin is None else begin(context.backend.now()),
     )
-    found = context.backend.events(wanted, limit=limit)
+    most = limit or (_FEW if begin is None else _MANY)
+    found = context.backend.events(wanted, limit=most)
     _print(context, found)
+    if begin is not None and len(found) == most:
+        context.explain(f"These are the newest {most}; there may be more since then.")
     if follow:
         last = found[-1]["id"] if found else None
         _print(context, context.backend.follow(wanted, after=last))

@@ -35,6 +35,20 @@ def test_events_of_several_pages_are_told(ways: Ways, monkeypatch: pytest.Monkey
     assert 3 == len(ways.agree("events", "--limit", "3"))
 
 
+def test_all_events_since_a_time_are_told(fleet: Watched, database_url: str) -> None:
+    fleet.beat(*(f"many-{n:02}" for n in range(25)))
+    command = Command({"FLEET_DATABASE_URL": database_url}, fleet.clock)
+
+    since, cut = command("events", "--since", "1m"), command("events", "--since=1m", "--limit=9")
+
+    assert 20 == len(command("events").said)
+    assert (28, "") == (len(since.said), since.explained)
+    assert (9, "These are the newest 9; there may be more since then.") == (
+        len(cut.said),
+        cut.explained,
+    )
+
+
 def test_kind_of_a_newer_receiver_is_told_by_its_name() -> None:
     event = {"id": 1, "kind": "sang", "at": "2026-01-31T12:00:00Z", "server_id": None}
 
