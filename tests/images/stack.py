@@ -34,8 +34,8 @@ class Stack:
         copytree(ROOT / "deploy", folder / "deploy")
         (folder / "fleet.env").write_text("FLEET_SILENT_SHARE=0.75\n")
         (folder / ".env").write_text(
-            f"FLEET_HOST=localhost\nPOSTGRES_PASSWORD={PASSWORD!r}\n"
-            f"FLEET_HTTP_PORT={self.http_port}\nFLEET_HTTPS_PORT={self.https_port}\n"
+            f"PROXY_HOST=localhost\nPOSTGRES_PASSWORD={PASSWORD!r}\n"
+            f"PROXY_HTTP_PORT={self.http_port}\nPROXY_HTTPS_PORT={self.https_port}\n"
         )
 
     @contextmanager

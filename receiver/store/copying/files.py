@@ -159,7 +159,7 @@ class _Import:
                 raise CopyRefused(f"line {number}: there is something after the end")
             found = _object(number, line)
             if "end" in found:
-                end = found["end"]
+                end = _end(number, found["end"])
                 continue
             name = found.get("table")
             if name not in tables:
@@ -221,6 +221,12 @@ def _object(number: int, line: bytes) -> Json:
     if not isinstance(found, dict):
         raise CopyRefused(f"line {number} is no JSON object")
     return found
+
+
+def _end(number: int, given: Any) -> Json:
+    if not isinstance(given, dict) or not {"rows", "numbers"} <= given.keys():
+        raise CopyRefused(f"line {number}: the end tells no numbers")
+    return given
 
 
 def _row(table: PlainTable, number: int, given: Any) -> Row:
