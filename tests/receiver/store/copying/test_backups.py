@@ -40,7 +40,9 @@ def test_backup_of_sqlite_is_whole_while_somebody_writes(full_url: str, tmp_path
         store.close()
 
     assert "fleet-2026-01-31-120000.db" == quiet_one.name
-    assert [quiet_one, busy_one] == [*folder.iterdir()] == backups_in(folder, make_url(full_url))
+    assert (
+        [quiet_one, busy_one] == sorted(folder.iterdir()) == backups_in(folder, make_url(full_url))
+    )
     assert 0o600 == quiet_one.stat().st_mode & 0o777
     assert before == content(f"sqlite:///{quiet_one}")
     restored = SqlStore(make_url(f"sqlite:///{busy_one}"))

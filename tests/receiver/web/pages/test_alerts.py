@@ -751,7 +751,7 @@ def test_viewer_sees_alerts_and_changes_nothing(
 
     assert "went down" in page
     assert "Operators" in page
-    for change in ("/acknowledge", "/test", "/end", "/remove", "/new"):
+    for change in ("/acknowledge", "/test", "/end", "/remove", '/new"'):
         assert change not in page
     assert 'id="silence"' not in server
     assert 403 == form.status_code
