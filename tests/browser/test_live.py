@@ -118,7 +118,7 @@ def test_storm_of_5000_events_costs_an_open_page_less_than_a_megabyte(
     for n in range(50):
         receiver.post("/heartbeats", json=beats(100, hostname=f"host-{n}")).raise_for_status()
 
-    expect(page.get_by_role("cell", name="host-49").first).to_be_visible(timeout=20_000)
+    expect(page.locator("tbody").get_by_text("host-49").first).to_be_visible(timeout=45_000)
     assert 5_100 <= receiver.get("/events?limit=1").json()["events"][0]["id"]
     assert app.sent_bytes < 250_000
     assert len(app.requests) < 15
@@ -213,6 +213,7 @@ def test_ages_grow_by_themselves_and_are_told_as_the_server_tells_them(
 
 def test_times_are_local_with_utc_at_hand(receiver: httpx.Client, reader: Reader) -> None:
     receiver.post("/heartbeats", json=beats(1)).raise_for_status()
+    expect(live(reader.open()).locator("#zone")).to_be_hidden()  # here, it is UTC
     page = live(reader.open("/timeline", timezone_id="Asia/Kolkata"))
     as_of, at = page.locator("#happened .heading time"), page.locator("#happened .at time")
 

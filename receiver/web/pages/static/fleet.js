@@ -23,6 +23,7 @@ const AT_MOST_EVERY = 1_000;
 const AT_ONCE = 4;
 const THEN_EVERY = 6_000;
 const FOR_EACH_MS = 60; // of waiting for an answer
+const AT_LEAST_EVERY = 30_000;
 
 const { stream: address, worker } = document.body.dataset;
 const connection = document.getElementById("connection");
@@ -98,7 +99,8 @@ async function ask() {
   hasNews = isUrgent = false;
   const asked = location.href;
   const answer = await answerFor(asked);
-  earning = Math.max(THEN_EVERY, FOR_EACH_MS * (performance.now() - lastAsked));
+  const cost = FOR_EACH_MS * (performance.now() - lastAsked);
+  earning = Math.min(Math.max(THEN_EVERY, cost), AT_LEAST_EVERY);
   isAsking = false;
   why = answer.why;
   failures = why ? failures + 1 : 0;
