@@ -137,7 +137,7 @@ class ToolVariant:
     Attributes:
         tool: The description.
         server_count: How many servers describe it so.
-        server_ids: The sorted ids of the first of these servers.
+        server_ids: The sorted ids of some of these servers.
         differs_in: The fields in which it differs from the most frequent description.
     """
 

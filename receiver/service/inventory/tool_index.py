@@ -154,7 +154,7 @@ class ToolIndex:
         known: list[tuple[Variant, Tool, Sequence[str]]] = []
         for variant in most:
             tool = _tool_of(variant, texts.get(holding[variant][0], "[]"))
-            holders = self._inventory.holders(holding[variant], limit=MOST_HOLDERS)
+            holders = self._inventory.holders(holding[variant][:_ASKED], limit=MOST_HOLDERS)
             if tool is not None and holders:
                 known.append((variant, tool, holders))
         known.sort(key=lambda each: (-numbers[each[0]], each[2][0]))
@@ -310,6 +310,9 @@ _TEXTS = 10
 """How many sets of names, and how many catalogues, are read in one transaction."""
 
 _FEW = 100
+_ASKED = 20
+"""Of how many catalogues with a description servers are named: those that most servers have."""
+
 _ENTRY_BYTES = 200
 _VALUE_BYTES = 100
 _VARIANT_BYTES = 500
