@@ -247,7 +247,7 @@ def _forgetting(request: Request, selection: Selection) -> Forgetting | None:
 
 
 async def _ask_to_silence(request: Request, selection: Selection) -> dict[str, Any]:  # noqa: ARG001
-    return {"silences": len(_queries(selection))}
+    return {"silences": len(_silences(selection))}
 
 
 async def _silence(request: Request, selection: Selection) -> str:
@@ -256,26 +256,37 @@ async def _silence(request: Request, selection: Selection) -> str:
         "reason": selection.fields.get("reason") or "maintenance",
         "duration_seconds": int(minutes) * 60 if minutes.isdecimal() else minutes,
     }
-    queries = _queries(selection)
-    for query in queries:
-        await changes.make_silence(request, {**asked, "query": query})
+    for which in _silences(selection):
+        await changes.make_silence(request, {**asked, **which})
     if selection.query is not None:
         return "Alarms of the servers that match are not told for that time."
     return f"{_servers(len(selection.ids))} silenced."
 
 
-def _queries(selection: Selection) -> list[str]:
-    """The texts of filters for the chosen servers, each as short as such a text must be."""
+def _silences(selection: Selection) -> list[dict[str, str]]:
+    """
+    Which servers each silence is about, as the API takes it.
+
+    A text of a filter names as many servers as fit into it. It may hold printable characters only,
+    so a server with others in its id has a silence of its own.
+    """
     if selection.query is not None:
-        return [selection.query]
+        return [{"query": selection.query}]
+    alone = [each for each in selection.ids if not each.isprintable()]
     queries: list[str] = []
-    ids: list[str] = []
-    for server_id in selection.ids:
-        if ids and len(str(FilterText(server=(*ids, server_id)))) > MAX_LENGTH:
-            queries.append(str(FilterText(server=tuple(ids))))
-            ids = []
-        ids.append(server_id)
-    return [*queries, str(FilterText(server=tuple(ids)))]
+    ids: tuple[str, ...] = ()
+    for server_id in (each for each in selection.ids if each.isprintable()):
+        if ids and len(_by_ids(*ids, server_id)) > MAX_LENGTH:
+            queries.append(_by_ids(*ids))
+            ids = ()
+        ids = (*ids, server_id)
+    if ids:
+        queries.append(_by_ids(*ids))
+    return [*({"query": query} for query in queries), *({"server_id": each} for each in alone)]
+
+
+def _by_ids(*ids: str) -> str:
+    return str(FilterText(server=ids))
 
 
 # Handing over
