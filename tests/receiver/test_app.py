@@ -311,6 +311,16 @@ def test_invalid_session_hours_are_refused(hours: str) -> None:
         read_settings({"FLEET_SESSION_HOURS": hours})
 
 
+def test_receiver_that_is_to_stop_goes_on_for_some_seconds() -> None:
+    assert timedelta(seconds=600) == read_settings({"FLEET_DRAIN_SECONDS": "600"}).drain
+
+
+@pytest.mark.parametrize("seconds", ["", "-1", "601", "1.5", "\u0661"])
+def test_time_before_a_stop_that_is_no_number_of_seconds_is_named(seconds: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"^FLEET_DRAIN_SECONDS: .* from 0 to 600, got '"):
+        read_settings({"FLEET_DRAIN_SECONDS": seconds})
+
+
 @pytest.mark.parametrize("text", ["", "1", "Open", "keys"])
 def test_registry_that_is_neither_open_nor_needs_keys_is_refused(text: str) -> None:
     with pytest.raises(

@@ -274,3 +274,15 @@ def test_lock_that_somebody_holds_is_waited_for(
             place._attempted(fails)  # noqa: SLF001 - as above
     finally:
         place.close()
+
+
+def test_numbers_that_the_database_does_not_give_are_left_to_the_rows(postgresql_url: str) -> None:
+    place = place_module.Place(make_url(postgresql_url))
+    try:
+        with place.writing() as connection:
+            connection.execute(text("CREATE TABLE theirs (id bigint PRIMARY KEY)"))
+            connection.execute(text("INSERT INTO theirs VALUES (7)"))
+            place.dialect.continue_after(connection, "theirs", "id", 9)
+            assert 7 == place.dialect.last_number(connection, "theirs", "id")
+    finally:
+        place.close()
