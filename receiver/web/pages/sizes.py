@@ -16,7 +16,7 @@ from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
 from receiver.service.fleet import Sighting
 from receiver.web.pages.rendering import marked, server_url
-from receiver.web.pages.wording import NAMED_SERVERS, brief, called, names, stages, tale
+from receiver.web.pages.wording import NAMED_SERVERS, brief, called, stages, tale
 
 __all__ = [
     "EVENTS_BYTES",
@@ -102,11 +102,11 @@ def _server_bytes(server: Sighting) -> int:
     record = server.record
     nodes = server.nodes[:SHOWN_NODES]
     texts = [record.database, record.hostname, record.odoo_stage, record.odoo_version]
-    texts += [names(record.capabilities or ()), *(node.hostname for node in nodes)]
+    texts += [node.hostname for node in nodes]
     texts += (record.labels or ())[:SHOWN_LABELS]
     texts.append(record.server_id)  # of the box to choose it
     linked = [record.server_id, *(node.server_id for node in nodes)]
-    return 1130 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
+    return 1000 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
 
 
 def _event_bytes(recorded: RecordedEvent) -> int:

@@ -72,6 +72,7 @@ ABSENT = dict.fromkeys(
         "sequence",
         "tools_digest",
         "node_of",
+        "labels",
     ]
 )
 FILTERS = {

@@ -230,7 +230,8 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
             (
                 "colour: is no parameter here; these are: "
                 "limit, cursor, total, sort, query, state, "
-                "stage, database, version, odoo_version, capability, server_id, network, key, q"
+                "stage, database, version, odoo_version, capability, server_id, network, key, "
+                "label, q"
             ),
         ),
     ],
