@@ -273,6 +273,30 @@ def readme(session: nox.Session) -> None:
     session.run("python", HERE / "odoo_addon/generate_readme.py")
 
 
+@nox.session(python=PYTHONS[-1])
+def docs(session: nox.Session) -> None:
+    """The manual as a site in build/manual, and all that it says; Sphinx needs this Python."""
+    install(session, extras=["client", "receiver", "postgres"], groups=["docs"])
+    strictly = ("--fail-on-warning", "--keep-going", "--nitpicky", "--quiet")
+    session.run("sphinx-build", *strictly, HERE / "docs", HERE / "build/manual")
+    wheels = str(build_wheel(session).parent)
+    session.run("pytest", *(session.posargs or ["tests/manual"]), env={"FLEET_WHEELS": wheels})
+
+
+@nox.session(python=PYTHONS[-1], default=False)
+def links(session: nox.Session) -> None:
+    """Whether what the manual links to on other sites is there; asks them."""
+    install(session, groups=["docs"])
+    session.run("sphinx-build", "-b", "linkcheck", HERE / "docs", HERE / "build/links")
+
+
+@nox.session(default=False)
+def settings(session: nox.Session) -> None:
+    """Write docs/settings.md, the page of the settings, from receiver/settings.py."""
+    install(session, extras=["receiver"])
+    session.run("python", HERE / "docs/generate_settings.py")
+
+
 @nox.session(default=False)
 def translations(session: nox.Session) -> None:
     """Export the addon's texts from a real Odoo, and merge them into each translation."""

@@ -20,7 +20,15 @@ from receiver.logs import FORMATS
 from receiver.service.alerts.secret_box import InvalidKey, SecretBox, read_key_file
 from receiver.store import SERVERS_PER_KEY, check_url
 
-__all__ = ["MAX_DAYS", "SETTINGS", "Setting", "Settings", "misspelt", "read_settings"]
+__all__ = [
+    "MAX_DAYS",
+    "SECRET_KEYS",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "misspelt",
+    "read_settings",
+]
 
 MAX_DAYS = 36_500
 MAX_HOURS = 8_760
@@ -96,12 +104,14 @@ class Setting:
         default: The text that stands for a variable that is not set; None for the value None.
         is_quoted: Whether a text that cannot be used is quoted in the error; false where it may
             hold a secret, and where the ValueError quotes the part that is wrong.
+        meaning: What it decides, in Markdown, for the manual.
     """
 
     attribute: str
     read: Callable[[str], Any]
     default: str | None
     is_quoted: bool = True
+    meaning: str = field(kw_only=True)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -134,7 +144,7 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     quoted. Kubernetes sets variables such as `FLEET_SERVICE_HOST` for a service that is called
     `fleet`; these are left out.
     """
-    known = [*SETTINGS, _SECRET_KEY, _SECRET_KEY_FILE, *_NO_SETTINGS]
+    known = [*SETTINGS, *SECRET_KEYS, *_NO_SETTINGS]
     return [
         _about_unknown(name, known)
         for name in sorted(environ)
@@ -343,37 +353,196 @@ def _is_in_file(url: URL) -> bool:
 
 SETTINGS: Mapping[str, Setting] = {
     "FLEET_DATABASE_URL": Setting(
-        "database_url", _database_url, "sqlite:///fleet.db", is_quoted=False
+        "database_url",
+        _database_url,
+        "sqlite:///fleet.db",
+        is_quoted=False,
+        meaning=(
+            "Where the fleet is kept: `sqlite:///` and the path of a file, which is absolute after"
+            " a fourth slash, or `postgresql+psycopg://user:password@host/database`, whose "
+            "encoding is UTF-8."
+        ),
     ),
-    "FLEET_ENDPOINTS": Setting("endpoints", _endpoints, DEFAULT_ENDPOINTS, is_quoted=False),
-    "FLEET_EVENT_RETENTION_DAYS": Setting("event_retention", _days, "90"),
-    "FLEET_FORGET_AFTER_DAYS": Setting("forget_after", _days, None),
-    "FLEET_SILENT_SHARE": Setting("silent_share", _share, "0.5"),
-    "FLEET_LOG_FORMAT": Setting("log_format", _log_format, "text"),
-    "FLEET_OPEN": Setting("open", _flag, "0"),
-    "FLEET_MESSAGES_PER_MINUTE": Setting("messages_per_minute", _number, "10000"),
-    "FLEET_CHANGES_PER_HOUR": Setting("changes_per_hour", _number, "10000"),
-    "FLEET_SERVERS_PER_KEY": Setting("servers_per_key", _number, str(SERVERS_PER_KEY)),
-    "FLEET_FAILURES_PER_MINUTE": Setting("failures_per_minute", _number, "60"),
-    "FLEET_SESSION_HOURS": Setting("session", _hours, "12"),
-    "FLEET_REGISTRY": Setting("registry_is_open", _registry, "key"),
-    "FLEET_REGISTRY_NAMESPACE": Setting("registry_namespace", _namespace, DEFAULT_NAMESPACE),
+    "FLEET_ENDPOINTS": Setting(
+        "endpoints",
+        _endpoints,
+        DEFAULT_ENDPOINTS,
+        is_quoted=False,
+        meaning=(
+            "Which addresses of servers `/sd/prometheus`, the files for MCP clients and the MCP "
+            "registry hand on: names, which may hold `*`, and addresses and networks, separated by"
+            " commas. Those of the link (169.254.0.0/16, fe80::/10), of the metadata of clouds, of"
+            " many machines at once or of none, and of loopback from the first key on, only if "
+            "they are listed expressly: by a network or name that holds nothing else."
+        ),
+    ),
+    "FLEET_EVENT_RETENTION_DAYS": Setting(
+        "event_retention",
+        _days,
+        "90",
+        meaning=(
+            "How many days events are kept, and the MCP registry tells that a server was "
+            "forgotten, counted while a receiver runs."
+        ),
+    ),
+    "FLEET_FORGET_AFTER_DAYS": Setting(
+        "forget_after",
+        _days,
+        None,
+        meaning=(
+            "After how many days servers that are down, have left or are superseded are forgotten."
+            " Only time counts in which a receiver was there to hear them, and none is forgotten "
+            "while no server is heard at all."
+        ),
+    ),
+    "FLEET_SILENT_SHARE": Setting(
+        "silent_share",
+        _share,
+        "0.5",
+        meaning=(
+            "Which part of the fleet, from 0.5 to 1, falls silent at once for it to be an event of"
+            " its own, if it is at least five servers."
+        ),
+    ),
+    "FLEET_LOG_FORMAT": Setting(
+        "log_format",
+        _log_format,
+        "text",
+        meaning="What the log is written in: `text`, or `json`, an object a line.",
+    ),
+    "FLEET_OPEN": Setting(
+        "open",
+        _flag,
+        "0",
+        meaning="1 serves everybody as long as no key was made.",
+    ),
+    "FLEET_MESSAGES_PER_MINUTE": Setting(
+        "messages_per_minute",
+        _number,
+        "10000",
+        meaning=(
+            "How many messages a key may send; a long one counts for each 4 KiB, and one that "
+            "changes much for each 100 rows of the database. 429 with `Retry-After` after that. "
+            "Receivers of one database know of each other's after some seconds."
+        ),
+    ),
+    "FLEET_CHANGES_PER_HOUR": Setting(
+        "changes_per_hour",
+        _number,
+        "10000",
+        meaning=(
+            "How many events the servers of a key may cause, their silences too, and that it was "
+            "refused a write; a long one counts for each KiB. After that the timeline tells only "
+            "who is new, late, down or back, and a server is flapping with half as many turns."
+        ),
+    ),
+    "FLEET_SERVERS_PER_KEY": Setting(
+        "servers_per_key",
+        _number,
+        str(SERVERS_PER_KEY),
+        meaning=(
+            "How many servers may belong to an agent's key; of those that others have superseded "
+            "ten times as many."
+        ),
+    ),
+    "FLEET_FAILURES_PER_MINUTE": Setting(
+        "failures_per_minute",
+        _number,
+        "60",
+        meaning=(
+            "After how many wrong keys from one address, or IPv6 network of 64 bits, the answer is"
+            " 429; a right one is let in."
+        ),
+    ),
+    "FLEET_SESSION_HOURS": Setting(
+        "session",
+        _hours,
+        "12",
+        meaning="How long somebody stays signed in on the pages.",
+    ),
+    "FLEET_REGISTRY": Setting(
+        "registry_is_open",
+        _registry,
+        "key",
+        meaning=(
+            "Who may read the MCP registry at `/v0.1/servers`: `key` asks for a key, in the header"
+            " or in the path; `open` lets in everybody, which shows the address, the tools and the"
+            " state of each server to whoever reaches the receiver."
+        ),
+    ),
+    "FLEET_REGISTRY_NAMESPACE": Setting(
+        "registry_namespace",
+        _namespace,
+        DEFAULT_NAMESPACE,
+        meaning=(
+            "The first part of all names in the MCP registry: a domain of yours in reverse order, "
+            "such as `com.example.fleet`. Clients keep names: change it before they do."
+        ),
+    ),
     "FLEET_ALERT_ADDRESSES": Setting(
-        "alert_addresses", _endpoints, DEFAULT_ENDPOINTS, is_quoted=False
+        "alert_addresses",
+        _endpoints,
+        DEFAULT_ENDPOINTS,
+        is_quoted=False,
+        meaning=(
+            "To which hosts messages of alerts may be sent, as `FLEET_ENDPOINTS` lists them; a "
+            "host is one of these if its name or its address is listed. Loopback, the link and the"
+            " metadata of clouds only if they are listed expressly by their addresses, whatever "
+            "name leads there."
+        ),
     ),
-    "FLEET_PUBLIC_URL": Setting("public_url", _public_url, None, is_quoted=False),
-    "FLEET_PING_URL": Setting("ping_url", _ping_url, None, is_quoted=False),
-    "FLEET_DRAIN_SECONDS": Setting("drain", _seconds, "0"),
+    "FLEET_PUBLIC_URL": Setting(
+        "public_url",
+        _public_url,
+        None,
+        is_quoted=False,
+        meaning=(
+            "The URL at which people reach the pages, such as `https://fleet.example.com`, for "
+            "links in messages of alerts."
+        ),
+    ),
+    "FLEET_PING_URL": Setting(
+        "ping_url",
+        _ping_url,
+        None,
+        is_quoted=False,
+        meaning=(
+            "A dead man's switch: a URL, as of Healthchecks, that gets a GET request every minute "
+            "while the receiver can write what it hears. When these cease, whoever expects them "
+            "tells you."
+        ),
+    ),
+    "FLEET_DRAIN_SECONDS": Setting(
+        "drain",
+        _seconds,
+        "0",
+        meaning=(
+            "How many seconds a receiver that was asked to stop goes on, while `/health` says that"
+            " it is about to: a load balancer that asks every second loses no request then."
+        ),
+    ),
 }
 """
 All settings by the names of their variables, but `FLEET_SECRET_KEY` and `FLEET_SECRET_KEY_FILE`.
 
-These two are one attribute, `secret_box`.
+These two are one attribute, `secret_box`, and have their meanings in `SECRET_KEYS`.
 """
 
-_PREFIX = "FLEET_"
+
 _SECRET_KEY = "FLEET_SECRET_KEY"  # noqa: S105 - the name of a variable
 _SECRET_KEY_FILE = "FLEET_SECRET_KEY_FILE"  # noqa: S105 - the name of a variable
+
+SECRET_KEYS: Mapping[str, str] = {
+    _SECRET_KEY: (
+        "The key with which the addresses of channels are encrypted, made by `odoo-mcp-fleet "
+        "secret-key`; or several, separated by commas, of which the first encrypts and all "
+        "decrypt. Without one there are no channels."
+    ),
+    _SECRET_KEY_FILE: "A file that holds this instead, and that nobody but its owner may read.",
+}
+"""The meanings of the two settings that `SETTINGS` lacks; neither has a default."""
+
+_PREFIX = "FLEET_"
 _NO_SETTINGS = ("FLEET_KEY", "FLEET_TOKEN", "FLEET_URL")
 """Variables that commands read, and receivers do not."""
 

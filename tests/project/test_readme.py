@@ -1,4 +1,4 @@
-"""The README's examples run, and its tables of settings are complete and correct."""
+"""The manual's examples in Python run, and its tables of settings are complete and correct."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,9 @@ from receiver.domain.endpoints import DEFAULT_ENDPOINTS, Endpoints
 from receiver.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+OF_RECEIVERS = SETTINGS.partition("## Variables of programs")[0]
+MANUAL = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 ADDON = ROOT / "odoo_addon/mcp_phone_home"
 ADDON_README = "".join(file.read_text() for file in sorted(ADDON.glob("readme/*.md")))
 
@@ -41,7 +43,7 @@ def test_every_setting_is_in_the_table() -> None:
     environ = Watched()
     read_settings(environ)
 
-    assert environ.asked == set(re.findall(r"^\| `(FLEET_\w+)` \|", README, re.MULTILINE))
+    assert environ.asked == set(re.findall(r"^\| `(FLEET_\w+)` \|", OF_RECEIVERS, re.MULTILINE))
 
 
 def test_every_parameter_of_the_addon_is_in_the_table() -> None:
@@ -64,8 +66,10 @@ def test_every_environment_variable_is_documented() -> None:
         for name in re.findall(r'"((?:FLEET|MCP|ODOO)_[A-Z_]+)"', file.read_text())
     }
 
+    text = ADDON_README + "".join(page.read_text() for page in MANUAL)
+
     assert {"FLEET_TOKEN", "MCP_PHONE_HOME_TOKEN", "ODOO_STAGE"} <= named
-    assert set() == {name for name in named if f"`{name}`" not in README + ADDON_README}
+    assert set() == {name for name in named if f"`{name}`" not in text}
 
 
 def test_defaults_of_the_addon_are_those_in_the_table() -> None:
@@ -82,7 +86,7 @@ def test_defaults_of_the_addon_are_those_in_the_table() -> None:
 
 
 def test_defaults_of_settings_are_those_in_the_table() -> None:
-    defaults = dict(re.findall(r"^\| `(FLEET_\w+)` \| `?(.+?)`? \|", README, re.MULTILINE))
+    defaults = dict(re.findall(r"^\| `(FLEET_\w+)` \| `?(.+?)`? \|", OF_RECEIVERS, re.MULTILINE))
     settings = read_settings({})
 
     assert Endpoints.of(DEFAULT_ENDPOINTS) == settings.endpoints == settings.alert_addresses
@@ -110,9 +114,16 @@ def test_defaults_of_settings_are_those_in_the_table() -> None:
     }
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.+?)```", README, re.DOTALL))
+@pytest.mark.parametrize(
+    "code",
+    [
+        each
+        for page in MANUAL
+        for each in re.findall(r"```python\n(.+?)```", page.read_text(), re.DOTALL)
+    ],
+)
 def test_python_examples_run(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "the manual", "exec"), {})
 
 
 def parameters(files: str) -> set[str]:

@@ -1,0 +1,36 @@
+"""The sender in docs/senders.md is short, and a receiver takes what it sends."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from keyring import bearer, keep, made
+from manual.terminal import blocks
+from receiver.app import create_app
+from servers import serve, wait_until
+
+
+def test_sender_in_shell_is_in_the_list_and_goes_on(tmp_path: Path) -> None:
+    (script,) = blocks("senders.md", "sh")
+    assert len(script.splitlines()) <= 20
+    url = f"sqlite:///{tmp_path}/fleet.db"
+    (admin, token), (agent, secret) = made("admin"), made("agent")
+    keep(url, admin, agent)
+    with serve(create_app(environ={"FLEET_DATABASE_URL": url})) as client:
+        client.headers.update(bearer(token))
+        variables = {"FLEET_URL": str(client.base_url), "FLEET_TOKEN": secret, "PAUSE": "1"}
+        variables["SERVER_ID"] = "shell_web-1"
+        sending = subprocess.Popen(
+            ["sh", "-c", script], env={**os.environ, **variables}, stdout=subprocess.DEVNULL
+        )
+        try:
+            wait_until(lambda: client.get("/servers/shell_web-1").status_code == 200)
+            wait_until(lambda: client.get("/servers/shell_web-1").json()["heartbeat_count"] >= 2)
+        finally:
+            sending.kill()
+            sending.wait()
+        record = client.get("/servers/shell_web-1").json()
+
+    assert ["uptime"] == record["capabilities"]
+    assert 1 == record["heartbeat_interval_seconds"]
+    assert "up" == record["state"]
