@@ -119,6 +119,16 @@ def test_change_is_made_as_a_whole_or_not_at_all(fleet: Watched, engine: Engine)
     assert ([], set(), None) == (stored(engine), labelled(engine), fleet.record("a").labels)
 
 
+@pytest.mark.one_database
+def test_database_of_several_chosen_servers_is_labelled_once(fleet: Watched) -> None:
+    fleet.beat("a", "b", **DATABASE)
+
+    assert ["b", "a"] == change(fleet, "b", "a", add=["gold"], note="Call Ada.")
+
+    assert (("gold",), "Call Ada.") == said_of(fleet, "a") == said_of(fleet, "b")
+    assert ["b"] == [who for kind, who in fleet.told() if kind == "labelled"]
+
+
 def test_server_keeps_its_labels_when_it_tells_another_uuid(fleet: Watched, engine: Engine) -> None:
     fleet.beat("a", "b", "c")
     fleet.beat("node", **DATABASE)

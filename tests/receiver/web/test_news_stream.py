@@ -82,3 +82,12 @@ def test_stream_tells_news_apart_and_when_alarms_begin_or_end() -> None:
 
     expected = [b"retry: 2000\n\n", *(b"event: news\ndata: %d\n\n" % n for n in (3, 3, 0))]
     assert expected == asyncio.run(follow())
+
+
+def test_stream_is_quiet_while_nothing_happens_and_no_alarm_begins_or_ends() -> None:
+    async def follow() -> list[bytes]:
+        alarms = iter((2, 2, 2, 3))
+        content = rings(Bell(), lambda: next(alarms), apart_seconds=NEVER, look_seconds=0.001)
+        return [await anext(content), await anext(content)]
+
+    assert [b"retry: 2000\n\n", b"event: news\ndata: 3\n\n"] == asyncio.run(follow())

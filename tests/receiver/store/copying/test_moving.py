@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from shutil import copyfile
 
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
@@ -145,6 +147,23 @@ def test_copy_beforehand_leaves_receivers_alone(sqlite_url: str, new_postgresql_
     counts = {each.server_id: each.heartbeat_count for each in kept_in(there)}
     there.close()
     assert {"changes": 3, "comes": 1, "stays": 1} == counts
+
+
+def test_server_that_goes_after_a_copy_is_not_in_the_move(
+    sqlite_url: str, second_sqlite_url: str, sqlite_template: Path
+) -> None:
+    """Of the others, which are alike already, nothing is written again."""
+    store = opened(sqlite_url)
+    Watched(store).beat("goes", "stays")
+    copyfile(sqlite_template, str(make_url(second_sqlite_url).database))
+    moved(sqlite_url, second_sqlite_url, only_copy=True)
+    store.servers.delete("goes", NOW)
+    store.close()
+
+    done = moved(sqlite_url, second_sqlite_url)
+
+    assert (1, 1) == done.counts["servers"]
+    assert content(sqlite_url) == content(second_sqlite_url)
 
 
 def test_interrupted_move_goes_on(full_url: str, new_postgresql_url: str) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 import messages
+from watched import Watched
 
 MAX_PAGE_BYTES = 120_000
 
@@ -90,22 +91,43 @@ def test_equal_servers_are_said_to_be_equal(receiver: httpx.Client) -> None:
     assert "Both offer the same tools" in page
 
 
+def choices(receiver: httpx.Client, path: str) -> list[str]:
+    """The links of the servers that a page offers for comparison."""
+    page = receiver.get(path).text
+    assert "<h1>Compare two servers</h1>" in page
+    return [html.unescape(each) for each in re.findall(r'href="(compare\?[^"]+)"', page)]
+
+
 def test_servers_are_chosen_by_a_part_of_their_names(pair: httpx.Client) -> None:
     register(pair, "other", {}, hostname="else", database="x")
 
-    def choices(path: str) -> list[str]:
-        page = pair.get(path).text
-        assert "<h1>Compare two servers</h1>" in page
-        return [html.unescape(each) for each in re.findall(r'href="(compare\?[^"]+)"', page)]
-
-    assert [] == choices("/compare")
-    assert [] == choices("/compare?a=&b=")
-    assert ["compare?a=other&b=a%2F1", "compare?a=other&b=b"] == choices("/compare?a=other&b=acme")
+    assert [] == choices(pair, "/compare")
+    assert [] == choices(pair, "/compare?a=&b=")
+    assert ["compare?a=other&b=a%2F1", "compare?a=other&b=b"] == choices(
+        pair, "/compare?a=other&b=acme"
+    )
     assert "2 fields differ" in pair.get("/compare?a=a/1&b=web-2").text
     assert "There is no server whose names contain" in pair.get("/compare?a=a/1&b=moon").text
     assert 'name="a" value="a/1"' in pair.get("/compare?a=a/1").text
     assert 'href="../compare?a=other"' in pair.get("/server/other").text
     assert 400 == pair.get("/compare?c=1").status_code
+
+
+def test_twin_successor_and_database_of_a_node_are_offered_for_comparison(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    fleet.beat("old", database_uuid="u-1")
+    for number in range(20):
+        fleet.beat("a", "copy-of-a", database_uuid="u-2", sequence=number)
+        fleet.beat(("b", "node-of-b")[number % 2], database_uuid="u-3", sequence=number)
+        fleet.sweep()
+        fleet.clock.advance(60)
+    fleet.register("new", database_uuid="u-1")
+    fleet.sweep()
+
+    for one, other in {"old": "new", "a": "copy-of-a", "node-of-b": "b"}.items():
+        assert [f"compare?a={one}&b={other}"] == choices(receiver, f"/compare?a={one}")
+    assert [] == choices(receiver, "/compare?a=new")
 
 
 def test_page_is_small_whatever_servers_are_called_and_offer(receiver: httpx.Client) -> None:

@@ -150,6 +150,14 @@ def test_chosen_servers_are_silenced(fleet: Fleet) -> None:
     assert "It is one silence, also" in fleet.send("/selection", {**query, "do": "silence"}).text
 
 
+def test_server_that_no_filter_can_name_is_silenced_alone(fleet: Fleet) -> None:
+    done = fleet.send("/selection/silence", {"server": [HOSTILE], "minutes": "30"})
+
+    assert "1 server was silenced." == fleet.notice(done)
+    (silence,) = fleet.client.get("/silences", headers=fleet.admin).json()["silences"]
+    assert (HOSTILE, None) == (silence["server_id"], silence["query"])
+
+
 def test_chosen_servers_are_handed_over_if_the_key_covers_all(fleet: Fleet) -> None:
     keys = fleet.client.get("/keys", headers=fleet.admin).json()["keys"]
     key_id = next(key["id"] for key in keys if key["name"] == "narrow")

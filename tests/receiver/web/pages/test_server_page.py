@@ -161,6 +161,17 @@ def test_descriptions_are_left_out_where_they_do_not_fit() -> None:
     assert {True} == descriptions(tools)
 
 
+def test_modules_whose_tools_do_not_fit_are_left_out() -> None:
+    large = [Tool(name=f"{n:03}" + "&" * 190, provider="account") for n in range(200)]
+    tools = [*large, SALE, Tool(name="x")]
+
+    found = offers([tool.name for tool in tools], tools, "")
+
+    assert [("account", 200)] == [(group.provider, group.count) for group in found.groups]
+    assert 0 < found.shown < 200 < found.count == len(tools)
+    assert found.shown == len(found.groups[0].tools)
+
+
 def test_tools_are_searched_on_the_page(receiver: httpx.Client) -> None:
     tools = [
         {"name": "sale_order_confirm", "title": "Confirm <b>", "provider": "sale"},
