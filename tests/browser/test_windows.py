@@ -23,7 +23,7 @@ EACH_HOST = pytest.mark.parametrize("host", ["127.0.0.1", NAME])
 
 class Counted:
     """
-    An app of which a test can see how many event streams are open.
+    An app of which a test can see how many streams of news are open.
 
     Attributes:
         streams: How many there are.
@@ -34,7 +34,7 @@ class Counted:
         self.streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_stream = scope.get("path") == "/events/stream"
+        is_stream = scope.get("path") == "/events/news"
         self.streams += is_stream
         try:
             await self._app(scope, receive, send)
@@ -72,9 +72,14 @@ def windows(reader: Reader, host: str, token: str) -> list[Page]:
     expect(listed(first)).to_have_text(["acme"])
     reader.expect_complaint("401")
     pages = [first, *(there.beside(first.context) for _ in range(WINDOWS - 1))]
+    expect_no_isolation(reader, host)
+    return pages
+
+
+def expect_no_isolation(reader: Reader, host: str) -> None:
+    """Where the context is not secure, Chromium complains of a header of each page."""
     if host == NAME:
         reader.expect_complaint("The Cross-Origin-Opener-Policy header has been ignored")
-    return pages
 
 
 def assert_live(fleet: httpx.Client, pages: Sequence[Page], name: str) -> None:
@@ -84,7 +89,7 @@ def assert_live(fleet: httpx.Client, pages: Sequence[Page], name: str) -> None:
     known = messages.heartbeat(server_id=name, database=name)
     fleet.post("/heartbeat", json=known).raise_for_status()
     for page in pages:
-        expect(page.get_by_role("rowheader", name=name)).to_be_visible(timeout=5_000)
+        expect(page.get_by_role("rowheader", name=name)).to_be_visible(timeout=15_000)
 
 
 @EACH_HOST
@@ -96,7 +101,7 @@ def test_many_windows_are_live_over_one_stream(
     assert (host == "127.0.0.1") is pages[0].evaluate("isSecureContext")
     assert_live(fleet, pages, "beta")
     assert 1 == app.streams
-    for n in range(3):
+    for n in range(2):  # a page asks four times at once, the first when its stream is open
         pages.pop(0).close()
         assert_live(fleet, pages, f"gamma{n}")
     assert 1 == app.streams
@@ -130,10 +135,11 @@ def kill_worker(page: Page) -> None:
     devtools.detach()
 
 
+@EACH_HOST
 def test_signing_out_in_one_window_signs_out_all(
-    fleet: httpx.Client, app: Counted, reader: Reader, held: dict[str, str]
+    fleet: httpx.Client, app: Counted, reader: Reader, held: dict[str, str], host: str
 ) -> None:
-    pages = windows(reader, "127.0.0.1", held["viewer"])
+    pages = windows(reader, host, held["viewer"])
     assert_live(fleet, pages, "beta")
 
     pages[0].get_by_role("button", name="Sign out").click()
@@ -141,7 +147,9 @@ def test_signing_out_in_one_window_signs_out_all(
     for page in pages:
         expect(page.get_by_label("Your key")).to_be_visible(timeout=15_000)
     wait_until(lambda: app.streams == 0)
-    reader.expect_complaint("401")
+    # Chromium says so whenever a script is answered with this status.
+    reader.expect_complaint("responded with a status of 401")
+    expect_no_isolation(reader, host)
 
 
 @pytest.mark.parametrize(

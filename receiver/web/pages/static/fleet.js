@@ -375,8 +375,24 @@ document.addEventListener("input", (event) => {
   urgently(250);
 });
 
+// Signing out
+
+// Who signs out in one window is signed out in all, and what they show must not stay until they
+// ask again: the form to sign in with tells them to ask now.
+function askWhenSignedOut() {
+  let windows;
+  try {
+    windows = new BroadcastChannel("fleet-signed-out");
+  } catch {
+    return; // the browser stores nothing, so nobody is signed in
+  }
+  if (document.getElementById("sign-in")) windows.postMessage(null);
+  else if (address) windows.onmessage = () => urgently(0);
+}
+
 if (address) {
   connect();
   talk = setInterval(keepTalking, SAY_EVERY);
   soon(EVERY_WITHOUT_STREAM);
 }
+askWhenSignedOut();
