@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 import messages
 from browsing import Reader
 from looking import faults, fits, listed, serious
+from receiver.domain.filter_text import FilterText
 from servers import Clock
 
 HOSTILE = [
@@ -305,16 +306,19 @@ def test_pages_work_without_javascript(reader: Reader, receiver: httpx.Client) -
     expect(page.get_by_text("sale_order_create").first).to_be_visible()
     expect(page.get_by_role("heading", name="db9", level=1)).to_be_visible()
     page.get_by_role("link", name="Timeline").click()
+    expect(page.locator("#happened .says")).to_have_text(["was deleted", "joined the fleet"])
+    page.get_by_role("link", name="Show each event").click()
     expect(page.locator("#happened .says")).to_have_count(50)
     page.get_by_role("link", name="Older events").click()
     expect(page.locator("#happened .says")).to_have_count(12)
+    page.get_by_text("Kinds of events").click()
     page.get_by_role("link", name="Was deleted").click()
     expect(page.locator("#happened .who")).to_have_text("new")
     page.get_by_placeholder("Only of the server with this ID").fill("s9")
     page.get_by_role("button", name="Show").click()
     expect(page.get_by_text("No event matches all of these filters")).to_be_visible()
     page.get_by_role("link", name="Remove the filter Server ID: s9").click()
-    expect(page).to_have_url(f"{reader.url}/timeline?kind=deleted")
+    expect(page).to_have_url(f"{reader.url}/timeline?grouped=false&kind=deleted")
     page.goto(f"{reader.url}/server/nobody")
     expect(page.get_by_text("This page shows it as soon as it does")).to_be_hidden()
     reader.expect_complaint("404")
@@ -374,8 +378,11 @@ def test_hostile_names_are_shown_as_text(
         seen, seen_id = marked(name), marked(f"{n}{name}"[:255])
         page.goto(f"{reader.url}/?{httpx.QueryParams({'stage': name, 'q': name})}")
         assert [seen] == databases(page)
-        assert name == page.get_by_role("searchbox").input_value()
+        text = page.get_by_role("searchbox").input_value()
+        assert FilterText(stage=(name,), words=(name,)) == FilterText.parse(text)
         assert fits(page)
+        page.goto(f"{reader.url}/?{httpx.QueryParams({'query': text})}")
+        assert [seen] == databases(page)
         page.get_by_role("rowheader").get_by_role("link").click()
         expect(page.locator("h1")).to_have_text(seen)
         expect(page.locator('[data-field="server_id"] dd')).to_have_text(seen_id)
