@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from browsing import Reader
 
 SIZES = {1440: 760, 390: 844}
-MAX_BYTES = 200_000
+MAX_BYTES = 250_000
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
