@@ -205,6 +205,19 @@ def test_more_than_twenty_rows_fit_on_a_screen(reader: Reader, receiver: httpx.C
         expect(page.locator("#facets")).to_be_in_viewport()
 
 
+@pytest.mark.usefixtures("past")
+def test_states_in_the_list_are_shown_whole(reader: Reader) -> None:
+    for query in ("", "?query=state:superseded"):
+        page = reader.open(f"/{query}")
+        hidden = page.locator("#servers tbody td:first-child").evaluate_all(
+            "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth)"
+            ".map(cell => cell.innerText)"
+        )
+
+        expect(page.locator("#servers tbody .state").first).to_be_visible()
+        assert hidden == []
+
+
 def test_pages_of_the_list_can_be_turned_and_are_updated(
     reader: Reader, receiver: httpx.Client
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from receiver.service.availability import Span
 
@@ -65,7 +65,7 @@ def day(spans: Sequence[Span], now: datetime) -> Day:
     return Day(
         width=_MINUTES,
         bands=sorted(bands.items(), key=lambda item: _FRONT.index(item[0])),
-        silences=[*reversed([*_silences(spans, now)])],
+        silences=[*reversed([*_silences(spans)])],
         hours=[*_hours(begin, now)],
     )
 
@@ -74,10 +74,9 @@ def _minute(moment: datetime, begin: datetime) -> int:
     return round((moment - begin) / timedelta(minutes=1))
 
 
-def _silences(spans: Iterable[Span], now: datetime) -> Iterable[Silence]:
+def _silences(spans: Iterable[Span]) -> Iterable[Silence]:
     """The silences: a server that is late and then down is silent once."""
     began: datetime | None = None
-    ended = now
     worst = "late"
     for span in spans:
         if span.state in _SILENT:
@@ -85,19 +84,14 @@ def _silences(spans: Iterable[Span], now: datetime) -> Iterable[Silence]:
             ended = span.end
             worst = "down" if "down" in (span.state, worst) else "late"
         elif began is not None:
-            yield _silence(began, ended, worst, now)
+            yield _silence(began, ended, worst)
             began, worst = None, "late"
-    if began is not None:
-        yield _silence(began, ended, worst, now)
+    if began is not None:  # the history ends a moment before the page is made
+        yield evolve(_silence(began, ended, worst), ended=None)
 
 
-def _silence(began: datetime, ended: datetime, state: str, now: datetime) -> Silence:
-    return Silence(
-        began=began,
-        ended=None if ended >= now else ended,
-        seconds=(ended - began).total_seconds(),
-        state=state,
-    )
+def _silence(began: datetime, ended: datetime, state: str) -> Silence:
+    return Silence(began=began, ended=ended, seconds=(ended - began).total_seconds(), state=state)
 
 
 def _hours(begin: datetime, now: datetime) -> Iterable[tuple[float, str]]:

@@ -281,8 +281,9 @@ def test_wall_has_a_tile_for_each_database_in_groups(receiver: httpx.Client, clo
     for server_id, stage in {"a": "production", "b": "production", "c": ""}.items():
         beat = messages.heartbeat(server_id=server_id, database=f"db-{server_id}", odoo_stage=stage)
         receiver.post("/heartbeat", json=beat)
-    clock.advance(150)
+    clock.advance(100)
     receiver.post("/heartbeat", json=messages.slim(server_id="a"))
+    clock.advance(50)
     wait_until(lambda: receiver.get("/events", params={"kind": "late"}).json()["count"] == 3)
 
     page = receiver.get("/wall").text
@@ -317,9 +318,10 @@ def test_wall_of_hundreds_has_cells_and_names_those_in_trouble(
 ) -> None:
     many(receiver, 300)
     calm = receiver.get("/wall").text
-    clock.advance(150)
+    clock.advance(100)
     fleet = [messages.slim(server_id=f"s{n:04}") for n in range(270)]
     receiver.post("/heartbeats", json=fleet)
+    clock.advance(50)
     wait_until(lambda: receiver.get("/events?kind=late&limit=100").json()["count"] == 30)
 
     page = receiver.get("/wall").text
