@@ -217,7 +217,7 @@ def _bar(surroundings: Surroundings) -> Iterator[Progress]:
         yield lambda _, __, ___: None
         return
     from rich.console import Console  # noqa: PLC0415 - only terminals need it
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415 - see above
 
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("")

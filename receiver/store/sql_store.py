@@ -41,11 +41,12 @@ from receiver.domain.rows import is_of_catalogue
 from receiver.store.alerts import Alerts
 from receiver.store.alerts import leave_no_future as leave_no_future_in_alerts
 from receiver.store.catalogues import Candidates, Inventory, candidates, read_tools
+from receiver.store.credentials.keys import Keys
+from receiver.store.credentials.sessions import Sessions
 from receiver.store.events import Events
 from receiver.store.forgetting import BATCH, Chosen, chosen_after, forget, forgettable
 from receiver.store.history import Hours, is_counted, note_minute, take_census
 from receiver.store.history import leave_no_future as leave_no_future_in_history
-from receiver.store.keys import Keys
 from receiver.store.labels import Labels
 from receiver.store.lists import (
     GroupCount,
@@ -68,7 +69,6 @@ from receiver.store.lists import (
 from receiver.store.merging import apply, delete_server, hand_over
 from receiver.store.ownership import SERVERS_PER_KEY, Budget, RefusedWrites, Rights
 from receiver.store.rows import Committed, RowCache, records_of
-from receiver.store.sessions import Sessions
 from receiver.store.silence import (
     IS_DUE,
     Look,

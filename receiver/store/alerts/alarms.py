@@ -28,9 +28,9 @@ from receiver.store.alerts.outbox import write_deliveries
 from receiver.store.alerts.progress import Progress, Seen, has_come_to, move, see, touch
 from receiver.store.alerts.silences import read_silences
 from receiver.store.alerts.tables import alarms, deliveries, is_unfinished
+from receiver.store.credentials.keys import read_keys
 from receiver.store.dialects import Dialect, Identity
 from receiver.store.events import read_after, write_events
-from receiver.store.keys import read_keys
 from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import Moment, among, count_of_lapsed_keys, facets, servers
 

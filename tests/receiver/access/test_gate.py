@@ -21,7 +21,7 @@ from receiver.app import Tuning, create_app
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import Key
 from receiver.store import SqlStore
-from receiver.store.keys import ChangedKeys
+from receiver.store.credentials.keys import ChangedKeys
 from receiver.store.tables import keys
 from servers import ANY_PAUSE_SECONDS, Clock, Observed, serve, wait_until
 

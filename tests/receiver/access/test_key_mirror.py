@@ -10,7 +10,7 @@ from receiver.access.key_mirror import KeyMirror
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.keys import Key
 from receiver.store import SqlStore
-from receiver.store.keys import ChangedKeys
+from receiver.store.credentials.keys import ChangedKeys
 from receiver.store.tables import keys
 from servers import Clock
 from watched import endless

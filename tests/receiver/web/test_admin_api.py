@@ -12,7 +12,7 @@ from keyring import bearer, keep, made
 from receiver.app import Tuning, create_app
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.domain.keys import Key
-from receiver.store.keys import ChangedKeys
+from receiver.store.credentials.keys import ChangedKeys
 from servers import ANY_PAUSE_SECONDS, Clock, Observed, serve
 
 JSON = {"Content-Type": "application/json"}

@@ -25,7 +25,7 @@ from keyring import bearer, keep, made
 from receiver.app import Tuning, create_app
 from receiver.domain.keys import Key, Power
 from receiver.store import SqlStore
-from receiver.store.sessions import Sessions
+from receiver.store.credentials.sessions import Sessions
 from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
 from servers import ANY_PAUSE_SECONDS, NO_AUTHORITIES, Clock, serve, wait_until

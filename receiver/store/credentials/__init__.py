@@ -1,0 +1,1 @@
+"""The rows of API keys, and of the sessions of browsers that have signed in."""
