@@ -24,11 +24,10 @@ def made(
 
 
 def keep(database_url: str, *keys: Key) -> None:
-    """Store keys in a database, before a receiver starts."""
+    """Store keys in a database; a receiver that runs gets to know all of them at once."""
     store = SqlStore(make_url(database_url))
     try:
-        for key in keys:
-            store.keys.add(key)
+        store.keys.add(*keys)
     finally:
         store.close()
 

@@ -65,12 +65,13 @@ class Keys:
             identity = self._transactions.dialect.identify(connection)
         return ChangedKeys(found, revision, total, identity)
 
-    def add(self, key: Key) -> None:
-        """Store a new key."""
-        values = {name: getattr(key, name) for name in _COLUMNS}
+    def add(self, *added: Key) -> None:
+        """Store new keys: all of them, or none if one cannot be stored."""
 
         def work(connection: Connection) -> None:
-            connection.execute(insert(keys), {**values, "revision": _next(connection)})
+            for key in added:
+                values = {name: getattr(key, name) for name in _COLUMNS}
+                connection.execute(insert(keys), {**values, "revision": _next(connection)})
 
         self._transactions.write(work)
 
