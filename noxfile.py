@@ -403,11 +403,13 @@ def measured(session: nox.Session, *paths: str) -> None:
     sources = ",".join(str(installed / name) for name in ("contract", "client", "receiver"))
     with tempfile.TemporaryDirectory(dir=memory()) as folder:
         report = Path(folder) / "coverage.json"
-        into = ("--source", sources, "--json", "--out", report)
+        # `--immediate` measures each line once, and does not replace functions while tests run.
+        into = ("--source", sources, "--immediate", "--json", "--out", report)
         paths = (f"--basetemp={folder}/tests", *paths)
         parallel = (*QUIETLY, *IN_PARALLEL, "-m", "not serial", *paths)
-        session.run("python", "-m", "slipcover", *into, "-m", "pytest", *parallel)
+        # First, or each process would compile all tests of a new checkout.
         session.run("pytest", "-m", "serial", *paths)
+        session.run("python", "-m", "slipcover", *into, "-m", "pytest", *parallel)
         table = ("--skip-covered", "--missing-width=500", "--fail-under=100")
         merged = ("--merge", report, "--out", Path(folder) / "merged.json")
         session.run("python", "-m", "slipcover", *table, *merged)
