@@ -175,7 +175,8 @@ class Process:
 
     def wait_until_healthy(self) -> None:
         try:
-            wait_until(self._is_healthy)
+            with httpx.Client(trust_env=False, verify=NO_AUTHORITIES) as client:
+                wait_until(lambda: self._is_healthy(client))
         except BaseException:
             self.kill()  # or the process would outlive the tests
             raise
@@ -193,14 +194,11 @@ class Process:
         """Wait until the process has exited; returns its exit status."""
         return self._process.wait(PATIENCE_SECONDS)
 
-    def _is_healthy(self) -> bool:
+    def _is_healthy(self, client: httpx.Client) -> bool:
         if self._process.poll() is not None:
             raise AssertionError(f"the receiver ended: {self.log.read_text()}")
         try:
-            return (
-                httpx.get(f"{self.url}/health", trust_env=False, verify=NO_AUTHORITIES).status_code
-                == 200
-            )
+            return client.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
 

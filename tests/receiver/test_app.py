@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -25,6 +26,27 @@ from watched import hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
+START = """
+import sys
+import receiver.app
+from receiver.store import SqlStore
+from sqlalchemy import make_url
+SqlStore(make_url(sys.argv[1])).close()
+print(*sys.modules)
+"""
+
+
+def test_start_imports_nothing_that_is_needed_seldom(sqlite_url: str) -> None:
+    """
+    It would take time and memory: chats have a process of their own, MCP waits for an agent, the
+    protocol is a choice of who starts uvicorn, and the newest tables need no migration.
+    """
+    start = [sys.executable, "-c", START, sqlite_url]
+    imported = subprocess.run(start, capture_output=True, text=True, check=True).stdout.split()
+
+    assert "receiver.app" in imported
+    assert {*()} == {"alembic", "apprise", "mcp", "receiver.connections"} & {*imported}
+
 
 def test_missing_driver_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
@@ -43,7 +65,9 @@ def test_url_of_no_supported_driver_is_refused(url: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"]
+)
 def test_in_memory_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"such as sqlite:///fleet\.db"):
         read_settings({"FLEET_DATABASE_URL": url})

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 import messages
-from servers import Process, receiver_process, wait_until
+from receiver.app import create_app
+from servers import Process, receiver_process, serve, wait_until
 
 
 @pytest.fixture
@@ -37,7 +38,16 @@ def counts(url: str) -> dict[str, int]:
     return {server["server_id"]: server["heartbeat_count"] for server in servers}
 
 
+@contextmanager
+def next_receiver(folder: Path) -> Iterator[httpx.Client]:
+    """A receiver in this process on the database that another one has left in its folder."""
+    url = f"sqlite:///{folder / 'fleet.db'}"
+    with serve(create_app(environ={"FLEET_DATABASE_URL": url})) as client:
+        yield client
+
+
 def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
+    """The receiver has no settings, so that its database is in the folder where it runs."""
     acknowledged = {f"s{n}": 0 for n in range(8)}
 
     def phone_home(server_id: str, url: str) -> None:
@@ -60,8 +70,8 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
         first.kill()
         for thread in threads:
             thread.join()
-    with receiver_process(tmp_path) as second:
-        kept = counts(second.url)
+    with next_receiver(tmp_path) as second:
+        kept = counts(str(second.base_url))
 
     # The last heartbeat of each server may be committed although its answer was lost.
     lost = {s: (n, kept[s]) for s, n in acknowledged.items() if not n <= kept[s] <= n + 1}
@@ -74,8 +84,8 @@ def test_record_is_unchanged_after_kill_9(tmp_path: Path) -> None:
         httpx.post(f"{first.url}/heartbeat", json=messages.heartbeat(), trust_env=False)
         before = httpx.get(f"{first.url}/servers/acme_web-1", trust_env=False).json()
         first.kill()
-    with receiver_process(tmp_path) as second:
-        after = httpx.get(f"{second.url}/servers/acme_web-1", trust_env=False).json()
+    with next_receiver(tmp_path) as second:
+        after = second.get("/servers/acme_web-1").json()
 
     assert before == after
 
@@ -96,21 +106,14 @@ def test_stopping_receiver_answers_accepted_messages(tmp_path: Path) -> None:
             wait_until(lambda: "Shutting down" in first.log.read_text())
         answer = sender.recv(65536)
         first.wait()
-    with receiver_process(tmp_path) as second:
-        kept = counts(second.url)
+    with next_receiver(tmp_path) as second:
+        kept = counts(str(second.base_url))
 
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert {"acme_web-1": 1} == kept
 
 
-def test_receiver_starts_without_settings(tmp_path: Path) -> None:
-    with receiver_process(tmp_path):
-        assert (tmp_path / "fleet.db").exists()
-
-
-@pytest.mark.parametrize(
-    "url", ["nonsense", "sqlite://", "oracle://me:secret@host/db", "sqlite:///no/such/folder/f.db"]
-)
+@pytest.mark.parametrize("url", ["oracle://me:secret@host/db", "sqlite:///no/such/folder/f.db"])
 def test_invalid_database_url_stops_the_start_with_one_sentence(tmp_path: Path, url: str) -> None:
     process = Process(tmp_path, FLEET_DATABASE_URL=url)
 
@@ -122,15 +125,6 @@ def test_invalid_database_url_stops_the_start_with_one_sentence(tmp_path: Path, 
     assert "secret" not in log
     named = "sqlite:///no/such/folder/f.db cannot be opened: "
     assert "FLEET_DATABASE_URL" in log or f"{named}the database does not answer: unable to" in log
-
-
-def test_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
-    (tmp_path / "fleet.db").write_text("not a database, " * 100)
-
-    process = Process(tmp_path)
-
-    assert 3 == process.wait()
-    assert "file is not a database" in process.log.read_text()
 
 
 def test_three_receivers_start_on_one_new_database_concurrently(tmp_path: Path) -> None:
@@ -178,38 +172,25 @@ def test_database_without_its_tables_is_answered_with_503_without_details(
         assert "no such table: servers" in lines[0].getMessage()
 
 
-def test_unexpected_error_is_logged_and_not_shown(tmp_path: Path) -> None:
-    with receiver_process(tmp_path) as receiver:
-        with sqlite3.connect(tmp_path / "fleet.db") as other:
-            other.execute(
-                "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"
-            )
-        other.close()
-        answer = httpx.post(
-            f"{receiver.url}/heartbeat",
-            json=messages.slim(hostname="a-private-name"),
-            trust_env=False,
-        )
-        kept = counts(receiver.url)
-        log = receiver.log.read_text()
-
-    assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
-    assert "Nothing was changed" in answer.json()["detail"]
-    assert "Traceback" not in answer.text
-    assert {} == kept
-    assert "IntegrityError" in log
-    assert "a-private-name" not in log
-
-
-def test_unexpected_error_changes_nothing(receiver: httpx.Client, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("sqlite_url")
+def test_unexpected_error_is_logged_and_changes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with sqlite3.connect(tmp_path / "fleet.db") as other:
         other.execute(
             "CREATE TRIGGER no BEFORE INSERT ON servers BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
     other.close()
 
-    answer = receiver.post("/heartbeat", json=messages.slim())
+    with next_receiver(tmp_path) as receiver:
+        answer = receiver.post("/heartbeat", json=messages.slim(hostname="a-private-name"))
+        kept = counts(str(receiver.base_url))
 
+    log = capfd.readouterr().err  # the receiver logs the error after it has answered
     assert (500, "internal_error") == (answer.status_code, answer.json()["code"])
+    assert "Nothing was changed" in answer.json()["detail"]
+    assert "Traceback" not in answer.text
+    assert "IntegrityError" in log
+    assert "a-private-name" not in log
     assert "close" == answer.headers["connection"]
-    assert 0 == receiver.get("/health").json()["server_count"]
+    assert {} == kept

@@ -433,7 +433,7 @@ def test_database_that_does_not_answer_has_a_status_of_its_own(clock: Clock) -> 
     assert "Traceback" not in explained
 
 
-def test_command_line_prints_the_token_on_stdout(tmp_path: Path) -> None:
+def test_command_line_prints_the_token_on_stdout(tmp_path: Path, sqlite_url: str) -> None:
     """Only the token is on standard output, so that scripts can read it."""
     ran = subprocess.run(
         [
@@ -442,7 +442,7 @@ def test_command_line_prints_the_token_on_stdout(tmp_path: Path) -> None:
         ],
         cwd=tmp_path,
         env={
-            "FLEET_DATABASE_URL": f"sqlite:///{tmp_path / 'fleet.db'}",
+            "FLEET_DATABASE_URL": sqlite_url,
             "PYTHONPATH": ":".join(sys.path),
         },
         capture_output=True,
@@ -450,8 +450,8 @@ def test_command_line_prints_the_token_on_stdout(tmp_path: Path) -> None:
         check=True,
     )
 
-    store = SqlStore(make_url(f"sqlite:///{tmp_path / 'fleet.db'}"))
+    store = SqlStore(make_url(sqlite_url))
     (key,) = store.keys.all()
     store.close()
     assert key == Keyring([key]).find(ran.stdout.removesuffix("\n").encode())
-    assert f"\nThis is the key {key.id} for 'first'." in ran.stderr
+    assert f"This is the key {key.id} for 'first'." in ran.stderr.splitlines()[0]

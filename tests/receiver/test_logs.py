@@ -328,13 +328,16 @@ def test_log_level_and_no_access_log_of_uvicorn_are_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_failed_start_is_logged_in_the_chosen_format(tmp_path: Path, log_format: str) -> None:
+def test_file_that_is_no_database_stops_the_start(tmp_path: Path, log_format: str) -> None:
+    """The log says so in the chosen format."""
     file = tmp_path / "fleet.db"
     file.write_text("this is no database, but as long as the header of one that is broken" * 20)
     receiver = Process(tmp_path, FLEET_LOG_FORMAT=log_format)
 
-    assert 0 != receiver.wait()
-    assert ('"logger": "uvicorn.error"' in receiver.log.read_text()) == (log_format == "json")
+    assert 3 == receiver.wait()
+    log = receiver.log.read_text()
+    assert "file is not a database" in log
+    assert ('"logger": "uvicorn.error"' in log) == (log_format == "json")
 
 
 def answers(receiver: httpx.Client, mark: str) -> list[int]:

@@ -314,22 +314,26 @@ def test_events_of_many_threads_are_all_counted() -> None:
 # Several workers
 
 
-@contextmanager
-def two_workers(folder: Path) -> Iterator[tuple[Process, list[httpx.Client]]]:
-    """A receiver of two worker processes, and a kept connection to each."""
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A receiver of two worker processes."""
+    folder = tmp_path_factory.mktemp("workers")
     url = f"sqlite:///{folder / 'fleet.db'}"
     process = Process(folder, "--workers=2", FLEET_DATABASE_URL=url)
     try:
         wait_until(lambda: len(workers(process)) == 2)
-        with ExitStack() as connected:
-            yield process, [connected.enter_context(connection(process)) for _ in range(12)]
+        yield process
     finally:
         process.terminate()
         process.wait()
 
 
-def connection(process: Process) -> httpx.Client:
-    return httpx.Client(base_url=process.url, trust_env=False, timeout=20)
+@contextmanager
+def connections(process: Process) -> Iterator[list[httpx.Client]]:
+    """Connections that are kept, so many that each worker has some."""
+    options: dict[str, Any] = {"base_url": process.url, "trust_env": False, "timeout": 20}
+    with ExitStack() as opened:
+        yield [opened.enter_context(httpx.Client(**options)) for _ in range(12)]
 
 
 def workers(process: Process) -> list[int]:
@@ -350,29 +354,28 @@ def counters(receiver: httpx.Client) -> dict[str, float]:
     }
 
 
-def test_workers_expose_the_same_totals_after_one_is_killed(tmp_path: Path) -> None:
-    with two_workers(tmp_path) as (process, connections):
-        for n, each in enumerate(connections):
+def test_workers_expose_the_same_totals_after_one_is_killed(two_workers: Process) -> None:
+    with connections(two_workers) as old:
+        for n, each in enumerate(old):
             each.post("/heartbeat", json=messages.slim(server_id=f"s{n}"))
-        first = [counters(each) for each in connections]
+        first = [counters(each) for each in old]
         assert first[1:] == first[:-1]
-        assert {"accepted": 12} == outcomes(connections[0], "heartbeat")
-        assert 12 == value(connections[0], "fleet_events_total", kind="registered")
+        assert {"accepted": 12} == outcomes(old[0], "heartbeat")
+        assert 12 == value(old[0], "fleet_events_total", kind="registered")
 
-        os.kill(workers(process)[0], signal.SIGKILL)
-        wait_until(lambda: len(workers(process)) == 3)
+        os.kill(workers(two_workers)[0], signal.SIGKILL)
+        wait_until(lambda: len(workers(two_workers)) == 3)
 
-        with ExitStack() as connected:
-            anew = [connected.enter_context(connection(process)) for _ in range(12)]
+        with connections(two_workers) as anew:
             assert [first[0]] * 12 == [counters(each) for each in anew]
             for each in anew:
                 each.post("/heartbeat", json=messages.slim(server_id="s0"))
             assert [{"accepted": 24}] * 12 == [outcomes(each, "heartbeat") for each in anew]
 
 
-def test_workers_expose_one_uptime_and_no_process_metrics(tmp_path: Path) -> None:
-    with two_workers(tmp_path) as (_, connections):
-        pages = [each.get("/metrics").text for each in connections]
+def test_workers_expose_one_uptime_and_no_process_metrics(two_workers: Process) -> None:
+    with connections(two_workers) as opened:
+        pages = [each.get("/metrics").text for each in opened]
 
     assert [] == re.findall(r"^(?:process_|python_gc)", "".join(pages), re.MULTILINE)
     uptime = re.compile("^fleet_uptime_seconds (.+)$", re.MULTILINE)

@@ -71,8 +71,9 @@ def test_command_makes_files_for_its_user_only(tmp_path: Path) -> None:
     assert {0o600} == {*modes(tmp_path).values()}
 
 
-@pytest.mark.usefixtures("umask")
-def test_all_files_that_a_receiver_makes_are_for_its_user_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o000], ids=oct, indirect=True)
+def test_all_files_that_a_receiver_makes_are_for_its_user_only(tmp_path: Path, umask: None) -> None:
+    """With the most careless umask, since any other one can only take permissions away."""
     folder, logs = tmp_path / "folder", tmp_path / "logs"
     folder.mkdir()
     logs.mkdir()

@@ -2,8 +2,6 @@
 
 import itertools
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
@@ -134,18 +132,6 @@ def test_newest_revision_is_the_head_of_the_migrations() -> None:
     head = ScriptDirectory(Path(migrations.__file__).parent).get_current_head()
 
     assert head == migrations.NEWEST
-
-
-def test_start_does_not_import_alembic_when_the_tables_are_newest(sqlite_url: str) -> None:
-    code = f"""
-import sys
-import receiver.app
-from receiver.store import SqlStore
-from sqlalchemy import make_url
-SqlStore(make_url({sqlite_url!r})).close()
-assert "alembic" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_columns_of_servers_are_the_fields_of_a_record() -> None:

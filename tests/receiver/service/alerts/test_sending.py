@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -249,11 +248,3 @@ def test_ping_is_a_request_to_any_host(sink: HttpSink) -> None:
     (request,) = sink.received
     assert error is None
     assert ("GET", "/ping/%C3%BC") == (request.method, request.path)
-
-
-def test_receiver_itself_does_not_load_the_library_of_services() -> None:
-    code = "import sys, receiver.app; print('apprise' in sys.modules)"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert "False\n" == done.stdout

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from attrs import evolve
+from sqlalchemy import Engine, text
 
 import messages
 from alert_values import NOW
@@ -225,13 +226,16 @@ def test_alarms_of_a_silent_fleet_are_behind_the_one_that_tells_of_it(
     assert "6 that are told with the fleet" in page
 
 
-def test_message_that_was_given_up_is_loud(receiver: httpx.Client, clock: Clock) -> None:
+def test_message_that_was_given_up_is_loud(
+    receiver: httpx.Client, clock: Clock, engine: Engine
+) -> None:
     channel_id = new_channel(receiver, address={"url": f"http://127.0.0.1:{closed_port()}/"})
     goes_down(receiver, clock, channel_id)
     wait_until(lambda: receiver.get("/deliveries").json()["count"] == 1)
-    for attempts in range(1, len(WAITS) + 1):
-        wait_until(lambda: waits_after(receiver, clock, attempts))  # noqa: B023
-        clock.advance(9 * 3600)
+    wait_until(lambda: waits_after(receiver, clock, 1))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE deliveries SET attempts = :number"), {"number": len(WAITS)})
+    clock.advance(9 * 3600)
     wait_until(lambda: is_given_up(receiver))
 
     page = receiver.get("/alerts").text
