@@ -12,7 +12,6 @@ from sqlalchemy import URL
 
 from receiver.commands.backends.backend import Backend
 from receiver.commands.backends.database import DatabaseBackend
-from receiver.commands.backends.over_http import HttpBackend
 from receiver.commands.context import Print, Surroundings, WrongUse
 from receiver.commands.output import Output
 from receiver.settings import Settings, misspelt, read_settings
@@ -79,6 +78,9 @@ def opened(surroundings: Surroundings, reach: Reach) -> Iterator[Backend]:
         url = surroundings.environ.get(_URL) or None
     with ExitStack() as closing:
         if url is not None:
+            # It takes a tenth of a second, and whoever opens the database does not need it.
+            from receiver.commands.backends.over_http import HttpBackend  # noqa: PLC0415 - see above
+
             http = HttpBackend(
                 url,
                 key=_key(surroundings, reach),

@@ -12,7 +12,6 @@ from functools import lru_cache
 from itertools import chain, islice
 from math import log
 
-import snowballstemmer
 from attrs import frozen
 
 from contract import Tool
@@ -154,6 +153,9 @@ def _may_be_one(part: str, firsts: Collection[str], begins: Collection[str]) -> 
 
 @lru_cache(maxsize=2**14)
 def _stem(word: str) -> str:
+    # It imports the stemmers of thirty languages, and only servers with tools need one.
+    import snowballstemmer  # noqa: PLC0415 - see above
+
     stem = str(snowballstemmer.stemmer("english").stemWord(word))
     # SQLite and Python do not take the same characters for letters.
     return stem if stem.isascii() else stem.encode("unicode_escape").decode().replace("\\", "zz")

@@ -6,6 +6,7 @@ standard input as JSON, and reads a `Result` from its standard output. So a serv
 code that crashes or takes much memory, does not touch the receiver.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -116,6 +117,7 @@ if __name__ == "__main__":
     # What a package prints must not mix with the result.
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
         sys.stdout = sys.stderr
+        gc.disable()  # in a process that ends so soon, most of what it would scan are new modules
         with suppress(AttributeError):  # Windows has no niceness
             os.nice(10)  # messages of alerts may wait for the messages of servers
         output.write(main(sys.stdin.buffer.read(), add_hook=sys.addaudithook, end=os._exit))
