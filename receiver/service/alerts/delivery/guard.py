@@ -18,12 +18,11 @@ import sysconfig
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import all_suffixes
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import contract
-import receiver
 from receiver.domain.endpoints import Endpoints
 from receiver.service.alerts.delivery.addresses import is_allowed
 
@@ -156,9 +155,16 @@ def _readable() -> Iterator[str]:
     """The files and folders that code of Python and of its packages reads."""
     yield from sysconfig.get_paths().values()
     yield from (sys.prefix, sys.base_prefix)
-    yield from (str(Path(package.__path__[0])) for package in (contract, receiver))
+    yield from _folders_of("contract", "receiver")
     yield from map(str, zoneinfo.TZPATH)
     yield from map(str, mimetypes.knownfiles)
+
+
+def _folders_of(*packages: str) -> Iterator[str]:
+    """Where packages are; importing them would take a third of the time of a webhook's message."""
+    for spec in map(find_spec, packages):
+        assert spec is not None, "they were installed together"
+        yield from spec.submodule_search_locations or ()
 
 
 _SUFFIXES = tuple(all_suffixes())
