@@ -13,6 +13,7 @@ from postgres import Postgres, running_postgres
 from receiver.app import Tuning, create_app
 from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
+from statements import shared_statements
 from watched import Watched
 
 
@@ -43,6 +44,12 @@ def postgres() -> Iterator[Postgres]:
         except Exception as error:  # noqa: BLE001 - no error may skip tests
             pytest.exit(f"PostgreSQL does not start: {error!r}", returncode=1)
         yield postgres
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_statements() -> Iterator[None]:
+    with shared_statements():
+        yield
 
 
 @pytest.fixture
