@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, MetaData, inspect, text
+from sqlalchemy import URL, Connection, inspect, text
 
 from receiver.domain.errors import CopyRefused, StoreUnavailable
 from receiver.store import migrations
-from receiver.store.copying.plain import PlainTable
+from receiver.store.copying.plain import PlainTable, count
 from receiver.store.dialects import dialect_of
 from receiver.store.migrations import COMING, MOVED, NEWEST
 from receiver.store.tables import metadata
@@ -197,8 +197,9 @@ class Place:
             raise CopyRefused(f"{self} has tables that are not of a fleet; name an empty database")
 
     def _refuse_fleet(self, connection: Connection) -> None:
-        counts = {each.name: each.count(connection) for each in tables_in(connection)}
-        full = [f"{counts[name]} {name}" for name in _KEPT if counts.get(name)]
+        names = {*inspect(connection).get_table_names()}
+        counts = {name: count(connection, name) for name in _KEPT if name in names}
+        full = [f"{number} {name}" for name, number in counts.items() if number]
         if full:
             raise CopyRefused(
                 f"{self} has a fleet already ({', '.join(full)}); name an empty database"
@@ -238,15 +239,32 @@ _KEPT = ("servers", "keys", "events", "alert_channels", "alert_rules")
 
 def tables_of_now() -> list[PlainTable]:
     """The tables that are copied, of this version."""
-    return [PlainTable.of(table) for table in metadata.sorted_tables if _is_copied(table.name)]
+    return [
+        PlainTable.of(
+            table.name,
+            {each.name: each.type for each in table.columns},
+            [each.name for each in table.primary_key],
+        )
+        for table in metadata.sorted_tables
+        if _is_copied(table.name)
+    ]
 
 
 def tables_in(connection: Connection) -> list[PlainTable]:
     """The tables that are copied, as they are in a database, whatever their version is."""
-    names = [name for name in inspect(connection).get_table_names() if _is_copied(name)]
-    found = MetaData()
-    found.reflect(connection, only=names)
-    return [PlainTable.of(table) for table in found.sorted_tables]
+    # Not by MetaData.reflect, which also reads what a copy does not need, such as the indexes.
+    inspector = inspect(connection)
+    names = [name for name in sorted(inspector.get_table_names()) if _is_copied(name)]
+    columns = inspector.get_multi_columns(filter_names=names)
+    keys = inspector.get_multi_pk_constraint(filter_names=names)
+    return [
+        PlainTable.of(
+            name,
+            {each["name"]: each["type"] for each in columns[None, name]},
+            keys[None, name]["constrained_columns"],
+        )
+        for name in names
+    ]
 
 
 def _is_copied(name: str) -> bool:

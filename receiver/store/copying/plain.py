@@ -16,14 +16,13 @@ from sqlalchemy import (
     Float,
     Integer,
     LargeBinary,
-    Table,
     Text,
     TypeDecorator,
     text,
 )
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Key", "Kind", "PlainTable", "Row"]
+__all__ = ["Key", "Kind", "PlainTable", "Row", "count"]
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
@@ -60,10 +59,12 @@ class PlainTable:
     keys: tuple[str, ...]
 
     @classmethod
-    def of(cls, table: Table) -> "PlainTable":
-        """Make a PlainTable of a table of SQLAlchemy."""
-        kinds = {str(column.name): _kind(column.type) for column in table.columns}
-        return cls(str(table.name), kinds, tuple(str(each.name) for each in table.primary_key))
+    def of(
+        cls, name: str, types: Mapping[str, TypeEngine[Any]], keys: Iterable[str]
+    ) -> "PlainTable":
+        """Make a PlainTable of the types of its columns in SQLAlchemy, in their order."""
+        kinds = {column: _kind(given) for column, given in types.items()}
+        return cls(name, kinds, tuple(keys))
 
     @property
     def number(self) -> str | None:
@@ -83,7 +84,7 @@ class PlainTable:
 
     def count(self, connection: Connection) -> int:
         """How many rows the table has."""
-        return int(connection.scalar(text(f"SELECT count(*) FROM {_quoted(self.name)}")) or 0)  # noqa: S608 - a name of a table
+        return count(connection, self.name)
 
     def read(
         self, connection: Connection, *, after: Key | None, up_to: Key | None = None
@@ -132,6 +133,11 @@ class PlainTable:
     def clear(self, connection: Connection) -> None:
         """Delete all rows."""
         connection.execute(text(f"DELETE FROM {_quoted(self.name)}"))  # noqa: S608 - a name of a table
+
+
+def count(connection: Connection, name: str) -> int:
+    """How many rows a table has."""
+    return int(connection.scalar(text(f"SELECT count(*) FROM {_quoted(name)}")) or 0)  # noqa: S608 - a name of a table
 
 
 class _Sql:
