@@ -6,7 +6,6 @@ The dict has its own implementation of the merge rules: it shares no code with t
 contract and the receiver, but the digest of tools.
 """
 
-from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -20,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import Engine
 
 from contract import (
     Heartbeat,
@@ -171,13 +170,13 @@ class StoresAndADict(RuleBasedStateMachine):
     Calls one of several stores of the same database at each step.
 
     Args:
-        url: URL of a database; its servers are deleted.
+        engine: An engine of the database; its servers are deleted.
         cache_bytes: How many bytes of rows each store caches; one number per store.
     """
 
-    def __init__(self, url: str, *, cache_bytes: list[int]) -> None:
+    def __init__(self, engine: Engine, *, cache_bytes: list[int]) -> None:
         super().__init__()
-        self.url = url
+        self.engine = engine
         self.cache_bytes = cache_bytes
         self.fleet = Fleet()
         self.stores = [*map(self.open, cache_bytes)]
@@ -185,7 +184,7 @@ class StoresAndADict(RuleBasedStateMachine):
         self.checks = 0
         tables = (*TABLES, "facets")
         self.run(*(f"DELETE FROM {name}" for name in tables))
-        if url.startswith("sqlite"):
+        if engine.dialect.name == "sqlite":
             self.run("INSERT INTO toolset_words (toolset_words) VALUES ('delete-all')")
 
     # Rules
@@ -322,32 +321,29 @@ class StoresAndADict(RuleBasedStateMachine):
         return self.stores[n % len(self.stores)]
 
     def open(self, cache_bytes: int) -> SqlStore:
-        return SqlStore(make_url(self.url), cache_bytes=cache_bytes)
+        return SqlStore(self.engine.url, cache_bytes=cache_bytes)
 
     def run(self, *statements: str) -> list[Any]:
         """Run SQL on a connection of its own; the first value of each result, or None."""
-        with ExitStack() as stack:
-            engine = create_engine(self.url)
-            stack.callback(engine.dispose)
-            connection = stack.enter_context(engine.begin())
+        with self.engine.begin() as connection:
             results = [connection.exec_driver_sql(statement) for statement in statements]
             return [result.scalar() if result.returns_rows else None for result in results]
 
 
-def compare_with_a_dict(url: str, *, cache_bytes: list[int]) -> None:
+def compare_with_a_dict(engine: Engine, *, cache_bytes: list[int]) -> None:
     run_state_machine_as_test(
         # Typed as a class, but Hypothesis only calls it without arguments.
-        lambda: StoresAndADict(url, cache_bytes=cache_bytes),  # type: ignore[arg-type]
+        lambda: StoresAndADict(engine, cache_bytes=cache_bytes),  # type: ignore[arg-type]
         settings=settings(max_examples=share_of_examples(0.5), stateful_step_count=40),
     )
 
 
 @pytest.mark.hypothesis
-def test_store_agrees_with_a_dict_after_random_calls(database_url: str) -> None:
-    compare_with_a_dict(database_url, cache_bytes=[2**29])
+def test_store_agrees_with_a_dict_after_random_calls(engine: Engine) -> None:
+    compare_with_a_dict(engine, cache_bytes=[2**29])
 
 
 @pytest.mark.hypothesis
-def test_two_stores_of_one_database_agree_with_a_dict_after_random_calls(database_url: str) -> None:
+def test_two_stores_of_one_database_agree_with_a_dict_after_random_calls(engine: Engine) -> None:
     """The second store caches only the rows of its last transaction."""
-    compare_with_a_dict(database_url, cache_bytes=[2**29, 1])
+    compare_with_a_dict(engine, cache_bytes=[2**29, 1])
