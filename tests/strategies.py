@@ -4,6 +4,8 @@ Hypothesis strategies for valid and almost valid values of the contract.
 All objects that are drawn for one test have the same `server_id`, so that records, heartbeats
 and registrations can be merged. `heartbeats(server_ids())` draws another one for each object.
 
+Each strategy is built once: Hypothesis takes longer to build and check one than to draw from it.
+
 Field names and kinds are written out here and not read from the contract, so that the tests do
 not share an error with the code that they check.
 """
@@ -271,6 +273,7 @@ def moments() -> st.SearchStrategy[datetime]:
 # Objects
 
 
+@cache
 def payloads(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerPayload]:
@@ -280,6 +283,7 @@ def payloads(
     return _objects(ServerPayload, fields)
 
 
+@cache
 def registrations(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Registration]:
@@ -288,6 +292,7 @@ def registrations(
     return _objects(Registration, _view(server_id) | more)
 
 
+@cache
 def heartbeats(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Heartbeat]:
@@ -295,6 +300,7 @@ def heartbeats(
     return _objects(Heartbeat, _view(server_id) | _health(moments()) | {"started_at": moments()})
 
 
+@cache
 def records(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerRecord]:
@@ -302,6 +308,7 @@ def records(
     return _objects(ServerRecord, _view(server_id) | _kept())
 
 
+@cache
 @st.composite
 def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     """
@@ -310,14 +317,24 @@ def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     As with messages, a known field never becomes None, except those of `_MAY_GO`.
     """
     before = draw(records())
+    fields = _changes()
+    return before, evolve(before, **{name: draw(fields[name]) for name in draw(_changed_names())})
+
+
+@cache
+def _changes() -> Fields:
+    """What each field of a record can change to."""
     fields = {name: value for name, value in (_view(None) | _kept()).items() if name != "server_id"}
-    for name in _MAY_GO:
-        fields[name] = st.none() | fields[name]
-    names = st.lists(st.sampled_from([*fields]), unique=True, max_size=3)
-    changed = draw(names | st.just([*fields]))
-    return before, evolve(before, **{name: draw(fields[name]) for name in changed})
+    return fields | {name: st.none() | fields[name] for name in _MAY_GO}
 
 
+@cache
+def _changed_names() -> st.SearchStrategy[list[str]]:
+    names = [*_changes()]
+    return st.lists(st.sampled_from(names), unique=True, max_size=3) | st.just(names)
+
+
+@cache
 def events() -> st.SearchStrategy[Event]:
     """Valid events of every kind, about the shared server or about the fleet."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
@@ -358,6 +375,7 @@ def wire_moments() -> st.SearchStrategy[str]:
     return st.datetimes(_FIRST, _LAST).map(lambda naive: f"{naive.isoformat()}Z")
 
 
+@cache
 def wire_messages(
     kind: type,
     server_id: st.SearchStrategy[str] | None = None,
@@ -368,7 +386,7 @@ def wire_messages(
     Times have the contract's format. Optional fields may be null, and there may be unknown
     fields.
     """
-    known = _wire_fields(kind, server_id)
+    known = {**_wire_fields(kind, server_id)}
     required = {name: known.pop(name) for name in REQUIRED[kind]}
     optional = {n: v if n in _NEVER_NULL else st.none() | v for n, v in known.items()}
     unknown = st.dictionaries(st.text().map("x_{}".format), wire_values(), max_size=2)
@@ -379,6 +397,7 @@ def wire_messages(
     )
 
 
+@cache
 @st.composite
 def almost_valid(
     draw: st.DrawFn,
@@ -392,6 +411,7 @@ def almost_valid(
     return _replaced(message, place, lambda value: _spoiled(draw, value))
 
 
+@cache
 @st.composite
 def almost_values(draw: st.DrawFn, name: str, kind: type = Heartbeat) -> Any:
     """Valid and almost valid wire values of a field, by default one of a heartbeat."""
@@ -399,6 +419,7 @@ def almost_values(draw: st.DrawFn, name: str, kind: type = Heartbeat) -> Any:
     return value if draw(st.booleans()) else _spoiled(draw, value)
 
 
+@cache
 @st.composite
 def bodies(draw: st.DrawFn, kind: type) -> bytes:
     """
@@ -406,12 +427,22 @@ def bodies(draw: st.DrawFn, kind: type) -> bytes:
 
     Some are valid. Most have a few odd values or duplicate fields, and some are no JSON.
     """
-    message = draw(wire_messages(kind) | wire_messages(kind) | almost_valid(kind))
+    message = draw(_messages(kind))
     if isinstance(message, dict):
-        names = draw(st.lists(st.sampled_from([*_wire_fields(kind, None)]), max_size=2))
+        names = draw(_duplicate_names(kind))
         message = [*message.items(), *((name, draw(_odd_values(name))) for name in names)]
     body = _json(message, ascii_only=draw(st.booleans()))
     return draw(st.sampled_from([body] * 9 + [body[:-1], body + b",", b"[%b]" % body]))
+
+
+@cache
+def _messages(kind: type) -> st.SearchStrategy[Any]:
+    return wire_messages(kind) | wire_messages(kind) | almost_valid(kind)
+
+
+@cache
+def _duplicate_names(kind: type) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from([*_wire_fields(kind, None)]), max_size=2)
 
 
 def _json(value: Any, *, ascii_only: bool) -> bytes:
@@ -446,6 +477,7 @@ def _odd_values(name: str) -> st.SearchStrategy[Any]:
     }.get(name, _odd_texts())
 
 
+@cache
 def _odd_numbers() -> st.SearchStrategy[Any]:
     edges = [0, 1, 65535, 65536, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
     signed = [sign * edge for edge in edges for sign in (1, -1)]
@@ -453,12 +485,14 @@ def _odd_numbers() -> st.SearchStrategy[Any]:
     return st.sampled_from([*signed, *fractions, True, False, None, "8768", ""])
 
 
+@cache
 def _odd_texts() -> st.SearchStrategy[Any]:
     odd = st.sampled_from('\0\x01\t\n\r\x1f\x7f\x85\x9f\u2028\ud800\udfff\ufeff\U0001f40d\\"/')
     long = st.sampled_from(["a" * 200, "a" * 201, "a" * 255, "a" * 256, "é" * 255])
     return st.lists(texts() | odd | long, max_size=3).map("".join) | _odd_numbers()
 
 
+@cache
 def _odd_tools() -> st.SearchStrategy[Any]:
     odd = st.fixed_dictionaries(
         {"name": _odd_texts()},
@@ -472,11 +506,13 @@ def _odd_tools() -> st.SearchStrategy[Any]:
     return odd | _wire_tools() | _odd_texts()
 
 
+@cache
 def _odd_addresses() -> st.SearchStrategy[Any]:
     odd = ["10.0.0", "10.0.0.05", "10.0.0.5\0", " ::1", "fe80::1%eth0", "::FFFF:10.0.0.5", "[::1]"]
     return addresses() | st.sampled_from(odd) | _odd_numbers()
 
 
+@cache
 def _odd_times() -> st.SearchStrategy[Any]:
     """Times in many formats, valid and not, also at both ends of the calendar."""
     days = ["2026-01-31", "2026-02-29", "2024-02-29", "0001-01-01", "9999-12-31", "0000-01-01"]
@@ -540,6 +576,7 @@ def _replaced(value: Any, place: tuple[Any, ...], replace: Callable[[Any], Any])
 # Fields of the kinds
 
 
+@cache
 def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
     return {
         "server_id": this_server() if server_id is None else server_id,
@@ -568,6 +605,7 @@ def _health(times: st.SearchStrategy[Any]) -> Fields:
     }
 
 
+@cache
 def _kept() -> Fields:
     """The fields of a record beside those of a `View`."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
@@ -594,6 +632,7 @@ def _details() -> st.SearchStrategy[Wire]:
     return st.just({}) | st.dictionaries(st.text(), wire_values(), max_size=2)
 
 
+@cache
 def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields:
     times = wire_moments()
     fields = _view(server_id) | {

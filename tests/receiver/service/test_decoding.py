@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Generator
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from time import process_time
 from typing import Any, TypeVar
 
@@ -99,11 +99,15 @@ def test_reader_reads_every_character_as_the_contract_does(
             assert_same_outcome(kind, spelled.encode(errors="surrogatepass"))
 
 
+@cache
+def wire_lists(kind: Kind) -> st.SearchStrategy[list[Any]]:
+    return st.lists(wire_messages(kind) | almost_valid(kind) | wire_values(), max_size=4)
+
+
 @both_kinds
 @given(data=st.data())
 def test_list_items_are_read_as_single_messages_are(kind: Kind, data: st.DataObject) -> None:
-    one = wire_messages(kind) | almost_valid(kind) | wire_values()
-    values = data.draw(st.lists(one, max_size=4))
+    values = data.draw(wire_lists(kind))
     body = json.dumps(values, ensure_ascii=data.draw(st.booleans())).encode()
 
     texts = [
