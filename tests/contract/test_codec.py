@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 import pytest
@@ -318,13 +319,27 @@ WRONG: list[tuple[type, str, str, list[Any]]] = [
     (ToolAnnotations, "idempotentHint", "true or false", NO_FLAGS),
     (ToolAnnotations, "openWorldHint", "true or false", NO_FLAGS),
 ]
-WRONG_IN_ITEMS = [
-    *[
-        ("capabilities", value, "capabilities[1]", TOOL)
-        for value in [*NO_TEXTS, None, "", "t" * 201]
-    ],
-    *[("all", value, "ip_addresses.all[1]", "an IP address") for value in NO_ADDRESSES],
-    *[("primary", value, "ip_addresses.primary", "an IP address") for value in NO_ADDRESSES],
+# For each place in a list or object: a heartbeat's field with a value there, the path of the place,
+# its rule in words, and values that break the rule.
+WRONG_ITEMS: list[tuple[Callable[[Any], dict[str, Any]], str, str, list[Any]]] = [
+    (
+        lambda value: {"capabilities": ["create", value, "search"]},
+        "capabilities[1]",
+        TOOL,
+        [*NO_TEXTS, None, "", "t" * 201],
+    ),
+    (
+        lambda value: {"ip_addresses": {"primary": "10.0.0.5", "all": ["10.0.0.5", value]}},
+        "ip_addresses.all[1]",
+        "an IP address",
+        NO_ADDRESSES,
+    ),
+    (
+        lambda value: {"ip_addresses": {"primary": value, "all": []}},
+        "ip_addresses.primary",
+        "an IP address",
+        NO_ADDRESSES,
+    ),
 ]
 
 
@@ -335,6 +350,16 @@ def problems(value: object, kind: type) -> list[str]:
     return [str(problem) for problem in raised.value.problems]
 
 
+def is_one_problem(value: object, kind: type, expected: str) -> bool:
+    """Whether the codec refuses a wire value for one reason, which begins with these words."""
+    try:
+        structure(value, kind)
+    except InvalidMessage as error:
+        first, *others = map(str, error.problems)
+        return first.startswith(f"{expected}, got ") and not others
+    return False
+
+
 def shown(value: object) -> str:
     return "a list" if isinstance(value, list) else json.dumps(value)
 
@@ -343,30 +368,27 @@ def shown(value: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "expected", "value"),
-    [
-        pytest.param(kind, name, expected, value, id=f"{kind.__name__}-{name}-{value!a:.40}")
-        for kind, name, expected, wrong in WRONG
-        for value in wrong
-    ],
+    ("kind", "name", "expected", "wrong"),
+    WRONG,
+    ids=[f"{kind.__name__}-{name}" for kind, name, _, _ in WRONG],
 )
-def test_an_invalid_value_is_refused(kind: type, name: str, expected: str, value: Any) -> None:
-    (problem,) = problems(VALID[kind] | {name: value}, kind)
+def test_an_invalid_value_is_refused(
+    kind: type, name: str, expected: str, wrong: list[Any]
+) -> None:
+    def is_refused(value: Any) -> bool:
+        return is_one_problem(VALID[kind] | {name: value}, kind, f"{name}: expected {expected}")
 
-    assert problem.startswith(f"{name}: expected {expected}, got ")
+    assert [] == [value for value in wrong if not is_refused(value)]
 
 
-@pytest.mark.parametrize(("name", "value", "path", "expected"), WRONG_IN_ITEMS)
-def test_an_invalid_item_is_refused(name: str, value: Any, path: str, expected: str) -> None:
-    wire: dict[str, dict[str, Any]] = {
-        "capabilities": {"capabilities": ["create", value, "search"]},
-        "all": {"ip_addresses": {"primary": "10.0.0.5", "all": ["10.0.0.5", value]}},
-        "primary": {"ip_addresses": {"primary": value, "all": []}},
-    }
+@pytest.mark.parametrize(("wire", "path", "expected", "wrong"), WRONG_ITEMS)
+def test_an_invalid_item_is_refused(
+    wire: Callable[[Any], dict[str, Any]], path: str, expected: str, wrong: list[Any]
+) -> None:
+    def is_refused(value: Any) -> bool:
+        return is_one_problem(SERVER | wire(value), Heartbeat, f"{path}: expected {expected}")
 
-    (problem,) = problems(SERVER | wire[name], Heartbeat)
-
-    assert problem.startswith(f"{path}: expected {expected}, got ")
+    assert [] == [value for value in wrong if not is_refused(value)]
 
 
 def test_every_field_has_invalid_values_in_the_table() -> None:
@@ -804,10 +826,15 @@ def test_problems_of_a_bare_list_have_its_indexes() -> None:
         structure(["a", 5], tuple[Text, ...])
 
 
+@cache
+def any_wire(kind: type) -> st.SearchStrategy[Any]:
+    return wire_messages(kind) | almost_valid(kind) | wire_values()
+
+
 @pytest.mark.parametrize("kind", [Heartbeat, Registration, ServerPayload, Tool])
 @given(data=st.data())
 def test_the_fast_and_the_slow_converter_agree(kind: type, data: st.DataObject) -> None:
-    wire = data.draw(wire_messages(kind) | almost_valid(kind) | wire_values())
+    wire = data.draw(any_wire(kind))
 
     quick = outcome(lambda: structure(wire, kind))
     assert same(quick, outcome(lambda: structure_in_detail(wire, kind)))
