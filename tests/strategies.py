@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from attrs import evolve
@@ -40,6 +40,7 @@ __all__ = [
     "almost_valid",
     "almost_values",
     "bodies",
+    "built_once",
     "changed_records",
     "digests",
     "events",
@@ -65,6 +66,7 @@ __all__ = [
     "wire_values",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Fields: TypeAlias = dict[str, st.SearchStrategy[Any]]
 Wire: TypeAlias = dict[str, Any]
@@ -73,6 +75,11 @@ Wire: TypeAlias = dict[str, Any]
 def share_of_examples(share: float) -> int:
     """The number of Hypothesis examples for a test: this share of what the profile says."""
     return round(settings().max_examples * share) or 1
+
+
+def built_once(build: Callable[P, T]) -> Callable[P, T]:
+    """Keep the strategy that a function builds, for each of its arguments."""
+    return cast("Callable[P, T]", cache(build))  # whose type takes any arguments
 
 
 _UTC = timezone.utc
@@ -147,33 +154,33 @@ REQUIRED: Mapping[type, tuple[str, ...]] = {
 # Values of fields
 
 
-@cache
+@built_once
 def server_ids() -> st.SearchStrategy[str]:
     """Valid server ids: 1 to 255 characters without control characters."""
     characters = st.characters(exclude_categories=["Cc", "Cs"])
     return st.just(_FIRST_SERVER) | st.text(characters, min_size=1, max_size=255)
 
 
-@cache
+@built_once
 def this_server() -> st.SearchStrategy[str]:
     """One `server_id` that all objects of a test share."""
     return st.shared(server_ids(), key="this server")
 
 
-@cache
+@built_once
 def texts() -> st.SearchStrategy[str]:
     """Texts that UTF-8 and PostgreSQL can hold, often empty."""
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.just("") | st.text(characters, max_size=8)
 
 
-@cache
+@built_once
 def tool_names() -> st.SearchStrategy[str]:
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.sampled_from(["search", "t" * 200]) | st.text(characters, min_size=1, max_size=8)
 
 
-@cache
+@built_once
 def digests() -> st.SearchStrategy[str]:
     """Digests that a sender may have computed in any way."""
     return st.sampled_from(["sha256:0a/+=", "d" * 100]) | st.from_regex(
@@ -181,7 +188,7 @@ def digests() -> st.SearchStrategy[str]:
     )
 
 
-@cache
+@built_once
 def tools() -> st.SearchStrategy[Tool]:
     """Descriptions of tools; any field but the name may be absent."""
     return _wire_tools().map(
@@ -193,7 +200,7 @@ def tools() -> st.SearchStrategy[Tool]:
     )
 
 
-@cache
+@built_once
 def _wire_tools() -> st.SearchStrategy[Wire]:
     fields = _described()
     return st.fixed_dictionaries({"name": fields.pop("name")}, optional=fields)
@@ -214,29 +221,29 @@ def _described() -> Fields:
     }
 
 
-@cache
+@built_once
 def addresses() -> st.SearchStrategy[str]:
     return st.just("127.0.0.1") | st.ip_addresses().map(str)
 
 
-@cache
+@built_once
 def ip_addresses() -> st.SearchStrategy[IpAddresses]:
     """IPv4 and IPv6 addresses; `all` may be empty."""
     return st.builds(IpAddresses, primary=addresses(), all=_tuples_of(addresses()))
 
 
-@cache
+@built_once
 def ports() -> st.SearchStrategy[int]:
     return st.integers(1, 65535)
 
 
-@cache
+@built_once
 def ordinals() -> st.SearchStrategy[int]:
     """Numbers in a sequence, from 0 to the largest that a database keeps."""
     return st.integers(0, 9) | st.integers(0, 2**63 - 1)
 
 
-@cache
+@built_once
 def urls() -> st.SearchStrategy[str]:
     schemes = st.sampled_from(["http", "https", "HTTPS"])
     hosts = st.sampled_from(["odoo", "db-1.example.com", "10.0.0.5", "[::1]", "[2001:db8::a:5]"])
@@ -245,19 +252,19 @@ def urls() -> st.SearchStrategy[str]:
     return st.builds("{}://{}{}{}".format, schemes, hosts, ends, paths)
 
 
-@cache
+@built_once
 def seconds() -> st.SearchStrategy[float]:
     """Valid seconds: ints and floats, 0 or more, often 0."""
     return st.sampled_from([0, 0.0, 300.0]) | _numbers(min_value=0)
 
 
-@cache
+@built_once
 def intervals() -> st.SearchStrategy[float]:
     """Valid intervals in seconds: above 0, from below a microsecond to beyond a century."""
     return st.sampled_from([60, 300.0]) | _numbers(min_value=0).filter(bool)
 
 
-@cache
+@built_once
 def moments() -> st.SearchStrategy[datetime]:
     """
     Aware datetimes in UTC, with fixed offsets and in zones whose offset has changed.
@@ -273,7 +280,7 @@ def moments() -> st.SearchStrategy[datetime]:
 # Objects
 
 
-@cache
+@built_once
 def payloads(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerPayload]:
@@ -283,7 +290,7 @@ def payloads(
     return _objects(ServerPayload, fields)
 
 
-@cache
+@built_once
 def registrations(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Registration]:
@@ -292,7 +299,7 @@ def registrations(
     return _objects(Registration, _view(server_id) | more)
 
 
-@cache
+@built_once
 def heartbeats(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[Heartbeat]:
@@ -300,7 +307,7 @@ def heartbeats(
     return _objects(Heartbeat, _view(server_id) | _health(moments()) | {"started_at": moments()})
 
 
-@cache
+@built_once
 def records(
     server_id: st.SearchStrategy[str] | None = None,
 ) -> st.SearchStrategy[ServerRecord]:
@@ -308,7 +315,7 @@ def records(
     return _objects(ServerRecord, _view(server_id) | _kept())
 
 
-@cache
+@built_once
 @st.composite
 def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     """
@@ -321,20 +328,20 @@ def changed_records(draw: st.DrawFn) -> tuple[ServerRecord, ServerRecord]:
     return before, evolve(before, **{name: draw(fields[name]) for name in draw(_changed_names())})
 
 
-@cache
+@built_once
 def _changes() -> Fields:
     """What each field of a record can change to."""
     fields = {name: value for name, value in (_view(None) | _kept()).items() if name != "server_id"}
     return fields | {name: st.none() | fields[name] for name in _MAY_GO}
 
 
-@cache
+@built_once
 def _changed_names() -> st.SearchStrategy[list[str]]:
     names = [*_changes()]
     return st.lists(st.sampled_from(names), unique=True, max_size=3) | st.just(names)
 
 
-@cache
+@built_once
 def events() -> st.SearchStrategy[Event]:
     """Valid events of every kind, about the shared server or about the fleet."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
@@ -352,7 +359,7 @@ def events() -> st.SearchStrategy[Event]:
 # What stands on the wire
 
 
-@cache
+@built_once
 def wire_values() -> st.SearchStrategy[Any]:
     """Any decoded JSON value."""
     scalars = (
@@ -369,13 +376,13 @@ def wire_values() -> st.SearchStrategy[Any]:
     )
 
 
-@cache
+@built_once
 def wire_moments() -> st.SearchStrategy[str]:
     """Times in the wire format of the contract, in UTC with `Z`."""
     return st.datetimes(_FIRST, _LAST).map(lambda naive: f"{naive.isoformat()}Z")
 
 
-@cache
+@built_once
 def wire_messages(
     kind: type,
     server_id: st.SearchStrategy[str] | None = None,
@@ -397,7 +404,7 @@ def wire_messages(
     )
 
 
-@cache
+@built_once
 @st.composite
 def almost_valid(
     draw: st.DrawFn,
@@ -411,7 +418,7 @@ def almost_valid(
     return _replaced(message, place, lambda value: _spoiled(draw, value))
 
 
-@cache
+@built_once
 @st.composite
 def almost_values(draw: st.DrawFn, name: str, kind: type = Heartbeat) -> Any:
     """Valid and almost valid wire values of a field, by default one of a heartbeat."""
@@ -419,7 +426,7 @@ def almost_values(draw: st.DrawFn, name: str, kind: type = Heartbeat) -> Any:
     return value if draw(st.booleans()) else _spoiled(draw, value)
 
 
-@cache
+@built_once
 @st.composite
 def bodies(draw: st.DrawFn, kind: type) -> bytes:
     """
@@ -435,12 +442,12 @@ def bodies(draw: st.DrawFn, kind: type) -> bytes:
     return draw(st.sampled_from([body] * 9 + [body[:-1], body + b",", b"[%b]" % body]))
 
 
-@cache
+@built_once
 def _messages(kind: type) -> st.SearchStrategy[Any]:
     return wire_messages(kind) | wire_messages(kind) | almost_valid(kind)
 
 
-@cache
+@built_once
 def _duplicate_names(kind: type) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from([*_wire_fields(kind, None)]), max_size=2)
 
@@ -454,7 +461,7 @@ def _json(value: Any, *, ascii_only: bool) -> bytes:
     return dumps(value).encode(errors="surrogatepass")
 
 
-@cache
+@built_once
 def _odd_values(name: str) -> st.SearchStrategy[Any]:
     """Edge cases for a field; some of them are valid."""
     return {
@@ -477,7 +484,7 @@ def _odd_values(name: str) -> st.SearchStrategy[Any]:
     }.get(name, _odd_texts())
 
 
-@cache
+@built_once
 def _odd_numbers() -> st.SearchStrategy[Any]:
     edges = [0, 1, 65535, 65536, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
     signed = [sign * edge for edge in edges for sign in (1, -1)]
@@ -485,14 +492,14 @@ def _odd_numbers() -> st.SearchStrategy[Any]:
     return st.sampled_from([*signed, *fractions, True, False, None, "8768", ""])
 
 
-@cache
+@built_once
 def _odd_texts() -> st.SearchStrategy[Any]:
     odd = st.sampled_from('\0\x01\t\n\r\x1f\x7f\x85\x9f\u2028\ud800\udfff\ufeff\U0001f40d\\"/')
     long = st.sampled_from(["a" * 200, "a" * 201, "a" * 255, "a" * 256, "é" * 255])
     return st.lists(texts() | odd | long, max_size=3).map("".join) | _odd_numbers()
 
 
-@cache
+@built_once
 def _odd_tools() -> st.SearchStrategy[Any]:
     odd = st.fixed_dictionaries(
         {"name": _odd_texts()},
@@ -506,13 +513,13 @@ def _odd_tools() -> st.SearchStrategy[Any]:
     return odd | _wire_tools() | _odd_texts()
 
 
-@cache
+@built_once
 def _odd_addresses() -> st.SearchStrategy[Any]:
     odd = ["10.0.0", "10.0.0.05", "10.0.0.5\0", " ::1", "fe80::1%eth0", "::FFFF:10.0.0.5", "[::1]"]
     return addresses() | st.sampled_from(odd) | _odd_numbers()
 
 
-@cache
+@built_once
 def _odd_times() -> st.SearchStrategy[Any]:
     """Times in many formats, valid and not, also at both ends of the calendar."""
     days = ["2026-01-31", "2026-02-29", "2024-02-29", "0001-01-01", "9999-12-31", "0000-01-01"]
@@ -576,7 +583,7 @@ def _replaced(value: Any, place: tuple[Any, ...], replace: Callable[[Any], Any])
 # Fields of the kinds
 
 
-@cache
+@built_once
 def _view(server_id: st.SearchStrategy[str] | None) -> Fields:
     return {
         "server_id": this_server() if server_id is None else server_id,
@@ -605,7 +612,7 @@ def _health(times: st.SearchStrategy[Any]) -> Fields:
     }
 
 
-@cache
+@built_once
 def _kept() -> Fields:
     """The fields of a record beside those of a `View`."""
     utc = moments().map(lambda moment: moment.astimezone(_UTC))
@@ -627,12 +634,12 @@ def _kept() -> Fields:
     }
 
 
-@cache
+@built_once
 def _details() -> st.SearchStrategy[Wire]:
     return st.just({}) | st.dictionaries(st.text(), wire_values(), max_size=2)
 
 
-@cache
+@built_once
 def _wire_fields(kind: type, server_id: st.SearchStrategy[str] | None) -> Fields:
     times = wire_moments()
     fields = _view(server_id) | {

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import cache
 from typing import Any
 
 import pytest
@@ -37,6 +36,7 @@ from strategies import (
     REQUIRED,
     almost_valid,
     almost_values,
+    built_once,
     events,
     heartbeats,
     moments,
@@ -826,7 +826,7 @@ def test_problems_of_a_bare_list_have_its_indexes() -> None:
         structure(["a", 5], tuple[Text, ...])
 
 
-@cache
+@built_once
 def any_wire(kind: type) -> st.SearchStrategy[Any]:
     return wire_messages(kind) | almost_valid(kind) | wire_values()
 

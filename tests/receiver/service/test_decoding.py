@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Generator
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from time import process_time
 from typing import Any, TypeVar
 
@@ -25,7 +25,14 @@ from contract import (
 )
 from receiver.service.decoding import MAX_BATCH_BYTES, Items, Reader
 from receiver.service.json_items import cut, is_too_deep
-from strategies import almost_valid, bodies, share_of_examples, wire_messages, wire_values
+from strategies import (
+    almost_valid,
+    bodies,
+    built_once,
+    share_of_examples,
+    wire_messages,
+    wire_values,
+)
 
 Kind = type[Heartbeat] | type[Registration]
 
@@ -100,7 +107,7 @@ def test_reader_reads_every_character_as_the_contract_does(
             assert_same_outcome(kind, spelled.encode(errors="surrogatepass"))
 
 
-@cache
+@built_once
 def wire_lists(kind: Kind) -> st.SearchStrategy[list[Any]]:
     return st.lists(wire_messages(kind) | almost_valid(kind) | wire_values(), max_size=4)
 
