@@ -27,8 +27,10 @@ def shared_statements() -> Iterator[None]:
         connection.execution_options(compiled_cache=compiled)
 
     event.listen(Engine, "engine_connect", use)
-    yield
-    event.remove(Engine, "engine_connect", use)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "engine_connect", use)
 
 
 class _Compiled(LRUCache[Any, Any]):

@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 
 from postgres import running_postgres
 from receiver.store import SqlStore
+from statements import shared_statements
 
 FAILED_ONCE = [39, 42, 59, 503, 678, 784, 995, 1085, 1362, 1450, 1783]
 """Seeds whose stories once showed a fault."""
@@ -36,6 +37,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     if "postgresql" in item.name:
         item.add_marker("postgresql")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_statements() -> Iterator[None]:
+    with shared_statements():
+        yield
 
 
 @pytest.fixture(scope="session")
