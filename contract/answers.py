@@ -1,4 +1,8 @@
-"""The answers of a receiver to registrations and heartbeats: one JSON object for each message."""
+"""
+The JSON objects with which a receiver answers registrations and heartbeats.
+
+Each message has one such object; the answer to a batch of heartbeats holds one for each of them.
+"""
 
 from enum import Enum
 from typing import Annotated, Any
@@ -53,12 +57,13 @@ class HeartbeatAnswer:
     Attributes:
         status: Always `ok`.
         server_id: The `server_id` of the heartbeat.
-        heartbeat_count: Number of heartbeats received from the server since its first message.
+        heartbeat_count: Number of heartbeats received from the server since its first message,
+            including this one.
         wants: What the receiver asks the sender for, as values of `Want`; None if it asks for
             nothing. A sender ignores values that it does not know.
         next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
-            None if it has no wish. A sender that changes its interval to this declares it in the
-            next heartbeat (`heartbeat_interval_seconds`); a sender may also ignore the wish.
+            None if it has no wish. A sender may ignore the wish. One that fulfils it declares the
+            new interval in its next heartbeat (`heartbeat_interval_seconds`).
     """
 
     status: Annotated[str, _only("ok")]
@@ -71,12 +76,12 @@ class HeartbeatAnswer:
 @frozen(kw_only=True)
 class RejectedAnswer:
     """
-    The answer to a single heartbeat that is not stored, in a batch of heartbeats.
+    In the answer to a batch of heartbeats, the result for a heartbeat that is not stored.
 
     Attributes:
         status: Always `rejected`.
         code: A stable name for the reason, such as `invalid_message`.
-        errors: Why the heartbeat is not stored: for example, each field that is not valid.
+        errors: Why the heartbeat is not stored: each field that is not valid, or another reason.
     """
 
     status: Annotated[str, _only("rejected")]

@@ -17,10 +17,11 @@ Take = Callable[[Any], Any]
 
 def checked(_: type, attributes: list[Attribute[Any]]) -> list[Attribute[Any]]:
     """
-    Give each field a converter that applies the validation rule of its type (`contract.fields`).
+    Give each field of an attrs class a converter that applies the validation rule of its type.
 
-    The constructor of a class with such fields raises `InvalidMessage` for the first field whose
-    value breaks its rule.
+    It is written `@frozen(field_transformer=checked)`. The rules are those of `contract.fields`.
+    The constructor of such a class brings each value into its normal form, and raises
+    `InvalidMessage` for the first field whose value breaks its rule.
     """
     return [each.evolve(converter=_converter(each.name, each.type)) for each in attributes]
 

@@ -1,7 +1,7 @@
 """
 The codec between JSON and the classes of the contract, which are the attrs classes of this package.
 
-It never coerces a value to another type. The wire form of each type:
+It never converts a value to another type. The wire form of each type:
 
     str, int, float     a JSON string or number; a float may be written without a fraction
     datetime            ISO 8601 text, written in UTC with `Z`; read with any offset
@@ -58,9 +58,9 @@ class _BadItems(ValueError):
 
 def loads(data: bytes | str, kind: type[T]) -> T:
     """
-    Decode JSON in UTF-8 into an instance of `kind`, a class of the contract.
+    Decode JSON, as bytes in UTF-8 or as text, into an instance of `kind`, a class of the contract.
 
-    Raises MalformedJSON for bytes that are not JSON, and InvalidMessage for JSON that does not
+    Raises MalformedJSON for data that is not JSON, and InvalidMessage for JSON that does not
     describe a valid `kind`.
     """
     return structure(parse(data), kind)
@@ -70,7 +70,7 @@ def parse(data: bytes | str) -> object:
     """
     Decode strict JSON (RFC 8259: no NaN, no invalid Unicode) into dicts, lists and scalars.
 
-    Raises MalformedJSON.
+    Raises MalformedJSON for any other data.
     """
     try:
         return orjson.loads(data)
@@ -82,7 +82,8 @@ def structure(value: object, kind: type[T]) -> T:
     """
     Turn decoded JSON into an instance of `kind`, a class of the contract.
 
-    Raises InvalidMessage, which names every problem, but at most ten invalid items of each list.
+    Raises InvalidMessage if the value does not describe a valid `kind`. The error names every
+    problem, but of each list at most ten invalid items.
     """
     if kind in _CHECKED:
         with suppress(InvalidMessage, KeyError, *BROKEN):

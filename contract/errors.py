@@ -37,7 +37,7 @@ class Problem:
     Attributes:
         path: The path of the value, such as `ip_addresses.primary` or `capabilities[3]`;
             empty for the message as a whole.
-        message: What was expected and what was found instead.
+        message: What is wrong, for people, such as "expected a port from 1 to 65535, got 0".
     """
 
     path: Text
@@ -52,7 +52,8 @@ class InvalidMessage(FleetError):
     A message, or an argument of its constructor, has a value that is not allowed.
 
     Attributes:
-        problems: Every problem that was found, in the order of the fields.
+        problems: The problems that were found, at least one. Decoding finds all of them, but a
+            constructor stops at the first.
     """
 
     code = "invalid_message"
@@ -66,7 +67,7 @@ class InvalidMessage(FleetError):
 
 
 class MalformedJSON(FleetError):
-    """Some bytes cannot be read as JSON in UTF-8."""
+    """Some bytes, or a text, cannot be read as JSON in UTF-8."""
 
     code = "malformed_json"
 

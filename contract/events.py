@@ -18,7 +18,7 @@ __all__ = ["Event", "EventKind", "changes", "tool_changes"]
 
 
 class EventKind(str, Enum):
-    """A kind of event, about one server or about the fleet; see `changes` and `Event.details`."""
+    """What can happen to a server or to the fleet; `Event.details` explains each kind."""
 
     REGISTERED = "registered"
     MOVED = "moved"
@@ -72,11 +72,13 @@ class Event:
     Attributes:
         kind: What happened.
         at: When the receiver noticed the event, in UTC.
-        server_id: The server that the event is about; None for the fleet as a whole.
+        server_id: The server that the event is about; None if it is not about a single server.
         details: A JSON object that depends on the kind; empty for `registered` (the first message
-            of a server) and `deleted`. Kinds that report changed fields map each field to its old
-            and new value: `{"hostname": {"from": "web-1", "to": "web-2"}}`; but the field
-            `capabilities` to the names of new and lost tools:
+            of a server) and `deleted`.
+            `moved`, `restarted`, `upgraded`, `capabilities_changed`, `stage_changed` and `updated`
+            map the name of each changed field to its old and its new value:
+            `{"hostname": {"from": "web-1", "to": "web-2"}}`. The field `capabilities` is mapped to
+            the names of the new and of the lost tools instead, if the old ones were known:
             `{"capabilities": {"gained": [...], "lost": [...]}}`.
             `tools_changed`: `{"tools": {"confirm_order": ["description"]}}`, for each tool that
             the server had before and now describes otherwise, the changed fields of `Tool`.
@@ -112,10 +114,10 @@ class Event:
             `refused_write`: `{"key": "k3J...", "name": "acme"}`, the id and the name of the
             key that tried to write a server of another key.
             `silenced`: `{"until": "2026-01-31T12:00:00Z", "reason": "upgrade", "by": "acme"}`,
-            alarms are not told until then, and the name of the key that asked for it. `until` is
-            null if that time has no end, and the time of the event if it was ended early. For
-            other servers than one, `server_id` is None, and `query` is the text of a filter that
-            says which.
+            until when alarms are not told, why, and the name of the key that asked for it. `until`
+            is null if the silence has no end, and the time of the event if somebody has ended it
+            early. If the silence is not one of a single server, `server_id` is None, and `query`
+            is the text of a filter that says of which servers it is.
             `acknowledged`: `{"kind": "down", "by": "acme"}`, the kind of an alarm, and the name
             of the key of somebody who has taken note of it.
             `undelivered`: `{"channel": "Mail", "title": "acme is down", "error": "..."}`, the
@@ -124,8 +126,10 @@ class Event:
             `labelled`: `{"labels": {"gained": ["gold"], "lost": []}, "note": "changed",
             "by": "acme"}`, which labels of the database were added and removed, whether its note
             was `written`, `changed` or `removed`, and the name of the key of whoever did that.
-            `labels` and `note` are missing if they stayed the same. `by` is missing if the server
-            has told another `database_uuid` than before, and has the labels of that database now.
+            `labels` is missing if they stayed the same, and `note` if it did. `by` is missing if
+            nobody did that: the server has reported another `database_uuid` than before, and has
+            the labels and the note of that database now.
+            In each of these, `by` is `somebody without a key` if the receiver requires no keys.
     """
 
     kind: Kind
@@ -153,8 +157,11 @@ def changes(
 
     Returns at most one event of each kind, which report each changed field at most once:
 
-    - `_KIND_OF` says which kind reports a field. A field that was None is reported as
-      `updated`.
+    - `moved` reports `hostname`, `ip_addresses`, `port`, `transport` and `endpoint_url`,
+      `upgraded` reports `version` and `odoo_version`, `capabilities_changed` and `stage_changed`
+      report `capabilities` and `odoo_stage`, and `updated` reports `database`, `database_uuid`,
+      `heartbeat_interval_seconds` and `status`. A field that was None is reported as `updated`
+      instead, except a `started_at` that shows a restart.
     - A new `started_at` is reported as `restarted` if the server has started since its last
       message. A heartbeat with a `timestamp` shows this if the time from its `started_at` to its
       `timestamp` is no longer than the time since the last message. In any other message,
@@ -203,8 +210,9 @@ def tool_changes(
     """
     Compare two descriptions of a server's tools, and report the difference as `tools_changed`.
 
-    Returns a list with this event; an empty list when no tool has changed under the same name (see
-    `changed_tools`). A tool that is new or gone is reported by `capabilities_changed`.
+    Returns a list with this event, at the time `at`; an empty list if no tool is described
+    differently. A tool that only one of the descriptions has is not compared, because
+    `capabilities_changed` reports it; nor is a field that is None (unknown) in one of them.
     """
     changed = changed_tools(before, after)
     details = {"tools": {name: [*fields] for name, fields in changed.items()}}

@@ -113,7 +113,11 @@ class Distinct:
     most: int
 
     def keep(self, items: Iterable[T]) -> tuple[T, ...]:
-        """The items without repetitions. Raises `Unexpected` if more than `most` are different."""
+        """
+        Return the items in their order, each once.
+
+        Raises `Unexpected` if more than `most` of them are different.
+        """
         kept = tuple(dict.fromkeys(items))
         if len(kept) > self.most:
             raise Unexpected(f"at most {self.most} different items", len(kept))
@@ -121,12 +125,12 @@ class Distinct:
 
 
 def rule_of(kind: object) -> Rule | None:
-    """The `Rule` of an `Annotated` type, or None for a type without one."""
+    """The `Rule` that an `Annotated` type carries; None for any other type."""
     return _extra_of(kind, Rule)
 
 
 def distinct_of(kind: object) -> Distinct | None:
-    """The `Distinct` of an `Annotated` type, or None for a type without one."""
+    """The `Distinct` that an `Annotated` type carries; None for any other type."""
     return _extra_of(kind, Distinct)
 
 

@@ -20,7 +20,9 @@ def merge(
     record: ServerRecord | None, heartbeat: Heartbeat, *, received_at: datetime
 ) -> ServerRecord:
     """
-    Return the record of a server after a heartbeat; a new record when `record` is None.
+    Return the record of a server after a heartbeat.
+
+    `record` is the record before; None for a server that sends its first message.
 
     - A field that the heartbeat holds replaces that of the record, even when it is empty or 0.
     - A field that the heartbeat lacks (None) keeps the value of the record.
@@ -85,7 +87,9 @@ def register(
     record: ServerRecord | None, registration: Registration, *, received_at: datetime
 ) -> ServerRecord:
     """
-    Return the record of a server after a registration; a new record when `record` is None.
+    Return the record of a server after a registration.
+
+    `record` is the record before; None for a server that sends its first message.
 
     - A field that the registration holds replaces that of the record; a field that it lacks
       (None) keeps the value of the record.

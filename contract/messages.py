@@ -45,7 +45,8 @@ class IpAddresses:
     Attributes:
         primary: The source address of the host's default route; without such a route, another
             address of the host, or loopback if it has no other.
-        all: Every address, IPv4 and IPv6. Source: the host's interfaces.
+        all: All addresses, IPv4 and IPv6, with the primary one. Source: the host's interfaces.
+            Loopback and link-local IPv6 addresses may be left out.
     """
 
     primary: IpAddress
@@ -61,8 +62,8 @@ class ServerPayload:
     `InvalidMessage` for a value that breaks the contract.
 
     Attributes:
-        server_id: Identifies the server: `{database}_{hostname}`; 1 to 255 characters, no control
-            characters.
+        server_id: Identifies the server, by custom `{database}_{hostname}`; 1 to 255 characters,
+            no control characters.
         hostname: Name of the host. Source: `socket.gethostname()`.
         ip_addresses: IP addresses of the host.
         port: TCP port on which the MCP server listens. Source: the system parameter
@@ -109,8 +110,8 @@ class View:
     """
     The base class of messages and records: what is known of a server.
 
-    It has the fields of `ServerPayload`, of which only `server_id` is required, with a digest in
-    place of `tools`. None means that a value is not known.
+    It has the fields of `ServerPayload`, but `tools_digest` in place of `tools`, and only
+    `server_id` is required. None means that a value is not known.
 
     Attributes:
         tools_digest: Digest of the description of the server's tools, which only a registration
@@ -138,7 +139,7 @@ class View:
 @frozen(kw_only=True, field_transformer=checked)
 class Registration(View):
     """
-    The message that a server sends once, when it starts.
+    The message that a server sends when it starts, and again if a receiver asks for it.
 
     Raises `InvalidMessage` for a value that breaks the contract.
 

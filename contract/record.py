@@ -15,9 +15,9 @@ class State(str, Enum):
     """
     Whether a server is alive, judged by the time since its last message.
 
-    A server is `new` from its registration to its first heartbeat, and then `up`. After some
-    heartbeat intervals without a message it is `late` and then `down`, see `liveness`. After a
-    heartbeat with the status `uninstalled`, which is its last one, it has `left`.
+    A server is `new` from its registration to its first heartbeat, and then `up`. After two
+    heartbeat intervals without a message, and a tolerance, it is `late`, and after four it is
+    `down`. After a heartbeat with the status `uninstalled`, which is its last one, it has `left`.
     """
 
     NEW = "new"
@@ -54,7 +54,8 @@ class ServerRecord(View):
     """
     What the receiver knows of one server. Times are by the receiver's clock, in UTC.
 
-    `merge` and `register` make records; a field that no message has held is None.
+    `merge` and `register` make records. A field that comes from messages is None if no message has
+    held it.
     The constructor validates nothing, because messages are validated before they are merged.
 
     Attributes:
@@ -67,7 +68,7 @@ class ServerRecord(View):
         uptime_seconds: Seconds since the sender's Python module was loaded, from the latest
             heartbeat that held it.
         first_seen: When the first message was received; never changes.
-        registered_at: When the latest registration was received.
+        registered_at: When the latest registration was received; None if there was none.
         last_seen: When the latest message was received.
         heartbeat_count: Number of heartbeats received since `first_seen`.
         state: Whether the server is alive, as the receiver last determined it. If several servers
@@ -75,18 +76,18 @@ class ServerRecord(View):
         state_since: When `state` got its present value. If the server sent again after it was
             superseded, it is the time of the first message after that.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
-            same database; None again as soon as this server sends again.
+            same database; None if none did, and as soon as this server sends again.
         twin_of: `server_id` of another server that reports the same `database_uuid` but has a
-            database of its own: one of the two databases is a copy of the other. Servers that
-            share one database are nodes, not twins.
+            database of its own: one of the two databases is a copy of the other. None if no such
+            server is known. Servers that share one database are nodes, not twins.
         node_count: If several servers (nodes) share one database, lists show one of them in place
-            of all. For that server it is the number of the others; for each other server it is 0.
+            of all. For that server it is the number of the others; for any other server it is 0.
         node_of: The `server_id` of the server that lists show in place of this one, because the
             two share a database; None if lists show this server itself.
         conflict_since: Since when two machines have been sending under this `server_id`, which
             shows in the `sequence` numbers of their messages; None when only one machine sends.
         flapping_since: Since when the state has been changing again and again, so that the
-            changes are only counted and cause no events; None when it does not.
+            changes are only counted and cause no events; None when the state is calm.
         labels: Labels that people gave to the database, sorted; all servers with the same
             `database_uuid` have the same. None when there are none.
     """

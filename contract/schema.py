@@ -17,8 +17,9 @@ def json_schema(kind: type) -> dict[str, Any]:
     """
     Return the JSON Schema of a class of the contract, without `$ref`, as a new dict.
 
-    The schema allows additional members, because the codec ignores them. It takes the
-    descriptions of the fields from the "Attributes:" section in the docstring of the class.
+    The schema allows additional members, because the codec ignores them. It takes the description
+    of a field from the section "Attributes:" in the docstring of the class, or else of its base
+    classes, or else of `ServerPayload`.
     """
     docs = _field_docs(kind)
     return {

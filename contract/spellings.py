@@ -1,4 +1,9 @@
-"""Comparing IP addresses and URLs, which may be spelled in several ways."""
+"""
+Comparing IP addresses and URLs, which may be spelled in several ways.
+
+Each function returns a value that serves only to be compared with another value of the same
+function: the two are equal if their arguments mean the same.
+"""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,16 +17,21 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def canonical_addresses(addresses: IpAddresses) -> tuple[object, frozenset[object]]:
     """
-    A value that is the same for all `IpAddresses` that hold the same addresses.
+    Return a value that is equal for two `IpAddresses` with the same addresses and the same primary.
 
-    `FE80::1` and `fe80::1` are the same address, and the order of the addresses in `all` does not
-    matter.
+    The order of the addresses in `all` does not matter, nor does the spelling of an address:
+    `FE80::1` and `fe80::1` are the same.
     """
     return ip_address(addresses.primary), frozenset(map(ip_address, addresses.all))
 
 
 def canonical_url(url: str) -> tuple[object, ...]:
-    """A value that is the same for all spellings of a URL: `https://e` and `https://E:443/`."""
+    """
+    Return a value that is equal for two spellings of one http or https URL.
+
+    `https://e` and `https://E:443/` are such spellings: the case of scheme and host, the default
+    port and an empty path make no difference.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     return (

@@ -9,12 +9,13 @@ from contract.record import ServerRecord, State
 __all__ = ["DEFAULT_INTERVAL_SECONDS", "interval", "liveness", "patience", "patience_of"]
 
 DEFAULT_INTERVAL_SECONDS = 60.0
-"""The seconds between two heartbeats of a server that has declared no interval."""
+"""The interval between heartbeats, in seconds, of a server that has declared none."""
 
 
 def liveness(record: ServerRecord, now: datetime) -> State:
     """
-    The state of a server at the time `now`, by the time since its last message.
+    Return the state of a server at the time `now`, by the time that has passed since its last
+    message:
 
     - until `patience(record, intervals=2)`, which is two heartbeat intervals and a tolerance: `up`,
       or `new` if the server has registered but has not sent a heartbeat yet
@@ -64,9 +65,10 @@ def _interval(declared: float | None) -> timedelta:
 @lru_cache
 def patience_of(declared: float | None, intervals: int) -> timedelta:
     """
-    What `patience` returns for a server that has declared an interval of `declared` seconds.
+    The time without a message after which `intervals` heartbeats of a server count as missed.
 
-    `declared` is None for a server that has declared no interval.
+    It is what `patience` returns, but needs no record: `declared` is the interval in seconds that
+    the server has declared, or None if it has declared none.
     """
     each = _interval(declared)
     return intervals * each + max(each / 4, _LEAST_TOLERANCE)

@@ -31,7 +31,7 @@ from contract.fields import (
 __all__ = ["Tool", "ToolAnnotations", "Tools", "changed_tools", "shortened", "tools_digest"]
 
 MOST_DESCRIPTION_CHARACTERS = 100_000
-"""How many characters `shortened` leaves to all descriptions together."""
+"""How many characters all descriptions of a server's tools may have together in a registration."""
 
 
 @frozen(kw_only=True, field_transformer=checked)
@@ -90,7 +90,7 @@ Tools = Annotated[tuple[Tool, ...], Distinct(MOST_TOOLS)]
 
 def tools_digest(tools: Iterable[Tool]) -> str:
     """
-    Return a digest of the description of some tools: 64 hexadecimal digits (SHA-256).
+    Return a digest of all fields of some tools: 64 hexadecimal digits (SHA-256).
 
     The order of the tools does not change the digest, nor does a tool that is repeated. Fields
     that are None do not change it either. So, when a later version adds a field, tools without
@@ -102,14 +102,14 @@ def tools_digest(tools: Iterable[Tool]) -> str:
 
 def changed_tools(before: Iterable[Tool], after: Iterable[Tool]) -> Mapping[str, Sequence[str]]:
     """
-    Which tools have changed since an earlier list, and which of their fields.
+    Find the tools that two lists describe differently, and the fields in which they differ.
 
     Tools with the same `name` and `endpoint_path` are compared. A tool that is in one of the lists
     only is left out. A field, or a single hint in `annotations`, that is None in one of the lists
     is not compared, because None means unknown.
 
-    Returns the names of the changed fields by the name of the tool; the names of the tools are
-    sorted, and the fields are in the order of `Tool`.
+    Returns the names of the fields that differ, by the name of the tool. The names of the tools
+    are sorted, and the fields are in the order of `Tool`. Tools without a difference are left out.
     """
     old, new = _values(before), _values(after)
     changed: dict[str, set[str]] = defaultdict(set)
@@ -125,10 +125,10 @@ def changed_tools(before: Iterable[Tool], after: Iterable[Tool]) -> Mapping[str,
 
 def shortened(tools: Sequence[Tool]) -> tuple[Tool, ...]:
     """
-    Return the tools with descriptions that are short enough for a registration.
+    Return the tools in their order, with descriptions that are short enough for a registration.
 
     All descriptions together may have 100,000 characters. If they have more, the longest are cut,
-    all to the same length, and each one that is cut ends with `…`.
+    all to the same length, and each description that is cut ends with `…`.
     """
     lengths = sorted(len(tool.description or "") for tool in tools)
     left = MOST_DESCRIPTION_CHARACTERS
