@@ -1,9 +1,10 @@
 """
 The command `python -m client`: report this machine, or made-up servers, to a receiver.
 
-`python -m client silence` tells a receiver of a maintenance instead; see `client.silencing`.
+`python -m client silence` does something else: it asks a receiver to tell no alarms about a server
+during a maintenance (`client.silencing`).
 
-It reads the token from the environment variable FLEET_TOKEN, because `ps` shows the arguments of
+Both read the token from the environment variable FLEET_TOKEN, because `ps` shows the arguments of
 commands to other users.
 """
 
@@ -42,15 +43,17 @@ def main(
     Report this host, or made-up servers, to a receiver until Ctrl-C or for `--beats` rounds.
 
     Args:
-        arguments: Command-line arguments without the program's name; by default `sys.argv`.
-        environ: Environment variables; `FLEET_TOKEN` is read.
+        arguments: Command-line arguments without the program's name; by default those in
+            `sys.argv`. If the first one is `silence`, that command runs instead.
+        environ: Environment variables, of which `FLEET_TOKEN` is read; without it, no token is
+            sent.
         clock: Returns seconds since 1970.
         sleep: Waits for a number of seconds.
         say: Prints one line.
 
     Returns the exit status: 1 if the receiver accepted no heartbeat in `--beats` rounds,
-    otherwise 0; that of the command `silence` if this is the first argument. Raises SystemExit for
-    invalid arguments.
+    otherwise 0; or the exit status of the command `silence`. Raises SystemExit for invalid
+    arguments.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] and given[0] == "silence":

@@ -1,4 +1,10 @@
-"""Turning a receiver's HTTP answers into receipts and errors."""
+"""
+Turning a receiver's HTTP answers into receipts and errors.
+
+The functions take an answer, and the receiver's URL (`receiver`) in the form in which errors show
+it. The statuses 200 and 201 are success. For a redirect (3xx) and for an error (4xx and 5xx) each
+function raises Refused, and for any other status BadAnswer.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +40,11 @@ _STATUS_OF_CODE = {
     "outcome_unknown": 503,
     "internal_error": 500,
 }
-"""The status that a single heartbeat would have got, if one of a batch is rejected with a code."""
+"""
+By the `code` with which a heartbeat is rejected in a batch, the status that it would get alone.
+
+For any other code it is 422.
+"""
 
 
 @frozen(kw_only=True)
@@ -61,7 +71,7 @@ class HeartbeatReceipt:
         heartbeat_count: How many heartbeats of the server the receiver has counted, including
             this one; None when the answer lacks the number.
         wants: What the receiver asks the server to do, such as to register again; empty if it asks
-            for nothing. What this version of the client does not know is left out.
+            for nothing. Values that this version of the client does not know are left out.
         next_heartbeat_seconds: After how many seconds the receiver would like the next heartbeat;
             None when it has no wish.
     """
@@ -75,12 +85,12 @@ class HeartbeatReceipt:
 @frozen(kw_only=True)
 class SilenceReceipt:
     """
-    The result of a request for a silence that the receiver has accepted.
+    The result of a request for a silence, in which no alarms are told, that the receiver accepted.
 
     Attributes:
-        server_id: The server that is silenced; where several servers (nodes) send for one
-            database, the one that the receiver lists for all.
-        until: When the silence ends, in UTC; None when the answer lacks it.
+        server_id: The server that is silenced. If several servers (nodes) send for one database,
+            it is the one that the receiver lists in place of all.
+        until: When the silence ends, in UTC; None if the answer does not say it.
     """
 
     server_id: str
@@ -93,7 +103,7 @@ def receipt_of_registration(
     """
     Make a receipt from the answer to a registration.
 
-    Only the HTTP status counts, whatever the body holds: 200 and 201 are success.
+    Only the HTTP status counts, whatever the body holds.
 
     Raises Refused or BadAnswer.
     """
@@ -108,7 +118,7 @@ def receipt_of_heartbeat(
     """
     Make a receipt from the answer to a heartbeat.
 
-    The statuses 200 and 201 are success, even if the body cannot be read.
+    If the status is success and the body cannot be read, the receipt lacks what the body would say.
 
     Raises Refused or BadAnswer.
     """
@@ -121,10 +131,10 @@ def receipts_of_batch(
     answer: Answer, heartbeats: Sequence[Heartbeat], *, receiver: str
 ) -> list[HeartbeatReceipt | Refused]:
     """
-    Make a receipt or a refusal for each heartbeat from the answer to a batch, in their order.
+    Make a receipt or a Refused for each heartbeat of a batch from the answer, in their order.
 
-    Raises Refused if the batch is refused as a whole, and BadAnswer if the answer lacks a result
-    for a heartbeat.
+    Raises Refused if the batch is refused as a whole, and BadAnswer for another status, and if the
+    answer does not have one result for each heartbeat.
     """
     _must_succeed(answer, receiver)
 
@@ -136,9 +146,10 @@ def receipts_of_batch(
 
 def receipt_of_silence(answer: Answer, server_id: str, *, receiver: str) -> SilenceReceipt:
     """
-    Make a receipt from the answer to a request for a silence.
+    Make a receipt from the answer to a request for a silence of the server `server_id`.
 
-    The statuses 200 and 201 are success, even if the body cannot be read.
+    If the status is success and the body cannot be read, the receipt has this `server_id`, and no
+    end of the silence.
 
     Raises Refused or BadAnswer.
     """
@@ -152,7 +163,11 @@ def receipt_of_silence(answer: Answer, server_id: str, *, receiver: str) -> Sile
 
 
 def health_of(answer: Answer, *, receiver: str) -> dict[str, Any]:
-    """The JSON object in the answer to `GET /health`. Raises Refused or BadAnswer."""
+    """
+    Return the JSON object in the answer to `GET /health`.
+
+    Raises Refused or BadAnswer; BadAnswer, too, if the body is no JSON object, or an empty one.
+    """
     _must_succeed(answer, receiver)
 
     if not (health := _object(answer.body)):

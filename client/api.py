@@ -119,7 +119,7 @@ class PhoneHomeClient:
 
     @property
     def base_url(self) -> str:
-        """URL of the receiver, without trailing slash, user and password."""
+        """URL of the receiver, without a slash at its end, and without user and password."""
         return self._base_url
 
     def register(self, registration: Registration) -> RegistrationReceipt:
@@ -128,8 +128,9 @@ class PhoneHomeClient:
 
         After a temporary failure (no connection, a timeout, an unreadable answer, 408, 429 or
         5xx) the call waits and tries again, until `attempts` are used up. The waits are 2, 4, 8
-        ... seconds, or the receiver's `Retry-After` if that is longer, but at most 60 seconds.
-        So the call blocks for at most `attempts` timeouts and the waits between them.
+        ... seconds. A `Retry-After` of the receiver that is longer than such a wait takes its
+        place, but counts as 60 seconds if it is more. So the call blocks for at most `attempts`
+        timeouts and the waits between them.
 
         Raises the CallFailed of the last attempt.
         """
@@ -160,9 +161,10 @@ class PhoneHomeClient:
         A batch holds at most 1,000 heartbeats and 1 MiB, the limits of a receiver. Each
         batch is one request, which may take the whole timeout.
 
-        Returns a receipt or the receiver's refusal for each heartbeat, in their order. Raises
-        CallFailed when a request fails as a whole; the receiver has processed the batches of the
-        requests before it.
+        Returns a receipt for each heartbeat that the receiver accepted, and a Refused for each
+        other one, in the order of the heartbeats. Raises CallFailed when a request fails as a
+        whole; then the receiver has processed the batches of the requests before it, but the call
+        does not return their results.
         """
         results: list[HeartbeatReceipt | Refused] = []
         for batch, body in _batches(heartbeats):
@@ -176,14 +178,15 @@ class PhoneHomeClient:
         """
         Ask the receiver to tell no alarm about a server for some minutes from now on.
 
-        The token must be that of the key that the server belongs to, or an administrator's. Another
-        silence takes the place of the one before, so its minutes count anew. Without retry; it
-        blocks for at most one timeout. Raises CallFailed.
+        The token must be that of the key that the server belongs to, or an administrator's. An
+        earlier silence of the server that the same key has asked for in this way ends, so that the
+        minutes count anew.
+        The call does not retry, and blocks for at most one timeout. Raises CallFailed.
 
         Args:
-            server_id: The server.
-            minutes: For how long; a receiver allows 1 to 1,440.
-            reason: Why, for people.
+            server_id: The id of the server.
+            minutes: For how many minutes; a receiver allows 1 to 1,440.
+            reason: Why, for the people who see the silence: 1 to 200 characters.
         """
         body = json.dumps({"minutes": minutes, "reason": reason}).encode()
         # In the path, clients and proxies would take an id such as `..` for a direction.
@@ -194,7 +197,8 @@ class PhoneHomeClient:
         """
         Return the JSON object that `GET /health` answers, such as `{"status": "healthy", ...}`.
 
-        Raises CallFailed; if the receiver reports that it is unhealthy, the error is a Refused.
+        Does not retry, and blocks for at most one timeout. Raises CallFailed; if the receiver
+        reports that it is unhealthy, the error is a Refused.
         """
         answer = self._ask(self._http.build_request("GET", self._base_url + "/health"))
         return answers.health_of(answer, receiver=self._base_url)
@@ -237,9 +241,10 @@ class PhoneHomeClient:
 
 def user_agent(distribution: str = "odoo-mcp-fleet") -> str:
     """
-    Return the value of the User-Agent header, such as `odoo-mcp-fleet/1.2.3`.
+    Return the value of the User-Agent header: the name and version of a Python distribution.
 
-    If the distribution is not installed, the value is its name without a version.
+    It is such as `odoo-mcp-fleet/1.2.3`. If the distribution is not installed, it is its name
+    without a version.
     """
     try:
         return f"{distribution}/{metadata.version(distribution)}"

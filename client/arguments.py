@@ -1,4 +1,4 @@
-"""Reading the arguments of the commands `python -m client`."""
+"""Reading the arguments of the commands `python -m client` and `python -m client silence`."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ def options_of(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 ) -> argparse.Namespace:
     """
-    Parse the arguments; by default those of the process.
+    Parse the arguments of a command; those of the process (`sys.argv`) if `arguments` is None.
 
-    Raises SystemExit for invalid ones. The complaint about unknown arguments shows the names of
-    options and no values: somebody may have passed a token by mistake.
+    For invalid arguments, prints what is wrong and raises SystemExit. Of unknown arguments it
+    prints the names of options, but no values: somebody may have passed a token by mistake.
     """
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -23,7 +23,7 @@ def options_of(
 
 
 def positive(text: str) -> int:
-    """Read an argument that is a whole number, 1 or more."""
+    """Read an argument that is a whole number, 1 or more. Raises ArgumentTypeError for another."""
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text!r}")
     return int(text)

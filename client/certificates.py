@@ -13,9 +13,8 @@ def trust_only(path: str | PathLike[str]) -> ssl.SSLContext:
     """
     Return TLS settings for `PhoneHomeClient(verify=...)` that trust only the authorities in a file.
 
-    The file holds the certificates of the authorities in PEM.
-
-    The host name and the validity dates of the receiver's certificate are still checked.
+    The file at `path` holds the certificates of the authorities in PEM. The host name and the
+    validity dates of the receiver's certificate are checked as usual.
 
     Raises InvalidCertificates, which names the file, when the file cannot be used.
     """

@@ -17,8 +17,8 @@ The errors of the client: each class with its meaning and its `code`.
 
 The text of each error is a sentence for an operator that fits on one log line.
 No error shows the token, or user and password of the URL; they are masked even in text that the
-error quotes from a receiver. No error has a `__cause__`, because httpx's errors hold the
-request, and so the token.
+error quotes from a receiver. No error has a `__cause__`, because the tracebacks of httpx's errors
+refer to the request, and so to the token.
 """
 
 from collections.abc import Iterable

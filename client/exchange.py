@@ -6,8 +6,8 @@ at a time, or a DNS resolver that hangs, could block a caller for ever. This mod
 request in a thread. The caller waits for the thread at most until the timeout, and then shuts
 the connection down, which also ends the thread.
 
-The frames of an error of httpx hold the request, and so the token. Therefore this module
-raises its own errors without a `__cause__`.
+The traceback of an error of httpx refers to the request, and so to the token. Therefore this
+module raises its own errors, without a `__cause__`.
 """
 
 import contextlib
@@ -48,8 +48,9 @@ class Answer:
 
     Attributes:
         status: HTTP status.
-        headers: The values of the headers by their names, in upper or lower case.
-        body: The raw body without decompression, cut off at 1 MiB.
+        headers: The values of the headers by their names; upper and lower case in a name are the
+            same.
+        body: The body as it was sent, not decompressed, cut off after 1 MiB.
     """
 
     status: int
@@ -76,7 +77,8 @@ def ask(
             the answer.
         mask: Hides secrets in the answer, in errors and in logs.
 
-    Raises Unreachable, Untrusted, TimedOut, BadAnswer or InvalidUrl.
+    Raises TimedOut; Unreachable, also if the connection breaks; Untrusted if the certificate is not
+    trusted; BadAnswer for an answer that violates HTTP; or InvalidUrl for a URL that httpx refuses.
     """
     connection = _Connection()
     request.extensions["trace"] = connection.trace
@@ -92,7 +94,15 @@ def ask(
 
 
 def wrapped(error: Exception, *, receiver: str, timeout_seconds: float, mask: Mask) -> ClientError:
-    """The ClientError to raise in place of an error of httpx, of ssl or of the operating system."""
+    """
+    Return the ClientError to raise in place of an error of httpx, ssl or the operating system.
+
+    Args:
+        error: The error of a request.
+        receiver: The receiver's URL in the form in which errors show it.
+        timeout_seconds: The timeout of the request, which a TimedOut tells.
+        mask: Hides secrets in the text of the error.
+    """
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(receiver, timeout_seconds)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
@@ -109,7 +119,11 @@ def wrapped(error: Exception, *, receiver: str, timeout_seconds: float, mask: Ma
 
 
 def mask_logs() -> None:
-    """From now on, mask secrets in the log records of httpx about requests of this module."""
+    """
+    From now on, mask secrets in the log records that httpx writes about requests of `ask`.
+
+    Each record is masked by the `mask` of its request. A second call changes nothing.
+    """
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_masking_filter)
 

@@ -21,10 +21,10 @@ __all__ = ["Fleet", "Member", "Round", "demo_fleet", "this_host"]
 @frozen(kw_only=True)
 class Member:
     """
-    A simulated server and its scheduled events, in seconds since its fleet was created.
+    A simulated server, and when what happens to it, in seconds since its fleet was created.
 
     Attributes:
-        payload: The server before any event.
+        payload: The description of the server as long as it has not been rebuilt.
         rebuilt_after_seconds: When the server is rebuilt, which changes its hostname and so its
             `server_id`; None for never.
         silent_after_seconds: When the server stops sending; None for never.
@@ -37,7 +37,11 @@ class Member:
     back_after_seconds: float | None = None
 
     def at(self, seconds: float) -> ServerPayload | None:
-        """The server's payload `seconds` after the fleet was created; None while it is silent."""
+        """
+        Return the description of the server at a time, `seconds` after the fleet was created.
+
+        None while the server sends nothing. After the rebuild it is that of the rebuilt server.
+        """
         silent = _is_past(self.silent_after_seconds, seconds)
         if silent and not _is_past(self.back_after_seconds, seconds):
             return None
@@ -53,7 +57,7 @@ class Round:
     Attributes:
         accepted: Number of heartbeats that the receiver accepted.
         sent: Number of heartbeats that were sent.
-        silent: Number of servers that sent no heartbeat, because their schedule says so.
+        silent: Number of servers that sent no heartbeat, as their `Member` says.
     """
 
     accepted: int
@@ -66,7 +70,11 @@ class Round:
 
 
 def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
-    """Describe this host, which has no Odoo and no MCP tools, as the payload of a server."""
+    """
+    Describe this host as if it were a server, with a database `no-odoo` and without MCP tools.
+
+    `interval_seconds` is the interval between heartbeats that the server declares.
+    """
     database = "no-odoo"
     return ServerPayload(
         server_id=f"{database}_{facts.hostname}",
@@ -85,10 +93,15 @@ def this_host(facts: HostFacts, *, interval_seconds: float) -> ServerPayload:
 
 def demo_fleet(size: int, *, seed: int = 0, interval_seconds: float = 5.0) -> list[Member]:
     """
-    Make up `size` servers, at least 3, of which three have scheduled events.
+    Make up `size` servers, at least 3, to three of which something happens.
 
     The first is rebuilt after 4 intervals. The second stops sending after 6 intervals. The third
     sends nothing from 6 to 13 intervals, which is so long that a receiver reports it as down.
+
+    Args:
+        size: How many servers there are.
+        seed: The same seed makes the same servers.
+        interval_seconds: The interval between heartbeats that the servers declare.
     """
     members = [
         Member(payload=payload)
@@ -152,12 +165,15 @@ class Fleet:
         """
         Run one round of heartbeats each interval, until there have been `beats` rounds.
 
+        The receiver may ask for a longer interval. Then the interval grows, to at most twice its
+        length from one round to the next, and the heartbeats declare it.
+
         Returns the number of heartbeats that the receiver accepted in all rounds.
 
         Args:
             interval_seconds: The seconds from one round to the next.
-            longest_interval_seconds: To how many seconds a receiver that asks for it may prolong
-                the interval; None for no longer than `interval_seconds`.
+            longest_interval_seconds: The longest interval that the receiver is granted; None if it
+                is granted none that is longer than `interval_seconds`.
             beats: The number of rounds; None to go on for ever.
             sleep: Waits for a number of seconds.
         """
@@ -187,9 +203,10 @@ class Fleet:
 
     def round(self) -> Round:
         """
-        Send a heartbeat of each member that is not silent, and return the outcome.
+        Send a heartbeat of each member that is not silent now, and return the outcome.
 
-        Members that are not registered yet are registered first.
+        Members that are not registered yet are registered first. Prints the outcome, and what has
+        happened to members since the last round, by `say`.
         """
         seconds = self._clock() - self._created
         now = [each.at(seconds) for each in self._members]

@@ -10,7 +10,11 @@ _SHORTEST_BASE64 = 5
 
 
 def one_line(text: str) -> str:
-    """The text on one line, without unprintable characters, cut off after 1,000 characters."""
+    """
+    The text on one line, cut off after 1,000 characters.
+
+    A space stands for each sequence of spaces, line breaks and unprintable characters.
+    """
     printable = "".join(char if char.isprintable() else " " for char in text[: 4 * _LONGEST])
     line = " ".join(printable.split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

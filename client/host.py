@@ -43,7 +43,11 @@ class HostFacts:
 
 
 def interface_addresses(ask: Callable[[], Interfaces] = psutil.net_if_addrs) -> list[str]:
-    """The IPv4 and IPv6 addresses of all interfaces; empty when the system call fails."""
+    """
+    The IPv4 and IPv6 addresses of all network interfaces of this host, loopback included.
+
+    Empty when the system call fails. `ask` returns the interfaces in the form of psutil.
+    """
     with contextlib.suppress(OSError, psutil.Error):
         interfaces = ask().values()
         families = {family for family, _ in _PROBE_TARGETS}

@@ -18,6 +18,7 @@ def made_up_fleet(
     Make up `count` servers, each with its own `server_id`, database and `database_uuid`.
 
     The same seed makes the same servers, and a larger `count` only appends servers.
+    `interval_seconds` is the interval between heartbeats that the servers declare.
     """
     return [_server(index, seed, interval_seconds) for index in range(count)]
 

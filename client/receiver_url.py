@@ -19,7 +19,8 @@ def parse(text: str) -> httpx.URL:
     end, such as `/register` in `https://host/fleet/register`. Keeps the rest of the path, and
     user and password.
 
-    Raises InvalidUrl. Its text does not quote the URL, because the URL may hold a password.
+    Raises InvalidUrl for any other text. The error does not quote the URL, because the URL may hold
+    a password.
     """
     url = _split(text.strip())
     if url.scheme not in {"http", "https"}:
@@ -34,7 +35,7 @@ def parse(text: str) -> httpx.URL:
 
 
 def is_exposed(url: httpx.URL) -> bool:
-    """Whether requests to the URL leave this machine unencrypted."""
+    """Whether requests to the URL leave this machine unencrypted: by http, but not to loopback."""
     return url.scheme == "http" and not _is_loopback(url.host.rstrip("."))
 
 

@@ -23,13 +23,15 @@ def silence(
     arguments: Sequence[str], *, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> int:
     """
-    Silence a server, and return the exit status: 0, or 1 if the receiver does not do it.
+    Run the command: ask a receiver to tell no alarms about a server for some minutes.
 
-    Raises SystemExit for invalid arguments.
+    Returns the exit status: 0 if the receiver has agreed, otherwise 1. Raises SystemExit for
+    invalid arguments.
 
     Args:
         arguments: The arguments after the word `silence`.
-        environ: Environment variables; `FLEET_TOKEN` is read.
+        environ: Environment variables, of which `FLEET_TOKEN` is read; without it, no token is
+            sent.
         say: Prints one line.
     """
     parser = _parser()
