@@ -23,9 +23,9 @@ __all__ = [
 
 def write_cursor(order: Order, after: Place) -> str:
     """
-    Encode the cursor for a page of a list of servers.
+    Encode the cursor for a page of a list of servers with a certain order.
 
-    The page begins after the place `after`, or ends there.
+    The page begins after the place `after`, or ends at it if `after.is_end` is true.
     """
     name = f"{_ENDS}{order.value}" if after.is_end else order.value
     if after.heard_after is not None:
@@ -37,8 +37,8 @@ def read_cursor(text: str) -> tuple[Order, Place]:
     """
     Decode a cursor of a list of servers.
 
-    Returns the order of the list, and the place after which the page begins, or at which it ends.
-    Raises ValueError when the text is no such cursor.
+    Returns the order of the list, and the place after which the page begins; the page ends at this
+    place if its `is_end` is true. Raises ValueError when the text is no such cursor.
     """
     try:
         match _decode(text):
@@ -69,7 +69,7 @@ def _place(order: Order, server_id: str, rest: list[Any]) -> Place:
 
 
 def write_event_cursor(before: int) -> str:
-    """Encode the cursor for the page of events whose numbers are less than `before`."""
+    """Encode the cursor for the page with the newest events whose numbers are below `before`."""
     return _encode([before])
 
 
@@ -77,8 +77,8 @@ def read_event_cursor(text: str) -> int:
     """
     Decode a cursor of a list of events, which is read from the newest event to the oldest.
 
-    Returns a number: the page contains the events with lower numbers. Raises ValueError when the
-    text is no such cursor.
+    Returns a number: the page contains the newest events whose numbers are lower. Raises ValueError
+    when the text is no such cursor.
     """
     try:
         match _decode(text):
@@ -111,11 +111,11 @@ def read_tool_cursor(text: str) -> ToolPlace:
 
 def write_registry_cursor(matching: EntryFilter, place: EntryPlace) -> str:
     """
-    Encode the cursor for the page of the MCP registry that begins at a place.
+    Encode the cursor for the page of the MCP registry that begins right after a place.
 
-    The cursor contains the filter of the list, because clients leave out parts of the filter when
-    they ask for the next page. It needs no escapes in a URL, because clients put it into one as it
-    is.
+    The cursor contains the filter of the list, without `name`, which only one entry can match:
+    clients leave out parts of the filter when they ask for the next page. The cursor needs no
+    escapes in a URL, because clients put it into one as it is.
     """
     since = matching.updated_since and format_moment(matching.updated_since)
     parts = [place.after, matching.text, matching.version, since, matching.with_gone]
@@ -127,8 +127,8 @@ def read_registry_cursor(text: str) -> tuple[EntryFilter, EntryPlace]:
     """
     Decode a cursor of the MCP registry.
 
-    Returns the filter of the list, and the `server_id` after which the page begins. Raises
-    ValueError when the text is no such cursor.
+    Returns the filter of the list, and the place after which the page begins: after the entry of a
+    server, or after a tombstone. Raises ValueError when the text is no such cursor.
     """
     try:
         match _decode(text + "=" * (-len(text) % 4)):

@@ -1,1 +1,1 @@
-"""Tells AI agents and their clients how to connect to the MCP server of an Odoo."""
+"""Helps AI agents to find tools, and their clients to connect to the MCP servers of a fleet."""

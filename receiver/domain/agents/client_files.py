@@ -65,7 +65,8 @@ class Connection:
             file have the same name.
         url: The URL of the MCP server's endpoint.
         database: The value of the header `X-Odoo-Database`, which selects the database if the
-            hostname in the URL does not; None if the header is not needed.
+            hostname in the URL does not; None if the name of the database is unknown, or not safe
+            in a header (`database_header`).
     """
 
     name: str
@@ -83,7 +84,11 @@ class Connection:
         return f"ODOO_KEY_{self.name.upper().replace('-', '_')}"
 
     def headers(self, authorization: str) -> dict[str, str]:
-        """The HTTP headers that the client must send with each request to the endpoint."""
+        """
+        The HTTP headers that the client must send with each request to the endpoint.
+
+        `authorization` is the value of the header `Authorization`, with a reference to the API key.
+        """
         headers = {"Authorization": authorization}
         return headers if self.database is None else {**headers, "X-Odoo-Database": self.database}
 
@@ -95,10 +100,12 @@ class ClientFile:
 
     Attributes:
         title: What people call the client.
-        path: Where the client looks for the file.
+        path: Where the client looks for the file, such as `~/.codex/config.toml`, or in the folder
+            of a project `.mcp.json`.
         media_type: The media type of the file.
         text: The text of the file.
-        key_step: What a person must do so that the client knows the API key of a server.
+        key_step: What a person must do so that the client knows the API key of a server, as a
+            sentence.
     """
 
     title: str
@@ -152,15 +159,20 @@ def connections_to(
 
 
 def is_connectable(client: Client, connection: Connection) -> bool:
-    """Whether a client can connect to a server: Claude Desktop needs a URL of plain characters."""
+    """
+    Whether a client can connect to a server.
+
+    Every client can, but Claude Desktop, which puts the URL into a command, only if the URL
+    consists of characters that mean nothing to a shell.
+    """
     return client is not Client.CLAUDE_DESKTOP or _COMMAND.fullmatch(connection.url) is not None
 
 
 def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile:
     """
-    Make the configuration file of a client.
+    Make the configuration file with which a client connects to some servers.
 
-    It has the connections that the client can use (`is_connectable`); the others are left out.
+    Servers to which this client cannot connect (`is_connectable`) are left out.
     """
     kind = _KINDS[client]
     connections = [each for each in connections if is_connectable(client, each)]
@@ -174,7 +186,12 @@ def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile
 
 
 def install_link(connection: Connection) -> str:
-    """Make a link with which the editor Cursor adds a server, after the user has confirmed it."""
+    """
+    Make a link with which the editor Cursor adds a server to its configuration.
+
+    When the user opens the link, Cursor asks for a confirmation. The link contains no API key, but
+    the name of an environment variable for it.
+    """
     config = base64.b64encode(json.dumps(_for_cursor(connection)).encode()).decode()
     name = quote(connection.name, safe="")
     query = f"name={name}&config={quote(config, safe='')}"
@@ -224,7 +241,13 @@ def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[s
 
 
 def slug_of(*parts: str | None) -> str:
-    """Make a name of lower-case ASCII letters, digits and hyphens, which starts with a letter."""
+    """
+    Make a name of lower-case ASCII letters, digits and hyphens, which starts with a letter.
+
+    It consists of the parts with hyphens between them, each cut to 60 characters; other characters
+    become hyphens. Parts that are None or empty are left out. `odoo-` is added before a name that
+    would not start with a letter; a name of nothing at all is `odoo`.
+    """
     slugs = [re.sub("[^a-z0-9]+", "-", part[:_LONGEST_PART].lower()) for part in parts if part]
     slug = re.sub("-+", "-", "-".join(slugs)).strip("-")
     return slug if slug[:1].isalpha() else f"odoo-{slug}".strip("-")
@@ -236,7 +259,13 @@ _KEY_LETTERS = 5
 
 
 def database_header(database: str | None) -> str | None:
-    """The value of the header `X-Odoo-Database`; None if no client could send the name safely."""
+    """
+    The value of the header `X-Odoo-Database` for a database, which is the name of the database.
+
+    None if the name is unknown (None), and for a name that is not safe in every configuration file:
+    it may have 1 to 63 letters, digits and characters of `_.-`, the first of them no dot and no
+    hyphen.
+    """
     return database if database is not None and _DATABASE.fullmatch(database) else None
 
 

@@ -67,6 +67,10 @@ class Identity(NamedTuple):
     The attributes of a server from which its name in the registry is made.
 
     Attributes:
+        server_id: The id of the server.
+        database: The name of its database; None if it is unknown.
+        database_uuid: The UUID of its database; None if it is unknown.
+        stage: Its Odoo.sh stage; None or empty if it has none.
         owner: The id of the receiver's key that the server belongs to; None if it belongs to none.
     """
 
@@ -81,8 +85,9 @@ class Identity(NamedTuple):
         """
         The values of which the name has a digest: servers with the same parts claim the same name.
 
-        If the database is known, they describe it, and stay the same when a rebuild replaces the
-        server. Otherwise they describe only this server.
+        If the name and the UUID of the database are known, they describe the database, and stay the
+        same when a rebuild replaces the server. Otherwise, or if the name is too long, they
+        describe only this server.
         """
         owner = self.owner or ""
         if self.database_uuid and self.database and _spelled(self.database):
@@ -92,9 +97,13 @@ class Identity(NamedTuple):
 
 class Claim(NamedTuple):
     """
-    The attributes that decide which one of the servers with the same `parts` gets the name.
+    The attributes that decide which one of the servers that claim the same name gets it.
 
     Attributes:
+        identity: From what the name is made; servers whose `parts` are equal claim the same name.
+        twin_of: The id of another server, if the database of one of the two is a copy of the
+            other's; otherwise None.
+        first_seen: When the first message of the server was received.
         is_gone: Whether the server was uninstalled, or replaced by a rebuild of its database.
         is_heard: Whether the server sends its messages in time: its state is new or up.
     """
@@ -107,7 +116,7 @@ class Claim(NamedTuple):
 
     @classmethod
     def of(cls, record: ServerRecord, owner: str | None) -> "Claim":
-        """The claim of a server that belongs to the key with the id `owner`."""
+        """The claim of a server; `owner` is the id of the key that it belongs to, or None."""
         return cls(
             identity=Identity(
                 record.server_id,
@@ -145,7 +154,9 @@ class FoundServer(NamedTuple):
 
 class Whose(NamedTuple):
     """
-    Which servers can have a certain name in the registry, by what the name says.
+    Which servers can have a certain name in the registry, as far as the name itself tells.
+
+    The name contains either the name of a database or the id of a server.
 
     Attributes:
         database: All servers with a database of this name can have it; None if `server_id` is set.
@@ -162,11 +173,13 @@ class EntryFilter:
     A filter for the entries of the registry: they must match every attribute that is not None.
 
     Attributes:
-        text: Text contained in hostname, database or server_id of the server, ignoring case.
+        text: Text contained in hostname, database or server_id of the server, ignoring case; for a
+            server that was deleted, in the title of its entry.
         name: The whole name of the only entry to list.
         version: The version of the entry, as `version_of` returns it.
         updated_since: Only entries that were updated at or after this time.
-        with_gone: Whether to list servers that were uninstalled, replaced or forgotten, too.
+        with_gone: Whether to list the entries of servers that were uninstalled, replaced by another
+            server or deleted ("forgotten"), too.
     """
 
     text: str | None = None
@@ -178,7 +191,11 @@ class EntryFilter:
 
 class EntryPlace(NamedTuple):
     """
-    A place in the list of entries: first come those of servers, then those of tombstones.
+    A place in the list of entries, at which a page begins.
+
+    First come the entries of servers, sorted by `server_id`, then the tombstones, sorted by local
+    name. A tombstone is what is kept of an entry whose server was deleted; a local name is the name
+    of an entry without the namespace.
 
     Attributes:
         after: The place is right after the server with this `server_id`, or after the tombstone
@@ -193,19 +210,19 @@ class EntryPlace(NamedTuple):
 @frozen(kw_only=True)
 class Listing:
     """
-    A request for a part of the servers that match a filter, sorted by `server_id`.
+    A request for a part of the servers that match a filter, or for a part of the tombstones.
 
-    It may also be one for a part of the tombstones: what is kept of servers that were forgotten.
-    These are sorted by their local names.
+    A tombstone is what is kept of an entry whose server was deleted. Servers are sorted by
+    `server_id`, and tombstones by local name: the name of the entry without the namespace.
 
     Attributes:
         matching: The filter.
-        after: Only servers whose `server_id`, or tombstones whose local name, is after this; None
-            for the first part.
+        after: Only servers whose `server_id`, or tombstones whose local name, is after this text;
+            None for the first part.
         limit: How many servers, or tombstones, to return at most.
         lapsed: The ids of the keys that were revoked or have expired since the time
-            `matching.updated_since`; empty if that is None. The servers of these keys match,
-            because this has changed their entries.
+            `matching.updated_since`; empty if that is None. The servers of these keys match the
+            filter, because their entries have changed with the key.
     """
 
     matching: EntryFilter
@@ -242,7 +259,11 @@ class Entry:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the server was uninstalled or replaced; by default, lists leave it out then."""
+        """
+        Whether the server was uninstalled or replaced by another server.
+
+        If so, the status of the entry is `deleted`, and lists leave it out by default.
+        """
         return self.record.superseded_by is not None or self.record.state is State.LEFT
 
     @property
@@ -295,14 +316,14 @@ class Entry:
 @frozen(kw_only=True)
 class Tombstone:
     """
-    What is kept of an entry whose server was forgotten, so that clients hear that it is deleted.
+    What is kept of an entry whose server was deleted, so that clients hear that the entry is gone.
 
     Attributes:
         local_name: The name of the entry, without the namespace.
         title: The title of the entry.
         version: The version of the entry.
-        host: The host of the address that the entry had: who may not be given the address of a
-            server is told of its tombstone no more than of its entry.
+        host: The host in the `endpoint_url` of the server. The tombstone is listed only if
+            addresses on this host may be passed on to clients, as the entry was.
         first_seen: When the first message of the server was received.
         forgotten_at: When the server was deleted.
     """
@@ -316,7 +337,11 @@ class Tombstone:
 
     @classmethod
     def of(cls, local_name: str, record: ServerRecord, forgotten_at: datetime) -> "Tombstone":
-        """The tombstone of a server that has the name `local_name`, and an address."""
+        """
+        The tombstone of a server that is deleted at `forgotten_at`.
+
+        The server must have an `endpoint_url`, and the name `local_name` in the registry.
+        """
         return cls(
             local_name=local_name,
             title=_title(record),
@@ -330,11 +355,12 @@ class Tombstone:
 @frozen(kw_only=True)
 class ForgottenEntry:
     """
-    An entry of the registry whose server was forgotten. It is always deleted.
+    An entry of the registry whose server was deleted ("forgotten").
 
     Attributes:
-        name: Its name, with the namespace.
-        tombstone: What is known of it.
+        name: The name of the entry, with the namespace.
+        tombstone: What is kept of the entry.
+        is_deleted: Always True: the status of the entry is `deleted`.
     """
 
     name: str
@@ -369,7 +395,11 @@ class ForgottenEntry:
 def document(
     entries: Sequence[Entry | ForgottenEntry], next_cursor: str | None = None
 ) -> dict[str, Any]:
-    """A list of entries as the MCP Registry API defines it (`ServerList`)."""
+    """
+    A list of entries as the MCP Registry API defines it (`ServerList`).
+
+    `next_cursor` is the cursor of the next page of the list; None if there is no next page.
+    """
     # A client may read `metadata` without looking whether it is there.
     metadata: dict[str, Any] = {"count": len(entries)}
     if next_cursor is not None:
@@ -378,18 +408,29 @@ def document(
 
 
 def is_namespace(text: str) -> bool:
-    """Whether a text may begin names: it must be a domain in reverse order, up to 60 characters."""
+    """
+    Whether a text may be the namespace of an entry: the part of its name before the slash.
+
+    It must be a domain in reverse order, such as `com.example.fleet`, of at most 60 characters.
+    """
     return len(text) <= _LONGEST_NAMESPACE and _NAMESPACE.fullmatch(text) is not None
 
 
 def holders(namespace: str, claims: Iterable[Claim]) -> Mapping[str, str]:
-    """The names of servers, with the namespace; otherwise they are those of `local_names`."""
+    """
+    Decide which servers have a name in the registry; returns the names, by `server_id`.
+
+    The names begin with the namespace and a slash. `local_names` explains who gets a name, and
+    which claims must be given.
+    """
     return {key: f"{namespace}/{name}" for key, name in local_names(claims).items()}
 
 
 def local_names(claims: Iterable[Claim]) -> Mapping[str, str]:
     """
-    Decide which servers have a local name (one without the namespace); returns it by `server_id`.
+    Decide which servers have a name in the registry; returns the local names, by `server_id`.
+
+    A local name is a name without the namespace.
 
     Servers with the same database, stage and owner (key of the receiver) claim the same name, and
     one of them gets it. While a database is being rebuilt, there are two such servers, and the new
@@ -397,8 +438,8 @@ def local_names(claims: Iterable[Claim]) -> Mapping[str, str]:
     of which one has a copy of the other's database: the older server keeps the name, and the other
     one gets a name of its own.
 
-    `claims` must contain all claims for each database. Otherwise some servers that were replaced
-    would get a name.
+    `claims` must contain, for each name, the claims of all servers that were not replaced. If one
+    of them were missing, a server that was replaced could get the name.
     """
     rivals: defaultdict[tuple[str, ...], dict[str, Claim]] = defaultdict(dict)
     for claim in claims:
@@ -417,13 +458,21 @@ def local_names(claims: Iterable[Claim]) -> Mapping[str, str]:
 
 
 def whose(namespace: str, name: str) -> Whose | None:
-    """Read from a name which servers can have it; None if no server can have this name."""
+    """
+    Read from a name, with its namespace, which servers can have it.
+
+    None if no server can: the name has another namespace, or no entry has a name of this form.
+    """
     mine, _, local = name.partition("/")
     return whose_local(local) if mine == namespace else None
 
 
 def whose_local(local_name: str) -> Whose | None:
-    """Which servers can have a local name; None if it cannot be that of any."""
+    """
+    Read from a local name (one without the namespace) which servers can have it.
+
+    None if no server can, because no entry has a name of this form.
+    """
     spelled, _, digest = local_name.rpartition("-")
     if not _DIGEST.fullmatch(digest):
         return None
@@ -436,7 +485,13 @@ def whose_local(local_name: str) -> Whose | None:
 
 
 def possible_names(identity: Identity) -> set[str]:
-    """The local names that a server can have: that of its database, and its own if it is a twin."""
+    """
+    The local names (names without the namespace) that a server can have, two at most.
+
+    One is the name that all servers of its database claim. The other one is its own, which it gets
+    if it is the younger of two twins: servers of which one has a copy of the other's database.
+    Names that would be too long are left out.
+    """
     parts = identity.parts
     found = (_name(identity, parts), _name(identity, (*parts, identity.server_id)))
     return {name for name in found if name is not None}
@@ -444,11 +499,14 @@ def possible_names(identity: Identity) -> set[str]:
 
 def rivals_for(name: str, identities: Sequence[Identity]) -> list[str]:
     """
-    Find the servers that claim a name; returns their `server_id`s.
+    Find the servers among which it must be decided who has a name; returns their `server_id`s.
+
+    These are the servers that can have the name, and all that claim the same name as one of them.
 
     Args:
-        name: The name, which `whose` can read.
-        identities: The servers that can have the name, as `whose` has read it.
+        name: The name; it must be one for which `whose` does not return None.
+        identities: All servers that can have the name as far as `whose` tells, such as all with a
+            database of a certain name.
     """
     digest = base64.b32decode(name[-_DIGEST_LETTERS:].upper())
     groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -465,9 +523,9 @@ def search_of(namespace: str, text: str) -> tuple[str | None, str | None]:
     """
     Translate a search for a text in the names of entries into attributes of `EntryFilter`.
 
-    Returns the attributes `text` and `name`, of which one is None: if the text is the whole name of
-    an entry, `name`, otherwise `text`. Both are None if every entry matches. The digest in the
-    names is not searched, because no person would mean it.
+    Returns the attributes `text` and `name`. If the text is the whole name of an entry, `name` is
+    set and `text` is None; otherwise `name` is None, and `text` is None, too, if every entry
+    matches. The digest in the names is not searched, because no person would mean it.
     """
     mine, slash, local = text.partition("/")
     if not slash:
@@ -485,8 +543,8 @@ def version_of(reported: str | None) -> str:
 
     It is the reported version, if the registry's rules allow it: they forbid a range of versions
     and the word `latest`. A forbidden version is encoded into an allowed one, which
-    `reported_version` decodes. None, for a server that reports no version, becomes
-    `UNKNOWN_VERSION`.
+    `reported_version` decodes; of a version that is empty or very long only a digest is left, which
+    cannot be decoded. None, for a server that reports no version, becomes `UNKNOWN_VERSION`.
     """
     if reported is None:
         return UNKNOWN_VERSION
@@ -500,7 +558,12 @@ def version_of(reported: str | None) -> str:
 
 
 def reported_version(version: str) -> str | None:
-    """Reverse `version_of`: return the version that the server reports; None if it is unknown."""
+    """
+    Return the version that a server reports, given the `version` of its entry.
+
+    None if the server reports no version, or one that cannot be decoded because it is empty or very
+    long; also None if no entry can have this `version`.
+    """
     made = version.startswith(_MADE)
     found = _decoded(version.removeprefix(_MADE)) if made else version
     return found if found is not None and version_of(found) == version else None
@@ -586,7 +649,7 @@ def _line(text: str) -> str:
 
 
 def host_of(record: ServerRecord) -> str:
-    """The host of the address of a server; empty if it has none."""
+    """The host in the `endpoint_url` of a server; empty if the server has reported no URL."""
     return urlsplit(record.endpoint_url or "").hostname or ""
 
 

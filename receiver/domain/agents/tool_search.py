@@ -30,7 +30,7 @@ MOST_WORDS = 30
 """How many words of a question count; the others are ignored."""
 
 MOST_INDEXED_WORDS = 1000
-"""How many different words of the description of a server's tools are indexed."""
+"""How many different words of the names and descriptions of a server's tools are indexed."""
 
 _LONGEST_WORD = 40
 _SHORT = 5
@@ -56,7 +56,11 @@ class Found:
 
 
 def words_of(text: str) -> list[str]:
-    """The stems of a text's words, in their order; `saleOrder` and `sale_order` are two words."""
+    """
+    The stems of the words of a text, in their order, with repetitions.
+
+    `saleOrder` and `sale_order` are two words each.
+    """
     return [_stem(part) for part in _parts(text)]
 
 
@@ -91,17 +95,18 @@ def best(
     catalogues: Mapping[str, Iterable[Tool]], words: Collection[str], *, is_near_enough: bool
 ) -> list[Found]:
     """
-    Find the tools that fit some words; returns the best ones first.
+    Find the tools that fit some words; returns the best ones first, without a limit.
 
     A word counts for more when few tools have it, and when it is in the name or the title. Equal
-    tools in several catalogues are returned as one.
+    tools in several catalogues are returned as one. Of tools with equal scores, the one whose name
+    is first in the alphabet comes first.
 
     Args:
         catalogues: The tools of each catalogue (a description of tools that servers share), by its
             id.
-        words: The stems of the words.
-        is_near_enough: Whether a tool may lack some words, if its score is near to the best score.
-            Otherwise it must have all words.
+        words: The stems of the words, as `words_of_question` returns them.
+        is_near_enough: If True, a tool may lack some words, but its score must be at least 60 % of
+            the best score. If False, a tool must have all words.
     """
     holders: dict[Tool, list[str]] = {}
     for number, tools in catalogues.items():

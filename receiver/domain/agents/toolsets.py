@@ -17,7 +17,7 @@ __all__ = ["tool_hash", "tool_word", "toolset_id"]
 @lru_cache(maxsize=64)  # to write a server asks several times, and a set may have 200 KB
 def toolset_id(names: tuple[str, ...] | None) -> int | None:
     """
-    The id of a set of tool names, a hash of 63 bits; None for no names.
+    The id of a set of tool names, a hash of 63 bits; None if `names` is None or empty.
 
     The order of the names and repeated names do not change the id.
     """
