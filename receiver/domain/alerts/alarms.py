@@ -1,13 +1,14 @@
 """
 Which alarms begin and end, and which of them are told: one pure function of events and records.
 
-A receiver calls `decide` about once a second, with the events since its last call, and writes what
-it returns in the same transaction. So a receiver that is killed at any time tells nothing twice and
-forgets nothing.
+A receiver calls `decide` when there are new events, and when it is time to look at alarms again. In
+one transaction it writes what `decide` returns and the number of the last event. So a receiver that
+is killed at any time tells nothing twice and forgets nothing.
 
-Events say when an alarm begins and ends. Records say it too where no event does: no event tells
-that two databases have stopped being twins, and of a server that flaps none tells that it is down.
-Records may know more than the events so far, because the events that follow are still to be read.
+Events say when an alarm begins and ends. Where no event does, the records of servers say it: no
+event tells that a database and its copy have stopped being twins, nor that a server that flaps (its
+state changes again and again) is down. Records may know more than the events so far, because the
+events that follow are still to be read.
 """
 
 from collections import defaultdict
@@ -30,7 +31,11 @@ __all__ = ["Changes", "Situation", "decide", "default_rule", "needs"]
 
 
 def default_rule(channel_id: str, *, now: datetime) -> Rule:
-    """The rule that is made with the first channel."""
+    """
+    Make the rule that is stored together with the first channel, whose id is `channel_id`.
+
+    It tells when a server in production, or without a stage, has been down for five minutes.
+    """
     return Rule(
         id=new_id(),
         name="Down for five minutes",
@@ -44,7 +49,13 @@ def default_rule(channel_id: str, *, now: datetime) -> Rule:
 
 
 def needs(events: Sequence[RecordedEvent], open_alarms: Collection[Alarm]) -> set[str]:
-    """The ids of the servers whose records `decide` needs."""
+    """
+    The ids of the servers whose records `decide` needs, as `Situation.records`.
+
+    Args:
+        events: The events that `decide` looks at.
+        open_alarms: The alarms that `decide` looks at.
+    """
     of_events = {each.event.server_id for each in events}
     leaders = {
         each.event.details.get("node_of") for each in events if each.event.kind is EventKind.NODE
@@ -54,7 +65,7 @@ def needs(events: Sequence[RecordedEvent], open_alarms: Collection[Alarm]) -> se
 
 
 def decide(situation: Situation) -> Changes:
-    """Which alarms begin and end now, and which messages are to be sent."""
+    """Decide which alarms begin and end now, and which messages are to be sent. Writes nothing."""
     book = Book(situation.open_alarms)
     _follow_rules(book, situation)
     begin = _Beginning(book, situation)
@@ -124,10 +135,10 @@ def _hand_over(book: Book, number: int, leader: str, at: datetime) -> None:
 
 def _end_by_records(book: Book, situation: Situation) -> set[int]:
     """
-    End the alarms about servers whose records say that they are over.
+    End the alarms about servers that are over by the records of these servers.
 
-    Returns the numbers of the alarms of which that is not known, because another server stands for
-    the database now, whose record was not read.
+    Returns the numbers of the alarms of which that is not known, because they are about a database
+    for which another server stands now, whose record was not read.
     """
     unknown: set[int] = set()
     for number in book.lasting():

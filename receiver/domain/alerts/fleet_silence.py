@@ -1,9 +1,10 @@
 """
 A silent fleet: one alarm in place of one for each server.
 
-While an alarm `fleet_silent` of a rule lasts, the rule's alarms about late and down servers are
-part of it, and are not told by themselves. It ends when at most half as many servers as it counted
-are still away. What is left of its parts is told afterwards, if it lasts.
+An event `fleet_silent` says that many servers have stopped sending at once, and begins an alarm of
+this kind for each rule about silent servers. While it lasts, the rule's alarms about late and down
+servers are parts of it, and are not told by themselves. It ends when at most half of the servers
+that it counted are still away, which means late or down. Parts that still last are told after that.
 """
 
 from collections.abc import Mapping
@@ -18,21 +19,40 @@ __all__ = ["begin_parts", "end_fleet_silence", "known_of_fleet", "still_away"]
 
 def known_of_fleet(event: Event, away: int) -> dict[str, Any]:
     """
-    What an alarm about an event `fleet_silent` remembers.
+    Return what an alarm `fleet_silent` has to remember, as a part of `Alarm.known`.
 
-    Servers that were late or down before do not count, so it notes how many these were.
+    `silent` and `of` are the numbers in the event: how many servers stopped sending at once, and
+    how many were up before. `away_before` is how many servers were late or down already, without
+    those that the event counts.
+
+    Args:
+        event: The event `fleet_silent`.
+        away: How many servers of the fleet are late or down when the alarm begins.
     """
     silent = event.details["silent"]
     return {"silent": silent, "of": event.details["of"], "away_before": max(0, away - silent)}
 
 
 def still_away(known: Mapping[str, Any], away: int) -> int:
-    """How many of the servers that fell silent are still away, of `away` that are late or down."""
+    """
+    Estimate how many of the servers that an alarm `fleet_silent` has counted are still silent.
+
+    Which servers these are is not remembered. So it is how many servers more are late or down now
+    than were so before the alarm began; 0 if there are not more.
+
+    Args:
+        known: What the alarm remembers, as `known_of_fleet` returns it.
+        away: How many servers of the fleet are late or down now.
+    """
     return max(0, away - int(known["away_before"]))
 
 
 def end_fleet_silence(book: Book, situation: Situation) -> None:
-    """End the alarms `fleet_silent` of which at most half of the servers are still away."""
+    """
+    End each alarm `fleet_silent` if at most half of the servers that it has counted are still away.
+
+    The number of those that are still away is noted in `Alarm.known`, for the message.
+    """
     for number in _fleets(book).values():
         known = book[number].known
         still = still_away(known, situation.away)
@@ -43,10 +63,12 @@ def end_fleet_silence(book: Book, situation: Situation) -> None:
 
 def begin_parts(book: Book, situation: Situation) -> None:
     """
-    Make alarms about late and down servers part of an alarm `fleet_silent` that lasts.
+    Make alarms about late and down servers parts of the alarm `fleet_silent` of the same rule.
 
-    Those that were part of one that has ended are due again, but not at once: where most servers
-    of a fleet are back, the others often follow.
+    That concerns alarms that were not told yet, and began no earlier than ten minutes before that
+    alarm. When it has ended, the alarms that were its parts and still last are due to be told by
+    themselves after two minutes, or after the time that the rule says if that is longer: when most
+    servers of a fleet are back, the others often follow.
     """
     after = {rule.id: rule.after for rule in situation.rules}
     fleets = _fleets(book)

@@ -14,10 +14,15 @@ __all__ = ["next_look"]
 
 def next_look(book: Book, situation: Situation, unknown: Collection[int]) -> datetime | None:
     """
-    The earliest time at which an alarm is due, or may have ended without an event.
+    The earliest time at which alarms must be looked at again although no event has happened.
 
-    None if there is no such time. `unknown` has the numbers of the alarms about servers whose
-    records were not known.
+    Then an alarm is due to be told, or may have ended. None if that is so for no alarm.
+
+    Args:
+        book: All open and new alarms, after the decision.
+        situation: What the decision was made from.
+        unknown: The numbers, in the book, of alarms of which it is not known whether they last,
+            because the record of a server was not read. If there are any, the time is now.
     """
     if unknown:
         return situation.now

@@ -1,8 +1,10 @@
 """
 The weekly report: how available each database was, what changed in the fleet, and the alarms.
 
-A line of the report is a line of the list of servers: a database, for which one of its servers
-stands. Databases of several customers may have the same name, so the name alone tells none.
+The report has a line for each database: for each server that is in the list of servers, or that has
+left or was deleted within the week. If several servers (nodes) share a database, the one that lists
+show stands for all. Several databases may have the same name, such as those of different customers,
+so a line is identified by the id of its server.
 """
 
 import csv
@@ -22,21 +24,23 @@ from receiver.domain.alerts.messages.spelling import cell, safe
 __all__ = ["WEEK", "DatabaseWeek", "Report", "WeekCounts", "percent"]
 
 WEEK: Final = timedelta(days=7)
-"""The time that a report is about."""
+"""How long the time is that a report is about."""
 
 
 @frozen(kw_only=True)
 class WeekCounts:
     """
-    What the database of a receiver counts for a line of the report.
+    What is counted for a line of the report, by SQL.
 
     Attributes:
-        server_id: The server that stands for the line.
-        database: The name of its database; None if it is unknown, as that of a deleted server is.
-        is_listed: Whether it is in the list of servers; false if it left or was deleted.
-        events: The number of events within the week by their kinds, also those of the nodes of the
-            database and of the servers that were superseded.
-        alarms: How many alarms of these servers began within the week.
+        server_id: The server that stands for the database.
+        database: The name of the database; None if it is unknown, as that of a deleted server is.
+        is_listed: Whether the server is in the list of servers now; False if it has left or was
+            deleted.
+        events: How many events of each kind there were within the week: about this server, about
+            the other servers (nodes) of the database, and about servers that were superseded
+            (replaced in a rebuild of the database).
+        alarms: How many alarms about any of these servers began within the week.
     """
 
     server_id: str
@@ -49,13 +53,15 @@ class WeekCounts:
 @frozen(kw_only=True)
 class DatabaseWeek:
     """
-    A line of the report.
+    A line of the report: what happened to one database within the week.
 
     Attributes:
-        counts: What happened within the week.
+        counts: The events and the alarms of the database.
         availability: The share of the week, 0 to 1, in which the database was neither late nor
-            down; None if that is not known.
-        availability_before: The same share of the week before.
+            down. The time before it came to the fleet does not count, nor the time in which it
+            flapped (its state changed again and again). None if no time counts, or if the server
+            has left or was deleted.
+        availability_before: The same share of the week before the one of the report.
     """
 
     counts: WeekCounts
@@ -64,17 +70,21 @@ class DatabaseWeek:
 
     @property
     def name(self) -> str:
-        """The name of the database, or else the id of its server, without control characters."""
+        """
+        The name of the database, or the id of its server if the name is unknown.
+
+        Another character stands for each one that is not printable.
+        """
         name = self.counts.database or self.counts.server_id
         return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)
 
     @property
     def is_new(self) -> bool:
         """
-        Whether the database is there for the first time.
+        Whether the database came to the fleet within the week.
 
-        The further nodes of a database, and a server that supersedes another one, are registered,
-        too, but are no new databases.
+        That is so if it is still listed, and more of its servers were registered in the week than
+        became further nodes of the database, or superseded another one of its servers.
         """
         events = self.counts.events
         known = events.get(_REBUILT, 0) + events.get(EventKind.NODE.value, 0)
@@ -86,17 +96,17 @@ class DatabaseWeek:
 
     @property
     def rebuilt(self) -> int:
-        """How often the database was rebuilt."""
+        """How often the database was rebuilt within the week."""
         return self.counts.events.get(_REBUILT, 0)
 
     @property
     def upgraded(self) -> int:
-        """How often another version of Odoo or of the MCP server was seen."""
+        """How often a new version of Odoo or of the MCP server was reported within the week."""
         return self.counts.events.get(EventKind.UPGRADED.value, 0)
 
     @property
     def down(self) -> int:
-        """How often the database went down."""
+        """How often the database went down within the week."""
         return self.counts.events.get(EventKind.DOWN.value, 0)
 
     def to_json(self) -> dict[str, Any]:
@@ -117,8 +127,9 @@ class Report:
     Attributes:
         since: The beginning of the week.
         until: The end of the week.
-        lines: A line for each database, the least available first.
-        alarms: How many alarms began within the week, also those of no server.
+        lines: A line for each database, the least available first; databases that have left or were
+            deleted come last.
+        alarms: How many alarms began within the week, including those that are about no server.
     """
 
     since: datetime
@@ -134,7 +145,8 @@ class Report:
         Args:
             lines: The lines, in any order.
             until: The end of the week.
-            fleet_alarms: How many alarms that are about no server began within the week.
+            fleet_alarms: How many alarms began within the week that are not counted in any line,
+                such as those about no server.
         """
         worst_first = sorted(lines, key=_by_availability)
         return cls(
@@ -146,34 +158,52 @@ class Report:
 
     @property
     def listed(self) -> int:
-        """How many databases there are."""
+        """How many databases there are, without those that have left or were deleted."""
         return sum(not line.is_gone for line in self.lines)
 
     @property
     def availability(self) -> float | None:
-        """The mean availability of all databases; None if that of none is known."""
+        """
+        The mean availability of all databases whose availability is known, 0 to 1.
+
+        None if it is not known of any.
+        """
         return _mean(line.availability for line in self.lines)
 
     @property
     def availability_before(self) -> float | None:
-        """The mean availability of all databases in the week before."""
+        """The mean availability in the week before, 0 to 1; None if it is not known of any."""
         return _mean(line.availability_before for line in self.lines)
 
     @property
     def poor(self) -> list[DatabaseWeek]:
-        """The lines of databases that were not always available, the least available first."""
+        """
+        The lines of databases that were not available all the time, the least available first.
+
+        Databases that have left or were deleted are left out, as are those whose availability is
+        not known.
+        """
         return [line for line in self.lines if not line.is_gone and _or_all(line.availability) < 1]
 
     @property
     def news(self) -> dict[str, list[DatabaseWeek]]:
-        """The lines that were new, gone, rebuilt or upgraded, each group sorted by name."""
+        """
+        The lines of databases that came, went, were rebuilt or were upgraded within the week.
+
+        They are in four lists, each sorted by name, by the words `New`, `Gone`, `Rebuilt` and
+        `Upgraded`. A line may be in several of them, and a list may be empty.
+        """
         return {
             label: sorted(filter(is_meant, self.lines), key=lambda line: line.name)
             for label, is_meant in _NEWS.items()
         }
 
     def title(self, zone: str) -> str:
-        """One line that tells the week and the most important figures."""
+        """
+        One line that tells the days of the week, and how many databases and alarms there were.
+
+        `zone` is the IANA time zone of the days.
+        """
         databases, alarms = _count(self.listed, "database"), _count(self.alarms, "alarm")
         return f"Fleet report, {self._days(zone)}: {databases}, {alarms}"
 
@@ -201,7 +231,7 @@ class Report:
         return "\n".join(parts)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures for programs: those of the whole fleet, and the first lines."""
+        """The figures for programs: those of the whole fleet, and the first 100 lines."""
         return {
             "since": format_moment(self.since),
             "until": format_moment(self.until),
@@ -235,7 +265,11 @@ class Report:
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 to 1 with one decimal; a share below 1 is never rounded to 100%."""
+    """
+    A share of 0 to 1 in percent, with one decimal: `99.9%`; a dash if it is None (unknown).
+
+    A share below 1 is never rounded to 100%.
+    """
     if share is None:
         return "\N{EN DASH}"
     return "100%" if share >= 1 else f"{min(share * 100, 99.9):.1f}%"

@@ -1,4 +1,8 @@
-"""What people ask for: new channels, rules and silences, read from decoded JSON, and checked."""
+"""
+Requests to create or change channels, rules and silences: read from decoded JSON, and checked.
+
+The class methods `of` read a request, and the methods `issue` make what was asked for.
+"""
 
 import base64
 import binascii
@@ -30,10 +34,10 @@ __all__ = [
 ]
 
 LONGEST_SHORT_SILENCE = timedelta(days=1)
-"""How long a server may be silenced by its own key."""
+"""How long a server may be silenced at most by the key that it belongs to."""
 
 LONGEST_QUERY = 4000
-"""How many characters the text of a filter may have."""
+"""How many characters the text of a filter may have in a request, before it is parsed."""
 
 Asked = TypeVar("Asked")
 
@@ -132,11 +136,11 @@ class NewChannel:
         name: What people call the channel: 1 to 100 printable characters.
         kind: How messages are delivered: `webhook`, or `apprise` for one of the services that the
             library Apprise knows.
-        address: Where to. For apprise it is a URL as Apprise reads it, such as
-            `mailtos://user:password@example.com?to=ops@example.com`. For a webhook it is an object
-            with the `url`, and perhaps the `secret` that signs the messages, `whsec_` and the
-            base64 of 24 to 64 bytes; without a secret the receiver makes one. It is kept encrypted
-            and never shown.
+        address: Where messages are delivered to. For apprise it is a URL as Apprise reads it, such
+            as `mailtos://user:password@example.com?to=ops@example.com`. For a webhook it is an
+            object with the `url`, and perhaps the `secret` that signs the messages: `whsec_` and
+            the base64 of 24 to 64 bytes. Without a secret the receiver makes one. The address is
+            stored encrypted and never shown.
         per_hour: How many messages are delivered within an hour at most; further alarms wait, and
             are then told in one message.
         report_at: When a report of the last week is sent, as a cron expression such as
@@ -180,7 +184,7 @@ class NewChannel:
 
     def issue(self, *, address: bytes, service: str, now: datetime) -> Channel:
         """
-        Make the channel without storing it.
+        Make the channel, with a new random id, without storing it.
 
         Args:
             address: The encrypted address.
@@ -203,7 +207,7 @@ class NewChannel:
 @frozen(kw_only=True)
 class ChannelFields:
     """
-    What may be changed of a channel. What is left out stays as it is.
+    The fields of a request to change a channel. Of a field that is left out, the value stays.
 
     Attributes:
         name: What people call the channel: 1 to 100 printable characters.
@@ -227,9 +231,10 @@ class ChannelChange:
     A request to change a channel.
 
     Attributes:
-        values: The new values of the attributes that are given, by their names, of `name`,
-            `address` (as in `NewChannel.of`), `per_hour`, `report_at` and `time_zone`. Only
-            `report_at` may be None.
+        values: The new values by the names of the attributes to change, at least one of `name`,
+            `address`, `per_hour`, `report_at` and `time_zone`. An address is a text for apprise,
+            and for a webhook a dict with the `url` and perhaps the `secret`. Only `report_at` may
+            be None.
     """
 
     values: Mapping[str, Any] = field(repr=False)
@@ -279,12 +284,12 @@ class NewRule:
         name: What people call the rule: 1 to 100 printable characters.
         query: Which servers, as the text of a filter such as `stage:production database:acme`; the
             empty text for all.
-        kinds: Which kinds of alarms are told.
+        kinds: Which kinds of alarms are told, at least one.
         after_seconds: How long an alarm that lasts must have lasted before it is told, up to 30
-            days.
-        channel_id: The id of the channel through which they are told.
-        remind_seconds: How often an alarm that lasts is told again, 5 minutes to 30 days; null for
-            never.
+            days; 0 to tell it at once.
+        channel_id: The id of the channel through which alarms are told.
+        remind_seconds: The time between two reminders of an alarm that lasts, 5 minutes to 30 days;
+            null for no reminders.
     """
 
     name: Name
@@ -324,7 +329,8 @@ class NewRule:
 
         Args:
             now: The current time.
-            rule_id: The id of the rule that gets this content; None for a new rule.
+            rule_id: The id of the rule that gets this content; None for a new rule, which gets a
+                random id.
         """
         remind = self.remind_seconds
         return Rule(
@@ -346,14 +352,15 @@ class NewSilence:
 
     Attributes:
         query: Which servers, as the text of a filter such as `stage:staging`; the empty text for
-            all. Either this or `server_id` is there.
-        server_id: The only server that is meant.
+            all. Either this or `server_id` must be given, but not both.
+        server_id: The id of the only server that is meant.
         begins_at: The beginning; now if it is left out.
-        ends_at: The end. Without `cron` the silence has it, or `duration_seconds` instead. With
-            `cron` it is the time after which the silence does not begin again; null for no end.
-        cron: When each time begins, as a cron expression such as `0 22 * * 6`; null for a single
-            time.
-        duration_seconds: How long the silence lasts each time, 1 minute to 30 days.
+        ends_at: The end. Without `cron`, either this or `duration_seconds` must be given, but not
+            both. With `cron` it is the time from which on the silence is over; null for no end.
+        cron: When the silence begins each time, as a cron expression such as `0 22 * * 6`; null for
+            a silence that begins once.
+        duration_seconds: How long the silence lasts each time, 1 minute to 30 days. With `cron` it
+            must be given.
         time_zone: The IANA time zone of `cron`.
         reason: Why, for people: 1 to 200 printable characters.
     """
@@ -372,8 +379,13 @@ class NewSilence:
         """
         Read the request from a decoded JSON value.
 
-        In the result `begins_at` is there, `query` is in its canonical form, and a single time has
-        `ends_at` and no `duration_seconds`. Raises InvalidMessage, even for an unknown field.
+        In the result `begins_at` is never None, `query` is in its canonical form, and a silence
+        without `cron` has `ends_at` and no `duration_seconds`. Raises InvalidMessage, even for an
+        unknown field.
+
+        Args:
+            value: The decoded JSON value.
+            now: The current time, at which a silence without `begins_at` begins.
         """
         new, _, problems = _read(cls, value, "silence")
         if (new.query is None) == (new.server_id is None):
@@ -399,10 +411,10 @@ class NewSilence:
 
     def issue(self, *, author: str, now: datetime) -> Silence:
         """
-        Make the silence without storing it.
+        Make the silence, with a new random id, without storing it.
 
         Args:
-            author: The name of the key that makes it.
+            author: The name of the key with which it is made.
             now: The current time.
         """
         seconds = self.duration_seconds
@@ -427,7 +439,7 @@ class ShortSilence:
     A request to silence a server from now on, for a maintenance of a known length.
 
     Attributes:
-        minutes: How long, 1 to 1,440 minutes.
+        minutes: How long the silence lasts, 1 to 1,440 minutes.
         reason: Why, for people: 1 to 200 printable characters.
     """
 
@@ -448,11 +460,11 @@ class ShortSilence:
 
     def issue(self, server_id: str, *, author: str, now: datetime) -> Silence:
         """
-        Make the silence without storing it.
+        Make the silence, with a new random id, without storing it.
 
         Args:
-            server_id: The server.
-            author: The name of the key that makes it.
+            server_id: The id of the server.
+            author: The name of the key with which it is made.
             now: The current time, at which it begins.
         """
         ends_at = now + timedelta(minutes=self.minutes)

@@ -1,4 +1,4 @@
-"""What decisions about alarms are made from, and what comes of them."""
+"""The input and the result of a decision about alarms, and the alarms while it is made."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -29,10 +29,11 @@ class Situation:
             last, and those of which something is still to be told.
         records: The records of the servers that `needs` names, by their ids. A server that has no
             record was deleted.
-        away: How many servers lists show as late or down.
-        keys: All API keys.
-        pause: From when to when no receiver was running, if that ended since the last call;
-            otherwise None.
+        away: How many servers lists show as late or down, without those of revoked and expired
+            keys.
+        keys: All API keys; empty if no rule and no open alarm is about keys.
+        pause: From when to when no receiver was running, if that time has ended since the last
+            call; otherwise None.
         channels: All channels.
         sent_in_hour: How many messages were made for each channel within the last hour, by its id.
             A channel that is missing had none.
@@ -59,15 +60,15 @@ class Situation:
 @frozen(kw_only=True)
 class Changes:
     """
-    What is to be written.
+    What `decide` has decided, and what is to be written.
 
     Attributes:
         begun: New alarms, whose `id` is 0. They may have ended already.
-        changed: Alarms of `Situation.open_alarms` that are different now, whole.
+        changed: The alarms of `Situation.open_alarms` that are different now, with all attributes.
         deliveries: New messages.
         look_at: The earliest time at which `decide` must be called again although no event has
-            happened; None if there is none. For keys that expire it must be called now and then
-            anyway, and so it must when a silence, a rule or a channel was changed.
+            happened; None if that is not needed for any alarm. For keys that expire it must be
+            called now and then anyway, and also when a silence, a rule or a channel was changed.
 
     In `begun` and in `changed`, the number 0 in `part_of` stands for the id of the alarm
     `fleet_silent` of the same rule that has not ended. There is exactly one, in `begun` or among
@@ -84,7 +85,8 @@ class Book:
     """
     The open alarms and the new ones, while `decide` changes them.
 
-    Each alarm has a number here, which is its place.
+    Each alarm has a number in this book, which is not its id: new alarms have no id yet. The open
+    alarms come first, from 0, then the new ones.
     """
 
     def __init__(self, open_alarms: Iterable[Alarm]) -> None:
@@ -107,30 +109,40 @@ class Book:
         return [number for number in self.numbers() if self._alarms[number].ended_at is None]
 
     def lasting_of(self, server_id: str | None) -> list[int]:
-        """The numbers of the alarms about a server that have not ended."""
+        """The numbers of the alarms about a server that have not ended; for None, about none."""
         return sorted(self._of_server.get(server_id, ()))
 
     def find(self, rule_id: str, kind: str, server_id: str | None, subject: str = "") -> int | None:
-        """The number of the alarm about this that has not ended; None if there is none."""
+        """
+        Return the number of the alarm that has not ended, and has these values of its attributes.
+
+        None if there is none; there is never more than one.
+        """
         return self._lasting.get((rule_id, kind, server_id, subject))
 
     def begin(self, alarm: Alarm) -> None:
-        """Add a new alarm, unless one about the same has not ended."""
+        """Add a new alarm, unless `find` finds one of the same rule, kind, server and subject."""
         if self.find(alarm.rule_id, alarm.kind, alarm.server_id, alarm.subject) is None:
             self._alarms.append(alarm)
             self._file(len(self._alarms) - 1)
 
     def change(self, number: int, **values: Any) -> None:
-        """Change attributes of an alarm."""
+        """Give attributes of the alarm with a number other values."""
         self._unfile(number)
         self._alarms[number] = evolve(self._alarms[number], **values)
         self._file(number)
 
     def end(self, number: int, ending: str, at: datetime, *, is_told: bool = True) -> None:
         """
-        End an alarm. If the alarm was told, and with `is_told`, its end is due to be told.
+        End the alarm with a number.
 
         An alarm never ends before it has begun, whatever the clocks of several receivers say.
+
+        Args:
+            number: The number of the alarm in this book.
+            ending: How it has ended, one of the words for `Alarm.ending`.
+            at: When it has ended.
+            is_told: Whether its end is to be told, too, if the alarm itself was told.
         """
         alarm = self._alarms[number]
         ended_at = max(at, alarm.begun_at)
@@ -138,11 +150,11 @@ class Book:
         self.change(number, ended_at=ended_at, ending=ending, due_at=due_at)
 
     def begun(self) -> list[Alarm]:
-        """The new alarms."""
+        """The new alarms, in the order in which they were added."""
         return self._alarms[len(self._before) :]
 
     def changed(self) -> list[Alarm]:
-        """The alarms that are not new and are different now."""
+        """The open alarms that are different now from what they were in the beginning."""
         pairs = zip(self._before, self._alarms, strict=False)
         return [now for before, now in pairs if now is not before and now != before]
 

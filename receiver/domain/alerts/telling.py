@@ -1,9 +1,9 @@
 """
 Telling: which alarms become messages now.
 
-Whatever happens within half a minute is one message of a channel. Silences keep alarms from being
-told, and a channel delivers only so many messages within an hour; what is due beyond that waits,
-and is told in one message.
+Alarms that are due within half a minute are told in one message of a channel. Silences keep alarms
+from being told. A channel delivers only so many messages within an hour; alarms that are due beyond
+that wait, and are told in one message when the channel may deliver one again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,8 +35,14 @@ def tell(book: Book, situation: Situation, *, unknown: Collection[int] = ()) -> 
     """
     Make the messages that are due, and note in the alarms that they are told.
 
-    The alarms with the numbers in `unknown` are left as they are: it is not known whether they
-    last.
+    Also notes which alarms are silenced, and ends alarms that were not told yet if their rule was
+    changed and does not match them any more.
+
+    Args:
+        book: All open and new alarms, which are changed.
+        situation: What the decision is made from.
+        unknown: The numbers, in the book, of alarms that are left as they are, because it is not
+            known whether they last.
     """
     rules = {rule.id: rule for rule in situation.rules}
     numbers = [number for number in book.numbers() if number not in unknown]
@@ -52,9 +58,10 @@ def tell(book: Book, situation: Situation, *, unknown: Collection[int] = ()) -> 
 
 def reminder_at(alarm: Alarm, rules: Mapping[str, Rule]) -> datetime | None:
     """
-    When an alarm is to be told again; None if it is not.
+    When an alarm is to be told again, as a reminder; None if it is not to be told again.
 
-    An alarm that somebody has acknowledged, or that a silence matches, is not.
+    No reminder is sent of an alarm that was not told yet, has ended, was acknowledged or is
+    silenced, nor if its rule has no reminders. `rules` has the rules by their ids.
     """
     is_told = alarm.told_at is not None and alarm.ended_at is None
     if not is_told or alarm.acknowledged_at is not None or alarm.silenced_by is not None:

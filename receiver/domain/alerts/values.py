@@ -1,10 +1,11 @@
 """
 The values of alerts: channels, rules, silences, alarms and deliveries.
 
-A rule says which events of which servers are told, and where. An event that a rule matches begins
-an alarm. An alarm is told through the channel of its rule, once; again as a reminder, if the rule
-has those; and once more when it ends. Each of these messages is a delivery, which waits in the
-database until a receiver has sent it.
+A rule says which events of which servers are told, and through which channel. An event that a rule
+matches begins an alarm. An alarm is told once when it has begun; again as a reminder, as long as it
+lasts, if the rule has reminders; and once more when it has ended. Each of these messages is a
+delivery, which waits in the database until a receiver has sent it. A silence is a time in which
+alarms of some servers are not told.
 """
 
 from collections.abc import Mapping
@@ -31,10 +32,18 @@ __all__ = [
 ]
 
 KEY_EXPIRES = "key_expires"
-"""The kind of an alarm that an API key expires within two weeks."""
+"""
+The kind of an alarm that an API key expires soon.
+
+That is within two weeks, or in the second half of its time if it was made for less than four weeks.
+"""
 
 AWAY = "receiver_away"
-"""The kind of an alarm that no receiver was running for a time; it is told afterwards."""
+"""
+The kind of an alarm that no receiver was running for a time.
+
+It is told when a receiver runs again, and has ended then.
+"""
 
 LASTING = frozenset(
     {
@@ -47,10 +56,10 @@ LASTING = frozenset(
         KEY_EXPIRES,
     }
 )
-"""The kinds of alarms that last until they end. All other kinds are told once, and are over."""
+"""The kinds of alarms that last for a time. Alarms of all other kinds end when they begin."""
 
 TELLABLE = frozenset({kind.value for kind in EventKind} | {KEY_EXPIRES, AWAY})
-"""The kinds of alarms that a rule may name: all kinds of events, and two of their own."""
+"""The kinds of alarms that a rule may name: all kinds of events, `KEY_EXPIRES` and `AWAY`."""
 
 
 class ChannelKind(str, Enum):
@@ -81,7 +90,7 @@ class Channel:
             None for no report.
         time_zone: The IANA time zone of `report_at` and of the times in messages.
         created_at: When the channel was made.
-        reported_at: When the last report was sent; None if there was none.
+        reported_at: When the last report was made; None if none was made yet.
     """
 
     id: str
@@ -106,10 +115,12 @@ class Rule:
         name: What people call the rule.
         query: Which servers, as the text of a filter such as `stage:production state:down`; the
             empty text for all.
-        kinds: Which kinds of alarms, of `TELLABLE`.
-        after: How long a lasting alarm must have lasted before it is told.
-        channel_id: The channel through which it is told.
-        remind_every: How often a lasting alarm is told again; None for never.
+        kinds: The kinds of alarms that are told, some of `TELLABLE`. A rule with `late` or `down`
+            also tells `fleet_silent`.
+        after: How long an alarm of the kinds in `LASTING` must have lasted before it is told, and
+            how long no receiver must have been running for an alarm of the kind `AWAY`.
+        channel_id: The id of the channel through which alarms are told.
+        remind_every: The time between two reminders of an alarm that lasts; None for no reminders.
         created_at: When the rule was made.
     """
 
@@ -128,21 +139,24 @@ class Silence:
     """
     A time in which alarms of some servers are not told.
 
-    Without `cron` it is one time, from `begins_at` to `ends_at`. With `cron` it begins again each
-    time that the expression says, between `begins_at` and `ends_at`, and lasts for `duration`.
+    Without `cron` it is one time, from `begins_at` to `ends_at`. With `cron` it consists of windows
+    between `begins_at` and `ends_at`: one begins each time that the expression says, and lasts for
+    `duration`.
 
     Attributes:
         id: A random text that is part of the silence's path.
-        query: Which servers, as the text of a filter; the empty text for all.
-        server_id: The only server that is meant; None if `query` says which.
-        begins_at: The beginning.
-        ends_at: The end; None for no end, which only a silence with `cron` may have.
-        cron: When each time begins, as a cron expression in `time_zone`; None for a single time.
-        duration: How long each time lasts; None for a single time.
+        query: Which servers, as the text of a filter; the empty text for all servers, and if
+            `server_id` is set.
+        server_id: The id of the only server that is meant; None if `query` says which are meant.
+        begins_at: The beginning of the silence.
+        ends_at: The end of the silence; None for no end, which only a silence with `cron` may have.
+        cron: When each window begins, as a cron expression in `time_zone`; None for a single time.
+        duration: How long each window lasts; None for a single time.
         time_zone: The IANA time zone of `cron`.
         reason: Why, for people.
-        author: The name of the key that made it.
-        created_at: When it was made.
+        author: The name of the key with which the silence was made, or `somebody without a key` if
+            the receiver required no keys.
+        created_at: When the silence was made.
     """
 
     id: str
@@ -161,34 +175,41 @@ class Silence:
 @frozen(kw_only=True)
 class Alarm:
     """
-    A rule that matched an event, from the event until the alarm is over.
+    Something that a rule matched, usually an event, from its beginning until it is over.
 
     Attributes:
-        id: A number that rises; 0 before the alarm is stored.
-        rule_id: The rule.
-        channel_id: The channel of the rule.
+        id: A number that is greater for each new alarm; 0 before the alarm is stored.
+        rule_id: The id of the rule.
+        channel_id: The id of the channel of the rule.
         kind: One of `TELLABLE`.
-        server_id: The server that the event is about; None for the fleet, and for keys.
-        subject: What the alarm is about, if it is no server: the id of a key; otherwise "".
-        event_id: The number of the event; None if no event says it.
-        begun_at: When what is told began.
-        due_at: When it is to be told; None once it was told, or ended before that. Of an alarm that
-            was told and has ended it is when its end is to be told; None once that was told.
-        told_at: When it was told first; None if it was not.
-        reminded_at: When it was last told again; None if it was not.
-        acknowledged_at: When somebody acknowledged it, which ends the reminders; None if nobody
-            did.
-        acknowledged_by: The name of that person's key; None if nobody did.
-        silenced_by: The id of the silence that keeps it from being told; None if none does.
-        part_of: The id of the alarm `fleet_silent` in which it is told; None if it is told alone.
-        ended_at: When it ended; None while it lasts.
+        server_id: The id of the server that the alarm is about; None if it is not about a single
+            server, but for instance about the fleet or a key.
+        subject: The id of the key that an alarm `KEY_EXPIRES` is about; empty for other kinds.
+        event_id: The number of the event that began the alarm; None for kinds without events.
+        begun_at: When that began of which the alarm tells, such as the silence of the server.
+        due_at: When the next message about the alarm is due, reminders aside: the first one, or if
+            the alarm was told and has ended, the message about its end. None if neither is to be
+            sent any more, or not yet.
+        told_at: When the first message was made; None if there was none yet.
+        reminded_at: When the last reminder was made; None if there was none yet.
+        acknowledged_at: When somebody acknowledged the alarm, which ends the reminders; None if
+            nobody has.
+        acknowledged_by: The name of the key with which that was done, or `somebody without a key`
+            if the receiver required no keys; None if nobody has acknowledged it.
+        silenced_by: The id of the silence that keeps the alarm from being told; None if no silence
+            does.
+        part_of: The id of the alarm `fleet_silent` that is told in place of this one; None if this
+            alarm is told itself.
+        ended_at: When the alarm ended; None while it lasts.
         ending: How it ended; None while it lasts. The server was heard (`recovered`), or does not
             flap any more (`calm`); it has `left`, was `deleted`, `rebuilt` under another id, or
             goes on as a `node` of its database. The key has `expired`, was `revoked`, or `renewed`.
             The rule was removed or changed (`rule_removed`, `rule_changed`), or the channel was
             removed (`channel_removed`). Otherwise it is `over`, as kinds are that do not last.
-        known: What was known of the server when the alarm began: some fields of its record, and the
-            details of the event.
+        known: What was known when the alarm began, as JSON: the event (`event`), some fields of the
+            record of the server (`server`), the key that expires (`key`), and of an alarm
+            `fleet_silent` the numbers of servers. Later `thread` is added: the `Delivery.thread`
+            of its messages.
     """
 
     id: int = 0
@@ -212,7 +233,12 @@ class Alarm:
 
 
 class DeliveryKind(str, Enum):
-    """What a message is about."""
+    """
+    What a message is about.
+
+    `alarm`: alarms that have begun. `reminder`: alarms that still last. `end`: alarms that have
+    ended. `test`: nothing, somebody tests the channel. `report`: the last week.
+    """
 
     ALARM = "alarm"
     REMINDER = "reminder"
@@ -229,18 +255,18 @@ class Delivery:
     Attributes:
         id: The id of the message, `msg_` and 27 random letters and digits; the same in each
             attempt.
-        channel_id: The channel.
+        channel_id: The id of the channel.
         kind: What the message is about.
-        thread: An id that the messages about one alarm share, or about alarms told together.
-        title: The first line, for people.
-        text: The message for people.
+        thread: An id that all messages about one alarm share, or about alarms told together.
+        title: The subject of the message, one line, for people.
+        text: The message for people, without the title.
         body: The JSON that a webhook gets.
         created_at: When the message was made.
-        next_at: When the next attempt is due; None if it was sent, or given up.
-        attempts: How many attempts have been made.
-        sent_at: When it was sent; None if it was not.
-        given_up_at: When no more attempts were made; None otherwise.
-        error: Why the last attempt failed; None if none has.
+        next_at: When the next attempt to send it is due; None if it was sent, or given up.
+        attempts: How many attempts to send it have been made.
+        sent_at: When it was sent; None if it was not sent yet.
+        given_up_at: When the receiver gave up to send it; None if it did not.
+        error: Why the last attempt failed; None if no attempt has failed.
     """
 
     id: str

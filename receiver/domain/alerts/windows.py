@@ -1,4 +1,8 @@
-"""When silences are active: one time, or windows that a cron expression begins again and again."""
+"""
+When silences are active: once, or in windows that a cron expression begins again and again.
+
+A silence that is active only once has a single window, from its beginning to its end.
+"""
 
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -11,14 +15,14 @@ from receiver.domain.instants import MICROSECOND
 __all__ = ["FOREVER", "active", "check", "zone"]
 
 FOREVER = datetime.max.replace(tzinfo=timezone.utc)
-"""The end of what has no end."""
+"""The time that stands for the end of a window without an end: `datetime.max` in UTC."""
 
 
 def active(silence: Silence, now: datetime) -> datetime | None:
     """
-    When the window of a silence that is open at `now` ends; None if none is open.
+    When the window of a silence ends that is open at `now`; None if the silence is not active now.
 
-    A window without an end has `datetime.max` in UTC. Of several open windows it is the end of the
+    It is `FOREVER` for a window without an end. If several windows overlap, it is the end of the
     one that ends last.
 
     A window lasts for its duration in real time. When the clocks are set forward, a window that
@@ -41,8 +45,8 @@ def check(cron: str, time_zone: str) -> None:
     """
     Check a cron expression and the name of a time zone.
 
-    Raises ValueError, whose message is a sentence, if one of them is not valid, or if the time that
-    the expression means never comes.
+    Raises ValueError, whose message is a sentence for people, if one of them is not valid, or if
+    the time that the expression means never comes.
     """
     where = zone(time_zone)
     if len(cron) > _LONGEST or len(cron.split()) != len(_FIELDS):
@@ -59,7 +63,11 @@ def check(cron: str, time_zone: str) -> None:
 
 
 def zone(name: str) -> ZoneInfo:
-    """The time zone of a name. Raises ValueError, whose message is a sentence, for no such zone."""
+    """
+    The time zone with an IANA name, such as `Europe/Berlin`.
+
+    Raises ValueError, whose message is a sentence for people, if there is no zone of this name.
+    """
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # it reads a file of this name

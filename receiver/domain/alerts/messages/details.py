@@ -12,7 +12,12 @@ __all__ = ["details"]
 
 
 def details(alarm: Alarm, where: tzinfo) -> list[str]:
-    """The lines about an alarm, with times in a time zone; often none."""
+    """
+    The lines of a message that tell what is particular about an alarm, such as which tools changed.
+
+    Times in them are in the time zone `where`. The list is empty for kinds of alarms of which
+    nothing particular is told, such as `down`.
+    """
     describe = _DETAILS.get(alarm.kind)
     return [] if describe is None else describe(alarm, where)
 

@@ -15,10 +15,11 @@ __all__ = ["cell", "duration", "exactly", "names", "safe"]
 
 def safe(text: str, most: int = 80) -> str:
     """
-    A text that somebody else has chosen, such that it cannot pretend to be more than a name.
+    Return a text that somebody else has chosen, changed so that it can be no more than a name.
 
-    It is on one line, has at most `most` characters, and none that is invisible, changes the
-    direction of the text, or makes a link, a mention or other markup in a chat or a mail program.
+    It is on one line and has at most `most` characters. None of them is invisible, changes the
+    direction of the text, or makes a link, a mention or other markup in a chat or a mail program;
+    other characters stand for these. A text of which nothing is left becomes `(blank)`.
     """
     shown = "".join(map(_shown, text[: most + 1])).replace("://", ":\N{FRACTION SLASH}/")
     cut = shown if len(text) <= most else f"{shown[: most - 1]}…"
@@ -27,9 +28,10 @@ def safe(text: str, most: int = 80) -> str:
 
 def cell(value: object) -> object:
     """
-    A value in CSV: a text that a spreadsheet would take for a formula begins with an apostrophe.
+    Return a value for a CSV file, with an apostrophe before a text that looks like a formula.
 
-    Otherwise a server could let the spreadsheet of whoever opens the file do what its name says.
+    Otherwise a server could choose a name that the spreadsheet of whoever opens the file carries
+    out. Values that are no such text are returned as they are.
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
@@ -44,13 +46,17 @@ def _shown(character: str) -> str:
 
 
 def exactly(moment: datetime, where: tzinfo) -> str:
-    """A time to the second, with its offset from UTC."""
+    """A time in the time zone `where`, to the second: `2026-01-31 12:00:00 UTC+01:00`."""
     text = moment.astimezone(where).isoformat(sep=" ", timespec="seconds")
     return f"{text[:_WITHOUT_OFFSET]} UTC{text[_WITHOUT_OFFSET:]}"
 
 
 def duration(passed: timedelta) -> str:
-    """A duration in the largest unit that fits and the next smaller one, such as `2 h 5 min`."""
+    """
+    A duration in its largest unit and the next smaller one, such as `2 h 5 min` or `3 d`.
+
+    The units are d, h, min and s. What is less than a second, or negative, is `0 s`.
+    """
     rest = max(0, int(passed.total_seconds()))
     parts: list[str] = []
     for unit, size in _UNIT_SECONDS.items():
@@ -61,7 +67,7 @@ def duration(passed: timedelta) -> str:
 
 
 def names(texts: Sequence[str]) -> str:
-    """The first five names, and how many more there are."""
+    """The first five names, made `safe`, and how many more: `a, b, c, d, e and 2 more`."""
     first = ", ".join(safe(each, 60) for each in texts[:_MOST_NAMES])
     return f"{first} and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else first
 

@@ -32,8 +32,8 @@ class Message(NamedTuple):
     What is sent through a channel.
 
     Attributes:
-        title: One line for people.
-        text: The whole message for people.
+        title: The subject of the message, one line, for people.
+        text: The message for people, without the title.
         body: The JSON that a webhook gets: an object with `type`, `timestamp` and `data`.
     """
 
@@ -48,12 +48,13 @@ class Occasion:
     What a message about alarms is made from, beside the alarms.
 
     Attributes:
-        kind: Whether the alarms have begun, last (a reminder) or have ended.
-        channel: The channel that delivers the message.
-        rules: The rules by their ids.
-        parts: The alarms about servers that an alarm `fleet_silent` is told for, by its id.
+        kind: Whether the alarms have begun (`ALARM`), last (`REMINDER`) or have ended (`END`).
+        channel: The channel that delivers the message, in whose time zone its times are.
+        rules: The rules by their ids. An alarm whose rule is missing is told without its name.
+        parts: By the id of an alarm `fleet_silent`, the alarms about single servers in place of
+            which it is told.
         now: The time.
-        public_url: The URL under which people reach the pages; None for no links.
+        public_url: The URL under which people reach the pages; None for a message without links.
     """
 
     kind: DeliveryKind
@@ -65,7 +66,12 @@ class Occasion:
 
 
 def message(alarms: Sequence[Alarm], occasion: Occasion) -> Message:
-    """The message that alarms, each of which has its id, begin, last or have ended."""
+    """
+    Make the message that alarms have begun, last or have ended, as `occasion.kind` says.
+
+    The alarms must be stored, so that each has an id. The message names 20 of them in its text and
+    100 in its JSON at most, and says how many there are.
+    """
     writer = _Writer(occasion)
     title, text = writer.title(alarms), writer.text(alarms)
     data = {
@@ -79,7 +85,11 @@ def message(alarms: Sequence[Alarm], occasion: Occasion) -> Message:
 
 
 def test_message(channel: Channel, *, now: datetime, public_url: str | None) -> Message:
-    """The message by which somebody finds out whether a channel works."""
+    """
+    Make the message with which somebody tests whether a channel works.
+
+    `public_url` is the URL under which people reach the pages; None for a message without a link.
+    """
     title = "Test: this channel works"
     lines = [
         f"Somebody has sent a test through the channel {safe(channel.name)}. Nothing is wrong.",
@@ -94,7 +104,16 @@ def test_message(channel: Channel, *, now: datetime, public_url: str | None) -> 
 def delivery(
     kind: DeliveryKind, made: Message, *, channel_id: str, thread: str, now: datetime
 ) -> Delivery:
-    """A delivery of a message, with a new id, that is due now."""
+    """
+    Make the delivery of a message, with a new id, that is due now. It is not stored yet.
+
+    Args:
+        kind: What the message is about.
+        made: The message.
+        channel_id: The id of the channel through which it is delivered.
+        thread: An id that messages about the same alarms share.
+        now: The time.
+    """
     return Delivery(
         id=new_message_id(),
         channel_id=channel_id,
