@@ -8,12 +8,12 @@ or a copy of another:
   known to share a database, or a server that shares it with no other, form a `Line`. One of them,
   the leader, represents the line in lists and alarms: its record is late or down only when all
   nodes have stopped sending.
-- A rebuild is a line that has stopped sending while another server, which supersedes it, sends for
-  the same database.
+- A rebuild is a line that has stopped sending while another line sends for the same database. The
+  leader of that other line supersedes the leader of the rebuilt one: it takes its place.
 - Twins are two lines that send in parallel, each for a database of its own: one of the databases
   is a copy of the other.
 
-What people say of a database, its labels and its note, belongs to all servers with its UUID.
+The labels and the note that people give to a database belong to all servers with its UUID.
 
 A server or a line that stops sending and comes back again and again flaps: its changes are only
 counted, and do not cause events.

@@ -30,12 +30,12 @@ __all__ = ["Decision", "decide"]
 
 class Decision(NamedTuple):
     """
-    The rows to write after servers were checked.
+    The rows to write after servers were checked. Rows in which nothing changes are in neither list.
 
     Attributes:
-        changed: The rows whose record changes: for each, the row before and the row to write.
-        postponed: The rows whose record stays as it is. Only the columns that the store calls
-            `DUE_COLUMNS`, such as the time of the next check, must be written.
+        changed: For each row whose record changes, the row before and the row to write.
+        postponed: The rows to write whose record stays as it is. Only the columns that the store
+            calls `DUE_COLUMNS`, such as the time of the next check, must be written.
     """
 
     changed: list[tuple[Row, Row]]

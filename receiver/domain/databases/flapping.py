@@ -36,8 +36,8 @@ def damped(
         row: The row of the server after the change.
         events: The events that the change causes.
         at: The time of the change.
-        is_over_budget: Whether the key of the server has used up its budget, the number of events
-            that it may cause per hour. If so, half the number of turns makes the server flap.
+        is_over_budget: Whether the key of the server has caused as many events as it may in an
+            hour. If so, 3 turns within an hour make the server flap, otherwise 6.
 
     Returns the row with the turns counted, and the events to write. If the server flaps, the
     events about its state are left out. If it has just begun to flap, an event `flapping` is added.
@@ -67,14 +67,15 @@ def damped(
 
 def calmed(row: Row, *, now: datetime, heard_since: datetime) -> tuple[Row, list[Event]]:
     """
-    End the flapping of a server whose state has not changed for 30 minutes.
+    End the flapping of a server if its state has not changed for 30 minutes.
 
-    If the last change is less than 30 minutes ago, the flapping goes on, and `due_at` is set to 30
-    minutes after that change. Time before `heard_since`, since when receivers have been running
-    without an interruption, does not count, because nobody knows what the server did then.
+    If the last change is less than 30 minutes ago, the flapping goes on, and `due_at`, the time of
+    the next check, becomes 30 minutes after that change, unless it is earlier. Time before
+    `heard_since`, since when receivers have been running without an interruption, does not count,
+    because nobody knows what the server did then.
 
-    Returns the row, and a list with the event `calm` if the flapping ends. The row of a server that
-    does not flap is returned unchanged.
+    Returns the row after that, and a list with the event `calm`, which is empty unless the flapping
+    ends now. The row of a server that does not flap is returned unchanged.
     """
     record = row.record
     if record.flapping_since is None:

@@ -33,8 +33,14 @@ def judged(lines: Sequence[Line], look: Look) -> list[Line]:
     Join the lines whose servers turn out to be nodes of one database, and note copies as twins.
 
     A line is the known servers of one database. Its messages may fit those of another line, but
-    also those of a copy of that line's database. It is joined with the one that they fit better,
-    and with neither while they fit both about equally well.
+    also those of a copy of that line's database. It is joined with the line whose messages they fit
+    better, and with neither of the two while they fit both about equally well.
+
+    Args:
+        lines: All lines that may have the same database, oldest first.
+        look: The times of the check.
+
+    Returns the lines after that: of lines that were joined, one.
     """
     pairs = {
         (n, m): (elder, younger) for (n, elder), (m, younger) in combinations(enumerate(lines), 2)

@@ -18,7 +18,8 @@ class Verdict(Enum):
     """
     How two servers that send in parallel are related.
 
-    They are nodes of one database, or servers of a database and of its copy, or it is undecided.
+    `NODES`: both run one database. `COPIES`: each has a database of its own, and one of these is a
+    copy of the other. `UNDECIDED`: what they have sent so far does not show it.
     """
 
     NODES = "nodes"
@@ -84,7 +85,7 @@ def _pace(sent: Sent) -> float:
 
 def has_copies(sent: Sent, *, in_order: bool) -> bool:
     """
-    Whether servers that were taken for nodes of one database belong to several copies of it.
+    Whether servers that were taken for nodes of one database turn out to run several copies of it.
 
     Args:
         sent: What all these servers sent together.

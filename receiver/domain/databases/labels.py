@@ -1,12 +1,12 @@
 """
-Labels and a note, which people give to a database: what they may be, and whose they are.
+Labels and a note, which people give to a database: what they may be, and to whom they belong.
 
 They belong to a database and not to one of its servers. So all servers with the same
-`database_uuid` have the same ones: the nodes of a database, a server and those that it superseded,
-and the copy of a database until it has a UUID of its own. A server that has told no UUID has its
-own.
+`database_uuid` have the same labels and the same note: the nodes of a database, a server and those
+that it superseded, and the copy of a database until it has a UUID of its own. A server that reports
+no UUID has labels and a note of its own.
 
-Labels are written in lower case, so that one word is one label, however it is typed.
+Labels are stored in lower case, so that one word is one label, however it is typed.
 """
 
 import re
@@ -39,11 +39,16 @@ MOST_LABELS = 20
 
 LONGEST_LABEL = 50
 LONGEST_NOTE = 2000
-"""How many characters a label and a note may have."""
+"""How many characters a note may have; for a label, it is `LONGEST_LABEL`."""
 
 
 def label(text: Any) -> str:
-    """A label in the form in which it is stored. Raises ValueError for a text that is none."""
+    """
+    Return a label in the form in which it is stored: in lower case, with single spaces.
+
+    Raises ValueError if `text` cannot be a label: if it is no text, is empty, has more than 50
+    characters, or has a comma, a double quote or an unprintable character in it.
+    """
     typed = unicodedata.normalize("NFC", text) if isinstance(text, str) else ""
     found = " ".join(typed.lower().split())
     is_short = 1 <= len(found) <= LONGEST_LABEL
@@ -53,7 +58,12 @@ def label(text: Any) -> str:
 
 
 def labels_in(text: str) -> list[str]:
-    """The texts between the commas of what somebody typed into one field, without empty ones."""
+    """
+    Split what somebody has typed into one field at its commas.
+
+    Returns the texts between them, without spaces around them and without empty texts. Whether each
+    can be a label is not checked.
+    """
     return [each for each in map(str.strip, text.split(",")) if each]
 
 
@@ -87,13 +97,17 @@ _Note = Annotated[
 @frozen(kw_only=True)
 class Annotation:
     """
-    What people have said of a database.
+    The labels and the note that people have given to a database.
+
+    Of a database that has no labels and no note any more, nothing is stored: neither when somebody
+    has removed them, nor who that was. It is as if it had never had any.
 
     Attributes:
-        labels: The labels, sorted.
+        labels: The labels, sorted; empty if there are none.
         note: The note; empty if there is none.
-        changed_at: When one of the two was changed last; None for a database that has neither.
-        changed_by: The name of the key of whoever changed it.
+        changed_at: When the labels or the note were last changed; None if nothing is stored.
+        changed_by: The name of the key with which that was done, or `somebody without a key` if the
+            receiver required no keys; empty if nothing is stored.
     """
 
     labels: tuple[str, ...] = ()
@@ -103,7 +117,12 @@ class Annotation:
 
     @property
     def version(self) -> str:
-        """A text that changes when the labels or the note do; empty if there never were any."""
+        """
+        A text that is different after each change of the labels or the note.
+
+        By it, a client says which labels and note it has seen before it changes them. Empty if
+        `changed_at` is None.
+        """
         return "" if self.changed_at is None else format_moment(self.changed_at)
 
     @property
@@ -113,7 +132,7 @@ class Annotation:
 
 
 NO_ANNOTATION = Annotation()
-"""That of a database of which nobody has said anything."""
+"""The annotation of a database that has no labels and no note."""
 
 
 @frozen(kw_only=True)
@@ -122,11 +141,12 @@ class Relabelling:
     A request to change the labels and the note of a database. What it does not name stays.
 
     Attributes:
-        labels: All labels that the database is to have; null to keep those that it has.
-        add: Labels that it is to have in addition.
-        remove: Labels that it is not to have any more.
-        note: The note that it is to have, at most 2,000 characters; empty for none, null to keep
-            the one that it has.
+        labels: All labels that the database is to have, in place of those that it has; null to
+            change only those in `add` and `remove`, which may not be given beside this.
+        add: Labels that the database is to have in addition.
+        remove: Labels that the database is not to have any more.
+        note: The note that the database is to have, at most 2,000 characters; empty to remove the
+            note, null to keep it.
     """
 
     labels: tuple[_Label, ...] | None = None
@@ -139,8 +159,8 @@ class Relabelling:
         """
         Read the request from a decoded JSON value.
 
-        Raises InvalidMessage for an invalid request. An unknown field is invalid, because it may be
-        a misspelt one.
+        Raises InvalidMessage for an invalid request, such as one that changes nothing, or one with
+        an unknown field, which may be a misspelt one.
         """
         new = structure(value, cls)
         assert isinstance(value, dict)  # `structure` raises otherwise
@@ -161,14 +181,15 @@ class Relabelling:
 
     def applied(self, before: Annotation, *, at: datetime, by: str) -> Annotation:
         """
-        What is said of a database after the change; `before` itself if nothing is different.
+        Return the labels and the note of a database after the change.
 
-        Raises InvalidMessage if it would have more labels than it may have.
+        It is `before` itself if they stay the same. Raises InvalidMessage if the database would
+        have more labels than `MOST_LABELS`.
 
         Args:
-            before: What is said of it now.
+            before: The labels and the note of the database now.
             at: The time of the change.
-            by: The name of the key of whoever changes it.
+            by: The name of the key of whoever changes them.
         """
         kept = before.labels if self.labels is None else self.labels
         labels = tuple(sorted({*kept, *self.add} - {*self.remove}))
@@ -183,21 +204,37 @@ class Relabelling:
 
 
 def family_of(record: ServerRecord) -> str | None:
-    """What stands for the `database_uuid` of a server in an index; None if it has told none."""
+    """
+    The form of the `database_uuid` of a server that is stored in an index of the database.
+
+    Servers for which it is equal have the same UUID. None if the server reports no UUID.
+    """
     return None if record.database_uuid is None else index_text(record.database_uuid)
 
 
 def subject_of(record: ServerRecord) -> str:
-    """Under which name the labels and the note of the database of a server are stored."""
+    """
+    The key under which the labels and the note of the database of a server are stored.
+
+    It is `uuid:` and what `family_of` returns; for a server that reports no UUID it is `server:`
+    and its id.
+    """
     family = family_of(record)
     return f"server:{record.server_id}" if family is None else f"uuid:{family}"
 
 
 def joined(has: Annotation, gets: Annotation) -> Annotation:
     """
-    What is said of a database that is known under another name, too, under which more is said.
+    Put the labels and notes of two database UUIDs together, because a server has moved to another.
 
-    It has the labels of both, up to the number that it may have, and both notes, if these fit.
+    A server that reports another `database_uuid` than before brings along the labels and the note
+    that it had under the old one. The result has the labels of both, `MOST_LABELS` at most, and
+    both notes one after the other, or only that of `has` if both would be too long.
+
+    Args:
+        has: The labels and the note of the new UUID; returned itself if `gets` adds nothing.
+        gets: The labels and the note of the old UUID. If it adds something, the result says that
+            it was changed when and by whom `gets` was.
     """
     more = [each for each in gets.labels if each not in has.labels]
     labels = tuple(sorted([*has.labels, *more][:MOST_LABELS]))
@@ -213,14 +250,17 @@ def told_of_labels(
     before: Annotation, after: Annotation, *, server_id: str, at: datetime, by: str | None
 ) -> list[Event]:
     """
-    The event of a change of labels and note; none if there is no change.
+    Make the event `labelled`, which tells how the labels and the note of a database have changed.
+
+    Returns it in a list, which is empty if they are the same.
 
     Args:
-        before: What was said of the database before.
-        after: What is said of it now.
-        server_id: The server by which the database is known.
+        before: The labels and the note before the change.
+        after: The labels and the note after the change.
+        server_id: The server that the event is about: one of the database.
         at: The time of the change.
-        by: The name of the key of whoever made it; None if the server did, by another UUID.
+        by: The name of the key of whoever made the change; None if nobody did, but the server has
+            reported another `database_uuid`, and has the labels and the note of that one now.
     """
     details: dict[str, Any] = {}
     gained, lost = _without(after, before), _without(before, after)

@@ -21,14 +21,15 @@ class Look(NamedTuple):
 
     Attributes:
         now: The time of the check.
-        heard_since: Since when receivers have been running without an interruption.
+        heard_since: Since when receivers have been running without an interruption. The time
+            before does not count as silence of a server.
     """
 
     now: datetime
     heard_since: datetime
 
     def silence(self, record: ServerRecord) -> timedelta:
-        """How long a server has sent nothing, without the time before `heard_since`."""
+        """How long a server has sent nothing until `now`, without the time before `heard_since`."""
         return self.now - max(record.last_seen, self.heard_since)
 
 
@@ -38,7 +39,7 @@ class Line(NamedTuple):
 
     Attributes:
         leader: The row of the server that represents the database in lists and alarms.
-        nodes: The rows of the other servers.
+        nodes: The rows of the other servers; empty if there are none.
         state: The state of the database at the time of the check. It is not in the rows yet.
     """
 
@@ -63,7 +64,7 @@ class Line(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the database."""
+        """The name of the database; empty if it is unknown."""
         return _name(self.leader)
 
     def mark(self, now: datetime) -> Mark:
@@ -137,7 +138,7 @@ def with_state(row: Row, state: State, now: datetime) -> Row:
 
 
 def age(record: ServerRecord) -> tuple[datetime, str]:
-    """A sort key: the older server comes first."""
+    """A sort key: the server that was first seen earlier comes first."""
     return record.first_seen, record.server_id
 
 

@@ -11,7 +11,7 @@ __all__ = ["due_after", "due_at", "silent_before", "state_at"]
 
 def state_at(record: ServerRecord, now: datetime, *, heard_since: datetime) -> State:
     """
-    The state of a server at the time `now`, given its record with the state at the last check.
+    Return the state of a server at `now`, given its record with the state of the last check.
 
     States change step by step: a server becomes late first, and down no sooner than two heartbeat
     intervals after its record said late. The states down and left do not end until the server sends
@@ -45,8 +45,9 @@ def due_at(record: ServerRecord, *, heard_since: datetime) -> int | None:
     """
     When a server must be checked, because its state changes if it sends no message until then.
 
-    Receivers have been running without an interruption since `heard_since`. Returns microseconds
-    since 1970; None for a server that is down or has left.
+    Receivers have been running without an interruption since `heard_since`; the time before does
+    not count as silence of the server. Returns microseconds since 1970; None for a server that is
+    down or has left.
     """
     if _is_lasting(record.state):
         return None

@@ -21,9 +21,9 @@ def replaced(lines: Sequence[Line], look: Look) -> tuple[list[Line], list[Row]]:
     """
     Find rebuilds: lines that are late or down while another line sends for the same database.
 
-    A line is the known servers of one database. Returns the lines that stay, and the rows of all
-    servers of the rebuilt lines, which are marked as superseded. All lines must have the same
-    database name.
+    A line is the known servers of one database; its leader is the one that lists show. Returns the
+    lines that stay, and the rows of all servers of the other, rebuilt lines, which are marked as
+    superseded. All lines must have the same database name.
     """
     staying: list[Line] = []
     gone: list[Row] = []

@@ -1,1 +1,1 @@
-"""Groups what belongs together: servers with the same problem, and events that are one line."""
+"""Groups for pages: servers whose trouble began together, and events that happened together."""

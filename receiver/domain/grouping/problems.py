@@ -19,14 +19,19 @@ from contract import ServerRecord, State
 __all__ = ["MANY", "TOGETHER", "Problem", "Trouble", "Troubled", "problems", "troubles"]
 
 TOGETHER = timedelta(minutes=1)
-"""What begins within this time of something alike belongs to the same problem."""
+"""Two servers have the same problem if the same trouble began with both within this time."""
 
 MANY = 10
-"""So many servers that are silent together are more urgent than any single one."""
+"""A problem of so many silent servers, or more, is urgent."""
 
 
 class Trouble(str, Enum):
-    """What may be wrong with a server, the most urgent first."""
+    """
+    What may be wrong with a server, the most urgent first.
+
+    `down` and `late` are states. `conflict`: two machines send under its id. `twin`: it has a copy
+    of another server's database, or the original. `flapping`: its state changes again and again.
+    """
 
     DOWN = "down"
     LATE = "late"
@@ -56,10 +61,11 @@ class Problem:
     Servers with the same trouble, which began together.
 
     Attributes:
-        trouble: What is wrong with them.
-        servers: The servers, sorted by when it began, and then by their ids.
-        first: When it began with the first one; None if that is not known.
-        last: When it began with the last one; None if that is not known.
+        trouble: What is wrong with the servers.
+        servers: The servers, sorted by when the trouble began, and then by their ids. If that is
+            not known of a server, the time at which it was first seen counts.
+        first: When the trouble began with the first server; None if that is not known of any.
+        last: When the trouble began with the last server; None if that is not known of any.
     """
 
     trouble: Trouble
@@ -69,18 +75,26 @@ class Problem:
 
     @property
     def stages(self) -> list[tuple[str, int]]:
-        """The stages of the servers ("" for none) and how many are in each, most first."""
+        """
+        The stages of the servers, each with the number of servers in it, the largest number first.
+
+        The stage is "" for servers without one.
+        """
         found = Counter(record.odoo_stage or "" for record in self.servers)
         return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
     @property
     def hosts(self) -> int:
-        """On how many hosts the servers run, as far as is known."""
+        """The number of different hostnames of the servers, without those that are unknown."""
         return len({record.hostname for record in self.servers if record.hostname})
 
     @property
     def network(self) -> str | None:
-        """The network that all servers are in (/24, or /64 of IPv6); None if there is none."""
+        """
+        The network (/24, or /64 of IPv6) in which the primary addresses of all servers are.
+
+        None if there is no such network, or if `hosts` is less than 2.
+        """
         found: str | None = None
         for record in self.servers:
             network = _network(record)
@@ -91,17 +105,22 @@ class Problem:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether many servers fell silent at once."""
+        """Whether many servers, `MANY` or more, are down or late."""
         return self.trouble in _SILENCES and len(self.servers) >= MANY
 
     @property
     def has_production(self) -> bool:
-        """Whether a server is in production, or of a fleet that has no stages."""
+        """Whether at least one of the servers is in production, or has no stage."""
         return any((record.odoo_stage or "production") == "production" for record in self.servers)
 
 
 def problems(records: Iterable[ServerRecord]) -> list[Problem]:
-    """The problems of servers, the most urgent first."""
+    """
+    Find what is wrong with some servers, in groups; returns the most urgent problem first.
+
+    Servers with the same trouble are one problem if it began at about the same time. Twins are
+    grouped by the UUID of their databases instead, and servers with a conflict are all one problem.
+    """
     found: defaultdict[Trouble, list[tuple[datetime | None, ServerRecord]]] = defaultdict(list)
     for record in records:
         for trouble, began in troubles(record):
@@ -116,10 +135,11 @@ def problems(records: Iterable[ServerRecord]) -> list[Problem]:
 
 def troubles(record: ServerRecord) -> Iterator[tuple[Trouble, datetime | None]]:
     """
-    What is wrong with a server, and since when; None if that is not known.
+    Yield what is wrong with a server, and since when; None as the time if that is not known.
 
-    A server that flaps is not counted as late or down besides: its state changes all the time. A
-    node has the state of its database, for which another server stands.
+    Yields nothing for a server that was superseded or has left. A server that flaps is not late or
+    down, too, because its state changes all the time. Of a node, in place of which lists show
+    another server of its database, only a conflict is its own.
     """
     if record.superseded_by is not None or record.state is State.LEFT:
         return

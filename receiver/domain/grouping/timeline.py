@@ -1,8 +1,9 @@
 """
 Groups events that happened together, so that an outage of five hundred servers is one line.
 
-Three or more servers to which the same happened, each within a minute of the next, are one group. A
-group covers ten minutes at most, so that what goes on all day is not one group of a whole day.
+A group consists of events of the same kind, of three or more servers, each within a minute of the
+next. A group covers ten minutes at most, so that what goes on all day is not one group of a whole
+day.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Brief(NamedTuple):
         id: The event's number.
         at: When the receiver noticed the event.
         kind: What happened.
-        server_id: The server that the event is about; None for the fleet as a whole.
+        server_id: The server that the event is about; None if it is not about a single server.
     """
 
     id: int
@@ -40,14 +41,15 @@ class Brief(NamedTuple):
 @frozen(kw_only=True)
 class Group:
     """
-    Events of one kind, of several servers, that happened together.
+    Events of one kind, of three or more servers, that happened together.
 
     Attributes:
         id: The number of the newest event.
         kind: What happened.
-        server_ids: The servers to which it happened, without repetitions, the newest event first.
-        first: When it happened first.
-        last: When it happened last.
+        server_ids: The servers that the events are about, without repetitions; that of the newest
+            event comes first.
+        first: The time of the earliest event.
+        last: The time of the latest event.
     """
 
     id: int
@@ -58,7 +60,7 @@ class Group:
 
 
 Entry = Brief | Group
-"""A line of a timeline."""
+"""A line of a timeline: a single event, or a group of events."""
 
 
 class _Run:
@@ -105,15 +107,15 @@ class _Run:
 
 def together(events: Sequence[Brief], *, most: int) -> tuple[list[Entry], int]:
     """
-    The lines of a timeline.
+    Make the lines of a timeline from events.
 
     Args:
         events: The events, newest first.
         most: How many lines there are at most.
 
     Returns:
-        The lines, and how many of the events are in them. The first line is the one with the newest
-        event. If not all events have a place, the oldest ones are left out.
+        The lines, sorted by their newest events, newest first; and how many of the events are in
+        them. If these would be more than `most` lines, the oldest events are left out.
     """
     runs: list[_Run] = []
     latest: dict[EventKind, _Run] = {}

@@ -1,4 +1,4 @@
-"""The history of the fleet: what is kept of each hour, and how the hours of a period are shown."""
+"""The history of the fleet: what is kept of each hour, and the figures of a day or longer."""
 
 from receiver.domain.history.hours import (
     MOST_HOURS,

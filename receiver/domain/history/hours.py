@@ -1,9 +1,9 @@
 """
 What is kept of each hour: in which states the servers were, and how many heartbeats came.
 
-Once a minute a receiver counts the servers (`Census`) and adds the numbers to the hour. So an hour
-in which no receiver ran is not there at all, and of an hour in which one ran for a part of the time
-it is known in how many minutes that was.
+Once a minute a receiver counts the servers (`Census`) and adds the numbers to the hour. So there is
+no `Hour` for an hour in which no receiver ran, and each `Hour` says in how many of its minutes the
+servers were counted.
 """
 
 from collections import Counter
@@ -35,27 +35,31 @@ Shares = Sequence[tuple[str | None, int]]
 """
 How many servers have which value of a field, such as their stage; the most frequent values first.
 
-The value "" stands for all servers of which the value is not known, and None, which comes last, for
-the servers with all values that are not listed.
+After these, the value "" stands for the servers of which the value is not known, and at the end
+None stands for the servers with any value that is not listed.
 """
 
 
 class Taken(NamedTuple):
     """
-    What a receiver has done with the heartbeats that were sent to it.
+    How many heartbeats a receiver has taken in, in some time or since it was started.
 
     Attributes:
-        heartbeats: How many it has written.
-        turned_away: How many requests with heartbeats it could not write, for instance because the
-            database did not answer: those that it answered with a status of 500 or more. A request
-            may have held several.
+        heartbeats: How many heartbeats it has written to the database.
+        turned_away: How many requests with heartbeats it has answered with a status of 500 or more,
+            for instance because the database did not answer. A request may have held several
+            heartbeats.
     """
 
     heartbeats: int = 0
     turned_away: int = 0
 
     def since(self, before: "Taken") -> "Taken":
-        """What has come since an earlier moment, at which the numbers were those of `before`."""
+        """
+        How much of these numbers has come since an earlier moment.
+
+        Both count from the start of the receiver; `before` has the numbers of that moment.
+        """
         return Taken(self.heartbeats - before.heartbeats, self.turned_away - before.turned_away)
 
 
@@ -71,9 +75,12 @@ class Census:
         at: The moment.
         states: How many servers are in which state.
         stages: How many servers have which stage.
-        odoo_versions: How many servers have which version of Odoo; None if that was not counted.
-        versions: The same for the versions of the MCP server.
-        missed: How many heartbeats the servers that are late or down have promised for a minute.
+        odoo_versions: How many servers have which version of Odoo; None if the versions were not
+            counted this time.
+        versions: How many servers have which version of the MCP server; None if the versions were
+            not counted this time.
+        missed: How many heartbeats the servers that are late or down would send in a minute at the
+            intervals that they have declared.
     """
 
     at: datetime
@@ -87,13 +94,13 @@ class Census:
 @frozen(kw_only=True)
 class Minute:
     """
-    What a receiver notes at its first look in a minute.
+    What a receiver adds to the history once a minute.
 
     Attributes:
-        at: The time of the look.
+        at: The time at which it does so.
         census: The servers at this time; None if another receiver has counted them in this minute.
-        taken: What has come since this receiver's last note.
-        taken_at: The time of that last note, which tells to which hour `taken` belongs.
+        taken: How many heartbeats this receiver has taken in since it last added to the history.
+        taken_at: When it last added to the history; `taken` is counted for the hour of this time.
     """
 
     at: datetime
@@ -108,18 +115,22 @@ class Hour:
     What is known of an hour, or of several hours together.
 
     Attributes:
-        begins_at: When the hour begins, in UTC.
+        begins_at: When the hour, or the first of several hours, begins, in UTC.
         counted_at: When the servers were last counted in it.
         minutes: In how many of its minutes the servers were counted.
         sums: For each state the numbers of servers at all these counts, added up.
-        worst: How many servers were in which state when most of them were late or down; of several
-            such counts, at the one with most down, and of several of those at the last one.
+        worst: How many servers were in which state at the worst count: the one with the most
+            servers late or down. Of several such counts it is the one with the most servers down,
+            and of several of these the last one.
         stages: How many servers had which stage at the last count.
-        odoo_versions: How many servers had which version of Odoo, when that was last counted.
-        versions: The same for the versions of the MCP server.
-        heartbeats: How many heartbeats were written.
-        turned_away: How many requests with heartbeats could not be written (`Taken`).
-        missed: How many heartbeats of servers that were late or down did not come; about so many.
+        odoo_versions: How many servers had which version of Odoo, when that was last counted; empty
+            if it never was.
+        versions: How many servers had which version of the MCP server, when that was last counted;
+            empty if it never was.
+        heartbeats: How many heartbeats all receivers have written.
+        turned_away: How many requests with heartbeats they have answered with a status of 500 or
+            more.
+        missed: An estimate of how many heartbeats did not come, of servers that were late or down.
     """
 
     begins_at: datetime
@@ -136,7 +147,7 @@ class Hour:
 
     @classmethod
     def begun_by(cls, census: Census) -> "Hour":
-        """The hour in which a census is the first one."""
+        """Make the hour in which a census is taken, if it is the first one of this hour."""
         return cls(
             begins_at=begin_of_hour(census.at),
             counted_at=census.at,
@@ -150,11 +161,11 @@ class Hour:
         )
 
     def lacks(self, census: Census) -> bool:
-        """Whether nobody has counted the servers in the minute of a census yet."""
+        """Whether the servers were not counted yet in the minute in which a census is taken."""
         return begin_of_minute(self.counted_at) < begin_of_minute(census.at)
 
     def counted(self, census: Census) -> "Hour":
-        """The hour with one more census."""
+        """Return the hour with a further census added to it."""
         return evolve(
             self,
             counted_at=census.at,
@@ -170,7 +181,7 @@ class Hour:
         )
 
     def with_next(self, other: "Hour") -> "Hour":
-        """This hour and a later one, as if they were one."""
+        """Return this hour and a later one (or several) together, as one `Hour`."""
         return evolve(
             self,
             counted_at=other.counted_at,
@@ -187,17 +198,21 @@ class Hour:
 
     @property
     def availability(self) -> float | None:
-        """The share of all servers, over the time, that was neither late nor down; 0 to 1."""
+        """
+        Which share of the servers was neither late nor down, on average over the time, 0 to 1.
+
+        None if there were no servers.
+        """
         total = sum(self.sums.values())
         return 1 - silent(self.sums) / total if total else None
 
     def mean(self, state: str) -> float:
-        """How many servers were in a state on average."""
+        """How many servers were in a state, on average over the minutes that were counted."""
         return self.sums.get(state, 0) / self.minutes
 
 
 def silent(states: Mapping[str, int]) -> int:
-    """How many servers are late or down."""
+    """How many servers are late or down, of the numbers of servers in each state."""
     return sum(states.get(state, 0) for state in _SILENT)
 
 
@@ -211,14 +226,14 @@ def begin_of_minute(moment: datetime) -> datetime:
 
 def most_frequent(counts: Mapping[str, int], total: int) -> Shares:
     """
-    The values that most servers have, as many as are kept for an hour.
+    Choose the most frequent values of a field, as many as are kept for an hour.
 
-    Servers may report any text. So only the 12 most frequent values are kept; the others, and those
-    of more than 64 characters, are counted together.
+    Servers may report any text. So only the 12 most frequent values of at most 64 characters are
+    kept; servers with another value are counted together, under None.
 
     Args:
-        counts: How many servers have which value, where it is known.
-        total: How many servers there are.
+        counts: How many servers have which value. An empty value counts as unknown.
+        total: How many servers there are. Those that `counts` lacks have an unknown value.
     """
     known = Counter({text: n for text, n in counts.items() if text and n > 0})
     short = Counter({text: n for text, n in known.items() if len(text) <= _LONGEST})

@@ -1,4 +1,8 @@
-"""The hours of a day, a week or a quarter of a year, in as many slots as a picture has room for."""
+"""
+The history of the last day, week or quarter of a year, divided into parts of equal length (slots).
+
+Pictures and the API show a value for each slot.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
@@ -13,7 +17,12 @@ __all__ = ["Figures", "Period", "Slot", "figures"]
 
 
 class Period(str, Enum):
-    """How much of the history is shown: up to now, the last hour being that of now."""
+    """
+    How much of the history is shown, up to the present hour.
+
+    A day has 24 slots of one hour, a week 56 slots of three hours, and a quarter of a year 92 slots
+    of one day.
+    """
 
     DAY = "day"
     WEEK = "week"
@@ -31,9 +40,10 @@ class Period(str, Enum):
 
     def since(self, now: datetime) -> datetime:
         """
-        When the first slot of the period begins.
+        When the first slot begins of the period whose last slot contains `now`.
 
-        Slots begin at full hours or days in UTC, so that they stay the same when time goes on.
+        Slots of an hour begin at full hours, slots of three hours at 0, 3, 6 ... o'clock, and slots
+        of a day at midnight, all in UTC. So they stay the same when time goes on.
         """
         last = begin_of_hour(now)
         last -= (last - _MIDNIGHT) % self.step
@@ -55,8 +65,9 @@ class Slot:
     A part of a period.
 
     Attributes:
-        begins_at: When it begins.
-        ends_at: When it ends; the last slot of a period ends after now.
+        begins_at: When the slot begins.
+        ends_at: When it ends, which is when the next one begins. The last slot of a period ends in
+            the future.
         hour: What is known of all its hours together; None if no receiver ran in it.
     """
 
@@ -71,12 +82,14 @@ class Figures:
     The history of the fleet in a period.
 
     Attributes:
-        slots: The parts of the period, oldest first, without a gap.
-        whole: What is known of the whole period; None if nothing is.
-        worst_at: The beginning of the hour in which most servers were late or down at once; None if
-            there was none.
-        listened: The share of the time since the first hour that is known in which a receiver ran,
-            0 to 1; None if nothing is known.
+        slots: All parts of the period, oldest first, without a gap.
+        whole: What is known of the whole period, as if it were one hour; None if no receiver ran in
+            it.
+        worst_at: The beginning of the hour in which the most servers were late or down at once;
+            None if no server was.
+        listened: The share of the minutes in which a receiver ran, 0 to 1, from the end of the
+            first hour of the period in which one ran until now; 1 if this hour is not over. None
+            if no receiver ran in the period.
     """
 
     slots: Sequence[Slot]
@@ -87,11 +100,12 @@ class Figures:
 
 def figures(hours: Iterable[Hour], period: Period, now: datetime) -> Figures:
     """
-    The history of the fleet in a period that ends now.
+    Sum up the history of the fleet in a period that ends now, in slots and as a whole.
 
     Args:
-        hours: What is known of each hour, oldest first; hours outside of the period are ignored.
-        period: The period.
+        hours: What is known of each hour, oldest first, without the hours in which no receiver ran.
+            Hours outside of the period are ignored.
+        period: How long the period is, and into which slots it is divided.
         now: The present time.
     """
     since = period.since(now)

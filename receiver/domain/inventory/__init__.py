@@ -1,1 +1,1 @@
-"""What the fleet offers and runs: tools, versions, and how two servers differ; no I/O."""
+"""The tools that the servers of a fleet offer and the versions that they run; no I/O."""

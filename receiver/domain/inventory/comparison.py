@@ -1,4 +1,4 @@
-"""How what two servers offer differs."""
+"""Compares the tools of two servers."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -17,10 +17,10 @@ class ToolsCompared:
 
     Attributes:
         only_a: The sorted names of the tools that only the first server offers.
-        only_b: The sorted names of the tools that only the second one offers.
+        only_b: The sorted names of the tools that only the second server offers.
         changed: For tools that both offer and describe in different ways, the names of the fields
             of `contract.Tool` that differ, by the name of the tool.
-        same: How many other tools both offer.
+        same: How many tools both offer and do not describe in different ways.
     """
 
     only_a: Sequence[str]
@@ -37,9 +37,9 @@ def compare_tools(
     Compare the tools of two servers.
 
     Args:
-        names: The names of the tools that each of the two offers.
-        described: The tools as each of them has described them; what is unknown in a description
-            differs from nothing.
+        names: The names of the tools that the first and the second server offer.
+        described: The tools as the first and the second server have described them. A field that is
+            unknown (None) in one of two descriptions is not compared.
     """
     a, b = ({*each} for each in names)
     changed = {

@@ -1,4 +1,4 @@
-"""The versions of Odoo and of MCP servers that a fleet runs, oldest first."""
+"""How many servers of a fleet run which versions of Odoo and of the MCP server."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,11 @@ __all__ = ["Running", "Software", "VersionCount", "oldest", "version_counts", "v
 
 
 class Software(str, Enum):
-    """Something that each server runs; the value is the name of a field of `ServerRecord`."""
+    """
+    A software that each server runs.
+
+    The value is the name of the field of `ServerRecord`, and of `Running`, with its version.
+    """
 
     ODOO = "odoo_version"
     MCP_SERVER = "version"
@@ -19,7 +23,7 @@ class Software(str, Enum):
 
 class Running(NamedTuple):
     """
-    How many servers of a stage run the same software.
+    How many servers of a stage run the same versions.
 
     Attributes:
         odoo_version: The version of Odoo; empty if it is unknown.
@@ -42,8 +46,8 @@ class VersionCount:
     Attributes:
         version: The version; empty for servers that have not reported theirs.
         servers: How many servers run it.
-        stages: How many of these there are in each stage, the most frequent stage first; the stage
-            is empty for servers without one.
+        stages: Pairs of a stage and the number of these servers in it, the largest number first;
+            the stage is empty for servers without one.
     """
 
     version: str
@@ -85,9 +89,9 @@ def version_key(version: str) -> tuple[int, tuple[int, ...], str]:
 
 def oldest(counts: Sequence[VersionCount]) -> VersionCount | None:
     """
-    The oldest version that any server runs.
+    The oldest version that any server runs, if it is older than another one.
 
-    None if fewer than two versions can be compared, as then none is older than the others.
+    Only versions with a number in them can be compared. None if there are fewer than two of these.
 
     Args:
         counts: What `version_counts` returns.

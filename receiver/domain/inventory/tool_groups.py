@@ -27,14 +27,17 @@ def grouped(
     names: Iterable[str], described: Iterable[Tool], *, search: str = ""
 ) -> list[ToolGroup]:
     """
-    Group the tools of a server by module; the groups are sorted, that without a module is last.
+    Group the tools of a server by the Odoo module that they come from.
+
+    The groups are sorted by the name of the module; the group of tools whose module is unknown
+    comes last. Each tool that the server offers is in one group, even if it has not described it.
 
     Args:
         names: The names of the tools that the server offers.
         described: The tools as the server has described them. Tools with other names are left out,
             because the server offers them no more.
-        search: Only tools that contain each of these words in their name, title, description or
-            module, ignoring case; all tools if there are no words.
+        search: Words with spaces between them. Only tools that contain each of these words in their
+            name, title, description or module, ignoring case; all tools if there are no words.
     """
     known: dict[str, Tool] = {}
     for tool in described:

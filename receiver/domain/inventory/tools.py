@@ -30,16 +30,17 @@ __all__ = [
 
 class ToolCounts(NamedTuple):
     """
-    How many of the servers in lists offer which tools, by the ids that stand for these.
+    How many of the servers in lists have which set of tools, and which description of tools.
 
     Attributes:
-        servers: How many servers there are.
+        servers: How many servers there are in lists.
         offering: How many of them offer any tools.
-        toolsets: For the most frequent sets of tool names the id, and how many servers have it.
-        stages: For each stage, how many of its servers have which of these sets; None stands for
-            servers without tools. The stage is "" for servers without one.
-        catalogues: For the most frequent catalogues (descriptions of all tools of a server) the id,
-            and how many servers have it.
+        toolsets: How many servers have which set of tool names, by the id of the set; of the most
+            frequent sets only.
+        stages: For each stage, how many of its servers have which of these sets, by the id of the
+            set; None stands for servers without tools. The stage is "" for servers without one.
+        catalogues: How many servers have which catalogue (description of all tools of a server), by
+            the id of the catalogue; of the most frequent catalogues only.
     """
 
     servers: int
@@ -51,13 +52,14 @@ class ToolCounts(NamedTuple):
 
 class Variant(NamedTuple):
     """
-    A description of a tool, which servers that describe the tool alike share.
+    A way in which servers describe a tool; descriptions that do not differ are one variant.
 
     Attributes:
         name: The name of the tool.
         title: Its title; None if it is unknown.
         provider: The Odoo module that it comes from; None if it is unknown.
-        marks: For each of `_COMPARED` a hash of the value; None if the value is unknown.
+        marks: A hash of each value that is compared, such as that of the field `description`; None
+            for a value that is unknown. All variants have the values in the same order.
     """
 
     name: str
@@ -76,8 +78,10 @@ class ToolSummary:
         title: The title that most servers give it; None if none does.
         provider: The Odoo module that it comes from on most servers; None if it is unknown.
         server_count: How many of the servers in lists offer a tool with this name.
-        variant_count: In how many ways servers describe it.
-        differs_in: The fields of `contract.Tool` in which these descriptions differ.
+        variant_count: How many different descriptions of it there are; 0 if no server has described
+            it.
+        differs_in: The fields of `contract.Tool` in which these descriptions differ; a field that
+            is unknown in a description is not compared.
     """
 
     name: str
@@ -99,7 +103,7 @@ class ToolOverview:
         offering: How many of them offer any tools.
         counted: How many of them offer tools that are counted in `tools`. It is less than
             `offering` while the names are still being read, or if they need too much memory.
-        differing: How many of the tools servers describe in different ways.
+        differing: How many of the tools have descriptions that differ.
     """
 
     tools: Sequence[ToolSummary]
@@ -132,13 +136,14 @@ class StageCount:
 @frozen(kw_only=True)
 class ToolVariant:
     """
-    A description of a tool, and the servers that describe the tool so.
+    A description of a tool, and the servers that describe the tool in this way.
 
     Attributes:
-        tool: The description.
-        server_count: How many servers describe it so.
+        tool: The tool with this description.
+        server_count: How many servers describe it in this way.
         server_ids: The sorted ids of some of these servers.
-        differs_in: The fields in which it differs from the most frequent description.
+        differs_in: The fields of `contract.Tool` in which the description differs from the most
+            frequent one of this tool.
     """
 
     tool: Tool
@@ -148,7 +153,7 @@ class ToolVariant:
 
 
 def variant_of(tool: Mapping[str, Any]) -> Variant:
-    """The variant that a tool is, in the JSON form of messages."""
+    """Make the variant of a tool that is given as the JSON object of a message."""
     hints = tool.get("annotations") or {}
     values = [(hints if field == _HINTS else tool).get(name) for field, name in _COMPARED]
     marks = tuple(None if value is None else hash((type(value), value)) for value in values)
@@ -157,9 +162,9 @@ def variant_of(tool: Mapping[str, Any]) -> Variant:
 
 def differing(variants: Iterable[Variant]) -> tuple[str, ...]:
     """
-    The fields of `contract.Tool` in which variants of a tool differ.
+    The fields of `contract.Tool` in which variants of one tool differ.
 
-    What is unknown in a variant differs from nothing.
+    A value that is unknown (None) in a variant is not compared.
     """
     values = zip(*(each.marks for each in variants), strict=True)
     found = [
@@ -172,11 +177,11 @@ def differing(variants: Iterable[Variant]) -> tuple[str, ...]:
 
 def summarised(offered: Mapping[str, int], described: Mapping[Variant, int]) -> list[ToolSummary]:
     """
-    Summarise tools; returns them sorted by name.
+    Summarise the tools that servers offer; returns them sorted by name.
 
     Args:
-        offered: How many servers offer a tool with a name.
-        described: How many servers describe a tool in a certain way.
+        offered: How many servers offer each tool, by its name.
+        described: How many servers describe a tool in a certain way, by this variant of the tool.
     """
     of_name: dict[str, list[Variant]] = {}
     for variant in described:
@@ -213,11 +218,12 @@ def ranked(
 
     Args:
         tools: The tools, sorted by name.
-        search: Only tools whose name, title or module contain each of these words, ignoring case;
-            all tools if there are no words.
-        names: Names of tools that are found, too, because another search has found them.
-        differs: Only tools that servers describe in different ways.
-        order: One of `ORDERS`.
+        search: Words with spaces between them. Only tools whose name, title or module contain each
+            of these words, ignoring case; all tools if there are no words.
+        names: Names of tools that are returned whether they contain the words or not, because
+            another search for these words has found them.
+        differs: If True, only tools whose descriptions differ.
+        order: One of `ORDERS`: `name`, `servers` (fewest first) or `-servers` (most first).
     """
     words = search.casefold().split()
     found = [
