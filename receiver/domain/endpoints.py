@@ -39,7 +39,8 @@ class Endpoints:
     An allow list of hosts whose addresses may be passed on to programs.
 
     Attributes:
-        names: Patterns for host names, in lower case, as in `fnmatch`.
+        names: Patterns for host names, in lower case, in which `*` and `?` mean what they do in
+            `fnmatch`.
         networks: IP networks; a single address is a network with one address.
     """
 

@@ -37,8 +37,8 @@ class InvalidSetting(ReceiverError):
     Environment variables `FLEET_*` are not valid.
 
     Attributes:
-        problems: A sentence about each of them, which names the variable. It quotes the value,
-            unless this may hold a secret.
+        problems: A sentence about each of these variables, which names it. The sentence quotes the
+            value, unless the value may hold a secret.
     """
 
     code = "invalid_setting"
@@ -49,19 +49,19 @@ class InvalidSetting(ReceiverError):
 
 
 class StoreUnavailable(ReceiverError):
-    """The database does not answer; the transaction changed nothing."""
+    """The database does not answer; unless the error is OutcomeUnknown, nothing was changed."""
 
     code = "store_unavailable"
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The connection broke during a commit, which may have succeeded."""
+    """The connection broke during a commit; it is not known whether the commit has succeeded."""
 
     code = "outcome_unknown"
 
 
 class CopyRefused(ReceiverError):
-    """A database cannot be copied as it was asked for, or the copy is not what it should be."""
+    """A database cannot be copied in the way that was asked for, or differs from its copy."""
 
     code = "copy_refused"
 
@@ -76,11 +76,13 @@ class Refusal(ReceiverError):
     """
     A request is refused, and answered with a problem document (RFC 9457).
 
+    The text of the error is the `detail` of the document: a sentence for people.
+
     Attributes:
         status: The HTTP status.
         code: The stable name of the error, for programs.
         errors: Which fields or parameters of the request are invalid, and why; may be empty.
-        headers: Headers of the answer.
+        headers: Headers of the answer, such as `Retry-After`; may be empty.
     """
 
     def __init__(

@@ -4,8 +4,9 @@ Filters of servers as one text, such as `stage:production,none database:acme`.
 The text consists of words with spaces between them, and a server must match all of them:
 
 - `name:value` means that the server has this value. Several values with commas between them mean
-  any of these.
-- `-name:value` means that the server does not have this value, or any of several.
+  that it has at least one of them.
+- `-name:value` means that the server does not have this value. Several values with commas between
+  them mean that it has none of them.
 - A word without a name is text that the `server_id`, the hostname, the database, host and port of
   the endpoint or the name of a tool contains, or that a version or an IP address begins with.
 - A value that contains spaces, commas or double quotes stands in double quotes, in which `\"` is
@@ -47,7 +48,10 @@ def _values() -> tuple[str, ...]:
 @frozen(kw_only=True)
 class FilterText:
     """
-    A filter that was written as a text. An empty tuple stands for any value.
+    A filter of servers that can be written as a text.
+
+    A server must match each attribute that is not empty, by at least one of its values unless the
+    attribute says otherwise.
 
     Attributes:
         server: Ids of servers.
@@ -55,14 +59,18 @@ class FilterText:
         stage: Stages of Odoo.sh; "", which is written `none`, for an empty or unknown one.
         version: Versions of the MCP server.
         odoo: Versions of Odoo.
-        tool: Names of tools, of which a server must have one.
-        state: States; also `superseded` and `node`.
-        network: Networks of IP addresses, such as `10.0.3.0/24`.
-        key: Ids or names of API keys, for lists only; "", which is written `none`, for no key.
-        label: Labels of the database, of which it must have one, in lower case.
-        words: Texts, each of which a server must contain, ignoring case.
-        without: Names of the attributes above but `words`, each with values that a server must
-            not have.
+        tool: Names of tools.
+        state: States; also `superseded`, for servers that another one has replaced, and `node`, for
+            servers in place of which lists show another server of their database.
+        network: Networks of primary IP addresses: of 24 bits, such as `10.0.3.0/24`, or for IPv6 of
+            64 bits.
+        key: Ids or names of the API keys that servers belong to; "", which is written `none`, for
+            no key. Only lists can be filtered by it; `matches` is false for all servers then.
+        label: Labels of databases, in lower case.
+        words: Texts, all of which must be found in a server, ignoring case: in its names,
+            addresses, versions and tools.
+        without: Pairs of the name of an attribute above, but not `words`, and values that a server
+            must not have.
     """
 
     server: tuple[str, ...] = _values()
@@ -80,12 +88,16 @@ class FilterText:
 
     @classmethod
     def parse(cls, text: str) -> "FilterText":
-        """Read a text. Raises ValueError, whose message is a sentence, if it cannot be read."""
+        """
+        Read the text of a filter; the empty text makes a filter that all servers match.
+
+        Raises ValueError, whose message is a sentence for people, if the text cannot be read.
+        """
         return _parsed(text)
 
     @classmethod
     def of(cls, matching: Filter) -> "FilterText":
-        """The text of a filter of a list."""
+        """Convert the filter of a list of servers, which `to_filter` converts back."""
         names = {attribute: name for name, attribute in _ATTRIBUTES.items()}
         excluded = {names[attribute]: values for attribute, values in matching.without}
         return cls(
@@ -96,11 +108,11 @@ class FilterText:
 
     def matches(self, record: ServerRecord) -> bool:
         """
-        Whether a server matches.
+        Whether a server matches, by its record.
 
-        Without a word for the state, servers of all states match, also those that have left, are
-        nodes or are superseded. No record says which key its server belongs to, so no server
-        matches a key.
+        If the filter names no state, servers of all states match, also those that have left, are
+        nodes or are superseded. No record says which key its server belongs to. So if the filter
+        names a key, no server matches; keys that it excludes make no difference.
         """
         return (
             all(
@@ -114,14 +126,18 @@ class FilterText:
         )
 
     def toggled(self, name: str, value: str) -> "FilterText":
-        """The filter with a value of a name added; without it, if it is there or is excluded."""
+        """
+        Return the filter with one value, such as `production` of the name `stage`, switched.
+
+        If the filter has the value, or excludes it, the value is removed; otherwise it is added.
+        """
         plain = self._without_value(name, value)
         if plain != self:
             return plain
         return plain.changed(name, (*getattr(plain, name), value))
 
     def excluding(self, name: str, value: str) -> "FilterText":
-        """The filter with a value of a name excluded."""
+        """Return the filter with a value of a name excluded, and no longer wanted if it was."""
         plain = self._without_value(name, value)
         excluded = dict(plain.without)
         excluded[name] = (*excluded.get(name, ()), value)
@@ -135,16 +151,16 @@ class FilterText:
         return evolve(self.changed(name, wanted), without=without)
 
     def changed(self, name: str, values: Iterable[str]) -> "FilterText":
-        """The filter with other values of a name."""
+        """Return the filter with `values` in place of all values of a name, or of `words`."""
         new: dict[str, Any] = {name: values}
         return evolve(self, **new)
 
     def names(self) -> set[str]:
-        """The names that the text has words for."""
+        """The names, such as `stage`, of which the filter wants or excludes values."""
         return {name for name in _HAS if getattr(self, name)} | {name for name, _ in self.without}
 
     def in_any_state(self) -> "FilterText":
-        """The same filter without its words for the state."""
+        """The same filter without its wanted and excluded states."""
         without = tuple(each for each in self.without if each[0] != "state")
         return evolve(self, state=(), without=without)
 
@@ -157,10 +173,10 @@ class FilterText:
 
     def to_filter(self) -> Filter:
         """
-        The same filter for a list of servers.
+        Convert the filter to one for a list of servers.
 
-        Without a word for the state, a list leaves out servers that have left, are nodes or are
-        superseded.
+        If it names no state, the list leaves out servers that have left, are nodes or are
+        superseded, although `matches` is true for them.
         """
         return Filter(
             **{attribute: getattr(self, name) for name, attribute in _ATTRIBUTES.items()},
@@ -315,7 +331,7 @@ def _one(text: str | None) -> tuple[str, ...]:
 
 
 NONE = "none"
-"""How a stage or a key that is missing is written."""
+"""How a stage or a key that is missing is written in the text of a filter."""
 
 _MAY_BE_NONE = ("stage", "key")
 _ATTRIBUTES = {

@@ -33,10 +33,12 @@ class Forgettable:
     A filter for servers to delete. Only servers that are superseded, down or have left match.
 
     Attributes:
-        matching: The filter. Its states are some of `FORGETTABLE`; none stand for all of these.
-        heard_before: Only servers whose last message was received before this time; None for any
-            time.
-        same_since: Only servers whose state has not changed since this time; None for any time.
+        matching: A filter by attributes of servers. Its states are some of `FORGETTABLE`; without
+            a state, it stands for all of these.
+        heard_before: Only servers whose last message was received before this time; None if that
+            does not matter.
+        same_since: Only servers whose state has been the same since before this time; None if that
+            does not matter.
     """
 
     matching: Filter = field(default=ALL_SERVERS)
@@ -99,10 +101,11 @@ def to_forget(
 
     Args:
         rows: The rows of the chosen servers, of their nodes (the other servers of a database), and
-            of servers that these superseded.
-        chosen: The ids of servers that match the filter: superseded servers, or servers that are
-            shown in lists.
-        asked: The filter.
+            of servers that these superseded, by `server_id`.
+        chosen: The ids of servers that match `asked.matching`: superseded servers, or servers that
+            are shown in lists.
+        asked: The filter. Its `may_go` must also be true for the nodes of a chosen server, and for
+            the servers that these superseded; otherwise none of them is deleted.
         known: The ids of those servers for which `rows` has all servers that they superseded. Any
             other superseded server is kept for a later call, and so is the listed server that
             supersedes it, directly or not.
@@ -128,7 +131,12 @@ def without(row: Row, gone: Collection[str], rows: Mapping[str, Row], at: dateti
     `superseded_by` becomes the next successor that is kept, or None. If the server was superseded
     or a node, and is neither any more, its `due_at` becomes `at`, so that the watchdog (the task
     that looks for silent servers) checks it next. Returns the same object when nothing changes.
-    `rows` must contain the deleted servers, too.
+
+    Args:
+        row: The row of the server that is kept.
+        gone: The ids of the deleted servers.
+        rows: Rows by `server_id`, among which those of the deleted servers must be.
+        at: The time of the deletion.
     """
     before = row.record
     record = evolve(

@@ -9,7 +9,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime) -> int:
-    """An instant, which must have a UTC offset, in whole microseconds since 1970 (UTC)."""
+    """An instant in whole microseconds since 1970-01-01T00:00:00Z; it must have a UTC offset."""
     return (moment - _EPOCH) // MICROSECOND
 
 

@@ -47,8 +47,8 @@ class KeyScope(str, Enum):
     The scope (role) of a key, which says what its holder may do.
 
     `agent`: send messages of servers. `viewer`: read. `admin`: everything. `registry`: read the MCP
-    registry only. `badge`: read badges only. A key of one of these two may also be part of the path
-    of a URL.
+    registry only. `badge`: read badges only. A `registry` or `badge` key may also be part of the
+    path of a URL, for clients that send no header.
     """
 
     AGENT = "agent"
@@ -59,7 +59,7 @@ class KeyScope(str, Enum):
 
 
 class Power(Enum):
-    """A permission; the value completes the sentence "This key may not ..."."""
+    """A permission of a key; its value completes the sentence "This key may not ..."."""
 
     WRITE = "send messages of servers"
     READ = "read the fleet"
@@ -145,9 +145,11 @@ class Key:
 
     def expires_soon_since(self, now: datetime) -> datetime | None:
         """
-        Since when an active key has been about to expire; None if it is not yet, or never is.
+        Return the time since which it counts that the key expires soon.
 
-        That is the last two weeks of its time, or the last half of it if the key was made for less.
+        A key expires soon in the last two weeks before it expires, or in the second half of its
+        time if it was made for less than four weeks. None if the key does not expire soon at the
+        time `now`, never expires, or is expired or revoked already.
         """
         if self.expires_at is None or self.standing(now) != "active":
             return None
@@ -155,7 +157,11 @@ class Key:
         return since if since <= now else None
 
     def lapsed_at(self, now: datetime) -> datetime | None:
-        """When the key was revoked or has expired; None if neither is so at the time `now`."""
+        """
+        When the key was revoked or expired, whichever was first.
+
+        None if the key is neither revoked nor expired at the time `now`.
+        """
         expired_at = self.expires_at if self.is_expired(now) else None
         return min(filter(None, (self.revoked_at, expired_at)), default=None)
 
@@ -277,10 +283,11 @@ class NewKey:
 
 def warning_about(servers: str) -> str | None:
     """
-    A warning that the pattern of a new key may cover more servers than was meant; None if not.
+    A warning that the pattern of a new key may cover more servers than was meant.
 
-    A `*` also matches underscores, so `acme_*` covers the servers of a database `acme_corp`. For
-    the pattern `*` alone there is no warning, because it obviously covers all servers.
+    A `*` also matches underscores, so `acme_*` covers the servers of a database `acme_corp`. None
+    for a pattern without `*`, for one that begins with `database:`, and for `*` alone, which
+    obviously covers all servers.
     """
     if servers == "*" or servers.startswith(DATABASE) or "*" not in servers:
         return None
@@ -327,8 +334,8 @@ class Keyring:
         """
         The key whose text is in an Authorization header `Bearer fleetkey_...`.
 
-        The key may be expired or revoked; None if there is no such key. A valid header is cached,
-        so that its key is hashed only once.
+        The key may be expired or revoked. None if the header has another form, or if there is no
+        such key. A header with a right key is remembered, so that the key is hashed only once.
         """
         key = self._verified.get(authorization)
         if key is None:
@@ -363,8 +370,8 @@ def path_of(key: Key, token: str) -> str | None:
     """
     The path that a key with the text `token` opens by itself, for clients that send no header.
 
-    It is that of the MCP registry for a registry's key, and that of the badge of all servers for a
-    badge's key. Other keys open none.
+    For a key with the scope `registry` it is the path of the MCP registry, and for one with the
+    scope `badge` that of the badge of all servers. None for a key of another scope.
     """
     return {
         KeyScope.REGISTRY: f"/registry/{token}",

@@ -11,7 +11,7 @@ __all__ = ["Applied", "BodyKind", "Incoming", "Outcome"]
 
 
 class BodyKind(str, Enum):
-    """The kinds of bodies that clients post; each value is the URL's path without the slash."""
+    """What clients post to a receiver; each value is the path of the URL without the slash."""
 
     REGISTER = "register"
     HEARTBEAT = "heartbeat"
@@ -40,7 +40,7 @@ class Applied(NamedTuple):
     Attributes:
         record: The server's record after the merge.
         created: Whether the message created the record.
-        lacks_tools: Whether the message is a heartbeat, but the receiver does not know the
+        lacks_tools: Whether the message is a heartbeat, and the receiver does not know the
             description of tools that the server's latest `tools_digest` stands for.
         is_early: Whether the message is a heartbeat, and less than half of the interval that the
             server declares has passed since its previous message.
@@ -55,10 +55,10 @@ class Applied(NamedTuple):
         """
         After how many seconds the receiver would like the next heartbeat; None if it has no wish.
 
-        If a heartbeat waited for more than a second, there are too many of them. The receiver asks
-        the server for twice its interval, or for 10 minutes if twice the interval is longer, but
-        never for less than the interval. After such a pause the server is not late yet. If a server
-        sends more often than it declares, the receiver asks for the declared interval.
+        If a heartbeat waited for more than a second, the receiver gets too many of them. Then it
+        asks the server for twice its interval, or for 10 minutes if twice the interval is longer,
+        but never for less than the interval. After such a pause the server is not late yet.
+        Otherwise, the receiver has a wish only if the heartbeat `is_early`: the declared interval.
 
         Args:
             waited_seconds: How long the heartbeat waited to be written to the database.

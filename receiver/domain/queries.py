@@ -97,7 +97,8 @@ class Filter:
         label: Labels of databases, in lower case.
         words: Texts, each of which must be found in the names, addresses, versions or tools of the
             server; see `receiver.domain.lists.search_texts`.
-        without: Names of other attributes and values that the server must not have.
+        without: Pairs of the name of an attribute above, but not `words`, and values of which the
+            server must have none.
     """
 
     state: tuple[str, ...] = field(default=(), converter=_texts)
@@ -120,9 +121,10 @@ ALL_SERVERS = Filter()
 
 class Rank(IntEnum):
     """
-    The place of a server in a list that begins with those that need somebody.
+    The place of a server in a list that begins with the servers that need somebody's attention.
 
-    A server is strange if it flaps, has a twin, or is two machines that send under one id.
+    Lower ranks come first. A server that is new or up is strange if it flaps, has a twin (one of
+    the two has a copy of the other's database), or is two machines that send under one id.
     """
 
     DOWN = 0
@@ -178,19 +180,23 @@ _STRANGE_RANKS = {**_RANKS, State.NEW: Rank.STRANGE_NEW, State.UP: Rank.STRANGE}
 
 
 def ranks_of(states: Iterable[str]) -> frozenset[Rank]:
-    """The ranks of the servers that a filter with these states finds."""
+    """The ranks of the servers that a filter with these values of `Filter.state` finds."""
     wanted = {*states}
     return frozenset(rank for rank in Rank if rank.state in wanted)
 
 
 def ranks_wanted(matching: Filter, *, listed: Collection[Rank] = LISTED) -> frozenset[Rank]:
-    """The ranks of the servers that a filter finds; without a state, those that are `listed`."""
+    """
+    The ranks of the servers that a filter finds, by its states and those that it excludes.
+
+    If the filter names no states, it finds the ranks `listed`, without those that it excludes.
+    """
     unwanted = ranks_of(dict(matching.without).get("state", ()))
     return (ranks_of(matching.state) if matching.state else frozenset(listed)) - unwanted
 
 
 class Grouping(str, Enum):
-    """By which field the wallboard groups servers."""
+    """By which field of the record the page for a screen on a wall (`/wall`) groups servers."""
 
     STAGE = "stage"
     ODOO_VERSION = "odoo_version"
@@ -314,7 +320,7 @@ class PageRequest:
     A request for a page of a list of servers.
 
     Attributes:
-        limit: How many servers the page may have.
+        limit: How many servers the page has at most.
         now: The time of the request.
         after: The position at which the page begins, or ends if its `is_end` is true; None for the
             first page.
@@ -331,8 +337,8 @@ class ServerPage(NamedTuple):
 
     Attributes:
         records: The records.
-        next_after: Where the next page begins; None if this is the last page.
-        previous: Where the page before this one ends; None if this is the first page.
+        next_after: The position after which the next page begins; None if this is the last page.
+        previous: The position before which the previous page ends; None if this is the first page.
     """
 
     records: list[ServerRecord]
@@ -342,7 +348,9 @@ class ServerPage(NamedTuple):
 
 class Whereabouts(NamedTuple):
     """
-    The fields of a server's record for a list of addresses: where it can be reached, and labels.
+    The fields of a server's record for a list of addresses, such as the one for Prometheus.
+
+    They say where the server can be reached, and what it is.
 
     Attributes:
         ip_address: The primary IP address of the server; None if it is unknown, or if the
@@ -410,7 +418,7 @@ class ToolsOfServer:
 
 
 MOST_NAMED_SERVERS = 20
-"""How many of the servers that offer a tool are named."""
+"""How many servers are named at most: those that offer a tool, or those in a message."""
 
 
 @frozen(kw_only=True)
@@ -420,8 +428,8 @@ class OfferedTool:
 
     Attributes:
         tool: The tool.
-        server_ids: The sorted ids of the servers, but no more than `MOST_NAMED_SERVERS`.
-        server_count: How many servers offer the tool in all.
+        server_ids: The first of the sorted ids of the servers, `MOST_NAMED_SERVERS` at most.
+        server_count: The number of all servers that offer the tool.
     """
 
     tool: Tool
@@ -433,8 +441,8 @@ class ToolPlace(NamedTuple):
     """
     The beginning of a page in the list of tools that a search for words finds.
 
-    The first pages have the tools with all words. Only if they are all empty, pages of tools follow
-    that lack some words, but come near.
+    The first pages have the tools with all words. Only if no such tool is found, pages follow with
+    tools that lack some words, but come near.
 
     Attributes:
         after: The number of the catalogue after which the page begins. A catalogue is a description
@@ -477,8 +485,8 @@ class EventFilter:
             rebuilds of its database).
         since: Only events at or after this instant.
         until: Only events at or before this instant.
-        servers: Only events of servers that match this filter now; None for any, and for those of
-            the fleet as a whole.
+        servers: Only events of servers that match this filter now; None for the events of all
+            servers, and those that are not about a single server.
     """
 
     kinds: frozenset[EventKind] = frozenset()
@@ -497,7 +505,7 @@ class RecordedEvent:
     An event that is in the database.
 
     Attributes:
-        id: The event's number. Numbers rise in the order of the commits, and none is used twice.
+        id: The event's number. Numbers rise in the order of the commits; no number is used twice.
         event: The event.
     """
 
@@ -514,8 +522,8 @@ class EventPage(NamedTuple):
 
     Attributes:
         events: The events.
-        next_before: The next page has events with numbers below this number; None if this is the
-            last page.
+        next_before: The next page has the newest events whose numbers are below this number; None
+            if this is the last page.
     """
 
     events: list[RecordedEvent]

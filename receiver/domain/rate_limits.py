@@ -29,22 +29,23 @@ A new server with forty tools changes about half of that.
 
 class RateLimits:
     """
-    Fixed-window rate limits.
+    Fixed-window rate limits: of messages and events for each key, of failures for each address.
 
-    Each receiver counts in its own memory. Every few seconds it is told how many messages a key has
-    sent to the other receivers of its database (`spent_elsewhere`). Until it is told, several
-    receivers together may let through more than the limit.
+    A window begins with the first thing that is counted in it. When it has ended, the count is zero
+    again. Each receiver counts in its own memory. Every few seconds it is told how many messages a
+    key has sent to the other receivers of its database (`spent_elsewhere`). Until it is told,
+    several receivers together may let through more than the limit.
 
     Args:
         messages_per_window: How many messages of a key are let through in a window. A request
             counts as the number of messages in its body, or as one message for each 4 KiB of the
             body if that is more.
         changes_per_hour: How many events, such as a changed version or a silence, the servers of a
-            key may cause in an hour. An event counts as one, and as one more for each KiB of its
-            details. Some events `refused_write` about a key are free in each hour: the first ones,
-            up to a hundredth of this limit, but at least one.
-        failures_per_window: How many failed authentications of an address are let through in
-            a window.
+            key may cause in a window of an hour. An event counts as one, and as one more for each
+            KiB of its details. Some events `refused_write` about a key do not count: the first
+            ones in a window, up to a hundredth of this limit, but at least one.
+        failures_per_window: How many failed authentications of an IP address are allowed in a
+            window; for further ones `failed` returns a Refusal.
         window_seconds: The length of the windows of messages and failures.
         clock: Returns the seconds of a monotonic clock.
     """
@@ -75,19 +76,19 @@ class RateLimits:
         self._lock = Lock()
 
     def check(self, key_id: str) -> None:
-        """Raise Refusal if a key has exceeded the limit of messages in the current window."""
+        """Raise Refusal if `exceeded` has blocked a key, and its window has not ended yet."""
         if self._blocked_until and self._blocked_until.get(key_id, 0.0) > self._clock():
             raise self._too_many_messages(key_id)
 
     def left(self, key_id: str) -> int:
-        """How many more messages of a key may be let through in the current window."""
+        """How many messages of a key may still be let through in the current window."""
         return self._key_limiter.get_window_stats(self._message_limit, key_id).remaining
 
     def spend(self, key_id: str, cost: int) -> None:
         """
-        Count messages of a key that this receiver has let through.
+        Count `cost` messages of a key that this receiver has let through.
 
-        They are also counted for the next call of `take_spent`.
+        The next call of `take_spent` returns them, so that other receivers can be told.
         """
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
         with self._lock:
@@ -95,10 +96,10 @@ class RateLimits:
 
     def exceeded(self, key_id: str, cost: int) -> Refusal:
         """
-        Block a key until the window ends, because a request exceeds what the key may still send.
+        Block a key until its window ends, because a request exceeds what the key may still send.
 
         While the key is blocked, `check` raises Refusal for it. Returns the Refusal with which to
-        answer the request.
+        answer the request: 429, or 413 if the request exceeds the limit of a whole window.
 
         Args:
             key_id: The id of the key.
@@ -115,50 +116,69 @@ class RateLimits:
         return self._too_many_messages(key_id)
 
     def spent_elsewhere(self, key_id: str, cost: int) -> None:
-        """Count messages of a key that other receivers have let through."""
+        """Count `cost` messages of a key that other receivers of its database have let through."""
         self._key_limiter.hit(self._message_limit, key_id, cost=cost)
 
     def take_spent(self) -> Mapping[str, int]:
-        """Return, by key id, how many messages `spend` has counted since the last such call."""
+        """
+        Return how many messages `spend` has counted since the last call of this method, by key id.
+
+        The caller tells these numbers to the other receivers of the database. Keys without messages
+        are left out.
+        """
         with self._lock:
             taken, self._untaken = self._untaken, Counter()
         return taken
 
     def is_much_spent(self) -> bool:
-        """Whether `take_spent` would return more than a tenth of the limit for some key."""
+        """
+        Whether the other receivers should be told soon what keys have spent here.
+
+        That is so if `spend` has counted for some key, since the last call of `take_spent`, more
+        than a tenth of the messages that a key may send in a window.
+        """
         with self._lock:
             return any(10 * cost > self._message_limit.amount for cost in self._untaken.values())
 
     def changes_left(self, key_id: str) -> int:
-        """How many more events the servers of a key may cause in the current hour."""
+        """How many events the servers of a key may still cause in the current window of an hour."""
         return self._key_limiter.get_window_stats(self._change_limit, key_id).remaining
 
     def spend_rows(self, key_id: str, rows: int) -> None:
         """
-        Count the rows that messages of a key have changed: every 100 rows count as one message.
+        Count the rows that messages of a key have changed: each 100 rows count as one more message.
 
-        Fewer than 100 rows are not counted.
+        What remains of `rows` after the last whole hundred is not counted.
         """
         if rows >= _ROWS_PER_MESSAGE:
             self.spend(key_id, rows // _ROWS_PER_MESSAGE)
 
     def spend_changes(self, key_id: str, size: int) -> None:
-        """Count `size` events that the servers of a key have caused."""
+        """
+        Count events that the servers of a key have caused.
+
+        `size` is as what they count: each event as one, and as one more for each KiB of details.
+        """
         self._key_limiter.hit(self._change_limit, key_id, cost=size)
 
     def refusals_left(self, key_id: str) -> int:
-        """How many more events `refused_write` of a key do not count as changes in this hour."""
+        """
+        How many more events `refused_write` about a key are free in the current window of an hour.
+
+        Events that are free need not be counted by `spend_changes`, but by `spend_refusals`.
+        """
         return self._key_limiter.get_window_stats(self._refusal_limit, key_id).remaining
 
     def spend_refusals(self, key_id: str, count: int) -> None:
-        """Count events `refused_write` of a key that do not count as its changes."""
+        """Count events `refused_write` about a key that were free (`refusals_left`)."""
         self._key_limiter.hit(self._refusal_limit, key_id, cost=count)
 
     def failed(self, address: str) -> Refusal | None:
         """
         Count a failed authentication by an IP address.
 
-        Returns the Refusal with which to answer if the address has exceeded the limit, else None.
+        Returns None, or if the address has exceeded the limit, the Refusal (429) with which to
+        answer.
 
         All addresses of an IPv6 /64 network count as one, because a client with such a network
         can use them all.

@@ -25,7 +25,11 @@ class Mark(NamedTuple):
     sequence: int | None
 
     def plus(self, other: "Mark") -> "Mark":
-        """Add the snapshot of other servers, which was taken at the same time, to this one."""
+        """
+        Return the snapshot of the servers of two snapshots, which were taken at the same time.
+
+        Its sequence number is known only if that of both is known.
+        """
         known = [each.sequence for each in (self, other) if each.sequence is not None]
         sequence = max(known) if len(known) == 2 else None
         return Mark(self.at, self.heartbeats + other.heartbeats, sequence)
@@ -101,5 +105,10 @@ def catalogue_id(digest: str, tools: Iterable[Tool]) -> str:
 
 
 def is_of_catalogue(digest: str | None, catalogue: str | None) -> bool:
-    """Whether a server sent this digest with the description of tools that has this id."""
+    """
+    Whether a digest is the one with which a server sent a description of tools.
+
+    `catalogue` is the id of the description, as `catalogue_id` makes it, or None if the receiver
+    has none; then the answer is False.
+    """
     return catalogue is not None and digest == catalogue.partition(" ")[0]

@@ -1,1 +1,1 @@
-"""What lists of servers are filtered and counted by."""
+"""By what lists of servers are filtered, counted and searched; and filters that people saved."""

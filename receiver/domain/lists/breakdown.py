@@ -1,9 +1,9 @@
 """
-How many servers have what: the numbers beside the filters of a list.
+How many servers have which state, stage, version and so on: the numbers beside a list's filters.
 
-The number beside a value says how many servers a list would show if this value were chosen and the
-other values of its name were not. So the words of a filter for other names count, and those for the
-same name do not.
+The number beside a value, such as the stage `production`, says how many servers the list would show
+if it were filtered by this value, and by no other value of the same name (`stage`). What the filter
+says of other names limits the number, too.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from receiver.domain.queries import Filter, Rank, ranks_wanted
 __all__ = ["FACETS", "Alike", "Breakdown", "Counts", "most_frequent"]
 
 FACETS = ("state", "stage", "odoo", "version", "tool", "network", "key")
-"""The names that are counted, as `receiver.domain.filter_text` writes them."""
+"""The names whose values are counted, as in `name:value` in the text of a filter."""
 
 
 class Alike(NamedTuple):
@@ -26,9 +26,9 @@ class Alike(NamedTuple):
     Servers that have the same profile and the same rank.
 
     Attributes:
-        profile: What they have in common.
-        rank: Their rank.
-        number: How many there are.
+        profile: What the servers have in common, such as stage and versions.
+        rank: Their place in lists, which tells their state.
+        number: How many servers there are.
     """
 
     profile: Profile
@@ -38,14 +38,14 @@ class Alike(NamedTuple):
 
 class Counts(NamedTuple):
     """
-    The numbers of servers.
+    The numbers of servers beside the filters of a list.
 
     Attributes:
-        total: How many servers match the filter.
-        values: By each of `FACETS`, how many servers have which value. An unknown value is left
+        total: How many servers match the whole filter.
+        values: For each of `FACETS`, how many servers have which value. An unknown value is left
             out; a stage or key that is missing is "". The values of `key` are ids of keys.
-        are_partial: Whether there are sets of tools that were not counted, because there are too
-            many, or they are too long.
+        are_partial: Whether the tools of some servers were not counted, because the fleet has too
+            many different sets of tools, or because some of these are too long.
     """
 
     total: int
@@ -56,12 +56,14 @@ class Counts(NamedTuple):
 @frozen(kw_only=True)
 class Breakdown:
     """
-    All servers, in groups that are alike, and what is needed to count them.
+    The servers that a filter may find, in groups that are alike, and what is needed to count them.
 
     Attributes:
-        groups: The servers that are listed, have left, or are in a state that the filter names, and
-            match those words of the filter that are about neither rank nor profile.
-        tools: The names of the tools of sets, by the id of the set.
+        groups: The servers that lists show without a filter, that have left, or that are in a state
+            that the filter names. Conditions of the filter on what is neither in a rank nor in a
+            profile, such as a database, hold for all of them; the others are not applied yet.
+        tools: The names of the tools in each set of tools, by the id of the set. Some sets may be
+            missing.
         offering: The ids of the sets that have a tool that the filter names.
         offering_unwanted: The ids of the sets that have a tool that the filter excludes.
         owners: The ids of the keys that the filter names; None stands for no key.
@@ -77,10 +79,10 @@ class Breakdown:
 
     def count(self, matching: Filter, *, lapsed: Collection[str] = ()) -> Counts:
         """
-        Count the servers.
+        Count the servers by each of `FACETS`.
 
         Args:
-            matching: The filter with which the breakdown was taken.
+            matching: The filter for which the groups were read.
             lapsed: The ids of keys that were revoked or have expired. Their servers are not counted
                 by state, because they cannot send, and so their state says nothing.
         """
@@ -149,7 +151,12 @@ _VALUES: Mapping[str, Callable[[Alike], str | None]] = {
 
 
 def most_frequent(values: Mapping[str, int], find: str = "") -> list[tuple[str, int]]:
-    """The values that contain a text, ignoring case, with their numbers; most frequent first."""
+    """
+    Sort the values of a name by how many servers have them, the most frequent first.
+
+    Returns pairs of a value and its number, of the values that contain the text `find`, ignoring
+    case.
+    """
     sought = find.casefold()
     found = [each for each in values.items() if sought in each[0].casefold()]
     return sorted(found, key=lambda each: (-each[1], each[0]))

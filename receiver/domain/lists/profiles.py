@@ -2,8 +2,8 @@
 Profiles: what many servers have in common, and what lists are filtered and counted by.
 
 The database has each profile once, and each server the id of its profile. So the servers with a
-stage, a version or a tool are those of a few profiles, and to count them for all stages, versions
-and tools at once takes one look at an index of two numbers for each server.
+stage, a version or a tool are those of a few profiles. To count servers for all stages, versions
+and tools at once, only one index is read, which has two numbers for each server.
 """
 
 from functools import lru_cache
@@ -25,11 +25,12 @@ class Profile(NamedTuple):
 
     Attributes:
         stage: The Odoo.sh stage; "" if it is empty or unknown.
-        odoo_version: The version of Odoo.
-        version: The version of the MCP server.
-        network: The network of the primary IP address, as `network_of` returns it.
+        odoo_version: The version of Odoo; None if it is unknown.
+        version: The version of the MCP server; None if it is unknown.
+        network: The network of the primary IP address, as `network_of` returns it; None if the
+            address is unknown.
         owner: The id of the API key that the servers belong to; None when they belong to none.
-        toolset: The id of the set of the names of their tools; None when there are none.
+        toolset: The id of the set of the names of their tools; None when they have no tools.
     """
 
     stage: str
@@ -41,7 +42,7 @@ class Profile(NamedTuple):
 
     @property
     def id(self) -> int:
-        """A hash of 63 bits, under which the database has the profile."""
+        """A hash of 63 bits of the profile, which is its primary key in the database."""
         return _id_of(self)
 
 
@@ -52,7 +53,7 @@ def _id_of(profile: Profile) -> int:
 
 
 def profile_of(record: ServerRecord, owner: str | None) -> Profile:
-    """The profile of a server that belongs to the key with the id `owner`."""
+    """The profile of a server; `owner` is the id of the key that it belongs to, or None."""
     addresses = record.ip_addresses
     return Profile(
         stage=record.odoo_stage or "",
@@ -67,9 +68,10 @@ def profile_of(record: ServerRecord, owner: str | None) -> Profile:
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str | None:
     """
-    The network that an IP address is in: the first 24 bits of an IPv4 address, 64 of another one.
+    The network that an IP address is in, such as `10.0.3.0/24` or `fd00:1::/64`.
 
-    None for a loopback address, because each machine has a network of its own there.
+    It has 24 bits for an IPv4 address, and 64 bits for an IPv6 address. None for a loopback
+    address, because each machine has a loopback network of its own.
     """
     plain = address.partition("%")[0]  # without the interface of a link-local address
     found = ip_address(plain)

@@ -1,4 +1,4 @@
-"""Saved views: filters and an order of the list under a name, for all who may read the fleet."""
+"""Saved views: a filter and an order of the list under a name, for all who may read the fleet."""
 
 from datetime import datetime
 from secrets import token_hex
@@ -20,13 +20,14 @@ class SavedView:
     A view of the list of servers that somebody has saved.
 
     Attributes:
-        id: The id of the view.
+        id: The id of the view: 12 random hexadecimal digits.
         name: Its name, which no other view has.
-        query: The filters, as `receiver.domain.filter_text` writes them.
-        sort: The order; None for the one that the page has by default.
-        key_id: The id of the key of the author; None if the receiver required no keys.
-        author: The name of that key, or an empty text.
-        created_at: When it was saved.
+        query: The filter as a text, such as `stage:production`; empty for none.
+        sort: The order of the list, such as `-last_seen`; None for the order that the page has by
+            default.
+        key_id: The id of the key of whoever saved the view; None if the receiver required no keys.
+        author: The name of this key at that time; empty if the receiver required no keys.
+        created_at: When the view was saved.
     """
 
     id: str = field(factory=lambda: token_hex(6))

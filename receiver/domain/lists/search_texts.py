@@ -17,9 +17,9 @@ class SearchText(NamedTuple):
     The texts of a server that are searched, casefolded.
 
     Attributes:
-        names: The `server_id`, the hostname, the database, and host and port of the endpoint, one
-            in a line.
-        addresses: Each IP address, after a line break.
+        names: The `server_id`, the hostname, the database, and host and port of the endpoint, with
+            line breaks between them; without those that are unknown.
+        addresses: The IP addresses, with a line break before each; empty if none is known.
     """
 
     names: str
@@ -28,13 +28,15 @@ class SearchText(NamedTuple):
 
 class Sought(NamedTuple):
     """
-    A word that servers are searched for, casefolded.
+    A word that servers are searched for, casefolded. A server needs to match one attribute only.
 
     Attributes:
-        name: What the names must contain.
-        tool: What the name of a tool must contain; None for a word without letters and digits.
-        address: What an IP address must begin with; None if the word cannot be a part of one.
-        version: What the version of Odoo or of the MCP server must begin with.
+        name: What one of the names of the server must contain.
+        tool: What the name of one of its tools must contain; None for a word without letters and
+            digits, which no tool matches.
+        address: What one of its IP addresses must begin with; None for a word that no address
+            matches.
+        version: What its version of Odoo or of the MCP server must begin with.
     """
 
     name: str
@@ -45,10 +47,10 @@ class Sought(NamedTuple):
     @classmethod
     def of(cls, word: str) -> "Sought":
         """
-        What a word that a person writes searches for.
+        Read a word that a person has written.
 
         A URL searches for its host and port. Only a word with a dot or a colon searches for an IP
-        address, because almost every address contains one of the digits.
+        address, because very many addresses begin with the same digits.
         """
         text = word.casefold()
         name = _host_of(text) or text
@@ -60,7 +62,7 @@ class Sought(NamedTuple):
         )
 
     def is_in(self, record: ServerRecord) -> bool:
-        """Whether a server is found, by any of its names, addresses, versions and tools."""
+        """Whether a server is found: by a name, an address, a version or a tool."""
         found = search_text_of(record)
         if self.name in found.names:
             return True
@@ -74,7 +76,7 @@ class Sought(NamedTuple):
 
 
 def search_text_of(record: ServerRecord) -> SearchText:
-    """The texts of a server that are searched."""
+    """The texts of a server that are searched, from its record."""
     endpoint = record.endpoint_url and _host_of(record.endpoint_url)
     names = (record.server_id, record.hostname, record.database, endpoint)
     addresses = record.ip_addresses.all if record.ip_addresses else ()
