@@ -76,7 +76,7 @@ class Metrics:
         self._taken_before = self.taken()  # by a worker that counted in the row before
         # An entry for every possible status, so that `answered` needs only a look-up.
         self._requests = {
-            kind: {status: by_outcome[_outcome(status)] for status in range(100, 600)}
+            kind: {status: by_outcome[outcome] for status, outcome in _OUTCOME_OF.items()}
             for kind, by_outcome in mine.requests.items()
         }
 
@@ -154,6 +154,13 @@ class Metrics:
 DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZE_BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _OUTCOMES = ("accepted", "refused", "unavailable", "failed")
+_OUTCOME_OF = {
+    **dict.fromkeys(range(100, 400), "accepted"),
+    **dict.fromkeys(range(400, 500), "refused"),
+    **dict.fromkeys(range(500, 600), "failed"),
+    503: "unavailable",
+}
+"""The outcome that each HTTP status of an answer means."""
 _NOT_WRITTEN = ("unavailable", "failed")
 _OF_HEARTBEATS = (BodyKind.HEARTBEAT, BodyKind.HEARTBEATS)
 EVENT_KINDS = tuple(EventKind)
@@ -219,11 +226,3 @@ class Numbers:
         self.queue = take(2)
         self.started_at = take(1)
         assert len(row) == end
-
-
-def _outcome(status: int) -> str:
-    if status < 400:
-        return "accepted"
-    if status < 500:
-        return "refused"
-    return "unavailable" if status == 503 else "failed"

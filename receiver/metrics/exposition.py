@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
 from math import fsum
@@ -272,6 +273,7 @@ def _buckets(bounds: Sequence[float], counts: Iterable[float]) -> list[tuple[str
     return list(zip(names, accumulate(counts), strict=True))
 
 
+@cache  # reading the metadata of a package takes some milliseconds
 def version_of(distribution: str) -> str:
     """The version of an installed package; "unknown" if it is not installed."""
     try:

@@ -1,5 +1,6 @@
 """Routes that authenticate and authorise requests, and contain their OpenAPI description."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any, TypeVar
@@ -147,9 +148,11 @@ def _id_in_query(scope: Scope) -> str:
 def share_paths(routes: Iterable[BaseRoute]) -> None:
     """Set the `methods_of_path` of each route to the methods of all routes with its pattern."""
     guarded = [each for each in routes if isinstance(each, Guarded)]
+    methods: dict[str, set[str]] = defaultdict(set)
     for route in guarded:
-        same = [each.methods or () for each in guarded if each.path == route.path]
-        route.methods_of_path = frozenset().union(*same)
+        methods[route.path].update(route.methods or ())
+    for route in guarded:
+        route.methods_of_path = frozenset(methods[route.path])
 
 
 def _has_authorization(scope: Scope) -> bool:
