@@ -188,6 +188,11 @@ class Row(NamedTuple):
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def changes_something(self) -> bool:
+        """Whether somebody's request is expected to change what is stored."""
+        return self.method != "GET" and min(self.expected.values()) < 400
+
 
 def rows() -> list[Row]:
     titles, *lines = TABLE.strip("\n").splitlines()
@@ -328,7 +333,7 @@ def with_keys(database_url: str, clock: Clock) -> Iterator[Receiver]:
 
 @contextmanager
 def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
-    environ = {"FLEET_DATABASE_URL": database_url, "FLEET_FAILURES_PER_MINUTE": "1000"}
+    environ = {"FLEET_DATABASE_URL": database_url, "FLEET_FAILURES_PER_MINUTE": "10000"}
     app = create_app(environ=environ, clock=clock, tuning=Tuning(absence_seconds=ANY_PAUSE_SECONDS))
     with serve(app) as client:
         yield client
@@ -361,15 +366,15 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "GET"], ids=str)
-def test_every_credential_that_reads_gets_the_status_of_the_table(
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.changes_something], ids=str)
+def test_every_credential_that_changes_nothing_gets_the_status_of_the_table(
     row: Row, shared_receivers: Receivers
 ) -> None:
     assert row.expected == shared_receivers.statuses(row)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method != "GET"], ids=str)
-def test_every_credential_that_writes_gets_the_status_of_the_table(
+@pytest.mark.parametrize("row", [row for row in ROWS if row.changes_something], ids=str)
+def test_every_credential_that_changes_something_gets_the_status_of_the_table(
     row: Row, new_receivers: Receivers
 ) -> None:
     assert row.expected == new_receivers.statuses(row)

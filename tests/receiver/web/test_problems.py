@@ -90,7 +90,7 @@ WRONG: dict[str, tuple[bytes, dict[str, str], int, str, str | None]] = {
 @pytest.mark.parametrize("path", ["/heartbeat", "/register"])
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_message_is_refused_and_changes_nothing(
-    receiver: httpx.Client, wrong: str, path: str
+    shared_receiver: httpx.Client, wrong: str, path: str
 ) -> None:
     content, headers, status, code, where = WRONG[wrong]
     if path == "/register" and status == 413:
@@ -98,21 +98,21 @@ def test_wrong_message_is_refused_and_changes_nothing(
     elif path == "/register":
         content = content.replace(b'"timestamp"', b'"started_at"')
         where = "started_at" if where == "timestamp" else where
-    receiver.post("/register", json=messages.registration())
-    before = receiver.get("/servers").json()
+    shared_receiver.post("/register", json=messages.registration())
+    before = shared_receiver.get("/servers").json()
 
-    answer = receiver.post(path, content=content, headers=headers)
+    answer = shared_receiver.post(path, content=content, headers=headers)
 
     problem = answer.json()
     assert "application/problem+json" == answer.headers["content-type"]
     assert (status, code) == (answer.status_code, problem["code"])
     assert {"type", "title", "status", "detail", "code"} <= set(problem)
     assert ([] if where is None else [where]) == [e["path"] for e in problem.get("errors", [])]
-    assert before == receiver.get("/servers").json()
+    assert before == shared_receiver.get("/servers").json()
 
 
-def test_every_invalid_field_is_listed_with_its_expectation(receiver: httpx.Client) -> None:
-    answer = receiver.post(
+def test_every_invalid_field_is_listed_with_its_expectation(shared_receiver: httpx.Client) -> None:
+    answer = shared_receiver.post(
         "/heartbeat",
         json=messages.heartbeat(
             port="8768", ip_addresses={"primary": "10.0.0", "all": ["10.0.0.1", 7]}
@@ -237,9 +237,9 @@ def test_content_type_may_have_parameters(receiver: httpx.Client) -> None:
     ],
 )
 def test_invalid_parameter_of_the_server_list_is_named(
-    receiver: httpx.Client, query: str, message: str
+    shared_receiver: httpx.Client, query: str, message: str
 ) -> None:
-    answer = receiver.get(f"/servers?{query}")
+    answer = shared_receiver.get(f"/servers?{query}")
 
     assert (400, "invalid_parameter") == (answer.status_code, answer.json()["code"])
     assert message == answer.json()["detail"]
@@ -342,9 +342,9 @@ CURSOR = "expected the next_cursor of an earlier answer"
     ],
 )
 def test_invalid_parameter_of_any_list_is_named(
-    receiver: httpx.Client, path: str, message: str
+    shared_receiver: httpx.Client, path: str, message: str
 ) -> None:
-    answer = receiver.get(path)
+    answer = shared_receiver.get(path)
 
     problem = answer.json()
     assert (400, "invalid_parameter") == (answer.status_code, problem["code"])
@@ -352,8 +352,8 @@ def test_invalid_parameter_of_any_list_is_named(
     assert [message.partition(":")[0]] == [error["path"] for error in problem["errors"]]
 
 
-def test_every_invalid_parameter_is_named(receiver: httpx.Client) -> None:
-    answer = receiver.get("/events?kind=death&since=now&limit=0&cursor=x&colour=red")
+def test_every_invalid_parameter_is_named(shared_receiver: httpx.Client) -> None:
+    answer = shared_receiver.get("/events?kind=death&since=now&limit=0&cursor=x&colour=red")
 
     assert ["kind", "since", "limit", "cursor", "colour"] == [
         error["path"] for error in answer.json()["errors"]
@@ -361,9 +361,11 @@ def test_every_invalid_parameter_is_named(receiver: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/servers", "/events", "/servers/a/events", "/sd/prometheus"])
-def test_more_than_a_hundred_parameters_are_refused(receiver: httpx.Client, path: str) -> None:
-    few = receiver.get(f"{path}?{'x&' * 100}")
-    many = receiver.get(f"{path}?{'x=1&' * 10_000}")
+def test_more_than_a_hundred_parameters_are_refused(
+    shared_receiver: httpx.Client, path: str
+) -> None:
+    few = shared_receiver.get(f"{path}?{'x&' * 100}")
+    many = shared_receiver.get(f"{path}?{'x=1&' * 10_000}")
 
     assert 400 == few.status_code == many.status_code
     message = "expected at most 100 parameters, got 10000"
@@ -402,15 +404,15 @@ def test_search_takes_up_to_1000_bytes(receiver: httpx.Client) -> None:
     )
 
 
-def test_unknown_path_is_not_found(receiver: httpx.Client) -> None:
-    answer = receiver.get("/nowhere")
+def test_unknown_path_is_not_found(shared_receiver: httpx.Client) -> None:
+    answer = shared_receiver.get("/nowhere")
 
     assert (404, "not_found") == (answer.status_code, answer.json()["code"])
     assert "There is nothing at /nowhere." == answer.json()["detail"]
 
 
-def test_wrong_method_is_answered_with_the_allowed_one(receiver: httpx.Client) -> None:
-    answer = receiver.get("/heartbeat")
+def test_wrong_method_is_answered_with_the_allowed_one(shared_receiver: httpx.Client) -> None:
+    answer = shared_receiver.get("/heartbeat")
 
     assert (405, "method_not_allowed") == (answer.status_code, answer.json()["code"])
     assert "POST" == answer.headers["allow"]
@@ -418,8 +420,10 @@ def test_wrong_method_is_answered_with_the_allowed_one(receiver: httpx.Client) -
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("server_id", ["nobody", "a%00b", "a%2Fb", "%FF", ""])
-def test_unknown_server_is_not_found(receiver: httpx.Client, method: str, server_id: str) -> None:
-    answer = receiver.request(method, f"/servers/{server_id}")
+def test_unknown_server_is_not_found(
+    shared_receiver: httpx.Client, method: str, server_id: str
+) -> None:
+    answer = shared_receiver.request(method, f"/servers/{server_id}")
 
     assert (404, "not_found") == (answer.status_code, answer.json()["code"])
 
@@ -437,9 +441,9 @@ def test_client_that_hangs_up_in_a_body_changes_nothing(
     assert 0 == receiver.get("/health").json()["server_count"]
 
 
-def test_wrong_method_is_answered_with_every_allowed_one(receiver: httpx.Client) -> None:
+def test_wrong_method_is_answered_with_every_allowed_one(shared_receiver: httpx.Client) -> None:
     """Also when two routes share the path."""
-    answer = receiver.post("/servers/acme_web-1")
+    answer = shared_receiver.post("/servers/acme_web-1")
 
     assert (405, "DELETE, GET, HEAD") == (answer.status_code, answer.headers["allow"])
 
@@ -459,32 +463,34 @@ def test_path_that_is_no_utf_8_is_not_found(path: str, receiver: httpx.Client) -
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-def test_browser_gets_a_page_for_a_path_at_which_there_is_nothing(receiver: httpx.Client) -> None:
+def test_browser_gets_a_page_for_a_path_at_which_there_is_nothing(
+    shared_receiver: httpx.Client,
+) -> None:
     asked = [("GET", "/nope"), ("GET", "/static/nope.css"), ("GET", "/sign-out")]
     for (method, path), status in zip(asked, (404, 404, 405), strict=True):
-        answer = receiver.request(method, path, headers=BROWSER)
+        answer = shared_receiver.request(method, path, headers=BROWSER)
         assert (status, "text/html; charset=utf-8") == (
             answer.status_code,
             answer.headers["content-type"],
         )
         assert "There is no such page" in answer.text
         assert path in answer.text
-    assert "POST" == receiver.get("/sign-out", headers=BROWSER).headers["allow"]
+    assert "POST" == shared_receiver.get("/sign-out", headers=BROWSER).headers["allow"]
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html;q=0, */*"])
 def test_program_gets_a_problem_document_for_such_a_path(
-    receiver: httpx.Client, accept: str
+    shared_receiver: httpx.Client, accept: str
 ) -> None:
-    answer = receiver.get("/nope", headers={"Accept": accept})
+    answer = shared_receiver.get("/nope", headers={"Accept": accept})
 
     assert (404, "not_found") == (answer.status_code, answer.json()["code"])
 
 
 def test_browser_elsewhere_gets_a_page_that_says_that_there_are_no_keys(
-    receiver: httpx.Client,
+    shared_receiver: httpx.Client,
 ) -> None:
-    answer = receiver.get("/nope", headers={**BROWSER, "Via": "1.1 a proxy"})
+    answer = shared_receiver.get("/nope", headers={**BROWSER, "Via": "1.1 a proxy"})
 
     assert (403, "text/html; charset=utf-8") == (
         answer.status_code,

@@ -30,17 +30,18 @@ def filled(pattern: str) -> str:
     return re.sub(r"\{\w+(:path)?\}", "acme_web-1", pattern)
 
 
-@pytest.mark.parametrize("path", [*map(filled, PATTERNS), *OF_SERVER])
-def test_allow_lists_the_methods_that_are_not_refused(receiver: httpx.Client, path: str) -> None:
-    taken, told = set(), set()
-    for method in METHODS:
-        with receiver.stream(method, path) as answer:
-            if answer.status_code == 405:
-                told.add(answer.headers["Allow"])
-            else:
-                taken.add(method)
+def test_allow_lists_the_methods_that_are_not_refused(receiver: httpx.Client) -> None:
+    """One receiver for all paths: what a request changes does not change what methods there are."""
+    for path in (*map(filled, PATTERNS), *OF_SERVER):
+        taken, told = set(), set()
+        for method in METHODS:
+            with receiver.stream(method, path) as answer:
+                if answer.status_code == 405:
+                    told.add(answer.headers["Allow"])
+                else:
+                    taken.add(method)
 
-    assert {", ".join(sorted(taken))} == told
+        assert {", ".join(sorted(taken))} == told, path
 
 
 @pytest.mark.parametrize("call", ["events", "owner"])
