@@ -120,24 +120,24 @@ def test_https_answers_send_strict_transport_security(receiver: httpx.Client) ->
 
 
 @pytest.mark.parametrize("sent_id", ["a", "0af7651916cd43dd8448eb211c80319c", "x" * 128, "A-1_b.c"])
-def test_valid_request_id_of_a_proxy_is_kept(receiver: httpx.Client, sent_id: str) -> None:
+def test_valid_request_id_of_a_proxy_is_kept(shared_receiver: httpx.Client, sent_id: str) -> None:
     assert (
         sent_id
-        == receiver.get("/health", headers={"X-Request-ID": sent_id}).headers["x-request-id"]
+        == shared_receiver.get("/health", headers={"X-Request-ID": sent_id}).headers["x-request-id"]
     )
 
 
 @pytest.mark.parametrize(
     "sent_id", [b"", b"x" * 129, b"a b", b"a\tb", b"\xe4", b"a/b", b"a,b", b"{}"]
 )
-def test_invalid_request_id_is_replaced(receiver: httpx.Client, sent_id: bytes) -> None:
-    answer = receiver.get("/health", headers={b"X-Request-ID": sent_id})
+def test_invalid_request_id_is_replaced(shared_receiver: httpx.Client, sent_id: bytes) -> None:
+    answer = shared_receiver.get("/health", headers={b"X-Request-ID": sent_id})
 
     assert is_generated(answer.headers["x-request-id"])
 
 
-def test_each_request_gets_its_own_id(receiver: httpx.Client) -> None:
-    assert 20 == len({receiver.get("/health").headers["x-request-id"] for _ in range(20)})
+def test_each_request_gets_its_own_id(shared_receiver: httpx.Client) -> None:
+    assert 20 == len({shared_receiver.get("/health").headers["x-request-id"] for _ in range(20)})
 
 
 def test_only_refused_messages_answer_with_a_request_id(receiver: httpx.Client) -> None:
