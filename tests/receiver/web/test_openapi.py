@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from receiver.web import api, openapi
 from servers import Clock, serve
 
 
+@cache
 def document() -> dict[str, Any]:
     return openapi.document(api.routes())
 
 
 def check(instance: object, name: str) -> None:
     schema: dict[str, Any] = {"$ref": f"#/components/schemas/{name}", **document()}
-    jsonschema.validate(instance, schema, cls=jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator(schema).validate(instance)
 
 
 def test_document_is_valid_openapi(receiver: httpx.Client) -> None:
