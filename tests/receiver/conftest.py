@@ -9,7 +9,6 @@ import httpx
 import pytest
 from sqlalchemy import Engine, create_engine, make_url
 
-from compiled import share_compiled_statements
 from postgres import Postgres, running_postgres
 from receiver.app import Tuning, create_app
 from receiver.store import SqlStore
@@ -34,11 +33,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "postgres" in item.fixturenames or "postgresql" in chosen:
             item.add_marker("postgresql")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_statements() -> None:
-    share_compiled_statements()
 
 
 @pytest.fixture(scope="session")
