@@ -163,10 +163,10 @@ def odoo(session: nox.Session) -> None:
     """The addon in a real Odoo 19: its own tests, and end to end with a real receiver."""
     install(session, extras=["client", "receiver"], groups=["odoo"])
     session.install("--no-deps", AI_TOOL)
-    # Before there are two processes: fails with the reason if there is no Odoo.
+    # Before there are several processes: fails with the reason if there is no Odoo.
     session.run("python", HERE / "tests/odoo/harness/provision.py")
-    # A third of the time is waiting. Each process has a PostgreSQL; tests of a file share servers.
-    in_parallel = ("--numprocesses=2", "--dist=loadfile")
+    # Half of the time is waiting. The processes share a PostgreSQL; tests of a file share servers.
+    in_parallel = ("--numprocesses=3", "--dist=loadfile")
     session.run("pytest", *(session.posargs or (*in_parallel, "tests/odoo", "tests/e2e")))
 
 

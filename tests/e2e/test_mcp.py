@@ -155,7 +155,7 @@ class Agent:
 @pytest.fixture(scope="module")
 def running(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     folder = tmp_path_factory.mktemp("receiver")
-    odoo.create_database_with(DATABASE, ADDON)
+    odoo.create_database_with_addon(DATABASE)
     facts = json.loads(odoo.shell(DATABASE, FACTS).output)
     # Without the scheduler, no heartbeat restores a record that a test has deleted.
     options = ("--workers=2", f"--gevent-port={free_port()}", "--max-cron-threads=0")

@@ -91,7 +91,7 @@ class Waiting:
 
 @pytest.fixture(scope="module")
 def served(odoo: OdooProgram) -> Iterator[Waiting]:
-    odoo.create_database_with(DATABASE, ADDON)
+    odoo.create_database_with_addon(DATABASE)
     with silent_receiver() as silent:
         odoo.set_parameters(
             DATABASE,

@@ -56,7 +56,7 @@ class Fleet:
 def fleet(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A Fleet whose database has sent a heartbeat from the host `web-1`."""
     folder = tmp_path_factory.mktemp("receiver")
-    odoo.create_database_with(DATABASE, ADDON)
+    odoo.create_database_with_addon(DATABASE)
     with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder}/fleet.db") as receiver:
         odoo.set_parameters(DATABASE, phone_home_url=receiver.url)
         fleet = Fleet(odoo=odoo, receiver=receiver)

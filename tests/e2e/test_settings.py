@@ -58,7 +58,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server(odoo: OdooProgram) -> Iterator[Server]:
     """An Odoo server with the addon and without a scheduler, so it sends nothing by itself."""
-    odoo.create_database_with(DATABASE, "mcp_phone_home")
+    odoo.create_database_with_addon(DATABASE)
     with odoo.server(DATABASE, "--max-cron-threads=0") as server:
         server.wait_until(lambda: answers(server), seconds=START_SECONDS)
         yield server

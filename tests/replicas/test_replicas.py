@@ -160,7 +160,7 @@ def test_nothing_is_sent_after_the_farewell(both: dict[str, Replicas]) -> None:
 
 
 def started(odoo: OdooProgram, database: str, tap: Tap, running: ExitStack) -> dict[str, Server]:
-    odoo.create_database_with(database, ADDON)
+    odoo.create_database_with_addon(database)
     odoo.set_parameters(database, phone_home_url=tap.url)
     odoo.postgres.sql(NEW_UUID, database=database)
     servers = {

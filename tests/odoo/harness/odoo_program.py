@@ -26,7 +26,7 @@ UPDATE ir_ui_view SET active = false
  WHERE type = 'qweb' AND arch_db::text LIKE '%t-call-assets%'
 """
 
-_COMMAND_SECONDS = 240
+_COMMAND_SECONDS = 600
 _STOP_SECONDS = 20
 
 
@@ -104,20 +104,17 @@ class OdooProgram:
     """
     The Odoo program with the project's addons on its path, and its PostgreSQL.
 
-    `folder` holds its settings, data and logs. `template` is the name of a database with only
-    `base` installed, which tests copy.
+    `folder` holds its settings, data and logs. Tests copy the databases of `create_templates`.
     """
-
-    template = "template_odoo"
 
     def __init__(self, odoo: Odoo, postgres: Postgres, folder: Path) -> None:
         self.postgres = postgres
-        postgres.sql(f"CREATE ROLE {USER} LOGIN CREATEDB")
+        if not postgres.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{USER}'"):
+            postgres.sql(f"CREATE ROLE {USER} LOGIN CREATEDB")
         self._odoo = odoo
         self._folder = folder
         self._config = folder / "odoo.conf"
         self._runs = 0
-        self._templates: set[str] = set()
         self._options = {
             "addons_path": str(ADDONS),
             "data_dir": str(folder / "data"),
@@ -150,19 +147,20 @@ class OdooProgram:
         assert process.returncode == 0, f"odoo {' '.join(args)} ended with {process.returncode}"
         return Finished(log, process.stdout)
 
-    def create_database(self, name: str, *, empty: bool = False) -> None:
-        """Create a database as a copy of the template, or an empty one."""
-        template = "template0" if empty else self.template
-        self.postgres.create_database(name, template=template, owner=USER)
+    def create_templates(self) -> None:
+        """Create the databases that others are copies of: with `base`, and with the addon too."""
+        self.postgres.create_database(_BASE, owner=USER)
+        self.install(_BASE, "base")
+        self.create_database(_ADDON)
+        self.install(_ADDON, "mcp_phone_home")
 
-    def create_database_with(self, name: str, module: str) -> None:
-        """Create a database with the module, as a copy of one that the first call installs."""
-        template = f"template_{module}"
-        if template not in self._templates:
-            self.create_database(template)
-            self.install(template, module)
-            self._templates.add(template)
-        self.postgres.create_database(name, template=template, owner=USER)
+    def create_database(self, name: str) -> None:
+        """Create a database with nothing but `base` installed."""
+        self.postgres.create_database(name, template=_BASE, owner=USER)
+
+    def create_database_with_addon(self, name: str) -> None:
+        """Create a database with the addon installed, in which no receiver is set."""
+        self.postgres.create_database(name, template=_ADDON, owner=USER)
 
     def install(self, database: str, module: str, *options: str, **environ: str) -> Finished:
         return self.run(*_on(database), "-i", module, *_BRIEFLY, *options, **environ)
@@ -258,6 +256,7 @@ class OdooProgram:
         return Log(self._folder / f"odoo-{self._runs}.log")
 
 
+_BASE, _ADDON = "template_base", "template_addon"
 _BRIEFLY = ("--stop-after-init", "--max-cron-threads=0")
 
 

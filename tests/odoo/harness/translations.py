@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polib
 
-from odoo_program import ADDONS, OdooProgram
+from odoo_program import ADDONS, USER, OdooProgram
 from postgres import running_postgres
 from provision import provide
 
@@ -35,9 +35,9 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     with running_postgres() as postgres, tempfile.TemporaryDirectory() as folder:
         odoo = OdooProgram(provide(environ=os.environ), postgres, Path(folder))
-        odoo.create_database(odoo.template, empty=True)
-        odoo.install(odoo.template, ADDON)
-        odoo.export_translations(odoo.template, ADDON, TEMPLATE)
+        postgres.create_database(ADDON, owner=USER)
+        odoo.install(ADDON, ADDON)
+        odoo.export_translations(ADDON, ADDON, TEMPLATE)
     template = polib.pofile(str(TEMPLATE), wrapwidth=78)
     _save(template, TEMPLATE)
     for language in LANGUAGES:
