@@ -11,11 +11,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 from attrs import frozen
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from browsing import chromium
 from keyring import bearer, keep, made
 from odoo_program import OdooProgram, Server
+from phoning import get
 from servers import Process, receiver_process
 
 DATABASE = "acme"
@@ -42,7 +43,7 @@ class Fleet:
     def heartbeats(self) -> int:
         """The number of heartbeats that the receiver has counted."""
         url = f"{self.receiver.url}/servers/{quote(SERVER_ID)}"
-        answer = httpx.get(url, headers=bearer(self.viewer), trust_env=False)
+        answer = get(url, headers=bearer(self.viewer))
         if answer.status_code == 404:
             return 0
         count: int = answer.raise_for_status().json()["heartbeat_count"]
@@ -73,34 +74,37 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(receiver=receiver, token=token, viewer=viewer)
 
 
-@pytest.fixture
-def received() -> list[bytes]:
-    """The bodies of all answers that the browser has received."""
-    return []
+@pytest.fixture(scope="module")
+def administrator(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """A browser in which an administrator is logged in."""
+    with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}) as context:
+        context.set_default_timeout(PAGE_MS)
+        page = context.new_page()
+        page.goto(f"{server.url}/web/login")
+        page.fill("#login", "admin")
+        page.fill("#password", "admin")
+        page.click("button[type=submit]")
+        page.wait_for_url("**/odoo**")
+        page.close()
+        yield context
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server, received: list[bytes]) -> Iterator[Page]:
+def page(administrator: BrowserContext, server: Server) -> Iterator[Page]:
     """The settings page, opened by an administrator."""
-    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
-    context.set_default_timeout(PAGE_MS)
-    page = context.new_page()
-    page.route("**/*", lambda route: pass_on(route, received))
-    page.goto(f"{server.url}/web/login")
-    page.fill("#login", "admin")
-    page.fill("#password", "admin")
-    page.click("button[type=submit]")
-    page.wait_for_url("**/odoo**")
+    page = administrator.new_page()
     page.goto(f"{server.url}/odoo/settings")
     expect(page.get_by_role("heading", name="MCP Fleet")).to_be_visible(timeout=PAGE_MS)
     yield page
     page.unroute_all(behavior="ignoreErrors")
-    context.close()
+    page.close()
 
 
 def test_administrator_saves_a_receiver_and_sends_it_a_heartbeat(
-    page: Page, server: Server, fleet: Fleet, received: list[bytes], tmp_path: Path
+    page: Page, server: Server, fleet: Fleet, tmp_path: Path
 ) -> None:
+    received: list[bytes] = []
+    page.route("**/*", lambda route: pass_on(route, received))
     field(page, "mcp_phone_home_url").fill(fleet.receiver.url)
     field(page, "mcp_phone_home_token").fill(fleet.token)
     save(page)
@@ -158,7 +162,7 @@ def test_invalid_port_is_refused_with_a_sentence(page: Page) -> None:
 
 def answers(server: Server) -> bool:
     try:
-        return httpx.get(f"{server.url}/web/login", trust_env=False).status_code == 200
+        return get(f"{server.url}/web/login").is_success
     except httpx.TransportError:
         return False
 
