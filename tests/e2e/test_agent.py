@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 
 from keyring import bearer, keep, made
 from odoo_program import ADDONS, OdooProgram, Server
-from phoning import ADDON, administrator, let_action_run
+from phoning import ADDON, administrator, get, let_action_run
 from receiver.store import SqlStore
 from servers import Process, receiver_process, wait_until
 
@@ -95,12 +95,7 @@ class Fleet:
             yield server
 
     def asked(self, path: str, **query: str) -> httpx.Response:
-        return httpx.get(
-            f"{self.receiver.url}{path}",
-            params=query,
-            headers=bearer(self.viewer),
-            trust_env=False,
-        )
+        return get(f"{self.receiver.url}{path}", params=query, headers=bearer(self.viewer))
 
     def record(self, database: str, hostname: str) -> dict[str, Any]:
         """The receiver's record of a server; empty if there is none."""

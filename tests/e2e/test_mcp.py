@@ -21,7 +21,7 @@ from mcp.shared.exceptions import MCPDeprecationWarning
 
 from odoo_program import ADDONS, OdooProgram, Server, free_port
 from phoning import ADDON, record_of, silent_receiver, wait_until_up
-from servers import Process, receiver_process
+from servers import NO_AUTHORITIES, Process, receiver_process
 
 DATABASE = "e2e_mcp"
 SERVER_ID = f"{DATABASE}_{socket.gethostname()}"
@@ -114,6 +114,7 @@ class Agent:
             headers={"Content-Type": "application/json", **self.authorization, **told},
             timeout=60,
             trust_env=False,
+            verify=NO_AUTHORITIES,
         )
 
     @property
@@ -144,7 +145,8 @@ class Agent:
 
         async def connect() -> Result:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
-            async with httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
+            options: dict[str, Any] = {"trust_env": False, "verify": NO_AUTHORITIES}
+            async with httpx2.AsyncClient(headers=headers, timeout=60, **options) as http:
                 transport = streamable_http_client(self.url, http_client=http)
                 async with Client(transport, mode=mode) as client:
                     return await act(client)

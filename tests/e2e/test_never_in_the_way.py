@@ -19,6 +19,7 @@ from phoning import (
     ADDON,
     Silent,
     administrator,
+    get,
     let_action_run,
     our_lines,
     record_of,
@@ -228,6 +229,6 @@ def _seconds_of_request(visitor: httpx.Client) -> float:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        return get(f"{url}/health").is_success
     except httpx.TransportError:
         return False

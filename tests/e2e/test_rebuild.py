@@ -11,7 +11,7 @@ from attrs import frozen
 
 from odoo_program import OdooProgram, Server, free_port
 from phoning import (
-    ADDON,
+    get,
     health,
     let_action_run,
     our_lines,
@@ -47,7 +47,7 @@ class Fleet:
         return self.receiver.log.read_text().count('"POST /register HTTP/1.1" 20')
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.receiver.url}/events", trust_env=False).raise_for_status()
+        answer = get(f"{self.receiver.url}/events").raise_for_status()
         events: list[dict[str, Any]] = answer.json()["events"]
         return [event for event in events if event["kind"] == kind]
 

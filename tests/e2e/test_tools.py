@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 from attrs import frozen
 
 from odoo_program import ADDONS, OdooProgram, Server
-from phoning import ADDON, let_action_be_due, our_lines, wake_scheduler
+from phoning import ADDON, get, let_action_be_due, our_lines, wake_scheduler
 from servers import receiver_process
 from tap import Sent, Tap, tapped
 
@@ -92,7 +91,7 @@ def told(odoo: OdooProgram, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ):
 
         def ask(path: str) -> Any:
-            return httpx.get(f"{receiver.url}{path}", trust_env=False).raise_for_status().json()
+            return get(f"{receiver.url}{path}").raise_for_status().json()
 
         def tools() -> Any:
             return ask(f"/servers/{quote(server_id)}/tools")
