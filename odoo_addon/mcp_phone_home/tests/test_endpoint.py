@@ -23,7 +23,7 @@ class EndpointCase(PhoneHomeCase):
     def setUp(self):
         super().setUp()
         # In tests Odoo hashes once, and not 600,000 times as it did for the password before.
-        self.env.ref("base.user_admin").password = "admin"
+        self.env.ref("base.user_admin").write({"password": "admin"})
 
     def log_in(self, address):
         """Let an administrator log in at an address, as Odoo's login form does."""
