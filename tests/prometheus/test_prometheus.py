@@ -19,7 +19,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are another package
 
 import messages
 from keyring import bearer, keep, made
-from servers import Process, receiver_process, wait_until
+from servers import NO_AUTHORITIES, Process, receiver_process, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana/fleet.json").read_text())
@@ -38,7 +38,7 @@ class Prometheus:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self._url}/-/ready", trust_env=False).status_code == 200
+            return self._get("/-/ready").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -57,14 +57,18 @@ class Prometheus:
 
     def failures(self) -> float:
         """How often Prometheus has failed to read the list of targets."""
-        page = httpx.get(f"{self._url}/metrics", trust_env=False).text
+        page = self._get("/metrics").text
         (found,) = [s for s in page.splitlines() if s.startswith("prometheus_sd_http_failures_t")]
         return float(found.split()[1])
 
     def _ask(self, path: str, **parameters: str) -> Any:
-        answer = httpx.get(f"{self._url}/api/v1/{path}", params=parameters, trust_env=False).json()
+        answer = self._get(f"/api/v1/{path}", **parameters).json()
         assert "success" == answer["status"], answer
         return answer["data"]
+
+    def _get(self, path: str, **parameters: str) -> httpx.Response:
+        url = f"{self._url}{path}"
+        return httpx.get(url, params=parameters, trust_env=False, verify=NO_AUTHORITIES)
 
 
 @contextmanager
@@ -115,8 +119,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         far = messages.slim(
             heartbeat_interval_seconds=3600, server_id="far", hostname="far.invalid", port=8768
         )
-        url = f"{process.url}/heartbeats"
-        httpx.post(url, json=[near, far, {}], trust_env=False).raise_for_status()
+        send(process, "/heartbeats", [near, far, {}])
         yield process
 
 
@@ -126,6 +129,23 @@ def prometheus(receiver: Process, tmp_path_factory: pytest.TempPathFactory) -> I
     with running_prometheus(tmp_path_factory.mktemp("prometheus"), receiver) as prometheus:
         wait_until(lambda: len(prometheus.query("up")) == 3)
         yield prometheus
+
+
+def send(receiver: Process, path: str, message: object, *, key: str | None = None) -> None:
+    """Post a message to a receiver, with a key. Raises httpx.HTTPStatusError."""
+    httpx.post(
+        f"{receiver.url}{path}",
+        json=message,
+        headers=bearer(key),
+        trust_env=False,
+        verify=NO_AUTHORITIES,
+    ).raise_for_status()
+
+
+def metrics(receiver: Process) -> bytes:
+    """The receiver's page of metrics."""
+    url = f"{receiver.url}/metrics"
+    return httpx.get(url, trust_env=False, verify=NO_AUTHORITIES).content
 
 
 def database(folder: Path) -> Path:
@@ -201,10 +221,7 @@ def test_receiver_with_keys_is_scraped_with_a_key(tmp_path: Path) -> None:
     keep(url, viewer, agent)
     beat = messages.heartbeat(heartbeat_interval_seconds=3600)
     with receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver:
-        heard = httpx.post(
-            f"{receiver.url}/heartbeat", json=beat, headers=bearer(agents), trust_env=False
-        )
-        heard.raise_for_status()
+        send(receiver, "/heartbeat", beat, key=agents)
         with running_prometheus(tmp_path, receiver, key=token) as prometheus:
             wait_until(lambda: len(prometheus.query("up")) == 2)
             assert [1.0] == [value for _, value in prometheus.query('up{job="fleet"}')]
@@ -261,12 +278,8 @@ def test_discovered_servers_hear_no_key_and_lead_nowhere_else(tmp_path: Path) ->
             tmp_path, FLEET_DATABASE_URL=url, FLEET_ENDPOINTS="127.0.0.0/8"
         ) as receiver,
     ):
-        httpx.post(
-            f"{receiver.url}/heartbeat",
-            json=messages.heartbeat(heartbeat_interval_seconds=3600, endpoint_url=registered.url),
-            headers=bearer(agents),
-            trust_env=False,
-        ).raise_for_status()
+        beat = messages.heartbeat(heartbeat_interval_seconds=3600, endpoint_url=registered.url)
+        send(receiver, "/heartbeat", beat, key=agents)
         with running_prometheus(tmp_path, receiver, key=token):
             wait_until(lambda: len(registered.requests) > 1)
 
@@ -349,7 +362,7 @@ def test_every_rule_is_tested_to_fire_and_not_to_fire() -> None:
 
 
 def test_rules_ask_for_metrics_that_a_receiver_has(receiver: Process) -> None:
-    page = httpx.get(f"{receiver.url}/metrics", trust_env=False).text
+    page = metrics(receiver).decode()
 
     asked = set(re.findall(r"(fleet_\w+)\{", " ".join(alerting_rules().values())))
     assert set() == {name for name in asked if f"\n{name}" not in page}
@@ -379,7 +392,7 @@ def test_dashboard_variable_lists_the_fleets(prometheus: Prometheus) -> None:
 
 
 def test_promtool_accepts_the_metrics(receiver: Process) -> None:
-    page = httpx.get(f"{receiver.url}/metrics", trust_env=False).content
+    page = metrics(receiver)
 
     checked = subprocess.run(
         [program("promtool"), "check", "metrics"],
