@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ctypes import POINTER, Structure, c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
@@ -32,26 +32,38 @@ def values(unit: Settings, name: str) -> list[str]:
 
 def allowed_calls(unit: Settings) -> set[str]:
     """The names of the system calls that the unit allows."""
+    sets = _sets()
     allowed: set[str] = set()
     for value in values(unit, "SystemCallFilter"):
         if value.startswith("~"):
-            allowed -= {call for name in value[1:].split() for call in _calls(name)}
+            allowed -= {call for name in value[1:].split() for call in _calls(name, sets)}
         else:
-            allowed |= {call for name in ["@default", *value.split()] for call in _calls(name)}
+            names = ["@default", *value.split()]
+            allowed |= {call for name in names for call in _calls(name, sets)}
     return allowed
 
 
-def _calls(name: str) -> Iterator[str]:
-    """The system calls of a set such as `@system-service`, with those of its nested sets."""
+def _sets() -> dict[str, list[str]]:
+    """What systemd's sets of system calls, such as `@system-service`, consist of."""
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter"], check=True, capture_output=True, text=True
+    ).stdout
+    sets: dict[str, list[str]] = {}
+    for line in listed.splitlines():
+        if line.startswith("@"):
+            members = sets[line] = []
+        elif line.startswith(" ") and not line.lstrip().startswith("#"):
+            members.append(line.strip())
+    return sets
+
+
+def _calls(name: str, sets: Mapping[str, list[str]]) -> Iterator[str]:
+    """The system calls of a set, with those of its nested sets, or the one call of this name."""
     if not name.startswith("@"):
         yield name
         return
-    listed = subprocess.run(
-        ["systemd-analyze", "syscall-filter", name], check=True, capture_output=True, text=True
-    ).stdout
-    for line in listed.splitlines()[1:]:
-        if (each := line.strip()) and not each.startswith("#"):
-            yield from _calls(each)
+    for each in sets[name]:
+        yield from _calls(each, sets)
 
 
 class Comparison(Structure):

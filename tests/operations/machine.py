@@ -15,7 +15,7 @@ import httpx
 
 from operations.confined import settings, values
 from operations.proxies import DEPLOY, free_port
-from servers import wait_until
+from servers import NO_AUTHORITIES, wait_until
 
 PAGE = DEPLOY.parent / "docs/operations.md"
 TEXT = PAGE.read_text()
@@ -145,7 +145,9 @@ class Machine:
     def client(self, key: str | None = None) -> httpx.Client:
         """An HTTP client of the receiver, without a proxy between."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        return httpx.Client(base_url=self.url, headers=headers, trust_env=False)
+        return httpx.Client(
+            base_url=self.url, headers=headers, trust_env=False, verify=NO_AUTHORITIES
+        )
 
     def _shell(self, script: str) -> str:
         """Run a script in a new shell, without variables of earlier ones."""
@@ -176,9 +178,10 @@ class Machine:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         try:
-            return httpx.get(f"{self.url}/health", trust_env=False).status_code == 200
+            health = httpx.get(f"{self.url}/health", trust_env=False, verify=NO_AUTHORITIES)
         except httpx.TransportError:
             return False
+        return health.status_code == 200
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import trustme
 
-from servers import wait_until
+from servers import NO_AUTHORITIES, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -52,7 +52,7 @@ class Front:
     def __init__(self, ports: tuple[int, int], access_log: Path, ca: trustme.CA) -> None:
         self.http_port, self.https_port = ports
         self.access_log = access_log
-        self._trust = ssl.create_default_context()
+        self._trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         ca.configure_trust(self._trust)
 
     def client(
@@ -112,7 +112,9 @@ def bare_nginx(folder: Path, port: int, directives: str) -> Iterator[httpx.Clien
     command = [program("nginx"), "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
     with (
         _running(command, front, folder / "error.log"),
-        httpx.Client(base_url=f"http://127.0.0.1:{own}", trust_env=False) as client,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{own}", trust_env=False, verify=NO_AUTHORITIES
+        ) as client,
     ):
         yield client
 

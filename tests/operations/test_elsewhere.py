@@ -7,12 +7,11 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from operations.keys import new_key
+from keyring import keep, made
 from servers import wait_until
 
 # Addresses of the network reserved for benchmarks, 198.18.0.0/15.
@@ -53,21 +52,23 @@ def cable() -> Iterator[Cable]:
         yield cable
 
 
-@pytest.fixture
-def receiver(cable: Cable, tmp_path: Path) -> Iterator[Path]:
-    """Run a receiver that listens on every address; yields the folder of its database."""
+@pytest.fixture(scope="module")
+def database_url(cable: Cable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a receiver that listens on every address; yields its database URL."""
+    folder = tmp_path_factory.mktemp("receiver")
+    url = f"sqlite:///{folder}/fleet.db"
     process = subprocess.Popen(
         inside(
             cable.here,
             *(sys.executable, "-m", "uvicorn", "receiver.app:app"),
             *("--host=0.0.0.0", f"--port={PORT}", "--log-level=warning"),
         ),
-        cwd=tmp_path,
-        env={**os.environ, "FLEET_DATABASE_URL": f"sqlite:///{tmp_path}/fleet.db"},
+        cwd=folder,
+        env={**os.environ, "FLEET_DATABASE_URL": url},
     )
     try:
         wait_until(lambda: status(cable.here, "/health", host="127.0.0.1") == 200)
-        yield tmp_path
+        yield url
     finally:
         process.terminate()
         process.wait(20)
@@ -94,7 +95,17 @@ BEAT = (
 )
 
 
-def test_receiver_without_keys_refuses_other_machines(cable: Cable, receiver: Path) -> None:
+@pytest.fixture(scope="module")
+def tokens(cable: Cable, database_url: str) -> dict[str, str]:
+    """The tokens of a key of each scope, which the receiver knows; until then it had no key."""
+    keys = {scope: made(scope) for scope in ("agent", "viewer", "admin")}
+    keep(database_url, *(key for key, _ in keys.values()))
+    wait_until(lambda: status(cable.there, "/servers") == 401)  # it knows all of them at once
+    return {scope: token for scope, (_, token) in keys.items()}
+
+
+@pytest.mark.usefixtures("database_url")
+def test_receiver_without_keys_refuses_other_machines(cable: Cable) -> None:
     paths = ("/servers", "/health", "/", "/metrics", "/nothing")
     lies = ("--header", "Host: localhost"), ("--header", "X-Forwarded-For: 127.0.0.1")
 
@@ -117,11 +128,9 @@ def test_receiver_without_keys_refuses_other_machines(cable: Cable, receiver: Pa
     ],
 )
 def test_key_gives_access_from_another_machine(
-    scope: str | None, expected: list[int], cable: Cable, receiver: Path
+    scope: str | None, expected: list[int], cable: Cable, tokens: dict[str, str]
 ) -> None:
-    key = new_key(f"sqlite:///{receiver}/fleet.db", scope=scope or "viewer")
-    header = () if scope is None else ("--header", f"Authorization: Bearer {key}")
-    wait_until(lambda: status(cable.there, "/servers") == 401)  # it knows the key
+    header = () if scope is None else ("--header", f"Authorization: Bearer {tokens[scope]}")
 
     assert expected == [
         status(cable.there, "/heartbeat", *BEAT, *header),

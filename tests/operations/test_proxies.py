@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 import messages
-from operations.keys import new_key
+from keyring import keep, made
 from operations.proxies import HOST, Front, bare_nginx, free_port, haproxy, nginx
-from servers import Process, receiver_process, serve, wait_until
+from servers import NO_AUTHORITIES, Process, receiver_process, serve, wait_until
 
 PROXIES = {"nginx": nginx, "haproxy": haproxy}
 KIB = 1024
@@ -33,12 +33,13 @@ class Site:
 @contextmanager
 def site(proxy: str, folder: Path) -> Iterator[Site]:
     url = f"sqlite:///{folder / 'fleet.db'}"
-    key = new_key(url, scope="admin")
+    key, token = made("admin")
+    keep(url, key)
     with (
         receiver_process(folder, FLEET_DATABASE_URL=url) as receiver,
         PROXIES[proxy](folder, receiver.port) as front,
     ):
-        yield Site(receiver, front, key)
+        yield Site(receiver, front, token)
 
 
 @pytest.fixture(scope="module", params=PROXIES)
@@ -53,6 +54,14 @@ def running(
 def client(running: Site) -> Iterator[httpx.Client]:
     with running.front.client(key=running.key) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A receiver without keys, which serves only direct clients of its own machine."""
+    folder = tmp_path_factory.mktemp("keyless")
+    with receiver_process(folder, FLEET_DATABASE_URL=f"sqlite:///{folder / 'fleet.db'}") as process:
+        yield process
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -213,13 +222,10 @@ def test_request_without_a_key_is_refused(running: Site) -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_receiver_without_keys_refuses_requests_of_a_proxy(proxy: str, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'fleet.db'}"
-    with (
-        receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
-        PROXIES[proxy](tmp_path, receiver.port) as front,
-        front.client() as client,
-    ):
+def test_receiver_without_keys_refuses_requests_of_a_proxy(
+    proxy: str, keyless: Process, tmp_path: Path
+) -> None:
+    with PROXIES[proxy](tmp_path, keyless.port) as front, front.client() as client:
         answer = client.post("/heartbeat", json=messages.heartbeat())
 
     assert (403, "no_keys_yet") == (answer.status_code, answer.json()["code"])
@@ -237,23 +243,22 @@ BARE = {
 
 
 @pytest.mark.parametrize("directives", BARE)
-@pytest.mark.parametrize("host", ["localhost", HOST])
 def test_receiver_without_keys_refuses_requests_of_a_bare_nginx(
-    directives: str, host: str, tmp_path: Path
+    directives: str, keyless: Process, tmp_path: Path
 ) -> None:
     """Such an nginx sends the host of `proxy_pass`, which is this machine's, as the Host."""
-    url = f"sqlite:///{tmp_path / 'fleet.db'}"
-    with (
-        receiver_process(tmp_path, FLEET_DATABASE_URL=url) as receiver,
-        bare_nginx(tmp_path, receiver.port, BARE[directives]) as client,
-    ):
+    with bare_nginx(tmp_path, keyless.port, BARE[directives]) as client:
         answers = [
-            client.get("/servers", headers={"Host": host}),
-            client.post("/heartbeat", json=messages.heartbeat(), headers={"Host": host}),
+            answer
+            for host in ("localhost", HOST)
+            for answer in (
+                client.get("/servers", headers={"Host": host}),
+                client.post("/heartbeat", json=messages.heartbeat(), headers={"Host": host}),
+            )
         ]
-        directly = httpx.get(f"{receiver.url}/servers", trust_env=False)
+    directly = httpx.get(f"{keyless.url}/servers", trust_env=False, verify=NO_AUTHORITIES)
 
-    assert [(403, "no_keys_yet")] * 2 == [(a.status_code, a.json()["code"]) for a in answers]
+    assert [(403, "no_keys_yet")] * 4 == [(a.status_code, a.json()["code"]) for a in answers]
     assert (200, 0) == (directly.status_code, directly.json()["count"])
 
 
