@@ -94,7 +94,7 @@ def thorough(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, default=False)
 def portable(session: nox.Session) -> None:
     """Short tests on each Python: contract, client, and on the newest some of the receiver."""
-    install(session)
+    install(session, compiled=False)
     session.run("python", "-I", HERE / "tests/project/bare.py")
     if session.python == MEASURED:
         session.log("The session `tests` runs the rest on this Python.")
@@ -105,9 +105,11 @@ def portable(session: nox.Session) -> None:
     if session.python == PYTHONS[-1]:  # a version between this and MEASURED would find no more
         extras += ["receiver", "postgres"]
         paths += [f"tests/receiver/{name}" for name in CONCURRENT]
-    install(session, extras=extras, groups=["tests"])
+    install(session, extras=extras, groups=["tests"], compiled=False)
+    # Each process imports and collects all tests anew, which takes a while beside these.
+    few = ("--numprocesses=2", "--dist=worksteal")
     short = ("--hypothesis-profile=portable", "-m", "not serial and not postgresql")
-    session.run("pytest", *IN_PARALLEL, *short, *(session.posargs or paths))
+    session.run("pytest", *few, *short, *(session.posargs or paths))
 
 
 @nox.session(python=["3.10", MEASURED], default=False)
@@ -194,28 +196,30 @@ def browser(session: nox.Session) -> None:
 @nox.session
 def monitoring(session: nox.Session) -> None:
     """The receiver's metrics in a real Prometheus, and Grafana's queries; needs Prometheus."""
-    install(session, extras=["client", "receiver"], groups=["tests"])
+    install(session, extras=["client", "receiver"], groups=["tests"], compiled=False)
     session.run("pytest", "tests/prometheus", *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Attacks on a receiver with random requests; FLEET_ATTACK_EXAMPLES=10: ten times as many."""
-    install(session, extras=["client", "receiver", "postgres"], groups=["attacks"])
+    extras = ["client", "receiver", "postgres"]
+    install(session, extras=extras, groups=["attacks"], compiled=False)
     session.run("pytest", "tests/attacks", *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])
 def registry(session: nox.Session) -> None:
     """The MCP registry, read by a client that others wrote, which needs this Python."""
-    install(session, extras=["client", "receiver"], groups=["registry"])
+    install(session, extras=["client", "receiver"], groups=["registry"], compiled=False)
     session.run("pytest", "tests/registry", *session.posargs)
 
 
 @nox.session
 def operations(session: nox.Session) -> None:
     """The files in deploy/ and the commands in docs/operations.md; needs the proxies."""
-    install(session, extras=["client", "receiver", "postgres"], groups=["operations"])
+    extras = ["client", "receiver", "postgres"]
+    install(session, extras=extras, groups=["operations"], compiled=False)
     session.run("pytest", "tests/operations", *session.posargs)
 
 
@@ -257,7 +261,8 @@ def audit(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, which module may import which, and OCA's rules for Odoo addons."""
-    install(session, extras=["client", "receiver", "postgres"], groups=["lint"])
+    extras = ["client", "receiver", "postgres"]
+    install(session, extras=extras, groups=["lint"], compiled=False)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
@@ -276,7 +281,8 @@ def readme(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1])
 def docs(session: nox.Session) -> None:
     """The manual as a site in build/manual, and all that it says; Sphinx needs this Python."""
-    install(session, extras=["client", "receiver", "postgres"], groups=["docs"])
+    extras = ["client", "receiver", "postgres"]
+    install(session, extras=extras, groups=["docs"], compiled=False)
     strictly = ("--fail-on-warning", "--keep-going", "--nitpicky", "--quiet")
     session.run("sphinx-build", *strictly, HERE / "docs", HERE / "build/manual")
     wheels = str(build_wheel(session).parent)
@@ -354,8 +360,15 @@ def install(
     *,
     extras: tuple[str, ...] | list[str] = (),
     groups: list[str] | None = None,
+    compiled: bool = True,
 ) -> None:
-    """Install the built package, never the checkout, and its dependencies at locked versions."""
+    """
+    Install the built package, never the checkout, and its dependencies at locked versions.
+
+    Args:
+        compiled: Whether each module is compiled now, as pip does, which pays where several
+            processes import the same ones at once; or else at its first import, if there is one.
+    """
     project = PYPROJECT["project"]
     needed = [*project["dependencies"], *nox.project.dependency_groups(PYPROJECT, *groups or [])]
     for extra in extras:
@@ -363,7 +376,7 @@ def install(
 
     # Python must not import from the current folder, which is the checkout.
     session.env["PYTHONSAFEPATH"] = "1"
-    session.env["UV_COMPILE_BYTECODE"] = "1"  # as pip does: tests start many processes
+    session.env["UV_COMPILE_BYTECODE"] = str(int(compiled))
     session.env["PYTHONDONTWRITEBYTECODE"] = ""  # or each process compiles all tests anew
     session.install("--constraint", CONSTRAINTS, *needed)
     session.install("--no-deps", "--force-reinstall", str(build_wheel(session)))
