@@ -3,13 +3,22 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from attrs import field, frozen
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
-__all__ = ["NAME", "Reader", "chromium"]
+__all__ = ["NAME", "Reader", "Tabs", "chromium"]
 
 NAME = "fleet.test"
 """A host name that the browser resolves to this machine, and does not treat as localhost."""
@@ -40,6 +49,48 @@ def chromium() -> Iterator[Browser]:
 
 
 @frozen
+class Tabs:
+    """
+    Pages of a browser, which are used one after the other.
+
+    The process of a new page takes a second of the processor, and that of one that was there
+    before almost nothing. So a page is cleaned of all that its last user left, and used again.
+    """
+
+    _chromium: Browser
+    _free: dict[tuple[Any, ...], list[Page]] = field(factory=dict)
+
+    @contextmanager
+    def one(self, **options: Any) -> Iterator[Page]:
+        """Lend a page that shares a browser context with no other, made with these options."""
+        free = self._free.setdefault(tuple(options.items()), [])
+        page = free.pop() if free else self._chromium.new_context(**options).new_page()
+        yield page
+        self._clean(page)
+        free.append(page)
+
+    @contextmanager
+    def context(self, **options: Any) -> Iterator[BrowserContext]:
+        """A browser context that nobody uses afterwards."""
+        context = self._chromium.new_context(**options)
+        yield context
+        context.close()
+
+    def _clean(self, page: Page) -> None:
+        address = httpx.URL(page.url)
+        page.evaluate("location.replace('about:blank')")  # `goto` would begin a new process
+        page.wait_for_url("about:blank")
+        page.mouse.move(0, 0)
+        devtools = page.context.new_cdp_session(page)
+        storage = {"origin": f"{address.scheme}://{address.netloc.decode()}", "storageTypes": "all"}
+        devtools.send("Storage.clearDataForOrigin", storage)
+        devtools.detach()
+        page.context.clear_cookies()
+        page.context.clear_permissions()
+        page.context.set_offline(False)
+
+
+@frozen
 class Reader:
     """
     Opens the receiver's pages.
@@ -50,31 +101,60 @@ class Reader:
         hosts: Hosts of all requests.
     """
 
-    _chromium: Browser
-    _contexts: ExitStack
+    _tabs: Tabs
+    _opened: ExitStack
     url: str
     complaints: list[str] = field(factory=list)
     hosts: set[str] = field(factory=set)
 
-    def open(self, path: str = "/", *, width: int = 1440, height: int = 900, **how: Any) -> Page:
+    def open(
+        self,
+        path: str = "/",
+        *,
+        width: int = 1440,
+        height: int = 900,
+        color_scheme: Literal["light", "dark"] = "light",
+        reduced_motion: Literal["reduce", "no-preference"] = "reduce",
+        **options: Any,
+    ) -> Page:
         """
-        Open a path in a new browser context, without cookies of other pages.
+        Open a path in a page without cookies of other pages.
 
-        The page asks for no motion, unless `how` says otherwise: without a graphics card, the
-        processor draws each frame of an animation, and that of a live page never ends.
+        The page asks for no motion, unless told otherwise: without a graphics card, the processor
+        draws each frame of an animation, and that of a live page never ends.
+
+        Args:
+            options: What browser contexts are made with, such as `java_script_enabled`.
         """
-        how.setdefault("reduced_motion", "reduce")
-        context = self._chromium.new_context(viewport={"width": width, "height": height}, **how)
-        self._contexts.callback(context.close)
-        return self.beside(context, path)
+        page = self._opened.enter_context(self._tabs.one(**options))
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=color_scheme, reduced_motion=reduced_motion)
+        return self._go(page, path)
+
+    def context(self) -> BrowserContext:
+        """A new browser context, for many windows, or for what cannot be undone in one."""
+        options = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+        return self._opened.enter_context(self._tabs.context(**options))
 
     def beside(self, context: BrowserContext, path: str = "/") -> Page:
         """Open a path in another window of the same browser context."""
-        page = context.new_page()
+        return self._go(context.new_page(), path)
+
+    def _go(self, page: Page, path: str) -> Page:
+        def complain(said: ConsoleMessage) -> None:
+            self.complaints.append(f"{said.type}: {said.text}")
+
+        def fail(error: Error) -> None:
+            self.complaints.append(str(error))
+
+        def ask(request: Request) -> None:
+            self.hosts.add(httpx.URL(request.url).host)
+
+        heard: dict[Any, Any] = {"console": complain, "pageerror": fail, "request": ask}
+        for event, listener in heard.items():
+            page.on(event, listener)
+            self._opened.callback(page.remove_listener, event, listener)
         page.set_default_timeout(15_000)
-        page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.hosts.add(httpx.URL(request.url).host))
         page.goto(f"{self.url}{path}")
         return page
 

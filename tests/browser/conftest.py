@@ -1,15 +1,15 @@
 """Fixtures: a browser, and a real receiver."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser
 from sqlalchemy import make_url
 
-from browsing import NAME, Reader, chromium
+from browsing import NAME, Reader, Tabs, chromium
 from keyring import keep, made
 from past import Past
 from receiver.app import Tuning, create_app
@@ -20,9 +20,21 @@ HOLDERS = {"agent": "acme", "viewer": "Grace Hopper", "admin": "Ada Lovelace"}
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def tabs() -> Iterator[Tabs]:
     with chromium() as browser:
-        yield browser
+        yield Tabs(browser)
+
+
+@pytest.fixture(scope="session")
+def week(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the events of a week, which ends when the clock of each test begins."""
+    file = tmp_path_factory.mktemp("week") / "fleet.db"
+    store = SqlStore(make_url(f"sqlite:///{file}"))
+    try:
+        Past(store, Clock()).happen()
+    finally:
+        store.close()
+    return file
 
 
 @pytest.fixture
@@ -36,13 +48,9 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def past(database_url: str, clock: Clock) -> None:
-    """Store the events of a week in the database, before a receiver starts."""
-    store = SqlStore(make_url(database_url))
-    try:
-        Past(store, clock).happen()
-    finally:
-        store.close()
+def past(week: Path, tmp_path: Path) -> None:
+    """Put the events of a week into the database, before a receiver starts."""
+    shutil.copy(week, tmp_path)
 
 
 @pytest.fixture
@@ -54,14 +62,14 @@ def receiver(database_url: str, clock: Clock) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def reader(browser: Browser, receiver: httpx.Client) -> Iterator[Reader]:
+def reader(tabs: Tabs, receiver: httpx.Client) -> Iterator[Reader]:
     """
     A Reader of the receiver's pages.
 
     Asserts after the test that the browser has contacted no other host and logged nothing.
     """
-    with ExitStack() as contexts:
-        reader = Reader(browser, contexts, str(receiver.base_url).rstrip("/"))
+    with ExitStack() as opened:
+        reader = Reader(tabs, opened, str(receiver.base_url).rstrip("/"))
         yield reader
     assert {"127.0.0.1", NAME} >= reader.hosts
     assert [] == reader.complaints

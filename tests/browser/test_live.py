@@ -89,9 +89,9 @@ def test_idle_page_asks_at_most_twice_a_minute_and_for_little(
 ) -> None:
     minutes = 3
     receiver.post("/heartbeats", json=beats(30)).raise_for_status()
-    page = reader.open()
-    page.clock.install()
-    page.reload()
+    context = reader.context()
+    context.clock.install()
+    page = reader.beside(context)
     live(page)
     page.clock.run_for(2_000)
     app.forget()

@@ -25,10 +25,10 @@ def test_history_can_be_read_by_everybody(
     assert [] == serious(page)
     page.locator("#figures-stages summary").click()
     expect(page.locator("#figures-stages").get_by_role("columnheader").nth(1)).to_be_visible()
-    dark = reader.open("/history?period=quarter", width=390, color_scheme="dark")
-    assert fits(dark)
-    assert [] == serious(dark)
-    assert "owned" not in (page.title(), dark.title())
+    narrow = reader.open("/history?period=quarter", width=390)
+    assert fits(narrow)
+    assert [] == serious(narrow)
+    assert "owned" not in (page.title(), narrow.title())
 
 
 def test_wall_keeps_its_tiles_in_their_places_while_states_change(
@@ -49,6 +49,6 @@ def test_wall_keeps_its_tiles_in_their_places_while_states_change(
     expect(tiles.nth(1)).to_contain_text("db1")
     expect(page.locator("#sum .late b")).to_have_text("2")
     assert [] == serious(page)
-    dark = reader.open("/wall", width=390, color_scheme="dark")
-    assert fits(dark)
-    assert [] == serious(dark)
+    narrow = reader.open("/wall", width=390)
+    assert fits(narrow)
+    assert [] == serious(narrow)

@@ -35,7 +35,7 @@ def test_outage_appears_leads_to_what_happened_and_goes(
     expect(problems).to_contain_text("4 hosts")
     assert [] == serious(page)
 
-    narrow = reader.open(width=390, height=844, color_scheme="dark")
+    narrow = reader.open(width=390, height=844)
     assert fits(narrow)
     assert [] == serious(narrow)
     narrow.goto(f"{reader.url}/timeline")

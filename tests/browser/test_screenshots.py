@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ MAX_BYTES = 250_000
 @pytest.mark.parametrize("width", SIZES)
 @pytest.mark.usefixtures("past")
 def test_screenshots_of_the_pages(
-    reader: Reader, receiver: httpx.Client, tmp_path: Path, width: int, scheme: str
+    reader: Reader, receiver: httpx.Client, tmp_path: Path, width: int, scheme: Any
 ) -> None:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     found = receiver.get("/servers?q=blue-harbor-staging").json()["servers"]
