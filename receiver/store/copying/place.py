@@ -254,7 +254,8 @@ def tables_in(connection: Connection) -> list[PlainTable]:
     """The tables that are copied, as they are in a database, whatever their version is."""
     # Not by MetaData.reflect, which also reads what a copy does not need, such as the indexes.
     inspector = inspect(connection)
-    names = [name for name in sorted(inspector.get_table_names()) if _is_copied(name)]
+    # As plain texts: SQLAlchemy's subclass of them, which PostgreSQL's are, cannot be a key in JSON.
+    names = sorted(str(name) for name in inspector.get_table_names() if _is_copied(name))
     columns = inspector.get_multi_columns(filter_names=names)
     keys = inspector.get_multi_pk_constraint(filter_names=names)
     return [
