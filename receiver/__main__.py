@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None, *, surroundings: Surroundings =
 
     Args:
         arguments: The arguments of the command; those of the process by default.
-        surroundings: What comes from outside.
+        surroundings: What the command gets from outside, such as the environment variables and the
+            clock.
     """
     return run(OLDER, sys.argv[1:] if arguments is None else arguments, surroundings)
 

@@ -7,7 +7,7 @@ The commands for alerts.
     odoo-mcp-fleet silence acme_web-1 --for 2h --reason upgrade
     odoo-mcp-fleet alarms list
 
-What they make is checked as by the API, and is the same.
+They check what they make by the same rules as the HTTP API.
 """
 
 from collections.abc import Callable

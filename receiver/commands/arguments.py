@@ -1,7 +1,7 @@
 """
-The types of arguments of commands, and the filters of servers.
+The types of the arguments of commands, and the argument QUERY, a filter of servers.
 
-Each function reads an argument, and raises BadParameter for a wrong one.
+Each type is a function that reads the text of an argument, and raises BadParameter for a wrong one.
 """
 
 import re
@@ -50,12 +50,16 @@ def some_text(given: str) -> str:
 
 
 def key_id(given: str) -> str:
-    """Read an argument that is the id of a key or its whole text; returns the id."""
+    """Read an argument that is the id of a key, or the whole text of the key; returns the id."""
     return text(id_of(given))
 
 
 def length(given: str) -> timedelta:
-    """Read a length of time, such as `90d`, `12h` or `30m`."""
+    """
+    Read a length of time: a whole number and a unit, such as `90d`, `12h`, `30m` or `90s`.
+
+    The number is from 1 to 99,999; the units are days, hours, minutes and seconds.
+    """
     match = re.fullmatch(r"([1-9][0-9]{0,4})([dhms])", given)
     if match is None:
         raise click.BadParameter("expected a length of time such as 2d, 12h, 30m or 90s")
@@ -70,7 +74,7 @@ def number(given: str) -> int:
 
 
 def moment(given: str) -> datetime:
-    """Read a time with an offset."""
+    """Read an ISO 8601 time with an offset, such as `2027-01-31T12:00:00Z`; returns it in UTC."""
     try:
         return parse_moment(given)
     except (ValueError, OverflowError):
@@ -79,18 +83,23 @@ def moment(given: str) -> datetime:
 
 def expiry(given: str) -> Callable[[datetime], datetime]:
     """
-    Read an argument such as `90d` or a time.
+    Read an argument that says when a key expires: a length of time from now on, or a time.
 
-    Returns a function that takes the current time and returns the time at which a key expires.
+    A length of time is a whole number and `d` for days, `h` for hours, `m` for minutes or `s` for
+    seconds, such as `90d`. A time is in ISO 8601 with an offset, such as `2027-01-31T12:00:00Z`.
+    Returns a function that takes the current time, and returns the time at which the key expires.
     """
     return _time(given, 1)
 
 
 def since(given: str) -> Callable[[datetime], datetime]:
     """
-    Read an argument such as `2h`, for two hours ago, or a time.
+    Read an argument that says where a period begins: a length of time before now, or a time.
 
-    Returns a function that takes the current time and returns the time that is meant.
+    A length of time is a whole number and `d` for days, `h` for hours, `m` for minutes or `s` for
+    seconds: `2h` means two hours ago. A time is in ISO 8601 with an offset, such as
+    `2027-01-31T12:00:00Z`. Returns a function that takes the current time, and returns the time at
+    which the period begins.
     """
     return _time(given, -1)
 
@@ -108,7 +117,7 @@ def _time(given: str, direction: int) -> Callable[[datetime], datetime]:
 
 
 def query(words: Sequence[str]) -> FilterText:
-    """Read a filter of servers, such as `stage:production state:down`, from arguments."""
+    """Read a filter of servers, such as `stage:production state:down`; each word is an argument."""
     try:
         return FilterText.parse(" ".join(map(text, words)))
     except ValueError as error:
@@ -116,7 +125,7 @@ def query(words: Sequence[str]) -> FilterText:
 
 
 class QueryCommand(click.Command):
-    """A command with the argument QUERY, of which a word such as `-tool:x` is no option."""
+    """A command with the argument QUERY, in which a word such as `-tool:x` is not an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # A filter ignores the space, with which the word does not look like an option.

@@ -31,11 +31,12 @@ class Exit(IntEnum):
     """
     The exit statuses of the program.
 
-    `OK`: it is done. `FAILED`: it was refused, or there is no such thing; a sentence on standard
-    error says why. `USAGE`: the arguments or settings are wrong. `UNREACHABLE`: the receiver or its
-    database does not answer. `NOT_ALLOWED`: the key is missing or wrong, or may not do it.
-    `NOT_WELL`: what was looked at needs somebody. `INTERRUPTED`: Ctrl-C, or a question that was
-    answered by no.
+    `OK`: the command has done its work. `FAILED`: it was refused, or what it is about does not
+    exist; a sentence on standard error says why. `USAGE`: the arguments or settings are wrong.
+    `UNREACHABLE`: the receiver or its database does not answer. `NOT_ALLOWED`: the key is missing
+    or wrong, or lacks the permission. `NOT_WELL`: the command, such as `status` or `doctor`, has
+    found something that is wrong with the fleet or its receiver. `INTERRUPTED`: the user has
+    pressed Ctrl-C, or answered a question by no.
     """
 
     OK = 0
@@ -60,7 +61,7 @@ class CommandFailed(FleetError):
 
 
 class WrongUse(CommandFailed):
-    """The arguments and settings of a command do not fit together, or not to what is there."""
+    """An argument or a setting is wrong, or fits neither the other ones nor the files there are."""
 
     code = "wrong_use"
     exit_status = Exit.USAGE
@@ -74,7 +75,7 @@ class Unreachable(CommandFailed):
 
 
 class NotAllowed(CommandFailed):
-    """The receiver wants a key, or another one."""
+    """The receiver refuses a request, because its key is missing or wrong or may not do this."""
 
     code = "not_allowed"
     exit_status = Exit.NOT_ALLOWED
@@ -84,8 +85,8 @@ def read_secret(question: str) -> str:
     """
     Read a secret, which no argument of a command may hold, because `ps` shows arguments.
 
-    It is typed, without being shown, at a terminal, and otherwise the first line of the standard
-    input.
+    At a terminal, this asks the `question`, and does not show what is typed. Otherwise the secret
+    is the first line of the standard input.
     """
     if sys.stdin.isatty():
         return getpass(f"{question}: ")
@@ -110,7 +111,7 @@ def _explain(line: str) -> None:
 
 
 def _ask(question: str) -> bool | None:
-    """Ask a question at the terminal; None if there is none to ask at."""
+    """Ask a question at the terminal; return whether the answer is yes, None without a terminal."""
     if not sys.stdin.isatty():
         return None
     sys.stderr.write(f"{question} [y/N] ")
@@ -125,7 +126,7 @@ def _columns() -> int | None:
 @frozen(kw_only=True)
 class Surroundings:
     """
-    What a command gets from outside, and a test gives it instead.
+    What a command gets from outside, and what a test replaces.
 
     Attributes:
         program: How the program is called, for sentences that name a command.
@@ -135,12 +136,13 @@ class Surroundings:
         sleep: Waits for a number of seconds.
         say: Prints a line of the result to standard output.
         explain: Prints a sentence for people to standard error.
-        read: Asks for a secret with a text, and reads it.
-        ask: Asks a question, and returns whether the answer is yes; None if nobody can be asked.
+        read: Asks the user the given question, and returns the secret that is typed.
+        ask: Asks the user a question, and returns whether the answer is yes; None without a
+            terminal.
         columns: Returns how many columns the terminal has on which the result is printed; None if
             it is no terminal.
-        run_server: Runs an app, which is named by its first argument, with options of uvicorn; None
-            for uvicorn itself, which only the command `serve` imports.
+        run_server: Runs the app that its first argument names, with the options of `uvicorn.run`;
+            None for `uvicorn.run` itself, so that only the command `serve` imports uvicorn.
     """
 
     program: str = "odoo-mcp-fleet"

@@ -212,7 +212,7 @@ def _target(surroundings: Surroundings, to: str | None) -> URL:
 
 @contextmanager
 def _bar(surroundings: Surroundings) -> Iterator[Progress]:
-    """Show at a terminal what is done; yields a function that is told of it."""
+    """Show a progress bar, at a terminal only; yields a function that is told of the progress."""
     if surroundings.columns() is None or not sys.stderr.isatty():
         yield lambda _, __, ___: None
         return

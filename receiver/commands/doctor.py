@@ -1,4 +1,4 @@
-"""The command that looks whether all is well, and says in one sentence each what to do."""
+"""The command `doctor`, which looks whether all is well with a receiver, and says what to do."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,7 +24,12 @@ __all__ = ["Finding", "Level", "add_to"]
 
 
 class Level(Enum):
-    """How bad it is; whoever is told `warn` has some days."""
+    """
+    How bad a finding is.
+
+    `ok`: nothing is to be done. `warn`: something is to be done within some days. `fail`: something
+    is to be done at once.
+    """
 
     OK = "ok"
     WARN = "warn"
@@ -34,11 +39,11 @@ class Level(Enum):
 @frozen
 class Finding:
     """
-    What one look has found.
+    What was found out about one thing.
 
     Attributes:
-        about: What was looked at.
-        level: How bad it is.
+        about: What was looked at, such as `database`.
+        level: How bad the finding is.
         sentence: What was found, and what to do.
     """
 

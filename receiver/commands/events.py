@@ -1,4 +1,4 @@
-"""The command that tells what happened, and what happens."""
+"""The command `events`, which prints what happened and, with `--follow`, what happens."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The commands that tell of the servers of a fleet, connect to them, and forget them."""
+"""The commands about the servers of a fleet: list them, connect to them, forget (delete) them."""
 
 import re
 from collections.abc import Callable
@@ -36,7 +36,11 @@ _STATES = (State.UP, State.NEW, State.LATE, State.DOWN)
 
 
 def add_to(program: click.Group) -> None:
-    """Add the commands to a program: those that have a place there."""
+    """
+    Add the commands to a program.
+
+    To a `Program` only those are added that it lists (in its `places`).
+    """
     commands = {"status": status, "list": list_servers, "connect": connect, "forget": forget}
     places = getattr(program, "places", commands)
     for name, command in {**commands, "servers": servers}.items():

@@ -29,8 +29,8 @@ class Output:
     Prints the results of a command.
 
     Attributes:
-        surroundings: Where it prints them.
-        is_json: Whether it prints JSON.
+        surroundings: Prints the lines of the output.
+        is_json: Whether the results are printed as JSON.
     """
 
     surroundings: Surroundings
@@ -40,7 +40,10 @@ class Output:
         """
         Print objects, one in each row of a table, or one line of JSON each.
 
-        If there are none, a table is not printed, but the sentence `if_none`, for people.
+        Args:
+            found: The objects.
+            columns: The columns of the table.
+            if_none: A sentence that is printed to standard error in place of a table without rows.
         """
         if self.is_json:
             for each in found:
@@ -53,7 +56,7 @@ class Output:
             self.surroundings.explain(if_none)
 
     def one(self, found: Json, *lines: str) -> None:
-        """Print an object: as JSON, or else these lines about it."""
+        """Print an object as one line of JSON or, if `is_json` is false, print `lines` about it."""
         if self.is_json:
             self.json(found)
             return
@@ -64,7 +67,7 @@ class Output:
         self.surroundings.say(orjson.dumps(found).decode())
 
     def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table of texts without control characters."""
+        """Print a table, also if `is_json` is true; its texts must have no control characters."""
         width = self.surroundings.columns()
         lines = _plain(titles, rows) if width is None else _coloured(titles, rows, width)
         for line in lines:
@@ -73,7 +76,7 @@ class Output:
 
 def visible(text: str) -> str:
     """
-    The text, with escapes for characters that are not printable.
+    The text, with Python's escapes in place of the characters that are not printable.
 
     A server may report a name that holds the control sequences of a terminal, or characters that
     reverse what follows.
@@ -118,18 +121,18 @@ _STYLES = {
 
 
 def span(length: timedelta) -> str:
-    """A length of whole seconds, as arguments have it: `90s`, `30m`, `12h` or `2d`."""
+    """Write a length of whole seconds in the largest unit that fits: `90s`, `30m`, `12h`, `2d`."""
     unit, each = next(pair for pair in _UNITS if length % pair[1] == timedelta())
     return f"{length // each}{unit}"
 
 
 def day(moment: str | None) -> str:
-    """The day of a time in JSON; `never` for None."""
+    """The day of a time in JSON, in UTC, such as `2027-01-31`; `never` for None."""
     return "never" if moment is None else f"{parse_moment(moment):%Y-%m-%d}"
 
 
 def minute(moment: str | None) -> str:
-    """A time in JSON to the minute; `never` for None."""
+    """A time in JSON to the minute, in UTC, such as `2027-01-31 12:00`; `never` for None."""
     return "never" if moment is None else f"{parse_moment(moment):%Y-%m-%d %H:%M}"
 
 

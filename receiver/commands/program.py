@@ -48,7 +48,7 @@ class Program(click.Group):
         places: For each command its module in `receiver.commands`, and what it does in a few words,
             in the order in which they are listed. The module has a function `add_to`, which adds
             the command to a group.
-        settings: The other arguments of a group.
+        settings: The other arguments of `click.Group`.
     """
 
     def __init__(self, places: Mapping[str, tuple[str, str]], **settings: Any) -> None:
@@ -143,18 +143,23 @@ OLDER = Program(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program with the arguments of the process; return its exit status."""
+    """
+    Run the program `odoo-mcp-fleet`, and return its exit status, one of `Exit`.
+
+    Args:
+        arguments: The arguments of the program; those of the process by default.
+    """
     return run(PROGRAM, sys.argv[1:] if arguments is None else arguments, Surroundings())
 
 
 def run(program: Program, arguments: Sequence[str], surroundings: Surroundings) -> int:
     """
-    Run a command, tell what goes wrong in a sentence, and return the exit status.
+    Run a command, print a sentence about what goes wrong, and return the exit status.
 
     Args:
-        program: The program.
-        arguments: Its arguments.
-        surroundings: What comes from outside.
+        program: The commands.
+        arguments: The name of the command, and its arguments.
+        surroundings: What the command gets from outside, such as the environment variables.
     """
     explain = surroundings.explain
     try:

@@ -1,4 +1,4 @@
-"""The command that runs a receiver under uvicorn, with the limits that docs/operations.md tells."""
+"""The command `serve`, which runs a receiver under uvicorn, with limits for slow clients."""
 
 import ssl
 from typing import Any

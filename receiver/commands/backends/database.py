@@ -38,7 +38,11 @@ _MOST_IN_A_FILE = 1000
 _PAGE = 1000
 _FOLLOW_SECONDS = 1.0
 _ABSENT = timedelta(seconds=10)
-"""After this time without a note of a receiver none is running; it notes itself each two."""
+"""
+No receiver runs if none has noted in the database for this long that it does.
+
+A receiver makes such a note every two seconds.
+"""
 
 
 class DatabaseBackend:
@@ -48,7 +52,7 @@ class DatabaseBackend:
     Args:
         store: The open database.
         settings: The settings of the receiver.
-        surroundings: Has the clock, and is told what goes wrong while events are followed.
+        surroundings: Gives the current time, and prints what goes wrong while events are followed.
     """
 
     def __init__(self, store: SqlStore, settings: Settings, surroundings: Surroundings) -> None:
@@ -90,7 +94,7 @@ class DatabaseBackend:
         }
 
     def _trouble(self, now: datetime) -> str | None:
-        """That no receiver runs, which would note each two seconds that it does."""
+        """A sentence that no receiver runs, and since when; None if one runs."""
         seen_at = self._store.servers.last_presence()
         if seen_at is None:
             return "No receiver has ever run on this database."

@@ -21,12 +21,12 @@ T = TypeVar("T")
 Limited = Literal["channels", "rules", "silences"]
 
 _AUTHOR = "the command line"
-"""The name of who makes silences and acknowledges alarms here."""
+"""The name that stands for the user of a command, who makes silences and acknowledges alarms."""
 
 
 class DatabaseAlerts:
     """
-    An `AlertBackend` of an open database. What it makes is checked as by the API.
+    An `AlertBackend` of an open database. It checks what it makes by the rules of the HTTP API.
 
     Args:
         store: The open database.

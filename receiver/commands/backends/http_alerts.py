@@ -10,10 +10,10 @@ __all__ = ["HttpAlerts", "segment"]
 
 
 class Call(Protocol):
-    """Makes a call of the HTTP API, and returns the object of its answer."""
+    """Sends a request to the HTTP API, and returns the JSON object in the answer."""
 
     def __call__(self, method: str, path: str, *, params: Any = (), json: object = None) -> Json:
-        """Make the call."""
+        """Send a request to `path`, with `params` in its query and `json` as its body, if any."""
 
 
 class HttpAlerts:
@@ -21,7 +21,7 @@ class HttpAlerts:
     An `AlertBackend` of a receiver's HTTP API.
 
     Args:
-        call: Makes calls.
+        call: Sends the requests.
     """
 
     def __init__(self, call: Call) -> None:
@@ -31,7 +31,7 @@ class HttpAlerts:
         return self._all("channels")
 
     def must_have_room(self, what: str) -> None:
-        """The receiver says it when something is made."""
+        """Do nothing: the receiver refuses to make one when there are too many."""
 
     def make_channel(self, asked: Json) -> tuple[Json, str | None]:
         made = self._call("POST", "/channels", json=asked)
@@ -91,5 +91,5 @@ class HttpAlerts:
 
 
 def segment(text: str) -> str:
-    """A text as a segment of a path."""
+    """Quote a text for a URL, slashes included, so that it is a single segment of a path."""
     return quote(text, safe="")

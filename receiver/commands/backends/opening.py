@@ -33,9 +33,9 @@ class Reach:
         key_file: A file that holds the key; None for the key in FLEET_KEY.
         authorities: A file with the certificate authorities to trust; None for the usual ones.
         is_local: Whether the database is opened, also if FLEET_URL names a receiver.
-        makes_database: Whether a database is made where there is none: True and False decide it;
-            None leaves it to the address, as one that depends on the current folder may lead
-            elsewhere than is meant.
+        makes_database: Whether the file of a SQLite database is made if it does not exist. None if
+            it is made only at an absolute path, because a path that depends on the current folder
+            may lead elsewhere than is meant.
     """
 
     url: str | None = None
@@ -51,8 +51,8 @@ class Context:
     What a command needs, beside its arguments.
 
     Attributes:
-        backend: The fleet.
-        surroundings: What comes from outside.
+        backend: Reads and changes the fleet, over HTTP or by its database.
+        surroundings: What the command gets from outside, such as the environment variables.
         output: Prints what was found.
     """
 
@@ -66,13 +66,21 @@ class Context:
         return self.surroundings.explain
 
     def command(self, words: str) -> str:
-        """How a command of this program is called."""
+        """How to call a command, such as `odoo-mcp-fleet keys list` for the words `keys list`."""
         return f"{self.surroundings.program} {words}"
 
 
 @contextmanager
 def opened(surroundings: Surroundings, reach: Reach) -> Iterator[Backend]:
-    """A context with the fleet that is meant."""
+    """
+    A context within which a fleet is open; its connections are closed at the end.
+
+    Raises WrongUse, InvalidSetting or StoreUnavailable when it cannot be opened.
+
+    Args:
+        surroundings: Has the environment variables that say what `reach` leaves open.
+        reach: Which fleet.
+    """
     url = reach.url
     if url is None and not (reach.is_local or surroundings.is_on_database):
         url = surroundings.environ.get(_URL) or None
@@ -98,10 +106,16 @@ def opened(surroundings: Surroundings, reach: Reach) -> Iterator[Backend]:
 
 def database_of(surroundings: Surroundings, *, makes_database: bool | None = False) -> Settings:
     """
-    Read the settings, and check that their database is there; tell of misspelt ones.
+    Read the settings from the environment variables, and check that the database is there.
 
-    Raises InvalidSetting, and WrongUse if the database is a file that does not exist and that may
-    not be made: opening it would make a new, empty fleet. See `Reach` for `makes_database`.
+    Prints a sentence about each variable that looks like a misspelt setting, and one if a database
+    will be made. Raises InvalidSetting, and WrongUse if the database is a file that does not exist
+    and that may not be made: opening it would make a new, empty fleet.
+
+    Args:
+        surroundings: Has the environment variables.
+        makes_database: Whether the file of a SQLite database may be made if it does not exist; None
+            if it may be made only at an absolute path.
     """
     for sentence in misspelt(surroundings.environ):
         surroundings.explain(sentence)
@@ -118,7 +132,7 @@ def database_of(surroundings: Surroundings, *, makes_database: bool | None = Fal
 
 
 def _missing_file(url: URL) -> Path | None:
-    """The file of a SQLite database if it does not exist."""
+    """The file of a SQLite database if it does not exist; None otherwise."""
     if url.get_backend_name() != "sqlite":
         return None
     file = Path(url.database or "")

@@ -46,10 +46,10 @@ class HttpBackend:
 
     Args:
         url: The URL of the receiver; raises WrongUse for one that cannot be used.
-        key: The key to send; None for none.
+        key: The key to send; None to send no key.
         authorities: The path of a file with the certificate authorities to trust; None for those
-            that are trusted everywhere. Raises WrongUse for one that cannot be used.
-        surroundings: Has the clock, and is told what goes wrong while events are followed.
+            that httpx trusts by default. Raises WrongUse for a file that cannot be used.
+        surroundings: Gives the current time, and prints what goes wrong while events are followed.
     """
 
     def __init__(
