@@ -3,8 +3,8 @@ Browser sessions: people sign in with a key, and their browsers get a token for 
 
 Tokens are signed with a secret that all receivers of a database share, so that a forged token is
 detected without a query. The CSRF token of a form is derived from a random value in a cookie of the
-browser, so that no page of another site can send a form in a visitor's name. What the next page
-shows once is encrypted with that secret, too.
+browser, so that no page of another site can send a form in a visitor's name. A text that only the
+next page is to show, such as a new key, is encrypted with the secret and put into a cookie.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -39,8 +39,10 @@ class SignedIn:
 
 class BrowserSessions:
     """
-    Begins, finds and ends browser sessions; signs session tokens and CSRF tokens, and encrypts what
-    the next page shows once.
+    Begins, finds and ends browser sessions; signs session tokens and CSRF tokens, and encrypts
+    texts that only the next page is to show.
+
+    Every coroutine raises StoreUnavailable when the database does not answer.
 
     Args:
         secret: The secret of the signatures and of the encryption, which all receivers of a
@@ -75,9 +77,11 @@ class BrowserSessions:
 
     async def find(self, cookie: str) -> SignedIn | None:
         """
-        Find the session of a session cookie (its value), and the key that began the session.
+        Find the session that the value of a session cookie belongs to, and the key that began it.
 
-        Returns None if the cookie is forged, the session is over, or the key was rotated since.
+        Returns None if the cookie is forged, if the session was ended or has expired, or if the key
+        was rotated (given another secret) since. Does not check whether the key is revoked or
+        expired.
         """
         token = self.token(cookie)
         session = None if token is None else await self._find(_digest(token))
@@ -89,7 +93,11 @@ class BrowserSessions:
         return SignedIn(session, key)
 
     async def is_over(self, session: Session) -> bool:
-        """Whether a session has expired, or was ended by this or another receiver."""
+        """
+        Whether a session has expired, or was ended by this or another receiver.
+
+        Queries the database.
+        """
         return await self._find(session.digest) is None
 
     def has_expired(self, session: Session) -> bool:
@@ -97,7 +105,7 @@ class BrowserSessions:
         return session.expires_at <= self._clock()
 
     async def begin(self, key: Key) -> str:
-        """Store a new session for a person who signed in with a key; return its cookie's value."""
+        """Store a new session for a person who signed in with a key; return the cookie's value."""
         token = token_urlsafe(32)
         now = self._clock()
         session = Session(
@@ -110,13 +118,13 @@ class BrowserSessions:
         return self._sessions.sign(token).decode()
 
     async def end(self, cookie: str) -> None:
-        """End the session that a session cookie (its value) belongs to, if there is one."""
+        """End the session that the value of a session cookie belongs to, if there is one."""
         token = self.token(cookie)
         if token is not None:
             await self._calls.change(self._store.end, _digest(token))
 
     def token(self, cookie: str) -> bytes | None:
-        """The session token in a session cookie; None if its signature is wrong."""
+        """The session token in the value of a session cookie; None if its signature is wrong."""
         try:
             return self._sessions.unsign(cookie)
         except BadSignature:
@@ -124,11 +132,15 @@ class BrowserSessions:
 
     def csrf_token(self, given: bytes) -> str:
         """
-        A CSRF token for the forms of a browser; `given` is a random value from its cookie.
+        A CSRF token for the forms of a browser, derived from a random value in a cookie of it.
 
-        Each call returns another text, the token with a random mask and the mask. An attacker could
-        guess a text that is the same in all pages from the length of the pages, as these are
-        compressed.
+        Each call returns another text: a random mask, and the token under this mask. An attacker
+        could guess a text that is the same in all pages from the length of the pages, because these
+        are compressed.
+
+        Args:
+            given: The random value: the session token, or for a browser without a session the value
+                of another cookie.
         """
         mask = token_bytes(sha256().digest_size)
         return urlsafe_b64encode(mask + _xor(mask, self._csrf_digest(given))).decode()
@@ -146,11 +158,15 @@ class BrowserSessions:
         return base64_decode(self._forms.get_signature(given))
 
     def seal(self, text: str) -> str:
-        """Encrypt a text for a cookie, whose text the next page shows, and no log tells."""
+        """Encrypt a text that the next page is to show; returns the value of a cookie for it."""
         return self._box.encrypt_at_time(text.encode(), self._seconds()).decode()
 
     def unseal(self, cookie: str, *, seconds: int) -> str | None:
-        """The text in a cookie that `seal` made within the last seconds; None for another one."""
+        """
+        Decrypt the value of a cookie that `seal` has returned.
+
+        Returns None if the value is older than `seconds`, or is not from `seal`.
+        """
         try:
             return self._box.decrypt_at_time(cookie.encode(), seconds, self._seconds()).decode()
         except InvalidToken:

@@ -1,10 +1,10 @@
 """
 The gate: authenticates requests by their API keys, and decides what they may do.
 
-As long as no key was ever made, clients need none. Then only clients that connect directly from the
-receiver's own machine are let in, or all clients with FLEET_OPEN=1. Once the first key is made,
-every request needs a key whose scope allows what the endpoint does, except for endpoints without
-secrets, such as `/health`.
+As long as no key was ever made, requests need no key. During that time, only clients that connect
+directly from the receiver's own machine are let in; with FLEET_OPEN=1, all clients are. Once the
+first key is made, every request needs a key whose scope allows what the endpoint does, except for
+endpoints without secrets, such as `/health`.
 """
 
 import logging
@@ -37,7 +37,7 @@ class Gate:
         mirror: All keys, in memory.
         limits: The rate limits of keys, and of IP addresses that send wrong keys.
         clock: Returns the current time, for keys that expire.
-        is_open: Whether everybody may do everything as long as no key was made.
+        is_open: Whether all clients are let in as long as no key was made (FLEET_OPEN=1).
     """
 
     def __init__(
@@ -69,11 +69,14 @@ class Gate:
         """
         Authenticate and authorise a request; return its key, or None when it needs no key.
 
-        Raises Refusal, with status 401, 403 or 429.
+        Raises Refusal: with status 401 if the request has no valid key; with 403 if its key lacks
+        the permission, or if no key was made yet and the client may not do without one; with 429 if
+        too many wrong keys came from the client's address, or too many messages with the key.
 
         Args:
             scope: The ASGI scope of the request.
-            needs: The permission that the endpoint requires; None for an endpoint without secrets.
+            needs: The permission that the endpoint requires; None for an endpoint without secrets,
+                which needs no key.
         """
         if not self._mirror.had_keys:
             if not (self._is_open or _is_local(scope)):
@@ -91,10 +94,15 @@ class Gate:
 
     def find(self, token: str, needs: Power, scope: Scope) -> Key:
         """
-        Find a key by its text, which a person typed into a form.
+        Find a key by its whole text, which came in a form or in the path of a URL, and check it.
 
-        Raises Refusal for a key that does not exist, and counts it for the client's address. Raises
-        Refusal, too, for a key that lacks the permission `needs`, as `check` does.
+        Raises Refusal for a text that is no key's, and counts it as a wrong key of the client's IP
+        address. Raises Refusal, too, for a key that `check` refuses.
+
+        Args:
+            token: The text.
+            needs: The permission that the key must have.
+            scope: The ASGI scope of the request, which names the client's address.
         """
         key = self._mirror.keys.find(token.encode())
         if key is None:
@@ -105,8 +113,8 @@ class Gate:
         """
         Check that a key has the permission `needs`, note that it was used, and return it.
 
-        Raises Refusal for a key that is revoked, expired, of another scope or over its rate
-        limit.
+        Raises Refusal for a key that is revoked or expired, or whose scope lacks the permission;
+        if `needs` is `Power.WRITE`, also for a key that has sent too many messages.
         """
         if key.revoked_at is not None:
             self._complain(key, "The key %s (%r) is used and is revoked")
@@ -123,11 +131,13 @@ class Gate:
 
     def would_admit(self, key: Key | None) -> bool:
         """
-        Whether a request that was let in before would be let in now, too.
+        Whether a client that was let in before, and still has a stream open, may go on.
+
+        Returns False if its key was deleted, rotated (given another secret) or revoked, or has
+        expired since. A client that came without a key may go on as long as requests need no key.
 
         Args:
-            key: The key that the request came with; None if it came without a key. The answer is
-                False if the key was rotated, revoked or has expired since.
+            key: The key that the client came with; None if it came without one.
         """
         if key is None:
             return not self.needs_keys
@@ -137,7 +147,11 @@ class Gate:
         return now.standing(self._clock()) == "active"
 
     def wrong_key(self, scope: Scope) -> Refusal:
-        """Count a wrong key for the client's IP address; return the Refusal, 401 or 429."""
+        """
+        Count a wrong key for the client's IP address; return the Refusal with which to answer.
+
+        Its status is 401, or 429 if too many wrong keys came from the address.
+        """
         client = scope.get("client")
         limited = self._limits.failed(client[0] if client else "")
         return limited or _unauthenticated("key_wrong", _WRONG)
@@ -202,7 +216,12 @@ def _is_loopback(host: str) -> bool:
 
 @lru_cache(1000)
 def is_this_machine(authority: bytes) -> bool:
-    """Whether a host and perhaps a port, as in the header Host, name the machine itself."""
+    """
+    Whether the value of a header Host names the machine itself.
+
+    It does if the host, which a port may follow, is a loopback address, `localhost`, or a name that
+    ends with `.localhost`.
+    """
     host = authority.decode("latin-1").lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return host == "localhost" or host.endswith(".localhost") or _is_loopback(host)

@@ -80,11 +80,11 @@ class KeyMirror:
         return self._keys
 
     def lapsed(self, now: datetime) -> frozenset[str]:
-        """The ids of the keys that are revoked or expired at a time, as of the last read."""
+        """The ids of the keys revoked, or expired at the time `now`, as of the last read."""
         return self._keys.lapsed(now)
 
     def expired(self, now: datetime) -> frozenset[str]:
-        """The ids of the keys that are expired and not revoked at a time, as of the last read."""
+        """The ids of the keys expired at the time `now` and not revoked, as of the last read."""
         return self._keys.expired(now)
 
     @property
@@ -100,17 +100,18 @@ class KeyMirror:
         """
         Read from the database the keys that changed since the last read.
 
-        Also adds to the rate limits of this process the messages with these keys that other
-        receivers on the same database have accepted. Blocks. Raises StoreUnavailable.
+        Also counts for the rate limits of this process the messages with these keys that other
+        receivers of the same database have accepted. Blocks. Raises StoreUnavailable.
         """
         with self._turn:
             self._read()
 
     def write_uses(self) -> None:
         """
-        Write to the database which keys were used and how many messages they sent; then `read`.
+        Write to the database which keys were used, and how many messages came with them.
 
-        Blocks. Raises StoreUnavailable; the next call writes then what this one did not write.
+        Then does what `read` does. Blocks. Raises StoreUnavailable; the next call then writes what
+        this one did not write.
         """
         with self._turn:
             used, self._used = self._used, set()
@@ -129,9 +130,10 @@ class KeyMirror:
 
     async def run(self) -> None:
         """
-        Every `read_seconds`, call `read` or sometimes `write_uses` in a thread, until cancelled.
+        Call `read` in a thread every `read_seconds`, until cancelled; log errors.
 
-        Errors are logged.
+        Every fifth time this calls `write_uses` in place of `read`, and also when more than a tenth
+        of the messages that a key may send in a minute came with it since the last such call.
         """
         reads = 0
         while True:

@@ -102,7 +102,7 @@ class Metrics:
             self.mine.batch_messages[1] += refused
 
     def committed(self, messages: int, seconds: float) -> None:
-        """Count a transaction that wrote this number of messages and took these seconds."""
+        """Count a transaction that merged or refused `messages` messages in `seconds` seconds."""
         self.mine.commits[bisect_left(DURATION_BOUNDS, seconds)] += 1
         self.mine.commits[-1] += seconds
         self.mine.commit_sizes[bisect_left(SIZE_BOUNDS, messages)] += 1
@@ -115,7 +115,12 @@ class Metrics:
                 self.mine.events[EVENT_KINDS.index(event.kind)] += 1
 
     def taken(self) -> Taken:
-        """How many heartbeats this process has taken in, and turned away, since it started."""
+        """
+        How many heartbeats this process has written, and how many requests it could not write.
+
+        Both are counted since the process started or, if it has called `join`, since then. The
+        requests are those with heartbeats that were answered with a status of 500 or more.
+        """
         alone, batches = (self.mine.requests[kind.value] for kind in _OF_HEARTBEATS)
         written = sum(alone["accepted"][:-1]) + self.mine.batch_messages[0]
         refused = [of_kind[each] for of_kind in (alone, batches) for each in _NOT_WRITTEN]
@@ -199,12 +204,13 @@ class Numbers:
     Attributes:
         requests: Histograms of the seconds from a request to its answer, by the kind of body and
             the outcome.
-        batch_messages: How many messages of accepted batches were accepted, and how many
-            were refused.
+        batch_messages: Two numbers: how many messages of accepted batches were accepted, and how
+            many were refused.
         commits: A histogram of the seconds that transactions took.
         commit_sizes: A histogram of the messages in a transaction.
         events: How many events of each kind were committed, in the order of `EVENT_KINDS`.
-        queue: How many requests wait to be written to the database, and how many bytes they have.
+        queue: Two numbers: how many bodies of requests wait to be written to the database, and how
+            many bytes these have.
         started_at: When a worker first counted in the row, in seconds since 1970; 0 if none has.
     """
 

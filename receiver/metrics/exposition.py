@@ -41,10 +41,13 @@ from receiver.store import OutboxCounts, Vitals
 __all__ = ["Exposition", "version_of"]
 
 Waiting = Callable[[], tuple[int, int]]
-"""A function that returns how many bodies of requests wait to be written, and their bytes."""
+"""A function that returns how many bodies of requests wait to be written, and of how many bytes."""
 
 Alerts = Callable[[], tuple[int, OutboxCounts]]
-"""A function that returns how many alarms are open, and which messages about alarms wait."""
+"""
+A function that returns how many alarms have begun and not ended, without those that are silenced or
+told as a part of another alarm; and how many messages about alarms wait or were given up.
+"""
 
 
 class Exposition(Collector):
@@ -56,9 +59,10 @@ class Exposition(Collector):
         vitals: Counts the servers in the database, by state and stage; called at most every 5
             seconds. May raise StoreUnavailable.
         clock: Returns the current time.
-        waiting: Returns how many requests wait to be written, and how many bytes they have.
+        waiting: Returns how many bodies of requests wait to be written, and of how many bytes.
         trouble: Returns why messages cannot be written now; None while they can.
-        alerts: Returns how many alarms are open, and which messages about alarms wait.
+        alerts: Returns how many alarms are open, and how many messages about alarms wait or were
+            given up.
     """
 
     def __init__(  # noqa: PLR0913 - all that it tells of
@@ -92,7 +96,7 @@ class Exposition(Collector):
             collector(registry=self._registry)
 
     async def run(self) -> None:
-        """Write the size of the queue into this worker's row every second, until cancelled."""
+        """Write how many requests wait into this worker's row every second, until cancelled."""
         while True:
             self._record_queue()
             await asyncio.sleep(1)
@@ -101,8 +105,9 @@ class Exposition(Collector):
         """
         Return the body of the answer to `GET /metrics`, and its media type.
 
-        The format is one that the `Accept` header (`accept`) allows; by default, it is Prometheus'
-        text format.
+        The format is one that the request's `Accept` header (`accept`) allows; if it allows none,
+        the format is Prometheus' text format. Without an answer of the database the page lacks the
+        numbers of servers.
         """
         await self._refresh_tally()
         self._record_queue()

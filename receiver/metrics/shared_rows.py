@@ -51,7 +51,11 @@ class Rows(Protocol):
     is_shared: bool
 
     def all(self) -> Iterator[tuple[Doubles, bool]]:
-        """Yield the row of each process, and whether the process that writes it is alive."""
+        """
+        Yield every row, that of this process first, and whether a process writes it now.
+
+        No process does if the one that wrote the row has ended.
+        """
 
     def close(self) -> None:
         """Release the row of this process, so that a new process can go on counting in it."""
