@@ -1,1 +1,1 @@
-"""Sends the messages of alerts, and decides when there are some; apart from HTTP and SQL."""
+"""Alerts: looks for alarms that begin or end, and sends messages about them to people."""

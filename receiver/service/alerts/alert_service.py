@@ -46,10 +46,11 @@ class AlertService:
         allowed: The hosts to which messages may be sent.
         clock: Returns the current time.
         trouble: Returns why the receiver does not work; None if it works.
-        public_url: The URL of the pages, for links in messages; None for no links.
-        ping_url: A URL that gets a request every minute while the receiver works; None for none.
-        pace: The intervals and limits of the outbox.
-        timing: The intervals of the watch.
+        public_url: The URL of the pages, for links in messages; None for messages without links.
+        ping_url: A URL that gets a request every minute while the receiver works; None to send no
+            such requests.
+        pace: The intervals and limits with which messages are sent.
+        timing: The intervals at which alarms and reports are looked for.
     """
 
     def __init__(  # noqa: PLR0913 - what it needs, and what the settings say
@@ -87,16 +88,20 @@ class AlertService:
 
     @property
     def open_alarms(self) -> int:
-        """How many alarms are open, and neither silenced nor part of another one."""
+        """
+        How many alarms have begun and not ended, as of the last look for them.
+
+        Those that are silenced, or told as a part of another alarm, do not count.
+        """
         return self._watch.seen.open_alarms
 
     @property
     def counts(self) -> OutboxCounts:
-        """How many messages wait, or were given up within the last day."""
+        """How many messages wait, or were given up within a day, as of the last look for alarms."""
         return self._watch.seen.counts
 
     def oldest_waiting_seconds(self) -> float | None:
-        """How long ago the oldest message that waits was made; None if none waits."""
+        """How long ago the oldest message that waits was made; None if no message waits."""
         oldest_at = self.counts.oldest_at
         # The clock may have been set back.
         return None if oldest_at is None else max(0.0, (self._clock() - oldest_at).total_seconds())
@@ -110,17 +115,18 @@ class AlertService:
         await self._outbox.run()
 
     async def run_ping(self) -> None:
-        """Send the requests that tell that the receiver works, if there is a URL for them."""
+        """Send requests to `ping_url` while the receiver works; return at once if it is None."""
         if self._ping is not None:
             await self._ping.run()
 
     async def make_channel(self, new: NewChannel) -> tuple[Channel, str | None]:
         """
-        Store a new channel, and the default rule with the first one.
+        Store a new channel and, if there are no channels and no rules yet, the default rule.
 
-        Returns the channel, and of a webhook the secret that its messages are signed with, which
-        nobody is told again. Raises InvalidMessage for an address to which no message can be sent,
-        and Refusal when the receiver has no key to encrypt it with.
+        Returns the channel, and the secret that the messages to a webhook are signed with, which
+        nobody is told again; None in its place for a channel of another kind. Raises InvalidMessage
+        for an address to which no message can be sent, and Refusal when the receiver has no key to
+        encrypt it with.
         """
         now = self._clock()
         sealed, service, secret = await self._seal(new.kind, new.address)
@@ -136,8 +142,9 @@ class AlertService:
         """
         Change a channel.
 
-        Returns the channel, or None if it is gone; and of a webhook, whose address was changed, the
-        new secret. Raises as `make_channel` does.
+        Returns the changed channel, or None if it is gone; and the new secret of a webhook if the
+        address was changed, or else None. Raises InvalidMessage for an address to which no message
+        can be sent, and Refusal when the receiver has no key to encrypt it with.
         """
         values = dict(change.values)
         secret = None
@@ -151,10 +158,10 @@ class AlertService:
 
     async def test(self, channel_id: str) -> str | None:
         """
-        Send a message through a channel now.
+        Send a test message through a channel now, and store it among the messages that were sent.
 
-        Returns why it was not delivered; None if it was. Raises Refusal when there is no such
-        channel.
+        Returns None if it was delivered, and otherwise the reason why not, for people. Raises
+        Refusal when there is no such channel.
         """
         channel = await self._calls.read(self._alerts.channel, channel_id)
         if channel is None:
@@ -202,7 +209,7 @@ class AlertService:
         return self._box.seal(orjson.dumps(address).decode())
 
     async def _deliver(self, channel: Channel, delivery: Delivery) -> str | None:
-        """Send a message through its channel; return why that failed, or None."""
+        """Send a message through its channel; return None, or the reason why that failed."""
         try:
             address = orjson.loads(self._box.open(channel.address))
         except Undecryptable as error:

@@ -19,7 +19,7 @@ __all__ = ["WAITS", "Outbox", "Pace"]
 _log = logging.getLogger(__name__)
 
 Deliver = Callable[[Channel, Delivery], Coroutine[object, object, str | None]]
-"""A function that sends a message; returns why that failed, or None."""
+"""A function that sends a message; returns None, or the reason why that failed, for people."""
 
 WAITS = (
     timedelta(seconds=10),
@@ -33,7 +33,11 @@ WAITS = (
     timedelta(hours=8),
     timedelta(hours=8),
 )
-"""How long after each failed attempt the next one is made; after the last one, none is."""
+"""
+How long after the first failed attempt to send a message the second one is made, and so on.
+
+When one attempt more than there are items has failed, the message is given up.
+"""
 
 
 @frozen(kw_only=True)
@@ -43,8 +47,8 @@ class Pace:
 
     Attributes:
         look_seconds: How many seconds pass between two looks for messages that are due.
-        seconds: How long sending a message may take.
-        most: How many messages are sent at the same time.
+        seconds: How many seconds one attempt to send a message may take.
+        most: How many messages are sent at the same time at most.
     """
 
     look_seconds: float = 1.0
@@ -53,7 +57,7 @@ class Pace:
 
     @property
     def lease(self) -> timedelta:
-        """For how long no other receiver sends a message that this one is about to send."""
+        """How long a lease lasts: no other receiver sends the leased message meanwhile."""
         return timedelta(seconds=2 * self.seconds)
 
 
@@ -69,7 +73,7 @@ class Outbox:
     Args:
         store: Where the messages wait.
         calls: Calls the store's blocking methods in threads.
-        deliver: Sends a message; takes at most as long as `pace` says.
+        deliver: Sends a message; takes `pace.seconds` at most.
         clock: Returns the current time.
         pace: The intervals and limits.
     """
@@ -93,7 +97,7 @@ class Outbox:
         self._is_away = False
 
     async def run(self) -> None:
-        """Send what is due, until cancelled."""
+        """Send the messages that are due, until cancelled; log errors."""
         async with asyncio.TaskGroup() as group:
             while True:
                 now = self._clock()

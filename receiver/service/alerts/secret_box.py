@@ -23,7 +23,7 @@ class Undecryptable(Exception):
 
 
 class InvalidKey(ValueError):
-    """A text is no key."""
+    """A text is no key as `SecretBox.new_key` makes them."""
 
 
 class SecretBox:

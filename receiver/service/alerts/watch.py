@@ -20,7 +20,7 @@ __all__ = ["AlertWatch", "Seen", "WatchTiming", "report_due_at"]
 _log = logging.getLogger(__name__)
 
 MakeReport = Callable[[Channel, datetime], Awaitable[Delivery]]
-"""A function that makes the report of the last week for a channel; its argument is the time."""
+"""A function that makes the report of the last week for a channel, given the current time."""
 
 
 @frozen(kw_only=True)
@@ -31,9 +31,10 @@ class WatchTiming:
     Attributes:
         look_seconds: How many seconds pass between two looks for alarms.
         report_seconds: How many seconds pass between two looks for reports that are due.
-        trim_seconds: How many seconds pass between two deletions of what is old.
-        retention: How long alarms that have ended, and messages, are kept; only time in which
-            receivers run is counted.
+        trim_seconds: How many seconds pass between two deletions of old alarms, messages and
+            silences.
+        retention: How long alarms and silences that have ended are kept, and messages that were
+            sent or given up; only time in which receivers run is counted.
     """
 
     look_seconds: float = 2.0
@@ -48,8 +49,9 @@ class Seen:
     What the last look has found.
 
     Attributes:
-        open_alarms: How many alarms are open, and neither silenced nor part of another one.
-        counts: How many messages wait, or were given up.
+        open_alarms: How many alarms have begun and not ended, without those that are silenced or
+            told as a part of another alarm.
+        counts: How many messages wait, or were given up within the last day.
     """
 
     open_alarms: int = 0
@@ -67,12 +69,12 @@ class AlertWatch:
         store: Where events, alarms and messages are.
         calls: Calls the store's blocking methods in threads.
         clock: Returns the current time.
-        public_url: The URL of the pages, for links in messages; None for no links.
+        public_url: The URL of the pages, for links in messages; None for messages without links.
         make_report: Makes the report of a channel.
         timing: The intervals.
 
     Attributes:
-        seen: What the last look has found.
+        seen: What the last look has found; zeros before the first.
     """
 
     def __init__(  # noqa: PLR0913 - what it reads, and when
@@ -97,7 +99,7 @@ class AlertWatch:
         self.seen = Seen()
 
     async def run(self) -> None:
-        """Look again and again, and log errors, until cancelled."""
+        """Call `look` every `look_seconds`, or at once while more is due; log errors."""
         while True:
             is_more_due = False
             try:
@@ -113,10 +115,11 @@ class AlertWatch:
 
     async def look(self) -> bool:
         """
-        Do what is due.
+        Let alarms begin and end by the events since the last look, and store messages about them.
 
-        Returns whether more is due, so that it should be called again at once. Raises
-        StoreUnavailable.
+        At certain intervals it also stores the reports that are due, and deletes what is old.
+        Returns whether there are more events to look at, so that it should be called again at once.
+        Raises StoreUnavailable.
         """
         now = self._clock()
         is_more_due = await self._calls.change(self._alerts.advance, now, self._public_url)
@@ -156,7 +159,12 @@ class AlertWatch:
 
 
 def report_due_at(channel: Channel) -> datetime | None:
-    """When the next report of a channel is due; None if never."""
+    """
+    When the next report of a channel is due, in its time zone; None if it gets no reports.
+
+    That is the first time that its cron expression means after its last report or, if there was
+    none, after the channel was made. It may be in the past.
+    """
     if channel.report_at is None:
         return None
     last = channel.reported_at or channel.created_at

@@ -23,6 +23,12 @@ async def report_of_week(
 
     Reads the histories in parts, so that no read of the database takes long. Raises
     StoreUnavailable.
+
+    Args:
+        store: The database.
+        calls: Calls the store's blocking methods in threads.
+        until: The end of the week.
+        now: The current time.
     """
     rows, fleet_alarms = await calls.read(store.alerts.weekly, until - WEEK, until)
     lines: list[DatabaseWeek] = []
@@ -49,8 +55,8 @@ async def report_delivery(
         store: The database.
         calls: Calls the store's blocking methods in threads.
         channel: The channel that gets the report, in whose time zone its times are.
-        now: The time.
-        public_url: The URL under which people reach the pages; None for no link.
+        now: The current time, at which the week ends.
+        public_url: The URL under which people reach the pages; None for a message without a link.
     """
     report = await report_of_week(store, calls, until=now, now=now)
     page = f"report?until={format_moment(now)}"

@@ -1,1 +1,1 @@
-"""Delivers a message, each in a process of its own."""
+"""Delivers messages, each in a process of its own."""

@@ -1,4 +1,4 @@
-"""The addresses of channels: what may be shown of them, and what they must not be."""
+"""The addresses of channels: which ones are refused, and what may be shown of the others."""
 
 import re
 from collections.abc import Iterator
@@ -53,7 +53,8 @@ def host_of_webhook(url: str, allowed: Endpoints) -> str:
     """
     The host of the URL of a webhook.
 
-    Raises ValueError, whose argument does not quote the URL, when nothing can be sent to it.
+    Raises ValueError, whose argument does not quote the URL, for a text that is no http or https
+    URL in ASCII, for a URL with a name or password, and for a host to which no message may be sent.
     """
     if not url.isascii():
         raise ValueError("write the URL in ASCII: a host as xn--, and a path with % and digits")
@@ -72,7 +73,7 @@ def host_of_webhook(url: str, allowed: Endpoints) -> str:
 
 
 def is_allowed(host: str, allowed: Endpoints) -> bool:
-    """Whether a host, a name or an IP address, is on an allow list; False if it is neither."""
+    """Whether a host name or IP address is on an allow list; False for any other text."""
     try:
         return allowed.include(host, with_loopback=False)
     except ValueError:  # it has a colon and is no IPv6 address

@@ -16,16 +16,17 @@ __all__ = ["send"]
 
 def send(url: str, message: Message | None, *, allowed: Endpoints, seconds: float) -> Result:
     """
-    Send a message; without one, only look whether Apprise can use the URL.
+    Send a message through a service that Apprise knows.
 
-    A message that some of several recipients have taken is sent, or those would get it again with
-    each attempt. The result may quote secrets of the URL.
+    A message that only some of several recipients have taken counts as sent, with a warning;
+    otherwise those would get it again with each attempt. A message of the kind `test` counts as
+    failed then. The result may quote secrets of the URL.
 
     Args:
         url: The URL of the service, as Apprise reads it.
-        message: The message.
+        message: The message; None to find out only whether Apprise can use the URL.
         allowed: The hosts to which messages may be sent.
-        seconds: How long it may take.
+        seconds: After how many seconds the attempt fails.
     """
     log = _Log()
     logger = logging.getLogger("apprise")

@@ -1,5 +1,5 @@
 """
-Sends one message, or does one thing like it, in a process of its own.
+Sends one message, or tries out one URL, in a process of its own.
 
 The receiver starts it as `python -m receiver.service.alerts.delivery.child`, writes a `Task` to its
 standard input as JSON, and reads a `Result` from its standard output. So a service that hangs, and
@@ -31,13 +31,13 @@ class Task:
     What the process does.
 
     Attributes:
-        do: `apprise` or `webhook`: how it is sent.
-        url: Where to.
-        secret: What a webhook is signed with.
+        do: How the message is sent: `apprise` or `webhook`.
+        url: Where the message is sent.
+        secret: What the message to a webhook is signed with; empty for `apprise`.
         allowed: The allow list of hosts, as `Endpoints.of` reads it.
         seconds: After this time the process ends, whatever it does.
-        message: What is sent. None for a look whether Apprise can use `url`, and for a GET request
-            to the `url` of a webhook.
+        message: The message. If it is None, nothing is sent: `apprise` finds out only whether
+            Apprise can use `url`, and `webhook` makes a GET request to `url`.
     """
 
     do: str
@@ -54,9 +54,9 @@ def main(asked: bytes, *, add_hook: Callable[[Guard], None], end: Callable[[int]
 
     Args:
         asked: A `Task` as JSON.
-        add_hook: Makes a `Guard` the hook of this process.
-        end: Ends this process with an exit status, when the task takes too long: if the receiver
-            is killed, nobody else does.
+        add_hook: Makes a `Guard` the audit hook of this process.
+        end: Ends this process with an exit status. It is called when the task takes too long: the
+            receiver, which kills such a process, may have been killed itself.
 
     Returns:
         A `Result` as JSON.
@@ -75,11 +75,11 @@ def main(asked: bytes, *, add_hook: Callable[[Guard], None], end: Callable[[int]
 
 def carry_out(task: Task, add_hook: Callable[[Guard], None]) -> Result:
     """
-    Carry out a task.
+    Carry out a task. An error does not escape: it becomes the `error` of the result.
 
     Args:
         task: The task.
-        add_hook: Makes a `Guard` the hook of this process.
+        add_hook: Makes a `Guard` the audit hook of this process.
     """
     allowed = Endpoints.of(task.allowed)
     guard = Guard(allowed)

@@ -6,8 +6,8 @@ plugins that may follow redirects, read a file that the address names, or run a 
 they try, and however they find out where to connect to, Python reports it to the hook first, and
 the hook raises an error.
 
-The hook is no prison for hostile code, which could go around Python. It holds code that is led
-astray by an address.
+The hook does not stop hostile code, which can do things that Python does not report. It stops other
+code that an address makes do something else than send a message.
 """
 
 import mimetypes
@@ -72,12 +72,12 @@ class Guard:
         }
 
     def allow_files(self) -> None:
-        """Allow all files from now on: what traces or measures a process writes at its end."""
+        """Allow all files from now on, as tools that trace a process write some when it ends."""
         for event in ("open", *_CHANGES):
             del self._checks[event]
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        """Raise Refused unless an event is allowed."""
+        """Raise Refused unless an event, as Python reports it to audit hooks, is allowed."""
         check = self._checks.get(event)
         if check is not None:
             check(*args)

@@ -15,7 +15,7 @@ class Message:
     Attributes:
         id: The id of the message, the same in each attempt.
         kind: The value of its `DeliveryKind`.
-        thread: An id that the messages of one thread share.
+        thread: An id that the messages of one thread share; empty for a message without a thread.
         title: The first line, for people.
         text: The message for people.
         body: The JSON for programs.
@@ -35,8 +35,9 @@ class Result:
     What came of sending a message.
 
     Attributes:
-        error: Why it failed; None if it did not.
-        warning: What went wrong though it did not fail; None if nothing did.
+        error: Why the message was not sent, for people; None if it was.
+        warning: What went wrong although the message was sent, for people: not all of its
+            recipients have got it, for instance. None if nothing went wrong.
     """
 
     error: str | None = None

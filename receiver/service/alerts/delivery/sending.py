@@ -22,12 +22,13 @@ class Sender:
     """
     Sends messages, each in a process of its own; see `receiver.service.alerts.delivery.child`.
 
-    Each coroutine returns why it failed, in words without secrets, or None if it did not. When one
-    is cancelled, its process is killed.
+    Each coroutine returns None if it succeeded; otherwise the reason why not, as a text for people
+    in which the secrets of the URL are masked. When a coroutine is cancelled, its process is
+    killed.
 
     Args:
         allowed: The hosts to which messages may be sent.
-        seconds: How long one may take.
+        seconds: After how many seconds the process of a message is killed.
     """
 
     def __init__(self, allowed: Endpoints, *, seconds: float = 30.0) -> None:
@@ -35,19 +36,19 @@ class Sender:
         self._seconds = seconds
 
     async def post(self, url: str, secret: str, message: Message) -> str | None:
-        """Send a message to a webhook."""
+        """Send a message to the webhook at `url`, signed with its `secret`."""
         return await self._run("webhook", url, secret=secret, message=message)
 
     async def notify(self, url: str, message: Message) -> str | None:
-        """Send a message through a service that Apprise knows."""
+        """Send a message through a service that Apprise knows, by Apprise's URL for it."""
         return await self._run("apprise", url, message=message)
 
     async def check(self, url: str) -> str | None:
-        """Look whether Apprise can use a URL."""
+        """Find out, without sending anything, whether Apprise can use a URL."""
         return await self._run("apprise", url)
 
     async def ping(self, url: str) -> str | None:
-        """Send a GET request to a URL of the settings, which may be on any host."""
+        """Send a GET request to a URL; its host need not be among those that are allowed."""
         return await self._run("webhook", url, allowed=_ANY_HOST)
 
     async def _run(

@@ -28,7 +28,13 @@ def post(url: str, secret: str, message: Message) -> str | None:
     """
     Send the JSON of a message, signed as https://www.standardwebhooks.com asks.
 
-    Returns why it was not taken; None if it was.
+    Returns None if the HTTP status of the answer is from 200 to 299; otherwise the reason why the
+    message was not taken, as a text for people.
+
+    Args:
+        url: The URL of the webhook.
+        secret: `whsec_` and the base64 of the key that signs the message.
+        message: The message.
     """
     body = orjson.dumps(message.body)
     timestamp = int(time.time())
@@ -42,7 +48,7 @@ def post(url: str, secret: str, message: Message) -> str | None:
 
 
 def ping(url: str) -> str | None:
-    """Send a GET request. Returns why it did not succeed; None if it did."""
+    """Send a GET request; returns None if it succeeded, or the reason why not, for people."""
     return _send(Request(url))  # noqa: S310 - _OPENER knows HTTP only
 
 
