@@ -60,7 +60,9 @@ class History:
     """
     The states of a server since a certain time, oldest first, without a gap.
 
-    A server in the state `new` counts as up.
+    A server in the state `new` counts as up. The argument `window` of the methods is a length of
+    time: what is meant is the time of this length before the end of the history, which is the time
+    at which it was computed.
     """
 
     _intervals: Sequence[_Interval] = field()
@@ -75,9 +77,9 @@ class History:
         Args:
             logs: The changes of the state of the server, and those of each server that it
                 superseded: its predecessors in the same database. At each time the history has the
-                best state of the servers that were not superseded by then. It begins later than
-                `since` when a server has changed its state so often that not all changes were
-                read.
+                best state of the servers that were not superseded by then; the best is up, then
+                come flapping, late and down. It begins later than `since` when a server has
+                changed its state so often that not all changes were read.
             since: The beginning of the history.
             now: The end of the history.
         """
@@ -94,21 +96,20 @@ class History:
         return instant(self._intervals[0][1])
 
     def covers(self, window: timedelta) -> bool:
-        """Whether the history reaches back to the beginning of a window that ends now."""
+        """Whether the history was computed from the beginning of the window on, or from earlier."""
         return self._end() - window >= self._since
 
     def cut_within(self, window: timedelta) -> datetime | None:
         """
-        The time at which the known states begin, if that is within a window that ends now.
+        The time before which there were too many changes of states to read them all.
 
-        Earlier states are not known when there are more changes of states than are read. None when
-        the states of the whole window are known.
+        The states before it are not known. Returns None if there is no such time within the window.
         """
         is_within = self._cut is not None and self._cut > self._end() - window
         return self._cut if is_within else None
 
     def spans(self, window: timedelta) -> list[Span]:
-        """The states within a window that ends now, or within the part of it that is known."""
+        """The states within the window, oldest first, as far as they are known."""
         intervals = [*self._within(window)]
         ends = [instant(end) for _, _, end in intervals]
         starts = [instant(start) for _, start, _ in intervals[:1]] + ends
@@ -117,7 +118,7 @@ class History:
 
     def availability(self, window: timedelta) -> float | None:
         """
-        The share of a window that ends now, 0 to 1, in which the server was neither late nor down.
+        The share of the window, 0 to 1, in which the server was neither late nor down.
 
         Some time does not count: that before the beginning of the history, and that in which the
         server was superseded (replaced) or flapping. Returns None if no time in the window counts.
@@ -125,7 +126,13 @@ class History:
         return _available_share(self._within(window))
 
     def availability_between(self, start: datetime, end: datetime) -> float | None:
-        """The same share of the time between two instants that the history covers."""
+        """
+        The share of the time from `start` to `end`, 0 to 1, in which the server was neither late
+        nor down.
+
+        The time before the beginning of the history, and that in which the server was superseded
+        (replaced) or flapping, does not count. Returns None if no time counts.
+        """
         first, last = microseconds(start), microseconds(end)
         return _available_share(
             (state, max(a, first), min(b, last))

@@ -125,10 +125,10 @@ class GivenClock:
 
     def elapsed(self) -> float:
         """
-        Return the time of the clock itself, in seconds.
+        Return the time that this clock shows, in seconds since 1970.
 
-        The watchdog compares the clock with these seconds, so it never finds that the clock was
-        set.
+        The watchdog compares a clock with its `elapsed` seconds to find out whether it was set. As
+        both are the same here, it never finds that.
         """
         return self._now().timestamp()
 

@@ -61,7 +61,7 @@ class Messages(Protocol):
 
 
 def decode(kind: BodyKind, body: bytes) -> Heartbeat | Registration:
-    """Decode a body that is a single message. Raises MalformedJSON and InvalidMessage."""
+    """Decode a body that is one message of this kind. Raises MalformedJSON and InvalidMessage."""
     return _heartbeats.read(body) if kind is BodyKind.HEARTBEAT else _registrations.read(body)
 
 
@@ -69,10 +69,10 @@ def decode_batch(body: bytes) -> Generator[None, None, Messages]:
     """
     Decode a list of heartbeats; an invalid item becomes an InvalidMessage.
 
-    A generator that returns the messages. A body that is not valid JSON is read in a slow way, and
-    then the generator yields now and then, so that the caller can do something else in between.
-    Raises MalformedJSON or InvalidMessage when the body as a whole is refused, because it is no
-    list or has too many items.
+    A generator that yields nothing but None, and returns the messages. A body that is not valid
+    JSON is read in a slow way, and then the generator yields now and then, so that the caller can
+    do something else in between. Raises MalformedJSON or InvalidMessage when the body as a whole is
+    refused, because it is no list or has more than 1,000 items.
     """
     return _heartbeats.read_list(body, at_most=MAX_BATCH_SIZE, longest=MAX_MESSAGE_BYTES)
 

@@ -136,7 +136,12 @@ class Follower:
 
 
 class Bell:
-    """Notes that there are new events, for a stream that tells no more; however many there are."""
+    """
+    Notes that there are new events, but not which.
+
+    It takes the place of a `Follower` for a stream that tells its client only that something new
+    has happened.
+    """
 
     def __init__(self) -> None:
         self._ended = False
@@ -147,7 +152,7 @@ class Bell:
         self._changed.set()
 
     def end(self) -> None:
-        """End the waiting for events."""
+        """Make `has_ended` true, and let the current or the next call of `wait` return at once."""
         self._ended = True
         self._changed.set()
 
@@ -157,7 +162,11 @@ class Bell:
         return self._ended
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for new events, for at most so many seconds; return whether there were any."""
+        """
+        Wait until there are events since the last call, for at most `seconds`.
+
+        Returns whether there are any, or `end` was called.
+        """
         with move_on_after(seconds):
             await self._changed.wait()
         has_news = self._changed.is_set()
@@ -167,7 +176,7 @@ class Bell:
 
 class Feed:
     """
-    Reads new events once for all open event streams; reads nothing while none is open.
+    Reads new events once for all open event streams; reads nothing while no stream is open.
 
     Args:
         store: Where the events are stored.
@@ -219,7 +228,7 @@ class Feed:
         The queue gets all events with a number above `after`, and perhaps some with a lower one.
 
         Args:
-            follower: The queue, or what notes that there are new events.
+            follower: The queue of the stream, or the `Bell` that it has in place of a queue.
             after: The number of the newest event; call `last_event` for it right before.
         """
         if not self._followers:
@@ -236,15 +245,13 @@ class Feed:
         return len(self._followers) >= self._most_followers
 
     async def last_event(self) -> int:
-        """The number of the newest event. Raises StoreUnavailable."""
+        """The number of the newest event; 0 if there is none. Raises StoreUnavailable."""
         return await self._calls.read(self._events.last)
 
     async def chain(self, server_id: str) -> list[str]:
         """
         The ids of a server, of the servers that it superseded (replaced), of those that these
-        superseded, and so on.
-
-        Raises StoreUnavailable.
+        superseded, and so on, up to 1,000. Raises StoreUnavailable.
         """
         return await self._calls.read(self._events.chain, server_id)
 
@@ -252,7 +259,8 @@ class Feed:
         """
         The next events after a number that match a filter, in ascending order of their numbers.
 
-        Returns at most 1,000 events and about 256 KiB. Raises StoreUnavailable.
+        Returns at most 1,000 events and about 256 KiB of them; an empty list if no event follows.
+        Raises StoreUnavailable.
         """
 
         def read() -> list[News]:

@@ -79,9 +79,11 @@ class Sighting:
 
     def encode(self, **further: Any) -> orjson.Fragment:
         """
-        Encode what the API answers: the fields of the record, and `stale`, `lapsed` and `nodes`.
+        Encode the server as a JSON object, as the API answers it.
 
-        `further` fields come last in the JSON object.
+        It has the fields of the record, with `state` at the time of reading; then `stale` (whether
+        the server is late or down), `lapsed` (`is_lapsed`) and `nodes`; and last the fields
+        `further`, which a caller adds.
         """
         same = self.record.state is self.state
         record = self.record if same else evolve(self.record, state=self.state)
@@ -103,7 +105,7 @@ class Page:
     A page of a list of servers.
 
     Attributes:
-        servers: The servers.
+        servers: The servers, in the order of the list.
         next_after: The position in the list after which the next page begins; None on the last
             page.
     """
@@ -115,13 +117,14 @@ class Page:
 @frozen(kw_only=True)
 class Overview:
     """
-    A page of a list of servers, and the numbers of servers.
+    A page of a list of servers, its place in the list, and how many servers there are.
 
     Attributes:
         page: The page.
         previous: Where the page before this one ends; None if this is the first page.
-        before: How many servers of the list come before the page.
-        breakdown: Counts the servers of the list, and those beside them.
+        before: How many servers of the list come before the page; 0 for a page without servers.
+        breakdown: Counts the servers of the list, and those that it would have with another value
+            in its filter.
     """
 
     page: Page
@@ -172,11 +175,19 @@ class Fleet:
         return max(0.0, (self._clock() - self._started_at).total_seconds())
 
     def heard_since(self) -> datetime | None:
-        """Since when receivers have been running without an interruption; None at the start."""
+        """
+        Since when receivers have been running without an interruption.
+
+        None until the watchdog, the task that looks for silent servers, has run for the first time.
+        """
         return self._watchdog.heard_since
 
     def trouble(self) -> str | None:
-        """Why messages cannot be written, or could not be in the last seconds; None if they can."""
+        """
+        Why messages cannot be written to the database, or could not be in the last 10 seconds.
+
+        None if they can be written.
+        """
         return self._watchdog.trouble() or self._group_commit.trouble()
 
     async def count(self) -> int:
@@ -202,13 +213,16 @@ class Fleet:
         """
         Queue the messages of a body to be written; their time of receipt is the current time.
 
-        Returns at once. Raises Overloaded when too many bytes wait to be written, and
+        Returns a future at once. Raises Overloaded when too many bytes wait to be written, and
         StoreUnavailable when the database has not answered for some seconds.
 
-        The future gets the result of each message once all messages of the body are committed or
-        refused. It raises MalformedJSON or InvalidMessage for a body that is invalid as a whole,
-        Refusal for a body over the rate limit of its key, Overloaded when the body must make room
-        for another key's, and StoreUnavailable when the database does not answer.
+        Once each message of the body is committed or refused, the result of the future is the list
+        of their results, in the order of the body. If none is committed, awaiting the future may
+        raise an error instead: MalformedJSON or InvalidMessage for a body that is invalid as a
+        whole; Refusal for a body that exceeds the rate limit of its key; Overloaded for a body that
+        was dropped unwritten from the longest queue, to make room for a body of another queue (each
+        key has two, for batches and for other bodies); and StoreUnavailable when the database does
+        not answer.
 
         Args:
             body: The body as it was received.
@@ -230,9 +244,15 @@ class Fleet:
         self, render: Callable[[Sighting, History], T], server_id: str, *, within: timedelta
     ) -> T | None:
         """
-        Call `render` with a server and its history, in the thread that has read them.
+        Read a server and its history, and call `render` with both in the thread that has read them.
 
-        Returns the result of `render`, or None when there is no such server.
+        So `render` may take long without blocking the event loop. Returns its result, or None when
+        there is no such server.
+
+        Args:
+            render: The function.
+            server_id: The id of the server.
+            within: How far back the history reaches from now on.
         """
         return await self._calls.read(self._past, render, server_id, within)
 
@@ -256,9 +276,14 @@ class Fleet:
         limit: int,
     ) -> Page:
         """
-        A page of at most `limit` servers that match.
+        A page of the list of the servers that match a filter.
 
-        The page begins after the position `after`; None for the first page.
+        Args:
+            matching: The filter.
+            order: The order of the list.
+            after: The position after which the page begins, or before which it ends if its `is_end`
+                is true; None for the first page.
+            limit: How many servers the page has at most.
         """
         return await self.rendered_page(_same, matching, order, after=after, limit=limit)
 
@@ -272,7 +297,8 @@ class Fleet:
         limit: int,
     ) -> T:
         """
-        Call `render` with a `page`, and return its result.
+        Read a page, as `page` does with the same arguments, call `render` with it, and return what
+        this returns.
 
         `render` runs in the thread that has read the page, so it does not block the event loop.
         """
@@ -282,7 +308,11 @@ class Fleet:
     async def overview(
         self, matching: Filter, order: Order, *, after: Place | None, limit: int
     ) -> Overview:
-        """A `page`, and what is needed to count the servers of the list; all of one moment."""
+        """
+        A page of the list of the servers that match a filter, and what is needed to count them.
+
+        All of it is of the same moment. The arguments are those of `page`.
+        """
         asked = PageRequest(limit=limit, now=self._clock(), after=after)
         return await self._calls.read(self._overview, matching, order, asked)
 
@@ -303,14 +333,15 @@ class Fleet:
         self, render: Callable[[Reachable], T], matching: Filter, *, after: str | None
     ) -> tuple[T, str | None]:
         """
-        Call `render` with the next servers that match, in the thread that has read them.
+        Read the addresses of servers, at most 5,000 of them, sorted by `server_id`.
 
-        Their state is the one in the database. A server that is up or new there may have become
-        late since; `are_heard` tells which ones have not.
+        The filter takes the states in the database. A server that is up or new there may have
+        become late since; `are_heard` tells which ones have not.
 
         Args:
-            render: The function.
-            matching: Which servers.
+            render: Called with the servers in the thread that has read them, so that it does not
+                block the event loop.
+            matching: Only servers that match this filter.
             after: Only servers whose `server_id` is after this one; None for the first call.
 
         Returns:
@@ -353,9 +384,13 @@ class Fleet:
 
     async def events(self, matching: EventFilter, *, before: int | None, limit: int) -> EventPage:
         """
-        At most `limit` events that match, newest first.
+        A page of the events that match a filter, newest first.
 
-        Their numbers are below `before`; None for the newest events.
+        Args:
+            matching: The filter.
+            before: Only events with a number below this one; None for the newest events.
+            limit: How many events the page has at most. It has less than that if they are longer
+                than `MAX_EVENTS_BYTES`.
         """
         return await self._calls.read(
             self._store.events.page,
@@ -388,7 +423,7 @@ class Fleet:
         }
 
     async def figures(self, period: Period) -> Figures:
-        """The history of all servers together in a period that ends now."""
+        """The history of all servers together in a day, a week or a quarter that ends now."""
         now = self._clock()
         hours = await self._calls.read(self._store.hours.since, period.since(now))
         return figures(hours, period, now)
@@ -397,7 +432,8 @@ class Fleet:
         """
         Add to records their states now, the other nodes of their databases, and `is_lapsed`.
 
-        Reads the database, and blocks meanwhile.
+        Returns the servers in the order of the records. Blocks, because it reads the database.
+        Raises StoreUnavailable.
         """
         leaders = [record.server_id for record in records if record.node_count]
         nodes = self._store.servers.nodes(leaders) if leaders else {}

@@ -13,21 +13,21 @@ class Forgetting:
     """
     Deletes servers that match a filter and are down, have left or are superseded.
 
-    One object is for one call of `forget` or `look`, which ends when no server is left or `limit`
-    servers were found.
+    An object is for a single call of `forget` or `look`. The call ends when no further server
+    matches, or `limit` servers were found.
 
     Args:
         store: Where the servers are stored.
         calls: Calls the store's blocking methods in threads.
-        asked: Which servers to delete.
-        now: The current time.
+        asked: The filter.
+        now: The current time, which is the time of the deletion.
         limit: How many servers to delete at most. A few more may be deleted, because all servers of
             a database are deleted together.
 
     Attributes:
-        ids: The ids of the servers that `forget` has deleted or `look` has found, in this order, as
-            the keys of a dictionary.
-        is_more: Whether further servers match. It is known after the call.
+        ids: The ids of the servers that `forget` has deleted or `look` has found so far, the first
+            one first, as the keys of a dictionary.
+        is_more: Whether servers match that are not in `ids`; always true before the call ends.
     """
 
     def __init__(

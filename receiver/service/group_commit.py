@@ -50,12 +50,12 @@ class Allowance:
     """
     How many seconds a transaction may take: a function that the transaction calls while it runs.
 
-    The limit changes during a transaction when somebody else begins to wait for it.
+    The limit changes during a transaction when a body of another queue begins to wait for its end.
 
     Args:
-        seconds: The limit for a transaction with the messages of one queue only, while no other
-            queue waits.
-        hurried_seconds: The limit for any other transaction. By default the same.
+        seconds: The limit for a transaction with the messages of one queue only, while no body of
+            another queue waits.
+        hurried_seconds: The limit for any other transaction; None if it is `seconds`, too.
 
     Attributes:
         is_hurried: Whether `hurried_seconds` is the limit now. `GroupCommit` sets it.
@@ -106,7 +106,8 @@ class GroupCommit:
         max_batch_bytes: A transaction that has this many bytes takes no second body from a queue.
         patience: How many seconds a transaction may take before all bodies that wait for it are
             refused. Until it ends, all bodies that arrive are refused, too.
-        reading_seconds: How many seconds bodies are decoded for one transaction.
+        reading_seconds: How many seconds bodies are decoded at most for a transaction with bodies
+            of one queue; with bodies of several queues it is two fifths of that.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -141,7 +142,11 @@ class GroupCommit:
 
         Must be called in the event loop, and does not wait. Raises Overloaded when too many bytes
         wait to be written, and StoreUnavailable when the database has not answered for some
-        seconds. The future may raise both errors, too.
+        seconds.
+
+        If no message of the body is committed, awaiting the future may raise an error: the `error`
+        of its `Body`; Overloaded, when the body was dropped unwritten from the longest queue to
+        make room for a body of another queue; or any error of `apply`, such as StoreUnavailable.
         """
         if self._is_stuck:
             raise StoreUnavailable("the database has not answered for some time")

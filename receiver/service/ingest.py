@@ -37,7 +37,11 @@ _Message = Heartbeat | Registration | InvalidMessage
 
 
 class Submission(NamedTuple):
-    """The body of a request, with its kind, its time of receipt, and the key of the request."""
+    """
+    The body of a request, with its kind, its time of receipt, and the key of the request.
+
+    The key is None if the receiver requires no keys.
+    """
 
     body: bytes
     kind: BodyKind
@@ -59,7 +63,8 @@ class Body:
         cost: How many messages the rate limit of the key must still count for this body; 0 once
             they are counted.
         is_taken: Whether messages of the body were taken for the latest transaction.
-        has_advanced: Whether that transaction brought the body nearer to its end.
+        has_advanced: Whether the latest transaction gave messages of the body, or the body as a
+            whole, a result, or read on in a body that is slow to read.
         decoded: The decoded messages that were put back for the next transaction.
     """
 
@@ -112,8 +117,8 @@ class Body:
         """
         Find out how many messages the body has, and whether the rate limit of its key allows them.
 
-        This may take several calls: returns whether it is done. Sets `error` if the body is refused
-        as a whole.
+        This may take several calls: returns False if it must be called again. Sets `error` if the
+        body is refused as a whole.
         """
         if self._count is not None:
             return True
@@ -174,7 +179,8 @@ def ingest(
     those after the first `most_messages`, and those that `apply` leaves are for the next call.
 
     Returns the `most_messages` for the next call: not many more than `apply` has merged, because
-    `apply` looks up the servers of all messages that it gets.
+    `apply` looks up the servers of all messages that it gets. Raises the errors of `apply`; then
+    all messages are left for the next call.
 
     Decoding many bodies at once takes half the time of decoding each when it arrives, in between
     everything else that the event loop does.

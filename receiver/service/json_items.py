@@ -33,11 +33,11 @@ _STEP = 5_000
 
 def cut(text: bytes) -> Generator[None, None, list[bytes] | None]:
     """
-    Cut a JSON list into the texts of its items; return None if the text is no such list.
+    Cut a JSON list into the texts of its items; return None if the text is no list.
 
-    When the text is valid JSON, all items are; when it is not, at least one item is not. A
-    generator that returns the texts, and yields now and then, so that the caller can do something
-    else in between.
+    If the text is valid JSON, each item is, too; if the text is not, at least one item is not. A
+    generator that returns the texts, and yields None now and then, so that the caller can do
+    something else in between.
     """
     text = text.strip(_BLANK)
     if not (text.startswith(b"[") and text.endswith(b"]")):

@@ -34,7 +34,7 @@ class StoreCalls:
         """
         Call, in a thread, a method that changes nothing; return its result.
 
-        Raises StoreUnavailable.
+        Raises StoreUnavailable, also when the call takes longer than `patience`.
         """
         try:
             with fail_after(self._patience):

@@ -41,11 +41,12 @@ class Timing:
         retention: How long events are kept; only time in which receivers run is counted.
         look_seconds: How many seconds pass between two checks for servers whose `due_at` has come.
             `due_at` is the time at which a server that has not sent again becomes late or down.
-        presence_seconds: How many seconds pass between two writes that a receiver runs.
-        absence_seconds: The longest pause between two such writes that is not an interruption.
+        presence_seconds: How many seconds pass between two notes in the database, by which this
+            receiver says that it runs.
+        absence_seconds: The longest pause between two such notes that is not an interruption.
             After a longer one, by the system time or by the monotonic clock, the time since the
             last message of each server is counted from zero. A shorter one is within the tolerance
-            of `contract.patience`.
+            of `contract.patience`, which says for how long a server may be silent and still is up.
         trim_seconds: How many seconds pass between two deletions of old events.
         forget_after: How long a server that is down, has left or is superseded is kept; None for
             ever.
@@ -76,7 +77,8 @@ class Watchdog:
             database's time.
         elapsed: Returns the seconds of a monotonic clock, which stands still while the machine is
             suspended; `clock` goes on then.
-        taken: Returns how many heartbeats this process has taken in since it started.
+        taken: Returns how many heartbeats this process has written since it started, and how many
+            requests with heartbeats it could not write.
 
     Attributes:
         heard_since: Since when receivers have been running without an interruption; None before
@@ -110,7 +112,11 @@ class Watchdog:
         self._failure: str | None = None
 
     async def run(self) -> None:
-        """Call `look` once a second in a thread, and log its errors, until cancelled."""
+        """
+        Call `look` in a thread every `look_seconds`, and log its errors, until cancelled.
+
+        It is called again at once as long as the `due_at` of more servers has come.
+        """
         is_away = False
         loop = asyncio.get_running_loop()
         while True:
@@ -135,7 +141,8 @@ class Watchdog:
         """
         Why the database cannot be written now; None while the watchdog's own writes succeed.
 
-        The watchdog writes to the database every few seconds, so it soon notices a failure.
+        The watchdog writes to the database every few seconds, so it soon notices a failure. It also
+        counts as one when no `look` has ended for 10 seconds.
         """
         if self._failure is not None:
             return self._failure
@@ -146,7 +153,8 @@ class Watchdog:
         """
         End the watchdog's thread; blocks until its current transaction is over.
 
-        Then writes into the history of the fleet how many heartbeats have come since the last look.
+        If the database can be written, then adds to the history of the fleet the heartbeats that
+        have come since this was last done, which `look` does once a minute.
         """
         self._thread.shutdown()
         if self.trouble() is None:
@@ -159,7 +167,8 @@ class Watchdog:
 
         Each call checks a limited number of the servers whose `due_at` has come, and writes their
         new states. At certain intervals it also writes that this receiver runs, and deletes some
-        old events and servers. Once a minute it counts the servers for the history of the fleet.
+        old events and servers. Once a minute it adds to the history of the fleet how many servers
+        are in which state, and how many heartbeats have come.
 
         Blocks until the changes are committed. Returns whether the `due_at` of more servers has
         come, so that it should be called again at once. Raises StoreUnavailable.

@@ -1,4 +1,8 @@
-"""Reads the entries of the MCP registry: page by page, and by their names."""
+"""
+Reads the entries of the MCP registry: page by page, and by their names.
+
+The registry is the list from which MCP clients such as VS Code install servers of the fleet.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -26,18 +30,20 @@ __all__ = ["SETTLING", "EntryPage", "Registry"]
 
 SETTLING = timedelta(seconds=5)
 """
-How much earlier than a client asks entries count as updated.
+How much earlier the search for updated entries begins than the time for which a client asks.
 
-A message may be committed some seconds after it was received. A client that asks for what was
-updated since the latest update that it knows would miss it.
+An entry counts as updated when a message was received, but the message may be committed some
+seconds later. A client that asks for the entries updated since the newest one that it knows would
+miss this entry otherwise.
 """
 
 
 class EntryPage(NamedTuple):
     """
-    Entries of a list.
+    A page of the list of entries.
 
     Attributes:
+        entries: The entries of the page, in the order of the list.
         next_place: Where the next page begins; None on the last page.
     """
 
@@ -70,10 +76,15 @@ class Registry:
 
     def page(self, matching: EntryFilter, *, place: EntryPlace | None, limit: int) -> EntryPage:
         """
-        A page of the list of entries, from its beginning or from a place on.
+        A page of the list of the entries that match a filter.
 
         It may have less than `limit` entries although it is not the last one, when many servers
-        have no entry: a page reads a limited number of them.
+        have no entry: only 1,000 servers are read for a page.
+
+        Args:
+            matching: The filter. If it holds a name, the page has the entry of this name, or none.
+            place: Where the page begins; None for the beginning of the list.
+            limit: How many entries the page has at most.
         """
         if matching.name is not None:
             return EntryPage(self._only(matching, matching.name), None)
@@ -126,7 +137,12 @@ class Registry:
         ]
 
     def get(self, name: str) -> Entry | ForgottenEntry | None:
-        """The entry with a name, even if it is deleted; None if there is none."""
+        """
+        The entry with a whole name, which begins with the namespace.
+
+        It may be a deleted one, whose server was uninstalled, replaced or forgotten. Returns None
+        if no entry has the name, or if clients may not be told its address.
+        """
         who = whose(self.namespace, name)
         if who is None:
             return None

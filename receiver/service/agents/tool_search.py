@@ -21,7 +21,7 @@ MOST_TOOLS = 100
 """How many tools a page has at most: the best ones."""
 
 MOST_NEAR = 20
-"""How many tools a page has at most that lack some of the words."""
+"""How many tools a page of those tools has at most that lack some words of the question."""
 
 
 @frozen(kw_only=True)
@@ -39,13 +39,16 @@ class ToolSearch:
 
     async def find(self, matching: Filter, question: str, place: ToolPlace) -> ToolPage:
         """
-        The tools that a question means, such as "which Odoo can confirm a sale order?".
+        A page of the tools that fit a question such as "which Odoo can confirm a sale order?".
 
-        Each has all of its telling words in its name, title or description. When all pages of such
-        tools are empty, pages with those that come near follow. A page may be empty.
+        A tool fits if its name, title and description together have all words of the question,
+        apart from frequent words such as "which". The best tools come first. Only if all pages of
+        such tools are empty, pages follow with tools that lack some words, and fit nearly as well
+        as the best of these. A page may be empty although others follow. A question without words
+        finds nothing.
 
         Args:
-            matching: Only tools of servers that match.
+            matching: Only tools of servers that match this filter.
             question: The question, or some words.
             place: Where the page begins.
         """

@@ -1,1 +1,1 @@
-"""Reads what the fleet offers and runs."""
+"""Reads which tools the servers of the fleet offer."""

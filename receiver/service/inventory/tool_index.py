@@ -31,10 +31,10 @@ MOST_VARIANTS = 12
 """How many descriptions of a tool are told apart at most: the most frequent ones."""
 
 MOST_STAGES = 6
-"""Of how many stages is told who offers a tool: those with most servers."""
+"""For how many stages the servers with and without a tool are counted: the largest stages."""
 
 MOST_HOLDERS = 10
-"""How many servers are named for each of them."""
+"""How many servers are named for each description of a tool."""
 
 
 class ToolIndex:
@@ -80,7 +80,7 @@ class ToolIndex:
         """
         All tools of the fleet, as they are now. Raises StoreUnavailable.
 
-        Calls that wait for another one share what the next one reads.
+        Calls that come while another one reads wait for its end; then one of them reads for all.
         """
         begun_before = self._begun
         async with self._lock:
@@ -92,18 +92,20 @@ class ToolIndex:
 
     async def stages(self, name: str) -> Sequence[StageCount]:
         """
-        How many servers of each stage offer a tool and lack it, the largest stages first.
+        How many servers of each stage offer the tool `name`, and how many do not.
 
-        The numbers are those of the last overview. No more than `MOST_STAGES` are returned.
+        The stage with most servers comes first; no more than `MOST_STAGES` are returned. The
+        numbers are those of the last call of `overview`. Raises StoreUnavailable.
         """
         return await self._calls.read(_stages, name, self._memory, self._counts)
 
     async def variants(self, name: str) -> Sequence[ToolVariant]:
         """
-        The descriptions of a tool, the most frequent one first, but no more than `MOST_VARIANTS`.
+        The different descriptions of the tool `name`, and the servers that describe it so.
 
-        They are those of the last overview; a description that no server has any more is left out.
-        Raises StoreUnavailable.
+        The most frequent one comes first; no more than `MOST_VARIANTS` are returned. They are those
+        of the last call of `overview`, without those that no server has any more. Raises
+        StoreUnavailable.
         """
         return await self._calls.read(self._variants, name, self._memory, self._counts)
 

@@ -1,1 +1,1 @@
-"""What is wrong with the fleet now."""
+"""Finds what is wrong with the fleet now."""

@@ -1,4 +1,4 @@
-"""Reads what is wrong with the servers, once for all pages that ask at the same time."""
+"""Reads the servers with which something is wrong, once for all pages that ask together."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -18,7 +18,7 @@ __all__ = ["MOST_TROUBLED", "Found", "Troubles"]
 T = TypeVar("T")
 
 MOST_TROUBLED = 5000
-"""With how many servers something may be wrong at most for all of them to be read."""
+"""How many servers with which something may be wrong are read at most."""
 
 _CHANGES_OF_LIFE = (
     EventKind.LATE,
@@ -34,21 +34,24 @@ _CHANGES_OF_LIFE = (
 """The kinds of events with which a server falls silent, or stops being silent in any way."""
 
 _SECONDS_EACH = 0.0005
-"""For how long what was read is used again, for each server in it."""
+"""For how long what was read is used again: this, times the number of servers that were read."""
 
 
 @frozen(kw_only=True)
 class Found:
     """
-    What was found to be wrong.
+    What was found to be wrong with the fleet.
 
     Attributes:
-        servers: The servers with which something may be wrong, without those whose keys were
-            revoked or have expired, since these cannot send.
-        has_more: Whether there are more than `MOST_TROUBLED`, of which some are left out.
-        expired: For each key that has expired, by its id, how many servers belong to it.
-        calm_since: When a server last fell silent, came back, or went away; None if that has never
-            happened, or is forgotten.
+        servers: The servers with which something may be wrong (they are late, down or flapping, or
+            have a twin or a conflict), first those whose state changed last. Servers whose keys
+            were revoked or have expired are left out, since they cannot send.
+        has_more: Whether there are more such servers than `MOST_TROUBLED`; those whose state
+            changed first are then left out of `servers`.
+        expired: How many servers in lists belong to each key that has expired, by the id of the
+            key; without keys that have none.
+        calm_since: If nothing is wrong with any server: when one last fell silent, came back, or
+            went away; None if no event tells of that (any more). Otherwise None.
     """
 
     servers: Sequence[Troubled]
@@ -59,9 +62,10 @@ class Found:
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """
-        What `make` returns, which is made once for each key, for all who are given this.
+        Return what `make` returns; `make` is called only by the first call with this `key`.
 
-        It depends on nothing but this and the key.
+        So pages that share this object share what they compute from it. What `make` returns must
+        depend on nothing but this object and the `key`.
         """
         if key not in self._made:
             self._made[key] = make()
@@ -73,9 +77,9 @@ class Troubles:
     """
     Finds the servers with which something is wrong.
 
-    Reading thousands of records takes some hundredths of a second, and in an outage everybody
-    looks. So pages that ask while the records are read share them, and what was read of many
-    servers is used again for a moment: for 2.5 seconds at most.
+    Reading thousands of records takes some hundredths of a second, and in an outage many people
+    open pages. So pages that ask while the records are read share them, and what was read is used
+    again for a time that grows with the number of servers: for 2.5 seconds at most.
 
     Args:
         store: Where the servers are stored.
@@ -108,7 +112,7 @@ class Troubles:
         self._reading: asyncio.Future[Found] | None = None
 
     async def find(self) -> Found:
-        """What is wrong now, or was a moment ago. Raises StoreUnavailable."""
+        """What is wrong now, or was up to 2.5 seconds ago. Raises StoreUnavailable."""
         age = self._elapsed() - self._read_at
         if self._last is not None and age < _SECONDS_EACH * len(self._known):
             return self._last
