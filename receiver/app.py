@@ -67,18 +67,20 @@ class Tuning:
         body_seconds: How many seconds the body of a request may take to arrive.
         absence_seconds: If no receiver has run for more than these seconds, the silence of each
             server is counted from zero, because servers could not send messages.
-        limit_seconds: How many seconds the window is long for rate limits that are "per minute" in
-            the settings.
+        limit_seconds: How long, in seconds, the window is of the rate limits that the settings call
+            "per minute".
         look_seconds: How many seconds pass between two reads of the API keys that have changed.
-        alert_seconds: How many seconds pass between two looks for alarms to be told.
-        sending_seconds: How many seconds sending a message about alarms may take.
+        alert_seconds: How many seconds pass between two looks whether alarms begin or end. Messages
+            about them that are due are looked for twice as often.
+        sending_seconds: How many seconds one attempt to send a message about alarms may take.
         most_streams: How many event streams (server-sent events) may be open at the same time.
-        max_waiting_bytes: How many bytes of messages may wait to be written to the database;
-            further messages are answered with 503.
+        max_waiting_bytes: How many bytes of bodies may wait to be written to the database. When a
+            body exceeds this, the newest bodies of the longest queue, of which each key has two,
+            are answered with 503.
         transaction_seconds: About how many seconds a transaction that merges messages may take.
             The last message that it merges may make it twice as long.
-        shared_seconds: About how many seconds such a transaction may take if it merges messages of
-            several keys, or if messages of another key wait for its end.
+        shared_seconds: What takes the place of `transaction_seconds` if the transaction merges
+            messages of several keys, or if messages of another key wait for its end.
     """
 
     body_seconds: float = 10.0
@@ -332,7 +334,7 @@ class SayWhyNotStarted:
     Middleware that tells the ASGI server the text of the FleetError which made a start fail.
 
     The ASGI server would otherwise log a traceback. When the lifespan of the app ends, the
-    middleware also undoes the changes to the configuration of logging.
+    middleware also undoes the changes to the configuration of logging, by `logs.end`.
     """
 
     def __init__(self, app: ASGIApp, *, logs: Logs) -> None:

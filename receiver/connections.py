@@ -62,8 +62,8 @@ class Careful(HttpToolsProtocol):
             begins with the first byte of the request; for the first request, with the connection.
             A connection may be closed up to an eighth of this time later.
         write_timeout_seconds: How long a client may read nothing of an answer that is being sent.
-        max_connections: How many connections a process may have. When there are more, those that
-            have been idle for longest are closed.
+        max_connections: Returns how many connections a process may have. When there are more, some
+            of those that are idle are closed: those that have been so for longest.
     """
 
     max_head_bytes: ClassVar[int] = 64 * 1024

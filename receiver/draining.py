@@ -1,9 +1,9 @@
 """
-A stop that load balancers see coming.
+Delays the end of a receiver that is asked to stop, so that load balancers notice it in time.
 
 A receiver that closes its connections when it is asked to stop loses the requests that are on their
-way to it. So it first says for a while that it is not healthy, and goes on serving: whoever asks
-for its health hands the requests to another receiver meanwhile.
+way to it. So it first answers for a while that it is not healthy, and goes on serving. A load
+balancer that asks for its health sends further requests to another receiver meanwhile.
 """
 
 import asyncio
@@ -23,14 +23,15 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def draining(lasts: timedelta) -> Iterator[Callable[[], bool]]:
     """
-    Let SIGTERM stop this process only after a while; a second SIGTERM stops it at once.
+    A context within which a first SIGTERM stops this process late, and a second one at once.
 
-    It is entered in the event loop, when the server has set what it does at the signal. Does
-    nothing for no time, and in a thread other than the main one, which gets no signals. Yields a
-    function that tells whether this process was asked to stop.
+    Must be entered in the thread of the event loop, after the server (uvicorn) has set its own
+    handler of SIGTERM, which is called in the end. Yields a function that returns whether SIGTERM
+    has come. If `lasts` is zero, and in a thread other than the main one, which gets no signals,
+    SIGTERM works as before, and the function always returns False.
 
     Args:
-        lasts: How long the receiver goes on.
+        lasts: How long this process goes on after the first SIGTERM.
     """
     asked = threading.Event()
     if not lasts or threading.current_thread() is not threading.main_thread():

@@ -3,8 +3,9 @@ Asks a receiver whether it answers; as a command, the health check of a containe
 
     python -m receiver.probe [http://127.0.0.1:8000/health/live]
 
-The exit status is 0 if it does, and 1 otherwise. It is for images that have neither a shell nor
-curl. It imports the standard library only, because it is run every few seconds.
+The exit status is 0 if the HTTP status of the answer is 200, and 1 otherwise. The command is for
+images that have neither a shell nor curl. It imports the standard library only, because it is run
+every few seconds.
 """
 
 import ssl
@@ -23,13 +24,14 @@ _TIMEOUT_SECONDS = 4.0
 
 class Answer(NamedTuple):
     """
-    What came of a request.
+    The answer to a request, or why there was none.
 
     Attributes:
-        status: The status of HTTP; None if nobody answered.
-        says: The status and the body, or why nobody answered.
-        headers: The headers, with names in small letters.
-        trusted_until: When the certificate ends; None without one, or where it was not checked.
+        status: The HTTP status; None without an answer.
+        says: The HTTP status and the body; without an answer `no answer: ` and the error.
+        headers: The headers of the answer, with names in lower case; empty without an answer.
+        trusted_until: When the TLS certificate expires, in UTC; None without an answer, for an http
+            URL, and for a certificate that was not checked.
     """
 
     status: int | None
@@ -40,10 +42,10 @@ class Answer(NamedTuple):
 
 def main(arguments: Sequence[str], say: Callable[[str], object] = print) -> int:
     """
-    Ask for the URL that is the only argument, or for the default one; return the exit status.
+    Request a URL; return 0 if the HTTP status of the answer is 200, and 1 otherwise.
 
     Args:
-        arguments: The arguments of the command.
+        arguments: The URL; `/health/live` at port 8000 of this machine if the list is empty.
         say: Prints a line, which says what the receiver has answered.
     """
     # The certificate need not be of the loopback address, which is asked.
@@ -54,11 +56,13 @@ def main(arguments: Sequence[str], say: Callable[[str], object] = print) -> int:
 
 def ask(url: str, *, is_checked: bool = True) -> Answer:
     """
-    Ask for an http or https URL, with `GET`, and follow no redirect.
+    Request an http or https URL with `GET`, and follow no redirect.
+
+    Errors of the network are returned and not raised, also when nothing comes for 4 seconds.
 
     Args:
-        url: The URL.
-        is_checked: Whether the certificate must be trusted and of that host.
+        url: The URL; its query is not sent.
+        is_checked: Whether the TLS certificate must be trusted, and be that of the URL's host.
     """
     parts = urlsplit(url)
     assert parts.hostname is not None, "the URL names no host"

@@ -48,27 +48,29 @@ class Settings:
         event_retention: How long events are kept before they are deleted.
         forget_after: How long servers that are down, have left (were uninstalled) or are
             superseded (replaced by another server of their database) are kept before they are
-            deleted; None for ever.
+            deleted; None to keep them for ever.
         silent_share: The share of all servers, 0.5 to 1, that must stop sending at the same time to
             cause an event `fleet_silent`.
         log_format: `text` or `json`.
         open: Whether everybody is served as long as no key has been made. If not, only direct
             requests from the receiver's own machine are served without a key.
-        messages_per_minute: Rate limit: how many messages a key may send.
-        changes_per_hour: Rate limit: how many events the servers of a key may cause.
+        messages_per_minute: Rate limit: how many messages a key may send in a minute.
+        changes_per_hour: Rate limit: how many events the servers of a key may cause in an hour.
         servers_per_key: How many servers may belong to a key that is not an administrator's.
-        failures_per_minute: Rate limit: how many wrong keys an IP address may send.
+        failures_per_minute: Rate limit: how many wrong keys an IP address may send in a minute.
         session: How long somebody who has signed in on the pages stays signed in.
-        registry_is_open: Whether everybody may read the MCP registry, without a key.
+        registry_is_open: Whether everybody may read the MCP registry, without a key: the list at
+            `/v0.1/servers` from which MCP clients install servers.
         registry_namespace: The first part of the names in the MCP registry.
         alert_addresses: The hosts to which messages of alerts may be sent.
-        secret_box: Encrypts the addresses of channels; it may have no key.
+        secret_box: Encrypts the addresses of channels, to which messages of alerts are sent. It has
+            no key if the settings name none.
         public_url: The URL of the pages as people reach them, without a slash at its end, for links
             in messages; None for messages without links.
-        ping_url: A URL that gets a request every minute while the receiver works; None for none. It
-            may hold a secret, so `repr` leaves it out.
-        drain: How long a receiver that was asked to stop goes on, while it says that it is about to
-            stop.
+        ping_url: A URL that gets a request every minute while the receiver works; None to send no
+            such requests. It may hold a secret, so `repr` leaves it out.
+        drain: How long a receiver that was asked to stop goes on, while `/health` says that it is
+            about to stop; zero to stop at once.
     """
 
     database_url: URL
@@ -99,12 +101,13 @@ class Setting:
 
     Attributes:
         attribute: The name of the attribute.
-        read: Makes its value of the text of the variable. Raises ValueError, which says what was
-            expected, or InvalidSetting, whose sentence names the variable as well.
-        default: The text that stands for a variable that is not set; None for the value None.
+        read: Returns the value of the attribute for the text of the variable. Raises ValueError,
+            which says what was expected, or InvalidSetting, whose sentence names the variable, too.
+        default: The text that is read if the variable is not set. None if the attribute is then
+            None.
         is_quoted: Whether a text that cannot be used is quoted in the error; false where it may
             hold a secret, and where the ValueError quotes the part that is wrong.
-        meaning: What it decides, in Markdown, for the manual.
+        meaning: What the variable decides, in Markdown, for the manual.
     """
 
     attribute: str
@@ -116,7 +119,7 @@ class Setting:
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """
-    Read the settings.
+    Read the settings from environment variables.
 
     Raises InvalidSetting, which has a sentence for each variable that is wrong.
     """
@@ -138,11 +141,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 def misspelt(environ: Mapping[str, str]) -> list[str]:
     """
-    Sentences about the variables that begin with `FLEET_` and are no settings.
+    A sentence about each variable that begins with `FLEET_` and is no setting, sorted by name.
 
-    Such a variable is ignored, which nobody would notice who has only misspelt a name. No value is
-    quoted. Kubernetes sets variables such as `FLEET_SERVICE_HOST` for a service that is called
-    `fleet`; these are left out.
+    A receiver ignores such a variable, and whoever has misspelt a name would not notice that
+    otherwise. No value is quoted. There is no sentence about `FLEET_KEY`, `FLEET_TOKEN` and
+    `FLEET_URL`, which commands and senders read, and about variables such as `FLEET_SERVICE_HOST`,
+    which Kubernetes sets for a service that is called `fleet`.
     """
     known = [*SETTINGS, *SECRET_KEYS, *_NO_SETTINGS]
     return [
@@ -523,9 +527,10 @@ SETTINGS: Mapping[str, Setting] = {
     ),
 }
 """
-All settings by the names of their variables, but `FLEET_SECRET_KEY` and `FLEET_SECRET_KEY_FILE`.
+The settings by the names of their variables, except for two.
 
-These two are one attribute, `secret_box`, and have their meanings in `SECRET_KEYS`.
+`FLEET_SECRET_KEY` and `FLEET_SECRET_KEY_FILE` are not among them, because both set the attribute
+`secret_box`. What these two mean is in `SECRET_KEYS`.
 """
 
 
@@ -540,11 +545,15 @@ SECRET_KEYS: Mapping[str, str] = {
     ),
     _SECRET_KEY_FILE: "A file that holds this instead, and that nobody but its owner may read.",
 }
-"""The meanings of the two settings that `SETTINGS` lacks; neither has a default."""
+"""
+The other two settings, by the names of their variables: what each decides, in Markdown.
+
+Neither has a default.
+"""
 
 _PREFIX = "FLEET_"
 _NO_SETTINGS = ("FLEET_KEY", "FLEET_TOKEN", "FLEET_URL")
-"""Variables that commands read, and receivers do not."""
+"""Variables that commands and senders read, and receivers do not."""
 
 _OPTIONS = {f"FLEET_{name.upper()}": f"--{name}" for name in ("host", "port", "workers")}
 _NEARNESS = 0.7
