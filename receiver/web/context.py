@@ -29,7 +29,7 @@ __all__ = ["Services", "Visitor", "services", "visitor"]
 
 
 class Agents(Protocol):
-    """The object that answers the requests of AI agents: an `McpServer`."""
+    """The object that answers AI agents: the receiver's MCP server, an `McpServer`."""
 
     async def handle(self, request: Request, send: Send) -> None:
         """Answer a request that the gate has let in."""
@@ -52,14 +52,15 @@ class Services:
         gate: Authenticates and authorises requests.
         mirror: The API keys, in memory.
         sessions: The sessions of people who have signed in with a browser.
-        metrics: Counts requests.
-        exposition: Makes the answer to `GET /metrics`.
+        metrics: Counts requests, for `GET /metrics`.
+        exposition: Makes the answer to `GET /metrics`, in the format that the client accepts.
         agents: The MCP server of the receiver.
         registry_is_open: Whether everybody may read the MCP registry, without a key.
         registry_namespace: The first part of the names in the MCP registry.
         body_timeout: A context that limits how long the body of a request may take to arrive.
-        clock: Returns the current time.
-        is_stopping: Whether the receiver was asked to stop, and goes on for a while.
+        clock: Returns the current time, in UTC.
+        is_stopping: Returns whether the receiver was asked to stop. It still answers for a while
+            then.
     """
 
     store: SqlStore
@@ -89,7 +90,8 @@ class Visitor:
     The client of a request that the gate has let in.
 
     Attributes:
-        key: The API key of the client; None when the request needs no key.
+        key: The API key of the client; None when the request needs no key, because its route needs
+            none or no key was ever made.
         session: The browser session that the key belongs to; None for a key in the header
             Authorization.
     """
@@ -104,7 +106,7 @@ class Visitor:
 
     @property
     def may_manage(self) -> bool:
-        """Whether the client may do what administrators may."""
+        """Whether the client may do what administrators may; True if it needs no key."""
         return self.key is None or self.key.may(Power.MANAGE)
 
 
@@ -118,6 +120,10 @@ def services(scope: Mapping[str, Any]) -> Services:
 
 
 def visitor(scope: Mapping[str, Any]) -> Visitor:
-    """The client of a request, found in the request or its scope."""
+    """
+    The client of a request, found in the request or its scope.
+
+    A client that the gate has not let in has neither a key nor a session.
+    """
     found: Visitor = scope.get("visitor", _NOBODY)
     return found

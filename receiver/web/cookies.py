@@ -1,11 +1,13 @@
 """
-The cookies of the pages: for sessions, CSRF tokens, and what a page shows once.
+The cookies of the pages: for sessions, CSRF tokens, what a page shows once, and the last visit.
 
 A form that has changed something is answered with a redirect, so that loading the next page again
 changes nothing. What that page shows once, a notice or the secret text of a new key, comes along in
 an encrypted cookie that is valid for a minute.
 
-Cookies are HttpOnly, and Secure under https. The session cookie is SameSite=Strict.
+All cookies are HttpOnly, and Secure under https. All but two are SameSite=Strict: a browser does
+not send them with a request that a page of another site makes, nor when a person follows a link on
+another site. The two that hold no secret are SameSite=Lax: the browser sends them with such a link.
 """
 
 import re
@@ -60,10 +62,10 @@ class CsrfToken:
 
     Attributes:
         text: The token, which is another text in each answer.
-        owner: The random value of the browser that the token is derived from, the same in all of
-            its answers.
+        owner: The random value in a cookie of the browser from which the token is derived. It is
+            the same in all answers to the browser until somebody signs in or out.
         cookie: The value of the cookie that the answer must set so that the token is valid; None if
-            the browser has sent a cookie from which the token is derived.
+            the browser has sent the cookie already.
         is_used: Whether the token was written into a form.
     """
 
@@ -84,7 +86,12 @@ def session_cookie(scope: Scope) -> str:
 
 
 async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
-    """End the browser's old session, begin a new one with a key, and set the session cookie."""
+    """
+    End the old session of the browser, if there is one, and begin a new one with `key`.
+
+    Sets the session cookie in `answer`, and deletes the cookie of the CSRF token, which the session
+    replaces.
+    """
     sessions = services(scope).sessions
     await sessions.end(session_cookie(scope))
     value = await sessions.begin(key)
@@ -93,7 +100,7 @@ async def sign_in(scope: Scope, key: Key, answer: Response) -> None:
 
 
 async def sign_out(scope: Scope, answer: Response) -> None:
-    """End the session of this browser, and delete its cookie."""
+    """End the session of this browser, and delete its cookie in `answer`."""
     await services(scope).sessions.end(session_cookie(scope))
     _forget(answer, scope, _SESSION)
 
@@ -102,7 +109,9 @@ def csrf_token(scope: Scope) -> CsrfToken:
     """
     The CSRF token for the forms of a page.
 
-    It is derived from a cookie of the browser, or from a new random value if there is none.
+    It is derived from a cookie of the browser: from the session cookie, or from one for visitors
+    who have not signed in. Without both it is derived from a new random value, which the answer
+    must set as a cookie (`CsrfToken.cookie`).
     """
     sessions = services(scope).sessions
     token = sessions.token(session_cookie(scope))
@@ -116,7 +125,11 @@ def csrf_token(scope: Scope) -> CsrfToken:
 
 
 def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
-    """Raise Refusal if a form has no valid CSRF token, or was sent by a page of another site."""
+    """
+    Raise Refusal (403) for a form without a valid CSRF token, or that a page of another site sent.
+
+    `fields` are the fields of the form. The token is in the field `form`.
+    """
     sessions = services(scope).sessions
     given = sessions.token(session_cookie(scope)) or _cookie(scope, _FORM).encode()
     if not (
@@ -128,45 +141,60 @@ def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
 
 
 def leave_notice(scope: Scope, answer: Response, text: str) -> None:
-    """Set a cookie with a text that the next page is to show."""
+    """Set a cookie in `answer` with a text that the next page shows once."""
     _seal(answer, scope, _NOTICE, text)
 
 
 def notice(scope: Scope) -> str | None:
     """
-    The text that a page is to show once; None if there is none.
+    The text for a page to show once, from a cookie that an earlier answer has set; None without it.
 
-    It is also None for a request of a script: the next page that a person opens is to show it.
+    It is also None for a request of a script, so that the next page that a person opens shows it.
     """
     return _unsealed(scope, _NOTICE)
 
 
 def leave_key(scope: Scope, answer: Response, key_id: str, shown: Mapping[str, str]) -> None:
-    """Set a cookie with what the page of a new key is to show: its secret text, for one."""
+    """
+    Set a cookie in `answer` with what the page of a new or rotated key shows once.
+
+    `shown` are variables of the template of that page, among them the secret text of the key.
+    """
     _seal(answer, scope, f"{_KEY}{key_id}", orjson.dumps(shown).decode())
 
 
 def key_to_show(scope: Scope, key_id: str) -> Mapping[str, str] | None:
-    """What `leave_key` left for the page of a key; None if there is nothing to show any more."""
+    """
+    What the page of a new or rotated key shows once: variables of its template, from a cookie.
+
+    None if the browser did not send the cookie, if it is older than a minute, or if a script asks.
+    """
     shown = _unsealed(scope, f"{_KEY}{key_id}")
     return None if shown is None else orjson.loads(shown)
 
 
 def forget_key(scope: Scope, answer: Response, key_id: str) -> None:
-    """Delete the cookie of `leave_key`, as the page shows the key now."""
+    """Delete the cookie with a new key's secret, because the page `answer` shows it now."""
     _forget(answer, scope, f"{_KEY}{key_id}")
 
 
 def shows_secret(scope: Scope) -> bool:
-    """Whether a page may show what a cookie brings along, such as the secret of a webhook."""
+    """
+    Whether the answer may show a secret, because a notice or a new key came along in a cookie.
+
+    The notice may be the new secret of a webhook. Such an answer must not be compressed, because
+    its length would tell an attacker something of the secret.
+    """
     return any(name.startswith(_SHOWN_ONCE) for name in HTTPConnection(scope).cookies)
 
 
 def is_navigation(scope: Scope) -> bool:
     """
-    Whether a person opens a page; a script that asks for one, for instance anew, does not.
+    Whether a person opens a page; False if a script requests it, such as to update an open page.
 
-    Browsers tell that over https only; the script of the pages tells which blocks it has.
+    Browsers say which of the two it is in the header `Sec-Fetch-Mode`, over https only. The script
+    of the pages is also recognised by its header `Fleet-Blocks`. Without either header, it is a
+    person.
     """
     headers = HTTPConnection(scope).headers
     is_said = headers.get("sec-fetch-mode", "navigate") == "navigate"
@@ -175,19 +203,22 @@ def is_navigation(scope: Scope) -> bool:
 
 def remember(scope: Scope, answer: Response, name: str, value: str, *, seconds: int) -> None:
     """
-    Set a cookie that is no secret, and that whoever forges it only deceives themselves with.
+    Set a cookie whose value is no secret, and decides nothing for others: anybody can forge it.
 
-    Browsers send it also when a person follows a link on another site, such as one in a mail.
+    It is SameSite=Lax: browsers send it also when a person follows a link on another site, such as
+    one in a mail.
     """
     _set(answer, scope, name, value, seconds=seconds, same_site="lax")
 
 
 def may_hide_session(scope: Scope) -> bool:
     """
-    Whether the browser may have a session cookie that it did not send.
+    Whether the browser may have a session cookie that it did not send with this request.
 
     Browsers do not send a SameSite=Strict cookie when a person follows a link on another site. They
-    send it when the page then reloads itself.
+    send it when the page that they get then reloads itself. So this is True for a GET request that
+    comes from another site without a session cookie; but False if a cookie tells that the page has
+    reloaded itself for this reason within the last ten seconds.
     """
     headers = HTTPConnection(scope).headers
     is_from_elsewhere = headers.get("sec-fetch-site") == "cross-site"
@@ -197,9 +228,13 @@ def may_hide_session(scope: Scope) -> bool:
 
 def note_second_try(scope: Scope, answer: Response) -> None:
     """
-    Set a cookie that makes `may_hide_session` return False for ten seconds.
+    Note in a cookie, for ten seconds, that `answer` is a page that reloads itself for the session.
 
-    Without the cookie, the page that reloads itself to get the session cookie could do so for ever.
+    A browser does not send the session cookie when a person follows a link on another site, because
+    the cookie is SameSite=Strict. It sends it when the page that it gets then reloads itself. If
+    the second request has no session cookie either, the person has not signed in. By the cookie
+    that this function sets, the receiver knows that it is the second request, and answers with the
+    form for signing in. Without it, the page would reload itself for ever.
     """
     _set(answer, scope, _AGAIN, "1", seconds=10, same_site="lax")
 
@@ -208,7 +243,7 @@ def add_cookies(scope: Scope, answer: Response, token: CsrfToken) -> None:
     """
     Set the cookie of the CSRF token if the page uses the token and the browser lacks the cookie.
 
-    If the page shows a notice, delete its cookie, so that the notice is shown only once.
+    If the page shows a notice, delete the cookie of the notice, so that it is shown only once.
     """
     if token.is_used and token.cookie is not None:
         _set(answer, scope, _FORM, token.cookie)
@@ -242,13 +277,13 @@ def _set(  # noqa: PLR0913 - a cookie has that many attributes
 
 
 def _seal(answer: Response, scope: Scope, name: str, text: str) -> None:
-    """Set an encrypted cookie, which `_unsealed` reads."""
+    """Set a cookie with an encrypted text, which is valid for a minute."""
     sealed = services(scope).sessions.seal(text)
     _set(answer, scope, name, sealed, seconds=_SHOWN_WITHIN_SECONDS)
 
 
 def _unsealed(scope: Scope, name: str) -> str | None:
-    """The text in an encrypted cookie; None if there is none, or for the request of a script."""
+    """The text in an encrypted cookie; None without a valid one, or if a script asks."""
     if not is_navigation(scope):
         return None
     sessions = services(scope).sessions

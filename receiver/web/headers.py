@@ -30,7 +30,7 @@ _IS_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _handled: ContextVar[Scope | None] = ContextVar("handled", default=None)
 
 begin = _handled.set
-"""Store the ASGI scope of the request that the current task handles, for `request_id`."""
+"""Note the ASGI scope of the current task's request, so that `request_id` finds it."""
 
 
 def request_id() -> str | None:
@@ -43,7 +43,8 @@ def with_headers(scope: Scope, send: Send) -> Send:
     """
     Wrap `send` in a function that adds the request id and the security headers to answers.
 
-    Headers that an answer already has are not added.
+    The id is the one that the client has sent in `X-Request-ID`, or a random one if that is missing
+    or invalid. Headers that an answer already has are not added.
     """
 
     async def send_with_headers(message: Message) -> None:
@@ -82,7 +83,7 @@ def json_answer(request: Request, body: bytes, tag: str) -> Response:
 
 
 def is_known(request: Request, tag: str) -> bool:
-    """Whether the client has the answer with a tag already: it has sent it in `If-None-Match`."""
+    """Whether `If-None-Match` has this tag, or `*`: the client has the answer already."""
     known = ",".join(request.headers.getlist("if-none-match"))
     opaque = tag.removeprefix("W/")
     return any(each.strip().removeprefix("W/") in {opaque, "*"} for each in known.split(","))
@@ -92,7 +93,7 @@ def accepts_html(scope: Scope) -> bool:
     """
     Whether a client asks for HTML by name in its header Accept, as browsers do for a page.
 
-    Programs that take anything (`*/*`) do not.
+    A program that takes anything (`*/*`) does not ask for it by name.
     """
     accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
     ranges = (each.lower().replace(b" ", b"").split(b";") for each in accept.split(b","))

@@ -178,7 +178,7 @@ def answer(description: str, schema: Json) -> Json:
 
 
 def tagged(operation: Json) -> Json:
-    """The operation with the `ETag` of its answer and the parameter `If-None-Match` added."""
+    """The operation, with the `ETag` of its answer and the parameter `If-None-Match` added."""
     tag = {"description": "Changes when the answer does.", "schema": TEXT}
     parameter = {
         "name": "If-None-Match",
@@ -197,7 +197,7 @@ def tagged(operation: Json) -> Json:
 
 
 def text_answer(description: str, media_type: str) -> Json:
-    """An OpenAPI response object for an answer that is a text in another media type."""
+    """An OpenAPI response object for a text of another media type, such as `text/csv`."""
     return {"description": description, "content": {media_type: {"schema": TEXT}}}
 
 
@@ -323,7 +323,12 @@ def parameter(name: str, description: str, schema: Json) -> Json:
 
 
 def _filters(**described: tuple[str, Json]) -> list[Json]:
-    """The parameters of filters; each may be there several times, and has the schema as often."""
+    """
+    The parameters of filters, each of which may be there several times, as a list of values.
+
+    `described` holds, by the name of a parameter, another description and another schema of a
+    value.
+    """
     described = {
         "state": (
             _STATE,

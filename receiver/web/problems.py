@@ -36,7 +36,8 @@ def exception_handlers(page: Callable[[Request, Refusal], Response]) -> dict[Any
     The exception handlers of the Starlette app.
 
     Args:
-        page: Makes the answer to a browser that opens a path at which there is no page.
+        page: Makes the answer to a browser that opens a path at which there is no page, or none for
+            its method.
     """
 
     async def fleet_error(request: Request, error: Exception) -> Response:
@@ -60,7 +61,7 @@ def exception_handlers(page: Callable[[Request, Refusal], Response]) -> dict[Any
 
 def problem(error: Exception) -> Response:
     """
-    The answer to a request whose handler raised an error.
+    The answer to a request whose handler raised an error: a problem document in JSON.
 
     Logs the error when the database does not answer or too many messages wait.
     """

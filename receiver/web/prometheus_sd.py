@@ -81,13 +81,14 @@ def target_of(server: Whereabouts, *, may_be_at: Callable[[str], bool]) -> Json 
     """
     Make the Prometheus target of a server, with labels.
 
-    None if the address of the server is unknown or must not be passed on. The label `__scheme__` is
-    set only if the server has an `endpoint_url`. The path of that URL is that of the MCP server and
-    not that of metrics, so the URL is a `__meta_` label, which Prometheus drops after relabelling.
+    Returns None if the address of the server is unknown or must not be passed on. The label
+    `__scheme__` is set only if the server has an `endpoint_url`. The path of that URL is that of
+    the MCP server and not that of metrics, so the URL is a `__meta_` label, which Prometheus drops
+    after relabelling.
 
     Args:
         server: Where the server can be reached.
-        may_be_at: Whether a host, a name or an IP address, may be given to Prometheus.
+        may_be_at: Returns whether a host, a name or an IP address, may be given to Prometheus.
     """
     labels = {"server_id": server.server_id}
     if server.endpoint_url is not None:

@@ -91,8 +91,8 @@ class ListQuery:
 
     Attributes:
         limit: How many servers to return at most, 1 to 1,000.
-        after: The position in the list after which the page begins, from the cursor; None for the
-            first page.
+        after: From the cursor, the position in the list after which the page begins, or at which it
+            ends if its `is_end` is true; None for the first page.
         matching: The filters.
         order: The order of the list.
         total: Whether to count all servers that match, for which the database must scan them.
@@ -109,8 +109,9 @@ async def json_body(scope: Scope, receive: Receive, max_bytes: int, timeout: Bod
     """
     Read the body of a request whose Content-Type is JSON, without parsing it.
 
-    Raises Refusal for another media type, a body that is too large, and a body that does not arrive
-    within the timeout. Raises ClientDisconnect when the client has closed the connection.
+    Raises Refusal for another media type, for a Content-Encoding, for a body of more than
+    `max_bytes`, and for a body that does not arrive within the timeout. Raises ClientDisconnect
+    when the client has closed the connection.
     """
     _check_headers(scope, "JSON", "application/json", max_bytes)
     return await _body(receive, max_bytes, timeout)
@@ -118,11 +119,11 @@ async def json_body(scope: Scope, receive: Receive, max_bytes: int, timeout: Bod
 
 async def form_fields(scope: Scope, receive: Receive, timeout: BodyTimeout) -> dict[str, str]:
     """
-    Read the fields of a form.
+    Read the fields of a form: their texts by their names.
 
-    Raises Refusal for a malformed form, a repeated field, another media type, a body that is too
-    large, and a body that does not arrive within the timeout. Raises ClientDisconnect when the
-    client has closed the connection.
+    Raises Refusal for a malformed form, a repeated field, more than 100 fields, another media type,
+    a Content-Encoding, a body of more than `MAX_FORM_BYTES`, and a body that does not arrive within
+    the timeout. Raises ClientDisconnect when the client has closed the connection.
     """
     pairs = await form_pairs(scope, receive, timeout)
     fields = dict(pairs)
@@ -140,9 +141,11 @@ async def form_pairs(
     max_fields: int = _MAX_FIELDS,
 ) -> list[tuple[str, str]]:
     """
-    Read the names and texts of the fields of a form, in which a name may be there several times.
+    Read the fields of a form, as pairs of name and text in order; names may be repeated.
 
-    Raises what `form_fields` raises, but for a repeated field.
+    Raises Refusal for a malformed form, more than `max_fields` fields, another media type, a
+    Content-Encoding, a body of more than `max_bytes`, and a body that does not arrive within the
+    timeout. Raises ClientDisconnect when the client has closed the connection.
     """
     _check_headers(scope, "a form", "application/x-www-form-urlencoded", max_bytes)
     body = await _body(receive, max_bytes, timeout)
@@ -224,13 +227,13 @@ def _check_media_type(text: str, what: str, wanted: str) -> None:
 @frozen(kw_only=True)
 class FacetQuery:
     """
-    The query parameters of the numbers beside the filters of the list.
+    The query parameters of `GET /facets`, which counts servers by their stage, version and so on.
 
     Attributes:
-        limit: How many values of a name to return at most, 1 to 1,000.
-        names: The names whose values to count; all if it is empty.
-        find: Only values that contain this text.
-        matching: The filters.
+        limit: How many values of a name to return at most, 1 to 1,000; the most frequent ones.
+        names: The names whose values to count, such as `stage`; all names if it is empty.
+        find: Only values that contain this text, ignoring case; all values if it is empty.
+        matching: Only servers that match this filter.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -245,9 +248,9 @@ class ToolQuery:
     The query parameters of a search for tools.
 
     Attributes:
-        search: What the tools are to be able to do, in words.
-        place: Where the page begins. Source: the cursor.
-        matching: Only tools of servers that match.
+        search: What the tools are to be able to do, in words, such as `confirm a sale order`.
+        place: Where the page begins, from the cursor.
+        matching: Only tools of servers that match this filter.
     """
 
     search: str
@@ -261,12 +264,13 @@ class OfferedQuery:
     The query parameters of the list of all tools of the fleet.
 
     Attributes:
-        name: The name of the only tool that is asked for; None for the list.
-        search: Only tools with these words.
-        differs: Only tools that servers describe in different ways.
-        order: One of `receiver.domain.inventory.tools.ORDERS`.
+        name: The name of the only tool to answer with, in detail; None for the list.
+        search: Only tools with these words; all tools if it is empty.
+        differs: Whether to list only tools that servers describe in different ways.
+        order: The order of the list, one of `receiver.domain.inventory.tools.ORDERS`.
         limit: How many tools to return at most, 1 to 1,000.
-        skipped: How many tools of the list come before, from the cursor.
+        skipped: How many tools of the list come before the page, from the cursor; 0 for the first
+            page.
     """
 
     name: str | None = None
@@ -314,9 +318,11 @@ class ForgetQuery:
     The query parameters of a call that deletes ("forgets") servers.
 
     Attributes:
-        limit: About how many servers to delete at most, 1 to 1,000.
+        limit: How many servers to delete at most, 1 to 1,000. A few more may be deleted, because
+            all servers of a database are deleted together.
         matching: The filters.
-        silent_for: Delete only servers whose last message was received longer ago than this.
+        silent_for: Delete only servers whose last message was received longer ago than this; None
+            for any time.
         is_dry_run: Whether only to list the servers that would be deleted.
     """
 
@@ -335,8 +341,9 @@ class AlarmQuery:
         limit: How many alarms to return at most, 1 to 1,000.
         before: Return only alarms whose id is smaller than this, from the cursor; None for the
             first page.
-        is_open: Only alarms that last (True) or that are over (False); None for both.
-        server_id: Only alarms about this server.
+        is_open: Only open alarms if it is True, only alarms that are over if it is False; all
+            alarms if it is None.
+        server_id: Only alarms about this server; None for alarms about anything.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -348,13 +355,13 @@ class AlarmQuery:
 @frozen(kw_only=True)
 class DeliveryQuery:
     """
-    The query parameters of a list of deliveries.
+    The query parameters of a list of deliveries: messages about alarms, sent or to be sent.
 
     Attributes:
         limit: How many deliveries to return at most, 1 to 1,000.
         before: The id of the last delivery on the page before, from the cursor; None for the first
             page.
-        channel_id: Only deliveries through this channel.
+        channel_id: Only deliveries through the channel with this id; None for all channels.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -380,7 +387,7 @@ def list_query(request: Request) -> ListQuery:
 
 def facet_query(request: Request) -> FacetQuery:
     """
-    Read the query parameters of the numbers beside the filters of the list.
+    Read the query parameters of `GET /facets`, which counts servers by their values.
 
     Raises Refusal (400), which lists all parameters that are wrong.
     """
@@ -404,10 +411,11 @@ def forget_query(request: Request) -> ForgetQuery:
 
 def badge_filter(request: Request, *, allows_query: bool) -> tuple[Filter, str]:
     """
-    Read which servers a badge is about, and the text on its left side, which may be empty.
+    Read from the query which servers a badge is about, and the text on its left side.
 
-    Raises Refusal (400), which lists all parameters that are wrong. The parameter `query` is wrong
-    unless `allows_query`.
+    Returns the filter, and the text, which is empty if the query has none. Raises Refusal (400),
+    which lists all parameters that are wrong. The parameter `query`, which holds the filter, is
+    wrong unless `allows_query`.
     """
     found = _parameters(request, _BADGE if allows_query else _BADGE_OF_ONE)
     matching: Filter = found.get("written", ALL_SERVERS)
@@ -433,7 +441,7 @@ def delivery_query(request: Request) -> DeliveryQuery:
 
 
 def asks_for_ended(request: Request) -> bool:
-    """Whether the query has `ended=true`. Raises Refusal for any parameter but `ended`."""
+    """Whether the query has `ended=true`. Raises Refusal (400) for any parameter but `ended`."""
     return bool(_parameters(request, _ENDED).get("ended"))
 
 
@@ -441,8 +449,8 @@ def _filter_of(found: dict[str, Any]) -> Filter:
     """
     Remove the parameters that are filters from `found`, and return them as a Filter.
 
-    The parameter `query` holds filters as one text, so no other filter may stand beside it: raises
-    Refusal.
+    The parameter `query` holds several filters as one text. Raises Refusal (400) if there is
+    another filter beside it.
     """
     beside = [name for name, key in _FILTERS.items() if key in found]
     by_key = {key: found.pop(key) for key in _FILTERS.values() if key in found}
@@ -460,7 +468,7 @@ def connection_query(request: Request, *, allows_filters: bool) -> tuple[Client,
     Read which MCP client a configuration file is for, and which servers it is to contain.
 
     Raises Refusal (400), which lists all parameters that are wrong, or says that the client is
-    missing. Filters are wrong unless `allows_filters`.
+    missing. If `allows_filters` is False, each filter of the query is wrong.
     """
     found = _parameters(request, _CONNECTIONS if allows_filters else _CONNECTION)
     if "client" not in found:
@@ -474,7 +482,8 @@ def tool_query(request: Request) -> ToolQuery:
     """
     Read what to search tools for, and on which servers.
 
-    Raises Refusal that lists all errors, also when there is nothing to search for.
+    Raises Refusal (400), which lists all parameters that are wrong, or says that the text to search
+    for is missing.
     """
     found = _parameters(request, _TOOLS)
     if "search" not in found:
@@ -485,7 +494,7 @@ def tool_query(request: Request) -> ToolQuery:
 
 def offered_query(request: Request) -> OfferedQuery:
     """
-    Read which tools of the fleet are asked for.
+    Read the query parameters of the list of all tools of the fleet, or of one of these tools.
 
     Raises Refusal (400), which lists all parameters that are wrong.
     """
@@ -496,7 +505,8 @@ def compare_query(request: Request, *, needs_both: bool = True) -> CompareQuery:
     """
     Read which two servers are compared.
 
-    Raises Refusal (400), which lists all parameters that are wrong, or missing if it `needs_both`.
+    Raises Refusal (400), which lists all parameters that are wrong. If it `needs_both`, it also
+    raises Refusal for ids that are missing; otherwise these are empty in the result.
     """
     found = CompareQuery(**_parameters(request, _COMPARE))
     problems = [Problem(name, _NEEDS_ID) for name in ("a", "b") if not getattr(found, name)]
@@ -507,7 +517,7 @@ def compare_query(request: Request, *, needs_both: bool = True) -> CompareQuery:
 
 
 def asks_to_forget(request: Request) -> bool:
-    """Whether the query has `forget=true`. Raises Refusal for any parameter but `forget`."""
+    """Whether the query has `forget=true`. Raises Refusal (400) for any parameter but `forget`."""
     return bool(_parameters(request, _REVOKE).get("forget"))
 
 
@@ -515,8 +525,8 @@ def event_query(request: Request, *, server_id: str | None = None) -> EventQuery
     """
     Read the query parameters of a list of events.
 
-    With `server_id`, it is the list of that server's events. Raises Refusal (400), which lists all
-    parameters that are wrong.
+    If `server_id` is given, it is the list of that server's events, and `server_id` is no parameter
+    of the query. Raises Refusal (400), which lists all parameters that are wrong.
     """
     allowed = _EVENTS if server_id is None else _EVENTS_OF_ONE
     found = _parameters(request, allowed)
@@ -527,9 +537,10 @@ def event_query(request: Request, *, server_id: str | None = None) -> EventQuery
 
 def timeline_query(request: Request) -> tuple[EventQuery, bool]:
     """
-    Read the query parameters of the timeline, and whether it groups what happened together.
+    Read the query parameters of the timeline.
 
-    Raises Refusal (400), which lists all parameters that are wrong.
+    Returns the query, and whether events that happened together are one line: True without the
+    parameter `grouped`. Raises Refusal (400), which lists all parameters that are wrong.
     """
     found = _parameters(request, _TIMELINE)
     is_grouped = found.pop("is_grouped", True)
@@ -537,16 +548,17 @@ def timeline_query(request: Request) -> tuple[EventQuery, bool]:
 
 
 def _event_filter_of(found: dict[str, Any]) -> EventFilter:
-    """Remove the parameters that are filters of events from `found`, and return them."""
+    """Remove the parameters that are filters from `found`, and return them as an EventFilter."""
     names = [each.name for each in fields(EventFilter) if each.name in found]
     return EventFilter(**{name: found.pop(name) for name in names})
 
 
 def report_end(request: Request, *, now: datetime) -> datetime:
     """
-    When the week ends that a report is asked for: now, or at an instant within the last year.
+    Read from the query at which time the week of a report ends: `until`, or `now` without it.
 
-    Raises Refusal (400), which lists all parameters that are wrong.
+    Raises Refusal (400), which lists all parameters that are wrong, and for a time in the future or
+    more than 365 days ago.
     """
     until: datetime = _parameters(request, _REPORT).get("until", now)
     if not now - _LONGEST_AGO <= until <= now:
@@ -557,7 +569,7 @@ def report_end(request: Request, *, now: datetime) -> datetime:
 
 def period_query(request: Request) -> Period:
     """
-    Which period of the history is asked for: a day by default.
+    Read which period of the history is asked for: the last day, week or quarter; a day by default.
 
     Raises Refusal (400), which lists all parameters that are wrong.
     """
@@ -567,7 +579,7 @@ def period_query(request: Request) -> Period:
 
 def wall_query(request: Request) -> tuple[Filter, Grouping]:
     """
-    Read which servers the wallboard shows, and how it groups them: by stage by default.
+    Read which servers the wallboard shows, and by which field it groups them: by stage by default.
 
     Raises Refusal (400), which lists all parameters that are wrong.
     """
@@ -718,7 +730,7 @@ def _label(text: str) -> frozenset[str]:
 
 
 def _words(text: str) -> frozenset[str]:
-    """A text that servers are searched for; none if it is empty, as every server contains that."""
+    """A set with a text that servers are searched for; empty for "", which all contain."""
     return frozenset({_short_text(text, at_most=_MAX_SEARCH_BYTES)} - {""})
 
 
@@ -775,10 +787,10 @@ _FILTERS = {
     "label": "label",
     "q": "words",
 }
-"""The query parameters that are filters, with their attributes of `Filter`."""
+"""The query parameters that are filters; for each the attribute of `Filter` that it sets."""
 
 FILTER_NAMES = tuple(_FILTERS)
-"""The names of the query parameters that are filters, but for `query`."""
+"""The names of the query parameters that are filters, but for `query`, which holds several."""
 
 Parameter = tuple[str, Callable[[str], Any]]
 """The attribute that a query parameter sets, and the function that parses the parameter's text."""

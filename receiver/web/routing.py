@@ -19,14 +19,14 @@ from receiver.web.cookies import session_cookie
 __all__ = ["BY_ID", "Guarded", "share_paths", "with_ids_in_query"]
 
 BY_ID = "/by-id"
-"""The prefix of paths in which the query, such as `?id=..`, names the server, not the path."""
+"""The prefix of paths that name no server: the parameter `id` of the query does."""
 
 _ID = "id"
 
 
 class Guarded(Route):
     """
-    A route that lets the gate authenticate and authorise a request before its endpoint runs.
+    A route that lets the `Gate` authenticate and authorise a request before its endpoint runs.
 
     An escaped slash in a path is part of an id: `/servers/a%2Fevents` is the server `a/events`, and
     not the events of `a`. A path that is not valid UTF-8 matches no route.
@@ -36,8 +36,8 @@ class Guarded(Route):
 
     Args:
         needs: The permission that the key of the request must have; None if no key is needed.
-        is_for_all: Whether everybody is served also before the first key is made, when only clients
-            on the receiver's own machine are let in elsewhere.
+        is_for_all: Whether everybody is served even before the first key is made. Other routes then
+            serve only clients on the receiver's own machine, unless FLEET_OPEN=1 is set.
         describes: The operation for the OpenAPI document; None leaves the route out.
     """
 
@@ -115,7 +115,7 @@ Routes = TypeVar("Routes", bound=Guarded)
 
 def with_ids_in_query(routes: Sequence[Routes]) -> list[Routes]:
     """
-    Add to routes, for each route about a server, a second one with the server_id in the query.
+    Return the routes, and for each route about a server a second one with its id in the query.
 
     Clients and proxies resolve the segments `.` and `..` of a path, even when they are escaped. So
     a server with such an id cannot be named in a path.
@@ -146,7 +146,7 @@ def _id_in_query(scope: Scope) -> str:
 
 
 def share_paths(routes: Iterable[BaseRoute]) -> None:
-    """Set the `methods_of_path` of each route to the methods of all routes with its pattern."""
+    """Set `methods_of_path` of each `Guarded` to the methods of all routes with its pattern."""
     guarded = [each for each in routes if isinstance(each, Guarded)]
     methods: dict[str, set[str]] = defaultdict(set)
     for route in guarded:

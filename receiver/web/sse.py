@@ -134,15 +134,16 @@ async def news_stream(
     look_seconds: float = 3.0,
 ) -> EventSourceResponse:
     """
-    Stream that something has happened, from now on, and not what.
+    Stream that something has happened, but not what, and how many alarms are open; from now on.
 
     Raises Refusal when too many streams are open. Raises StoreUnavailable.
 
     Args:
         request: The request.
-        beat_seconds: How many seconds pass between two events that show that the stream is alive.
+        beat_seconds: How many seconds pass between two events `beat`, which show that the stream is
+            alive.
         send_seconds: How many seconds the client may leave data unread until it is disconnected.
-        apart_seconds: How many seconds pass at least between two events that tell of something.
+        apart_seconds: How many seconds pass at least between two events `news`.
         look_seconds: How many seconds pass between two checks of the client's key, and of how many
             alarms are open.
     """
@@ -171,12 +172,12 @@ def _followed(
     **habits: Any,
 ) -> "EventStream":
     """
-    The stream of a follower.
+    Make the response of a stream. Raises Refusal (503) if too many streams are open.
 
     Args:
         request: The request.
         content: The bytes of the stream, in pieces.
-        follower: What the feed hands new events to.
+        follower: The object to which the feed hands new events, and from which `content` is made.
         newest: The number of the newest event.
         until: Waits until the stream has to end; it is given an event that is set when the receiver
             stops.
@@ -219,17 +220,17 @@ async def _until_locked_out(
 
 
 def is_stopping() -> bool:
-    """
-    Whether uvicorn was asked to stop.
-
-    Also true in a worker process of uvicorn, which gets the signal itself.
-    """
+    """Whether uvicorn was asked to stop this process, which may be one of its worker processes."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(AppStatus.should_exit or getattr(server, "should_exit", False))
 
 
 def is_locked_out(request: Request) -> bool:
-    """Whether the client's key or session is no longer valid; this does not query the database."""
+    """
+    Whether the client's key or session is no longer valid; this does not query the database.
+
+    A client that was let in without a key is locked out once the first key is made.
+    """
     found, who = services(request), visitor(request)
     is_over = who.session is not None and found.sessions.has_expired(who.session)
     return is_over or not found.gate.would_admit(who.key)
@@ -266,7 +267,18 @@ async def _messages(
 async def rings(
     bell: Bell, open_alarms: Callable[[], int], apart_seconds: float, look_seconds: float
 ) -> AsyncIterator[bytes]:
-    """An event `news` whenever something has happened, with the number of open alarms."""
+    """
+    Make an event `news` whenever something has happened; its data is the number of open alarms.
+
+    Yields the bytes of server-sent events, and ends when `bell.end` is called.
+
+    Args:
+        bell: Tells that there are new events in the fleet.
+        open_alarms: Returns how many alarms are open. When this number changes, something has
+            happened, too.
+        apart_seconds: How many seconds pass at least between two events `news`.
+        look_seconds: After how many seconds without a new event `open_alarms` is called again.
+    """
     told = open_alarms()
     yield ServerSentEvent(retry=_RETRY_MILLISECONDS, sep="\n").encode()
     while True:
@@ -294,11 +306,12 @@ def _pieces(events: Iterable[News]) -> Iterator[bytes]:
 
 class EventStream(EventSourceResponse):
     """
-    A response with server-sent events. If it ends before it is complete, the connection is closed.
+    A response with server-sent events. If it breaks off, the connection is closed.
 
     Args:
         content: The bytes of the stream, in pieces.
-        followed: A context that is entered while the pieces are sent, from `Feed.followed`.
+        followed: A context that is entered while the pieces are sent: `Feed.followed` makes it.
+            Within it, the stream gets new events.
     """
 
     def __init__(

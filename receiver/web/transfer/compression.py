@@ -32,14 +32,14 @@ _LEAST_BYTES_IN_THREAD = 16 * 1024
 
 class Compressed:
     """
-    Compresses answers to GET of 500 bytes or more, but no event streams and no secrets.
+    Compresses answers to GET of 500 bytes or more with gzip, but no event streams and no secrets.
 
-    Answers that may be compressed have weak tags (`ETag`): a strong one would say that they are
-    the same bytes for clients that accept gzip and for others.
+    Answers that may be compressed have weak tags (`ETag`): a strong one would say that they are the
+    same bytes for clients that accept gzip and for others.
 
     Args:
         app: The ASGI app whose answers are compressed.
-        shows_secret: Whether the answer to a request, given its scope, may hold a secret.
+        shows_secret: Returns whether the answer to a request, given its scope, may hold a secret.
     """
 
     def __init__(self, app: ASGIApp, *, shows_secret: Callable[[Scope], bool]) -> None:

@@ -37,7 +37,7 @@ class Known:
     Attributes:
         salt: A random text that the browser has chosen. The digests depend on it, so that nobody
             else can make up a block that has the digest of another one.
-        places: The position of each block in the request, by its digest.
+        places: By the digest of each block, its position in the request, from 0 on.
     """
 
     salt: bytes
@@ -45,7 +45,7 @@ class Known:
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> "Known | None":
-        """Read the header of a request; None if it asks for a whole page."""
+        """Read the header of a request; None, for a whole page, if it is missing or malformed."""
         text = headers.get(HEADER, "")
         if len(text) > _LONGEST_HEADER or not _is_well_formed(text):
             return None
@@ -56,16 +56,19 @@ class Known:
 
     def update(self, page: bytes, *, token: bytes, owner: bytes, now: datetime) -> bytes:
         """
-        The update in JSON that makes the page of what the browser has.
+        The update in JSON from which the browser makes the page, with the blocks that it has.
 
         It has the server's time (`now`, milliseconds since 1970) and the `blocks` of the page in
-        their order: `[digest, text]` for a new one, and `[place, count]` for so many that the
-        browser has, from a place in its request on.
+        their order. An item `[digest, text]` is a new block. An item `[place, count]` stands for so
+        many blocks that the browser has, which follow each other in its request, the first of them
+        at this place.
 
         Args:
             page: The HTML of the page.
             token: The CSRF token in the page, which is another text in each answer.
-            owner: To whom the token belongs; a block with the token of another one is new.
+            owner: The random value of the browser from which the token is derived. Digests are
+                computed with this value in the place of the token. So a block with a token is the
+                same in all answers to one browser, and another one for another browser.
             now: The time of the page.
         """
         blocks: list[list[str | int]] = []
@@ -102,8 +105,8 @@ def _grouped(blocks: list[bytes]) -> list[bytes]:
     """
     Join neighbours if there are so many blocks that their digests would not fit into a header.
 
-    A group ends with a block that is chosen by what it holds, one of a power of two, so that other
-    groups stay the same when a block is added or removed.
+    A group ends with a block whose hash is a multiple of a certain number. So the other groups stay
+    the same when a block is added or removed.
     """
     if len(blocks) <= _MOST_BLOCKS:
         return blocks
