@@ -69,12 +69,13 @@ def audited(request: Request, did: str, what: str) -> Iterator[None]:
     """
     A context that writes to the audit log who did what, unless the change failed.
 
-    When it is not known whether the change was committed, the log says "perhaps".
+    The line is written at the end of the context. When it is not known whether the change was
+    committed, the line says "perhaps".
 
     Args:
         request: Tells the key and the address of the client.
-        did: What was done, such as "revoked the key".
-        what: The id of the key or server that it was done to.
+        did: What was done, in words that the log continues with `what`, such as "revoked the key".
+        what: The id of the key or server that it was done to, or several ids.
     """
     try:
         yield
@@ -85,7 +86,7 @@ def audited(request: Request, did: str, what: str) -> Iterator[None]:
 
 
 def author_of(request: Request) -> str:
-    """The name under which the client of a request changes something, for people."""
+    """The name of the key with which a request changes something, or that it has no key."""
     key = visitor(request).key
     return "somebody without a key" if key is None else key.name
 
@@ -212,7 +213,7 @@ _GET_OWNER = operation(
 
 
 async def get_owner(request: Request) -> Response:
-    """Answer with the id of the key that owns a server."""
+    """Answer with the id of the key that owns a server; null if no key owns it."""
     server_id = request.path_params["server_id"]
     found = services(request)
     if await found.fleet.get(server_id) is None:
@@ -233,7 +234,11 @@ _PUT_OWNER = operation(
 
 
 async def put_owner(request: Request) -> Response:
-    """Make another key the owner of a server."""
+    """
+    Make the key whose id is in the body the owner of a server.
+
+    If the id is null, the next key that writes the server becomes its owner.
+    """
     key_id = _wanted_owner(await decoded_json(request))
     await hand_over(request, key_id)
     return _json({"server_id": request.path_params["server_id"], "key_id": key_id})
@@ -281,7 +286,13 @@ async def forget_many(request: Request, run: Forgetting, which: str) -> None:
     Delete servers in steps, and write to the audit log how many, and which were meant.
 
     A database error after the first step ends the run, but is not raised: the answer then says how
-    many servers were deleted. Raises OutcomeUnknown.
+    many servers were deleted. Raises StoreUnavailable for an error before any server was deleted,
+    and OutcomeUnknown when it is not known whether the servers of a step are deleted.
+
+    Args:
+        request: Tells the key and the address of the client, for the log.
+        run: Deletes the servers, and knows afterwards which ones were deleted.
+        which: The filter, or the ids of the servers, for the log.
     """
     try:
         await run.forget()
@@ -299,7 +310,8 @@ async def create_key(request: Request, asked: object) -> tuple[Key, str]:
     """
     Create and store the API key that a decoded JSON value describes.
 
-    Returns the key and its secret text. Raises InvalidMessage for a wrong value.
+    Returns the key, and its whole text, which contains the secret. Raises InvalidMessage for a
+    wrong value, and Refusal for a request without a key.
     """
     must_hold_a_key(request)
     found = services(request)
@@ -349,7 +361,8 @@ async def rotate(request: Request) -> tuple[Key, str]:
     """
     Give the key that the path names another secret.
 
-    Returns the key as it was before, and its new secret text.
+    Returns the key as it was before, and its new whole text, which contains the secret. Raises
+    Refusal for a key that is unknown, revoked or expired.
     """
     key = await _key_or_refresh(request)
     found = services(request)
@@ -412,7 +425,8 @@ async def decoded_json(request: Request) -> object:
     Read and decode the JSON body of a request.
 
     Raises Refusal for a wrong Content-Type and for a body that is too large or too slow,
-    MalformedJSON, and InvalidMessage for JSON that is nested too deeply or repeats a name.
+    MalformedJSON for a body that is not JSON, and InvalidMessage for JSON that is nested too deeply
+    or repeats a name in an object.
     """
     body = await json_body(
         request.scope, request.receive, MAX_MESSAGE_BYTES, services(request).body_timeout

@@ -165,7 +165,7 @@ class Posted:
             a label in the metrics.
         answer: Makes the answer after the commit. It gets the result of each message, which is a
             record or an error, and how many seconds the messages waited for their commit.
-        max_bytes: How many bytes a body may have.
+        max_bytes: How many bytes a body may have at most.
     """
 
     def __init__(
@@ -445,8 +445,8 @@ async def health(request: Request) -> Response:
     """
     Health check: succeeds when messages can be received and written.
 
-    `alerts` says how many messages about alarms wait to be delivered, and since when, and how many
-    were given up within the last day.
+    In the answer, `alerts` says how many messages about alarms wait to be delivered, for how many
+    seconds the oldest of them has waited, and how many were given up within the last day.
     """
     fleet, alerts = services(request).fleet, services(request).alerts
     if services(request).is_stopping():

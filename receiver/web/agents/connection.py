@@ -69,7 +69,7 @@ async def connection(request: Request) -> Response:
 
 
 async def connections(request: Request) -> Response:
-    """Answer with a file that lets an MCP client connect to all Odoo servers that match."""
+    """Answer with a file with which an MCP client connects to all Odoo servers that match."""
     client, matching = connection_query(request, allows_filters=True)
     found = services(request)
     records = await _records(found, matching)
@@ -119,9 +119,11 @@ async def connection_to(found: Services, server_id: str, client: Client) -> Conn
 
 async def connection_of(found: Services, record: ServerRecord) -> Connection | None:
     """
-    How to connect to a server; None if it reports no address that may be given to agents.
+    How to connect to a server; None if agents must not be sent there.
 
-    The name of the connection differs from those of other servers with the same database and stage.
+    They must not if the server has left or was replaced, if its key was revoked or has expired, if
+    it reports no `endpoint_url`, or if FLEET_ENDPOINTS excludes that address. The name of the
+    connection differs from those of other servers with the same database and stage.
     """
     alike: Sequence[ServerRecord] = []
     if record.database is not None:
@@ -137,7 +139,12 @@ async def connection_of(found: Services, record: ServerRecord) -> Connection | N
 async def connections_of(
     found: Services, records: Sequence[ServerRecord]
 ) -> Mapping[str, Connection]:
-    """How to connect to those servers whose addresses may be given to agents, by `server_id`."""
+    """
+    How to connect to servers, by `server_id`, without those to which agents must not be sent.
+
+    These are servers that have left or were replaced, whose key was revoked or has expired, that
+    report no `endpoint_url`, or whose address FLEET_ENDPOINTS excludes.
+    """
     return await found.calls.read(_reached, found, records)
 
 

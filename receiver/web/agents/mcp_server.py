@@ -94,9 +94,11 @@ class McpServer:
         """
         Answer a request that the gate has let in.
 
-        Raises Refusal for a request that a web page of another origin sends, and for a request with
-        a session cookie instead of a key, because agents have keys. A stream of messages to a
-        subscriber ends when the client's key is no longer valid, and when the receiver stops.
+        Raises Refusal for a request that a web page of another origin sends; for one with a session
+        cookie instead of a key, because agents have keys; for a client that takes no JSON; for a
+        body that is too large, too slow or of another media type; and for every request if the SDK
+        cannot be imported. A stream of messages to a subscriber ends when the client's key is no
+        longer valid, and when the receiver stops.
         """
         if visitor(request).session is not None:
             raise Refusal(401, "key_missing", "Send a viewer's key: Authorization: Bearer ...")
@@ -127,8 +129,8 @@ def _check_origin(request: Request) -> None:
     Raise Refusal when a browser says that a page of another host makes the request.
 
     A malicious site can let its own host name resolve to the receiver (DNS rebinding), and then
-    `Host` and `Origin` agree. It has no certificate that a receiver behind HTTPS would show, so
-    over plain HTTP only pages of this machine are let in.
+    `Host` and `Origin` agree. Over HTTPS it cannot: the browser would not accept the receiver's
+    certificate for that name. So over plain HTTP only pages of this machine are let in.
     """
     origin = request.headers.get("origin")
     host = request.headers.get("host", "").lower()
@@ -153,15 +155,16 @@ def _check_accept(request: Request) -> None:
 
 
 def _is_over(request: Request) -> bool:
-    """Whether the receiver stops, or the key of a request is no longer good."""
+    """Whether the receiver stops, or the key of a request is no longer valid."""
     return is_stopping() or is_locked_out(request)
 
 
 def _replayed(body: bytes, receive: Receive, is_over: Callable[[], bool]) -> Receive:
     """
-    A function that receives a body, which was read already, and then the end of the request.
+    Make a `receive` for a request whose body was read already.
 
-    That is when the client disconnects, or within a second after `is_over` returns True.
+    It returns the body, and then the end of the request: when the client disconnects, or within a
+    second after `is_over` returns True.
     """
     unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -50,7 +50,7 @@ MAX_LIMIT = 100
 
 
 def routes() -> list[Guarded]:
-    """The routes of the registry: for clients with a key, and for those who know a path."""
+    """The routes of the registry: for clients with a key, and for those with a key in the path."""
     calls: list[tuple[str, Act, Json]] = [
         ("/v0.1/servers", list_entries, _LIST),
         # A name has a slash, which a client may have escaped or not.
@@ -70,8 +70,9 @@ class RegistryRoute(Guarded):
     """
     A route of the registry, whose answers web pages of all origins may read.
 
-    Before the first key is made, web pages cannot read them: clients on the receiver's machine need
-    no key then, so any web page that a browser on that machine shows could read the registry.
+    Before the first key is made, web pages cannot read them, unless the registry is open to
+    everybody. Clients on the receiver's machine need no key then, so any web page that a browser on
+    that machine shows could read the registry.
     """
 
     def __init__(self, path: str, act: Act, **options: Any) -> None:
@@ -131,7 +132,7 @@ def _refused(error: FleetError) -> Response:
 
 
 async def list_entries(request: Request) -> Response:
-    """Answer with a page of the list of entries."""
+    """Answer with a page of the list of the registry's entries."""
     found = services(request)
     asked = _Query.of(request)
     matching = asked.matching
@@ -147,12 +148,12 @@ async def list_entries(request: Request) -> Response:
 
 
 async def list_versions(request: Request) -> Response:
-    """Answer with the versions of an entry. There is always one."""
+    """Answer with the versions of an entry, of which there is always exactly one."""
     return _json(document([await _entry(request)]))
 
 
 async def get_version(request: Request) -> Response:
-    """Answer with an entry, asked for by its version number or as `latest`."""
+    """Answer with an entry, if the path has its version number or `latest`."""
     entry = await _entry(request)
     version = request.path_params["version"]
     if version not in {"latest", entry.version}:
@@ -161,7 +162,12 @@ async def get_version(request: Request) -> Response:
 
 
 async def _entry(request: Request) -> Entry | ForgottenEntry:
-    """The entry that the path names. Raises Refusal when there is none, or a deleted one."""
+    """
+    The entry that the path names.
+
+    Raises Refusal (404) if there is no such entry, or if it is deleted and the query does not ask
+    for deleted entries.
+    """
     name = request.path_params["server_name"]
     found = services(request)
     asked = _Query.of(request)
@@ -200,7 +206,7 @@ class _Query:
     The query parameters of a request; those that the registry's API does not know are ignored.
 
     Attributes:
-        limit: How many entries to return at most.
+        limit: How many entries to return at most, 1 to 100.
         place: Where the page begins; None for the first one. Source: the cursor.
         matching: Which entries. With a cursor they are those of the first page, whatever else is
             asked: VS Code leaves the search out when it asks for the next page.

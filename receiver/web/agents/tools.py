@@ -205,7 +205,8 @@ class Tool:
         description: What the tool does, written for an agent.
         takes: The class of its arguments.
         answers: The JSON Schema of its answer.
-        call: The function that makes the answer, a JSON value, from the services and the arguments.
+        call: The function that makes the answer, a JSON object, from the services of the app and
+            the arguments, an object of the class `takes`.
     """
 
     name: str
@@ -222,9 +223,10 @@ class Tool:
 
     async def __call__(self, found: Services, arguments: Mapping[str, Any]) -> Json:
         """
-        Read the arguments, and call the tool.
+        Read the arguments, call the tool, and return its answer, a JSON object.
 
-        Raises InvalidMessage for wrong arguments, and Refusal or StoreUnavailable.
+        Raises InvalidMessage for wrong arguments, Refusal when there is nothing to answer with,
+        such as for an unknown server, and StoreUnavailable.
         """
         known = [each.name for each in fields(self.takes)]
         unknown = [name for name in arguments if name not in known]
@@ -307,7 +309,7 @@ def _place(cursor: str | None) -> Place | None:
 
 
 def _brief(sighting: Sighting, connection: Connection | None) -> Json:
-    """What lists tell of a server."""
+    """A server as a JSON object, as lists of servers show it."""
     record = sighting.record
     tools = record.capabilities or ()
     return {
@@ -336,7 +338,11 @@ async def _server(found: Services, asked: OneServer) -> Json:
 
 
 async def read_server(found: Services, server_id: str) -> Json:
-    """All that is known of a server. Raises Refusal when there is no such server."""
+    """
+    All that is known of a server, as the JSON object with which the tool `server` answers.
+
+    Raises Refusal when there is no such server. Raises StoreUnavailable.
+    """
     both = await found.fleet.past(lambda *each: each, server_id, within=LONGEST)
     if both is None:
         raise _no_such_server(server_id)

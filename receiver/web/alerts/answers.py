@@ -1,4 +1,10 @@
-"""The JSON of channels, rules, silences, alarms and deliveries, and its schemas."""
+"""
+The JSON of channels, rules, silences, alarms and deliveries, and its schemas.
+
+A channel is a place to which messages are sent. A rule says which events of which servers are told
+through which channel. An alarm is such an event until it is over, and a delivery a message about
+alarms. A silence is a time in which alarms of some servers are not told.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -77,7 +83,7 @@ def rule_json(rule: Rule) -> Json:
 
 
 def silence_json(silence: Silence, now: datetime) -> Json:
-    """A silence, and until when it silences at the time `now`, if it does."""
+    """A silence, with `is_active`: whether alarms are silenced by it at the time `now`."""
     duration = silence.duration
     until = active(silence, now)
     return {
@@ -101,7 +107,7 @@ def alarm_json(alarm: Alarm) -> Json:
 
 
 def delivery_json(delivery: Delivery) -> Json:
-    """A delivery without its body, which holds in JSON what its text says."""
+    """A delivery without its body, which is the JSON for webhooks and says the same as its text."""
     return {
         each.name: _json_value(getattr(delivery, each.name))
         for each in fields(Delivery)
@@ -127,7 +133,7 @@ _KIND: Json = {"enum": sorted(TELLABLE)}
 
 
 def _exactly(kind: type) -> Json:
-    """The schema of a request, which has no other fields."""
+    """The schema of a request that may have no fields but those of a class."""
     return {**json_schema(kind), "additionalProperties": False}
 
 

@@ -1,9 +1,13 @@
 """
-The HTTP API of alerts: channels, rules, silences, alarms and deliveries. Lists of the last two may
-be had as files.
+The HTTP API of alerts: channels, rules, silences, alarms and deliveries.
 
-Viewers read all of it, but no address of a channel; administrators change it. An agent may silence
-its own servers, for a day at most.
+A channel is a place to which messages are sent, such as a chat or a webhook. A rule says which
+events of which servers are told through which channel. An event that a rule matches begins an
+alarm, and a message about alarms is a delivery; lists of these two may be had as files. A silence
+is a time in which alarms of some servers are not told.
+
+A viewer's key reads all of it, but no address of a channel; an administrator's key changes it. An
+agent's key may silence its own servers, for a day at most.
 """
 
 from functools import partial
@@ -120,7 +124,7 @@ _LIST_CHANNELS = operation(
 
 
 async def list_channels(request: Request) -> Response:
-    """All channels, without their addresses."""
+    """Answer with all channels, without their addresses."""
     found = services(request)
     channels = await found.calls.read(found.store.alerts.channels)
     return _json({"channels": [channel_json(each) for each in channels], "count": len(channels)})
@@ -138,7 +142,7 @@ _ADD_CHANNEL = operation(
 
 
 async def add_channel(request: Request) -> Response:
-    """Make a channel. Only this answer contains the secret of a webhook."""
+    """Make a channel. Only this answer contains the secret that signs the messages of a webhook."""
     channel, secret = await changes.make_channel(request, await decoded_json(request))
     return _json({"channel": channel_json(channel), "secret": secret}, status=201)
 
@@ -153,7 +157,7 @@ _CHANGE_CHANNEL = operation(
 
 
 async def patch(request: Request) -> Response:
-    """Change those attributes of a channel that the body has."""
+    """Change those attributes of a channel that the body names."""
     channel_id = request.path_params["channel_id"]
     asked = await decoded_json(request)
     channel, secret = await changes.change_channel(request, channel_id, asked)
@@ -173,7 +177,7 @@ _REMOVE_CHANNEL = operation(
 
 
 async def remove(request: Request) -> Response:
-    """Remove a channel and its rules."""
+    """Remove a channel, its rules, and what waits to be delivered through it."""
     channel = await changes.remove_channel(request, request.path_params["channel_id"])
     return _json({"status": "removed", "id": channel.id})
 
@@ -195,7 +199,7 @@ _TEST_CHANNEL = operation(
 
 
 async def try_out(request: Request) -> Response:
-    """Send a test message through a channel, and say what came of it."""
+    """Send a test message through a channel, and say whether it was delivered, or why not."""
     _must_not_come_from_elsewhere(request)
     error = await changes.test_channel(request, request.path_params["channel_id"])
     return _json({"status": "delivered" if error is None else "failed", "error": error})
@@ -212,7 +216,7 @@ _LIST_RULES = operation(
 
 
 async def list_rules(request: Request) -> Response:
-    """All rules."""
+    """Answer with all rules."""
     found = services(request)
     rules = await found.calls.read(found.store.alerts.rules)
     return _json({"rules": [rule_json(each) for each in rules], "count": len(rules)})
@@ -228,7 +232,7 @@ _ADD_RULE = operation(
 
 
 async def add_rule(request: Request) -> Response:
-    """Make a rule."""
+    """Make the rule that the body describes."""
     return _json(rule_json(await changes.make_rule(request, await decoded_json(request))), 201)
 
 
@@ -242,7 +246,7 @@ _CHANGE_RULE = operation(
 
 
 async def put_rule(request: Request) -> Response:
-    """Give a rule the content of the body."""
+    """Replace the content of a rule by that of the body."""
     rule_id = request.path_params["rule_id"]
     asked = await decoded_json(request)
     return _json(rule_json(await changes.change_rule(request, rule_id, asked)))
@@ -257,7 +261,7 @@ _REMOVE_RULE = operation(
 
 
 async def delete_rule(request: Request) -> Response:
-    """Remove a rule."""
+    """Remove a rule, whose open alarms end."""
     rule = await changes.remove_rule(request, request.path_params["rule_id"])
     return _json({"status": "removed", "id": rule.id})
 
@@ -277,7 +281,7 @@ _LIST_SILENCES = operation(
 
 
 async def list_silences(request: Request) -> Response:
-    """The silences that have not ended; with `ended=true` in the query, the others too."""
+    """Answer with the silences that have not ended; with `ended=true` in the query, with all."""
     ended = asks_for_ended(request)
     found = services(request)
     now = found.clock()
@@ -297,7 +301,7 @@ _ADD_SILENCE = operation(
 
 
 async def add_silence(request: Request) -> Response:
-    """Make a silence."""
+    """Make the silence that the body describes."""
     silence = await changes.make_silence(request, await decoded_json(request))
     return _json(silence_json(silence, silence.created_at), 201)
 
@@ -315,7 +319,7 @@ _SILENCE_SERVER = operation(
 
 
 async def silence_server(request: Request) -> Response:
-    """Silence a server from now on, for some minutes."""
+    """Silence a server from now on, for the minutes that the body says."""
     server_id = request.path_params["server_id"]
     silence = await changes.silence_server(request, server_id, await decoded_json(request))
     return _json(silence_json(silence, silence.created_at), 201)
@@ -330,7 +334,7 @@ _END_SILENCE = operation(
 
 
 async def end_silence(request: Request) -> Response:
-    """End a silence now."""
+    """End a silence now. What has ended already cannot be ended again: raises Refusal (409)."""
     silence = await changes.end_silence(request, request.path_params["silence_id"])
     return _json({"status": "ended", "id": silence.id})
 
@@ -350,7 +354,7 @@ _LIST_ALARMS = operation(
 
 
 async def list_alarms(request: Request) -> Response:
-    """A page of the list of alarms."""
+    """Answer with a page of the alarms that match the query, newest first."""
     query = alarm_query(request)
     page, before = await _alarms(request, query, query.before, query.limit)
     cursor = None if before is None else write_event_cursor(before)
@@ -358,7 +362,7 @@ async def list_alarms(request: Request) -> Response:
 
 
 async def alarms_file(request: Request, file_format: FileFormat) -> Response:
-    """A file with the list of alarms."""
+    """Answer with a file of the alarms that match the query, newest first."""
     query = alarm_query(request)
 
     async def read(before: int | None, limit: int) -> AnyPart[int]:
@@ -372,7 +376,7 @@ async def alarms_file(request: Request, file_format: FileFormat) -> Response:
 async def _alarms(
     request: Request, query: AlarmQuery, before: int | None, limit: int
 ) -> tuple[list[Alarm], int | None]:
-    """At most so many alarms before an id, and the id before which the next ones are."""
+    """At most `limit` alarms with ids below `before`, and the next page's `before` or None."""
     found = services(request)
     alarms = await found.calls.read(
         found.store.alerts.alarms,
@@ -394,7 +398,7 @@ _ACKNOWLEDGE = operation(
 
 
 async def acknowledge(request: Request) -> Response:
-    """Acknowledge an alarm."""
+    """Acknowledge an alarm, so that no reminder of it is sent any more."""
     _must_not_come_from_elsewhere(request)
     alarm_id = changes.alarm_id_of(request)
     return _json(alarm_json(await changes.acknowledge(request, alarm_id)))
@@ -411,14 +415,14 @@ _LIST_DELIVERIES = operation(
 
 
 async def list_deliveries(request: Request) -> Response:
-    """A page of the list of deliveries."""
+    """Answer with a page of the deliveries that match the query, newest first."""
     query = delivery_query(request)
     page, cursor = await _deliveries(request, query, query.before, query.limit)
     return _page("deliveries", [delivery_json(each) for each in page], cursor)
 
 
 async def deliveries_file(request: Request, file_format: FileFormat) -> Response:
-    """A file with the list of deliveries."""
+    """Answer with a file of the deliveries that match the query, newest first."""
     query = delivery_query(request)
 
     async def read(before: str | None, limit: int) -> AnyPart[str]:
@@ -432,7 +436,7 @@ async def deliveries_file(request: Request, file_format: FileFormat) -> Response
 async def _deliveries(
     request: Request, query: DeliveryQuery, before: str | None, limit: int
 ) -> tuple[list[Delivery], str | None]:
-    """At most so many deliveries before an id, and the id before which the next ones are."""
+    """At most `limit` deliveries that follow that with the id `before`, and the next `before`."""
     found = services(request)
     deliveries = await found.calls.read(
         found.store.alerts.deliveries,

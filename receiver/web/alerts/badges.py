@@ -1,9 +1,9 @@
 """
-Badges: small pictures in SVG that say in which state a server is, or how servers are in all.
+Badges: small pictures in SVG that say in which state a server is, or how many servers are down.
 
 They are shown by pages elsewhere, such as the README of a repository, which send no key. So the
-text of a key of the scope `badge` stands in their paths; it opens nothing else, and can be revoked.
-A badge says its state in words, because colours are not the same to all eyes.
+text of a key of the scope `badge` stands in their paths; such a key opens nothing else, and can be
+revoked. A badge says the state in words, because not everybody can tell the colours apart.
 """
 
 from html import escape
@@ -42,7 +42,7 @@ def routes() -> list[Guarded]:
 
 
 class BadgeRoute(Guarded):
-    """A route of badges, which finds the key in the path."""
+    """A route of badges, which authenticates a request by the key in its path."""
 
     def __init__(self, path: str, *args: Any, **options: Any) -> None:
         super().__init__(path, *args, methods=["GET"], needs=None, **options)
@@ -62,9 +62,9 @@ class Badge(NamedTuple):
     What a badge says.
 
     Attributes:
-        label: What it is about.
-        message: The state, in words.
-        colour: The background of the state.
+        label: The text on the left side, which says what the badge is about.
+        message: The text on the right side, which says the state, such as `up` or `3 down`.
+        colour: The background of the right side, in the form `#1a7f37`.
     """
 
     label: str
@@ -73,7 +73,7 @@ class Badge(NamedTuple):
 
 
 async def badge_of_server(request: Request) -> Response:
-    """The badge of a server: its state, in a word."""
+    """Answer with the badge of a server: its state in a word; `replaced` if it is superseded."""
     server_id = request.path_params["server_id"]
     _, label = badge_filter(request, allows_query=False)
     sighting = await services(request).fleet.get(server_id)
@@ -86,7 +86,14 @@ async def badge_of_server(request: Request) -> Response:
 
 
 async def badge_of_servers(request: Request) -> Response:
-    """The badge of all servers that match a filter: how many are down, late, or up."""
+    """
+    Answer with the badge of all servers that match a filter.
+
+    It says how many of them are down, such as `3 down`. If no server is down, it says how many are
+    late, and if none is late either, how many are up or new; `none` if there are none of these.
+    Servers whose keys were revoked or have expired do not count as down or late. If the filter
+    names states, the badge says how many servers match, and the states.
+    """
     matching, label = badge_filter(request, allows_query=True)
     found = services(request)
     word, colour = await _in_all(found, matching)
@@ -98,7 +105,7 @@ def _about(matching: Filter) -> str:
 
 
 async def _in_all(found: Services, matching: Filter) -> tuple[str, str]:
-    """How the servers that match are: the worst state, how many are in it, and its colour."""
+    """The message of the badge of all servers that match a filter, and its colour."""
     if matching.state:
         n = await found.calls.read(found.store.servers.count, matching)
         colours = [_COLOURS[each] for each in reversed(_COLOURS) if each in matching.state]
@@ -133,7 +140,7 @@ def _answer(request: Request, badge: Badge) -> Response:
 
 
 def drawn(badge: Badge) -> str:
-    """The badge as SVG. Its texts may hold anything."""
+    """The badge as SVG. Its texts may hold any characters, and are cut if they are too long."""
     label, message = _fitting(badge.label), _fitting(badge.message)
     left, right = _width(label), _width(message)
     label, message = escape(label), escape(message)
@@ -152,13 +159,13 @@ def drawn(badge: Badge) -> str:
 
 
 def _fitting(text: str) -> str:
-    """The text on one line, without what no XML may hold, and not too long."""
+    """The text in at most 60 characters; each that cannot be printed is replaced by U+FFFD."""
     shown = "".join(char if char.isprintable() else "\ufffd" for char in text)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
 
 
 def _width(text: str) -> int:
-    """About how many pixels a text takes, with some room on both sides."""
+    """About how many pixels a text takes, with 7 pixels of room on both sides."""
     return 14 + round(sum(_WIDTHS.get(char, 11 if char > "\u2e7f" else 7) for char in text))
 
 

@@ -1,6 +1,10 @@
 """
 What people change of alerts, whether by the API or by a form of a page.
 
+A channel is a place to which messages are sent. A rule says which events of which servers are told
+through which channel. An alarm is such an event until it is over. A silence is a time in which
+alarms of some servers are not told.
+
 Each change is logged to `receiver.audit`. The functions raise InvalidMessage for a request that is
 wrong, and Refusal for something that does not exist or that there are too many of.
 """
@@ -53,8 +57,9 @@ async def make_channel(request: Request, asked: object) -> tuple[Channel, str | 
     """
     Make and store the channel that a decoded JSON value describes.
 
-    Returns the channel, and the secret with which the receiver of a webhook checks signatures,
-    which is not shown again; None for a channel without a secret.
+    With the first channel, a rule is stored that tells of servers that are down. Returns the
+    channel, and the secret with which the receiver of a webhook checks signatures, which is not
+    shown again; None for a channel without a secret.
     """
     new = NewChannel.of(asked)
     await _must_have_room(request, "channels")
@@ -68,7 +73,8 @@ async def change_channel(
     """
     Change those attributes of a channel that a decoded JSON value names.
 
-    Returns the channel, and the new secret of a webhook whose address was changed.
+    Returns the channel after the change, and the new secret of a webhook whose address was changed;
+    None instead of the secret for any other change.
     """
     channel = await channel_of(request, channel_id)
     change = ChannelChange.of(asked, channel)
@@ -80,7 +86,7 @@ async def change_channel(
 
 async def remove_channel(request: Request, channel_id: str) -> Channel:
     """
-    Remove a channel, with its rules and what waits to be delivered; return it as it was.
+    Remove a channel, with its rules and what waits to be delivered; return it as it was before.
 
     The open alarms of its rules end.
     """
@@ -92,14 +98,14 @@ async def remove_channel(request: Request, channel_id: str) -> Channel:
 
 
 async def test_channel(request: Request, channel_id: str) -> str | None:
-    """Send a test message through a channel; return why that failed, or None if it did not."""
+    """Send a test message through a channel; return why that failed, or None if it succeeded."""
     await channel_of(request, channel_id)
     with audited(request, "tested the channel", channel_id):
         return await services(request).alerts.test(channel_id)
 
 
 async def channel_of(request: Request, channel_id: str) -> Channel:
-    """The channel with an id."""
+    """The channel with an id. Raises Refusal (404) if there is none."""
     return await _known(request, "channel", services(request).store.alerts.channel, channel_id)
 
 
@@ -107,7 +113,7 @@ async def channel_of(request: Request, channel_id: str) -> Channel:
 
 
 async def make_rule(request: Request, asked: object) -> Rule:
-    """Make and store the rule that a decoded JSON value describes."""
+    """Make, store and return the rule that a decoded JSON value describes."""
     new = NewRule.of(asked)
     await _must_have_room(request, "rules")
     found = services(request)
@@ -119,7 +125,7 @@ async def make_rule(request: Request, asked: object) -> Rule:
 
 
 async def change_rule(request: Request, rule_id: str, asked: object) -> Rule:
-    """Give a rule the content that a decoded JSON value describes."""
+    """Replace the content of a rule by that of a decoded JSON value; return the rule."""
     new = NewRule.of(asked)
     before = await rule_of(request, rule_id)
     found = services(request)
@@ -131,7 +137,7 @@ async def change_rule(request: Request, rule_id: str, asked: object) -> Rule:
 
 
 async def remove_rule(request: Request, rule_id: str) -> Rule:
-    """Remove a rule, whose open alarms end; return it as it was."""
+    """Remove a rule, whose open alarms end; return it as it was before."""
     rule = await rule_of(request, rule_id)
     found = services(request)
     with audited(request, "removed the rule", rule_id):
@@ -140,7 +146,7 @@ async def remove_rule(request: Request, rule_id: str) -> Rule:
 
 
 async def rule_of(request: Request, rule_id: str) -> Rule:
-    """The rule with an id."""
+    """The rule with an id. Raises Refusal (404) if there is none."""
     return await _known(request, "rule", services(request).store.alerts.rule, rule_id)
 
 
@@ -152,7 +158,7 @@ def _no_channel(rule: Rule) -> InvalidMessage:
 
 
 async def make_silence(request: Request, asked: object) -> Silence:
-    """Make and store the silence that a decoded JSON value describes."""
+    """Make, store and return the silence that a decoded JSON value describes."""
     found = services(request)
     now = found.clock()
     new = NewSilence.of(asked, now=now)
@@ -165,11 +171,12 @@ async def make_silence(request: Request, asked: object) -> Silence:
 
 async def silence_server(request: Request, server_id: str, asked: object) -> Silence:
     """
-    Silence a server from now on, for the minutes in a decoded JSON value.
+    Silence a server from now on, for the minutes in a decoded JSON value; return the silence.
 
-    A node is silenced by the server that lists show in its place, because alarms are about that
-    one. Earlier silences of the same kind that the client has made of the server end. Raises
-    Refusal, too, for a key that is neither an administrator's nor the owner of the server.
+    If lists show another server of the same database in place of this one, that other server is
+    silenced instead, because alarms are about it; but only if the client may silence it, too.
+    Earlier silences of that server that the client has made in the same way end. Raises Refusal,
+    too, for a key that is neither an administrator's nor the owner of the server.
     """
     new = ShortSilence.of(asked)
     found = services(request)
@@ -218,7 +225,7 @@ async def _add_silence(request: Request, silence: Silence, *, in_place_of: int =
 
 
 async def end_silence(request: Request, silence_id: str) -> Silence:
-    """End a silence now; return it as it was before."""
+    """End a silence now; return it as it was before. Raises Refusal if it has ended already."""
     found = services(request)
     alerts = found.store.alerts
     silence = await _known(request, "silence", alerts.silence, silence_id)
@@ -231,7 +238,7 @@ async def end_silence(request: Request, silence_id: str) -> Silence:
 
 
 def alarm_id_of(request: Request) -> int:
-    """The id of the alarm that the path names. Raises Refusal for a text that is no id."""
+    """The id of the alarm that the path names. Raises Refusal (404) for what is not an id."""
     text = request.path_params["alarm_id"]
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise _no_such("alarm", text)
@@ -240,9 +247,9 @@ def alarm_id_of(request: Request) -> int:
 
 async def acknowledge(request: Request, alarm_id: int) -> Alarm:
     """
-    Acknowledge an alarm that lasts: no reminder of it is sent any more. Return it.
+    Acknowledge an open alarm, so that no reminder of it is sent any more; return the alarm.
 
-    An alarm that was acknowledged before stays as it is.
+    An alarm that was acknowledged before stays as it is. Raises Refusal for an alarm that is over.
     """
     found = services(request)
     alarm = await _alarm(request, alarm_id)

@@ -1,8 +1,9 @@
 """
 The labels and notes that people give to databases, over HTTP.
 
-Everybody who may read the fleet reads them; administrators change them. Each change is logged to
-`receiver.audit`.
+Labels are short texts by which servers can be listed; a note is one longer text. All servers of a
+database have the same. Everybody who may read the fleet reads them; administrators change them.
+Each change is logged to `receiver.audit`.
 """
 
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ _PATCH = operation(
 
 
 async def list_labels(request: Request) -> Response:
-    """Answer with all labels, and the number of servers that have each."""
+    """Answer with all labels, sorted, and the number of listed servers that have each."""
     found = services(request)
     labels = await found.calls.read(found.store.labels.all)
     listed = [{"label": label, "server_count": count} for label, count in labels]
@@ -95,14 +96,14 @@ async def get_labels(request: Request) -> Response:
 
 
 async def patch_labels(request: Request) -> Response:
-    """Change the labels and the note of the database of a server."""
+    """Change the labels and the note of the database of a server, and answer with them."""
     server_id = request.path_params["server_id"]
     await relabel(request, [server_id], Relabelling.of(await decoded_json(request)))
     return _json(_as_json(server_id, await annotation_of(request, server_id)))
 
 
 async def annotation_of(request: Request, server_id: str) -> Annotation:
-    """What is said of the database of a server. Raises Refusal when there is no such server."""
+    """The labels and the note of the database of a server. Raises Refusal for an unknown server."""
     found = services(request)
     annotation = await found.calls.read(found.store.labels.of, server_id)
     if annotation is None:
@@ -121,9 +122,16 @@ async def relabel(
     """
     Change the labels and notes of the databases of some servers, in one transaction.
 
-    Returns the ids of those of the servers that exist. Raises Refusal when none does though one
-    `must_exist`, or when the labels are not of the version `seen`; and InvalidMessage when a
-    database would have too many.
+    Returns the ids of those of the servers that exist. Raises InvalidMessage when a database would
+    have too many labels.
+
+    Args:
+        request: Tells who changes them.
+        ids: The ids of the servers.
+        asked: The change.
+        seen: The version (`Annotation.version`) of the labels and the note that the client has
+            seen. Raises Refusal if they have been changed since. None for any version.
+        must_exist: Whether to raise Refusal when none of the servers exists.
     """
     found = services(request)
     at, by = found.clock(), author_of(request)

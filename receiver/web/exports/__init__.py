@@ -1,8 +1,9 @@
 """
 Lists as files: CSV for spreadsheets, and JSON Lines for programs.
 
-A file holds the whole list, and is sent in parts: each is read from the database when the reader
-has taken the one before, so that a list of any length takes little memory and no long transaction.
+A file holds the whole list, and is sent in parts. Each part is read from the database when the
+client has taken the one before, so that a list of any length takes little memory and no long
+transaction.
 """
 
 from receiver.web.exports.answers import AnyPart, Part, described, file_answer, or_file

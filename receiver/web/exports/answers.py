@@ -29,7 +29,7 @@ class Part(NamedTuple):
     A part of a file.
 
     Attributes:
-        content: Its bytes.
+        content: The bytes of the part.
         length: How many items of the list it holds.
     """
 
@@ -38,11 +38,15 @@ class Part(NamedTuple):
 
 
 AnyPart = tuple[Part, Place | None]
-"""A part, and where the next part begins; None if it is the last one."""
+"""A part, and the place at which the next part begins, which is None if this is the last one."""
 
 
 def or_file(as_json: Answer, as_file: FileAnswer) -> Answer:
-    """Make the endpoint of a list that answers in JSON, or with a file if that is asked for."""
+    """
+    Make the endpoint of a list that answers in JSON, or with a file if the request asks for one.
+
+    A request asks for it by the query parameter `format`, or else by the header `Accept`.
+    """
 
     async def endpoint(request: Request) -> Response:
         file_format, rest = asked_format(request)
@@ -54,7 +58,7 @@ def or_file(as_json: Answer, as_file: FileAnswer) -> Answer:
 
 
 def described(operation: Json) -> Json:
-    """The operation of a list, with the files that it may be answered with added."""
+    """The OpenAPI operation of a list, with the files and the parameter `format` added."""
     found = operation["responses"]["200"]
     files = {each.media_type: {"schema": openapi.TEXT} for each in FileFormat}
     answer = {**found, "content": {**found["content"], **files}}
@@ -85,8 +89,9 @@ async def file_answer(  # noqa: PLR0913 - all but four by name
     Args:
         request: The request.
         file_format: The format of the file.
-        sheet: How the list is written.
-        read: Reads the part that begins at a place, with at most so many items.
+        sheet: Says how the list is written in a file.
+        read: Reads a part. It is given the place at which the part begins, None for the beginning
+            of the list, and how many items the part may have.
         begin: The place at which the file begins; None for the beginning of the list.
         most: How many items the file has at most; None for all.
     """
@@ -135,7 +140,7 @@ AT_ONCE = 100
 """
 How many items a part has at most.
 
-With the longest lists of tools that messages may hold, so many servers take about 20 MB.
+A hundred servers with the longest lists of tools that messages may hold take about 20 MB.
 """
 
 _PARAMETERS = {FileFormat.CSV: "; charset=utf-8; header=present", FileFormat.JSON_LINES: ""}

@@ -28,7 +28,7 @@ class FileFormat(str, Enum):
     """RFC 4180 in UTF-8, with a header."""
 
     JSON_LINES = "jsonl"
-    """A JSON object on each line, as in the JSON answer."""
+    """A JSON object on each line, for each item the one that the answer in JSON has."""
 
     @property
     def media_type(self) -> str:
@@ -47,7 +47,8 @@ class Sheet:
     Attributes:
         name: The name of the list, with which the name of the file begins.
         columns: The columns of the CSV.
-        special: The columns whose values are not those of the JSON object under the same name.
+        special: For some columns, functions that compute their values from the JSON object of an
+            item. The others have the value of the JSON object under the same name.
     """
 
     name: str
@@ -55,11 +56,11 @@ class Sheet:
     special: Mapping[str, Value] = field(factory=dict)
 
     def head(self, file_format: FileFormat) -> bytes:
-        """The bytes before the first item."""
+        """The bytes before the first item: the names of the columns in CSV, otherwise empty."""
         return _csv([self.columns]) if file_format is FileFormat.CSV else b""
 
     def part(self, file_format: FileFormat, items: Iterable[Any]) -> bytes:
-        """The bytes of some items, which are JSON objects, or what orjson makes into such."""
+        """The lines of some items, which are JSON objects, or what orjson encodes as such."""
         lines = [orjson.dumps(item) for item in items]
         if file_format is FileFormat.JSON_LINES:
             return b"".join(line + b"\n" for line in lines)
@@ -89,10 +90,11 @@ def _csv(rows: Iterable[Iterable[object]]) -> bytes:
 
 def asked_format(request: Request) -> tuple[FileFormat | None, Request]:
     """
-    The format of the file that a request asks for; None if it asks for JSON.
+    The format of the file that a request asks for, and the request without the parameter `format`.
 
-    The query parameter `format` says it, or else the header `Accept`. Returns, too, the request
-    without that parameter. Raises Refusal (400) for another value of it, or for several.
+    The query parameter `format` says the format, or without it the header `Accept`. The format is
+    None if the request asks for JSON. Raises Refusal (400) if the parameter has another value, or
+    is there several times.
     """
     given = request.query_params.getlist(_FORMAT)
     if not given:
@@ -107,10 +109,10 @@ def asked_format(request: Request) -> tuple[FileFormat | None, Request]:
 
 def _accepted(accept: str) -> FileFormat | None:
     """
-    The format that a client prefers to JSON, by its header `Accept`; None if it does not.
+    The format that a client prefers to JSON, by its header `Accept`; None for JSON.
 
-    Of formats that it likes equally, one that it names is preferred to one that a wildcard means.
-    A client that takes none of them gets JSON.
+    If the client likes several formats equally, one that it names is preferred to one that a
+    wildcard means. A client that takes none of them gets JSON.
     """
     ranges = [_range(text) for text in accept.split(",")]
     best, found = (0.0, -1), None

@@ -20,7 +20,7 @@ __all__ = ["events_file", "events_of_server_file", "servers_file"]
 
 
 async def servers_file(request: Request, file_format: FileFormat) -> Response:
-    """Answer with a file of the servers that match, in the order that is asked for."""
+    """Answer with a file of the servers that match the query, in the order that it asks for."""
     query = list_query(request)
     if query.total:
         problem = Problem("total", "is told in JSON only, not in a file")
@@ -45,12 +45,16 @@ async def servers_file(request: Request, file_format: FileFormat) -> Response:
 
 
 async def events_file(request: Request, file_format: FileFormat) -> Response:
-    """Answer with a file of the events that match, newest first."""
+    """Answer with a file of the events that match the query, newest first."""
     return await _events(request, file_format, event_query(request))
 
 
 async def events_of_server_file(request: Request, file_format: FileFormat) -> Response:
-    """Answer with a file of the events of a server and of those that it superseded."""
+    """
+    Answer with a file of the events of a server and of those that it superseded, newest first.
+
+    A server supersedes another one when it takes over the database of that one.
+    """
     query = event_query(request, server_id=request.path_params["server_id"])
     return await _events(request, file_format, query)
 

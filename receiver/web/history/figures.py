@@ -94,7 +94,7 @@ HISTORY = operation(
 
 
 async def history_as_json(request: Request) -> Response:
-    """Answer with the figures of a period."""
+    """Answer with the history of the fleet over the last day, week or quarter, in JSON."""
     period = period_query(request)
     found = await services(request).fleet.figures(period)
     content = {

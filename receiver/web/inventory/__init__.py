@@ -1,1 +1,1 @@
-"""What the fleet offers and runs, as JSON; the pages about it read it in the same way."""
+"""The tools and versions of the fleet, and two servers side by side, in JSON and for the pages."""

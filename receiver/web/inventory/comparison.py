@@ -53,7 +53,14 @@ COMPARISON: Json = operation(
 
 
 class Compared(NamedTuple):
-    """Two servers, and how what they offer differs."""
+    """
+    Two servers, and how their tools differ.
+
+    Attributes:
+        a: The first server.
+        b: The second server.
+        tools: The differences between their tools.
+    """
 
     a: Sighting
     b: Sighting
@@ -61,7 +68,7 @@ class Compared(NamedTuple):
 
 
 async def comparison(request: Request) -> Response:
-    """Answer with the differences between two servers."""
+    """Answer with the differences between the records and the tools of two servers."""
     query = compare_query(request)
     found = services(request)
     pair = [await _server(found, server_id) for server_id in (query.a, query.b)]
@@ -69,7 +76,7 @@ async def comparison(request: Request) -> Response:
 
 
 async def compared(found: Services, a: Sighting, b: Sighting) -> Compared:
-    """Compare two servers. Raises StoreUnavailable."""
+    """Compare the tools of two servers. Raises StoreUnavailable."""
     described = [await found.fleet.tools(each.record.server_id) for each in (a, b)]
     first, second = (() if each is None else each.tools or () for each in described)
     return await found.calls.read(_compared, a, b, first, second)

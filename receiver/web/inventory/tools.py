@@ -107,12 +107,12 @@ TOOLS_OF_FLEET = operation(
 @frozen(kw_only=True)
 class ToolPage:
     """
-    A page of the list of all tools.
+    A page of the list of all tools of the fleet.
 
     Attributes:
-        overview: All tools.
+        overview: All tools of the fleet, and the numbers of servers.
         tools: The tools of the page.
-        total: How many tools match.
+        total: How many tools match the query, on all pages.
         next_cursor: The cursor of the next page; None if this is the last one.
     """
 
@@ -123,7 +123,12 @@ class ToolPage:
 
 
 async def fleet_tools(request: Request) -> Response:
-    """Answer with a page of the list of all tools, or with one tool and who offers it."""
+    """
+    Answer with a page of the list of all tools, or with the tool that the query names.
+
+    The answer about one tool says how many servers offer it, in which stages, and how they describe
+    it.
+    """
     query = offered_query(request)
     found = services(request)
     if query.name is None:
@@ -138,7 +143,7 @@ async def fleet_tools(request: Request) -> Response:
 
 
 async def fleet_tools_file(request: Request, file_format: FileFormat) -> Response:
-    """Answer with a file of all tools of the fleet that match."""
+    """Answer with a file of all tools of the fleet that match the query."""
     query = offered_query(request)
     if query.name is not None:
         problem = Problem("name", "is told in JSON only, not in a file")
@@ -162,7 +167,7 @@ async def fleet_tools_file(request: Request, file_format: FileFormat) -> Respons
 
 
 async def tool_page(found: Services, query: OfferedQuery) -> ToolPage:
-    """A page of the list of all tools. Raises StoreUnavailable."""
+    """The page of the list of all tools that a query asks for. Raises StoreUnavailable."""
     overview, matching = await _matching(found, query)
     end = query.skipped + query.limit
     return ToolPage(
@@ -176,7 +181,7 @@ async def tool_page(found: Services, query: OfferedQuery) -> ToolPage:
 async def _matching(
     found: Services, query: OfferedQuery
 ) -> tuple[ToolOverview, Sequence[ToolSummary]]:
-    """All tools, and those that match, in the order that is asked for."""
+    """All tools, and those that match the query, in the order that it asks for."""
     overview = await found.tool_index.overview()
     matching = await found.calls.read(_ranked, overview, query)
     if query.search and not matching:
@@ -199,7 +204,11 @@ def _ranked(
 
 
 async def tool_named(found: Services, name: str) -> tuple[ToolOverview, ToolSummary]:
-    """All tools, and that with a name. Raises Refusal if no server in lists offers it."""
+    """
+    All tools of the fleet, and the one with a name.
+
+    Raises Refusal (404) if no server that lists show offers such a tool. Raises StoreUnavailable.
+    """
     overview = await found.tool_index.overview()
     summary = await found.calls.read(overview.named, name)
     if summary is None:

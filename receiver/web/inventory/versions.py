@@ -67,7 +67,11 @@ async def versions_file(request: Request, file_format: FileFormat) -> Response:
 
 
 async def counted_versions(found: Services) -> Mapping[Software, Sequence[VersionCount]]:
-    """How many servers run which version of each software. Raises StoreUnavailable."""
+    """
+    How many servers run which version of Odoo and of the MCP server, the oldest version first.
+
+    Raises StoreUnavailable.
+    """
     return await found.calls.read(_counted, found)
 
 

@@ -7,5 +7,5 @@ __all__ = ["routes"]
 
 
 def routes() -> list[Guarded]:
-    """The routes of these calls."""
+    """The routes of the calls about the list of servers."""
     return facet_routes()

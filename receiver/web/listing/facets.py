@@ -27,9 +27,9 @@ def routes() -> list[Guarded]:
 
 async def facets(request: Request) -> Response:
     """
-    Answer with the most frequent values of each name, and how many servers have them.
+    Answer with the most frequent values of names such as `stage`, and how many servers have each.
 
-    Which keys there are is for administrators only.
+    Only administrators get the values of the name `key`: the ids of API keys.
     """
     query = facet_query(request)
     found = services(request)
