@@ -60,10 +60,10 @@ class Question:
 
     Attributes:
         title: The question.
-        about: The server or key that would be changed.
+        about: The name of what would be changed, such as a server or a key.
         says: The consequences of the change, a sentence for each.
         does: The text of the button that makes the change.
-        back: The page to return to without a change.
+        back: The path of the page to return to without a change.
         also: The label of a checkbox that asks for a further change; None for no checkbox. The
             field of the form is called `also`.
     """
@@ -80,7 +80,13 @@ def confirmed(
     about: Callable[[Request], Awaitable[Question]],
     act: Act,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make the endpoint that asks for confirmation (GET), and then makes a change (POST)."""
+    """
+    Make the endpoint that asks for confirmation (GET), and then makes a change (POST).
+
+    Args:
+        about: Returns the texts of the page that asks.
+        act: Makes the change.
+    """
 
     async def ask(request: Request, _: Fields, refused: Refusal | None) -> Response:
         return answer(

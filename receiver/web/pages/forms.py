@@ -128,7 +128,7 @@ async def delete(request: Request, _: Fields) -> RedirectResponse:
 
 
 async def hand_over(request: Request, fields: Fields) -> RedirectResponse:
-    """Make the key in the form the owner of a server; without one, the server is unowned."""
+    """Make the key in the form the owner of a server; without a key, no key owns it any more."""
     must_hold_a_key(request)
     key_id = fields.get("key_id") or None
     await admin_api.hand_over(request, key_id)
@@ -236,7 +236,11 @@ async def secret_page(request: Request) -> Response:
 
 
 async def _is_recognised(request: Request) -> bool:
-    """Let a page that needs no key tell who is signed in; whether somebody is known to be."""
+    """
+    Put the visitor who is signed in into the scope, if there is one; return whether there is.
+
+    A page that needs no key tells by it who is signed in.
+    """
     found = services(request)
     try:
         signed_in = await found.sessions.find(cookies.session_cookie(request.scope))

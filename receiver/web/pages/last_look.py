@@ -36,9 +36,9 @@ def last_look(request: Request, now: datetime) -> datetime | None:
 
 def note_look(request: Request, answer: Response, now: datetime, *, has_seen: bool = False) -> None:
     """
-    Note in a cookie of the answer that somebody looks now.
+    Note in a cookie of the answer that somebody looks now, unless a script makes the request.
 
-    `has_seen` says that they have seen everything until now, as if a new visit began.
+    If `has_seen` is true, they have seen everything until now, as if a new visit began.
     """
     if not cookies.is_navigation(request.scope):
         return

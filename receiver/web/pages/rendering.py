@@ -87,7 +87,7 @@ class PageRoute(Guarded):
 
 
 class Versioned(StaticFiles):
-    """Static files that browsers may cache for a year, because their URLs contain a checksum."""
+    """Static files. Browsers may cache them for a year if the URL has the right checksum."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         if scope["method"] not in {"GET", "HEAD"}:
@@ -114,7 +114,12 @@ def _page(render: Render) -> Render:
 
 
 def error_page(request: Request, error: FleetError) -> Response:
-    """The page for an error: the sign-in form when the key is the problem, else an error page."""
+    """
+    The page for an error: the form for signing in when the key is the problem, else an error page.
+
+    A browser that follows a link on another site sends no session cookie. It gets a page that
+    reloads itself, because then the browser sends the cookie.
+    """
     if isinstance(error, StoreUnavailable):
         _log.warning("%s", error)
     refused = refusal(error)
@@ -178,9 +183,12 @@ def answer(
     **context: Any,
 ) -> Response:
     """
-    Render a template with `context`; the script of an open page gets an update of it.
+    Render a template with the variables `context`.
 
-    The answer sets the cookie with the CSRF token, and deletes that of a notice which it shows.
+    The script with which an open page updates itself gets JSON instead, with those parts of the
+    HTML that the page does not have yet. If a form in the page needs it, the answer sets the cookie
+    of the CSRF token. If the page shows a notice (a text that is shown once), it deletes the cookie
+    of the notice.
     """
     scope, who = request.scope, visitor(request)
     token = cookies.csrf_token(scope)
@@ -207,14 +215,14 @@ def answer(
 
 
 def _update(page: Response, known: Known, token: cookies.CsrfToken, now: datetime) -> Response:
-    """The answer to the script of an open page: what the browser does not have of a page."""
+    """The answer to the script of an open page: the parts that the browser does not have."""
     update = known.update(bytes(page.body), token=token.text.encode(), owner=token.owner, now=now)
     headers = {name: text for name, text in page.headers.items() if name not in _OF_THE_PAGE}
     return Response(update, page.status_code, headers=headers, media_type="application/json")
 
 
 def _open_alarms(request: Request) -> int:
-    """How many alarms the navigation tells; none to those who may not read the fleet."""
+    """How many open alarms the navigation tells; 0 for a visitor who may not read the fleet."""
     key = visitor(request).key
     may_read = "visitor" in request.scope and (key is None or key.may(Power.READ))
     return services(request).alerts.open_alarms if may_read else 0
@@ -222,7 +230,7 @@ def _open_alarms(request: Request) -> int:
 
 async def answer_from_thread(request: Request, template: str, **context: Any) -> Response:
     """
-    Call `answer` in a thread.
+    Render a template with the variables `context`, as `answer` does, but in a thread.
 
     A page that lists many servers or events takes several milliseconds to render. In a thread, this
     does not hold up other requests.
@@ -234,8 +242,8 @@ def redirect(request: Request, to: str, *, notice: str | None = None) -> Redirec
     """
     A redirect (303) to another page of this receiver, which shows the text `notice` once.
 
-    The URL is relative, like all URLs in the pages, because a reverse proxy may serve the
-    receiver below a path prefix.
+    `to` is the path of that page, such as `/alerts`. The URL is relative, like all URLs in the
+    pages, because a reverse proxy may serve the receiver below a path prefix.
     """
     response = RedirectResponse(_root_url(request) + to[1:], 303)
     if notice is not None:
@@ -284,7 +292,8 @@ def server_url(server_id: str, *, of: str = "server", call: str = "", **query: s
     The URL of a page about a server, relative to the home page.
 
     Args:
-        server_id: The id of the server.
+        server_id: The id of the server. One that no path can hold, such as `..`, goes into the
+            query.
         of: The first part of the path: `server` for the HTML page, `servers` for the API.
         call: The last part of the path, after the `server_id`, such as `/delete`.
         query: The query parameters.
@@ -330,11 +339,11 @@ def _day(history: History, now: datetime) -> Day:
 
 def marked(value: object) -> object:
     """
-    A text in which characters that turn the direction of writing can be seen, such as `⟨U+202E⟩`.
+    Make characters that turn the direction of writing visible in a text, such as `⟨U+202E⟩`.
 
-    Otherwise a server could be shown under the name of another one, as they reverse what follows.
-    Templates do this to all texts but those that are escaped already: `{{ text | e }}` is exact, as
-    the value of a form's field must be.
+    They would turn round what follows, so that a server could be shown under the name of another
+    one. Templates do this to all texts but those that are escaped already: `{{ text | e }}` is
+    exact, as the value of a form's field must be. A value that is not a text is returned as it is.
     """
     if type(value) is str and not value.isascii():
         return value.translate(_DIRECTIONS)

@@ -1,4 +1,4 @@
-"""Which servers are silenced now: alarms of theirs are kept and shown, but not told."""
+"""Which servers are silenced now: nobody is told of their alarms, which are kept and shown."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -21,8 +21,9 @@ class Window(NamedTuple):
 
     Attributes:
         silence: The silence.
-        servers: Which servers it is about; None if the silence names a single server.
-        until: When it ends, or the window that is open now does.
+        servers: The filter that says which servers it is about; None if it names a single server.
+        until: When it ends. Of a silence that begins again and again, the end of the time that is
+            open now.
     """
 
     silence: Silence
@@ -30,7 +31,12 @@ class Window(NamedTuple):
     until: datetime
 
     def covers(self, record: ServerRecord) -> bool:
-        """Whether a server is silenced; a node is if the server that stands for it is."""
+        """
+        Whether the alarms of a server are silenced.
+
+        A silence that names a single server also covers the nodes for which that server stands in
+        lists: the other servers of its database.
+        """
         if self.servers is None:
             return self.silence.server_id in {record.server_id, record.node_of}
         return self.servers.matches(record)
@@ -48,7 +54,7 @@ class Silenced:
         return sorted(found, key=lambda window: window.until, reverse=True)
 
     def until(self, records: Iterable[ServerRecord]) -> dict[str, datetime]:
-        """Until when servers are silenced, by their ids; without those that are not."""
+        """By the ids of servers, until when they are silenced; without those that are not."""
         found = {record.server_id: self.of(record) for record in records}
         return {server_id: windows[0].until for server_id, windows in found.items() if windows}
 

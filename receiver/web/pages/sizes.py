@@ -50,7 +50,7 @@ EVENTS_BYTES = 90_000
 
 def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
     """
-    The first servers, so many that the HTML of the front page does not exceed its bound.
+    As many of the first servers as fit into the list of the front page, by the size of their HTML.
 
     Returns at least one server, unless `servers` is empty.
     """
@@ -59,7 +59,7 @@ def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
 
 def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
     """
-    The first events, so many that the HTML of a page of events does not exceed its bound.
+    As many of the first events as fit onto a page of events, by the size of their HTML.
 
     Returns at least one event, unless `events` is empty.
     """
@@ -68,15 +68,15 @@ def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
 
 def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Problem]:
     """
-    The first problems, so many that the HTML of the front page does not exceed its bound.
+    As many of the first problems as fit onto the front page, by the size of their HTML.
 
-    Returns `most` at most, and at least one problem, unless `problems` is empty.
+    Returns at most `most` problems, and at least one, unless `problems` is empty.
     """
     return fitting(problems[:most], _problem_bytes, _PROBLEMS_BYTES)
 
 
 def lines_bytes(lines: Iterable[RecordedEvent | Group]) -> int:
-    """About how many bytes of HTML the lines of a timeline take."""
+    """About how many bytes of HTML the lines of a timeline take: events, and groups of events."""
     return sum(
         _group_bytes(line) if isinstance(line, Group) else _event_bytes(line) for line in lines
     )
@@ -84,14 +84,14 @@ def lines_bytes(lines: Iterable[RecordedEvent | Group]) -> int:
 
 def fitting(items: Sequence[T], size: Callable[[T], int], room: int) -> Sequence[T]:
     """
-    The first items, so many that they do not exceed a number of bytes.
+    As many of the first items as do not take more than a number of bytes together.
 
     Returns at least one item, unless `items` is empty.
 
     Args:
         items: The items.
-        size: About how many bytes of HTML an item takes.
-        room: How many bytes all of them may take.
+        size: Returns about how many bytes of HTML an item takes.
+        room: How many bytes all of them together may take.
     """
     ends = accumulate(map(size, items))
     return items[: max(1, sum(end <= room for end in ends))]
@@ -136,5 +136,5 @@ def _link_bytes(ids: Iterable[str]) -> int:
 
 
 def html_bytes(texts: Iterable[str]) -> int:
-    """How many bytes of HTML texts take that are shown `brief`."""
+    """How many bytes of HTML some texts take, each cut to 255 characters and escaped."""
     return sum(len(escape(marked(brief(text))).encode()) for text in texts)

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 NAMED_SERVERS = 3
-"""How many of the servers of a problem, or of a group of events, are named."""
+"""How many servers of a problem, or of a group of events, a page names at most."""
 
 STATES = {
     State.UP: "Heard as promised",
@@ -102,7 +102,7 @@ FACTS = {
         "flapping_since": "Flapping since",
     },
 }
-"""The labels of all fields of a record, in groups."""
+"""The label of each field of a record, by the title of a group and the name of the field."""
 
 
 @frozen(kw_only=True)
@@ -129,12 +129,13 @@ class Tale:
     An event, in the form in which a page shows it.
 
     Attributes:
-        says: What happened, in lower case, to stand beneath the name of the server; for an event
-            of the fleet by itself.
+        says: What happened, in lower case. It stands beneath the name of the server, if the event
+            is about a server.
         more: Lines with details, each a label and a text.
         other: The `server_id` of a second server that the event is about; None if there is none.
-        among: The URL, relative to the home page, of the events of the servers that the event
-            counts; None if it counts none.
+        among: Only for an event `fleet_silent`, which says that many servers fell silent at once:
+            the URL, relative to the home page, of the timeline with the events in which these
+            servers became late. None for other events.
     """
 
     says: str
@@ -149,8 +150,8 @@ class Superseded:
     How another server came to take the place of a server.
 
     Attributes:
-        says: The beginning of a sentence, which goes on with the name of the other server.
-        at: When the receiver noticed it; None if the event is not remembered.
+        says: A sentence with a colon at its end, after which the page names the other server.
+        at: When the receiver noticed it; None if there is no event that tells it any more.
     """
 
     says: str
@@ -160,13 +161,13 @@ class Superseded:
 @frozen(kw_only=True)
 class Bar:
     """
-    A bar of a `Strip`, which shows the state of a server in a part of some time.
+    One of the bars of a `Strip`, a row of SVG bars: the state of a server in a part of some time.
 
     Attributes:
         x: The left edge of the bar, in SVG units.
         width: The width of the bar, in SVG units.
-        state: The worst state in the time of the bar.
-        title: The tooltip, with time and state.
+        state: The worst state of the server in the time of the bar, as in `Strip.states`.
+        title: The tooltip, such as `31 Jan 12:00 to 13:00: up`, in UTC.
     """
 
     x: float
@@ -178,15 +179,17 @@ class Bar:
 @frozen(kw_only=True)
 class Strip:
     """
-    The states of a server over some time, as SVG bars of the same width.
+    The states of a server over some time, as a row of SVG bars of the same width.
 
     Each bar shows the worst state of its time, so that short outages are visible.
 
     Attributes:
         start: When the first bar begins.
         length: The time that a bar covers.
-        states: The state of each bar.
-        says: How long the server was in each state, in words.
+        states: For each bar the worst state in its time. The worst one is `down`; then come `late`,
+            `flapping`, `up` and `superseded`, and at last `unknown`, where no state is known.
+        says: How long the server was in each state, in words, the longest time first; `not known`
+            if no state is known.
     """
 
     start: datetime
@@ -211,9 +214,10 @@ class Strip:
     @property
     def paths(self) -> dict[str, str]:
         """
-        All bars of each state as one SVG path, which needs fewer bytes than single bars.
+        For each state all of its bars as one SVG path, which needs fewer bytes than single bars.
 
-        Neighbours of the same state are one horizontal line, which is drawn dashed.
+        Neighbours of the same state are one horizontal line. The page must draw it dashed, so that
+        the bars are seen.
         """
         paths: dict[str, str] = {}
         n = 0
@@ -226,23 +230,37 @@ class Strip:
 
 
 def exactly(moment: datetime) -> str:
-    """A time to the second, in UTC."""
+    """A time in UTC as a text to the second, such as `2026-01-31 12:00:00 UTC`."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """A time of the day in UTC, to the second; with the day, if that is not today."""
+    """
+    A time in UTC as a text to the second, such as `12:00:00`; `31 Jan 12:00:00` on another day.
+
+    The day is another one if it is not that of `now`.
+    """
     is_today = moment.date() == now.date()
     return moment.strftime("%H:%M:%S" if is_today else "%d %b %H:%M:%S")
 
 
 def window(label: str, cut: datetime | None) -> str:
-    """The name of a period; if `cut` is a time, also that states are known only since then."""
+    """
+    The name of a period, such as `7 days`, for a heading.
+
+    If the states of the server are known only since a time within the period, `cut` is that time,
+    and the text says so, too. Otherwise `cut` is None.
+    """
     return label if cut is None else f"{label}, known since {exactly(cut)}"
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """How long ago a time was, in the largest unit of which at least two have passed."""
+    """
+    How long ago a time was, in the largest unit of which at least two have passed: `90 s ago`.
+
+    The units are `d`, `h`, `min` and `s`. A time that is less than a second ago, or in the future,
+    is `just now`.
+    """
     seconds = (now - moment).total_seconds()
     for unit, size in _UNIT_SECONDS.items():
         if seconds >= 2 * size:
@@ -251,7 +269,12 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the largest unit that fits and the next smaller one, such as `2 h 5 min`."""
+    """
+    A duration in the largest unit that fits and the next smaller one, such as `2 h 5 min`.
+
+    The units are `d`, `h`, `min` and `s`. A duration of less than a second, or of a billion seconds
+    or more, is told in seconds.
+    """
     if not 1 <= seconds < _MAX_SECONDS:
         return f"{seconds:g} s"
     rest = int(seconds)
@@ -277,27 +300,37 @@ def shown(text: str) -> str:
 
 
 def brief(text: str, most: int = 255) -> str:
-    """The text that `shown` returns; if it has more than `most` characters, it is cut with `…`."""
+    """The text, cut to `most` characters with `…`; `(blank)` if nothing of it is visible."""
     text = shown(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def titled(text: str) -> str:
-    """The text with a capital letter at its beginning."""
+    """The text with its first letter as a capital letter."""
     return text[:1].upper() + text[1:]
 
 
 def called(record: ServerRecord) -> str:
-    """The name of the database of a server, or its id if that cannot be seen."""
+    """
+    What a page calls a server: the name of its database, or else its `server_id`.
+
+    The `server_id` is taken if the name is unknown or has no visible character. If the `server_id`
+    has none either, it is `(blank)`.
+    """
     database = record.database or ""
     return shown(database if is_seen(database) else record.server_id)
 
 
 def stages(found: Sequence[tuple[str, int]]) -> str:
     """
-    The stages of some servers, such as `all staging`; the most frequent three, if there are more.
+    The stages of some servers in words, such as `all staging` or `3 production, 1 without stage`.
 
-    `found` has the stages with the numbers of their servers, most first.
+    At most three stages are named; then the text says how many more there are, such as `and 2
+    more`.
+
+    Args:
+        found: The stages, each with the number of its servers, the most frequent first; "" for
+            servers without a stage.
     """
     texts = [brief(stage, 40) if stage else "without stage" for stage, _ in found]
     if len(found) == 1:
@@ -308,13 +341,13 @@ def stages(found: Sequence[tuple[str, int]]) -> str:
 
 
 def many(kind: EventKind) -> str:
-    """What happened to several servers, in lower case, to stand beneath their number."""
+    """What happened to several servers, such as `are late`, to stand beneath their number."""
     return _MANY.get(kind, KINDS[kind])
 
 
 def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime) -> str:
     """
-    The URL, relative to the home page, of what happened in a time, event by event.
+    The URL, relative to the home page, of the timeline of a time, in which no events are grouped.
 
     Args:
         kinds: Only events of these kinds.
@@ -327,7 +360,7 @@ def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime) -> st
 
 
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
-    """All fields of a record, in the groups of `FACTS`."""
+    """All fields of a record, as a page shows them, by the title of their group."""
     if record.status == FAREWELL and record.state is not State.LEFT:
         record = evolve(record, status=None)  # it sends again, but no status since its farewell
     return {
@@ -360,7 +393,7 @@ def tale(event: Event) -> Tale:
 
 
 def _among(event: Event) -> str | None:
-    """Where the silence of the servers is told that an event `fleet_silent` counts."""
+    """The `Tale.among` of an event."""
     if event.kind is not EventKind.FLEET_SILENT:
         return None
     return silence_url(event.at)
@@ -368,9 +401,9 @@ def _among(event: Event) -> str | None:
 
 def silence_url(noticed_at: datetime) -> str:
     """
-    The URL, relative to the home page, of the silence of the servers of an event `fleet_silent`.
+    The URL, relative to the home page, of the timeline of what became late around `noticed_at`.
 
-    `noticed_at` is the time of the event.
+    That is the time of an event `fleet_silent`, which says that many servers fell silent at once.
     """
     around = Rules().within
     return span_url([EventKind.LATE], noticed_at - around, noticed_at + around)
@@ -378,12 +411,13 @@ def silence_url(noticed_at: datetime) -> str:
 
 def superseded(server_id: str, happened: Iterable[Event]) -> Superseded:
     """
-    Describe how a server was superseded.
+    Describe how another server of its database took the place of a server.
 
     Args:
-        server_id: The server.
-        happened: Events of the server, newest first, among which the last `rebuilt` or `node_left`
-            tells it. Events of other servers are ignored.
+        server_id: The `server_id` of the server.
+        happened: Events, newest first. The newest event `rebuilt` or `node_left` of the server says
+            how. Without such an event, the text says only that another server took over the
+            database. Events of other servers are ignored.
     """
     for event in happened:
         if event.server_id == server_id and event.kind in _SUPERSEDED:
@@ -392,7 +426,7 @@ def superseded(server_id: str, happened: Iterable[Event]) -> Superseded:
 
 
 def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
-    """What happened to servers: the sentence, and its lines."""
+    """What happened to servers: the sentence, and lines with details, each a label and a text."""
     details = event.details
     says = KINDS[event.kind]
     match event.kind:
@@ -435,7 +469,7 @@ def _of_servers(event: Event) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _labelled(details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The lines of an event `labelled`."""
+    """The lines of an event `labelled`, each a label and a text."""
     labels = details.get("labels", {})
     lines = {
         "Added": names(labels.get("gained", ())),
@@ -447,7 +481,7 @@ def _labelled(details: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _of_alarms(event: Event) -> tuple[str, list[tuple[str, str]]]:
-    """What people did, or that an alarm reached nobody: the sentence, and its lines."""
+    """What people did, or that an alarm reached nobody: the sentence, and lines with details."""
     says = KINDS[event.kind]
     if event.kind is EventKind.SILENCED:
         return _silenced(event)
@@ -527,13 +561,21 @@ def _text(value: Any) -> str:
 
 
 def names(texts: Sequence[str]) -> str:
-    """The first five texts, and how many more there are."""
+    """The first five texts, with commas between them, and how many more there are."""
     first = ", ".join(map(shown, texts[:_MAX_NAMES]))
     return f"{first} and {len(texts) - _MAX_NAMES} more" if len(texts) > _MAX_NAMES else first
 
 
 def strip(spans: Sequence[Span], *, start: datetime, end: datetime, bars: int) -> Strip:
-    """Divide the time from `start` to `end` into bars, and find the worst state of each."""
+    """
+    Divide a time into bars of the same length, and find the worst state of a server in each.
+
+    Args:
+        spans: The states of the server.
+        start: When the time begins.
+        end: When the time ends.
+        bars: How many bars there are.
+    """
     length = (end - start) / bars
     worst = ["unknown"] * bars
     total: dict[str, timedelta] = {}
@@ -580,7 +622,7 @@ OF_TOOLS = {
     "input_schema_digest": "Other arguments",
     "provider": "Other module",
 }
-"""The labels of what may change of a tool, a field of `contract.Tool` each."""
+"""The labels of those fields of `contract.Tool` that may change or differ, by their names."""
 
 _OF_ALARMS: Mapping[EventKind, Mapping[str, str]] = {
     EventKind.SILENCED: {},
@@ -640,7 +682,7 @@ KINDS = {
     EventKind.LABELLED: "labels or note changed",
 }
 """
-What each kind of event says beneath the name of the server, in lower case.
+For each kind of event the text, in lower case, that stands beneath the name of the server.
 
 Some are predicates of a sentence about the server, such as `went down`, and some are headings, such
 as `tools changed`.
@@ -681,7 +723,7 @@ TOPICS = {
     ),
     "Alerts": (EventKind.SILENCED, EventKind.ACKNOWLEDGED, EventKind.UNDELIVERED),
 }
-"""The kinds of events by what somebody may look for."""
+"""The kinds of events, by the topic that somebody may look for in the timeline."""
 
 _MANY = {
     EventKind.LATE: "are late",
@@ -695,11 +737,11 @@ _MANY = {
     EventKind.DELETED: "were deleted",
     EventKind.SILENCED: "are silenced",
 }
-"""What kinds of events say of several servers, where that differs from `KINDS`."""
+"""What a kind of event says of several servers, where that is not the text in `KINDS`."""
 
 ALARMS = {
     **{kind.value: says for kind, says in KINDS.items()},
     KEY_EXPIRES: "expires soon",
     AWAY: "was away",
 }
-"""What each kind of alarm says beneath the name of the server, the key or the receiver."""
+"""For each kind of alarm the text that stands beneath the name of the server, key or receiver."""

@@ -8,5 +8,5 @@ __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
-    """All of these pages."""
+    """The routes of these pages."""
     return [*page.routes(), *forms.routes(), *report.routes()]

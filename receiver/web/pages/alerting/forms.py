@@ -61,12 +61,12 @@ def routes() -> list[BaseRoute]:
 @frozen(kw_only=True)
 class Sheet:
     """
-    A form as it is before anything was written in it.
+    A form before somebody has written anything in it.
 
     Attributes:
         template: The template of the page.
-        fields: What its fields contain.
-        about: The channel or rule that is changed; None for a new one.
+        fields: What the fields contain at first.
+        about: The channel or rule that is to be changed; None for a new one.
     """
 
     template: str
@@ -81,8 +81,8 @@ def _shown(
     """
     Make the endpoint that shows a form (GET), and makes the change that it is for (POST).
 
-    A form that was refused is shown again, with the reason and what was written in it, but without
-    the address of a channel, which is a secret.
+    A form that was refused is shown again, with the reason and with what was written in it; but
+    without the address of a channel, which is a secret.
     """
 
     async def show(request: Request, fields: Fields | None, refused: Refusal | None) -> Response:
@@ -136,7 +136,7 @@ async def make_channel(request: Request, fields: Fields) -> RedirectResponse:
 
 
 async def change_channel(request: Request, fields: Fields) -> RedirectResponse:
-    """Change a channel; an empty address stays as it is."""
+    """Change a channel; if the field for the address is empty, the address stays as it is."""
     asked = _channel_of(fields)
     if fields.get("address"):
         asked["address"] = fields["address"]
@@ -146,7 +146,7 @@ async def change_channel(request: Request, fields: Fields) -> RedirectResponse:
 
 
 async def try_out(request: Request, _: Fields) -> RedirectResponse:
-    """Send a test through a channel; the next page says what came of it."""
+    """Send a test through a channel; the next page says whether it was delivered."""
     channel = await _channel(request)
     error = await changes.test_channel(request, channel.id)
     if error is None:
@@ -268,7 +268,7 @@ async def new_silence(request: Request) -> Sheet:
 
 
 async def make_silence(request: Request, fields: Fields) -> RedirectResponse:
-    """Make a silence; its times are those of the time zone in the form."""
+    """Make a silence; the times in the form are local times of the time zone in the form."""
     zone = fields.get("time_zone") or "UTC"
     asked = {
         "query": fields.get("query", ""),
@@ -314,7 +314,7 @@ def _to_alerts(request: Request, notice: str) -> RedirectResponse:
 
 
 def _number(text: str) -> float | str:
-    """The number that a text is; the text itself if it is none, so that the change is refused."""
+    """The number that a text means; if it is none, the text itself, which the API refuses."""
     try:
         return float(text)
     except ValueError:
@@ -322,7 +322,7 @@ def _number(text: str) -> float | str:
 
 
 def _seconds(minutes: str) -> float | str:
-    """So many minutes in seconds; the text itself if it is no number."""
+    """A number of minutes in seconds; if it is no number, the text, which the API refuses."""
     number = _number(minutes)
     return number if isinstance(number, str) else number * 60
 
@@ -335,7 +335,8 @@ def _moment(text: str | None, zone: str) -> str | None:
     """
     A local time of a form, such as `2026-01-31T12:00`, in UTC as the API takes it.
 
-    A text that is no time, or a time zone that there is none, is left to the API to refuse.
+    If the text is not a time, or the time zone is unknown, the text is returned as it is, for the
+    API to refuse. None if the field is empty.
     """
     if not text:
         return None

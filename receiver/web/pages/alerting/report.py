@@ -1,4 +1,4 @@
-"""The weekly report as a page and as CSV."""
+"""The weekly report, how available each database was and what happened to it, as a page and CSV."""
 
 from datetime import datetime
 
@@ -46,7 +46,7 @@ def routes() -> list[BaseRoute]:
 
 
 async def report_page(request: Request) -> Response:
-    """The page with the report of a week."""
+    """The page with the report of the week that the query asks for."""
     until, report = await _report(request)
     return await answer_from_thread(
         request,
@@ -60,7 +60,7 @@ async def report_page(request: Request) -> Response:
 
 
 async def report_as_csv(request: Request) -> Response:
-    """The report of a week as CSV."""
+    """The report of the week that the query asks for, as CSV."""
     until, report = await _report(request)
     return Response(
         report.csv(),

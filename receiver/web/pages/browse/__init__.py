@@ -1,4 +1,4 @@
-"""The pages that only show: the list of servers, a server, and the timeline of events."""
+"""The pages to look at the fleet: the list of servers and views of it, a server, the timeline."""
 
 from starlette.routing import BaseRoute
 
@@ -8,5 +8,5 @@ __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
-    """All of these pages, and the static files."""
+    """The routes of these pages and their forms, and of the static files."""
     return [*fleet.routes(), *saved_views.routes(), *timeline.routes(), *server.routes()]

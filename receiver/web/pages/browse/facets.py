@@ -25,11 +25,12 @@ class Tile:
     How many servers are in a state.
 
     Attributes:
-        state: The state; None for all states.
+        state: The state; None for the tile of all servers.
         label: The name of the state that people see.
-        count: How many servers are in the state, of those that match the other filters.
+        count: How many servers are in the state, of those that match all filters but those by
+            state.
         link: A link to the list of these servers.
-        is_current: Whether the page shows that list.
+        is_current: Whether the page shows exactly this list.
     """
 
     state: State | None
@@ -42,18 +43,19 @@ class Tile:
 @frozen(kw_only=True)
 class Value:
     """
-    A value that the list can be narrowed by.
+    A value of a name, such as of `stage`, that the list can be narrowed by.
 
     Attributes:
-        text: The value; "" for none.
+        text: The value; "" for servers without a value, such as without a stage.
         label: What people see.
-        count: How many servers have it, of those that match the filters of other names; None if
-            that is not counted.
-        link: A link to the list with the value added to the filters, or removed if it is there;
-            None if the value is too long for a link.
-        without: A link to the list of the servers without the value; None if there is none.
-        is_chosen: Whether the servers of the list have the value.
-        is_excluded: Whether the servers of the list do not have it.
+        count: How many servers have the value, of those that match the filters for other names;
+            None if they are not counted.
+        link: A link to the list with the value added to the filters, or removed if it is one of
+            them; None if the link would be too long.
+        without: A link to the list without the servers that have the value; None if the filters
+            exclude these already, or if the link would be too long.
+        is_chosen: Whether the filters ask for servers with the value.
+        is_excluded: Whether the filters exclude servers with the value.
     """
 
     text: str
@@ -66,22 +68,23 @@ class Value:
 
     @property
     def key(self) -> str:
-        """A short text that tells the value from others of its name."""
+        """A short text for HTML that is different for each value of a name: a checksum."""
         return f"{crc32(self.text.encode()):x}"
 
 
 @frozen(kw_only=True)
 class Group:
     """
-    The values of a name.
+    A name that the list can be narrowed by, such as `stage`, and its values.
 
     Attributes:
         name: The name, as the text of a filter writes it.
         label: What people see.
-        values: The most frequent values, and those that the filter names.
-        more: How many values there are beside.
-        find: The text that is searched in the values.
-        is_used: Whether the filter names a value, or the values are searched.
+        values: The values that the filters name, and then the most frequent others that contain
+            `find`.
+        more: How many more values contain `find`, and are not in `values`.
+        find: The text that somebody searches in the values; empty if nobody does.
+        is_used: Whether the filters name a value, or somebody searches the values.
     """
 
     name: str
@@ -98,7 +101,11 @@ class Group:
 
 
 def tiles(counts: Counts, view: ListView) -> list[Tile]:
-    """A tile for all servers and one for each state, of those that match the other filters."""
+    """
+    The tiles: one for all servers, and one each for those that are down, late, new or up.
+
+    They count servers that match all filters but those by state.
+    """
     return [_tile(counts, state, view) for state in (None, *_TILES)]
 
 
@@ -119,12 +126,14 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
     """
     The names that the list can be narrowed by, with their most frequent values.
 
-    A name is left out if all servers have the same value.
+    A name is left out if all servers have the same value of it, unless the filters name a value, or
+    somebody searches the values.
 
     Args:
-        counts: The numbers of servers.
-        view: The list.
-        keys: The API keys; None if the visitor may not know them.
+        counts: How many servers have which value.
+        view: What the page shows.
+        keys: The API keys; None if the visitor may not know them, so that the name `key` is left
+            out.
     """
     groups: list[Group] = []
     room = _ROOM_OF_ALL
@@ -141,7 +150,7 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
 
 
 def _by_name(keys: Keyring, numbers: Mapping[str, int]) -> Mapping[str, int]:
-    """The numbers of servers by the names of keys; by the ids of those that share a name."""
+    """The numbers of servers by the names of keys, or by the ids of keys that share a name."""
     names = Counter(key.name for key in keys)
     found = {}
     for key_id, n in numbers.items():
@@ -220,7 +229,7 @@ _MOST_SHOWN = 8
 """How many values of a name are shown at most, beside those that the filter names."""
 
 _MOST_FOUND = 20
-"""The same for a name whose values are searched."""
+"""How many values of a name are shown at most if somebody searches its values."""
 
 _ROOM_OF_ALL = 12_500
 """About how many bytes of HTML the values of all names may take."""

@@ -35,7 +35,7 @@ __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
-    """The page, and the static files of all pages."""
+    """The routes of the page and its form, and of the static files of all pages."""
     return [
         PageRoute("/", fleet_page, methods=["GET"], needs=Power.READ),
         PageRoute("/seen", form(mark_as_seen), methods=["POST"], needs=Power.READ),
@@ -94,7 +94,7 @@ async def fleet_page(request: Request) -> Response:
 
 
 async def mark_as_seen(request: Request, _: Fields) -> RedirectResponse:
-    """Note that somebody has seen what is new; redirect to the page, which says what is newer."""
+    """Note that somebody has seen what is new; redirect to the page, where nothing is new then."""
     away = redirect(request, "/")
     note_look(request, away, services(request).clock(), has_seen=True)
     return away

@@ -31,9 +31,9 @@ class Lines:
 
     Attributes:
         lines: The lines, newest first.
-        older: The cursor of the part that follows; None if nothing is older.
+        older: The cursor of the part with older lines; None if there are none.
         kinds: How many of the events that were read are of each kind.
-        is_all: Whether `kinds` counts all events that match.
+        is_all: Whether all events that match were read, so that `kinds` counts all of them.
     """
 
     lines: Sequence[Line]
@@ -48,10 +48,10 @@ class News:
     What has happened since somebody last looked.
 
     Attributes:
-        since: Since when.
-        is_last_look: Whether somebody has looked at that time; otherwise it is a day ago.
-        recent: The newest lines of what happened.
-        total: How many events happened.
+        since: When that was; a day ago if it is not known.
+        is_last_look: Whether it is known when that was.
+        recent: The newest lines of what has happened since then.
+        total: How many events have happened since then.
     """
 
     since: datetime
@@ -62,18 +62,20 @@ class News:
 
 def grouped(store: SqlStore, query: EventQuery) -> Lines:
     """
-    Read a part of the timeline of all servers, in which what happened together is one line.
+    Read a part of the timeline of all servers, in which events that happened together are one line.
 
-    It has `query.limit` lines at most, and fewer if they would take too many bytes of HTML.
+    It has at most `query.limit` lines, and fewer if they would take too many bytes of HTML.
     """
     return _lines(store, query, read=_READ, room=EVENTS_BYTES)
 
 
 async def news_of(request: Request, matching: EventFilter = ALL_EVENTS) -> News:
     """
-    What has happened since the person who makes a request has last looked, or since a day.
+    What has happened since the person who makes a request last looked, or since a day ago.
 
-    It is only of the events that match.
+    Args:
+        request: Tells in a cookie when the person last looked.
+        matching: Only events that match this filter.
     """
     found = services(request)
     now = found.clock()
@@ -97,7 +99,7 @@ def _lines(store: SqlStore, query: EventQuery, *, read: int, room: int) -> Lines
     Args:
         store: Where the events are.
         query: Which events, and how many lines at most.
-        read: How many events are looked at, at most.
+        read: How many events are read at most.
         room: About how many bytes of HTML the lines may take; there is at least one line.
     """
     briefs = store.events.briefs(query.matching, before=query.before, limit=read + 1)

@@ -24,13 +24,14 @@ __all__ = ["Problems", "problems_of"]
 @frozen(kw_only=True)
 class OfFleet:
     """
-    What is wrong beside the servers.
+    What is wrong with the fleet, apart from its servers.
 
     Attributes:
         cannot_write: Whether messages of servers cannot be written to the database.
-        undelivered: How many messages about alarms reached nobody.
-        expired: Keys that have expired, each with the number of its servers, which cannot send.
-        expiring: Keys that will expire soon, the next one first.
+        undelivered: How many messages about alarms were given up within the last day.
+        expired: Keys that have expired, each with the number of its servers, which cannot send any
+            more; the key with most servers first.
+        expiring: Keys that will expire soon, beginning with the one that expires first.
     """
 
     cannot_write: bool = False
@@ -48,16 +49,19 @@ class Problems:
     """
     What is wrong with the servers that a filter finds.
 
+    A trouble is what may be wrong with a server, such as that it is down. A problem is a group of
+    servers with the same trouble, which as a rule began at the same time.
+
     Attributes:
         shown: The most urgent problems.
-        left: For each trouble, how many servers with it are in none of `shown`.
-        counts: How many servers have which trouble.
-        has_more: Whether there are more of them than were read.
-        silenced: The problems of servers that are silenced.
-        of_fleet: What is wrong beside the servers.
-        calm_since: Since when all servers have been heard in time, and receivers have been running,
-            if nothing is wrong.
-        matching: The filter.
+        left: For each trouble, how many servers with it are in none of the problems `shown`.
+        counts: For each trouble, how many servers have it, without those that are silenced.
+        has_more: Whether more servers have a trouble than were read, so that some are not counted.
+        silenced: The problems of servers that are silenced: nobody is told of their alarms.
+        of_fleet: What is wrong apart from the servers; nothing if the filter has any words.
+        calm_since: If nothing is wrong, since when all servers have been heard in time, and
+            receivers have been running.
+        matching: The filter, without its words for the state.
     """
 
     shown: Sequence[Problem]
@@ -84,10 +88,11 @@ class Problems:
 
     def in_list(self, trouble: Trouble, problem: Problem | None = None) -> str | None:
         """
-        The URL of the list of the servers with a trouble, within the filter.
+        The URL of the list of the servers with a trouble that the filter finds.
 
-        With a problem, it is narrowed to the stage of its servers, if they have one in common. None
-        if a list cannot be filtered by this trouble.
+        If a problem is given and all of its servers have the same stage, the list has only servers
+        of this stage. None for a trouble that no list can be filtered by: for any but `down` and
+        `late`.
         """
         if trouble not in _STATES:
             return None
@@ -105,9 +110,9 @@ class Problems:
 
 async def problems_of(found: Services, matching: FilterText, silenced: Silenced) -> Problems:
     """
-    Find out what is wrong with the servers that match, in whichever state they are.
+    Find out what is wrong with the servers that match a filter, in whichever state they are.
 
-    Raises StoreUnavailable.
+    Words of the filter for the state are ignored. Raises StoreUnavailable.
     """
     troubles = await found.troubles.find()
     return await to_thread.run_sync(_problems, found, troubles, matching, silenced)
@@ -139,7 +144,7 @@ def _problems(
 def _grouped(
     troubles: Found, matching: FilterText, silenced: Silenced, keys: Keyring
 ) -> tuple[list[Problem], list[Problem]]:
-    """The problems of the servers that match: of those that are not silenced, and of those."""
+    """The problems of those servers that match and are not silenced, and of the silenced ones."""
     loud: list[ServerRecord] = []
     quiet: list[ServerRecord] = []
     without_keys, is_of_key = _by_key(matching, keys)
@@ -151,10 +156,10 @@ def _grouped(
 
 def _by_key(matching: FilterText, keys: Keyring) -> tuple[FilterText, Callable[[str | None], bool]]:
     """
-    Divide a filter: what a record tells, and which keys its server may belong to.
+    Divide a filter into what a record tells, and the keys that its server may belong to.
 
-    Returns the filter without keys, and a function that tells whether the key with an id is meant,
-    or that a server belongs to none.
+    Returns the filter without keys, and a function that tells whether a server may belong to the
+    key with an id; it is given None for a server that belongs to no key.
     """
     unwanted = dict(matching.without).get(_KEY, ())
     rest = tuple(each for each in matching.without if each[0] != _KEY)

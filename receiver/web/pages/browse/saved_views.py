@@ -1,4 +1,8 @@
-"""Saves views of the list of servers, opens and deletes them."""
+"""
+Saves views of the list of servers, opens and deletes them.
+
+A view is a filter and an order of the list, under a name, for all who may read the fleet.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -34,12 +38,12 @@ def routes() -> list[BaseRoute]:
 @frozen(kw_only=True)
 class ShownView:
     """
-    A saved view as a page shows it.
+    A saved view, in the form in which a page shows it.
 
     Attributes:
         view: The view.
         is_current: Whether the page shows the list of this view.
-        may_go: Whether the visitor may delete it.
+        may_go: Whether the visitor may delete the view.
     """
 
     view: SavedView
@@ -48,7 +52,14 @@ class ShownView:
 
 
 async def shown_views(request: Request, *, query: str, sort: str | None) -> Sequence[ShownView]:
-    """All saved views, for a page that shows the list with these filters in this order."""
+    """
+    All saved views, for a page that shows a list.
+
+    Args:
+        request: Tells who the visitor is.
+        query: The filters of the list, as a text.
+        sort: The order of the list; None for the order that the page has by default.
+    """
     found = services(request)
     who = visitor(request)
     return [
@@ -67,7 +78,11 @@ async def open_view(request: Request) -> RedirectResponse:
 
 
 async def save(request: Request, fields: Fields) -> RedirectResponse:
-    """Save the view of the form; redirect to it. Raises Refusal for a wrong name or filter."""
+    """
+    Save the view that the form describes; redirect to the list that it shows.
+
+    Raises Refusal for a wrong name, filter or order.
+    """
     found = services(request)
     key = visitor(request).key
     view = SavedView(
@@ -84,7 +99,12 @@ async def save(request: Request, fields: Fields) -> RedirectResponse:
 
 
 async def delete(request: Request, _: Fields) -> RedirectResponse:
-    """Delete a view; redirect to its list. Raises Refusal when there is no such view."""
+    """
+    Delete a view; redirect to the list that it showed.
+
+    Raises Refusal when there is no such view, and for a visitor who is neither its author nor an
+    administrator.
+    """
     view = await _view(request)
     if not _may_delete(visitor(request), view):
         raise Refusal(403, "not_allowed", "Only its author and administrators may delete a view.")

@@ -96,9 +96,9 @@ class Share:
     How available a server was in some time up to now.
 
     Attributes:
-        label: The name of the time, such as `7 days`; empty if it is all time that is known.
-        share: The availability as a text, which says if none of that time counts.
-        since: When that time begins, if it is all time that is known; otherwise None.
+        label: The name of the time, such as `7 days`; empty for all the time that is known.
+        share: The availability as a text; `not known` if none of that time counts.
+        since: When that time begins, if it is all the time that is known; otherwise None.
     """
 
     label: str
@@ -108,9 +108,10 @@ class Share:
 
 def shares(history: History, now: datetime) -> list[Share]:
     """
-    How available a server was in each of `WINDOWS` in which its states are known.
+    How available a server was in the last 24 hours, 7 days and 30 days.
 
-    When the states are not known for so long, the last item is about all time that is known.
+    If its states are not known for so long, the last item is about all the time for which they are,
+    and longer times are left out.
     """
     found: list[Share] = []
     for name, window in WINDOWS.items():
@@ -131,7 +132,7 @@ class ShownGroup:
     The tools of one module, in the form in which the page shows them.
 
     Attributes:
-        provider: The name of the module; None where it is unknown.
+        provider: The name of the Odoo module; None for tools whose module is unknown.
         count: How many tools of the module there are, with those that do not fit on the page.
         tools: The tools that fit on the page.
     """
@@ -144,13 +145,13 @@ class ShownGroup:
 @frozen(kw_only=True)
 class Offers:
     """
-    What a server offers, in the form in which the page shows it.
+    The tools of a server, in the form in which the page shows them.
 
     Attributes:
-        search: The text that was searched; empty if all tools are shown.
+        search: The text that somebody searches; empty if all tools are shown.
         total: How many tools the server offers.
-        count: How many of these were found.
-        shown: How many of these fit on the page.
+        count: How many of its tools were found by the search.
+        shown: How many of the tools that were found fit on the page.
         groups: The tools by module; without modules whose tools do not fit.
         is_open: Whether the groups are unfolded at first.
     """
@@ -168,6 +169,12 @@ def offers(names: Sequence[str], described: Sequence[Tool], search: str) -> Offe
     The tools of a server by module, as many as fit on the page.
 
     If the tools do not fit with their descriptions, they are shown without these.
+
+    Args:
+        names: The names of all tools that the server offers.
+        described: The tools as the server has described them; some may be missing, or offered no
+            more.
+        search: Only tools with each of these words; all tools if there are no words.
     """
     groups = grouped(names, described, search=search)
     every = [tool for group in groups for tool in group.tools]
@@ -203,7 +210,7 @@ def _tool_bytes(tool: Tool) -> int:
 
 
 async def _described(fleet: Fleet, server_id: str) -> Sequence[Tool]:
-    """The tools as a server has described them; none if it never has."""
+    """The tools as a server has described them; empty if it has never done so."""
     found = await fleet.tools(server_id)
     return () if found is None else found.tools or ()
 

@@ -33,8 +33,8 @@ async def timeline_page(request: Request) -> Response:
     """
     The page with the events of all servers, newest first, by day.
 
-    What happened together is one line, unless the parameter `grouped` is false, or the events are
-    those of one server.
+    Events that happened together are one line, unless the parameter `grouped` is false, or the
+    events are those of one server.
     """
     view = View.of(request, "timeline")
     query, is_grouped = timeline_query(view.asked(request))

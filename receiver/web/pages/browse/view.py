@@ -18,13 +18,13 @@ PAGE_SIZE = 50
 @frozen
 class View:
     """
-    The query parameters of a list, and links to the same list with other parameters.
+    The query parameters of a page with a list, and links to the same page with other parameters.
 
     A form that is sent without a script contains its empty fields, too. Empty fields are ignored.
 
     Attributes:
-        parameters: Names and texts, in the order of the URL.
-        path: The relative URL of the page.
+        parameters: The names and texts of the parameters, in the order of the URL.
+        path: The URL of the page, relative to the home page.
     """
 
     parameters: tuple[tuple[str, str], ...]
@@ -36,7 +36,7 @@ class View:
         return cls(tuple((name, text) for name, text in said if text), path)
 
     def asked(self, request: Request) -> Request:
-        """The request with `parameters` as its query, without empty ones, and a default `limit`."""
+        """The request with `parameters` as its query, and a `limit` of 50 if they have none."""
         limit = {} if self.get("limit") else {"limit": PAGE_SIZE}
         text = urlencode([*self.parameters, *limit.items()])
         return Request({**request.scope, "query_string": text.encode()})
@@ -52,14 +52,18 @@ class View:
         return f"{self.path}?{text}" if text else self.path
 
     def toggled(self, name: str, text: str) -> str:
-        """A link to the first page of the list with a value added, or removed if it is there."""
+        """A link to the first page of the list with a parameter added, or removed if there."""
         pair = (name, text)
         kept = tuple(each for each in self.parameters if each != pair)
         more = () if pair in self.parameters else (pair,)
         return evolve(self, parameters=(*kept, *more)).link()
 
     def only(self, **wanted: str | None) -> str:
-        """A link to the list with these filters and no others, in the same order."""
+        """
+        A link to the first page of the list with these filters and no others.
+
+        Filters are `kind`, `server_id`, `since` and `until`; other parameters stay as they are.
+        """
         return self.link(**{**dict.fromkeys(_NARROWING), **wanted})
 
     @property
@@ -75,17 +79,18 @@ class ListView:
     """
     What the page with the list of servers shows, and links to it with other filters.
 
-    The links have all filters as one text, the parameter `query`. The parameters that the API knows
-    for each of them are read, too.
+    The links have all filters as one text, in the parameter `query`. The page also reads filters
+    from the parameters that the API has for each of them.
 
     Attributes:
-        query: The list.
-        text: Its filters as a text.
-        typed: What was typed in the field for them.
-        error: Why that cannot be read, as a sentence; empty if it can be. Then there is no filter.
-        limit: How many servers a page was asked to have; None if that was not said.
-        facet: The name whose values are searched; empty if none are.
-        find: The text that is searched in them.
+        query: The query parameters of the list.
+        text: The filters of the list.
+        typed: What somebody has typed in the field for the filters.
+        error: Why `typed` cannot be read, as a sentence; then there is no filter. Empty if it can
+            be read.
+        limit: How many servers the query asks for, as a text; None if it does not say.
+        facet: The name, such as `stage`, whose values somebody searches; empty if nobody does.
+        find: The text that somebody searches in these values.
     """
 
     query: ListQuery
@@ -101,8 +106,8 @@ class ListView:
         """
         Read the query parameters.
 
-        Raises Refusal (400), which lists all parameters that are wrong; but for the `query`, which
-        somebody may still be typing.
+        Raises Refusal (400), which lists all parameters that are wrong. A wrong `query`, which
+        somebody may still be typing, becomes the `error` instead.
         """
         said = request.query_params.multi_items()
         given = {name: text for name, text in said if text}
@@ -129,7 +134,7 @@ class ListView:
 
     @property
     def sort(self) -> str | None:
-        """The order, unless it is that of the page by default."""
+        """The order, as the parameter `sort` says it; None for that of the page by default."""
         order = self.query.order
         return None if order is Order.TROUBLE else order.value
 
@@ -142,18 +147,22 @@ class ListView:
         return self.query.after is None
 
     def link(self, text: FilterText | None = None, **changed: str) -> str:
-        """A link to the first page with other filters, or with other parameters."""
+        """
+        A link to the first page of the list with other filters, or with other parameters.
+
+        Without `text`, the filters stay as they are.
+        """
         shown = self.text if text is None else text
         wanted = {"query": str(shown), "sort": self.sort, "limit": self.limit, **changed}
         query = urlencode({name: value for name, value in wanted.items() if value})
         return f"./?{query}" if query else "./"
 
     def page(self, place: Place | None) -> str | None:
-        """A link to the page at a place; None for no place."""
+        """A link to the page that begins, or ends, at a place in the list; None without a place."""
         return place and self.link(cursor=write_cursor(self.query.order, place))
 
     def chosen(self) -> list[tuple[str, str, str]]:
-        """The words of the filter: name, value, and a link to the list without this word."""
+        """For each word of the filters its name, its value, and a link to the list without it."""
         text = self.text
         named = [(name, value) for name in NAMES for value in getattr(text, name)]
         found = [(name, value, text.toggled(name, value)) for name, value in named]

@@ -1,4 +1,4 @@
-"""Pictures as paths of SVG, which pages draw without a script: pure functions of numbers."""
+"""Pictures as SVG paths, which pages draw without a script: pure functions of numbers."""
 
 from receiver.web.pages.drawing.cells import CELL, cells, columns_for
 from receiver.web.pages.drawing.days import Day, Silence, day

@@ -7,7 +7,7 @@ from math import ceil
 __all__ = ["CELL", "cells", "columns_for"]
 
 CELL = 10
-"""How wide and how high a cell is, in units of SVG."""
+"""How wide and how high a cell is, in SVG units."""
 
 
 def cells(states: Sequence[str], columns: int) -> Mapping[str, str]:
@@ -22,7 +22,7 @@ def cells(states: Sequence[str], columns: int) -> Mapping[str, str]:
         columns: How many cells are in a row.
 
     Returns:
-        For each state the path of its cells.
+        For each state the SVG path of its cells.
     """
     paths: dict[str, str] = {}
     for row in range(ceil(len(states) / columns)):
@@ -36,9 +36,12 @@ def cells(states: Sequence[str], columns: int) -> Mapping[str, str]:
 
 def columns_for(sizes: Sequence[int]) -> int:
     """
-    How many cells a row has, so that grids of these sizes fill a wide screen, one below the other.
+    How many cells a row has, if several grids, one below the other, are to fill a wide screen.
 
     Each grid has a title, which is as high as some cells.
+
+    Args:
+        sizes: How many cells each grid has.
     """
     columns = 10
     while _ASPECT * sum(ceil(size / columns) + _TITLE_ROWS for size in sizes) > columns:

@@ -20,10 +20,10 @@ class Silence:
     A time in which a server was not heard.
 
     Attributes:
-        began: When it was late.
+        began: When the server became late.
         ended: When it was heard again; None if it is still silent.
-        seconds: How long it was, up to now.
-        state: `down` if it came to that, or else `late`.
+        seconds: How many seconds it lasted, or has lasted up to now.
+        state: `down` if the server was down in it, otherwise `late`.
     """
 
     began: datetime
@@ -35,15 +35,15 @@ class Silence:
 @frozen(kw_only=True)
 class Day:
     """
-    The last 24 hours of a server, in minutes from left to right.
+    A picture of the last 24 hours of a server, in minutes from left to right.
 
     Attributes:
-        width: How wide the picture is: a unit for each minute.
-        bands: For each state the path of its times, drawn in this order: a short silence is drawn
-            wider than it was, so that it is seen.
-        silences: The times in which it was not heard, the newest first.
-        hours: Where the full hours are that are named, as a share of the width in percent, and what
-            they are called in UTC.
+        width: How wide the picture is: one SVG unit for each minute.
+        bands: The states in the order in which they are drawn, each with the SVG path of its times.
+            A short silence is drawn wider than it was, so that it is seen.
+        silences: The times in which the server was not heard, the newest first.
+        hours: The full hours that are named below the picture, every sixth one: where each is, in
+            percent of the width, and its name in UTC, such as `06:00`.
     """
 
     width: int
@@ -53,7 +53,13 @@ class Day:
 
 
 def day(spans: Sequence[Span], now: datetime) -> Day:
-    """Draw the last 24 hours of a server from its states in that time."""
+    """
+    Draw the last 24 hours of a server.
+
+    Args:
+        spans: The states of the server in this time, oldest first.
+        now: The end of this time.
+    """
     begin = now - timedelta(minutes=_MINUTES)
     bands: dict[str, str] = {}
     for span in spans:

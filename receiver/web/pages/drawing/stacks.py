@@ -1,9 +1,9 @@
 """
 Numbers over time as stacked steps: how many servers were in which state, or had which version.
 
-A picture is drawn from the back to the front: each layer covers the area from the lower edge to the
-sum of its own numbers and of those below it. So a layer is one path, and a step in it takes a few
-bytes.
+A picture is divided into slots of time. It is drawn from the back to the front: each layer covers
+the area from the lower edge to the sum of its own numbers and of those below it. So a layer is one
+path, and a step in it takes a few bytes.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,9 @@ class Layer:
     A layer of a picture.
 
     Attributes:
-        name: What its numbers count; also the class by which it has its colour.
-        path: The area from the lower edge to its upper end.
+        name: What its numbers count, such as a state; also the CSS class by which it has its
+            colour.
+        path: The SVG path of the area from the lower edge to the upper end of the layer.
     """
 
     name: str
@@ -35,15 +36,15 @@ class Layer:
 @frozen(kw_only=True)
 class Stack:
     """
-    A picture, in units of SVG that a page stretches to the size that it has room for.
+    A picture, in SVG units that a page stretches to the size that it has room for.
 
     Attributes:
-        width: How wide it is: ten units for each slot.
+        width: How wide the picture is: ten units for each slot.
         height: How high it is.
         layers: Its layers, from the back to the front.
-        unknown: The area of the slots of which nothing is known; "" if there is none.
+        unknown: The path of the area of the slots of which nothing is known; "" if there is none.
         gaps: A path of vertical lines between the slots.
-        scale: The numbers at the upper edge, in the middle and at the lower edge.
+        scale: The numbers, as texts, at the upper edge, in the middle and at the lower edge.
     """
 
     width: int
@@ -59,8 +60,9 @@ def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> St
     Draw numbers over time.
 
     Args:
-        names: What is counted, from the lower edge upwards.
-        columns: For each slot a number for each of `names`; None for a slot that is not known.
+        names: What is counted, from the lower edge upwards, such as states.
+        columns: For each slot of time, oldest first, a number for each of `names`; None for a slot
+            of which nothing is known.
     """
     sums = [None if column is None else [*accumulate(column)] for column in columns]
     most = max((column[-1] for column in sums if column), default=0.0)

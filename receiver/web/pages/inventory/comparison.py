@@ -35,7 +35,8 @@ class Side:
         name: The name of the query parameter: `a` or `b`.
         text: The text that was given for it; empty if none was.
         server: The server; None if it is not known yet.
-        candidates: Servers that the text could mean, each with a link that chooses it.
+        candidates: If it is not known, servers that the text could mean, each with a link that
+            chooses it.
     """
 
     name: str
@@ -47,13 +48,13 @@ class Side:
 @frozen(kw_only=True)
 class FieldRow:
     """
-    A field of both records.
+    A field of the records of both servers.
 
     Attributes:
         name: The name of the field.
-        label: Its label.
-        a: The lines of its value of the first server; empty if it is unknown.
-        b: Those of the second one.
+        label: The label of the field.
+        a: The lines of its value in the record of the first server; empty if it is unknown.
+        b: The lines of its value in the record of the second server; empty if it is unknown.
     """
 
     name: str
@@ -68,9 +69,9 @@ class Names:
     Names of tools, as many as fit on the page.
 
     Attributes:
-        title: What is true of these tools.
-        shown: The names; each with the differences between the descriptions, in words.
-        count: How many names there are in all.
+        title: The title, which says what is true of these tools.
+        shown: The names; each with the fields in which the descriptions differ, in words, or "".
+        count: How many names there are, with those that do not fit.
     """
 
     title: str

@@ -22,11 +22,11 @@ def filled(request: Request, **defaults: str) -> Request:
 
 
 def link(path: str, **parameters: str | None) -> str:
-    """A link with those parameters that are neither None nor empty."""
+    """A link to a path with those parameters that are neither None nor empty."""
     text = urlencode({name: value for name, value in parameters.items() if value})
     return f"{path}?{text}" if text else path
 
 
 def list_link(matching: FilterText) -> str:
-    """A link to the list of the servers that match, relative to the home page."""
+    """A link to the list of the servers that match a filter, relative to the home page."""
     return link("./", query=str(matching))

@@ -1,4 +1,4 @@
-"""The page of all tools of the fleet, and that of one: who has it, who lacks it, how it differs."""
+"""The page of all tools of the fleet, and that of one tool: who offers it, and how it differs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -29,9 +29,9 @@ class BrowserRoute(PageRoute):
     """
     A page at the path of a call of the API.
 
-    A client that asks for HTML gets the page, and any other client the answer of the API. So does
-    one that says in the query which format it wants, such as a browser that follows a link to a
-    file.
+    A client that asks for HTML gets the page, and any other client the answer of the API. A client
+    whose query has the parameter `format`, such as a browser that follows a link to a file, also
+    gets the answer of the API.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -65,11 +65,12 @@ class ShownTool:
 
     Attributes:
         tool: The tool.
-        lacking: How many servers do not offer it.
-        page: A link to its page.
+        lacking: How many servers that lists show do not offer it.
+        page: A link to the page of the tool.
         has: A link to the list of servers that offer it.
-        lacks: A link to the list of servers that do not.
-        differs: In what descriptions of it differ, in words; empty if they do not.
+        lacks: A link to the list of servers that do not offer it.
+        differs: The fields in which servers describe it in different ways, in words; empty if there
+            are none.
     """
 
     tool: ToolSummary
@@ -153,9 +154,9 @@ class ShownStage:
     Attributes:
         stage: The stage; "" for servers without one, None for all servers.
         offering: How many servers offer the tool.
-        lacking: How many servers do not.
+        lacking: How many servers do not offer it.
         has: A link to the list of servers that offer it.
-        lacks: A link to the list of servers that do not.
+        lacks: A link to the list of servers that do not offer it.
     """
 
     stage: str | None

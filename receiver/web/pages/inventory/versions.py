@@ -27,10 +27,10 @@ def routes() -> list[BaseRoute]:
 @frozen(kw_only=True)
 class Cell:
     """
-    How many servers there are of something.
+    A number of servers in a table.
 
     Attributes:
-        servers: How many.
+        servers: The number.
         link: A link to the list of these servers; None if no filter finds them.
     """
 
@@ -44,11 +44,11 @@ class ShownVersion:
     A version in its table.
 
     Attributes:
-        version: The version; empty for servers that have not reported theirs.
+        version: The version; empty for servers that have not reported any.
         all: All servers that run it.
-        share: Which share of all servers these are, in percent.
-        stages: The servers of each stage that has a column.
-        others: The servers of the other stages.
+        share: Which share of all servers run it, in percent.
+        stages: The servers that run it, in each of the stages that have a column.
+        others: How many servers run it in the other stages.
     """
 
     version: str
@@ -64,15 +64,15 @@ class VersionTable:
     The versions of one software.
 
     Attributes:
-        id: The id of the table's section.
+        id: The HTML id of the section with the table.
         title: The name of the software.
         versions: The versions, the oldest first.
-        more_versions: How many other versions there are.
-        more_servers: How many servers run these.
-        known: How many different versions servers have reported.
+        more_versions: How many versions are not in the table.
+        more_servers: How many servers run versions that are not in the table.
+        known: How many different versions servers have reported, in the table or not.
         oldest: The oldest version; None if no version is older than another.
         stages: The stages with columns, the most frequent first.
-        has_others: Whether there are other stages.
+        has_others: Whether there are stages without a column.
     """
 
     id: str
@@ -87,7 +87,7 @@ class VersionTable:
 
 
 async def versions_page(request: Request) -> Response:
-    """The page of the versions of Odoo and of MCP servers, and who runs them."""
+    """The page of the versions of Odoo and of MCP servers, and how many servers run each."""
     counted = await counted_versions(services(request))
     by_stage: Counter[str] = Counter()
     for each in counted[Software.ODOO]:
@@ -154,7 +154,7 @@ def _shown(
 
 
 def _link(software: Software, version: str, *stages: str) -> str | None:
-    """A link to the servers with a version; None where that is unknown, or too long for a link."""
+    """A link to the servers with a version; None if it is unknown, or too long for a link."""
     if not version or max(map(len, (version, *stages))) > _LONGEST:
         return None
     if software is Software.ODOO:

@@ -20,7 +20,7 @@ __all__ = ["routes"]
 
 
 def routes() -> list[BaseRoute]:
-    """The route of the page, and of its form."""
+    """The routes of the page and its form."""
     page = partial(PageRoute, needs=Power.MANAGE)
     both = ["GET", "POST"]
     # A server_id may contain slashes.

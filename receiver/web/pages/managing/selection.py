@@ -40,10 +40,10 @@ MOST_FORGOTTEN = 5000
 """About how many servers one form forgets at most."""
 
 MOST_NAMED = 20
-"""How many of the chosen servers a page names."""
+"""How many of the chosen servers a page names at most."""
 
 _AT_ONCE = 200
-"""How many servers are changed in one transaction."""
+"""How many servers are changed in one transaction at most."""
 
 _MOST_TICKED = 1000
 _MOST_BYTES = 1024 * 1024
@@ -64,8 +64,9 @@ class Selection:
     The servers that somebody chose.
 
     Attributes:
-        ids: The ids of those that were ticked, if `query` is None.
-        query: The text of a filter, if all servers are meant that a list finds by it.
+        ids: The ids of the servers that were ticked; empty if `query` is not None.
+        query: The text of a filter, if somebody chose all servers that match it; None if servers
+            were ticked.
         fields: The other fields of the form.
     """
 
@@ -75,7 +76,11 @@ class Selection:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[str, str]]) -> "Selection":
-        """Read a form. Raises Refusal if no server is chosen, or the filter cannot be read."""
+        """
+        Read the fields of a form, names and texts.
+
+        Raises Refusal if no server is chosen, or if the filter cannot be read.
+        """
         fields = {name: text for name, text in pairs if name != "server"}
         if "all" in fields:
             query = fields.get("query", "")
@@ -92,13 +97,18 @@ class Selection:
 
     @property
     def matching(self) -> Filter:
-        """The filter of a list with these servers, as far as lists show them."""
+        """A filter that finds those of these servers that lists show."""
         if self.query is None:
             return Filter(server_id=self.ids)
         return FilterText.parse(self.query).to_filter()
 
     def forgettable(self) -> Forgettable | None:
-        """Which servers to forget; None if those in the chosen states are never forgotten."""
+        """
+        A filter for those of the servers that may be forgotten (deleted).
+
+        If somebody chose all servers that match a filter without a state, only those that are down
+        are meant. None if the filter names only states in which no server may be forgotten.
+        """
         matching = self.matching
         if self.query is None:
             return Forgettable(matching=matching)
@@ -108,7 +118,7 @@ class Selection:
         return Forgettable(matching=evolve(matching, state=states)) if states else None
 
     async def batches(self, request: Request) -> AsyncIterator[list[str]]:
-        """The ids of the servers, at most `_AT_ONCE` at a time."""
+        """The ids of the servers, in lists of at most `_AT_ONCE`."""
         found = services(request)
         if self.query is None:
             for start in range(0, len(self.ids), _AT_ONCE):
@@ -127,10 +137,10 @@ class Selection:
 
 
 Change = Callable[[Request, Selection], Awaitable[str]]
-"""Does something with the chosen servers; returns the notice that tells it."""
+"""Does something with the chosen servers; returns the notice that tells what was done."""
 
 Ask = Callable[[Request, Selection], Awaitable[dict[str, Any]]]
-"""Returns what the page shows that asks whether to do it."""
+"""Returns the variables for the template of the page that asks whether to do something."""
 
 
 @frozen(kw_only=True)
@@ -141,7 +151,7 @@ class Deed:
     Attributes:
         title: The question that the page asks.
         does: The text of the button.
-        ask: Finds out what the page tells beside the servers.
+        ask: Returns what the page tells apart from the servers, as variables for its template.
         change: Does it.
     """
 
@@ -152,7 +162,12 @@ class Deed:
 
 
 async def choose(request: Request) -> Response:
-    """Show the page that asks whether to do something with the chosen servers."""
+    """
+    Show the page that asks whether to do something with the chosen servers.
+
+    The field `do` of the form says what to do. For two servers to be compared, redirect to the page
+    that compares them.
+    """
     selection = await _read(request)
     name = selection.fields.get("do", "")
     if name == "compare":
@@ -166,7 +181,7 @@ async def choose(request: Request) -> Response:
 
 
 def _changing(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """Make the endpoint that does something with the chosen servers."""
+    """Make the endpoint that does something with the chosen servers; `name` is one of `_DEEDS`."""
 
     async def change(request: Request) -> Response:
         selection = await _read(request)
@@ -301,7 +316,7 @@ async def _ask_for_heir(request: Request, selection: Selection) -> dict[str, Any
 
 
 async def _hand_over(request: Request, selection: Selection) -> str:
-    """Hand over the chosen servers and their nodes, which lists show by them."""
+    """Hand over the chosen servers, and the nodes for which they stand in lists."""
     must_hold_a_key(request)
     found = services(request)
     key_id = selection.fields.get("key_id") or None

@@ -9,5 +9,5 @@ __all__ = ["Trend", "routes", "trend_of"]
 
 
 def routes() -> list[BaseRoute]:
-    """All of these pages."""
+    """The routes of these pages."""
     return [*history.routes(), *wall.routes()]

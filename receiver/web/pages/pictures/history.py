@@ -1,4 +1,8 @@
-"""The page with the history of the fleet: pictures, each with its figures in a table."""
+"""
+The page with the history of the fleet: pictures, each with its figures in a table.
+
+The history of a period, such as a day, is divided into slots, such as hours.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +36,10 @@ class Entry:
     An entry of a legend.
 
     Attributes:
-        look: The class by which it has its colour.
-        label: What it stands for.
-        number: The number now, or that of the whole period; None if there is none to tell.
+        look: The CSS class by which it has its colour.
+        label: What the colour stands for.
+        number: A number to show beside it: how many servers there are in the last slot that is
+            known, or how many heartbeats in the whole period. None to show no number.
     """
 
     look: str
@@ -48,16 +53,16 @@ class Picture:
     A picture, and the figures that it shows.
 
     Attributes:
-        name: Its id on the page.
-        title: Its title.
-        says: What it shows, in a sentence.
-        stack: The picture itself.
-        legend: What its colours mean.
-        heads: The heads of the columns of its table.
-        rows: For each slot the cells of its row, the newest first; None for a slot that is not
-            known.
-        tips: For each slot what is said when somebody points at it, oldest first; none for a
-            picture without them.
+        name: The id of the picture on the page.
+        title: The title.
+        says: What the picture shows, in a sentence.
+        stack: The shapes to draw.
+        legend: What the colours mean.
+        heads: The heads of the columns of the table.
+        rows: The rows of the table, one for each slot, the newest first. A row has a cell for each
+            of `heads`; it is None for a slot of which nothing is known.
+        tips: The tooltips, one for each slot, the oldest first; empty for a picture without
+            tooltips.
     """
 
     name: str
@@ -71,7 +76,7 @@ class Picture:
 
 
 async def history_page(request: Request) -> Response:
-    """The page with the history of the fleet in a period."""
+    """The page with the history of the fleet in the period that the query asks for."""
     period = period_query(request)
     found = await services(request).fleet.figures(period)
     whole = found.whole
@@ -205,7 +210,7 @@ def _heartbeats(found: Figures, period: Period) -> Picture:
 
 
 def _lost(hour: Hour) -> float | None:
-    """The share of the heartbeats that did not come, 0 to 1; None if none was promised."""
+    """The share of the heartbeats that did not come, 0 to 1; None if none were promised."""
     lost = hour.turned_away + hour.missed
     total = hour.heartbeats + lost
     return lost / total if total else None
@@ -214,7 +219,16 @@ def _lost(hour: Hour) -> float | None:
 def _of_shares(
     found: Figures, read: Callable[[Hour], Shares], *, unknown: str
 ) -> Callable[[str, str], Picture]:
-    """Draws how many servers had which value of a field."""
+    """
+    Make a function that draws how many servers had which value of a field.
+
+    The function is given the name and the title of the picture.
+
+    Args:
+        found: The history.
+        read: Returns from what is known of a slot how many servers had which value.
+        unknown: The label of the servers whose value is not known.
+    """
     counts = [None if slot.hour is None else dict(read(slot.hour)) for slot in found.slots]
     total: Counter[str | None] = Counter()
     for each in counts:
@@ -263,7 +277,7 @@ def _most_of(labels: Sequence[str], last: Sequence[int]) -> str:
 
 
 def _rows(found: Figures, cells: Callable[[Hour], Sequence[str]]) -> list[Sequence[str] | None]:
-    """The rows of a table, the newest first."""
+    """The rows of a table, the newest first; None for a slot of which nothing is known."""
     return [None if slot.hour is None else cells(slot.hour) for slot in reversed(found.slots)]
 
 
@@ -274,7 +288,7 @@ def _name(moment: datetime, period: Period) -> str:
 
 
 def _times(found: Figures, period: Period) -> list[tuple[float, str]]:
-    """Where times are named below a picture, in percent of its width, and how."""
+    """The names below a picture, each with its place in percent of the width before it."""
     named = []
     for n, slot in enumerate(found.slots):
         percent = 100 * n / len(found.slots)
@@ -285,7 +299,7 @@ def _times(found: Figures, period: Period) -> list[tuple[float, str]]:
 
 
 def _tick(begin: datetime, period: Period) -> str:
-    """How the beginning of a slot is named below a picture; "" if it is not."""
+    """The name of the beginning of a slot below a picture; "" if it is not named there."""
     if period is Period.DAY:
         return f"{begin:%H:%M}" if begin.hour % 6 == 0 else ""
     if period is Period.WEEK:

@@ -17,15 +17,15 @@ TROUBLED = (State.DOWN.value, State.LATE.value)
 @frozen(kw_only=True)
 class Trend:
     """
-    The last day of the fleet.
+    How many servers were late or down in the last day.
 
     Attributes:
-        stack: How many servers were down or late in each hour, at the worst moment of it.
-        worst: How many were late or down at once at most.
-        of: Of how many servers.
-        worst_at: The beginning of the hour in which that was; None if none was late or down.
-        availability: The share of all servers, over the time, that was neither late nor down; None
-            if nothing is known.
+        stack: The picture: how many servers were down or late in each hour, at its worst moment.
+        worst: How many servers were late or down at the worst moment of the day.
+        of: How many servers there were at that moment.
+        worst_at: The beginning of the hour with that moment; None if no server was late or down.
+        availability: The share of all servers, over the time, that was neither late nor down, 0 to
+            1; None if nothing is known of the day.
         is_known: Whether anything is known of the day.
     """
 
@@ -38,7 +38,7 @@ class Trend:
 
 
 async def trend_of(found: Services) -> Trend:
-    """The last day of the fleet, up to now."""
+    """Read how many servers were late or down in the last day. Raises StoreUnavailable."""
     day = await found.fleet.figures(Period.DAY)
     worst = {} if day.whole is None else day.whole.worst
     return Trend(
@@ -52,7 +52,7 @@ async def trend_of(found: Services) -> Trend:
 
 
 def troubled(found: Figures) -> Stack:
-    """How many servers were down or late in each slot, at the worst moment of it."""
+    """Draw how many servers were down or late in each slot of a period, at its worst moment."""
     hours = [slot.hour for slot in found.slots]
     return stack(
         TROUBLED,

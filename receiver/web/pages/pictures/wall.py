@@ -31,12 +31,12 @@ def routes() -> list[BaseRoute]:
 @frozen(kw_only=True)
 class Grid:
     """
-    The cells of a group.
+    A picture of a group of servers, with a small square (cell) for each of them, or for several.
 
     Attributes:
-        width: How wide the grid is, in units of SVG.
-        height: How high it is.
-        paths: For each state the path of its cells.
+        width: How wide the picture is, in SVG units.
+        height: How high it is, in SVG units.
+        paths: For each state the SVG path of its cells.
     """
 
     width: int
@@ -50,10 +50,11 @@ class Group:
     Servers that have the same value of a field, such as their stage.
 
     Attributes:
-        name: The value; "" if it is not known, None for all values that are not shown.
+        name: The value; "" if it is not known. None for the servers with all values that have no
+            group of their own.
         counts: How many servers are in which state.
-        tiles: The servers, if there is room for their names.
-        grid: Cells in place of tiles; None if there are tiles.
+        tiles: The servers, to be shown by name; empty if there is a `grid`.
+        grid: A picture of the servers, if there are too many to show all by name; otherwise None.
     """
 
     name: str | None
@@ -63,7 +64,7 @@ class Group:
 
 
 async def wall_page(request: Request) -> Response:
-    """The wallboard."""
+    """The wallboard, with the servers that the query asks for, in groups."""
     matching, by = wall_query(request)
     found = services(request)
     read, now = found.calls.read, found.clock()
@@ -139,7 +140,7 @@ def _with_shares(counts: Sequence[GroupCount], each: int) -> list[Group]:
 
 
 def _groups(servers: Sequence[OnWall]) -> list[tuple[str | None, list[OnWall]]]:
-    """The servers by group, the largest group first, and few groups."""
+    """The servers by group, the largest first; servers of small groups are together in None."""
     shown = _shown_names(Counter(server.group for server in servers))
     found: dict[str | None, list[OnWall]] = {}
     for server in servers:
