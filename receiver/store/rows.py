@@ -1,4 +1,4 @@
-"""The rows of `servers`: a cache, reading with locks, and writing together with `facets`."""
+"""The rows of `servers`: caches them, reads and locks them, and writes them and their indexes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -49,8 +49,7 @@ class Committed(NamedTuple):
         rows: The rows that were inserted or updated, by `server_id`.
         events: The events that were inserted.
         deleted: The `server_id`s of the rows that were deleted.
-        described: The `server_id`s of the rows in `rows` whose size in memory may have changed
-            much.
+        described: The `server_id`s of those of `rows` whose size in memory may have changed much.
     """
 
     rows: dict[str, Row]
@@ -67,8 +66,8 @@ class RowCache:
     other cached row is valid only if the row in the database has the same revision.
 
     Args:
-        max_bytes: About how many bytes of memory the rows may take. Rows may be dropped once they
-            take half of that.
+        max_bytes: About how many bytes of memory the rows may take at most. Whenever the rows that
+            were written since the last such time take half of that, all older rows are dropped.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -88,7 +87,7 @@ class RowCache:
         return {each: young.get(each) or old[each] for each in ids if each in self._current}
 
     def invalidate(self) -> None:
-        """Note that no row is current any more, because another process may have changed rows."""
+        """Make no row current any more, because another process may have changed rows."""
         self._current.clear()
 
     def clear(self) -> None:
@@ -99,7 +98,7 @@ class RowCache:
         self._current.clear()
 
     def keep(self, committed: Committed) -> None:
-        """Keep in memory the rows that a transaction of this process has written and committed."""
+        """Cache the rows that a committed transaction of this process wrote; drop deleted ones."""
         young, rows = self._young, committed.rows
         # Not `rows.keys() - young.keys()`, which looks at each cached row.
         new = {server_id for server_id in rows if server_id not in young}
@@ -198,12 +197,13 @@ def write_rows(
     dialect: Dialect, connection: Connection, rows: Iterable[tuple[Row | None, Row]]
 ) -> None:
     """
-    Insert or update whole rows, and what lists find them by.
+    Insert or update whole rows, and what `facets`, `profiles` and `search_texts` have of them.
 
     Args:
         dialect: The dialect of the database.
         connection: The transaction.
-        rows: For each row, how it is in the database (None if it is new), and how it shall be.
+        rows: For each server, its row as it is in the database (None if it is new), and the row to
+            write.
     """
     new: list[Row] = []
     changed: list[Row] = []
@@ -244,7 +244,7 @@ def _profile(row: Row | None) -> Profile | None:
 
 
 def profile_of_row(row: Row) -> Profile:
-    """What a server has in common with others."""
+    """What a server has in common with others: stage, versions, network, key and tools."""
     return profile_of(row.record, row.owner)
 
 
@@ -253,13 +253,13 @@ def _is_searched_anew(before: Row | None, after: Row) -> bool:
 
 
 def index_cost(before: Row | None, after: Row) -> int:
-    """How many rows `write_rows` changes of the tables `profiles` and `search_texts`."""
+    """About how many rows of `profiles` and `search_texts` `write_rows` changes for a server."""
     is_other_profile = _profile(before) != profile_of_row(after)
     return 2 * is_other_profile + _is_searched_anew(before, after)
 
 
 def delete_rows(dialect: Dialect, connection: Connection, rows: Iterable[Row]) -> None:
-    """Delete rows, and what lists find them by."""
+    """Delete rows, and what `facets`, `profiles` and `search_texts` have of them."""
     gone = sorted(rows, key=lambda row: row.server_id)
     ids = [row.server_id for row in gone]
     entries = [entry for row in gone for entry in sorted(index_entries(row))]
@@ -288,7 +288,7 @@ def index_entries(row: Row) -> list[IndexEntry]:
 
 def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], list[IndexEntry]]:
     """
-    The rows to add to `facets`, and those to remove from it, when a server's row changes.
+    The rows to add to `facets`, the inverted index, and those to remove, when a row changes.
 
     `before` is None for a new server.
     """
@@ -299,7 +299,7 @@ def index_changes(before: Row | None, after: Row) -> tuple[list[IndexEntry], lis
 
 
 def _indexed(record: ServerRecord) -> set[tuple[str, str | None]]:
-    """The columns `name` and `value` of a server in `facets`; None is no value."""
+    """Pairs of `name` and `value` for the rows of a server in `facets`; None stands for no row."""
     texts = {(name, getattr(record, field)) for name, field in INDEXED_FIELDS.items()}
     texts |= {("label", text) for text in record.labels or ()}
     if record.superseded_by is not None:

@@ -1,4 +1,4 @@
-"""The tables, and the column types that store the types of the package `contract`."""
+"""The tables, the column types that store Python values, and conditions of several queries."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -85,10 +85,11 @@ __all__ = [
 
 LOCK_SECONDS = 2.0
 """
-How long a transaction waits for a lock of another process.
+How many seconds a transaction waits at most for a lock that another process holds.
 
-A sender gives up after 5 seconds. Until then two such waits can end: one of the transaction that
-runs when a message arrives, and one of the next transaction, which writes the message.
+The sender of a message gives up after 5 seconds. A message may have to wait for two transactions:
+for the one that runs when the message arrives, and then for its own. If each of them waits for a
+lock as long as it may, that takes 4 seconds, so the sender still gets an answer.
 """
 
 
@@ -106,7 +107,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Member(TypeDecorator[Any]):
-    """A member of an enumeration, stored as its value."""
+    """A member of the enumeration `kind`, stored as its value."""
 
     impl = Text
     cache_ok = True
@@ -123,7 +124,7 @@ class Member(TypeDecorator[Any]):
 
 
 class Json(TypeDecorator[Any]):
-    """A value of the package `contract`, stored in the JSON form of messages; None is SQL NULL."""
+    """A value of the type `kind`, stored in the JSON form that messages have; None is SQL NULL."""
 
     impl = JSON
     cache_ok = True
@@ -179,14 +180,15 @@ def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[Any]:
     """
     The condition that a text column equals one of the texts in a list, however long the list is.
 
-    The whole list is one bound parameter, with the name `parameter`. `column.in_(...)` would bind
-    one parameter for each text, and PostgreSQL takes 65,535 parameters at most.
+    The whole list is one bound parameter with the name `parameter`, and is given when the query is
+    executed. `column.in_(...)` would bind one parameter for each text, and PostgreSQL takes 65,535
+    parameters at most.
     """
     return _Among(column, bindparam(parameter, type_=TextList))
 
 
 def among_these(column: ColumnElement[Any], texts: Collection[str]) -> ColumnElement[Any]:
-    """The condition that a text column equals one of these texts, which are one parameter."""
+    """The condition that a text column equals one of `texts`, which are bound as one parameter."""
     return _Among(column, bindparam(None, texts, type_=TextList, unique=True))
 
 
@@ -255,16 +257,19 @@ servers = Table(
 """
 One row per server: the fields of `contract.ServerRecord`, and those of `receiver.domain.rows.Row`.
 
-`labels`: The labels of the server's database, as the table `annotations` has them; NULL for none.
+`labels`: The labels that people gave to the server's database, a copy of those in the table
+`annotations`; NULL if it has no labels.
 
-`family`: What `receiver.domain.databases.family_of` returns for the record.
+`family`: What stands for the `database_uuid` in indexes (`receiver.domain.databases.family_of`);
+NULL if the server has told no UUID.
 
 `revision`: Each write raises it by one. A new row begins with a random number, so that a cached
 row with the same `server_id` and revision is the same row, even when a server was deleted and
 created again.
 
-`due_at`: When the watchdog must check the server's state again, in microseconds since 1970; NULL
-for never. A heartbeat leaves this time as it is; the check postpones a server that has sent.
+`due_at`: When the watchdog (the task that looks for silent servers) must check the server's state
+again, in microseconds since 1970; NULL for never. A heartbeat does not change this time. The check
+finds that the server has sent meanwhile, and sets a later one.
 
 `owner`: The id of the API key that the server belongs to; NULL when no key ever wrote the server.
 
@@ -282,16 +287,19 @@ the server has sent none.
 `toolset`: The `id` in the table `toolsets` of the set of the names in `capabilities`; NULL when
 there are none.
 
-`rank`: What `receiver.domain.queries.rank_of` returns for the record.
+`rank`: The place of the server in a list that begins with the servers that somebody should
+look at (`receiver.domain.queries.Rank`).
 
 `profile`: The `id` in the table `profiles` of what the server has in common with others.
 """
 
 is_listed = text("superseded_by IS NULL AND node_of IS NULL AND state <> 'left'")
 """
-The condition for lists without a filter by state.
+The condition that a list of servers shows a server if it is not filtered by state.
 
-True for servers that are neither superseded nor nodes, and have not left.
+Such a list leaves out superseded servers (another server took over their database), nodes (the
+list shows another server of the same database in their place), and servers that have left (their
+addon was uninstalled).
 """
 
 Index(
@@ -385,9 +393,10 @@ profiles = Table(
     Column("toolset", BigInteger),
 )
 """
-A row for each `receiver.domain.lists.profiles.Profile` that a server has, with its `id`.
+A row for each `receiver.domain.lists.profiles.Profile`: what servers that are alike have in common.
 
-A list of servers is filtered by the ids of those profiles that match: they are few.
+These are stage, versions, network, key and tools. There are few profiles, so a list that is
+filtered by these values looks first which profiles match, and then for the servers with their ids.
 """
 
 search_texts = Table(
@@ -399,10 +408,10 @@ search_texts = Table(
     sqlite_with_rowid=False,
 )
 """
-The `receiver.domain.lists.search_texts.SearchText` of each server.
+The texts of each server that are searched (`receiver.domain.lists.search_texts.SearchText`).
 
-To find a text that a server contains, all of these rows are read: they take a tenth of the space of
-the rows of `servers`.
+A search for a word reads all rows of this table. They take a tenth of the space of the rows of
+`servers`.
 """
 
 saved_views = Table(
@@ -416,7 +425,7 @@ saved_views = Table(
     Column("author", Text, nullable=False),
     Column("created_at", Moment, nullable=False),
 )
-"""A row for each `receiver.domain.lists.views.SavedView`."""
+"""A row for each `receiver.domain.lists.saved_views.SavedView`."""
 
 toolsets = Table(
     "toolsets",
@@ -430,15 +439,15 @@ The sets of tool names, each once for all servers that offer the same tools.
 
 `id`: What `receiver.domain.agents.toolsets.toolset_id` returns for the names.
 
-The names themselves are in the column `capabilities` of `servers`. Here is an index from a name to
-the sets that contain it. On PostgreSQL it is a GIN index of the column `hashes` (`tool_hash`), and
-SQLite lacks the column. On SQLite it is the full-text table `toolset_words` (`tool_word`), whose
-rows have the ids of the sets.
+The names themselves are in the column `capabilities` of `servers`. What is here serves to find the
+sets that contain a name. On PostgreSQL the table has one more column, `hashes`, with a GIN index:
+an array of the `tool_hash` of each name. On SQLite there is a full-text table `toolset_words`
+instead, with a row for each set, under the id of the set: the `tool_word` of each name.
 """
 
 
 class ToolName(TypeDecorator[str]):
-    """The name of a tool: an array with its hash for PostgreSQL, a full-text query for SQLite."""
+    """A tool name to search for: an array with its hash (PostgreSQL), or a text query (SQLite)."""
 
     impl = Text
     cache_ok = True
@@ -472,7 +481,7 @@ def _offers_tool_postgresql(element: _OffersTool, compiler: SQLCompiler, **optio
 
 
 def offers_tool(toolset: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """The condition that the set of tool names with the id `toolset` has a name."""
+    """The condition that the set whose id is in the column `toolset` contains a tool name."""
     return _OffersTool(toolset, bindparam(None, name, type_=ToolName, unique=True))
 
 
@@ -487,20 +496,25 @@ catalogues = Table(
     sqlite_autoincrement=True,
 )
 """
-The descriptions of tools, each once for all servers that send the same.
+Catalogues: each describes all tools of a server, and is here once for all servers that send it.
 
-`words`: The stems of all words in it, in their order and separated by spaces, without repetitions.
-On PostgreSQL an index has them (`ix_catalogues_words`), on SQLite the full-text table
-`catalogue_words`, which triggers keep up to date.
+`number`: A number that rises from catalogue to catalogue, by which the pages of a search go on.
+
+`id`: What `receiver.domain.rows.catalogue_id` returns.
+
+`words`: The stems of the first 1,000 different words in it, sorted and separated by spaces. On
+PostgreSQL they have an index (`ix_catalogues_words`). On SQLite they are also in the full-text
+table `catalogue_words`, which triggers keep up to date.
 """
 
 
 class WordList(TypeDecorator[Collection[str]]):
     """
-    The words of a search: an array for PostgreSQL, a full-text query for SQLite.
+    The words of a search: an array for PostgreSQL, or a full-text query for SQLite.
 
     Args:
-        joint: What the query of SQLite has between two words, `AND` or `OR`.
+        joint: `AND` if a text must contain all words, `OR` if one is enough. Only the query of
+            SQLite has it between the words; for PostgreSQL the SQL around the array says it.
     """
 
     impl = Text
@@ -555,12 +569,12 @@ compiles(_HasAny, "postgresql")(_has_any_postgresql)
 
 
 def has_all_words(parameter: str) -> ColumnElement[Any]:
-    """The condition that a catalogue has each of the words in a parameter, a list of stems."""
+    """The condition that a row of `catalogues` has each of the stems in the list `:parameter`."""
     return _HasAll(bindparam(parameter, type_=WordList("AND")))
 
 
 def has_any_word(parameter: str) -> ColumnElement[Any]:
-    """The condition that a catalogue has at least one of the words in a parameter."""
+    """The condition that a row of `catalogues` has any of the stems in the list `:parameter`."""
     return _HasAny(bindparam(parameter, type_=WordList("OR")))
 
 
@@ -573,19 +587,24 @@ facets = Table(
     sqlite_with_rowid=False,
 )
 """
-An inverted index of servers. Stages, versions and tools are in `profiles`.
+An inverted index: from a value, such as the name of a database, to the servers that have it.
 
-Each server has a row for each of its `INDEXED_FIELDS` that is known, for each of its labels
-(`label`), and for its state (`state`):
-`superseded` if another server superseded it, `node` if another server of its database is listed
-instead, and otherwise the state of its record. Servers
-that are not superseded also have a row for their `database_uuid`. Servers that are neither
-superseded nor nodes also have a row for their `standing`: their state, a slash and their stage.
+Each row says that the server `server_id` has the value `value`, and `name` says what the value is:
+
+- `database` and `superseded_by`: The field of the record; no row if the field is None.
+- `label`: A label of the server's database; a row for each.
+- `state`: `superseded` if another server superseded this one, `node` if lists show another server
+  of its database in its place, and otherwise the state of its record.
+- `database_uuid`: The field of the record. Superseded servers have no such row.
+- `standing`: The state, a slash and the stage. Superseded servers and nodes have no such row.
+
+Long values are stored as `receiver.domain.queries.index_text` returns them. Stages, versions and
+tools are in the table `profiles` instead.
 """
 
 
 class IndexEntry(NamedTuple):
-    """A row of the table `facets`; the value is what `domain.queries.index_text` returns."""
+    """A row of the table `facets`, an inverted index: a server has a value under a name."""
 
     name: str
     value: str
@@ -596,7 +615,7 @@ INDEXED_FIELDS = {
     "database": "database",
     "superseded_by": "superseded_by",
 }
-"""The fields of `ServerRecord` that the table `facets` holds, by their `name` in that table."""
+"""The fields of `ServerRecord` that the table `facets` has, by the `name` of their rows there."""
 
 HEARTBEAT_COLUMNS = (
     "sequence",
@@ -607,10 +626,10 @@ HEARTBEAT_COLUMNS = (
     "heartbeat_count",
     "revision",
 )
-"""The columns of `servers` that nearly every heartbeat changes."""
+"""The columns of `servers` that are written after a heartbeat that changes nothing else."""
 
 DUE_COLUMNS = ("due_at", "mark_at", "mark_heartbeats", "mark_sequence", "revision")
-"""The columns of `servers` that a check by the watchdog changes when the record stays as it is."""
+"""The columns of `servers` that a check for silence changes if it leaves the record as it is."""
 
 events = Table(
     "events",
@@ -625,14 +644,15 @@ events = Table(
     Index("ix_events_server_id_id", "server_id", "id"),
     sqlite_autoincrement=True,
 )
-"""What happened to servers; the ids rise in the order of the commits."""
+"""A row for each `contract.Event`; the ids rise in the order in which events were committed."""
 
 # The `|| ''` keeps SQLite from using the index of kinds, with which it would read all servers.
 of_state = text("kind || '' IN ('late', 'down', 'recovered', 'rebuilt', 'flapping', 'calm')")
 """
-The condition that an event tells of a server's state.
+The condition that an event tells of a change of a server's state.
 
-`flapping` and `calm` belong to these: between the two, the changes of a server cause no events.
+`flapping` and `calm` are among these kinds, because between the two events of a server the changes
+of its state cause no events.
 """
 
 Index(
@@ -655,12 +675,15 @@ annotations = Table(
     Column("changed_by", Text, nullable=False),
 )
 """
-A row for each `receiver.domain.databases.Annotation`: the labels and the note of a database, under
-its `receiver.domain.databases.subject_of`.
+A row for each `receiver.domain.databases.Annotation`: the labels and the note of a database.
 
-The rows of its servers have the labels, too, so that lists are filtered by them. Whoever changes
-labels, creates a server, changes its `database_uuid`, or deletes one, locks the numbering of events
-before looking here and until the commit; so none misses what another does at the same time.
+`subject`: Which database it is: what `receiver.domain.databases.subject_of` returns for any of its
+servers.
+
+The rows of these servers in `servers` have the labels, too, so that lists can be filtered by them.
+A transaction that changes labels, creates or deletes a server, or changes the `database_uuid` of a
+server locks the numbering of events before it reads this table, and until its commit. So of two
+such transactions at the same time, the second one sees what the first one has written.
 """
 
 tombstones = Table(
@@ -678,8 +701,8 @@ tombstones = Table(
 A row for each `receiver.domain.agents.registry.Tombstone`: for each name in the MCP registry whose
 server was deleted.
 
-A row is left as it is when a server gets the name again. So whoever reads a row must look whether
-some server can have the name.
+The row stays when a server gets the name again. So code that reads a row must look whether any
+server has the name, or can have it.
 """
 
 watches = Table(
@@ -691,9 +714,14 @@ watches = Table(
     Column("away_since", Moment),
 )
 """
-One row: since when receivers have been running without an interruption (`heard_since`), when a
-receiver last noted that it was running (`seen_at`), and when the last interruption began
-(`away_since`), which ended at `heard_since`; NULL if there was none.
+One row, in which receivers note every few seconds that they are running.
+
+`heard_since`: Since when receivers have been running without an interruption.
+
+`seen_at`: When a receiver last noted that it was running.
+
+`away_since`: When the last interruption began, which ended at `heard_since`; NULL if there was
+none.
 """
 
 pauses = Table(
@@ -704,9 +732,10 @@ pauses = Table(
     Column("ended", Moment, nullable=False),
 )
 """
-The times in which no receiver ran, or the clock was set forward; the last row is the latest.
+The times in which no receiver ran, and those by which the clock was set forward.
 
-The first pause begins in 1970, and ends when the first receiver started that notes such times.
+The row with the largest `id` is the latest. The first pause begins in 1970, and ends when the
+first receiver started that writes this table.
 """
 
 commits = Table(
@@ -717,9 +746,10 @@ commits = Table(
     Column("committed_at", DateTime(timezone=True), nullable=False),
 )
 """
-The number of the last transaction of each `writer`, a process of a receiver (PostgreSQL only).
+The number (`batch`) of the last committed transaction of each process of a receiver (`writer`).
 
-A receiver whose connection broke during a commit finds out here whether the commit succeeded.
+A receiver whose connection broke during a commit finds out here whether the commit succeeded. Only
+PostgreSQL has rows here.
 """
 
 keys = Table(
@@ -748,25 +778,23 @@ Each write of a row sets its `revision` to the next number of `key_revisions`.
 
 is_lapsed = or_(keys.c.revoked_at.is_not(None), keys.c.expires_at <= bindparam("now", type_=Moment))
 """
-The condition that a key was revoked, or has expired by the time `now`.
+The condition that a key has lapsed: it was revoked, or has expired by the parameter `now`.
 
-It is evaluated by each query, because nothing is written to the row of a key when the key expires.
+Each query must evaluate it, because nothing is written to the row of a key when the key expires.
 """
 
 is_of_lapsed_key = and_(
     servers.c.owner.is_not(None), servers.c.owner.in_(select(keys.c.id).where(is_lapsed))
 )
-"""The condition that a server belongs to a lapsed key: one that was revoked or has expired."""
+"""The condition that a server belongs to a key that was revoked, or has expired by `:now`."""
 
 
 def count_of_lapsed_keys(*conditions: ColumnElement[bool] | TextClause) -> ColumnElement[Any]:
     """
-    How many servers belong to lapsed keys (revoked or expired), and meet conditions.
+    A scalar subquery: how many servers meet all `conditions` and belong to lapsed keys.
 
-    Returns a scalar subquery.
-
-    The query counts key by key, because SQLite would read all servers to find those of several
-    keys at once.
+    A key has lapsed if it was revoked, or has expired by the parameter `now`. The query counts key
+    by key, because SQLite would read all servers to find those of several keys at once.
     """
     of_key = select(func.count()).select_from(servers).where(servers.c.owner == keys.c.id)
     counted = of_key.where(*conditions).correlate(keys).scalar_subquery()
@@ -780,9 +808,10 @@ key_revisions = Table(
     Column("revision", BigInteger, nullable=False),
 )
 """
-One row: the revision of the last write of `keys`.
+One row: the `revision` that the last write of a row of `keys` has set.
 
-Writers lock this row, so that revisions rise in the order of the commits.
+A transaction that writes keys locks this row first, so that revisions rise in the order of the
+commits.
 """
 
 sessions = Table(
@@ -794,7 +823,7 @@ sessions = Table(
     Column("expires_at", Moment, nullable=False),
     Index("ix_sessions_expires_at", "expires_at"),
 )
-"""A row for each `receiver.domain.sessions.Session`."""
+"""A row for each `receiver.domain.sessions.Session` of a browser."""
 
 secrets = Table(
     "secrets",
@@ -802,4 +831,4 @@ secrets = Table(
     Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""Secrets that all receivers of a database share; the first receiver creates them."""
+"""Secrets that all receivers of a database share; the first one that needs a secret creates it."""

@@ -2,8 +2,8 @@
 Transactions: the engine, one writer at a time, retries, and commits whose outcome is unknown.
 
 `Transactions.read` and `write` block until their transaction is over, and raise StoreUnavailable
-when the database does not answer. Then nothing has changed, unless the error is OutcomeUnknown, a
-subclass.
+when the database does not answer. Then nothing has changed, unless the error is of the subclass
+OutcomeUnknown: the commit may have succeeded or not.
 """
 
 import logging
@@ -45,10 +45,11 @@ class _Replaced(StoreUnavailable):
 
 class Transactions:
     """
-    Reads and writes of one database. Opening it brings the tables up to date.
+    Runs transactions that read or write one database. The constructor brings its tables up to date.
 
-    When another database, such as a restored backup, takes the place of the open one, that other
-    database is used. Writes raise StoreUnavailable unless its tables are of the receiver's version.
+    When another database, such as a restored backup, takes the place of the open one, the next
+    transaction uses that other database. A write raises StoreUnavailable unless the tables of the
+    other database are of the version that this receiver uses.
 
     Args:
         url: The database.
@@ -60,9 +61,11 @@ class Transactions:
 
     Attributes:
         dialect: The operations for which SQLite and PostgreSQL need different code.
-        generation: How many times another database may have taken the place of the open one.
+        generation: How many times another database may have taken the place of the open one. Code
+            that keeps in memory what it has read can tell by this number whether to read it again.
         turn: A lock that a thread holds while it writes. So the threads of one process wait for
-            each other without polling, as they would have to for the lock of an SQLite file.
+            each other without polling, as they would have to for the lock of an SQLite file. A
+            caller of `write` may hold it longer, to finish what belongs to the write before others.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Transactions:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection to read with, in a transaction of its own."""
+        """A context with a connection to read with, in a transaction that ends with the context."""
         if self.dialect.is_replaced():
             with self.turn:
                 self.dialect.follow(self._writing)
@@ -116,8 +119,9 @@ class Transactions:
         Run `work` in a transaction and commit it; return the result of `work`.
 
         Waits for writes of other threads first. A transaction that fails for a transient reason,
-        such as a deadlock or a lost connection, is rolled back and runs again, so `work` may be
-        called several times.
+        such as a deadlock or a lost connection, is rolled back and runs again, up to five times in
+        all, so `work` may be called several times. An error that `work` raises is raised again
+        after the rollback.
         """
         with self.turn, unavailable():
             try:

@@ -26,8 +26,8 @@ class Dialect(Protocol):
     The operations that SQLite and PostgreSQL do in different ways.
 
     Attributes:
-        reading: SQLAlchemy execution options with which all queries of a transaction that reads see
-            the database at the same moment.
+        reading: The SQLAlchemy execution options of a transaction that only reads. With them all of
+            its queries see the database as it was at one moment.
     """
 
     reading: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Dialect(Protocol):
 
     def check_place(self) -> None:
         """
-        Raise StoreUnavailable when an SQLite file was deleted or replaced while it is open.
+        Raise StoreUnavailable when the open SQLite file was deleted or replaced by another file.
 
         Costs a few calls of `stat`. Does nothing on PostgreSQL.
         """
@@ -63,19 +63,19 @@ class Dialect(Protocol):
         """
 
     def identify(self, connection: Connection) -> Identity:
-        """Which database the connection leads to."""
+        """Which database the connection leads to, to be compared with an earlier answer."""
 
     def database_time(self, connection: Connection) -> datetime | None:
         """The time of the database server's clock; None for SQLite, which has no server."""
 
     def lock_migrations(self, connection: Connection) -> None:
-        """Keep other processes from migrating until the transaction ends."""
+        """Keep other processes from changing the tables (migrating) until the transaction ends."""
 
     def is_undisturbed(self, connection: Connection) -> bool:
         """
-        Whether no other connection has committed since the last call of this method.
+        Whether certainly no other connection has committed since the last call of this method.
 
-        False where that is not known, as on PostgreSQL.
+        Always False on PostgreSQL, where that is not known, and False at the first call.
         """
 
     def update_heartbeats(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -83,30 +83,41 @@ class Dialect(Protocol):
         Set the `HEARTBEAT_COLUMNS` of servers that are stored already.
 
         Each of `rows` has the `server_id` of a server, and the new value of each of these columns
-        as the driver of the database takes it: an instant is a number of microseconds.
+        as the driver of the database takes it: an instant is in microseconds since 1970.
         """
 
     def update_due(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Set the `DUE_COLUMNS` of servers that are stored already, as `update_heartbeats` does."""
+        """
+        Set the `DUE_COLUMNS` of servers that are stored already.
+
+        Each of `rows` has the `server_id` of a server, and the new value of each of these columns
+        as the driver of the database takes it: an instant is in microseconds since 1970.
+        """
 
     def add_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
-        """Insert rows into `facets`, the inverted index of servers."""
+        """Insert rows into `facets`, the inverted index of servers, which lacks them so far."""
 
     def remove_index_entries(self, connection: Connection, entries: Sequence[IndexEntry]) -> None:
         """Delete rows from `facets`, the inverted index of servers."""
 
     def add_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
-        """Store a set of tool names and index its names; lock its row if it is there already."""
+        """
+        Store the set of tool names with the id `toolset`, and index its names.
+
+        The transaction must have looked whether the set is stored already. If another transaction
+        has stored it since, this only locks its row.
+        """
 
     def remove_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
-        """Remove from the index the names of a set of tool names whose row was deleted."""
+        """Remove the names of a set from the index; the row of the set must be deleted already."""
 
     def lock_as_writer(self, connection: Connection) -> None:
         """
         Lock the tables that messages change, in the mode that any number of writers can share.
 
-        So this waits for those who lock a table against all writers. Does nothing on SQLite, where
-        a transaction that writes holds the lock of the file.
+        So this waits while another transaction, such as one with CREATE INDEX, locks a table
+        against all writers. Does nothing on SQLite, where a transaction that writes holds the lock
+        of the file.
         """
 
     def lock_events(self, connection: Connection) -> None:
@@ -114,14 +125,15 @@ class Dialect(Protocol):
         Keep other processes from writing events until the transaction ends.
 
         So the numbers of events rise in the order of the commits. On PostgreSQL, the commit also
-        notifies other receivers that there are new events.
+        notifies all receivers that there are new events (see `listen`).
         """
 
     def record_commit(self, connection: Connection, number: int) -> Identity:
         """
         Store the number of the transaction, in that transaction, for a later `was_committed`.
 
-        Returns which database the connection leads to, as `identify` does.
+        Stores nothing on SQLite. Returns which database the connection leads to, as `identify`
+        does.
         """
 
     def was_committed(self, connection: Connection, number: int) -> bool:
@@ -129,35 +141,35 @@ class Dialect(Protocol):
         Whether the transaction for which `record_commit` stored this number was committed.
 
         For a transaction whose connection broke during the commit, so that `connection` must be
-        another one.
+        another one. Always False on SQLite, where no connection can break.
         """
 
     def forget_old_commits(self, connection: Connection) -> None:
-        """Delete the numbers that `record_commit` has stored more than a day ago."""
+        """Delete the numbers that `record_commit` stored more than a day ago, in any process."""
 
     def lock_out_writers(self, connection: Connection) -> None:
         """
-        Wait until no receiver writes, and keep all from writing until the transaction ends.
+        Wait until no receiver writes, and keep them all from writing until the transaction ends.
 
-        Each receiver that goes on afterwards sees what the transaction has written.
+        Each write of a receiver after that sees what the transaction has written.
         """
 
     def allow_pauses(self, connection: Connection) -> None:
-        """Let the transaction wait for its client for any time between two statements."""
+        """Keep PostgreSQL from ending the transaction when its client pauses for long."""
 
     def clear_toolsets(self, connection: Connection) -> None:
-        """Delete all sets of tool names, and their index."""
+        """Delete all sets of tool names, and the index of the names."""
 
     def last_number(self, connection: Connection, table: str, column: str) -> int:
-        """The last number that a table has given to the column of a row, also of a deleted one."""
+        """The largest number that a table ever gave to a row, in a column; 0 if there is none."""
 
     def continue_after(self, connection: Connection, table: str, column: str, number: int) -> None:
-        """Give numbers above this one to the column of the next rows of a table."""
+        """Have a table give numbers above `number` to its next rows, in a column."""
 
     def is_transient(self, error: DBAPIError) -> bool:
-        """Whether a transaction failed only because of another one, so that a retry may succeed."""
+        """Whether a transaction failed only because of another one, and may succeed on a retry."""
 
 
 def dialect_of(url: URL) -> Dialect:
-    """The dialect of a database URL."""
+    """The dialect of the database that a URL names."""
     return Sqlite(url) if url.get_backend_name() == "sqlite" else Postgresql()

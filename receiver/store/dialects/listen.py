@@ -20,17 +20,17 @@ async def listen(
     url: URL, wake: Callable[[], None], *, first_pause: float = 0.5, longest_pause: float = 15.0
 ) -> None:
     """
-    Call `wake` whenever a receiver has committed events, until cancelled.
+    Call `wake` whenever a receiver has committed events, until this task is cancelled.
 
-    Returns at once for SQLite, which has no notifications, and behind a pooler, which does not
-    pass them on: then the caller must poll for events of other receivers.
+    Returns at once for SQLite, which has no notifications, and behind a pooler (such as pgbouncer),
+    which does not pass them on: then the caller must poll for events of other receivers.
 
     Args:
-        url: The database.
+        url: The URL of the database.
         wake: Called without arguments in the event loop. It is also called whenever a connection
             is made, because events may have been committed before.
-        first_pause: After how many seconds to reconnect when the connection breaks. Each failure
-            doubles this time.
+        first_pause: After how many seconds to reconnect when the connection breaks. Each further
+            failure in a row doubles this time.
         longest_pause: The longest time between two attempts, in seconds.
     """
     if url.get_backend_name() == "sqlite":

@@ -30,7 +30,7 @@ class Sqlite:
     The dialect of SQLite.
 
     Args:
-        url: The URL of a file; with `mode=rw` it must exist.
+        url: The URL of a file. It is created if it is missing, unless the URL has `mode=rw`.
     """
 
     reading: Mapping[str, Any] = MappingProxyType({})  # each transaction sees one snapshot
@@ -150,7 +150,7 @@ class Sqlite:
         """Do nothing, because the transaction already holds the write lock of the file."""
 
     def allow_pauses(self, connection: Connection) -> None:
-        """Do nothing, because a file waits for anybody."""
+        """Do nothing, because SQLite does not end a transaction that pauses."""
 
     def clear_toolsets(self, connection: Connection) -> None:
         with _driver(connection) as driver:
@@ -184,7 +184,7 @@ def _words_of(names: Iterable[str]) -> str:
 
 
 def _hash_text(text: str) -> int:
-    """A number of 32 bits for a text, as the function `hashtext` of PostgreSQL gives one."""
+    """A hash of 32 bits of a text, for SQL that calls the function `hashtext` of PostgreSQL."""
     return crc32(text.encode())
 
 

@@ -32,7 +32,7 @@ _SETTLED_SECONDS = 2.0
 """A file that has replaced the open one is used once it has not changed for this long."""
 
 _Inode = tuple[int, int] | None
-"""The device and inode of a file; None when there is no file."""
+"""The number of its device and the inode of a file; None when there is no file."""
 
 
 class _Inodes(NamedTuple):
@@ -73,10 +73,10 @@ class DatabaseFile:
 
     def connect(self, options: dict[str, Any]) -> sqlite3.Connection:
         """
-        A connection to the file, with options for `sqlite3.connect`.
+        Open a connection to the file, with options for `sqlite3.connect`.
 
-        Raises StoreUnavailable when the file is missing, or is not the file that the other
-        connections have opened.
+        Raises StoreUnavailable when the file is missing and may not be created, or is not the file
+        that the other connections have opened.
         """
         self.check()
         before = _inode(self._path)

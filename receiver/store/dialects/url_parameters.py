@@ -11,7 +11,7 @@ __all__ = ["check_url"]
 
 
 def check_url(url: URL) -> None:
-    """Raise InvalidSetting if a database URL cannot be used; the message names the parameter."""
+    """Raise InvalidSetting, with the reason, if a database URL or a parameter in it is wrong."""
     if url.get_backend_name() == "sqlite":
         _check_sqlite(url.query)
         url = url.set(query={})

@@ -1,4 +1,4 @@
-"""What the database keeps beside the rows of servers, so that lists find and count them."""
+"""Tables beside `servers`, by which lists find and count servers: profiles and search texts."""
 
 from receiver.store.indexes.profiles import drop_profiles, write_profiles
 from receiver.store.indexes.search_texts import drop_search_texts, write_search_texts

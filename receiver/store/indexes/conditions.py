@@ -1,9 +1,10 @@
 """
 The conditions of a filter of servers, in SQL.
 
-A list of servers can be found in two ways. If few servers match, their ids are read and sorted. If
-many match, the index of the order is read from one end, and servers that do not match are left out,
-until the page is full. The databases cannot know which is better, so `is_wide` finds out.
+A page of a list of servers can be found in two ways. If few servers match the filter, the ids of
+all of them are read and sorted. If many match, an index in the order of the list is read from one
+end, and servers that do not match are left out, until the page is full. The databases cannot know
+which way is faster, so `is_wide` finds out.
 """
 
 from collections.abc import Collection, Sequence
@@ -51,18 +52,18 @@ __all__ = [
 ]
 
 MOST_FEW = 2000
-"""How many servers are few: to read and sort them costs less than to read an index of all."""
+"""Up to how many servers are few: to read and sort these is faster than to read an index of all."""
 
 
 @frozen(kw_only=True)
 class Conditions:
     """
-    The conditions that the servers of a list must meet.
+    The conditions that the servers of a list must meet: all of them.
 
     Attributes:
-        ranks: The ranks that they may have.
-        of_profiles: Conditions on the table `profiles`.
-        of_servers: Conditions on the table `servers`.
+        ranks: The ranks (`receiver.domain.queries.Rank`, mostly by state) that they may have.
+        of_profiles: Conditions on the row of each server's profile in the table `profiles`.
+        of_servers: Conditions on its row in the table `servers`.
     """
 
     ranks: Collection[Rank]
@@ -71,7 +72,7 @@ class Conditions:
 
     @property
     def are_none(self) -> bool:
-        """Whether there are no conditions but that of the ranks."""
+        """Whether there are no conditions besides the ranks."""
         return not (self.of_profiles or self.of_servers)
 
 
@@ -86,9 +87,10 @@ def conditions_of(
 
     Args:
         matching: The filter.
-        connection: A connection to read the ids with of servers that contain a word, so that they
-            are searched only once; None to search them in each query.
-        listed: The ranks of the servers without a filter by state.
+        connection: A connection to read with. With it the words of the filter are searched at once,
+            and the conditions have the ids of the servers found, if these are few. With None each
+            query with the conditions searches the words.
+        listed: The ranks that the servers may have if the filter names no states.
     """
     of_profiles = [
         each
@@ -120,10 +122,15 @@ def apply_filter(
     listed: Collection[Rank] = LISTED,
 ) -> Select[Any]:
     """
-    Add the WHERE clauses of a filter to a query of `servers`, which other conditions narrow.
+    Add the WHERE clauses of a filter to a query of `servers`.
 
-    With a connection, the best way to sort the servers by `server_id` is found out. The arguments
-    are those of `conditions_of`.
+    Args:
+        query: The query. Without `connection` it should have other conditions, by which few servers
+            are found: for most conditions of the filter no index is used then.
+        matching: The filter.
+        connection: A connection to read with, to find out whether few servers match, and the
+            database should use an index to find them; None not to find out.
+        listed: The ranks that the servers may have if the filter names no states.
     """
     conditions = conditions_of(matching, connection=connection, listed=listed)
     wide = connection is None or is_wide(connection, conditions)
@@ -139,9 +146,9 @@ def apply_conditions(
     Args:
         query: The query.
         conditions: The conditions.
-        wide: Whether many servers match, so that the index of the order of the query is better than
-            any index that could find the servers.
-        by_rank: Whether the query is sorted by rank.
+        wide: Whether many servers match, so that the database should read an index in the order of
+            the query, and no index that finds the servers.
+        by_rank: Whether the query is sorted by rank, so that an index in its order has the ranks.
     """
     query = query.where(*_of_ranks(conditions.ranks, hidden=wide and not by_rank))
     if conditions.of_profiles:
@@ -162,7 +169,14 @@ def is_wide(connection: Connection, conditions: Conditions) -> bool:
 
 
 def is_owned(owner: ColumnElement[Any], values: Collection[str]) -> ColumnElement[bool]:
-    """The condition that a column names one of some keys, by their ids or names; "" for none."""
+    """
+    The condition that a column has the id of a key.
+
+    Args:
+        owner: The column, such as `servers.owner`; NULL means that there is no key.
+        values: The ids or names of the keys of which it must be one. An empty text among these
+            stands for no key.
+    """
     named = select(keys.c.id).where(or_(keys.c.id.in_(values), keys.c.name.in_(values)))
     return or_(owner.is_(None), owner.in_(named)) if "" in values else owner.in_(named)
 

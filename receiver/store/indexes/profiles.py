@@ -19,12 +19,12 @@ def write_profiles(
     connection: Connection, new: Iterable[Profile], left: Iterable[Profile] = ()
 ) -> None:
     """
-    Store profiles that servers get, and delete those that no server has any more.
+    Store profiles that servers get, and delete profiles that no server has any more.
 
     Args:
         connection: The transaction. It must have written the rows of the servers already.
         new: The profiles that servers get.
-        left: The profiles that servers have lost.
+        left: The profiles that servers have lost; those that no other server has are deleted.
     """
     wanted = {each.id: each for each in new}
     unwanted = {each.id for each in left} - wanted.keys()
@@ -39,7 +39,7 @@ def write_profiles(
 
 
 def drop_profiles(connection: Connection, left: Iterable[Profile]) -> None:
-    """Delete those of the profiles that no server has any more."""
+    """Delete those of the profiles `left`, which servers have lost, that no server has any more."""
     write_profiles(connection, (), left)
 
 

@@ -35,7 +35,7 @@ def applied(connection: Connection) -> list[str]:
 
 def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
     """
-    Why a receiver of this version cannot use tables of these versions; None when it can.
+    Why a receiver of this version cannot use tables of these versions, in words; None when it can.
 
     When a receiver starts (`is_start`), it upgrades older tables and creates missing ones. Later it
     does neither, because a database that was removed must not be replaced by an empty one
@@ -67,7 +67,7 @@ def trouble(versions: Sequence[str], *, is_start: bool = False) -> str | None:
 
 
 def is_known(version: str) -> bool:
-    """Whether there are tables of this version, of this or of an earlier receiver."""
+    """Whether this receiver, or an earlier one, has tables of this version."""
     return version in _known()
 
 
@@ -77,7 +77,7 @@ def upgrade(connection: Connection, version: str = "head") -> None:
 
     Args:
         connection: The transaction.
-        version: The last one to run; the newest by default.
+        version: The version of the tables to which to bring them; the newest one by default.
     """
     # Not at the top: importing Alembic is a sixth of a start, and few starts upgrade anything.
     from alembic import command  # noqa: PLC0415 - see above
