@@ -1,10 +1,10 @@
 """
 The SQL of the labels and notes of databases.
 
-The table `annotations` has them; the row of each server has the labels of its database, too, so
-that lists are filtered by them. Whoever changes something here has locked the numbering of events
-before reading the table: of two transactions that concern one database, the second one sees what
-the first one has done.
+The table `annotations` has them. The row of each server has the labels of its database, too, so
+that lists can be filtered by them. A transaction that changes any of this locks the numbering of
+events before it reads the table. So of two transactions about one database at the same time, the
+second one sees what the first one has written.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ Pairs = Sequence[tuple[Row | None, Row]]
 
 class Labels:
     """
-    The labels and notes of the databases of a fleet.
+    The labels and notes of the databases of a fleet; all servers of a database share them.
 
     Each method is one transaction, and raises StoreUnavailable when the database does not answer.
 
@@ -62,7 +62,11 @@ class Labels:
         self._on_events = on_events
 
     def of(self, server_id: str) -> Annotation | None:
-        """What people have said of the database of a server; None when there is no such server."""
+        """
+        The labels and the note of the database of a server; `NO_ANNOTATION` if it has neither.
+
+        None if there is no such server.
+        """
         if "\x00" in server_id:  # PostgreSQL refuses it in a parameter
             return None
         with self._transactions.read() as connection:
@@ -73,7 +77,7 @@ class Labels:
             return _read(connection, [subject]).get(subject, NO_ANNOTATION)
 
     def all(self) -> Sequence[tuple[str, int]]:
-        """All labels, sorted, and how many listed servers have each."""
+        """All labels that servers in lists have, sorted, each with the number of these servers."""
         with self._transactions.read() as connection:
             return [(label, count) for label, count in connection.execute(_COUNTS)]
 
@@ -89,18 +93,19 @@ class Labels:
         """
         Change the labels and notes of the databases of some servers, and tell so by events.
 
-        Raises InvalidMessage if one of them would have too many labels, and Refusal if what is
-        said of one is not what the client has seen. Then nothing is changed.
+        Raises InvalidMessage if one of the databases would have too many labels, and Refusal (409)
+        if the labels or the note of one are not those that the client has seen. Then nothing is
+        changed.
 
         Args:
-            ids: The servers. Those that do not exist are left out.
+            ids: The ids of the servers. Those that do not exist are ignored.
             asked: The change.
             at: The time of the change.
-            by: The name of the key of whoever changes them.
-            seen: The version of what is said of the database as far as the client knows; None if
-                it may be any.
+            by: The name of the key of whoever makes the change.
+            seen: The `Annotation.version` that the client has read, which must still be that of
+                each of the databases; None if they may have any.
 
-        Returns the ids of those of the servers that exist.
+        Returns the ids of the servers that exist.
         """
         dialect = self._transactions.dialect
         possible = [each for each in ids if "\x00" not in each]
@@ -142,18 +147,19 @@ def inherited(
     """
     Give servers that are new, or whose `database_uuid` is new, the labels of their databases.
 
-    A server that had labels under its old UUID, or under none, brings them along, unless servers of
-    another key have its new UUID: no key may label what belongs to another one. The rows must be
-    written already. Writes the rows again that get other labels, but no events.
+    A server that had labels under its old UUID, or when it had told no UUID, brings them along,
+    unless servers of another key have its new UUID: no key may label what belongs to another key.
+    The rows of the servers must be written already. Writes those again that get other labels, but
+    leaves it to the caller to write the events.
 
     Args:
         dialect: The dialect of the database.
         connection: The transaction.
         changed: The rows of servers before and after the transaction.
-        cache: The cache of rows, from before the transaction.
-        known: All rows that the transaction has written, as they are now.
+        cache: The cache of rows, which does not have yet what the transaction has written.
+        known: All rows that the transaction has written, by `server_id`.
 
-    Returns the rows that were written again, and the events.
+    Returns the rows that were written again, and the events to write.
     """
     moved = [
         (before, after)
@@ -200,7 +206,7 @@ def _is_of_one_key(connection: Connection, row: Row) -> bool:
 
 
 def drop_annotations(dialect: Dialect, connection: Connection, deleted: Iterable[Row]) -> None:
-    """Delete the labels and notes of those databases of deleted servers that have none any more."""
+    """Delete the labels and notes of databases of deleted servers that have no server any more."""
     dialect.lock_events(connection)
     _drop(connection, {subject_of(row.record) for row in deleted})
 
@@ -208,7 +214,7 @@ def drop_annotations(dialect: Dialect, connection: Connection, deleted: Iterable
 def _locked(
     dialect: Dialect, connection: Connection, ids: Sequence[str], cache: RowCache
 ) -> dict[str, Row]:
-    """The rows of servers and of all with the same UUIDs, and the lock of the annotations."""
+    """Lock the rows of servers and of all others with their UUIDs, and the numbering of events."""
     wanted = _with_families(connection, ids)
     rows = read_rows(dialect, connection, sorted(wanted), cache)
     dialect.lock_events(connection)
@@ -243,7 +249,7 @@ def _relabelled(  # noqa: PLR0913 - the transaction, and what is to be written
 
 
 def _read(connection: Connection, subjects: Collection[str]) -> Mapping[str, Annotation]:
-    """What is said of databases, by their subjects; without those of which nothing is said."""
+    """Labels and notes, by the subjects of databases; subjects with neither are left out."""
     found = connection.execute(_READ, {"subjects": sorted(subjects)})
     return {
         row.subject: Annotation(
@@ -270,7 +276,7 @@ def _columns(subject: str, annotation: Annotation) -> dict[str, Any]:
 
 
 def _drop(connection: Connection, subjects: Collection[str]) -> None:
-    """Delete what is said of databases, of those that have no server."""
+    """Delete the labels and notes under those of the subjects to which no server belongs."""
     found = _read(connection, subjects)
     if not found:
         return
@@ -283,7 +289,7 @@ def _drop(connection: Connection, subjects: Collection[str]) -> None:
 
 
 def _with_families(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """The ids of servers, and of all with the same UUIDs."""
+    """Those of the ids that exist, and the ids of all other servers with the UUIDs of these."""
     found = connection.execute(_FAMILIES_OF, {"ids": [*ids]}).all()
     families = sorted({row.family for row in found if row.family is not None})
     relatives = connection.execute(_RELATIVES, {"families": families}).scalars()

@@ -76,14 +76,27 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
     allowed: Callable[[], float],
 ) -> tuple[list[Applied | Refusal], Committed]:
     """
-    Authorise, merge and write messages, in their order.
+    Authorise messages, merge them in their order, and write the rows and events that this changes.
 
-    A message whose key may not write its server, or whose key would own too many servers,
-    changes nothing. `allowed` returns about how many seconds of processor time the messages may
-    take, to merge them and to write what they change. It is called after each message, because the
-    number may change; when it is used up, the remaining messages are left out.
+    A message is refused, and changes no row of a server, if its key may not write its server, or if
+    the server is new and its key owns as many servers as it may.
 
-    Returns the results of the messages that are not left out, and what the transaction changes.
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        incoming: The messages.
+        cache: The cached rows of servers.
+        rights: Decides about the keys, and counts what they use.
+        allowed: Returns how many seconds of processor time all messages of this call may take
+            together, to merge them and, by an estimate, to write what they change. This is the
+            budget of the whole call, and not what is left of it. It is called after each message,
+            because the budget may change meanwhile. Once the messages so far have used it up, the
+            remaining ones are left out. The first message is never left out.
+
+    Returns:
+        The results of the messages that were not left out, in their order: the first one is that of
+        the first message, and the list is shorter than `incoming` if some were left out. And what
+        the transaction changes.
     """
     ids = sorted({each.message.server_id for each in incoming})
     rows = read_rows(dialect, connection, ids, cache)
@@ -103,13 +116,13 @@ def apply(  # noqa: PLR0913 - the transaction, and what is to be written
 
 
 _WORDS_PER_ROW = 20
-"""To store so many words of a catalogue takes about as long as to write a row."""
+"""About how many words of a catalogue can be stored in the time that one row takes."""
 
 _TOOLS_PER_ROW = 4
-"""To index so many names of tools takes about as long as to write a row."""
+"""About how many names of tools can be indexed in the time that one row takes."""
 
 _KNOWN_TOOLS_PER_ROW = 40
-"""To write so many names of tools into the row of a server, and into an event, takes as long."""
+"""About how many names of tools a server's row and an event can hold in the time of one row."""
 
 _SECONDS_PER_ROW = 30e-6
 """
@@ -125,8 +138,9 @@ class _Batch:
     The rows of the servers whose messages one transaction merges, before and after that.
 
     Attributes:
-        before: The rows of `servers` as they were.
-        changed_rows: How many rows `write` will change, of all tables.
+        before: The rows of `servers` as they were before the transaction, by `server_id`.
+        changed_rows: About how many rows of all tables `write` will change. What takes longer than
+            to write a row counts as several.
     """
 
     def __init__(
@@ -150,14 +164,14 @@ class _Batch:
         """How many rows of the inverted index each server changes."""
         self._connection = connection
         self._tools: dict[str, Sequence[Tool]] = {}
-        """The tools of the catalogues that servers had, by their ids."""
+        """The tools of the catalogues that servers had, by the ids of the catalogues."""
         self._catalogues: dict[str, NewCatalogue] = {}
-        """The catalogues that servers get, by their ids."""
+        """The catalogues that servers get, by the ids of the catalogues."""
         self._toolsets: dict[int, int] = {}
-        """To how many rows the sets of tool names amount that servers get, by their ids."""
+        """By the id of a set of tool names that servers get, how many changed rows it counts as."""
 
     def authorise(self, incoming: Incoming) -> Refusal | None:
-        """The Refusal of a message whose key may not write the server; None when it may."""
+        """Why the key of a message may not write its server; None if it may, or there is no key."""
         key = incoming.key
         if key is None:
             return None
@@ -168,7 +182,7 @@ class _Batch:
         return self._rights.to_write(key, server_id, row.owner, incoming.received_at)
 
     def merge(self, incoming: Incoming) -> Applied:
-        """Merge a message into the row of its server; `write` writes the row and the events."""
+        """Merge a message into the row of its server; `write` will write the row and the events."""
         server_id = incoming.message.server_id
         before = self._row(server_id)
         after = _merged(before, incoming)
@@ -228,7 +242,7 @@ class _Batch:
         return Committed(after, events, described={*self._described, *relabelled.rows})
 
     def _charged(self, events: Iterable[Event]) -> list[Event]:
-        """Events of servers that have got other labels, as far as their keys may cause events."""
+        """Those of the events about new labels of servers that the servers' keys may cause."""
         told: list[Event] = []
         for event in events:
             key = self._keys[event.server_id or ""]
@@ -253,7 +267,7 @@ class _Batch:
         return tool_changes(record.server_id, self._known(old), message.tools, at=record.last_seen)
 
     def _known(self, catalogue: str | None) -> Sequence[Tool]:
-        """The tools of a catalogue that a server had; none without one."""
+        """The tools of the catalogue with this id, which a server had; empty for None."""
         if catalogue is None:
             return ()
         if catalogue in self._catalogues:
@@ -271,7 +285,7 @@ class _Batch:
         self._entries[after.server_id] = changed
 
     def _rows_of_tools(self, row: Row) -> int:
-        """To how many rows a server's new list of tool names amounts, as time to write it."""
+        """The number of changed rows as which a server's new list of tool names counts."""
         names = row.record.capabilities
         number = toolset_id(names)
         if not names or number is None:
@@ -289,11 +303,21 @@ def delete_server(
     dialect: Dialect, connection: Connection, server_id: str, at: datetime, cache: RowCache
 ) -> Committed:
     """
-    Delete a server's row, but not its events; do nothing when there is no such server.
+    Delete a server's row, and tell so by an event `deleted`; its other events stay.
 
-    Servers that the deleted server had superseded are then superseded by the successor of the
-    deleted server. If it has no successor, they are listed again, and their `due_at` becomes `at`,
-    so that the watchdog checks them next.
+    No other row names the server afterwards. Servers that it superseded are then superseded by its
+    own successor; if it has none, lists show them again. Lists also show its nodes again (the other
+    servers of its database). The `due_at` of all that lists show again becomes `at`, so that the
+    watchdog (the task that looks for silent servers) checks them next.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: The transaction.
+        server_id: The id of the server.
+        at: The time of the deletion.
+        cache: The cached rows of servers.
+
+    Returns what the transaction changes: nothing if there is no such server.
     """
     ids = {server_id, *_referring(connection, server_id)}
     rows = read_rows(dialect, connection, sorted(ids), cache)
@@ -328,10 +352,12 @@ def hand_over(
     cache: RowCache,
 ) -> Committed:
     """
-    Make the key with the id `owner` the owner of servers.
+    Make the key with the id `owner` the owner of the servers `ids`.
 
     If `owner` is None, the servers belong to no key at first. The next key that writes one of them
     becomes its owner, unless it is an administrator's.
+
+    Returns what the transaction changes; its `rows` are those of the servers that exist.
     """
     rows = read_rows(dialect, connection, sorted(ids), cache)
     changed = [(row, row._replace(owner=owner, revision=row.revision + 1)) for row in rows.values()]

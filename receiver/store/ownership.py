@@ -19,26 +19,28 @@ __all__ = ["SERVERS_PER_KEY", "Budget", "RefusedWrites", "Rights", "cost_of"]
 
 class Budget(Protocol):
     """
-    The limits of each key: how many events it may cause in an hour, and messages in a minute.
+    Counts what each key uses of its limits, and tells what is left of them.
 
-    An event counts as one, and as one more for each KiB of its details.
+    A key may cause a limited number of events in an hour, and send a limited number of messages in
+    a minute. An event counts as one, and as one more for each KiB of its details.
     """
 
     def spend_rows(self, key_id: str, rows: int) -> None:
-        """Count the rows that messages of a key have changed; many rows count as one message."""
+        """Count rows that messages of a key have changed; a hundred rows count as one message."""
 
     def changes_left(self, key_id: str) -> int:
-        """How many more events a key may cause in this hour."""
+        """How many more events a key may cause in this hour, as `cost_of` counts them."""
 
     def spend_changes(self, key_id: str, size: int) -> None:
-        """Count events that a key has caused."""
+        """Count events that a key has caused; `size` is what they count as (`cost_of`)."""
 
     def refusals_left(self, key_id: str) -> int:
         """
         How many more events `refused_write` about a key are free of charge in this hour.
 
-        Further ones count as any other event does. If none were free, a key could use up its limit
-        with other events first, to hide that it tried to write another key's server.
+        Such an event tells that the key tried to write a server that it may not write. Once the
+        free ones are used up, further ones count as any other event does. Without free ones, a key
+        could use up its limit with other events first, to hide such an attempt.
         """
 
     def spend_refusals(self, key_id: str, count: int) -> None:
@@ -46,7 +48,7 @@ class Budget(Protocol):
 
 
 SERVERS_PER_KEY = 1000
-"""The default for how many servers may belong to a key."""
+"""The default for how many servers may belong to a key that is no administrator's."""
 
 
 class RefusedWrites:
@@ -59,8 +61,8 @@ class RefusedWrites:
     cause.
 
     Args:
-        size: How many pairs of server and key are remembered.
-        quiet: How long after an event about such a pair no further one is written.
+        size: How many pairs of server and key are remembered at most.
+        quiet: For how long after an event about a pair no further one is written about it.
     """
 
     def __init__(self, *, size: int = 10_000, quiet: timedelta = timedelta(hours=1)) -> None:
@@ -81,9 +83,10 @@ class RefusedWrites:
 
     def is_known(self, server_id: str, key_id: str, at: datetime) -> bool:
         """
-        Whether an event at most `quiet` before `at` reports a refused write of this pair.
+        Whether an event less than `quiet` before or after `at` reports a refused write of the pair.
 
-        Then a further event about the server and the key is not needed.
+        Then a further event about the server and the key is not needed. The event may be after
+        `at`, because the clock can be set back.
         """
         told = self._told.get((server_id, key_id))
         return told is not None and abs(at - told) < self._quiet
@@ -91,22 +94,23 @@ class RefusedWrites:
 
 class Rights:
     """
-    Which keys may write which servers, in one transaction.
+    Decides which keys may write which servers, and counts what they use, in one transaction.
 
     Args:
         connection: The transaction.
         servers_per_key: How many servers may belong to a key that is no administrator's. The key
             may own ten times this number of superseded servers in addition.
         refused: The refused writes for which an event was written already.
-        budget: How many events keys may cause; None for any number.
+        budget: What is left of the limits of each key; None for no limits.
 
     Attributes:
-        events: The events `refused_write` of this transaction.
+        events: The events `refused_write` to be written in this transaction: each tells that a key
+            tried to write a server that it may not write.
         spent: By key id, how much of the key's budget for events the transaction uses.
         rows: By key id, how many rows the key's messages change, not counting one row per message.
         silenced: The ids of keys of which some events are not written, because their budget is
             used up.
-        refusals: By key id, how many of `events` are free of charge.
+        refusals: By key id, how many of `events` are free of charge and about this key.
         muted: The ids of keys of which a refused write is not reported by an event, because their
             budget is used up.
     """
@@ -133,11 +137,11 @@ class Rights:
 
     def count_servers(self, keys: Iterable[Key]) -> None:
         """
-        Remember how many servers belong to each of these keys, for `to_create` to check.
+        Read how many servers belong to each of these keys, before `to_create` is called for them.
 
         A key may own a limited number of servers. The rows of the keys are locked, in the order of
         their ids, because two receivers that count at the same time could together let a key
-        exceed its limit.
+        exceed its limit. Administrators' keys have no limit and are ignored.
 
         Args:
             keys: The keys of the messages about servers that are not stored yet.
@@ -188,18 +192,18 @@ class Rights:
         return refusal
 
     def is_over_budget(self, key: Key) -> bool:
-        """Whether a key has used up its budget for events."""
+        """Whether a key has used up its budget for events; False for an administrator's key."""
         return not key.is_admin and self._left(key.id) <= 0
 
     def within_budget(self, key: Key, events: list[Event]) -> list[Event]:
         """
         The events to write, out of those that a key has caused.
 
-        The budget is how many events a key may cause per hour. When the events exceed it, only
-        `registered`, `recovered` and `flapping` are written, because the availability of a server
-        could not be computed without them. These are short and few: a server that stops sending
-        and comes back again and again soon counts as flapping, and then its changes cause no
-        events.
+        The budget is how many events a key may cause per hour. When these events exceed what is
+        left of it, only those of the kinds `registered`, `recovered` and `flapping` are written,
+        because the availability of a server could not be computed without them. These are short and
+        few: a server that stops sending and comes back again and again soon counts as flapping, and
+        then its changes cause no events.
         """
         if not events or key.is_admin or self._budget is None:
             return events

@@ -1,7 +1,8 @@
 """
-The sweep: a transaction that checks the servers whose `due_at` has come, and writes their states.
+The sweep: a transaction that checks servers which may have fallen silent, and writes their states.
 
-`receiver.domain.databases` decides the states. This module also writes the event `fleet_silent`
+These are the servers that are due: the time `due_at` of their row has come.
+`receiver.domain.databases` decides their states. This module also writes the event `fleet_silent`
 when many servers stop sending at once, and notes since when receivers have been running.
 """
 
@@ -73,12 +74,12 @@ class Rules:
     """
     The thresholds for the event `fleet_silent`, which says that many servers stopped at once.
 
-    The event is written when `share` and `servers` are both reached. Only servers that became late
-    within the time `within` before the check count as silent.
+    The event is written when both `share` and `servers` are reached. Only servers that became late
+    within the time `within` before the check, and are still late or down, count as silent.
 
     Attributes:
-        share: Which part of the fleet must be silent, from 0.5 to 1. The fleet is the silent
-            servers and those that are up or new.
+        share: Which part of the fleet must be silent at least, from 0.5 to 1. The fleet is the
+            silent servers and those that are up or new.
         servers: How many servers must be silent at least.
         within: How long before the check a server may have become late.
     """
@@ -97,13 +98,15 @@ class Look:
         now: The time of the sweep.
         heard_since: Since when receivers have been running without an interruption.
         rules: How many servers must be silent for an event `fleet_silent`.
-        limit: How many of the servers whose `due_at` has come are checked at most.
-        is_any_due: Whether the `due_at` of any server has come, as `note_presence` has just found;
-            None if it is not known.
-        noted_at: The time of this receiver's last note that it runs; None before the first. No
-            server is checked if the database `lacks_note`.
-        taken: How many heartbeats this process has taken in since it started.
-        minute: What is added to the history of the fleet; None if this is not the first look in a
+        limit: How many of the servers that are due are checked at most.
+        is_any_due: Whether any server is due, as `note_presence` has just found; None if it is not
+            known.
+        noted_at: The time of this receiver's last note that it runs; None before the first. If the
+            database does not have this note (`lacks_note`), no server is checked.
+            `Servers.sweep` sets it.
+        taken: How many heartbeats this process has written since it started, and how many requests
+            with heartbeats it could not write.
+        minute: What is added to the history of the fleet; None if this is not the first sweep in a
             minute. `Servers.sweep` sets it.
     """
 
@@ -123,7 +126,7 @@ class Swept(NamedTuple):
 
     Attributes:
         committed: What the transaction changes.
-        is_more_due: Whether there are more servers whose `due_at` has come.
+        is_more_due: Whether more servers are due.
         spent: By key id, how much of the key's budget for events this sweep uses (`cost_of`).
     """
 
@@ -138,8 +141,8 @@ class Presence(NamedTuple):
 
     Attributes:
         heard_since: Since when receivers have been running without an interruption.
-        is_any_due: Whether the `due_at` of any server has come, so that there is something to
-            `sweep`. It is always true after the first note in a database.
+        is_any_due: Whether any server is due, so that there is something to `sweep`. It is always
+            true after the first note in a database.
     """
 
     heard_since: datetime
@@ -155,17 +158,17 @@ def sweep(
     is_over_budget: Callable[[str, int], bool],
 ) -> Swept:
     """
-    Check the servers whose `due_at` has come; write their new states, and events.
+    Check servers that are due; write their new states, and events about them.
 
-    Also writes `look.minute`, if there is one, into the history of the fleet.
+    Also writes `look.minute`, unless it is None, into the history of the fleet.
 
     Args:
         dialect: The dialect of the database.
         connection: The transaction.
         cache: The cached rows.
-        look: What to check, and when.
-        is_over_budget: A function of a key id and a cost. It returns whether the key will have used
-            up its budget for events when that cost is added to what was charged before.
+        look: The time of the check, and its other parameters.
+        is_over_budget: Called with the id of a key and a cost that is not charged to it yet.
+            Returns whether the key has used up its budget for events once that cost is charged.
     """
     if look.minute is not None:
         note_minute(connection, look.minute)
@@ -291,9 +294,12 @@ def note_presence(
         dialect: The dialect of the database.
         connection: The transaction.
         now: The time.
-        absent: The longest time without such a note that is not an interruption.
-        noted_at: The time of this receiver's last note; None before the first. If the database
-            `lacks_note`, a time longer than `_GONE_BACK` is an interruption, too.
+        absent: The longest time without such a note of any receiver that is not an interruption.
+        noted_at: The time of this receiver's last note; None before the first. If the database does
+            not have that note (`lacks_note`), a time of more than 5 seconds is an interruption,
+            too.
+
+    Returns since when receivers have been running, and whether any server is due.
     """
     dialect.lock_as_writer(connection)
     row = connection.execute(_WATCH, {"now": microseconds(now)}).first()
@@ -314,10 +320,12 @@ def note_presence(
 
 def lacks_note(seen_at: datetime | None, noted_at: datetime | None) -> bool:
     """
-    Whether a database, such as a restored backup, lacks the last note of a receiver that it runs.
+    Whether a database does not have the last note of a receiver that it runs.
+
+    Then another database, such as a restored backup, has taken the place of the one with the note.
 
     Args:
-        seen_at: The newest note in the database; None if there is none.
+        seen_at: The time of the newest note of any receiver in the database; None if there is none.
         noted_at: The time of the receiver's last note; None before the first.
     """
     if noted_at is None:
@@ -336,9 +344,10 @@ def _note_pause(connection: Connection, began: datetime, ended: datetime) -> Non
 
 def attended_since(connection: Connection, now: datetime, length: timedelta) -> datetime:
     """
-    The latest time since which receivers have been running for `length` in total.
+    The time since which receivers have been running for `length`, not counting interruptions.
 
-    When receivers have not been running for that long yet, the time is before 1970.
+    So it is `length` before `now` if there was no interruption in between, and otherwise earlier.
+    If receivers have never been running for that long in all, it is in 1970 or before.
     """
     seen_at: datetime | None = connection.execute(select(watches.c.seen_at)).scalar()
     if seen_at is None:
@@ -353,17 +362,23 @@ def attended_since(connection: Connection, now: datetime, length: timedelta) -> 
 
 def may_be_ahead(connection: Connection, now: datetime) -> bool:
     """
-    Whether the database may hold times after `now`.
+    Whether the database may hold times after `now`, because the clock was set back.
 
-    Receivers note every few seconds that they run, with the clock with which they write all times,
-    so the last note tells. A database without servers and without a note is new.
+    Receivers note every few seconds that they run, with the clock with which they write all times.
+    So there may be such times if the last note is after `now`. Without a note there may be some if
+    there are servers.
     """
     seen_at, has_servers = connection.execute(_LAST_NOTE).one()
     return bool(has_servers) if seen_at is None else bool(seen_at > now)
 
 
 def forget_marks(connection: Connection) -> None:
-    """Count messages anew: nobody knows how much time has passed since a `Mark`."""
+    """
+    Begin anew to count the messages of servers that may share a database, to find out whether so.
+
+    To be called when the clock was set, or a receiver starts, because then nobody knows how much
+    time has passed since the snapshot from which they were counted (`receiver.domain.rows.Mark`).
+    """
     connection.execute(update(servers).where(servers.c.mark_at.is_not(None)).values(mark_at=None))
 
 
@@ -371,8 +386,8 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
     """
     Replace all times after `now` by `now`, because the clock was set back since they were written.
 
-    Checks of servers that are planned for later become due at `now`. Returns how many servers had
-    times after `now`, not counting the planned checks.
+    All servers that are due later become due at `now`. Returns how many servers had times after
+    `now`, not counting those at which they are due.
     """
     columns = (servers.c.first_seen, servers.c.registered_at, servers.c.flapping_since)
     capped = {
@@ -400,9 +415,10 @@ def leave_no_future(connection: Connection, now: datetime) -> int:
 
 def _due(connection: Connection, look: Look) -> Mapping[str, str | None]:
     """
-    The servers whose `due_at` has come, the longest due first, and `look.limit` at most.
+    The servers that are due, the longest due first, and `look.limit` at most.
 
-    Returns the `database_uuid` of each by its `server_id`; nothing if the database `lacks_note`.
+    Returns the `database_uuid` of each by its `server_id`. Returns no servers if the database does
+    not have this receiver's last note (`lacks_note`).
     """
     found = connection.execute(_DUE, {"now": microseconds(look.now), "limit": look.limit}).all()
     if found and lacks_note(found[0].seen_at, look.noted_at):
@@ -496,7 +512,7 @@ IS_DUE = (
     .order_by(servers.c.due_at)
     .limit(1)
 )
-"""The query that returns a row if the `due_at` of any server has come."""
+"""The query that returns a row if any server is due at the parameter `now`, in microseconds."""
 
 _DUE = (
     select(

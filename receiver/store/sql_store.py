@@ -1,9 +1,10 @@
 """
 The store of one receiver: servers, events, keys, sessions and alerts of one SQL database.
 
-Every method runs one transaction and blocks until it is over; a method that writes returns after
-the commit. All of them raise StoreUnavailable when the database does not answer. Then nothing has
-changed, unless the error is an OutcomeUnknown, which is a subclass.
+A method runs one transaction, except where it says otherwise, and blocks until it is over; a method
+that writes returns after the commit. All methods raise StoreUnavailable when the database does not
+answer. Then nothing has changed, unless the error is of the subclass OutcomeUnknown: the commit may
+have succeeded or not.
 """
 
 import logging
@@ -112,27 +113,30 @@ def _ignore(_: Sequence[Event]) -> None:
 
 class SqlStore:
     """
-    A store in a SQL database. Opening it brings its tables up to date.
+    A store in a SQL database. The constructor brings its tables up to date.
 
     Args:
-        url: The database.
-        cache_bytes: About how many bytes of memory the cache of servers may take.
-        servers_per_key: How many servers may belong to a key that is no administrator's.
-        budget: How many events keys may cause; None for any number.
+        url: The URL of the database.
+        cache_bytes: About how many bytes of memory the cache of servers may take at most.
+        servers_per_key: How many servers may belong to a key that is no administrator's. Ten times
+            as many superseded servers (another server took over their database) may belong to it
+            in addition.
+        budget: Counts what each key uses of its limits for events and messages, and tells what is
+            left; None for no limits.
         on_events: Called with the events of each transaction after its commit, in the thread that
-            ran the transaction.
+            ran the transaction. Not called for a transaction without events.
 
     Attributes:
         transactions: Runs reads and writes for which the other attributes have no method.
         servers: Reads and writes the servers.
         labels: Reads and writes the labels and notes that people give to databases.
-        events: Reads and deletes the events, which tell what happened to the servers.
+        events: Reads and deletes the events: what happened to the servers, and when.
         keys: Reads and writes the API keys.
         sessions: Reads and writes the sessions of browsers that have signed in.
         inventory: Reads what all servers together offer and run.
         saved_views: Reads and writes the views of the list of servers that people have saved.
         alerts: Reads and writes channels, rules, silences, alarms and the messages about them.
-        hours: Reads the history of the fleet.
+        hours: Reads the history of the fleet: hour by hour, how many servers were in which state.
     """
 
     def __init__(
@@ -166,7 +170,7 @@ class SqlStore:
 
     @property
     def generation(self) -> int:
-        """How many times another database may have taken the place of the one that was open."""
+        """How many times another database, such as a backup, may have replaced the open one."""
         return self.transactions.generation
 
     def close(self) -> None:
@@ -176,11 +180,16 @@ class SqlStore:
 
 class Vitals(NamedTuple):
     """
-    How many servers there are, without superseded ones, nodes, and those whose key was revoked or
-    has expired.
+    How many servers there are, in which states and stages.
+
+    Not counted are superseded servers (another server took over their database), nodes (lists show
+    another server of the same database in their place), and servers whose key was revoked or has
+    expired.
 
     Attributes:
-        standing: The number of servers for each pair of state and stage, as in `Servers.tally`.
+        standing: By state and stage, how many servers have both. The state is a value of
+            `contract.State`. The stage is "" if it is unknown, and the digest that `index_text`
+            returns if it has more than 200 characters.
         flapping: How many of these servers flap: they stop sending and come back again and again.
     """
 
@@ -192,8 +201,20 @@ class Servers:
     """
     The servers in a database: their records, owners and states.
 
-    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
-    The keyword arguments are those of `SqlStore`.
+    Lists of servers leave some out unless their filter names these states: superseded servers
+    (another server took over their database), nodes (another server of the same database stands
+    for them), and servers that have left (their addon was uninstalled).
+
+    Each method is one transaction, except where it says otherwise, and raises StoreUnavailable when
+    the database does not answer.
+
+    Args:
+        transactions: Runs the transactions.
+        cache: The cached rows of servers.
+        servers_per_key: How many servers may belong to a key that is no administrator's.
+        budget: Counts what each key uses of its limits for events and messages, and tells what is
+            left; None for no limits.
+        on_events: Called with the events of each transaction after its commit, if it has any.
     """
 
     def __init__(
@@ -221,13 +242,20 @@ class Servers:
         self, incoming: Sequence[Incoming], *, allowed: Callable[[], float] = lambda: inf
     ) -> list[Applied | Refusal]:
         """
-        Authorise and merge messages, in their order, and commit them together.
+        Authorise messages, merge them in their order, and commit them in one transaction.
 
-        A message whose key may not write its server is refused, and changes nothing.
+        A message whose key may not write its server is refused, and changes no record.
 
-        Returns the result of each message, in their order. `allowed` returns about how many seconds
-        of processor time the transaction may take. It is called after each message; once that time
-        is used up, the remaining messages are left out, and have no result.
+        Args:
+            incoming: The messages.
+            allowed: Returns about how many seconds of processor time all messages of this call may
+                take together: the budget of the whole call, and not what is left of it. It is
+                called after each message, because the budget may change meanwhile. Once it is used
+                up, the remaining messages are left out. The first message is never left out.
+
+        Returns:
+            The result of each message that was not left out, in their order: the first result is
+            that of the first message. The list is shorter than `incoming` if some were left out.
         """
         dialect = self._transactions.dialect
 
@@ -260,8 +288,9 @@ class Servers:
         self, server_id: str, since: datetime
     ) -> tuple[ServerRecord, Sequence[StateLog]] | None:
         """
-        What `get` and `state_logs` return for a server, read in one transaction.
+        The record of a server, and the logs of its states since an instant, both of one moment.
 
+        The logs are those of the server and of the servers that it superseded, directly or not.
         None when there is no such server.
         """
         if not _can_exist(server_id):
@@ -291,11 +320,16 @@ class Servers:
         self, matching: Filter, words: Collection[str], *, after: int, is_any_enough: bool
     ) -> Candidates:
         """
-        Search the descriptions of tools for some words.
+        Search the descriptions of tools for words.
 
-        Returns the catalogues (descriptions of all tools of a server) with the words, and those
-        of the servers which match that have them. The arguments are those of
-        `receiver.store.catalogues.candidates`.
+        Returns a limited number of catalogues (descriptions of all tools of a server) that have the
+        words, and which of the servers that match a filter have these catalogues now.
+
+        Args:
+            matching: The filter. Catalogues that no matching server has are left out.
+            words: The stems of the words.
+            after: Only catalogues with a number greater than this one; 0 for all.
+            is_any_enough: Whether one of the words is enough; otherwise a catalogue needs all.
         """
         with self._transactions.read() as connection:
             return candidates(
@@ -307,7 +341,7 @@ class Servers:
             )
 
     def page(self, matching: Filter, order: Order, asked: PageRequest) -> ServerPage:
-        """Read a page (`asked`) of the list of the servers that match a filter, in an order."""
+        """Read the page `asked` of the list of all servers that match a filter, in an order."""
         with self._transactions.read() as connection:
             found = ServerList(
                 connection=connection, cache=self._cache, matching=matching, order=order
@@ -318,9 +352,13 @@ class Servers:
         self, matching: Filter, order: Order, asked: PageRequest
     ) -> tuple[ServerPage, int, Breakdown]:
         """
-        Read a page of a list, how many servers come before it, and a breakdown to count them.
+        Read a page of a list of servers, how many come before it, and the numbers beside filters.
 
-        All three are of the same moment. Without records the number is 0.
+        All three are of the same moment.
+
+        Returns:
+            The page; how many servers of the list come before the page, which is 0 if the page has
+            no servers; and the breakdown, as `breakdown` returns it for the same filter.
         """
         with self._transactions.read() as connection:
             found = ServerList(
@@ -332,14 +370,21 @@ class Servers:
         return page, before, breakdown
 
     def breakdown(self, matching: Filter) -> Breakdown:
-        """Read what is needed to count the servers that match, and those beside them."""
+        """
+        Count servers in groups that are alike, for the numbers beside the filters of a list.
+
+        `Breakdown.count` computes from these how many servers match the filter, and how many would
+        match if one of its values was another one.
+        """
         with self._transactions.read() as connection:
             conditions = conditions_of(matching, connection=connection)
             return take_breakdown(connection, matching, conditions)
 
     def reachable(self, matching: Filter, *, after: str | None, limit: int) -> Reachable:
         """
-        The addresses of the servers that match a filter, sorted by `server_id`.
+        The addresses of the servers that match a filter, and what tells whether they are alive.
+
+        Sorted by `server_id`.
 
         Args:
             matching: The filter.
@@ -352,12 +397,30 @@ class Servers:
     def on_wall(
         self, matching: Filter, by: Grouping, now: datetime, *, limit: int
     ) -> Sequence[OnWall]:
-        """What the wallboard shows of the first `limit` servers that match, sorted by id."""
+        """
+        What the wallboard (a page for a large screen) shows of servers: an item for each.
+
+        Args:
+            matching: The filter that the servers match.
+            by: The field whose value becomes the attribute `group` of each item.
+            now: The time. Servers whose key was revoked, or has expired by then, are left out.
+            limit: How many servers are returned at most: the first ones, sorted by `server_id`.
+        """
         with self._transactions.read() as connection:
             return on_wall(connection, matching, by, now, limit=limit)
 
     def wall_counts(self, matching: Filter, by: Grouping, now: datetime) -> Sequence[GroupCount]:
-        """How many of the servers that match are in which group and state."""
+        """
+        How many servers are in which group and state, for a wallboard with too many for one screen.
+
+        Args:
+            matching: The filter that the servers match; all of them are counted.
+            by: The field of which each value is a group.
+            now: The time. Servers whose key was revoked, or has expired by then, are left out.
+
+        Returns:
+            An item for each pair of group and state that any server has, in no particular order.
+        """
         with self._transactions.read() as connection:
             return wall_counts(connection, matching, by, now)
 
@@ -368,39 +431,55 @@ class Servers:
 
     def claims_like(self, records: Sequence[ServerRecord]) -> Sequence[Claim]:
         """
-        Read which names in the MCP registry servers with the databases of `records` could have.
+        Read which servers could have the same names in the MCP registry as the servers `records`.
 
-        See `receiver.store.lists.claims_like`.
+        Only one server can have a name. `receiver.domain.agents.registry.holders` decides which, by
+        the claims of all that could have it.
+
+        Returns the claims of all servers whose database has the same name and UUID as that of one
+        of `records`; usually these servers are among them. Superseded servers, nodes and servers
+        that report no address are left out, and so are those beyond 2,000 with the same UUID.
         """
         with self._transactions.read() as connection:
             return claims_like(connection, records)
 
     def claims_of(self, whose: Whose, name: str) -> Sequence[Claim]:
         """
-        Read which servers could have a name in the MCP registry: their claims.
+        Read the claims of all servers that could have a name in the MCP registry.
 
-        The arguments are those of `receiver.store.lists.claims_of`.
+        Only one of them can have it. `receiver.domain.agents.registry.holders` decides which, by
+        these claims.
+
+        Args:
+            whose: What `receiver.domain.agents.registry.whose` has read from the name.
+            name: The name, with or without the namespace.
         """
         with self._transactions.read() as connection:
             return claims_of(connection, whose, name)
 
     def found(self, server_id: str) -> FoundServer | None:
-        """A server that may have an entry in the MCP registry; None when there is none."""
+        """The server with this id; None unless it may have an entry in the MCP registry."""
         with self._transactions.read() as connection:
             found = registered(connection, server_id, self._cache)
         return found[0] if found else None
 
     def tombstones(self, asked: Listing) -> Sequence[tuple[Tombstone, bool]]:
         """
-        Tombstones of the MCP registry: a part of them, sorted by their local names.
+        Read what is kept of entries of the MCP registry whose servers were deleted (tombstones).
 
-        Returns with each whether it stands: whether no server has, or can have, the name by now.
+        Returns the part `asked`, sorted by the local names (without the namespace). With each comes
+        a truth value: true if no server has the name now, or can have it. Only then the entry is
+        gone.
         """
         with self._transactions.read() as connection:
             return read_tombstones(connection, asked)
 
     def trim_tombstones(self, until: datetime) -> None:
-        """Delete tombstones older than an instant, and the oldest if there are too many."""
+        """
+        Delete up to 1,000 tombstones: those from before `until`, and the oldest beyond 100,000.
+
+        One transaction looks whether there are any, and only then a second one deletes them.
+        """
         with self._transactions.read() as connection:
             if not are_too_old(connection, until):
                 return
@@ -408,9 +487,10 @@ class Servers:
 
     def nodes(self, ids: Collection[str]) -> Mapping[str, Sequence[Node]]:
         """
-        The nodes of listed servers, i.e. the other servers of their databases, sorted by id.
+        The nodes of the servers `ids`: the other servers of their databases, sorted by id.
 
-        Returns them by the `server_id` of the listed server, without those that have no nodes.
+        Returns them by the `server_id` of the server that lists show. Servers without nodes are
+        left out.
         """
         found: dict[str, list[Node]] = {}
         with self._transactions.read() as connection:
@@ -428,44 +508,54 @@ class Servers:
 
     def tally(self) -> Mapping[tuple[str, str], int]:
         """
-        How many servers have each pair of state and stage, without superseded ones and nodes.
+        By state and stage, how many servers have both, without superseded servers and nodes.
 
-        The state is the one in the database. The stage is "" where it is unknown, and its SHA-256
-        (`index_text`) where it is longer than 200 characters.
+        The state is the one in the database, a value of `contract.State`. The stage is "" where it
+        is unknown, and the digest that `index_text` returns where it has more than 200 characters.
         """
         with self._transactions.read() as connection:
             found = connection.execute(TALLY).all()
         return {_state_and_stage(standing): count for standing, count in found}
 
     def lapsed_tally(self, now: datetime) -> Mapping[tuple[str, str], int]:
-        """What `tally` returns, but only for servers whose keys are revoked or expired."""
+        """
+        By state and stage, how many servers of keys that are revoked or expired at `now` have both.
+
+        Superseded servers and nodes are not counted. State and stage are as in `tally`.
+        """
         with self._transactions.read() as connection:
             return _lapsed_tally(connection, now)
 
     def troubled(self, known: Mapping[str, Troubled], *, limit: int) -> list[Troubled]:
         """
-        At most `limit` servers with which something may be wrong, whose state changed last.
+        Servers with which something may be wrong: the `limit` ones whose state changed last.
 
-        `known` is what an earlier call has returned, by `server_id`: what has not changed since is
-        not read again.
+        They are late or down, flap (stop sending and come back again and again), have a twin (a
+        server that sends for a copy of the same database), or a conflict (two machines that send
+        under one `server_id`). The latest change of state comes first.
+
+        Args:
+            known: What an earlier call has returned, by `server_id`. The records that have not
+                changed since are taken from it, and not read again.
+            limit: How many servers are returned at most.
         """
         with self._transactions.read() as connection:
             return troubled(connection, self._cache, known, limit=limit)
 
     def numbers_owned(self, key_ids: Collection[str]) -> Mapping[str, int]:
-        """How many listed servers belong to each of some keys, without keys that have none."""
+        """By key id, how many servers in lists belong to the key; keys without any are left out."""
         with self._transactions.read() as connection:
             return numbers_owned(connection, key_ids)
 
     def vitals(self, now: datetime) -> Vitals:
-        """How many servers are in which state, without those of revoked and expired keys."""
+        """Count servers, without those whose keys were revoked or have expired by `now`."""
         with self._transactions.read() as connection:
             standing, _ = _standing(connection, now)
             flapping = connection.execute(_FLAPPING, {"now": now}).scalar_one()
         return Vitals(standing, flapping)
 
     def count_active(self, now: datetime) -> int:
-        """How many servers lists show, without those of revoked and expired keys."""
+        """How many servers lists show, without those whose keys are revoked or expired at `now`."""
         with self._transactions.read() as connection:
             return int(connection.execute(ACTIVE, {"now": now}).scalar_one())
 
@@ -494,17 +584,21 @@ class Servers:
         """
         Delete some servers that are down, have left or are superseded, but not their events.
 
-        One transaction chooses servers, and a second one deletes those that still match. So no
-        server is deleted that has sent a message in between, or of which a node (another server of
-        its database) has sent one.
+        With a server that lists show, its nodes (the other servers of its database) and the servers
+        that it superseded are deleted. One transaction chooses servers, and a second one deletes
+        those that still match. So no server is deleted that has sent a message in between, or of
+        which a node has sent one.
 
         Args:
             asked: Which servers to delete.
             at: The time of the deletion.
             stage: Where to go on: the `next_stage` of the last call; None to begin.
-            limit: How many servers that match are deleted at most. In addition, at most `limit`
-                servers that these superseded are deleted, and any number of nodes.
-            is_dry_run: Whether to return the servers without deleting them.
+            limit: How many servers that match one call deletes at most. In addition, it deletes at
+                most `limit` servers that these superseded, and any number of nodes.
+            is_dry_run: Whether only to return the servers that would be deleted.
+
+        Returns:
+            The ids of all deleted servers, and where the next call must go on.
         """
         stage = stage or Stage(asked.states[0])
         with self._transactions.read() as connection:
@@ -528,9 +622,10 @@ class Servers:
 
     def attended_since(self, now: datetime, length: timedelta) -> datetime:
         """
-        The latest time since which receivers have been running for `length` in total.
+        The time since which receivers have been running for `length`, not counting interruptions.
 
-        When receivers have not been running for that long yet, the time is before 1970.
+        So it is `length` before `now` if there was no interruption in between, and otherwise
+        earlier. If receivers have never been running for that long in all, it is in 1970 or before.
         """
         with self._transactions.read() as connection:
             return attended_since(connection, now, length)
@@ -539,11 +634,15 @@ class Servers:
         self, now: datetime, after: timedelta, *, stage: Stage | None = None
     ) -> Forgotten:
         """
-        Delete, like `forget`, some servers that have neither sent nor changed state for `after`.
+        Delete some servers that have neither sent nor changed their state for `after`.
 
-        Time in which no receiver was running does not count. When no server is up or new, nothing
-        is deleted, because probably no server can reach the receiver. The servers of revoked and
-        expired keys do not count as up or new, because they cannot send any more.
+        They are down, have left or are superseded. Time in which no receiver was running does not
+        count. When no server is up or new, nothing is deleted, because probably no server can reach
+        the receiver. The servers of revoked and expired keys do not count as up or new, because
+        they cannot send any more.
+
+        A call deletes a limited number of servers, in several transactions. `stage` says where to
+        go on: the `next_stage` of the last call, or None to begin. Returns what `forget` returns.
         """
         since = self.attended_since(now, after)
         with self._transactions.read() as connection:
@@ -570,7 +669,7 @@ class Servers:
         return bool(committed.events)
 
     def owner(self, server_id: str) -> str | None:
-        """The id of the key that a server belongs to; None when it belongs to none."""
+        """The id of the key that a server belongs to; None if it has no owner or does not exist."""
         if not _can_exist(server_id):
             return None
         with self._transactions.read() as connection:
@@ -578,9 +677,9 @@ class Servers:
 
     def owners(self, ids: Collection[str]) -> Mapping[str, str]:
         """
-        The ids of the keys that servers belong to, by `server_id`.
+        The ids of the keys that the servers `ids` belong to, by `server_id`.
 
-        Servers that belong to no key are left out.
+        Servers that belong to no key, or do not exist, are left out.
         """
         with self._transactions.read() as connection:
             found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
@@ -588,7 +687,7 @@ class Servers:
 
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
-        Make the key `key_id` the owner of servers; return the ids of those servers that exist.
+        Make the key `key_id` the owner of the servers `ids`; return the ids of those that exist.
 
         If `key_id` is None, the servers belong to no key at first. The next key that writes one of
         them becomes its owner, unless it is an administrator's.
@@ -609,10 +708,10 @@ class Servers:
 
     def state_logs(self, ids: Collection[str], since: datetime) -> Mapping[str, Sequence[StateLog]]:
         """
-        The logs of the states of servers since an instant.
+        The logs of the states of servers since an instant, to compute how available they were.
 
-        Returns, by the `server_id` of each of `ids`, the logs of that server and of the servers
-        that it superseded.
+        Returns, by the `server_id` of each of `ids`, the log of that server and those of the
+        servers that it superseded, directly or not. Servers that do not exist are left out.
         """
         with self._transactions.read() as connection:
             return state_logs(connection, ids, since)
@@ -623,8 +722,8 @@ class Servers:
 
         Returns since when receivers have been running without an interruption, and whether a
         `sweep` has anything to do. An interruption is a time longer than `absent` without such a
-        note. If another database, such as a backup, has taken the place of the one in which this
-        receiver noted that it runs, a shorter time without a note is an interruption, too.
+        note of any receiver. If another database, such as a backup, has taken the place of the one
+        in which this receiver noted that it runs, a time of more than 5 seconds is one, too.
         """
         dialect = self._transactions.dialect
 
@@ -654,8 +753,9 @@ class Servers:
 
         Args:
             now: The time.
-            is_start: Whether a receiver starts. It looks first whether there can be such times,
-                because the tables are large and the clock is right nearly always.
+            is_start: Whether a receiver is starting. If so, this looks first whether there can be
+                such times at all, and usually does nothing more: the tables are large, and the
+                clock is right nearly always.
         """
 
         def work(connection: Connection) -> int:
@@ -673,13 +773,16 @@ class Servers:
 
     def sweep(self, look: Look) -> bool:
         """
-        Check some servers whose `due_at` has come, and write their new states and events.
+        Check some servers that are due for a check, and write their new states and events.
 
-        The first call in a minute also counts all servers, for the history of the fleet, and adds
-        to it the heartbeats that have come since the last such call (`look.taken`).
+        A server is due when the time `due_at` of its row has come. The first call in a minute also
+        counts all servers, for the history of the fleet, and adds to the history the heartbeats
+        that have come since it last did so.
 
-        Returns whether there are more such servers. After another database has taken the place of
-        the open one, no server is checked until `note_presence` has been called.
+        If it is not known whether there is anything to do, a first transaction finds out.
+
+        Returns whether more servers are due. After another database has taken the place of the open
+        one, no server is checked until `note_presence` has been called.
         """
         dialect = self._transactions.dialect
         minute = self._minute(look)
@@ -709,9 +812,14 @@ class Servers:
 
     def note_taken(self, now: datetime, taken: Taken) -> None:
         """
-        Add to the history the heartbeats that have come since the last `sweep` that did so.
+        Add to the history the heartbeats that have come since `sweep` last did so.
 
-        For a receiver that ends within a minute. `taken` is what it has taken in since its start.
+        To be called when a receiver stops, since its next `sweep` would have added them. Does
+        nothing if there are none, or if this object has never added any.
+
+        Args:
+            now: The time.
+            taken: What the receiver has taken in since its start.
         """
         left = taken.since(self._taken)
         if self._taken_at is None or not any(left):
@@ -721,7 +829,7 @@ class Servers:
         self._taken, self._taken_at = taken, now
 
     def _minute(self, look: Look) -> Minute | None:
-        """What the first look in a minute adds to the history; None for any other look."""
+        """What the first `sweep` in a minute adds to the history; None for any other `sweep`."""
         now, noted_at = look.now, self._taken_at
         if noted_at is not None and begin_of_minute(noted_at) == begin_of_minute(now):
             return None
@@ -744,7 +852,7 @@ class Servers:
             )
 
     def _is_over_budget(self, key_id: str, more: int) -> bool:
-        """Whether a key has used up its budget for events, with some more that are not charged."""
+        """Whether a key has used up its budget for events, if `more` are charged, too."""
         return self._budget is not None and self._budget.changes_left(key_id) <= more
 
     def _has_gone_back(self, connection: Connection) -> bool:
@@ -794,9 +902,9 @@ def _next_stage(asked: Forgettable, stage: Stage, ids: Sequence[str], limit: int
 
 def _standing(connection: Connection, now: datetime) -> tuple[Mapping[tuple[str, str], int], bool]:
     """
-    What `Servers.tally` returns, without the servers of revoked and expired keys.
+    What `Servers.tally` returns, without the servers of keys that are revoked or expired at `now`.
 
-    Also returns whether there are any servers of such keys.
+    Also returns whether any servers in the tally belong to such keys.
     """
     found = connection.execute(TALLY).all()
     lapsed = _lapsed_tally(connection, now)
@@ -852,9 +960,9 @@ TALLY = (
     select(facets.c.value, func.count()).where(facets.c.name == "standing").group_by(facets.c.value)
 )
 """
-The query that counts servers by `standing` (state, slash, stage) in the table `facets` alone.
+The query that counts servers by state, a slash and stage, from the table `facets` alone.
 
-Superseded servers and nodes have no `standing`.
+The table has these texts under the name `standing`; superseded servers and nodes have none there.
 """
 _has_standing = and_(servers.c.superseded_by.is_(None), servers.c.node_of.is_(None))
 _stage = func.coalesce(servers.c.odoo_stage, "")
@@ -864,7 +972,11 @@ LAPSED = (
     .where(servers.c.owner == bindparam("key"), _has_standing)
     .group_by(servers.c.state, _stage)
 )
-"""The query that counts the servers of a key by state and stage, from the table `servers`."""
+"""
+The query that counts the servers of the key with the id `key` by state and stage.
+
+Superseded servers and nodes are not counted. It reads the table `servers`.
+"""
 _FLAPPING = (
     select(func.count())
     .select_from(servers)
@@ -874,4 +986,4 @@ ACTIVE = select(
     select(func.count()).select_from(servers).where(servers.c.rank <= max(LISTED)).scalar_subquery()
     - count_of_lapsed_keys(is_listed)
 )
-"""The query that counts the servers in lists, without those of revoked and expired keys."""
+"""The query that counts the servers in lists, without those of keys that have lapsed by `:now`."""

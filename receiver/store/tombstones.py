@@ -1,7 +1,8 @@
 """
 The SQL of tombstones: what is kept of the entries of the MCP registry whose servers were deleted.
 
-Without them, a client that asks what has changed would never hear that an entry is gone.
+Without them, a client that asks the registry what has changed would never hear that an entry is
+gone. The local name of an entry is its name without the namespace that all entries share.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -29,9 +30,10 @@ __all__ = ["are_too_old", "read_tombstones", "trim_tombstones", "write_tombstone
 
 def write_tombstones(connection: Connection, deleted: Iterable[Row], at: datetime) -> None:
     """
-    Write a tombstone for each of some servers, which are deleted now, that has a name.
+    Write a tombstone for each of the servers `deleted` that has a name in the MCP registry.
 
-    A server whose name another one has, such as its successor, leaves no tombstone.
+    The transaction deletes these servers at the time `at`. If another server has the name, such as
+    a server's successor, there is no tombstone. An older tombstone with the same name is replaced.
     """
     gone = [
         row for row in deleted if row.record.endpoint_url is not None and row.record.node_of is None
@@ -51,9 +53,15 @@ def write_tombstones(connection: Connection, deleted: Iterable[Row], at: datetim
 
 def read_tombstones(connection: Connection, asked: Listing) -> Sequence[tuple[Tombstone, bool]]:
     """
-    Tombstones that match, sorted by their local names.
+    Read a part of the tombstones, sorted by their local names.
 
-    Returns with each whether it stands: whether no server has, or can have, the name by now.
+    Returns each with a truth value: true if no server has its name now, or can have it. Only then
+    the entry is gone.
+
+    Args:
+        connection: A connection to read with.
+        asked: Which tombstones match, after which local name to begin, and how many to return at
+            most.
     """
     found = [Tombstone(**row) for row in connection.execute(_matching(asked)).mappings()]
     taken = _taken(connection, [each.local_name for each in found])
@@ -61,16 +69,17 @@ def read_tombstones(connection: Connection, asked: Listing) -> Sequence[tuple[To
 
 
 def are_too_old(connection: Connection, until: datetime) -> bool:
-    """Whether `trim_tombstones` would delete any."""
+    """Whether there are tombstones that `trim_tombstones` would delete."""
     given = {"until": until, "most": MOST_TOMBSTONES, "limit": 1}
     return connection.execute(_TOO_OLD, given).first() is not None
 
 
 def trim_tombstones(connection: Connection, until: datetime) -> None:
     """
-    Delete tombstones from before an instant, and the oldest of more than `MOST_TOMBSTONES`.
+    Delete up to 1,000 tombstones that need not be kept any longer.
 
-    A call deletes at most 1,000.
+    These are the ones of servers that were deleted before `until` and, if there are more than
+    `MOST_TOMBSTONES`, the oldest of them.
     """
     connection.execute(_TRIM, {"until": until, "most": MOST_TOMBSTONES, "limit": 1000})
 
@@ -100,7 +109,7 @@ def _matching(asked: Listing) -> Select[Any]:
 
 
 def _taken(connection: Connection, names: Collection[str]) -> set[str]:
-    """Those of some local names, and others, that a server has or can have."""
+    """The local names that servers have, or can have: at least all those that are among `names`."""
     whose = [each for each in map(whose_local, names) if each is not None]
     return {
         name for identity in identities_of(connection, whose) for name in possible_names(identity)
@@ -108,7 +117,7 @@ def _taken(connection: Connection, names: Collection[str]) -> set[str]:
 
 
 MOST_TOMBSTONES = 100_000
-"""How many tombstones are kept at most."""
+"""How many tombstones are kept at most; the oldest are deleted first."""
 
 _WRITE = text(
     "INSERT INTO tombstones (local_name, title, version, host, first_seen, forgotten_at) "

@@ -1,4 +1,4 @@
-"""Deletes ("forgets") many servers that match a filter, a limited number in each transaction."""
+"""Deletes ("forgets") all servers that match a filter, a limited number in each transaction."""
 
 from receiver.store.forgetting.batches import BATCH, Chosen, chosen_after, forget, forgettable
 

@@ -34,8 +34,8 @@ BATCH = 200
 """
 How many servers that match a filter one transaction deletes at most.
 
-In addition it deletes at most 200 servers that these superseded. The number is small, so that
-heartbeats hardly wait for the transaction.
+In addition it deletes their nodes, and at most 200 servers that these superseded. The number is
+small, so that heartbeats hardly wait for the transaction.
 """
 
 
@@ -45,10 +45,10 @@ class Chosen(NamedTuple):
 
     Attributes:
         ids: The ids of the servers.
-        state: The value of the filter `state` with which the query selected them.
+        state: The value of `Filter.state` with which the query selected them.
         asked: The filter that a server must still match when it is deleted.
-        most_older: How many servers that the selected ones superseded may be deleted with them;
-            None for any number.
+        most_older: How many servers that the selected ones superseded may be deleted together with
+            them; None for any number.
     """
 
     ids: Sequence[str]
@@ -91,7 +91,8 @@ def chosen_after(asked: Forgettable, stage: Stage, limit: int) -> Select[Any]:
     """
     The query for the ids of at most `limit` servers to delete, sorted.
 
-    It finds servers in the state of the stage whose ids are after the id of the stage.
+    It finds servers that match `asked`, with the state `stage.state`, whose ids are after
+    `stage.after`.
     """
     key = servers.c.server_id
     query = _chosen(asked, stage.state)
@@ -104,9 +105,9 @@ def forget(
     """
     Lock the rows of the chosen servers, and delete those that still match.
 
-    Deletes with them their nodes and the servers that they superseded. Returns the ids of all
-    deleted servers; whether some servers that they superseded are left for another call; and what
-    the transaction changes.
+    Deletes with them their nodes and the servers that they superseded. Returns the sorted ids of
+    all deleted servers; whether some servers that the chosen ones superseded are left for another
+    call; and what the transaction changes. `at` is the time of the deletion.
     """
     read = partial(read_rows, dialect, connection, cache=cache)
     rows, gone, is_cut = _gathered(connection, chosen, read)
@@ -134,7 +135,7 @@ def forget(
 
 
 def forgettable(connection: Connection, chosen: Chosen) -> list[str]:
-    """The ids of the servers that calls of `forget` would delete; this deletes none."""
+    """The sorted ids of the servers that `forget` would delete; this function deletes nothing."""
 
     def read(ids: Sequence[str]) -> Mapping[str, Row]:
         found = connection.execute(_READ, {"ids": ids}).mappings()
