@@ -1,4 +1,4 @@
-"""Writes events in the transaction of the changes that they describe; reads and deletes events."""
+"""Writes events in the transaction that makes the change they tell of; reads and deletes them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
@@ -44,10 +44,10 @@ __all__ = [
 
 def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Event]) -> None:
     """
-    Write events; must be called last in a transaction.
+    Write events; to be called last in a transaction.
 
     Locks the numbering of events until the transaction ends, so that their numbers rise in the
-    order of the commits.
+    order of the commits. Other transactions that write events wait for that long.
     """
     if not happened:
         return
@@ -62,7 +62,12 @@ def write_events(dialect: Dialect, connection: Connection, happened: Sequence[Ev
 
 
 def first_since(connection: Connection, since: datetime) -> int:
-    """A lower bound for the numbers of all events at or after an instant; runs `FIRST_SINCE`."""
+    """
+    A lower bound for the numbers of all events at or after an instant, to find these by number.
+
+    It is a little less than the number of the first such event, because the clocks of receivers may
+    differ a little. Without such events it is the largest possible number.
+    """
     found = connection.execute(select(FIRST_SINCE), {"since": microseconds(since)})
     return int(found.scalar_one())
 
@@ -76,9 +81,17 @@ def read_after(
     max_bytes: int | None = None,
 ) -> EventPage:
     """
-    The oldest events with a number larger than `number`, oldest first.
+    The oldest events that match and have a number larger than `number`, oldest first.
 
-    `next_before` of the page is None if there are no more. See `Events.after` for the limits.
+    `next_before` of the page is None if there are no more events, and otherwise a number.
+
+    Args:
+        connection: A connection to read with.
+        number: Only events with a larger number.
+        matching: Which events.
+        limit: How many events are returned at most.
+        max_bytes: About how many bytes of JSON the events may have together; None for any number.
+            A single event is returned even if it has more.
     """
     query = _matching(connection, matching).where(events.c.id > number)
     return _page(connection, query.order_by(events.c.id), limit, max_bytes)
@@ -86,9 +99,10 @@ def read_after(
 
 class Events:
     """
-    The events in a database.
+    The events in a database: what happened to servers, and to the fleet as a whole.
 
-    Each method is one transaction, and raises StoreUnavailable when the database does not answer.
+    Each method is one transaction, except where it says otherwise, and raises StoreUnavailable when
+    the database does not answer.
     """
 
     def __init__(self, transactions: Transactions) -> None:
@@ -103,11 +117,11 @@ class Events:
         max_bytes: int | None = None,
     ) -> EventPage:
         """
-        The newest events, newest first.
+        The newest events that match, newest first.
 
-        When the filter asks for certain kinds of events about one server, only `MOST_SEARCHED`
-        events of that server are searched at a time. So a page may be empty although further pages
-        have events.
+        When the filter asks for certain kinds of events about one server, one call searches only
+        `MOST_SEARCHED` events of that server. So a page may be empty although further pages have
+        events; `next_before` of the page tells whether there may be any.
 
         Args:
             matching: Which events.
@@ -126,7 +140,7 @@ class Events:
         self, matching: EventFilter, *, before: int | None = None, limit: int
     ) -> list[Brief]:
         """
-        The newest events without their details, newest first.
+        The newest events that match, without their details, newest first.
 
         Args:
             matching: Which events.
@@ -139,10 +153,10 @@ class Events:
 
     def by_ids(self, ids: Collection[int], *, max_bytes: int) -> Mapping[int, RecordedEvent]:
         """
-        The events with these numbers, as far as there are any, by their numbers.
+        The events with these numbers, by their numbers; numbers without an event are left out.
 
-        The newest come first, and the oldest are left out if all would have more than about
-        `max_bytes` bytes of JSON.
+        The newest come first. If all together would have more than about `max_bytes` bytes of JSON,
+        the oldest are left out, too, but never the newest one.
         """
         if not ids:
             return {}
@@ -152,13 +166,13 @@ class Events:
         return {recorded.id: recorded for recorded in page.events}
 
     def count(self, matching: EventFilter) -> int:
-        """How many events match."""
+        """How many events match a filter."""
         with self._transactions.read() as connection:
             found = _matching(connection, matching, [events.c.id]).subquery()
             return int(connection.execute(select(func.count()).select_from(found)).scalar_one())
 
     def last_at(self, kinds: Collection[EventKind]) -> datetime | None:
-        """When the newest event of any of these kinds happened; None if there is none."""
+        """When the last event of any of these kinds happened; None if there is no such event."""
         with self._transactions.read() as connection:
             found = [connection.execute(_LAST_OF_KIND, {"kind": kind}).scalar() for kind in kinds]
         return max(filter(None, found), default=None)
@@ -172,7 +186,7 @@ class Events:
         max_bytes: int | None = None,
     ) -> list[RecordedEvent]:
         """
-        The oldest events with a number larger than `number`, oldest first.
+        The oldest events that match and have a number larger than `number`, oldest first.
 
         Returns at most `limit` events, and fewer if they would have more than about `max_bytes`
         bytes of JSON together (None for any number), but at least one if there is any.
@@ -187,12 +201,17 @@ class Events:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
     def chain(self, server_id: str) -> list[str]:
-        """The ids of a server and of up to 1,000 servers that it superseded, directly or not."""
+        """A server's id, and the ids of up to 1,000 servers that it superseded, directly or not."""
         with self._transactions.read() as connection:
             return _chain(connection, server_id)
 
     def trim(self, until: datetime, *, limit: int = 1000) -> bool:
-        """Delete at most `limit` events older than an instant; return whether there may be more."""
+        """
+        Delete events from before `until`: the oldest, and at most `limit` of them.
+
+        Returns whether there may be more. One transaction looks whether there are any, and only
+        then a second one deletes them.
+        """
         with self._transactions.read() as connection:
             if connection.execute(_OLDEST, {"until": until}).first() is None:
                 return False
@@ -279,7 +298,7 @@ def _page(
 
 
 MOST_SEARCHED = 10_000
-"""How many events of a server are searched for certain kinds of events, to make one page."""
+"""How many events of a server one call of `Events.page` searches for certain kinds of events."""
 
 _FRAME_BYTES = 200
 """About how many bytes an event has in JSON, not counting its details."""
@@ -301,10 +320,11 @@ def _first_since() -> ColumnElement[int]:
 
 FIRST_SINCE = _first_since()
 """
-A lower bound for the numbers of all events at or after the parameter `since`, in microseconds.
+A lower bound for the numbers of all events at or after the instant `since`; an SQL expression.
 
-It is a little less than the number of the first such event, because the clocks of receivers may
-differ a little. Without such events it is the largest possible number.
+`since` is a parameter, in microseconds since 1970. The bound is a little less than the number of
+the first such event, because the clocks of receivers may differ a little. Without such events it is
+the largest possible number.
 """
 
 _LAST_UNTIL = (
@@ -314,9 +334,11 @@ _LAST_UNTIL = (
     .limit(1)
 )
 """
-An upper bound for the numbers of all events at or before the parameter `until`, in microseconds.
+The query for an upper bound for the numbers of all events at or before the instant `until`.
 
-See `FIRST_SINCE`. Without such events there is no row.
+`until` is a parameter, in microseconds since 1970. The bound is a little more than the number of
+the last such event, because the clocks of receivers may differ a little. Without such events there
+is no row.
 """
 
 _BRIEF: Sequence[ColumnElement[Any]] = (
@@ -351,6 +373,6 @@ def _chain_query() -> Select[Any]:
 
 
 CHAIN = _chain_query()
-"""The query for the ids of the servers that the server `last` superseded, directly or not."""
+"""The query for the ids of 1,000 servers at most that `:last` superseded, directly or not."""
 
 _OLDEST = select(events.c.id).where(events.c.at < bindparam("until")).order_by(events.c.at).limit(1)

@@ -38,10 +38,10 @@ __all__ = [
 
 MOST_CHANGES = 50_000
 """
-How many changes of states one query reads at most, for all servers together.
+How many changes of states one query reads at most, of all servers together.
 
-The logs of the servers share this number evenly, so that computing a history takes a limited time
-however often servers change their states.
+The number is divided by the number of logs, and no log has more changes than that. So to compute a
+history takes a limited time, however often servers change their states.
 """
 
 StateChange = tuple[str, int]
@@ -54,14 +54,14 @@ class StateLog:
     The states of one server in a period that ends now, as they are stored in the database.
 
     Attributes:
-        first_seen: When the receiver first heard of the server, in microseconds since 1970.
-        state: The state in the database now.
+        first_seen: When a receiver first heard of the server, in microseconds since 1970.
+        state: The state in the database now, a value of `contract.State`.
         state_since: When the server entered this state, in microseconds since 1970.
         is_superseded: Whether its database was rebuilt, and runs under another `server_id` now.
         flapping_since: Since when the server has been flapping, in microseconds since 1970: its
             state changes so often that its changes cause no events. None when it does not flap.
         changes: The changes of its state in the period, and the last one before the period, oldest
-            first.
+            first; empty if the state has never changed.
         is_cut: Whether older changes in the period were left out because there are too many. Then
             nothing is known of the time before the first of `changes`.
         away_seconds: If the first change is in the period, and from late or down to up: for how
@@ -94,12 +94,12 @@ def state_logs(
     connection: Connection, ids: Collection[str], since: datetime
 ) -> Mapping[str, Sequence[StateLog]]:
     """
-    The state logs of servers and of the servers that each superseded, directly or not.
+    The state logs of the servers `ids`, and of the servers that each superseded, directly or not.
 
-    Returns them by the `server_id` of each of `ids`. A log holds the changes at or after the
-    instant `since`, and the last change before it. When there are more changes than `MOST_CHANGES`
-    allows, the log holds only the newest. A superseded server that was last seen before `since` is
-    left out, if its successor's state has not changed since then.
+    Returns them by the `server_id` of each of `ids`, without servers that do not exist. A log holds
+    the changes at or after the instant `since`, and the last change before it. When there are more
+    changes than `MOST_CHANGES` allows, the log holds only the newest. A superseded server that was
+    last seen before `since` is left out, if its successor's state has not changed since then.
     """
     rows = connection.execute(STATE_LOGS, {"ids": [*ids], "since": microseconds(since)}).all()
     return _logs(connection, rows, since)
@@ -108,7 +108,11 @@ def state_logs(
 def revision_and_logs(
     connection: Connection, server_id: str, since: datetime
 ) -> tuple[int, Sequence[StateLog]] | None:
-    """The revision of a server's row, and its state logs, in one query; None if there is no row."""
+    """
+    The revision of a server's row, and what `state_logs` has for the server, in one query.
+
+    None if there is no such server.
+    """
     parameters = {"id": server_id, "since": microseconds(since)}
     rows = connection.execute(STATE_LOGS_OF_ONE, parameters).all()
     if not rows:
@@ -235,14 +239,15 @@ STATE_LOGS = _with_changes(servers.c.server_id.in_(bindparam("ids", expanding=Tr
 """
 The query for the state logs of the servers `ids`, and of those that they superseded.
 
-Its parameter `since` is the beginning of the logs, in microseconds since 1970.
+`ids` and `since`, the beginning of the logs in microseconds since 1970, are its parameters.
 """
 
 STATE_LOGS_OF_ONE = _with_changes(servers.c.server_id == bindparam("id"))
 """
-The same query for the one server `id`.
+The query for the state logs of the one server `id`, and of those that it superseded.
 
-SQLAlchemy must render `STATE_LOGS` anew for each number of `ids`, but not this query.
+Its parameters are `id` and `since`, as in `STATE_LOGS`. SQLAlchemy must render `STATE_LOGS` anew
+for each number of `ids`, but not this query.
 """
 
 _DETAILS = select(events.c.id, events.c.details).where(

@@ -1,7 +1,8 @@
 """
-Catalogues: descriptions of all tools of a server, shared by servers that send the same one.
+Catalogues and sets of tool names, each of which is stored once for all servers that have it.
 
-And sets of tool names, shared by servers that offer the same tools.
+A catalogue is the description of all tools of a server, and a set of tool names only has the names
+of these tools.
 """
 
 from receiver.store.catalogues.inventory import Inventory

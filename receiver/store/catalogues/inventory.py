@@ -1,4 +1,4 @@
-"""Reads what all servers in lists offer: how many have which tools, and how they describe these."""
+"""Counts what the servers in lists have: which tools, which descriptions, which versions."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -26,12 +26,12 @@ from receiver.store.transactions import Transactions
 __all__ = ["CATALOGUES", "MOST_SETS", "SETS", "Inventory"]
 
 MOST_SETS = 20_000
-"""How many sets of tool names, and how many catalogues, are counted at most."""
+"""How many sets of tool names, catalogues, or versions are counted at most: the most frequent."""
 
 
 class Inventory:
     """
-    Reads what servers offer.
+    Counts what servers have: which tools, which descriptions of tools, and which versions.
 
     All of it is about the servers in lists: those that are neither superseded nor nodes and have
     not left. Each method is one transaction that reads; it raises StoreUnavailable when the
@@ -42,7 +42,7 @@ class Inventory:
         self._transactions = transactions
 
     def tool_counts(self) -> ToolCounts:
-        """How many servers have which set of tool names and which catalogue."""
+        """How many servers have which set of tool names and which catalogue (their description)."""
         with self._transactions.read() as connection:
             total, offering = connection.execute(_TOTALS).one()
             sets = connection.execute(SETS, {"most": MOST_SETS}).all()
@@ -62,31 +62,31 @@ class Inventory:
         )
 
     def running(self) -> Sequence[Running]:
-        """How many servers run the same versions in the same stage; the most frequent first."""
+        """How many servers run the same versions in the same stage, the most frequent first."""
         with self._transactions.read() as connection:
             return [Running._make(row) for row in connection.execute(_RUNNING, {"most": MOST_SETS})]
 
     def names(self, ids: Collection[int]) -> Mapping[int, Sequence[str]]:
-        """The names in sets of tool names, by the id of the set; without sets that are gone."""
+        """The names in sets of tool names, by the id of the set, if it still exists."""
         with self._transactions.read() as connection:
             rows = connection.execute(_NAMES.where(toolsets.c.id.in_(ids))).all()
         return {toolset: names for toolset, names in rows if names is not None}
 
     def texts(self, ids: Collection[str]) -> Mapping[str, str]:
-        """The tools of catalogues as JSON, by the id of the catalogue; without those gone."""
+        """The tools of catalogues as JSON, by the id of the catalogue, if it still exists."""
         with self._transactions.read() as connection:
             rows = connection.execute(_TEXTS, {"ids": [*ids]}).all()
         return {row.id: row.tools for row in rows}
 
     def holders(self, ids: Collection[str], *, limit: int) -> Sequence[str]:
-        """The sorted ids of the first servers that have one of some catalogues."""
+        """The ids of servers that have one of the catalogues `ids`: the first `limit`, sorted."""
         with self._transactions.read() as connection:
             found = connection.execute(_HOLDERS, {"ids": [*ids], "limit": limit})
             return list(found.scalars())
 
 
 _LONGEST = 255
-"""How many characters of a version or a stage are read."""
+"""How many characters of a version or a stage are read; further ones are cut off."""
 
 # The condition of a partial index.
 _is_described = and_(servers.c.catalogue.is_not(None), is_listed)

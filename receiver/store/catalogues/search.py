@@ -15,10 +15,10 @@ Filtering = Callable[[Select[Any]], Select[Any]]
 """Adds the conditions of a filter to a query of `servers`."""
 
 MOST_CATALOGUES = 100
-"""How many catalogues are looked through for one page."""
+"""How many catalogues one call of `candidates` returns at most."""
 
 MOST_CHARACTERS = 500_000
-"""How much JSON the catalogues of one page may have, but for the first one."""
+"""How many characters of JSON the catalogues of a call have together, unless one alone has more."""
 
 
 class Candidates(NamedTuple):
@@ -29,9 +29,9 @@ class Candidates(NamedTuple):
 
     Attributes:
         tools: The tools of each catalogue, by the id of the catalogue.
-        holders: By the id of the catalogue, the sorted ids of the first servers that have it, and
-            how many servers have it.
-        next_after: The `after` with which to search on; None if there are no more catalogues.
+        holders: By the id of the catalogue, the ids of up to `MOST_NAMED_SERVERS` servers that have
+            it, sorted, and how many servers have it.
+        next_after: The `after` for the next call; None if there are no more catalogues.
     """
 
     tools: Mapping[str, Sequence[Tool]]
@@ -48,16 +48,15 @@ def candidates(
     is_any_enough: bool,
 ) -> Candidates:
     """
-    Find catalogues that contain all of `words`, out of those that servers have now.
-
-    Returns a limited number of them.
+    Find catalogues (descriptions of all tools of a server) that contain words, a part at a time.
 
     Args:
         connection: A connection to read with.
-        filtering: Only catalogues of servers that match this filter.
+        filtering: Adds the conditions of a filter to a query of `servers`. Catalogues that no
+            matching server has now are left out.
         words: The stems of the words.
-        after: Only catalogues with a greater number; 0 for all.
-        is_any_enough: Whether a catalogue that contains one of the words is found, too.
+        after: Only catalogues with a number greater than this one; 0 for all.
+        is_any_enough: Whether one of the words is enough; otherwise a catalogue needs all.
     """
     query = _WITH_ANY if is_any_enough else _WITH_ALL
     rows = connection.execute(query, {"words": words, "after": after}).all()

@@ -26,7 +26,7 @@ def is_stored(connection: Connection, toolset: int) -> bool:
 
 
 def toolset_of(rows: Iterable[Row | None]) -> dict[int, Collection[str]]:
-    """The sets of tool names that servers have, by id."""
+    """The sets of tool names in these rows, by id; without None and servers without tools."""
     found: dict[int, Collection[str]] = {}
     for row in rows:
         names = row and row.record.capabilities
@@ -40,13 +40,13 @@ def write_toolsets(
     dialect: Dialect, connection: Connection, *, new: Toolset, left: Toolset
 ) -> None:
     """
-    Store sets of tool names that servers get, and delete those that no server has any more.
+    Store sets of tool names that servers get, and delete sets that no server has any more.
 
     Args:
         dialect: The dialect of the database.
         connection: The transaction. It must have written the rows of the servers already.
         new: The sets that servers get.
-        left: The sets that servers have lost.
+        left: The sets that servers have lost; those that no other server has are deleted.
     """
     # All in one order, or two transactions would wait for each other.
     for number in sorted({*new, *left}):

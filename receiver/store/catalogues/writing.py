@@ -1,8 +1,8 @@
 """
-Writes catalogues and deletes those that no server has any more; in the caller's transaction.
+Writes catalogues (descriptions of all tools of a server), and deletes those that no server has.
 
-A catalogue is the description of all tools of a server. A transaction that writes or deletes one
-locks its row first. So no catalogue is deleted while another transaction gives it to a server.
+All of this happens in the caller's transaction, which first locks the row of each catalogue that it
+writes or deletes. So no catalogue is deleted while another transaction gives it to a server.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,8 +25,8 @@ class NewCatalogue(NamedTuple):
 
     Attributes:
         tools: The tools.
-        words: The words in their descriptions; None if the catalogue is stored already, because
-            they take long to find.
+        words: The stems of the words in their names, titles and descriptions. They take long to
+            find, so it is None if the catalogue is stored already, which needs none.
     """
 
     tools: Tools
@@ -34,7 +34,7 @@ class NewCatalogue(NamedTuple):
 
     @classmethod
     def of(cls, connection: Connection, catalogue: str, tools: Tools) -> "NewCatalogue":
-        """Make a NewCatalogue; find its words unless a catalogue with this id is stored already."""
+        """Make a NewCatalogue, with its words unless a catalogue with this id is stored already."""
         is_stored = connection.execute(_NUMBER, {"catalogue": catalogue}).first() is not None
         return cls(tools, None if is_stored else words_in(tools))
 
@@ -49,12 +49,13 @@ def write_catalogues(
     connection: Connection, new: Mapping[str, NewCatalogue], left: Collection[str] = ()
 ) -> None:
     """
-    Store catalogues that servers get, and delete those that no server has any more.
+    Store catalogues that servers get, and delete catalogues that no server has any more.
 
     Args:
         connection: The transaction. It must have written the rows of the servers already.
         new: The catalogues that servers get, by id.
-        left: The ids of catalogues that servers have lost.
+        left: The ids of catalogues that servers have lost; those that no other server has are
+            deleted.
     """
     # All in one order, or two transactions would wait for each other.
     for catalogue in sorted({*new, *left}):

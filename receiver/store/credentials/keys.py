@@ -1,8 +1,8 @@
 """
 API keys in the database.
 
-Every write of a key gives it a revision, the next number of a counter that all keys share. So
-receivers can read only the keys that have changed.
+Every write of a key gives it a revision, the next number of a counter that all keys share. So a
+receiver that remembers the newest revision can read only the keys that have changed since.
 """
 
 from collections.abc import Hashable, Mapping
@@ -24,9 +24,9 @@ class ChangedKeys(NamedTuple):
     What changed in the keys since a revision.
 
     Attributes:
-        keys: The keys that were written after that revision, oldest first.
+        keys: The keys that were written after that revision, sorted by the time of their creation.
         revision: The newest revision of any key.
-        total: How many keys there are in all.
+        total: How many keys the database has, including revoked and expired ones.
         database: A value that differs from that of an earlier call when another database, such as a
             backup, has taken the place of the one that the earlier call has read.
     """
@@ -38,7 +38,7 @@ class ChangedKeys(NamedTuple):
 
 
 def read_keys(connection: Connection, *, since: int = -1) -> list[Key]:
-    """The keys that were written after the revision `since`, oldest first; by default all."""
+    """The keys written after the revision `since`, by default all, sorted by time of creation."""
     return [Key(**row) for row in connection.execute(_CHANGED, {"since": since}).mappings()]
 
 
@@ -53,11 +53,11 @@ class Keys:
         self._transactions = transactions
 
     def all(self) -> list[Key]:
-        """All keys that were ever created, oldest first."""
+        """All keys that were ever created, including revoked and expired ones, oldest first."""
         return self.changed(since=-1).keys
 
     def changed(self, *, since: int) -> ChangedKeys:
-        """The keys that were written after the revision `since`; -1 finds all keys."""
+        """Read the keys that were written after the revision `since`; with -1, all keys."""
         with self._transactions.read() as connection:
             revision = connection.execute(_REVISION).scalar_one()
             total = connection.execute(_COUNT).scalar_one()
@@ -66,7 +66,7 @@ class Keys:
         return ChangedKeys(found, revision, total, identity)
 
     def add(self, *added: Key) -> None:
-        """Store new keys: all of them, or none if one cannot be stored."""
+        """Store new keys in one transaction: all of them, or none if one cannot be stored."""
 
         def work(connection: Connection) -> None:
             for key in added:
@@ -81,9 +81,10 @@ class Keys:
 
     def rotate(self, key_id: str, digest: bytes, expires_at: datetime | None) -> bool:
         """
-        Replace the digest of a key's secret, and the time at which the key expires.
+        Give a key another secret: replace its digest, and the time at which it expires.
 
-        Returns False when there is no such key, or it is revoked.
+        `digest` is the SHA-256 of the new text of the key; `expires_at` is None if it never
+        expires. Returns False when there is no such key, or it is revoked.
         """
         return self._update(key_id, digest=digest, expires_at=expires_at)
 
@@ -91,8 +92,8 @@ class Keys:
         """
         Note that keys were used: add to their numbers of messages, and set their last use to `at`.
 
-        `uses` holds, by key id, how many messages came with the key since the last call; it may be
-        0.
+        `uses` holds, by key id, how many messages came with the key since the last call: 0 for a
+        key that was only used for something else.
         """
 
         def work(connection: Connection) -> None:

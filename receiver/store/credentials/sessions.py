@@ -1,4 +1,4 @@
-"""Browser sessions, and the secret that signs their cookies, in the database."""
+"""Browser sessions, and secrets that all receivers of a database share, in the database."""
 
 from datetime import datetime
 from secrets import token_bytes
@@ -33,13 +33,13 @@ class Sessions:
         self._transactions.write(work)
 
     def find(self, digest: bytes) -> Session | None:
-        """The session whose token has this digest; it may have expired."""
+        """The session whose token has this digest; it may have expired. None if there is none."""
         with self._transactions.read() as connection:
             row = connection.execute(_ONE, {"digest": digest}).mappings().one_or_none()
         return None if row is None else Session(**row)
 
     def end(self, digest: bytes) -> None:
-        """Delete a session, if it exists."""
+        """Delete the session whose token has this digest, if it exists."""
         query = delete(sessions).where(sessions.c.digest == digest)
         self._transactions.write(lambda connection: connection.execute(query))
 

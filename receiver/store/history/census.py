@@ -1,4 +1,4 @@
-"""Counts the servers that lists show: by state, stage and versions, and what they have missed."""
+"""Counts the servers that lists show by state, stage and versions, and the heartbeats missed."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,17 +23,19 @@ def take_census(
     is_first: bool,
 ) -> Census:
     """
-    Count the servers.
+    Count the servers that lists show, by state, stage and versions; and the heartbeats they miss.
 
-    Counting states reads one range of the inverted index; counting versions takes about a
-    microsecond a server, so that is done only every ten minutes when there are many.
+    To count versions takes about a microsecond for each server. If there are more than 5,000, that
+    is done only in the first census of an hour and every ten minutes; otherwise the census has None
+    for them. Servers of revoked and expired keys are not counted.
 
     Args:
         connection: A connection to read with.
         now: The time.
-        standing: The number of servers for each pair of state and stage, without those of revoked
-            and expired keys.
-        has_lapsed_keys: Whether there are servers of revoked or expired keys.
+        standing: By state and stage, how many servers have both, without those of revoked and
+            expired keys.
+        has_lapsed_keys: Whether any servers belong to revoked or expired keys; if not, the query
+            for versions need not look for them.
         is_first: Whether this is the first census of its hour.
     """
     states: Counter[str] = Counter()
@@ -72,10 +74,10 @@ def _versions(
 
 def _missed(connection: Connection, now: datetime, silent: int) -> float:
     """
-    How many heartbeats the servers that are late or down have promised for a minute.
+    How many heartbeats in a minute the servers that are late or down have promised.
 
-    When there are very many of these, some stand for all, or this would take as long as they are
-    many. `silent` is their number.
+    `silent` is the number of these servers. If it is more than 10,000, only so many are read, and
+    the result is scaled up, so that this takes a limited time.
     """
     found = connection.execute(_INTERVALS, {"now": now, "limit": _MOST_ASKED}).all()
     asked = sum(n for _, n in found)

@@ -24,22 +24,23 @@ __all__ = ["Hours", "is_counted", "leave_no_future", "note_minute"]
 
 
 class Hours:
-    """The hours of a database. Its method raises StoreUnavailable if the database fails."""
+    """Reads the history of the fleet. Raises StoreUnavailable when the database does not answer."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     def since(self, moment: datetime) -> Sequence[Hour]:
-        """What is known of the hours that began at an instant or later, oldest first."""
+        """The hours that began at `moment` or later and in which a receiver ran, oldest first."""
         with self._transactions.read() as connection:
             return [_hour(row) for row in connection.execute(_SINCE, {"since": moment})]
 
 
 def is_counted(connection: Connection, now: datetime) -> tuple[bool, bool]:
     """
-    Whether the servers were counted in the minute of an instant, and whether in its hour.
+    Whether servers were last counted in the minute of `now`; and whether they were in its hour.
 
-    False, too, if they were counted later than that: then the clock was set back.
+    Only counts in the hour of `now` are looked at. If the last one was after the minute of `now`,
+    because the clock was set back since, the first answer is False.
     """
     row = connection.execute(_COUNTED, {"begins_at": begin_of_hour(now)}).first()
     if row is None:
@@ -49,10 +50,11 @@ def is_counted(connection: Connection, now: datetime) -> tuple[bool, bool]:
 
 def note_minute(connection: Connection, minute: Minute) -> None:
     """
-    Add to the rows of hours what a receiver notes at its first look in a minute.
+    Add to the rows of hours what a receiver notes once in a minute.
 
-    Of several receivers that count in the same minute, one is heard. What was taken in an hour of
-    which there is no row is lost: then nobody could count in it.
+    Of several receivers that have counted the servers in the same minute, only the census of the
+    first one is added. If there is no row for the hour in which `minute.taken` came, because nobody
+    could count in it, `minute.taken` is lost.
     """
     if minute.census is not None:
         _note_census(connection, minute.census)
@@ -74,7 +76,11 @@ def _note_census(connection: Connection, census: Census) -> None:
 
 
 def leave_no_future(connection: Connection, now: datetime) -> None:
-    """Delete what was counted after `now`, because the clock was set back since."""
+    """
+    Delete the hours that begin after `now`, because the clock was set back since they were counted.
+
+    If the servers were last counted after `now` in another hour, that time becomes `now`.
+    """
     connection.execute(delete(hours).where(hours.c.begins_at > now))
     connection.execute(update(hours).where(hours.c.counted_at > now).values(counted_at=now))
 

@@ -1,4 +1,4 @@
-"""The table of hours."""
+"""The table of the history of the fleet, by the hour."""
 
 from sqlalchemy import JSON, BigInteger, Column, Double, Integer, Table
 
@@ -23,7 +23,7 @@ hours = Table(
     sqlite_with_rowid=False,
 )
 """
-A row for each `receiver.domain.history.Hour` in which a receiver ran; `MOST_HOURS` at most.
+A row for each `receiver.domain.history.Hour` in which a receiver ran; the oldest are deleted.
 
-An hour without a row is one of which nothing is known.
+An hour without a row is one of which nothing is known. There are `MOST_HOURS` rows at most.
 """

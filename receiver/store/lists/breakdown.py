@@ -1,4 +1,4 @@
-"""The SQL that counts servers by what they have in common, and reads what is counted."""
+"""The SQL that counts servers in groups that are alike, for the numbers beside filters."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -15,15 +15,17 @@ __all__ = ["take_breakdown"]
 
 def take_breakdown(connection: Connection, matching: Filter, conditions: Conditions) -> Breakdown:
     """
-    Count the servers that are alike.
+    Count servers in groups with the same rank (mostly the state) and the same profile.
 
-    Of the filter, only what is not in the rank and the profile of a server limits which servers are
-    counted; for the rest, `Breakdown.count` leaves groups out.
+    A profile is what servers have in common: stage, versions, network, key and tools. From the
+    groups `Breakdown.count` computes how many servers match the filter, and how many would if it
+    had another value for one of these. So what the filter says of rank and profile is ignored here,
+    and only its other conditions limit which servers are counted.
 
     Args:
         connection: A connection to read with.
         matching: The filter.
-        conditions: The conditions of the filter.
+        conditions: The conditions of the filter, as `conditions_of` returns them.
     """
     ranks = {*LISTED, Rank.LEFT, *ranks_wanted(matching)}
     wanted = Conditions(ranks=ranks, of_profiles=(), of_servers=conditions.of_servers)
@@ -68,7 +70,7 @@ def _offering(connection: Connection, names: Collection[str]) -> frozenset[int]:
 
 
 def _owners(connection: Connection, values: Collection[str]) -> frozenset[str | None]:
-    """The ids of keys that have one of these ids or names; also None if there is an empty one."""
+    """The ids of the keys that have one of these ids or names; None, too, if "" is among these."""
     if not values:
         return frozenset()
     found = connection.execute(select(keys.c.id).where(is_owned(keys.c.id, values))).scalars()

@@ -1,4 +1,4 @@
-"""The SQL of the MCP registry: reads its servers, and those that could have the same name."""
+"""The SQL of the MCP registry: reads servers that may have an entry, and their claims to names."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,14 +28,15 @@ def registered(
     connection: Connection, asked: Listing | str, cache: RowCache
 ) -> Sequence[FoundServer]:
     """
-    Read servers that may have an entry in the registry.
+    Read servers that may have an entry in the registry, sorted by `server_id`.
 
     These are servers that report an address. Of several servers that share a database, only the
     one that lists show can have an entry.
 
     Args:
         connection: A connection to read with.
-        asked: Which part of the list of servers, or the `server_id` of a single server.
+        asked: Which of these servers match, after which id to begin and how many to return at most;
+            or the `server_id` of a single server. The result is empty if there is none.
         cache: The cached rows.
     """
     if isinstance(asked, str):
@@ -49,10 +50,13 @@ def registered(
 
 def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequence[Claim]:
     """
-    The claims to names of those servers that have the same database, by name and UUID, as a record.
+    The claims to names of all servers whose database has the name and the UUID of one of `records`.
 
-    A claim says which name in the registry a server could have. Servers that a rebuild has replaced
-    are left out.
+    A claim is what decides which of several servers has a name in the registry. The servers of
+    `records` are usually found, too. Superseded servers (replaced in a rebuild of their database)
+    are left out, because the table `facets` has no `database_uuid` for them, and so are nodes and
+    servers that report no address, which can have no entry. If more than 2,000 servers have one of
+    the UUIDs, those beyond 2,000 are left out. A record without a name or UUID finds nothing.
     """
     known = [each for each in records if each.database is not None and each.database_uuid]
     if not known:
@@ -72,9 +76,16 @@ def claims_like(connection: Connection, records: Sequence[ServerRecord]) -> Sequ
 
 def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim]:
     """
-    The claims of all servers that could have the name `name` in the registry.
+    The claims of all servers that could have a name in the registry, in no particular order.
 
-    Many servers may have databases with the same name, so only few columns are read of them.
+    Superseded servers and servers that have left are among them. Of more than 2,000 servers, the
+    first 2,000 in the order of their ids are read. Many servers may have databases with the same
+    name, so of these at first only the columns are read from which a name is made.
+
+    Args:
+        connection: A connection to read with.
+        whose: What `receiver.domain.agents.registry.whose` has read from the name.
+        name: The name, with or without the namespace.
     """
     identities = identities_of(connection, [whose])
     ids = sorted(rivals_for(name, identities))[:_MOST_CLAIMS]
@@ -83,7 +94,7 @@ def claims_of(connection: Connection, whose: Whose, name: str) -> Sequence[Claim
 
 
 def identities_of(connection: Connection, whose: Iterable[Whose]) -> Sequence[Identity]:
-    """The servers that can have names which are about some databases or servers."""
+    """The identities, from which names are made, of all servers that one of `whose` describes."""
     whose = [*whose]
     databases = {index_text(each.database) for each in whose if each.database is not None}
     ids = {each.server_id for each in whose if each.server_id is not None}

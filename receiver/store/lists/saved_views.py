@@ -15,7 +15,7 @@ __all__ = ["SavedViews"]
 
 class SavedViews:
     """
-    The saved views in a database.
+    The saved views in a database: filters and an order of the list of servers, under a name.
 
     Each method is one transaction, and raises StoreUnavailable when the database does not answer.
     """
@@ -24,12 +24,12 @@ class SavedViews:
         self._transactions = transactions
 
     def all(self) -> Sequence[SavedView]:
-        """All views, sorted by name."""
+        """All views, sorted by name, ignoring case."""
         with self._transactions.read() as connection:
             return _all(connection)
 
     def find(self, view_id: str) -> SavedView | None:
-        """The view with an id; None when there is none."""
+        """The view with this id; None when there is none."""
         with self._transactions.read() as connection:
             row = connection.execute(_ONE, {"view": view_id}).mappings().one_or_none()
         return None if row is None else SavedView(**row)
@@ -38,7 +38,8 @@ class SavedViews:
         """
         Store a new view.
 
-        Raises Refusal (409) when another view has its name, or there are too many.
+        Raises Refusal (409) when another view has its name, ignoring case, or when there are
+        `MOST_VIEWS` already.
         """
 
         def work(connection: Connection) -> None:
@@ -54,7 +55,7 @@ class SavedViews:
         self._transactions.write(work)
 
     def delete(self, view_id: str) -> None:
-        """Delete a view, if it exists."""
+        """Delete the view with this id, if it exists."""
         self._transactions.write(lambda connection: connection.execute(_DELETE, {"view": view_id}))
 
 

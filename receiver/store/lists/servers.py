@@ -45,7 +45,7 @@ __all__ = ["ServerList", "reachable"]
 
 Columns = Sequence[ColumnElement[Any]]
 Listed = tuple[ServerRecord, Callable[[ServerRecord], Place]]
-"""The record of a server in a list, and a function that gives the position right after it."""
+"""The record of a server in a list, and a function that returns the position after a record."""
 
 
 @frozen(kw_only=True)
@@ -55,11 +55,11 @@ class ServerList:
 
     Attributes:
         connection: A connection to read with.
-        cache: Rows that need not be read from the database again.
-        matching: Which servers are in the list.
+        cache: Rows that need not be read from the database if their revision is still the same.
+        matching: The filter: which servers are in the list.
         order: The order of the list.
         conditions: The conditions of `matching`.
-        wide: Whether many servers are in the list.
+        wide: Whether many servers are in the list: more than `MOST_FEW`.
     """
 
     connection: Connection
@@ -79,7 +79,7 @@ class ServerList:
 
     def page(self, asked: PageRequest) -> ServerPage:
         """
-        A page of the list.
+        Read a page of the list.
 
         A list in the order of `last_seen` has two parts. The first has all servers in that order.
         The second has, in the order of `server_id`, the servers that have sent a message since the
@@ -101,7 +101,7 @@ class ServerList:
         return _page(listed, limit, is_first=after is None)
 
     def number_before(self, place: Place) -> int:
-        """How many servers come before the server of a place in the list."""
+        """How many servers come before the server that a place in the list names."""
         if place.heard_after is None:
             return self._count(self._before(place))
         earlier = _last_seen <= place.heard_after
@@ -109,7 +109,12 @@ class ServerList:
         return self._count([earlier]) + self._count(later)
 
     def revisions(self, after: Place | None, limit: int) -> Sequence[Any]:
-        """The ids and revisions of the next servers in a list whose order does not move."""
+        """
+        The ids and revisions of the next servers, at most `limit`, in the order of the list.
+
+        They begin right after the place `after`; with None at the beginning. The order must not be
+        by `last_seen`, in which servers change their places.
+        """
         beyond = [] if after is None else self._beyond(after)
         return self.connection.execute(self._query(limit, *beyond, is_back=False)).all()
 
@@ -233,10 +238,17 @@ def reachable(
     connection: Connection, cache: RowCache, matching: Filter, *, after: str | None, limit: int
 ) -> Reachable:
     """
-    At most `limit` servers that match and whose `server_id` is after `after`, sorted by it.
+    Read where servers can be reached, and what tells whether they are alive, sorted by `server_id`.
 
     If the row of a server is cached, only its revision is read from the database, which takes half
     the time.
+
+    Args:
+        connection: A connection to read with.
+        cache: Rows that need not be read from the database if their revision is still the same.
+        matching: The filter that the servers match.
+        after: Only servers whose `server_id` is after this one; None for all.
+        limit: How many servers are returned at most.
     """
     listed = ServerList(
         connection=connection, cache=cache, matching=matching, order=Order.SERVER_ID

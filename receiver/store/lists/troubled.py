@@ -16,13 +16,17 @@ def troubled(
     connection: Connection, cache: RowCache, known: Mapping[str, Troubled], *, limit: int
 ) -> list[Troubled]:
     """
-    At most `limit` servers with which something may be wrong, whose state changed last.
+    Servers with which something may be wrong: the `limit` ones whose state changed last.
+
+    They are late or down, flap (stop sending and come back again and again), have a twin (a server
+    that sends for a copy of the same database), or a conflict (two machines that send under one
+    `server_id`). The latest change of state comes first.
 
     Args:
         connection: A connection to read with.
-        cache: Rows that need not be read from the database again.
+        cache: Rows that need not be read from the database if their revision is still the same.
         known: What an earlier call has returned, by `server_id`; a record whose revision is still
-            the same is not read again.
+            the same is taken from it, and not read again.
         limit: How many servers are returned at most.
     """
     found = connection.execute(TROUBLED, {"limit": limit}).all()
@@ -42,7 +46,7 @@ def troubled(
 
 
 def numbers_owned(connection: Connection, key_ids: Collection[str]) -> Mapping[str, int]:
-    """How many listed servers belong to each of some keys, without keys that have none."""
+    """By key id, how many servers in lists belong to the key; keys without any are left out."""
     found = connection.execute(_NUMBERS_OWNED, {"ids": [*key_ids]})
     return {row.owner: row.number for row in found}
 
@@ -69,7 +73,8 @@ TROUBLED = (
     .limit(bindparam("limit", type_=Integer))
 )
 """
-The query for the servers that are late, down or flapping, have twins or conflicts.
+The query for the servers that are late or down, flap, or have a twin or a conflict.
 
-Some of them may be nodes, which the table `facets` does not list as late or down.
+Some of those that flap, or have a twin or a conflict, may be nodes: another server of the same
+database stands for them in lists.
 """

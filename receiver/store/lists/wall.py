@@ -1,4 +1,9 @@
-"""The SQL of the wallboard: few columns of many servers, or how many there are in each group."""
+"""
+The SQL of the wallboard, a page for a large screen with a cell for each server.
+
+It reads few columns of many servers or, if there are too many for cells, counts them in groups. The
+servers are grouped by the value of one field, such as their stage.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,8 +24,9 @@ class OnWall(NamedTuple):
     What the wallboard shows of a server.
 
     Attributes:
-        group: The value by which servers are grouped; "" if it is not known.
-        since: Since when it has been in its state.
+        group: The server's value of the field by which servers are grouped; "" if it is not known.
+        state: The state in the database.
+        since: Since when it has been in this state.
         is_flapping: Whether it stops sending and comes back again and again.
     """
 
@@ -33,7 +39,14 @@ class OnWall(NamedTuple):
 
 
 class GroupCount(NamedTuple):
-    """How many servers of a group are in a state."""
+    """
+    How many servers of a group are in a state.
+
+    Attributes:
+        group: The value of the field by which servers are grouped; "" if it is not known.
+        state: The state in the database.
+        servers: How many servers have both.
+    """
 
     group: str
     state: State
@@ -43,7 +56,16 @@ class GroupCount(NamedTuple):
 def on_wall(
     connection: Connection, matching: Filter, by: Grouping, now: datetime, *, limit: int
 ) -> Sequence[OnWall]:
-    """The first servers that match, sorted by id, without those of revoked and expired keys."""
+    """
+    Read what the wallboard shows of servers: an item for each, sorted by `server_id`.
+
+    Args:
+        connection: A connection to read with.
+        matching: The filter that the servers match.
+        by: The field whose value becomes the attribute `group` of each item.
+        now: The time. Servers whose key was revoked, or has expired by then, are left out.
+        limit: How many servers are returned at most.
+    """
     query = select(
         servers.c.server_id,
         servers.c.database,
@@ -59,7 +81,17 @@ def on_wall(
 def wall_counts(
     connection: Connection, matching: Filter, by: Grouping, now: datetime
 ) -> Sequence[GroupCount]:
-    """How many of all servers that match are in which group and state."""
+    """
+    Count all servers that match by group and state.
+
+    Args:
+        connection: A connection to read with.
+        matching: The filter that the servers match.
+        by: The field of which each value is a group.
+        now: The time. Servers whose key was revoked, or has expired by then, are left out.
+
+    Returns an item for each pair of group and state that any server has, in no particular order.
+    """
     group = _group(by)
     query = select(group, servers.c.state, func.count()).group_by(group, servers.c.state)
     return [
