@@ -1,4 +1,4 @@
-"""Copies of a whole database: to another database, to a file and back, and backups."""
+"""Copies a whole database: to another database, to a file and back again, or as a backup."""
 
 from receiver.store.copying.backups import back_up, backups_in
 from receiver.store.copying.examining import Examined, examine

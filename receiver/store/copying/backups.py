@@ -1,8 +1,8 @@
 """
-Backups of a database: one file that holds one moment, and that was looked at before it is kept.
+Backups: one file with everything that a database has at one moment.
 
-Receivers go on meanwhile. A backup is written under another name, and gets its own when it is
-whole, so that a file with that name is never half of one.
+Receivers go on while a backup is written. It is written under a temporary name, and gets its name
+when it is whole and was checked. So a file with the name of a backup is never incomplete.
 """
 
 import os
@@ -27,15 +27,15 @@ _MOMENT = "%Y-%m-%d-%H%M%S"
 
 def back_up(url: URL, place: Path, *, now: datetime) -> Path:
     """
-    Write a backup, which only its owner may read; returns its path.
+    Write a backup of a database to a file that only its owner may read; returns its path.
 
     Args:
-        url: The database.
-        place: The path of the file, or a folder, in which the file is named after the time.
-        now: The time.
+        url: The URL of the database.
+        place: The path of the file; or of a folder, in which the file is named after the time.
+        now: The time. The name of a file has it as it is, without converting its time zone.
 
-    Raises CopyRefused where there is a file already, or a program is missing, and StoreUnavailable
-    where the database does not answer.
+    Raises CopyRefused if the file exists already or cannot be written, or a program of PostgreSQL
+    is missing, and StoreUnavailable if the database does not answer or is damaged.
     """
     kind = url.get_backend_name()
     file = place / f"{_PREFIX}{now:{_MOMENT}}{_SUFFIXES[kind]}" if place.is_dir() else place
@@ -57,7 +57,11 @@ def back_up(url: URL, place: Path, *, now: datetime) -> Path:
 
 
 def backups_in(folder: Path, url: URL) -> list[Path]:
-    """The backups of a kind of database in a folder, the oldest first."""
+    """
+    The backups in a folder that `back_up` has named after their times, the oldest first.
+
+    `url` only says whether those of SQLite or those of PostgreSQL are meant.
+    """
     suffix = _SUFFIXES[url.get_backend_name()]
     return sorted(file for file in folder.glob(f"{_PREFIX}*{suffix}") if _is_named(file, suffix))
 
@@ -71,7 +75,7 @@ def _is_named(file: Path, suffix: str) -> bool:
 
 
 def _keep(part: Path, file: Path) -> None:
-    """Give a file its name once it is on the disk, and the name too."""
+    """Give a file its name once its content is on the disk; return when the name is there, too."""
     for path in (part, part.parent):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -83,7 +87,7 @@ def _keep(part: Path, file: Path) -> None:
 
 
 def _back_up_sqlite(url: URL, part: Path) -> None:
-    """Copy one moment, however many messages arrive meanwhile."""
+    """Copy what the database has at one moment while messages arrive, and check the copy."""
     source = Path(url.database or "").absolute()
     try:
         # Not SQLite's backup API, which begins anew whenever somebody writes.

@@ -1,4 +1,4 @@
-"""Looks at a database without changing it, whatever its tables are."""
+"""Looks at a database without changing it, whatever tables it has."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,13 +19,15 @@ class Examined:
     What a database is like.
 
     Attributes:
-        versions: The versions of its tables.
-        trouble: Why a receiver of this version cannot use it, even if it may upgrade the tables;
-            None if it can.
-        is_newest: Whether its tables are of this version.
-        damage: What is wrong with the file of SQLite; None if nothing is found, and on PostgreSQL.
+        versions: The versions of its tables: usually one; none if it has no tables of a fleet.
+        trouble: Why a receiver of this version cannot be started on it, as a sentence; None if one
+            can, after it has upgraded older tables or created missing ones.
+        is_newest: Whether its tables are of the newest version, which this receiver uses.
+        damage: The first thing that is wrong with the file of SQLite; None if nothing is found, and
+            always on PostgreSQL.
         clock: The time of PostgreSQL's clock; None for SQLite.
-        seen_at: When a receiver has last noted that it runs; None for never.
+        seen_at: When a receiver last noted that it runs; None if none ever has, or if the tables
+            are not of the newest version.
     """
 
     versions: Sequence[str]
@@ -37,7 +39,7 @@ class Examined:
 
 
 def examine(url: URL) -> Examined:
-    """Look at a database. Raises StoreUnavailable if it does not answer."""
+    """Look at the database with this URL. Raises StoreUnavailable if it does not answer."""
     place = Place(url)
     try:
         with place.reading() as connection:

@@ -1,14 +1,14 @@
 """
-Files with everything of a fleet, in JSON Lines: one line for each row, which any program reads.
+Export files: everything of a fleet, in JSON Lines. A line has one row, so any program can read it.
 
     {"format": "odoo-mcp-fleet", "version": 1, "tables": "0013", "created_at": "2026-01-31T…Z"}
     {"table": "servers", "row": {"server_id": "acme_web-1", "hostname": "web-1", …}}
     …
     {"end": {"rows": {"servers": 1, …}, "numbers": {"events": 12, …}}}
 
-A row has the values of its columns, but for those that are null: instants are whole microseconds
-since 1970, and bytes are in base64. A file that does not end with `end` was cut off. `numbers` are
-the last ones that were given to rows, so that none is given twice.
+A row has the values of those columns that are not null: instants are whole microseconds since 1970,
+and bytes are in base64. A file whose last line has no `end` was cut off. `numbers` has, by table,
+the last number that the database gave to a row, so that no number is given twice.
 
 A file of an earlier version is read into tables of that version, which are then brought up to date.
 """
@@ -44,13 +44,15 @@ def write_fleet(
     url: URL, write: Callable[[bytes], object], *, now: datetime, progress: Progress
 ) -> Mapping[str, int]:
     """
-    Write everything of a database, as it is at one moment, while receivers go on.
+    Write an export file with everything of a database at one moment, while receivers go on.
+
+    Raises CopyRefused if the database has no fleet, or has only a part of one.
 
     Args:
-        url: The database.
-        write: Writes a part of the file.
-        now: The time that is written into the file.
-        progress: Is told how many rows are written.
+        url: The URL of the database.
+        write: Called with each part of the file.
+        now: The time that the file names as that of its creation.
+        progress: Called with what is being written, how many rows are written, and of how many.
 
     Returns:
         How many rows of each table were written.
@@ -120,15 +122,17 @@ def _shown_value(kind: Kind, value: Any) -> Any:
 
 def read_fleet(url: URL, lines: Iterable[bytes], *, progress: Progress) -> Mapping[str, int]:
     """
-    Read a file that `write_fleet` has written, into a database without a fleet.
+    Read an export file, which `write_fleet` has written, into a database without a fleet.
 
-    No receiver can be started on the database before all is read. An import that was interrupted
-    begins anew. Raises CopyRefused for a file that cannot be used, or was cut off.
+    No receiver can be started on the database before the whole file is read. What an import that
+    was interrupted has left is deleted first. Raises CopyRefused for a file that cannot be used or
+    was cut off, and for a database that has a fleet, or other tables.
 
     Args:
-        url: The database.
+        url: The URL of the database.
         lines: The lines of the file.
-        progress: Is told how many rows are read; of how many is not known before the end.
+        progress: Called with what is being read, and twice with how many rows are read, because
+            their total is not known before the end.
 
     Returns:
         How many rows of each table were read.
@@ -239,7 +243,7 @@ def _row(table: PlainTable, number: int, given: Any) -> Row:
 
 
 def _value(kind: Kind, value: Any) -> Any:
-    """The value of a column, of the one in a file. Raises ValueError for one of another kind."""
+    """Convert a value in a file to that of a column. Raises ValueError for one of another kind."""
     if value is None:
         return None
     if kind is Kind.JSON:
@@ -255,4 +259,4 @@ _TYPES: Mapping[Kind, Sequence[type]] = {
     Kind.TEXT: [str],
     Kind.BYTES: [str],
 }
-"""What values of JSON a kind has; those of bytes are in base64."""
+"""The types of the JSON values of each kind; bytes are texts in base64."""

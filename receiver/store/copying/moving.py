@@ -1,9 +1,9 @@
 """
 Moves a fleet from one database to another, while receivers write to the first one.
 
-A pass makes the second database like the first, table by table and some rows at a time, and leaves
-alone what is alike already. So a move that was interrupted goes on where it was, by comparing, and
-the last pass, during which no receiver writes, has little to do.
+A pass makes the second database like the first, table by table and some rows at a time. It compares
+the rows, and writes only those that differ. So a move that was interrupted has only the rest to
+write, and the last pass, during which no receiver writes, has little to write.
 """
 
 import time
@@ -22,10 +22,10 @@ from receiver.store.tables import servers
 __all__ = ["Counts", "Moved", "Progress", "bring_back", "move", "rebuild_toolsets"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and with how many rows of how many are done."""
+"""Called with what is being done (`copying servers`), how many rows are done, and of how many."""
 
 Counts = dict[str, tuple[int, int]]
-"""How many rows a table has in the first and in the second database, by its name."""
+"""By the name of a table, how many rows it has in the first and in the second database."""
 
 
 @frozen
@@ -34,10 +34,11 @@ class Moved:
     What came of a move.
 
     Attributes:
-        counts: The rows of each table in both databases, which were found to be as many.
+        counts: By the name of each table, how many rows it has in both databases. These are equal
+            if `is_done`. Otherwise receivers may have written to the first one meanwhile.
         is_done: Whether the fleet is in the second database now; if not, it was only copied, and
             receivers go on with the first one.
-        silent_seconds: For how long no receiver could write.
+        silent_seconds: For how many seconds no receiver could write; 0 if it was only copied.
     """
 
     counts: Counts
@@ -49,16 +50,17 @@ def move(source: URL, target: URL, *, progress: Progress, only_copy: bool = Fals
     """
     Move a fleet into an empty database; go on with a move that was interrupted.
 
-    First everything is copied while receivers go on. Then they are made to refuse what would write,
-    which their senders repeat, and what has changed meanwhile is copied. In the end both databases
-    have as many rows of each kind, or CopyRefused is raised. The first database keeps its fleet,
-    and a mark by which no receiver writes to it again.
+    First everything is copied while receivers go on. Then receivers are made to refuse messages,
+    which the senders will repeat, and what has changed meanwhile is copied. If the databases then
+    have different numbers of rows in any table, CopyRefused is raised. The first database keeps its
+    fleet, and a mark that keeps receivers from writing to it again.
 
     Args:
-        source: The database with the fleet.
-        target: The other database.
-        progress: Is told what is done.
-        only_copy: Whether to do only what is done while receivers go on; a move after it is short.
+        source: The URL of the database with the fleet.
+        target: The URL of the other database.
+        progress: Called with what is being done, and how far.
+        only_copy: Whether to stop after the first part, during which receivers go on. A later move
+            then has little left to do.
     """
     places = Place(source), Place(target)
     try:
@@ -69,7 +71,11 @@ def move(source: URL, target: URL, *, progress: Progress, only_copy: bool = Fals
 
 
 def bring_back(source: URL) -> None:
-    """Let receivers write again to a database from which a fleet was moved, or was to be."""
+    """
+    Let receivers write again to a database that a move, finished or interrupted, has marked.
+
+    Raises CopyRefused if the database has no such mark.
+    """
     place = Place(source)
     try:
         place.unmark(MOVED)
@@ -147,7 +153,7 @@ def _like(source: Place, target: Place, table: PlainTable) -> Iterator[int]:
 def _make_like(
     target: Place, table: PlainTable, ours: list[Row], *, after: Key | None, up_to: Key | None
 ) -> None:
-    """Make the rows of a range like these, in one transaction; none if they are."""
+    """Make the rows of a range of keys in the target the same as `ours`, in one transaction."""
     wanted = {table.key(row): row for row in ours}
     with target.reading() as connection:
         theirs = {table.key(row): row for row in _range(connection, table, after, up_to)}
@@ -162,7 +168,7 @@ def _make_like(
 def _range(
     connection: Connection, table: PlainTable, after: Key | None, up_to: Key | None
 ) -> Iterator[Row]:
-    """The rows after a key, up to another one, or up to the end."""
+    """The rows after the key `after` (None: from the first) up to `up_to` (None: to the last)."""
     if up_to is not None:
         yield from table.read(connection, after=after, up_to=up_to)
         return
@@ -172,7 +178,7 @@ def _range(
 
 
 def rebuild_toolsets(dialect: Dialect, connection: Connection) -> None:
-    """Write the sets of tool names that servers have, each indexed as the database does it."""
+    """Write all sets of tool names that servers have anew, indexed for this kind of database."""
     dialect.clear_toolsets(connection)
     one_of_each = (
         select(servers.c.toolset, func.min(servers.c.server_id))

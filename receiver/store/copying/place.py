@@ -1,8 +1,9 @@
 """
 A database that is copied from or to, and the marks that keep receivers from writing to it.
 
-The version of the tables is the mark, since each transaction of a receiver looks at it: a receiver
-refuses all messages while there is `moved-0013` in place of `0013`, also one that runs already.
+A mark is a word before the version of the tables, such as `moved-0013` in place of `0013`. Each
+transaction of a receiver looks at the version. So a receiver refuses all messages while there is a
+mark, even if it was running before.
 """
 
 import time
@@ -36,17 +37,17 @@ _TOOLSETS = "toolsets"
 """The sets of tool names, which each database indexes in a way of its own, and makes anew."""
 
 _ATTEMPTS = 15
-"""How often a lock is waited for, two seconds each, that a receiver holds for some milliseconds."""
+"""How often, for two seconds each, to wait for locks that receivers hold for some milliseconds."""
 
 _PAUSE_SECONDS = 0.2
 
 
 class Place:
     """
-    A database, opened for a copy.
+    A database that is copied from or to.
 
     Args:
-        url: Its URL.
+        url: The URL of the database.
 
     Attributes:
         dialect: The operations for which SQLite and PostgreSQL need different code.
@@ -63,7 +64,7 @@ class Place:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one moment of the database, and lets others write."""
+        """A context with a transaction that reads, at one moment, and lets others write."""
         options = {"reads": True, **self.dialect.reading}
         with (
             unavailable(),
@@ -74,7 +75,7 @@ class Place:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction, which is committed at its end."""
+        """A context with a transaction that is committed at the end of the context."""
         with unavailable(), self._engine.begin() as connection:
             yield connection
 
@@ -82,7 +83,7 @@ class Place:
         self._engine.dispose()
 
     def last_numbers(self, connection: Connection) -> dict[str, int]:
-        """The last number that each table has given to a row, also to one that was deleted."""
+        """By table, the last number that it gave to a row, even if the row was deleted since."""
         return {
             table.name: self.dialect.last_number(connection, table.name, table.number)
             for table in tables_in(connection)
@@ -90,14 +91,14 @@ class Place:
         }
 
     def continue_after(self, connection: Connection, numbers: Mapping[str, int]) -> None:
-        """Give higher numbers than these to the next rows of the tables."""
+        """Have each table give its next rows higher numbers than that in `numbers`."""
         for table in tables_in(connection):
             if table.number is not None and table.name in numbers:
                 number = numbers[table.name]
                 self.dialect.continue_after(connection, table.name, table.number, number)
 
     def check_version(self, prefix: str) -> None:
-        """Raise CopyRefused for tables of another version than this program's, or another mark."""
+        """Raise CopyRefused unless the tables are of this version, unmarked or marked `prefix`."""
         with self.reading() as connection:
             self._check_version(connection, prefix)
 
@@ -107,7 +108,7 @@ class Place:
             raise CopyRefused(f"{self}: {_about(found)}")
 
     def check_readable(self, connection: Connection) -> None:
-        """Raise CopyRefused unless there is a whole fleet of this version or an earlier one."""
+        """Raise CopyRefused unless there is a whole fleet, of this version or an earlier one."""
         found = migrations.applied(connection)
         is_whole = len(found) == 1 and migrations.is_known(found[0].removeprefix(MOVED))
         if not is_whole:
@@ -115,10 +116,11 @@ class Place:
 
     def mark(self, prefix: str) -> None:
         """
-        Make receivers refuse to write, from the commit on.
+        Set the mark `prefix`, so that receivers refuse to write from the commit on.
 
-        What they have acknowledged before is in the database. Does nothing where that mark is
-        already. Raises CopyRefused for tables of another version than this program's.
+        What they have acknowledged before is in the database. Changes nothing if the mark is set
+        already. Raises CopyRefused if the tables are of another version than this program's, or
+        have another mark.
         """
 
         def work(connection: Connection) -> None:
@@ -129,7 +131,7 @@ class Place:
         self._attempted(work)
 
     def unmark(self, prefix: str) -> None:
-        """Let receivers write. Raises CopyRefused where the mark is another one, or none."""
+        """Remove the mark `prefix`, so that receivers can write; raise CopyRefused without it."""
 
         def work(connection: Connection) -> None:
             found = migrations.applied(connection)
@@ -141,10 +143,10 @@ class Place:
 
     def prepare(self) -> None:
         """
-        Make the tables of a place that is copied to, and mark it.
+        Create the tables of a database to which a fleet is copied, and mark it.
 
-        Does nothing where an earlier copy was interrupted. Raises CopyRefused where there is a
-        fleet already, or something else.
+        Changes nothing if an earlier copy was interrupted, so that it can go on. Raises CopyRefused
+        if the database has a fleet already, or other tables.
         """
         coming = f"{COMING}{NEWEST}"
 
@@ -165,10 +167,11 @@ class Place:
 
     def prepare_import(self, version: str) -> None:
         """
-        Make empty tables of a version, whose rows are imported, and mark the database.
+        Create empty tables of a version for the rows of an export file, and mark the database.
 
-        What an earlier import of that version, which was interrupted, has left is deleted. Raises
-        CopyRefused where there is a fleet already, or something else.
+        What an earlier import into tables of this version has left, because it was interrupted, is
+        deleted. Raises CopyRefused if the database has a fleet already, or other tables, or if this
+        program does not know the version.
         """
         if not migrations.is_known(version):
             raise CopyRefused(
@@ -234,11 +237,11 @@ _LOCK_NOT_AVAILABLE = "55P03"
 """SQLSTATE."""
 
 _KEPT = ("servers", "keys", "events", "alert_channels", "alert_rules")
-"""What makes a database be one of a fleet; an empty one that a receiver has opened has none."""
+"""A database has a fleet if one of these tables has rows; until then a receiver only opened it."""
 
 
 def tables_of_now() -> list[PlainTable]:
-    """The tables that are copied, of this version."""
+    """The tables that are copied, in the version that this program uses."""
     return [
         PlainTable.of(
             table.name,
@@ -251,11 +254,10 @@ def tables_of_now() -> list[PlainTable]:
 
 
 def tables_in(connection: Connection) -> list[PlainTable]:
-    """The tables that are copied, as they are in a database, whatever their version is."""
+    """The tables that are copied, as a database has them, in whatever version."""
     # Not by MetaData.reflect, which also reads what a copy does not need, such as the indexes.
     inspector = inspect(connection)
-    # As plain texts: SQLAlchemy's subclass of them, which PostgreSQL's are, cannot be a key in JSON.
-    names = sorted(str(name) for name in inspector.get_table_names() if _is_copied(name))
+    names = [name for name in sorted(inspector.get_table_names()) if _is_copied(name)]
     columns = inspector.get_multi_columns(filter_names=names)
     keys = inspector.get_multi_pk_constraint(filter_names=names)
     return [

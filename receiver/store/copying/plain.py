@@ -1,8 +1,8 @@
 """
-Tables as plain values, which are the same on both databases and in a file.
+Reads and writes tables as plain values, which are the same in SQLite, PostgreSQL and export files.
 
-A row is a tuple of numbers, texts, bytes and None, in the order of the columns. A value of a JSON
-column is its text. Nothing is made of what the values mean: neither instants nor records.
+A row is a tuple of numbers, texts, bytes and None, in the order of the columns. The value of a JSON
+column is a text with the JSON. Values are not converted to what they mean, such as instants.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ _WINDOW = 1_000
 
 
 class Kind(Enum):
-    """What values a column has, beside None."""
+    """Which values a column may have, besides None."""
 
     NUMBER = "a whole number"
     REAL = "a number"
@@ -50,7 +50,7 @@ class PlainTable:
 
     Attributes:
         name: Its name.
-        kinds: What values its columns have, by the names of the columns and in their order.
+        kinds: By the name of each column, in their order, which values it may have.
         keys: The names of the columns of its primary key.
     """
 
@@ -64,17 +64,18 @@ class PlainTable:
     ) -> "PlainTable":
         """Make a PlainTable of the types of its columns in SQLAlchemy, in their order."""
         kinds = {column: _kind(given) for column, given in types.items()}
-        return cls(name, kinds, tuple(keys))
+        # A plain text: SQLAlchemy's subclass of it, which `name` may be, cannot be a key in JSON.
+        return cls(str(name), kinds, tuple(keys))
 
     @property
     def number(self) -> str | None:
-        """The name of the column whose numbers the database may give; None without one."""
+        """The primary key, if it is one number, which the database may give; otherwise None."""
         is_numbered = len(self.keys) == 1 and self.kinds[self.keys[0]] is Kind.NUMBER
         return self.keys[0] if is_numbered else None
 
     @property
     def window(self) -> int:
-        """How many rows are read or written at a time: few where rows are large."""
+        """How many rows are read or written at a time at most: few if the rows are large."""
         return _WINDOWS.get(self.name, _WINDOW)
 
     def key(self, row: Row) -> Key:
@@ -90,13 +91,13 @@ class PlainTable:
         self, connection: Connection, *, after: Key | None, up_to: Key | None = None
     ) -> list[Row]:
         """
-        Read rows in the order of their keys: those of a range, or a window of those after a key.
+        Read rows in the order of their primary keys.
 
         Args:
             connection: The transaction.
-            after: The key before the first one that is read; None to begin with the first one.
-            up_to: The last key of the range; None for a window, which has `window` rows, or fewer
-                at the end of the table.
+            after: Only rows whose key is after this one; None to begin with the first row.
+            up_to: Only rows whose key is at most this one, and all of them. None to read the next
+                `window` rows, or fewer at the end of the table.
         """
         sql = _Sql(connection)
         columns = ", ".join(sql.read(name, kind) for name, kind in self.kinds.items())
@@ -113,7 +114,7 @@ class PlainTable:
         return [tuple(row) for row in connection.execute(text(statement), given)]
 
     def add(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert rows."""
+        """Insert rows, which the table must not have yet."""
         if not rows:
             return
         sql = _Sql(connection)
@@ -123,7 +124,7 @@ class PlainTable:
         connection.execute(text(statement), [_numbered("v", row) for row in rows])
 
     def remove(self, connection: Connection, keys: Iterable[Key]) -> None:
-        """Delete the rows with these keys."""
+        """Delete the rows with these primary keys."""
         given = [_numbered("key", key) for key in keys]
         if not given:
             return
