@@ -1,4 +1,4 @@
-"""Alerts in the database: their tables, and the SQL that reads and writes them."""
+"""Alerts, by which people hear what happened to servers: their tables, and the SQL of these."""
 
 from receiver.store.alerts.alerts import Alerts
 from receiver.store.alerts.outbox import OutboxCounts

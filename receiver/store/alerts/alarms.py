@@ -1,13 +1,15 @@
 """
 The alarms in the database, and the step by which alarms begin, are told and end.
 
-`receiver.domain.alerts.alarms.decide` decides. A step first reads what that depends on, in a
-transaction that only reads, and writes in a second, short one. If anything of it has changed in
-between, nothing is written, and the next step decides anew.
+An alarm is a rule that matched an event, from the event until it is over; about it people are sent
+messages. `receiver.domain.alerts.alarms.decide` decides on alarms. A step first reads all that the
+decision depends on, in a transaction that only reads, and writes the decision in a second, short
+one. If anything that it depends on has changed in between, nothing is written, and the next step
+decides anew.
 
-When many events have to be looked at, all steps but the last are partial: they know only the alarms
-about the servers of their events, and tell nothing. So the time that a step takes does not grow
-with the number of alarms that last.
+When there are more events than one step looks at, all steps but the last are partial: they know
+only the alarms about the servers of their events, and send no messages. So the time that a step
+takes does not grow with the number of alarms that have not ended.
 """
 
 from collections import Counter, defaultdict
@@ -53,11 +55,11 @@ class Step:
 
     Attributes:
         identity: The database that was read.
-        progress: How far the events are looked at when it is written; the revision is that of the
-            database that was read.
+        progress: What to write about how far the events were looked at; but the revision is the one
+            that was read, by which `write_step` notices whether anything has changed since.
         changes: What `decide` has decided.
-        open_alarms: The alarms that it was decided by.
-        is_more: Whether there are more events to look at.
+        open_alarms: The alarms that were read, on which the decision is based.
+        is_more: Whether there are more events to look at, by another step.
     """
 
     identity: Identity
@@ -75,10 +77,17 @@ def take_step(
     public_url: str | None,
 ) -> Step | None:
     """
-    Decide on alarms, by the events since the last step and the time; return what is to be written.
+    Decide which alarms begin and end, by the events since the last step and by the time.
 
-    None if nothing has happened, and it is not time yet to look again: then a few rows are read,
-    each by its key.
+    Returns what `write_step` is to write. Returns None if there are no rules, or nothing has
+    happened and it is not time yet to look again; then this reads only a few rows, each by its key.
+
+    Args:
+        dialect: The dialect of the database.
+        connection: A connection to read with.
+        cache: The cached rows of servers.
+        now: The time.
+        public_url: The URL under which people reach the pages; None for messages without links.
     """
     seen = see(connection)
     if seen.is_idle(now):
@@ -112,10 +121,11 @@ def take_step(
 
 def write_step(dialect: Dialect, connection: Connection, step: Step) -> bool:
     """
-    Write what a step has decided; return False, and write nothing, if it must be decided anew.
+    Write what a step has decided and return True; or return False if it must be decided anew.
 
-    That is so when another receiver has taken a step since, somebody has changed what the decision
-    depends on, or another database has taken the place of the one that was read.
+    Then nothing is written. That is so when another receiver has taken a step since, somebody has
+    changed what the decision depends on, or another database has taken the place of the one that
+    was read.
     """
     if dialect.identify(connection) != step.identity or not move(connection, step.progress):
         return False
@@ -141,12 +151,13 @@ def find_alarms(
     The query for alarms, newest first.
 
     Args:
-        is_open: Only those that last, or only those that have ended; None for all.
-        is_part: Only those that are told as a part of another one, or only the others; None for
-            all.
-        server_id: Only those about this server; None for all.
-        before: Only those with a smaller id; None for all.
-        limit: How many are returned at most.
+        is_open: If True, only alarms that have not ended; if False, only alarms that have ended; if
+            None, both.
+        is_part: If True, only alarms that are told as a part of an alarm `fleet_silent`; if False,
+            only alarms that are not; if None, both.
+        server_id: Only alarms about this server; None for all.
+        before: Only alarms with a smaller id; None for all.
+        limit: How many alarms are returned at most.
     """
     query = select(alarms)
     if is_open is not None:
@@ -164,17 +175,18 @@ def find_alarms(
 
 
 def read_alarms(connection: Connection, query: Select[Any]) -> list[Alarm]:
-    """The alarms that a query such as `find_alarms` finds."""
+    """The alarms that a query finds, which `find_alarms` has made."""
     return [Alarm(**row) for row in connection.execute(query).mappings()]
 
 
 def read_alarm(connection: Connection, alarm_id: int) -> Alarm | None:
+    """The alarm with this id; None if there is none."""
     row = connection.execute(_ONE, {"key": alarm_id}).mappings().one_or_none()
     return None if row is None else Alarm(**row)
 
 
 def count_open(connection: Connection) -> int:
-    """How many alarms last that are neither silenced nor told as a part of another one."""
+    """How many alarms have not ended, and are neither silenced nor a part of another one."""
     return int(connection.execute(_OPEN).scalar_one())
 
 
@@ -182,9 +194,10 @@ def acknowledge(
     dialect: Dialect, connection: Connection, alarm_id: int, at: datetime, by: str
 ) -> list[Event]:
     """
-    Note that somebody has acknowledged an alarm; return the event that tells of it.
+    Note that somebody has acknowledged an alarm, and tell so by an event, which is returned.
 
-    Returns no event when there is no such alarm, it has ended, or was acknowledged before.
+    `by` is the name of the key of that person. If there is no such alarm, or it has ended or was
+    acknowledged before, nothing is written, and the returned list is empty.
     """
     touch(connection)
     alarm = read_alarm(connection, alarm_id)
@@ -200,7 +213,7 @@ def acknowledge(
 
 
 def _bounded(events: Sequence[RecordedEvent], rules: Sequence[Rule]) -> int:
-    """How many of the events a step looks at, so that it begins no more alarms than some."""
+    """How many of the events a step looks at, so that it begins about `_MOST_ALARMS` at most."""
     named = Counter(kind for rule in rules for kind in rule.kinds)
     alarms_begun = 0
     for number, recorded in enumerate(events):
@@ -213,7 +226,7 @@ def _bounded(events: Sequence[RecordedEvent], rules: Sequence[Rule]) -> int:
 def _completed(
     known: Situation, connection: Connection, cache: RowCache, seen: Seen, *, is_partial: bool
 ) -> Situation:
-    """A situation of which only time, events and rules were known, with all that is stored."""
+    """Add to a situation, which has time, URL, events and rules, the rest from the database."""
     now = known.now
     query = _UNFINISHED
     if is_partial:
@@ -253,7 +266,7 @@ def _keys(
 
 
 def _pause(seen: Seen) -> tuple[datetime, datetime] | None:
-    """The last interruption of the receivers, if no step has looked at it."""
+    """From when to when receivers were last interrupted; None if a step has looked at that."""
     if seen.away_since is None or seen.heard_since is None:
         return None
     is_known = seen.heard_since == seen.progress.pause_ended
@@ -266,7 +279,7 @@ def _sent_in_hour(connection: Connection, now: datetime) -> Mapping[str, int]:
 
 
 def _parents(open_alarms: Sequence[Alarm]) -> dict[str, int]:
-    """The ids of the alarms `fleet_silent` in which others are told, by the ids of their rules."""
+    """By the id of a rule, the id of its alarm `fleet_silent` that has not ended."""
     return {
         alarm.rule_id: alarm.id
         for alarm in open_alarms
@@ -275,7 +288,7 @@ def _parents(open_alarms: Sequence[Alarm]) -> dict[str, int]:
 
 
 def _insert_parents(connection: Connection, begun: Sequence[Alarm]) -> dict[str, int]:
-    """Insert the new alarms `fleet_silent`; returns their ids by the ids of their rules."""
+    """Insert the new alarms `fleet_silent`; return their ids by the ids of their rules."""
     return {
         alarm.rule_id: connection.execute(_INSERT_ONE, _columns(alarm, {})).scalar_one()
         for alarm in begun
@@ -330,10 +343,10 @@ _MOST_ALARMS = 1000
 _MOST_PARAMETERS = 1000
 
 _LONGEST_WAIT = timedelta(minutes=10)
-"""How long no step is taken at most, while there are rules: a key may come near its end."""
+"""The longest time between two steps, while there are rules: a key may be about to expire."""
 
 _LONGEST_SUSPENSE = timedelta(seconds=30)
-"""For how long at most partial steps put off what is to be told."""
+"""For how long at most partial steps may put off messages."""
 
 _AN_HOUR = timedelta(hours=1)
 

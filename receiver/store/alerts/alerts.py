@@ -25,6 +25,9 @@ class Alerts:
     """
     The channels, rules, silences, alarms and messages in a database.
 
+    An event that a rule matches begins an alarm. Messages about it are sent through the channel of
+    the rule, unless there is a silence for its server at that time.
+
     Each method is one transaction, except where it says otherwise, and raises StoreUnavailable when
     the database does not answer.
 
@@ -47,17 +50,18 @@ class Alerts:
 
     def advance(self, now: datetime, public_url: str | None) -> bool:
         """
-        Let alarms begin and end, by the events since the last call and the time.
+        Let alarms begin and end, by the events since the last call and by the time.
 
-        Writes them, and the messages about them, together with how far the events were looked at.
-        So of several receivers each event is looked at by one, also when others are killed. One
-        transaction reads, and a second one writes, if there is something to do.
+        Stores the alarms, the messages about them, and how far the events were looked at, in one
+        transaction. So each event is looked at by one of several receivers, whichever of them are
+        killed. Another transaction reads before that; if there is nothing to do, it is the only
+        one.
 
         Args:
             now: The time.
             public_url: The URL under which people reach the pages; None for messages without links.
 
-        Returns whether there are more events to look at.
+        Returns whether there are more events to look at, by another call.
         """
         dialect = self._transactions.dialect
         with self._transactions.read() as connection:
@@ -78,22 +82,22 @@ class Alerts:
             return channels.read_channel(connection, channel_id)
 
     def add_channel(self, channel: Channel, default_rule: Rule | None) -> None:
-        """Store a channel, and the rule if there are no channels and no rules yet."""
+        """Store a channel; and `default_rule`, unless it is None or there are channels or rules."""
         self._transactions.write(
             lambda connection: channels.add_channel(connection, channel, default_rule)
         )
 
     def change_channel(self, channel_id: str, **values: Any) -> bool:
-        """Change attributes of a channel; return False when there is no such channel."""
+        """Set attributes of a channel to `values`; return False when there is no such channel."""
         return self._transactions.write(
             lambda connection: channels.change_channel(connection, channel_id, values)
         )
 
     def remove_channel(self, channel_id: str, at: datetime) -> bool:
         """
-        Delete a channel, its rules and its messages that wait; end its alarms.
+        Delete a channel, its rules, and its messages that were not sent yet; end its alarms.
 
-        Returns False when there is no such channel.
+        `at` is the time at which the alarms end. Returns False when there is no such channel.
         """
         return self._transactions.write(
             lambda connection: channels.remove_channel(connection, channel_id, at)
@@ -115,23 +119,25 @@ class Alerts:
 
     def change_rule(self, rule: Rule, at: datetime) -> bool:
         """
-        Replace a rule by one with the same id; return False when it, or its channel, is gone.
+        Replace the rule with the id of `rule` by `rule`; return False when it was deleted.
 
-        Alarms of kinds that the rule no longer names end. What others have still to tell is due
-        when the new rule says, and goes to its channel.
+        Also returns False, and changes nothing, when there is no channel `rule.channel_id`. Alarms
+        of kinds that the rule no longer names end at the time `at`. Its other alarms go to the
+        channel of the new rule, and those that were not told yet are told after the time that the
+        new rule says.
         """
         return self._transactions.write(
             lambda connection: channels.change_rule(connection, rule, at)
         )
 
     def remove_rule(self, rule_id: str, at: datetime) -> bool:
-        """Delete a rule and end its alarms; return False when there is no such rule."""
+        """Delete a rule and end its alarms at `at`; return False when there is no such rule."""
         return self._transactions.write(
             lambda connection: channels.remove_rule(connection, rule_id, at)
         )
 
     def silences(self, now: datetime, *, ended: bool = False) -> list[Silence]:
-        """The silences that have not ended by `now`, or also those that have, oldest first."""
+        """The silences that have not ended by `now`, or with `ended` all silences; oldest first."""
         with self._transactions.read() as connection:
             return silences.read_silences(connection, now, ended=ended)
 
@@ -141,7 +147,7 @@ class Alerts:
             return silences.read_silence(connection, silence_id)
 
     def add_silence(self, silence: Silence, at: datetime) -> None:
-        """Store a silence, and the event that tells of it."""
+        """Store a silence, and tell of it by an event at the time `at`."""
         dialect = self._transactions.dialect
         told = self._transactions.write(
             lambda connection: silences.add_silence(dialect, connection, silence, at)
@@ -150,9 +156,10 @@ class Alerts:
 
     def end_silence(self, silence_id: str, at: datetime, by: str) -> bool:
         """
-        End a silence, and tell so by an event; `by` is the name of the key that asks for it.
+        End a silence at the time `at`, and tell so by an event.
 
-        Returns False when there is no such silence, or it has ended before.
+        `by` is the name of the key that asks for it. Returns False, and changes nothing, when there
+        is no such silence, or it has ended before.
         """
         dialect = self._transactions.dialect
         told = self._transactions.write(
@@ -162,7 +169,11 @@ class Alerts:
         return bool(told)
 
     def is_full(self, what: Literal["channels", "rules", "silences"], now: datetime) -> bool:
-        """Whether there are as many channels, rules, or silences that last, as there may be."""
+        """
+        Whether there are as many channels, rules or silences as there may be.
+
+        There may be 100 channels, 1,000 rules, and 1,000 silences that have not ended by `now`.
+        """
         table = {"channels": channels_table, "rules": rules_table, "silences": silences_table}[what]
         query = select(func.count()).select_from(table)
         parameters = {}
@@ -184,12 +195,13 @@ class Alerts:
         Alarms, newest first.
 
         Args:
-            is_open: Only those that last, or only those that have ended; None for all.
-            is_part: Only those that are told as a part of another one, or only the others; None
-                for all.
-            server_id: Only those about this server; None for all.
-            before: Only those with a smaller id; None for all.
-            limit: How many are returned at most.
+            is_open: If True, only alarms that have not ended; if False, only alarms that have
+                ended; if None, both.
+            is_part: If True, only alarms that are told as a part of an alarm `fleet_silent`; if
+                False, only alarms that are not; if None, both.
+            server_id: Only alarms about this server; None for all.
+            before: Only alarms with a smaller id; None for all.
+            limit: How many alarms are returned at most.
         """
         if "\x00" in (server_id or ""):  # PostgreSQL refuses a NUL in a parameter
             return []
@@ -205,7 +217,7 @@ class Alerts:
             return alarms.read_alarm(connection, alarm_id)
 
     def open_count(self) -> int:
-        """How many alarms last that are neither silenced nor told as a part of another one."""
+        """How many alarms have not ended, and are neither silenced nor a part of another one."""
         with self._transactions.read() as connection:
             return alarms.count_open(connection)
 
@@ -213,8 +225,8 @@ class Alerts:
         """
         Note that somebody has acknowledged an alarm, and tell so by an event.
 
-        `by` is the name of the key that asks for it. Returns False when there is no such alarm, it
-        has ended, or was acknowledged before.
+        `by` is the name of the key of that person. Returns False, and changes nothing, when there
+        is no such alarm, or it has ended or was acknowledged before.
         """
         dialect = self._transactions.dialect
         told = self._transactions.write(
@@ -224,15 +236,15 @@ class Alerts:
         return bool(told)
 
     def enqueue(self, delivery: Delivery) -> bool:
-        """Store a new message as it is; return False when its channel is gone."""
+        """Store a new message, to be sent when it is due; return False when its channel is gone."""
         return self._transactions.write(lambda connection: outbox.enqueue(connection, delivery))
 
     def add_report(self, delivery: Delivery, at: datetime, last: datetime | None) -> bool:
         """
-        Store a report, and as `reported_at` of its channel that it was made at `at`.
+        Store a weekly report as a message, and set `reported_at` of its channel to `at`.
 
-        `last` is the `reported_at` that the channel had. If it has another one now, because another
-        receiver has made the report, this returns False and stores nothing.
+        `last` is the `reported_at` of the channel as the caller has read it. If it is another time
+        now, because another receiver has made the report, this returns False and stores nothing.
         """
         return self._transactions.write(
             lambda connection: outbox.add_report(connection, delivery, at, last)
@@ -249,16 +261,19 @@ class Alerts:
         """
         Take messages that are due, so that no other receiver sends them before `until`.
 
-        Takes at most one of each channel, the oldest, and none of a channel of which any receiver
-        is sending one. `Delivery.attempts` of those that are returned counts the attempt that
-        begins. When nothing is due, one transaction reads, and none writes.
+        Takes of each channel the oldest message that is due, but none of a channel of which any
+        receiver is sending a message. `Delivery.attempts` of the returned messages counts the
+        attempt that now begins, too. One transaction looks whether any message is due, and only
+        then a second one takes messages.
 
         Args:
             now: The time.
-            holder: A text that no other receiver gives.
-            until: When another receiver may take over those that were not sent by then.
+            holder: A text that stands for this receiver, and for no other one.
+            until: When another receiver may take over the messages that were not sent by then.
             limit: How many messages are taken at most.
-            busy: The ids of channels of which none is taken.
+            busy: The ids of channels of which no message is taken.
+
+        Returns the messages, each with its channel.
         """
         with self._transactions.read() as connection:
             if limit < 1 or not outbox.is_any_due(connection, now, busy):
@@ -267,7 +282,7 @@ class Alerts:
         return self._transactions.write(lambda connection: outbox.lease(connection, claim))
 
     def sent(self, delivery_id: str, holder: str, at: datetime) -> bool:
-        """Note that a message was sent; return False if `holder` does not have it any more."""
+        """Note that a message was sent; return False if it is not leased to `holder` any more."""
         return self._transactions.write(
             lambda connection: outbox.note_success(connection, delivery_id, holder, at)
         )
@@ -284,13 +299,13 @@ class Alerts:
         Note that an attempt to send a message has failed.
 
         Args:
-            delivery_id: The message.
-            holder: The text with which it was leased.
-            at: The time.
-            error: Why it has failed, for people; the first 500 characters are kept.
-            next_at: When to try again; None to give the message up, of which an event then tells.
+            delivery_id: The id of the message.
+            holder: The text with which the message was leased.
+            at: When the attempt failed.
+            error: Why it failed, for people; the first 500 characters are kept.
+            next_at: When to try again; None to give the message up, and tell so by an event.
 
-        Returns False if `holder` does not have the message any more.
+        Returns False, and changes nothing, if the message is not leased to `holder` any more.
         """
         dialect = self._transactions.dialect
         failure = Failure(
@@ -306,38 +321,44 @@ class Alerts:
         self, *, channel_id: str | None = None, before: str | None = None, limit: int
     ) -> list[Delivery]:
         """
-        Messages, newest first.
+        Messages, whether they were sent or not, newest first.
 
         Args:
-            channel_id: Only those of this channel; None for all.
-            before: Only those that are older than the one with this id; None for all.
-            limit: How many are returned at most.
+            channel_id: Only messages of this channel; None for all.
+            before: Only messages that are older than the one with this id; if there is no such
+                message, the result is empty. None for all.
+            limit: How many messages are returned at most.
         """
         with self._transactions.read() as connection:
             return outbox.read_deliveries(connection, channel_id, before, limit)
 
     def counts(self, now: datetime) -> OutboxCounts:
-        """How many messages wait, or were given up within the last day."""
+        """How many messages wait, and how many were given up in the last day, without tests."""
         with self._transactions.read() as connection:
             return outbox.count(connection, now)
 
     def weekly(self, since: datetime, until: datetime) -> tuple[list[WeekCounts], int]:
         """
-        What the weekly report counts: events and alarms from `since`, and before `until`.
+        Count for the weekly report the events and the alarms from `since` to before `until`.
 
-        Returns a line for each server in the list of all servers and, marked as not listed, for
-        each that left or was deleted in that time. What happened to the other nodes of a database,
-        and to the servers that were superseded, is counted for the server that stands for them. The
-        number is that of alarms of no line, such as those about the fleet as a whole.
+        What happened to nodes (servers for which lists show another server of their database) and
+        to superseded servers is counted for the server that stands for them.
+
+        Returns:
+            A line for each server in the list of all servers and, marked as not listed, for each
+            server that left or was deleted in that time; sorted by `server_id`. And the number of
+            alarms that are in no line, such as those about the fleet as a whole.
         """
         with self._transactions.read() as connection:
             return weekly(connection, since, until)
 
     def trim(self, until: datetime, *, limit: int = 1000) -> bool:
         """
-        Delete alarms, messages and silences that were over before `until`.
+        Delete old alarms, messages and silences, at most `limit` of each.
 
-        Deletes at most `limit` of each; returns whether there may be more.
+        These are alarms that ended before `until`, messages that were made before and are not to be
+        sent any more, and silences that ended before. One transaction looks whether there are any,
+        and only then a second one deletes them. Returns whether there may be more.
         """
         with self._transactions.read() as connection:
             if not upkeep.is_any_older(connection, until):

@@ -49,12 +49,13 @@ def read_channels(connection: Connection) -> list[Channel]:
 
 
 def read_channel(connection: Connection, channel_id: str) -> Channel | None:
+    """The channel with this id; None if there is none."""
     row = connection.execute(_CHANNEL, {"key": channel_id}).mappings().one_or_none()
     return None if row is None else Channel(**row)
 
 
 def add_channel(connection: Connection, channel: Channel, default_rule: Rule | None) -> None:
-    """Store a channel, and the rule if there are no channels and no rules yet."""
+    """Store a channel; and `default_rule`, unless it is None or there are channels or rules."""
     touch(connection)
     is_first = not connection.execute(_IS_ANY).scalar_one()
     connection.execute(insert(channels), asdict(channel))
@@ -63,7 +64,7 @@ def add_channel(connection: Connection, channel: Channel, default_rule: Rule | N
 
 
 def change_channel(connection: Connection, channel_id: str, values: Mapping[str, Any]) -> bool:
-    """Change attributes of a channel; return False when there is no such channel."""
+    """Set attributes of a channel to `values`; return False when there is no such channel."""
     touch(connection)
     query = update(channels).where(channels.c.id == channel_id).values(values)
     return connection.execute(query).rowcount == 1
@@ -71,9 +72,9 @@ def change_channel(connection: Connection, channel_id: str, values: Mapping[str,
 
 def remove_channel(connection: Connection, channel_id: str, at: datetime) -> bool:
     """
-    Delete a channel, its rules and its messages that wait; end its alarms.
+    Delete a channel, its rules, and its messages that were not sent yet; end its alarms.
 
-    Returns False when there is no such channel.
+    `at` is the time at which the alarms end. Returns False when there is no such channel.
     """
     touch(connection)
     if connection.execute(delete(channels).where(channels.c.id == channel_id)).rowcount == 0:
@@ -91,6 +92,7 @@ def read_rules(connection: Connection) -> list[Rule]:
 
 
 def read_rule(connection: Connection, rule_id: str) -> Rule | None:
+    """The rule with this id; None if there is none."""
     row = connection.execute(_RULE, {"key": rule_id}).mappings().one_or_none()
     return None if row is None else _rule(row)
 
@@ -106,10 +108,11 @@ def add_rule(connection: Connection, rule: Rule) -> bool:
 
 def change_rule(connection: Connection, rule: Rule, at: datetime) -> bool:
     """
-    Replace a rule by one with the same id; return False when it, or its channel, is gone.
+    Replace the rule with the id of `rule` by `rule`; return False when it was deleted.
 
-    Alarms of kinds that the rule no longer names end. What others have still to tell is due when
-    the new rule says, and goes to its channel.
+    Also returns False, and changes nothing, when there is no channel `rule.channel_id`. Alarms of
+    kinds that the rule no longer names end at the time `at`. Its other alarms go to the channel of
+    the new rule, and those that were not told yet are told after the time that the new rule says.
     """
     touch(connection)
     if not _has_channel(connection, rule.channel_id):
@@ -134,7 +137,7 @@ def change_rule(connection: Connection, rule: Rule, at: datetime) -> bool:
 
 
 def remove_rule(connection: Connection, rule_id: str, at: datetime) -> bool:
-    """Delete a rule and end its alarms; return False when there is no such rule."""
+    """Delete a rule and end its alarms at `at`; return False when there is no such rule."""
     touch(connection)
     if connection.execute(delete(rules).where(rules.c.id == rule_id)).rowcount == 0:
         return False
@@ -145,14 +148,14 @@ def remove_rule(connection: Connection, rule_id: str, at: datetime) -> bool:
 def _end_alarms(
     connection: Connection, which: ColumnElement[bool], at: datetime, ending: str
 ) -> None:
-    """End alarms of which nothing more is to be told."""
+    """End alarms, and tell nothing more of them, nor of those that ended and were to be told."""
     ended_at = func.coalesce(alarms.c.ended_at, literal(at, Moment))
     ended = {"due_at": None, "ended_at": ended_at, "ending": func.coalesce(alarms.c.ending, ending)}
     connection.execute(update(alarms).where(is_unfinished, which).values(ended))
 
 
 def _insert_rule(connection: Connection, rule: Rule) -> None:
-    """Store a rule. Before the first rule nobody has looked at the events, so it begins now."""
+    """Store a rule. If it is the only one, only events after now can begin its alarms."""
     if not connection.execute(_IS_ANY_RULE).scalar_one():
         begin_anew(connection)
     connection.execute(insert(rules), _columns(rule))

@@ -48,10 +48,10 @@ class OutboxCounts(NamedTuple):
     The messages in the outbox.
 
     Attributes:
-        waiting: How many wait to be sent, or for the next attempt.
-        given_up: How many were given up within the last day, without those by which people test
-            channels.
-        oldest_at: When the oldest one that waits was made; None if none waits.
+        waiting: How many messages wait for the first attempt to send them, or for another one.
+        given_up: How many messages were given up within the last day, without those by which people
+            test channels.
+        oldest_at: When the oldest message that waits was made; None if no message waits.
     """
 
     waiting: int
@@ -62,14 +62,14 @@ class OutboxCounts(NamedTuple):
 @frozen(kw_only=True)
 class Claim:
     """
-    What a receiver asks of the outbox.
+    A receiver's request for messages to send.
 
     Attributes:
         now: The time.
-        holder: A text that no other receiver gives.
+        holder: A text that stands for this receiver, and for no other one.
         until: When another receiver may take over the messages that were not sent by then.
         limit: How many messages are taken at most.
-        busy: The ids of channels of which none is taken.
+        busy: The ids of channels of which no message is taken.
     """
 
     now: datetime
@@ -85,11 +85,11 @@ class Failure:
     An attempt to send a message that has failed.
 
     Attributes:
-        delivery_id: The message.
-        holder: The text with which it was leased.
+        delivery_id: The id of the message.
+        holder: The text with which the message was leased.
         at: When the attempt failed.
-        error: Why, for people; the first 500 characters are kept.
-        next_at: When to try again; None to give the message up, of which an event then tells.
+        error: Why it failed, for people; the first 500 characters are kept.
+        next_at: When to try again; None to give the message up, and tell so by an event.
     """
 
     delivery_id: str
@@ -106,7 +106,7 @@ def write_deliveries(connection: Connection, made: Collection[Delivery]) -> None
 
 
 def enqueue(connection: Connection, delivery: Delivery) -> bool:
-    """Store a new message; return False when its channel is gone."""
+    """Store a new message, to be sent when it is due; return False when its channel is gone."""
     # Locks the row: whoever removes the channel now removes the message, too.
     locked = select(channels.c.id).where(channels.c.id == delivery.channel_id)
     if connection.execute(locked.with_for_update(read=True)).first() is None:
@@ -119,9 +119,10 @@ def add_report(
     connection: Connection, delivery: Delivery, at: datetime, last: datetime | None
 ) -> bool:
     """
-    Store a report, and that it was made at `at`; return False if another one was made since `last`.
+    Store a weekly report as a message, and set `reported_at` of its channel to `at`.
 
-    `last` is the `reported_at` of the channel, as it was read before.
+    `last` is the `reported_at` of the channel as the caller has read it. If it is another time now,
+    because another receiver has made the report, this returns False and stores nothing.
     """
     is_same = channels.c.reported_at.is_(None) if last is None else channels.c.reported_at == last
     query = update(channels).where(channels.c.id == delivery.channel_id, is_same)
@@ -132,7 +133,7 @@ def add_report(
 
 
 def is_any_due(connection: Connection, now: datetime, busy: Collection[str]) -> bool:
-    """Whether `lease` would find a message; see there."""
+    """Whether any message is due that nobody is sending, of a channel that is not among `busy`."""
     query = select(deliveries.c.id).where(_is_free, deliveries.c.channel_id.not_in(busy)).limit(1)
     return connection.execute(query, {"now": now}).first() is not None
 
@@ -141,8 +142,9 @@ def lease(connection: Connection, claim: Claim) -> list[tuple[Delivery, Channel]
     """
     Take messages that are due, so that no other receiver sends them before `claim.until`.
 
-    Takes at most one of each channel, the oldest, and none of a channel of which any receiver is
-    sending one. `Delivery.attempts` of those that are returned counts the attempt that begins.
+    Takes of each channel the oldest message that is due, but none of a channel of which any
+    receiver is sending a message. Each is returned with its channel. Its `Delivery.attempts` counts
+    the attempt that now begins, too.
     """
     candidates = _CANDIDATES.where(channels.c.id.not_in(claim.busy)).limit(claim.limit)
     found = connection.execute(candidates, {"now": claim.now}).mappings().all()
@@ -162,7 +164,7 @@ def lease(connection: Connection, claim: Claim) -> list[tuple[Delivery, Channel]
 
 
 def note_success(connection: Connection, delivery_id: str, holder: str, at: datetime) -> bool:
-    """Note that a message was sent; return False if `holder` does not have it any more."""
+    """Note that a message was sent; return False if it is not leased to `holder` any more."""
     return _finish(connection, delivery_id, holder, sent_at=at, next_at=None)
 
 
@@ -170,10 +172,10 @@ def note_failure(
     dialect: Dialect, connection: Connection, failure: Failure
 ) -> tuple[bool, list[Event]]:
     """
-    Note that an attempt has failed.
+    Note that an attempt to send a message has failed.
 
-    Returns False if `failure.holder` does not have the message any more; and the event which tells
-    that the message was given up, if it was.
+    Returns whether that was noted: not if the message is not leased to `failure.holder` any more.
+    Also returns a list with the event which tells that the message was given up, if it was.
     """
     at, shown = failure.at, _storable(failure.error)
     is_last = failure.next_at is None
@@ -193,13 +195,14 @@ def read_deliveries(
     connection: Connection, channel_id: str | None, before: str | None, limit: int
 ) -> list[Delivery]:
     """
-    Messages, newest first.
+    Messages, whether they were sent or not, newest first.
 
     Args:
         connection: The transaction.
-        channel_id: Only those of this channel; None for all.
-        before: Only those that are older than the one with this id; None for all.
-        limit: How many are returned at most.
+        channel_id: Only messages of this channel; None for all.
+        before: Only messages that are older than the one with this id; if there is no such message,
+            the result is empty. None for all.
+        limit: How many messages are returned at most.
     """
     query = select(*_DELIVERY)
     if channel_id is not None:
@@ -214,7 +217,7 @@ def read_deliveries(
 
 
 def count(connection: Connection, now: datetime) -> OutboxCounts:
-    """How many messages wait, or were given up within the last day."""
+    """How many messages wait, and how many were given up in the last day, without tests."""
     return OutboxCounts(*connection.execute(_COUNTS, {"since": now - _A_DAY}).one())
 
 
@@ -249,7 +252,7 @@ _is_free = and_(
 
 
 def _candidates() -> Select[tuple[object, ...]]:
-    """The query for the channels of which a message is due and none is being sent; locks them."""
+    """The query that locks the channels of which a message is due, and none is being sent."""
     of_channel = deliveries.c.channel_id == channels.c.id
     oldest = select(func.min(deliveries.c.next_at)).where(of_channel, _is_free)
     return (

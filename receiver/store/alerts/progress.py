@@ -1,4 +1,4 @@
-"""How far the events have been looked at for alarms, and that nobody else decides on them."""
+"""Reads and writes how far the events were looked at for alarms, so that no event counts twice."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -14,7 +14,17 @@ __all__ = ["Progress", "Seen", "begin_anew", "has_come_to", "move", "see", "touc
 
 @frozen(kw_only=True)
 class Progress:
-    """The columns of the table `alert_progress`, which explains them, but for `id`."""
+    """
+    How far the events were looked at for alarms: the row of the table `alert_progress`.
+
+    Attributes:
+        event_id: The number of the last event that was looked at; 0 if there is none.
+        event_at: The time of that event; None if there is none.
+        pause_ended: The end of the last interruption of the receivers that was looked at; None if
+            there is none.
+        look_at: When to look again, even if there are no new events.
+        revision: A number that every change of channels, rules, silences and alarms raises.
+    """
 
     event_id: int
     event_at: datetime | None
@@ -26,14 +36,16 @@ class Progress:
 @frozen(kw_only=True)
 class Seen:
     """
-    What tells whether alarms must be decided on.
+    What is read to find out whether it is time to decide on alarms.
 
     Attributes:
-        progress: How far that was done.
-        last_id: The number of the newest event; 0 if there is none.
-        event_at: The time of the event that `progress` names; None if there is no such event.
+        progress: How far the events were looked at.
+        last_id: The number of the newest event in the database; 0 if there is none.
+        event_at: The time of the event with the number `progress.event_id` in this database; None
+            if it has no such event.
         away_since: When the last interruption of the receivers began; None if there was none.
-        heard_since: When it ended; None before any receiver has noted that it runs.
+        heard_since: Since when receivers have been running, which is when that interruption ended;
+            None before any receiver has noted that it runs.
         has_rules: Whether there are any rules.
     """
 
@@ -46,11 +58,16 @@ class Seen:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the last event that was looked at is not in this database, or another one is."""
+        """Whether this database lacks the last event looked at, or has another one in its place."""
         return self.progress.event_at is not None and self.event_at != self.progress.event_at
 
     def is_idle(self, now: datetime) -> bool:
-        """Whether nothing has happened since, and it is not time yet to look again."""
+        """
+        Whether there is nothing to decide.
+
+        That is so if there are no rules, or nothing has happened since the events were last looked
+        at, and it is not time yet to look again.
+        """
         progress = self.progress
         return not self.has_rules or (
             self.last_id <= progress.event_id
@@ -61,7 +78,7 @@ class Seen:
 
 
 def see(connection: Connection) -> Seen:
-    """Read whether alarms must be decided on: a few rows, each by its key."""
+    """Read what tells whether it is time to decide on alarms: a few rows, each by its key."""
     row = connection.execute(_SEE).one()
     return Seen(
         progress=Progress(**{name: getattr(row, name) for name in _COLUMNS}),
@@ -75,11 +92,12 @@ def see(connection: Connection) -> Seen:
 
 def has_come_to(connection: Connection, seen: Seen) -> tuple[int, datetime | None]:
     """
-    The number and the time of the last event that was looked at, of those in this database.
+    The number and the time of the last event in this database that counts as looked at.
 
-    Usually these are in `alert_progress`. When the event there was deleted, or is of a database in
-    the place of which there is an older one now, they are those of the last event that is not
-    newer. So all events that were written since to the older database are still to be looked at.
+    Usually it is the one that `alert_progress` names. That one is not in the database if it was
+    deleted, or if an older copy of the database has taken its place. Then it is the last event that
+    is neither later nor has a larger number, so that all events that were written to the older copy
+    since are still looked at. 0 and None if there is no such event.
     """
     progress = seen.progress
     if not seen.is_elsewhere:
@@ -90,16 +108,17 @@ def has_come_to(connection: Connection, seen: Seen) -> tuple[int, datetime | Non
 
 def touch(connection: Connection) -> None:
     """
-    Have alarms decided on anew, with what the transaction changes.
+    Have receivers decide on alarms again at once, because the transaction changes what matters.
 
-    To be called first in a transaction that changes channels, rules, silences or alarms: it waits
-    for others that do, and for one that writes alarms.
+    To be called first in a transaction that changes channels, rules, silences or alarms. It waits
+    for other such transactions, and for one that writes decisions. A decision that was made before
+    the commit, and is not written yet, is not written any more.
     """
     connection.execute(_TOUCH, {"now": _LONG_AGO})
 
 
 def begin_anew(connection: Connection) -> None:
-    """Take all that has happened until now for looked at, as before the first rule."""
+    """Note that all events until now need not be looked at: there was no rule for them."""
     seen = see(connection)
     last = connection.execute(_LAST).first()
     event_id, event_at = (0, None) if last is None else (last.id, last.at)
@@ -112,10 +131,11 @@ def begin_anew(connection: Connection) -> None:
 
 def move(connection: Connection, progress: Progress) -> bool:
     """
-    Write how far the events have been looked at; return False if `progress.revision` is past.
+    Write how far the events were looked at, raise the revision, and return True.
 
-    Then another receiver has decided on alarms since, or somebody has changed what that depends
-    on, or another receiver is writing alarms. Raises the revision.
+    Or write nothing and return False, if the revision in the database is not `progress.revision`
+    any more: another receiver has decided on alarms since, or somebody has changed what a decision
+    depends on. The same if another transaction is just doing so.
     """
     values = {name: getattr(progress, name) for name in _COLUMNS}
     values["revision"] += 1

@@ -27,7 +27,17 @@ class _Known(NamedTuple):
 def weekly(
     connection: Connection, since: datetime, until: datetime
 ) -> tuple[list[WeekCounts], int]:
-    """What `Alerts.weekly` returns; see there."""
+    """
+    Count for the weekly report the events and the alarms from `since` to before `until`.
+
+    What happened to nodes (servers for which lists show another server of their database) and to
+    superseded servers is counted for the server that stands for them.
+
+    Returns:
+        A line for each server in the list of all servers and, marked as not listed, for each server
+        that left or was deleted in that time; sorted by `server_id`. And the number of alarms that
+        are in no line, such as those about the fleet as a whole.
+    """
     known = {
         row.server_id: _Known(row.database, row.state, row.superseded_by or row.node_of)
         for row in connection.execute(_SERVERS)
@@ -59,7 +69,7 @@ def weekly(
 
 
 def _leader(server_id: str, known: Mapping[str, _Known]) -> str:
-    """The server that stands for another one, or for itself."""
+    """The id of the server that stands for this one in lists; its own id if no other does."""
     passed = {server_id}
     while server_id in known:
         leader = known[server_id].leader

@@ -19,13 +19,14 @@ __all__ = ["add_silence", "end_silence", "lasts", "read_silence", "read_silences
 
 
 def read_silences(connection: Connection, now: datetime, *, ended: bool) -> list[Silence]:
-    """The silences that have not ended by `now`, or also those that have, oldest first."""
+    """The silences that have not ended by `now`, or with `ended` all silences; oldest first."""
     query = _SILENCES if ended else _SILENCES.where(lasts)
     parameters = {} if ended else {"now": now}
     return [_silence(row) for row in connection.execute(query, parameters).mappings()]
 
 
 def read_silence(connection: Connection, silence_id: str) -> Silence | None:
+    """The silence with this id; None if there is none."""
     row = connection.execute(_ONE, {"key": silence_id}).mappings().one_or_none()
     return None if row is None else _silence(row)
 
@@ -33,7 +34,7 @@ def read_silence(connection: Connection, silence_id: str) -> Silence | None:
 def add_silence(
     dialect: Dialect, connection: Connection, silence: Silence, at: datetime
 ) -> list[Event]:
-    """Store a silence, and the event that tells of it; returns the event."""
+    """Store a silence, and the event that tells of it at the time `at`; return the event."""
     touch(connection)
     columns = asdict(silence)
     duration = columns.pop("duration")
@@ -46,9 +47,10 @@ def end_silence(
     dialect: Dialect, connection: Connection, silence_id: str, at: datetime, by: str
 ) -> list[Event]:
     """
-    End a silence now, and tell so by an event; returns the event.
+    End a silence at the time `at`, and tell so by an event, which is returned.
 
-    Returns no event when there is no such silence, or it has ended before.
+    `by` is the name of the key that asks for it. If there is no such silence, or it has ended
+    before, nothing is written, and the returned list is empty.
     """
     touch(connection)
     row = connection.execute(_ONE.where(lasts), {"key": silence_id, "now": at}).mappings().first()
@@ -77,7 +79,7 @@ def _silence(row: RowMapping) -> Silence:
 
 
 lasts = or_(silences.c.ends_at.is_(None), silences.c.ends_at > bindparam("now", type_=Moment))
-"""The condition that a silence has not ended by the time `now`; it may begin later."""
+"""The condition that a silence has not ended by the parameter `now`; it may begin later."""
 
 _SECOND = timedelta(seconds=1)
 _SILENCES = select(silences).order_by(silences.c.created_at, silences.c.id)

@@ -30,9 +30,10 @@ __all__ = [
 
 class Id(TypeDecorator[str]):
     """
-    An id of which a request may name any text.
+    An id, for which a request may give any text.
 
-    No id has a NUL, which PostgreSQL refuses in a parameter, so it is replaced: nothing is found.
+    PostgreSQL refuses a parameter with a NUL, so another character is put in its place. As no id
+    has a NUL, such a parameter must find nothing, and it does.
     """
 
     impl = Text
@@ -58,7 +59,7 @@ channels = Table(
     Column("created_at", Moment, nullable=False),
     Column("reported_at", Moment),
 )
-"""A row for each `receiver.domain.alerts.values.Channel`."""
+"""A row for each `receiver.domain.alerts.values.Channel`: a place where messages are sent."""
 
 rules = Table(
     "alert_rules",
@@ -72,7 +73,7 @@ rules = Table(
     Column("remind_seconds", BigInteger),
     Column("created_at", Moment, nullable=False),
 )
-"""A row for each `Rule`; durations are whole seconds, `kinds` is a sorted list."""
+"""A row for each `receiver.domain.alerts.values.Rule`; `kinds` is a sorted list."""
 
 silences = Table(
     "silences",
@@ -90,7 +91,7 @@ silences = Table(
     Column("created_at", Moment, nullable=False),
     Index("ix_silences_ends_at", "ends_at"),
 )
-"""A row for each `Silence`; the duration is whole seconds."""
+"""A row for each `receiver.domain.alerts.values.Silence`."""
 
 alarms = Table(
     "alarms",
@@ -119,10 +120,14 @@ alarms = Table(
     Index("ix_alarms_rule_id", "rule_id"),
     sqlite_autoincrement=True,
 )
-"""A row for each `Alarm`. Alarms that have ended are deleted with the events of their time."""
+"""
+A row for each `receiver.domain.alerts.values.Alarm`.
+
+Those that have ended are deleted when the events of the time at which they ended are deleted.
+"""
 
 is_unfinished = text("(ended_at IS NULL OR due_at IS NOT NULL)")
-"""The condition that an alarm lasts, or that something of it is still to be told."""
+"""The condition that an alarm has not ended, or a message about it is still to be made."""
 
 Index(
     "ix_alarms_unfinished",
@@ -155,10 +160,10 @@ deliveries = Table(
     Index("ix_deliveries_next_at", "next_at"),
 )
 """
-A row for each `Delivery`: the outbox.
+The outbox: a row for each message (`receiver.domain.alerts.values.Delivery`).
 
-`leased_by`, `leased_until`: The receiver that is sending the message, and until when no other one
-takes it over.
+`leased_by`, `leased_until`: The receiver that is sending the message, and until when no other
+receiver takes it over; NULL if nobody is sending it.
 """
 
 alert_progress = Table(
@@ -172,16 +177,17 @@ alert_progress = Table(
     Column("revision", BigInteger, nullable=False),
 )
 """
-One row: how far the events have been looked at for alarms.
+One row: how far the events were looked at, to begin and end alarms.
 
-`event_id`, `event_at`: The number and the time of the last event that was looked at; 0 and NULL
-for none. The time tells whether a database in the place of another one still has that event.
+`event_id`, `event_at`: The number and the time of the last event that was looked at; 0 and NULL if
+there is none. An older copy of the database lacks the event, or has one with another time under its
+number, so that receivers notice the copy.
 
-`pause_ended`: The end of the last interruption of the receivers that was looked at: a time that was
-`watches.heard_since`; NULL for none.
+`pause_ended`: The end of the last interruption of the receivers that was looked at: the value that
+`watches.heard_since` had; NULL if there is none.
 
 `look_at`: When to look again, even if there are no new events.
 
-`revision`: Whoever changes channels, rules, silences or alarms raises it. So a receiver that has
-decided on alarms notices that it must decide anew.
+`revision`: Every transaction that changes channels, rules, silences or alarms raises it. So a
+receiver that wants to write a decision on alarms notices that it must decide anew.
 """

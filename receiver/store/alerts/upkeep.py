@@ -1,4 +1,4 @@
-"""What is done to the tables of alerts now and then: old rows go, and no time is in the future."""
+"""Deletes old rows of the tables of alerts, and replaces times in the future."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
@@ -31,7 +31,7 @@ __all__ = ["is_any_older", "leave_no_future", "trim"]
 
 
 def is_any_older(connection: Connection, until: datetime) -> bool:
-    """Whether `trim` would delete something."""
+    """Whether there is any row that `trim` would delete."""
     return any(
         connection.execute(select(key).where(*is_old).limit(1)).first() is not None
         for key, is_old in _old(until)
@@ -40,9 +40,11 @@ def is_any_older(connection: Connection, until: datetime) -> bool:
 
 def trim(connection: Connection, until: datetime, limit: int) -> bool:
     """
-    Delete alarms, messages and silences that were over before `until`; return whether to go on.
+    Delete old alarms, messages and silences, at most `limit` of each.
 
-    Deletes at most `limit` rows of each.
+    These are alarms that ended before `until`, and about which no message is still to be made;
+    messages that were made before and are not to be sent any more; and silences that ended before.
+    Returns whether there may be more.
     """
     is_more = False
     for key, is_old in _old(until):
@@ -56,9 +58,10 @@ def leave_no_future(connection: Connection, now: datetime) -> None:
     """
     Replace all times after `now` by `now`, because the clock was set back since they were written.
 
-    What an alarm that began after `now` has still to tell is due that much earlier. So is the next
-    attempt to send a message that was made after `now`, and so are the beginning and the end of
-    such a silence. No message waits for longer than one ever waits.
+    If an alarm began after `now`, the time at which it is to be told becomes earlier by as much as
+    its beginning. So does the next attempt to send a message that was made after `now`, and so do
+    the beginning and the end of a silence that was made after `now`. Then each message is due
+    within 8 hours, the longest pause between two attempts.
     """
     touch(connection)
     _move(connection, alarms.c.begun_at, now, (alarms.c.due_at,))
@@ -74,7 +77,7 @@ def leave_no_future(connection: Connection, now: datetime) -> None:
 def _move(
     connection: Connection, made_at: Column[Any], now: datetime, others: Sequence[Column[Any]]
 ) -> None:
-    """Set a time of the rows of a table back to `now`, where it is later, and others as far."""
+    """Set a time of rows back to `now`, where it is later, and other times by as much."""
     at = type_coerce(made_at, BigInteger)
     moved: dict[str, Any] = {made_at.name: now}
     for column in others:
@@ -84,7 +87,7 @@ def _move(
 
 
 def _old(until: datetime) -> Sequence[tuple[Column[Any], Sequence[ColumnElement[bool]]]]:
-    """The keys of the tables of which rows are deleted, and the conditions for those that are."""
+    """For each table with old rows, the column of its key, and the conditions for old rows."""
     return [
         (alarms.c.id, (alarms.c.ended_at < until, alarms.c.due_at.is_(None))),
         (deliveries.c.id, (deliveries.c.created_at < until, deliveries.c.next_at.is_(None))),
@@ -97,7 +100,7 @@ _AHEAD = {
     deliveries.c.next_at: timedelta(hours=8),
     deliveries.c.leased_until: timedelta(minutes=1),
 }
-"""Times that may be after `now`, and by how much they are at most."""
+"""Times that are usually in the future, and by how much at most."""
 
 _PAST = (
     alarms.c.told_at,
