@@ -1,5 +1,6 @@
 """Hypothesis profiles, and reports that can cross processes."""
 
+import gc
 import os
 from collections.abc import Generator
 from typing import Any
@@ -31,6 +32,12 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile("fleet")
+
+
+def pytest_configure() -> None:
+    """Make garbage collections rare, which took a third of the time of finding all tests."""
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.hookimpl(wrapper=True)
