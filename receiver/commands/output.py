@@ -121,7 +121,11 @@ _STYLES = {
 
 
 def span(length: timedelta) -> str:
-    """Write a length of whole seconds in the largest unit that fits: `90s`, `30m`, `12h`, `2d`."""
+    """
+    Write a length of whole seconds by the largest unit of which it is a whole number.
+
+    Examples are `90s`, `30m`, `12h` and `2d`.
+    """
     unit, each = next(pair for pair in _UNITS if length % pair[1] == timedelta())
     return f"{length // each}{unit}"
 

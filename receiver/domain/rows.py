@@ -96,10 +96,10 @@ class Row(NamedTuple):
 
 def catalogue_id(digest: str, tools: Iterable[Tool]) -> str:
     """
-    Make the id of a description of tools: the digest that a server sent, and a computed digest.
+    Make the id under which a description of tools is stored.
 
-    A server may send any digest, even that of other tools. Because of the computed digest, this
-    does not change what the receiver knows of the tools of another server.
+    It is the digest that the server sent, and one that is computed from `tools`. So a server that
+    sends the digest of another server's tools cannot replace the description of those.
     """
     return f"{digest} {tools_digest(tools)}"
 

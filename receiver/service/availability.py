@@ -109,7 +109,11 @@ class History:
         return self._cut if is_within else None
 
     def spans(self, window: timedelta) -> list[Span]:
-        """The states within the window, oldest first, as far as they are known."""
+        """
+        The states within the window, oldest first.
+
+        The first one is cut at the start of the window, or begins with the history.
+        """
         intervals = [*self._within(window)]
         ends = [instant(end) for _, _, end in intervals]
         starts = [instant(start) for _, start, _ in intervals[:1]] + ends

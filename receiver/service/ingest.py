@@ -63,9 +63,11 @@ class Body:
         cost: How many messages the rate limit of the key must still count for this body; 0 once
             they are counted.
         is_taken: Whether messages of the body were taken for the latest transaction.
-        has_advanced: Whether the latest transaction gave messages of the body, or the body as a
-            whole, a result, or read on in a body that is slow to read.
-        decoded: The decoded messages that were put back for the next transaction.
+        has_advanced: Whether the latest transaction got further with the body: it gave a result to
+            some of its messages or to the whole body, or decoded more of a body that is too large
+            to be decoded at once.
+        decoded: Messages that were decoded for a transaction which had no time for them; the next
+            one takes them first.
     """
 
     error: Exception | None = None
@@ -270,14 +272,19 @@ def _one_of_each(iterators: Iterable[Iterator[T]]) -> Iterator[T]:
 
 
 class _Limits:
-    """How many messages keys may still send, counted down while their bodies are looked at."""
+    """How many messages each key may still send, less those of the bodies that were let through."""
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
         self._left: dict[str, int] = {}
 
     def refusal(self, key_id: str, cost: int) -> Refusal | None:
-        """Why a body of so many messages is refused; None when it is not."""
+        """
+        Let a body of `cost` messages through, and return None, or return why it is refused.
+
+        A body that is let through leaves fewer messages for the next ones of its key. Once one is
+        refused, so are the key's next ones.
+        """
         left = self._left.get(key_id)
         if left is None:
             left = self._limits.left(key_id)

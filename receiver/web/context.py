@@ -106,7 +106,12 @@ class Visitor:
 
     @property
     def may_manage(self) -> bool:
-        """Whether the client may do what administrators may; True if it needs no key."""
+        """
+        Whether the client may do what administrators may.
+
+        True without a key: as long as no key was made, everybody who is let in may. Routes that
+        need no key afterwards must not ask.
+        """
         return self.key is None or self.key.may(Power.MANAGE)
 
 

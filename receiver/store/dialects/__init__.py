@@ -158,7 +158,7 @@ class Dialect(Protocol):
         """Keep PostgreSQL from ending the transaction when its client pauses for long."""
 
     def clear_toolsets(self, connection: Connection) -> None:
-        """Delete all sets of tool names, and the index of the names."""
+        """Delete all rows of sets of tool names, and all entries by which their names are found."""
 
     def last_number(self, connection: Connection, table: str, column: str) -> int:
         """The largest number that a table ever gave to a row, in a column; 0 if there is none."""

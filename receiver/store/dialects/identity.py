@@ -11,9 +11,10 @@ class Identity(NamedTuple):
     Tells one database from another that took its place, such as a restored backup.
 
     Attributes:
-        versions: The versions of its tables, as Alembic has stored them, separated by spaces.
+        versions: The revisions of its schema, as Alembic has stored them, separated by spaces.
         database: A value that differs when another database, such as a backup, has taken the place
-            of this one. It may also differ after a restart of the server or a change of the schema.
+            of this one. It may also differ after the database server was restarted, or the schema
+            was changed, so a difference is only a reason to look closer.
     """
 
     versions: str

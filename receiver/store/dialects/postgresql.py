@@ -144,7 +144,12 @@ class Postgresql:
         connection.execute(_ADD_TOOLSET, {"toolset": toolset, "hashes": hashes})
 
     def remove_toolset(self, connection: Connection, toolset: int, names: Collection[str]) -> None:
-        """Do nothing: the hashes of the names went with the set's own row, which was deleted."""
+        """
+        Do nothing.
+
+        The hashes of the names, by which sets of tools are searched, are in the row of the set,
+        which the caller has deleted.
+        """
 
     def lock_as_writer(self, connection: Connection) -> None:
         connection.execute(_LOCK_AS_WRITER)
