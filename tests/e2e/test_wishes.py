@@ -18,6 +18,7 @@ UPDATE mcp_phone_home_state
    SET pace = jsonb_set(pace, '{sent_at}', to_jsonb((pace ->> 'sent_at')::float - 60))
  WHERE pace IS NOT NULL
 """
+DECLARED = "SELECT pace ->> 'declared_seconds' FROM mcp_phone_home_state"
 SECONDS = 120
 
 
@@ -40,10 +41,11 @@ def test_wishes_hold_for_all_processes_and_survive_a_restart(
         servers = [running.enter_context(odoo.server(installed)) for _ in range(2)]
         run_action(odoo, servers, installed)
         servers[0].wait_until(lambda: len(receiver.heard) >= 2, seconds=SECONDS)
+        wait_for_wish(odoo, servers[0], installed, declared=60)
         for _ in range(2):
             let_a_minute_pass(odoo, installed)
             run_action(odoo, servers, installed)
-        servers[0].wait_until(lambda: len(receiver.heard) >= 3, seconds=SECONDS)
+        wait_for_wish(odoo, servers[0], installed, declared=120)
         assert [] == [line for server in servers for line in our_lines(server)]
 
     with odoo.server(installed) as restarted:
@@ -62,6 +64,16 @@ def postpone_action(odoo: OdooProgram, database: str) -> None:
         "UPDATE ir_cron SET interval_number = 1, nextcall = now() + interval '1 day'",
         database=database,
     )
+
+
+def wait_for_wish(odoo: OdooProgram, server: Server, database: str, *, declared: float) -> None:
+    """Wait until the wish in the answer to a heartbeat is stored; the heartbeat says how often."""
+
+    def is_stored() -> bool:
+        found = odoo.postgres.sql(DECLARED, database=database)
+        return found != "" and float(found) == declared
+
+    server.wait_until(is_stored, seconds=SECONDS)
 
 
 def let_a_minute_pass(odoo: OdooProgram, database: str) -> None:
