@@ -102,6 +102,7 @@ class ClientFile:
         title: What people call the client.
         path: Where the client looks for the file, such as `~/.codex/config.toml`, or in the folder
             of a project `.mcp.json`.
+        place: In which folder that is, in words that follow `path` in a sentence.
         media_type: The media type of the file.
         text: The text of the file.
         key_step: What a person must do so that the client knows the API key of a server, as a
@@ -110,6 +111,7 @@ class ClientFile:
 
     title: str
     path: str
+    place: str
     media_type: str
     text: str
     key_step: str
@@ -129,11 +131,11 @@ def connections_to(
     that was revoked or has expired, if it reports no `endpoint_url`, or if `may_be_at` is False for
     the host of this URL.
 
-    The name of a connection consists of the name of the database, its stage, and a part of the id
-    of the receiver's key that the server belongs to. Because of the key, a server that another key
-    reports cannot get the same name, and with it the Odoo API key that somebody has stored under
-    this name. If several servers would have the same name, their hostnames are added, and if the
-    names are still the same, numbers.
+    The name of a connection consists of the name of the database, its stage (unless the name of the
+    database ends in it), and a part of the id of the receiver's key that the server belongs to.
+    Because of the key, a server that another key reports cannot get the same name, and with it the
+    Odoo API key that somebody has stored under this name. If several servers would have the same
+    name, their hostnames are added, and if the names are still the same, numbers.
 
     Args:
         records: The servers.
@@ -179,6 +181,7 @@ def client_file(client: Client, connections: Sequence[Connection]) -> ClientFile
     return ClientFile(
         title=kind.title,
         path=kind.path,
+        place=kind.place,
         media_type=kind.media_type,
         text=kind.write(connections),
         key_step=kind.key_step,
@@ -201,6 +204,7 @@ def install_link(connection: Connection) -> str:
 class _Kind(NamedTuple):
     title: str
     path: str
+    place: str
     media_type: str
     write: Callable[[Sequence[Connection]], str]
     key_step: str
@@ -216,14 +220,7 @@ def _is_reached(record: ServerRecord, may_be_at: Callable[[str], bool]) -> bool:
 
 def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[str]:
     """Make distinct names for servers; returns them in the order of `records`."""
-    names = [
-        slug_of(
-            record.database or record.hostname,
-            record.odoo_stage,
-            owners.get(record.server_id, "")[:_KEY_LETTERS],
-        )
-        for record in records
-    ]
+    names = [_name(record, owners.get(record.server_id, "")) for record in records]
     times = Counter(names)
     longer = [
         slug_of(name, record.hostname) if times[name] > 1 else name
@@ -238,6 +235,14 @@ def _names(records: Sequence[ServerRecord], owners: Mapping[str, str]) -> list[s
             free = f"{name}-{taken[name] + 1}"
         distinct[free] = None
     return [*distinct]
+
+
+def _name(record: ServerRecord, owner: str) -> str:
+    """Make a name for a server, without looking whether another server has the same."""
+    called, stage = record.database or record.hostname, record.odoo_stage
+    # Otherwise the database acme-staging would be acme-staging-staging.
+    is_told = stage is not None and f"-{slug_of(called)}".endswith(f"-{slug_of(stage)}")
+    return slug_of(called, None if is_told else stage, owner[:_KEY_LETTERS])
 
 
 def slug_of(*parts: str | None) -> str:
@@ -353,26 +358,44 @@ def _codex_table(connection: Connection) -> str:
 
 
 _FROM_ENVIRONMENT = "Put the key into the environment variable that the file names."
+_IN_PROJECT = "in the folder of your project"
 _KINDS: Mapping[Client, _Kind] = {
     Client.CLAUDE_CODE: _Kind(
-        "Claude Code", ".mcp.json", "application/json", _claude_code, _FROM_ENVIRONMENT
+        "Claude Code",
+        ".mcp.json",
+        _IN_PROJECT,
+        "application/json",
+        _claude_code,
+        _FROM_ENVIRONMENT,
     ),
     Client.CLAUDE_DESKTOP: _Kind(
         "Claude Desktop",
         "claude_desktop_config.json",
+        "in ~/Library/Application Support/Claude on macOS, in %APPDATA%\\Claude on Windows",
         "application/json",
         _claude_desktop,
         "Put the key in place of <Odoo API key>, in this file on your own machine only.",
     ),
     Client.CODEX: _Kind(
-        "Codex", "~/.codex/config.toml", "application/toml", _codex, _FROM_ENVIRONMENT
+        "Codex",
+        "~/.codex/config.toml",
+        "in your home folder",
+        "application/toml",
+        _codex,
+        _FROM_ENVIRONMENT,
     ),
     Client.CURSOR: _Kind(
-        "Cursor", ".cursor/mcp.json", "application/json", _cursor, _FROM_ENVIRONMENT
+        "Cursor",
+        ".cursor/mcp.json",
+        f"{_IN_PROJECT}, or in your home folder for all projects",
+        "application/json",
+        _cursor,
+        _FROM_ENVIRONMENT,
     ),
     Client.VS_CODE: _Kind(
         "VS Code",
         ".vscode/mcp.json",
+        _IN_PROJECT,
         "application/json",
         _vs_code,
         "VS Code asks for the key when it first connects, and keeps it safely.",

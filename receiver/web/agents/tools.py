@@ -477,7 +477,11 @@ _SERVER = openapi.object_of(
     reported=_OBJECT,
 )
 _FILE = openapi.object_of(
-    title=openapi.TEXT, path=openapi.TEXT, media_type=openapi.TEXT, text=openapi.TEXT
+    title=openapi.TEXT,
+    path=openapi.TEXT,
+    place=openapi.TEXT,
+    media_type=openapi.TEXT,
+    text=openapi.TEXT,
 )
 
 TOOLS = {

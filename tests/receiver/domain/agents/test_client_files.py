@@ -185,6 +185,11 @@ def test_server_is_named_after_its_database_and_stage() -> None:
         ({"database": None, "odoo_stage": None}, "web-1"),
         ({"database": "19", "odoo_stage": None}, "odoo-19"),
         ({"database": "ä", "odoo_stage": None, "hostname": None}, "odoo"),
+        ({"database": "acme-Production"}, "acme-production"),
+        ({"database": "acme_production", "odoo_stage": "Production"}, "acme-production"),
+        ({"database": "production"}, "production"),
+        ({"database": "acmeproduction"}, "acmeproduction-production"),
+        ({"database": None, "hostname": "web-production"}, "web-production"),
     ],
 )
 def test_name_is_made_of_what_is_known(said: dict[str, Any], name: str) -> None:
@@ -199,6 +204,34 @@ def test_servers_alike_are_told_apart_by_hostname_and_then_by_number() -> None:
     assert ["acme-production-x", "acme-production-y", "acme-production-y-2"] == [
         each.name for each in reached(*alike)
     ]
+
+
+def test_stage_that_is_left_out_makes_no_two_names_the_same() -> None:
+    alike = [
+        record(server_id="a", hostname="x"),
+        record(server_id="b", hostname="y", database="acme-production"),
+        record(server_id="c", hostname="y", database="acme-production", odoo_stage=None),
+    ]
+
+    assert ["acme-production-x", "acme-production-y", "acme-production-y-2"] == [
+        each.name for each in reached(*alike)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("client", "path", "place"),
+    [
+        (Client.CLAUDE_CODE, ".mcp.json", "in the folder of your project"),
+        (Client.VS_CODE, ".vscode/mcp.json", "in the folder of your project"),
+        (Client.CURSOR, ".cursor/mcp.json", "in the folder of your project, or in your home"),
+        (Client.CODEX, "~/.codex/config.toml", "in your home folder"),
+        (Client.CLAUDE_DESKTOP, "claude_desktop_config.json", "Application Support/Claude on mac"),
+    ],
+)
+def test_file_says_in_which_folder_it_belongs(client: Client, path: str, place: str) -> None:
+    file = client_file(client, [ACME])
+
+    assert (path, True) == (file.path, place in file.place)
 
 
 def test_server_without_a_known_or_allowed_address_is_left_out() -> None:
