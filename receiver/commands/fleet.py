@@ -1,4 +1,4 @@
-"""The commands about the servers of a fleet: list them, connect to them, forget (delete) them."""
+"""The commands about the servers of a fleet: list, connect to, label and forget (delete) them."""
 
 import re
 from collections.abc import Callable
@@ -13,8 +13,9 @@ from contract.fields import parse_moment
 from receiver.commands.arguments import QueryCommand, query_argument, some_text, text
 from receiver.commands.backends import Context, Forgotten, Json, reaching
 from receiver.commands.context import Exit, WrongUse
-from receiver.commands.output import Column
+from receiver.commands.output import Column, minute
 from receiver.domain.agents.client_files import API_KEY_STEPS, Client, client_file
+from receiver.domain.databases import labels_in
 from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.queries import NODE, SUPERSEDED, Filter, Order
@@ -41,7 +42,13 @@ def add_to(program: click.Group) -> None:
 
     To a `Program` only those are added that it lists (in its `places`).
     """
-    commands = {"status": status, "list": list_servers, "connect": connect, "forget": forget}
+    commands = {
+        "status": status,
+        "list": list_servers,
+        "connect": connect,
+        "label": label,
+        "forget": forget,
+    }
     places = getattr(program, "places", commands)
     for name, command in {**commands, "servers": servers}.items():
         if name in places:
@@ -171,12 +178,67 @@ def _connect(context: Context, client: Client, query: FilterText) -> int:
     content, is_more = context.backend.client_file(client, query)
     context.surroundings.say(content.removesuffix("\n"))
     file = client_file(client, [])
-    context.explain(f"This belongs in {file.path}. To make an Odoo API key:")
+    context.explain(f"This belongs in {file.path}, {file.place}. To make an Odoo API key:")
     for number, step in enumerate((*API_KEY_STEPS, file.key_step), start=1):
         context.explain(f"{number}. {step}")
     if is_more:
         context.explain("More servers match; this has the first of them.")
     return Exit.OK
+
+
+# Labels and notes
+
+
+@click.command()
+@reaching()
+@click.argument("server", type=some_text, metavar="SERVER_ID")
+@click.option(
+    "--add",
+    "added",
+    multiple=True,
+    type=text,
+    metavar="LABEL",
+    help="Give it this label; may be repeated.",
+)
+@click.option(
+    "--remove",
+    "removed",
+    multiple=True,
+    type=text,
+    metavar="LABEL",
+    help="Take this label away; may be repeated.",
+)
+@click.option("--note", type=text, metavar="TEXT", help="Write this note; '' for none.")
+def label(
+    context: Context,
+    *,
+    server: str,
+    added: tuple[str, ...],
+    removed: tuple[str, ...],
+    note: str | None,
+) -> int:
+    """
+    Label the database of a server, write a note on it, and print both.
+
+    All servers of the database have the same. Without an option they are printed only.
+    """
+    asked: Json = {} if note is None else {"note": note}
+    for name, given in (("add", added), ("remove", removed)):
+        if given:
+            asked[name] = labels_in(",".join(given))
+    backend = context.backend
+    found = backend.relabel(server, asked) if asked else backend.annotation(server)
+    context.output.objects([found], _ANNOTATION, if_none="")
+    return Exit.OK
+
+
+_ANNOTATION: tuple[Column, ...] = (
+    ("SERVER", lambda found: found["server_id"]),
+    ("LABELS", lambda found: ", ".join(found["labels"])),
+    ("NOTE", lambda found: found["note"]),
+    ("CHANGED", lambda found: minute(found["changed_at"])),
+    ("BY", lambda found: found["changed_by"] or ""),
+)
 
 
 # Forgetting

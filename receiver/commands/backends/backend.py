@@ -177,6 +177,20 @@ class Backend(Protocol):
     def forget_server(self, server_id: str) -> None:
         """Forget (delete) one server, whatever its state is."""
 
+    def annotation(self, server_id: str) -> Json:
+        """The labels and the note of the database of a server, and who last changed them."""
+
+    def relabel(self, server_id: str, asked: Json) -> Json:
+        """
+        Change the labels and the note of the database of a server, and tell so by an event.
+
+        Returns them as they are then. Raises if there is no such server.
+
+        Args:
+            server_id: The server; all servers of its database get the same.
+            asked: The JSON object that `PATCH /servers/{server_id}/labels` takes.
+        """
+
     def events(self, wanted: EventFilter, *, limit: int) -> list[Json]:
         """The newest events that match, at most `limit`; of these, the oldest comes first."""
 

@@ -8,7 +8,7 @@ from importlib import metadata
 import orjson
 
 from receiver.commands.backends.backend import AlertBackend, Forgotten, Json
-from receiver.commands.backends.database_alerts import DatabaseAlerts
+from receiver.commands.backends.database_alerts import AUTHOR, DatabaseAlerts
 from receiver.commands.context import CommandFailed, Surroundings
 from receiver.domain.agents.client_files import (
     Client,
@@ -16,6 +16,7 @@ from receiver.domain.agents.client_files import (
     connections_to,
     is_connectable,
 )
+from receiver.domain.databases import Relabelling
 from receiver.domain.errors import StoreUnavailable
 from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import Forgettable, Stage
@@ -171,7 +172,19 @@ class DatabaseBackend:
 
     def forget_server(self, server_id: str) -> None:
         if not self._store.servers.delete(server_id, self.now()):
-            raise CommandFailed(f"There is no server {server_id!r}.")
+            raise _no_such_server(server_id)
+
+    def annotation(self, server_id: str) -> Json:
+        found = self._store.labels.of(server_id)
+        if found is None:
+            raise _no_such_server(server_id)
+        return found.to_json(server_id)
+
+    def relabel(self, server_id: str, asked: Json) -> Json:
+        change = Relabelling.of(asked)
+        if not self._store.labels.change([server_id], change, at=self.now(), by=AUTHOR):
+            raise _no_such_server(server_id)
+        return self.annotation(server_id)
 
     # Events
 
@@ -269,3 +282,7 @@ class DatabaseBackend:
             f"There is no key {key_id!r} that is not revoked; "
             f"see: {self._surroundings.program} keys list"
         )
+
+
+def _no_such_server(server_id: str) -> CommandFailed:
+    return CommandFailed(f"There is no server {server_id!r}.")

@@ -15,13 +15,13 @@ from receiver.settings import Settings
 from receiver.store import SqlStore
 from receiver.web.alerts.answers import alarm_json, channel_json, rule_json, silence_json
 
-__all__ = ["DatabaseAlerts"]
+__all__ = ["AUTHOR", "DatabaseAlerts"]
 
 T = TypeVar("T")
 Limited = Literal["channels", "rules", "silences"]
 
-_AUTHOR = "the command line"
-"""The name that stands for the user of a command, who makes silences and acknowledges alarms."""
+AUTHOR = "the command line"
+"""The name that stands for the user of a command that changes something without a key."""
 
 
 class DatabaseAlerts:
@@ -133,12 +133,12 @@ class DatabaseAlerts:
         if new.server_id is not None and self._store.servers.get(new.server_id) is None:
             raise _no_such("server", new.server_id)
         self.must_have_room("silences")
-        silence = new.issue(author=_AUTHOR, now=now)
+        silence = new.issue(author=AUTHOR, now=now)
         self._alerts.add_silence(silence, now)
         return silence_json(silence, now)
 
     def end_silence(self, silence_id: str) -> None:
-        if not self._alerts.end_silence(silence_id, self._clock(), _AUTHOR):
+        if not self._alerts.end_silence(silence_id, self._clock(), AUTHOR):
             raise CommandFailed(f"There is no silence {silence_id!r} that has not ended.")
 
     # Alarms
@@ -147,7 +147,7 @@ class DatabaseAlerts:
         return [alarm_json(each) for each in self._alerts.alarms(is_open=is_open, limit=limit)]
 
     def acknowledge(self, alarm_id: int) -> None:
-        if not self._alerts.acknowledge(alarm_id, self._clock(), _AUTHOR):
+        if not self._alerts.acknowledge(alarm_id, self._clock(), AUTHOR):
             raise CommandFailed(
                 f"There is no alarm {alarm_id} that lasts and is not acknowledged; see the list "
                 "of alarms."

@@ -165,6 +165,12 @@ class HttpBackend:
     def forget_server(self, server_id: str) -> None:
         self._json("DELETE", _ONE, params={"id": server_id})
 
+    def annotation(self, server_id: str) -> Json:
+        return self._json("GET", f"{_ONE}/labels", params={"id": server_id})
+
+    def relabel(self, server_id: str, asked: Json) -> Json:
+        return self._json("PATCH", f"{_ONE}/labels", params={"id": server_id}, json=asked)
+
     # Events
 
     def events(self, wanted: EventFilter, *, limit: int) -> list[Json]:

@@ -130,6 +130,24 @@ class Annotation:
         """Whether there is neither a label nor a note."""
         return not (self.labels or self.note)
 
+    def to_json(self, server_id: str) -> dict[str, Any]:
+        """
+        What the API tells, as an object for JSON.
+
+        `changed_at` and `changed_by` are None if nothing is stored.
+
+        Args:
+            server_id: The server of which the client has asked for the labels and the note.
+        """
+        at = self.changed_at
+        return {
+            "server_id": server_id,
+            "labels": [*self.labels],
+            "note": self.note,
+            "changed_at": None if at is None else format_moment(at),
+            "changed_by": None if at is None else self.changed_by,
+        }
+
 
 NO_ANNOTATION = Annotation()
 """The annotation of a database that has no labels and no note."""

@@ -14,14 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import json_schema
-from contract.fields import format_moment
 from receiver.domain.databases import Annotation, Relabelling
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
 from receiver.web import openapi
 from receiver.web.admin_api import audited, author_of, decoded_json
 from receiver.web.context import services
-from receiver.web.openapi import Json, answer, operation
+from receiver.web.openapi import answer, operation
 from receiver.web.routing import Guarded
 
 __all__ = ["annotation_of", "relabel", "routes"]
@@ -92,14 +91,14 @@ async def list_labels(request: Request) -> Response:
 async def get_labels(request: Request) -> Response:
     """Answer with the labels and the note of the database of a server."""
     server_id = request.path_params["server_id"]
-    return _json(_as_json(server_id, await annotation_of(request, server_id)))
+    return _json((await annotation_of(request, server_id)).to_json(server_id))
 
 
 async def patch_labels(request: Request) -> Response:
     """Change the labels and the note of the database of a server, and answer with them."""
     server_id = request.path_params["server_id"]
     await relabel(request, [server_id], Relabelling.of(await decoded_json(request)))
-    return _json(_as_json(server_id, await annotation_of(request, server_id)))
+    return _json((await annotation_of(request, server_id)).to_json(server_id))
 
 
 async def annotation_of(request: Request, server_id: str) -> Annotation:
@@ -149,17 +148,6 @@ def _summary(asked: Relabelling) -> str:
     parts = [] if asked.labels is None else [f"={','.join(asked.labels)}"]
     parts += [f"+{label}" for label in asked.add] + [f"-{label}" for label in asked.remove]
     return " ".join(parts if asked.note is None else [*parts, "note"])
-
-
-def _as_json(server_id: str, annotation: Annotation) -> Json:
-    changed_at = annotation.changed_at
-    return {
-        "server_id": server_id,
-        "labels": [*annotation.labels],
-        "note": annotation.note,
-        "changed_at": None if changed_at is None else format_moment(changed_at),
-        "changed_by": None if changed_at is None else annotation.changed_by,
-    }
 
 
 def _json(content: Any) -> Response:

@@ -1,6 +1,8 @@
-"""Keys, silences and alerts that commands change, over HTTP as by the database."""
+"""Keys, labels, silences and alerts that commands change, over HTTP as by the database."""
 
 import json
+import re
+from typing import Any
 
 import pytest
 
@@ -81,6 +83,36 @@ def test_server_is_silenced_for_a_while(ways: Ways, way: str) -> None:
     assert (1, True) == (unknown.status, "no server 'nobody'" in unknown.explained)
     assert (0, f"The silence {silence_id} has ended.") == (ended.status, ended.explained)
     assert 3 == len(all_of_them.said)
+
+
+def test_database_is_labelled_in_both_ways(ways: Ways) -> None:
+    events: list[Any] = []
+    for way, by in ((ways.database, "the command line"), (ways.http, "admin")):
+        labels = ("--add", "Gold", "--add", "eu,x")
+        given = way("label", "acme_web-1", *labels, "--note", "call Ann\n2")
+        status, (line,), _ = way("label", "acme_web-1", "--remove", "x", "--json")
+        wrong = [way("label", "acme_web-1", "--add", each) for each in ('a"b', ",")]
+        unknown = [way("label", "nobody"), way("label", "nobody", "--note", "x")]
+        (event, *_) = ways.client.get("/events?kind=labelled").json()["events"]
+        events.append(event["details"])
+
+        assert ["acme_web-1", "eu, gold, x", "call Ann\\n2", "2026-01-31 12:05", by] == re.split(
+            "  +", given.said[1]
+        )
+        assert (0, ["eu", "gold"], "call Ann\n2") == (
+            status,
+            *(json.loads(line)[name] for name in ("labels", "note")),
+        )
+        assert [1, 1] == [said.status for said in wrong]
+        assert "without commas and double quotes" in wrong[0].explained
+        assert "expected at least one of" in wrong[1].explained
+        assert [(1, [], "There is no server 'nobody'.")] * 2 == unknown
+        ways.agree("label", "acme_web-1")
+        way("label", "acme_web-1", "--remove", "gold,eu", "--note", "")
+
+    assert [
+        {"labels": {"gained": [], "lost": ["x"]}, "by": by} for by in ("the command line", "admin")
+    ] == events
 
 
 def test_silence_says_which_and_how_long(fleet: Watched, database_url: str) -> None:

@@ -149,7 +149,10 @@ def test_connect_prints_the_file_of_a_client(ways: Ways) -> None:
     (server,) = json.loads(text)["mcpServers"].values()
     assert "https://acme.example/mcp/v1" == server["url"]
     steps = ways.http("connect", "--client", "claude-code", "database:acme").explained
-    assert steps.startswith("This belongs in .mcp.json. To make an Odoo API key:\n1. Sign in")
+    assert steps.startswith(
+        "This belongs in .mcp.json, in the folder of your project. To make an Odoo API key:\n"
+        "1. Sign in"
+    )
     for command in (ways.database, ways.http):
         status, said, explained = command("connect", "--client", "codex", "stage:staging")
         assert (1, []) == (status, said)
