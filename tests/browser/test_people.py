@@ -61,6 +61,10 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     page = reader.open(SERVER, java_script_enabled=java_script_enabled)
     sign_in(page, held["admin"])
 
+    page.get_by_role("textbox", name="Note").fill("Call Ann first")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#notice")).to_have_text("The labels and the note were saved.")
+    expect(page.get_by_role("textbox", name="Note")).to_have_value("Call Ann first")
     page.get_by_label("Hand it over to").select_option(index=1)
     page.get_by_role("button", name="Hand over").click()
     expect(page.locator("#notice")).to_have_text("The server belongs to the key Ada Lovelace now.")
@@ -77,7 +81,7 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
 
     page.get_by_role("link", name="Keys").click()
     page.get_by_label("Name").fill("New one")
-    page.get_by_label("Scope").select_option("viewer")
+    page.get_by_role("radio", name="viewer").check()
     page.get_by_role("button", name="Make a key").click()
     token = page.locator("#the-key").text_content() or ""
     assert 200 == httpx.get(f"{reader.url}/servers", headers=bearer(token)).status_code

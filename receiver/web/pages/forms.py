@@ -154,8 +154,7 @@ async def keyring(request: Request, fields: Fields, refused: Refusal | None) -> 
         "keyring.html",
         status=200 if refused is None else refused.status,
         keys=await found.calls.read(found.store.keys.all),
-        scopes=[scope.value for scope in KeyScope],
-        fields=fields,
+        fields={"scope": KeyScope.VIEWER.value, **fields},
         refused=refused,
     )
 

@@ -381,6 +381,7 @@ def _make_templates() -> Jinja2Templates:
         NAMED_SERVERS=wording.NAMED_SERVERS,
         SECOND=timedelta(seconds=1),
         KINDS=wording.KINDS,
+        SCOPES=wording.SCOPES,
         STATES=wording.STATES,
         TOPICS=wording.TOPICS,
         LABELS=_LABELS,

@@ -13,6 +13,7 @@ from contract import FAREWELL, Event, EventKind, IpAddresses, ServerRecord, Stat
 from contract.fields import format_moment, parse_moment
 from receiver.domain.alerts.reports import percent
 from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
+from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
 from receiver.store import Rules
 
@@ -21,6 +22,7 @@ __all__ = [
     "FACTS",
     "KINDS",
     "NAMED_SERVERS",
+    "SCOPES",
     "STATES",
     "TOPICS",
     "Fact",
@@ -51,6 +53,15 @@ __all__ = [
 
 NAMED_SERVERS = 3
 """How many servers of a problem, or of a group of events, a page names at most."""
+
+SCOPES = {
+    KeyScope.VIEWER: "reads the fleet, and changes nothing",
+    KeyScope.AGENT: "sends messages of servers, as an Odoo does, and reads nothing",
+    KeyScope.REGISTRY: "reads the MCP registry only, by an address, as editors do",
+    KeyScope.BADGE: "reads badges only, by an address, for pages that show them",
+    KeyScope.ADMIN: "does all: deletes servers, and manages keys and alerts",
+}
+"""What the holder of a key of each scope does; first the scope that most new keys should have."""
 
 STATES = {
     State.UP: "Heard as promised",

@@ -53,9 +53,9 @@ def listed(receiver: httpx.Client, **query: str) -> list[str]:
     return [server["server_id"] for server in found]
 
 
-def fields_of(page: httpx.Response) -> dict[str, str]:
-    """What the form of the page would send, without a change."""
-    form = page.text.partition('id="sheet"')[2].partition("</form>")[0]
+def fields_of(page: httpx.Response, *, where: str = "sheet") -> dict[str, str]:
+    """What the form of the page, in the element with this id, would send without a change."""
+    form = page.text.partition(f'id="{where}"')[2].partition("</form>")[0]
     fields = dict(re.findall(r'<input type="(?:hidden|text)" name="(\w+)" value="([^"]*)"', form))
     (note,) = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", form, re.DOTALL)
     return {name: html.unescape(text) for name, text in {**fields, "note": note}.items()}
@@ -119,12 +119,13 @@ def test_wrong_change_is_refused(
 def test_admin_writes_labels_and_a_note_on_a_page(receiver: httpx.Client) -> None:
     receiver.patch("/servers/other/labels", json={"add": ["eu"]})
     person = as_person(receiver)
-    assert "None yet." in person.get(PAGE).text
-    page = person.get(f"{PAGE}/labels")
-    assert ("", "") == (fields_of(page)["labels"], fields_of(page)["note"])
-    assert "<bdi>eu</bdi> (1)" in page.text
+    assert "<bdi>eu</bdi> (1)" in person.get(f"{PAGE}/labels").text
+    page = person.get(PAGE)
+    assert "None yet." in page.text
+    empty = fields_of(page, where="annotate")
+    assert ("", "") == (empty["labels"], empty["note"])
 
-    typed = {**fields_of(page), "labels": " Gold ,customer:acme,", "note": HOSTILE}
+    typed = {**empty, "labels": " Gold ,customer:acme,", "note": HOSTILE}
     done = person.post(f"{PAGE}/labels", data=typed)
 
     assert (303, "../../server/acme_web-1") == (done.status_code, done.headers["location"])
@@ -136,11 +137,8 @@ def test_admin_writes_labels_and_a_note_on_a_page(receiver: httpx.Client) -> Non
     assert "../?query=label%3Acustomer%3Aacme" == link
     front = person.get("/").text
     assert "<bdi>customer:acme, gold</bdi>" in front
-    again = person.get(f"{PAGE}/labels")
-    assert ("customer:acme, gold", HOSTILE) == (
-        fields_of(again)["labels"],
-        fields_of(again)["note"],
-    )
+    again = fields_of(person.get(PAGE), where="annotate")
+    assert ("customer:acme, gold", HOSTILE) == (again["labels"], again["note"])
 
 
 def test_refused_form_is_shown_again_with_what_was_typed(receiver: httpx.Client) -> None:
@@ -171,4 +169,5 @@ def test_viewers_see_labels_only_where_there_are_any(receiver: httpx.Client) -> 
 
     assert [False, True] == ["Labels and note" in page.text for page in pages]
     assert "/labels" not in pages[1].text
+    assert "<textarea" not in pages[1].text
     assert "Call Ada." in pages[1].text

@@ -261,10 +261,13 @@ def _rule_of(fields: Fields) -> dict[str, Any]:
 
 
 async def new_silence(request: Request) -> Sheet:
-    query = request.query_params.get("query", "")
-    return Sheet(
-        template="silence.html", fields={"query": query, "lasts": "60", "time_zone": "UTC"}
-    )
+    fields = {
+        "query": request.query_params.get("query", ""),
+        "reason": "Maintenance",
+        "lasts": "120",
+        "time_zone": "UTC",
+    }
+    return Sheet(template="silence.html", fields=fields)
 
 
 async def make_silence(request: Request, fields: Fields) -> RedirectResponse:

@@ -24,6 +24,7 @@ from receiver.domain.agents.client_files import (
     is_connectable,
 )
 from receiver.domain.cursors import write_event_cursor
+from receiver.domain.databases import LONGEST_NOTE
 from receiver.domain.errors import Refusal
 from receiver.domain.inventory.tool_groups import ToolGroup, grouped
 from receiver.domain.keys import Power
@@ -78,6 +79,7 @@ async def server_page(request: Request) -> Response:
         may_delete=visitor(request).may_manage,
         windows=silenced.of(record),
         said=await annotation_of(request, server_id),
+        LONGEST_NOTE=LONGEST_NOTE,
         links_to_endpoint=_may_link(found, record),
         connect=await _ways_to_connect(found, record),
         api_key_steps=API_KEY_STEPS,

@@ -165,11 +165,12 @@ async def choose(request: Request) -> Response:
     """
     Show the page that asks whether to do something with the chosen servers.
 
-    The field `do` of the form says what to do. For two servers to be compared, redirect to the page
-    that compares them.
+    The field `do` of the form says what to do, or the parameter `do` of the URL: by that a button
+    is about all servers that match, also when some are ticked. For two servers to be compared,
+    redirect to the page that compares them.
     """
     selection = await _read(request)
-    name = selection.fields.get("do", "")
+    name = selection.fields.get("do") or request.query_params.get("do", "")
     if name == "compare":
         if len(selection.ids) != 2:
             raise Refusal(422, "not_two", "Tick the two servers to compare.")

@@ -589,7 +589,10 @@ def test_server_is_silenced_on_its_page_and_marked_in_the_list(
     receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id)).raise_for_status()
     (link,) = re.findall(r'data-label="Database"><a href="([^"]+)"', receiver.get("/").text)
     page = str(receiver.base_url.join(html.unescape(link)))
-    (action,) = re.findall(r'<form id="silence"[^>]* action="([^"]+)"', receiver.get(page).text)
+    text = receiver.get(page).text
+    (action,) = re.findall(r'<form id="silence"[^>]* action="([^"]+)"', text)
+    minutes = re.findall('name="minutes" value="(.*?)"', text)
+    assert ["120", "30", "60", "240", "480", "1440"] == minutes
     path = str(httpx.URL(page).join(html.unescape(action)))
 
     answer = post(receiver, path, page=page, minutes="30", reason="Upgrade")

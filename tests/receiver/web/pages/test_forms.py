@@ -26,6 +26,7 @@ from receiver.app import Tuning, create_app
 from receiver.domain.keys import Key, Power
 from receiver.store import SqlStore
 from receiver.store.credentials.sessions import Sessions
+from receiver.web.pages.wording import SCOPES
 from receiver.web.routing import Guarded
 from receiver.web.sse import event_stream
 from servers import ANY_PAUSE_SECONDS, NO_AUTHORITIES, Clock, serve, wait_until
@@ -911,6 +912,9 @@ def test_admin_makes_a_key(
     receiver: httpx.Client, held: KeyOfEachScope, clock: Clock, audit: list[str]
 ) -> None:
     signed_in(receiver, held.tokens["admin"])
+    form = receiver.get("/keyring").text
+    assert ["viewer"] == re.findall('value="([a-z]+)" required checked', form)
+    assert all(does in form for does in SCOPES.values())
 
     made_now = new_key(
         receiver, name="acme", scope="agent", servers="acme_*", expires_at="2026-02-02"
@@ -978,7 +982,8 @@ def test_invalid_new_key_is_explained_and_the_input_is_kept(
     answer = new_key(receiver, **typed)
 
     assert (422, "Expires on is over already") == (answer.status_code, fault(answer))
-    for kept in ("&lt;acme&gt;", "<option selected>agent<", 'value="a*"', 'value="2020-01-01"'):
+    agent = 'value="agent" required checked'
+    for kept in ("&lt;acme&gt;", agent, 'value="a*"', 'value="2020-01-01"'):
         assert kept in answer.text
     assert 422 == new_key(receiver, name="", scope="root").status_code
     expired = posts(receiver, "/keyring", {**typed, "form": "old"})

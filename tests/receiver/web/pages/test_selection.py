@@ -93,6 +93,7 @@ def test_list_lets_administrators_choose(fleet: Fleet) -> None:
     assert ["other"] == re.findall(r'form="selection" name="server" value="([^"]*)"', page)
     assert 'name="query" value="stage:staging"' in page
     assert "all 1 of this list" in page
+    assert "Silence all 1<" in page
     assert "servers?query=stage%3Astaging&amp;sort=trouble&amp;format=csv" in page
     everything = fleet.client.get("/").text
     boxes = re.findall(r'name="server" value="([^"]*)"', everything)
@@ -134,6 +135,8 @@ def test_chosen_servers_are_silenced(fleet: Fleet) -> None:
 
     page = fleet.send("/selection", {"server": [*long, HOSTILE], "do": "silence"})
     assert "They are 4 silences" in page.text
+    assert '<option value="120" selected>' in page.text
+    assert 'name="reason" value="Maintenance"' in page.text
     wrong = fleet.send("/selection/silence", {"server": ["a1"], "minutes": "x"})
     assert 422 == wrong.status_code
     assert "Lasts, in minutes" in fault(wrong)
@@ -145,6 +148,8 @@ def test_chosen_servers_are_silenced(fleet: Fleet) -> None:
     assert {"maintenance"} == {each["reason"] for each in silences}
     assert 1 == fleet.client.get(f"/server/{long[0]}").text.count('id="silenced-title"')
     query: Fields = {"all": "1", "query": "stage:staging", "minutes": "15", "reason": "Move"}
+    by_one_button = fleet.send("/selection?do=silence", {**query, "server": ["a1"]})
+    assert "1 server is chosen</b>: all that match" in by_one_button.text
     told = fleet.notice(fleet.send("/selection/silence", query))
     assert "Alarms of the servers that match are not told for that time." == told
     assert "It is one silence, also" in fleet.send("/selection", {**query, "do": "silence"}).text

@@ -126,6 +126,7 @@ def test_endpoint_is_a_link_where_agents_may_be_sent(
     assert [url] * links == linked
     assert 1 - links == reach.count("FLEET_ENDPOINTS")
     assert links == reach.count('id="connect"')
+    assert 2 * links == reach.count("in the folder of your project; if it is there already")
     assert len(page.encode()) <= MAX_PAGE_BYTES
 
 

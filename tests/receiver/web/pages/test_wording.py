@@ -7,6 +7,7 @@ import pytest
 from attrs import evolve, fields
 
 from contract import Event, EventKind, IpAddresses, ServerRecord, State
+from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
 from receiver.web.pages import wording
 from receiver.web.pages.wording import Fact, Tale
@@ -19,6 +20,10 @@ def moved(*addresses: list[str]) -> dict[str, Any]:
     """Details of a change of IP addresses; the first of each list is the primary one."""
     old, new = ({"primary": each[0], "all": each} for each in addresses)
     return {"from": old, "to": new}
+
+
+def test_each_scope_of_a_key_is_explained() -> None:
+    assert {*KeyScope} == {*wording.SCOPES}
 
 
 @pytest.mark.parametrize(
