@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from contract import Event, EventKind
-from receiver.domain.grouping.timeline import Brief
+from receiver.domain.grouping.timeline import Alike, Brief
 from receiver.domain.instants import microseconds
 from receiver.domain.queries import ALL_EVENTS, EventFilter, EventPage, RecordedEvent
 from receiver.store.dialects import Dialect
@@ -165,6 +165,26 @@ class Events:
             page = _page(connection, query, len(ids), max_bytes)
         return {recorded.id: recorded for recorded in page.events}
 
+    def alike(self, ids: Collection[int], *, max_bytes: int) -> list[Alike]:
+        """
+        The events with these numbers by their details, the most frequent details first.
+
+        Details of more than about `max_bytes` bytes of JSON together are left out, but never the
+        most frequent ones; and so are all but the 100 most frequent ones.
+        """
+        details = cast(events.c.details, Text)
+        query = select(details, func.count()).where(events.c.id.in_(ids)).group_by(details)
+        query = query.order_by(func.count().desc(), func.max(events.c.id).desc()).limit(_DIFFERENT)
+        found: list[Alike] = []
+        size = 0
+        with self._transactions.read() as connection:
+            for text, count in connection.execute(query):
+                size += len(text)
+                if found and size > max_bytes:
+                    break
+                found.append(Alike(orjson.loads(text), count))
+        return found
+
     def count(self, matching: EventFilter) -> int:
         """How many events match a filter."""
         with self._transactions.read() as connection:
@@ -303,6 +323,7 @@ MOST_SEARCHED = 10_000
 _FRAME_BYTES = 200
 """About how many bytes an event has in JSON, not counting its details."""
 
+_DIFFERENT = 100
 _CLOCK_SKEW_EVENTS = 1000
 _NEVER = 2**63 - 1
 

@@ -685,6 +685,16 @@ class Servers:
             found = connection.execute(_OWNERS, {"ids": [*ids]}).all()
         return {row.server_id: row.owner for row in found}
 
+    def databases(self, ids: Collection[str]) -> Mapping[str, str]:
+        """
+        The names of the databases of the servers `ids`, by `server_id`.
+
+        Servers that have not told it, or do not exist, are left out.
+        """
+        with self._transactions.read() as connection:
+            found = connection.execute(_DATABASES, {"ids": [*ids]}).all()
+        return {row.server_id: row.database for row in found}
+
     def hand_over(self, ids: Collection[str], key_id: str | None) -> list[str]:
         """
         Make the key `key_id` the owner of the servers `ids`; return the ids of those that exist.
@@ -945,6 +955,9 @@ _CATALOGUE = select(servers.c.tools_digest, servers.c.catalogue).where(
 _OWNER = select(servers.c.owner).where(servers.c.server_id == bindparam("key"))
 _OWNERS = select(servers.c.server_id, servers.c.owner).where(
     among(servers.c.server_id, "ids"), servers.c.owner.is_not(None)
+)
+_DATABASES = select(servers.c.server_id, servers.c.database).where(
+    among(servers.c.server_id, "ids"), servers.c.database.is_not(None)
 )
 _NODES = (
     select(servers.c.node_of, servers.c.server_id, servers.c.hostname, servers.c.last_seen)

@@ -359,6 +359,7 @@ _LIST_EVENTS = operation(
         openapi.UNTIL,
         openapi.KIND,
         openapi.OF_SERVER,
+        openapi.OF_SERVERS,
     ],
     answers={200: answer("A page", openapi.EVENTS_PAGE)},
     problems=(400, 401, 403, 503),

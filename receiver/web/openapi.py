@@ -458,6 +458,12 @@ QUERY = parameter(
     "place of the others. A minus before a name finds the servers without it.",
     {**_FILTER, "examples": ["stage:production state:down,late", 'database:"my database"']},
 )
+OF_SERVERS = parameter(
+    "query",
+    "Only of servers that match these filters now, which are written as in `GET /servers`. Unless "
+    "they name a state, also servers that have left, are superseded or nodes match.",
+    {**_FILTER, "examples": ["stage:production", 'database:"my database"']},
+)
 CLIENT = {
     **parameter(
         "client",

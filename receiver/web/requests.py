@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
 
@@ -647,11 +647,13 @@ def _one_of(kind: type[Named], text: str) -> Named:
     return kind(text)
 
 
+_ALL_STATES = (*(state.value for state in State), SUPERSEDED, NODE)
+
+
 def _states(text: str) -> frozenset[str]:
-    names = [*(state.value for state in State), SUPERSEDED, NODE]
     states = frozenset(text.split(","))
-    if not states.issubset(names):
-        raise ValueError(f"expected one of {', '.join(names)}, or several with commas")
+    if not states.issubset(_ALL_STATES):
+        raise ValueError(f"expected one of {', '.join(_ALL_STATES)}, or several with commas")
     return states
 
 
@@ -742,6 +744,19 @@ def _some_words(text: str) -> frozenset[str]:
 
 def _written_filter(text: str) -> Filter:
     return FilterText.parse(_short_text(text)).to_filter()
+
+
+def _servers_of_events(text: str) -> Filter | None:
+    """
+    The filter of the servers whose events are wanted; None for "", which wants all events.
+
+    Unlike that of a list, it finds servers of all states if it names none: an event may tell that a
+    server has left, or that another one has replaced it.
+    """
+    found = _written_filter(text)
+    if found == ALL_SERVERS:
+        return None
+    return found if found.state else evolve(found, state=_ALL_STATES)
 
 
 def _order_of_tools(text: str) -> str:
@@ -872,7 +887,10 @@ _EVENTS: dict[str, Parameter] = {
     "cursor": ("before", read_event_cursor),
     "since": ("since", _since),
     "until": ("until", _since),
+    "query": ("servers", _servers_of_events),
     **_STREAM,
 }
 _TIMELINE = {**_EVENTS, "grouped": ("is_grouped", _flag)}
-_EVENTS_OF_ONE = {name: each for name, each in _EVENTS.items() if name != "server_id"}
+_EVENTS_OF_ONE = {
+    name: each for name, each in _EVENTS.items() if name not in {"server_id", "query"}
+}

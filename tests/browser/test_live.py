@@ -229,6 +229,41 @@ def test_times_are_local_with_utc_at_hand(receiver: httpx.Client, reader: Reader
     expect(as_of).to_have_text("2026-01-31 12:00:00 UTC")
 
 
+def test_periods_and_days_of_the_timeline_are_local(
+    receiver: httpx.Client, reader: Reader, clock: Clock
+) -> None:
+    clock.now = clock.now.replace(hour=18, minute=20)  # 23:50 in India
+    daily = {"heartbeat_interval_seconds": 86_400.0}
+    receiver.post("/heartbeats", json=beats(1, **daily)).raise_for_status()
+    clock.advance(1200)
+    receiver.post("/heartbeats", json=beats(2, **daily)).raise_for_status()
+    page = live(reader.open("/timeline", timezone_id="Asia/Kolkata"))
+    days, at = page.locator(".day:visible"), page.locator("#happened .at time")
+
+    expect(days).to_have_text(["Sunday, 1 February 2026", "Saturday, 31 January 2026"])
+    expect(at).to_have_text(["00:10:00", "23:50:00"])
+    page.evaluate("dispatchEvent(new Event('fleet:try'))")
+    page.wait_for_timeout(300)
+    expect(days).to_have_count(2)
+    assert [] == serious(page)
+    page.get_by_role("link", name="Yesterday").click()
+    expect(at).to_have_text(["23:50:00"])
+    expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-31T00:00")
+    expect(page.locator("#chips")).to_contain_text("To: 2026-02-01 00:00:00 UTC+5:30")
+    expect(page.locator("#period-zone")).to_have_text("Asia/Calcutta")
+    page.get_by_label("From", exact=True).fill("2026-01-31T23:55")
+    page.get_by_label("To", exact=True).fill("2026-02-01T00:15")
+    page.get_by_role("button", name="Show").click()
+    expect(at).to_have_text(["00:10:00"])
+    expect(page).to_have_url(re.compile("since=2026-01-31T18%3A25%3A00Z&until=2026-01-31T18%3A45"))
+    page.get_by_role("button", name="UTC+5:30").click()
+    expect(days).to_have_text(["Saturday, 31 January 2026 (UTC)"])
+    expect(page.get_by_label("From", exact=True)).to_have_value("2026-01-31T18:25")
+    expect(page.locator("#period-zone")).to_have_text("UTC")
+    page.get_by_role("link", name="Today").click()
+    expect(at).to_have_text(["18:40:00", "18:20:00"])
+
+
 # Copying and keys
 
 

@@ -6,15 +6,15 @@ next. A group covers ten minutes at most, so that what goes on all day is not on
 day.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrs import frozen
 
 from contract import EventKind
 
-__all__ = ["Brief", "Entry", "Group", "together"]
+__all__ = ["Alike", "Brief", "Entry", "Group", "together"]
 
 _TOGETHER = timedelta(minutes=1)
 _LONGEST = timedelta(minutes=10)
@@ -38,6 +38,19 @@ class Brief(NamedTuple):
     server_id: str | None
 
 
+class Alike(NamedTuple):
+    """
+    Events of a group that have the same details.
+
+    Attributes:
+        details: The details of each of the events.
+        number: How many events there are.
+    """
+
+    details: Mapping[str, Any]
+    number: int
+
+
 @frozen(kw_only=True)
 class Group:
     """
@@ -50,6 +63,9 @@ class Group:
             event comes first.
         first: The time of the earliest event.
         last: The time of the latest event.
+        event_ids: The numbers of all events of the group.
+        alike: The events by their details, the most frequent details first; empty if nobody has
+            read the details.
     """
 
     id: int
@@ -57,6 +73,8 @@ class Group:
     server_ids: Sequence[str]
     first: datetime
     last: datetime
+    event_ids: Sequence[int] = ()
+    alike: Sequence[Alike] = ()
 
 
 Entry = Brief | Group
@@ -101,6 +119,7 @@ class _Run:
             server_ids=tuple(self.server_ids),
             first=min(moments),
             last=max(moments),
+            event_ids=[event.id for event in self.events],
         )
         return [group]
 

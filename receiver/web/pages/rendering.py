@@ -372,6 +372,7 @@ def _make_templates() -> Jinja2Templates:
         stages=wording.stages,
         strip=_strip,
         tale=wording.tale,
+        tale_of_many=wording.tale_of_many,
         titled=wording.titled,
     )
     templates.env.globals.update(

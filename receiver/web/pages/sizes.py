@@ -5,7 +5,8 @@ In a URL, a `server_id` of 255 characters may take 3 KB. So a page lists fewer s
 tools when their names are long.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from receiver.domain.grouping.timeline import Group
 from receiver.domain.queries import RecordedEvent
 from receiver.service.fleet import Sighting
 from receiver.web.pages.rendering import marked, server_url
-from receiver.web.pages.wording import NAMED_SERVERS, brief, called, stages, tale
+from receiver.web.pages.wording import NAMED_SERVERS, brief, called, stages, tale, tale_of_many
 
 __all__ = [
     "EVENTS_BYTES",
@@ -57,13 +58,16 @@ def fitting_servers(servers: Sequence[Sighting]) -> Sequence[Sighting]:
     return fitting(servers, _server_bytes, _SERVERS_BYTES)
 
 
-def fitting_events(events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+def fitting_events(
+    events: Sequence[RecordedEvent], names: Mapping[str, str]
+) -> Sequence[RecordedEvent]:
     """
     As many of the first events as fit onto a page of events, by the size of their HTML.
 
-    Returns at least one event, unless `events` is empty.
+    Returns at least one event, unless `events` is empty. `names` are those of the databases of
+    servers, by `server_id`; servers that are not in it are called by their ids.
     """
-    return fitting(events, _event_bytes, EVENTS_BYTES)
+    return fitting(events, partial(_event_bytes, names=names), EVENTS_BYTES)
 
 
 def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Problem]:
@@ -75,10 +79,15 @@ def fitting_problems(problems: Sequence[Problem], *, most: int) -> Sequence[Prob
     return fitting(problems[:most], _problem_bytes, _PROBLEMS_BYTES)
 
 
-def lines_bytes(lines: Iterable[RecordedEvent | Group]) -> int:
-    """About how many bytes of HTML the lines of a timeline take: events, and groups of events."""
+def lines_bytes(lines: Iterable[RecordedEvent | Group], names: Mapping[str, str]) -> int:
+    """
+    About how many bytes of HTML the lines of a timeline take: events, and groups of events.
+
+    `names` are those of the databases of servers, as in `fitting_events`.
+    """
     return sum(
-        _group_bytes(line) if isinstance(line, Group) else _event_bytes(line) for line in lines
+        _group_bytes(line, names) if isinstance(line, Group) else _event_bytes(line, names)
+        for line in lines
     )
 
 
@@ -109,17 +118,21 @@ def _server_bytes(server: Sighting) -> int:
     return 1000 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
 
 
-def _event_bytes(recorded: RecordedEvent) -> int:
+def _event_bytes(recorded: RecordedEvent, names: Mapping[str, str]) -> int:
     """About how many bytes of HTML an event takes in a list."""
     told = tale(recorded.event)
     linked = [each for each in (recorded.event.server_id, told.other) if each is not None]
     texts = [told.says, *(text for line in told.more for text in line)]
-    return 400 + html_bytes(texts) + _link_bytes(linked)
+    named = [names[each] for each in linked if each in names]
+    return 400 + html_bytes([*texts, *named]) + _link_bytes(linked) + 50 * len(named)
 
 
-def _group_bytes(group: Group) -> int:
+def _group_bytes(group: Group, names: Mapping[str, str]) -> int:
     """About how many bytes of HTML a group of events takes in a list."""
-    return 1000 + _link_bytes(group.server_ids[:NAMED_SERVERS])
+    linked = group.server_ids[:NAMED_SERVERS]
+    texts = [text for line in tale_of_many(group).more for text in line]
+    texts += [names[each] for each in linked if each in names]
+    return 1000 + html_bytes(texts) + _link_bytes(linked)
 
 
 def _problem_bytes(problem: Problem) -> int:

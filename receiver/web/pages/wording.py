@@ -1,6 +1,7 @@
 """Texts of the pages: times, records and events in words, and availability as SVG bars."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -13,6 +14,7 @@ from contract import FAREWELL, Event, EventKind, IpAddresses, ServerRecord, Stat
 from contract.fields import format_moment, parse_moment
 from receiver.domain.alerts.reports import percent
 from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
+from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
 from receiver.store import Rules
@@ -24,6 +26,7 @@ __all__ = [
     "NAMED_SERVERS",
     "SCOPES",
     "STATES",
+    "SUMMED_UP",
     "TOPICS",
     "Fact",
     "Strip",
@@ -47,6 +50,7 @@ __all__ = [
     "strip",
     "superseded",
     "tale",
+    "tale_of_many",
     "titled",
     "window",
 ]
@@ -356,7 +360,7 @@ def many(kind: EventKind) -> str:
     return _MANY.get(kind, KINDS[kind])
 
 
-def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime) -> str:
+def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime, query: str = "") -> str:
     """
     The URL, relative to the home page, of the timeline of a time, in which no events are grouped.
 
@@ -364,10 +368,13 @@ def span_url(kinds: Iterable[EventKind], since: datetime, until: datetime) -> st
         kinds: Only events of these kinds.
         since: When the time begins.
         until: When the time ends.
+        query: Only events of servers that match this text of filters; of all servers if it is
+            empty.
     """
     times = {"since": format_moment(since), "until": format_moment(until)}
-    query = [*(("kind", kind.value) for kind in kinds), *times.items(), ("grouped", "false")]
-    return f"timeline?{urlencode(query)}"
+    found = [*(("kind", kind.value) for kind in kinds), *times.items(), ("grouped", "false")]
+    found += [("query", query)] if query else []
+    return f"timeline?{urlencode(found)}"
 
 
 def facts(record: ServerRecord) -> dict[str, list[Fact]]:
@@ -401,6 +408,50 @@ def tale(event: Event) -> Tale:
     says, more = _of_alarms(event) if event.kind in _OF_ALARMS else _of_servers(event)
     other = next((event.details[name] for name in _OTHERS if event.details.get(name)), None)
     return Tale(says=says, more=more, other=other, among=_among(event))
+
+
+def tale_of_many(group: Group) -> Tale:
+    """
+    Describe in words for a page what happened to several servers together.
+
+    If the details of the events are known, the lines of the tale say what became what, such as
+    `18.0 → 19.0`, and which tools were added and removed. Of texts that do not hold for all of the
+    events, each has the number of events for which it does, as in `18.0 → 19.0 (12)`.
+    """
+    total = sum(alike.number for alike in group.alike)
+    counts: dict[str, Counter[str]] = {}
+    for alike in group.alike:
+        for label, text in _lines_of_one(group.kind, alike.details):
+            counts.setdefault(label, Counter())[text] += alike.number
+    says = many(group.kind)
+    if group.kind is EventKind.CAPABILITIES_CHANGED and counts:
+        tools = {word: [*counts.get(label, ())] for word, label in _GAINED.items()}
+        says = f"{says}: {_numbers(tools)}"
+    more = [(label, _counted(texts, total)) for label, texts in counts.items()]
+    return Tale(says=says, more=more)
+
+
+def _lines_of_one(kind: EventKind, details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What one of several events says: lines with a label and a text, one for each of its tools."""
+    tools = details.get("tools" if kind is EventKind.TOOLS_CHANGED else "capabilities", {})
+    match kind:
+        case EventKind.CAPABILITIES_CHANGED:
+            named = [(_GAINED[word], tools.get(word, ())) for word in _GAINED]
+        case EventKind.TOOLS_CHANGED:
+            named = [(label, _with_changed(tools, field)) for field, label in OF_TOOLS.items()]
+        case _:
+            return [line for name, change in details.items() for line in _change(name, change)]
+    return [(label, name) for label, names_of_tools in named for name in names_of_tools]
+
+
+def _counted(texts: Counter[str], total: int) -> str:
+    """The most frequent texts; with its number each that is there less than `total` times."""
+    found = [
+        brief(text, _LONGEST_COUNTED) + (f" ({count:,})" if count < total else "")
+        for text, count in texts.most_common(_MAX_COUNTED)
+    ]
+    more = len(texts) - _MAX_COUNTED
+    return ", ".join(found) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _among(event: Event) -> str | None:
@@ -615,6 +666,8 @@ _TURNS = "Fell silent or came back"
 _BAR_STEP = 4  # SVG units from the left edge of a bar to that of the next
 _MAX_NAMES = 5
 _MAX_STAGES = 3
+_MAX_COUNTED = 4
+_LONGEST_COUNTED = 50  # so that four with their numbers have less than the 255 characters of a line
 _SUPERSEDED = {
     EventKind.REBUILT: "This server has fallen silent, and its database was rebuilt or moved:",
     EventKind.NODE_LEFT: "This server was one of the nodes of a database, and has fallen silent:",
@@ -700,7 +753,7 @@ as `tools changed`.
 """
 
 TOPICS = {
-    "Silence": (
+    "Outages": (
         EventKind.DOWN,
         EventKind.LATE,
         EventKind.RECOVERED,
@@ -708,7 +761,9 @@ TOPICS = {
         EventKind.FLAPPING,
         EventKind.CALM,
     ),
-    "Changes": (
+    "Upgrades": (EventKind.UPGRADED,),
+    "Tools changed": (EventKind.CAPABILITIES_CHANGED, EventKind.TOOLS_CHANGED),
+    "All changes": (
         EventKind.UPGRADED,
         EventKind.RESTARTED,
         EventKind.MOVED,
@@ -734,7 +789,21 @@ TOPICS = {
     ),
     "Alerts": (EventKind.SILENCED, EventKind.ACKNOWLEDGED, EventKind.UNDELIVERED),
 }
-"""The kinds of events, by the topic that somebody may look for in the timeline."""
+"""
+The kinds of events, by the topic that somebody may look for in the timeline.
+
+Each kind has a topic. What people look for most often has one of its own, besides a larger one.
+"""
+
+SUMMED_UP = frozenset(
+    {
+        EventKind.UPGRADED,
+        EventKind.CAPABILITIES_CHANGED,
+        EventKind.TOOLS_CHANGED,
+        EventKind.STAGE_CHANGED,
+    }
+)
+"""The kinds of events of which `tale_of_many` says what became what, if it knows the details."""
 
 _MANY = {
     EventKind.LATE: "are late",

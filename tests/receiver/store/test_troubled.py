@@ -94,6 +94,22 @@ def test_events_are_read_without_details_and_by_their_numbers(fleet: Watched) ->
     assert {} == events.by_ids([], max_bytes=1)
 
 
+def test_events_are_counted_by_their_details(fleet: Watched) -> None:
+    """And the names of the databases of their servers are read."""
+    for server_id, version in (("a", "1"), ("b", "1"), ("c", "2")):
+        fleet.beat(server_id, version="0", database=None if server_id == "c" else f"db-{server_id}")
+        fleet.beat(server_id, version=version)
+    events = fleet.store.events
+    upgraded = evolve(ALL_EVENTS, kinds=frozenset({EventKind.UPGRADED}))
+    ids = [each.id for each in events.briefs(upgraded, limit=9)]
+
+    one, other = ({"version": {"from": "0", "to": version}} for version in "12")
+
+    assert [(one, 2), (other, 1)] == events.alike(ids, max_bytes=10_000)
+    assert [(one, 2)] == events.alike(ids, max_bytes=1)
+    assert {"a": "db-a", "b": "db-b"} == fleet.store.servers.databases(["a", "b", "c", "nobody"])
+
+
 def test_events_until_a_time_are_found_and_counted_since(fleet: Watched) -> None:
     events = fleet.store.events
     begin = fleet.now

@@ -282,6 +282,8 @@ CURSOR = "expected the next_cursor of an earlier answer"
         ("/events?total=true", "total: is no parameter here; these are: limit, cursor, since"),
         ("/servers/a/events?server_id=a", "server_id: is no parameter here; these are: limit"),
         ("/servers/a/events?since=now", f"since: {SINCE}"),
+        ("/servers/a/events?query=a", "query: is no parameter here; these are: limit"),
+        ("/events?query=colour:red", "query: 'colour' is no name that a filter knows"),
         ("/events/stream?since=2026-01-31T12:00:00Z", "since: is no parameter here; these are:"),
         ("/events/stream?kind=death", f"kind: expected one of {KINDS}"),
         *(

@@ -1,7 +1,7 @@
 """The lines of timelines: events, and groups of events that happened together."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from attrs import evolve, frozen
@@ -17,9 +17,10 @@ from receiver.web.context import services
 from receiver.web.pages.last_look import last_look
 from receiver.web.pages.rendering import DAY
 from receiver.web.pages.sizes import EVENTS_BYTES, NEWS_BYTES, lines_bytes
+from receiver.web.pages.wording import NAMED_SERVERS, SUMMED_UP, is_seen
 from receiver.web.requests import EventQuery
 
-__all__ = ["Line", "Lines", "News", "grouped", "news_of"]
+__all__ = ["Line", "Lines", "News", "grouped", "names_in", "news_of"]
 
 Line = RecordedEvent | Group
 
@@ -34,12 +35,14 @@ class Lines:
         older: The cursor of the part with older lines; None if there are none.
         kinds: How many of the events that were read are of each kind.
         is_all: Whether all events that match were read, so that `kinds` counts all of them.
+        names: The names of databases, by the `server_id` of the servers in the lines.
     """
 
     lines: Sequence[Line]
     older: str | None
     kinds: Counter[EventKind]
     is_all: bool
+    names: Mapping[str, str]
 
 
 @frozen(kw_only=True)
@@ -60,13 +63,35 @@ class News:
     total: int
 
 
-def grouped(store: SqlStore, query: EventQuery) -> Lines:
+def grouped(store: SqlStore, query: EventQuery, *, repeated: int) -> Lines:
     """
     Read a part of the timeline of all servers, in which events that happened together are one line.
 
     It has at most `query.limit` lines, and fewer if they would take too many bytes of HTML.
+
+    Args:
+        store: Where the events are.
+        query: Which events.
+        repeated: How many bytes the text of the filter takes, which the page has in many links.
     """
-    return _lines(store, query, read=_READ, room=EVENTS_BYTES)
+    room = EVENTS_BYTES - _LINKS_WITH_FILTER * repeated
+    return _lines(store, query, read=_READ, room=room, for_group=2 * repeated)
+
+
+def names_in(store: SqlStore, lines: Iterable[Line]) -> Mapping[str, str]:
+    """
+    The names of the databases of the servers that a page names in these lines, by `server_id`.
+
+    Names without a visible character are left out.
+    """
+    ids: set[str] = set()
+    for line in lines:
+        named = (
+            line.server_ids[:NAMED_SERVERS] if isinstance(line, Group) else [line.event.server_id]
+        )
+        ids.update(each for each in named if each is not None)
+    found = store.servers.databases(ids)
+    return {server_id: name for server_id, name in found.items() if is_seen(name)}
 
 
 async def news_of(request: Request, matching: EventFilter = ALL_EVENTS) -> News:
@@ -92,7 +117,9 @@ def _news(store: SqlStore, matching: EventFilter) -> tuple[Lines, int]:
     return recent, total
 
 
-def _lines(store: SqlStore, query: EventQuery, *, read: int, room: int) -> Lines:
+def _lines(
+    store: SqlStore, query: EventQuery, *, read: int, room: int, for_group: int = 0
+) -> Lines:
     """
     Read a part of a timeline.
 
@@ -101,6 +128,7 @@ def _lines(store: SqlStore, query: EventQuery, *, read: int, room: int) -> Lines
         query: Which events, and how many lines at most.
         read: How many events are read at most.
         room: About how many bytes of HTML the lines may take; there is at least one line.
+        for_group: How many bytes a group takes besides those that `lines_bytes` counts.
     """
     briefs = store.events.briefs(query.matching, before=query.before, limit=read + 1)
     is_all = len(briefs) <= read
@@ -113,17 +141,28 @@ def _lines(store: SqlStore, query: EventQuery, *, read: int, room: int) -> Lines
         lines: list[Line] = []
         for entry in entries:
             if isinstance(entry, Group):
-                lines.append(entry)
+                lines.append(_with_details(store, entry))
             elif entry.id in events:  # it may have been deleted in between
                 lines.append(events[entry.id])
-        if most == 1 or (len(lines) == len(entries) and lines_bytes(lines) <= room):
+        names = names_in(store, lines)
+        size = lines_bytes(lines, names) + for_group * (len(entries) - len(alone))
+        if most == 1 or (len(lines) == len(entries) and size <= room):
             break
         most //= 2
     is_last = is_all and taken == len(briefs)
     older = None if is_last else write_event_cursor(briefs[taken - 1].id)
-    return Lines(lines=lines, older=older, kinds=kinds, is_all=is_all)
+    return Lines(lines=lines, older=older, kinds=kinds, is_all=is_all, names=names)
 
 
+def _with_details(store: SqlStore, group: Group) -> Group:
+    """The group, with the details of its events where a page says what became what."""
+    if group.kind not in SUMMED_UP:
+        return group
+    return evolve(group, alike=store.events.alike(group.event_ids, max_bytes=_DETAILS_BYTES))
+
+
+_LINKS_WITH_FILTER = 45  # besides those of groups
+_DETAILS_BYTES = 64 * 1024
 _READ = 5000
 _READ_OF_NEWS = 1000
 _NEWS = 12

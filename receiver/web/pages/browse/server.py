@@ -224,7 +224,7 @@ async def _events(fleet: Fleet, server_id: str) -> tuple[Sequence[RecordedEvent]
     """The newest events of a server that fit, and the cursor of older ones, if there are any."""
     query = EventQuery(matching=EventFilter(server_id=server_id), limit=_EVENTS)
     events, older = await events_of(fleet, query)
-    fit = fitting(events, lambda each: lines_bytes([each]), _EVENTS_BYTES)
+    fit = fitting(events, lambda each: lines_bytes([each], {}), _EVENTS_BYTES)
     return fit, older if len(fit) == len(events) else write_event_cursor(fit[-1].id)
 
 

@@ -1,21 +1,24 @@
 """The page with the events of all servers, newest first; what happened together is one line."""
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta, timezone
 from urllib.parse import urlencode
 
-from attrs import evolve
+from attrs import evolve, frozen
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from contract.fields import format_moment
 from receiver.domain.cursors import write_event_cursor
+from receiver.domain.filter_text import FilterText
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import Power
+from receiver.domain.queries import EventFilter
 from receiver.web.context import Services, services
 from receiver.web.pages.browse.events import events_of
-from receiver.web.pages.browse.lines import Line, grouped
+from receiver.web.pages.browse.lines import Line, grouped, names_in
 from receiver.web.pages.browse.view import View
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
 from receiver.web.pages.sizes import fitting_events
@@ -36,21 +39,29 @@ async def timeline_page(request: Request) -> Response:
     Events that happened together are one line, unless the parameter `grouped` is false, or the
     events are those of one server.
     """
-    view = View.of(request, "timeline")
+    typed = request.query_params.get("query", "")
+    error = _why_unread(typed)
+    view = _view_of(request, without="query" if error else "")
     query, is_grouped = timeline_query(view.asked(request))
     is_of_one = query.matching.server_id is not None
+    found = services(request)
     if is_grouped and not is_of_one:
-        found = services(request)
-        part = await found.calls.read(grouped, found.store, query)
-        lines, older = part.lines, part.older
+        repeated = len(urlencode({"query": view.get("query") or ""}))
+        part = await found.calls.read(grouped, found.store, query, repeated=repeated)
+        lines, older, names = part.lines, part.older, part.names
     else:
-        lines, older = await _one_by_one(services(request), query)
+        lines, older, names = await _one_by_one(found, query)
 
     return await answer_from_thread(
         request,
         "timeline.html",
+        status=400 if error else 200,
         view=view,
+        typed=typed,
+        error=error,
         choice=query.matching,
+        fields=_fields(query.matching),
+        names=names,
         is_grouped=is_grouped,
         topics=[
             (
@@ -61,13 +72,59 @@ async def timeline_page(request: Request) -> Response:
             )
             for topic, kinds in TOPICS.items()
         ],
-        periods=_periods(view, services(request).clock()),
+        periods=_periods(view, found.clock()),
         days=_by_day(lines),
         count=len(lines),
         older=older and view.link(cursor=older),
         as_json=evolve(view, path="events").link(cursor=view.get("cursor"), grouped=None),
         as_csv=evolve(view, path="events").link(limit=None, grouped=None, format="csv"),
     )
+
+
+def _view_of(request: Request, *, without: str) -> View:
+    """
+    The query parameters, without one of them.
+
+    A time without an offset, such as the fields of the form send, is one in UTC.
+    """
+    view = View.of(request, "timeline")
+    return evolve(
+        view,
+        parameters=tuple(
+            (name, _in_utc(text) if name in {"since", "until"} else text)
+            for name, text in view.parameters
+            if name != without
+        ),
+    )
+
+
+def _in_utc(text: str) -> str:
+    match = _time_of_field(text)
+    return text if match is None else f"{match[1]}{match[2] or ':00'}Z"
+
+
+def _why_unread(query: str) -> str:
+    """Why the text of a filter cannot be read, as a sentence; empty if it can be read."""
+    try:
+        FilterText.parse(query)
+    except ValueError as problem:
+        return str(problem)
+    return ""
+
+
+def _fields(matching: EventFilter) -> Mapping[str, str]:
+    """
+    What the fields of the form for the period hold, in UTC; empty where no time is set.
+
+    The fields hold whole seconds, between which is all of the period.
+    """
+    since, until = matching.since, matching.until
+    if until is not None and until.microsecond:
+        until = min(until, _LATEST).replace(microsecond=0) + timedelta(seconds=1)
+    return {
+        "since": since.strftime(_AS_FIELD) if since else "",
+        "until": until.strftime(_AS_FIELD) if until else "",
+    }
 
 
 def _with(view: View, **values: Sequence[str]) -> str:
@@ -77,24 +134,57 @@ def _with(view: View, **values: Sequence[str]) -> str:
     return f"{view.path}?{urlencode([*kept, *new])}"
 
 
-def _periods(view: View, now: datetime) -> list[tuple[str, str]]:
+@frozen
+class Period:
     """
-    Names of recent times, and links to what has happened in them.
+    A recent time, for a link to what has happened in it.
 
-    They begin at full ten minutes, so that an open page does not change all the time.
+    Attributes:
+        name: Its name.
+        link: The link.
+        days_ago: If the time is a day, how many days ago that began, today being 0; the script
+            makes it a day in the time zone of the reader. None for other times.
     """
+
+    name: str
+    link: str
+    days_ago: int | None = None
+
+
+def _periods(view: View, now: datetime) -> list[Period]:
+    """
+    Recent times: two days of UTC, and times that last until now.
+
+    The latter begin at full ten minutes, so that an open page does not change all the time.
+    """
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today, yesterday = (format_moment(midnight - timedelta(days=days)) for days in (0, 1))
     begins = now.replace(minute=now.minute - now.minute % 10, second=0, microsecond=0)
     return [
-        (name, _with(view, since=[format_moment(begins - length)], until=[]))
-        for name, length in _PERIODS.items()
+        Period("Today", _with(view, since=[today], until=[]), 0),
+        Period("Yesterday", _with(view, since=[yesterday], until=[today]), 1),
+        *(
+            Period(name, _with(view, since=[format_moment(begins - length)], until=[]))
+            for name, length in _PERIODS.items()
+        ),
     ]
 
 
-async def _one_by_one(found: Services, query: EventQuery) -> tuple[list[Line], str | None]:
-    """The events of a query, as many as fit on the page, and the cursor of the next page."""
+async def _one_by_one(
+    found: Services, query: EventQuery
+) -> tuple[list[Line], str | None, Mapping[str, str]]:
+    """
+    The events of a query, as many as fit on the page.
+
+    Returns them, the cursor of the next page, and the names of databases by the `server_id` of the
+    servers.
+    """
     events, older = await events_of(found.fleet, query)
-    fitting = fitting_events(events)
-    return [*fitting], older if len(fitting) == len(events) else write_event_cursor(fitting[-1].id)
+    names = await found.calls.read(names_in, found.store, events)
+    fit = fitting_events(events, names)
+    if len(fit) < len(events):
+        older = write_event_cursor(fit[-1].id)
+    return [*fit], older, names
 
 
 def _by_day(lines: Iterable[Line]) -> dict[date, list[Line]]:
@@ -109,6 +199,11 @@ _PERIODS = {
     "Last 24 hours": timedelta(days=1),
     "Last 7 days": timedelta(days=7),
 }
+_AS_FIELD = "%Y-%m-%dT%H:%M:%S"
+_time_of_field = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d{1,3})?)?", re.ASCII
+).fullmatch
+_LATEST = datetime.max.replace(tzinfo=timezone.utc) - timedelta(seconds=1)
 
 
 def _at(line: Line) -> datetime:

@@ -62,7 +62,8 @@ class View:
         """
         A link to the first page of the list with these filters and no others.
 
-        Filters are `kind`, `server_id`, `since` and `until`; other parameters stay as they are.
+        Filters are `kind`, `server_id`, `query`, `since` and `until`; other parameters stay as they
+        are.
         """
         return self.link(**{**dict.fromkeys(_NARROWING), **wanted})
 
@@ -71,7 +72,7 @@ class View:
         return any(name in _NARROWING for name, _ in self.parameters)
 
 
-_NARROWING = ("kind", "server_id", "since", "until")
+_NARROWING = ("kind", "server_id", "query", "since", "until")
 
 
 @frozen(kw_only=True)

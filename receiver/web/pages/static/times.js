@@ -3,8 +3,11 @@
 // Of `<time>` elements, those with `data-ago` tell an age, `data-lasts` how long something has been
 // so, `data-at` a time, and `data-now` of which
 // time the page is. With the value `time`, `data-at` tells the time of day, as in a list by days,
-// and with `lately` the day only where it is not that of the page. While the connection is lost, no age
+// with `clock` the same where this script writes the days above the lines, and with `lately` the day
+// only where it is not that of the page. While the connection is lost, no age
 // grows: a server was last heard at a time, and nobody knows whether it was heard since.
+//
+// The fields with `data-utc` hold times in the zone that is shown, and are sent in UTC.
 
 const KEY = "fleet-times";
 const UNITS = { d: 86400, h: 3600, min: 60, s: 1 }; // seconds
@@ -74,7 +77,7 @@ function lately(moment) {
   return day === partsOf(asOf, isInUtc).day ? time : `${day} ${time}`;
 }
 
-const forms = { time: timeOfDay, lately };
+const forms = { time: timeOfDay, lately, clock: (moment) => partsOf(moment, isInUtc).time };
 
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -107,7 +110,85 @@ function tellAll() {
     if (each.title !== title) each.title = title;
   }
   tellAges();
+  tellDays();
+  tellFields();
 }
+
+// Lists by days
+
+function isLocal(moment) {
+  return !isInUtc && zone(moment) !== "UTC";
+}
+
+function dayOf(moment) {
+  const [weekday, month] = ["weekday", "month"].map((part) => new Date(moment).toLocaleDateString("en", { [part]: "long" }));
+  const [year, , day] = partsOf(moment, false).day.split("-");
+  return `${weekday}, ${Number(day)} ${month} ${year}`;
+}
+
+// The server writes lines below days of UTC. Here each line is below its day in the reader's zone.
+function tellDays() {
+  const times = [...document.querySelectorAll('.wide time[data-at="clock"]')];
+  const isOther = times.some((each) => isLocal(Date.parse(each.dateTime)));
+  for (const each of document.querySelectorAll(".wide > .day")) each.remove();
+  for (const each of document.querySelectorAll("h3.day")) each.hidden = isOther;
+  let last = "";
+  for (const each of isOther ? times : []) {
+    const moment = Date.parse(each.dateTime);
+    const { day } = partsOf(moment, false);
+    if (day !== last) {
+      const [item, heading] = ["li", "h3"].map((name) => document.createElement(name));
+      item.className = "day";
+      item.dataset.added = "";
+      heading.textContent = dayOf(moment);
+      item.append(heading);
+      each.closest("li").before(item);
+    }
+    last = day;
+  }
+}
+
+// Periods
+
+let areFieldsInUtc = true; // as the server has written them
+
+function inUtc(moment) {
+  return new Date(moment).toISOString().replace(/\.\d+/, "");
+}
+
+function readField(text, isUtc) {
+  return Date.parse(isUtc ? `${text}Z` : text);
+}
+
+function midnight(daysAgo) {
+  const now = new Date(asOf);
+  if (isInUtc) return Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate() - daysAgo);
+  return new Date(now.getFullYear(), now.getMonth(), now.getDate() - daysAgo).getTime();
+}
+
+function tellFields() {
+  for (const field of document.querySelectorAll("input[data-utc]")) {
+    if (!field.value || areFieldsInUtc === isInUtc) continue;
+    const { day, time } = partsOf(readField(field.value, areFieldsInUtc), isInUtc);
+    field.value = `${day}T${time}`;
+  }
+  areFieldsInUtc = isInUtc;
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  for (const each of document.querySelectorAll("[data-zone]")) say(each, isInUtc ? "UTC" : timeZone);
+  for (const each of document.querySelectorAll("a[data-days-ago]")) {
+    const daysAgo = Number(each.dataset.daysAgo);
+    const query = new URLSearchParams(each.search);
+    query.set("since", inUtc(midnight(daysAgo)));
+    if (query.has("until")) query.set("until", inUtc(midnight(daysAgo - 1)));
+    if (each.search !== `?${query}`) each.search = query;
+  }
+}
+
+document.addEventListener("formdata", ({ target, formData }) => {
+  for (const field of target.querySelectorAll("input[data-utc]")) {
+    if (field.value) formData.set(field.name, inUtc(readField(field.value, isInUtc)));
+  }
+});
 
 document.addEventListener("fleet:renewed", ({ detail: { now } }) => {
   asOf = now;

@@ -81,8 +81,8 @@ def test_each_event_can_be_asked_for(receiver: httpx.Client, fleet: Watched) -> 
 def test_timeline_is_narrowed_by_topic_and_period(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:
-    fleet.beat("a")
-    fleet.beat("a", odoo_version="20.0")
+    fleet.beat("a", version="1", hostname="a")
+    fleet.beat("a", version="2")
     later(clock, fleet, 9000, "a")
     fleet.beat("a", hostname="b")
 
@@ -90,13 +90,105 @@ def test_timeline_is_narrowed_by_topic_and_period(
     links = dict(
         re.findall(r'<li data-key="(?:topic|period)-([^"]+)"[^>]*><a [^>]*href="([^"]+)"', page)
     )
-    changes = receiver.get("/" + html.unescape(links["Changes"])).text
-    recent = receiver.get("/" + html.unescape(links["Last hour"])).text
+    told = {name: receiver.get("/" + html.unescape(link)).text for name, link in links.items()}
+    changes, recent = told["All changes"], told["Last hour"]
 
-    assert ["details changed", "details changed"] == says(changes)
+    assert ["moved", "was upgraded"] == says(changes)
     assert 'aria-current="true" title="Was upgraded, Restarted, Moved,' in changes
-    assert ["details changed"] == says(recent)
-    assert "Since: <bdi>2026-01-31T13:30:00Z</bdi>" in recent
+    assert ["moved"] == says(recent)
+    assert "From: 2026-01-31 13:30:00 UTC" in plain(recent)
+    assert ["was upgraded"] == says(told["Upgrades"])
+    assert [] == says(told["Tools changed"]) == says(told["Yesterday"])
+    assert 3 == len(says(told["Today"])) == len(says(told["Last 24 hours"]))
+
+
+def test_period_is_chosen_to_the_minute(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a", hostname="a")
+    for n in range(3):
+        later(clock, fleet, 3600, "a")
+        fleet.beat("a", hostname=f"{n}")
+
+    page = receiver.get("/timeline?since=2026-01-31T13:30&until=2026-01-31T14:00:00.5&query=").text
+    same = receiver.get(
+        "/timeline?since=2026-01-31T15:30:00%2B02:00&until=2026-01-31T14:00:00.5Z"
+    ).text
+    every = receiver.get("/timeline?until=9999-12-31T23:59:59.999999Z").text
+
+    assert ["moved"] == says(page) == says(same)
+    assert ["2026-01-31T13:30:00", "2026-01-31T14:00:01"] == fields(page) == fields(same)
+    assert "From: 2026-01-31 13:30:00 UTC" in plain(page)
+    assert 'href="events?since=2026-01-31T13%3A30%3A00Z&amp;' in page
+    assert (4, ["", "9999-12-31T23:59:59"]) == (len(says(every)), fields(every))
+    assert 400 == receiver.get("/timeline?since=2026-01-31").status_code
+    reversed_period = "since=2026-02-01T00:00&until=2026-01-31T00:00"
+    assert "ends before it begins" in receiver.get(f"/timeline?{reversed_period}").text
+
+
+def test_group_says_what_became_what(receiver: httpx.Client, fleet: Watched) -> None:
+    for n in range(4):
+        fleet.beat(f"s{n}", odoo_version="18.0" if n else "17.0", capabilities=("a", "b"))
+    for n in range(4):
+        fleet.beat(f"s{n}", odoo_version="19.0", capabilities=("a", "c", *(["d"] if n else [])))
+
+    told = " ".join(groups(receiver.get("/timeline").text))
+
+    assert "tools changed: +2 \N{MINUS SIGN}1 Added c, d (3) Removed b" in told
+    assert "were upgraded Odoo 18.0 → 19.0 (3), 17.0 → 19.0 (1)" in told
+    assert "18.0 → 19.0 (3)" in " ".join(groups(receiver.get("/").text))
+
+
+def test_servers_are_called_and_found_by_their_databases(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    for n in range(5):
+        name = {"database": f"acme-{n}"} if n else {}
+        fleet.beat(f"s{n}", odoo_stage="staging" if n == 4 else "production", **name)
+    fleet.beat("s1", status="uninstalled")
+
+    page = receiver.get("/timeline").text
+    assert "acme-4 , acme-3 , acme-2 , and 2 more" in groups(page)[0]
+    found = receiver.get("/timeline?query=acme-1").text
+    assert ["left", "joined the fleet"] == says(found)
+    assert "<bdi>acme-1</bdi></a> <small><bdi>s1</bdi></small>" in found
+    assert "Servers: acme-1" in plain(found)
+    assert 'href="events?query=acme-1"' in found
+    some = receiver.get("/timeline?query=stage:production")
+    link = re.search(r'href="([^"]+)"><b>4 servers</b>', some.text)
+    assert link is not None
+    opened = receiver.get(urljoin(str(some.url), html.unescape(link[1]))).text
+    assert ["joined the fleet"] * 4 == says(opened)
+    assert 1 + 5 == len(says(receiver.get("/timeline?query=+&grouped=false").text))
+    assert ["left", "registered"] == kinds(receiver, "query=acme-1")
+    assert ["registered"] == kinds(receiver, "query=stage:staging")
+
+
+def test_filter_that_finds_nothing_or_cannot_be_read_is_explained(
+    receiver: httpx.Client, fleet: Watched
+) -> None:
+    fleet.beat("a")
+    fleet.store.servers.delete("a", fleet.now)
+
+    page = receiver.get("/timeline?query=a")
+    link = re.search(r'href="([^"]+)">Look for this ID', page.text)
+    assert link is not None
+    gone = receiver.get(urljoin(str(page.url), html.unescape(link[1]))).text
+    unread = receiver.get("/timeline?query=colour:red")
+
+    assert ["was deleted", "joined the fleet"] == says(gone)
+    assert (400, ["was deleted", "joined the fleet"]) == (unread.status_code, says(unread.text))
+    assert "is no name that a filter knows" in html.unescape(unread.text)
+    assert 'value="colour:red"' in unread.text
+
+
+def fields(page: str) -> list[str]:
+    """What the fields for the period hold."""
+    return re.findall(r'<input type="datetime-local" name="\w+" value="([^"]*)"', page)
+
+
+def kinds(receiver: httpx.Client, query: str) -> list[str]:
+    return [each["kind"] for each in receiver.get(f"/events?{query}").json()["events"]]
 
 
 def test_pages_of_the_grouped_timeline_have_all_events_once(

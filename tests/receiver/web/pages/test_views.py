@@ -531,13 +531,13 @@ def test_timeline_groups_events_by_day_and_page(receiver: httpx.Client, clock: C
     second = link(receiver, first, rel="next")
 
     assert [
-        "Monday, 2 February 2026",
+        "Monday, 2 February 2026 (UTC)",
         *("00:00:00", "was upgraded"),
-        "Sunday, 1 February 2026",
+        "Sunday, 1 February 2026 (UTC)",
         *("12:00:00", "was upgraded"),
         *("00:00:00", "was upgraded"),
     ] == timeline_of(receiver, first)
-    assert ["Saturday, 31 January 2026", "12:00:00", "joined the fleet"] == timeline_of(
+    assert ["Saturday, 31 January 2026 (UTC)", "12:00:00", "joined the fleet"] == timeline_of(
         receiver, second
     )
     assert 'rel="next"' not in receiver.get(second).text

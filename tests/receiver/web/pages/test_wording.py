@@ -7,6 +7,7 @@ import pytest
 from attrs import evolve, fields
 
 from contract import Event, EventKind, IpAddresses, ServerRecord, State
+from receiver.domain.grouping.timeline import Alike, Group
 from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
 from receiver.web.pages import wording
@@ -471,8 +472,37 @@ def test_text_begins_with_a_capital_letter_and_stays_as_it_is() -> None:
     assert not wording.titled("")
 
 
-def test_each_kind_of_event_has_one_topic() -> None:
-    assert sorted(EventKind) == sorted(kind for kinds in wording.TOPICS.values() for kind in kinds)
+def test_each_kind_of_event_has_a_topic() -> None:
+    assert {*EventKind} == {kind for kinds in wording.TOPICS.values() for kind in kinds}
+
+
+def test_group_of_events_says_what_became_what_with_numbers() -> None:
+    odoo = [
+        Alike({"odoo_version": {"from": f"{n}.0", "to": "19.0"}}, 20 - n) for n in range(13, 19)
+    ]
+    titles = {"tools": {"confirm": ["title", "description"], "x" * 60: ["title"]}}
+    tools = [Alike(titles, 3), Alike({"tools": {"confirm": ["title"]}}, 2)]
+    stages = [Alike({"odoo_stage": {"from": "staging", "to": "production"}}, 3)]
+    first = [Alike({"capabilities": {"from": None, "to": ["a"]}}, 3)]
+
+    assert lines_of(EventKind.UPGRADED, odoo) == [
+        (
+            "Odoo",
+            "13.0 → 19.0 (7), 14.0 → 19.0 (6), 15.0 → 19.0 (5), 16.0 → 19.0 (4) and 2 more",
+        )
+    ]
+    assert lines_of(EventKind.TOOLS_CHANGED, tools) == [
+        ("Other title", f"confirm, {'x' * 49}… (3)"),
+        ("Other description", "confirm (3)"),
+    ]
+    assert [("Stage", "staging → production")] == lines_of(EventKind.STAGE_CHANGED, stages)
+    assert [] == lines_of(EventKind.CAPABILITIES_CHANGED, first)
+    assert [] == lines_of(EventKind.UPGRADED, [])
+
+
+def lines_of(kind: EventKind, alike: list[Alike]) -> list[tuple[str, str]]:
+    group = Group(id=1, kind=kind, server_ids="abc", first=NOW, last=NOW, alike=alike)
+    return wording.tale_of_many(group).more
 
 
 def test_several_servers_have_a_plural() -> None:
