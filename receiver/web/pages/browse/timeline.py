@@ -104,7 +104,9 @@ def _in_utc(text: str) -> str:
 
 
 def _why_unread(query: str) -> str:
-    """Why the text of a filter cannot be read, as a sentence; empty if it can be read."""
+    """Why the text of a filter cannot be used, as a sentence; empty if it can be used."""
+    if len(urlencode({"query": query})) > _LONGEST_IN_LINK:
+        return "The text is too long for the links of this page."
     try:
         FilterText.parse(query)
     except ValueError as problem:
@@ -203,6 +205,7 @@ _AS_FIELD = "%Y-%m-%dT%H:%M:%S"
 _time_of_field = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d{1,3})?)?", re.ASCII
 ).fullmatch
+_LONGEST_IN_LINK = 1000  # bytes
 _LATEST = datetime.max.replace(tzinfo=timezone.utc) - timedelta(seconds=1)
 
 

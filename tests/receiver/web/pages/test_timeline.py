@@ -180,6 +180,9 @@ def test_filter_that_finds_nothing_or_cannot_be_read_is_explained(
     assert (400, ["was deleted", "joined the fleet"]) == (unread.status_code, says(unread.text))
     assert "is no name that a filter knows" in html.unescape(unread.text)
     assert 'value="colour:red"' in unread.text
+    for query, status in ((LONG * 300, 400), (f"-label:{'a' * 980}", 200)):
+        page = receiver.get("/timeline", params={"query": query})
+        assert (status, True) == (page.status_code, len(page.content) < 120_000)
 
 
 def fields(page: str) -> list[str]:
