@@ -49,6 +49,12 @@ def test_wall_keeps_its_tiles_in_their_places_while_states_change(
     expect(tiles.nth(1)).to_contain_text("db1")
     expect(page.locator("#sum .late b")).to_have_text("2")
     assert [] == serious(page)
+    name = tiles.nth(3).locator("bdi")
+    lines = name.evaluate("it => it.clientHeight / parseFloat(getComputedStyle(it).lineHeight)")
+    assert 1.5 < lines < 2.5
+    expect(tiles.nth(3)).to_have_attribute("title", HOSTILE.replace("\u202e", "⟨U+202E⟩"))
     narrow = reader.open("/wall", width=390)
     assert fits(narrow)
     assert [] == serious(narrow)
+    narrow.get_by_role("link", name="Back to the list").click()
+    expect(narrow.get_by_role("navigation", name="Pages", exact=True)).to_be_visible()

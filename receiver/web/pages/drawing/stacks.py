@@ -8,6 +8,7 @@ path, and a step in it takes a few bytes.
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby
+from math import ceil
 
 from attrs import frozen
 
@@ -16,6 +17,7 @@ __all__ = ["Layer", "Stack", "compact", "stack"]
 _STEP = 10
 _HEIGHT = 240
 _LOWEST = 5
+_MOST_STEPS = 4
 
 
 @frozen
@@ -44,7 +46,9 @@ class Stack:
         layers: Its layers, from the back to the front.
         unknown: The path of the area of the slots of which nothing is known; "" if there is none.
         gaps: A path of vertical lines between the slots.
-        scale: The numbers, as texts, at the upper edge, in the middle and at the lower edge.
+        lines: A path of the horizontal lines at the numbers of `scale`, but for the lower edge.
+        scale: Numbers, as texts, at equal distances from the upper edge to the lower one, which is
+            "0".
     """
 
     width: int
@@ -52,6 +56,7 @@ class Stack:
     layers: Sequence[Layer]
     unknown: str
     gaps: str
+    lines: str
     scale: Sequence[str]
 
 
@@ -65,8 +70,9 @@ def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> St
             of which nothing is known.
     """
     sums = [None if column is None else [*accumulate(column)] for column in columns]
-    most = max((column[-1] for column in sums if column), default=0.0)
-    top = _top(most)
+    step, steps = _scale(max((column[-1] for column in sums if column), default=0.0))
+    top = step * steps
+    width = _STEP * len(columns)
     layers = []
     for n, name in reversed([*enumerate(names)]):
         if any(column[n] for column in columns if column is not None):
@@ -74,12 +80,13 @@ def stack(names: Sequence[str], columns: Sequence[Sequence[float] | None]) -> St
             layers.append(Layer(name, _steps(heights)))
     unknown = _steps([_HEIGHT if column is None else None for column in sums])
     return Stack(
-        width=_STEP * len(columns),
+        width=width,
         height=_HEIGHT,
         layers=layers,
         unknown=unknown,
         gaps=f"M{_STEP} 0" + f"v{_HEIGHT}m{_STEP}-{_HEIGHT}" * (len(columns) - 1),
-        scale=[compact(top), compact(top / 2), "0"],
+        lines="".join(f"M0 {round(_HEIGHT * n / steps)}h{width}" for n in range(steps)),
+        scale=[*(compact(step * n) for n in range(steps, 0, -1)), "0"],
     )
 
 
@@ -104,12 +111,19 @@ def _steps(heights: Sequence[int | None]) -> str:
     return path + f"V{_HEIGHT}" if before else path
 
 
-def _top(most: float) -> float:
-    """The number at the upper edge: round, so that half of it is round as well."""
+def _scale(most: float) -> tuple[float, int]:
+    """
+    How far apart the numbers of the scale are, and how many there are besides 0.
+
+    The distance is a whole, round number. The largest number in the picture takes at least two
+    thirds of its height, unless it is less than 2.
+    """
     size = 1.0
-    while most > 10 * size:
+    while most > _MOST_STEPS * 10 * size:
         size *= 10
-    return next(step * size for step in (2, 4, 6, 8, 10) if most <= step * size)
+    distances = (size * each for each in (1, 2, 2.5, 5, 10) if (size * each).is_integer())
+    step = next(each for each in distances if most <= _MOST_STEPS * each)
+    return step, max(1, ceil(most / step))
 
 
 def compact(number: float) -> str:

@@ -69,12 +69,15 @@ class Names:
     Names of tools, as many as fit on the page.
 
     Attributes:
-        title: The title, which says what is true of these tools.
+        of: The name of the server that alone offers these tools; None if both offer them and
+            describe them in different ways.
+        lacking: The name of the server that lacks these tools; None if none does.
         shown: The names; each with the fields in which the descriptions differ, in words, or "".
         count: How many names there are, with those that do not fit.
     """
 
-    title: str
+    of: str | None
+    lacking: str | None
     shown: Sequence[tuple[str, str]]
     count: int
 
@@ -92,23 +95,24 @@ async def compare_page(request: Request) -> Response:
 
     pair = await compared(found, a, b)
     rows = _rows(a.record, b.record)
+    first, second = titles = _titles(a.record, b.record)
     return await answer_from_thread(
         request,
         "compare.html",
         a=a,
         b=b,
+        titles=titles,
         telling=[row for row in rows if row.a != row.b and row.name not in _OWN],
         own=[row for row in rows if row.a != row.b and row.name in _OWN],
         alike=[row for row in rows if row.a == row.b],
         names=[
-            _names("Only the first offers", dict.fromkeys(pair.tools.only_a, "")),
-            _names("Only the second offers", dict.fromkeys(pair.tools.only_b, "")),
+            _names(dict.fromkeys(pair.tools.only_a, ""), of=first, lacking=second),
+            _names(dict.fromkeys(pair.tools.only_b, ""), of=second, lacking=first),
             _names(
-                "Described otherwise",
                 {
                     name: ", ".join(wording.OF_TOOLS[each] for each in fields).lower()
                     for name, fields in pair.tools.changed.items()
-                },
+                }
             ),
         ],
         same=pair.tools.same,
@@ -162,9 +166,18 @@ def _rows(a: ServerRecord, b: ServerRecord) -> list[FieldRow]:
     return [row for row in rows if row.a or row.b]
 
 
-def _names(title: str, told: Mapping[str, str]) -> Names:
+def _titles(a: ServerRecord, b: ServerRecord) -> tuple[str, str]:
+    """What two servers are called in headings: by their databases, if these names differ."""
+    for names in ((wording.called(a), wording.called(b)), (a.server_id, b.server_id)):
+        first, second = (wording.brief(name, _LONGEST_TITLE) for name in names)
+        if first != second:
+            return first, second
+    return "First server", "Second server"
+
+
+def _names(told: Mapping[str, str], *, of: str | None = None, lacking: str | None = None) -> Names:
     shown = fitting([*told.items()], _name_bytes, _ROOM)
-    return Names(title=title, shown=shown, count=len(told))
+    return Names(of=of, lacking=lacking, shown=shown, count=len(told))
 
 
 def _name_bytes(named: tuple[str, str]) -> int:
@@ -174,10 +187,11 @@ def _name_bytes(named: tuple[str, str]) -> int:
 
 
 _CANDIDATES = 10
+_LONGEST_TITLE = 60
 _ROOM = 24_000
 _OWN: Collection[str] = {
-    *("server_id", "hostname", "ip_addresses", "endpoint_url", "database_uuid", "started_at"),
-    *("uptime_seconds", "last_seen", "state_since", "heartbeat_count", "sequence", "timestamp"),
-    *("first_seen", "registered_at", "tools_digest"),
+    *("server_id", "database", "hostname", "ip_addresses", "endpoint_url", "database_uuid"),
+    *("started_at", "uptime_seconds", "last_seen", "state_since", "heartbeat_count", "sequence"),
+    *("timestamp", "first_seen", "registered_at", "tools_digest"),
 }
 """The fields in which any two servers differ, which therefore tell little."""

@@ -1,6 +1,6 @@
 """The page of all tools of the fleet, and that of one tool: who offers it, and how it differs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -11,15 +11,16 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from receiver.domain.filter_text import FilterText
-from receiver.domain.inventory.tools import ToolSummary, ToolVariant
+from receiver.domain.inventory.tools import StageCount, ToolSummary, ToolVariant
 from receiver.domain.keys import Power
-from receiver.web.context import services
+from receiver.service.fleet import Sighting
+from receiver.web.context import Services, services
 from receiver.web.headers import accepts_html
 from receiver.web.inventory.tools import tool_named, tool_page
 from receiver.web.pages.inventory.links import filled, link, list_link
 from receiver.web.pages.rendering import PageRoute, answer_from_thread, server_url
 from receiver.web.pages.sizes import fitting, html_bytes
-from receiver.web.pages.wording import OF_TOOLS, brief
+from receiver.web.pages.wording import OF_TOOLS, brief, called
 from receiver.web.requests import OfferedQuery, offered_query
 
 __all__ = ["routes"]
@@ -166,6 +167,22 @@ class ShownStage:
     lacks: str
 
 
+@frozen(kw_only=True)
+class NamedServers:
+    """
+    Servers of which the first ones are named on the page.
+
+    Attributes:
+        named: The servers that are named.
+        count: How many servers there are.
+        link: A link to the list of all of them.
+    """
+
+    named: Sequence[Sighting]
+    count: int
+    link: str
+
+
 async def _page_of_one(request: Request, name: str) -> Response:
     found = services(request)
     overview, tool = await tool_named(found, name)
@@ -173,17 +190,40 @@ async def _page_of_one(request: Request, name: str) -> Response:
     stages = [each for each in await found.tool_index.stages(name) if len(each.stage) <= _LONGEST]
     counts = [(each.stage, each.offering, each.lacking) for each in stages]
     everywhere = (None, tool.server_count, max(0, overview.servers - tool.server_count))
+    offering = FilterText(tool=(name,))
 
     return await answer_from_thread(
         request,
         "tool.html",
         tool=tool,
-        stages=[_stage(name, *each) for each in (everywhere, *counts)],
-        variants=fitting(variants, _variant_bytes, _ROOM),
+        stages=fitting(
+            [_stage(name, *each) for each in (everywhere, *counts)], _stage_bytes, _STAGES_ROOM
+        ),
+        holders=await _named(found, offering, tool.server_count, most=_MOST_NAMED),
+        lacking=await _lacking(found, name, stages),
+        variants=fitting(variants, _variant_bytes, _VARIANTS_ROOM),
         in_words=_in_words,
         as_json=link("tools.json", name=name),
         SHOWN_HOLDERS=_SHOWN_HOLDERS,
     )
+
+
+async def _lacking(found: Services, name: str, stages: Iterable[StageCount]) -> NamedServers | None:
+    """The servers that lack a tool which most servers of their stage offer; None without any."""
+    exceptions = [each for each in stages if each.offering > each.lacking > 0]
+    shown = fitting(exceptions, lambda each: 2 * len(each.stage), _LONGEST_STAGES)
+    if not shown:
+        return None
+    wanted = tuple(each.stage for each in shown)
+    matching = FilterText(stage=wanted, without=(("tool", (name,)),))
+    return await _named(found, matching, sum(each.lacking for each in shown), most=_MOST_LACKING)
+
+
+async def _named(found: Services, matching: FilterText, count: int, *, most: int) -> NamedServers:
+    """The first servers that match a filter; at most `most`, or fewer if their names are long."""
+    page = await found.fleet.page(matching.to_filter(), after=None, limit=most)
+    named = fitting(page.servers, _named_bytes, _NAMES_ROOM)
+    return NamedServers(named=named, count=count, link=list_link(matching))
 
 
 def _stage(name: str, stage: str | None, offering: int, lacking: int) -> ShownStage:
@@ -197,6 +237,19 @@ def _stage(name: str, stage: str | None, offering: int, lacking: int) -> ShownSt
     )
 
 
+def _named_bytes(server: Sighting) -> int:
+    """About how many bytes of HTML a server takes that is named on the page of a tool."""
+    record = server.record
+    texts = [record.server_id, brief(called(record), 60), brief(record.odoo_stage or "", 60)]
+    return 250 + html_bytes(texts) + len(server_url(record.server_id))
+
+
+def _stage_bytes(stage: ShownStage) -> int:
+    """About how many bytes of HTML a stage takes."""
+    texts = [stage.stage or ""]
+    return 400 + 2 * html_bytes(texts) + len(stage.has) + len(stage.lacks)
+
+
 def _variant_bytes(variant: ToolVariant) -> int:
     """About how many bytes of HTML a description of a tool takes."""
     tool = variant.tool
@@ -208,6 +261,18 @@ def _variant_bytes(variant: ToolVariant) -> int:
 
 _PAGE_SIZE = 50
 _ROOM = 75_000
+_VARIANTS_ROOM = 45_000
+_STAGES_ROOM = 20_000
+_NAMES_ROOM = 9_000
+_MOST_NAMED = 24
+"""How many servers that offer a tool are named on its page at most."""
+
+_MOST_LACKING = 12
+"""How many servers that lack a tool are named on its page at most."""
+
+_LONGEST_STAGES = 400
+"""How many characters the names of stages may take in the text of a filter, about."""
+
 _DESCRIPTION = 1000
 _SHOWN_HOLDERS = 5
 _LONGEST = 200

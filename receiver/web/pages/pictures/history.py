@@ -56,6 +56,7 @@ class Picture:
         name: The id of the picture on the page.
         title: The title.
         says: What the picture shows, in a sentence.
+        measure: What the numbers of a slot are, such as `average of the hour`.
         stack: The shapes to draw.
         legend: What the colours mean.
         heads: The heads of the columns of the table.
@@ -68,6 +69,7 @@ class Picture:
     name: str
     title: str
     says: str
+    measure: str
     stack: Stack
     legend: Sequence[Entry]
     heads: Sequence[str]
@@ -99,12 +101,13 @@ async def history_page(request: Request) -> Response:
 
 
 def _pictures(found: Figures, period: Period) -> list[Picture]:
-    stages = _of_shares(found, lambda hour: hour.stages, unknown="without stage")
-    odoo = _of_shares(found, lambda hour: hour.odoo_versions, unknown="not told")
-    versions = _of_shares(found, lambda hour: hour.versions, unknown="not told")
+    at = f"as last counted in {_SLOT[period]}"
+    stages = _of_shares(found, lambda hour: hour.stages, unknown="without stage", measure=at)
+    odoo = _of_shares(found, lambda hour: hour.odoo_versions, unknown="not told", measure=at)
+    versions = _of_shares(found, lambda hour: hour.versions, unknown="not told", measure=at)
     return [
         _trouble(found, period),
-        _states(found),
+        _up(found, period),
         _heartbeats(found, period),
         stages("stages", "Stages"),
         odoo("odoo", "Odoo versions"),
@@ -126,6 +129,7 @@ def _trouble(found: Figures, period: Period) -> Picture:
         name="trouble",
         title="Late or down",
         says=says,
+        measure=f"worst moment of {_SLOT[period]}",
         stack=troubled(found),
         legend=[Entry(state, state) for state in TROUBLED],
         heads=["Down", "Late", "Of", "Available"],
@@ -149,25 +153,31 @@ def _trouble_tip(hour: Hour | None) -> str:
     return f"{down} down, {late} late of {of}"
 
 
-def _states(found: Figures) -> Picture:
-    """In which states the servers were, on average over each slot."""
+def _up(found: Figures, period: Period) -> Picture:
+    """How many servers were up, and how many in the other states, on average over each slot."""
 
     def mean(hour: Hour) -> list[float]:
         return [hour.mean(state) for state in _STACKED]
 
     hours = [slot.hour for slot in found.slots]
-    columns = [None if hour is None else mean(hour) for hour in hours]
-    known = [sum(column) for column in columns if column is not None]
-    first, last = known[0], known[-1]
+    known = [hour for hour in hours if hour is not None]
+    first, last = _mean_up(known[0]), _mean_up(known[-1])
     return Picture(
         name="servers",
-        title="All servers",
-        says=f"{first:,.0f} servers at the beginning, {last:,.0f} at the end.",
-        stack=stack(_STACKED, columns),
+        title="Up",
+        says=f"On average {first} servers at the beginning, {last} at the end.",
+        measure=f"average of {_SLOT[period]}",
+        stack=stack(_STACKED, [None if hour is None else mean(hour) for hour in hours]),
         legend=[Entry(state, state) for state in _STACKED],
         heads=[state.capitalize() for state in _STACKED],
         rows=_rows(found, lambda hour: [_decimal(number) for number in mean(hour)]),
     )
+
+
+def _mean_up(hour: Hour) -> str:
+    """How many of how many servers were up, on average."""
+    every = sum(hour.sums.values()) / hour.minutes
+    return f"{_decimal(hour.mean(State.UP.value))} of {_decimal(every)}"
 
 
 def _heartbeats(found: Figures, period: Period) -> Picture:
@@ -185,6 +195,7 @@ def _heartbeats(found: Figures, period: Period) -> Picture:
         name="heartbeats",
         title="Heartbeats",
         says=f"{came:,.0f} came, {away + missed:,.0f} did not{share}.",
+        measure=f"sum of {_SLOT[period]}",
         stack=stack(_BEATS, [None if hour is None else numbers(hour) for hour in hours]),
         legend=[
             Entry("came", "written", int(came)),
@@ -217,7 +228,7 @@ def _lost(hour: Hour) -> float | None:
 
 
 def _of_shares(
-    found: Figures, read: Callable[[Hour], Shares], *, unknown: str
+    found: Figures, read: Callable[[Hour], Shares], *, unknown: str, measure: str
 ) -> Callable[[str, str], Picture]:
     """
     Make a function that draws how many servers had which value of a field.
@@ -228,6 +239,7 @@ def _of_shares(
         found: The history.
         read: Returns from what is known of a slot how many servers had which value.
         unknown: The label of the servers whose value is not known.
+        measure: The attribute `measure` of the picture.
     """
     counts = [None if slot.hour is None else dict(read(slot.hour)) for slot in found.slots]
     total: Counter[str | None] = Counter()
@@ -256,6 +268,7 @@ def _of_shares(
             name=name,
             title=title,
             says=_most_of(labels, last),
+            measure=measure,
             stack=stack(looks, columns),
             legend=legend,
             heads=labels,
@@ -315,5 +328,6 @@ def _decimal(number: float) -> str:
 _LARGE = 100
 _LAST_PERCENT = 94.0  # a name further to the right would not fit
 _COLOURS = 6
-_STACKED = (State.DOWN.value, State.LATE.value, State.NEW.value, State.UP.value)
+_SLOT = {Period.DAY: "the hour", Period.WEEK: "the 3 hours", Period.QUARTER: "the day"}
+_STACKED = (State.UP.value, State.NEW.value, State.LATE.value, State.DOWN.value)
 _BEATS = ("came", "away", "missed")

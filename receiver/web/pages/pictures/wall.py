@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import ceil
+from urllib.parse import urlencode
 
 from attrs import frozen
 from starlette.requests import Request
@@ -16,6 +17,8 @@ from receiver.store import GroupCount, OnWall
 from receiver.web.context import services
 from receiver.web.pages.drawing import CELL, cells, columns_for
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
+from receiver.web.pages.sizes import html_bytes
+from receiver.web.pages.wording import brief
 from receiver.web.requests import wall_query
 
 __all__ = ["routes"]
@@ -84,6 +87,10 @@ async def wall_page(request: Request) -> Response:
         total.update(group.counts)
     silent = [server for server in seen if server.state.stale]
     silent.sort(key=lambda server: (server.state is not State.DOWN, -server.since.timestamp()))
+    query = request.query_params.get("query")
+    is_named = len(seen) <= _MOST_TILES
+    names = [server.database or server.server_id for server in seen] if is_named else []
+    length = _longest_name(names)
 
     return await answer_from_thread(
         request,
@@ -94,12 +101,30 @@ async def wall_page(request: Request) -> Response:
         states=_SHOWN,
         each=each,
         size=next(name for name, most in _SIZES.items() if len(seen) <= most),
-        is_named=len(seen) <= _MOST_TILES,
+        is_named=is_named,
+        length=length or _CUT_NAME,
+        has_titles=length > 0,
+        has_long_names=4 * sum(len(name) > _SHORT_NAME for name in names) > len(names),
+        back=f"?{urlencode({'query': query})}" if query else "",
         silent=silent[:_MOST_NAMED],
         silent_count=sum(total[state.value] for state in State if state.stale),
         flapping=sum(server.is_flapping for server in seen),
         now=now,
     )
+
+
+def _longest_name(names: Sequence[str]) -> int:
+    """
+    How many characters of the names the tiles have, so that the page stays small.
+
+    0 if the names are so long that the tiles have only `_CUT_NAME` characters, and no tooltips.
+    """
+    fits = (
+        length
+        for length in _NAME_LENGTHS
+        if html_bytes(brief(name, length) for name in names) <= _NAMES_BYTES
+    )
+    return next(fits, 0)
 
 
 def _with_tiles(servers: Sequence[OnWall]) -> list[Group]:
@@ -181,5 +206,18 @@ _MOST_TILES = 240
 _MOST_CELLS = 5_000
 _MOST_GROUPS = 12
 _MOST_NAMED = 24
+_NAME_LENGTHS = (255, 80)
+_CUT_NAME = 40
+_SHORT_NAME = 17
+"""
+How many characters of a name fit into a line of a narrow tile.
+
+If more than a quarter of the names are longer, the tiles are wider: so they need less room than
+with names that take two lines.
+"""
+
+_NAMES_BYTES = 30_000
+"""How many bytes of HTML the names of all tiles may take; each has one more, in its tooltip."""
+
 _SIZES = {"huge": 12, "large": 40, "middle": 100, "small": _MOST_CELLS + 1}
 """How large the tiles are, by the number of servers."""

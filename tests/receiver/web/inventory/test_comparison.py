@@ -47,7 +47,7 @@ def test_page_shows_the_differences_first(pair: httpx.Client) -> None:
     assert {"odoo_stage": ["production", "none"], "odoo_version": ["19.0", "20.0"]} == fields(
         page, "differences"
     )
-    assert "2 fields differ" in page
+    assert "What differs: 2 fields" in page
     own, alike = fields(page, "own"), fields(page, "alike")
     assert ["web-1", "web-2"] == own["hostname"]
     assert ["acme", "acme"] == alike["database"]
@@ -56,6 +56,11 @@ def test_page_shows_the_differences_first(pair: httpx.Client) -> None:
     assert "1 is the same on both" in tools
     assert ["old", "new", "pay"] == re.findall(r'name=(\w+)"', tools)
     assert '<span class="differs">other description</span>' in tools
+    assert [
+        "1 tool only on a/1 and not on b",
+        "1 tool only on b and not on a/1",
+        "1 tool on both, which they describe in different ways",
+    ] == [re.sub("<[^>]+>", "", each) for each in re.findall(r"<h3>(.*?)</h3>", tools)]
     assert 'href="compare?a=b&amp;b=a%2F1">Turn round' in page
 
 
@@ -91,6 +96,23 @@ def test_equal_servers_are_said_to_be_equal(receiver: httpx.Client) -> None:
     assert "Both offer the same tools" in page
 
 
+def test_headings_tell_the_two_servers_apart(receiver: httpx.Client) -> None:
+    """By the names of their databases, or else by their ids; one server has two columns, too."""
+    for server_id, database in {"a": "<b>", "b": "acme", "c": "acme"}.items():
+        receiver.post("/heartbeat", json=messages.slim(server_id=server_id, database=database))
+
+    def headings(path: str) -> list[str]:
+        page = receiver.get(path).text
+        head = re.findall(r'<th scope="col"><bdi>(.*?)</bdi></th>', page)[:2]
+        (title,) = re.findall(r"<h1>(.*?)</h1>", page)
+        assert "Compare <bdi>{}</bdi> and <bdi>{}</bdi>".format(*head) == title
+        return head
+
+    assert ["&lt;b&gt;", "acme"] == headings("/compare?a=a&b=b")
+    assert ["b", "c"] == headings("/compare?a=b&b=c")
+    assert ["First server", "Second server"] == headings("/compare?a=b&b=b")
+
+
 def choices(receiver: httpx.Client, path: str) -> list[str]:
     """The links of the servers that a page offers for comparison."""
     page = receiver.get(path).text
@@ -106,7 +128,7 @@ def test_servers_are_chosen_by_a_part_of_their_names(pair: httpx.Client) -> None
     assert ["compare?a=other&b=a%2F1", "compare?a=other&b=b"] == choices(
         pair, "/compare?a=other&b=acme"
     )
-    assert "2 fields differ" in pair.get("/compare?a=a/1&b=web-2").text
+    assert "What differs: 2 fields" in pair.get("/compare?a=a/1&b=web-2").text
     assert "There is no server whose names contain" in pair.get("/compare?a=a/1&b=moon").text
     assert 'name="a" value="a/1"' in pair.get("/compare?a=a/1").text
     assert 'href="../compare?a=other"' in pair.get("/server/other").text

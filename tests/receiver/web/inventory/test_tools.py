@@ -197,8 +197,36 @@ def test_page_of_a_tool_says_who_has_and_lacks_it_and_how_it_differs(fleet: http
     assert "2 descriptions under this name" in text
     assert "They differ: other description" in text
     assert ["Pays it.", "Pays it twice."] == re.findall(r"<p><bdi>([^<]+)</bdi></p>", text)
-    assert '<a href="./server/b"' in text
+    assert ["a", "b"] == named(text, "holders")
+    assert "2 servers offer it" in text
+    assert 'id="lacking"' not in text
     assert 1 == text.count('<span class="differs">other description</span>')
+
+
+def named(text: str, part: str) -> list[str]:
+    """The ids of the servers that a part of the page of a tool names, in order."""
+    section = text.split(f'id="{part}"', 1)[1].split("</section>", 1)[0]
+    return re.findall(r'<a href="\./server/([^"]+)"', section)
+
+
+def test_page_of_a_tool_names_who_has_it_and_which_exceptions_lack_it(
+    receiver: httpx.Client,
+) -> None:
+    """An exception lacks a tool that most servers of its stage offer."""
+    fleet = [
+        messages.heartbeat(server_id=f"s{n:02}", capabilities=["pay"] if n % 3 else ["sell"])
+        for n in range(42)
+    ]
+    lone = messages.heartbeat(server_id="lone", capabilities=["sell"], odoo_stage="staging")
+    receiver.post("/heartbeats", json=[*fleet, lone]).raise_for_status()
+
+    text = page(receiver, "/tools?name=pay")
+
+    assert [f"s{n:02}" for n in range(42) if n % 3][:24] == named(text, "holders")
+    assert 'and 4 more: <a href="././?query=tool%3Apay">show all 28 in the list</a>' in text
+    assert [f"s{n:02}" for n in range(0, 42, 3)][:12] == named(text, "lacking")
+    assert "14 servers lack it, though most of their stage offer it" in text
+    assert "././?query=stage%3Aproduction+-tool%3Apay" in text.split('id="lacking"')[1]
 
 
 def test_tool_is_told_as_json(fleet: httpx.Client) -> None:
@@ -250,7 +278,9 @@ def test_pages_are_small_whatever_tools_are_called(receiver: httpx.Client, lette
     ]
     for n in range(14):
         described = [{**tool, "provider": f"{n}{letter * 190}"} for tool in tools[:6]]
-        register(receiver, f"{n:02}{letter * 250}", *described)
+        stage = f"{n % 5}{letter * 190}"
+        register(receiver, f"{n:02}{letter * 250}", *described, odoo_stage=stage)
+    register(receiver, f"x{letter * 250}", odoo_stage=f"0{letter * 190}")
     register(receiver, "z", *tools)
 
     names = [str(tool["name"]) for tool in tools]
@@ -265,6 +295,6 @@ def test_pages_are_small_whatever_tools_are_called(receiver: httpx.Client, lette
     assert "<script" not in page(
         receiver, f"/tools?{httpx.QueryParams({'name': names[0]})}"
     ).replace('<script type="module"', "")
-    assert "more descriptions, which few servers have" in page(
-        receiver, f"/tools?{httpx.QueryParams({'name': names[0]})}"
-    )
+    one = page(receiver, f"/tools?{httpx.QueryParams({'name': names[0]})}")
+    assert "more descriptions, which few servers have" in one
+    assert "1 server lacks it, though most of its stage offer it" in one

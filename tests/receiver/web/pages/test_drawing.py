@@ -22,13 +22,14 @@ def test_layers_are_drawn_from_the_back_to_the_front() -> None:
     assert "M0 240V0h20V240M30 240V0h10V240" == found.layers[0].path
     assert "M0 240V180h10V240M30 240V120h10V240" == found.layers[1].path
     assert "M20 240V0h10V240" == found.unknown
-    assert ["4", "2", "0"] == found.scale
+    assert ["4", "3", "2", "1", "0"] == found.scale
+    assert "M0 0h40M0 60h40M0 120h40M0 180h40" == found.lines
 
 
 def test_picture_without_gaps_in_what_is_known_has_no_unknown_area() -> None:
     found = stack(["down"], [[0], [0]])
 
-    assert ("", [], ["2", "1", "0"]) == (found.unknown, found.layers, found.scale)
+    assert ("", [], ["1", "0"]) == (found.unknown, found.layers, found.scale)
     assert "M10 0v240m10-240" == found.gaps
 
 
@@ -42,17 +43,25 @@ def test_single_server_of_thousands_is_seen() -> None:
 @pytest.mark.parametrize(
     ("most", "scale"),
     [
-        (1, ["2", "1", "0"]),
-        (11, ["20", "10", "0"]),
-        (79, ["80", "40", "0"]),
-        (5_020, ["6,000", "3,000", "0"]),
-        (100_000, ["100k", "50k", "0"]),
-        (1.3e6, ["2M", "1M", "0"]),
-        (3.2e9, ["4G", "2G", "0"]),
+        (1, ["1", "0"]),
+        (11, ["15", "10", "5", "0"]),
+        (79, ["80", "60", "40", "20", "0"]),
+        (120, ["150", "100", "50", "0"]),
+        (5_020, ["6,000", "4,000", "2,000", "0"]),
+        (100_000, ["100k", "75k", "50k", "25k", "0"]),
+        (1.3e6, ["1.5M", "1M", "500k", "0"]),
+        (3.2e9, ["4G", "3G", "2G", "1G", "0"]),
     ],
 )
 def test_scale_is_round(most: float, scale: list[str]) -> None:
     assert scale == stack(["up"], [[most]]).scale
+
+
+def test_largest_number_fills_most_of_the_picture() -> None:
+    for most in (*range(2, 500), *(7919 * n for n in range(1, 500))):
+        (layer,) = stack(["up"], [[most]]).layers
+        top = int(layer.path.split("V")[1].split("h")[0])
+        assert 0 <= top <= 240 * 0.35, most
 
 
 def test_numbers_are_short() -> None:

@@ -120,6 +120,13 @@ def test_pictures_show_outages_gaps_and_losses(begun: httpx.Client) -> None:
     assert ["Sat 31 Jan 10:00", "595", "2", "3", "60 min"] == shown["Heartbeats"][3]
     assert "At worst 1 of 10 servers at once, in the hour from Sat 31 Jan 07:00 UTC." in page
     assert "595 came, 5 did not: 99.2% of them came." in page
+    assert [["From", "Up", "New", "Late", "Down"], ["Sat 31 Jan 07:00", "9", "0", "0.1", "0"]] == [
+        shown["Up"][n] for n in (0, 6)
+    ]
+    assert "On average 9 of 9.1 servers at the beginning, 0 of 0 at the end." in page
+    assert ["worst moment of the hour", "average of the hour", "sum of the hour"] == re.findall(
+        "Each bar: ([^<]+)", page
+    )[:3]
     assert "<title>Sat 31 Jan 07:00: 1 down, 0 late of 10</title>" in page
     assert "<title>Sat 31 Jan 09:00: not known, no receiver ran</title>" in page
     others = ["From", *(f"1.{n}" for n in range(6)), "others"]
@@ -223,6 +230,8 @@ def test_front_page_tells_of_the_last_day(begun: httpx.Client) -> None:
     (trend,) = re.findall(r'<section class="card trend".*?</section>', page, re.DOTALL)
     assert "At worst <b>1</b> of 10 late or down. Available <b>99.0%</b>." in trend
     assert '<path class="down"' in trend
+    assert "Whole fleet, last 24 hours" in trend
+    assert trend in begun.get("/?query=stage:staging").text
 
 
 def test_front_page_of_a_calm_day_says_so(receiver: httpx.Client) -> None:
@@ -293,7 +302,9 @@ def test_wall_has_a_tile_for_each_database_in_groups(receiver: httpx.Client, clo
         "not told": {"late": 1},
         "staging": {"late": 1},
     } == halls(page)
-    assert '<li data-key="b2" class="late"><i class="mark late"></i>' in page
+    assert '<li data-key="b2" class="late" title="db-b"><i class="mark late"></i>' in page
+    assert '<a href="./">Back to the list</a>' in page
+    assert 'class="wall huge"' in page
     assert "<bdi>db-b</bdi> <small>" in page
     assert "Late or down:" not in page
 
@@ -309,6 +320,8 @@ def test_wall_shows_the_servers_of_a_filter_by_another_field(receiver: httpx.Cli
     assert {"p": {"up": 2}, "q": {"up": 1}} == shown()
     assert {"18.0": {"up": 1}, "19.0": {"up": 1}} == shown(query="stage:p", by="odoo_version")
     assert {"1.0.0": {"up": 3}} == shown(by="version")
+    page = receiver.get("/wall", params={"query": "stage:p", "by": "version"}).text
+    assert '<a href="./?query=stage%3Ap">Back to the list</a>' in page
     assert "No server is here." in receiver.get("/wall", params={"query": "stage:none"}).text
     assert 400 == receiver.get("/wall", params={"by": "colour"}).status_code
 
@@ -364,4 +377,6 @@ def test_wall_of_hostile_names_is_escaped_and_bounded(receiver: httpx.Client) ->
 
     assert "<script>" not in answer.text
     assert 240 == len(re.findall('data-key="b', answer.text))
+    assert "title=" not in answer.text.split('id="groups"')[1]
+    assert 'class="wall small long"' in answer.text
     assert len(answer.content) < 120 * 1024
