@@ -428,7 +428,7 @@ def forget_servers(
     **given: tuple[str, ...],
 ) -> int:
     """
-    Delete servers that are down, have left or are superseded.
+    Forget servers that are down, have left or are superseded.
 
     Those that match all filters, of which there must be one. A filter that is given several times
     finds the servers with any of its values. Those that are heard are not forgotten.

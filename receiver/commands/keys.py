@@ -125,7 +125,7 @@ _COLUMNS: tuple[Column, ...] = (
 @keys.command()
 @reaching()
 @click.argument("key", type=key_id, metavar="ID")
-@click.option("--forget", is_flag=True, help="Delete its servers too, also of a revoked key.")
+@click.option("--forget", is_flag=True, help="Forget its servers too, also of a revoked key.")
 def revoke(context: Context, *, key: str, forget: bool) -> int:
     """Refuse a key from now on. ID may be the whole key."""
     revoked = context.backend.revoke_key(key, forgets=forget)

@@ -8,7 +8,8 @@ The text consists of words with spaces between them, and a server must match all
 - `-name:value` means that the server does not have this value. Several values with commas between
   them mean that it has none of them.
 - A word without a name is text that the `server_id`, the hostname, the database, host and port of
-  the endpoint or the name of a tool contains, or that a version or an IP address begins with.
+  the endpoint, the name of a tool, a label or the note of the database contains, or that a version
+  or an IP address begins with.
 - A value that contains spaces, commas or double quotes stands in double quotes, in which `\"` is
   a double quote and `\\` a backslash. So does a text without a name that contains a colon, unless
   it is a URL, an address such as fd00::5, or ends with a port.
@@ -18,7 +19,7 @@ The text consists of words with spaces between them, and a server must match all
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_network
@@ -68,7 +69,7 @@ class FilterText:
             no key. Only lists can be filtered by it; `matches` is false for all servers then.
         label: Labels of databases, in lower case.
         words: Texts, all of which must be found in a server, ignoring case: in its names,
-            addresses, versions and tools.
+            addresses, versions, tools, labels and note.
         without: Pairs of the name of an attribute above, but not `words`, and values that a server
             must not have.
     """
@@ -106,13 +107,18 @@ class FilterText:
             without=_in_order(excluded),
         )
 
-    def matches(self, record: ServerRecord) -> bool:
+    def matches(self, record: ServerRecord, noted: Collection[str] = ()) -> bool:
         """
         Whether a server matches, by its record.
 
         If the filter names no state, servers of all states match, also those that have left, are
         nodes or are superseded. No record says which key its server belongs to. So if the filter
         names a key, no server matches; keys that it excludes make no difference.
+
+        Args:
+            record: The record of the server.
+            noted: Those of `words` that the note of the server's database contains. No record has
+                the note.
         """
         return (
             all(
@@ -122,7 +128,7 @@ class FilterText:
             and not any(
                 value in unwanted for name, unwanted in self.without for value in _HAS[name](record)
             )
-            and all(Sought.of(word).is_in(record) for word in self.words)
+            and all(word in noted or Sought.of(word).is_in(record) for word in self.words)
         )
 
     def toggled(self, name: str, value: str) -> "FilterText":
@@ -220,7 +226,13 @@ def _parsed(text: str) -> FilterText:
             found[name] = tuple(_named(plain, rest))
     wanted = {name: values for name, values in found.items() if name in _HAS}
     excluded = {name[1:]: values for name, values in found.items() if name not in _HAS}
-    return FilterText(words=tuple(words), without=_in_order(excluded), **wanted)
+    read = FilterText(words=tuple(words), without=_in_order(excluded), **wanted)
+    if len(str(read)) > MAX_LENGTH:  # it is stored in its canonical form, and must be read again
+        raise ValueError(
+            f"A filter has {MAX_LENGTH} characters at most, with the double quotes that it needs; "
+            "this one has more."
+        )
+    return read
 
 
 def _tokens(text: str) -> list[str]:

@@ -96,7 +96,8 @@ class Filter:
         key: Ids or names of the API keys that servers belong to; "" finds servers of no key.
         label: Labels of databases, in lower case.
         words: Texts, each of which must be found in the names, addresses, versions or tools of the
-            server; see `receiver.domain.lists.search_texts`.
+            server, or in the labels or the note of its database; see
+            `receiver.domain.lists.search_texts`.
         without: Pairs of the name of an attribute above, but not `words`, and values of which the
             server must have none.
     """

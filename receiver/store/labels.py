@@ -17,7 +17,9 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select
 from contract import Event
 from receiver.domain.databases import (
     NO_ANNOTATION,
+    NOTHING_NOTED,
     Annotation,
+    Noted,
     Relabelling,
     family_of,
     joined,
@@ -25,6 +27,7 @@ from receiver.domain.databases import (
     told_of_labels,
 )
 from receiver.domain.errors import Refusal
+from receiver.domain.lists.search_texts import Sought
 from receiver.domain.rows import Row
 from receiver.store.dialects import Dialect
 from receiver.store.events import write_events
@@ -32,7 +35,7 @@ from receiver.store.rows import Committed, RowCache, read_rows, write_rows
 from receiver.store.tables import among, annotations, facets, is_listed, servers
 from receiver.store.transactions import Transactions
 
-__all__ = ["Labels", "drop_annotations", "inherited"]
+__all__ = ["Labels", "drop_annotations", "inherited", "noted"]
 
 Pairs = Sequence[tuple[Row | None, Row]]
 """The rows of servers before and after a change; None for a new server."""
@@ -80,6 +83,13 @@ class Labels:
         """All labels that servers in lists have, sorted, each with the number of these servers."""
         with self._transactions.read() as connection:
             return [(label, count) for label, count in connection.execute(_COUNTS)]
+
+    def noted(self, words: Collection[str]) -> Noted:
+        """Find out which of some words the labels and notes of which databases contain."""
+        if not words:
+            return NOTHING_NOTED
+        with self._transactions.read() as connection:
+            return noted(connection, words)
 
     def change(
         self,
@@ -205,6 +215,23 @@ def _is_of_one_key(connection: Connection, row: Row) -> bool:
     return all(owner == row.owner for owner in owners)
 
 
+def noted(connection: Connection, words: Iterable[str]) -> Noted:
+    """Find out which of some words the labels and notes of which databases contain."""
+    column = annotations.c.search_text
+    return Noted(
+        {
+            word: frozenset(
+                connection.execute(
+                    select(annotations.c.subject).where(
+                        column.contains(Sought.of(word).label, autoescape=True)
+                    )
+                ).scalars()
+            )
+            for word in words
+        }
+    )
+
+
 def drop_annotations(dialect: Dialect, connection: Connection, deleted: Iterable[Row]) -> None:
     """Delete the labels and notes of databases of deleted servers that have no server any more."""
     dialect.lock_events(connection)
@@ -272,7 +299,12 @@ def _write(connection: Connection, said: Mapping[str, Annotation]) -> None:
 
 def _columns(subject: str, annotation: Annotation) -> dict[str, Any]:
     labels = annotation.labels or None
-    return {**asdict(annotation, recurse=False), "subject": subject, "labels": labels}
+    return {
+        **asdict(annotation, recurse=False),
+        "subject": subject,
+        "labels": labels,
+        "search_text": annotation.search_text,
+    }
 
 
 def _drop(connection: Connection, subjects: Collection[str]) -> None:

@@ -673,12 +673,17 @@ annotations = Table(
     Column("note", Text, nullable=False),
     Column("changed_at", Moment, nullable=False),
     Column("changed_by", Text, nullable=False),
+    Column("search_text", Text, nullable=False, server_default=""),
 )
 """
 A row for each `receiver.domain.databases.Annotation`: the labels and the note of a database.
 
 `subject`: Which database it is: what `receiver.domain.databases.subject_of` returns for any of its
 servers.
+
+`search_text`: Labels and note as one text, in which words are searched
+(`receiver.domain.databases.Annotation.search_text`). It follows from the other columns, and each
+statement that writes these writes it, too.
 
 The rows of these servers in `servers` have the labels, too, so that lists can be filtered by them.
 A transaction that changes labels, creates or deletes a server, or changes the `database_uuid` of a

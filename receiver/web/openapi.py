@@ -20,6 +20,7 @@ from contract import (
     json_schema,
 )
 from receiver.domain.agents.client_files import Client
+from receiver.domain.filter_text import MAX_LENGTH
 from receiver.domain.forgetting import FORGETTABLE
 from receiver.domain.keys import NewKey
 from receiver.domain.queries import NODE, SUPERSEDED, Order
@@ -383,8 +384,8 @@ _STATE = (
 )
 _Q = (
     "Only servers with this text, in either case, in hostname, database, server_id, host and port "
-    "of the endpoint or the name of a tool, or at the beginning of a version or, if it has a dot "
-    "or a colon, of an IP address; or with each of several texts."
+    "of the endpoint, the name of a tool, a label or the note of the database, or at the beginning "
+    "of a version or, if it has a dot or a colon, of an IP address; or with each of several texts."
 )
 _KEYS = (
     "fleetkey_<id>_<secret>. One of the scope agent sends messages of servers, a viewer reads, a "
@@ -456,7 +457,11 @@ QUERY = parameter(
     "query",
     "Filters as one text, such as `stage:production state:down,late -tool:sale_order_confirm`, in "
     "place of the others. A minus before a name finds the servers without it.",
-    {**_FILTER, "examples": ["stage:production state:down,late", 'database:"my database"']},
+    {
+        **_WITHOUT_NUL,
+        "maxLength": MAX_LENGTH,
+        "examples": ["stage:production state:down,late", 'database:"my database"'],
+    },
 )
 OF_SERVERS = parameter(
     "query",

@@ -309,7 +309,8 @@ class _Beginning:
     def _matching(self, kind: str, record: ServerRecord | None) -> Iterator[Rule]:
         """The rules that a kind of alarm about a server, or about the fleet for None, matches."""
         for rule in self._rules.get(kind, ()):
-            if record is None or FilterText.parse(rule.query).matches(record):
+            query = FilterText.parse(rule.query)
+            if record is None or self._situation.matches(query, record):
                 yield rule
 
     def _record(self, server_id: str | None, at: datetime) -> ServerRecord | None:

@@ -19,10 +19,9 @@ from contract.fields import Rule as FieldRule
 from receiver.domain.alerts.ids import new_id
 from receiver.domain.alerts.values import TELLABLE, Channel, ChannelKind, Rule, Silence
 from receiver.domain.alerts.windows import check, zone
-from receiver.domain.filter_text import FilterText
+from receiver.domain.filter_text import MAX_LENGTH, FilterText
 
 __all__ = [
-    "LONGEST_QUERY",
     "LONGEST_SHORT_SILENCE",
     "ChannelChange",
     "ChannelFields",
@@ -35,9 +34,6 @@ __all__ = [
 
 LONGEST_SHORT_SILENCE = timedelta(days=1)
 """How long a server may be silenced at most by the key that it belongs to."""
-
-LONGEST_QUERY = 4000
-"""How many characters the text of a filter may have in a request, before it is parsed."""
 
 Asked = TypeVar("Asked")
 
@@ -90,7 +86,7 @@ def _any_address(value: Any) -> Any:
 Name = Annotated[str, _text(100)]
 Reason = Annotated[str, _text(200)]
 Cron = Annotated[str, _text(100)]
-Query = Annotated[str, _text(LONGEST_QUERY, least=0)]
+Query = Annotated[str, _text(MAX_LENGTH, least=0)]
 TimeZone = Annotated[
     str,
     FieldRule(

@@ -8,6 +8,8 @@ from attrs import evolve, field, frozen
 
 from contract import ServerRecord
 from receiver.domain.alerts.values import Alarm, Channel, Delivery, Rule, Silence
+from receiver.domain.databases import NOTHING_NOTED, Noted
+from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Key
 from receiver.domain.queries import RecordedEvent
 
@@ -29,6 +31,7 @@ class Situation:
             last, and those of which something is still to be told.
         records: The records of the servers that `needs` names, by their ids. A server that has no
             record was deleted.
+        noted: Which words of rules and silences the labels and notes of databases contain.
         away: How many servers lists show as late or down, without those of revoked and expired
             keys.
         keys: All API keys; empty if no rule and no open alarm is about keys.
@@ -48,6 +51,7 @@ class Situation:
     silences: Sequence[Silence] = ()
     open_alarms: Sequence[Alarm] = ()
     records: Mapping[str, ServerRecord] = field(factory=dict)
+    noted: Noted = NOTHING_NOTED
     away: int = 0
     keys: Sequence[Key] = ()
     pause: tuple[datetime, datetime] | None = None
@@ -55,6 +59,10 @@ class Situation:
     sent_in_hour: Mapping[str, int] = field(factory=dict)
     public_url: str | None = None
     is_partial: bool = False
+
+    def matches(self, query: FilterText, record: ServerRecord) -> bool:
+        """Whether a server matches the filter of a rule or a silence."""
+        return query.matches(record, self.noted.words_of(record))
 
 
 @frozen(kw_only=True)

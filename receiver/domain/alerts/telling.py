@@ -91,7 +91,7 @@ def _covers(rule: Rule, alarm: Alarm, situation: Situation) -> bool:
         kinds |= {EventKind.FLEET_SILENT.value}
     record = _record(alarm, situation)
     return alarm.kind in kinds and (
-        record is None or FilterText.parse(rule.query).in_any_state().matches(record)
+        record is None or situation.matches(FilterText.parse(rule.query).in_any_state(), record)
     )
 
 
@@ -138,11 +138,22 @@ class _OpenSilences:
         ids = self._ids.get(alarm.server_id)
         if ids is None:
             record = _record(alarm, self._situation)
-            ids = [each.id for each in self._open if _is_silenced(alarm, record, each)]
+            ids = [each.id for each in self._open if self._is_silenced(alarm, record, each)]
             self._ids[alarm.server_id] = ids
         if alarm.silenced_by in ids:
             return alarm.silenced_by
         return ids[0] if ids else None
+
+    def _is_silenced(self, alarm: Alarm, record: ServerRecord | None, silence: Silence) -> bool:
+        """
+        Whether a silence matches an alarm.
+
+        Only a silence of all servers matches an alarm that is about no server.
+        """
+        if silence.server_id is not None:
+            return silence.server_id == alarm.server_id
+        query = FilterText.parse(silence.query)
+        return query == _ALL if record is None else self._situation.matches(query, record)
 
     @cached_property
     def _open(self) -> list[Silence]:
@@ -152,18 +163,6 @@ class _OpenSilences:
         found = [(end, each) for end, each in ends if end is not None]
         found.sort(key=lambda pair: (pair[0], pair[1].id), reverse=True)
         return [each for _, each in found]
-
-
-def _is_silenced(alarm: Alarm, record: ServerRecord | None, silence: Silence) -> bool:
-    """
-    Whether a silence matches an alarm.
-
-    Only a silence of all servers matches an alarm that is about no server.
-    """
-    if silence.server_id is not None:
-        return silence.server_id == alarm.server_id
-    matching = FilterText.parse(silence.query)
-    return matching == _ALL if record is None else matching.matches(record)
 
 
 class _Channel:

@@ -27,7 +27,9 @@ from receiver.domain.databases.flapping import calmed, damped
 from receiver.domain.databases.labels import (
     LONGEST_NOTE,
     NO_ANNOTATION,
+    NOTHING_NOTED,
     Annotation,
+    Noted,
     Relabelling,
     family_of,
     joined,
@@ -39,9 +41,11 @@ from receiver.domain.databases.labels import (
 __all__ = [
     "CONFLICT",
     "LONGEST_NOTE",
+    "NOTHING_NOTED",
     "NO_ANNOTATION",
     "Annotation",
     "Decision",
+    "Noted",
     "Relabelling",
     "calmed",
     "damped",

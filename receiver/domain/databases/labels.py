@@ -11,6 +11,7 @@ Labels are stored in lower case, so that one word is one label, however it is ty
 
 import re
 import unicodedata
+from collections.abc import Collection, Hashable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -24,8 +25,10 @@ __all__ = [
     "LONGEST_LABEL",
     "LONGEST_NOTE",
     "MOST_LABELS",
+    "NOTHING_NOTED",
     "NO_ANNOTATION",
     "Annotation",
+    "Noted",
     "Relabelling",
     "family_of",
     "joined",
@@ -148,9 +151,41 @@ class Annotation:
             "changed_by": None if at is None else self.changed_by,
         }
 
+    @property
+    def search_text(self) -> str:
+        """The text in which words are searched: labels and note, casefolded, a line for each."""
+        return "\n".join((*self.labels, self.note)).casefold()
+
 
 NO_ANNOTATION = Annotation()
 """The annotation of a database that has no labels and no note."""
+
+
+@frozen
+class Noted:
+    """
+    Which words the labels and notes of databases contain.
+
+    Attributes:
+        subjects: For each word the subjects (`subject_of`) of the databases whose labels or note
+            contain it.
+    """
+
+    subjects: Mapping[str, frozenset[str]]
+
+    def words_of(self, record: ServerRecord) -> Collection[str]:
+        """Those of the words that the labels or the note of a server's database contain."""
+        subject = subject_of(record)
+        return [word for word, subjects in self.subjects.items() if subject in subjects]
+
+    @property
+    def key(self) -> Hashable:
+        """What is equal for objects that are, and can be a part of the key of a cache."""
+        return frozenset(self.subjects.items())
+
+
+NOTHING_NOTED = Noted({})
+"""No words, for when there are no words to search."""
 
 
 @frozen(kw_only=True)

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from receiver.domain.lists.profiles import Profile
 from receiver.domain.queries import Filter, Rank, ranks_wanted
 
 __all__ = ["FACETS", "Alike", "Breakdown", "Counts", "most_frequent"]
 
-FACETS = ("state", "stage", "odoo", "version", "tool", "network", "key")
+_OF_GROUPS = ("state", "stage", "odoo", "version", "tool", "network", "key")
+"""The names of which all servers with the same profile and rank have the same values."""
+
+FACETS = (*_OF_GROUPS, "label")
 """The names whose values are counted, as in `name:value` in the text of a filter."""
 
 
@@ -68,6 +71,8 @@ class Breakdown:
         offering_unwanted: The ids of the sets that have a tool that the filter excludes.
         owners: The ids of the keys that the filter names; None stands for no key.
         unwanted_owners: The ids of the keys that the filter excludes; None stands for no key.
+        labels: For each label how many servers of databases with it match the filter, apart from
+            what that says of labels.
     """
 
     groups: Sequence[Alike]
@@ -76,6 +81,7 @@ class Breakdown:
     offering_unwanted: Collection[int] = frozenset()
     owners: Collection[str | None] = frozenset()
     unwanted_owners: Collection[str | None] = frozenset()
+    labels: Mapping[str, int] = field(factory=dict)
 
     def count(self, matching: Filter, *, lapsed: Collection[str] = ()) -> Counts:
         """
@@ -88,13 +94,14 @@ class Breakdown:
         """
         accepts = self._accepted(matching)
         total = 0
-        values: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
+        values: dict[str, Counter[str]] = {name: Counter() for name in _OF_GROUPS}
+        values["label"] = Counter(self.labels)
         for alike in self.groups:
-            failed = [name for name in FACETS if not accepts[name](alike)]
+            failed = [name for name in _OF_GROUPS if not accepts[name](alike)]
             if len(failed) > 1:
                 continue
             total += 0 if failed else alike.number
-            for name in failed or FACETS:
+            for name in failed or _OF_GROUPS:
                 if name == "state" and alike.profile.owner in lapsed:
                     continue
                 for value in self._values(name, alike):
@@ -110,7 +117,7 @@ class Breakdown:
         return () if value is None else (value,)
 
     def _accepted(self, matching: Filter) -> Mapping[str, Callable[[Alike], bool]]:
-        """For each of `FACETS`, whether servers match what the filter says of it."""
+        """For each of `_OF_GROUPS`, whether servers match what the filter says of it."""
         excluded = dict(matching.without)
         ranks = ranks_wanted(matching)
         return {

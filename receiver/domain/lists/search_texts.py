@@ -37,12 +37,14 @@ class Sought(NamedTuple):
         address: What one of its IP addresses must begin with; None for a word that no address
             matches.
         version: What its version of Odoo or of the MCP server must begin with.
+        label: What one of the labels of its database, or the note, must contain.
     """
 
     name: str
     tool: str | None
     address: str | None
     version: str
+    label: str
 
     @classmethod
     def of(cls, word: str) -> "Sought":
@@ -59,10 +61,16 @@ class Sought(NamedTuple):
             tool=name if any(map(str.isalnum, name)) else None,
             address=name if "." in name or ":" in name else None,
             version=text,
+            label=text,
         )
 
     def is_in(self, record: ServerRecord) -> bool:
-        """Whether a server is found: by a name, an address, a version or a tool."""
+        """
+        Whether a server is found by a name, an address, a version, a tool or a label in its record.
+
+        No record has the note of its database: which notes contain a word, `Labels.noted` of the
+        store finds out.
+        """
         found = search_text_of(record)
         if self.name in found.names:
             return True
@@ -70,6 +78,8 @@ class Sought(NamedTuple):
             return True
         versions = filter(None, (record.odoo_version, record.version))
         if any(each.casefold().startswith(self.version) for each in versions):
+            return True
+        if any(self.label in each.casefold() for each in record.labels or ()):
             return True
         tools = record.capabilities or ()
         return self.tool is not None and any(self.tool in each.casefold() for each in tools)

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Select, bindparam, func, insert, or_, select,
 from contract import Event, EventKind, ServerRecord, State
 from receiver.domain.alerts.alarms import Changes, Situation, decide, needs
 from receiver.domain.alerts.values import KEY_EXPIRES, Alarm, DeliveryKind, Rule
+from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Key
 from receiver.domain.queries import RecordedEvent
 from receiver.store.alerts.channels import read_channels, read_rules
@@ -33,6 +34,7 @@ from receiver.store.alerts.tables import alarms, deliveries, is_unfinished
 from receiver.store.credentials.keys import read_keys
 from receiver.store.dialects import Dialect, Identity
 from receiver.store.events import read_after, write_events
+from receiver.store.labels import noted
 from receiver.store.rows import RowCache, records_of
 from receiver.store.tables import Moment, among, count_of_lapsed_keys, facets, servers
 
@@ -232,10 +234,14 @@ def _completed(
     if is_partial:
         query = query.where(_is_concerned).params(ids=needs(known.events, []))
     open_alarms = read_alarms(connection, query)
+    silences = read_silences(connection, now, ended=False)
+    queries = {*(each.query for each in known.rules), *(each.query for each in silences)}
+    words = {word for query in queries for word in FilterText.parse(query).words}
     return evolve(
         known,
-        silences=read_silences(connection, now, ended=False),
+        silences=silences,
         open_alarms=open_alarms,
+        noted=noted(connection, sorted(words)),
         records=_records(connection, cache, needs(known.events, open_alarms)),
         away=int(connection.execute(_AWAY, {"now": now}).scalar_one()),
         keys=_keys(connection, known.rules, open_alarms),

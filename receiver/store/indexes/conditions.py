@@ -15,6 +15,7 @@ from attrs import frozen
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     Connection,
     Integer,
     Select,
@@ -26,12 +27,14 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union_all,
 )
 
 from receiver.domain.lists.search_texts import Sought
 from receiver.domain.queries import LISTED, Filter, Rank, index_text, ranks_wanted
 from receiver.store.tables import (
     among_these,
+    annotations,
     facets,
     keys,
     offers_tool,
@@ -219,7 +222,12 @@ def _of_server(name: str, values: Sequence[str]) -> ColumnElement[bool]:
 
 
 def _contains(word: str, connection: Connection | None) -> ColumnElement[bool]:
-    """The condition that a server contains a word, in its names, addresses, versions or tools."""
+    """
+    The condition that a word is found in a server.
+
+    It may be in its names, addresses, versions or tools, or in the labels or the note of its
+    database.
+    """
     sought = Sought.of(word)
     texts = [search_texts.c.names.contains(sought.name, autoescape=True)]
     if sought.address is not None:
@@ -234,12 +242,32 @@ def _contains(word: str, connection: Connection | None) -> ColumnElement[bool]:
         word = dumps(sought.tool)[1:-1]
         sets = select(toolsets.c.id).where(_TOOLS.contains(word, autoescape=True))
         of_profiles.append(profiles.c.toolset.in_(sets))
-    found = _in_texts(or_(*texts), connection)
+    ids = union_all(
+        select(search_texts.c.server_id).where(or_(*texts)),
+        *_annotated(annotations.c.search_text.contains(sought.label, autoescape=True)),
+    )
+    found = _is_one_of(ids, connection)
     return or_(found, servers.c.profile.in_(select(profiles.c.id).where(or_(*of_profiles))))
 
 
-def _in_texts(found: ColumnElement[bool], connection: Connection | None) -> ColumnElement[bool]:
-    ids = select(search_texts.c.server_id).where(found)
+def _annotated(found: ColumnElement[bool]) -> list[Select[Any]]:
+    """Queries for the ids of the servers of the databases whose labels and notes are found."""
+    subject = annotations.c.subject
+    families = select(func.substr(subject, len(_OF_UUID) + 1)).where(
+        subject.startswith(_OF_UUID, autoescape=True), found
+    )
+    return [
+        select(_relative.c.server_id).where(
+            _relative.c.family.is_not(None), _relative.c.family.in_(families)
+        ),
+        select(func.substr(subject, len(_OF_SERVER) + 1)).where(
+            subject.startswith(_OF_SERVER, autoescape=True), found
+        ),
+    ]
+
+
+def _is_one_of(ids: CompoundSelect[Any], connection: Connection | None) -> ColumnElement[bool]:
+    """The condition that the id of a server is one of those that a query finds."""
     if connection is None:
         return servers.c.server_id.in_(ids)
     few = connection.execute(ids.limit(MOST_FEW + 1)).scalars().all()
@@ -249,7 +277,9 @@ def _in_texts(found: ColumnElement[bool], connection: Connection | None) -> Colu
 
 _OF_PROFILES = ("stage", "odoo_version", "version", "network", "key", "capability")
 _OF_SERVERS = ("server_id", "database", "label")
+_OF_UUID, _OF_SERVER = "uuid:", "server:"  # as in `receiver.domain.databases.subject_of`
 
+_relative = servers.alias("relative")
 _holder = servers.alias("holder")
 _TOOLS = func.lower(
     select(cast(_holder.c.capabilities, Text))

@@ -2,13 +2,19 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, Text, cast, func, or_, select
+from attrs import evolve
+from sqlalchemy import Connection, Text, cast, func, not_, or_, select
 
 from receiver.domain.lists.breakdown import Alike, Breakdown
 from receiver.domain.lists.profiles import Profile
 from receiver.domain.queries import LISTED, Filter, Rank, ranks_wanted
-from receiver.store.indexes.conditions import Conditions, apply_conditions, is_owned
-from receiver.store.tables import keys, offers_tool, profiles, servers, toolsets
+from receiver.store.indexes.conditions import (
+    Conditions,
+    apply_conditions,
+    conditions_of,
+    is_owned,
+)
+from receiver.store.tables import facets, keys, offers_tool, profiles, servers, toolsets
 
 __all__ = ["take_breakdown"]
 
@@ -20,7 +26,8 @@ def take_breakdown(connection: Connection, matching: Filter, conditions: Conditi
     A profile is what servers have in common: stage, versions, network, key and tools. From the
     groups `Breakdown.count` computes how many servers match the filter, and how many would if it
     had another value for one of these. So what the filter says of rank and profile is ignored here,
-    and only its other conditions limit which servers are counted.
+    and only its other conditions limit which servers are counted. Labels are in no profile, and are
+    counted apart.
 
     Args:
         connection: A connection to read with.
@@ -47,7 +54,24 @@ def take_breakdown(connection: Connection, matching: Filter, conditions: Conditi
         offering_unwanted=_offering(connection, excluded.get("capability", ())),
         owners=_owners(connection, matching.key),
         unwanted_owners=_owners(connection, excluded.get("key", ())),
+        labels=_labels(connection, matching, conditions),
     )
+
+
+def _labels(connection: Connection, matching: Filter, conditions: Conditions) -> Mapping[str, int]:
+    """How many servers have each label, of those that match apart from their labels."""
+    without = tuple(each for each in matching.without if each[0] != "label")
+    others = evolve(matching, label=(), without=without)
+    if others != matching:
+        conditions = conditions_of(others, connection=connection)
+    query = (
+        select(facets.c.value, func.count().label("number"))
+        .join(servers, servers.c.server_id == facets.c.server_id)
+        .where(facets.c.name == "label", not_(facets.c.value.startswith(_DIGEST)))
+        .group_by(facets.c.value)
+    )
+    found = connection.execute(apply_conditions(query, conditions, wide=True))
+    return {row.value: row.number for row in found}
 
 
 def _tools(connection: Connection, groups: Sequence[Alike]) -> Mapping[int, Sequence[str]]:
@@ -76,6 +100,8 @@ def _owners(connection: Connection, values: Collection[str]) -> frozenset[str | 
     found = connection.execute(select(keys.c.id).where(is_owned(keys.c.id, values))).scalars()
     return frozenset([*found, *([None] if "" in values else [])])
 
+
+_DIGEST = "sha256:"  # what stands in the index for a label that begins like that
 
 _MOST_SETS = 300
 """Of how many sets the tools are counted: those that the most servers have."""

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, column, inspect, select, table
 
 __all__ = ["COMING", "MOVED", "NEWEST", "applied", "is_known", "trouble", "upgrade"]
 
-NEWEST = "0018"
+NEWEST = "0019"
 """The revision of the newest file in `versions`."""
 
 MOVED = "moved-"

@@ -53,7 +53,7 @@ def _listed(values: Iterable[tuple[str, int]], query: FacetQuery) -> list[dict[s
 _FACETS = openapi.tagged(
     operation(
         "facets",
-        "How many servers have which state, stage, version, tool, network and key",
+        "How many servers have which state, stage, version, tool, network, key and label",
         description="The numbers of a name are those of the list without what its filter says of "
         "this name: they say what another choice would find. An empty text stands for no stage, or "
         "no key. Only administrators see keys.",

@@ -18,6 +18,7 @@ from receiver.domain.alerts.requests import (
     ShortSilence,
 )
 from receiver.domain.alerts.values import Channel, ChannelKind, Rule, Silence
+from receiver.domain.filter_text import MAX_LENGTH
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
@@ -220,7 +221,7 @@ def test_rule_is_read_whole_and_keeps_its_id() -> None:
         ({"kinds": ["dwn"]}, "kinds[0]", "expected one of acknowledged, calm, "),
         ({"query": "colour:red"}, "query", "'colour' is no name that a filter knows"),
         ({"query": "key:acme"}, "query", "only lists know which key a server belongs to"),
-        ({"query": "a" * 4001}, "query", "0 to 4,000 printable characters"),
+        ({"query": "a" * (MAX_LENGTH + 1)}, "query", "0 to 1,000 printable characters"),
         ({"after_seconds": -1}, "after_seconds", "from 0 to 2,592,000"),
         ({"remind_seconds": 299}, "remind_seconds", "from 300 to 2,592,000"),
         ({"kind": "down"}, "kind", "is no field of a rule"),

@@ -122,6 +122,7 @@ def test_text_is_read_and_written(text: str, expected: FilterText, canonical: st
         ('"a\nb"', r"^A text has a control character in it"),
         ("\ud800", "^A text has a control character in it"),
         ("a" * (MAX_LENGTH + 1), f"^A filter has {MAX_LENGTH} characters at most"),
+        (" ".join(f"h{n}:1" for n in range(150)), "at most, with the double quotes that it needs"),
         (f"x{'y' * 500}:z", "^'xy{59}…' is no name"),
     ],
 )

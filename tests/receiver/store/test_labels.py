@@ -1,24 +1,22 @@
 """Labels and notes of databases: whose they are, how long they are kept, and how they are found."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, make_url, text
 
-import receiver
 from contract import EventKind, Heartbeat, InvalidMessage
 from keyring import made
 from receiver.domain.databases import Annotation, Relabelling
 from receiver.domain.errors import Refusal
+from receiver.domain.filter_text import FilterText
 from receiver.domain.forgetting import Forgettable
 from receiver.domain.keys import Key
 from receiver.domain.outcomes import Incoming
-from receiver.domain.queries import Filter
+from receiver.domain.queries import Filter, Order, PageRequest
 from receiver.store import SqlStore
+from receiver.store.migrations import upgrade
 from watched import Watched, at_once
 
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
@@ -94,6 +92,38 @@ def test_labels_and_note_are_kept_over_a_rebuild_and_go_with_the_last_server(
     assert None is fleet.store.labels.of("old") is fleet.store.labels.of("a\0")
     fleet.beat("old", **DATABASE)
     assert ((), "") == said_of(fleet, "old")
+
+
+def test_words_find_labels_and_notes_as_they_are_now(fleet: Watched) -> None:
+    fleet.beat("old", **DATABASE)
+    fleet.beat("alone", "other")
+    change(fleet, "old", add=["Straße"], note="Call ANN first.\nThen Bob.")
+    change(fleet, "alone", note="100% Ann's")
+
+    assert ["alone", "old"] == found(fleet, "ann")
+    assert ["old"] == found(fleet, "STRASSE") == found(fleet, "bob ann")
+    assert (["alone"], []) == (found(fleet, "100%"), found(fleet, "10_%"))
+    fleet.go_on(300, "alone", "other")
+    fleet.register("new", **DATABASE)
+    fleet.sweep()
+    assert ["alone", "new"] == found(fleet, "ann")
+    change(fleet, "new", note="")
+    fleet.beat("alone", database_uuid="u-2")
+    assert (["alone"], ["new"]) == (found(fleet, "ann"), found(fleet, "strasse"))
+    fleet.store.servers.delete("alone", fleet.now)
+    assert [] == found(fleet, "ann")
+
+
+def found(fleet: Watched, text: str) -> list[str]:
+    """The servers of the list that has this text as its filter; other ways find the same."""
+    matching = FilterText.parse(text).to_filter()
+    page = fleet.store.servers.page(
+        matching, Order.SERVER_ID, PageRequest(limit=100, now=fleet.now)
+    )
+    ids = [record.server_id for record in page.records]
+    reachable = fleet.store.servers.reachable(matching, after=None, limit=100).whereabouts
+    assert ids == [server_id for server_id, *_ in reachable]
+    return ids
 
 
 def test_change_is_made_as_a_whole_or_not_at_all(fleet: Watched, engine: Engine) -> None:
@@ -203,17 +233,24 @@ def test_servers_of_an_older_version_are_of_families(new_database_url: str) -> N
     )
     uuids = {"a": "u-1", "b": None, "c": 300 * "u", "d": "sha256:x", "e": 300 * "u"}
     with engine.begin() as connection:
-        config = Config()
-        folder = Path(receiver.__path__[0]) / "store/migrations"
-        config.set_main_option("script_location", str(folder))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0013")
+        upgrade(connection, "0013")
         for server_id, uuid in uuids.items():
             connection.execute(insert, {"id": server_id, "uuid": uuid})
+        upgrade(connection, "0018")
+        insert = text(
+            "INSERT INTO annotations (subject, labels, note, changed_at, changed_by)"
+            " VALUES (:subject, :labels, :note, 0, 'Ada')"
+        )
+        for subject, labels, note in (
+            ("uuid:u-1", '["straße"]', ""),
+            ("server:b", None, "Call ANN first."),
+        ):
+            connection.execute(insert, {"subject": subject, "labels": labels, "note": note})
     engine.dispose()
 
     store = SqlStore(make_url(new_database_url))
     fleet = Watched(store)
+    assert (["a"], ["b"]) == (found(fleet, "strasse"), found(fleet, "ann"))
     change(fleet, "c", add=["long"])
     change(fleet, "d", add=["digest"])
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, make_url, text
 
 from contract import Heartbeat, IpAddresses, ServerRecord
 from keyring import keep, made
+from receiver.domain.databases import Relabelling
 from receiver.domain.filter_text import FilterText
 from receiver.domain.lists.profiles import profile_of
 from receiver.domain.outcomes import Incoming
@@ -28,6 +29,7 @@ from watched import hear
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 STAGES = ["production", "staging", "", None]
+NOTES = {"s04": "Call Ann first", "s20": "100% for Ann: https://h1.example:8443/mcp"}
 TOOLS = [("sale_order_confirm", "read"), ("Read",), (), None, ('a "b", c', "é")]
 
 
@@ -50,11 +52,15 @@ def fleet(store: SqlStore, engine: Engine) -> list[ServerRecord]:
             version=["1.0", "19.1"][n % 2],
             capabilities=TOOLS[n % 5],
             ip_addresses=IpAddresses(primary=f"10.19.{n % 2}.{n}", all=("fd00::5",)),
+            database_uuid="u-20" if n == 20 else None,
             endpoint_url=f"https://h{n % 4}.example:8443/mcp" if n % 2 else None,
         )
         for n in range(40)
     ]
     hear(store, [Incoming(beat, NOON + timedelta(seconds=n % 6)) for n, beat in enumerate(beats)])
+    for server_id, label in (("s04", "gold"), ("s15", "gold"), ("s20", "sha256:x")):
+        asked = Relabelling.of({"add": [label], "note": NOTES.get(server_id, "")})
+        store.labels.change([server_id], asked, at=NOON, by="Ada")
     changes = {
         "s01": "state = 'down', rank = 0",
         "s07": "state = 'down', rank = 0",
@@ -117,6 +123,13 @@ TEXTS = [
     "é",
     "%",
     "_",
+    "ANN",
+    '"call ann" stage:none',
+    "ann gold",
+    "ld",
+    "label:gold",
+    "-label:gold ann",
+    "label:gold,sha256:x stage:none",
     "db stage:production",
 ]
 
@@ -132,7 +145,8 @@ def test_list_holds_the_servers_that_match_the_text_of_its_filter(
         expected = [
             each
             for each in fleet
-            if wanted.matches(each) and (wanted.state or rank_of(each) in LISTED)
+            if wanted.matches(each, noted(wanted, each.server_id))
+            and (wanted.state or rank_of(each) in LISTED)
         ]
         ids = [each.server_id for each in expected]
         by_trouble = sorted(expected, key=lambda each: (rank_of(each), each.server_id))
@@ -147,6 +161,25 @@ def test_list_holds_the_servers_that_match_the_text_of_its_filter(
         if not wanted.stage and not any(name == "stage" for name, _ in wanted.without):
             stages = Counter(profile_of(each, None).stage for each in expected)
             assert stages == counts.values["stage"], said
+        if not wanted.label and not any(name == "label" for name, _ in wanted.without):
+            gold = sum("gold" in (each.labels or ()) for each in expected)
+            assert ({"gold": gold} if gold else {}) == counts.values["label"], said
+
+
+def noted(wanted: FilterText, server_id: str) -> list[str]:
+    """The words of a filter that the note of a server contains."""
+    note = NOTES.get(server_id, "").casefold()
+    return [word for word in wanted.words if word.casefold() in note]
+
+
+def test_labels_are_counted_without_what_the_filter_says_of_them(
+    store: SqlStore, fleet: list[ServerRecord]
+) -> None:
+    assert {"s04", "s15"} == {each.server_id for each in fleet if "gold" in (each.labels or ())}
+    for said, number in (("label:silver", 2), ("-label:gold", 2), ("label:gold stage:none", 1)):
+        matching = FilterText.parse(said).to_filter()
+        counts = store.servers.breakdown(matching).count(matching)
+        assert {"gold": number} == counts.values["label"], said
 
 
 def reachable(store: SqlStore, wanted: FilterText) -> Iterator[str]:

@@ -21,6 +21,9 @@ def send(receiver: httpx.Client) -> None:
 def test_values_are_counted_the_most_frequent_first(receiver: httpx.Client) -> None:
     send(receiver)
 
+    receiver.patch("/servers/a/labels", json={"add": ["gold"]}).raise_for_status()
+    receiver.patch("/servers/d/labels", json={"add": ["gold"]}).raise_for_status()
+
     found = receiver.get("/facets?query=-stage:none").json()
 
     assert (3, False) == (found["total"], found["partial"])
@@ -40,6 +43,7 @@ def test_values_are_counted_the_most_frequent_first(receiver: httpx.Client) -> N
         ],
         "network": [{"value": "10.0.0.0/24", "count": 3}],
         "key": [{"value": "", "count": 3}],
+        "label": [{"value": "gold", "count": 1}],
     } == found["facets"]
 
 

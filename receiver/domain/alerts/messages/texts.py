@@ -401,7 +401,7 @@ _KINDS: dict[str, tuple[str, str]] = {
     "flapping": ("Flapping", "is flapping: it falls silent and comes back again and again"),
     "calm": ("Calm", "has stopped flapping"),
     "left": ("Left", "has left: it has said that it sends no more"),
-    "deleted": ("Deleted", "was deleted"),
+    "deleted": ("Forgotten", "was forgotten"),
     "refused_write": ("Refused", "was refused: the key does not own it"),
     "fleet_silent": ("Mass outage", "fell silent at once"),
     "silenced": ("Silenced", "was silenced"),
@@ -432,7 +432,7 @@ _ENDINGS = {
 _ENDINGS_OF_ALL = {
     "rebuilt": "was rebuilt, and another server has taken its place",
     "left": "has left",
-    "deleted": "was deleted",
+    "deleted": "was forgotten",
     "node": "goes on as a node of its database",
 }
 _MOST_IN_JSON = 100

@@ -566,7 +566,7 @@ def test_deleted_server_is_told_by_its_id() -> None:
     fleet.delete(BLUE)
     fleet.wait(minutes=1)
 
-    assert [f"Deleted: {ACME}"] == fleet.titles()
+    assert [f"Forgotten: {ACME}"] == fleet.titles()
     assert {"event", "thread"} == only_alarm(fleet).known.keys()
 
 

@@ -40,6 +40,7 @@ def test_all_servers_are_counted_by_all_that_they_have() -> None:
             "tool": {"read": 321, "sell": 301},
             "network": {"10.0.0.0/24": 4000},
             "key": {"a": 21, "b": 300, "": 4000},
+            "label": {},
         },
         are_partial=False,
     ) == counted("")

@@ -27,6 +27,7 @@ KNOWN = record(
     odoo_version="19.0+e",
     version="2.1",
     capabilities=("sale_order_confirm", "Stock.Read"),
+    labels=("gold", "größe"),
 )
 
 
@@ -55,9 +56,11 @@ KNOWN = record(
         (",", False),
         ("10", False),
         ("nobody", False),
+        ("GOLD", True),
+        ("grösse", True),
     ],
 )
-def test_word_finds_names_addresses_versions_and_tools(word: str, *, finds: bool) -> None:
+def test_word_finds_names_addresses_versions_tools_and_labels(word: str, *, finds: bool) -> None:
     assert finds is Sought.of(word).is_in(KNOWN)
 
 

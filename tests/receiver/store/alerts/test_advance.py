@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from alert_values import channel, delivery, rule, silence
 from keyring import made
 from receiver.domain.alerts.values import Alarm, DeliveryKind
+from receiver.domain.databases import Relabelling
 from receiver.store import SqlStore
 from receiver.store.alerts.alarms import take_step, write_step
 from receiver.store.alerts.progress import _SEE
@@ -398,6 +399,21 @@ def test_reminders_come_until_somebody_acknowledges(fleet: Watched) -> None:
         tell(fleet, seconds=3600)
 
     assert ["alarm", "reminder", "reminder"] == told(fleet.store)
+
+
+def test_rules_and_silences_find_words_in_notes(fleet: Watched) -> None:
+    fleet.store.alerts.change_rule(rule(query="ann"), fleet.now)
+    fleet.store.alerts.add_silence(silence("bob", query="bob", ends_at=None), fleet.now)
+    fleet.beat("a", "b", "c")
+    for server_id, note in (("a", "Call Ann first."), ("b", "Ann or Bob")):
+        asked = Relabelling.of({"note": note})
+        fleet.store.labels.change([server_id], asked, at=fleet.now, by="Ada")
+
+    silence_servers(fleet, "a", "b", "c")
+    tell(fleet)
+
+    found = {each.server_id: each.silenced_by for each in kept(fleet.store)}
+    assert {"a": None, "b": "bob"} == found
 
 
 def test_silenced_alarm_is_told_when_its_silence_is_ended(fleet: Watched) -> None:
