@@ -68,12 +68,12 @@ def test_admin_deletes_a_server_hands_it_over_and_makes_a_key(
     page.get_by_label("Hand it over to").select_option(index=1)
     page.get_by_role("button", name="Hand over").click()
     expect(page.locator("#notice")).to_have_text("The server belongs to the key Ada Lovelace now.")
-    page.get_by_role("link", name="Delete this server").click()
+    page.get_by_role("link", name="Forget this server").click()
     page.get_by_role("link", name="Go back").click()
-    page.get_by_role("link", name="Delete this server").click()
-    page.get_by_role("button", name="Delete this server").click()
+    page.get_by_role("link", name="Forget this server").click()
+    page.get_by_role("button", name="Forget this server").click()
     expect(page).to_have_url(f"{reader.url}/")
-    expect(page.locator("#notice")).to_have_text("The server acme_web-1 was deleted.")
+    expect(page.locator("#notice")).to_have_text("The server acme_web-1 was forgotten.")
     if java_script_enabled:
         fleet.post("/heartbeat", json=messages.heartbeat(server_id="b", database="beta"))
         expect(listed(page)).to_have_text(["beta"])
@@ -210,8 +210,8 @@ def test_form_on_another_site_cannot_delete_a_server(
     page.get_by_role("button").click()
 
     expect(page.get_by_role("alert")).to_contain_text("Nothing was changed.")
-    page.get_by_role("button", name="Delete this server").click()
-    expect(page.locator("#notice")).to_have_text("The server acme_web-1 was deleted.")
+    page.get_by_role("button", name="Forget this server").click()
+    expect(page.locator("#notice")).to_have_text("The server acme_web-1 was forgotten.")
     reader.expect_complaint("403")
 
 

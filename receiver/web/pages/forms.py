@@ -107,23 +107,23 @@ async def deleting(request: Request) -> Question:
     if await services(request).fleet.get(server_id) is None:
         raise Refusal(404, "not_found", f"There is no server {server_id!r}.")
     return Question(
-        title="Delete this server?",
+        title="Forget this server?",
         about=server_id,
         says=[
-            "It is forgotten: it is in no list, and raises no alarm any more.",
+            "It is in no list, and raises no alarm any more.",
             "What happened to it stays in the timeline.",
             "When it phones home again, it is taken for a new server.",
         ],
-        does="Delete this server",
+        does="Forget this server",
         back=f"/{server_url(server_id)}",
     )
 
 
 async def delete(request: Request, _: Fields) -> RedirectResponse:
-    """Delete a server; redirect to the home page."""
+    """Forget (delete) a server; redirect to the home page."""
     await admin_api.delete_server(request)
     return redirect(
-        request, _FIRST, notice=f"The server {request.path_params['server_id']} was deleted."
+        request, _FIRST, notice=f"The server {request.path_params['server_id']} was forgotten."
     )
 
 
@@ -177,15 +177,15 @@ async def revoking(request: Request) -> Question:
         title="Revoke this key?",
         says=[
             "Whoever holds it is refused within seconds. That cannot be undone.",
-            "Its servers stay its own until an administrator hands them over or deletes them.",
+            "Its servers stay its own until an administrator hands them over or forgets them.",
         ],
         does="Revoke this key",
-        also="Delete its servers, too",
+        also="Forget its servers, too",
     )
 
 
 async def revoke_key(request: Request, fields: Fields) -> RedirectResponse:
-    """Revoke a key, and delete its servers if the checkbox for that is ticked."""
+    """Revoke a key, and forget (delete) its servers if the checkbox for that is ticked."""
     forgets = "also" in fields
     key = await admin_api.revoke(request, again=forgets)
     notice = f"The key {key.name} was revoked."

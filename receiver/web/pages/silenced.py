@@ -9,6 +9,7 @@ from attrs import frozen
 from contract import ServerRecord
 from receiver.domain.alerts.values import Silence
 from receiver.domain.alerts.windows import active
+from receiver.domain.databases import NOTHING_NOTED, Noted
 from receiver.domain.filter_text import FilterText
 from receiver.web.context import Services
 
@@ -30,27 +31,36 @@ class Window(NamedTuple):
     servers: FilterText | None
     until: datetime
 
-    def covers(self, record: ServerRecord) -> bool:
+    def covers(self, record: ServerRecord, noted: Noted = NOTHING_NOTED) -> bool:
         """
         Whether the alarms of a server are silenced.
 
         A silence that names a single server also covers the nodes for which that server stands in
         lists: the other servers of its database.
+
+        `noted` knows in which notes the words of the filter are.
         """
         if self.servers is None:
             return self.silence.server_id in {record.server_id, record.node_of}
-        return self.servers.matches(record)
+        return self.servers.matches(record, noted.words_of(record))
 
 
 @frozen
 class Silenced:
-    """The silences that are open now."""
+    """
+    The silences that are open now.
+
+    Attributes:
+        windows: The silences.
+        noted: Which of the words of their filters the labels and notes of databases contain.
+    """
 
     windows: tuple[Window, ...]
+    noted: Noted = NOTHING_NOTED
 
     def of(self, record: ServerRecord) -> list[Window]:
         """The silences that a server is in, the one that ends last first."""
-        found = [window for window in self.windows if window.covers(record)]
+        found = [window for window in self.windows if window.covers(record, self.noted)]
         return sorted(found, key=lambda window: window.until, reverse=True)
 
     def until(self, records: Iterable[ServerRecord]) -> dict[str, datetime]:
@@ -71,10 +81,10 @@ def _servers_of(silence: Silence) -> FilterText | None:
 def _read(found: Services) -> Silenced:
     now = found.clock()
     each = [(silence, active(silence, now)) for silence in found.store.alerts.silences(now)]
-    return Silenced(
-        tuple(
-            Window(silence, _servers_of(silence), until)
-            for silence, until in each
-            if until is not None
-        )
+    windows = tuple(
+        Window(silence, _servers_of(silence), until) for silence, until in each if until is not None
     )
+    words = {
+        word for window in windows if window.servers is not None for word in window.servers.words
+    }
+    return Silenced(windows, found.store.labels.noted(sorted(words)))

@@ -115,7 +115,9 @@ def _server_bytes(server: Sighting) -> int:
     texts += (record.labels or ())[:SHOWN_LABELS]
     texts.append(record.server_id)  # of the box to choose it
     linked = [record.server_id, *(node.server_id for node in nodes)]
-    return 1000 + html_bytes(each for each in texts if each is not None) + _link_bytes(linked)
+    tags = 90 + 25 * SHOWN_LABELS if record.labels else 0
+    shown = html_bytes(each for each in texts if each is not None)
+    return 1000 + tags + shown + _link_bytes(linked)
 
 
 def _event_bytes(recorded: RecordedEvent, names: Mapping[str, str]) -> int:

@@ -737,7 +737,7 @@ KINDS = {
     EventKind.FLAPPING: "is flapping",
     EventKind.CALM: "stopped flapping",
     EventKind.LEFT: "left",
-    EventKind.DELETED: "was deleted",
+    EventKind.DELETED: "was forgotten",
     EventKind.REFUSED_WRITE: "refused",
     EventKind.FLEET_SILENT: "mass outage",
     EventKind.SILENCED: "is silenced",
@@ -814,7 +814,7 @@ _MANY = {
     EventKind.NODE: "became nodes of databases",
     EventKind.NODE_LEFT: "are no longer nodes",
     EventKind.FLAPPING: "are flapping",
-    EventKind.DELETED: "were deleted",
+    EventKind.DELETED: "were forgotten",
     EventKind.SILENCED: "are silenced",
 }
 """What a kind of event says of several servers, where that is not the text in `KINDS`."""

@@ -22,18 +22,19 @@ __all__ = ["Group", "Tile", "Value", "facet_groups", "tiles"]
 @frozen(kw_only=True)
 class Tile:
     """
-    How many servers are in a state.
+    How many servers are in a state, or in one of several states.
 
     Attributes:
-        state: The state; None for the tile of all servers.
-        label: The name of the state that people see.
-        count: How many servers are in the state, of those that match all filters but those by
+        kind: The name of the state; `all` for the tile of all servers, and `away` for that of those
+            that are down or late.
+        label: The name that people see.
+        count: How many servers are in these states, of those that match all filters but those by
             state.
         link: A link to the list of these servers.
         is_current: Whether the page shows exactly this list.
     """
 
-    state: State | None
+    kind: str
     label: str
     count: int
     link: str
@@ -102,20 +103,24 @@ class Group:
 
 def tiles(counts: Counts, view: ListView) -> list[Tile]:
     """
-    The tiles: one for all servers, and one each for those that are down, late, new or up.
+    The tiles: all servers, those that are down or late, and those in each state.
 
     They count servers that match all filters but those by state.
     """
-    return [_tile(counts, state, view) for state in (None, *_TILES)]
+    single = [(each.value, each.value.capitalize(), (each.value,)) for each in _TILES]
+    several: list[tuple[str, str, tuple[str, ...]]] = [
+        ("all", "All servers", ()),
+        ("away", "Down or late", _AWAY),
+    ]
+    return [_tile(counts, view, *each) for each in (*several, *single)]
 
 
-def _tile(counts: Counts, state: State | None, view: ListView) -> Tile:
-    states = () if state is None else (state.value,)
+def _tile(counts: Counts, view: ListView, kind: str, label: str, states: tuple[str, ...]) -> Tile:
     numbers = counts.values["state"]
-    counted = [each.value for each in _TILES] if state is None else states
+    counted = states or [each.value for each in _TILES]
     return Tile(
-        state=state,
-        label="All servers" if state is None else state.value.capitalize(),
+        kind=kind,
+        label=label,
         count=sum(numbers.get(each, 0) for each in counted),
         link=view.link(evolve(view.text.in_any_state(), state=states)),
         is_current=view.text.state == states and not dict(view.text.without).get("state"),
@@ -127,7 +132,8 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
     The names that the list can be narrowed by, with their most frequent values.
 
     A name is left out if all servers have the same value of it, unless the filters name a value, or
-    somebody searches the values.
+    somebody searches the values. Labels are there if any server has one, and all states, also those
+    in which no server is, unless no server has ever phoned home.
 
     Args:
         counts: How many servers have which value.
@@ -139,6 +145,8 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
     room = _ROOM_OF_ALL
     for name in _LABELS:
         numbers = counts.values[name]
+        if name == "state" and (numbers or counts.total or view.is_narrowed):
+            numbers = {**dict.fromkeys(_COUNTED, 0), **numbers}
         if name == "key":
             if keys is None:
                 continue
@@ -146,7 +154,11 @@ def facet_groups(counts: Counts, view: ListView, *, keys: Keyring | None) -> lis
         group = _group(name, numbers, view, room)
         room -= sum(map(_size, group.values))
         groups.append(group)
-    return [each for each in groups if len(each.values) + each.more > 1 or each.is_used]
+    return [
+        each
+        for each in groups
+        if len(each.values) + each.more >= _LEAST.get(each.name, 2) or each.is_used
+    ]
 
 
 def _by_name(keys: Keyring, numbers: Mapping[str, int]) -> Mapping[str, int]:
@@ -192,7 +204,7 @@ def _fitting(values: Sequence[Value], room: int) -> Sequence[Value]:
 def _size(value: Value) -> int:
     """About how many bytes of HTML a value takes, whose label is there twice."""
     links = sum(len(link) for link in (value.link, value.without) if link is not None)
-    return 260 + links + 2 * len(escape(brief(value.label, 60)).encode())
+    return 275 + links + 2 * len(escape(brief(value.label, 60)).encode())
 
 
 def _value(name: str, view: ListView, value: str, count: int | None) -> Value:
@@ -215,16 +227,22 @@ def _link(view: ListView, text: FilterText) -> str | None:
 
 
 _TILES = (State.DOWN, State.LATE, State.NEW, State.UP)
+_AWAY = (State.DOWN.value, State.LATE.value)
+_LEAST = {"label": 1}
+"""How many values a name must have to be shown; two if it is not here."""
+
 _LABELS = {
+    "state": "State",
     "stage": "Stage",
+    "label": "Label",
     "odoo": "Odoo",
     "tool": "Tool",
     "version": "MCP server",
     "network": "Network",
     "key": "Key",
-    "state": "State",
 }
-_STATES = [*(each.value for each in _TILES), State.LEFT.value, SUPERSEDED, NODE]
+_COUNTED = [*(each.value for each in _TILES), State.LEFT.value]
+_STATES = [*_COUNTED, SUPERSEDED, NODE]
 _MOST_SHOWN = 8
 """How many values of a name are shown at most, beside those that the filter names."""
 

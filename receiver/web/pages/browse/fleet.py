@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount
 
+from receiver.domain.filter_text import MAX_LENGTH
 from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import LONGEST_NAME
 from receiver.domain.queries import ALL_EVENTS, EventFilter
@@ -64,6 +65,7 @@ async def fleet_page(request: Request) -> Response:
         SHOWN_LABELS=SHOWN_LABELS,
         may_select=visitor(request).may_manage,
         list_text=str(view.text),
+        LONGEST_TEXT=MAX_LENGTH,
         SHOWN_NODES=SHOWN_NODES,
         LONGEST_NAME=LONGEST_NAME,
         SORTS=_SORTS,

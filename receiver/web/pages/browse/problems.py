@@ -9,6 +9,7 @@ from anyio import to_thread
 from attrs import evolve, field, frozen
 
 from contract import EventKind, ServerRecord
+from receiver.domain.databases import Noted
 from receiver.domain.filter_text import FilterText
 from receiver.domain.grouping.problems import Problem, Trouble, problems
 from receiver.domain.keys import Key, Keyring
@@ -115,17 +116,18 @@ async def problems_of(found: Services, matching: FilterText, silenced: Silenced)
     Words of the filter for the state are ignored. Raises StoreUnavailable.
     """
     troubles = await found.troubles.find()
-    return await to_thread.run_sync(_problems, found, troubles, matching, silenced)
+    noted = await found.calls.read(found.store.labels.noted, matching.words)
+    return await to_thread.run_sync(_problems, found, troubles, matching, noted, silenced)
 
 
 def _problems(
-    found: Services, troubles: Found, matching: FilterText, silenced: Silenced
+    found: Services, troubles: Found, matching: FilterText, noted: Noted, silenced: Silenced
 ) -> Problems:
     matching = matching.in_any_state()
     is_narrowed = matching != FilterText()
     each, quiet = troubles.once(
-        (matching, silenced.windows),
-        lambda: _grouped(troubles, matching, silenced, found.mirror.keys),
+        (matching, noted.key, silenced.windows, silenced.noted.key),
+        lambda: _grouped(troubles, matching, noted, silenced, found.mirror.keys),
     )
     shown = fitting_problems(each, most=_MOST_SHOWN)
     counts = _counts(each)
@@ -142,14 +144,14 @@ def _problems(
 
 
 def _grouped(
-    troubles: Found, matching: FilterText, silenced: Silenced, keys: Keyring
+    troubles: Found, matching: FilterText, noted: Noted, silenced: Silenced, keys: Keyring
 ) -> tuple[list[Problem], list[Problem]]:
     """The problems of those servers that match and are not silenced, and of the silenced ones."""
     loud: list[ServerRecord] = []
     quiet: list[ServerRecord] = []
     without_keys, is_of_key = _by_key(matching, keys)
     for record, _, owner in troubles.servers:
-        if is_of_key(owner) and without_keys.matches(record):
+        if is_of_key(owner) and without_keys.matches(record, noted.words_of(record)):
             (quiet if silenced.of(record) else loud).append(record)
     return problems(loud), problems(quiet)
 

@@ -162,6 +162,11 @@ class ListView:
         """A link to the page that begins, or ends, at a place in the list; None without a place."""
         return place and self.link(cursor=write_cursor(self.query.order, place))
 
+    @property
+    def here(self) -> str:
+        """A link to the page of the list that is shown."""
+        return self.page(self.query.after) or self.link()
+
     def chosen(self) -> list[tuple[str, str, str]]:
         """For each word of the filters its name, its value, and a link to the list without it."""
         text = self.text

@@ -4,13 +4,13 @@ What is done with many servers of the list at once: forget, silence, hand over, 
 On the page with the list somebody ticks servers, or chooses all that match its filters, and presses
 a button. The answer to that form is a page that says what would be done with how many servers, and
 asks for what else must be known. Only the form of that page changes something; like all such forms
-it is answered with a redirect.
+it is answered with a redirect: to the part of the list from which somebody came, with its filters.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from attrs import evolve, field, frozen
 from starlette.requests import Request
@@ -45,6 +45,8 @@ MOST_NAMED = 20
 _AT_ONCE = 200
 """How many servers are changed in one transaction at most."""
 
+_NOTHING_CHOSEN = "Tick the servers in the list first, or all of this list."
+_OF_LISTS = ("query", "sort", "limit", "cursor")
 _MOST_TICKED = 1000
 _MOST_BYTES = 1024 * 1024
 
@@ -79,7 +81,7 @@ class Selection:
         """
         Read the fields of a form, names and texts.
 
-        Raises Refusal if no server is chosen, or if the filter cannot be read.
+        Raises Refusal if the filter cannot be read.
         """
         fields = {name: text for name, text in pairs if name != "server"}
         if "all" in fields:
@@ -91,9 +93,19 @@ class Selection:
                 raise Refusal(400, "invalid_parameter", str(problem), errors=[problem]) from error
             return cls(query=query, fields=fields)
         ids = tuple(dict.fromkeys(text for name, text in pairs if name == "server"))
-        if not ids:
-            raise Refusal(422, "nothing_chosen", "Tick the servers in the list first.")
         return cls(ids=ids, fields=fields)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no server was ticked, and not all servers of a list are chosen."""
+        return self.query is None and not self.ids
+
+    @property
+    def list_path(self) -> str:
+        """The path of the part of the list from which somebody came, with its filters."""
+        said = parse_qsl(self.fields.get("list", "").partition("?")[2])
+        query = urlencode([each for each in said if each[0] in _OF_LISTS])
+        return f"/?{query}" if query else "/"
 
     @property
     def matching(self) -> Filter:
@@ -167,17 +179,20 @@ async def choose(request: Request) -> Response:
 
     The field `do` of the form says what to do, or the parameter `do` of the URL: by that a button
     is about all servers that match, also when some are ticked. For two servers to be compared,
-    redirect to the page that compares them.
+    redirect to the page that compares them. If too few servers are chosen, redirect to the list,
+    which says so.
     """
     selection = await _read(request)
     name = selection.fields.get("do") or request.query_params.get("do", "")
     if name == "compare":
         if len(selection.ids) != 2:
-            raise Refusal(422, "not_two", "Tick the two servers to compare.")
+            return redirect(request, selection.list_path, notice="Tick the two servers to compare.")
         one, two = selection.ids
         return redirect(request, f"/compare?{urlencode({'a': one, 'b': two})}")
     if name not in _DEEDS:
         raise Refusal(400, "invalid_form", "The form does not say what to do.")
+    if selection.is_empty:
+        return redirect(request, selection.list_path, notice=_NOTHING_CHOSEN)
     return await _asked(request, selection, name, None)
 
 
@@ -186,11 +201,13 @@ def _changing(name: str) -> Callable[[Request], Awaitable[Response]]:
 
     async def change(request: Request) -> Response:
         selection = await _read(request)
+        if selection.is_empty:
+            return redirect(request, selection.list_path, notice=_NOTHING_CHOSEN)
         try:
             notice = await _DEEDS[name].change(request, selection)
         except (Refusal, InvalidMessage) as error:
             return await _asked(request, selection, name, refusal(error))
-        return redirect(request, "/", notice=notice)
+        return redirect(request, selection.list_path, notice=notice)
 
     return change
 

@@ -711,12 +711,12 @@ def test_admin_deletes_a_server_after_a_confirmation(
     asked = registered.get(urljoin(SERVER, link))
     done = posts(registered, f"{SERVER}/delete", form_of(asked, action=ASKS), **SAME_ORIGIN)
 
-    assert "Delete this server?" == title(asked)
-    for said in ("It is forgotten", "stays in the timeline", "taken for a new server"):
+    assert "Forget this server?" == title(asked)
+    for said in ("It is in no list", "stays in the timeline", "taken for a new server"):
         assert said in asked.text
     assert (303, "../../") == (done.status_code, done.headers["location"])
     page = registered.get("/")
-    assert "The server acme_web-1 was deleted." == notice(page)
+    assert "The server acme_web-1 was forgotten." == notice(page)
     assert None is notice(registered.get("/"))
     assert 404 == registered.get(SERVER).status_code
     admin = held.keys["admin"]
@@ -738,8 +738,8 @@ def test_background_fetch_keeps_the_notice(
     fetched = registered.get("/", headers=headers)
 
     assert None is notice(fetched)
-    assert "The server acme_web-1 was deleted." not in fetched.text
-    assert "The server acme_web-1 was deleted." == notice(registered.get("/"))
+    assert "The server acme_web-1 was forgotten." not in fetched.text
+    assert "The server acme_web-1 was forgotten." == notice(registered.get("/"))
 
 
 def test_forged_notice_cookie_is_not_shown(registered: httpx.Client, held: KeyOfEachScope) -> None:
@@ -771,7 +771,7 @@ def test_server_ids_with_reserved_characters_can_be_deleted(
         done = receiver.post(str(asked.url), data=form, follow_redirects=True)
 
         assert str(page.url) == urljoin(str(asked.url), html.unescape(back))
-        assert f"The server {server_id} was deleted." == notice(done)
+        assert f"The server {server_id} was forgotten." == notice(done)
         assert str(receiver.base_url.join("/")) == str(done.url)
         assert 404 == receiver.get(str(page.url)).status_code
 

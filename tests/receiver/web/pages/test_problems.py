@@ -140,6 +140,23 @@ def test_silenced_servers_stand_apart(receiver: httpx.Client, fleet: Watched, cl
     assert "1 server in trouble is silenced" in plain(section(narrowed))
 
 
+def test_problems_and_silences_follow_words_of_notes(
+    receiver: httpx.Client, fleet: Watched, clock: Clock
+) -> None:
+    fleet.beat("a", "b")
+    receiver.patch("/servers/a/labels", json={"note": "Call Ann first."}).raise_for_status()
+    later(clock, fleet, 300)
+
+    assert ("1 down", "2 down") == (
+        title(receiver.get("/?query=ann").text),
+        title(receiver.get("/").text),
+    )
+    silence = {"query": "ANN", "reason": "upgrade", "duration_seconds": 3600}
+    receiver.post("/silences", json=silence).raise_for_status()
+    assert "Nothing is wrong with these" == title(receiver.get("/?query=ann").text)
+    assert "1 down" == title(receiver.get("/").text)
+
+
 def test_problems_follow_the_filters_and_stand_on_the_first_page_only(
     receiver: httpx.Client, fleet: Watched, clock: Clock
 ) -> None:

@@ -334,13 +334,60 @@ def test_state_tiles_count_and_link_to_their_servers(receiver: httpx.Client, clo
 
     page = receiver.get("/").text
 
-    assert {"All servers": "3", "Up": "2", "New": "1", "Late": "0", "Down": "0"} == tiles(page)
+    assert {**NONE, "All servers": "3", "Up": "2", "New": "1"} == tiles(page)
     assert ["up-1", "up-2"] == listed(receiver, "/?state=up")
     assert ">2 servers found<" in receiver.get("/?state=up").text
     assert 'href="./?query=state%3Aup"' in page
     narrowed = receiver.get("/?stage=dev&sort=-last_seen").text
-    assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(narrowed)
+    assert {**NONE, "All servers": "1", "Up": "1"} == tiles(narrowed)
     assert 'href="./?query=stage%3Adev+state%3Aup&amp;sort=-last_seen"' in narrowed
+
+
+def test_servers_that_are_down_or_late_are_chosen_at_once(
+    receiver: httpx.Client, clock: Clock
+) -> None:
+    def tiles_later() -> dict[str, str]:
+        clock.advance(10)
+        return tiles(receiver.get("/").text)
+
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="down"))
+    wait_until(lambda: tiles_later()["Down"] == "1")
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="late"))
+    wait_until(lambda: tiles_later()["Late"] == "1")
+    receiver.post("/heartbeat", json=messages.heartbeat(server_id="up"))
+
+    page = receiver.get("/").text
+
+    assert ("2", "3") == (tiles(page)["Down or late"], tiles(page)["All servers"])
+    away = re.search(r'<a class="card tile away" href="([^"]+)"', page)
+    assert away is not None
+    assert ["down", "late"] == listed(receiver, "/" + html.unescape(away[1])[2:])
+
+
+def test_all_states_are_there_to_choose(receiver: httpx.Client) -> None:
+    assert "facet-state" not in receiver.get("/").text  # which says how to connect the first one
+    receiver.post("/heartbeat", json=messages.heartbeat())
+
+    for path, up in (("/", "1"), ("/?q=nobody", "0")):
+        states = {"down": "0", "late": "0", "new": "0", "up": up, "left": "0"}
+        assert states == facet(receiver.get(path).text, "state")
+
+
+@pytest.mark.both_databases
+def test_labels_are_counted_and_stand_apart_in_a_row(receiver: httpx.Client) -> None:
+    for server_id in ("a", "b"):
+        receiver.post("/heartbeat", json=messages.heartbeat(server_id=server_id))
+    asked = {"add": ["gold", "<b>", "c", "d"], "note": "Call Ann first."}
+    receiver.patch("/servers/a/labels", json=asked).raise_for_status()
+
+    page = receiver.get("/?query=ANN").text
+
+    assert {html.escape(each): "1" for each in ("<b>", "c", "d", "gold")} == facet(page, "label")
+    assert ["&lt;b&gt;", "c", "d"] == re.findall(r'<bdi class="tag">([^<]*)</bdi> ', page)
+    assert "</a> <small" in page
+    assert ["a"] == listed(receiver, "/?query=ANN") == listed(receiver, "/?q=ol&q=first")
+    for name in ("csv", "jsonl"):
+        assert f'href="servers?query=ANN&amp;sort=trouble&amp;format={name}">' in page
 
 
 def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -> None:
@@ -352,7 +399,7 @@ def test_servers_without_a_stage_are_counted_and_found(receiver: httpx.Client) -
 
     assert {"No stage": "2", "production": "1"} == facet(receiver.get("/").text, "stage")
     assert ["says none", "says nothing"] == listed(receiver, "/?stage=")
-    assert {"All servers": "2", "Up": "2", "New": "0", "Late": "0", "Down": "0"} == tiles(page)
+    assert {**NONE, "All servers": "2", "Up": "2"} == tiles(page)
     assert ">2 servers found<" in page
     assert 'href="./" aria-current="true"><bdi>No stage<' in page
     assert 'name="query" value="stage:none"' in page
@@ -378,9 +425,9 @@ def test_values_are_counted_for_the_servers_that_match_the_other_filters(
     assert "<title>Odoo MCP Fleet" in page
     assert ["joined the fleet"] == says(page)
     for shown in (
-        'href="./?query=odoo%3A19.0"><span class="unseen">not </span><bdi>sale_order_create<',
+        'href="./?query=odoo%3A19.0"><span>not </span><bdi>sale_order_create<',
         'href="./?query=odoo%3A19.0+tool%3Astock_read+-tool%3Asale_order_create"><bdi>stock_read<',
-        'href="./?query=odoo%3A19.0+-tool%3Asale_order_create%2Cstock_read" title="Without it"',
+        'href="./?query=odoo%3A19.0+-tool%3Asale_order_create%2Cstock_read" title="All but th',
         'href="./?query=-tool%3Asale_order_create"><span class="unseen">Remove the filter </span>o',
         'href="./?query=odoo%3A19.0"><span class="unseen">Remove the filter </span>not tool: <bdi>',
     ):
@@ -417,7 +464,7 @@ def test_stage_with_a_long_name_is_counted_and_found(
     assert has_link is (f'href="./?query=stage%3A{long}"' in every)
     assert f"<bdi>{'s' * 59}…</bdi>" in every
     assert ">1 server found<" in one
-    assert {"All servers": "1", "Up": "1", "New": "0", "Late": "0", "Down": "0"} == tiles(one)
+    assert {**NONE, "All servers": "1", "Up": "1"} == tiles(one)
     assert "sha256" not in every + one
 
 
@@ -563,7 +610,7 @@ def test_timeline_filters_by_kind_and_server(receiver: httpx.Client) -> None:
         'href="events?kind=registered&amp;kind=upgraded">JSON<',
     ):
         assert shown in both
-    assert ["was deleted"] == says(one)
+    assert ["was forgotten"] == says(one)
     for shown in (
         "<title>Timeline of b/c · Odoo MCP Fleet</title>",
         'href="timeline?kind=deleted"><span class="unseen">Remove',
@@ -623,7 +670,7 @@ def test_page_of_a_deleted_server_links_to_its_events(receiver: httpx.Client) ->
     gone = receiver.get("/server/a%2Fb")
     timeline = receiver.get(urljoin(str(gone.url), address(gone.text, of="timeline[?]")))
 
-    assert ["was deleted", "joined the fleet"] == says(timeline.text)
+    assert ["was forgotten", "joined the fleet"] == says(timeline.text)
 
 
 @pytest.mark.parametrize("database", [" ", "", None, "\u200b"])
@@ -765,6 +812,10 @@ def is_told_later(receiver: httpx.Client, clock: Clock, what: str) -> bool:
     return what in [said for said, _ in events(receiver, "/")]
 
 
+NONE = dict.fromkeys(("Down or late", "Up", "New", "Late", "Down"), "0")
+"""The tiles of states in which no server is."""
+
+
 def tiles(page: str) -> dict[str, str]:
     """The number on each tile."""
     tile = r'<span class="label">([^<]+)</span>\s*<span class="number">([^<]+)<'
@@ -774,7 +825,7 @@ def tiles(page: str) -> dict[str, str]:
 def facet(page: str, name: str) -> dict[str, str]:
     """The values of a name beside the list, and their numbers."""
     value = (
-        rf'<li data-key="{name}-[^>]*>\s*<(?:a|span)[^>]*>(?:<span class="unseen">not </span>)?'
+        rf'<li data-key="{name}-[^>]*>\s*<(?:a|span)[^>]*>(?:<span>not </span>)?'
         r'<bdi>([^<]+)</bdi></(?:a|span)> <span class="n">([^<]+)<'
     )
     return dict(re.findall(value, page))

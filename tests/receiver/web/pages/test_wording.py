@@ -279,7 +279,7 @@ def test_fact_formats_the_value_of_a_field(
                 more=[("Fell silent or came back", "42 times"), ("State now", "down")],
             ),
         ),
-        ("deleted", {}, Tale(says="was deleted", more=[])),
+        ("deleted", {}, Tale(says="was forgotten", more=[])),
         (
             "refused_write",
             {"key": "a1", "name": "acme"},
