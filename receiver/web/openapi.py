@@ -479,7 +479,7 @@ CLIENT = {
 }
 FORGET = parameter(
     "forget",
-    "Whether to delete the servers of the key too, each in a transaction of its own. With it, a "
+    "Whether to forget the servers of the key too, each in a transaction of its own. With it, a "
     "key may be revoked already.",
     {"type": "boolean", "default": False},
 )

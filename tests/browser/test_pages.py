@@ -326,7 +326,7 @@ def test_pages_work_without_javascript(reader: Reader, receiver: httpx.Client) -
     page.get_by_role("link", name="Older events").click()
     expect(page.locator("#happened .says")).to_have_count(12)
     page.get_by_text("Kinds of events").click()
-    page.get_by_role("link", name="Was deleted").click()
+    page.get_by_role("link", name="Was forgotten").click()
     expect(page.locator("#happened .who")).to_have_text("new")
     page.get_by_role("searchbox").fill("s9")
     page.get_by_role("button", name="Show").click()
