@@ -12,21 +12,25 @@ another site. The two that hold no secret are SameSite=Lax: the browser sends th
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from secrets import token_urlsafe
 from typing import Literal
 from urllib.parse import urlsplit
 
 import orjson
+from attrs import frozen
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope
 
+from contract.fields import format_moment, parse_moment
 from receiver.domain.errors import Refusal
 from receiver.domain.keys import Key
 from receiver.web.context import services
 
 __all__ = [
     "CsrfToken",
+    "Notice",
     "add_cookies",
     "check_form",
     "csrf_token",
@@ -54,6 +58,24 @@ _SHOWN_ONCE = (_NOTICE, _KEY)
 """How the names of cookies begin whose content the next page shows."""
 
 _SHOWN_WITHIN_SECONDS = 60
+
+
+@frozen(kw_only=True)
+class Notice:
+    """
+    What the next page shows once: what was done.
+
+    Attributes:
+        text: What was done; a sentence, unless `until` ends it.
+        until: Until when that holds, the end of the sentence; None if the text says all.
+        link: A URL, relative to the home page, where more of it is seen; None without a link.
+        label: The text of the link.
+    """
+
+    text: str
+    until: datetime | None = None
+    link: str | None = None
+    label: str = ""
 
 
 class CsrfToken:
@@ -140,18 +162,26 @@ def check_form(scope: Scope, fields: Mapping[str, str]) -> None:
         raise Refusal(403, "form_expired", _EXPIRED)
 
 
-def leave_notice(scope: Scope, answer: Response, text: str) -> None:
-    """Set a cookie in `answer` with a text that the next page shows once."""
-    _seal(answer, scope, _NOTICE, text)
+def leave_notice(scope: Scope, answer: Response, shown: Notice) -> None:
+    """Set a cookie in `answer` with what the next page shows once."""
+    until = None if shown.until is None else format_moment(shown.until)
+    _seal(
+        answer, scope, _NOTICE, orjson.dumps([shown.text, until, shown.link, shown.label]).decode()
+    )
 
 
-def notice(scope: Scope) -> str | None:
+def notice(scope: Scope) -> Notice | None:
     """
-    The text for a page to show once, from a cookie that an earlier answer has set; None without it.
+    What a page shows once, from a cookie that an earlier answer has set; None without it.
 
     It is also None for a request of a script, so that the next page that a person opens shows it.
     """
-    return _unsealed(scope, _NOTICE)
+    sealed = _unsealed(scope, _NOTICE)
+    if sealed is None:
+        return None
+    text, until, link, label = orjson.loads(sealed)
+    ends_at = None if until is None else parse_moment(until)
+    return Notice(text=text, until=ends_at, link=link, label=label)
 
 
 def leave_key(scope: Scope, answer: Response, key_id: str, shown: Mapping[str, str]) -> None:

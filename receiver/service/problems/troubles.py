@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 
 from contract import EventKind
+from receiver.domain.alerts.reach import Telling
 from receiver.domain.grouping.problems import Troubled
 from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
@@ -52,12 +53,14 @@ class Found:
             key; without keys that have none.
         calm_since: If nothing is wrong with any server: when one last fell silent, came back, or
             went away; None if no event tells of that (any more). Otherwise None.
+        telling: What decides of which of these servers somebody is told.
     """
 
     servers: Sequence[Troubled]
     has_more: bool
     expired: Mapping[str, int]
     calm_since: datetime | None
+    telling: Telling = field(factory=Telling)
     _made: dict[Hashable, Any] = field(factory=dict, init=False, eq=False, repr=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -139,4 +142,5 @@ class Troubles:
             has_more=len(servers) > MOST_TROUBLED,
             expired=self._store.servers.numbers_owned(expired) if expired else {},
             calm_since=None if servers else self._store.events.last_at(_CHANGES_OF_LIFE),
+            telling=self._store.alerts.telling() if servers else Telling(),
         )

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Select, bindparam, func, insert, or_, select,
 
 from contract import Event, EventKind, ServerRecord, State
 from receiver.domain.alerts.alarms import Changes, Situation, decide, needs
+from receiver.domain.alerts.reach import OpenAlarm, Telling
 from receiver.domain.alerts.values import KEY_EXPIRES, Alarm, DeliveryKind, Rule
 from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Key
@@ -45,6 +46,7 @@ __all__ = [
     "find_alarms",
     "read_alarm",
     "read_alarms",
+    "read_telling",
     "take_step",
     "write_step",
 ]
@@ -185,6 +187,28 @@ def read_alarm(connection: Connection, alarm_id: int) -> Alarm | None:
     """The alarm with this id; None if there is none."""
     row = connection.execute(_ONE, {"key": alarm_id}).mappings().one_or_none()
     return None if row is None else Alarm(**row)
+
+
+def read_telling(connection: Connection) -> Telling:
+    """What decides of which servers somebody is told: channels, rules, and alarms that last."""
+    if not read_channels(connection):
+        return Telling()  # a rule has a channel, and an alarm has a rule
+    found = connection.execute(_LASTING).all()
+    fleet = {alarm.id: alarm for alarm in found if alarm.server_id is None}
+    return Telling(
+        has_channel=True,
+        rules=read_rules(connection),
+        open_alarms=[
+            OpenAlarm(
+                alarm.server_id,
+                alarm.kind,
+                alarm.told_at or fleet.get(alarm.part_of, alarm).told_at,
+                fleet.get(alarm.part_of, alarm).due_at,
+            )
+            for alarm in found
+            if alarm.server_id is not None
+        ],
+    )
 
 
 def count_open(connection: Connection) -> int:
@@ -358,6 +382,14 @@ _AN_HOUR = timedelta(hours=1)
 
 _ONE = select(alarms).where(alarms.c.id == bindparam("key"))
 _UNFINISHED = select(alarms).where(is_unfinished).order_by(alarms.c.id)
+_LASTING = select(
+    alarms.c.id,
+    alarms.c.server_id,
+    alarms.c.kind,
+    alarms.c.told_at,
+    alarms.c.due_at,
+    alarms.c.part_of,
+).where(alarms.c.ended_at.is_(None), is_unfinished)
 _is_concerned = or_(alarms.c.server_id.is_(None), among(alarms.c.server_id, "ids"))
 _OPEN = (
     select(func.count())

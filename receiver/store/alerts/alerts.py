@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 
 from contract import Event
+from receiver.domain.alerts.reach import Telling
 from receiver.domain.alerts.reports import WeekCounts
 from receiver.domain.alerts.values import Alarm, Channel, Delivery, Rule, Silence
 from receiver.store.alerts import alarms, channels, outbox, silences, upkeep
@@ -220,6 +221,11 @@ class Alerts:
         """How many alarms have not ended, and are neither silenced nor a part of another one."""
         with self._transactions.read() as connection:
             return alarms.count_open(connection)
+
+    def telling(self) -> Telling:
+        """What decides of which servers somebody is told: channels, rules, and open alarms."""
+        with self._transactions.read() as connection:
+            return alarms.read_telling(connection)
 
     def acknowledge(self, alarm_id: int, at: datetime, by: str) -> bool:
         """

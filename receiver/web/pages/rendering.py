@@ -238,16 +238,19 @@ async def answer_from_thread(request: Request, template: str, **context: Any) ->
     return await to_thread.run_sync(partial(answer, request, template, **context))
 
 
-def redirect(request: Request, to: str, *, notice: str | None = None) -> RedirectResponse:
+def redirect(
+    request: Request, to: str, *, notice: str | cookies.Notice | None = None
+) -> RedirectResponse:
     """
-    A redirect (303) to another page of this receiver, which shows the text `notice` once.
+    A redirect (303) to another page of this receiver, which shows `notice` once.
 
     `to` is the path of that page, such as `/alerts`. The URL is relative, like all URLs in the
     pages, because a reverse proxy may serve the receiver below a path prefix.
     """
     response = RedirectResponse(_root_url(request) + to[1:], 303)
     if notice is not None:
-        cookies.leave_notice(request.scope, response, notice)
+        shown = cookies.Notice(text=notice) if isinstance(notice, str) else notice
+        cookies.leave_notice(request.scope, response, shown)
     return response
 
 
@@ -380,11 +383,13 @@ def _make_templates() -> Jinja2Templates:
         WEEK=WEEK,
         ALARMS=wording.ALARMS,
         NAMED_SERVERS=wording.NAMED_SERVERS,
+        REACHES=wording.REACHES,
         SECOND=timedelta(seconds=1),
         KINDS=wording.KINDS,
         SCOPES=wording.SCOPES,
         STATES=wording.STATES,
         TOPICS=wording.TOPICS,
+        TROUBLES=wording.TROUBLES,
         LABELS=_LABELS,
         label_url=_label_url,
         server_url=server_url,

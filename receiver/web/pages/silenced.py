@@ -1,6 +1,6 @@
-"""Which servers are silenced now: nobody is told of their alarms, which are kept and shown."""
+"""Which servers are silenced: nobody is told of their alarms, which are kept and shown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,8 +12,10 @@ from receiver.domain.alerts.windows import active
 from receiver.domain.databases import NOTHING_NOTED, Noted
 from receiver.domain.filter_text import FilterText
 from receiver.web.context import Services
+from receiver.web.cookies import Notice
+from receiver.web.pages.wording import brief, duration, exactly
 
-__all__ = ["Silenced", "Window", "silenced_now"]
+__all__ = ["Silenced", "Window", "silence_notice", "silenced_now", "silences_notice"]
 
 
 class Window(NamedTuple):
@@ -74,6 +76,38 @@ async def silenced_now(found: Services) -> Silenced:
     return await found.calls.read(_read, found)
 
 
+async def silence_notice(found: Services, silence: Silence) -> Notice:
+    """What a page says after a silence by a filter was made: of which servers, and until when."""
+    matching = FilterText.parse(silence.query)
+    number = await found.calls.read(found.store.servers.count, matching.to_filter())
+    which = f" that match {brief(silence.query, _LONGEST_QUERY)}" if silence.query else ""
+    whom = f"All servers{which}, {number:,} now,"
+    if silence.cron is not None and silence.duration is not None:
+        lasts = duration(silence.duration.total_seconds())
+        says = f"{whom} will be silenced again and again, each time for {lasts}"
+        return silences_notice([silence], says if silence.ends_at is not None else f"{says}.")
+    if silence.begins_at > found.clock():
+        return silences_notice(
+            [silence], f"{whom} will be silenced from {exactly(silence.begins_at)}"
+        )
+    return silences_notice([silence], f"{whom} are silenced")
+
+
+def silences_notice(silences: Sequence[Silence], text: str) -> Notice:
+    """
+    What a page says after silences were made that end together.
+
+    `text` is a sentence without its end: until when they last is added to it.
+    """
+    is_one = len(silences) == 1
+    return Notice(
+        text=text,
+        until=silences[0].ends_at,
+        link=f"alerts#silence-{silences[0].id}" if is_one else "alerts#silences",
+        label="Show the silence" if is_one else "Show the silences",
+    )
+
+
 def _servers_of(silence: Silence) -> FilterText | None:
     return None if silence.server_id is not None else FilterText.parse(silence.query)
 
@@ -88,3 +122,6 @@ def _read(found: Services) -> Silenced:
         word for window in windows if window.servers is not None for word in window.servers.words
     }
     return Silenced(windows, found.store.labels.noted(sorted(words)))
+
+
+_LONGEST_QUERY = 100  # a cookie holds it

@@ -12,8 +12,10 @@ from attrs import evolve, frozen
 
 from contract import FAREWELL, Event, EventKind, IpAddresses, ServerRecord, State
 from contract.fields import format_moment, parse_moment
+from receiver.domain.alerts.reach import Reach
 from receiver.domain.alerts.reports import percent
 from receiver.domain.alerts.values import AWAY, KEY_EXPIRES
+from receiver.domain.grouping.problems import Trouble
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import KeyScope
 from receiver.service.availability import Span
@@ -24,10 +26,12 @@ __all__ = [
     "FACTS",
     "KINDS",
     "NAMED_SERVERS",
+    "REACHES",
     "SCOPES",
     "STATES",
     "SUMMED_UP",
     "TOPICS",
+    "TROUBLES",
     "Fact",
     "Strip",
     "Superseded",
@@ -70,8 +74,8 @@ SCOPES = {
 STATES = {
     State.UP: "Heard as promised",
     State.NEW: "Registered, no heartbeat yet",
-    State.LATE: "Missed two heartbeats",
-    State.DOWN: "Missed four heartbeats",
+    State.LATE: "Silent for more than two heartbeats",
+    State.DOWN: "Silent for more than four heartbeats",
     State.LEFT: "Said that it sends no more",
 }
 
@@ -818,6 +822,24 @@ _MANY = {
     EventKind.SILENCED: "are silenced",
 }
 """What a kind of event says of several servers, where that is not the text in `KINDS`."""
+
+TROUBLES = {
+    Trouble.DOWN: ("is down", "are down"),
+    Trouble.LATE: ("is late", "are late"),
+    Trouble.CONFLICT: ("shares its ID with another machine", "share their IDs with other machines"),
+    Trouble.TWIN: ("shares its database UUID", "share their database UUIDs"),
+    Trouble.FLAPPING: ("is flapping", "are flapping"),
+}
+"""What is said of one server with a trouble, and of several."""
+
+REACHES = {
+    Reach.NO_CHANNEL: "nobody was told: there is no channel",
+    Reach.NO_RULE: "nobody was told: no rule is about this",
+    Reach.MISSED: "nobody was told: the rule about this was made or changed after it began",
+    Reach.LATER: "nobody is told yet: it has to last longer",
+    Reach.TOLD: "told",
+}
+"""Whether anybody is told of a trouble, or why not."""
 
 ALARMS = {
     **{kind.value: says for kind, says in KINDS.items()},

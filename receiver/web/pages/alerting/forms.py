@@ -22,9 +22,11 @@ from receiver.domain.errors import Refusal
 from receiver.domain.keys import Power
 from receiver.web.alerts import changes
 from receiver.web.context import services
+from receiver.web.cookies import Notice
 from receiver.web.pages import wording
 from receiver.web.pages.form_handlers import Act, Fields, Question, confirmed, form
 from receiver.web.pages.rendering import PageRoute, answer, redirect, server_url
+from receiver.web.pages.silenced import silence_notice, silences_notice
 from receiver.web.routing import with_ids_in_query
 
 __all__ = ["routes"]
@@ -282,8 +284,8 @@ async def make_silence(request: Request, fields: Fields) -> RedirectResponse:
         "cron": fields.get("cron") or None,
         "time_zone": zone,
     }
-    await changes.make_silence(request, asked)
-    return _to_alerts(request, "The silence was made.")
+    silence = await changes.make_silence(request, asked)
+    return _to_alerts(request, await silence_notice(services(request), silence))
 
 
 async def silence_server(request: Request, fields: Fields) -> RedirectResponse:
@@ -293,10 +295,8 @@ async def silence_server(request: Request, fields: Fields) -> RedirectResponse:
     if fields.get("reason"):
         asked["reason"] = fields["reason"]
     silence = await changes.silence_server(request, server_id, asked)
-    until = wording.exactly(silence.ends_at or silence.begins_at)
-    return redirect(
-        request, f"/{server_url(server_id)}", notice=f"The server is silenced until {until}."
-    )
+    said = silences_notice([silence], "The server is silenced")
+    return redirect(request, f"/{server_url(server_id)}", notice=said)
 
 
 async def end_silence(request: Request, _: Fields) -> RedirectResponse:
@@ -312,7 +312,7 @@ async def acknowledge(request: Request, _: Fields) -> RedirectResponse:
 # What all forms have
 
 
-def _to_alerts(request: Request, notice: str) -> RedirectResponse:
+def _to_alerts(request: Request, notice: str | Notice) -> RedirectResponse:
     return redirect(request, _ALERTS, notice=notice)
 
 

@@ -12,6 +12,7 @@ from receiver.domain.keys import Power
 from receiver.store import SqlStore
 from receiver.web.context import services, visitor
 from receiver.web.pages.rendering import PageRoute, answer_from_thread
+from receiver.web.pages.told import untold_now
 
 __all__ = ["routes"]
 
@@ -33,7 +34,11 @@ async def alerts_page(request: Request) -> Response:
     now = found.clock()
     read = await found.calls.read(_read, found.store, now)
     return await answer_from_thread(
-        request, "alerts.html", may_change=visitor(request).may_manage, **read
+        request,
+        "alerts.html",
+        may_change=visitor(request).may_manage,
+        untold=await untold_now(found),
+        **read,
     )
 
 

@@ -1,5 +1,6 @@
 """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
 
+from collections.abc import Container, Sequence
 from functools import partial
 
 from starlette.requests import Request
@@ -9,8 +10,8 @@ from starlette.routing import BaseRoute, Mount
 from receiver.domain.filter_text import MAX_LENGTH
 from receiver.domain.keys import Power
 from receiver.domain.lists.saved_views import LONGEST_NAME
-from receiver.domain.queries import ALL_EVENTS, EventFilter
-from receiver.service.fleet import Fleet, Overview
+from receiver.domain.queries import ALL_EVENTS, EventFilter, Order, Rank, rank_of
+from receiver.service.fleet import Fleet, Overview, Sighting
 from receiver.web.context import Visitor, services, visitor
 from receiver.web.pages.browse.facets import facet_groups, tiles
 from receiver.web.pages.browse.lines import news_of
@@ -54,6 +55,9 @@ async def fleet_page(request: Request) -> Response:
     servers = seen.page.servers
     counts = seen.breakdown.count(matching, lapsed=found.mirror.keys.lapsed(found.clock()))
     silenced = await silenced_now(found)
+    silenced_until = silenced.until(each.record for each in servers)
+    if view.query.order is Order.TROUBLE:
+        servers = _with_silenced_later(servers, silenced_until)
     problems = await problems_of(found, view.text, silenced) if view.is_first_page else None
     now = fleet.now()
     who = visitor(request)
@@ -72,7 +76,7 @@ async def fleet_page(request: Request) -> Response:
         view=view,
         order=view.query.order.value,
         servers=servers,
-        silenced=silenced.until(each.record for each in servers),
+        silenced=silenced_until,
         history=await fleet.history([each.record for each in servers], within=DAY),
         total=counts.total,
         first=seen.before + 1,
@@ -115,6 +119,23 @@ async def _overview_that_fits(fleet: Fleet, query: ListQuery) -> Overview:
     return seen if fits == len(seen.page.servers) else await read(limit=fits)
 
 
+def _with_silenced_later(
+    servers: Sequence[Sighting], silenced: Container[str]
+) -> Sequence[Sighting]:
+    """
+    Sort the servers of a page with trouble first, so that those that nobody has to look at now,
+    because they are silenced, come after the others with a trouble.
+    """
+
+    def place(server: Sighting) -> int:
+        if rank_of(server.record) not in _TROUBLED:
+            return 2
+        return 1 if server.record.server_id in silenced else 0
+
+    return sorted(servers, key=place)
+
+
+_TROUBLED = (Rank.DOWN, Rank.LATE, Rank.STRANGE_NEW, Rank.STRANGE)
 _SORTS = {
     "trouble": "Trouble first",
     "server_id": "Name, A to Z",

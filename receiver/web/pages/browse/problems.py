@@ -18,6 +18,7 @@ from receiver.web.context import Services
 from receiver.web.pages import wording
 from receiver.web.pages.silenced import Silenced
 from receiver.web.pages.sizes import fitting_problems
+from receiver.web.pages.told import Told, told_of
 
 __all__ = ["Problems", "problems_of"]
 
@@ -57,8 +58,11 @@ class Problems:
         shown: The most urgent problems.
         left: For each trouble, how many servers with it are in none of the problems `shown`.
         counts: For each trouble, how many servers have it, without those that are silenced.
+        quiet_counts: For each trouble, how many servers that are silenced have it.
         has_more: Whether more servers have a trouble than were read, so that some are not counted.
         silenced: The problems of servers that are silenced: nobody is told of their alarms.
+        told: Who is told of each of the problems `shown`, by their troubles and first servers.
+        has_channel: Whether anybody can be told of anything.
         of_fleet: What is wrong apart from the servers; nothing if the filter has any words.
         calm_since: If nothing is wrong, since when all servers have been heard in time, and
             receivers have been running.
@@ -68,8 +72,11 @@ class Problems:
     shown: Sequence[Problem]
     left: Mapping[Trouble, int]
     counts: Mapping[Trouble, int]
+    quiet_counts: Mapping[Trouble, int]
     has_more: bool
     silenced: Sequence[Problem]
+    told: Mapping[tuple[Trouble, str], Sequence[Told]]
+    has_channel: bool
     of_fleet: OfFleet = field(factory=OfFleet)
     calm_since: datetime
     matching: FilterText
@@ -81,6 +88,18 @@ class Problems:
     @property
     def is_narrowed(self) -> bool:
         return self.matching != FilterText()
+
+    @property
+    def all_counts(self) -> list[tuple[Trouble, int, int]]:
+        """Each trouble with the numbers of servers that have it: not silenced, and silenced."""
+        numbers = (
+            (each, self.counts.get(each, 0), self.quiet_counts.get(each, 0)) for each in Trouble
+        )
+        return [(each, loud, quiet) for each, loud, quiet in numbers if loud or quiet]
+
+    def told_of(self, problem: Problem) -> Sequence[Told]:
+        """Who is told of a problem; nothing of one whose servers are silenced."""
+        return self.told.get(_key(problem), ())
 
     @property
     def silenced_servers(self) -> int:
@@ -131,12 +150,18 @@ def _problems(
     )
     shown = fitting_problems(each, most=_MOST_SHOWN)
     counts = _counts(each)
+    told = troubles.once(
+        ("told", matching, silenced.windows), lambda: _told(shown, troubles, found.clock())
+    )
     return Problems(
         shown=shown,
         left={trouble: n for trouble, n in (counts - _counts(shown)).items() if n},
         counts=counts,
+        quiet_counts=_counts(quiet),
         has_more=troubles.has_more,
         silenced=quiet,
+        told=told,
+        has_channel=troubles.telling.has_channel,
         of_fleet=OfFleet() if is_narrowed else _of_fleet(found, troubles),
         calm_since=_calm_since(found, troubles),
         matching=matching,
@@ -180,6 +205,19 @@ def _counts(each: Sequence[Problem]) -> Counter[Trouble]:
     for problem in each:
         counts[problem.trouble] += len(problem.servers)
     return counts
+
+
+def _told(
+    shown: Sequence[Problem], troubles: Found, now: datetime
+) -> Mapping[tuple[Trouble, str], Sequence[Told]]:
+    return {
+        _key(each): told_of(each.servers, troubles.telling, now, trouble=each.trouble)
+        for each in shown
+    }
+
+
+def _key(problem: Problem) -> tuple[Trouble, str]:
+    return problem.trouble, problem.servers[0].server_id
 
 
 def _of_fleet(found: Services, troubles: Found) -> OfFleet:

@@ -31,6 +31,7 @@ from receiver.web.alerts import changes
 from receiver.web.context import services
 from receiver.web.databases.labels import relabel
 from receiver.web.pages.rendering import PageRoute, answer, redirect
+from receiver.web.pages.silenced import silence_notice, silences_notice
 from receiver.web.problems import refusal
 from receiver.web.requests import form_pairs
 
@@ -148,7 +149,7 @@ class Selection:
             is_last = after is None
 
 
-Change = Callable[[Request, Selection], Awaitable[str]]
+Change = Callable[[Request, Selection], Awaitable[str | cookies.Notice]]
 """Does something with the chosen servers; returns the notice that tells what was done."""
 
 Ask = Callable[[Request, Selection], Awaitable[dict[str, Any]]]
@@ -283,17 +284,20 @@ async def _ask_to_silence(request: Request, selection: Selection) -> dict[str, A
     return {"silences": len(_silences(selection))}
 
 
-async def _silence(request: Request, selection: Selection) -> str:
+async def _silence(request: Request, selection: Selection) -> cookies.Notice:
     minutes = selection.fields.get("minutes", "")
     asked = {
         "reason": selection.fields.get("reason") or "maintenance",
         "duration_seconds": int(minutes) * 60 if minutes.isdecimal() else minutes,
     }
-    for which in _silences(selection):
-        await changes.make_silence(request, {**asked, **which})
+    made = [
+        await changes.make_silence(request, {**asked, **which}) for which in _silences(selection)
+    ]
     if selection.query is not None:
-        return "Alarms of the servers that match are not told for that time."
-    return f"{_servers(len(selection.ids))} silenced."
+        return await silence_notice(services(request), made[0])
+    number = len(selection.ids)
+    whom = "1 server is" if number == 1 else f"{number:,} servers are"
+    return silences_notice(made, f"{whom} silenced")
 
 
 def _silences(selection: Selection) -> list[dict[str, str]]:

@@ -68,8 +68,8 @@ def notice(client: httpx.Client, answer: httpx.Response, *, page: str = "/alerts
     assert 303 == answer.status_code, answer.text
     there = client.get(str(answer.url.join(answer.headers["location"])))
     assert page == there.url.path
-    (found,) = re.findall(r'id="notice" role="status"><bdi>([^<]*)<', there.text)
-    return html.unescape(found)
+    (found,) = re.findall(r'id="notice" role="status">(.*?)</p>', there.text)
+    return html.unescape(re.sub("<[^>]+>", "", found))
 
 
 def fault(page: httpx.Response) -> str:
@@ -145,6 +145,8 @@ def test_page_tells_what_is_alarming_and_who_was_told(
     assert ">went down<" in page
     assert "through <bdi>Operators</bdi>" in page
     assert "Down: acme" in page
+    assert 'id="untold"' not in page
+    assert '<span class="told told">told <time' in receiver.get("/").text
     assert '<span class="count">1<span class="unseen"> alarming</span></span>' in page
 
 
@@ -182,6 +184,8 @@ def test_acknowledged_alarm_says_by_whom(receiver: httpx.Client, clock: Clock) -
 
 def test_alarm_that_is_over_is_listed_as_such(receiver: httpx.Client, clock: Clock) -> None:
     alarm_id = goes_down(receiver, clock, new_channel(receiver), after_seconds=600)
+    for path in ("/", "/alerts"):
+        assert "nobody is told before <time" in receiver.get(path).text
     receiver.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
     wait_until(lambda: receiver.get("/alarms?open=true").json()["count"] == 0)
 
@@ -223,6 +227,8 @@ def test_alarms_of_a_silent_fleet_are_behind_the_one_that_tells_of_it(
 
     assert ">1 alarming now<" in page
     assert "6 of 6 servers" in page
+    assert 'untold-later-down"><b><a href="./?query=state%3Adown">6 servers</a> are down' in page
+    assert "nobody is told before <time" in page
     assert "6 that are told with the fleet" in page
 
 
@@ -256,6 +262,28 @@ def waits_after(client: httpx.Client, clock: Clock, attempts: int) -> bool:
 def is_given_up(client: httpx.Client) -> bool:
     (delivery,) = client.get("/deliveries").json()["deliveries"]
     return delivery["given_up_at"] is not None
+
+
+def test_servers_that_nobody_is_told_of_say_why(receiver: httpx.Client, clock: Clock) -> None:
+    channel_id = new_channel(receiver)
+    beat = messages.heartbeat(odoo_stage="staging")
+    receiver.post("/heartbeat", json=beat).raise_for_status()
+    for state in ("late", "down"):
+        clock.advance(200)
+        wait_until(lambda: receiver.get("/servers/acme_web-1").json()["state"] == state)  # noqa: B023
+        wait_until(lambda: receiver.get(f"/events?kind={state}").json()["count"] == 1)  # noqa: B023
+    clock.advance(100)
+
+    no_rule = [receiver.get(path).text for path in ("/", "/alerts")]
+    rule = {"name": "Late", "query": "stage:staging", "kinds": ["down"], "channel_id": channel_id}
+    receiver.post("/rules", json=rule).raise_for_status()
+    missed = [receiver.get(path).text for path in ("/", "/alerts")]
+
+    for page in no_rule:
+        assert "nobody was told: no rule is about this" in page
+        assert 'href="./alerts/rules/new">Add a rule' in page
+    for page in missed:
+        assert "nobody was told: the rule about this was made or changed after it began" in page
 
 
 # Channels
@@ -520,7 +548,10 @@ def test_silence_made_in_the_form_is_the_one_that_the_api_makes(receiver: httpx.
         "time_zone": "Europe/Vienna",
     }
     receiver.post("/silences", json=asked).raise_for_status()
-    assert "The silence was made." == notice(receiver, answer)
+    assert (
+        "All servers that match stage:staging, 0 now, will be silenced from "
+        "2026-03-29 00:30:00 UTC until 2026-03-29 01:30:00 UTC. Show the silence"
+    ) == notice(receiver, answer)
     assert only(receiver, "silences") == in_form
 
 
@@ -530,7 +561,7 @@ def end_silences(client: httpx.Client) -> None:
 
 
 def test_silence_that_begins_again_and_again(receiver: httpx.Client) -> None:
-    post(
+    answer = post(
         receiver,
         "/alerts/silences/new",
         query="",
@@ -540,6 +571,10 @@ def test_silence_that_begins_again_and_again(receiver: httpx.Client) -> None:
         time_zone="Europe/Vienna",
     )
 
+    assert (
+        "All servers, 0 now, will be silenced again and again, each time for 1 h 30 min. "
+        "Show the silence"
+    ) == notice(receiver, answer)
     made = only(receiver, "silences")
     assert ("0 22 * * 6", 5400, None) == tuple(
         made[name] for name in ("cron", "duration_seconds", "ends_at")
@@ -598,7 +633,8 @@ def test_server_is_silenced_on_its_page_and_marked_in_the_list(
     answer = post(receiver, path, page=page, minutes="30", reason="Upgrade")
     there = receiver.get(str(answer.url.join(answer.headers["location"])))
 
-    assert "The server is silenced until 2026-01-31 12:30:00 UTC." in there.text
+    assert "The server is silenced</bdi> until <time " in there.text
+    assert ">2026-01-31 12:30:00 UTC</time>. <a href" in there.text
     assert "Alarms of this server are not told" in there.text
     assert "<bdi>Upgrade</bdi>" in there.text
     assert 'title="No alarm is told until 2026-01-31 12:30:00 UTC"' in (receiver.get("/").text)
@@ -613,7 +649,7 @@ def test_silence_of_a_server_needs_no_reason_and_a_length(receiver: httpx.Client
 
     plain = post(receiver, f"{page}/silence", page=page, minutes="15", reason="")
 
-    assert "The server is silenced until 2026-01-31 12:15:00 UTC." == notice(
+    assert "The server is silenced until 2026-01-31 12:15:00 UTC. Show the silence" == notice(
         receiver, plain, page=page
     )
     assert "maintenance" == only(receiver, "silences")["reason"]

@@ -60,7 +60,15 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
 
     assert "12 down" == title(page)
     (outage,) = items(page)
-    assert outage.startswith("12 servers went down at 12:0")
+    assert re.match(r"12 servers went down at 2026-01-31 12:0\d:\d\d UTC just now ", outage), (
+        outage
+    )
+    assert "Nobody was told of this: there is no channel. Add a channel" in plain(section(page))
+    assert 'href="./alerts/channels/new"' in section(page)
+    alerts = plain(receiver.get("/alerts").text)
+    assert "What nobody was told of 12 servers are down : nobody was told: there is no" in alerts
+    assert "No alarm is open" in alerts
+    assert "Nothing is alarming" not in alerts
     assert "all staging" in outage
     assert "3 hosts" in outage
     assert "s00, s01, s02 and 9 more" in outage
@@ -93,9 +101,9 @@ def test_each_kind_of_trouble_is_told(
 
     assert "1 down, 1 late, 1 ID conflict, 2 copied databases, 1 flapping" == title(page)
     down, late, conflict, twins, flapping = items(page)
-    assert down.startswith("acme went down at 12:0")
+    assert down.startswith("acme went down at 2026-01-31 12:0")
     assert "production on web-1 last seen 7 min ago" in down
-    assert late.startswith("late is late since 12:0")
+    assert late.startswith("late is late since 2026-01-31 12:0")
     assert conflict.startswith("conflict is used by two machines since")
     assert twins.startswith("copy, twin share one database UUID")
     assert flapping.startswith("flaps is flapping since")
@@ -121,7 +129,7 @@ def test_nothing_is_wrong_since_the_last_server_came_back(
 
 
 def test_silenced_servers_stand_apart(receiver: httpx.Client, fleet: Watched, clock: Clock) -> None:
-    fleet.beat("quiet", odoo_stage="staging")
+    fleet.beat("calm", odoo_stage="staging")
     fleet.beat("loud", odoo_stage="production")
     later(clock, fleet, 300, "well")
     silence = {"query": "stage:staging", "reason": "upgrade", "duration_seconds": 3600}
@@ -130,13 +138,20 @@ def test_silenced_servers_stand_apart(receiver: httpx.Client, fleet: Watched, cl
     page = receiver.get("/").text
     narrowed = receiver.get("/?stage=staging").text
 
-    assert "1 down" == title(page)
+    alerts = plain(receiver.get("/alerts").text)
+
+    assert "1 down (1 more is silenced)" == title(page)
     assert "1 server in trouble is silenced" in plain(section(page))
-    assert ["loud went down", "quiet went down"] == [
+    assert "1 server is down : nobody was told: there is no channel. Add a channel loud" in alerts
+    assert "1 server in trouble is silenced" in alerts
+    assert ["loud", "calm", "well"] == re.findall(r'data-key="server-(\w+)"', page)
+    assert 'title="Silent since 2026-01-31 12:00:00 UTC">down' in page
+    assert ["loud went down", "calm went down"] == [
         each[: each.index(" at ")] for each in items(page)
     ]
-    assert page.index("loud") < page.index('id="silenced-problems"') < page.index(">quiet<")
-    assert "Nothing is wrong with these" == title(narrowed)
+    assert page.index("loud") < page.index('id="silenced-problems"') < page.index(">calm<")
+    assert "1 down (silenced)" == title(narrowed)
+    assert "needs calm" in narrowed
     assert "1 server in trouble is silenced" in plain(section(narrowed))
 
 

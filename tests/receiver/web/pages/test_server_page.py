@@ -61,7 +61,7 @@ def test_page_begins_with_the_state_and_since_when(receiver: httpx.Client, clock
     ) == standing()
 
     clock.advance(3600)
-    assert standing().startswith("Missed ")
+    assert standing().startswith("Silent since 2026-01-31 12:00:07 UTC")
     receiver.post("/heartbeat", json=messages.slim(status="uninstalled"))
     assert "Said that it sends no more, 2026-01-31 13:01:12 UTC, just now." == standing()
 

@@ -1,0 +1,72 @@
+"""Whether anybody is told of what is wrong with a server, and if not, why."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from alert_values import NOW, rule
+from contract import ServerRecord, State
+from receiver.domain.alerts.reach import OpenAlarm, Reach, Reached, Telling
+
+LATER = NOW + timedelta(minutes=10)
+EARLIER = NOW - timedelta(minutes=10)
+
+
+def record(state: State = State.DOWN) -> ServerRecord:
+    return ServerRecord(
+        server_id="a",
+        first_seen=EARLIER,
+        last_seen=EARLIER,
+        state_since=EARLIER,
+        state=state,
+        odoo_stage="staging",
+    )
+
+
+def reached(kind: str, *, since: Any = EARLIER, **known: Any) -> Reached:
+    telling = Telling(has_channel=True, **known)
+    return telling.of(record(), kind, since=since, now=NOW)
+
+
+def test_nobody_is_told_of_anything_without_a_channel() -> None:
+    assert Reached(Reach.NO_CHANNEL) == Telling().of(record(), "down", since=EARLIER, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "since", "of_rule", "reach"),
+    [
+        ("down", EARLIER, {"query": "stage:production"}, Reach.NO_RULE),
+        ("down", EARLIER, {"kinds": {"flapping"}}, Reach.NO_RULE),
+        ("down", EARLIER, {}, Reach.MISSED),
+        ("down", EARLIER, {"kinds": {"late"}}, Reach.MISSED),
+        ("down", NOW, {}, Reach.LATER),
+        ("late", EARLIER, {"query": "state:down"}, Reach.LATER),
+        ("late", EARLIER, {"query": "stage:production"}, Reach.NO_RULE),
+        ("twin", None, {"kinds": {"twin"}}, Reach.MISSED),
+    ],
+)
+def test_rules_say_why_there_is_no_alarm(
+    kind: str, since: Any, of_rule: dict[str, Any], reach: Reach
+) -> None:
+    assert Reached(reach) == reached(kind, since=since, rules=[rule(**of_rule)])
+
+
+@pytest.mark.parametrize(
+    ("alarms", "expected"),
+    [
+        ([("down", NOW, None)], Reached(Reach.TOLD, NOW)),
+        ([("down", None, LATER), ("late", EARLIER, None)], Reached(Reach.TOLD, EARLIER)),
+        ([("down", None, LATER), ("down", None, NOW)], Reached(Reach.LATER, NOW)),
+        ([("down", None, None)], Reached(Reach.LATER)),
+        ([("flapping", NOW, None)], Reached(Reach.NO_RULE)),
+    ],
+)
+def test_alarms_say_when_somebody_is_told(alarms: list[Any], expected: Reached) -> None:
+    assert expected == reached("down", open_alarms=[OpenAlarm("a", *each) for each in alarms])
+
+
+def test_alarm_of_another_server_is_none_of_this_one() -> None:
+    others = [OpenAlarm("b", "down", NOW, None)]
+
+    assert Reached(Reach.NO_RULE) == reached("down", open_alarms=others)
