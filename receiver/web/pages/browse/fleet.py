@@ -1,6 +1,6 @@
 """The page with what is wrong, the list of servers, the numbers by state, and what is new."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from functools import partial
 
 from starlette.requests import Request
@@ -119,9 +119,7 @@ async def _overview_that_fits(fleet: Fleet, query: ListQuery) -> Overview:
     return seen if fits == len(seen.page.servers) else await read(limit=fits)
 
 
-def _with_silenced_later(
-    servers: Sequence[Sighting], silenced: Container[str]
-) -> Sequence[Sighting]:
+def _with_silenced_later(servers: list[Sighting], silenced: Container[str]) -> list[Sighting]:
     """
     Sort the servers of a page with trouble first, so that those that nobody has to look at now,
     because they are silenced, come after the others with a trouble.

@@ -11,8 +11,13 @@ from attrs import evolve
 from sqlalchemy import Engine, text
 
 import messages
+from alert_values import NOW
+from contract import ServerRecord, State
 from keyring import bearer, expired, keep, made, revoked
 from receiver.app import Tuning, create_app
+from receiver.domain.alerts.reach import Reach, Telling
+from receiver.domain.grouping.problems import Trouble
+from receiver.web.pages.told import told_of
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 from watched import Watched
 
@@ -60,9 +65,7 @@ def test_outage_is_one_problem_and_leads_to_its_servers(
 
     assert "12 down" == title(page)
     (outage,) = items(page)
-    assert re.match(r"12 servers went down at 2026-01-31 12:0\d:\d\d UTC just now ", outage), (
-        outage
-    )
+    assert re.match(r"12 servers went down at 2026-01-31 12:0\d:\d\d UTC just now ", outage), outage
     assert "Nobody was told of this: there is no channel. Add a channel" in plain(section(page))
     assert 'href="./alerts/channels/new"' in section(page)
     alerts = plain(receiver.get("/alerts").text)
@@ -107,6 +110,24 @@ def test_each_kind_of_trouble_is_told(
     assert conflict.startswith("conflict is used by two machines since")
     assert twins.startswith("copy, twin share one database UUID")
     assert flapping.startswith("flaps is flapping since")
+
+
+def test_each_trouble_of_a_server_is_told_apart() -> None:
+    record = ServerRecord(
+        server_id="a",
+        first_seen=NOW,
+        last_seen=NOW,
+        state_since=NOW,
+        state=State.DOWN,
+        conflict_since=NOW,
+    )
+
+    every = told_of([record], Telling(), NOW)
+    of_down = told_of([record], Telling(), NOW, trouble=Trouble.DOWN)
+
+    assert [Trouble.DOWN, Trouble.CONFLICT] == [each.trouble for each in every]
+    assert [Trouble.DOWN] == [each.trouble for each in of_down]
+    assert {Reach.NO_CHANNEL} == {each.reach for each in every}
 
 
 def test_nothing_is_wrong_since_the_last_server_came_back(
