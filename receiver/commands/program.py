@@ -114,7 +114,7 @@ PROGRAM = Program(
         "events": ("events", "Say what happened, and what happens, the newest last."),
         "connect": ("fleet", "Print the file with which an MCP client connects to servers."),
         "silence": ("alerts", "Let nobody be told of a server for a while, from now on."),
-        "label": ("fleet", "Label the database of a server, or write a note on it."),
+        "label": ("fleet", "Label the database of a server, write a note on it, and print both."),
         "forget": ("fleet", "Forget servers that are gone for good, and print their ids."),
         "doctor": ("doctor", "Look whether all is well with the receiver, and say what to do."),
         "backup": ("data", "Write a backup of the database, into a folder or a new file."),

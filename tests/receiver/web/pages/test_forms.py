@@ -783,7 +783,7 @@ def test_form_with_an_old_csrf_token_is_shown_again(
 
     answer = posts(registered, f"{SERVER}/delete", {"form": "old"})
 
-    assert (403, "Delete this server?") == (answer.status_code, title(answer))
+    assert (403, "Forget this server?") == (answer.status_code, title(answer))
     assert "Nothing was changed." in fault(answer)
     second = posts(registered, f"{SERVER}/delete", form_of(answer, action=ASKS))
     assert 303 == second.status_code
@@ -1040,7 +1040,7 @@ def test_admin_revokes_a_key_with_its_servers(
     form = form_of(asked, action=ASKS) | ticked
     done = receiver.post(path, data=form, follow_redirects=True)
 
-    assert '<input type="checkbox" name="also" value="1"> Delete its servers, too' in asked.text
+    assert '<input type="checkbox" name="also" value="1"> Forget its servers, too' in asked.text
     forgotten = " Servers that were forgotten: 2." if ticked else ""
     assert f"The key agent's was revoked.{forgotten}" == notice(done)
     after = receiver.get("/servers", headers=bearer(held.tokens["admin"])).json()["count"]

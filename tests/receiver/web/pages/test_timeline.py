@@ -176,8 +176,8 @@ def test_filter_that_finds_nothing_or_cannot_be_read_is_explained(
     gone = receiver.get(urljoin(str(page.url), html.unescape(link[1]))).text
     unread = receiver.get("/timeline?query=colour:red")
 
-    assert ["was deleted", "joined the fleet"] == says(gone)
-    assert (400, ["was deleted", "joined the fleet"]) == (unread.status_code, says(unread.text))
+    assert ["was forgotten", "joined the fleet"] == says(gone)
+    assert (400, ["was forgotten", "joined the fleet"]) == (unread.status_code, says(unread.text))
     assert "is no name that a filter knows" in html.unescape(unread.text)
     assert 'value="colour:red"' in unread.text
     for query, status in ((LONG * 300, 400), (f"-label:{'a' * 980}", 200)):
