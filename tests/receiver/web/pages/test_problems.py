@@ -189,7 +189,7 @@ def test_problems_and_silences_follow_words_of_notes(
     )
     silence = {"query": "ANN", "reason": "upgrade", "duration_seconds": 3600}
     receiver.post("/silences", json=silence).raise_for_status()
-    assert "Nothing is wrong with these" == title(receiver.get("/?query=ann").text)
+    assert "1 down (silenced)" == title(receiver.get("/?query=ann").text)
     assert "1 down" == title(receiver.get("/").text)
 
 
