@@ -190,7 +190,7 @@ def test_problems_and_silences_follow_words_of_notes(
     silence = {"query": "ANN", "reason": "upgrade", "duration_seconds": 3600}
     receiver.post("/silences", json=silence).raise_for_status()
     assert "1 down (silenced)" == title(receiver.get("/?query=ann").text)
-    assert "1 down" == title(receiver.get("/").text)
+    assert "1 down (1 more is silenced)" == title(receiver.get("/").text)
 
 
 def test_problems_follow_the_filters_and_stand_on_the_first_page_only(
