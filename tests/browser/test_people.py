@@ -44,7 +44,7 @@ def test_sign_in_shows_the_live_fleet(
 
     expect(listed(page)).to_have_text(["acme", "beta"])
     expect(page.get_by_text("Grace Hopper")).to_be_visible()
-    page.get_by_role("link", name="JSON").click()
+    page.get_by_role("link", name="JSON", exact=True).click()
     expect(page.get_by_text('"server_id":"acme_web-1"')).to_be_visible()
     page.go_back()
     page.get_by_role("button", name="Sign out").click()
