@@ -522,7 +522,8 @@ SETTINGS: Mapping[str, Setting] = {
         "0",
         meaning=(
             "How many seconds a receiver that was asked to stop goes on, while `/health` says that"
-            " it is about to: a load balancer that asks every second loses no request then."
+            " it is about to. A load balancer loses no request if these are more than the interval"
+            " and two timeouts of its health check."
         ),
     ),
 }

@@ -1,20 +1,30 @@
 """The fleet that compose.yaml starts: two receivers and PostgreSQL behind a proxy with TLS."""
 
+import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
-from attrs import Factory, frozen
+import yaml  # type: ignore[import-untyped]  # its stubs are another package
+from attrs import Factory, define
 
 import messages
+from images.engine import ROOT
 from images.stack import RECEIVERS, Stack
 from servers import wait_until
 
 SENDERS = [f"acme_web-{number}" for number in range(6)]
 KIB = 1024
+STOP_SECONDS = 10
+"""How long a receiver may take to stop after FLEET_DRAIN_SECONDS; uvicorn is told so by `serve`."""
+STALL_SECONDS = 1.0
+"""Who stalls for longer than this is on an overloaded machine, where messages may be refused."""
+UNCERTAIN = {"outcome_unknown", "receiver_unavailable"}
+"""The `code` of a refusal that does not say whether the message was counted."""
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +36,44 @@ def key(stack: Stack) -> str:
     return made
 
 
-@frozen
+@define
 class Sent:
     """
-    What came of the heartbeats.
+    What came of the heartbeats. Each was sent until it was acknowledged.
 
     Attributes:
         counts: How many were acknowledged, by server.
-        refused: What was answered to others.
+        refused: The answers that say that a heartbeat was not counted.
+        uncertain: Broken connections, and answers that do not say whether a heartbeat was counted.
+        longest_stall_seconds: By how much the latest of the senders was late.
     """
 
     counts: Counter[str] = Factory(Counter)
     refused: list[str] = Factory(list)
+    uncertain: list[str] = Factory(list)
+    longest_stall_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.counts.total()} heartbeats acknowledged, {len(self.refused)} refused and sent "
+            f"again, {len(self.uncertain)} uncertain; the senders stalled for at most "
+            f"{self.longest_stall_seconds:.2f} seconds"
+        )
+
+    def send(self, client: httpx.Client, name: str) -> bool:
+        """Send a heartbeat once; returns whether it was acknowledged."""
+        try:
+            answer = client.post("/heartbeat", json=messages.slim(server_id=name))
+        except httpx.TransportError as error:
+            self.uncertain.append(repr(error))
+            return False
+        if answer.status_code == 200:
+            self.counts[name] += 1
+            return True
+        is_uncertain = answer.json()["code"] in UNCERTAIN
+        refusals = self.uncertain if is_uncertain else self.refused
+        refusals.append(f"{answer.status_code} {answer.text}")
+        return False
 
 
 @contextmanager
@@ -47,17 +83,13 @@ def sending(stack: Stack, key: str) -> Iterator[Sent]:
 
     def send(name: str) -> None:
         with stack.client(key=key) as client:
-            while not enough.wait(0.01):
-                beat = messages.slim(server_id=name)
-                try:
-                    answer = client.post("/heartbeat", json=beat)
-                except httpx.TransportError as error:
-                    sent.refused.append(repr(error))
-                    continue
-                if answer.status_code == 200:
-                    sent.counts[name] += 1
-                else:
-                    sent.refused.append(f"{answer.status_code} {answer.text}")
+            is_over, pause = False, 0.01
+            while not is_over:
+                began = time.monotonic()
+                is_over = enough.wait(pause)
+                stall = time.monotonic() - began - pause
+                sent.longest_stall_seconds = max(sent.longest_stall_seconds, stall)
+                wait_until(lambda: sent.send(client, name))
 
     threads = [threading.Thread(target=send, args=[name]) for name in SENDERS]
     for thread in threads:
@@ -97,8 +129,27 @@ def test_rolling_replacement_loses_no_heartbeat(stack: Stack, key: str) -> None:
 
     assert ids.isdisjoint(stack.do(each, "cat", "/proc/sys/kernel/hostname") for each in RECEIVERS)
     with stack.client(key=key) as client:
-        assert dict(sent.counts) == counted(client)
-    assert [] == sent.refused[:3], len(sent.refused)
+        found = counted(client)
+    print(sent)  # noqa: T201 - `pytest -rP` shows it
+    assert [] == sent.uncertain[:3], f"{sent}\n{stack.log('proxy')[-4000:]}"
+    assert dict(sent.counts) == found, sent
+    if sent.longest_stall_seconds < STALL_SECONDS:
+        assert [] == sent.refused[:3], sent
+
+
+def test_receiver_goes_on_until_the_proxy_has_noticed() -> None:
+    """An answer from just before the stop may take one timeout, and the next check another one."""
+    proxy = (ROOT / "deploy/Caddyfile").read_text()
+    receiver = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["receiver-1"]
+    interval, timeout = (
+        int(seconds)
+        for name in ("health_interval", "health_timeout")
+        for seconds in re.findall(rf"\b{name} (\d+)s$", proxy, re.MULTILINE)
+    )
+    drain = receiver["environment"]["FLEET_DRAIN_SECONDS"]
+
+    assert interval + 2 * timeout < drain
+    assert drain + STOP_SECONDS < int(receiver["stop_grace_period"].removesuffix("s"))
 
 
 def test_receivers_share_the_work(stack: Stack, key: str) -> None:
