@@ -143,7 +143,10 @@ def test_page_of_a_receiver_that_was_stopped_looks_old(reader: Reader, tmp_path:
     expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("fleet-lost"))
     expect(age).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
     colour = "element => getComputedStyle(element).color"
-    state, quiet = page.locator("tbody .state").first, page.locator("#servers .heading p:not(.download)")
+    state, quiet = (
+        page.locator("tbody .state").first,
+        page.locator("#servers .heading p:not(.download)"),
+    )
     assert quiet.evaluate(colour) == state.evaluate(colour)
     assert [] == serious(page)
     page.locator("#servers").get_by_role("link", name="db01").click()
