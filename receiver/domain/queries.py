@@ -98,8 +98,9 @@ class Filter:
         words: Texts, each of which must be found in the names, addresses, versions or tools of the
             server, or in the labels or the note of its database; see
             `receiver.domain.lists.search_texts`.
-        without: Pairs of the name of an attribute above, but not `words`, and values of which the
-            server must have none.
+        in_notes: Whether words are searched in labels and notes, too.
+        without: Pairs of the name of an attribute above, but neither `words` nor `in_notes`, and
+            values of which the server must have none.
     """
 
     state: tuple[str, ...] = field(default=(), converter=_texts)
@@ -113,6 +114,7 @@ class Filter:
     key: tuple[str, ...] = field(default=(), converter=_texts)
     label: tuple[str, ...] = field(default=(), converter=_texts)
     words: tuple[str, ...] = field(default=(), converter=_texts)
+    in_notes: bool = True
     without: Without = ()
 
 

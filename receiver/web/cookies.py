@@ -51,7 +51,7 @@ __all__ = [
 
 _SESSION = "fleet_session"
 _FORM = "fleet_form"
-_NOTICE = "fleet_notice"
+_NOTICE = "fleet_message"
 _KEY = "fleet_key_"  # and the id of the key: two windows may make keys at the same time
 _AGAIN = "fleet_again"
 _SHOWN_ONCE = (_NOTICE, _KEY)

@@ -467,7 +467,11 @@ OF_SERVERS = parameter(
     "query",
     "Only of servers that match these filters now, which are written as in `GET /servers`. Unless "
     "they name a state, also servers that have left, are superseded or nodes match.",
-    {**_FILTER, "examples": ["stage:production", 'database:"my database"']},
+    {
+        **_WITHOUT_NUL,
+        "maxLength": MAX_LENGTH,
+        "examples": ["stage:production", 'database:"my database"'],
+    },
 )
 CLIENT = {
     **parameter(

@@ -416,9 +416,12 @@ def badge_filter(request: Request, *, allows_query: bool) -> tuple[Filter, str]:
     Returns the filter, and the text, which is empty if the query has none. Raises Refusal (400),
     which lists all parameters that are wrong. The parameter `query`, which holds the filter, is
     wrong unless `allows_query`.
+
+    Its words are not searched in labels and notes: the address of a badge is known to many, who
+    could otherwise find out by trial what a note says.
     """
     found = _parameters(request, _BADGE if allows_query else _BADGE_OF_ONE)
-    matching: Filter = found.get("written", ALL_SERVERS)
+    matching: Filter = evolve(found.get("written", ALL_SERVERS), in_notes=False)
     return matching, found.get("label", "")
 
 

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from contract import EventKind, ServerRecord
 from receiver.domain.alerts.values import Rule
+from receiver.domain.databases import NOTHING_NOTED, Noted
 from receiver.domain.filter_text import FilterText
 
 __all__ = ["OpenAlarm", "Reach", "Reached", "Telling"]
@@ -77,11 +78,13 @@ class Telling:
         has_channel: Whether there is a channel, through which messages are sent.
         rules: The rules.
         open_alarms: The alarms about servers that have not ended.
+        noted: Which words of the rules the labels and notes of databases contain.
     """
 
     has_channel: bool = False
     rules: Sequence[Rule] = ()
     open_alarms: Sequence[OpenAlarm] = ()
+    noted: Noted = NOTHING_NOTED
     _of_server: Mapping[str, Sequence[OpenAlarm]] = field(init=False, eq=False, repr=False)
 
     @_of_server.default
@@ -119,18 +122,20 @@ class Telling:
         self, record: ServerRecord, kinds: set[str], *, since: datetime | None, now: datetime
     ) -> Reach:
         """Why there is no alarm, if there are channels."""
-        if any(_is_about(rule, record, kinds) for rule in self.rules):
+        if self._is_any_about(record, kinds):
             has_just_begun = since is not None and now - since < _TAKEN_UP_WITHIN
             return Reach.LATER if has_just_begun else Reach.MISSED
-        if kinds == {_LATE} and any(_is_about(rule, record, {_DOWN}) for rule in self.rules):
+        if kinds == {_LATE} and self._is_any_about(record, {_DOWN}):
             return Reach.LATER  # it is told when the server is down
         return Reach.NO_RULE
 
-
-def _is_about(rule: Rule, record: ServerRecord, kinds: set[str]) -> bool:
-    if rule.kinds.isdisjoint(kinds):
-        return False
-    return FilterText.parse(rule.query).in_any_state().matches(record)
+    def _is_any_about(self, record: ServerRecord, kinds: set[str]) -> bool:
+        words = self.noted.words_of(record)
+        return any(
+            FilterText.parse(rule.query).in_any_state().matches(record, words)
+            for rule in self.rules
+            if not rule.kinds.isdisjoint(kinds)
+        )
 
 
 _DOWN, _LATE = EventKind.DOWN.value, EventKind.LATE.value

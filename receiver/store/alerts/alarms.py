@@ -13,7 +13,7 @@ takes does not grow with the number of alarms that have not ended.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from contract import Event, EventKind, ServerRecord, State
 from receiver.domain.alerts.alarms import Changes, Situation, decide, needs
 from receiver.domain.alerts.reach import OpenAlarm, Telling
 from receiver.domain.alerts.values import KEY_EXPIRES, Alarm, DeliveryKind, Rule
+from receiver.domain.databases import Noted
 from receiver.domain.filter_text import FilterText
 from receiver.domain.keys import Key
 from receiver.domain.queries import RecordedEvent
@@ -194,10 +195,12 @@ def read_telling(connection: Connection) -> Telling:
     if not read_channels(connection):
         return Telling()  # a rule has a channel, and an alarm has a rule
     found = connection.execute(_LASTING).all()
+    rules = read_rules(connection)
     fleet = {alarm.id: alarm for alarm in found if alarm.server_id is None}
     return Telling(
         has_channel=True,
-        rules=read_rules(connection),
+        rules=rules,
+        noted=_noted(connection, {each.query for each in rules}),
         open_alarms=[
             OpenAlarm(
                 alarm.server_id,
@@ -249,6 +252,12 @@ def _bounded(events: Sequence[RecordedEvent], rules: Sequence[Rule]) -> int:
     return len(events)
 
 
+def _noted(connection: Connection, queries: Iterable[str]) -> Noted:
+    """Which words of filters the labels and notes of databases contain."""
+    words = {word for query in queries for word in FilterText.parse(query).words}
+    return noted(connection, sorted(words))
+
+
 def _completed(
     known: Situation, connection: Connection, cache: RowCache, seen: Seen, *, is_partial: bool
 ) -> Situation:
@@ -260,12 +269,11 @@ def _completed(
     open_alarms = read_alarms(connection, query)
     silences = read_silences(connection, now, ended=False)
     queries = {*(each.query for each in known.rules), *(each.query for each in silences)}
-    words = {word for query in queries for word in FilterText.parse(query).words}
     return evolve(
         known,
         silences=silences,
         open_alarms=open_alarms,
-        noted=noted(connection, sorted(words)),
+        noted=_noted(connection, queries),
         records=_records(connection, cache, needs(known.events, open_alarms)),
         away=int(connection.execute(_AWAY, {"now": now}).scalar_one()),
         keys=_keys(connection, known.rules, open_alarms),

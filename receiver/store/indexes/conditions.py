@@ -109,7 +109,9 @@ def conditions_of(
             of_profiles.append(not_(func.coalesce(_of_profile(name, values), false())))
         elif name in _OF_SERVERS:
             of_servers.append(not_(_of_server(name, values)))
-    of_servers += [_contains(word, connection) for word in matching.words]
+    of_servers += [
+        _contains(word, connection, in_notes=matching.in_notes) for word in matching.words
+    ]
     return Conditions(
         ranks=ranks_wanted(matching, listed=listed),
         of_profiles=of_profiles,
@@ -221,12 +223,12 @@ def _of_server(name: str, values: Sequence[str]) -> ColumnElement[bool]:
     )
 
 
-def _contains(word: str, connection: Connection | None) -> ColumnElement[bool]:
+def _contains(word: str, connection: Connection | None, *, in_notes: bool) -> ColumnElement[bool]:
     """
     The condition that a word is found in a server.
 
-    It may be in its names, addresses, versions or tools, or in the labels or the note of its
-    database.
+    It may be in its names, addresses, versions or tools, or with `in_notes` in the labels or the
+    note of its database.
     """
     sought = Sought.of(word)
     texts = [search_texts.c.names.contains(sought.name, autoescape=True)]
@@ -242,10 +244,10 @@ def _contains(word: str, connection: Connection | None) -> ColumnElement[bool]:
         word = dumps(sought.tool)[1:-1]
         sets = select(toolsets.c.id).where(_TOOLS.contains(word, autoescape=True))
         of_profiles.append(profiles.c.toolset.in_(sets))
-    ids = union_all(
-        select(search_texts.c.server_id).where(or_(*texts)),
-        *_annotated(annotations.c.search_text.contains(sought.label, autoescape=True)),
-    )
+    ids = union_all(select(search_texts.c.server_id).where(or_(*texts)))
+    if in_notes:
+        is_noted = annotations.c.search_text.contains(sought.label, autoescape=True)
+        ids = union_all(*ids.selects, *_annotated(is_noted))
     found = _is_one_of(ids, connection)
     return or_(found, servers.c.profile.in_(select(profiles.c.id).where(or_(*of_profiles))))
 

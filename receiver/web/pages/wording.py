@@ -67,7 +67,7 @@ SCOPES = {
     KeyScope.AGENT: "sends messages of servers, as an Odoo does, and reads nothing",
     KeyScope.REGISTRY: "reads the MCP registry only, by an address, as editors do",
     KeyScope.BADGE: "reads badges only, by an address, for pages that show them",
-    KeyScope.ADMIN: "does all: deletes servers, and manages keys and alerts",
+    KeyScope.ADMIN: "does all: forgets servers, and manages keys and alerts",
 }
 """What the holder of a key of each scope does; first the scope that most new keys should have."""
 

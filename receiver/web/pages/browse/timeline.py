@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from contract.fields import format_moment
 from receiver.domain.cursors import write_event_cursor
-from receiver.domain.filter_text import FilterText
+from receiver.domain.filter_text import MAX_LENGTH, FilterText
 from receiver.domain.grouping.timeline import Group
 from receiver.domain.keys import Power
 from receiver.domain.queries import EventFilter
@@ -58,6 +58,7 @@ async def timeline_page(request: Request) -> Response:
         status=400 if error else 200,
         view=view,
         typed=typed,
+        LONGEST_TEXT=MAX_LENGTH,
         error=error,
         choice=query.matching,
         fields=_fields(query.matching),

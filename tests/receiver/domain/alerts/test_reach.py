@@ -8,6 +8,7 @@ import pytest
 from alert_values import NOW, rule
 from contract import ServerRecord, State
 from receiver.domain.alerts.reach import OpenAlarm, Reach, Reached, Telling
+from receiver.domain.databases import Noted, subject_of
 
 LATER = NOW + timedelta(minutes=10)
 EARLIER = NOW - timedelta(minutes=10)
@@ -70,3 +71,11 @@ def test_alarm_of_another_server_is_none_of_this_one() -> None:
     others = [OpenAlarm("b", "down", NOW, None)]
 
     assert Reached(Reach.NO_RULE) == reached("down", open_alarms=others)
+
+
+def test_rule_may_be_about_words_of_a_note() -> None:
+    known = {"rules": [rule(query="ann")]}
+    noted = Noted({"ann": frozenset({subject_of(record())})})
+
+    assert Reached(Reach.NO_RULE) == reached("down", **known)
+    assert Reached(Reach.MISSED) == reached("down", **known, noted=noted)

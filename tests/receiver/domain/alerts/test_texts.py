@@ -56,7 +56,7 @@ def test_message_about_a_server_that_is_down_says_all_that_an_operator_needs() -
 
     assert (
         """\
-acme (production) on web-1 is down: it has missed four heartbeats.
+acme (production) on web-1 is down: silent for more than four heartbeats.
 Since: 2026-01-31 13:02:00 UTC+01:00, 5 min 30 s ago
 Last seen: 2026-01-31 13:00:00 UTC+01:00
 Last known: Odoo 19.0, MCP server 1.2.0, at 10.0.0.5:8069, status ok
@@ -103,11 +103,11 @@ def test_message_about_several_servers_has_a_paragraph_for_each() -> None:
     seen = "Last seen: 2026-01-31 13:00:00 UTC+01:00"
     assert (
         f"""\
-- acme (production) on web-1 is down: it has missed four heartbeats.
+- acme (production) on web-1 is down: silent for more than four heartbeats.
   {since}; {seen}
   https://fleet.example/server/acme_web-1
 
-- blue on web-1 is down: it has missed four heartbeats.
+- blue on web-1 is down: silent for more than four heartbeats.
   {since}; {seen}
   https://fleet.example/server/blue_web-1
 

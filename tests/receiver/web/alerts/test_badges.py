@@ -243,3 +243,19 @@ def test_wide_letters_get_more_room() -> None:
     )
 
     assert narrow < wide < widest
+
+
+def test_badge_finds_no_words_of_notes(
+    ask: Ask, send: Callable[..., None], receiver: httpx.Client, keys: Keys
+) -> None:
+    """The addresses of badges are known to people who may not read the fleet."""
+    send("acme_web-1")
+    noted = receiver.patch(
+        "/servers/acme_web-1/labels", json={"note": "call Ann"}, headers=bearer(keys.admin)
+    )
+    noted.raise_for_status()
+
+    listed = receiver.get("/servers?query=ann", headers=bearer(keys.viewer)).json()
+    assert 1 == listed["count"]
+    assert ["servers", "none"] == words(ask("servers.svg?query=ann"))
+    assert ["servers", "1 up"] == words(ask("servers.svg?query=acme"))

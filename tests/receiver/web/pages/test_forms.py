@@ -744,7 +744,7 @@ def test_background_fetch_keeps_the_notice(
 
 def test_forged_notice_cookie_is_not_shown(registered: httpx.Client, held: KeyOfEachScope) -> None:
     signed_in(registered, held.tokens["admin"])
-    registered.cookies.set("fleet_notice", "IkNhbGwgMDgwMC1IQUNLIg.signature")
+    registered.cookies.set("fleet_message", "IkNhbGwgMDgwMC1IQUNLIg.signature")
 
     assert None is notice(registered.get("/"))
 

@@ -103,7 +103,7 @@ def test_answers_that_show_a_secret_are_not_compressed(admin: httpx.Client) -> N
     path = urljoin("/keyring", there.headers["location"])
     shown = admin.get(path, headers={"Cookie": f"{admin.headers['Cookie']}; {name}={value}"})
     made_by_api = admin.post("/keys", json={"name": "other", "scope": "viewer"})
-    cookie = f"{admin.headers['Cookie']}; fleet_notice=what the next page shows"
+    cookie = f"{admin.headers['Cookie']}; fleet_message=what the next page shows"
     noticed = admin.get("/keyring", headers={"Cookie": cookie})
 
     assert "gzip" == coding(page)
