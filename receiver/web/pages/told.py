@@ -100,7 +100,7 @@ def _untold(found: Found, silenced: Silenced, now: datetime) -> Untold:
             groups=groups, silenced=[each for each in in_trouble if each.server_id in quiet]
         )
 
-    return found.once(("untold", silenced.windows), find)
+    return found.once(("untold", silenced.windows, silenced.noted.key), find)
 
 
 def _place(reach: Reach, trouble: Trouble) -> tuple[int, int]:

@@ -144,15 +144,14 @@ def _problems(
 ) -> Problems:
     matching = matching.in_any_state()
     is_narrowed = matching != FilterText()
+    asked = (matching, noted.key, silenced.windows, silenced.noted.key)
     each, quiet = troubles.once(
-        (matching, noted.key, silenced.windows, silenced.noted.key),
+        asked,
         lambda: _grouped(troubles, matching, noted, silenced, found.mirror.keys),
     )
     shown = fitting_problems(each, most=_MOST_SHOWN)
     counts = _counts(each)
-    told = troubles.once(
-        ("told", matching, silenced.windows), lambda: _told(shown, troubles, found.clock())
-    )
+    told = troubles.once(("told", *asked), lambda: _told(shown, troubles, found.clock()))
     return Problems(
         shown=shown,
         left={trouble: n for trouble, n in (counts - _counts(shown)).items() if n},
