@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from attrs import evolve
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 
 import messages
 from alert_values import NOW
@@ -23,6 +23,8 @@ from receiver.app import Tuning, create_app
 from receiver.domain.alerts.values import TELLABLE
 from receiver.domain.filter_text import FilterText
 from receiver.service.alerts.outbox import WAITS
+from receiver.store.alerts.tables import alert_progress
+from receiver.store.tables import events
 from receiver.web.pages.silenced import Silenced, Window
 from servers import ANY_PAUSE_SECONDS, Clock, serve, wait_until
 from sinks import HttpSink, closed_port, http_sink
@@ -264,7 +266,9 @@ def is_given_up(client: httpx.Client) -> bool:
     return delivery["given_up_at"] is not None
 
 
-def test_servers_that_nobody_is_told_of_say_why(receiver: httpx.Client, clock: Clock) -> None:
+def test_servers_that_nobody_is_told_of_say_why(
+    receiver: httpx.Client, clock: Clock, engine: Engine
+) -> None:
     channel_id = new_channel(receiver)
     beat = messages.heartbeat(odoo_stage="staging")
     receiver.post("/heartbeat", json=beat).raise_for_status()
@@ -273,17 +277,24 @@ def test_servers_that_nobody_is_told_of_say_why(receiver: httpx.Client, clock: C
         wait_until(lambda: receiver.get("/servers/acme_web-1").json()["state"] == state)  # noqa: B023
         wait_until(lambda: receiver.get(f"/events?kind={state}").json()["count"] == 1)  # noqa: B023
     clock.advance(100)
+    # A rule tells of no event that was looked at before.
+    newest, looked_at = select(func.max(events.c.id)), select(alert_progress.c.event_id)
+    with engine.connect() as connection:
+        last = connection.scalar(newest)
+        wait_until(lambda: connection.scalar(looked_at) == last)
 
-    no_rule = [receiver.get(path).text for path in ("/", "/alerts")]
+    def says(path: str, text: str) -> bool:
+        return text in receiver.get(path).text
+
+    # What is wrong is read every few seconds.
+    for path in ("/", "/alerts"):
+        wait_until(lambda: says(path, "nobody was told: no rule is about this"))  # noqa: B023
+        assert says(path, 'href="./alerts/rules/new">Add a rule')
     rule = {"name": "Late", "query": "stage:staging", "kinds": ["down"], "channel_id": channel_id}
     receiver.post("/rules", json=rule).raise_for_status()
-    missed = [receiver.get(path).text for path in ("/", "/alerts")]
-
-    for page in no_rule:
-        assert "nobody was told: no rule is about this" in page
-        assert 'href="./alerts/rules/new">Add a rule' in page
-    for page in missed:
-        assert "nobody was told: the rule about this was made or changed after it began" in page
+    missed = "nobody was told: the rule about this was made or changed after it began"
+    for path in ("/", "/alerts"):
+        wait_until(lambda: says(path, missed))  # noqa: B023
 
 
 # Channels
