@@ -62,7 +62,7 @@ def go_down(client: httpx.Client, clock: Clock, count: int = 1) -> None:
     for state in ("late", "down"):
         clock.advance(200)
         wait_until(
-            lambda: client.get(f"/events?kind={state}").json()["count"] == count  # noqa: B023
+            lambda: client.get(f"/events?kind={state}").json()["count"] == count  # noqa: B023 - called at once
         )
     wait_until(lambda: client.get("/alarms?open=true").json()["count"] >= count)
     clock.advance(40)  # what is due within half a minute is one message

@@ -162,9 +162,9 @@ def goes_down(client: httpx.Client, clock: Clock, channel_id: str, **rule: Any) 
     client.post("/heartbeat", json=messages.heartbeat()).raise_for_status()
     for state in ("late", "down"):
         clock.advance(200)
-        wait_until(lambda: client.get("/servers/acme_web-1").json()["state"] == state)  # noqa: B023
+        wait_until(lambda: client.get("/servers/acme_web-1").json()["state"] == state)  # noqa: B023 - called at once
         wait_until(
-            lambda: client.get(f"/events?kind={state}").json()["count"] == 1  # noqa: B023
+            lambda: client.get(f"/events?kind={state}").json()["count"] == 1  # noqa: B023 - called at once
         )
     wait_until(lambda: client.get("/alarms?open=true").json()["count"] == 1)
     clock.advance(40)  # what is due within half a minute is one message
@@ -221,7 +221,7 @@ def test_alarms_of_a_silent_fleet_are_behind_the_one_that_tells_of_it(
     for kind in ("late", "down"):
         clock.advance(200)
         wait_until(
-            lambda: receiver.get(f"/events?kind={kind}").json()["count"] == 6  # noqa: B023
+            lambda: receiver.get(f"/events?kind={kind}").json()["count"] == 6  # noqa: B023 - called at once
         )
     wait_until(lambda: receiver.get("/alarms?open=true").json()["count"] == 7)
 
@@ -274,8 +274,8 @@ def test_servers_that_nobody_is_told_of_say_why(
     receiver.post("/heartbeat", json=beat).raise_for_status()
     for state in ("late", "down"):
         clock.advance(200)
-        wait_until(lambda: receiver.get("/servers/acme_web-1").json()["state"] == state)  # noqa: B023
-        wait_until(lambda: receiver.get(f"/events?kind={state}").json()["count"] == 1)  # noqa: B023
+        wait_until(lambda: receiver.get("/servers/acme_web-1").json()["state"] == state)  # noqa: B023 - called at once
+        wait_until(lambda: receiver.get(f"/events?kind={state}").json()["count"] == 1)  # noqa: B023 - called at once
     clock.advance(100)
     # A rule tells of no event that was looked at before.
     newest, looked_at = select(func.max(events.c.id)), select(alert_progress.c.event_id)
@@ -288,13 +288,13 @@ def test_servers_that_nobody_is_told_of_say_why(
 
     # What is wrong is read every few seconds.
     for path in ("/", "/alerts"):
-        wait_until(lambda: says(path, "nobody was told: no rule is about this"))  # noqa: B023
+        wait_until(lambda: says(path, "nobody was told: no rule is about this"))  # noqa: B023 - called at once
         assert says(path, 'href="./alerts/rules/new">Add a rule')
     rule = {"name": "Late", "query": "stage:staging", "kinds": ["down"], "channel_id": channel_id}
     receiver.post("/rules", json=rule).raise_for_status()
     missed = "nobody was told: the rule about this was made or changed after it began"
     for path in ("/", "/alerts"):
-        wait_until(lambda: says(path, missed))  # noqa: B023
+        wait_until(lambda: says(path, missed))  # noqa: B023 - called at once
 
 
 # Channels
