@@ -97,7 +97,7 @@ def silences_notice(silences: Sequence[Silence], text: str) -> Notice:
     """
     What a page says after silences were made that end together.
 
-    `text` is a sentence without its end: until when they last is added to it.
+    `text` begins the sentence, and the page ends it with the time at which the silences end.
     """
     is_one = len(silences) == 1
     return Notice(
