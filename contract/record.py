@@ -76,7 +76,7 @@ class ServerRecord(View):
         state_since: When `state` got its present value. If the server sent again after it was
             superseded, it is the time of the first message after that.
         superseded_by: `server_id` of the server that replaced this one in a rebuild of the
-            same database; None if none did, and as soon as this server sends again.
+            same database; None if none did. Becomes None again when this server sends a message.
         twin_of: `server_id` of another server that reports the same `database_uuid` but has a
             database of its own: one of the two databases is a copy of the other. None if no such
             server is known. Servers that share one database are nodes, not twins.

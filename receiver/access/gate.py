@@ -62,7 +62,11 @@ class Gate:
 
     @property
     def is_for_this_machine(self) -> bool:
-        """Whether only clients on the receiver's own machine are let in: no key was made yet."""
+        """
+        Whether only clients on the receiver's own machine are let in.
+
+        They are as long as no key was made, unless FLEET_OPEN=1 lets all clients in.
+        """
         return not (self._is_open or self._mirror.had_keys)
 
     def admit(self, scope: Scope, needs: Power | None) -> Key | None:

@@ -50,7 +50,7 @@ class Exit(IntEnum):
 
 class CommandFailed(FleetError):
     """
-    What a command was to do was refused, or cannot be done.
+    A command has failed: its request was refused, or it cannot be carried out.
 
     Attributes:
         exit_status: The exit status of the program.
@@ -135,7 +135,7 @@ class Surroundings:
         clock: Returns the current time.
         sleep: Waits for a number of seconds.
         say: Prints a line of the result to standard output.
-        explain: Prints a sentence for people to standard error.
+        explain: The function that prints a sentence for people to standard error.
         read: Asks the user the given question, and returns the secret that is typed.
         ask: Asks the user a question, and returns whether the answer is yes; None without a
             terminal.

@@ -1,4 +1,4 @@
-"""The commands for API keys, and for which key servers belong to."""
+"""The commands for API keys, and those that hand servers over from one key to another."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -87,7 +87,7 @@ def rows_for(
 
 
 class Alone:
-    """One row, in the memory of this process."""
+    """A row that is not shared, in the memory of a process that has no file for it."""
 
     is_shared = False
 

@@ -153,8 +153,8 @@ class Watchdog:
         """
         End the watchdog's thread; blocks until its current transaction is over.
 
-        If the database can be written, then adds to the history of the fleet the heartbeats that
-        have come since this was last done, which `look` does once a minute.
+        Then it adds to the history of the fleet how many heartbeats have come since `look` last did
+        so (once a minute), unless the database cannot be written.
         """
         self._thread.shutdown()
         if self.trouble() is None:

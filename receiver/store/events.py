@@ -90,8 +90,8 @@ def read_after(
         number: Only events with a larger number.
         matching: Which events.
         limit: How many events are returned at most.
-        max_bytes: About how many bytes of JSON the events may have together; None for any number.
-            A single event is returned even if it has more.
+        max_bytes: About how many bytes of JSON the events may have together; with None, their size
+            does not matter. A single event is returned even if it has more.
     """
     query = _matching(connection, matching).where(events.c.id > number)
     return _page(connection, query.order_by(events.c.id), limit, max_bytes)
@@ -209,7 +209,8 @@ class Events:
         The oldest events that match and have a number larger than `number`, oldest first.
 
         Returns at most `limit` events, and fewer if they would have more than about `max_bytes`
-        bytes of JSON together (None for any number), but at least one if there is any.
+        bytes of JSON together, but at least one if there is any. With None for `max_bytes`, their
+        size does not matter.
         """
         with self._transactions.read() as connection:
             page = read_after(connection, number, matching, limit=limit, max_bytes=max_bytes)

@@ -528,7 +528,7 @@ class Servers:
 
     def troubled(self, known: Mapping[str, Troubled], *, limit: int) -> list[Troubled]:
         """
-        Servers with which something may be wrong: the `limit` ones whose state changed last.
+        Servers with which something may be wrong: at most `limit`, those whose state changed last.
 
         They are late or down, flap (stop sending and come back again and again), have a twin (a
         server that sends for a copy of the same database), or a conflict (two machines that send

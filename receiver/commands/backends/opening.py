@@ -62,7 +62,7 @@ class Context:
 
     @property
     def explain(self) -> Print:
-        """Prints a sentence for people to standard error."""
+        """The function that prints a sentence for people to standard error."""
         return self.surroundings.explain
 
     def command(self, words: str) -> str:

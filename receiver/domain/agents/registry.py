@@ -66,6 +66,9 @@ class Identity(NamedTuple):
     """
     The attributes of a server from which its name in the registry is made.
 
+    The name is made from the database if it is known well enough, so that it stays the same after a
+    rebuild; otherwise from the id of the server. See `parts`.
+
     Attributes:
         server_id: The id of the server.
         database: The name of its database; None if it is unknown.

@@ -83,8 +83,9 @@ class DatabaseWeek:
         """
         Whether the database came to the fleet within the week.
 
-        That is so if it is still listed, and more of its servers were registered in the week than
-        became further nodes of the database, or superseded another one of its servers.
+        That is so if it is still listed, and at least one of the servers that were registered for
+        it in the week is neither a further node of the database, nor has superseded another one of
+        its servers. The events of the week are only counted to find that out.
         """
         events = self.counts.events
         known = events.get(_REBUILT, 0) + events.get(EventKind.NODE.value, 0)

@@ -229,11 +229,12 @@ def most_frequent(counts: Mapping[str, int], total: int) -> Shares:
     Choose the most frequent values of a field, as many as are kept for an hour.
 
     Servers may report any text. So only the 12 most frequent values of at most 64 characters are
-    kept; servers with another value are counted together, under None.
+    kept. Servers with another value are counted together, under None, and servers whose value is
+    unknown under the empty text; these two come last, in addition to the 12.
 
     Args:
-        counts: How many servers have which value. An empty value counts as unknown.
-        total: How many servers there are. Those that `counts` lacks have an unknown value.
+        counts: How many servers have which value; an empty value stands for an unknown one.
+        total: How many servers there are. The value of those that are not in `counts` is unknown.
     """
     known = Counter({text: n for text, n in counts.items() if text and n > 0})
     short = Counter({text: n for text, n in known.items() if len(text) <= _LONGEST})

@@ -56,11 +56,12 @@ def trim(connection: Connection, until: datetime, limit: int) -> bool:
 
 def leave_no_future(connection: Connection, now: datetime) -> None:
     """
-    Replace all times after `now` by `now`, because the clock was set back since they were written.
+    Correct all times after `now`, because the clock was set back since they were written.
 
-    If an alarm began after `now`, the time at which it is to be told becomes earlier by as much as
-    its beginning. So does the next attempt to send a message that was made after `now`, and so do
-    the beginning and the end of a silence that was made after `now`. Then each message is due
+    Times of something that has happened become `now`. Times that were planned from such a time
+    become earlier by the same difference: for an alarm that began after `now`, the time at which it
+    is to be told; for a message that was written after `now`, the time of the next attempt to send
+    it; for a silence that was made after `now`, its beginning and its end. Then each message is due
     within 8 hours, the longest pause between two attempts.
     """
     touch(connection)

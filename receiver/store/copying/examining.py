@@ -39,7 +39,11 @@ class Examined:
 
 
 def examine(url: URL) -> Examined:
-    """Look at the database with this URL. Raises StoreUnavailable if it does not answer."""
+    """
+    Find out of which version a database's tables are, and whether a receiver can be started on it.
+
+    Changes nothing. Raises StoreUnavailable if the database does not answer.
+    """
     place = Place(url)
     try:
         with place.reading() as connection:

@@ -116,7 +116,7 @@ class Place:
 
     def mark(self, prefix: str) -> None:
         """
-        Set the mark `prefix`, so that receivers refuse to write from the commit on.
+        Set the mark `prefix`, and commit. From then on receivers refuse to write.
 
         What they have acknowledged before is in the database. Changes nothing if the mark is set
         already. Raises CopyRefused if the tables are of another version than this program's, or

@@ -1,8 +1,9 @@
 """
 The MCP registry: the read side of the MCP Registry API, version 0.1, for clients like VS Code.
 
-Such clients send no key. So a registry can be opened to everybody (FLEET_REGISTRY), or to those who
-know a path: the text of a key of the scope `registry` stands in it, which opens nothing else.
+Most such clients cannot send a key. So a registry can be opened to everybody (FLEET_REGISTRY), or
+to those who know a path: the text of a key of the scope `registry` stands in it, which opens
+nothing else.
 
 Clients forget an entry after an answer with a status from 400 to 499. So the entry of a server that
 is only down stays, because the server may come back.
@@ -50,7 +51,11 @@ MAX_LIMIT = 100
 
 
 def routes() -> list[Guarded]:
-    """The routes of the registry: for clients with a key, and for those with a key in the path."""
+    """
+    The routes of the registry: each once under the plain path, and once under a path with a key.
+
+    The plain paths are for clients that send a key, or for everybody, as FLEET_REGISTRY says.
+    """
     calls: list[tuple[str, Act, Json]] = [
         ("/v0.1/servers", list_entries, _LIST),
         # A name has a slash, which a client may have escaped or not.

@@ -111,7 +111,7 @@ async def _tools_of(request: Request, server_id: str) -> ToolsOfServer:
 
 
 def search(found: Services) -> ToolSearch:
-    """Make the object that searches the descriptions of tools, from the services of the app."""
+    """The app's `ToolSearch`, which searches the descriptions of tools."""
     return ToolSearch(servers=found.store.servers, calls=found.calls)
 
 

@@ -27,9 +27,10 @@ def routes() -> list[Guarded]:
 
 async def facets(request: Request) -> Response:
     """
-    Answer with the most frequent values of names such as `stage`, and how many servers have each.
+    Answer with the most frequent values of the fields to filter by, and how many servers have each.
 
-    Only administrators get the values of the name `key`: the ids of API keys.
+    Such a field is `stage`, for example. Only administrators get the values of the field `key`,
+    which are the ids of API keys.
     """
     query = facet_query(request)
     found = services(request)

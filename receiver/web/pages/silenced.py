@@ -40,7 +40,8 @@ class Window(NamedTuple):
         A silence that names a single server also covers the nodes for which that server stands in
         lists: the other servers of its database.
 
-        `noted` knows in which notes the words of the filter are.
+        The filter of a silence may ask for words that people have written in a note on a database.
+        The record does not hold such notes: `noted` tells which words the note on its database has.
         """
         if self.servers is None:
             return self.silence.server_id in {record.server_id, record.node_of}

@@ -56,12 +56,12 @@ class Known:
 
     def update(self, page: bytes, *, token: bytes, owner: bytes, now: datetime) -> bytes:
         """
-        The update in JSON from which the browser makes the page, with the blocks that it has.
+        Return, as JSON, what the browser needs to make the page from the blocks that it has.
 
-        It has the server's time (`now`, milliseconds since 1970) and the `blocks` of the page in
-        their order. An item `[digest, text]` is a new block. An item `[place, count]` stands for so
-        many blocks that the browser has, which follow each other in its request, the first of them
-        at this place.
+        The JSON object holds the server's time (`now`, in milliseconds since 1970) and the `blocks`
+        of the page in their order. An item `[digest, text]` is a new block. An item
+        `[place, count]` stands for `count` blocks that the browser has: those that its request
+        lists from the position `place` on.
 
         Args:
             page: The HTML of the page.
