@@ -13,7 +13,7 @@ __all__ = ["Evil", "answer", "evil_server", "say"]
 
 Talk = Callable[[socket.socket], None]
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 60.0
 
 
 @define

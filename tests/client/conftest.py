@@ -28,7 +28,7 @@ def receiver(heard: list[Heard]) -> Iterator[str]:
 
 @contextmanager
 def serve(heard: list[Heard]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(heard))
+    server = Server(("127.0.0.1", 0), handler(heard))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -37,6 +37,12 @@ def serve(heard: list[Heard]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Server(ThreadingHTTPServer):
+    """A server that may be slow to accept many connections which are made at the same time."""
+
+    request_queue_size = 128
 
 
 def handler(heard: list[Heard]) -> type[BaseHTTPRequestHandler]:

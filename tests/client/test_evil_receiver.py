@@ -20,7 +20,7 @@ TOKEN = "fleetkey_ab12_S3cret"
 SHORT, LONG = 0.5, 20.0
 """Timeouts in seconds: one that a test waits for, and one that it never reaches."""
 
-AT_MOST_SECONDS = 3.0  # the timeout, with a margin for a busy machine
+AT_MOST_SECONDS = 10.0  # the timeout, with a margin for a busy machine
 AT_MOST_BYTES = 20 * 1024 * 1024
 PIECE = bytes(65536)
 TEN_MEGABYTES = 160

@@ -312,7 +312,7 @@ def test_command_does_not_show_the_token() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=60,
         )
 
     assert 1 == ended.returncode
