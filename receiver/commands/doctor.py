@@ -1,7 +1,7 @@
 """The command `doctor`, which looks whether all is well with a receiver, and says what to do."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -88,7 +88,7 @@ def doctor(surroundings: Surroundings, *, backups: str | None, is_json: bool) ->
     """
     settings = database_of(surroundings)
     now = surroundings.clock()
-    found = [*_database(settings, now), *_disk(settings), *_outside(settings, now)]
+    found = [*_database(settings, surroundings.clock), *_disk(settings), *_outside(settings, now)]
     if backups is not None:
         found += _backups(settings, Path(backups), now)
     output = Output(surroundings=surroundings, is_json=is_json)
@@ -102,14 +102,15 @@ def doctor(surroundings: Surroundings, *, backups: str | None, is_json: bool) ->
     return Exit.OK if all(each.level is Level.OK for each in found) else Exit.NOT_WELL
 
 
-def _database(settings: Settings, now: datetime) -> Findings:
+def _database(settings: Settings, clock: Callable[[], datetime]) -> Findings:
     """Look at the database, and at what can be read from it."""
     url = settings.database_url
     try:
-        found = examine(url)
+        found = examine(url, clock)
     except StoreUnavailable as error:
         yield Finding("database", Level.FAIL, f"{url}: {error}.")
         return
+    now = clock()  # after the database has answered, which may take seconds
     if found.damage is not None:
         yield Finding("database", Level.FAIL, f"{url} is damaged ({found.damage}): restore it.")
     else:
@@ -142,10 +143,9 @@ def _tables(found: Examined) -> Findings:
 
 
 def _clock(found: Examined, now: datetime) -> Finding:
-    if found.clock is not None:
-        ahead = now - found.clock
-        if abs(ahead) > _CLOCK_TOLERANCE:
-            seconds = ahead.total_seconds()
+    if found.ahead is not None:
+        if abs(found.ahead) > _CLOCK_TOLERANCE:
+            seconds = found.ahead.total_seconds()
             return Finding(
                 "clock",
                 Level.WARN,

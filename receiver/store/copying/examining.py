@@ -1,7 +1,7 @@
 """Looks at a database without changing it, whatever tables it has."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from attrs import frozen
 from sqlalchemy import URL, select, text
@@ -26,6 +26,8 @@ class Examined:
         damage: The first thing that is wrong with the file of SQLite; None if nothing is found, and
             always on PostgreSQL.
         clock: The time of PostgreSQL's clock; None for SQLite.
+        ahead: By how much the clock of this machine is at least ahead of PostgreSQL's, or behind if
+            it is negative. It is zero if the clocks may agree, and None for SQLite.
         seen_at: When a receiver last noted that it runs; None if none ever has, or if the tables
             are not of the newest version.
     """
@@ -35,14 +37,19 @@ class Examined:
     is_newest: bool
     damage: str | None
     clock: datetime | None
+    ahead: timedelta | None
     seen_at: datetime | None
 
 
-def examine(url: URL) -> Examined:
+def examine(url: URL, clock: Callable[[], datetime]) -> Examined:
     """
     Find out of which version a database's tables are, and whether a receiver can be started on it.
 
     Changes nothing. Raises StoreUnavailable if the database does not answer.
+
+    Args:
+        url: The URL of the database.
+        clock: Returns the time of this machine's clock.
     """
     place = Place(url)
     try:
@@ -53,13 +60,27 @@ def examine(url: URL) -> Examined:
             if url.get_backend_name() == "sqlite":
                 (found,) = connection.execute(text("PRAGMA quick_check(1)")).one()
                 damage = None if found == "ok" else str(found)
+            asked = clock()
+            time = place.dialect.database_time(connection)
+            answered = clock()
             return Examined(
                 versions=versions,
                 trouble=migrations.trouble(versions, is_start=True),
                 is_newest=is_newest,
                 damage=damage,
-                clock=place.dialect.database_time(connection),
+                clock=time,
+                ahead=None if time is None else _ahead(time, asked=asked, answered=answered),
                 seen_at=connection.scalar(select(watches.c.seen_at)) if is_newest else None,
             )
     finally:
         place.close()
+
+
+def _ahead(time: datetime, *, asked: datetime, answered: datetime) -> timedelta:
+    """
+    By how much a clock is at least ahead of another one, which has answered with `time`.
+
+    The other clock was read at some moment between those at which this one showed `asked` and
+    `answered`.
+    """
+    return max(asked - time, min(answered - time, timedelta(0)))

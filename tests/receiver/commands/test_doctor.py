@@ -1,9 +1,11 @@
 """`doctor` says in one sentence each what is wrong, and what to do."""
 
+import itertools
 import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -41,7 +43,9 @@ def ran(url: str, clock: Clock) -> None:
     store.close()
 
 
-def found_by(url: str, clock: Clock, *arguments: str, **environ: str) -> tuple[int, dict[str, Any]]:
+def found_by(
+    url: str, clock: Callable[[], datetime], *arguments: str, **environ: str
+) -> tuple[int, dict[str, Any]]:
     """The exit status, and the levels and sentences by what they are about."""
     command = Command({"FLEET_DATABASE_URL": url, **environ}, clock)
     status, said, _ = command("doctor", "--json", *arguments)
@@ -171,8 +175,20 @@ def test_clock_that_was_set_back_is_told(well_url: str, clock: Clock) -> None:
 def test_clock_is_compared_with_that_of_postgresql(postgresql_url: str, clock: Clock) -> None:
     assert "seconds from the database's" in found_by(postgresql_url, clock)[1]["clock"][0][1]
 
-    clock.now = datetime.now(timezone.utc)
-    assert [("ok", "It agrees with the database's.")] == found_by(postgresql_url, clock)[1]["clock"]
+    def now() -> datetime:
+        return datetime.now(timezone.utc)
+
+    assert [("ok", "It agrees with the database's.")] == found_by(postgresql_url, now)[1]["clock"]
+
+
+def test_clock_of_a_database_that_is_slow_to_answer_is_not_wrong(postgresql_url: str) -> None:
+    """Three seconds pass between one reading of the clock and the next."""
+    passed = itertools.count(-6, 3)
+
+    def slow() -> datetime:
+        return datetime.now(timezone.utc) + timedelta(seconds=next(passed))
+
+    assert [("ok", "It agrees with the database's.")] == found_by(postgresql_url, slow)[1]["clock"]
 
 
 def test_channels_without_their_secret_key_are_told(well_url: str, clock: Clock) -> None:
