@@ -151,9 +151,8 @@ class Process:
     app = "receiver.app:app"
 
     def __init__(self, folder: Path, *options: str, **environ: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._reserved = reserved_port()
+        self.port: int = self._reserved.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "receiver.log"
         with self.log.open("a") as log:
@@ -185,6 +184,7 @@ class Process:
         """Kill the process by SIGKILL."""
         self._process.kill()
         self._process.wait()
+        self._reserved.close()
 
     def terminate(self) -> None:
         """Ask the process to exit by SIGTERM, as a service manager does."""
@@ -192,7 +192,9 @@ class Process:
 
     def wait(self) -> int:
         """Wait until the process has exited; returns its exit status."""
-        return self._process.wait(PATIENCE_SECONDS)
+        status = self._process.wait(PATIENCE_SECONDS)
+        self._reserved.close()
+        return status
 
     def _is_healthy(self, client: httpx.Client) -> bool:
         if self._process.poll() is not None:
@@ -201,6 +203,19 @@ class Process:
             return client.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
+
+
+def reserved_port() -> socket.socket:
+    """
+    A socket with a port of this machine at which nobody listens.
+
+    Until the socket is closed, no other program gets the port when it asks for any free one. A
+    server that is told the port, and that sets SO_REUSEADDR as usual, can listen at it.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 @contextmanager

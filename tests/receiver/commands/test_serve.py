@@ -13,8 +13,7 @@ import trustme
 
 from commanding import Command, Said
 from keyring import keep, made
-from servers import Clock, wait_until
-from sinks import closed_port
+from servers import PATIENCE_SECONDS, Clock, reserved_port, wait_until
 
 PROGRAM = "import sys; from receiver.commands import main; sys.exit(main())"
 
@@ -113,7 +112,8 @@ def test_receiver_is_served_over_tls(tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     issued = authority.issue_cert("127.0.0.1")
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    port = closed_port()
+    reserved = reserved_port()
+    port = reserved.getsockname()[1]
     pem = str(tmp_path / "server.pem")
     log = tmp_path / "log"
     with log.open("w") as output:
@@ -133,12 +133,13 @@ def test_receiver_is_served_over_tls(tmp_path: Path) -> None:
         wait_until(lambda: 3 != command("status", "--ca", str(tmp_path / "ca.pem")).status)
         (found,) = command("status", "--json", "--ca", str(tmp_path / "ca.pem")).said
         untrusted = command("list")
-        with httpx.Client(verify=False, trust_env=False) as client:
+        with httpx.Client(verify=False, trust_env=False, timeout=PATIENCE_SECONDS) as client:
             many = {f"x-{n}": "" for n in range(101)}
             headers = client.get(f"https://127.0.0.1:{port}/health", headers=many)
     finally:
         process.send_signal(signal.SIGINT)
-        status = process.wait(20)
+        status = process.wait(PATIENCE_SECONDS)
+        reserved.close()
 
     assert json.loads(found)["healthy"]
     assert (3, True) == (untrusted.status, "certificate" in untrusted.explained)
