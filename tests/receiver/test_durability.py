@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 
 import messages
 from receiver.app import create_app
-from servers import Process, receiver_process, serve, wait_until
+from servers import PATIENCE_SECONDS, Process, receiver_process, serve, wait_until
 
 
 @pytest.fixture
@@ -34,7 +35,8 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def counts(url: str) -> dict[str, int]:
-    servers = httpx.get(f"{url}/servers", trust_env=False).json()["servers"]
+    answer = httpx.get(f"{url}/servers", trust_env=False, timeout=PATIENCE_SECONDS)
+    servers = answer.json()["servers"]
     return {server["server_id"]: server["heartbeat_count"] for server in servers}
 
 
@@ -51,7 +53,7 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
     acknowledged = {f"s{n}": 0 for n in range(8)}
 
     def phone_home(server_id: str, url: str) -> None:
-        with httpx.Client(base_url=url, trust_env=False) as client:
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
             while True:
                 try:
                     answer = client.post("/heartbeat", json=messages.slim(server_id=server_id))
@@ -66,7 +68,7 @@ def test_every_acknowledged_message_survives_kill_9(tmp_path: Path) -> None:
         threads = [threading.Thread(target=phone_home, args=(s, first.url)) for s in acknowledged]
         for thread in threads:
             thread.start()
-        assert fifty_acknowledged.wait(30)
+        assert fifty_acknowledged.wait(PATIENCE_SECONDS)
         first.kill()
         for thread in threads:
             thread.join()
@@ -91,19 +93,20 @@ def test_record_is_unchanged_after_kill_9(tmp_path: Path) -> None:
 
 
 def test_stopping_receiver_answers_accepted_messages(tmp_path: Path) -> None:
+    """The body arrives when the receiver has begun to stop, and so it is written after that."""
     content = json.dumps(messages.slim()).encode()
     head = f"POST /heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
     head += "Content-Type: application/json\r\n\r\n"
 
     with (
         receiver_process(tmp_path) as first,
-        socket.create_connection(("127.0.0.1", first.port)) as sender,
+        socket.create_connection(("127.0.0.1", first.port), PATIENCE_SECONDS) as sender,
     ):
-        with locked(tmp_path / "fleet.db"):
-            sender.sendall(head.encode() + content)
-            assert {} == counts(first.url)  # so the receiver has accepted the earlier connection
-            first.terminate()
-            wait_until(lambda: "Shutting down" in first.log.read_text())
+        sender.sendall(head.encode())
+        assert {} == counts(first.url)  # so the receiver has accepted the earlier connection
+        first.terminate()
+        wait_until(lambda: "Shutting down" in first.log.read_text())
+        sender.sendall(content)
         answer = sender.recv(65536)
         first.wait()
     with next_receiver(tmp_path) as second:
@@ -127,12 +130,24 @@ def test_invalid_database_url_stops_the_start_with_one_sentence(tmp_path: Path, 
     assert "FLEET_DATABASE_URL" in log or f"{named}the database does not answer: unable to" in log
 
 
+def is_taken(process: Process) -> bool:
+    """Send a heartbeat, which is refused while another receiver keeps the database locked."""
+    answer = httpx.post(
+        f"{process.url}/heartbeat",
+        json=messages.slim(),
+        trust_env=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert answer.status_code in {200, 503}
+    return answer.status_code == 200
+
+
 def test_three_receivers_start_on_one_new_database_concurrently(tmp_path: Path) -> None:
     processes = [Process(tmp_path) for _ in range(3)]
     try:
         for process in processes:
             process.wait_until_healthy()
-            httpx.post(f"{process.url}/heartbeat", json=messages.slim(), trust_env=False)
+            wait_until(partial(is_taken, process))
         assert {"acme_web-1": 3} == counts(processes[0].url)
     finally:
         for process in processes:
@@ -144,7 +159,7 @@ def test_locked_database_is_answered_with_503_without_a_change(
 ) -> None:
     receiver.post("/heartbeat", json=messages.heartbeat())
     with locked(tmp_path / "fleet.db"):
-        answer = receiver.post("/heartbeat", json=messages.slim(), timeout=30)
+        answer = receiver.post("/heartbeat", json=messages.slim(), timeout=PATIENCE_SECONDS)
 
     assert (503, "store_unavailable") == (answer.status_code, answer.json()["code"])
     assert "5" == answer.headers["retry-after"]
