@@ -57,7 +57,10 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
         server.wait_until_started()
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=NO_AUTHORITIES
+            base_url=f"http://127.0.0.1:{port}",
+            timeout=PATIENCE_SECONDS,
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client:
             yield client
     finally:
