@@ -648,8 +648,9 @@ def test_receiver_never_runs_out_of_file_descriptors(
             raw = stack.enter_context(connected(receiver.port))
             with contextlib.suppress(ConnectionError):
                 raw.sendall(GET if n % 2 else GET[:20])
-        answers = [httpx.get(f"{receiver.url}/health", trust_env=False) for _ in range(10)]
-        taken = httpx.post(f"{receiver.url}/heartbeat", json=messages.heartbeat(), trust_env=False)
+        patient: dict[str, Any] = {"trust_env": False, "timeout": PATIENCE_SECONDS}
+        answers = [httpx.get(f"{receiver.url}/health", **patient) for _ in range(10)]
+        taken = httpx.post(f"{receiver.url}/heartbeat", json=messages.heartbeat(), **patient)
     receiver.terminate()
     receiver.wait()
     log = receiver.log.read_text()
