@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import resource
 import socket
 import threading
@@ -446,11 +447,14 @@ def test_slow_body_is_timed_out_by_the_app(sqlite_url: str, clock: Clock) -> Non
                 time.sleep(0.1)
                 raw.sendall(b" ")
         answer = rest(raw)
-        taken = client.post("/heartbeat", json=messages.heartbeat())
+        content = json.dumps(messages.heartbeat()).encode()
+        with connected(client.base_url.port or 0) as other:
+            other.sendall(head + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+            taken = other.recv(10_000)
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"body_too_slow" in answer
-    assert 200 == taken.status_code
+    assert taken.startswith(b"HTTP/1.1 200 ")
 
 
 def test_client_that_does_not_read_its_answer_is_disconnected() -> None:
