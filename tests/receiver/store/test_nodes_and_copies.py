@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from contract import FAREWELL, EventKind
+from contract import FAREWELL, EventKind, Registration
+from keyring import made
+from receiver.domain.databases import Relabelling
+from receiver.domain.outcomes import Incoming
 from receiver.store import SqlStore
-from watched import Watched, at_once
+from watched import Watched, at_once, hear
 
 pytestmark = pytest.mark.one_database
 """Stories of the simulation have the same servers, and run on PostgreSQL too."""
 
-DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
+DATABASE: dict[str, Any] = {
+    "database_uuid": "u-1",
+    "database": "acme",
+    "odoo_stage": "production",
+}
 
 
 class Odoo:
@@ -94,6 +101,25 @@ def test_servers_that_send_by_turns_are_one_line(
     assert (["a"], ["b", "c"]) == (fleet.ids(), fleet.ids(state="node"))
     assert (2, "up") == (fleet.record("a").node_count, fleet.state("a"))
     assert {("up", "production"): 1} == dict(fleet.store.servers.tally())
+
+
+def test_database_with_nodes_counts_once_by_key_label_and_version(fleet: Watched) -> None:
+    key, _ = made("agent", now=fleet.now)
+    fleet.store.keys.add(key)
+    odoo = Odoo(fleet)
+    for each in "abc":
+        message = Registration(server_id=each, version="1.0", **DATABASE)
+        hear(fleet.store, [Incoming(message, fleet.now, key)])
+    fleet.store.labels.change(["a"], Relabelling.of({"add": ["gold"]}), at=fleet.now, by="Ada")
+    minutes(fleet, by_turns(odoo, "a", "b", "c", count=70))
+
+    *_, hour = fleet.store.hours.since(fleet.heard_since)
+    assert (["a"], ["b", "c"]) == (fleet.ids(label=["gold"]), fleet.ids(state="node"))
+    assert ({key.id: 1}, [("gold", 1)], [("1.0", 1)]) == (
+        fleet.store.servers.numbers_owned([key.id]),
+        fleet.store.labels.all(),
+        hour.versions,
+    )
 
 
 @NUMBERED
