@@ -55,6 +55,7 @@ class Proxy:
         self._target = str(postgres.socket_folder / SOCKET)
         self._links: list[Link] = []
         self._threads: list[threading.Thread] = []
+        self._is_refusing = False
         self.let_all_pass()
         self.listen()
 
@@ -67,10 +68,12 @@ class Proxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.folder / SOCKET))
         self._listener.listen()
+        self._is_refusing = False
         self._start(self._accept, self._listener)
 
     def refuse(self) -> None:
         """Refuse new connections from now on."""
+        self._is_refusing = True
         hang_up(self._listener)
         (self.folder / SOCKET).unlink(missing_ok=True)
 
@@ -102,6 +105,8 @@ class Proxy:
                 link.server.connect(self._target)
                 self._start(self._carry_requests, link)
                 self._start(self._carry_answers, link)
+                if self._is_refusing:  # it was accepted just before, and `cut_all` may not know it
+                    link.cut()
 
     def _carry_requests(self, link: Link) -> None:
         carry(link.client, link.server, lambda data: self.request_passes(link, data), bytes)
