@@ -49,12 +49,19 @@ class Clock:
 
 @contextmanager
 def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
-    """Run an app under uvicorn, with its options, in a thread; yields a client for it."""
-    server = Prompt(uvicorn.Config(app, port=0, log_level="warning", **options))
+    """
+    Run an app under uvicorn, with its options, in a thread; yields a client for it.
+
+    A receiver has looked at its servers once by then. If it first did so while a test moves the
+    clock, it would count the silence of servers from that later time on.
+    """
+    observed = Observed(app)
+    server = Prompt(uvicorn.Config(observed, port=0, log_level="warning", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         server.wait_until_started()
+        observed.wait_for_the_first_look()
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
@@ -83,11 +90,18 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def observe(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
+            if message["type"] == "lifespan.startup.complete" and "services" in scope["state"]:
                 self.services = scope["state"]["services"]
             await send(message)
 
         await self._app(scope, receive, observe)
+
+    def wait_for_the_first_look(self) -> None:
+        """Wait until the watchdog has looked at the servers once; no other app has a watchdog."""
+        if hasattr(self, "services"):
+            # Its looks have a thread of their own, and the first one was asked for at the start.
+            thread = self.services.fleet._watchdog._thread  # noqa: SLF001 - nothing else tells
+            thread.submit(int).result(PATIENCE_SECONDS)
 
 
 class Prompt(uvicorn.Server):

@@ -13,7 +13,7 @@ from receiver.domain.keys import Power
 from receiver.service.feed import Bell
 from receiver.web.routing import Guarded
 from receiver.web.sse import news_stream, rings
-from servers import PATIENCE_SECONDS, Clock, serve
+from servers import Clock, serve
 
 NEVER = 1e6
 
@@ -25,7 +25,6 @@ def receiver(sqlite_url: str, clock: Clock) -> Iterator[httpx.Client]:
     endpoint = partial(news_stream, beat_seconds=0.03, apart_seconds=NEVER)
     app.routes.insert(0, Guarded("/events/news", endpoint, methods=["GET"], needs=Power.READ))
     with serve(app) as client:
-        client.timeout = httpx.Timeout(PATIENCE_SECONDS)
         yield client
 
 

@@ -36,5 +36,4 @@ def receiver(database_url: str, clock: Clock, keys: Keys) -> Iterator[httpx.Clie
     tuning = Tuning(absence_seconds=ANY_PAUSE_SECONDS, look_seconds=0.05, alert_seconds=0.05)
     with serve(create_app(environ=environ, clock=clock, tuning=tuning)) as client:
         client.headers.update(bearer(keys.admin))
-        client.timeout = 20
         yield client

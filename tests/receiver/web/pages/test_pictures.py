@@ -168,7 +168,7 @@ def test_pictures_of_each_period_fit_into_a_page(
         ),
     )
     with serve(create_app(environ={"FLEET_DATABASE_URL": sqlite_url}, clock=clock)) as receiver:
-        answer = receiver.get("/history", params={"period": period}, timeout=30)
+        answer = receiver.get("/history", params={"period": period})
 
     assert 200 == answer.status_code
     assert len(answer.content) < 120 * 1024

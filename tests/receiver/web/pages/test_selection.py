@@ -32,7 +32,6 @@ class Fleet:
         self.client = client
         self.admin = bearer(admin)
         self.agents = bearer(agents)
-        client.timeout = 60
         client.cookies.set("fleet_session", session_of(client, admin)["Cookie"].partition("=")[2])
 
     def beat(self, *ids: str, **said: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import messages
 from keyring import keep, made, signed_in
 from receiver.app import create_app
-from servers import PATIENCE_SECONDS, Clock, serve
+from servers import Clock, serve
 
 GZIP = {"Accept-Encoding": "gzip"}
 PLAIN = {"Accept-Encoding": "identity"}
@@ -19,7 +19,6 @@ PLAIN = {"Accept-Encoding": "identity"}
 
 @pytest.fixture
 def fleet(receiver: httpx.Client) -> httpx.Client:
-    receiver.timeout = httpx.Timeout(PATIENCE_SECONDS)
     beats = [messages.heartbeat(server_id=f"s{n}") for n in range(20)]
     receiver.post("/heartbeats", json=beats).raise_for_status()
     return receiver
