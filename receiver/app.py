@@ -73,6 +73,8 @@ class Tuning:
         alert_seconds: How many seconds pass between two looks whether alarms begin or end. Messages
             about them that are due are looked for twice as often.
         sending_seconds: How many seconds one attempt to send a message about alarms may take.
+        feed_seconds: How many seconds pass at most between two reads of new events for event
+            streams. They are also read at once whenever a receiver tells that it has written some.
         most_streams: How many event streams (server-sent events) may be open at the same time.
         max_waiting_bytes: How many bytes of bodies may wait to be written to the database. When a
             body exceeds this, the newest bodies of the longest queue, of which each key has two,
@@ -89,6 +91,7 @@ class Tuning:
     look_seconds: float = 2.0
     alert_seconds: float = 2.0
     sending_seconds: float = 30.0
+    feed_seconds: float = 2.0
     most_streams: int = 1000
     max_waiting_bytes: int = 16 * 1024 * 1024
     transaction_seconds: float = 0.05
@@ -231,7 +234,13 @@ async def _services(
         troubles = Troubles(
             store, calls, clock=clock, lapsed_keys=mirror.lapsed, expired_keys=mirror.expired
         )
-        feed = Feed(store, calls, news, most_followers=tuning.most_streams)
+        feed = Feed(
+            store,
+            calls,
+            news,
+            seconds=tuning.feed_seconds,
+            most_followers=tuning.most_streams,
+        )
         agents = McpServer(feed)
         found = Services(
             store=store,
