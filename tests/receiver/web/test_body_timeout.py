@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from selectors import SelectorKey, SelectSelector
 from typing import Any
 
 import pytest
@@ -9,11 +11,38 @@ import pytest
 from receiver.web.body_timeout import BodyTimeout
 
 
+class Hasty(SelectSelector):
+    """
+    Lets time pass in place of waiting for it.
+
+    Attributes:
+        now: The time, in seconds.
+    """
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock goes on by what it would have to wait, and never else."""
+
+    def __init__(self) -> None:
+        self._hasty = Hasty()
+        super().__init__(self._hasty)
+
+    def time(self) -> float:
+        return self._hasty.now
+
+
 def run_scenario(scenario: Callable[[BodyTimeout], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         return await scenario(BodyTimeout(0.08))
 
-    return asyncio.run(run())
+    with closing(HastyLoop()) as loop:
+        return loop.run_until_complete(run())
 
 
 async def wait_in(timeout: BodyTimeout, seconds: float) -> str:
