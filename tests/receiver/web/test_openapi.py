@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 import messages
 import receiver as receiver_package
 from keyring import bearer, keep, made
-from receiver.app import create_app
+from receiver.app import Tuning, create_app
 from receiver.connections import Careful
 from receiver.web import api, openapi
 from servers import Clock, serve
@@ -137,7 +137,8 @@ def test_refusals_that_any_request_may_meet_are_described(sqlite_url: str, clock
     keep(sqlite_url, key)
     environ = {"FLEET_DATABASE_URL": sqlite_url, "FLEET_FAILURES_PER_MINUTE": "1"}
     wrong = bearer("fleetkey_abcdefghij_" + 43 * "k")
-    with serve(create_app(environ=environ, clock=clock), http=Careful) as receiver:
+    tuning = Tuning(limit_seconds=3600)
+    with serve(create_app(environ=environ, clock=clock, tuning=tuning), http=Careful) as receiver:
         receiver.get("/servers", headers=wrong)
         for method, path, operation in operations():
             too_large = receiver.request(method, path, headers={f"x-{n}": "" for n in range(101)})
