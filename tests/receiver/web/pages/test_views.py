@@ -472,8 +472,9 @@ def test_pages_of_the_list_are_turned_in_both_directions(
     receiver: httpx.Client, clock: Clock
 ) -> None:
     receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(5)])
-    clock.advance(136)
+    clock.advance(100)
     receiver.post("/heartbeats", json=[messages.slim(server_id=f"s{n}") for n in range(4)])
+    clock.advance(50)
     wait_until(lambda: listed(receiver, "/?state=late") == ["s4"])
 
     second = link(receiver, "/?limit=2", rel="next")
