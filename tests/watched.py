@@ -8,7 +8,7 @@ from threading import Barrier
 from typing import Any
 
 from attrs import evolve
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from contract import Event, EventKind, Heartbeat, Registration, ServerRecord
 from receiver.domain.outcomes import Applied, Incoming
@@ -23,11 +23,14 @@ from receiver.domain.queries import (
 )
 from receiver.domain.rate_limits import RateLimits
 from receiver.store import Look, Rules, SqlStore
-from servers import Clock
+from servers import PATIENCE_SECONDS, Clock
 
-__all__ = ["Watched", "at_once", "due_at", "endless", "hear", "kept_in", "lock"]
+__all__ = ["Watched", "at_once", "due_at", "endless", "have_patience", "hear", "kept_in", "lock"]
 
-TIMEOUT_SECONDS = 20
+_WAIT_FOR_LOCKS = {
+    "sqlite": "PRAGMA busy_timeout = 30000",
+    "postgresql": "SET lock_timeout = '29s'",  # which is less than the time of any statement
+}
 
 
 def hear(store: SqlStore, incoming: Sequence[Incoming]) -> list[Applied]:
@@ -44,11 +47,34 @@ def at_once(*jobs: Callable[[], object]) -> None:
     barrier = Barrier(len(jobs))
 
     def do(job: Callable[[], object]) -> None:
-        barrier.wait(TIMEOUT_SECONDS)
+        barrier.wait(PATIENCE_SECONDS)
         job()
 
     with ThreadPoolExecutor(len(jobs)) as threads:
         assert len(jobs) == len([*threads.map(do, jobs)])
+
+
+def have_patience(*stores: SqlStore) -> None:
+    """
+    Let stores wait half a minute for a lock that another one holds.
+
+    After two seconds the store of a receiver refuses the message, and the sender sends it again.
+    Tests of what several stores write at once send nothing again, and on a busy machine any of the
+    stores may pause for as long while it holds a lock.
+    """
+    for store in stores:
+        engine = store.transactions._engine  # noqa: SLF001 - the store is older than the test
+        statement = _WAIT_FOR_LOCKS[engine.dialect.name]
+
+        def wait_now(connection: Connection, statement: str = statement) -> None:
+            connection.exec_driver_sql(statement).close()
+
+        def wait(connection: Any, _: object, statement: str = statement) -> None:
+            connection.execute(statement)
+            connection.commit()
+
+        store.transactions.write(wait_now)
+        event.listen(engine, "connect", wait)  # for the connections that are made later
 
 
 def due_at(engine: Engine, server_id: str) -> int | None:

@@ -14,7 +14,7 @@ from receiver.app import Tuning, create_app
 from receiver.store import SqlStore
 from servers import ANY_PAUSE_SECONDS, Clock, serve
 from statements import shared_statements
-from watched import Watched
+from watched import Watched, have_patience
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -123,8 +123,9 @@ def store(database_url: str) -> Iterator[SqlStore]:
 
 @pytest.fixture
 def other(database_url: str, store: SqlStore) -> Iterator[SqlStore]:
-    """A second receiver's store in the same database."""
+    """A second receiver's store in the same database; both wait for each other's locks."""
     other = SqlStore(make_url(database_url))
+    have_patience(store, other)
     yield other
     other.close()
 

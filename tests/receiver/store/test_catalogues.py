@@ -25,7 +25,7 @@ from receiver.service.store_calls import StoreCalls
 from receiver.store import SqlStore
 from receiver.store.catalogues import search
 from strategies import tools
-from watched import Watched, at_once, hear
+from watched import Watched, at_once, have_patience, hear
 
 CONFIRM = Tool(name="sale_order_confirm", title="Confirm a sales order")
 READ = Tool(name="record_read", description="Reads a record.")
@@ -385,7 +385,7 @@ def test_signs_of_a_query_language_mean_nothing(fleet: Watched, question: str) -
     assert {} == found(fleet.store, question)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(held=st.lists(tools(), min_size=1, max_size=3), data=st.data())
 def test_tool_is_found_by_any_word_of_it(
     fleet: Watched, held: list[Tool], data: st.DataObject
@@ -428,6 +428,7 @@ def test_catalogue_that_another_transaction_takes_up_is_not_deleted(
 ) -> None:
     one, other = (SqlStore(make_url(postgresql_url)) for _ in range(2))
     try:
+        have_patience(one, other)
         fleet, second = Watched(one), Watched(other)
         for n in range(20):
             register(fleet, "a", CONFIRM, READ)

@@ -19,8 +19,8 @@ from receiver.domain.rows import Row
 from receiver.store import SqlStore
 from receiver.store.forgetting import batches, chosen_after
 from receiver.store.tables import watches
-from servers import wait_until
-from watched import Watched, at_once
+from servers import PATIENCE_SECONDS, wait_until
+from watched import Watched, at_once, have_patience
 
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 ALL = Forgettable()
@@ -276,7 +276,7 @@ def test_server_that_is_heard_between_choice_and_deletion_stays(
         forgetting = thread.submit(forget, fleet)
         wait_until(lambda: is_waiting_for_a_lock(fleet.store))
         other.commit()
-        gone = forgetting.result(20)
+        gone = forgetting.result(PATIENCE_SECONDS)
 
     assert (["b"], ["a"], "up") == (gone, fleet.ids(), fleet.state("a"))
 
@@ -284,6 +284,7 @@ def test_server_that_is_heard_between_choice_and_deletion_stays(
 @pytest.fixture
 def postgresql(postgresql_url: str) -> Iterator[Watched]:
     store = SqlStore(make_url(postgresql_url))
+    have_patience(store)
     yield Watched(store)
     store.close()
 

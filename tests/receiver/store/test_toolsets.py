@@ -13,7 +13,7 @@ from receiver.domain.forgetting import FORGETTABLE, Forgettable, Stage
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import Filter, Order, PageRequest
 from receiver.store import SqlStore
-from watched import Watched, at_once, hear, kept_in
+from watched import Watched, at_once, have_patience, hear, kept_in
 
 
 def beat(fleet: Watched, server_id: str, names: Iterable[str] | None) -> None:
@@ -184,6 +184,7 @@ def test_list_of_servers_with_a_tool_is_read_from_an_index(fleet: Watched, engin
 def test_set_that_another_transaction_takes_up_is_not_deleted(postgresql_url: str) -> None:
     one, other = (SqlStore(make_url(postgresql_url)) for _ in range(2))
     try:
+        have_patience(one, other)
         fleet, second = Watched(one), Watched(other)
         for n in range(20):
             beat(fleet, "a", "xy")

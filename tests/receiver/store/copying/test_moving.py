@@ -20,7 +20,7 @@ from receiver.domain.queries import ALL_EVENTS, Filter
 from receiver.store import Moved, SqlStore, bring_back, move
 from receiver.store.copying import place as place_module
 from servers import wait_until
-from watched import Watched, kept_in
+from watched import Watched, have_patience, kept_in
 
 from .conftest import NOW, content, quiet
 
@@ -97,12 +97,14 @@ def test_nothing_acknowledged_is_lost_on_the_way_back(
 def assert_nothing_is_lost(source: str, target: str) -> None:
     """Heartbeats arrive until the database refuses them; those that were acknowledged count."""
     store = opened(source)
+    have_patience(store)  # so that nothing is refused because the move holds a lock for long
     names = [f"acme_{number}" for number in range(50)]
     acknowledged: Counter[str] = Counter()
     refused: list[str] = []
+    is_over = threading.Event()
 
     def send() -> None:
-        while not refused:
+        while not (refused or is_over.is_set()):
             try:
                 beats = [Incoming(Heartbeat(server_id=name), NOW) for name in names]
                 for name, outcome in zip(names, store.servers.apply(beats), strict=True):
@@ -116,7 +118,9 @@ def assert_nothing_is_lost(source: str, target: str) -> None:
     try:
         wait_until(lambda: acknowledged.total() > 100)
         done = moved(source, target)
+        wait_until(lambda: bool(refused))
     finally:
+        is_over.set()
         sending.join()
         store.close()
 
