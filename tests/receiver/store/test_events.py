@@ -21,10 +21,9 @@ from receiver.domain.queries import ALL_EVENTS, EventFilter, RecordedEvent
 from receiver.store import SqlStore
 from receiver.store.events import MOST_SEARCHED
 from receiver.store.tables import servers
-from servers import Clock, wait_until
-from watched import Watched
+from servers import PATIENCE_SECONDS, Clock, wait_until
+from watched import Watched, have_patience
 
-TIMEOUT_SECONDS = 20
 DATABASE = {"database_uuid": "u-1", "database": "acme", "odoo_stage": "production"}
 
 REFUSE_INSERTS = {
@@ -222,14 +221,14 @@ def test_reader_that_continues_after_the_last_id_misses_no_event(
 
     def write(number: int) -> None:
         choose, fleet = random.Random(number), fleets[number % 2]
-        barrier.wait(TIMEOUT_SECONDS)
+        barrier.wait(PATIENCE_SECONDS)
         for n in range(30):
             ids = [f"{number}-{n}-{m}" for m in range(choose.choice([1, 1, 2, 40]))]
             ids += ["shared"] * (n % 5 == 0)
             beat_with_retries(fleet, *ids, hostname=f"{number}-{n}")
 
     def follow() -> None:
-        barrier.wait(TIMEOUT_SECONDS)
+        barrier.wait(PATIENCE_SECONDS)
         while True:
             was_over = is_over.is_set()
             news = store.events.after(read[-1].id if read else 0, limit=7)
@@ -241,10 +240,10 @@ def test_reader_that_continues_after_the_last_id_misses_no_event(
         reading = threads.submit(follow)
         try:
             for writing in [threads.submit(write, number) for number in range(4)]:
-                writing.result(60)
+                writing.result(PATIENCE_SECONDS)
         finally:
             is_over.set()
-        reading.result(60)
+        reading.result(PATIENCE_SECONDS)
 
     everything = store.events.after(0, limit=100_000)
     assert len(everything) > 120
@@ -256,27 +255,45 @@ def test_reader_that_continues_after_the_last_id_misses_no_event(
 SLOW_COMMIT = """
     CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF NEW.server_id = 'slow' THEN PERFORM pg_sleep(0.3); END IF;
+            IF NEW.server_id = 'slow' THEN PERFORM pg_advisory_xact_lock(1); END IF;
             RETURN NULL;
         END $$;
     CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON events
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()
+"""
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()
 """
 
 
 def test_event_of_a_slow_commit_is_readable_before_higher_ids(postgresql_url: str) -> None:
     """A reader that has seen a higher id would never ask for a lower one again."""
     stores = [SqlStore(make_url(postgresql_url)) for _ in range(2)]
+    have_patience(*stores)
     engine = create_engine(postgresql_url, isolation_level="AUTOCOMMIT")
     slow, quick = map(Watched, stores)
-    with engine.connect() as connection, ThreadPoolExecutor(1) as thread:
-        connection.exec_driver_sql(SLOW_COMMIT)
-        writing = thread.submit(slow.beat, "slow")
-        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        wait_until(lambda: bool(connection.exec_driver_sql(asleep).scalar_one()))
+
+    def write_and_read() -> list[tuple[str, str | None]]:
         quick.beat("quick")
-        found_events = quick.told(but=())
-        writing.result(TIMEOUT_SECONDS)
+        return quick.told(but=())
+
+    with engine.connect() as connection, ThreadPoolExecutor(2) as threads:
+
+        def number_of_waiting() -> int:
+            return int(connection.exec_driver_sql(WAITING).scalar_one())
+
+        connection.exec_driver_sql(SLOW_COMMIT)
+        connection.exec_driver_sql("SELECT pg_advisory_lock(1)")
+        try:
+            writing = threads.submit(slow.beat, "slow")
+            wait_until(lambda: number_of_waiting() == 1)
+            reading = threads.submit(write_and_read)
+            wait_until(lambda: reading.done() or number_of_waiting() == 2)
+        finally:
+            connection.exec_driver_sql("SELECT pg_advisory_unlock(1)")
+        found_events = reading.result(PATIENCE_SECONDS)
+        writing.result(PATIENCE_SECONDS)
     for store in stores:
         store.close()
     engine.dispose()
@@ -439,7 +456,7 @@ def test_concurrent_trims_of_two_stores_keep_recent_events(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(TIMEOUT_SECONDS)
+        thread.join(PATIENCE_SECONDS)
 
     assert [("registered", "young")] == fleet.told(but=())
 
