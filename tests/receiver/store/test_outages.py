@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 import psycopg
 import pytest
@@ -19,12 +20,18 @@ from proxy import Link, Once, Proxy, hang_up
 from receiver.domain.errors import OutcomeUnknown, StoreUnavailable
 from receiver.domain.outcomes import Incoming
 from receiver.domain.queries import ALL_SERVERS
-from receiver.store import SqlStore
+from receiver.store import SqlStore, transactions
 from servers import wait_until
-from watched import hear, kept_in
+from watched import have_patience, hear, kept_in
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 COMMIT = b"COMMIT\0"  # in the client's request and in the server's answer
+TIMELY_SECONDS = 9.5
+"""
+In less than this a call fails that waits for two seconds in all, also on a busy machine.
+
+Five attempts, of two seconds each, would take longer.
+"""
 
 TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -65,6 +72,22 @@ def direct(postgresql_url: str) -> Iterator[SqlStore]:
     direct.close()
 
 
+@pytest.fixture
+def patience(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let the store wait half a minute for locks, and ask for a minute what became of a commit.
+
+    A broken connection leaves a lock until PostgreSQL notices. On a busy machine that may take
+    longer than the two seconds after which a receiver refuses the message, or does not know.
+    """
+    have_patience(store)
+    ask_for_long(monkeypatch)
+
+
+def ask_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transactions, "LOCK_SECONDS", 60.0)
+
+
 def beats(*ids: str) -> list[Incoming]:
     return [Incoming(Heartbeat(server_id=each), MOMENT) for each in ids]
 
@@ -77,6 +100,7 @@ def counts(store: SqlStore) -> dict[str, int]:
 # The connection is cut
 
 
+@pytest.mark.usefixtures("patience")
 def test_commit_lost_on_the_way_is_retried(store: SqlStore, truth: SqlStore, proxy: Proxy) -> None:
     proxy.request_passes = cut = Once(COMMIT)
 
@@ -87,6 +111,7 @@ def test_commit_lost_on_the_way_is_retried(store: SqlStore, truth: SqlStore, pro
     assert {"a": 2, "b": 1} == counts(truth)
 
 
+@pytest.mark.usefixtures("patience")
 def test_commit_whose_answer_is_lost_is_not_repeated(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
@@ -101,6 +126,7 @@ def test_commit_whose_answer_is_lost_is_not_repeated(
     assert {"a": 3, "b": 2} == counts(truth)
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
 def test_delete_whose_commit_is_cut_returns_its_outcome(
     store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
@@ -113,6 +139,7 @@ def test_delete_whose_commit_is_cut_returns_its_outcome(
     assert {} == counts(truth)
 
 
+@pytest.mark.usefixtures("patience")
 def test_commit_that_arrives_late_counts_once(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
@@ -144,6 +171,7 @@ def is_waiting_for_a_lock(store: SqlStore) -> bool:
         return bool(waiting.scalar_one())
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
 def test_batch_counts_once_wherever_the_connection_is_cut(
     store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
@@ -177,6 +205,7 @@ def test_stale_connections_are_replaced_without_an_error(
     assert {} == counts(truth)
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
 def test_alarm_is_told_once_wherever_the_connection_is_cut(
     store: SqlStore, truth: SqlStore, proxy: Proxy, way: str
@@ -192,7 +221,8 @@ def test_alarm_is_told_once_wherever_the_connection_is_cut(
         with suppress(StoreUnavailable):
             store.alerts.advance(MOMENT, None)
         proxy.let_all_pass()
-        store.alerts.advance(MOMENT, None)
+        # Nothing is written until PostgreSQL notices that the other connection is gone.
+        wait_until(partial(is_told, store, truth, number=n))
 
         found = [alarm.server_id for alarm in truth.alerts.alarms(limit=1000)]
         assert [f"new-{m}" for m in range(n, 0, -1)] == found
@@ -204,6 +234,12 @@ def test_alarm_is_told_once_wherever_the_connection_is_cut(
     store.alerts.advance(MOMENT + timedelta(seconds=30), None)
     (message,) = truth.alerts.deliveries(limit=9)
     assert n == len(message.body["data"]["alarms"])
+
+
+def is_told(store: SqlStore, truth: SqlStore, *, number: int) -> bool:
+    """Look at the events; whether there are as many alarms by now."""
+    store.alerts.advance(MOMENT, None)
+    return len(truth.alerts.alarms(limit=1000)) >= number
 
 
 # The database does not answer
@@ -229,7 +265,7 @@ def test_commit_without_a_known_outcome_raises_outcome_unknown(
     with pytest.raises(OutcomeUnknown):
         store.servers.apply(beats("a"))
 
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < TIMELY_SECONDS
     proxy.listen()
     assert kept == counts(truth)
     (a,) = hear(store, beats("a"))
@@ -254,7 +290,7 @@ def test_hanging_commit_raises_outcome_unknown(
     with pytest.raises(OutcomeUnknown):
         store.servers.apply(beats("a"))
 
-    assert time.monotonic() - begun < 4.5
+    assert time.monotonic() - begun < TIMELY_SECONDS
     release.set()
     wait_until(lambda: counts(truth) == {"a": 2})
     store.servers.apply(beats("a"))
@@ -265,16 +301,31 @@ def test_hanging_commit_raises_outcome_unknown(
 def test_unreachable_database_raises_store_unavailable_at_once(
     store: SqlStore, truth: SqlStore, proxy: Proxy
 ) -> None:
-    proxy.refuse()
-    proxy.cut_all()
-    begun = time.monotonic()
+    assert seconds_to_fail(store, proxy, lambda: store.servers.apply(beats("a", "b"))) < 0.8
+    assert {"a": 4} == counts(truth)
 
-    with pytest.raises(StoreUnavailable) as raised:
-        store.servers.apply(beats("a"))
 
-    assert time.monotonic() - begun < 0.8
-    assert StoreUnavailable is raised.type
-    assert {"a": 1} == counts(truth)
+def seconds_to_fail(store: SqlStore, proxy: Proxy, ask: Callable[[], object]) -> float:
+    """
+    In how many seconds a call fails when the database has become unreachable.
+
+    The shortest of three times, since the machine may be busy. Before each the server `a` is heard.
+    """
+
+    def once() -> float:
+        (a,) = hear(store, beats("a"))
+        assert a.record in kept_in(store)
+        proxy.refuse()
+        proxy.cut_all()
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable) as raised:
+            ask()
+        took = time.monotonic() - begun
+        proxy.listen()
+        assert StoreUnavailable is raised.type
+        return took
+
+    return min(once() for _ in range(3))
 
 
 def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Proxy) -> None:
@@ -294,20 +345,13 @@ def test_store_works_again_when_the_database_is_back(store: SqlStore, proxy: Pro
 
 @pytest.mark.serial
 def test_reads_of_an_unreachable_database_fail_at_once(store: SqlStore, proxy: Proxy) -> None:
-    assert {"a": 1} == counts(store)
-    proxy.refuse()
-    proxy.cut_all()
-
     for ask in (
         lambda: store.servers.get("a"),
         lambda: kept_in(store, limit=1),
         lambda: store.servers.count(ALL_SERVERS),
         lambda: store.servers.delete("a", MOMENT),
     ):
-        begun = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            ask()
-        assert time.monotonic() - begun < 0.8
+        assert seconds_to_fail(store, proxy, ask) < 0.8
 
 
 def test_silent_database_times_out(store: SqlStore, truth: SqlStore, proxy: Proxy) -> None:
@@ -320,7 +364,7 @@ def test_silent_database_times_out(store: SqlStore, truth: SqlStore, proxy: Prox
     with pytest.raises(StoreUnavailable):
         store.servers.apply(beats("a"))
 
-    assert time.monotonic() - begun < 4.5
+    assert time.monotonic() - begun < TIMELY_SECONDS
     release.set()
     assert {"a": 1} == counts(truth)
 
@@ -409,22 +453,31 @@ class Senders:
     def __init__(self) -> None:
         self.outcomes = Counter[str]()
         self.stop = threading.Event()
+        self._counting = threading.Lock()
 
-    def wait_for_more(self) -> None:
-        """Wait until some more heartbeats were applied, which is at a random point of a commit."""
-        before = self.outcomes["applied"]
-        wait_until(lambda: self.outcomes["applied"] > before)
+    def wait_for_more(self, outcome: str = "applied") -> None:
+        """
+        Wait until some more heartbeats had an outcome.
+
+        Then the next ones are sent: when one was applied, another is at any point of its commit.
+        """
+        before = self.outcomes[outcome]
+        wait_until(lambda: self.outcomes[outcome] > before)
 
     def phone_home(self, store: SqlStore) -> None:
         while not self.stop.is_set():
             try:
                 store.servers.apply(beats("a"))
             except OutcomeUnknown:
-                self.outcomes["unknown"] += 1
+                self._count("unknown")
             except StoreUnavailable:
-                self.outcomes["refused"] += 1
+                self._count("refused")
             else:
-                self.outcomes["applied"] += 1
+                self._count("applied")
+
+    def _count(self, outcome: str) -> None:
+        with self._counting:  # two threads send
+            self.outcomes[outcome] += 1
 
 
 # After a failover, a new connection may lead to what was the primary and is a standby now
@@ -478,6 +531,7 @@ def test_standby_does_not_tell_what_became_of_a_commit(
     assert {"a": 2} == counts(truth)
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("way", ["request_passes", "answer_passes"])
 def test_commit_before_a_failover_counts_once(
     store: SqlStore, truth: SqlStore, proxy: Proxy, standby: Standby, way: str
@@ -529,8 +583,9 @@ def senders_to(url: str) -> Iterator[Senders]:
 
 
 def test_heartbeats_are_counted_exactly_while_connections_are_terminated(
-    direct: SqlStore, postgresql_url: str
+    direct: SqlStore, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ask_for_long(monkeypatch)
     with senders_to(postgresql_url) as senders:
         for _ in range(60):
             senders.wait_for_more()
@@ -547,6 +602,7 @@ def test_heartbeats_are_counted_within_bounds_while_postgresql_restarts(
         for _ in range(3):
             senders.wait_for_more()
             postgres.stop()
+            senders.wait_for_more("refused")
             postgres.start()
         senders.wait_for_more()
 
