@@ -1,6 +1,5 @@
 """Alarms follow the events: each is looked at once, whoever looks, and whatever is interrupted."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,7 +20,7 @@ from receiver.store import SqlStore
 from receiver.store.alerts.alarms import take_step, write_step
 from receiver.store.alerts.progress import _SEE
 from receiver.store.alerts.tables import alarms, alert_progress
-from receiver.store.tables import LOCK_SECONDS, events
+from receiver.store.tables import events
 from watched import Watched, at_once
 
 HALF_A_MINUTE = 30
@@ -348,14 +347,11 @@ def test_receiver_does_not_wait_for_another_one_that_writes_a_step(postgresql_ur
     silence_servers(fleet, "a")
     with other.begin() as connection:
         connection.exec_driver_sql("SELECT 1 FROM alert_progress FOR UPDATE")
-        begun = time.monotonic()
-        advance(fleet)
-        waited = time.monotonic() - begun
+        advance(fleet)  # which would be unavailable if it had waited for the lock, in vain
         before = kept(store)
     advance(fleet)
 
     assert ([], 1) == (before, len(kept(store)))
-    assert waited < LOCK_SECONDS
     store.close()
     other.dispose()
 
