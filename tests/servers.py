@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 import ssl
 import subprocess
@@ -52,22 +53,23 @@ def serve(app: ASGIApp, **options: Any) -> Iterator[httpx.Client]:
     """
     Run an app under uvicorn, with its options, in a thread; yields a client for it.
 
-    A receiver has looked at its servers once by then. If it first did so while a test moves the
-    clock, it would count the silence of servers from that later time on.
+    A receiver has looked for silent servers then. It counts their silence from its first look on,
+    so a look after a test had moved the clock would count nothing of the time before.
     """
-    observed = Observed(app)
-    server = Prompt(uvicorn.Config(observed, port=0, log_level="warning", **options))
+    # A connection that is idle for long, as while a test waits, is not closed under a request.
+    options = {"timeout_keep_alive": int(PATIENCE_SECONDS), **options}
+    server = Prompt(uvicorn.Config(app, port=0, log_level="warning", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         server.wait_until_started()
-        observed.wait_for_the_first_look()
+        server.wait_until_watching()
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
-            timeout=PATIENCE_SECONDS,
             trust_env=False,
             verify=NO_AUTHORITIES,
+            timeout=PATIENCE_SECONDS,
         ) as client:
             yield client
     finally:
@@ -90,18 +92,11 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def observe(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete" and "services" in scope["state"]:
+            if message["type"] == "lifespan.startup.complete":
                 self.services = scope["state"]["services"]
             await send(message)
 
         await self._app(scope, receive, observe)
-
-    def wait_for_the_first_look(self) -> None:
-        """Wait until the watchdog has looked at the servers once; no other app has a watchdog."""
-        if hasattr(self, "services"):
-            # Its looks have a thread of their own, and the first one was asked for at the start.
-            thread = self.services.fleet._watchdog._thread  # noqa: SLF001 - nothing else tells
-            thread.submit(int).result(PATIENCE_SECONDS)
 
 
 class Prompt(uvicorn.Server):
@@ -125,6 +120,15 @@ class Prompt(uvicorn.Server):
     def wait_until_started(self) -> None:
         assert self._has_begun.wait(PATIENCE_SECONDS), "the receiver takes too long to start"
         assert self.started, "the receiver has not started; its log says why"
+
+    def wait_until_watching(self) -> None:
+        """Wait until the receiver has begun to look for silent servers, or cannot do so."""
+        found = self.lifespan.state.get("services")
+        if isinstance(found, Services):
+            fleet = found.fleet
+            wait_until(
+                lambda: fleet.heard_since() is not None or fleet.trouble() is not None, every=0.001
+            )
 
     def end(self) -> None:
         """Ask the server to shut down, from another thread; harmless if it has ended already."""
@@ -168,8 +172,7 @@ class Process:
     app = "receiver.app:app"
 
     def __init__(self, folder: Path, *options: str, **environ: str) -> None:
-        self._reserved = reserved_port()
-        self.port: int = self._reserved.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "receiver.log"
         with self.log.open("a") as log:
@@ -201,7 +204,6 @@ class Process:
         """Kill the process by SIGKILL."""
         self._process.kill()
         self._process.wait()
-        self._reserved.close()
 
     def terminate(self) -> None:
         """Ask the process to exit by SIGTERM, as a service manager does."""
@@ -209,9 +211,7 @@ class Process:
 
     def wait(self) -> int:
         """Wait until the process has exited; returns its exit status."""
-        status = self._process.wait(PATIENCE_SECONDS)
-        self._reserved.close()
-        return status
+        return self._process.wait(PATIENCE_SECONDS)
 
     def _is_healthy(self, client: httpx.Client) -> bool:
         if self._process.poll() is not None:
@@ -220,19 +220,6 @@ class Process:
             return client.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
-
-
-def reserved_port() -> socket.socket:
-    """
-    A socket with a port of this machine at which nobody listens.
-
-    Until the socket is closed, no other program gets the port when it asks for any free one. A
-    server that is told the port, and that sets SO_REUSEADDR as usual, can listen at it.
-    """
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", 0))
-    return reserved
 
 
 @contextmanager
@@ -246,10 +233,30 @@ def receiver_process(folder: Path, *options: str, **environ: str) -> Iterator[Pr
         process.kill()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Poll `holds` until it is true. Raises AssertionError after PATIENCE_SECONDS."""
+def free_port() -> int:
+    """
+    A port of this machine at which nobody listens, for a program that a test starts.
+
+    It is none of those that the system gives to whoever asks for any port. One of these could be
+    given to another test until the program listens at it, which takes seconds.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)  # the system gives those from 32,768 on
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_until(holds: Callable[[], bool], *, every: float = 0.02) -> None:
+    """
+    Poll `holds` until it is true. Raises AssertionError after PATIENCE_SECONDS.
+
+    Args:
+        holds: What is waited for.
+        every: How many seconds pass between two calls.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"not so within {PATIENCE_SECONDS} seconds")
-        time.sleep(0.02)
+        time.sleep(every)

@@ -13,7 +13,7 @@ import trustme
 
 from commanding import Command, Said
 from keyring import keep, made
-from servers import PATIENCE_SECONDS, Clock, reserved_port, wait_until
+from servers import PATIENCE_SECONDS, Clock, free_port, wait_until
 
 PROGRAM = "import sys; from receiver.commands import main; sys.exit(main())"
 
@@ -112,8 +112,7 @@ def test_receiver_is_served_over_tls(tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     issued = authority.issue_cert("127.0.0.1")
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    reserved = reserved_port()
-    port = reserved.getsockname()[1]
+    port = free_port()
     pem = str(tmp_path / "server.pem")
     log = tmp_path / "log"
     with log.open("w") as output:
@@ -139,7 +138,6 @@ def test_receiver_is_served_over_tls(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(PATIENCE_SECONDS)
-        reserved.close()
 
     assert json.loads(found)["healthy"]
     assert (3, True) == (untrusted.status, "certificate" in untrusted.explained)

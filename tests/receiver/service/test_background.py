@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from receiver.service.background import running
-from servers import PATIENCE_SECONDS, wait_until
+from servers import PATIENCE_SECONDS, free_port, wait_until
 
 DYING_RECEIVER = """
 import asyncio, sys
@@ -87,9 +86,7 @@ def test_task_that_is_cancelled_from_outside_ends_the_event_loop(
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_receiver_whose_group_commit_dies_exits_with_status_1(tmp_path: Path, loop: str) -> None:
     """Otherwise every message would wait for an answer that never comes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", DYING_RECEIVER, str(port), loop],
         cwd=tmp_path,
