@@ -55,7 +55,6 @@ class Proxy:
         self._target = str(postgres.socket_folder / SOCKET)
         self._links: list[Link] = []
         self._threads: list[threading.Thread] = []
-        self._is_refusing = False
         self.let_all_pass()
         self.listen()
 
@@ -68,13 +67,12 @@ class Proxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.folder / SOCKET))
         self._listener.listen()
-        self._is_refusing = False
-        self._start(self._accept, self._listener)
+        self._accepting = self._start(self._accept, self._listener)
 
     def refuse(self) -> None:
-        """Refuse new connections from now on."""
-        self._is_refusing = True
+        """Refuse new connections from now on; `cut_all` cuts all that were accepted before."""
         hang_up(self._listener)
+        self._accepting.join()
         (self.folder / SOCKET).unlink(missing_ok=True)
 
     def cut_all(self) -> None:
@@ -91,10 +89,11 @@ class Proxy:
             link.close()
         shutil.rmtree(self.folder)
 
-    def _start(self, work: Callable[..., None], *args: object) -> None:
+    def _start(self, work: Callable[..., None], *args: object) -> threading.Thread:
         thread = threading.Thread(target=work, args=args)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self, listener: socket.socket) -> None:
         with listener, suppress(OSError):
@@ -105,8 +104,6 @@ class Proxy:
                 link.server.connect(self._target)
                 self._start(self._carry_requests, link)
                 self._start(self._carry_answers, link)
-                if self._is_refusing:  # it was accepted just before, and `cut_all` may not know it
-                    link.cut()
 
     def _carry_requests(self, link: Link) -> None:
         carry(link.client, link.server, lambda data: self.request_passes(link, data), bytes)
@@ -149,13 +146,15 @@ class Once:
     def __init__(self, word: bytes = b"", *, pieces: int = 1) -> None:
         self.left = pieces
         self.word = word
+        self._lock = threading.Lock()  # each connection has a thread of its own
 
     @property
     def happened(self) -> bool:
         return self.left == 0
 
     def __call__(self, _: Link, data: bytes) -> bool:
-        if self.happened or self.word not in data:
-            return True
-        self.left -= 1
-        return self.left > 0
+        with self._lock:
+            if self.happened or self.word not in data:
+                return True
+            self.left -= 1
+            return self.left > 0
