@@ -1,7 +1,6 @@
 """Test helper: real places to which messages of alerts are sent."""
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from attrs import field, frozen
 from standardwebhooks import Webhook
 
 from messages import Json
+from servers import PATIENCE_SECONDS, free_port
 
 __all__ = ["HttpSink", "Request", "SmtpSink", "closed_port", "http_sink", "smtp_sink"]
 
@@ -76,8 +76,9 @@ class HttpSink:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 request = Request(method=self.command, path=self.path, headers=headers, body=body)
+                answer = sink.answer  # before a test that sees the request can change it
                 sink.received.append(request)
-                status, more = sink.answer(request)
+                status, more = answer(request)
                 self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)
@@ -134,7 +135,7 @@ class SmtpSink:
 
     def __init__(self) -> None:
         self.received: list[EmailMessage] = []
-        self.port = closed_port()
+        self.port = free_port()
         self.refused: set[str] = set()
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd calls it
@@ -153,7 +154,9 @@ class SmtpSink:
 @contextmanager
 def smtp_sink() -> Iterator[SmtpSink]:
     sink = SmtpSink()
-    controller = Controller(sink, hostname="127.0.0.1", port=sink.port)
+    controller = Controller(
+        sink, hostname="127.0.0.1", port=sink.port, ready_timeout=PATIENCE_SECONDS
+    )
     controller.start()
     try:
         yield sink
@@ -162,8 +165,5 @@ def smtp_sink() -> Iterator[SmtpSink]:
 
 
 def closed_port() -> int:
-    """A port of this machine at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port of this machine at which nobody listens, and nobody will."""
+    return free_port()
