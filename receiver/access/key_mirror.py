@@ -193,10 +193,11 @@ class KeyMirror:
             return
         if not by_id:
             _log.error("There were keys, and now there are none: nobody is let in")
-        # Deleting all keys must not open the receiver to everybody.
-        self._had_keys = True
         self._by_id = by_id
         self._keys = Keyring(sorted(by_id.values(), key=_oldest_first))
+        # Deleting all keys must not open the receiver to everybody. This comes last, or a request
+        # at the same time would need the first key, and its key would not be known yet.
+        self._had_keys = True
 
     def _log_failure(self, error: Exception) -> None:
         if not self._is_behind:

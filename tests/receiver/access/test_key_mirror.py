@@ -1,14 +1,16 @@
 """The key mirror: a copy of all keys in memory; reads changed keys, writes their last use."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, update
 
 from keyring import made
+from receiver.access import key_mirror
 from receiver.access.key_mirror import KeyMirror
 from receiver.domain.errors import StoreUnavailable
-from receiver.domain.keys import Key
+from receiver.domain.keys import Key, Keyring
 from receiver.store import SqlStore
 from receiver.store.credentials.keys import ChangedKeys
 from receiver.store.tables import keys
@@ -88,6 +90,25 @@ def test_deleted_keys_are_gone_at_the_next_read(store: SqlStore, mirror: KeyMirr
     mirror.read()
 
     assert [other.id] == [key.id for key in mirror.keys]
+
+
+def test_first_key_is_known_before_requests_need_one(
+    store: SqlStore, mirror: KeyMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests are checked in another thread than the one that reads the keys."""
+    needed: list[bool] = []
+
+    def keyring(found: Iterable[Key]) -> Keyring:
+        needed.append(mirror.had_keys)
+        return Keyring(found)
+
+    monkeypatch.setattr(key_mirror, "Keyring", keyring)
+    (key,) = add(store, "one")
+    mirror.read()
+
+    assert [False] == needed
+    assert mirror.had_keys
+    assert key == mirror.keys.get(key.id)
 
 
 def test_last_use_is_written_again_after_a_failure(
