@@ -12,7 +12,6 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event as listened
-from sqlalchemy.engine import Engine
 
 import strategies
 from contract import ServerRecord, State, unstructure
@@ -69,18 +68,19 @@ def test_server_is_heard_as_long_as_it_is_not_late(
 
 
 @contextmanager
-def statements() -> Iterator[list[str]]:
-    """The SQL statements that are executed meanwhile."""
+def statements(store: SqlStore) -> Iterator[list[str]]:
+    """The SQL statements that a store executes meanwhile."""
     executed: list[str] = []
+    engine = store.transactions._engine  # noqa: SLF001 - to see what it sends
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
         executed.append(statement)
 
-    listened.listen(Engine, "before_cursor_execute", note)
+    listened.listen(engine, "before_cursor_execute", note)
     try:
         yield executed
     finally:
-        listened.remove(Engine, "before_cursor_execute", note)
+        listened.remove(engine, "before_cursor_execute", note)
 
 
 def page(store: SqlStore) -> list[ServerRecord]:
@@ -97,7 +97,7 @@ def test_servers_that_a_receiver_has_written_itself_are_not_read_again(
     fleet: Watched, read: Callable[[SqlStore], list[ServerRecord]]
 ) -> None:
     fleet.beat("a", "b", version="1")
-    with statements() as executed:
+    with statements(fleet.store) as executed:
         found = read(fleet.store)
 
     assert ["1", "1"] == [each.version for each in found]

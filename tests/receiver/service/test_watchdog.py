@@ -21,7 +21,7 @@ from receiver.service.clock import GivenClock
 from receiver.service.watchdog import Timing, Watchdog
 from receiver.store import Look, Rules, SqlStore
 from receiver.store.silence import IS_DUE
-from servers import Clock, wait_until
+from servers import PATIENCE_SECONDS, Clock, wait_until
 from watched import Watched, lock
 
 HALF_A_MINUTE = timedelta(seconds=30)
@@ -449,7 +449,8 @@ def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: Sql
 
     def watch(store: SqlStore, behind: float) -> None:
         for n in range(100):
-            barrier.wait(20)  # or the clock of one store runs ahead, which looks like an outage
+            # Or the clock of one store runs ahead, which looks like an outage.
+            barrier.wait(PATIENCE_SECONDS)
             now = clock.now + timedelta(seconds=n + behind)
             starts.append(store.servers.note_presence(now, absent=HALF_A_MINUTE).heard_since)
 
@@ -457,7 +458,7 @@ def test_two_stores_agree_since_when_a_receiver_runs(store: SqlStore, other: Sql
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
 
     assert (200, 1) == (len(starts), len({*starts}))
 
@@ -687,7 +688,7 @@ class running:  # noqa: N801 - it is used as a function
 
     def __exit__(self, *_: object) -> None:
         self._stop()
-        self._thread.join(20)
+        self._thread.join(PATIENCE_SECONDS)
         self._watchdog.close()
         assert not self._thread.is_alive()
 

@@ -182,7 +182,7 @@ def test_service_that_hangs_ends_with_its_process(sink: HttpSink) -> None:
     is_over.set()
 
     assert "it took longer than 2 seconds" == error
-    assert 2 <= took < 12
+    assert took >= 2
 
 
 def test_cancelled_sending_leaves_no_process(sink: HttpSink) -> None:

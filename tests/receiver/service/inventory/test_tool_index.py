@@ -13,6 +13,7 @@ from receiver.domain.outcomes import Incoming
 from receiver.service.inventory.tool_index import MOST_STAGES, MOST_VARIANTS, ToolIndex
 from receiver.service.store_calls import StoreCalls
 from receiver.store import Inventory, SqlStore
+from servers import PATIENCE_SECONDS
 from watched import Watched, hear
 
 PAY = Tool(name="pay", title="Pay", input_schema_digest="1")
@@ -34,7 +35,9 @@ def register(fleet: Watched, server_id: str, *tools: Tool, stage: str | None = N
 
 
 def index(fleet: Watched, **options: Any) -> ToolIndex:
-    return ToolIndex(fleet.store.inventory, StoreCalls(), **options)
+    """An index whose clock stands still, so that it reads all there is in one call."""
+    options.setdefault("elapsed", lambda: 0.0)
+    return ToolIndex(fleet.store.inventory, StoreCalls(patience=PATIENCE_SECONDS), **options)
 
 
 def counted(overview: ToolOverview) -> dict[str, tuple[int, int, tuple[str, ...]]]:
@@ -90,7 +93,7 @@ class Counted(Inventory):
 def test_calls_that_wait_share_one_reading(fleet: Watched) -> None:
     register(fleet, "a", PAY)
     inventory = Counted(fleet.store.transactions)
-    tools = ToolIndex(inventory, StoreCalls())
+    tools = ToolIndex(inventory, StoreCalls(patience=PATIENCE_SECONDS), elapsed=lambda: 0.0)
 
     async def many() -> list[ToolOverview]:
         return await asyncio.gather(*(tools.overview() for _ in range(20)))
