@@ -202,7 +202,13 @@ def test_message_of_a_receiver_that_was_stopped_is_sent_after_its_lease(
     run(store, clock, sent, lambda: bool(sent.ids))
 
     clock.advance(59)
-    run(store, clock, other, lambda: True)
+    looks: list[datetime] = []
+
+    def looking() -> datetime:
+        looks.append(clock.now)
+        return clock.now
+
+    run(store, looking, other, lambda: len(looks) > 3)
     early = [*other.ids]
     clock.advance(1)
     run(store, clock, other, lambda: waiting(store) == 0)
