@@ -27,6 +27,13 @@ NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what takes a moment, unless other programs slow the machine down."""
 
+SLOW_SECONDS = 20
+"""
+How long a worker process of uvicorn may take to begin and to answer the process that starts it.
+
+After that it is killed. By default it has five seconds, which a busy machine takes to import all.
+"""
+
 ANY_PAUSE_SECONDS = 1e9
 """
 A value for `absence_seconds` that switches off the receiver's detection of its own downtime.
@@ -179,7 +186,8 @@ class Process:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "uvicorn", self.app),
-                    *(f"--port={self.port}", *options),
+                    *(f"--port={self.port}", f"--timeout-worker-healthcheck={SLOW_SECONDS}"),
+                    *options,
                 ],
                 cwd=folder,
                 env={**os.environ, **environ},
